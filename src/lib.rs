@@ -1,0 +1,32 @@
+//! agentpass: an execution gateway for AI agents on untrusted devices.
+//!
+//! The agent asks, a policy decides, a human approves where the policy says so, the gateway calls the
+//! service with credentials the agent never sees, and a tamper-evident record stays behind.
+//!
+//! Modules lie in layers and import strictly downhill (`tests/layering.rs` keeps it so):
+//!
+//! | rank | modules | what they are |
+//! |---|---|---|
+//! | 7 | [`cli`] | commands, output, exit codes; the only place that prints |
+//! | 6 | [`daemon`], [`client`] | wiring and shutdown of the gateway; the connection that agents use |
+//! | 5 | [`surface`] | how the outside reaches the gate: WebSocket, control socket |
+//! | 4 | [`gate`] | the path of one call; read `gate/pipeline.rs` first |
+//! | 3 | [`store`], [`approval`], [`service`] | the record; the questions; the HTTP calls |
+//! | 2 | [`config`], [`policy`], [`net`] | YAML to model; pure decisions; sockets and TLS |
+//! | 1 | [`model`], [`protocol`] | the shared words; the JSON-RPC wire types |
+//! | 0 | [`base`] | clock, ids, secrets, patterns, templates, safe text |
+
+pub mod approval;
+pub mod base;
+pub mod cli;
+pub mod client;
+pub mod config;
+pub mod daemon;
+pub mod gate;
+pub mod model;
+pub mod net;
+pub mod policy;
+pub mod protocol;
+pub mod service;
+pub mod store;
+pub mod surface;
