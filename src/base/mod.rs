@@ -1,1 +1,11 @@
-//! (being written)
+//! Rank 0: words without opinions. Nothing here knows what a tool or an approval is.
+
+pub mod clock;
+pub mod digest;
+pub mod glob;
+pub mod ids;
+pub mod json;
+pub mod safe_text;
+pub mod secret;
+pub mod template;
+pub mod whole_regex;

@@ -1,1 +1,19 @@
-//! (being written)
+//! Rank 1: the words that all other layers share. No I/O, no YAML, no SQL, no wire format.
+
+pub mod agent;
+pub mod approval;
+pub mod call;
+pub mod outcome;
+pub mod risk;
+pub mod rule;
+pub mod tool;
+pub mod verdict;
+
+pub use agent::AgentId;
+pub use approval::{AnswerOutcome, Choice, Question, Responder, Settlement};
+pub use call::{Call, InvalidCall};
+pub use outcome::Outcome;
+pub use risk::Risk;
+pub use rule::{Action, Rule, RuleList, RuleRef};
+pub use tool::{ArgSpec, ArgType, Method, RequestSpec, Tool};
+pub use verdict::{Step, Verdict, Why};

@@ -1,1 +1,9 @@
-//! (being written)
+//! Rank 1: the JSON-RPC 2.0 wire, seen from both ends. It knows members and codes, not what they lead to.
+//!
+//! The gateway parses [`frame`]s and reads [`params`]; the client reads replies through [`reply`]. Every code is in
+//! [`code`].
+
+pub mod code;
+pub mod frame;
+pub mod params;
+pub mod reply;

@@ -1,0 +1,153 @@
+//! Time: the wall clock, a clock that tests can set, and deadlines that nothing can extend.
+
+use std::cell::Cell;
+use std::fmt;
+use std::rc::Rc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Milliseconds since 1970-01-01 UTC. Shown as RFC 3339 in UTC, to the millisecond.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(pub i64);
+
+impl Timestamp {
+    /// This moment moved by `by`, saturating at the ends of the range.
+    pub fn plus(self, by: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// This moment moved back by `by`, saturating.
+    pub fn minus(self, by: Duration) -> Timestamp {
+        Timestamp(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn since(self, earlier: Timestamp) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// Reads an RFC 3339 time with any offset.
+    pub fn parse(text: &str) -> Option<Timestamp> {
+        let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
+        i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Timestamp)
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let nanos = i128::from(self.0) * 1_000_000;
+        let Ok(t) = OffsetDateTime::from_unix_timestamp_nanos(nanos) else {
+            return write!(f, "{}ms", self.0);
+        };
+        let (y, mo, d) = (t.year(), u8::from(t.month()), t.day());
+        let (h, mi, s, ms) = (t.hour(), t.minute(), t.second(), t.millisecond());
+        write!(f, "{y:04}-{mo:02}-{d:02}T{h:02}:{mi:02}:{s:02}.{ms:03}Z")
+    }
+}
+
+/// The wall clock, or one that a test holds still and moves.
+#[derive(Clone, Debug, Default)]
+pub struct Clock(Option<Rc<Cell<i64>>>);
+
+impl Clock {
+    /// The system's clock.
+    pub fn system() -> Clock {
+        Clock(None)
+    }
+
+    /// A clock that stands at `at` until [`Clock::set`] moves it.
+    pub fn manual(at: Timestamp) -> Clock {
+        Clock(Some(Rc::new(Cell::new(at.0))))
+    }
+
+    /// Moves a manual clock; the system's clock is left alone.
+    pub fn set(&self, at: Timestamp) {
+        if let Some(cell) = &self.0 {
+            cell.set(at.0);
+        }
+    }
+
+    /// Now. A system clock before 1970 reads as 1970.
+    pub fn now(&self) -> Timestamp {
+        match &self.0 {
+            Some(cell) => Timestamp(cell.get()),
+            None => system_now(),
+        }
+    }
+}
+
+fn system_now() -> Timestamp {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// The longest a sleeping task goes without looking at the wall clock again.
+pub const RECHECK: Duration = Duration::from_secs(30);
+
+/// A moment after which something no longer counts. It is kept as wall clock (stored, shown to people) and,
+/// while the process lives, bounded by monotonic time too: a clock set back never extends it, a clock set
+/// forward or a suspend ends it.
+#[derive(Clone, Copy, Debug)]
+pub struct Deadline {
+    at: Timestamp,
+    armed: Instant,
+    budget: Duration,
+}
+
+impl Deadline {
+    /// A deadline at `at`, promised at `now`.
+    pub fn new(at: Timestamp, now: Timestamp) -> Deadline {
+        Deadline { at, armed: Instant::now(), budget: at.since(now) }
+    }
+
+    /// The wall-clock moment, as stored and shown.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+
+    /// Time left by whichever of the two clocks leaves less.
+    pub fn left(&self, now: Timestamp) -> Duration {
+        self.at.since(now).min(self.budget.saturating_sub(self.armed.elapsed()))
+    }
+
+    /// Whether nothing is left.
+    pub fn is_over(&self, now: Timestamp) -> bool {
+        self.left(now).is_zero()
+    }
+
+    /// How long to sleep before looking again: what is left, at most [`RECHECK`].
+    pub fn nap(&self, now: Timestamp) -> Duration {
+        self.left(now).min(RECHECK)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shows_and_reads_rfc3339() {
+        let t = Timestamp(1_700_000_000_123);
+        assert_eq!(t.to_string(), "2023-11-14T22:13:20.123Z");
+        assert_eq!(Timestamp::parse("2023-11-14T23:13:20.123+01:00"), Some(t));
+        assert_eq!(Timestamp::parse("yesterday"), None);
+    }
+
+    #[test]
+    fn a_clock_set_back_never_extends_and_one_set_forward_ends() {
+        let clock = Clock::manual(Timestamp(1_000_000));
+        let d = Deadline::new(clock.now().plus(Duration::from_secs(60)), clock.now());
+        clock.set(Timestamp(0));
+        assert!(d.left(clock.now()) <= Duration::from_secs(60));
+        clock.set(Timestamp(1_060_000));
+        assert!(d.is_over(clock.now()));
+    }
+
+    #[test]
+    fn a_nap_is_never_longer_than_the_recheck() {
+        let d = Deadline::new(Timestamp(3_600_000), Timestamp(0));
+        assert_eq!(d.nap(Timestamp(0)), RECHECK);
+    }
+}

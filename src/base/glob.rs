@@ -1,0 +1,4 @@
+//! (being written)
+/// A pattern.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pattern;

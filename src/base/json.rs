@@ -1,0 +1,188 @@
+//! Strict JSON from the network, and the canonical form that digests are taken of.
+//!
+//! What is hashed and shown must be what is sent. So duplicate keys are refused at any depth (plain serde_json
+//! lets the last one win), and so are numbers that RFC 8785 cannot tell apart: integers beyond 2^53 - 1.
+
+use std::fmt;
+
+use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Number, Value};
+
+/// The largest integer that every JSON implementation keeps exactly.
+pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+
+/// Why a text is not taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JsonError {
+    /// It is not JSON (-32700 on the wire).
+    Syntax,
+    /// It is JSON, but not JSON that can be taken safely (-32600): duplicate key, too deep, unsafe number.
+    Unsafe(String),
+}
+
+impl fmt::Display for JsonError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            JsonError::Syntax => f.write_str("not JSON"),
+            JsonError::Unsafe(why) => f.write_str(why),
+        }
+    }
+}
+
+impl std::error::Error for JsonError {}
+
+/// Reads one JSON text at most `depth` containers deep.
+///
+/// # Errors
+/// See [`JsonError`].
+pub fn parse_strict(bytes: &[u8], depth: u8) -> Result<Value, JsonError> {
+    let mut de = serde_json::Deserializer::from_slice(bytes);
+    let value = Strict(depth).deserialize(&mut de).map_err(|e| why(&e))?;
+    de.end().map_err(|_| JsonError::Syntax)?;
+    Ok(value)
+}
+
+fn why(e: &serde_json::Error) -> JsonError {
+    if !e.is_data() {
+        return JsonError::Syntax;
+    }
+    let text = e.to_string();
+    JsonError::Unsafe(text.split(" at line ").next().unwrap_or_default().to_owned())
+}
+
+/// The RFC 8785 form: equal values have equal bytes.
+///
+/// # Errors
+/// Never for values that came through [`parse_strict`]; the serializer's own error otherwise.
+pub fn canonical(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
+    serde_json_canonicalizer::to_vec(value)
+}
+
+/// Carries the depth that is left.
+struct Strict(u8);
+
+impl Strict {
+    fn deeper<E: de::Error>(&self) -> Result<u8, E> {
+        self.0.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Strict {
+    type Value = Value;
+    fn deserialize<D: de::Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+        d.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Strict {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_unit<E>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_bool<E>(self, v: bool) -> Result<Value, E> {
+        Ok(Value::Bool(v))
+    }
+
+    fn visit_str<E>(self, v: &str) -> Result<Value, E> {
+        Ok(Value::String(v.to_owned()))
+    }
+
+    fn visit_string<E>(self, v: String) -> Result<Value, E> {
+        Ok(Value::String(v))
+    }
+
+    fn visit_u64<E: de::Error>(self, v: u64) -> Result<Value, E> {
+        if v > MAX_SAFE_INTEGER { Err(too_big()) } else { Ok(v.into()) }
+    }
+
+    fn visit_i64<E: de::Error>(self, v: i64) -> Result<Value, E> {
+        if v.unsigned_abs() > MAX_SAFE_INTEGER { Err(too_big()) } else { Ok(v.into()) }
+    }
+
+    fn visit_f64<E: de::Error>(self, v: f64) -> Result<Value, E> {
+        if v.fract() != 0.0 {
+            return Number::from_f64(v).map(Value::Number).ok_or_else(too_big);
+        }
+        if v.abs() > MAX_SAFE_INTEGER as f64 {
+            return Err(too_big());
+        }
+        Ok(Value::from(v as i64))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
+        let depth = self.deeper()?;
+        let mut items = Vec::new();
+        while let Some(item) = seq.next_element_seed(Strict(depth))? {
+            items.push(item);
+        }
+        Ok(Value::Array(items))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
+        let depth = self.deeper()?;
+        let mut members = Map::new();
+        while let Some(key) = map.next_key::<String>()? {
+            let value = map.next_value_seed(Strict(depth))?;
+            if members.insert(key, value).is_some() {
+                return Err(de::Error::custom("duplicate key"));
+            }
+        }
+        Ok(Value::Object(members))
+    }
+}
+
+fn too_big<E: de::Error>() -> E {
+    E::custom("number beyond 2^53 - 1; send it as a string")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Value, JsonError> {
+        parse_strict(text.as_bytes(), 3)
+    }
+
+    #[test]
+    fn takes_json_and_nothing_else() {
+        assert_eq!(parse("[1,{\"a\":[]}]").unwrap().to_string(), "[1,{\"a\":[]}]");
+        for bad in ["", "{", "[1,]", "NaN", "01", "1e400", "{} {}", "\u{feff}1", "'a'"] {
+            assert_eq!(parse(bad), Err(JsonError::Syntax), "{bad}");
+        }
+        assert_eq!(parse_strict(b"\"\xff\"", 3), Err(JsonError::Syntax));
+    }
+
+    #[test]
+    fn refuses_duplicates_depth_and_unsafe_numbers() {
+        for bad in [
+            r#"{"a":1,"a":2}"#,
+            r#"{"a":1,"\u0061":2}"#,
+            "[[[[]]]]",
+            "9007199254740992",
+            "-9007199254740992",
+            "18446744073709551616",
+            "1e300",
+        ] {
+            assert!(matches!(parse(bad), Err(JsonError::Unsafe(_))), "{bad}");
+        }
+    }
+
+    #[test]
+    fn integral_floats_become_integers_so_that_equal_digests_mean_equal_bytes() {
+        assert_eq!(parse("[1.0,1e3,-0.0]").unwrap().to_string(), "[1,1000,0]");
+        assert_eq!(parse("9007199254740991").unwrap(), Value::from(MAX_SAFE_INTEGER));
+        assert_eq!(parse("0.1").unwrap().to_string(), "0.1");
+    }
+
+    #[test]
+    fn a_number_cannot_be_injected_as_an_object() {
+        let sly = r#"{"$serde_json::private::Number":"7"}"#;
+        assert!(parse(sly).unwrap().is_object());
+    }
+}

@@ -1,0 +1,139 @@
+//! The words of asking a human.
+
+use std::fmt;
+use std::sync::Arc;
+
+use super::call::Call;
+use super::risk::Risk;
+use super::rule::RuleRef;
+use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
+
+/// One question to a human. Every channel shows the same one.
+#[derive(Clone, Debug)]
+pub struct Question {
+    /// The call's request id.
+    pub id: RequestId,
+    /// What is to be approved.
+    pub call: Arc<Call>,
+    /// The agent's session, in its own words (at most 128 bytes).
+    pub session: Option<String>,
+    /// Why the agent says it wants this (at most 500 characters).
+    pub reason: Option<String>,
+    /// Read off the tool's name.
+    pub risk: Option<Risk>,
+    /// The rule that asked; None for the fallback.
+    pub rule: Option<Arc<RuleRef>>,
+    /// When it was asked.
+    pub created: Timestamp,
+    /// When it stops counting.
+    pub expires: Timestamp,
+}
+
+/// Who answered: `local:root`, `telegram:123456`. Made by a channel from what it authenticated.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Responder(String);
+
+impl Responder {
+    /// `channel:user`.
+    pub fn new(channel: &str, user: &str) -> Responder {
+        Responder(format!("{channel}:{user}"))
+    }
+
+    /// Reads back what the record holds.
+    pub fn recorded(text: &str) -> Responder {
+        Responder(text.to_owned())
+    }
+
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Responder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// What a human says to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Choice {
+    /// Yes, this call, once.
+    Approve,
+    /// No, with a note for the agent.
+    Deny {
+        /// Reaches the agent as `data.note`.
+        note: Option<String>,
+    },
+}
+
+/// What became of an answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AnswerOutcome {
+    /// It was the first valid one and it counts.
+    Resolved,
+    /// Somebody was first, or the question was withdrawn.
+    AlreadyResolved,
+    /// There is no such question.
+    Unknown,
+    /// Too late.
+    Expired,
+}
+
+impl AnswerOutcome {
+    /// The word on the control socket.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            AnswerOutcome::Resolved => "resolved",
+            AnswerOutcome::AlreadyResolved => "already_resolved",
+            AnswerOutcome::Unknown => "unknown",
+            AnswerOutcome::Expired => "expired",
+        }
+    }
+}
+
+/// How a question ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Settlement {
+    /// A human said yes.
+    Approved {
+        /// Who.
+        by: Responder,
+    },
+    /// A human said no.
+    Denied {
+        /// Who.
+        by: Responder,
+        /// Why, for the agent.
+        note: Option<String>,
+    },
+    /// Nobody answered in time.
+    TimedOut,
+    /// The agent took it back.
+    Withdrawn,
+    /// What was asked is no longer what would run.
+    Void,
+}
+
+impl Settlement {
+    /// The word in the record (`resolution`).
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Settlement::Approved { .. } => "approved",
+            Settlement::Denied { .. } => "denied",
+            Settlement::TimedOut => "timed_out",
+            Settlement::Withdrawn => "withdrawn",
+            Settlement::Void => "void",
+        }
+    }
+
+    /// Who answered, when somebody did.
+    pub fn by(&self) -> Option<&Responder> {
+        match self {
+            Settlement::Approved { by } | Settlement::Denied { by, .. } => Some(by),
+            Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void => None,
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! One line of the owner's policy.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::sync::Arc;
+
+use super::agent::AgentId;
+use crate::base::glob::Pattern;
+
+/// What a rule says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Never.
+    Deny,
+    /// At once.
+    Allow,
+    /// After a human said yes.
+    Ask,
+}
+
+impl Action {
+    /// The word used in permissions.yaml and on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Action::Deny => "deny",
+            Action::Allow => "allow",
+            Action::Ask => "ask",
+        }
+    }
+}
+
+impl fmt::Display for Action {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Which list of permissions.yaml a rule stands in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RuleList {
+    /// `rules`: deny > allow > ask.
+    Rules,
+    /// `defaults`: the first match decides.
+    Defaults,
+}
+
+impl RuleList {
+    /// The key in permissions.yaml.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            RuleList::Rules => "rules",
+            RuleList::Defaults => "defaults",
+        }
+    }
+}
+
+/// A rule's identity, as shown to people and kept in the record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuleRef {
+    /// The list it stands in.
+    pub list: RuleList,
+    /// Its place in the list, from 1.
+    pub index: usize,
+    /// The pattern as written.
+    pub pattern: String,
+    /// What it says.
+    pub action: Action,
+    /// The owner's words.
+    pub description: Option<String>,
+    /// The file it came from.
+    pub file: String,
+}
+
+/// A rule, ready to be asked.
+#[derive(Clone, Debug)]
+pub struct Rule {
+    /// Who it is.
+    pub id: Arc<RuleRef>,
+    /// Matched against the signature.
+    pub pattern: Pattern,
+    /// The agents it speaks of (globs already resolved against the configured agents); None means all.
+    pub agents: Option<BTreeSet<AgentId>>,
+    /// Matches only if some string, key, number or boolean in the arguments, at any depth, matches this too.
+    pub any_value: Option<Pattern>,
+}
+
+impl Rule {
+    /// What it says.
+    pub fn action(&self) -> Action {
+        self.id.action
+    }
+}

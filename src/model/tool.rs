@@ -1,0 +1,165 @@
+//! What an agent may ask for: the definition of one tool, as `config` made it from a tool file.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::time::Duration;
+
+use crate::base::digest::Digest;
+use crate::base::template::Template;
+use crate::base::whole_regex::WholeRegex;
+
+/// One tool. Immutable; a reload makes new ones.
+#[derive(Clone, Debug)]
+pub struct Tool {
+    /// Unique over all services; letters, digits and `_ - .`.
+    pub name: String,
+    /// For people and language models.
+    pub description: String,
+    /// The service that runs it, by its key in config.yaml.
+    pub service: String,
+    /// What stands between the brackets of the signature; none means that the signature is the bare name.
+    pub signature: Option<Template>,
+    /// The declared arguments by name.
+    pub args: BTreeMap<String, ArgSpec>,
+    /// The HTTP request it becomes.
+    pub request: RequestSpec,
+    /// `response.wrap`: the result becomes `{wrap: result}`.
+    pub wrap: Option<String>,
+    /// Whether arguments that are not declared are taken (they go into the body).
+    pub extra_args: bool,
+    /// Time for the whole call when it differs from the service's.
+    pub timeout: Option<Duration>,
+    /// SHA-256 of the canonical definition, the service's URL included. An approval is bound to it.
+    pub digest: Digest,
+}
+
+/// What is declared of one argument.
+#[derive(Clone, Debug, Default)]
+pub struct ArgSpec {
+    /// Refused when absent or null.
+    pub required: bool,
+    /// Must match the whole value (numbers and booleans count as their JSON text).
+    pub validate: Option<WholeRegex>,
+    /// None: any string, number or boolean.
+    pub kind: Option<ArgType>,
+    /// For people and language models.
+    pub description: Option<String>,
+    /// Redacted in the record and in approval texts.
+    pub secret: bool,
+    /// May hold the characters that are refused elsewhere, newlines and tabs; never part of the signature.
+    pub free_text: bool,
+}
+
+/// The declared JSON type of an argument.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArgType {
+    /// A JSON string.
+    String,
+    /// A number without a fraction.
+    Integer,
+    /// Any number.
+    Number,
+    /// true or false.
+    Boolean,
+    /// A JSON array.
+    Array,
+    /// A JSON object.
+    Object,
+}
+
+impl ArgType {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [ArgType; 6] = [
+        ArgType::String,
+        ArgType::Integer,
+        ArgType::Number,
+        ArgType::Boolean,
+        ArgType::Array,
+        ArgType::Object,
+    ];
+
+    /// The word used in tool files and in `list_tools`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            ArgType::String => "string",
+            ArgType::Integer => "integer",
+            ArgType::Number => "number",
+            ArgType::Boolean => "boolean",
+            ArgType::Array => "array",
+            ArgType::Object => "object",
+        }
+    }
+
+    /// Whether a value of this type may stand in a signature, a path, a query or a header.
+    pub fn is_scalar(self) -> bool {
+        !matches!(self, ArgType::Array | ArgType::Object)
+    }
+}
+
+/// The HTTP request of a tool.
+#[derive(Clone, Debug)]
+pub struct RequestSpec {
+    /// The method.
+    pub method: Method,
+    /// The path part, beginning with `/`; every argument becomes one encoded segment text.
+    pub path: Template,
+    /// What follows `?` in the tool's path; every argument becomes one encoded query value.
+    pub path_query: Option<Template>,
+    /// `request.query`: names with their templates; an item whose arguments are all absent is left out.
+    pub query: Vec<(String, Template)>,
+    /// `request.headers`: names with their templates; likewise.
+    pub headers: Vec<(String, Template)>,
+    /// Arguments that stay out of the body.
+    pub body_exclude: BTreeSet<String>,
+}
+
+/// The methods a tool may use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Method {
+    /// Read.
+    Get,
+    /// Read, headers only.
+    Head,
+    /// Has side effects and a body.
+    Post,
+    /// Has side effects and a body.
+    Put,
+    /// Has side effects and a body.
+    Patch,
+    /// Has side effects, no body.
+    Delete,
+}
+
+impl Method {
+    /// All of them.
+    pub const ALL: [Method; 6] =
+        [Method::Get, Method::Head, Method::Post, Method::Put, Method::Patch, Method::Delete];
+
+    /// The word on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Method::Get => "GET",
+            Method::Head => "HEAD",
+            Method::Post => "POST",
+            Method::Put => "PUT",
+            Method::Patch => "PATCH",
+            Method::Delete => "DELETE",
+        }
+    }
+
+    /// Everything but GET and HEAD may change something: it is on disk before it is done, and never repeated.
+    pub fn has_side_effects(self) -> bool {
+        !matches!(self, Method::Get | Method::Head)
+    }
+
+    /// Whether the arguments go out as a JSON body.
+    pub fn has_body(self) -> bool {
+        matches!(self, Method::Post | Method::Put | Method::Patch)
+    }
+}
+
+impl fmt::Display for Method {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
