@@ -1,0 +1,217 @@
+//! The desk: which questions are open, and what an answer to one of them is worth.
+//!
+//! Pure: it is handed the time and told what happened. An answer is taken in two steps, because it only counts once
+//! it is on disk: [`Desk::take`] reserves the question (everybody else is too late from then on), then the caller
+//! writes it down and calls [`Desk::settle`], or [`Desk::put_back`] when the writing failed.
+
+use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::sync::Arc;
+
+use crate::base::clock::{Deadline, Timestamp};
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, AnswerOutcome, Question};
+
+/// How many settled questions are remembered, so that a late answer hears "already resolved", not "unknown".
+const REMEMBERED: usize = 4096;
+
+/// All open questions of the gateway.
+#[derive(Default)]
+pub struct Desk {
+    open: BTreeMap<RequestId, Entry>,
+    settled: HashSet<RequestId>,
+    order: VecDeque<(RequestId, bool)>,
+    expired: HashSet<RequestId>,
+}
+
+struct Entry {
+    question: Arc<Question>,
+    deadline: Deadline,
+    taken: bool,
+}
+
+/// What a shortened id stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// Exactly this question.
+    One(RequestId),
+    /// No open or remembered question.
+    None,
+    /// More than one open question.
+    Several,
+}
+
+impl Desk {
+    /// Puts a question on the desk. `now` is when its deadline is promised.
+    pub fn open(&mut self, question: Arc<Question>, now: Timestamp) {
+        let deadline = Deadline::new(question.expires, now);
+        self.open.insert(question.id, Entry { question, deadline, taken: false });
+    }
+
+    /// The deadline of an open question.
+    pub fn deadline(&self, id: RequestId) -> Option<Deadline> {
+        self.open.get(&id).map(|e| e.deadline)
+    }
+
+    /// Reserves a question for a human's answer.
+    ///
+    /// # Errors
+    /// What to tell the one who answered: unknown, already resolved, or expired.
+    pub fn take(&mut self, id: RequestId, now: Timestamp) -> Result<Arc<Question>, AnswerOutcome> {
+        let Some(entry) = self.open.get_mut(&id) else { return Err(self.past(id)) };
+        if entry.taken {
+            return Err(AnswerOutcome::AlreadyResolved);
+        }
+        if entry.deadline.is_over(now) {
+            return Err(AnswerOutcome::Expired);
+        }
+        entry.taken = true;
+        Ok(entry.question.clone())
+    }
+
+    /// Reserves a question that ends without a human: it expired, was withdrawn or became void. None when somebody
+    /// was first.
+    pub fn take_away(&mut self, id: RequestId) -> Option<Arc<Question>> {
+        let entry = self.open.get_mut(&id).filter(|e| !e.taken)?;
+        entry.taken = true;
+        Some(entry.question.clone())
+    }
+
+    /// The answer could not be written down: the question is open again.
+    pub fn put_back(&mut self, id: RequestId) {
+        if let Some(entry) = self.open.get_mut(&id) {
+            entry.taken = false;
+        }
+    }
+
+    /// The end of a question is on disk: it leaves the desk.
+    pub fn settle(&mut self, id: RequestId, expired: bool) {
+        if self.open.remove(&id).is_some() {
+            self.remember(id, expired);
+        }
+    }
+
+    /// All open questions, the oldest first.
+    pub fn questions(&self) -> Vec<Arc<Question>> {
+        let mut all: Vec<_> = self.open.values().filter(|e| !e.taken).map(|e| e.question.clone()).collect();
+        all.sort_by_key(|q| (q.created, q.id));
+        all
+    }
+
+    /// How many questions this agent has open.
+    pub fn count_of(&self, agent: &AgentId) -> usize {
+        self.open.values().filter(|e| e.question.call.agent() == agent).count()
+    }
+
+    /// How many questions are open.
+    pub fn len(&self) -> usize {
+        self.open.len()
+    }
+
+    /// Whether nothing is open.
+    pub fn is_empty(&self) -> bool {
+        self.open.is_empty()
+    }
+
+    /// The question whose id begins with `prefix`. A whole id is also looked up among the settled ones.
+    pub fn find(&self, prefix: &str) -> Found {
+        if let Some(id) = RequestId::parse(prefix) {
+            return Found::One(id);
+        }
+        let wanted = prefix.to_ascii_lowercase();
+        let mut hits = self.open.keys().filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted));
+        match (hits.next(), hits.next()) {
+            (Some(id), None) => Found::One(*id),
+            (None, _) => Found::None,
+            (Some(_), Some(_)) => Found::Several,
+        }
+    }
+
+    fn past(&self, id: RequestId) -> AnswerOutcome {
+        match (self.expired.contains(&id), self.settled.contains(&id)) {
+            (true, _) => AnswerOutcome::Expired,
+            (false, true) => AnswerOutcome::AlreadyResolved,
+            (false, false) => AnswerOutcome::Unknown,
+        }
+    }
+
+    fn remember(&mut self, id: RequestId, expired: bool) {
+        let set = if expired { &mut self.expired } else { &mut self.settled };
+        set.insert(id);
+        self.order.push_back((id, expired));
+        if self.order.len() > REMEMBERED
+            && let Some((old, was_expired)) = self.order.pop_front()
+        {
+            let set = if was_expired { &mut self.expired } else { &mut self.settled };
+            set.remove(&old);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approval::text::tests::question;
+
+    fn desk_with_one() -> (Desk, RequestId) {
+        let mut desk = Desk::default();
+        let q = question(r#"{"a":"x"}"#);
+        desk.open(q.clone(), q.created);
+        (desk, q.id)
+    }
+
+    const SOON: Timestamp = Timestamp(1_000);
+
+    #[test]
+    fn the_first_answer_wins() {
+        let (mut desk, id) = desk_with_one();
+        assert!(desk.take(id, SOON).is_ok());
+        assert_eq!(desk.take(id, SOON).unwrap_err(), AnswerOutcome::AlreadyResolved);
+        assert!(desk.take_away(id).is_none());
+        desk.settle(id, false);
+        assert_eq!(desk.take(id, SOON).unwrap_err(), AnswerOutcome::AlreadyResolved);
+        assert_eq!(desk.take(RequestId::random(), SOON).unwrap_err(), AnswerOutcome::Unknown);
+    }
+
+    #[test]
+    fn an_answer_that_was_not_written_down_did_not_happen() {
+        let (mut desk, id) = desk_with_one();
+        desk.take(id, SOON).unwrap();
+        desk.put_back(id);
+        assert!(desk.take(id, SOON).is_ok());
+    }
+
+    #[test]
+    fn a_late_answer_is_expired_before_and_after_the_desk_noticed() {
+        let (mut desk, id) = desk_with_one();
+        assert_eq!(desk.take(id, Timestamp(i64::MAX)).unwrap_err(), AnswerOutcome::Expired);
+        assert!(desk.take_away(id).is_some());
+        desk.settle(id, true);
+        assert_eq!(desk.take(id, SOON).unwrap_err(), AnswerOutcome::Expired);
+    }
+
+    #[test]
+    fn ids_may_be_shortened_while_they_are_unique() {
+        let (mut desk, id) = desk_with_one();
+        assert_eq!(desk.find(&id.to_string()[..6]), Found::One(id));
+        assert_eq!(desk.find(""), Found::None);
+        assert_eq!(desk.find("zz"), Found::None);
+        for _ in 0..40 {
+            let q = question("{}");
+            desk.open(q.clone(), q.created);
+        }
+        let several = ('0'..='f').filter(|c| desk.find(&c.to_string()) == Found::Several).count();
+        assert!(several > 0);
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let mut desk = Desk::default();
+        for _ in 0..REMEMBERED + 10 {
+            let q = question("{}");
+            desk.open(q.clone(), q.created);
+            desk.settle(q.id, false);
+        }
+        assert_eq!(desk.settled.len(), REMEMBERED);
+        assert!(desk.is_empty());
+    }
+}

@@ -1,0 +1,87 @@
+//! The local channel: people on the gateway itself, through the control socket.
+//!
+//! It keeps the list of watchers and tells each of them what happens. A watcher that does not read is dropped; it
+//! can ask for the open questions again.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+
+use smol::channel::{Receiver, Sender, bounded};
+
+use super::{Channel, ChannelHealth};
+use crate::model::{Outcome, Question, Settlement};
+
+/// How many events a watcher may be behind.
+const BACKLOG: usize = 256;
+
+/// What a watcher hears.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// A new question.
+    Asked(Arc<Question>),
+    /// One of them ended.
+    Settled(Arc<Question>, Settlement),
+    /// An approved call was carried out, or not.
+    Finished(Arc<Question>, Outcome),
+}
+
+/// The watchers on the control socket.
+#[derive(Default)]
+pub struct Local {
+    watchers: RefCell<Vec<Sender<Event>>>,
+}
+
+impl Local {
+    /// A new watcher. It hears what happens from now on; dropping the receiver ends it.
+    pub fn watch(&self) -> Receiver<Event> {
+        let (sender, receiver) = bounded(BACKLOG);
+        self.watchers.borrow_mut().push(sender);
+        receiver
+    }
+
+    fn tell(&self, event: &Event) {
+        self.watchers.borrow_mut().retain(|w| w.try_send(event.clone()).is_ok());
+    }
+}
+
+impl Channel for Local {
+    fn name(&self) -> &'static str {
+        "local"
+    }
+
+    fn asked(&self, question: &Arc<Question>) {
+        self.tell(&Event::Asked(question.clone()));
+    }
+
+    fn settled(&self, question: &Arc<Question>, settlement: &Settlement) {
+        self.tell(&Event::Settled(question.clone(), settlement.clone()));
+    }
+
+    fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {
+        self.tell(&Event::Finished(question.clone(), outcome.clone()));
+    }
+
+    fn health(&self) -> ChannelHealth {
+        let watching = self.watchers.borrow().iter().filter(|w| !w.is_closed()).count();
+        ChannelHealth { up: true, detail: format!("{watching} watching") }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approval::text::tests::question;
+
+    #[test]
+    fn a_watcher_that_does_not_read_is_dropped_and_others_hear_everything() {
+        let local = Local::default();
+        let (idle, awake) = (local.watch(), local.watch());
+        let q = question("{}");
+        for _ in 0..BACKLOG + 1 {
+            local.asked(&q);
+            assert!(awake.try_recv().is_ok());
+        }
+        assert!(idle.sender_count() == 0 && awake.sender_count() == 1);
+        assert_eq!(local.health().detail, "1 watching");
+    }
+}

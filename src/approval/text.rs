@@ -1,0 +1,159 @@
+//! A question as a person reads it: the gateway's own words first, the agent's only inside labelled lines.
+//!
+//! Rendered from the same [`Call`](crate::model::Call) that was judged and will run. Nothing is cut; what has no
+//! visible shape is written out.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::base::safe_text::{visible, visible_lines};
+use crate::model::Question;
+
+/// One labelled line (or several, for long texts) of a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Field {
+    /// The gateway's word.
+    pub label: String,
+    /// Lines, already safe to show.
+    pub lines: Vec<String>,
+}
+
+/// Everything a person is shown of a question, in order, the time left aside.
+pub fn fields(question: &Question) -> Vec<Field> {
+    let call = &question.call;
+    let mut fields = vec![
+        field("tool", &[visible(&call.tool().name)]),
+        field("does", &[visible(&call.tool().description)]),
+        field("agent", &[visible(call.agent().as_str())]),
+    ];
+    fields.extend(question.session.as_ref().map(|s| field("session", &[visible(s)])));
+    fields.extend(question.risk.map(|r| field("risk", &[r.as_str().to_owned()])));
+    fields.push(field("rule", &[rule_text(question)]));
+    fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
+    fields.extend(call.shown_args().iter().map(|(name, value)| quoted(&format!("  {}", visible(name)), &shown(value))));
+    fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
+    fields
+}
+
+/// The length of the whole text in characters, for `approvals.max_question_chars`.
+pub fn length(question: &Question) -> usize {
+    let chars = |text: &String| text.chars().count() + 1;
+    fields(question).iter().map(|f| chars(&f.label) + f.lines.iter().map(chars).sum::<usize>()).sum()
+}
+
+/// `14:32`, or `1:02:03` above an hour.
+pub fn time_left(left: Duration) -> String {
+    let s = left.as_secs();
+    match s / 3600 {
+        0 => format!("{:02}:{:02}", s / 60, s % 60),
+        hours => format!("{hours}:{:02}:{:02}", s / 60 % 60, s % 60),
+    }
+}
+
+fn rule_text(question: &Question) -> String {
+    match &question.rule {
+        None => "no rule matched, so you are asked".into(),
+        Some(rule) => match &rule.description {
+            Some(text) => visible(text),
+            None => format!("{}[{}] {}", rule.list.as_str(), rule.index, visible(&rule.pattern)),
+        },
+    }
+}
+
+fn field(label: &str, lines: &[String]) -> Field {
+    Field { label: label.to_owned(), lines: lines.to_vec() }
+}
+
+fn quoted(label: &str, text: &str) -> Field {
+    field(label, &visible_lines(text))
+}
+
+/// A string as it stands; anything else as JSON.
+fn shown(value: &Value) -> String {
+    match value {
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use std::collections::{BTreeMap, BTreeSet};
+    use std::sync::Arc;
+
+    use crate::base::clock::Timestamp;
+    use crate::base::digest::Digest;
+    use crate::base::ids::RequestId;
+    use crate::base::template::Template;
+    use crate::model::{AgentId, ArgSpec, Call, Method, RequestSpec, Tool};
+
+    /// A question about a tool that takes `a`, `note` (free text) and `pin` (secret), open for a minute from 0.
+    pub(crate) fn question(args: &str) -> Arc<Question> {
+        let spec = |free_text, secret| ArgSpec { free_text, secret, ..ArgSpec::default() };
+        let tool = Tool {
+            name: "t_delete".into(),
+            description: "Deletes".into(),
+            service: "s".into(),
+            signature: None,
+            args: BTreeMap::from([
+                ("a".into(), spec(false, false)),
+                ("note".into(), spec(true, false)),
+                ("pin".into(), spec(false, true)),
+            ]),
+            request: RequestSpec {
+                method: Method::Post,
+                path: Template::parse("/").unwrap(),
+                path_query: None,
+                query: vec![],
+                headers: vec![],
+                body_exclude: BTreeSet::new(),
+            },
+            wrap: None,
+            extra_args: false,
+            timeout: None,
+            digest: Digest::of(b"t"),
+        };
+        let args = serde_json::from_str(args).unwrap();
+        let call = Call::new(AgentId::configured("default"), Arc::new(tool), args).unwrap();
+        Arc::new(Question {
+            id: RequestId::random(),
+            call: Arc::new(call),
+            session: None,
+            reason: Some("because\ntool: harmless".into()),
+            risk: None,
+            rule: None,
+            created: Timestamp(0),
+            expires: Timestamp(60_000),
+        })
+    }
+
+    fn text_of(args: &str) -> String {
+        let fields = fields(&question(args));
+        fields.iter().map(|f| format!("{}: {}\n", f.label, f.lines.join("\n    "))).collect()
+    }
+
+    #[test]
+    fn shows_every_argument_and_no_secret() {
+        let text = text_of(r#"{"a":"x","pin":"1234","note":"line one\nline two"}"#);
+        for part in ["t_delete", "Deletes", "default", "  a: x", "•••", "line one\n    line two"] {
+            assert!(text.contains(part), "{part} is missing in\n{text}");
+        }
+        assert!(!text.contains("1234"));
+    }
+
+    #[test]
+    fn the_agents_words_cannot_pose_as_the_gateways() {
+        let text = text_of("{}");
+        assert!(text.contains("agent says: because\n    tool: harmless"), "{text}");
+        let hidden = text_of("{\"a\":\"x\u{202e}y\u{200b}\"}");
+        assert!(hidden.contains("⟨U+202E⟩") && hidden.contains("⟨U+200B⟩"), "{hidden}");
+    }
+
+    #[test]
+    fn time_is_short() {
+        assert_eq!(time_left(Duration::from_secs(872)), "14:32");
+        assert_eq!(time_left(Duration::from_secs(3723)), "1:02:03");
+    }
+}
