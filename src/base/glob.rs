@@ -49,6 +49,23 @@ impl Pattern {
         middle.iter().try_fold(value, |value, segment| segment.skip_past(value)).is_some()
     }
 
+    /// Whether every text matches that begins with `beginning` and, behind it, ends with `end`, whatever lies
+    /// between. Never true by mistake; it is how a rule is known to cover all calls of a tool.
+    pub fn covers(&self, beginning: &str, end: &str) -> bool {
+        let Some(Rest { middle, last }) = &self.rest else { return false };
+        let (Some(mut beginning), Some(mut end)) =
+            (self.head.strip_prefix(beginning), last.strip_suffix(end))
+        else {
+            return false;
+        };
+        // The unknown text is left to a `*`: each segment must find its place before it or behind it.
+        middle.iter().all(|segment| {
+            let place = segment.skip_past(beginning).map(|after| (after, end));
+            let place = place.or_else(|| segment.skip_past(end).map(|after| ("", after)));
+            place.map(|left| (beginning, end) = left).is_some()
+        })
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -314,6 +331,35 @@ mod tests {
             let pattern = Pattern::new(text);
             assert_eq!((pattern.literal_prefix(), pattern.is_literal()), (prefix, literal), "{text:?}");
             assert_eq!(pattern.as_str(), text);
+        }
+    }
+
+    #[test]
+    fn covers_only_what_it_always_matches() {
+        let table = [
+            ("*", true),
+            ("t*", true),
+            ("t(*", true),
+            ("t(*)", true),
+            ("*)", true),
+            ("?(*)", true),
+            ("[st]*", true),
+            ("*t*(*)*", true),
+            ("*(*)", true),
+            ("**", true),
+            ("t", false),
+            ("t()", false),
+            ("t(?*)", false),
+            ("t(*?)", false),
+            ("t(*,*)", false),
+            ("t(*t*)", false),
+            ("*)*(*", false),
+            ("u(*)", false),
+            ("t(*]", false),
+            ("t(a*)", false),
+        ];
+        for (pattern, expected) in table {
+            assert_eq!(Pattern::new(pattern).covers("t(", ")"), expected, "{pattern}");
         }
     }
 
