@@ -1,1 +1,132 @@
-//! (being written)
+//! Rank 2: the decision on a call, as a pure function of the call and the owner's rules.
+//!
+//! Deny beats allow beats ask among `rules`, wherever they stand; then the first match among `defaults`; then
+//! ask. [`Policy`] keeps both lists as one, in that order, so that a verdict is always "the first that matches"
+//! and the trace for `explain` comes out of the same loop.
+//!
+//! Nothing here waits, reads a clock or a file, logs, or changes anything: the gate acts on a verdict, this only
+//! gives it. The agent controls every value that is matched here; the cost stays linear in the rules and in the
+//! length of the call.
+
+mod index;
+#[cfg(test)]
+mod tests;
+mod texts;
+
+use std::sync::Arc;
+
+use crate::model::{Action, AgentId, Call, Rule, Step, Tool, Verdict, Why};
+use index::Index;
+use texts::Texts;
+
+/// The owner's rules, ready to judge calls. Immutable; a reload makes a new one.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// The first of these that matches decides.
+    order: Vec<Rule>,
+    /// Finds the places in `order` that can match a signature at all.
+    index: Index,
+}
+
+impl Policy {
+    /// A policy of the two lists of permissions.yaml, each in the order of the file.
+    pub fn new(mut rules: Vec<Rule>, defaults: Vec<Rule>) -> Self {
+        // A stable sort: among equals the one further up in the file is named as the reason.
+        rules.sort_by_key(|rule| match rule.action() {
+            Action::Deny => 0,
+            Action::Allow => 1,
+            Action::Ask => 2,
+        });
+        rules.extend(defaults);
+        let index = Index::new(rules.iter().map(|rule| rule.pattern.literal_prefix()));
+        Self { order: rules, index }
+    }
+
+    /// What is to be done with `call`.
+    pub fn judge(&self, call: &Call) -> Verdict {
+        self.verdict(self.first_match(call, |_, _, _| {}))
+    }
+
+    /// [`Policy::judge`], with every rule that was looked at, in order of precedence; the last one decided
+    /// unless none matched. Rules whose literal beginning rules them out are not looked at.
+    pub fn judge_traced(&self, call: &Call) -> (Verdict, Vec<Step>) {
+        let mut looks = Vec::new();
+        let first = self.first_match(call, |place, rule, why| {
+            looks.push((place, Step { rule: Arc::clone(&rule.id), why }));
+        });
+        // Looked at before the deciding rule was found, but of lower precedence.
+        looks.retain(|(place, _)| first.is_none_or(|first| *place <= first));
+        looks.sort_by_key(|(place, _)| *place);
+        (self.verdict(first), looks.into_iter().map(|(_, step)| step).collect())
+    }
+
+    /// Whether no call of `tool` by `agent` can ever be anything but denied, so that it need not be offered.
+    /// Never true by mistake: a deny counts only if it covers all possible signatures whatever the arguments,
+    /// and nothing that could match one of them stands before it.
+    pub fn always_denies(&self, agent: &AgentId, tool: &Tool) -> bool {
+        let beginning = if tool.signature.is_some() { format!("{}(", tool.name) } else { tool.name.clone() };
+        let concerns = |rule: &&Rule| speaks_of(rule, agent) && could_match(rule, &beginning, tool);
+        let covers = |rule: &Rule| match tool.signature {
+            Some(_) => rule.pattern.covers(&beginning, ")"),
+            None => rule.pattern.matches(&beginning),
+        };
+        self.order
+            .iter()
+            .filter(concerns)
+            .take_while(|rule| rule.action() == Action::Deny)
+            .any(|rule| rule.any_value.is_none() && covers(rule))
+    }
+
+    fn verdict(&self, place: Option<usize>) -> Verdict {
+        match place.and_then(|place| self.order.get(place)) {
+            Some(rule) => Verdict { action: rule.action(), rule: Some(Arc::clone(&rule.id)) },
+            None => Verdict { action: Action::Ask, rule: None },
+        }
+    }
+
+    /// The first place in `order` whose rule matches. `look` is told of each rule that was examined: all that
+    /// could match before that place, and perhaps some behind it.
+    fn first_match(&self, call: &Call, mut look: impl FnMut(usize, &Rule, Why)) -> Option<usize> {
+        let texts = Texts::new(call);
+        let mut first = None;
+        for places in self.index.candidates(call.signature()) {
+            for place in places.iter().copied().take_while(|place| first.is_none_or(|first| *place < first)) {
+                let Some(rule) = self.order.get(place) else { continue };
+                let why = examine(rule, call, &texts);
+                look(place, rule, why);
+                if why == Why::Matched {
+                    first = Some(place);
+                    break;
+                }
+            }
+        }
+        first
+    }
+}
+
+/// Whether `rule` matches `call`, or what keeps it from that; the costly question comes last.
+fn examine(rule: &Rule, call: &Call, texts: &Texts) -> Why {
+    if !rule.pattern.matches(call.signature()) {
+        return Why::Pattern;
+    }
+    if !speaks_of(rule, call.agent()) {
+        return Why::Agents;
+    }
+    match &rule.any_value {
+        Some(pattern) if !texts.any(pattern, rule.action()) => Why::AnyValue,
+        Some(_) | None => Why::Matched,
+    }
+}
+
+fn speaks_of(rule: &Rule, agent: &AgentId) -> bool {
+    rule.agents.as_ref().is_none_or(|agents| agents.contains(agent))
+}
+
+/// Whether some signature of `tool` might match: never false by mistake.
+fn could_match(rule: &Rule, beginning: &str, tool: &Tool) -> bool {
+    let literal = rule.pattern.literal_prefix();
+    match tool.signature {
+        Some(_) => literal.starts_with(beginning) || beginning.starts_with(literal),
+        None => rule.pattern.matches(beginning),
+    }
+}
