@@ -1,8 +1,9 @@
 //! The desk: which questions are open, and what an answer to one of them is worth.
 //!
-//! Pure: it is handed the time and told what happened. An answer is taken in two steps, because it only counts once
-//! it is on disk: [`Desk::take`] reserves the question (everybody else is too late from then on), then the caller
-//! writes it down and calls [`Desk::settle`], or [`Desk::put_back`] when the writing failed.
+//! Pure: it is handed the time and told what happened. What happens to a question only counts once it is on disk, so
+//! everything goes in two steps. A question is [reserved](Desk::reserve), written down and
+//! [opened](Desk::open). An answer is [taken](Desk::take) (everybody else is too late from then on), written down
+//! and [settled](Desk::settle); when the writing failed, the question is opened again.
 
 use std::collections::{BTreeMap, HashSet, VecDeque};
 use std::sync::Arc;
@@ -41,10 +42,23 @@ pub enum Found {
 }
 
 impl Desk {
-    /// Puts a question on the desk. `now` is when its deadline is promised.
-    pub fn open(&mut self, question: Arc<Question>, now: Timestamp) {
+    /// Keeps a place for a question that is about to be written down. Nobody sees or answers it yet, but it
+    /// counts. `now` is when its deadline is promised.
+    pub fn reserve(&mut self, question: Arc<Question>, now: Timestamp) {
         let deadline = Deadline::new(question.expires, now);
-        self.open.insert(question.id, Entry { question, deadline, taken: false });
+        self.open.insert(question.id, Entry { question, deadline, taken: true });
+    }
+
+    /// The question is on disk and open; or an answer to it could not be written down, and it is open again.
+    pub fn open(&mut self, id: RequestId) {
+        if let Some(entry) = self.open.get_mut(&id) {
+            entry.taken = false;
+        }
+    }
+
+    /// The question could not be written down: it was never asked.
+    pub fn forget(&mut self, id: RequestId) {
+        self.open.remove(&id);
     }
 
     /// The deadline of an open question.
@@ -74,13 +88,6 @@ impl Desk {
         let entry = self.open.get_mut(&id).filter(|e| !e.taken)?;
         entry.taken = true;
         Some(entry.question.clone())
-    }
-
-    /// The answer could not be written down: the question is open again.
-    pub fn put_back(&mut self, id: RequestId) {
-        if let Some(entry) = self.open.get_mut(&id) {
-            entry.taken = false;
-        }
     }
 
     /// The end of a question is on disk: it leaves the desk.
@@ -154,12 +161,29 @@ mod tests {
 
     fn desk_with_one() -> (Desk, RequestId) {
         let mut desk = Desk::default();
+        let id = put(&mut desk);
+        (desk, id)
+    }
+
+    fn put(desk: &mut Desk) -> RequestId {
         let q = question(r#"{"a":"x"}"#);
-        desk.open(q.clone(), q.created);
-        (desk, q.id)
+        desk.reserve(q.clone(), q.created);
+        desk.open(q.id);
+        q.id
     }
 
     const SOON: Timestamp = Timestamp(1_000);
+
+    #[test]
+    fn a_reserved_question_counts_but_nobody_sees_it() {
+        let mut desk = Desk::default();
+        let q = question("{}");
+        desk.reserve(q.clone(), q.created);
+        assert_eq!((desk.count_of(q.call.agent()), desk.questions().len()), (1, 0));
+        assert!(desk.take(q.id, SOON).is_err());
+        desk.forget(q.id);
+        assert_eq!(desk.take(q.id, SOON).unwrap_err(), AnswerOutcome::Unknown);
+    }
 
     #[test]
     fn the_first_answer_wins() {
@@ -176,7 +200,7 @@ mod tests {
     fn an_answer_that_was_not_written_down_did_not_happen() {
         let (mut desk, id) = desk_with_one();
         desk.take(id, SOON).unwrap();
-        desk.put_back(id);
+        desk.open(id);
         assert!(desk.take(id, SOON).is_ok());
     }
 
@@ -196,8 +220,7 @@ mod tests {
         assert_eq!(desk.find(""), Found::None);
         assert_eq!(desk.find("zz"), Found::None);
         for _ in 0..40 {
-            let q = question("{}");
-            desk.open(q.clone(), q.created);
+            put(&mut desk);
         }
         let several = ('0'..='f').filter(|c| desk.find(&c.to_string()) == Found::Several).count();
         assert!(several > 0);
@@ -207,9 +230,8 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let mut desk = Desk::default();
         for _ in 0..REMEMBERED + 10 {
-            let q = question("{}");
-            desk.open(q.clone(), q.created);
-            desk.settle(q.id, false);
+            let id = put(&mut desk);
+            desk.settle(id, false);
         }
         assert_eq!(desk.settled.len(), REMEMBERED);
         assert!(desk.is_empty());

@@ -249,9 +249,19 @@ fn check_text(name: &str, text: &str, free: bool) -> Result<(), InvalidCall> {
 fn sign(tool: &Tool, args: &Map<String, Value>) -> Result<String, InvalidCall> {
     let Some(template) = &tool.signature else { return Ok(tool.name.clone()) };
     let text_of = |name: &str| args.get(name).and_then(scalar_text).unwrap_or_default();
+    check_signed_scalars(template, args)?;
     check_unambiguous(template, args)?;
     let signature = format!("{}({})", tool.name, template.render(text_of));
     if signature.len() > MAX_SIGNATURE { Err(InvalidCall::SignatureTooLong) } else { Ok(signature) }
+}
+
+/// A signed argument is absent or a scalar: a list would read as an empty text and slip past a rule.
+fn check_signed_scalars(template: &Template, args: &Map<String, Value>) -> Result<(), InvalidCall> {
+    let mut given = template.args().filter_map(|name| args.get(name).map(|value| (name, value)));
+    match given.find(|(_, value)| scalar_text(value).is_none()) {
+        Some((name, _)) => Err(InvalidCall::WrongType(name.to_owned(), "a string, a number or a boolean")),
+        None => Ok(()),
+    }
 }
 
 /// Two calls that differ in a signed value never share a signature: each value ends where the text behind it

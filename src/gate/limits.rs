@@ -1,0 +1,135 @@
+//! How many requests an agent may make in a minute.
+
+use std::collections::HashMap;
+use std::time::Instant;
+
+use crate::model::AgentId;
+
+/// Seconds in the window.
+const WINDOW: usize = 60;
+
+/// A sliding minute per agent, counted by the second: constant memory whatever the limit is.
+pub struct RateLimits {
+    started: Instant,
+    agents: HashMap<AgentId, Minute>,
+}
+
+struct Minute {
+    counts: [u32; WINDOW],
+    total: u32,
+    second: u64,
+    told: bool,
+}
+
+/// The answer to one request too many.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooMany {
+    /// Whole seconds until a request fits again, at least 1.
+    pub retry_after: u64,
+    /// Whether this is the first refusal since a request last passed (the record takes only that one).
+    pub first: bool,
+}
+
+impl RateLimits {
+    /// Limits that begin now.
+    pub fn new() -> RateLimits {
+        RateLimits { started: Instant::now(), agents: HashMap::new() }
+    }
+
+    /// Counts one request of `agent`; `limit` requests fit into any 60 seconds.
+    ///
+    /// # Errors
+    /// When the minute is full. Such a request counts too only in so far as it is answered: it takes no place.
+    pub fn count(&mut self, agent: &AgentId, limit: u32) -> Result<(), TooMany> {
+        let second = self.started.elapsed().as_secs();
+        self.count_at(agent, limit, second)
+    }
+
+    fn count_at(&mut self, agent: &AgentId, limit: u32, second: u64) -> Result<(), TooMany> {
+        let minute = self.agents.entry(agent.clone()).or_insert_with(|| Minute::new(second));
+        minute.advance(second);
+        if minute.total < limit {
+            minute.add();
+            return Ok(());
+        }
+        let first = !std::mem::replace(&mut minute.told, true);
+        Err(TooMany { retry_after: minute.seconds_to_room(), first })
+    }
+}
+
+impl Default for RateLimits {
+    fn default() -> Self {
+        RateLimits::new()
+    }
+}
+
+impl Minute {
+    fn new(second: u64) -> Minute {
+        Minute { counts: [0; WINDOW], total: 0, second, told: false }
+    }
+
+    fn slot(second: u64) -> usize {
+        // A remainder of 60 always fits.
+        usize::try_from(second % WINDOW as u64).unwrap_or_default()
+    }
+
+    /// Forgets the seconds that have left the window.
+    fn advance(&mut self, second: u64) {
+        let steps = second.saturating_sub(self.second).min(WINDOW as u64);
+        for step in 1..=steps {
+            let slot = Self::slot(self.second.saturating_add(step));
+            if let Some(count) = self.counts.get_mut(slot) {
+                self.total = self.total.saturating_sub(*count);
+                *count = 0;
+            }
+        }
+        self.second = self.second.max(second);
+        if steps == WINDOW as u64 {
+            self.counts = [0; WINDOW];
+            self.total = 0;
+        }
+    }
+
+    fn add(&mut self) {
+        if let Some(count) = self.counts.get_mut(Self::slot(self.second)) {
+            *count = count.saturating_add(1);
+            self.total = self.total.saturating_add(1);
+        }
+        self.told = false;
+    }
+
+    /// Until the oldest counted second leaves the window.
+    fn seconds_to_room(&self) -> u64 {
+        let window = WINDOW as u64;
+        (1..=window)
+            .find(|ahead| self.counts.get(Self::slot(self.second + ahead)).is_some_and(|c| *c > 0))
+            .unwrap_or(window)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn passes(limits: &mut RateLimits, limit: u32, second: u64) -> Result<(), TooMany> {
+        limits.count_at(&AgentId::configured("a"), limit, second)
+    }
+
+    #[test]
+    fn never_more_than_the_limit_in_any_minute() {
+        let mut limits = RateLimits::new();
+        (0..60).for_each(|_| assert!(passes(&mut limits, 60, 5).is_ok()));
+        assert_eq!(passes(&mut limits, 60, 5), Err(TooMany { retry_after: 60, first: true }));
+        assert_eq!(passes(&mut limits, 60, 64), Err(TooMany { retry_after: 1, first: false }));
+        assert!(passes(&mut limits, 60, 65).is_ok());
+    }
+
+    #[test]
+    fn a_long_rest_empties_the_window() {
+        let mut limits = RateLimits::new();
+        assert!(passes(&mut limits, 1, 0).is_ok());
+        assert!(passes(&mut limits, 1, 1_000_000).is_ok());
+        assert!(passes(&mut limits, 1, 1_000_001).is_err());
+        assert!(limits.count_at(&AgentId::configured("b"), 1, 1_000_001).is_ok());
+    }
+}
