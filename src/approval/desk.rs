@@ -45,7 +45,8 @@ impl Desk {
     /// Keeps a place for a question that is about to be written down. Nobody sees or answers it yet, but it
     /// counts. `now` is when its deadline is promised.
     pub fn reserve(&mut self, question: Arc<Question>, now: Timestamp) {
-        let deadline = Deadline::new(question.expires, now);
+        // A clock that stands before the question was asked does not make its time longer.
+        let deadline = Deadline::new(question.expires, now.max(question.created));
         self.open.insert(question.id, Entry { question, deadline, taken: true });
     }
 

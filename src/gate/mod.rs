@@ -1,1 +1,156 @@
-//! (being written)
+//! The gate: the path of one call, from admission to outcome. Read [`pipeline`] first.
+//!
+//! A call is a task of the gate's own. Connections come and go; they hold [`Ticket`]s. Only the gate joins the
+//! policy, the approvals, the services and the store, and it keeps their order: recorded before done, claimed before
+//! executed, the waiter registered before anybody is asked.
+
+mod admit;
+mod answers;
+pub mod explain;
+mod inbox;
+mod latch;
+mod limits;
+mod pipeline;
+mod recovery;
+mod running;
+mod setup;
+mod status;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::LocalExecutor;
+use smol::channel::Sender;
+
+pub use admit::Request;
+pub use answers::{Answered, CannotAnswer};
+pub use inbox::Delivery;
+pub use latch::Latch;
+pub use running::{Reply, Ticket};
+pub use setup::Setup;
+pub use status::Status;
+
+use crate::approval::Channel;
+use crate::approval::desk::Desk;
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, Question, Settlement, Tool};
+use crate::store::{Recovered, Store};
+use limits::RateLimits;
+use running::Running;
+
+/// The executor that all of the gateway's tasks run on.
+pub type Executor = Rc<LocalExecutor<'static>>;
+
+/// The gate. One per gateway, shared by all surfaces.
+pub struct Gate {
+    executor: Executor,
+    clock: Clock,
+    store: Store,
+    setup: RefCell<Rc<Setup>>,
+    reloaded: RefCell<Rc<Latch>>,
+    channels: Vec<Rc<dyn Channel>>,
+    desk: RefCell<Desk>,
+    waiters: RefCell<HashMap<RequestId, Sender<Settlement>>>,
+    running: RefCell<Running>,
+    limits: RefCell<RateLimits>,
+    deliveries: RefCell<HashMap<RequestId, usize>>,
+    connected: RefCell<HashMap<AgentId, usize>>,
+    started: Timestamp,
+    executing: Cell<usize>,
+}
+
+impl Gate {
+    /// Opens the gate: what a crash left behind is settled or taken up again before anybody new is let in.
+    pub fn open(
+        executor: Executor,
+        clock: Clock,
+        store: Store,
+        setup: Setup,
+        channels: Vec<Rc<dyn Channel>>,
+        recovered: Recovered,
+    ) -> Rc<Gate> {
+        let started = clock.now();
+        let gate = Rc::new(Gate {
+            executor,
+            clock,
+            store,
+            setup: RefCell::new(Rc::new(setup)),
+            reloaded: RefCell::default(),
+            channels,
+            desk: RefCell::default(),
+            waiters: RefCell::default(),
+            running: RefCell::default(),
+            limits: RefCell::default(),
+            deliveries: RefCell::default(),
+            connected: RefCell::default(),
+            started,
+            executing: Cell::new(0),
+        });
+        recovery::take_up(&gate, recovered);
+        gate
+    }
+
+    /// What the owner has set, as of now.
+    pub fn setup(&self) -> Rc<Setup> {
+        self.setup.borrow().clone()
+    }
+
+    /// The clock that everything here goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The record.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Opens at the next reload.
+    pub fn reloaded(&self) -> Rc<Latch> {
+        self.reloaded.borrow().clone()
+    }
+
+    /// Puts a new setup in force at once. Open questions whose tool or policy no longer allows them are ended.
+    pub fn reload(self: &Rc<Self>, setup: Setup) {
+        let old = self.setup.replace(Rc::new(setup));
+        old.services.shutdown_idle();
+        self.reloaded.replace(Rc::default()).open();
+        self.end_drifted();
+    }
+
+    /// The tools that this agent may see: all but those that the policy always denies it.
+    pub fn tools(&self, agent: &AgentId) -> Vec<Arc<Tool>> {
+        let setup = self.setup();
+        setup.tools.values().filter(|tool| !setup.policy.always_denies(agent, tool)).cloned().collect()
+    }
+
+    /// The open questions, the oldest first.
+    pub fn questions(&self) -> Vec<Arc<Question>> {
+        self.desk.borrow().questions()
+    }
+
+    /// Time left to answer a question, by the stricter of two clocks. Zero when it is not open.
+    pub fn time_left(&self, id: RequestId) -> Duration {
+        let now = self.clock.now();
+        self.desk.borrow().deadline(id).map(|d| d.left(now)).unwrap_or_default()
+    }
+
+    /// Calls that are at a service right now. Questions that wait for a person are not among them.
+    pub fn executing(&self) -> usize {
+        self.executing.get()
+    }
+
+    /// Runs `future` to its end even if the caller goes away, and gives its value to the caller if not.
+    async fn owned<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Option<T> {
+        let (sender, receiver) = smol::channel::bounded(1);
+        let task = async move {
+            let _ = sender.try_send(future.await);
+        };
+        self.executor.spawn(task).detach();
+        receiver.recv().await.ok()
+    }
+}

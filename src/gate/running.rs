@@ -40,6 +40,10 @@ impl Shared {
         Rc::new(Shared { id: Cell::new(Some(id)), digest: Some(digest), ..Shared::default() })
     }
 
+    pub(super) fn id(&self) -> Option<RequestId> {
+        self.id.get()
+    }
+
     /// A human is being asked until `expires`.
     pub(super) fn set_asked(&self, expires: Timestamp) {
         self.expires.set(Some(expires));

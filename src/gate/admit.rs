@@ -1,0 +1,133 @@
+//! Admission: what is checked before the policy is asked, and joining what is under way already.
+//!
+//! Nothing here waits. A request that is refused is recorded by a task of its own, then answered.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use super::limits::TooMany;
+use super::pipeline::{self, Task};
+use super::running::{Joined, Reply, Shared, Ticket};
+use super::{Gate, Latch};
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, Call, InvalidCall, Outcome};
+use crate::store::Refusal;
+
+/// What an agent asks for, read but not yet checked.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    /// The tool's name.
+    pub tool: String,
+    /// Its arguments.
+    pub args: Map<String, Value>,
+    /// Shown to the human.
+    pub reason: Option<String>,
+    /// The agent's own name for what it is doing.
+    pub session: Option<String>,
+    /// The same key never leads to a second execution.
+    pub key: Option<String>,
+}
+
+impl Gate {
+    /// Takes a request in. The call goes on whatever becomes of the ticket.
+    pub fn submit(self: &Rc<Self>, agent: &AgentId, request: Request) -> Ticket {
+        if let Err(too_many) = self.count(agent) {
+            return self.flooded(agent, too_many);
+        }
+        match self.normalise(agent, &request) {
+            Ok(call) => self.join_or_start(Arc::new(call), request),
+            Err(outcome) => self.refuse(agent, &request.tool, outcome),
+        }
+    }
+
+    fn count(&self, agent: &AgentId) -> Result<(), TooMany> {
+        let limit = self.setup().requests_per_minute(agent);
+        self.limits.borrow_mut().count(agent, limit)
+    }
+
+    /// Only the first refusal of a flood is written down: a flood must not wear out the disk.
+    fn flooded(self: &Rc<Self>, agent: &AgentId, too_many: TooMany) -> Ticket {
+        let outcome = Outcome::RateLimited { retry_after: too_many.retry_after };
+        if too_many.first {
+            return self.refuse(agent, "", outcome);
+        }
+        Ticket::ended(Reply { outcome, request_id: None, replayed: false })
+    }
+
+    fn normalise(&self, agent: &AgentId, request: &Request) -> Result<Call, Outcome> {
+        let setup = self.setup();
+        let Some(tool) = setup.tools.get(&request.tool) else {
+            return Err(Outcome::UnknownTool { tool: request.tool.clone() });
+        };
+        let call = Call::new(agent.clone(), tool.clone(), request.args.clone()).map_err(Outcome::Invalid)?;
+        setup.services.check(&call).map_err(Outcome::Invalid)?;
+        // An agent that sends a credential back to us must not get it into the record or a chat.
+        let leaked = call.args().iter().find(|(_, value)| setup.scrubber.is_in(value));
+        match leaked {
+            Some((name, _)) => Err(Outcome::Invalid(InvalidCall::Forbidden(name.clone()))),
+            None => Ok(call),
+        }
+    }
+
+    fn refuse(self: &Rc<Self>, agent: &AgentId, tool: &str, outcome: Outcome) -> Ticket {
+        let (gate, shared) = (self.clone(), Rc::new(Shared::default()));
+        let refusal = Refusal {
+            id: RequestId::random(),
+            at: self.clock.now(),
+            agent: agent.clone(),
+            tool: self.setup().scrubber.text(tool.to_owned()),
+            outcome,
+        };
+        let ticket = Ticket::new(shared.clone());
+        let task = async move {
+            let (id, outcome) = (refusal.id, refusal.outcome.clone());
+            let recorded = gate.store.refuse(refusal).await;
+            log::info!("request {id} refused: {}", outcome.reason().unwrap_or_default());
+            shared.finish(Reply { outcome, request_id: recorded.is_ok().then_some(id), replayed: false });
+        };
+        self.executor.spawn(task).detach();
+        ticket
+    }
+
+    fn join_or_start(self: &Rc<Self>, call: Arc<Call>, request: Request) -> Ticket {
+        let joined = self.running.borrow().join(&call, request.key.as_deref());
+        match joined {
+            Joined::Same { shared, new_key: false } => Ticket::new(shared),
+            Joined::Same { shared, new_key: true } => self.join_with_key(&call, request.key, shared),
+            Joined::Conflict => self.refuse(call.agent(), &call.tool().name, Outcome::IdempotencyConflict),
+            Joined::No => self.start(call, request),
+        }
+    }
+
+    fn start(self: &Rc<Self>, call: Arc<Call>, request: Request) -> Ticket {
+        let id = RequestId::random();
+        let shared = Shared::new(id, call.digest());
+        self.running.borrow_mut().add(&call, request.key.as_deref(), &shared);
+        let scrub = |text: Option<String>| text.map(|t| self.setup().scrubber.text(t));
+        let (session, reason) = (scrub(request.session), scrub(request.reason));
+        let task = Task { id, call, session, reason, key: request.key, shared: shared.clone() };
+        self.executor.spawn(pipeline::run(self.clone(), task)).detach();
+        Ticket::new(shared)
+    }
+
+    /// The caller's own key must lead to this call later too, so it is on disk before the caller is answered.
+    fn join_with_key(self: &Rc<Self>, call: &Call, key: Option<String>, shared: Rc<Shared>) -> Ticket {
+        let (gate, agent, digest) = (self.clone(), call.agent().clone(), call.digest());
+        let kept = Rc::new(Latch::default());
+        self.running.borrow_mut().add_key(&agent, key.as_deref(), &shared);
+        let ticket = Ticket::with_key(shared.clone(), kept.clone());
+        let task = async move {
+            if let (Some(key), Some(id)) = (key, shared.id()) {
+                let now = gate.clock.now();
+                if let Err(e) = gate.store.alias(&agent, &key, id, digest, now).await {
+                    log::error!("request {id}: an idempotency key could not be kept: {e}");
+                }
+            }
+            kept.open();
+        };
+        self.executor.spawn(task).detach();
+        ticket
+    }
+}

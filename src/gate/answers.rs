@@ -1,0 +1,193 @@
+//! Answers: how a question ends, whoever or whatever ends it.
+//!
+//! Every end goes the same way: taken from the desk, written down, then told to the waiter and to all channels.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::channel::{Receiver, bounded};
+use smol::future;
+
+use super::Gate;
+use super::pipeline::{drift, durable};
+use crate::approval::desk::Found;
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, Responder, Settlement};
+use crate::store::StoreError;
+
+/// What became of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The question, when there was one.
+    pub id: Option<RequestId>,
+    /// Whether the answer counts.
+    pub outcome: AnswerOutcome,
+}
+
+/// Why an answer was not taken at all. The question is as open as before.
+#[derive(Debug)]
+pub enum CannotAnswer {
+    /// The shortened id fits several questions.
+    Several,
+    /// The record cannot be written.
+    Store(StoreError),
+}
+
+/// How long to wait before looking again at a question that somebody is answering right now.
+const BUSY: Duration = Duration::from_millis(50);
+
+impl Gate {
+    /// A human's answer to the question whose id begins with `prefix`.
+    ///
+    /// # Errors
+    /// When the prefix fits several questions, or the answer cannot be written down.
+    pub async fn answer(
+        self: &Rc<Self>,
+        prefix: &str,
+        choice: Choice,
+        by: Responder,
+    ) -> Result<Answered, CannotAnswer> {
+        let id = match self.desk.borrow().find(prefix) {
+            Found::One(id) => id,
+            Found::None => return Ok(Answered { id: None, outcome: AnswerOutcome::Unknown }),
+            Found::Several => return Err(CannotAnswer::Several),
+        };
+        let taken = self.desk.borrow_mut().take(id, self.clock.now());
+        let question = match taken {
+            Ok(question) => question,
+            Err(outcome) => return Ok(Answered { id: Some(id), outcome }),
+        };
+        let settlement = match choice {
+            Choice::Approve => Settlement::Approved { by },
+            Choice::Deny { note } => Settlement::Denied { by, note },
+        };
+        let counted = self.conclude_owned(question, settlement).await.map_err(CannotAnswer::Store)?;
+        let outcome = if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved };
+        Ok(Answered { id: Some(id), outcome })
+    }
+
+    /// An agent takes its own question back.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub async fn withdraw(self: &Rc<Self>, agent: &AgentId, id: RequestId) -> Result<AnswerOutcome, StoreError> {
+        // Another agent's question is as unknown as none: ids are no way to find out about others.
+        let own = self.desk.borrow().questions().into_iter().any(|q| q.id == id && q.call.agent() == agent);
+        if !own {
+            return Ok(AnswerOutcome::Unknown);
+        }
+        let Some(question) = self.desk.borrow_mut().take_away(id) else {
+            return Ok(AnswerOutcome::AlreadyResolved);
+        };
+        let counted = self.conclude_owned(question, Settlement::Withdrawn).await?;
+        Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
+    }
+
+    /// Ends the open questions that a reload has overtaken.
+    pub(super) fn end_drifted(self: &Rc<Self>) {
+        for question in self.questions() {
+            if drift(self, &question.call).is_none() {
+                continue;
+            }
+            let Some(question) = self.desk.borrow_mut().take_away(question.id) else { continue };
+            let gate = self.clone();
+            let end = async move {
+                let _ = gate.conclude(question, Settlement::Void).await;
+            };
+            self.executor.spawn(end).detach();
+        }
+    }
+
+    pub(super) fn register_waiter(&self, id: RequestId) -> Receiver<Settlement> {
+        let (sender, receiver) = bounded(1);
+        self.waiters.borrow_mut().insert(id, sender);
+        receiver
+    }
+
+    pub(super) fn drop_waiter(&self, id: RequestId) {
+        self.waiters.borrow_mut().remove(&id);
+    }
+
+    /// Waits for the end of a question; when its time is over, ends it.
+    ///
+    /// # Errors
+    /// When its time is over and that cannot be written down.
+    pub(super) async fn settlement(
+        self: &Rc<Self>,
+        question: &Arc<Question>,
+        waiter: &Receiver<Settlement>,
+    ) -> Result<Settlement, StoreError> {
+        loop {
+            let now = self.clock.now();
+            let deadline = self.desk.borrow().deadline(question.id);
+            let over = deadline.is_none_or(|d| d.is_over(now));
+            let nap = if over { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
+            if over && let Some(question) = self.take_away(question.id) {
+                self.conclude(question, Settlement::TimedOut).await?;
+            }
+            let heard = async { waiter.recv().await.ok() };
+            let napped = async {
+                Timer::after(nap).await;
+                None
+            };
+            if let Some(settlement) = future::or(heard, napped).await {
+                return Ok(settlement);
+            }
+        }
+    }
+
+    fn take_away(&self, id: RequestId) -> Option<Arc<Question>> {
+        self.desk.borrow_mut().take_away(id)
+    }
+
+    /// As [`Gate::conclude`], but never left half done when the caller goes away.
+    async fn conclude_owned(
+        self: &Rc<Self>,
+        question: Arc<Question>,
+        settlement: Settlement,
+    ) -> Result<bool, StoreError> {
+        let gate = self.clone();
+        let done = self.owned(async move { gate.conclude(question, settlement).await }).await;
+        done.unwrap_or(Ok(false))
+    }
+
+    /// Writes down how a taken question ended, then tells everybody. False when the record knew better.
+    async fn conclude(&self, question: Arc<Question>, settlement: Settlement) -> Result<bool, StoreError> {
+        let (id, now) = (question.id, self.clock.now());
+        let outcome = outcome_of(&settlement);
+        let durable = durable(&question.call);
+        let counted = match self.store.answer(id, &settlement, outcome.as_ref(), now, durable).await {
+            Ok(counted) => counted,
+            Err(e) => {
+                log::error!("request {id}: the answer could not be recorded: {e}");
+                self.desk.borrow_mut().open(id);
+                return Err(e);
+            }
+        };
+        self.desk.borrow_mut().settle(id, settlement == Settlement::TimedOut);
+        log::info!("request {id}: {}{}", settlement.as_str(), by(&settlement));
+        let told = if counted { settlement } else { Settlement::Void };
+        self.channels.iter().for_each(|channel| channel.settled(&question, &told));
+        if let Some(waiter) = self.waiters.borrow().get(&id) {
+            let _ = waiter.try_send(told);
+        }
+        Ok(counted)
+    }
+}
+
+fn by(settlement: &Settlement) -> String {
+    settlement.by().map(|by| format!(" by {by}")).unwrap_or_default()
+}
+
+/// What the agent hears of a question that ended without leading to an execution.
+pub(super) fn outcome_of(settlement: &Settlement) -> Option<Outcome> {
+    match settlement {
+        Settlement::Approved { .. } => None,
+        Settlement::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
+        Settlement::TimedOut => Some(Outcome::TimedOut),
+        Settlement::Withdrawn => Some(Outcome::Withdrawn),
+        Settlement::Void => Some(Outcome::ApprovalVoid),
+    }
+}

@@ -1,0 +1,103 @@
+//! Why: what would become of a call, without doing anything. The decision and its trace are the engine's own.
+
+use serde_json::{Map, Value, json};
+
+use crate::model::{AgentId, Call, RuleRef, Step, Tool, Verdict};
+use crate::policy::Policy;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+/// What would become of a call. [`to_json`](Explanation::to_json) is the shape that other programs rely on.
+#[derive(Debug)]
+pub enum Explanation {
+    /// The policy was asked.
+    Judged {
+        /// What rules were matched against.
+        signature: String,
+        /// The decision.
+        verdict: Verdict,
+        /// The rules looked at, in order of precedence; the last one decided, unless none matched.
+        trace: Vec<Step>,
+    },
+    /// It would be refused before the policy is asked.
+    Invalid {
+        /// The snake_case reason.
+        reason: &'static str,
+        /// For people.
+        message: String,
+        /// The argument at fault, when it is one.
+        argument: Option<String>,
+    },
+}
+
+/// Explains a call of `tool` with `args` by `agent`. `check` is what the tool's service says of the call.
+pub fn explain(
+    tools: &BTreeMap<String, Arc<Tool>>,
+    policy: &Policy,
+    agent: &AgentId,
+    tool: &str,
+    args: Map<String, Value>,
+) -> Explanation {
+    let Some(known) = tools.get(tool) else {
+        let message = format!("Unknown tool: {tool}");
+        return Explanation::Invalid { reason: "unknown_tool", message, argument: None };
+    };
+    match Call::new(agent.clone(), known.clone(), args) {
+        Err(why) => Explanation::Invalid {
+            reason: why.reason(),
+            message: why.to_string(),
+            argument: why.argument().map(str::to_owned),
+        },
+        Ok(call) => {
+            let (verdict, trace) = policy.judge_traced(&call);
+            Explanation::Judged { signature: call.signature().to_owned(), verdict, trace }
+        }
+    }
+}
+
+impl Explanation {
+    /// The stable JSON shape of `explain`.
+    pub fn to_json(&self) -> Value {
+        match self {
+            Explanation::Judged { signature, verdict, trace } => json!({
+                "decision": verdict.action.as_str(),
+                "signature": signature,
+                "rule": verdict.rule.as_deref().map(rule_json),
+                "trace": trace.iter().map(step_json).collect::<Vec<_>>(),
+            }),
+            Explanation::Invalid { reason, message, argument } => json!({
+                "decision": "invalid",
+                "signature": null,
+                "rule": null,
+                "trace": [],
+                "reason": reason,
+                "message": message,
+                "argument": argument,
+            }),
+        }
+    }
+}
+
+/// A rule as other programs see it.
+pub fn rule_json(rule: &RuleRef) -> Value {
+    let mut shown = json!({
+        "list": rule.list.as_str(),
+        "index": rule.index,
+        "pattern": rule.pattern,
+        "action": rule.action.as_str(),
+        "file": rule.file,
+    });
+    if let (Some(text), Some(members)) = (&rule.description, shown.as_object_mut()) {
+        members.insert("description".into(), text.as_str().into());
+    }
+    shown
+}
+
+fn step_json(step: &Step) -> Value {
+    let mut shown = rule_json(&step.rule);
+    if let Some(members) = shown.as_object_mut() {
+        members.insert("matched".into(), (step.why == crate::model::Why::Matched).into());
+        members.insert("why".into(), step.why.as_str().into());
+    }
+    shown
+}

@@ -1,0 +1,240 @@
+//! The path of one call, top to bottom. Admission (`admit`) has made a [`Call`] of it; from here on every step is
+//! written down before the next is taken.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::Timer;
+
+use super::Gate;
+use super::running::{Reply, Shared};
+use crate::approval::text;
+use crate::base::ids::RequestId;
+use crate::model::{Action, Call, Outcome, Question, Risk, Settlement, Verdict};
+use crate::store::{NewCall, Stage};
+
+/// A call on its way.
+pub(super) struct Task {
+    pub id: RequestId,
+    pub call: Arc<Call>,
+    pub session: Option<String>,
+    pub reason: Option<String>,
+    pub key: Option<String>,
+    pub shared: Rc<Shared>,
+}
+
+/// Why a call ends early. Every `?` below is one.
+type Step<T> = Result<T, Outcome>;
+
+/// Carries a new call from judgement to outcome and answers everybody who waits for it.
+pub(super) async fn run(gate: Rc<Gate>, task: Task) {
+    let reply = match replayed(&gate, &task).await {
+        Ok(Some(reply)) => reply,
+        Ok(None) => task.reply(decide(&gate, &task).await),
+        Err(outcome) => task.reply(outcome),
+    };
+    finish(&gate, &task, reply);
+}
+
+/// Carries on with a question that was open when the gateway stopped, or whose approval was not yet acted on.
+pub(super) async fn resume(gate: Rc<Gate>, task: Task, question: Arc<Question>, approved: bool) {
+    let outcome = match approved {
+        true => act_on_approval(&gate, &task, &question).await,
+        false => await_answer(&gate, &task, question).await,
+    };
+    let reply = task.reply(outcome.unwrap_or_else(|early| early));
+    finish(&gate, &task, reply);
+}
+
+async fn decide(gate: &Rc<Gate>, task: &Task) -> Outcome {
+    let verdict = gate.setup().policy.judge(&task.call);
+    log::info!("request {} by {}: {} {}", task.id, task.call.agent(), verdict.action, task.call.tool().name);
+    let outcome = match verdict.action {
+        Action::Deny => deny(gate, task, verdict).await,
+        Action::Allow => allow(gate, task, verdict).await,
+        Action::Ask => ask(gate, task, verdict).await,
+    };
+    outcome.unwrap_or_else(|early| early)
+}
+
+async fn deny(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
+    let outcome = denied_by(&verdict);
+    record(gate, task, verdict, Stage::Settled(outcome.clone())).await?;
+    Ok(outcome)
+}
+
+async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
+    record(gate, task, verdict, Stage::Claimed).await?;
+    Ok(execute(gate, task).await)
+}
+
+async fn ask(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
+    let question = Arc::new(question(gate, task, &verdict));
+    if let Err(refusal) = reserve(gate, &question) {
+        record(gate, task, verdict, Stage::Settled(refusal.clone())).await?;
+        return Ok(refusal);
+    }
+    let recorded = record(gate, task, verdict, Stage::Asked { expires: question.expires }).await;
+    if let Err(outcome) = recorded {
+        gate.desk.borrow_mut().forget(question.id);
+        return Err(outcome);
+    }
+    await_answer(gate, task, question).await
+}
+
+/// The question is on disk; from here on it can be answered.
+async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> Step<Outcome> {
+    let waiter = gate.register_waiter(question.id);
+    gate.desk.borrow_mut().open(question.id);
+    task.shared.set_asked(question.expires);
+    gate.channels.iter().for_each(|channel| channel.asked(&question));
+    let settlement = gate.settlement(&question, &waiter).await;
+    gate.drop_waiter(question.id);
+    match settlement.map_err(|_| Outcome::StoreUnavailable)? {
+        Settlement::Approved { .. } => act_on_approval(gate, task, &question).await,
+        Settlement::Denied { note, .. } => Ok(Outcome::DeniedByUser { note }),
+        Settlement::TimedOut => Ok(Outcome::TimedOut),
+        Settlement::Withdrawn => Ok(Outcome::Withdrawn),
+        Settlement::Void => Ok(Outcome::ApprovalVoid),
+    }
+}
+
+async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>) -> Step<Outcome> {
+    if let Some(outcome) = drift(gate, &task.call) {
+        settle(gate, task, &outcome).await;
+        gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
+        return Ok(outcome);
+    }
+    let claim = gate.store.claim(task.id, gate.clock.now(), durable(&task.call)).await;
+    let claimed = claim.map_err(|e| store_failed(task, &e))?;
+    if !claimed {
+        log::error!("request {}: somebody else has claimed it", task.id);
+        return Err(Outcome::UnknownResult);
+    }
+    let outcome = execute(gate, task).await;
+    gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
+    Ok(outcome)
+}
+
+/// What was approved must still be what would run, and a deny that came since wins.
+pub(super) fn drift(gate: &Gate, call: &Call) -> Option<Outcome> {
+    let setup = gate.setup();
+    let same = setup.tools.get(&call.tool().name).is_some_and(|now| now.digest == call.tool().digest);
+    if !same {
+        return Some(Outcome::ApprovalVoid);
+    }
+    let verdict = setup.policy.judge(call);
+    (verdict.action == Action::Deny).then(|| denied_by(&verdict))
+}
+
+/// The call is claimed on disk: it runs once, here.
+async fn execute(gate: &Rc<Gate>, task: &Task) -> Outcome {
+    gate.executing.set(gate.executing.get() + 1);
+    let outcome = gate.setup().services.run(task.call.clone()).await;
+    settle(gate, task, &outcome).await;
+    gate.executing.set(gate.executing.get().saturating_sub(1));
+    log::info!("request {} ended: {}", task.id, outcome.as_str());
+    outcome
+}
+
+/// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again for a while:
+/// the row says "executing" until then, which a restart turns into "unknown".
+async fn settle(gate: &Rc<Gate>, task: &Task, outcome: &Outcome) {
+    let Err(e) = gate.store.settle(task.id, outcome, gate.clock.now()).await else { return };
+    log::error!("request {}: its outcome could not be recorded: {e}", task.id);
+    gate.executor.spawn(settle_later(gate.clone(), task.id, outcome.clone())).detach();
+}
+
+async fn settle_later(gate: Rc<Gate>, id: RequestId, outcome: Outcome) {
+    for _ in 0..SETTLE_RETRIES {
+        Timer::after(SETTLE_PAUSE).await;
+        if gate.store.settle(id, &outcome, gate.clock.now()).await.is_ok() {
+            return log::info!("request {id}: its outcome is recorded now");
+        }
+    }
+}
+
+/// How often and how far apart an outcome that could not be recorded is tried again: for ten minutes.
+const SETTLE_RETRIES: u32 = 120;
+const SETTLE_PAUSE: Duration = Duration::from_secs(5);
+
+async fn record(gate: &Gate, task: &Task, verdict: Verdict, stage: Stage) -> Step<()> {
+    let new = NewCall {
+        id: task.id,
+        at: gate.clock.now(),
+        call: task.call.clone(),
+        session: task.session.clone(),
+        reason: task.reason.clone(),
+        key: task.key.clone(),
+        verdict,
+        stage,
+    };
+    gate.store.record(new, durable(&task.call)).await.map_err(|e| store_failed(task, &e))
+}
+
+/// The outcome of an earlier call with the same idempotency key, if there is one.
+async fn replayed(gate: &Gate, task: &Task) -> Step<Option<Reply>> {
+    let Some(key) = &task.key else { return Ok(None) };
+    let found = gate.store.replay(task.call.agent(), key, gate.clock.now()).await;
+    let Some(earlier) = found.map_err(|e| store_failed(task, &e))? else { return Ok(None) };
+    if earlier.digest != task.call.digest() {
+        return Err(Outcome::IdempotencyConflict);
+    }
+    let outcome = earlier.outcome.unwrap_or(Outcome::UnknownResult);
+    Ok(Some(Reply { outcome, request_id: Some(earlier.id), replayed: true }))
+}
+
+fn question(gate: &Gate, task: &Task, verdict: &Verdict) -> Question {
+    let now = gate.clock.now();
+    Question {
+        id: task.id,
+        call: task.call.clone(),
+        session: task.session.clone(),
+        reason: task.reason.clone(),
+        risk: Risk::of(&task.call.tool().name),
+        rule: verdict.rule.clone(),
+        created: now,
+        expires: now.plus(gate.setup().approval_timeout),
+    }
+}
+
+/// Keeps a place on the desk, so that no agent gets past its limit by asking faster than the disk writes.
+fn reserve(gate: &Gate, question: &Arc<Question>) -> Step<()> {
+    let setup = gate.setup();
+    let mut desk = gate.desk.borrow_mut();
+    if text::length(question) > setup.max_question_chars {
+        return Err(Outcome::TooLargeToShow);
+    }
+    let agent = question.call.agent();
+    if desk.count_of(agent) >= setup.pending_approvals(agent) {
+        return Err(Outcome::TooManyPending);
+    }
+    desk.reserve(question.clone(), question.created);
+    Ok(())
+}
+
+fn denied_by(verdict: &Verdict) -> Outcome {
+    Outcome::DeniedByPolicy { rule: verdict.rule.as_ref().and_then(|r| r.description.clone()) }
+}
+
+/// Calls with side effects wait for the disk.
+pub(super) fn durable(call: &Call) -> bool {
+    call.tool().request.method.has_side_effects()
+}
+
+fn store_failed(task: &Task, e: &crate::store::StoreError) -> Outcome {
+    log::error!("request {}: not executed, the record cannot be written: {e}", task.id);
+    Outcome::StoreUnavailable
+}
+
+fn finish(gate: &Gate, task: &Task, reply: Reply) {
+    gate.running.borrow_mut().remove(&task.call, &task.shared);
+    task.shared.finish(reply);
+}
+
+impl Task {
+    fn reply(&self, outcome: Outcome) -> Reply {
+        Reply { outcome, request_id: Some(self.id), replayed: false }
+    }
+}

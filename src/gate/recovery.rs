@@ -1,0 +1,87 @@
+//! After a crash or a restart: open questions are taken up with the same id, approvals that were not yet acted on
+//! are acted on, and what no longer fits the configuration is void.
+//!
+//! Calls that were under way are "unknown" already: the store has settled them when it was opened.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::Gate;
+use super::pipeline::{self, Task};
+use super::running::Shared;
+use crate::model::{Call, Outcome, Question, Risk, Settlement};
+use crate::store::{OpenCall, Recovered};
+
+/// Takes up everything that was left open.
+pub(super) fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
+    if recovered.unknown > 0 {
+        log::warn!("{} calls were under way when the gateway stopped; their results are unknown", recovered.unknown);
+    }
+    for open in recovered.open {
+        match rebuild(gate, &open) {
+            Some(call) => resume(gate, open, Arc::new(call)),
+            None => void(gate, open),
+        }
+    }
+}
+
+/// The same call as before, or None when the tool has changed or gone.
+fn rebuild(gate: &Gate, open: &OpenCall) -> Option<Call> {
+    let setup = gate.setup();
+    let tool = setup.tools.get(&open.tool)?;
+    let call = Call::new(open.agent.clone(), tool.clone(), open.args.clone()).ok()?;
+    (call.binding() == open.binding).then_some(call)
+}
+
+fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
+    let now = gate.clock.now();
+    let question = Arc::new(Question {
+        id: open.id,
+        call: call.clone(),
+        session: open.session.clone(),
+        reason: open.reason.clone(),
+        risk: Risk::of(&call.tool().name),
+        rule: open.rule,
+        created: open.created,
+        expires: open.expires,
+    });
+    let shared = Shared::new(open.id, call.digest());
+    gate.running.borrow_mut().add(&call, open.key.as_deref(), &shared);
+    let approved = open.approved_by.is_some();
+    // An approval that could not be acted on before its deadline is too old to act on.
+    let fresh = question.expires > now;
+    if approved && !fresh {
+        gate.running.borrow_mut().remove(&call, &shared);
+        return end(gate, open.id, Outcome::ApprovalVoid);
+    }
+    if !approved {
+        gate.desk.borrow_mut().reserve(question.clone(), now);
+    }
+    let task = Task { id: open.id, call, session: open.session, reason: open.reason, key: open.key, shared };
+    gate.executor.spawn(pipeline::resume(gate.clone(), task, question, approved)).detach();
+}
+
+fn void(gate: &Rc<Gate>, open: OpenCall) {
+    log::warn!("request {}: its tool has changed since it was asked for; it is void", open.id);
+    if open.approved_by.is_some() {
+        return end(gate, open.id, Outcome::ApprovalVoid);
+    }
+    let owner = gate.clone();
+    let task = async move {
+        let (outcome, now) = (Outcome::ApprovalVoid, owner.clock.now());
+        if let Err(e) = owner.store.answer(open.id, &Settlement::Void, Some(&outcome), now, true).await {
+            log::error!("request {}: could not be recorded as void: {e}", open.id);
+        }
+    };
+    gate.executor.spawn(task).detach();
+}
+
+fn end(gate: &Rc<Gate>, id: crate::base::ids::RequestId, outcome: Outcome) {
+    let owner = gate.clone();
+    let task = async move {
+        if let Err(e) = owner.store.settle(id, &outcome, owner.clock.now()).await {
+            log::error!("request {id}: its outcome could not be recorded: {e}");
+        }
+    };
+    gate.executor.spawn(task).detach();
+}

@@ -1,0 +1,92 @@
+//! What the owner has set: one immutable value, swapped whole by a reload.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::base::secret::TokenHash;
+use crate::config::{AgentConfig, Config, Loaded, Permissions};
+use crate::model::{AgentId, Tool};
+use crate::policy::Policy;
+use crate::service::{Scrubber, ServiceSetupError, Services};
+
+/// Everything about the gateway that a reload may change.
+pub struct Setup {
+    /// The tools by name.
+    pub tools: BTreeMap<String, Arc<Tool>>,
+    /// The rules.
+    pub policy: Policy,
+    /// The services that run the tools.
+    pub services: Services,
+    /// Every configured credential.
+    pub scrubber: Arc<Scrubber>,
+    /// How long a question stays open.
+    pub approval_timeout: Duration,
+    /// The longest question that is put to a person, in characters.
+    pub max_question_chars: usize,
+    /// Origins that may open a WebSocket from a browser.
+    pub allowed_origins: Vec<String>,
+    agents: Vec<AgentConfig>,
+    requests_per_minute: u32,
+    pending_approvals: u32,
+}
+
+impl Setup {
+    /// Makes the services' clients and compiles the policy.
+    ///
+    /// # Errors
+    /// When a service's TLS settings cannot be used.
+    pub fn new(loaded: Loaded) -> Result<Setup, ServiceSetupError> {
+        let Loaded { config, permissions, .. } = loaded;
+        let Permissions { rules, defaults } = permissions;
+        let Config { tools, services, agents, secrets, rate_limit, gateway, approvals, .. } = config;
+        let scrubber = Arc::new(Scrubber::new(&secrets));
+        Ok(Setup {
+            tools,
+            policy: Policy::new(rules, defaults),
+            services: Services::new(&services, config.max_concurrent_calls, scrubber.clone())?,
+            scrubber,
+            approval_timeout: config.approval_timeout,
+            max_question_chars: approvals.max_question_chars,
+            allowed_origins: gateway.allowed_origins,
+            agents,
+            requests_per_minute: rate_limit.max_requests_per_minute,
+            pending_approvals: rate_limit.max_pending_approvals,
+        })
+    }
+
+    /// Who has this token. Every configured hash is compared, so that the time taken says nothing.
+    pub fn authenticate(&self, token: &str) -> Option<AgentId> {
+        let given = TokenHash::of(token);
+        let known = self.agents.iter().fold(None, |found, agent| match agent.token.matches(&given) {
+            true => Some(agent),
+            false => found,
+        });
+        known.map(|agent| agent.id.clone())
+    }
+
+    /// Whether this agent may ask why.
+    pub fn may_explain(&self, agent: &AgentId) -> bool {
+        self.agent(agent).is_some_and(|a| a.may_explain)
+    }
+
+    /// Requests this agent may make in a minute.
+    pub fn requests_per_minute(&self, agent: &AgentId) -> u32 {
+        self.agent(agent).and_then(|a| a.max_requests_per_minute).unwrap_or(self.requests_per_minute)
+    }
+
+    /// Questions this agent may have open.
+    pub fn pending_approvals(&self, agent: &AgentId) -> usize {
+        let limit = self.agent(agent).and_then(|a| a.max_pending_approvals).unwrap_or(self.pending_approvals);
+        usize::try_from(limit).unwrap_or(usize::MAX)
+    }
+
+    /// Names of all configured agents.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentId> {
+        self.agents.iter().map(|a| &a.id)
+    }
+
+    fn agent(&self, id: &AgentId) -> Option<&AgentConfig> {
+        self.agents.iter().find(|a| a.id == *id)
+    }
+}

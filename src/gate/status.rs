@@ -1,0 +1,75 @@
+//! How the gateway is doing, for `status` and the log.
+
+use std::collections::BTreeMap;
+
+use super::Gate;
+use crate::approval::ChannelHealth;
+use crate::model::AgentId;
+use crate::service::ServiceHealth;
+use crate::store::StoreHealth;
+
+/// A snapshot.
+#[derive(Clone, Debug)]
+pub struct Status {
+    /// Whole seconds since the start.
+    pub uptime_s: u64,
+    /// Connections per configured agent.
+    pub agents: BTreeMap<AgentId, usize>,
+    /// Open questions.
+    pub open_questions: usize,
+    /// Calls under way, questions included.
+    pub running: usize,
+    /// The approval channels by name.
+    pub channels: Vec<(&'static str, ChannelHealth)>,
+    /// The record.
+    pub store: StoreHealth,
+    /// The services by name.
+    pub services: Vec<(String, ServiceHealth)>,
+}
+
+/// Counts one connection of an agent while it lives.
+pub struct Connected<'g> {
+    gate: &'g Gate,
+    agent: AgentId,
+}
+
+impl Drop for Connected<'_> {
+    fn drop(&mut self) {
+        if let Some(count) = self.gate.connected.borrow_mut().get_mut(&self.agent) {
+            *count = count.saturating_sub(1);
+        }
+    }
+}
+
+impl Gate {
+    /// A snapshot of everything `status` tells.
+    pub fn status(&self) -> Status {
+        let setup = self.setup();
+        let connected = self.connected.borrow();
+        Status {
+            uptime_s: self.clock.now().since(self.started).as_secs(),
+            agents: setup.agents().map(|a| (a.clone(), connected.get(a).copied().unwrap_or_default())).collect(),
+            open_questions: self.desk.borrow().questions().len(),
+            running: self.running.borrow().len(),
+            channels: self.channels.iter().map(|c| (c.name(), c.health())).collect(),
+            store: self.store.health(),
+            services: setup.services.health(),
+        }
+    }
+
+    /// Counts a connection; None when the agent has `limit` already.
+    pub fn connect(&self, agent: &AgentId, limit: usize) -> Option<Connected<'_>> {
+        let mut connected = self.connected.borrow_mut();
+        let count = connected.entry(agent.clone()).or_default();
+        if *count >= limit {
+            return None;
+        }
+        *count += 1;
+        Some(Connected { gate: self, agent: agent.clone() })
+    }
+
+    /// How many connections this agent has.
+    pub fn connections(&self, agent: &AgentId) -> usize {
+        self.connected.borrow().get(agent).copied().unwrap_or_default()
+    }
+}
