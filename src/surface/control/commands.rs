@@ -1,0 +1,126 @@
+//! The commands of the control socket, all but `watch`.
+
+use serde_json::{Map, Value, json};
+
+use super::{Control, shapes};
+use crate::base::json::parse_strict;
+use crate::gate::CannotAnswer;
+use crate::model::{Choice, Responder};
+
+/// The longest note to an agent, in characters.
+const MAX_NOTE: usize = 500;
+
+/// One command line, read.
+#[derive(Debug, PartialEq)]
+pub enum Command {
+    /// All open questions.
+    Approvals,
+    /// Questions as they come, until the client leaves.
+    Watch,
+    /// An answer to the question whose id begins with `id`.
+    Answer {
+        /// A whole id or a unique beginning.
+        id: String,
+        /// Yes or no.
+        choice: Choice,
+    },
+    /// How the gateway is doing.
+    Status,
+    /// Read the configuration again.
+    Reload,
+}
+
+/// Reads one line.
+///
+/// # Errors
+/// What is wrong with it, for the person who wrote the client.
+pub fn parse(line: &[u8]) -> Result<Command, String> {
+    let Ok(Value::Object(mut members)) = parse_strict(line, 4) else {
+        return Err("a command is one JSON object per line".into());
+    };
+    let command = match text(&mut members, "command")?.as_deref() {
+        Some("approvals") => Command::Approvals,
+        Some("watch") => Command::Watch,
+        Some("status") => Command::Status,
+        Some("reload") => Command::Reload,
+        Some("approve") => Command::Answer { id: id(&mut members)?, choice: Choice::Approve },
+        Some("deny") => Command::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
+        Some(_) | None => return Err("unknown command".into()),
+    };
+    match members.keys().next() {
+        Some(name) => Err(format!("unknown member {name}")),
+        None => Ok(command),
+    }
+}
+
+fn id(members: &mut Map<String, Value>) -> Result<String, String> {
+    text(members, "id")?.ok_or_else(|| "id is missing".into())
+}
+
+fn deny(members: &mut Map<String, Value>) -> Result<Choice, String> {
+    let note = text(members, "note")?.map(|n| n.trim().to_owned()).filter(|n| !n.is_empty());
+    match &note {
+        Some(n) if n.chars().count() > MAX_NOTE => Err(format!("a note has at most {MAX_NOTE} characters")),
+        Some(_) | None => Ok(Choice::Deny { note }),
+    }
+}
+
+fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
+    match members.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("{name} must be a string")),
+    }
+}
+
+/// Runs a command for `by`.
+pub async fn run(control: &Control, command: Command, by: &Responder) -> Value {
+    match command {
+        Command::Approvals | Command::Watch => {
+            let open: Vec<_> = control.gate.questions().iter().map(|q| shapes::question(q)).collect();
+            json!({"approvals": open})
+        }
+        Command::Answer { id, choice } => answer(control, &id, choice, by).await,
+        Command::Status => shapes::status(&control.gate.status()),
+        Command::Reload => reload(control, by),
+    }
+}
+
+async fn answer(control: &Control, id: &str, choice: Choice, by: &Responder) -> Value {
+    match control.gate.answer(id, choice, by.clone()).await {
+        Ok(answered) => shapes::answered(&answered),
+        Err(CannotAnswer::Several) => {
+            shapes::failure("several questions begin with this id", Some("give more of it; `agentpass approvals` shows them"))
+        }
+        Err(CannotAnswer::Store(e)) => {
+            shapes::failure(&format!("the answer could not be recorded: {e}"), Some("the question is still open"))
+        }
+    }
+}
+
+fn reload(control: &Control, by: &Responder) -> Value {
+    match (control.reload)() {
+        Ok(warnings) => {
+            log::info!("configuration reloaded for {by}");
+            json!({"reloaded": true, "warnings": warnings})
+        }
+        Err(findings) => json!({"reloaded": false, "findings": findings}),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_commands_strictly() {
+        assert_eq!(parse(b"{\"command\":\"status\"}\n"), Ok(Command::Status));
+        let deny = parse(br#"{"command":"deny","id":"ab","note":"  "}"#);
+        assert_eq!(deny, Ok(Command::Answer { id: "ab".into(), choice: Choice::Deny { note: None } }));
+        for bad in ["", "[]", "{}", r#"{"command":"approve"}"#, r#"{"command":"status","x":1}"#, r#"{"command":7}"#] {
+            assert!(parse(bad.as_bytes()).is_err(), "{bad}");
+        }
+        let long = format!(r#"{{"command":"deny","id":"a","note":"{}"}}"#, "x".repeat(MAX_NOTE + 1));
+        assert!(parse(long.as_bytes()).is_err());
+    }
+}

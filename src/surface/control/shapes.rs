@@ -1,0 +1,92 @@
+//! The JSON shapes of the control socket. `approvals --json`, `status --json` and the answers are stable: other
+//! programs rely on them.
+
+use serde_json::{Map, Value, json};
+
+use crate::approval::ChannelHealth;
+use crate::gate::explain::rule_json;
+use crate::gate::{Answered, Status};
+use crate::model::{Outcome, Question, Settlement};
+use crate::service::ServiceHealth;
+
+/// An open question.
+pub fn question(question: &Question) -> Value {
+    let call = &question.call;
+    json!({
+        "request_id": question.id.to_string(),
+        "agent_id": call.agent().as_str(),
+        "session_id": question.session,
+        "tool": call.tool().name,
+        "description": call.tool().description,
+        "args": call.shown_args(),
+        "signature": call.signature(),
+        "reason": question.reason,
+        "risk": question.risk.map(|r| r.as_str()),
+        "rule": question.rule.as_deref().map(rule_json),
+        "created_at": question.created.to_string(),
+        "expires_at": question.expires.to_string(),
+    })
+}
+
+/// What became of an answer.
+pub fn answered(answered: &Answered) -> Value {
+    json!({"outcome": answered.outcome.as_str(), "request_id": answered.id.map(|id| id.to_string())})
+}
+
+/// Watchers hear how questions ended.
+pub fn settled(question: &Question, settlement: &Settlement) -> Value {
+    json!({
+        "request_id": question.id.to_string(),
+        "settled": settlement.as_str(),
+        "by": settlement.by().map(|by| by.as_str()),
+    })
+}
+
+/// And what came of those that were approved.
+pub fn finished(question: &Question, outcome: &Outcome) -> Value {
+    json!({
+        "request_id": question.id.to_string(),
+        "finished": outcome.as_str(),
+        "reason": outcome.reason(),
+    })
+}
+
+/// Something that could not be done.
+pub fn failure(what: &str, help: Option<&str>) -> Value {
+    json!({"error": {"message": what, "help": help}})
+}
+
+/// `status --json`.
+pub fn status(status: &Status) -> Value {
+    let agents: Map<_, _> =
+        status.agents.iter().map(|(agent, count)| (agent.to_string(), json!({"connections": count}))).collect();
+    let channels: Map<_, _> =
+        status.channels.iter().map(|(name, health)| ((*name).to_owned(), channel(health))).collect();
+    let services: Map<_, _> = status.services.iter().map(|(name, health)| (name.clone(), service(health))).collect();
+    json!({
+        "version": env!("CARGO_PKG_VERSION"),
+        "uptime_s": status.uptime_s,
+        "agents": agents,
+        "open_questions": status.open_questions,
+        "running": status.running,
+        "channels": channels,
+        "store": {
+            "writable": status.store.writable,
+            "queue": status.store.queue,
+            "last_error": status.store.last_error.as_ref().map(|(at, e)| json!({"at": at.to_string(), "error": e})),
+        },
+        "services": services,
+    })
+}
+
+fn channel(health: &ChannelHealth) -> Value {
+    json!({"up": health.up, "detail": health.detail})
+}
+
+fn service(health: &ServiceHealth) -> Value {
+    json!({
+        "up": health.up,
+        "since": health.since.map(|at| at.to_string()),
+        "last_error": health.last_error,
+    })
+}

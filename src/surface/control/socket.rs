@@ -1,0 +1,111 @@
+//! The socket file: who may open it, and what to do with one that a crash left behind.
+
+use std::fmt;
+use std::io;
+use std::os::unix::fs::FileTypeExt as _;
+use std::os::unix::net::UnixStream as StdUnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rustix::fs::{Gid, Mode};
+use smol::net::unix::{UnixListener, UnixStream};
+
+use super::people;
+
+/// The group whose members may answer, where it exists.
+const GROUP: &str = "agentpass";
+/// Everything for owner and group, nothing for others.
+const UMASK: u32 = 0o117;
+/// A pause after a failed accept, so that running out of descriptors does not turn into a busy loop.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The bound socket. The file goes away with it.
+pub struct ControlSocket {
+    listener: UnixListener,
+    path: PathBuf,
+}
+
+/// Why there is no socket.
+#[derive(Debug)]
+pub enum SocketError {
+    /// Another gateway answers there.
+    InUse(PathBuf),
+    /// There is a file that is no socket; it is left alone.
+    NotASocket(PathBuf),
+    /// The system says no.
+    Io(PathBuf, io::Error),
+}
+
+impl fmt::Display for SocketError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            SocketError::InUse(path) => write!(f, "another gateway answers on {}", path.display()),
+            SocketError::NotASocket(path) => {
+                write!(f, "{} exists and is not a socket; move it away", path.display())
+            }
+            SocketError::Io(path, e) => write!(f, "cannot make the control socket {}: {e}", path.display()),
+        }
+    }
+}
+
+impl std::error::Error for SocketError {}
+
+impl ControlSocket {
+    /// Binds `path` with mode 0660, for the group `agentpass` where that exists.
+    ///
+    /// # Errors
+    /// [`SocketError`]; nothing of somebody else's is removed.
+    pub fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
+        clear_stale(path)?;
+        let io = |e| SocketError::Io(path.to_owned(), e);
+        // The mask is narrow before the file exists, so that there is no moment in which others may open it.
+        let before = rustix::process::umask(Mode::from_raw_mode(UMASK));
+        let bound = UnixListener::bind(path);
+        rustix::process::umask(before);
+        let listener = bound.map_err(io)?;
+        give_to_group(path);
+        Ok(ControlSocket { listener, path: path.to_owned() })
+    }
+
+    /// Waits for a connection. Cancel-safe.
+    pub async fn accept(&self) -> UnixStream {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => return stream,
+                Err(e) => {
+                    log::warn!("cannot accept on the control socket: {e}");
+                    smol::Timer::after(PAUSE).await;
+                }
+            }
+        }
+    }
+}
+
+impl Drop for ControlSocket {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Removes a socket on which nobody answers any more.
+fn clear_stale(path: &Path) -> Result<(), SocketError> {
+    let Ok(found) = std::fs::symlink_metadata(path) else { return Ok(()) };
+    if !found.file_type().is_socket() {
+        return Err(SocketError::NotASocket(path.to_owned()));
+    }
+    match StdUnixStream::connect(path) {
+        Ok(_) => Err(SocketError::InUse(path.to_owned())),
+        Err(e) if e.kind() == io::ErrorKind::ConnectionRefused => {
+            std::fs::remove_file(path).map_err(|e| SocketError::Io(path.to_owned(), e))
+        }
+        Err(e) => Err(SocketError::Io(path.to_owned(), e)),
+    }
+}
+
+/// Not being allowed to is fine: then the gateway's own group may answer.
+fn give_to_group(path: &Path) {
+    let Some(gid) = people::group_id(GROUP) else { return };
+    if let Err(e) = rustix::fs::chown(path, None, Some(Gid::from_raw(gid))) {
+        log::debug!("the control socket stays with the gateway's own group: {e}");
+    }
+}

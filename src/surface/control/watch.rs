@@ -1,0 +1,38 @@
+//! `watch`: the open questions, then everything that happens to questions, one line each.
+
+use smol::future;
+use smol::io::AsyncReadExt as _;
+use smol::net::unix::UnixStream;
+
+use super::{Control, say, shapes};
+use crate::approval::local::Event;
+
+/// Tells one watcher until it leaves or does not read.
+pub async fn run(control: &Control, writer: &mut UnixStream) {
+    // Watching begins before the open questions are listed, so that none falls in between.
+    let events = control.local.watch();
+    for question in control.gate.questions() {
+        if say(writer, &shapes::question(&question)).await.is_none() {
+            return;
+        }
+    }
+    let mut reader = writer.clone();
+    let left = async {
+        // Watchers say nothing; what ends the reading is their leaving.
+        let mut byte = [0];
+        let _ = reader.read(&mut byte).await;
+    };
+    let tell = async {
+        while let Ok(event) = events.recv().await {
+            let line = match &event {
+                Event::Asked(question) => shapes::question(question),
+                Event::Settled(question, settlement) => shapes::settled(question, settlement),
+                Event::Finished(question, outcome) => shapes::finished(question, outcome),
+            };
+            if say(writer, &line).await.is_none() {
+                return;
+            }
+        }
+    };
+    future::or(left, tell).await;
+}

@@ -1,0 +1,208 @@
+//! The door: how many strangers may stand in it, and who has failed too often.
+//!
+//! A connection that has not authenticated is a guest. When there is no room, the oldest silent guest leaves, so
+//! that an agent that authenticates at once always gets in.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use crate::gate::Latch;
+
+/// Unauthenticated connections in all.
+pub const MAX_GUESTS: usize = 32;
+/// Unauthenticated connections from one address.
+pub const MAX_GUESTS_PER_ADDRESS: usize = 8;
+/// Failures from one address within [`PENALTY`] after which it is refused for as long.
+pub const MAX_FAILURES: u32 = 10;
+/// The window in which failures are counted, and how long an address is refused.
+pub const PENALTY: Duration = Duration::from_secs(60);
+/// Addresses whose failures are remembered; an attacker with more than that is not told apart.
+const MAX_ADDRESSES: usize = 4096;
+
+/// The state of the door.
+#[derive(Default)]
+pub struct Door {
+    inner: RefCell<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    next: u64,
+    guests: Vec<Standing>,
+    failures: HashMap<IpAddr, Failures>,
+    members: HashMap<IpAddr, usize>,
+}
+
+struct Standing {
+    number: u64,
+    address: IpAddr,
+    spoke: bool,
+    leave: Rc<Latch>,
+}
+
+#[derive(Clone, Copy)]
+struct Failures {
+    count: u32,
+    since: Instant,
+}
+
+/// A connection that has not authenticated. Dropping it frees its place.
+pub struct Guest {
+    door: Rc<Door>,
+    number: u64,
+    leave: Rc<Latch>,
+}
+
+/// An authenticated connection's address: it is never refused while one lives.
+pub struct Member {
+    door: Rc<Door>,
+    address: IpAddr,
+}
+
+impl Door {
+    /// A new connection. Somebody else may have to leave for it.
+    pub fn enter(self: &Rc<Self>, address: IpAddr) -> Guest {
+        let mut inner = self.inner.borrow_mut();
+        if inner.guests.iter().filter(|g| g.address == address).count() >= MAX_GUESTS_PER_ADDRESS {
+            inner.make_room(Some(address));
+        }
+        if inner.guests.len() >= MAX_GUESTS {
+            inner.make_room(None);
+        }
+        let (number, leave) = (inner.next, Rc::new(Latch::default()));
+        inner.next += 1;
+        inner.guests.push(Standing { number, address, spoke: false, leave: leave.clone() });
+        Guest { door: self.clone(), number, leave }
+    }
+
+    /// Whether this address has failed too often and has no living agent.
+    pub fn refuses(&self, address: IpAddr) -> bool {
+        let inner = self.inner.borrow();
+        let failed = inner.failures.get(&address).is_some_and(|f| f.is_recent() && f.count >= MAX_FAILURES);
+        failed && !inner.members.contains_key(&address)
+    }
+
+    /// A wrong token, or none in time.
+    pub fn failed(&self, address: IpAddr) {
+        let mut inner = self.inner.borrow_mut();
+        if inner.failures.len() >= MAX_ADDRESSES {
+            inner.failures.retain(|_, f| f.is_recent());
+        }
+        if inner.failures.len() >= MAX_ADDRESSES && !inner.failures.contains_key(&address) {
+            return;
+        }
+        let fresh = Failures { count: 0, since: Instant::now() };
+        let failures = inner.failures.entry(address).or_insert(fresh);
+        if !failures.is_recent() {
+            *failures = fresh;
+        }
+        failures.count = failures.count.saturating_add(1);
+    }
+}
+
+impl Failures {
+    fn is_recent(&self) -> bool {
+        self.since.elapsed() < PENALTY
+    }
+}
+
+impl Inner {
+    /// Sends the oldest silent guest away, or the oldest if all have spoken.
+    fn make_room(&mut self, of: Option<IpAddr>) {
+        let fits = |g: &Standing| of.is_none_or(|address| g.address == address);
+        let silent = self.guests.iter().position(|g| fits(g) && !g.spoke);
+        let Some(index) = silent.or_else(|| self.guests.iter().position(fits)) else { return };
+        self.guests.remove(index).leave.open();
+    }
+}
+
+impl Guest {
+    /// Waits until this guest has to make room.
+    pub async fn must_leave(&self) {
+        self.leave.wait().await;
+    }
+
+    /// It has sent a whole request head: others leave before it does.
+    pub fn spoke(&self) {
+        let mut inner = self.door.inner.borrow_mut();
+        if let Some(standing) = inner.guests.iter_mut().find(|g| g.number == self.number) {
+            standing.spoke = true;
+        }
+    }
+
+    /// It has authenticated: it no longer stands in the door.
+    pub fn admitted(self, address: IpAddr) -> Member {
+        *self.door.inner.borrow_mut().members.entry(address).or_default() += 1;
+        Member { door: self.door.clone(), address }
+    }
+}
+
+impl Drop for Guest {
+    fn drop(&mut self) {
+        self.door.inner.borrow_mut().guests.retain(|g| g.number != self.number);
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        let mut inner = self.door.inner.borrow_mut();
+        if let Some(count) = inner.members.get_mut(&self.address) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                inner.members.remove(&self.address);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(last: u8) -> IpAddr {
+        IpAddr::from([192, 0, 2, last])
+    }
+
+    #[test]
+    fn the_oldest_silent_guest_makes_room() {
+        let door = Rc::new(Door::default());
+        let mut guests: Vec<_> = (0..MAX_GUESTS_PER_ADDRESS).map(|_| door.enter(address(1))).collect();
+        guests[0].spoke();
+        guests.push(door.enter(address(1)));
+        let gone: Vec<_> = guests.iter().map(|g| g.leave.is_open()).collect();
+        assert_eq!(gone.iter().filter(|left| **left).count(), 1);
+        assert!(gone[1]);
+    }
+
+    #[test]
+    fn the_cap_holds_over_all_addresses() {
+        let door = Rc::new(Door::default());
+        let guests: Vec<_> = (0..40).map(|i| door.enter(address(i))).collect();
+        assert_eq!(guests.iter().filter(|g| g.leave.is_open()).count(), 40 - MAX_GUESTS);
+        drop(guests);
+        assert!(door.inner.borrow().guests.is_empty());
+    }
+
+    #[test]
+    fn too_many_failures_refuse_an_address_that_has_no_agent() {
+        let door = Rc::new(Door::default());
+        (0..MAX_FAILURES).for_each(|_| door.failed(address(1)));
+        assert!(door.refuses(address(1)) && !door.refuses(address(2)));
+        let member = door.enter(address(1)).admitted(address(1));
+        assert!(!door.refuses(address(1)));
+        drop(member);
+        assert!(door.refuses(address(1)));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let door = Rc::new(Door::default());
+        for i in 0..10_000u32 {
+            door.failed(IpAddr::from(i.to_be_bytes()));
+        }
+        assert!(door.inner.borrow().failures.len() <= MAX_ADDRESSES);
+    }
+}

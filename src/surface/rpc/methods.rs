@@ -1,0 +1,231 @@
+//! The methods that agents call.
+//!
+//! [`take`] answers at once what can be answered at once; everything that waits gets a listener.
+
+use std::rc::Rc;
+
+use serde_json::{Map, Value, json};
+
+use super::batch;
+use super::connection::{not_authenticated, welcome};
+use super::receipts::Carried;
+use super::session::{MAX_IN_FLIGHT, Session};
+use super::wire;
+use crate::base::ids::RequestId;
+use crate::base::secret::TokenHash;
+use crate::gate::explain::explain;
+use crate::gate::{Request as GateRequest, Ticket};
+use crate::model::AnswerOutcome;
+use crate::protocol::frame::{self, Frame, Refused, Request, WireError};
+use crate::protocol::{code, params};
+
+/// An answer: the frame, and the results it carries.
+pub type Answer = (Value, Vec<Carried>);
+
+/// Takes one text frame; what is returned is sent at once.
+pub fn take(session: &Rc<Session>, text: &str) -> Option<String> {
+    match frame::parse(text) {
+        Err(refused) => Some(refusal(&refused).to_string()),
+        Ok(Frame::Single(Err(refused))) => Some(refusal(&refused).to_string()),
+        Ok(Frame::Single(Ok(request))) => single(session, request),
+        Ok(Frame::Batch(items)) => {
+            batch::run(session, items);
+            None
+        }
+    }
+}
+
+fn refusal(refused: &Refused) -> Value {
+    frame::error(&refused.id, &refused.error)
+}
+
+fn single(session: &Rc<Session>, request: Request) -> Option<String> {
+    match start(session, request) {
+        Started::Answered(answer) => Some(answer.to_string()),
+        Started::Waiting(wait) => {
+            let listener = session.clone();
+            session.listen(async move {
+                let (frame, carried) = wait.answer(&listener).await;
+                listener.send(&frame, carried).await;
+            });
+            None
+        }
+    }
+}
+
+/// A request that has been begun.
+pub enum Started {
+    /// This is the answer.
+    Answered(Value),
+    /// The answer takes time.
+    Waiting(Wait),
+}
+
+/// What a listener waits for.
+pub struct Wait {
+    id: Value,
+    what: What,
+}
+
+enum What {
+    Call(Ticket, InFlight),
+    Results,
+    Cancel(RequestId),
+}
+
+/// Begins one request (of a batch or alone).
+pub fn start(session: &Rc<Session>, request: Request) -> Started {
+    let Request { id, method, params } = request;
+    let begun = match method.as_str() {
+        "tool_request" => tool_request(session, params),
+        "list_tools" => params::nothing_else(&params).map(|()| Begun::Now(list_tools(session))),
+        "get_pending_results" => params::nothing_else(&params).map(|()| Begun::Later(What::Results)),
+        "auth" => auth(session, params),
+        "cancel" => cancel(params),
+        "explain" if session.gate.setup().may_explain(&session.identity.agent) => explain_call(session, params),
+        _ => Err(unknown(&method)),
+    };
+    match begun {
+        Ok(Begun::Now(result)) => Started::Answered(frame::result(&id, result)),
+        Ok(Begun::Later(what)) => Started::Waiting(Wait { id, what }),
+        Err(error) => Started::Answered(frame::error(&id, &error)),
+    }
+}
+
+enum Begun {
+    Now(Value),
+    Later(What),
+}
+
+fn unknown(method: &str) -> WireError {
+    let method: String = method.chars().take(64).collect();
+    WireError::new(code::METHOD_NOT_FOUND, "method_not_found", format!("Unknown method: {method}"))
+}
+
+/// Authenticating again is harmless while it is the same agent; a connection never changes whom it speaks for.
+fn auth(session: &Session, params: Map<String, Value>) -> Result<Begun, WireError> {
+    let token = TokenHash::of(&params::auth(params)?);
+    let agent = &session.identity.agent;
+    match session.gate.setup().authenticate(&token).as_ref() == Some(agent) {
+        true => Ok(Begun::Now(welcome(agent))),
+        false => Err(not_authenticated("Invalid token")),
+    }
+}
+
+fn list_tools(session: &Session) -> Value {
+    let tools = session.gate.tools(&session.identity.agent);
+    json!({"tools": tools.iter().map(|tool| wire::tool(tool)).collect::<Vec<_>>()})
+}
+
+fn explain_call(session: &Session, params: Map<String, Value>) -> Result<Begun, WireError> {
+    let request = params::tool_request(params)?;
+    let setup = session.gate.setup();
+    let agent = &session.identity.agent;
+    let why = explain(&setup.tools, &setup.policy, agent, &request.tool, request.args);
+    Ok(Begun::Now(without_files(why.to_json())))
+}
+
+/// Where the owner keeps the rules is none of an agent's business.
+fn without_files(mut why: Value) -> Value {
+    let forget = |rule: &mut Value| {
+        if let Some(members) = rule.as_object_mut() {
+            members.remove("file");
+        }
+    };
+    if let Some(rule) = why.get_mut("rule") {
+        forget(rule);
+    }
+    if let Some(trace) = why.get_mut("trace").and_then(Value::as_array_mut) {
+        trace.iter_mut().for_each(forget);
+    }
+    why
+}
+
+fn cancel(params: Map<String, Value>) -> Result<Begun, WireError> {
+    let id = params::cancel(params)?;
+    let bad = || WireError::new(code::INVALID_REQUEST, "invalid_request", "request_id is not a request id");
+    RequestId::parse(&id).map(|id| Begun::Later(What::Cancel(id))).ok_or_else(bad)
+}
+
+fn tool_request(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
+    let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = params::tool_request(params)?;
+    let place = InFlight::take(session)?;
+    let request = GateRequest { tool, args, reason, session: session_id, key: idempotency_key };
+    let ticket = session.gate.submit(&session.identity.agent, request);
+    Ok(Begun::Later(What::Call(ticket, place)))
+}
+
+/// One of the places for calls in flight on a connection.
+struct InFlight(Rc<Session>);
+
+impl InFlight {
+    fn take(session: &Rc<Session>) -> Result<InFlight, WireError> {
+        if session.in_flight.get() >= MAX_IN_FLIGHT {
+            let message = format!("More than {MAX_IN_FLIGHT} requests in flight on this connection");
+            return Err(WireError::new(code::RATE_LIMITED, "too_many_pending", message).with("limit", MAX_IN_FLIGHT));
+        }
+        session.in_flight.set(session.in_flight.get() + 1);
+        Ok(InFlight(session.clone()))
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+    }
+}
+
+impl Wait {
+    /// Waits for the answer.
+    pub async fn answer(self, session: &Rc<Session>) -> Answer {
+        match self.what {
+            What::Call(ticket, _place) => call(session, &self.id, &ticket).await,
+            What::Results => results(session, &self.id).await,
+            What::Cancel(request) => (withdraw(session, &self.id, request).await, Vec::new()),
+        }
+    }
+}
+
+async fn call(session: &Rc<Session>, id: &Value, ticket: &Ticket) -> Answer {
+    if let Some((request, expires)) = ticket.asked().await {
+        let params = json!({"id": id, "request_id": request.to_string(), "expires_at": expires.to_string()});
+        session.send(&frame::notification("approval_pending", params), Vec::new()).await;
+    }
+    let reply = ticket.reply().await;
+    let carried = reply.request_id.map(|id| Carried::Reply(session.gate.delivering(id)));
+    (batch::frame_of(id, wire::reply(reply)), carried.into_iter().collect())
+}
+
+async fn results(session: &Rc<Session>, id: &Value) -> Answer {
+    match session.gate.pending_results(&session.identity.agent).await {
+        Ok(results) => {
+            let carried = results.iter().map(|r| Carried::Inbox(r.request_id)).collect();
+            let shown: Vec<_> = results.iter().map(wire::pending).collect();
+            (frame::result(id, json!({"results": shown})), carried)
+        }
+        Err(e) => {
+            log::error!("pending results could not be read: {e}");
+            (frame::error(id, &store_unavailable()), Vec::new())
+        }
+    }
+}
+
+async fn withdraw(session: &Rc<Session>, id: &Value, request: RequestId) -> Value {
+    match session.gate.withdraw(&session.identity.agent, request).await {
+        Ok(outcome) => {
+            let status = match outcome {
+                AnswerOutcome::Resolved => "withdrawn",
+                AnswerOutcome::AlreadyResolved | AnswerOutcome::Unknown | AnswerOutcome::Expired => outcome.as_str(),
+            };
+            frame::result(id, json!({"status": status, "request_id": request.to_string()}))
+        }
+        Err(e) => {
+            log::error!("request {request}: a withdrawal could not be recorded: {e}");
+            frame::error(id, &store_unavailable())
+        }
+    }
+}
+
+fn store_unavailable() -> WireError {
+    WireError::new(code::EXECUTION_FAILED, "store_unavailable", "The gateway cannot use its record")
+}

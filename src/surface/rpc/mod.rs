@@ -1,0 +1,53 @@
+//! JSON-RPC 2.0 over WebSocket: the port that agents connect to.
+//!
+//! Every connection is one task. Nothing that a peer does or fails to do holds up another: every wait has a
+//! deadline, every queue a bound.
+
+mod batch;
+mod connection;
+mod door;
+mod methods;
+mod receipts;
+mod session;
+mod wire;
+
+use std::rc::Rc;
+
+use crate::gate::{Executor, Gate, Latch};
+use crate::net::listener::Listener;
+use crate::net::tls::Acceptor;
+use door::Door;
+
+/// What the port needs beside the gate.
+pub struct Rpc {
+    gate: Rc<Gate>,
+    executor: Executor,
+    acceptor: Option<Acceptor>,
+    door: Rc<Door>,
+    max_message_bytes: usize,
+    stop: Rc<Latch>,
+}
+
+impl Rpc {
+    /// A port without `acceptor` speaks plain text: only for `--insecure`.
+    pub fn new(
+        gate: Rc<Gate>,
+        executor: Executor,
+        acceptor: Option<Acceptor>,
+        max_message_bytes: usize,
+        stop: Rc<Latch>,
+    ) -> Rc<Rpc> {
+        Rc::new(Rpc { gate, executor, acceptor, door: Rc::default(), max_message_bytes, stop })
+    }
+
+    /// Accepts connections until the stop latch opens.
+    pub async fn serve(self: Rc<Self>, listener: Listener) {
+        let accept = async {
+            loop {
+                let (tcp, peer) = listener.accept().await;
+                self.executor.spawn(connection::run(self.clone(), tcp, peer)).detach();
+            }
+        };
+        smol::future::or(accept, self.stop.wait()).await;
+    }
+}

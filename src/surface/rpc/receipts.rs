@@ -1,0 +1,90 @@
+//! Receipts: which results a peer has provably received.
+//!
+//! Behind results goes a ping; its pong proves that everything sent before it has arrived in the peer's process
+//! (in its WebSocket library, that is: not that anybody has looked at it). One ping is under way at a time.
+
+use crate::base::ids::RequestId;
+use crate::gate::Delivery;
+
+/// A result on its way to the peer.
+pub enum Carried {
+    /// The reply to a request: not offered in the inbox while this connection lives.
+    Reply(Delivery),
+    /// Out of the inbox: offered again until it is received.
+    Inbox(RequestId),
+}
+
+impl Carried {
+    fn id(&self) -> RequestId {
+        match self {
+            Carried::Reply(delivery) => delivery.id(),
+            Carried::Inbox(id) => *id,
+        }
+    }
+}
+
+/// Results kept track of for a peer that does not answer pings. What is beyond stays in the inbox.
+const MAX_WAITING: usize = 1024;
+
+/// The receipts of one connection.
+#[derive(Default)]
+pub struct Receipts {
+    number: u64,
+    pinged: Option<(Vec<u8>, Vec<Carried>)>,
+    fresh: Vec<Carried>,
+}
+
+impl Receipts {
+    /// A result that is about to be sent.
+    pub fn carry(&mut self, carried: Vec<Carried>) {
+        let room = MAX_WAITING.saturating_sub(self.fresh.len());
+        self.fresh.extend(carried.into_iter().take(room));
+    }
+
+    /// The ping to send behind what has been carried, if one is due.
+    pub fn ping(&mut self) -> Option<Vec<u8>> {
+        if self.pinged.is_some() || self.fresh.is_empty() {
+            return None;
+        }
+        self.number += 1;
+        let payload = self.number.to_be_bytes().to_vec();
+        self.pinged = Some((payload.clone(), std::mem::take(&mut self.fresh)));
+        Some(payload)
+    }
+
+    /// What a pong proves to have arrived. A pong that answers no ping of ours proves nothing.
+    pub fn pong(&mut self, payload: &[u8]) -> Vec<RequestId> {
+        match self.pinged.take_if(|(expected, _)| expected == payload) {
+            Some((_, carried)) => carried.iter().map(Carried::id).collect(),
+            None => Vec::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_right_pong_is_a_receipt() {
+        let mut receipts = Receipts::default();
+        assert!(receipts.ping().is_none());
+        let (first, second) = (RequestId::random(), RequestId::random());
+        receipts.carry(vec![Carried::Inbox(first)]);
+        let ping = receipts.ping().unwrap();
+        receipts.carry(vec![Carried::Inbox(second)]);
+        assert!(receipts.ping().is_none(), "one ping at a time");
+        assert!(receipts.pong(b"other").is_empty());
+        assert_eq!(receipts.pong(&ping), [first]);
+        assert!(receipts.pong(&ping).is_empty());
+        let ping = receipts.ping().unwrap();
+        assert_eq!(receipts.pong(&ping), [second]);
+    }
+
+    #[test]
+    fn a_peer_without_pongs_costs_a_bounded_amount() {
+        let mut receipts = Receipts::default();
+        (0..MAX_WAITING + 5).for_each(|_| receipts.carry(vec![Carried::Inbox(RequestId::random())]));
+        assert_eq!(receipts.fresh.len(), MAX_WAITING);
+    }
+}

@@ -1,0 +1,163 @@
+//! From outcomes to the wire: the one place where a way to end gets its code.
+
+use serde_json::{Value, json};
+
+use crate::gate::Reply;
+use crate::model::{Outcome, Tool};
+use crate::protocol::code;
+use crate::protocol::frame::WireError;
+use crate::store::PendingResult;
+
+/// The result or error of a `tool_request`.
+///
+/// # Errors
+/// Every outcome but "executed" is a wire error.
+pub fn reply(reply: Reply) -> Result<Value, WireError> {
+    let Reply { outcome, request_id, replayed } = reply;
+    let id = request_id.map(|id| id.to_string());
+    match outcome {
+        Outcome::Executed(data) => Ok(executed(data, id, replayed)),
+        other => Err(error(&other, id, replayed)),
+    }
+}
+
+fn executed(data: Value, id: Option<String>, replayed: bool) -> Value {
+    let mut result = json!({"status": "executed", "data": data, "request_id": id});
+    if let (true, Some(members)) = (replayed, result.as_object_mut()) {
+        members.insert("replayed".into(), true.into());
+    }
+    result
+}
+
+fn error(outcome: &Outcome, id: Option<String>, replayed: bool) -> WireError {
+    let reason = outcome.reason().unwrap_or_default();
+    let mut error = details(outcome, WireError::new(code_of(outcome), reason, outcome.message()));
+    if let Some(id) = id {
+        error = error.with("request_id", id);
+    }
+    if replayed { error.with("replayed", true) } else { error }
+}
+
+fn code_of(outcome: &Outcome) -> i64 {
+    match outcome {
+        Outcome::DeniedByUser { .. } | Outcome::Withdrawn => code::DENIED_BY_USER,
+        Outcome::TimedOut => code::TIMED_OUT,
+        Outcome::DeniedByPolicy { .. } | Outcome::ApprovalVoid | Outcome::KillSwitch => code::DENIED_BY_POLICY,
+        Outcome::Executed(_)
+        | Outcome::ServiceUnreachable
+        | Outcome::ServiceTimeout
+        | Outcome::ServiceError { .. }
+        | Outcome::ResponseTooLarge
+        | Outcome::UnknownTool { .. }
+        | Outcome::UnknownResult
+        | Outcome::StoreUnavailable
+        | Outcome::ApprovalUnavailable => code::EXECUTION_FAILED,
+        Outcome::Invalid(_) | Outcome::IdempotencyConflict | Outcome::TooLargeToShow => code::INVALID_REQUEST,
+        Outcome::RateLimited { .. } | Outcome::TooManyPending => code::RATE_LIMITED,
+    }
+}
+
+fn details(outcome: &Outcome, error: WireError) -> WireError {
+    match outcome {
+        Outcome::DeniedByUser { note: Some(note) } => error.with("note", note.as_str()),
+        Outcome::DeniedByPolicy { rule: Some(rule) } => error.with("rule", rule.as_str()),
+        Outcome::ServiceError { status: Some(status), .. } => error.with("status", *status),
+        Outcome::Invalid(why) => match why.argument() {
+            Some(argument) => error.with("argument", argument),
+            None => error,
+        },
+        Outcome::RateLimited { retry_after } => error.with("retry_after", *retry_after),
+        Outcome::DeniedByUser { note: None }
+        | Outcome::DeniedByPolicy { rule: None }
+        | Outcome::ServiceError { status: None, .. }
+        | Outcome::Executed(_)
+        | Outcome::Withdrawn
+        | Outcome::TimedOut
+        | Outcome::ApprovalVoid
+        | Outcome::KillSwitch
+        | Outcome::ServiceUnreachable
+        | Outcome::ServiceTimeout
+        | Outcome::ResponseTooLarge
+        | Outcome::UnknownTool { .. }
+        | Outcome::UnknownResult
+        | Outcome::StoreUnavailable
+        | Outcome::ApprovalUnavailable
+        | Outcome::IdempotencyConflict
+        | Outcome::TooLargeToShow
+        | Outcome::TooManyPending => error,
+    }
+}
+
+/// One entry of `list_tools`.
+pub fn tool(tool: &Tool) -> Value {
+    let args: serde_json::Map<String, Value> = tool
+        .args
+        .iter()
+        .map(|(name, spec)| {
+            let mut shown = json!({"required": spec.required});
+            let optional = [
+                ("validate", spec.validate.as_ref().map(|v| v.as_str())),
+                ("type", spec.kind.map(|k| k.as_str())),
+                ("description", spec.description.as_deref()),
+            ];
+            for (member, text) in optional {
+                if let (Some(text), Some(members)) = (text, shown.as_object_mut()) {
+                    members.insert(member.into(), text.into());
+                }
+            }
+            (name.clone(), shown)
+        })
+        .collect();
+    json!({"name": tool.name, "description": tool.description, "service": tool.service, "args": args})
+}
+
+/// One entry of `get_pending_results`, named as the seed's table was.
+pub fn pending(result: &PendingResult) -> Value {
+    json!({
+        "request_id": result.request_id.to_string(),
+        "tool_name": result.tool_name,
+        "args": result.args,
+        "signature": result.signature,
+        "result": result.result,
+        "created_at": result.created_at.to_string(),
+        "expires_at": result.expires_at.to_string(),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ids::RequestId;
+    use crate::model::InvalidCall;
+
+    fn wire(outcome: Outcome) -> WireError {
+        let id = Some(RequestId::random());
+        super::reply(Reply { outcome, request_id: id, replayed: false }).unwrap_err()
+    }
+
+    #[test]
+    fn the_seeds_texts_and_codes() {
+        for (outcome, code, message) in [
+            (Outcome::DeniedByUser { note: None }, -32001, "Denied by user"),
+            (Outcome::TimedOut, -32002, "Approval timed out"),
+            (Outcome::DeniedByPolicy { rule: None }, -32003, "Denied by policy"),
+            (Outcome::RateLimited { retry_after: 3 }, -32006, "Rate limit exceeded"),
+            (Outcome::TooManyPending, -32006, "Too many pending approvals"),
+            (Outcome::UnknownTool { tool: "x".into() }, -32004, "Unknown tool: x"),
+            (Outcome::Invalid(InvalidCall::Missing("a".into())), -32600, "Missing required argument: a"),
+        ] {
+            let error = wire(outcome);
+            assert_eq!((error.code, error.message.as_str()), (code, message));
+            assert!(error.data.contains_key("request_id"));
+        }
+    }
+
+    #[test]
+    fn details_go_to_data() {
+        assert_eq!(wire(Outcome::RateLimited { retry_after: 3 }).data["retry_after"], 3);
+        assert_eq!(wire(Outcome::DeniedByUser { note: Some("no".into()) }).data["note"], "no");
+        assert_eq!(wire(Outcome::Invalid(InvalidCall::Missing("a".into()))).data["argument"], "a");
+        let failed = Outcome::ServiceError { status: Some(404), message: "gone".into() };
+        assert_eq!(wire(failed).data["status"], 404);
+    }
+}
