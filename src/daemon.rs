@@ -1,1 +1,290 @@
-//! (being written)
+//! The running gateway: wiring at the start, signals, and an orderly stop.
+//!
+//! It owns no decision. What it must get right is order: everything that can be refused is refused before anything
+//! is opened, the record is open before the first connection is, and nothing is closed before what needs it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use async_signal::{Signal, Signals};
+use smol::stream::StreamExt as _;
+use smol::{LocalExecutor, Timer, future};
+
+use crate::approval::Channel;
+use crate::approval::local::Local;
+use crate::base::clock::Clock;
+use crate::config::{self, Config, Finding, Loaded, Messenger, Paths, SyncMode};
+use crate::gate::{Executor, Gate, Latch, Setup};
+use crate::net::listener::Listener;
+use crate::net::notify;
+use crate::net::tls::Acceptor;
+use crate::store::{Event, Store, StoreOptions};
+use crate::surface::control::{Control, ControlSocket, Reload};
+use crate::surface::rpc::Rpc;
+
+/// How long calls at a service may take to end when the gateway stops. What is not back by then is "unknown".
+const DRAIN: Duration = Duration::from_secs(10);
+/// How often the record is tidied.
+const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
+/// How soon after the start it is tidied first.
+const MAINTAIN_FIRST: Duration = Duration::from_secs(60);
+
+/// How the gateway is started.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where the configuration is.
+    pub paths: Paths,
+    /// Plain text instead of TLS, even where a certificate is configured.
+    pub insecure: bool,
+}
+
+/// Why it does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The owner has to change the configuration (exit 78).
+    Config(Vec<Finding>),
+    /// The same, found while using it: what, and what to do.
+    Setting(String, &'static str),
+    /// The machine does not let us; it may be different next time.
+    Machine(String, &'static str),
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(findings) => findings.iter().try_for_each(|finding| writeln!(f, "{finding}")),
+            StartError::Setting(what, help) | StartError::Machine(what, help) => {
+                write!(f, "agentpass: could not start: {what}")?;
+                if help.is_empty() { Ok(()) } else { write!(f, "\n  help: {help}") }
+            }
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+/// A gateway that listens.
+pub struct Gateway {
+    /// The gate, for an approver in the same process.
+    pub gate: Rc<Gate>,
+    /// Where agents connect.
+    pub addresses: Vec<SocketAddr>,
+    rpc: Rc<Rpc>,
+    store: Store,
+    stop: Rc<Latch>,
+    options: Options,
+}
+
+/// Runs the gateway until it is told to stop.
+///
+/// # Errors
+/// When it cannot start.
+pub fn run(options: Options) -> Result<(), StartError> {
+    let began = Instant::now();
+    let executor: Executor = Rc::new(LocalExecutor::new());
+    let local = executor.clone();
+    future::block_on(executor.run(async move {
+        let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
+            .map_err(|e| StartError::Machine(format!("cannot listen for signals: {e}"), ""))?;
+        let gateway = Rc::new(Gateway::start(local.clone(), options)?);
+        log::debug!("started in {} ms", began.elapsed().as_millis());
+        local.spawn(watchdog()).detach();
+        notify::ready();
+        gateway.serve_signals(&mut signals).await;
+        notify::stopping();
+        gateway.stop().await;
+        Ok(())
+    }))
+}
+
+impl Gateway {
+    /// Opens everything and begins to listen.
+    ///
+    /// # Errors
+    /// [`StartError`]; nothing is left running then.
+    pub fn start(executor: Executor, options: Options) -> Result<Gateway, StartError> {
+        let loaded = config::load(&options.paths).map_err(StartError::Config)?;
+        loaded.warnings.iter().for_each(|w| log::warn!("{}", one_line(&w.to_string())));
+        let acceptor = acceptor(&loaded.config, options.insecure)?;
+        let listener = Listener::bind(&loaded.config.gateway.host, loaded.config.gateway.port)
+            .map_err(|e| StartError::Machine(e.to_string(), ""))?;
+        let control = control_socket(&loaded.config)?;
+        let clock = Clock::system();
+        let (store, recovered) = open_store(&loaded.config, &clock)?;
+        let (addresses, secure) = (listener.addresses(), acceptor.is_some());
+        let max_message = loaded.config.gateway.max_message_bytes;
+        let local = Rc::new(Local::default());
+        let channels: Vec<Rc<dyn Channel>> = vec![local.clone()];
+        announce_messenger(&loaded.config);
+        let setup = setup(loaded)?;
+        let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels, recovered);
+        let stop = Rc::new(Latch::default());
+        let rpc = Rpc::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
+        let gateway = Gateway { gate: gate.clone(), addresses, rpc: rpc.clone(), store, stop: stop.clone(), options };
+        let desk = Control::new(gate.clone(), local, executor.clone(), gateway.reloader(), stop);
+        executor.spawn(rpc.serve(listener)).detach();
+        executor.spawn(desk.serve(control)).detach();
+        executor.spawn(tidy(gate.clone())).detach();
+        executor.spawn(watch_services(gate)).detach();
+        gateway.announce(secure);
+        Ok(gateway)
+    }
+
+    fn announce(&self, secure: bool) {
+        let scheme = if secure { "wss" } else { "ws" };
+        let shown: Vec<_> = self.addresses.iter().map(|a| format!("{scheme}://{a}")).collect();
+        log::info!("agentpass {} listening on {}", env!("CARGO_PKG_VERSION"), shown.join(", "));
+        if !secure {
+            log::warn!("without TLS: tokens and results can be read on the network; use it on one machine only");
+        }
+        let gate = self.gate.clone();
+        let note = async move { gate.note("started", env!("CARGO_PKG_VERSION")).await };
+        self.gate.spawn(note);
+    }
+
+    async fn serve_signals(&self, signals: &mut Signals) {
+        while let Some(Ok(signal)) = signals.next().await {
+            if !matches!(signal, Signal::Hup) {
+                return log::info!("stopping");
+            }
+            notify::reloading();
+            match (self.reloader())() {
+                Ok(warnings) => warnings.iter().for_each(|w| log::warn!("{}", one_line(w))),
+                Err(findings) => findings.iter().for_each(|f| log::error!("not reloaded: {}", one_line(f))),
+            }
+            notify::ready();
+        }
+    }
+
+    /// Closes connections, waits a bounded time for calls at services, then closes the record. Open questions stay
+    /// open: nobody is told "denied" because a gateway restarts.
+    pub async fn stop(&self) {
+        self.stop.open();
+        let drained = async {
+            while self.gate.executing() > 0 {
+                Timer::after(Duration::from_millis(20)).await;
+            }
+        };
+        future::or(drained, async { drop(Timer::after(DRAIN).await) }).await;
+        self.gate.setup().services.shutdown();
+        self.gate.note("stopped", "").await;
+        // Farewells on the connections are on their way meanwhile.
+        Timer::after(Duration::from_millis(50)).await;
+        self.store.close();
+        log::info!("stopped");
+    }
+
+    /// Reads everything again and puts it in force at once, or changes nothing.
+    fn reloader(&self) -> Reload {
+        let (gate, rpc, options) = (self.gate.clone(), self.rpc.clone(), self.options.clone());
+        Rc::new(move || {
+            let loaded = config::load(&options.paths).map_err(|f| f.iter().map(Finding::to_string).collect::<Vec<_>>())?;
+            let warnings = loaded.warnings.iter().map(Finding::to_string).collect();
+            let fresh = acceptor(&loaded.config, options.insecure).map_err(|e| vec![e.to_string()])?;
+            let setup = setup(loaded).map_err(|e| vec![e.to_string()])?;
+            if let Some(fresh) = fresh {
+                rpc.replace_acceptor(fresh);
+            }
+            gate.reload(setup);
+            log::info!("configuration reloaded");
+            let noted = gate.clone();
+            gate.spawn(async move { noted.note("reloaded", "").await });
+            Ok(warnings)
+        })
+    }
+}
+
+fn one_line(text: &str) -> String {
+    text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
+}
+
+fn setup(loaded: Loaded) -> Result<Setup, StartError> {
+    Setup::new(loaded).map_err(|e| StartError::Setting(e.to_string(), ""))
+}
+
+fn acceptor(config: &Config, insecure: bool) -> Result<Option<Acceptor>, StartError> {
+    match (&config.gateway.tls, insecure) {
+        (_, true) => Ok(None),
+        (Some(tls), false) => {
+            let made = Acceptor::from_files(&tls.cert, &tls.key);
+            made.map(Some).map_err(|e| StartError::Setting(e.to_string(), ""))
+        }
+        (None, false) => Err(StartError::Setting(
+            "gateway.tls is missing and --insecure was not given".into(),
+            "`agentpass init` makes a certificate; --insecure is for one machine or a protected network",
+        )),
+    }
+}
+
+fn announce_messenger(config: &Config) {
+    if let Messenger::Telegram { .. } = &config.messenger {
+        log::warn!("messenger telegram is not part of this version; questions are answered with `agentpass approvals`");
+    }
+}
+
+fn open_store(config: &Config, clock: &Clock) -> Result<(Store, crate::store::Recovered), StartError> {
+    let storage = &config.storage;
+    let options = StoreOptions {
+        path: storage.path.clone(),
+        sync_all: storage.sync == SyncMode::All,
+        retain_days: storage.retain_days,
+        max_mb: storage.max_mb,
+        keep_results: storage.keep_results,
+        keep_keys: storage.keep_keys,
+    };
+    Store::open(options, clock.now()).map_err(|e| StartError::Machine(e.to_string(), e.help()))
+}
+
+fn control_socket(config: &Config) -> Result<ControlSocket, StartError> {
+    let path = control_path(config);
+    if let Some(dir) = path.parent() {
+        let _ = std::fs::create_dir_all(dir);
+    }
+    let help = "set gateway.control_socket to a place this user may write to";
+    ControlSocket::bind(&path).map_err(|e| StartError::Machine(e.to_string(), help))
+}
+
+/// Where the control socket is: as configured, else in systemd's runtime directory, else in /run/agentpass where
+/// that exists, else beside the record.
+pub fn control_path(config: &Config) -> PathBuf {
+    let beside = || config.storage.path.parent().unwrap_or(Path::new(".")).join("control.sock");
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    let system = PathBuf::from("/run/agentpass");
+    let configured = config.gateway.control_socket.clone();
+    configured.unwrap_or_else(|| match runtime {
+        Some(dir) => dir.join("control.sock"),
+        None if system.is_dir() => system.join("control.sock"),
+        None => beside(),
+    })
+}
+
+async fn tidy(gate: Rc<Gate>) {
+    let mut pause = MAINTAIN_FIRST;
+    loop {
+        Timer::after(pause).await;
+        pause = MAINTAIN_EVERY;
+        if let Err(e) = gate.store().maintain(gate.clock().now()).await {
+            log::error!("the record could not be tidied: {e}");
+        }
+    }
+}
+
+/// Watches the services of the setup in force; a reload begins anew.
+async fn watch_services(gate: Rc<Gate>) {
+    loop {
+        let (setup, reloaded) = (gate.setup(), gate.reloaded());
+        future::or(setup.services.watch_health(gate.clock().clone()), reloaded.wait()).await;
+    }
+}
+
+/// Feeds systemd's watchdog from the executor itself: it stops when the executor does.
+async fn watchdog() {
+    let Some(interval) = notify::watchdog() else { return };
+    loop {
+        notify::alive();
+        Timer::after(interval / 2).await;
+    }
+}

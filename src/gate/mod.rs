@@ -144,6 +144,18 @@ impl Gate {
         self.executing.get()
     }
 
+    /// Runs a task of the gate's own.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.executor.spawn(task).detach();
+    }
+
+    /// Writes an event of the gateway itself (started, stopped, reloaded) into the record.
+    pub async fn note(&self, kind: &'static str, detail: &str) {
+        if let Err(e) = self.store.note(kind, detail, self.clock.now()).await {
+            log::error!("\"{kind}\" could not be recorded: {e}");
+        }
+    }
+
     /// Runs `future` to its end even if the caller goes away, and gives its value to the caller if not.
     async fn owned<T: 'static>(&self, future: impl Future<Output = T> + 'static) -> Option<T> {
         let (sender, receiver) = smol::channel::bounded(1);

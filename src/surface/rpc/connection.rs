@@ -65,7 +65,8 @@ async fn upgrade(
     deadline: Instant,
 ) -> Option<(WebSocket, Entry)> {
     let left = || deadline.saturating_duration_since(Instant::now());
-    let stream = match &rpc.acceptor {
+    let acceptor = rpc.acceptor.borrow().clone();
+    let stream = match acceptor {
         None => Stream::Plain(tcp),
         Some(acceptor) => match acceptor.accept(tcp, left()).await {
             Ok(stream) => stream,

@@ -11,6 +11,7 @@ mod receipts;
 mod session;
 mod wire;
 
+use std::cell::RefCell;
 use std::rc::Rc;
 
 use crate::gate::{Executor, Gate, Latch};
@@ -22,7 +23,7 @@ use door::Door;
 pub struct Rpc {
     gate: Rc<Gate>,
     executor: Executor,
-    acceptor: Option<Acceptor>,
+    acceptor: RefCell<Option<Acceptor>>,
     door: Rc<Door>,
     max_message_bytes: usize,
     stop: Rc<Latch>,
@@ -37,7 +38,13 @@ impl Rpc {
         max_message_bytes: usize,
         stop: Rc<Latch>,
     ) -> Rc<Rpc> {
+        let acceptor = RefCell::new(acceptor);
         Rc::new(Rpc { gate, executor, acceptor, door: Rc::default(), max_message_bytes, stop })
+    }
+
+    /// A renewed certificate, for connections from now on.
+    pub fn replace_acceptor(&self, acceptor: Acceptor) {
+        self.acceptor.replace(Some(acceptor));
     }
 
     /// Accepts connections until the stop latch opens.

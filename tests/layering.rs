@@ -1,0 +1,157 @@
+//! Keeps the layers of the architecture: a module imports from lower ranks only, files and functions stay short.
+//! Tests inside `src/` are held to the imports, not to the lengths.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+const RANKS: [(&str, u8); 14] = [
+    ("base", 0),
+    ("model", 1),
+    ("protocol", 1),
+    ("config", 2),
+    ("policy", 2),
+    ("net", 2),
+    ("store", 3),
+    ("approval", 3),
+    ("service", 3),
+    ("gate", 4),
+    ("surface", 5),
+    ("daemon", 6),
+    ("client", 6),
+    ("cli", 7),
+];
+const MAX_FILE: usize = 400;
+const MAX_FUNCTION: usize = 60;
+
+fn sources() -> Vec<PathBuf> {
+    let mut files = Vec::new();
+    let mut folders = vec![PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if path.extension().is_some_and(|e| e == "rs") {
+                files.push(path);
+            }
+        }
+    }
+    assert!(files.len() > 30, "only {} sources found", files.len());
+    files
+}
+
+/// The top-level module a file belongs to; None for lib.rs and main.rs.
+fn module_of(path: &Path) -> Option<String> {
+    let below = path.strip_prefix(Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).unwrap();
+    let first = below.components().next()?.as_os_str().to_str()?.to_owned();
+    let name = first.strip_suffix(".rs").unwrap_or(&first).to_owned();
+    (name != "lib" && name != "main").then_some(name)
+}
+
+fn rank(module: &str) -> u8 {
+    RANKS.iter().find(|(name, _)| *name == module).map(|r| r.1).unwrap_or_else(|| panic!("{module} has no rank"))
+}
+
+/// Every `crate::name` outside comments and strings of documentation.
+fn imports(code: &str) -> Vec<String> {
+    let code: String = code.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let mut found = Vec::new();
+    for (at, _) in code.match_indices("crate::") {
+        let rest = &code[at + "crate::".len()..];
+        if let Some(group) = rest.strip_prefix('{') {
+            let inner = group.split('}').next().unwrap();
+            found.extend(inner.split(',').map(|part| first_word(part.trim())));
+        } else {
+            found.push(first_word(rest));
+        }
+    }
+    found.retain(|name| !name.is_empty());
+    found
+}
+
+fn first_word(text: &str) -> String {
+    text.chars().take_while(|c| c.is_alphanumeric() || *c == '_').collect()
+}
+
+/// The code of a file without its unit tests.
+fn without_tests(code: &str) -> &str {
+    code.split("#[cfg(test)]\n").next().unwrap()
+}
+
+fn is_test_file(path: &Path) -> bool {
+    path.file_name().is_some_and(|n| n.to_string_lossy().contains("test"))
+}
+
+#[test]
+fn imports_go_strictly_downhill() {
+    let mut wrong = Vec::new();
+    for path in sources() {
+        let Some(module) = module_of(&path) else { continue };
+        for import in imports(&fs::read_to_string(&path).unwrap()) {
+            if import != module && rank(&import) >= rank(&module) {
+                wrong.push(format!("{}: {module} imports {import}", path.display()));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn files_are_short() {
+    let long: Vec<_> = sources()
+        .into_iter()
+        .filter(|path| !is_test_file(path))
+        .map(|path| (without_tests(&fs::read_to_string(&path).unwrap()).lines().count(), path))
+        .filter(|(lines, _)| *lines > MAX_FILE)
+        .collect();
+    assert!(long.is_empty(), "{long:?}");
+}
+
+#[test]
+fn functions_are_short() {
+    let mut long = Vec::new();
+    for path in sources().into_iter().filter(|path| !is_test_file(path)) {
+        let code = fs::read_to_string(&path).unwrap();
+        let mut open: Option<(usize, usize, String)> = None;
+        for (number, line) in without_tests(&code).lines().enumerate() {
+            let indent = line.len() - line.trim_start().len();
+            let is_fn = line.contains("fn ") && !line.trim_start().starts_with("//");
+            match &open {
+                None if is_fn && !line.trim_end().ends_with(['}', ';']) => {
+                    open = Some((number, indent, line.trim().to_owned()));
+                }
+                Some((start, depth, name)) if line.trim_end() == format!("{}}}", " ".repeat(*depth)) => {
+                    if number - start >= MAX_FUNCTION {
+                        long.push(format!("{}:{}: {} lines: {name}", path.display(), start + 1, number - start + 1));
+                    }
+                    open = None;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(long.is_empty(), "{}", long.join("\n"));
+}
+
+#[test]
+fn only_one_module_touches_what_one_module_should() {
+    let homes = [
+        ("serde_yaml", "src/config"),
+        ("globset", "src/config"),
+        ("rusqlite", "src/store"),
+        ("ureq", "src/net/client"),
+        ("regex", "src/base/whole_regex.rs"),
+        ("sha2", "src/base/digest.rs"),
+        ("argh", "src/cli"),
+        ("sd_notify", "src/net/notify.rs"),
+        ("simple_logger", "src/cli"),
+    ];
+    for path in sources() {
+        let code = fs::read_to_string(&path).unwrap();
+        let shown = path.to_string_lossy();
+        for (name, home) in homes {
+            let used = code.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(&format!("{name}::")));
+            assert!(!used || shown.contains(home), "{shown} touches {name}, which is {home}'s");
+        }
+    }
+}
