@@ -1,0 +1,121 @@
+//! An agent that knows only the protocol: a blocking WebSocket and JSON texts.
+
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+use async_tungstenite::tungstenite::client::IntoClientRequest as _;
+use async_tungstenite::tungstenite::{Error, Message, WebSocket, client};
+use serde_json::{Value, json};
+
+/// A connected agent.
+pub struct Agent {
+    pub socket: WebSocket<TcpStream>,
+    next: u64,
+    /// Notifications that came while a reply was awaited.
+    pub notices: Vec<Value>,
+}
+
+impl Agent {
+    /// Connects without authenticating.
+    pub fn connect(address: SocketAddr) -> Agent {
+        Agent::try_connect(address, &[]).unwrap()
+    }
+
+    /// Connects with further request headers.
+    pub fn try_connect(address: SocketAddr, headers: &[(&'static str, &str)]) -> Result<Agent, String> {
+        let stream = TcpStream::connect(address).map_err(|e| e.to_string())?;
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let mut request = format!("ws://{address}/any/path").into_client_request().unwrap();
+        for (name, value) in headers {
+            request.headers_mut().insert(*name, value.parse().unwrap());
+        }
+        let (socket, _) = client(request, stream).map_err(|e| e.to_string())?;
+        Ok(Agent { socket, next: 0, notices: Vec::new() })
+    }
+
+    /// Connects and authenticates by the first message.
+    pub fn login(address: SocketAddr, token: &str) -> Agent {
+        let mut agent = Agent::connect(address);
+        let reply = agent.call("auth", json!({"token": token}));
+        assert_eq!(reply["result"]["status"], "authenticated", "{reply}");
+        agent
+    }
+
+    pub fn send_text(&mut self, text: &str) {
+        self.socket.send(Message::text(text)).unwrap();
+    }
+
+    /// Sends a request and gives its id.
+    pub fn send(&mut self, method: &str, params: Value) -> u64 {
+        self.next += 1;
+        let id = self.next;
+        self.send_text(&json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id}).to_string());
+        id
+    }
+
+    /// The next text message as JSON.
+    pub fn receive(&mut self) -> Value {
+        self.try_receive().unwrap_or_else(|e| panic!("no message: {e}"))
+    }
+
+    /// The next text message, or why there is none.
+    pub fn try_receive(&mut self) -> Result<Value, String> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Text(text)) => return Ok(serde_json::from_str(text.as_str()).unwrap()),
+                Ok(Message::Close(frame)) => return Err(format!("closed: {frame:?}")),
+                Ok(_) => {}
+                Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Err("closed".into()),
+                Err(e) => return Err(e.to_string()),
+            }
+        }
+    }
+
+    /// The code of the close frame that ends the connection.
+    pub fn close_code(&mut self) -> Option<u16> {
+        loop {
+            match self.socket.read() {
+                Ok(Message::Close(frame)) => return frame.map(|f| f.code.into()),
+                Ok(_) => {}
+                Err(_) => return None,
+            }
+        }
+    }
+
+    /// Waits for the reply with this id; notifications are kept.
+    pub fn reply(&mut self, id: u64) -> Value {
+        loop {
+            let message = self.receive();
+            if message["id"] == id {
+                return message;
+            }
+            assert!(message.get("method").is_some(), "not what was waited for: {message}");
+            self.notices.push(message);
+        }
+    }
+
+    /// One request and its reply.
+    pub fn call(&mut self, method: &str, params: Value) -> Value {
+        let id = self.send(method, params);
+        self.reply(id)
+    }
+
+    /// A `tool_request` and its reply.
+    pub fn request(&mut self, tool: &str, args: Value) -> Value {
+        self.call("tool_request", json!({"tool": tool, "args": args}))
+    }
+
+    /// Waits until the human is being asked, and gives the request id.
+    pub fn asked(&mut self) -> String {
+        loop {
+            let message = match self.notices.is_empty() {
+                true => self.receive(),
+                false => self.notices.remove(0),
+            };
+            if message["method"] == "approval_pending" {
+                return message["params"]["request_id"].as_str().unwrap().to_owned();
+            }
+        }
+    }
+}

@@ -1,0 +1,284 @@
+//! A gateway process in a folder of its own, and the command line beside it.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+use std::thread;
+
+use serde_json::Value;
+
+use super::{BINARY, Folder, Upstream, eventually};
+
+/// The token of the agent "default".
+pub const TOKEN: &str = "a-token-of-the-default-agent";
+/// The token of the second agent, "laptop", which may explain.
+pub const LAPTOP: &str = "a-token-of-the-laptop-agent";
+/// The service's credential. It must never come out anywhere.
+pub const SERVICE_SECRET: &str = "s3rvice-cr3dential-0123456789";
+
+/// A configuration to start from. Every part can be replaced.
+#[derive(Clone)]
+pub struct Setup {
+    /// Below `agents:` to the end of the file; `{upstream}` is the service's URL.
+    pub config: String,
+    pub tools: String,
+    pub permissions: String,
+}
+
+impl Default for Setup {
+    fn default() -> Setup {
+        Setup { config: CONFIG.into(), tools: TOOLS.into(), permissions: PERMISSIONS.into() }
+    }
+}
+
+const CONFIG: &str = r#"
+gateway:
+  host: "127.0.0.1"
+  port: 0
+  control_socket: "control.sock"
+agents:
+  default: {token: "a-token-of-the-default-agent"}
+  laptop: {token: "a-token-of-the-laptop-agent", may_explain: true}
+messenger: {type: local}
+services:
+  home:
+    url: "{upstream}"
+    auth: {type: bearer, token: "s3rvice-cr3dential-0123456789"}
+    timeout: 5
+    tools: "tools.yaml"
+    errors:
+      - {status: 404, message: "Entity not found: {body}"}
+storage: {path: "data/agentpass.db"}
+approval_timeout: 60
+rate_limit: {max_pending_approvals: 10, max_requests_per_minute: 100000}
+"#;
+
+const TOOLS: &str = r#"
+tools:
+  get_state:
+    description: "Reads a state"
+    signature: "{entity_id}"
+    args:
+      entity_id: {required: true}
+    request: {method: GET, path: "/api/states/{entity_id}"}
+  call_service:
+    description: "Calls a service"
+    signature: "{domain}.{service}, {entity_id}"
+    args:
+      domain: {required: true, validate: "^[a-z_]+$"}
+      service: {required: true, validate: "^[a-z_]+$"}
+      entity_id: {}
+    extra_args: allow
+    request: {method: POST, path: "/api/services/{domain}/{service}", body_exclude: [domain, service]}
+    response: {wrap: result}
+  say:
+    description: "Says something"
+    args:
+      text: {required: true, free_text: true}
+      pin: {secret: true}
+    extra_args: refuse
+    request: {method: POST, path: "/api/say"}
+  render:
+    description: "Renders text"
+    args: {template: {free_text: true}}
+    extra_args: refuse
+    request: {method: POST, path: "/api/template"}
+  drop_all:
+    description: "Never"
+    request: {method: POST, path: "/api/drop"}
+    extra_args: refuse
+"#;
+
+const PERMISSIONS: &str = r#"
+rules:
+  - {pattern: "call_service(lock.*)", action: deny, description: "Lock control is always denied"}
+  - {pattern: "call_service*", any_value: "lock.*", action: deny, description: "Nor by another way"}
+  - {pattern: "call_service(light.turn_off*", action: allow}
+  - {pattern: "drop_all", action: deny}
+  - {pattern: "render*", action: allow}
+defaults:
+  - {pattern: "get_*", action: allow}
+  - {pattern: "*", action: ask}
+"#;
+
+/// A running gateway.
+pub struct Gateway {
+    pub folder: Folder,
+    pub upstream: Upstream,
+    pub address: SocketAddr,
+    child: Child,
+    log: Arc<Mutex<String>>,
+    arguments: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+impl Gateway {
+    /// A gateway with the usual configuration.
+    pub fn start() -> Gateway {
+        Gateway::with(&Setup::default())
+    }
+
+    /// A gateway with this configuration.
+    pub fn with(setup: &Setup) -> Gateway {
+        Gateway::with_environment(setup, &[])
+    }
+
+    /// The same, with further environment variables.
+    pub fn with_environment(setup: &Setup, environment: &[(&str, &str)]) -> Gateway {
+        let (folder, upstream) = (Folder::new(), Upstream::start());
+        write(&folder, setup, &upstream);
+        let arguments = vec!["serve".to_owned(), "--insecure".to_owned()];
+        let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+        let (child, address, log) = spawn(&folder, &arguments, &environment);
+        Gateway { folder, upstream, address, child, log, arguments, environment }
+    }
+
+    /// Replaces the files; they count after a reload or a restart.
+    pub fn configure(&self, setup: &Setup) {
+        write(&self.folder, setup, &self.upstream);
+    }
+
+    /// Ends the process as a power cut would.
+    pub fn kill(&mut self) {
+        self.child.kill().unwrap();
+        self.child.wait().unwrap();
+    }
+
+    /// Asks the process to stop and gives its exit code.
+    pub fn terminate(&mut self) -> Option<i32> {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+        self.child.wait().unwrap().code()
+    }
+
+    /// SIGHUP.
+    pub fn hang_up(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
+    }
+
+    /// Starts a killed or stopped gateway again, on a new port.
+    pub fn restart(&mut self) {
+        let (child, address, log) = spawn(&self.folder, &self.arguments, &self.environment);
+        (self.child, self.address, self.log) = (child, address, log);
+    }
+
+    /// Everything the process has written to stderr since it was started.
+    pub fn log(&self) -> String {
+        self.log.lock().unwrap().clone()
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.0.join(name)
+    }
+
+    /// Runs an owner command in the gateway's folder.
+    pub fn cli(&self, arguments: &[&str]) -> Output {
+        cli(&self.folder, arguments, "")
+    }
+
+    /// An owner command that must succeed, and its stdout as JSON.
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let output = self.cli(arguments);
+        let text = String::from_utf8(output.stdout).unwrap();
+        assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?} gave {text:?}: {e}"))
+    }
+
+    /// The open questions.
+    pub fn questions(&self) -> Vec<Value> {
+        self.json(&["approvals", "--json"]).as_array().unwrap().clone()
+    }
+
+    /// Waits for the one open question and gives its id.
+    pub fn question(&self) -> String {
+        eventually("a question", || {
+            self.questions().first().map(|q| q["request_id"].as_str().unwrap().to_owned())
+        })
+    }
+
+    /// The audit log, the newest first.
+    pub fn audit(&self) -> Vec<Value> {
+        let output = self.cli(&["audit", "list", "--json", "--limit", "1000"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        let text = String::from_utf8(output.stdout).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// The audit row of one request.
+    pub fn row(&self, id: &str) -> Value {
+        let rows = self.audit();
+        rows.into_iter().find(|row| row["request_id"] == id).unwrap_or_else(|| panic!("{id} is not in the record"))
+    }
+}
+
+impl Drop for Gateway {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if thread::panicking() {
+            eprintln!("--- the gateway's log ---\n{}", self.log());
+        }
+    }
+}
+
+/// Runs the binary in `folder` with `input` on stdin.
+pub fn cli(folder: &Folder, arguments: &[&str], input: &str) -> Output {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .current_dir(&folder.0)
+        .env_remove("AGENTPASS_URL")
+        .env_remove("AGENT_TOKEN")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
+    child.wait_with_output().unwrap()
+}
+
+fn write(folder: &Folder, setup: &Setup, upstream: &Upstream) {
+    let put = |name: &str, text: &str| std::fs::write(folder.0.join(name), text).unwrap();
+    put("config.yaml", &setup.config.replace("{upstream}", &upstream.url()));
+    put("tools.yaml", &setup.tools);
+    put("permissions.yaml", &setup.permissions);
+}
+
+type Started = (Child, SocketAddr, Arc<Mutex<String>>);
+
+fn spawn(folder: &Folder, arguments: &[String], environment: &[(String, String)]) -> Started {
+    let mut child = Command::new(BINARY)
+        .args(arguments)
+        .current_dir(&folder.0)
+        .envs(environment.iter().cloned())
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let log = Arc::new(Mutex::new(String::new()));
+    let (kept, stderr) = (log.clone(), child.stderr.take().unwrap());
+    thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            let mut log = kept.lock().unwrap();
+            log.push_str(&line);
+            log.push('\n');
+        }
+    });
+    let address = eventually("the gateway to listen", || {
+        let text = log.lock().unwrap().clone();
+        if let Some(status) = child.try_wait().unwrap() {
+            panic!("the gateway ended with {status}:\n{text}");
+        }
+        let after = text.split("listening on ").nth(1)?;
+        after.split("://").nth(1)?.split_whitespace().next()?.trim_end_matches(',').parse().ok()
+    });
+    (child, address, log)
+}

@@ -1,0 +1,50 @@
+//! What the black-box tests share: a gateway process in a folder of its own, a fake service that records every byte,
+//! and an agent that speaks the protocol by hand. Everything is on loopback, and everything is real.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
+pub mod agent;
+pub mod gateway;
+pub mod upstream;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+pub use agent::Agent;
+pub use gateway::{Gateway, Setup};
+pub use upstream::{Answer, Seen, Upstream};
+
+/// The binary under test.
+pub const BINARY: &str = env!("CARGO_BIN_EXE_agentpass");
+
+/// A fresh folder that is removed when dropped.
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    pub fn new() -> Folder {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let name = format!("agentpass-test-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let path = std::env::temp_dir().join(name);
+        let _ = std::fs::remove_dir_all(&path);
+        std::fs::create_dir_all(&path).unwrap();
+        Folder(path)
+    }
+}
+
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Waits until `done` gives something; fails the test after ten seconds.
+pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
+    let patience = Instant::now() + Duration::from_secs(10);
+    loop {
+        if let Some(value) = done() {
+            return value;
+        }
+        assert!(Instant::now() < patience, "waited ten seconds for: {what}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
