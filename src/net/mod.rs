@@ -1,1 +1,27 @@
-//! (being written)
+//! Sockets: listening, TLS, WebSockets, outgoing HTTP and the messages to systemd.
+//!
+//! Everything that touches the network goes through here, so that every limit and deadline has one place.
+//! It knows bytes, frames and requests. It must never know what they mean: no agents, no policy, no JSON.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`listener`] | bind and accept |
+//! | [`tls`] | our server certificate, TLS handshakes |
+//! | [`ws`] | one WebSocket, either end |
+//! | [`upgrade`] | the HTTP request that becomes a WebSocket, or is answered properly |
+//! | [`connect`] | the agent's way to a gateway |
+//! | [`client`] | HTTP calls to services |
+//! | [`notify`] | systemd |
+
+mod certificate;
+pub mod client;
+pub mod connect;
+pub mod deadline;
+pub mod listener;
+pub mod notify;
+mod reason;
+pub mod stream;
+pub mod tls;
+pub mod upgrade;
+mod url;
+pub mod ws;

@@ -1,0 +1,227 @@
+//! The agent's way to a gateway: TCP, TLS with the chosen trust, WebSocket. One deadline covers all of it.
+//! It must never send a byte of the request before the server's certificate was accepted.
+
+use std::fmt;
+use std::io;
+use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::time::Duration;
+
+use async_native_tls::{Certificate, Protocol, TlsConnector, TlsStream};
+use async_tungstenite::tungstenite::Error as WsError;
+use async_tungstenite::tungstenite::client::IntoClientRequest;
+use async_tungstenite::tungstenite::handshake::client::Request;
+use hyper::header::{AUTHORIZATION, HeaderValue};
+use openssl::x509::X509;
+use smol::Async;
+
+use super::certificate::{format_pin, spki_digest};
+use super::deadline::within;
+use super::reason::tls_reason;
+use super::stream::Stream;
+pub use super::url::{ServerUrl, UrlError};
+use super::ws::{WebSocket, config};
+
+/// The client's end of a connection to a gateway.
+pub type ClientSocket = WebSocket;
+
+/// The most addresses of one name that are tried.
+const MAX_ADDRESSES: usize = 8;
+
+/// What makes a server's certificate acceptable.
+#[derive(Clone)]
+pub enum Trust {
+    /// The system's authorities.
+    System,
+    /// The certificates in this PEM text, besides the system's authorities.
+    CaFile(Vec<u8>),
+    /// Only a server with this public key: SHA-256 of its SubjectPublicKeyInfo. Names and dates do not matter.
+    Pin([u8; 32]),
+}
+
+impl Trust {
+    /// Reads a pin: `sha256:` and 64 hex digits, in any case.
+    ///
+    /// # Errors
+    /// [`BadPin`].
+    pub fn parse_pin(text: &str) -> Result<Self, BadPin> {
+        let lower = text.trim().to_ascii_lowercase();
+        let hex =
+            lower.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii()).ok_or(BadPin)?;
+        let mut digest = [0; 32];
+        for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks(2)) {
+            let pair = std::str::from_utf8(pair).map_err(|_| BadPin)?;
+            *byte = u8::from_str_radix(pair, 16).map_err(|_| BadPin)?;
+        }
+        // from_str_radix takes a sign, which is no digit.
+        if hex.contains('+') { Err(BadPin) } else { Ok(Self::Pin(digest)) }
+    }
+}
+
+/// A text that is no pin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BadPin;
+
+impl std::error::Error for BadPin {}
+
+impl fmt::Display for BadPin {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a pin is sha256: and 64 hex digits, as the gateway prints it")
+    }
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub enum ConnectError {
+    /// The address is none.
+    BadUrl(UrlError),
+    /// The token has characters that cannot stand in a header.
+    BadToken,
+    /// No such name, nobody there, or no answer in time; in words.
+    Unreachable(String),
+    /// The server is not who it should be, or TLS failed otherwise; in words.
+    Tls(String),
+    /// The server answered with this HTTP status instead of a WebSocket.
+    Refused(u16),
+    /// The server's answer was no WebSocket handshake; in words.
+    NotWebSocket(String),
+}
+
+impl std::error::Error for ConnectError {}
+
+impl From<UrlError> for ConnectError {
+    fn from(error: UrlError) -> Self {
+        Self::BadUrl(error)
+    }
+}
+
+impl fmt::Display for ConnectError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadUrl(error) => error.fmt(f),
+            Self::BadToken => f.write_str("the token has characters that no header can carry"),
+            Self::Unreachable(reason) => write!(f, "cannot reach the gateway: {reason}"),
+            Self::Tls(reason) => write!(f, "no trusted connection to the gateway: {reason}"),
+            Self::Refused(401) => f.write_str("the gateway does not know this token (401)"),
+            Self::Refused(403) => f.write_str("the gateway forbids this connection (403)"),
+            Self::Refused(429) => f.write_str("too many attempts; try again in a minute (429)"),
+            Self::Refused(status) => write!(f, "the server refused with HTTP status {status}"),
+            Self::NotWebSocket(reason) => write!(f, "the server does not speak WebSocket here: {reason}"),
+        }
+    }
+}
+
+/// Connects within `timeout`; `bearer` goes into the upgrade request, messages are capped at `max_message` bytes.
+///
+/// # Errors
+/// [`ConnectError`].
+pub async fn connect(
+    url: &ServerUrl,
+    trust: &Trust,
+    bearer: Option<&str>,
+    timeout: Duration,
+    max_message: usize,
+) -> Result<ClientSocket, ConnectError> {
+    let request = request(url, bearer)?;
+    let work = async {
+        let tcp = dial(&url.host, url.port, timeout).await?;
+        let stream = if url.tls { secure(url, trust, tcp).await? } else { Stream::plain(tcp) };
+        upgrade(request, stream, max_message).await
+    };
+    let late = || ConnectError::Unreachable(format!("{} did not answer within {timeout:?}", url.authority()));
+    within(timeout, work).await.ok_or_else(late)?
+}
+
+fn request(url: &ServerUrl, bearer: Option<&str>) -> Result<Request, ConnectError> {
+    let mut request = url.to_uri().into_client_request().map_err(|_| UrlError::Malformed)?;
+    if let Some(token) = bearer {
+        let mut value =
+            HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ConnectError::BadToken)?;
+        value.set_sensitive(true);
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+/// Tries one address after the other, each with its share of the time.
+async fn dial(host: &str, port: u16, timeout: Duration) -> Result<Async<TcpStream>, ConnectError> {
+    let unreachable = |error: io::Error| ConnectError::Unreachable(format!("{host} port {port}: {error}"));
+    let addresses = resolve(host, port).await.map_err(unreachable)?;
+    let share = timeout / u32::try_from(addresses.len().max(1)).unwrap_or(1);
+    let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    for address in addresses {
+        match within(share, Async::<TcpStream>::connect(address)).await {
+            Some(Ok(tcp)) => {
+                tcp.get_ref().set_nodelay(true).map_err(unreachable)?;
+                return Ok(tcp);
+            }
+            Some(Err(error)) => last = error,
+            None => last = io::Error::new(io::ErrorKind::TimedOut, "no answer"),
+        }
+    }
+    Err(unreachable(last))
+}
+
+async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if let Ok(ip) = host.parse::<IpAddr>() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let mut addresses = smol::net::resolve((host, port)).await?;
+    addresses.truncate(MAX_ADDRESSES);
+    Ok(addresses)
+}
+
+async fn secure(url: &ServerUrl, trust: &Trust, tcp: Async<TcpStream>) -> Result<Stream, ConnectError> {
+    let connector = connector(trust)?;
+    let tls =
+        connector.connect(url.host.as_str(), tcp).await.map_err(|e| ConnectError::Tls(tls_reason(e)))?;
+    if let Trust::Pin(pin) = trust {
+        check_pin(&tls, pin)?;
+    }
+    Ok(Stream::tls_client(tls))
+}
+
+fn connector(trust: &Trust) -> Result<TlsConnector, ConnectError> {
+    let connector = TlsConnector::new().min_protocol_version(Some(Protocol::Tlsv12));
+    Ok(match trust {
+        Trust::System => connector,
+        Trust::CaFile(pem) => with_authorities(connector, pem)?,
+        // The pin replaces the check of chain and name; TLS still proves that the server owns the key.
+        Trust::Pin(_) => connector.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true),
+    })
+}
+
+fn with_authorities(mut connector: TlsConnector, pem: &[u8]) -> Result<TlsConnector, ConnectError> {
+    let unreadable = || ConnectError::Tls("the CA file holds no PEM certificate".into());
+    let certificates =
+        X509::stack_from_pem(pem).ok().filter(|list| !list.is_empty()).ok_or_else(unreadable)?;
+    for certificate in certificates {
+        let der = certificate.to_der().map_err(|_| unreadable())?;
+        connector = connector.add_root_certificate(Certificate::from_der(&der).map_err(|_| unreadable())?);
+    }
+    Ok(connector)
+}
+
+fn check_pin(tls: &TlsStream<Async<TcpStream>>, pin: &[u8; 32]) -> Result<(), ConnectError> {
+    let seen = peer_digest(tls)
+        .ok_or_else(|| ConnectError::Tls("the server shows no readable certificate".into()))?;
+    if seen == *pin {
+        return Ok(());
+    }
+    let (seen, pin) = (format_pin(&seen), format_pin(pin));
+    Err(ConnectError::Tls(format!("the server's key is {seen}, the pin says {pin}")))
+}
+
+fn peer_digest(tls: &TlsStream<Async<TcpStream>>) -> Option<[u8; 32]> {
+    let der = tls.peer_certificate().ok()??.to_der().ok()?;
+    spki_digest(X509::from_der(&der).ok()?.as_ref()).ok()
+}
+
+async fn upgrade(request: Request, stream: Stream, max_message: usize) -> Result<ClientSocket, ConnectError> {
+    let limits = Some(config(max_message));
+    match async_tungstenite::client_async_with_config(request, stream, limits).await {
+        Ok((socket, _)) => Ok(WebSocket::new(socket)),
+        Err(WsError::Http(answer)) => Err(ConnectError::Refused(answer.status().as_u16())),
+        Err(WsError::Io(error)) => Err(ConnectError::Unreachable(error.to_string())),
+        Err(error) => Err(ConnectError::NotWebSocket(error.to_string())),
+    }
+}

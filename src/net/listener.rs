@@ -1,0 +1,166 @@
+//! Binding and accepting. It must never give up while the program runs: accept errors pass.
+
+use std::fmt;
+use std::future::Future;
+use std::io;
+use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::pin::Pin;
+use std::task::Poll;
+use std::time::Duration;
+
+use smol::{Async, Timer, future};
+
+/// How long to wait when the system has no file descriptor or memory for another connection.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Bound sockets, one for each address of the host name ("localhost" often has two).
+pub struct Listener(Vec<Async<TcpListener>>);
+
+impl Listener {
+    /// Binds all addresses of `host`. Port 0 lets the system choose one port for all of them.
+    /// Blocks while it looks up a name; meant for the start of the program.
+    ///
+    /// # Errors
+    /// [`BindError`]. Addresses that this machine does not have are left out if there are others.
+    pub fn bind(host: &str, port: u16) -> Result<Self, BindError> {
+        let mut sockets: Vec<Async<TcpListener>> = Vec::new();
+        let mut missing = None;
+        for mut address in addresses(host, port)? {
+            address.set_port(sockets.first().and_then(local).map_or(port, |first| first.port()));
+            match Async::<TcpListener>::bind(address) {
+                Ok(socket) => sockets.push(socket),
+                Err(e) if is_missing(&e) => missing = Some(BindError::Unavailable(address)),
+                Err(e) => return Err(bind_error(address, e)),
+            }
+        }
+        match missing {
+            Some(error) if sockets.is_empty() => Err(error),
+            Some(_) | None => Ok(Self(sockets)),
+        }
+    }
+
+    /// The bound addresses.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.0.iter().filter_map(local).collect()
+    }
+
+    /// Waits for a connection. Errors are logged and waited out. Cancel-safe.
+    ///
+    /// The peer's address is in its plain form: `::ffff:192.0.2.1` is `192.0.2.1`, so that it counts as one peer.
+    pub async fn accept(&self) -> (Async<TcpStream>, SocketAddr) {
+        loop {
+            match self.accept_any().await {
+                Ok((stream, mut peer)) => {
+                    // Frames are small and waiting for more would only delay them. It may fail: the peer may be gone.
+                    stream.get_ref().set_nodelay(true).ok();
+                    peer.set_ip(peer.ip().to_canonical());
+                    return (stream, peer);
+                }
+                Err(error) => pause(&error).await,
+            }
+        }
+    }
+
+    async fn accept_any(&self) -> io::Result<(Async<TcpStream>, SocketAddr)> {
+        let mut accepts: Vec<Accept<'_>> =
+            self.0.iter().map(|s| Box::pin(s.accept()) as Accept<'_>).collect();
+        future::poll_fn(|cx| {
+            let ready = accepts.iter_mut().map(|accept| accept.as_mut().poll(cx)).find(Poll::is_ready);
+            ready.unwrap_or(Poll::Pending)
+        })
+        .await
+    }
+}
+
+type Accept<'a> = Pin<Box<dyn Future<Output = io::Result<(Async<TcpStream>, SocketAddr)>> + 'a>>;
+
+async fn pause(error: &io::Error) {
+    log::warn!("cannot accept a connection: {error}");
+    if error.kind() != io::ErrorKind::ConnectionAborted {
+        Timer::after(PAUSE).await;
+    }
+}
+
+fn local(socket: &Async<TcpListener>) -> Option<SocketAddr> {
+    socket.get_ref().local_addr().ok()
+}
+
+fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    let unknown = |reason: String| BindError::BadHost { host: host.into(), reason };
+    let found = (bare, port).to_socket_addrs().map_err(|e| unknown(e.to_string()))?;
+    let mut addresses = Vec::new();
+    for address in found {
+        if !addresses.contains(&address) {
+            addresses.push(address);
+        }
+    }
+    if addresses.is_empty() { Err(unknown("no address".into())) } else { Ok(addresses) }
+}
+
+/// This machine has no such address, or no IPv6 at all.
+fn is_missing(error: &io::Error) -> bool {
+    let no_family = rustix::io::Errno::AFNOSUPPORT.raw_os_error();
+    error.kind() == io::ErrorKind::AddrNotAvailable || error.raw_os_error() == Some(no_family)
+}
+
+fn bind_error(address: SocketAddr, error: io::Error) -> BindError {
+    match error.kind() {
+        io::ErrorKind::AddrInUse => BindError::InUse(address),
+        io::ErrorKind::PermissionDenied => BindError::Forbidden(address),
+        _ => BindError::Io { address, source: error },
+    }
+}
+
+/// Why nothing listens.
+#[derive(Debug)]
+pub enum BindError {
+    /// The host is no address and no known name.
+    BadHost {
+        /// The host as configured.
+        host: String,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody else listens there.
+    InUse(SocketAddr),
+    /// The system does not let us.
+    Forbidden(SocketAddr),
+    /// This machine does not have the address.
+    Unavailable(SocketAddr),
+    /// Anything else.
+    Io {
+        /// The address.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+impl std::error::Error for BindError {}
+
+impl fmt::Display for BindError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::BadHost { host, reason } => {
+                write!(
+                    f,
+                    "cannot listen on host {host:?}: {reason}; use an address of this machine or 0.0.0.0"
+                )
+            }
+            Self::InUse(address) => {
+                write!(f, "{address} is already in use; stop the other program or choose another port")
+            }
+            Self::Forbidden(address) => {
+                write!(
+                    f,
+                    "not allowed to listen on {address}; use a port from 1024 or grant CAP_NET_BIND_SERVICE"
+                )
+            }
+            Self::Unavailable(address) => {
+                write!(f, "this machine has no address {}; use one it has, or 0.0.0.0", address.ip())
+            }
+            Self::Io { address, source } => write!(f, "cannot listen on {address}: {source}"),
+        }
+    }
+}

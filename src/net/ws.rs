@@ -1,0 +1,294 @@
+//! One WebSocket, the server's end or the client's. It knows frames, caps and deadlines, never what a text says.
+//!
+//! One task owns a [`WebSocket`], reads and writes it. The owner's part of the bargain:
+//! - call [`next`](WebSocket::next) again and again, never awaiting anything long in between: pings are answered
+//!   while reading. `next` is cancel-safe, so `future::or(ws.next(), queue.recv())` loses nothing;
+//! - keep an own idle limit (90 s without any [`Incoming`]) and, before authentication, one deadline around
+//!   everything: a peer that trickles a fragment byte by byte never makes `next` return;
+//! - after [`Incoming::TooLarge`], [`Binary`](Incoming::Binary), [`BadUtf8`](Incoming::BadUtf8) or
+//!   [`ProtocolError`](Incoming::ProtocolError) the stream is lost: call
+//!   [`close_with`](WebSocket::close_with), with [`close_code`](Incoming::close_code) as the code.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
+
+use async_tungstenite::WebSocketStream;
+use async_tungstenite::tungstenite::error::ProtocolError;
+use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
+use async_tungstenite::tungstenite::protocol::{CloseFrame, Role, WebSocketConfig};
+use async_tungstenite::tungstenite::{Error, Message};
+use futures_util::{Sink, SinkExt, Stream as _};
+use smol::future;
+
+use super::deadline::within;
+use super::stream::Stream;
+
+/// How long a peer may take to read what we send before the connection counts as lost.
+pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
+/// How long the close frame may take to go out.
+const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
+/// Pings, and pongs that nobody asked for, within [`PING_WINDOW`]; ordinary clients send one in 20 seconds.
+pub const MAX_PINGS: u32 = 100;
+/// The time over which pings are counted.
+pub const PING_WINDOW: Duration = Duration::from_secs(10);
+/// What may be read while a write waits: both ends could otherwise wait for each other to read.
+const MAX_EARLY: usize = 8;
+/// The longest reason a close frame can carry (RFC 6455, 5.5: 125 bytes with the code).
+const MAX_REASON: usize = 123;
+/// The library's own buffers are 128 KiB each; a small device holds hundreds of connections.
+const BUFFER: usize = 8 * 1024;
+
+/// What arrived.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Incoming {
+    /// A whole text message.
+    Text(String),
+    /// A ping; its pong is on its way.
+    Ping,
+    /// A pong with the payload of the ping it answers.
+    Pong(Vec<u8>),
+    /// The connection is over: closed, reset or lost.
+    Closed,
+    /// A message over the cap.
+    TooLarge,
+    /// A binary message.
+    Binary,
+    /// A text message that is not UTF-8.
+    BadUtf8,
+    /// Frames that break RFC 6455, or too many pings; in words.
+    ProtocolError(String),
+}
+
+impl Incoming {
+    /// The close code (RFC 6455, 7.4.1) for what ends a connection, `None` for what does not.
+    pub fn close_code(&self) -> Option<u16> {
+        match self {
+            Self::Text(_) | Self::Ping | Self::Pong(_) => None,
+            Self::Closed => Some(1000),
+            Self::ProtocolError(_) => Some(1002),
+            Self::Binary => Some(1003),
+            Self::BadUtf8 => Some(1007),
+            Self::TooLarge => Some(1009),
+        }
+    }
+}
+
+/// Why nothing more can be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendError {
+    /// The peer is gone.
+    Closed,
+    /// The peer does not read. Drop the connection: a message may be half sent.
+    TimedOut,
+}
+
+impl std::error::Error for SendError {}
+
+impl fmt::Display for SendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Closed => "connection closed",
+            Self::TimedOut => "the peer does not read what it is sent",
+        })
+    }
+}
+
+/// A WebSocket connection.
+pub struct WebSocket {
+    stream: WebSocketStream<Stream>,
+    /// Read while a write was waiting, oldest first.
+    early: VecDeque<Option<Result<Message, Error>>>,
+    pings: PingCount,
+    farewell: Option<(u16, String)>,
+}
+
+impl WebSocket {
+    /// The server's end of a finished handshake; `already_read` came behind the request.
+    pub async fn server(stream: Stream, already_read: Vec<u8>, max_message: usize) -> Self {
+        let config = Some(config(max_message));
+        Self::new(WebSocketStream::from_partially_read(stream, already_read, Role::Server, config).await)
+    }
+
+    pub(super) fn new(stream: WebSocketStream<Stream>) -> Self {
+        Self { stream, early: VecDeque::new(), pings: PingCount::default(), farewell: None }
+    }
+
+    /// Waits for whatever comes next. Never fails, never panics; after [`Incoming::Closed`] it stays closed.
+    ///
+    /// Cancel-safe: a message is either returned or still there for the next call.
+    pub async fn next(&mut self) -> Incoming {
+        let item = match self.early.pop_front() {
+            Some(item) => item,
+            None => future::poll_fn(|cx| self.poll_item(cx)).await,
+        };
+        if let Some(Ok(Message::Close(Some(frame)))) = &item {
+            self.farewell = Some((frame.code.into(), frame.reason.as_str().to_owned()));
+        }
+        match self.pings.judge(incoming(item)) {
+            // The pong, or our half of the farewell, must go out even if nothing is ever read or sent again.
+            Incoming::Ping => self.flush(WRITE_DEADLINE).await.map_or(Incoming::Closed, |()| Incoming::Ping),
+            Incoming::Closed => {
+                self.flush(CLOSE_DEADLINE).await.ok();
+                self.stream.get_mut().finish().await;
+                Incoming::Closed
+            }
+            other => other,
+        }
+    }
+
+    /// The code and reason of the peer's close frame, once there was one.
+    pub fn farewell(&self) -> Option<(u16, &str)> {
+        self.farewell.as_ref().map(|(code, reason)| (*code, reason.as_str()))
+    }
+
+    /// Sends texts, and behind them a ping if there is one, in one flush within `deadline`
+    /// (usually [`WRITE_DEADLINE`]).
+    ///
+    /// What arrives meanwhile is kept for [`next`](Self::next).
+    ///
+    /// # Errors
+    /// [`SendError`]; the connection is then lost.
+    pub async fn send_text_batch(
+        &mut self,
+        texts: impl IntoIterator<Item = String>,
+        ping: Option<Vec<u8>>,
+        deadline: Duration,
+    ) -> Result<(), SendError> {
+        self.pings.asked += u32::from(ping.is_some());
+        let ping = ping.map(|payload| Message::Ping(payload.into()));
+        let messages = texts.into_iter().map(Message::text).chain(ping);
+        within(deadline, self.send_all(messages)).await.unwrap_or(Err(SendError::TimedOut))
+    }
+
+    /// Sends a ping (at most 125 bytes) within [`WRITE_DEADLINE`]; the peer's library returns its payload.
+    ///
+    /// # Errors
+    /// [`SendError`]; the connection is then lost.
+    pub async fn ping(&mut self, payload: Vec<u8>) -> Result<(), SendError> {
+        self.send_text_batch(None, Some(payload), WRITE_DEADLINE).await
+    }
+
+    /// Ends the connection with a close code and a reason (cut to 123 bytes), so that the peer can read both:
+    /// what it already sent is read and thrown away, 8 MiB or one second of it. Takes three seconds at most.
+    pub async fn close_with(mut self, code: u16, reason: &str) {
+        let cut = (0..=MAX_REASON.min(reason.len())).rev().find(|&end| reason.is_char_boundary(end));
+        let reason = cut.and_then(|end| reason.get(..end)).unwrap_or(reason);
+        let frame = CloseFrame { code: CloseCode::from(code), reason: reason.into() };
+        within(CLOSE_DEADLINE, self.stream.close(Some(frame))).await;
+        self.stream.into_inner().linger().await;
+    }
+
+    async fn send_all(&mut self, messages: impl Iterator<Item = Message>) -> Result<(), SendError> {
+        for message in messages {
+            self.write_with(|stream, cx| stream.poll_ready(cx)).await?;
+            self.stream.start_send_unpin(message).map_err(|_| SendError::Closed)?;
+        }
+        self.write_with(|stream, cx| stream.poll_flush(cx)).await
+    }
+
+    async fn flush(&mut self, deadline: Duration) -> Result<(), SendError> {
+        let flushed = within(deadline, self.write_with(|stream, cx| stream.poll_flush(cx))).await;
+        flushed.unwrap_or(Err(SendError::TimedOut))
+    }
+
+    /// Runs a write to its end and reads while it waits.
+    async fn write_with(
+        &mut self,
+        mut write: impl FnMut(Pin<&mut WebSocketStream<Stream>>, &mut Context<'_>) -> Poll<Result<(), Error>>,
+    ) -> Result<(), SendError> {
+        future::poll_fn(|cx| {
+            let written = write(Pin::new(&mut self.stream), cx);
+            if written.is_pending() {
+                self.read_early(cx);
+            }
+            written.map_err(|_| SendError::Closed)
+        })
+        .await
+    }
+
+    fn read_early(&mut self, cx: &mut Context<'_>) {
+        while self.early.len() < MAX_EARLY {
+            match self.poll_item(cx) {
+                Poll::Ready(item) => self.early.push_back(item),
+                Poll::Pending => return,
+            }
+        }
+    }
+
+    fn poll_item(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Message, Error>>> {
+        Pin::new(&mut self.stream).poll_next(cx)
+    }
+}
+
+/// Messages and frames of exactly `max_message` bytes pass, one byte more is [`Incoming::TooLarge`].
+pub(super) fn config(max_message: usize) -> WebSocketConfig {
+    WebSocketConfig::default()
+        .max_message_size(Some(max_message))
+        .max_frame_size(Some(max_message))
+        .read_buffer_size(BUFFER)
+        .write_buffer_size(BUFFER)
+}
+
+fn incoming(item: Option<Result<Message, Error>>) -> Incoming {
+    match item {
+        Some(Ok(message)) => received(message),
+        Some(Err(error)) => failed(error),
+        None => Incoming::Closed,
+    }
+}
+
+fn received(message: Message) -> Incoming {
+    match message {
+        Message::Text(text) => Incoming::Text(text.as_str().to_owned()),
+        Message::Binary(_) => Incoming::Binary,
+        Message::Ping(_) => Incoming::Ping,
+        Message::Pong(payload) => Incoming::Pong(payload.to_vec()),
+        Message::Close(_) => Incoming::Closed,
+        Message::Frame(_) => Incoming::ProtocolError("raw frame".into()),
+    }
+}
+
+fn failed(error: Error) -> Incoming {
+    match error {
+        Error::Capacity(_) => Incoming::TooLarge,
+        Error::Utf8(_) => Incoming::BadUtf8,
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Incoming::Closed,
+        Error::Protocol(broken) => Incoming::ProtocolError(broken.to_string()),
+        // Everything else is about the connection, not about what was sent on it.
+        _ => Incoming::Closed,
+    }
+}
+
+/// Counts what a peer may send without limit and for nothing.
+#[derive(Default)]
+struct PingCount {
+    /// Pings of ours that have no pong yet.
+    asked: u32,
+    since: Option<Instant>,
+    seen: u32,
+}
+
+impl PingCount {
+    fn judge(&mut self, incoming: Incoming) -> Incoming {
+        match incoming {
+            Incoming::Pong(_) if self.asked > 0 => self.asked -= 1,
+            Incoming::Ping | Incoming::Pong(_) if self.is_flood() => {
+                return Incoming::ProtocolError("too many pings".into());
+            }
+            _ => {}
+        }
+        incoming
+    }
+
+    fn is_flood(&mut self) -> bool {
+        let now = Instant::now();
+        if self.since.is_none_or(|since| now.duration_since(since) >= PING_WINDOW) {
+            (self.since, self.seen) = (Some(now), 0);
+        }
+        self.seen += 1;
+        self.seen > MAX_PINGS
+    }
+}
