@@ -1,0 +1,83 @@
+//! How long to wait before the next attempt to connect. Pure but for the jitter.
+
+use std::time::Duration;
+
+use crate::base::ids::random_bytes;
+
+const LONGEST: Duration = Duration::from_secs(30);
+/// After the loss of a connection that worked: a gateway that restarts is back soon, but not for all agents at once.
+const SOON: Duration = Duration::from_millis(500);
+
+/// One streak of attempts. It ends when a connection has proved itself.
+#[derive(Debug, Default)]
+pub(super) struct Backoff {
+    step: u32,
+    tries: u32,
+}
+
+impl Backoff {
+    /// A connection is gone. One that had `proved` itself starts the streak anew, with a quick first attempt.
+    pub(super) fn lost(&mut self, proved: bool) {
+        if proved {
+            *self = Backoff::default();
+        } else {
+            self.step = self.step.max(1);
+        }
+    }
+
+    /// The wait before one more attempt, or `None` when `max` of them were made.
+    pub(super) fn next(&mut self, max: Option<u32>) -> Option<Duration> {
+        if max.is_some_and(|max| self.tries >= max) {
+            return None;
+        }
+        let wait = delay(self.step, jitter());
+        self.step = self.step.saturating_add(1);
+        self.tries = self.tries.saturating_add(1);
+        Some(wait)
+    }
+}
+
+/// Step 0 is "soon"; then 1 s, 2 s, 4 s … 30 s, and up to a quarter more.
+fn delay(step: u32, jitter: u8) -> Duration {
+    let part = |whole: Duration| whole * u32::from(jitter) / u32::from(u8::MAX);
+    match step.checked_sub(1) {
+        None => part(SOON),
+        Some(doublings) => {
+            let base = Duration::from_secs(1 << doublings.min(5)).min(LONGEST);
+            base + part(base / 4)
+        }
+    }
+}
+
+/// Without randomness the wait is simply not spread.
+fn jitter() -> u8 {
+    random_bytes::<1>().map_or(0, |[byte]| byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_from_one_second_to_thirty() {
+        let seconds: Vec<u64> = (1..9).map(|step| delay(step, 0).as_secs()).collect();
+        assert_eq!(seconds, [1, 2, 4, 8, 16, 30, 30, 30]);
+        assert_eq!(delay(1, u8::MAX), Duration::from_millis(1250));
+        assert_eq!(delay(u32::MAX, u8::MAX), Duration::from_millis(37_500));
+        assert_eq!((delay(0, 0), delay(0, u8::MAX)), (Duration::ZERO, SOON));
+    }
+
+    #[test]
+    fn a_connection_that_never_worked_does_not_start_anew() {
+        let mut backoff = Backoff::default();
+        backoff.lost(false);
+        assert!(backoff.next(Some(2)).unwrap() >= Duration::from_secs(1));
+        backoff.lost(false);
+        assert!(backoff.next(Some(2)).unwrap() >= Duration::from_secs(2));
+        backoff.lost(false);
+        assert_eq!(backoff.next(Some(2)), None);
+        backoff.lost(true);
+        assert!(backoff.next(Some(2)).unwrap() <= SOON);
+        assert_eq!(Backoff::default().next(Some(0)), None);
+    }
+}

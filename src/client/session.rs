@@ -1,0 +1,70 @@
+//! One connection that has been authenticated. It must never send anything before that but `auth`.
+
+use serde_json::{Value, json};
+
+use super::ClientOptions;
+use super::error::ConnectionError;
+use crate::net::connect::{ClientSocket, ServerUrl, connect};
+use crate::net::deadline::within;
+use crate::net::ws::{Incoming, WRITE_DEADLINE};
+use crate::protocol::reply::{self, Message};
+
+/// The largest message taken from a gateway. A gateway caps the answers of services at 1 MiB unless told otherwise;
+/// several of them may wait in one list of pending results.
+const MAX_MESSAGE: usize = 16 << 20;
+const AUTH_ID: &str = "auth-1";
+
+/// An open connection.
+pub(super) struct Session {
+    pub(super) socket: ClientSocket,
+    /// The gateway knows idempotency keys: ours says its version, the older ones do not.
+    pub(super) keyed: bool,
+}
+
+/// Connects and authenticates, all within the connect timeout.
+pub(super) async fn open(url: &ServerUrl, options: &ClientOptions) -> Result<Session, ConnectionError> {
+    let work = async {
+        let limit = options.connect_timeout;
+        let socket = connect(url, &options.trust, None, limit, MAX_MESSAGE).await?;
+        authenticate(socket, options).await
+    };
+    let late = || ConnectionError::Unreachable(format!("{} did not answer in time", url.authority()));
+    within(options.connect_timeout, work).await.ok_or_else(late)?
+}
+
+async fn authenticate(
+    mut socket: ClientSocket,
+    options: &ClientOptions,
+) -> Result<Session, ConnectionError> {
+    let auth = json!({"jsonrpc": "2.0", "method": "auth", "params": {"token": options.token.expose()}, "id": AUTH_ID});
+    let lost = |e: crate::net::ws::SendError| ConnectionError::Unreachable(e.to_string());
+    socket.send_text_batch([auth.to_string()], None, WRITE_DEADLINE).await.map_err(lost)?;
+    loop {
+        match socket.next().await {
+            Incoming::Text(text) => {
+                if let Some(answer) = answer(&text) {
+                    let answer = answer.map_err(ConnectionError::NotAuthenticated)?;
+                    let keyed = answer.get("version").is_some_and(Value::is_string);
+                    return Ok(Session { socket, keyed });
+                }
+            }
+            Incoming::Ping | Incoming::Pong(_) => {}
+            Incoming::Closed => {
+                let why = "the gateway closed the connection before it let us in";
+                return Err(ConnectionError::Unreachable(why.into()));
+            }
+            Incoming::TooLarge | Incoming::Binary | Incoming::BadUtf8 | Incoming::ProtocolError(_) => {
+                return Err(ConnectionError::Unreachable("the other side is no agentpass gateway".into()));
+            }
+        }
+    }
+}
+
+/// The answer to `auth`, if this is it. An error without an id can only mean us: nothing else was sent.
+fn answer(text: &str) -> Option<Result<Value, String>> {
+    match reply::parse(text) {
+        Ok(Message::Reply { id, body: Ok(result) }) if id == AUTH_ID => Some(Ok(result)),
+        Ok(Message::Reply { id, body: Err(e) }) if id == AUTH_ID || id.is_null() => Some(Err(e.message)),
+        Ok(Message::Reply { .. } | Message::Notification { .. }) | Err(_) => None,
+    }
+}
