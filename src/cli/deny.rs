@@ -1,0 +1,32 @@
+//! `agentpass deny`: a no to one question.
+
+use argh::FromArgs;
+
+use super::Exit;
+
+/// Say no to a question. Runs on the gateway's machine.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "deny", error_code(3, "no gateway is running"), error_code(5, "it was not open any more"))]
+pub struct Deny {
+    /// the request id, or as much of its beginning as is unique
+    #[argh(positional)]
+    pub id: String,
+    /// tell the agent why
+    #[argh(option, arg_name = "text")]
+    pub note: Option<String>,
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+    /// the gateway's control socket (default: the one in config.yaml)
+    #[argh(option, arg_name = "file")]
+    pub socket: Option<String>,
+    /// config.yaml, which names the socket (default: as for serve)
+    #[argh(option, arg_name = "file")]
+    pub config: Option<String>,
+}
+
+/// Runs it.
+pub fn run(args: Deny) -> Exit {
+    let _ = args;
+    super::not_built("deny")
+}

@@ -1,0 +1,182 @@
+//! `agentpass request`: one call, its result on stdout, its end in the exit code.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use argh::FromArgs;
+use async_signal::{Signal, Signals};
+use log::LevelFilter;
+use serde_json::{Map, Value};
+use smol::{LocalExecutor, future, stream::StreamExt as _};
+
+use super::gateway::{Gateway, seconds};
+use super::progress::Progress;
+use super::{Exit, Trouble, logging, output, refusal, values};
+use crate::client::{Client, ClientError, ClientOptions, RequestOptions, ToolResult};
+use crate::net::deadline::within;
+
+/// How long withdrawing a question may take after Ctrl-C.
+const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
+
+/// Ask the gateway to run a tool, wait for the approval if it needs one, and print the result as JSON.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "request",
+    example = "agentpass request ha_get_state entity_id=sensor.temp\nagentpass request ha_call_service domain=light service=turn_on entity_id=light.bed brightness:=120",
+    note = "A connection that breaks while the call waits is taken up again; the call never runs twice.",
+    note = "Ctrl-C withdraws an open question; a second Ctrl-C does not wait for that, and the question stays open.",
+    error_code(1, "denied, by a human or by the policy"),
+    error_code(2, "nobody answered in time"),
+    error_code(3, "no connection, or not authenticated"),
+    error_code(4, "bad arguments"),
+    error_code(5, "the action failed, or too many requests"),
+    error_code(130, "ended by Ctrl-C")
+)]
+pub struct Request {
+    /// the tool
+    #[argh(positional)]
+    pub tool: String,
+    /// its arguments: key=value is text, key:=JSON is typed
+    #[argh(positional, arg_name = "key=value")]
+    pub args: Vec<String>,
+    /// more arguments, as one JSON object
+    #[argh(option, arg_name = "json")]
+    pub json_args: Option<String>,
+    /// the gateway, wss://host:port (default: AGENTPASS_URL); ws:// sends the token unencrypted
+    #[argh(option)]
+    pub url: Option<String>,
+    /// the agent's token (default: AGENT_TOKEN); other users of this machine can see it on the command line
+    #[argh(option)]
+    pub token: Option<String>,
+    /// read the token from this file
+    #[argh(option, arg_name = "file")]
+    pub token_file: Option<String>,
+    /// trust only the certificates in this PEM file
+    #[argh(option, arg_name = "file")]
+    pub ca_cert: Option<String>,
+    /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it
+    #[argh(option)]
+    pub pin: Option<String>,
+    /// seconds to wait in all (default: 900)
+    #[argh(option, default = "Duration::from_secs(900)", from_str_fn(seconds))]
+    pub timeout: Duration,
+    /// why; shown to the human, at most 500 characters
+    #[argh(option, arg_name = "text")]
+    pub reason: Option<String>,
+    /// your own name for what this call is part of
+    #[argh(option, arg_name = "name")]
+    pub session: Option<String>,
+    /// the same key for the same call returns the outcome of the first one and runs nothing again
+    #[argh(option, arg_name = "key")]
+    pub idempotency_key: Option<String>,
+    /// how much is logged to stderr: error, warn, info, debug or trace (default: LOG_LEVEL, else warn)
+    #[argh(option, arg_name = "level")]
+    pub log_level: Option<String>,
+}
+
+/// Runs it.
+pub fn run(args: Request) -> Exit {
+    prepare(args).and_then(|job| job.run()).unwrap_or_else(|trouble| trouble.report())
+}
+
+/// A command line that was understood.
+struct Job {
+    what: String,
+    tool: String,
+    args: Map<String, Value>,
+    gateway: ClientOptions,
+    request: RequestOptions,
+    timeout: Duration,
+}
+
+fn prepare(args: Request) -> Result<Job, Trouble> {
+    logging::start(args.log_level.as_deref(), LevelFilter::Warn)?;
+    let Request { tool, url, token, token_file, ca_cert, pin, timeout, reason, session, idempotency_key, .. } = args;
+    let values = values::read(&args.args, args.json_args.as_deref()).map_err(|cause| {
+        Trouble::new(Exit::BAD_ARGUMENTS, "read the arguments", cause).help("agentpass request --help")
+    })?;
+    let mut gateway = Gateway { url, token, token_file, ca_cert, pin }.options()?;
+    gateway.connect_timeout = gateway.connect_timeout.min(timeout);
+    let request = RequestOptions { reason, session_id: session, idempotency_key, ..RequestOptions::default() };
+    Ok(Job { what: format!("run {tool}"), tool, args: values, gateway, request, timeout })
+}
+
+impl Job {
+    fn run(self) -> Result<Exit, Trouble> {
+        let executor = LocalExecutor::new();
+        smol::block_on(executor.run(self.call(&executor)))
+    }
+
+    async fn call(self, executor: &LocalExecutor<'_>) -> Result<Exit, Trouble> {
+        let began = Instant::now();
+        let Job { what, tool, args, gateway, mut request, timeout } = self;
+        let refused = |e: ClientError| refusal::trouble(&what, &e);
+        let client = Client::connect(executor, gateway).await.map_err(refused)?;
+        // From here on Ctrl-C is ours; before, it simply ends the program.
+        let mut signals = Signals::new([Signal::Int]).map_err(|e| Trouble::new(Exit::FAILED, &what, e))?;
+        request.timeout = Some(timeout.saturating_sub(began.elapsed()));
+        let waiting = Waiting::new();
+        request.on_pending = Some(waiting.on_pending());
+        let call = async { Some(client.tool_request(&tool, args, request).await) };
+        let interrupt = async {
+            signals.next().await;
+            None
+        };
+        let outcome = future::or(future::or(call, interrupt), waiting.progress.show()).await;
+        let question = waiting.end();
+        match outcome {
+            Some(reply) => {
+                let ended = reply.map_err(refused).and_then(|result| print(&result));
+                client.close().await;
+                ended
+            }
+            None => {
+                let second = async { signals.next().await.map(|_| ()) };
+                future::or(withdraw(client, question), second).await;
+                Ok(Exit::INTERRUPTED)
+            }
+        }
+    }
+}
+
+fn print(result: &ToolResult) -> Result<Exit, Trouble> {
+    output::print(&output::json(&result.data)).map(|_| Exit::DONE)
+}
+
+/// Takes the question back, if a human is being asked one.
+async fn withdraw(client: Client, question: Option<String>) -> Option<()> {
+    let request_id = question?;
+    let work = async {
+        client.cancel(&request_id).await.ok();
+        client.close().await;
+    };
+    within(WITHDRAW_LIMIT, work).await
+}
+
+/// What is known while waiting: the progress shown, and the question's id.
+struct Waiting {
+    progress: Progress,
+    question: Rc<RefCell<Option<String>>>,
+}
+
+impl Waiting {
+    fn new() -> Waiting {
+        Waiting { progress: Progress::new(), question: Rc::default() }
+    }
+
+    fn on_pending(&self) -> crate::client::OnPending {
+        let show = self.progress.on_pending();
+        let question = Rc::clone(&self.question);
+        Rc::new(move |pending| {
+            question.replace(Some(pending.request_id.clone()));
+            show(pending);
+        })
+    }
+
+    /// Wipes the progress away.
+    fn end(self) -> Option<String> {
+        self.question.take()
+    }
+}

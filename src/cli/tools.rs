@@ -1,0 +1,120 @@
+//! `agentpass tools`: what this agent may ask for.
+
+use argh::FromArgs;
+use log::LevelFilter;
+use serde_json::Value;
+use smol::LocalExecutor;
+
+use super::gateway::Gateway;
+use super::{Exit, Trouble, logging, output, refusal};
+use crate::base::safe_text::visible;
+use crate::client::{ArgInfo, Client, ClientError, ClientOptions, ToolInfo};
+
+const WHAT: &str = "list the tools";
+
+/// List the tools that this agent may ask for: a table on a terminal, JSON otherwise.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "tools")]
+pub struct Tools {
+    /// JSON on a terminal too
+    #[argh(switch)]
+    pub json: bool,
+    /// the gateway, wss://host:port (default: AGENTPASS_URL); ws:// sends the token unencrypted
+    #[argh(option)]
+    pub url: Option<String>,
+    /// the agent's token (default: AGENT_TOKEN); other users of this machine can see it on the command line
+    #[argh(option)]
+    pub token: Option<String>,
+    /// read the token from this file
+    #[argh(option, arg_name = "file")]
+    pub token_file: Option<String>,
+    /// trust only the certificates in this PEM file
+    #[argh(option, arg_name = "file")]
+    pub ca_cert: Option<String>,
+    /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it
+    #[argh(option)]
+    pub pin: Option<String>,
+    /// how much is logged to stderr: error, warn, info, debug or trace (default: LOG_LEVEL, else warn)
+    #[argh(option, arg_name = "level")]
+    pub log_level: Option<String>,
+}
+
+/// Runs it.
+pub fn run(args: Tools) -> Exit {
+    show(args).unwrap_or_else(|trouble| trouble.report())
+}
+
+fn show(args: Tools) -> Result<Exit, Trouble> {
+    let Tools { json, url, token, token_file, ca_cert, pin, log_level } = args;
+    logging::start(log_level.as_deref(), LevelFilter::Warn)?;
+    let options = Gateway { url, token, token_file, ca_cert, pin }.options()?;
+    let executor = LocalExecutor::new();
+    let tools = smol::block_on(executor.run(fetch(&executor, options)));
+    let tools = tools.map_err(|e| refusal::trouble(WHAT, &e))?;
+    let text = if json || !output::stdout_is_terminal() {
+        output::json(&tools.into_iter().map(|tool| tool.json).collect::<Value>())
+    } else {
+        table(&tools)
+    };
+    output::print(&text).map(|_| Exit::DONE)
+}
+
+async fn fetch(executor: &LocalExecutor<'_>, mut options: ClientOptions) -> Result<Vec<ToolInfo>, ClientError> {
+    options.max_retries = Some(0);
+    let client = Client::connect(executor, options).await?;
+    let tools = client.list_tools().await;
+    client.close().await;
+    tools
+}
+
+/// One line per tool, columns aligned; all of it comes from the network.
+fn table(tools: &[ToolInfo]) -> String {
+    let rows: Vec<[String; 3]> = tools.iter().map(row).collect();
+    let head = ["TOOL", "ARGUMENTS", "DESCRIPTION"].map(str::to_owned);
+    let rows: Vec<[String; 3]> = std::iter::once(head).chain(rows).collect();
+    let width = |column: fn(&[String; 3]) -> &String| rows.iter().map(|row| column(row).chars().count()).max();
+    let (first, second) = (width(|[name, ..]| name).unwrap_or(0), width(|[_, args, _]| args).unwrap_or(0));
+    let lines: Vec<String> = rows
+        .iter()
+        .map(|[name, args, text]| format!("{name:first$}  {args:second$}  {text}").trim_end().to_owned())
+        .collect();
+    lines.join("\n")
+}
+
+fn row(tool: &ToolInfo) -> [String; 3] {
+    let args: Vec<String> = tool.args.iter().map(argument).collect();
+    [visible(&tool.name), args.join(" "), visible(&tool.description)]
+}
+
+/// `name`, or `[name]` when it may be left out.
+fn argument(arg: &ArgInfo) -> String {
+    let name = visible(&arg.name);
+    if arg.required { name } else { format!("[{name}]") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_table_is_aligned_and_safe() {
+        let arg = |name: &str, required| ArgInfo { name: name.into(), required, description: String::new() };
+        let tool = |name: &str, args, description: &str| ToolInfo {
+            name: name.into(),
+            description: description.into(),
+            service: String::new(),
+            args,
+            json: Value::Null,
+        };
+        let tools = [
+            tool("get", vec![arg("id", true), arg("deep", false)], "Fetch\u{1b}[2J it"),
+            tool("longer_name", vec![], ""),
+        ];
+        assert_eq!(
+            table(&tools),
+            "TOOL         ARGUMENTS  DESCRIPTION\n\
+             get          id [deep]  Fetch⟨U+001B⟩[2J it\n\
+             longer_name"
+        );
+    }
+}

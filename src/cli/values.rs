@@ -1,0 +1,78 @@
+//! Tool arguments on the command line: `key=value` is text, `key:=JSON` is typed. Pure.
+
+use serde_json::{Map, Value};
+
+use crate::base::json::{JsonError, parse_strict};
+use crate::protocol::frame::MAX_DEPTH;
+
+/// Reads the arguments of a tool; `json_args` is the text of `--json-args`, whose members are added.
+///
+/// # Errors
+/// A sentence for a pair that is none, JSON that is none, or a name given twice.
+pub fn read(pairs: &[String], json_args: Option<&str>) -> Result<Map<String, Value>, String> {
+    let mut args = json_args.map_or_else(|| Ok(Map::new()), object)?;
+    for text in pairs {
+        let (key, value) = pair(text)?;
+        if args.insert(key.to_owned(), value).is_some() {
+            return Err(format!("the argument {key:?} is given twice"));
+        }
+    }
+    Ok(args)
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    match json(text).map_err(|e| format!("--json-args is not taken: {e}"))? {
+        Value::Object(args) => Ok(args),
+        _ => Err("--json-args must be a JSON object".into()),
+    }
+}
+
+fn pair(text: &str) -> Result<(&str, Value), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not key=value"))?;
+    let (key, value) = match key.strip_suffix(':') {
+        None => (key, Value::from(value)),
+        Some(key) => (key, json(value).map_err(|e| format!("the value of {key:?} is not taken: {e}"))?),
+    };
+    if key.is_empty() { Err(format!("{text:?} has no key")) } else { Ok((key, value)) }
+}
+
+fn json(text: &str) -> Result<Value, JsonError> {
+    parse_strict(text.as_bytes(), MAX_DEPTH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn args(pairs: &[&str], json: Option<&str>) -> Result<Value, String> {
+        let pairs: Vec<String> = pairs.iter().map(|p| (*p).to_owned()).collect();
+        read(&pairs, json).map(Value::Object)
+    }
+
+    #[test]
+    fn text_and_typed_values() {
+        assert_eq!(args(&["a=1", "b:=1", "c="], None), Ok(json!({"a": "1", "b": 1, "c": ""})));
+        assert_eq!(args(&["q=x=y", "e:={\"n\":[true]}"], None), Ok(json!({"q": "x=y", "e": {"n": [true]}})));
+        assert_eq!(args(&["a=1"], Some("{\"b\":null}")), Ok(json!({"a": "1", "b": null})));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (pairs, json, part) in [
+            (vec!["foo"], None, "\"foo\" is not key=value"),
+            (vec!["=x"], None, "no key"),
+            (vec![":=1"], None, "no key"),
+            (vec!["a:=x"], None, "not JSON"),
+            (vec!["a:={\"k\":1,\"k\":2}"], None, "duplicate key"),
+            (vec!["a:=9007199254740993"], None, "send it as a string"),
+            (vec!["a=1", "a=2"], None, "\"a\" is given twice"),
+            (vec!["a=1"], Some("{\"a\":1}"), "\"a\" is given twice"),
+            (vec![], Some("[]"), "must be a JSON object"),
+            (vec![], Some("{"), "not JSON"),
+        ] {
+            let error = args(&pairs, json).unwrap_err();
+            assert!(error.contains(part), "{error}");
+        }
+    }
+}
