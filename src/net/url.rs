@@ -24,7 +24,7 @@ impl ServerUrl {
     /// [`UrlError`], which says what to write instead.
     pub fn parse(text: &str) -> Result<Self, UrlError> {
         let uri: Uri = text.parse().map_err(|_| UrlError::Malformed)?;
-        let tls = match uri.scheme_str() {
+        let tls = match uri.scheme_str().map(str::to_ascii_lowercase).as_deref() {
             Some("ws") => false,
             Some("wss") => true,
             Some(_) | None => return Err(UrlError::Scheme),
@@ -124,7 +124,7 @@ mod tests {
             ("https://gw", UrlError::Scheme),
             ("ws://", UrlError::Malformed),
             ("ws://a b", UrlError::Malformed),
-            ("ws://gw:70000", UrlError::Malformed),
+            ("ws://gw:70000", UrlError::Port),
             ("ws://gw:", UrlError::Port),
             ("ws://gw:0", UrlError::Port),
             ("ws://user:secret@gw", UrlError::UserInfo),

@@ -1,0 +1,429 @@
+//! The HTTP client against upstreams that are broken or hostile: each failure has its kind, nothing is sent twice,
+//! and no secret gets into an error.
+
+// A test that cannot go on should panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod net;
+
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use agentpass::net::client::{
+    ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent, NotSent,
+};
+use net::Files;
+use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
+
+const CAP: u64 = 1000;
+const SECRET: &str = "s3cret";
+
+fn options() -> ClientOptions {
+    ClientOptions {
+        timeout: Duration::from_millis(500),
+        connect_timeout: Duration::from_millis(250),
+        max_response_bytes: CAP,
+        ca_pem: None,
+        allow_link_local: false,
+        reuse_connections: false,
+    }
+}
+
+fn client(options: ClientOptions) -> HttpClient {
+    HttpClient::new(options).unwrap()
+}
+
+fn request(method: &str, url: impl Into<String>) -> HttpRequest {
+    HttpRequest { method: method.into(), url: url.into(), headers: Vec::new(), body: None, timeout: None }
+}
+
+/// A server that hands each connection to `serve` and reports each request it read.
+fn upstream(serve: impl Fn(&mut TcpStream, &str) + Send + 'static) -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (report, requests) = channel();
+    thread::spawn(move || {
+        for tcp in listener.incoming() {
+            let mut tcp = tcp.unwrap();
+            let request = read_request(&mut tcp);
+            report.send(request.clone()).ok();
+            serve(&mut tcp, &request);
+        }
+    });
+    (address, requests)
+}
+
+/// Head and body of one request; empty when the connection ended.
+fn read_request(stream: &mut impl Read) -> String {
+    let mut bytes = Vec::new();
+    let mut byte = [0];
+    while !bytes.ends_with(b"\r\n\r\n") {
+        match stream.read(&mut byte) {
+            Ok(1) => bytes.push(byte[0]),
+            _ => return String::new(),
+        }
+    }
+    let head = String::from_utf8(bytes).unwrap();
+    let length =
+        head.lines().find_map(|l| l.to_ascii_lowercase().strip_prefix("content-length: ")?.parse().ok());
+    let mut body = vec![0; length.unwrap_or(0)];
+    stream.read_exact(&mut body).unwrap();
+    head + std::str::from_utf8(&body).unwrap()
+}
+
+/// What a GET gives when the server sends exactly this and closes.
+fn answer_with(bytes: impl Into<Vec<u8>>) -> Result<HttpResponse, HttpError> {
+    let bytes = bytes.into();
+    let (address, _requests) = upstream(move |tcp, _| {
+        tcp.write_all(&bytes).ok();
+    });
+    call_secretly(client(options()), address)
+}
+
+/// A call whose path, query and header are secret; no error may show them.
+fn call_secretly(client: HttpClient, address: SocketAddr) -> Result<HttpResponse, HttpError> {
+    let mut request = request("GET", format!("http://{address}/{SECRET}?k={SECRET}"));
+    request.headers.push(("authorization".into(), format!("Bearer {SECRET}")));
+    let result = client.call(request);
+    if let Err(error) = &result {
+        assert!(!format!("{error} {error:?}").contains(SECRET), "{error:?}");
+    }
+    result
+}
+
+fn with_length(length: usize, body: usize) -> Vec<u8> {
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+    [head.as_bytes(), &vec![b'x'; body]].concat()
+}
+
+#[test]
+fn a_call_sends_what_it_was_given_and_nothing_else() {
+    let (address, requests) = upstream(|tcp, _| {
+        tcp.write_all(b"HTTP/1.1 418 no\r\nContent-Type: a/b; c=\xff\r\nContent-Length: 2\r\n\r\nhi")
+            .unwrap();
+    });
+    let mut post = request("POST", format!("http://{address}/p%20q?a=b%26c"));
+    post.headers.push(("x-one".into(), "1".into()));
+    post.body = Some(b"{\"a\":1}".to_vec());
+    let answer = client(options()).call(post).unwrap();
+    let expected =
+        HttpResponse { status: 418, content_type: Some("a/b; c=\u{fffd}".into()), body: b"hi".to_vec() };
+    assert_eq!(answer, expected);
+    let seen = requests.recv().unwrap();
+    assert!(seen.starts_with("POST /p%20q?a=b%26c HTTP/1.1\r\n"), "{seen}");
+    assert!(seen.ends_with("\r\n\r\n{\"a\":1}") && seen.contains("x-one: 1\r\n"), "{seen}");
+    let lower = seen.to_ascii_lowercase();
+    assert!(!lower.contains("accept-encoding") && !lower.contains("content-type"), "{seen}");
+}
+
+#[test]
+fn methods_with_and_without_bodies() {
+    let (address, requests) = upstream(|tcp, _| {
+        tcp.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").unwrap();
+    });
+    for (method, body, sent) in [
+        ("GET", None, None),
+        ("DELETE", None, None),
+        ("POST", None, Some("0")),
+        ("PATCH", Some("p"), Some("1")),
+        ("DELETE", Some("dd"), Some("2")),
+        ("PURGE", None, None),
+    ] {
+        let mut request = request(method, format!("http://{address}/"));
+        request.body = body.map(|b: &str| b.as_bytes().to_vec());
+        assert_eq!(client(options()).call(request).unwrap().status, 204, "{method}");
+        let seen = requests.recv().unwrap().to_ascii_lowercase();
+        let length = seen.lines().find_map(|l| l.strip_prefix("content-length: "));
+        assert!(seen.starts_with(&method.to_ascii_lowercase()) && length == sent, "{seen}");
+    }
+}
+
+#[test]
+fn the_cap_is_exact_however_the_body_comes() {
+    let cap = CAP as usize;
+    let too_large = Err(HttpError::TooLarge { cap: CAP });
+    assert_eq!(answer_with(with_length(cap, cap)).unwrap().body.len(), cap);
+    // Only the length is there: it is believed before a byte is read.
+    assert_eq!(answer_with(with_length(cap + 1, 0)), too_large);
+    let chunked = |n: usize| {
+        let body = "x".repeat(n);
+        format!("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n{n:x}\r\n{body}\r\n0\r\n\r\n")
+    };
+    assert_eq!(answer_with(chunked(cap)).unwrap().body.len(), cap);
+    assert_eq!(answer_with(chunked(cap + 1)), too_large);
+    let until_close = |n: usize| format!("HTTP/1.1 200 OK\r\n\r\n{}", "x".repeat(n));
+    assert_eq!(answer_with(until_close(cap)).unwrap().body.len(), cap);
+    assert_eq!(answer_with(until_close(cap + 1)), too_large);
+}
+
+#[test]
+fn broken_answers_have_their_kinds() {
+    let maybe = |kind| Err(HttpError::MaybeSent(kind));
+    for (bytes, kind) in [
+        ("", MaybeSent::Disconnected),
+        ("HTTP/1.1 200 OK\r\nContent-", MaybeSent::Disconnected),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", MaybeSent::Disconnected),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", MaybeSent::Disconnected),
+        ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n", MaybeSent::Garbage),
+        ("220 smtp ready\r\n\r\n", MaybeSent::Garbage),
+        ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", MaybeSent::Garbage),
+    ] {
+        assert_eq!(answer_with(bytes), maybe(kind), "{bytes:?}");
+    }
+    let huge = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(70_000));
+    assert_eq!(answer_with(huge), maybe(MaybeSent::HeaderTooLarge));
+    let many = format!("HTTP/1.1 200 OK\r\n{}\r\n", "x: y\r\n".repeat(300));
+    assert_eq!(answer_with(many), maybe(MaybeSent::Garbage));
+}
+
+#[test]
+fn redirects_are_answers() {
+    let (address, requests) = upstream(|tcp, _| {
+        tcp.write_all(b"HTTP/1.1 302 Found\r\nLocation: /other\r\nContent-Length: 0\r\n\r\n").unwrap();
+    });
+    assert_eq!(call_secretly(client(options()), address).unwrap().status, 302);
+    requests.recv().unwrap();
+    assert!(requests.recv_timeout(Duration::from_millis(50)).is_err());
+}
+
+#[test]
+fn a_reset_is_a_lost_connection() {
+    let (address, _requests) = upstream(|tcp, _| {
+        let linger = Some(Duration::ZERO);
+        rustix::net::sockopt::set_socket_linger(tcp, linger).unwrap();
+    });
+    let lost = Err(HttpError::MaybeSent(MaybeSent::Disconnected));
+    assert_eq!(call_secretly(client(options()), address), lost);
+}
+
+#[test]
+fn silence_trickles_and_endless_answers_end_in_time() {
+    fn silent(_: &mut TcpStream) {
+        thread::sleep(Duration::from_secs(1));
+    }
+    fn trickle(tcp: &mut TcpStream) {
+        tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\n").unwrap();
+        while tcp.write_all(b"x").is_ok() {
+            thread::sleep(Duration::from_millis(20));
+        }
+    }
+    for serve in [silent, trickle] {
+        let (address, _requests) = upstream(move |tcp, _| serve(tcp));
+        let started = Instant::now();
+        let late = Err(HttpError::MaybeSent(MaybeSent::Timeout));
+        assert_eq!(call_secretly(client(options()), address), late);
+        assert!(started.elapsed() < Duration::from_millis(900));
+    }
+    let (address, _requests) = upstream(|tcp, _| {
+        tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+        while tcp.write_all(&[b'x'; 4096]).is_ok() {}
+    });
+    assert_eq!(call_secretly(client(options()), address), Err(HttpError::TooLarge { cap: CAP }));
+}
+
+#[test]
+fn a_request_can_have_its_own_limit() {
+    let (address, _requests) = upstream(|_, _| thread::sleep(Duration::from_secs(1)));
+    let mut quick = request("GET", format!("http://{address}/"));
+    quick.timeout = Some(Duration::from_millis(100));
+    let started = Instant::now();
+    assert_eq!(client(options()).call(quick), Err(HttpError::MaybeSent(MaybeSent::Timeout)));
+    assert!(started.elapsed() < Duration::from_millis(400));
+}
+
+fn not_sent(url: &str) -> NotSent {
+    match client(options()).call(request("GET", url)) {
+        Err(HttpError::NotSent(why)) => why,
+        other => panic!("{url}: {other:?}"),
+    }
+}
+
+#[test]
+fn what_never_left_is_known_not_to_have_been_sent() {
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert_eq!(not_sent(&format!("http://{free}/")), NotSent::Refused);
+    assert_eq!(not_sent("http://no-such-host.invalid/"), NotSent::Dns);
+    let full = full_backlog();
+    assert_eq!(not_sent(&format!("http://{}/", full.0)), NotSent::Timeout);
+    let (plain, _requests) = upstream(|_, _| {});
+    assert!(matches!(not_sent(&format!("https://{plain}/")), NotSent::Tls(_) | NotSent::Timeout));
+    let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = silent.local_addr().unwrap();
+    assert_eq!(not_sent(&format!("https://{address}/")), NotSent::Timeout);
+}
+
+/// A listener that answers no more connection attempts, with what fills it.
+fn full_backlog() -> (SocketAddr, TcpListener, Vec<TcpStream>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    rustix::net::listen(&listener, 0).unwrap();
+    let address = listener.local_addr().unwrap();
+    let connect = |_| TcpStream::connect_timeout(&address, Duration::from_millis(50));
+    let waiting = (0..3).map_while(|n| connect(n).ok()).collect();
+    (address, listener, waiting)
+}
+
+#[test]
+fn urls_and_headers_that_are_refused_before_dialling() {
+    for url in
+        ["", "/path", "ftp://x/", "http://", "http://user:pw@x/", "http://x/a b", "http://x/\r\nb", "x:1"]
+    {
+        assert!(matches!(not_sent(url), NotSent::BadUrl(_)), "{url:?}");
+    }
+    for (name, value) in [("a b", "x"), ("a", "x\r\nb: c"), ("a", "x\0"), ("Content-Length", "1"), ("", "x")]
+    {
+        let mut bad = request("GET", "http://127.0.0.1:1/");
+        bad.headers.push((name.into(), value.into()));
+        let result = client(options()).call(bad);
+        assert!(matches!(result, Err(HttpError::NotSent(NotSent::BadHeader(_)))), "{name} {value}");
+    }
+    let bad = client(options()).call(request("GE T", "http://127.0.0.1:1/"));
+    assert_eq!(bad, Err(HttpError::NotSent(NotSent::BadHeader("method"))));
+}
+
+#[test]
+fn link_local_addresses_are_refused_without_dialling() {
+    let started = Instant::now();
+    for host in [
+        "169.254.169.254",
+        "[::ffff:169.254.1.1]",
+        "[fe80::1]",
+        "[64:ff9b::a9fe:a9fe]",
+        "[fd00:ec2::254]",
+        "100.100.100.200",
+        // Spellings that the system's lookup understands.
+        "2852039166",
+        "0xa9fea9fe",
+        "169.254.43518",
+    ] {
+        assert_eq!(not_sent(&format!("http://{host}/latest/meta-data")), NotSent::LinkLocal, "{host}");
+    }
+    assert!(started.elapsed() < Duration::from_millis(400), "something was dialled");
+}
+
+#[test]
+fn link_local_can_be_allowed() {
+    let allowed = ClientOptions { allow_link_local: true, timeout: Duration::from_millis(200), ..options() };
+    let result = client(allowed).call(request("GET", "http://169.254.169.254/"));
+    assert!(!matches!(result, Err(HttpError::NotSent(NotSent::LinkLocal))), "{result:?}");
+}
+
+/// Serves two requests on each connection; the second one is read and then the connection closed.
+fn goes_stale() -> (SocketAddr, Receiver<String>) {
+    let (second, seconds) = channel();
+    let (address, requests) = upstream(move |tcp, _| {
+        tcp.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+        second.send(read_request(tcp)).unwrap();
+    });
+    thread::spawn(move || requests.iter().count());
+    (address, seconds)
+}
+
+#[test]
+fn a_stale_connection_is_never_a_reason_to_send_twice() {
+    let (address, seconds) = goes_stale();
+    let client = client(ClientOptions { reuse_connections: true, ..options() });
+    let post = || client.call(request("POST", format!("http://{address}/")));
+    assert_eq!(post().unwrap().body, b"ok");
+    assert_eq!(post(), Err(HttpError::MaybeSent(MaybeSent::Disconnected)));
+    assert!(seconds.recv().unwrap().starts_with("POST"));
+    assert!(seconds.recv_timeout(Duration::from_millis(50)).is_err(), "sent twice");
+}
+
+#[test]
+fn without_reuse_every_call_has_its_own_connection() {
+    let (address, seconds) = goes_stale();
+    let client = client(options());
+    for _ in 0..3 {
+        assert_eq!(client.call(request("POST", format!("http://{address}/"))).unwrap().body, b"ok");
+        assert_eq!(seconds.recv().unwrap(), "", "the connection ended after one request");
+    }
+}
+
+#[test]
+fn shutdown_ends_running_calls_and_refuses_new_ones() {
+    let (address, requests) = upstream(|_, _| thread::sleep(Duration::from_secs(2)));
+    let client = client(ClientOptions { timeout: Duration::from_secs(5), ..options() });
+    let running = {
+        let client = client.clone();
+        thread::spawn(move || client.call(request("GET", format!("http://{address}/"))))
+    };
+    requests.recv().unwrap();
+    let started = Instant::now();
+    client.shutdown();
+    assert_eq!(running.join().unwrap(), Err(HttpError::MaybeSent(MaybeSent::Disconnected)));
+    assert!(started.elapsed() < Duration::from_secs(1));
+    let later = client.call(request("GET", format!("http://{address}/")));
+    assert_eq!(later, Err(HttpError::NotSent(NotSent::ShutDown)));
+}
+
+#[test]
+fn an_answer_cut_by_our_own_shutdown_is_not_complete() {
+    let (address, requests) = upstream(|tcp, _| {
+        tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").unwrap();
+        thread::sleep(Duration::from_secs(2));
+    });
+    let client = client(ClientOptions { timeout: Duration::from_secs(5), ..options() });
+    let running = {
+        let client = client.clone();
+        thread::spawn(move || client.call(request("GET", format!("http://{address}/"))))
+    };
+    requests.recv().unwrap();
+    thread::sleep(Duration::from_millis(100));
+    client.shutdown();
+    assert_eq!(running.join().unwrap(), Err(HttpError::MaybeSent(MaybeSent::Disconnected)));
+}
+
+/// An HTTPS server with a certificate of ours.
+fn https(files: &Files) -> SocketAddr {
+    let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server()).unwrap();
+    builder.set_certificate_chain_file(&files.cert).unwrap();
+    builder.set_private_key_file(&files.key, SslFiletype::PEM).unwrap();
+    let acceptor = builder.build();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for tcp in listener.incoming() {
+            let Ok(mut tls) = acceptor.accept(tcp.unwrap()) else { continue };
+            read_request(&mut tls);
+            tls.write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").unwrap();
+            tls.shutdown().ok();
+        }
+    });
+    address
+}
+
+#[test]
+fn a_certificate_of_ours_is_trusted_when_told_so() {
+    let files = Files::new("https");
+    let port = https(&files).port();
+    let trusting = ClientOptions { ca_pem: Some(files.made.cert_pem.clone()), ..slow() };
+    let trusting = client(trusting);
+    for host in ["127.0.0.1", "localhost"] {
+        let answer = trusting.call(request("GET", format!("https://{host}:{port}/"))).unwrap();
+        assert_eq!(answer.body, b"ok");
+    }
+    let Err(HttpError::NotSent(NotSent::Tls(reason))) =
+        client(slow()).call(request("GET", format!("https://127.0.0.1:{port}/")))
+    else {
+        panic!("an unknown certificate was accepted")
+    };
+    assert!(reason.starts_with("certificate verify failed: self-signed certificate"), "{reason}");
+    let other = agentpass::net::tls::self_signed(&["localhost".into()]).unwrap();
+    let other = client(ClientOptions { ca_pem: Some(other.cert_pem), ..slow() });
+    let result = other.call(request("GET", format!("https://localhost:{port}/")));
+    assert!(matches!(result, Err(HttpError::NotSent(NotSent::Tls(_)))), "{result:?}");
+}
+
+/// Reading the system's certificates takes a while on a loaded machine.
+fn slow() -> ClientOptions {
+    ClientOptions { timeout: Duration::from_secs(5), connect_timeout: Duration::from_secs(4), ..options() }
+}
+
+#[test]
+fn a_ca_file_without_certificate_is_an_error() {
+    let result = HttpClient::new(ClientOptions { ca_pem: Some(b"nothing".to_vec()), ..options() });
+    assert!(matches!(result.err(), Some(HttpError::NotSent(NotSent::Tls(_)))));
+}
