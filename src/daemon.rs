@@ -282,9 +282,9 @@ async fn watch_services(gate: Rc<Gate>) {
 
 /// Feeds systemd's watchdog from the executor itself: it stops when the executor does.
 async fn watchdog() {
-    let Some(interval) = notify::watchdog() else { return };
+    let Some(interval) = notify::watchdog_interval() else { return };
     loop {
-        notify::alive();
-        Timer::after(interval / 2).await;
+        notify::watchdog();
+        Timer::after(interval).await;
     }
 }

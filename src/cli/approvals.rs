@@ -1,8 +1,13 @@
 //! `agentpass approvals`: the questions that wait for an answer.
 
-use argh::FromArgs;
+use std::io::{IsTerminal as _, stdin};
 
-use super::Exit;
+use argh::FromArgs;
+use serde_json::Value;
+
+use super::output::Audience;
+use super::owner::{Owner, command};
+use super::{Exit, Trouble, card, output, watch};
 
 /// Show the questions that wait for an answer. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
@@ -24,6 +29,43 @@ pub struct Approvals {
 
 /// Runs it.
 pub fn run(args: Approvals) -> Exit {
-    let _ = args;
-    super::not_built("approvals")
+    show(&args).unwrap_or_else(|trouble| trouble.report())
+}
+
+fn show(args: &Approvals) -> Result<Exit, Trouble> {
+    let people = output::stdout_is_terminal() && !args.json;
+    let mut owner = Owner::connect("show the questions", args.socket.as_deref(), args.config.as_deref())?;
+    match (args.watch, people && stdin().is_terminal()) {
+        (true, true) => watch::ask(owner, args),
+        (true, false) => {
+            owner.send(&command("watch"))?;
+            lines(&mut owner)
+        }
+        (false, _) => {
+            let reply = owner.ask(&command("approvals"))?;
+            let open = reply.get("approvals").cloned().unwrap_or_default();
+            let text = if people { cards(&open) } else { output::json(&open) };
+            output::print(&text).map(|_| Exit::DONE)
+        }
+    }
+}
+
+/// One line of JSON per event, until the gateway or the reader leaves.
+fn lines(owner: &mut Owner) -> Result<Exit, Trouble> {
+    while let Some(event) = owner.next()? {
+        if output::print(&event.to_string())? == Audience::Gone {
+            return Ok(Exit::DONE);
+        }
+    }
+    Err(owner.lost("the gateway has stopped"))
+}
+
+fn cards(open: &Value) -> String {
+    let open = open.as_array().map(Vec::as_slice).unwrap_or_default();
+    if open.is_empty() {
+        return "nothing waits for an answer".to_owned();
+    }
+    let mut text: Vec<String> = open.iter().map(card::question).collect();
+    text.push("answer with `agentpass approve ID` or `agentpass deny ID [--note TEXT]`".to_owned());
+    text.join("\n\n")
 }

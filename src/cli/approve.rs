@@ -1,8 +1,10 @@
 //! `agentpass approve`: a yes to one question.
 
 use argh::FromArgs;
+use serde_json::{Value, json};
 
-use super::Exit;
+use super::owner::Owner;
+use super::{Exit, Trouble, output};
 
 /// Say yes to a question. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
@@ -24,6 +26,37 @@ pub struct Approve {
 
 /// Runs it.
 pub fn run(args: Approve) -> Exit {
-    let _ = args;
-    super::not_built("approve")
+    let command = json!({"command": "approve", "id": args.id});
+    answer("approve", args.socket.as_deref(), args.config.as_deref(), &command, args.json)
+        .unwrap_or_else(|trouble| trouble.report())
+}
+
+/// Gives one answer and says what became of it.
+///
+/// # Errors
+/// When there is no gateway, the id is not unique, or the answer came too late.
+pub fn answer(
+    what: &'static str,
+    socket: Option<&str>,
+    config: Option<&str>,
+    command: &Value,
+    as_json: bool,
+) -> Result<Exit, Trouble> {
+    let reply = Owner::connect(what, socket, config)?.ask(command)?;
+    let word = |name: &str| reply.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (outcome, id) = (word("outcome"), word("request_id"));
+    if as_json {
+        output::print(&output::json(&reply))?;
+        return Ok(if outcome == "resolved" { Exit::DONE } else { Exit::FAILED });
+    }
+    let (cause, help) = match outcome.as_str() {
+        "resolved" => {
+            output::print(&format!("{id} is {}", if what == "approve" { "approved" } else { "denied" }))?;
+            return Ok(Exit::DONE);
+        }
+        "already_resolved" => ("it has been answered already", "`agentpass audit show` says by whom"),
+        "expired" => ("its time is over", "the agent has to ask again"),
+        _ => ("there is no such open question", "`agentpass approvals` shows those that are open"),
+    };
+    Err(Trouble::new(Exit::FAILED, what, cause).help(help))
 }

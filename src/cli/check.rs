@@ -1,8 +1,12 @@
 //! `agentpass check`: are the files right?
 
-use argh::FromArgs;
+use std::path::Path;
 
-use super::Exit;
+use argh::FromArgs;
+use serde_json::Value;
+
+use super::{Exit, Trouble, output};
+use crate::config::{self, Finding, Paths};
 
 /// Read and check the configuration, the permissions and the tool files, and print what is wrong or doubtful.
 #[derive(FromArgs, Debug)]
@@ -21,6 +25,23 @@ pub struct Check {
 
 /// Runs it.
 pub fn run(args: Check) -> Exit {
-    let _ = args;
-    super::not_built("check")
+    let paths =
+        Paths::find(args.config.as_deref().map(Path::new), args.permissions.as_deref().map(Path::new));
+    let (findings, exit) = match config::load(&paths) {
+        Ok(loaded) => (loaded.warnings, Exit::DONE),
+        Err(findings) => (findings, Exit::BAD_CONFIGURATION),
+    };
+    show(&findings, args.json).map_or_else(|trouble| trouble.report(), |()| exit)
+}
+
+fn show(findings: &[Finding], as_json: bool) -> Result<(), Trouble> {
+    if as_json {
+        let all = findings.iter().map(Finding::to_json).collect();
+        return output::print(&output::json(&Value::Array(all))).map(drop);
+    }
+    findings.iter().for_each(|finding| output::note(&finding.to_string()));
+    if findings.is_empty() {
+        output::note("agentpass: the configuration is right");
+    }
+    Ok(())
 }

@@ -1,8 +1,10 @@
 //! `agentpass deny`: a no to one question.
 
 use argh::FromArgs;
+use serde_json::json;
 
 use super::Exit;
+use super::approve::answer;
 
 /// Say no to a question. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
@@ -27,6 +29,7 @@ pub struct Deny {
 
 /// Runs it.
 pub fn run(args: Deny) -> Exit {
-    let _ = args;
-    super::not_built("deny")
+    let command = json!({"command": "deny", "id": args.id, "note": args.note});
+    answer("deny", args.socket.as_deref(), args.config.as_deref(), &command, args.json)
+        .unwrap_or_else(|trouble| trouble.report())
 }

@@ -1,8 +1,20 @@
 //! `agentpass explain`: what the policy says to a call, and why. Works from the files alone.
 
-use argh::FromArgs;
+use std::io::{BufRead as _, stdin};
+use std::path::Path;
 
-use super::Exit;
+use argh::FromArgs;
+use serde_json::{Map, Value};
+
+use super::output::Audience;
+use super::{Exit, Trouble, output, values};
+use crate::base::json::parse_strict;
+use crate::base::safe_text::visible;
+use crate::config::{self, Config, Finding, Paths};
+use crate::gate::explain::{Explanation, explain};
+use crate::model::AgentId;
+use crate::policy::Policy;
+use crate::protocol::frame::MAX_DEPTH;
 
 /// Say what would happen to a call, and why: the decision, the rule, the trace. Needs no running gateway.
 #[derive(FromArgs, Debug)]
@@ -40,8 +52,126 @@ pub struct Explain {
     pub permissions: Option<String>,
 }
 
+const WHAT: &str = "explain the call";
+
 /// Runs it.
 pub fn run(args: Explain) -> Exit {
-    let _ = args;
-    super::not_built("explain")
+    answer(args).unwrap_or_else(|trouble| trouble.report())
+}
+
+fn answer(args: Explain) -> Result<Exit, Trouble> {
+    let paths =
+        Paths::find(args.config.as_deref().map(Path::new), args.permissions.as_deref().map(Path::new));
+    let loaded = match config::load(&paths) {
+        Ok(loaded) => loaded,
+        Err(findings) => return Ok(unreadable(&findings)),
+    };
+    let policy = Policy::new(loaded.permissions.rules, loaded.permissions.defaults);
+    let files = Files { agent: agent(&loaded.config, args.agent.as_deref()), config: loaded.config, policy };
+    match (args.stdin, args.tool) {
+        (true, None) => files.batch(),
+        (true, Some(_)) => Err(usage("--stdin takes no tool")),
+        (false, None) => Err(usage("name a tool, or give --stdin")),
+        (false, Some(tool)) => {
+            let values = values::read(&args.args, args.json_args.as_deref()).map_err(|e| usage(&e))?;
+            let why = explain(&files.config.tools, &files.policy, &files.agent, &tool, values);
+            let text = if args.json { output::json(&why.to_json()) } else { told(&why) };
+            output::print(&text).map(|_| Exit::DONE)
+        }
+    }
+}
+
+fn usage(cause: &str) -> Trouble {
+    Trouble::new(Exit::BAD_ARGUMENTS, WHAT, cause).help("agentpass explain --help")
+}
+
+fn unreadable(findings: &[Finding]) -> Exit {
+    findings.iter().for_each(|finding| output::note(&finding.to_string()));
+    Exit::BAD_CONFIGURATION
+}
+
+fn agent(config: &Config, given: Option<&str>) -> AgentId {
+    match (given, config.agents.as_slice()) {
+        (Some(name), _) => AgentId::configured(name),
+        (None, [only]) => only.id.clone(),
+        (None, _) => AgentId::configured("default"),
+    }
+}
+
+/// What the files say.
+struct Files {
+    config: Config,
+    policy: Policy,
+    agent: AgentId,
+}
+
+impl Files {
+    fn batch(&self) -> Result<Exit, Trouble> {
+        for (number, line) in stdin().lock().split(b'\n').enumerate() {
+            let line = line.map_err(|e| Trouble::new(Exit::FAILED, "read stdin", e))?;
+            if line.iter().all(u8::is_ascii_whitespace) {
+                continue;
+            }
+            let decision = self.decide(&line).map_err(|e| usage(&format!("line {}: {e}", number + 1)))?;
+            if output::print(&decision.to_json().to_string())? == Audience::Gone {
+                break;
+            }
+        }
+        Ok(Exit::DONE)
+    }
+
+    fn decide(&self, line: &[u8]) -> Result<Explanation, String> {
+        // A call that the gateway would refuse as a frame is a decision too, not a broken line.
+        let read = match parse_strict(line, MAX_DEPTH) {
+            Ok(Value::Object(members)) => members,
+            Ok(_) => return Err("not a JSON object".into()),
+            Err(crate::base::json::JsonError::Syntax) => return Err("not JSON".into()),
+            Err(unsafe_json) => return Ok(refused(unsafe_json.to_string())),
+        };
+        self.decide_members(read)
+    }
+
+    fn decide_members(&self, mut members: Map<String, Value>) -> Result<Explanation, String> {
+        let agent = match members.remove("agent") {
+            None | Some(Value::Null) => self.agent.clone(),
+            Some(Value::String(name)) => AgentId::configured(&name),
+            Some(_) => return Err("agent must be a string".into()),
+        };
+        let Some(Value::String(tool)) = members.remove("tool") else { return Err("tool must be a string".into()) };
+        let args = match members.remove("args") {
+            None | Some(Value::Null) => Map::new(),
+            Some(Value::Object(args)) => args,
+            Some(_) => return Ok(refused("args must be an object".into())),
+        };
+        match members.keys().next() {
+            Some(name) => Err(format!("unknown member {name:?}")),
+            None => Ok(explain(&self.config.tools, &self.policy, &agent, &tool, args)),
+        }
+    }
+}
+
+fn refused(message: String) -> Explanation {
+    Explanation::Invalid { reason: "invalid_request", message, argument: None }
+}
+
+/// For people: the decision first, then how it came about.
+fn told(why: &Explanation) -> String {
+    let (signature, verdict, trace) = match why {
+        Explanation::Invalid { message, .. } => return format!("invalid: {}", visible(message)),
+        Explanation::Judged { signature, verdict, trace } => (signature, verdict, trace),
+    };
+    let mut lines = vec![format!("{}: {}", verdict.action, visible(signature))];
+    lines.push(match &verdict.rule {
+        None => "  no rule matched, so a human is asked".to_owned(),
+        Some(rule) => {
+            let said = rule.description.as_deref().map(|d| format!(" ({})", visible(d))).unwrap_or_default();
+            format!("  by {}[{}] {}{said}, in {}", rule.list.as_str(), rule.index, visible(&rule.pattern), rule.file)
+        }
+    });
+    lines.extend(trace.iter().map(|step| {
+        let rule = &step.rule;
+        let place = format!("{}[{}]", rule.list.as_str(), rule.index);
+        format!("    {place:<14} {:<5} {:<40} {}", rule.action, visible(&rule.pattern), step.why.as_str())
+    }));
+    lines.join("\n")
 }

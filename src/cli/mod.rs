@@ -14,14 +14,17 @@
 //! Commands must never decide anything that other surfaces would have to decide again.
 
 pub mod arguments;
+pub mod card;
 pub mod exit;
 pub mod gateway;
 pub mod logging;
 pub mod output;
+pub mod owner;
 mod progress;
 pub mod refusal;
 pub mod trouble;
 pub mod values;
+mod watch;
 
 pub mod approvals;
 pub mod approve;

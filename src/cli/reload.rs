@@ -1,8 +1,10 @@
 //! `agentpass reload`: the running gateway reads its files again.
 
 use argh::FromArgs;
+use serde_json::Value;
 
-use super::Exit;
+use super::owner::{Owner, command};
+use super::{Exit, Trouble, output};
 
 /// Make the running gateway read its files again. It keeps the old ones if the new ones are wrong.
 #[derive(FromArgs, Debug)]
@@ -18,6 +20,20 @@ pub struct Reload {
 
 /// Runs it.
 pub fn run(args: Reload) -> Exit {
-    let _ = args;
-    super::not_built("reload")
+    reload(args).unwrap_or_else(|trouble| trouble.report())
+}
+
+fn reload(args: Reload) -> Result<Exit, Trouble> {
+    let what = "reload the configuration";
+    let reply = Owner::connect(what, args.socket.as_deref(), args.config.as_deref())?.ask(&command("reload"))?;
+    let texts = |name: &str| reply.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
+    let done = reply.get("reloaded") == Some(&Value::Bool(true));
+    for text in texts(if done { "warnings" } else { "findings" }) {
+        output::note(text.as_str().unwrap_or_default());
+    }
+    if done {
+        return output::print("reloaded").map(|_| Exit::DONE);
+    }
+    output::note("agentpass: nothing was changed; the gateway goes on with what it had");
+    Ok(Exit::BAD_CONFIGURATION)
 }

@@ -1,8 +1,13 @@
 //! `agentpass serve`: the gateway.
 
-use argh::FromArgs;
+use std::path::Path;
 
-use super::Exit;
+use argh::FromArgs;
+use log::LevelFilter;
+
+use super::{Exit, logging, output};
+use crate::config::Paths;
+use crate::daemon::{self, Options, StartError};
 
 /// Run the gateway. Logs go to stderr; SIGHUP reloads the configuration, SIGTERM ends it in order.
 #[derive(FromArgs, Debug)]
@@ -24,6 +29,19 @@ pub struct Serve {
 
 /// Runs it.
 pub fn run(args: Serve) -> Exit {
-    let _ = args;
-    super::not_built("serve")
+    let Serve { insecure, config, permissions, log_level } = args;
+    if let Err(trouble) = logging::start(log_level.as_deref(), LevelFilter::Info) {
+        return trouble.report();
+    }
+    let paths = Paths::find(config.as_deref().map(Path::new), permissions.as_deref().map(Path::new));
+    match daemon::run(Options { paths, insecure }) {
+        Ok(()) => Exit::DONE,
+        Err(e) => {
+            output::note(e.to_string().trim_end());
+            match e {
+                StartError::Config(_) | StartError::Setting(..) => Exit::BAD_CONFIGURATION,
+                StartError::Machine(..) => Exit::FAILED,
+            }
+        }
+    }
 }

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::approval::ChannelHealth;
+use crate::approval::{ChannelHealth, text};
 use crate::gate::explain::rule_json;
 use crate::gate::{Answered, Status};
 use crate::model::{Outcome, Question, Settlement};
@@ -25,7 +25,13 @@ pub fn question(question: &Question) -> Value {
         "rule": question.rule.as_deref().map(rule_json),
         "created_at": question.created.to_string(),
         "expires_at": question.expires.to_string(),
+        "shown": text::fields(question).iter().map(shown).collect::<Vec<_>>(),
     })
+}
+
+/// The text that people read, rendered here so that every command line shows the same.
+fn shown(field: &text::Field) -> Value {
+    json!({"label": field.label, "lines": field.lines})
 }
 
 /// What became of an answer.

@@ -1,0 +1,112 @@
+//! How owner commands reach the gateway on this machine: the control socket, one JSON line each way.
+
+use std::io::{BufRead as _, BufReader, Lines, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use serde_json::{Value, json};
+
+use super::{Exit, Trouble};
+use crate::config::{Paths, Places};
+use crate::daemon;
+
+/// A connection to the gateway on this machine.
+pub struct Owner {
+    what: &'static str,
+    path: PathBuf,
+    lines: Lines<BufReader<UnixStream>>,
+    writer: UnixStream,
+}
+
+impl Owner {
+    /// Connects. `what` is what the command is about to do, for errors; `socket` and `config` are its options.
+    ///
+    /// # Errors
+    /// Exit 3 when no gateway answers, 78 when config.yaml cannot be read.
+    pub fn connect(what: &'static str, socket: Option<&str>, config: Option<&str>) -> Result<Owner, Trouble> {
+        let path = match socket {
+            Some(path) => PathBuf::from(path),
+            None => daemon::control_path(&places(what, config)?),
+        };
+        let open = || {
+            let writer = UnixStream::connect(&path)?;
+            Ok((writer.try_clone()?, writer))
+        };
+        let (reader, writer) = open().map_err(|e| unreachable(what, &path, &e))?;
+        Ok(Owner { what, path, lines: BufReader::new(reader).lines(), writer })
+    }
+
+    /// Sends one command and returns the answer.
+    ///
+    /// # Errors
+    /// When the gateway goes away, or says why not.
+    pub fn ask(&mut self, command: &Value) -> Result<Value, Trouble> {
+        self.send(command)?;
+        self.next()?.ok_or_else(|| self.lost("the gateway closed the connection"))
+    }
+
+    /// Sends one command.
+    ///
+    /// # Errors
+    /// When the gateway is gone.
+    pub fn send(&mut self, command: &Value) -> Result<(), Trouble> {
+        let line = format!("{command}\n");
+        self.writer.write_all(line.as_bytes()).map_err(|e| self.lost(&e.to_string()))
+    }
+
+    /// The next line; None when the gateway has gone.
+    ///
+    /// # Errors
+    /// When it cannot be read, or is an error the gateway reports.
+    pub fn next(&mut self) -> Result<Option<Value>, Trouble> {
+        let Some(line) = self.lines.next() else { return Ok(None) };
+        let line = line.map_err(|e| self.lost(&e.to_string()))?;
+        let value: Value = serde_json::from_str(&line).map_err(|e| self.lost(&e.to_string()))?;
+        match value.get("error") {
+            None => Ok(Some(value)),
+            Some(error) => Err(self.refused(error)),
+        }
+    }
+
+    /// The gateway is gone.
+    pub fn lost(&self, cause: &str) -> Trouble {
+        Trouble::new(Exit::CONNECTION, self.what, cause).at(self.path.display().to_string())
+    }
+
+    fn refused(&self, error: &Value) -> Trouble {
+        let text = |name: &str| error.get(name).and_then(Value::as_str);
+        let trouble = Trouble::new(Exit::FAILED, self.what, text("message").unwrap_or("the gateway refused"));
+        match text("help") {
+            Some(help) => trouble.help(help),
+            None => trouble,
+        }
+    }
+}
+
+/// Where the owner's files are, read without needing any secret.
+///
+/// # Errors
+/// Exit 78 when config.yaml cannot be read.
+pub fn places(what: &'static str, config: Option<&str>) -> Result<Places, Trouble> {
+    let paths = Paths::find(config.map(Path::new), None);
+    Places::read(&paths).map_err(|e| {
+        Trouble::new(Exit::BAD_CONFIGURATION, what, e)
+            .at(paths.config.display().to_string())
+            .help("name the file with --config, or the socket with --socket")
+    })
+}
+
+fn unreachable(what: &'static str, path: &Path, e: &std::io::Error) -> Trouble {
+    let trouble = Trouble::new(Exit::CONNECTION, what, e).at(path.display().to_string());
+    match e.kind() {
+        std::io::ErrorKind::PermissionDenied => {
+            trouble.help("only root and members of the group agentpass may do this")
+        }
+        _ => trouble.help("is the gateway running? `agentpass serve` starts it"),
+    }
+}
+
+/// `{"command": name}`.
+pub fn command(name: &str) -> Value {
+    json!({"command": name})
+}
