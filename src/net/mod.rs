@@ -17,6 +17,7 @@ mod certificate;
 pub mod client;
 pub mod connect;
 pub mod deadline;
+pub mod http;
 pub mod listener;
 pub mod notify;
 mod reason;

@@ -1,0 +1,82 @@
+//! The toy smart home of the demo: a thermometer, a lamp and a lock behind a token, on loopback.
+
+use std::cell::{Cell, RefCell};
+use std::net::SocketAddr;
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use crate::gate::Executor;
+use crate::net::http::{Answer, Asked, serve};
+use crate::net::listener::{BindError, Listener};
+use crate::net::stream::Stream;
+
+/// The home's token. Only the gateway knows it; the demo shows that the agent never does.
+pub const TOKEN: &str = "the-home-token-that-no-agent-ever-sees";
+
+/// The state of the home, and every request that came in.
+#[derive(Default)]
+pub struct Home {
+    lamp: Cell<bool>,
+    requests: RefCell<Vec<String>>,
+}
+
+impl Home {
+    /// Starts the home on a free port.
+    ///
+    /// # Errors
+    /// When loopback cannot be listened on.
+    pub fn start(executor: &Executor) -> Result<(Rc<Home>, SocketAddr), BindError> {
+        let listener = Listener::bind("127.0.0.1", 0)?;
+        let address = listener.addresses().first().copied().unwrap_or(([127, 0, 0, 1], 0).into());
+        let home = Rc::new(Home::default());
+        executor.spawn(accept(home.clone(), executor.clone(), listener)).detach();
+        Ok((home, address))
+    }
+
+    /// What was asked of the home, in order.
+    pub fn requests(&self) -> Vec<String> {
+        self.requests.borrow().clone()
+    }
+
+    /// `on` or `off`.
+    pub fn lamp(&self) -> &'static str {
+        if self.lamp.get() { "on" } else { "off" }
+    }
+
+    fn answer(&self, asked: Asked) -> Answer {
+        if asked.authorization != format!("Bearer {TOKEN}") {
+            return reply(401, &json!({"message": "unauthorised"}));
+        }
+        self.requests.borrow_mut().push(format!("{} {}", asked.method, asked.target));
+        match (asked.method.as_str(), asked.target.as_str()) {
+            ("GET", "/api/") => reply(200, &json!({"message": "API running."})),
+            ("GET", "/api/states/sensor.living_room") => reply(200, &state("sensor.living_room", "21.5")),
+            ("GET", "/api/states/light.desk") => reply(200, &state("light.desk", self.lamp())),
+            ("POST", "/api/services/light/turn_on") => self.switch(true),
+            ("POST", "/api/services/light/turn_off") => self.switch(false),
+            _ => reply(404, &json!({"message": "not found"})),
+        }
+    }
+
+    fn switch(&self, on: bool) -> Answer {
+        self.lamp.set(on);
+        reply(200, &json!([state("light.desk", self.lamp())]))
+    }
+}
+
+async fn accept(home: Rc<Home>, executor: Executor, listener: Listener) {
+    loop {
+        let (tcp, _) = listener.accept().await;
+        let home = home.clone();
+        executor.spawn(async move { serve(Stream::plain(tcp), |asked| home.answer(asked)).await }).detach();
+    }
+}
+
+fn state(entity: &str, state: &str) -> Value {
+    json!({"entity_id": entity, "state": state})
+}
+
+fn reply(status: u16, body: &Value) -> Answer {
+    Answer { status, content_type: "application/json", body: body.to_string() }
+}
