@@ -16,17 +16,19 @@ use smol::{LocalExecutor, Timer, future};
 use crate::approval::Channel;
 use crate::approval::local::Local;
 use crate::base::clock::Clock;
-use crate::config::{self, Config, Finding, Loaded, Messenger, Paths, SyncMode};
+use crate::config::{self, Config, Finding, Loaded, Messenger, Paths, Storage, SyncMode};
 use crate::gate::{Executor, Gate, Latch, Setup};
 use crate::net::listener::Listener;
 use crate::net::notify;
 use crate::net::tls::Acceptor;
-use crate::store::{Event, Store, StoreOptions};
+use crate::store::{NoteKind, Store, StoreOptions};
 use crate::surface::control::{Control, ControlSocket, Reload};
 use crate::surface::rpc::Rpc;
 
 /// How long calls at a service may take to end when the gateway stops. What is not back by then is "unknown".
 const DRAIN: Duration = Duration::from_secs(10);
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 /// How often the record is tidied.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
 /// How soon after the start it is tidied first.
@@ -47,9 +49,9 @@ pub enum StartError {
     /// The owner has to change the configuration (exit 78).
     Config(Vec<Finding>),
     /// The same, found while using it: what, and what to do.
-    Setting(String, &'static str),
+    Setting(String, String),
     /// The machine does not let us; it may be different next time.
-    Machine(String, &'static str),
+    Machine(String, String),
 }
 
 impl fmt::Display for StartError {
@@ -88,7 +90,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let local = executor.clone();
     future::block_on(executor.run(async move {
         let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
-            .map_err(|e| StartError::Machine(format!("cannot listen for signals: {e}"), ""))?;
+            .map_err(|e| StartError::Machine(format!("cannot listen for signals: {e}"), String::new()))?;
         let gateway = Rc::new(Gateway::start(local.clone(), options)?);
         log::debug!("started in {} ms", began.elapsed().as_millis());
         local.spawn(watchdog()).detach();
@@ -110,7 +112,7 @@ impl Gateway {
         loaded.warnings.iter().for_each(|w| log::warn!("{}", one_line(&w.to_string())));
         let acceptor = acceptor(&loaded.config, options.insecure)?;
         let listener = Listener::bind(&loaded.config.gateway.host, loaded.config.gateway.port)
-            .map_err(|e| StartError::Machine(e.to_string(), ""))?;
+            .map_err(|e| StartError::Machine(e.to_string(), String::new()))?;
         let control = control_socket(&loaded.config)?;
         let clock = Clock::system();
         let (store, recovered) = open_store(&loaded.config, &clock)?;
@@ -141,7 +143,7 @@ impl Gateway {
             log::warn!("without TLS: tokens and results can be read on the network; use it on one machine only");
         }
         let gate = self.gate.clone();
-        let note = async move { gate.note("started", env!("CARGO_PKG_VERSION")).await };
+        let note = async move { gate.note(NoteKind::Started).await };
         self.gate.spawn(note);
     }
 
@@ -170,10 +172,10 @@ impl Gateway {
         };
         future::or(drained, async { drop(Timer::after(DRAIN).await) }).await;
         self.gate.setup().services.shutdown();
-        self.gate.note("stopped", "").await;
+        self.gate.note(NoteKind::Stopped).await;
         // Farewells on the connections are on their way meanwhile.
         Timer::after(Duration::from_millis(50)).await;
-        self.store.close();
+        self.store.clone().close().await;
         log::info!("stopped");
     }
 
@@ -191,7 +193,7 @@ impl Gateway {
             gate.reload(setup);
             log::info!("configuration reloaded");
             let noted = gate.clone();
-            gate.spawn(async move { noted.note("reloaded", "").await });
+            gate.spawn(async move { noted.note(NoteKind::Reloaded).await });
             Ok(warnings)
         })
     }
@@ -202,7 +204,7 @@ fn one_line(text: &str) -> String {
 }
 
 fn setup(loaded: Loaded) -> Result<Setup, StartError> {
-    Setup::new(loaded).map_err(|e| StartError::Setting(e.to_string(), ""))
+    Setup::new(loaded).map_err(|e| StartError::Setting(e.to_string(), String::new()))
 }
 
 fn acceptor(config: &Config, insecure: bool) -> Result<Option<Acceptor>, StartError> {
@@ -210,11 +212,11 @@ fn acceptor(config: &Config, insecure: bool) -> Result<Option<Acceptor>, StartEr
         (_, true) => Ok(None),
         (Some(tls), false) => {
             let made = Acceptor::from_files(&tls.cert, &tls.key);
-            made.map(Some).map_err(|e| StartError::Setting(e.to_string(), ""))
+            made.map(Some).map_err(|e| StartError::Setting(e.to_string(), String::new()))
         }
         (None, false) => Err(StartError::Setting(
             "gateway.tls is missing and --insecure was not given".into(),
-            "`agentpass init` makes a certificate; --insecure is for one machine or a protected network",
+            "`agentpass init` makes a certificate; --insecure is for one machine or a protected network".into(),
         )),
     }
 }
@@ -232,33 +234,34 @@ fn open_store(config: &Config, clock: &Clock) -> Result<(Store, crate::store::Re
         sync_all: storage.sync == SyncMode::All,
         retain_days: storage.retain_days,
         max_mb: storage.max_mb,
-        keep_results: storage.keep_results,
-        keep_keys: storage.keep_keys,
+        keep_results: DAY * config.results_days,
+        keep_keys: HOUR * config.idempotency_hours,
     };
-    Store::open(options, clock.now()).map_err(|e| StartError::Machine(e.to_string(), e.help()))
+    Store::open(options, clock.now()).map_err(|e| StartError::Machine(e.to_string(), e.help().unwrap_or_default()))
 }
 
 fn control_socket(config: &Config) -> Result<ControlSocket, StartError> {
-    let path = control_path(config);
+    let path = control_path(config.gateway.control_socket.as_deref(), &config.storage);
     if let Some(dir) = path.parent() {
         let _ = std::fs::create_dir_all(dir);
     }
     let help = "set gateway.control_socket to a place this user may write to";
-    ControlSocket::bind(&path).map_err(|e| StartError::Machine(e.to_string(), help))
+    ControlSocket::bind(&path).map_err(|e| StartError::Machine(e.to_string(), help.into()))
 }
 
 /// Where the control socket is: as configured, else in systemd's runtime directory, else in /run/agentpass where
 /// that exists, else beside the record.
-pub fn control_path(config: &Config) -> PathBuf {
-    let beside = || config.storage.path.parent().unwrap_or(Path::new(".")).join("control.sock");
+pub fn control_path(configured: Option<&Path>, storage: &Storage) -> PathBuf {
     let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
     let system = PathBuf::from("/run/agentpass");
-    let configured = config.gateway.control_socket.clone();
-    configured.unwrap_or_else(|| match runtime {
-        Some(dir) => dir.join("control.sock"),
-        None if system.is_dir() => system.join("control.sock"),
-        None => beside(),
-    })
+    let beside = storage.path.parent().unwrap_or(Path::new("."));
+    let dir = match (configured, runtime) {
+        (Some(path), _) => return path.to_owned(),
+        (None, Some(dir)) => dir,
+        (None, None) if system.is_dir() => system,
+        (None, None) => beside.to_owned(),
+    };
+    dir.join("control.sock")
 }
 
 async fn tidy(gate: Rc<Gate>) {

@@ -3,10 +3,9 @@
 use std::path::Path;
 
 use argh::FromArgs;
-use serde_json::Value;
 
 use super::{Exit, Trouble, output};
-use crate::config::{self, Finding, Paths};
+use crate::config::{self, Paths, Report};
 
 /// Read and check the configuration, the permissions and the tool files, and print what is wrong or doubtful.
 #[derive(FromArgs, Debug)]
@@ -27,20 +26,17 @@ pub struct Check {
 pub fn run(args: Check) -> Exit {
     let paths =
         Paths::find(args.config.as_deref().map(Path::new), args.permissions.as_deref().map(Path::new));
-    let (findings, exit) = match config::load(&paths) {
-        Ok(loaded) => (loaded.warnings, Exit::DONE),
-        Err(findings) => (findings, Exit::BAD_CONFIGURATION),
-    };
-    show(&findings, args.json).map_or_else(|trouble| trouble.report(), |()| exit)
+    let report = config::check(&paths);
+    let exit = if report.is_ok() { Exit::DONE } else { Exit::BAD_CONFIGURATION };
+    show(&report, args.json).map_or_else(|trouble| trouble.report(), |()| exit)
 }
 
-fn show(findings: &[Finding], as_json: bool) -> Result<(), Trouble> {
+fn show(report: &Report, as_json: bool) -> Result<(), Trouble> {
     if as_json {
-        let all = findings.iter().map(Finding::to_json).collect();
-        return output::print(&output::json(&Value::Array(all))).map(drop);
+        return output::print(&output::json(&report.to_json())).map(drop);
     }
-    findings.iter().for_each(|finding| output::note(&finding.to_string()));
-    if findings.is_empty() {
+    report.findings.iter().for_each(|finding| output::note(&finding.to_string()));
+    if report.findings.is_empty() {
         output::note("agentpass: the configuration is right");
     }
     Ok(())

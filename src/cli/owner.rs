@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::{Exit, Trouble};
-use crate::config::{Paths, Places};
+use super::{Exit, Trouble, output};
+use crate::config::{self, Local, Paths};
 use crate::daemon;
 
 /// A connection to the gateway on this machine.
@@ -26,7 +26,10 @@ impl Owner {
     pub fn connect(what: &'static str, socket: Option<&str>, config: Option<&str>) -> Result<Owner, Trouble> {
         let path = match socket {
             Some(path) => PathBuf::from(path),
-            None => daemon::control_path(&places(what, config)?),
+            None => {
+                let local = local(what, config)?;
+                daemon::control_path(local.control_socket.as_deref(), &local.storage)
+            }
         };
         let open = || {
             let writer = UnixStream::connect(&path)?;
@@ -83,15 +86,15 @@ impl Owner {
     }
 }
 
-/// Where the owner's files are, read without needing any secret.
+/// Where the gateway's socket and record are; read without needing any secret.
 ///
 /// # Errors
-/// Exit 78 when config.yaml cannot be read.
-pub fn places(what: &'static str, config: Option<&str>) -> Result<Places, Trouble> {
+/// Exit 78 when config.yaml cannot be read; its findings have been printed then.
+pub fn local(what: &'static str, config: Option<&str>) -> Result<Local, Trouble> {
     let paths = Paths::find(config.map(Path::new), None);
-    Places::read(&paths).map_err(|e| {
-        Trouble::new(Exit::BAD_CONFIGURATION, what, e)
-            .at(paths.config.display().to_string())
+    config::local(&paths).map_err(|findings| {
+        findings.iter().for_each(|finding| output::note(&finding.to_string()));
+        Trouble::new(Exit::BAD_CONFIGURATION, what, "the configuration does not say where the gateway is")
             .help("name the file with --config, or the socket with --socket")
     })
 }

@@ -78,6 +78,7 @@ impl Gate {
             at: self.clock.now(),
             agent: agent.clone(),
             tool: self.setup().scrubber.text(tool.to_owned()),
+            session: None,
             outcome,
         };
         let ticket = Ticket::new(shared.clone());

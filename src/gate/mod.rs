@@ -22,6 +22,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::json;
 use smol::LocalExecutor;
 use smol::channel::Sender;
 
@@ -38,7 +39,7 @@ use crate::approval::desk::Desk;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Question, Settlement, Tool};
-use crate::store::{Recovered, Store};
+use crate::store::{NoteKind, Recovered, Store};
 use limits::RateLimits;
 use running::Running;
 
@@ -150,9 +151,10 @@ impl Gate {
     }
 
     /// Writes an event of the gateway itself (started, stopped, reloaded) into the record.
-    pub async fn note(&self, kind: &'static str, detail: &str) {
-        if let Err(e) = self.store.note(kind, detail, self.clock.now()).await {
-            log::error!("\"{kind}\" could not be recorded: {e}");
+    pub async fn note(&self, kind: NoteKind) {
+        let version = json!({"version": env!("CARGO_PKG_VERSION")});
+        if let Err(e) = self.store.note(self.clock.now(), kind, version).await {
+            log::error!("\"{}\" could not be recorded: {e}", kind.as_str());
         }
     }
 

@@ -167,7 +167,7 @@ async fn record(gate: &Gate, task: &Task, verdict: Verdict, stage: Stage) -> Ste
         session: task.session.clone(),
         reason: task.reason.clone(),
         key: task.key.clone(),
-        verdict,
+        decision: verdict,
         stage,
     };
     gate.store.record(new, durable(&task.call)).await.map_err(|e| store_failed(task, &e))
