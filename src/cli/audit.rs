@@ -1,8 +1,17 @@
 //! `agentpass audit`: the record of everything that was asked, decided and done.
 
-use argh::FromArgs;
+use std::fs::File;
+use std::io::{BufReader, BufWriter, ErrorKind, Write as _, stdout};
 
-use super::Exit;
+use argh::FromArgs;
+use serde_json::Value;
+
+use super::output::Audience;
+use super::{Exit, Trouble, output, owner};
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::safe_text::visible;
+use crate::store::StoreError;
+use crate::store::reader::{AuditRow, Filter, Lookup, Reader, key_path, verify_export};
 
 /// Read and check the record of everything that was asked, decided and done.
 #[derive(FromArgs, Debug)]
@@ -116,8 +125,192 @@ pub struct Stats {
     pub config: Option<String>,
 }
 
+const WHAT: &str = "read the record";
+
 /// Runs it.
 pub fn run(args: Audit) -> Exit {
-    let _ = args;
-    super::not_built("audit")
+    let done = match args.command {
+        AuditCommand::List(args) => list(args),
+        AuditCommand::Show(args) => show(args),
+        AuditCommand::Verify(args) => verify(args),
+        AuditCommand::Export(args) => export(args),
+        AuditCommand::Stats(args) => stats(args),
+    };
+    done.unwrap_or_else(|trouble| trouble.report())
+}
+
+fn open(config: Option<&str>) -> Result<Reader, Trouble> {
+    let local = owner::local(WHAT, config)?;
+    Reader::open(&local.storage.path).map_err(|e| unreadable(&e))
+}
+
+fn unreadable(e: &StoreError) -> Trouble {
+    let trouble = Trouble::new(Exit::FAILED, WHAT, e);
+    match e.help() {
+        Some(help) => trouble.help(help),
+        None => trouble,
+    }
+}
+
+fn usage(cause: String) -> Trouble {
+    Trouble::new(Exit::BAD_ARGUMENTS, WHAT, cause).help("agentpass audit --help")
+}
+
+fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
+    let Some(text) = text else { return Ok(None) };
+    let day = format!("{text}T00:00:00Z");
+    let read = Timestamp::parse(text).or_else(|| Timestamp::parse(&day));
+    read.map(Some).ok_or_else(|| usage(format!("--{name} is not a time such as 2026-01-31 or 2026-01-31T12:00:00Z")))
+}
+
+fn one_of(name: &str, given: Option<String>, words: &[&str]) -> Result<Option<String>, Trouble> {
+    match given {
+        Some(word) if !words.contains(&word.as_str()) => {
+            Err(usage(format!("--{name} is none of {}", words.join(", "))))
+        }
+        other => Ok(other),
+    }
+}
+
+fn list(args: List) -> Result<Exit, Trouble> {
+    let outcomes = ["executed", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
+    let filter = Filter {
+        decision: one_of("decision", args.decision, &["allow", "ask", "deny"])?,
+        outcome: one_of("outcome", args.outcome, &outcomes)?,
+        since: time("since", args.since.as_deref())?,
+        until: time("until", args.until.as_deref())?,
+        tool: args.tool,
+        agent: args.agent,
+        limit: usize::try_from(args.limit).ok(),
+        ..Filter::default()
+    };
+    let rows = open(args.config.as_deref())?.list(&filter).map_err(|e| unreadable(&e))?;
+    if output::stdout_is_terminal() && !args.json {
+        return output::print(&table(&rows)).map(|_| Exit::DONE);
+    }
+    for row in rows {
+        if output::print(&row.to_json().to_string())? == Audience::Gone {
+            break;
+        }
+    }
+    Ok(Exit::DONE)
+}
+
+/// The rows as people read them, newest first.
+pub fn table(rows: &[AuditRow]) -> String {
+    if rows.is_empty() {
+        return "nothing is recorded".to_owned();
+    }
+    let head = ["TIME", "ID", "AGENT", "DECISION", "ENDED", "WHAT"].map(str::to_owned);
+    let lines: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
+    let width = |column: usize| {
+        lines.iter().filter_map(|l| l.get(column)).map(|text| text.chars().count()).max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = (0..5).map(width).collect();
+    let line = |cells: &[String; 6]| {
+        let padded = cells.iter().enumerate().map(|(i, text)| match widths.get(i) {
+            Some(&width) => format!("{text:width$}  "),
+            None => text.clone(),
+        });
+        padded.collect::<String>()
+    };
+    lines.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+fn cells(row: &AuditRow) -> [String; 6] {
+    let shown = row.to_json();
+    let text = |name: &str| visible(shown.get(name).and_then(Value::as_str).unwrap_or_default());
+    let cut = |text: String, at: usize| text.chars().take(at).collect::<String>();
+    let ended = match (text("outcome"), text("resolved_by")) {
+        (outcome, by) if by.is_empty() => outcome,
+        (outcome, by) => format!("{outcome} ({by})"),
+    };
+    let signature = text("signature");
+    let what = if signature.is_empty() { text("tool_name") } else { signature };
+    let when = cut(text("timestamp").replace('T', " "), 19);
+    [when, cut(text("request_id"), 8), text("agent_id"), text("decision"), ended, what]
+}
+
+fn show(args: Show) -> Result<Exit, Trouble> {
+    let found = open(args.config.as_deref())?.show(&args.id).map_err(|e| unreadable(&e))?;
+    let shown = match found {
+        Lookup::Found(shown) => shown,
+        Lookup::Unknown => {
+            return Err(Trouble::new(Exit::FAILED, WHAT, "no such request").help("`agentpass audit list` shows the ids"));
+        }
+        Lookup::Ambiguous(ids) => {
+            return Err(Trouble::new(Exit::FAILED, WHAT, "several requests begin with this id").help(ids.join(", ")));
+        }
+    };
+    let mut whole = shown.row.to_json();
+    if let Some(members) = whole.as_object_mut() {
+        members.insert("events".into(), shown.events.into());
+    }
+    let text = if args.json || !output::stdout_is_terminal() { output::json(&whole) } else { story(&whole) };
+    output::print(&text).map(|_| Exit::DONE)
+}
+
+/// Everything known of a request: its members, then its events in order.
+fn story(whole: &Value) -> String {
+    let members = whole.as_object().into_iter().flatten();
+    let mut lines: Vec<String> = members
+        .filter(|(name, value)| *name != "events" && !value.is_null())
+        .map(|(name, value)| format!("{name:<17} {}", plain(value)))
+        .collect();
+    for event in whole.get("events").and_then(Value::as_array).into_iter().flatten() {
+        let text = |name: &str| event.get(name).map(plain).unwrap_or_default();
+        lines.push(format!("{}  {:<10} {}", text("at"), text("kind"), text("body")));
+    }
+    lines.join("\n")
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::String(text) => visible(text),
+        other => visible(&other.to_string()),
+    }
+}
+
+fn verify(args: Verify) -> Result<Exit, Trouble> {
+    let local = owner::local(WHAT, args.config.as_deref())?;
+    let check = match args.file {
+        None => Reader::open(&local.storage.path).and_then(|mut reader| reader.verify()),
+        Some(file) => {
+            let opened = File::open(&file).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e).at(file))?;
+            let key = key_path(&local.storage.path);
+            verify_export(&mut BufReader::new(opened), key.exists().then_some(key.as_path()))
+        }
+    };
+    let check = check.map_err(|e| unreadable(&e))?;
+    match check.fault {
+        Some(fault) => {
+            let trouble = Trouble::new(Exit::DENIED, "verify the record", fault);
+            Err(trouble.help("somebody or something has changed it; compare it with a backup or an export"))
+        }
+        None => {
+            let calls = if check.calls > 0 { format!(" of {} calls", check.calls) } else { String::new() };
+            let order = if check.keyed { "" } else { " (the order only: the key is not here)" };
+            let text = format!("whole: {} events{calls}, the last is {}{order}", check.events, check.last);
+            output::print(&text).map(|_| Exit::DONE)
+        }
+    }
+}
+
+fn export(args: Export) -> Result<Exit, Trouble> {
+    let mut reader = open(args.config.as_deref())?;
+    let mut out = BufWriter::new(stdout().lock());
+    match reader.export(&mut out).and_then(|_| out.flush()) {
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Trouble::new(Exit::FAILED, "export the record", e)),
+        Ok(()) | Err(_) => Ok(Exit::DONE),
+    }
+}
+
+fn stats(args: Stats) -> Result<Exit, Trouble> {
+    let (since, until) = (time("since", args.since.as_deref())?, time("until", args.until.as_deref())?);
+    let now = Clock::system().now();
+    let stats = open(args.config.as_deref())?.stats(since, until, now).map_err(|e| unreadable(&e))?.to_json();
+    if args.json || !output::stdout_is_terminal() {
+        return output::print(&output::json(&stats)).map(|_| Exit::DONE);
+    }
+    output::print(&story(&stats)).map(|_| Exit::DONE)
 }

@@ -1,0 +1,82 @@
+//! The demo's configuration: a folder that goes away with the demo.
+
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+
+use super::home;
+use crate::base::digest::to_hex;
+use crate::base::ids::random_bytes;
+
+const TOOLS: &str = include_str!("../../../tools/homeassistant.yaml");
+const PERMISSIONS: &str = r#"rules:
+  - {pattern: "ha_call_service(lock.*)", action: deny, description: "locks are never opened by agents"}
+  - {pattern: "ha_call_service*", any_value: "lock.*", action: deny, description: "locks are never opened by agents"}
+defaults:
+  - {pattern: "ha_get_*", action: allow}
+  - {pattern: "*", action: ask}
+"#;
+
+/// The demo's files and its agent's token.
+pub struct Files {
+    folder: PathBuf,
+    /// The agent's token, made for this run.
+    pub token: String,
+}
+
+impl Files {
+    /// Writes everything for a home at `address`.
+    ///
+    /// # Errors
+    /// When the temporary folder cannot be written.
+    pub fn write(address: SocketAddr) -> io::Result<Files> {
+        let name = format!("agentpass-demo-{}", to_hex(&random_bytes::<8>()?));
+        let files = Files { folder: std::env::temp_dir().join(name), token: to_hex(&random_bytes::<16>()?) };
+        fs::DirBuilder::new().mode(0o700).create(&files.folder)?;
+        fs::write(files.config(), files.settings(address))?;
+        fs::write(files.permissions(), PERMISSIONS)?;
+        fs::write(files.folder.join("homeassistant.yaml"), TOOLS)?;
+        Ok(files)
+    }
+
+    /// config.yaml.
+    pub fn config(&self) -> PathBuf {
+        self.folder.join("config.yaml")
+    }
+
+    /// permissions.yaml.
+    pub fn permissions(&self) -> PathBuf {
+        self.folder.join("permissions.yaml")
+    }
+
+    /// The record.
+    pub fn record(&self) -> PathBuf {
+        self.folder.join("record.db")
+    }
+
+    fn settings(&self, address: SocketAddr) -> String {
+        let (token, home) = (&self.token, home::TOKEN);
+        format!(
+            r#"gateway: {{host: "127.0.0.1", port: 0, control_socket: "control.sock"}}
+agent: {{token: "{token}"}}
+messenger: {{type: local}}
+services:
+  homeassistant:
+    url: "http://{address}"
+    auth: {{type: bearer, token: "{home}"}}
+    health: {{path: "/api/"}}
+    tools: "homeassistant.yaml"
+storage: {{path: "record.db"}}
+approval_timeout: 300
+"#
+        )
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all::<&Path>(&self.folder);
+    }
+}
