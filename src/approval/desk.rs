@@ -126,7 +126,8 @@ impl Desk {
             return Found::One(id);
         }
         let wanted = prefix.to_ascii_lowercase();
-        let mut hits = self.open.keys().filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted));
+        let mut hits =
+            self.open.keys().filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted));
         match (hits.next(), hits.next()) {
             (Some(id), None) => Found::One(*id),
             (None, _) => Found::None,

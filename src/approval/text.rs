@@ -31,7 +31,9 @@ pub fn fields(question: &Question) -> Vec<Field> {
     fields.extend(question.risk.map(|r| field("risk", &[r.as_str().to_owned()])));
     fields.push(field("rule", &[rule_text(question)]));
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
-    fields.extend(call.shown_args().iter().map(|(name, value)| quoted(&format!("  {}", visible(name)), &shown(value))));
+    fields.extend(
+        call.shown_args().iter().map(|(name, value)| quoted(&format!("  {}", visible(name)), &shown(value))),
+    );
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
     fields
 }

@@ -1,1 +1,42 @@
-//! (being written)
+//! Rank 2: the owner's YAML files to the model.
+//!
+//! config.yaml, permissions.yaml and the tool files are read, checked and turned into [`Config`] and
+//! [`Permissions`], or into [`Finding`]s with file, line, column and remedy. All files are checked before giving
+//! up. A key that nobody knows, a key given twice and a value out of range are errors, never ignored.
+//!
+//! | file | reads |
+//! |---|---|
+//! | `tree`, `doc`, `at` | YAML; one file with its findings; one value |
+//! | `main_file`, `services` | config.yaml |
+//! | `tool_files`, `tool`, `request` | tool files |
+//! | `permissions`, `lint` | permissions.yaml |
+//! | `variables`, `source` | `${NAME}`; files |
+//!
+//! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
+
+mod at;
+mod doc;
+mod finding;
+mod lint;
+mod load;
+mod main_file;
+mod permissions;
+mod request;
+mod services;
+mod settings;
+mod source;
+mod tool;
+mod tool_files;
+mod tree;
+mod url;
+mod variables;
+
+pub use finding::{Finding, Place, Severity};
+pub use load::{Loaded, Local, Paths, Report, check, load, load_in, local};
+pub use permissions::Permissions;
+pub use settings::{
+    AgentConfig, Approvals, Auth, Config, ErrorMapping, Gateway, Health, Messenger, RateLimit, ServiceConfig,
+    Storage, SyncMode, TlsFiles,
+};
+pub use url::BaseUrl;
+pub use variables::Surroundings;

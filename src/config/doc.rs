@@ -1,0 +1,142 @@
+//! One YAML file while it is being read: its tree, its findings, the secrets that were met in it.
+//!
+//! Readers go on after a mistake and put a default in its place, so that one run finds all of them; whoever holds
+//! the [`Doc`] refuses the result when [`Doc::finish`] gives back an error.
+
+use std::cell::{Cell, RefCell};
+use std::path::{Path, PathBuf};
+
+use super::at::At;
+use super::finding::{Finding, Place, Severity};
+use super::source;
+use super::tree::{self, NotYaml};
+use super::variables::Variables;
+use crate::base::secret::Secret;
+
+/// More findings than this in one file help nobody (and each costs one more reading of the file).
+const MAX_FINDINGS: usize = 20;
+
+/// A file that is valid YAML.
+pub struct Doc<'a> {
+    path: PathBuf,
+    text: String,
+    root: tree::Node,
+    doing: &'static str,
+    /// None: `${` has no meaning in this file.
+    pub vars: Option<&'a Variables<'a>>,
+    notes: RefCell<Vec<Note>>,
+    /// Every secret value that was read.
+    pub secrets: RefCell<Vec<Secret>>,
+    /// Whether a secret stands in the file itself.
+    pub literal_secret: Cell<bool>,
+}
+
+/// A finding by number; it becomes a place at the end.
+struct Note {
+    id: u32,
+    severity: Severity,
+    text: String,
+    help: Option<String>,
+}
+
+impl<'a> Doc<'a> {
+    /// Reads and parses a file.
+    ///
+    /// # Errors
+    /// With the one finding that keeps it from being looked at any closer.
+    pub fn open(
+        path: &Path,
+        doing: &'static str,
+        vars: Option<&'a Variables<'a>>,
+    ) -> Result<Doc<'a>, Finding> {
+        let mut text = source::read_text(path).map_err(|e| Finding::whole(doing, path, e.to_string()))?;
+        if text.starts_with('\u{feff}') {
+            // The parser would count a byte order mark as a column.
+            text.remove(0);
+        }
+        let root = tree::parse(&text).map_err(|e| broken(path, doing, &text, e))?;
+        let path = path.to_owned();
+        let (notes, secrets) = (RefCell::default(), RefCell::default());
+        Ok(Doc { path, text, root, doing, vars, notes, secrets, literal_secret: Cell::new(false) })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The directory that relative paths in the file start from.
+    pub fn dir(&self) -> &Path {
+        self.path.parent().unwrap_or(Path::new(""))
+    }
+
+    /// The value that is the whole document.
+    pub fn root(&self) -> At<'_> {
+        At { doc: self, node: &self.root, name: "the file" }
+    }
+
+    /// A single value as written, which the tree holds as a number or a truth value.
+    pub fn raw(&self, id: u32) -> Option<String> {
+        tree::raw(&self.text, id)
+    }
+
+    /// Notes a mistake (or advice) at a value or key.
+    pub fn note(&self, id: u32, severity: Severity, text: String, help: Option<String>) {
+        self.notes.borrow_mut().push(Note { id, severity, text, help });
+    }
+
+    /// Whether a mistake was found so far.
+    pub fn has_errors(&self) -> bool {
+        self.notes.borrow().iter().any(|note| note.severity == Severity::Error)
+    }
+
+    /// Errors before warnings, each in the order of the file.
+    pub fn finish(&self) -> Vec<Finding> {
+        let mut notes = self.notes.take();
+        notes.sort_by_key(|n| (n.severity != Severity::Error, n.id));
+        let mut findings: Vec<Finding> =
+            notes.into_iter().take(MAX_FINDINGS).map(|n| self.found(n)).collect();
+        if self.literal_secret.get() && source::is_world_readable(&self.path) {
+            findings.push(source::world_readable(&self.path));
+        }
+        findings
+    }
+
+    fn found(&self, note: Note) -> Finding {
+        let place = tree::place(&self.text, note.id);
+        Finding {
+            severity: note.severity,
+            doing: self.doing,
+            text: note.text,
+            file: self.path.clone(),
+            place: place.map_or(Place::Whole, |(line, column)| Place::LineCol(line, column)),
+            help: note.help,
+        }
+    }
+}
+
+fn broken(path: &Path, doing: &'static str, text: &str, e: NotYaml) -> Finding {
+    let mut finding = Finding::whole(doing, path, e.text);
+    if let Some((line, column)) = e.place {
+        finding.place = Place::LineCol(line, column);
+        let line = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
+        finding.help = text.lines().nth(line).filter(|_| e.is_syntax).and_then(yaml_trap).map(str::to_owned);
+    }
+    finding
+}
+
+/// The usual traps of YAML, told from the line at which the parser gave up.
+fn yaml_trap(line: &str) -> Option<&'static str> {
+    let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start_matches(['-', ' ']);
+    if line.trim_start_matches(' ').starts_with('\t') {
+        Some("indent with spaces, not tabs")
+    } else if line.contains("${") {
+        Some("put quotes around variables: \"${NAME}\"")
+    } else if value.starts_with('*') || (value.starts_with('[') && line.contains("pattern:")) {
+        Some("put quotes around patterns: pattern: \"*\"")
+    } else if value.starts_with(['&', '%', '@', '`', '!']) {
+        Some("put quotes around text that begins with a special character")
+    } else {
+        None
+    }
+}

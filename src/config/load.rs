@@ -1,0 +1,237 @@
+//! Finding the files and reading them all.
+
+use std::cell::RefCell;
+use std::path::{Path, PathBuf};
+
+use super::at::{At, Section};
+use super::doc::Doc;
+use super::finding::Finding;
+use super::main_file as main;
+use super::permissions::{self, Known, Permissions};
+use super::services;
+use super::settings::{Auth, Config, ServiceConfig, Storage};
+use super::tool::Owner;
+use super::tool_files::Toolbox;
+use super::variables::{Surroundings, Variables};
+
+/// What cannot be done when something is wrong in config.yaml.
+const CONFIGURATION: &str = "cannot load configuration";
+/// The same for permissions.yaml.
+const PERMISSIONS: &str = "cannot load permissions";
+/// Where the files are when the gateway runs as a service.
+const SERVICE_DIR: &str = "/etc/agentpass";
+
+/// The two files that everything starts from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Paths {
+    /// config.yaml.
+    pub config: PathBuf,
+    /// permissions.yaml.
+    pub permissions: PathBuf,
+}
+
+impl Paths {
+    /// The files given on the command line; else those in `/etc/agentpass` under systemd and in the working
+    /// directory otherwise. permissions.yaml is looked for beside a given config.yaml.
+    pub fn find(config: Option<&Path>, permissions: Option<&Path>) -> Paths {
+        let as_service =
+            ["INVOCATION_ID", "NOTIFY_SOCKET"].iter().any(|name| std::env::var_os(name).is_some());
+        Paths::find_as(config, permissions, as_service)
+    }
+
+    fn find_as(config: Option<&Path>, permissions: Option<&Path>, as_service: bool) -> Paths {
+        let dir = Path::new(if as_service { SERVICE_DIR } else { "" });
+        let config = config.map_or_else(|| dir.join("config.yaml"), Path::to_owned);
+        let permissions =
+            permissions.map_or_else(|| config.with_file_name("permissions.yaml"), Path::to_owned);
+        Paths { config, permissions }
+    }
+}
+
+/// Everything the owner's files say.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// config.yaml and the tool files.
+    pub config: Config,
+    /// permissions.yaml.
+    pub permissions: Permissions,
+    /// What the owner should know.
+    pub warnings: Vec<Finding>,
+}
+
+/// Reads and checks all files.
+///
+/// # Errors
+/// All findings, errors and warnings, when at least one is an error.
+pub fn load(paths: &Paths) -> Result<Loaded, Vec<Finding>> {
+    load_in(paths, &Surroundings::of_process())
+}
+
+/// [`load`] with an environment of the caller's.
+///
+/// # Errors
+/// As for [`load`].
+pub fn load_in(paths: &Paths, around: &Surroundings<'_>) -> Result<Loaded, Vec<Finding>> {
+    let early = RefCell::default();
+    let vars = Variables::near(&paths.config, around, &early);
+    let mut findings = early.take();
+    let config = read_config(&paths.config, &vars, &around.share, &mut findings);
+    let permissions = read_permissions(&paths.permissions, &vars, config.as_ref(), &mut findings);
+    match (config, permissions) {
+        (Some(config), Some(permissions)) if !findings.iter().any(Finding::is_error) => {
+            Ok(Loaded { config, permissions, warnings: findings })
+        }
+        _ => Err(findings),
+    }
+}
+
+/// None when the file is no YAML; with errors among the findings, the value is only good for further checks.
+fn read_config(
+    path: &Path,
+    vars: &Variables<'_>,
+    share: &Path,
+    findings: &mut Vec<Finding>,
+) -> Option<Config> {
+    let doc = Doc::open(path, CONFIGURATION, Some(vars)).map_err(|finding| findings.push(finding)).ok()?;
+    let mut toolbox = Toolbox::default();
+    let config = config(&doc, &mut toolbox, share);
+    findings.extend(doc.finish());
+    findings.append(&mut toolbox.findings);
+    Some(config)
+}
+
+fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
+    let file = doc.root().section(&main::KEYS);
+    let (storage, results_days, idempotency_hours) = main::storage(file, doc.dir());
+    let mut config = Config {
+        gateway: main::gateway(file, doc.dir()),
+        agents: main::agents(file),
+        messenger: main::messenger(file),
+        services: all_services(file, doc.dir(), toolbox, share),
+        tools: std::mem::take(&mut toolbox.tools),
+        storage,
+        approval_timeout: main::approval_timeout(file),
+        approvals: main::approvals(file),
+        rate_limit: main::rate_limit(file),
+        max_concurrent_calls: main::max_concurrent_calls(file),
+        results_days,
+        idempotency_hours,
+        secrets: Vec::new(),
+    };
+    config.secrets = doc.secrets.take();
+    config
+}
+
+fn all_services(file: Section<'_>, dir: &Path, toolbox: &mut Toolbox, share: &Path) -> Vec<ServiceConfig> {
+    let mut found = Vec::new();
+    for (name, at) in file.get("services").map(At::entries).unwrap_or_default() {
+        let service = services::service(name, at, dir);
+        if let Some(at) = at.open().need("tools") {
+            toolbox.add(at, &owner(name.text(), service.as_ref()), share);
+        }
+        found.extend(service);
+    }
+    found
+}
+
+fn owner<'a>(name: &'a str, service: Option<&'a ServiceConfig>) -> Owner<'a> {
+    let taken_param = service.and_then(|s| match &s.auth {
+        Auth::Query { param, .. } => Some(param.clone()),
+        Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } | Auth::None => None,
+    });
+    Owner {
+        service: name,
+        url: service.map_or("", |s| s.url.as_str()),
+        taken_header: service.and_then(|s| services::header_of(&s.auth)),
+        taken_param,
+    }
+}
+
+fn read_permissions(
+    path: &Path,
+    vars: &Variables<'_>,
+    config: Option<&Config>,
+    findings: &mut Vec<Finding>,
+) -> Option<Permissions> {
+    let doc = Doc::open(path, PERMISSIONS, Some(vars)).map_err(|finding| findings.push(finding)).ok()?;
+    let agents = |c: &Config| c.agents.iter().map(|agent| agent.id.clone()).collect();
+    // After a mistake in config.yaml or a tool file, what rules speak of is not all known: no advice on it.
+    let known = config
+        .filter(|_| !findings.iter().any(Finding::is_error))
+        .map(|c| Known { agents: agents(c), tools: &c.tools });
+    let permissions = permissions::read(&doc, known.as_ref());
+    findings.extend(doc.finish());
+    Some(permissions)
+}
+
+/// What the owner's commands need to know of a gateway. Needs no secret, so that it works from any shell.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Local {
+    /// None: the default place.
+    pub control_socket: Option<PathBuf>,
+    /// Where the record lies.
+    pub storage: Storage,
+}
+
+/// Reads only what [`Local`] holds; mistakes elsewhere in the file do not matter.
+///
+/// # Errors
+/// All findings, when at least one is an error.
+pub fn local(paths: &Paths) -> Result<Local, Vec<Finding>> {
+    let around = Surroundings::of_process();
+    let early = RefCell::default();
+    let vars = Variables::near(&paths.config, &around, &early);
+    let doc = Doc::open(&paths.config, CONFIGURATION, Some(&vars)).map_err(|finding| vec![finding])?;
+    let file = doc.root().open();
+    let control_socket = main::gateway(file, doc.dir()).control_socket;
+    let (storage, _, _) = main::storage(file, doc.dir());
+    let findings = doc.finish();
+    if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok(Local { control_socket, storage }) }
+}
+
+/// What `agentpass check` has to say.
+#[derive(Clone, Debug)]
+pub struct Report {
+    /// Errors and warnings in the order of the files.
+    pub findings: Vec<Finding>,
+}
+
+impl Report {
+    /// Whether the gateway would start.
+    pub fn is_ok(&self) -> bool {
+        !self.findings.iter().any(Finding::is_error)
+    }
+
+    /// `{"ok":…,"findings":[…]}`, each as [`Finding::to_json`] gives it.
+    pub fn to_json(&self) -> serde_json::Value {
+        let findings: Vec<_> = self.findings.iter().map(Finding::to_json).collect();
+        serde_json::json!({"ok": self.is_ok(), "findings": findings})
+    }
+}
+
+/// The very code that `serve` starts with, for the findings alone.
+pub fn check(paths: &Paths) -> Report {
+    let findings = load(paths).map_or_else(|findings| findings, |loaded| loaded.warnings);
+    Report { findings }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_are_where_the_documentation_says() {
+        let find = |c: Option<&str>, p: Option<&str>, service| {
+            let paths = Paths::find_as(c.map(Path::new), p.map(Path::new), service);
+            (paths.config.display().to_string(), paths.permissions.display().to_string())
+        };
+        let is = |c: &str, p: &str| (c.to_owned(), p.to_owned());
+        assert_eq!(find(None, None, false), is("config.yaml", "permissions.yaml"));
+        assert_eq!(
+            find(None, None, true),
+            is("/etc/agentpass/config.yaml", "/etc/agentpass/permissions.yaml")
+        );
+        assert_eq!(find(Some("/a/c.yaml"), None, true), is("/a/c.yaml", "/a/permissions.yaml"));
+        assert_eq!(find(None, Some("p.yaml"), true), is("/etc/agentpass/config.yaml", "p.yaml"));
+    }
+}

@@ -1,0 +1,280 @@
+//! config.yaml, all but its services.
+//!
+//! Every reader takes what is there or the documented default; mistakes are left in the file's findings.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::at::{At, Name, Section};
+use super::settings::{AgentConfig, Approvals, Gateway, Messenger, RateLimit, Storage, SyncMode, TlsFiles};
+use super::url::{BaseUrl, is_origin};
+use crate::base::secret::TokenHash;
+use crate::model::AgentId;
+
+/// A shorter token can be guessed or was chosen by a person.
+const SHORT_TOKEN: usize = 16;
+/// A day; nobody answers a question that is older.
+const MAX_APPROVAL: f64 = 86_400.0;
+
+/// The keys of config.yaml.
+pub const KEYS: [&str; 10] = [
+    "gateway",
+    "agent",
+    "agents",
+    "messenger",
+    "services",
+    "storage",
+    "approval_timeout",
+    "approvals",
+    "rate_limit",
+    "max_concurrent_calls",
+];
+
+/// `gateway:`.
+pub fn gateway(file: Section<'_>, dir: &Path) -> Gateway {
+    let keys = [
+        "host",
+        "port",
+        "tls",
+        "health_host",
+        "health_port",
+        "control_socket",
+        "allowed_origins",
+        "max_message_bytes",
+    ];
+    let section = file.get("gateway").map(|at| at.section(&keys));
+    let get = |key| section.and_then(|s| s.get(key));
+    let port = |key| get(key).and_then(|at: At<'_>| at.whole(0..=u16::MAX));
+    Gateway {
+        host: get("host").and_then(host).unwrap_or_else(|| "0.0.0.0".into()),
+        port: port("port").unwrap_or(8443),
+        tls: get("tls").and_then(|at| tls(at, dir)),
+        health_host: get("health_host").and_then(host).unwrap_or_else(|| "127.0.0.1".into()),
+        health_port: port("health_port").unwrap_or(8080),
+        control_socket: get("control_socket").and_then(|at| path(at, dir)),
+        allowed_origins: get("allowed_origins").map(origins).unwrap_or_default(),
+        max_message_bytes: get("max_message_bytes")
+            .and_then(|at| at.whole(1024..=16 << 20))
+            .unwrap_or(1 << 20),
+    }
+}
+
+fn host(at: At<'_>) -> Option<String> {
+    let text = at.filled()?;
+    let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
+    if fits {
+        Some(text)
+    } else {
+        at.fail(format!("{} is not an address", at.name()), "use an IP address or a host name")
+    }
+}
+
+/// A path, relative to the directory of config.yaml.
+pub fn path(at: At<'_>, dir: &Path) -> Option<PathBuf> {
+    let text = at.filled()?;
+    if text.contains('\0') {
+        return at.fail(format!("{} is not a path", at.name()), "");
+    }
+    Some(dir.join(text))
+}
+
+fn tls(at: At<'_>, dir: &Path) -> Option<TlsFiles> {
+    if at.is_null() {
+        return None;
+    }
+    let section = at.section(&["cert", "key"]);
+    let [cert, key] = ["cert", "key"].map(|name| {
+        let at = section.need(name)?;
+        let file = path(at, dir)?;
+        if !file.is_file() {
+            at.warn(format!("there is no file {}", file.display()), "agentpass init makes a certificate");
+        }
+        Some(file)
+    });
+    Some(TlsFiles { cert: cert?, key: key? })
+}
+
+fn origins(at: At<'_>) -> Vec<String> {
+    let origin = |item: At<'_>| {
+        let text = item.text()?;
+        let help = "write it as a browser sends it: https://example.org";
+        if is_origin(&text) { Some(text) } else { item.fail("this is not an origin", help) }
+    };
+    at.items().into_iter().filter_map(origin).collect()
+}
+
+/// `agent:` or `agents:`.
+pub fn agents(file: Section<'_>) -> Vec<AgentConfig> {
+    let help = "put the one agent among the others, as \"default\"";
+    if let (Some(_), Some(second)) = (file.key("agent"), file.key("agents")) {
+        second.error("agent and agents exclude each other", help);
+    }
+    let one = file.get("agent");
+    let many = file.get("agents").map(At::entries).unwrap_or_default();
+    if one.is_none() && many.is_empty() {
+        file.at().error("there is no agent", "add agent: {token: \"${AGENT_TOKEN}\"}");
+    }
+    let mut found: Vec<AgentConfig> = one.and_then(|at| agent("default", at, &[])).into_iter().collect();
+    for (name, at) in many {
+        let id = name.plain("an agent").unwrap_or_default();
+        found.extend(agent(id, at, &found));
+    }
+    found
+}
+
+fn agent(id: &str, at: At<'_>, others: &[AgentConfig]) -> Option<AgentConfig> {
+    let keys = ["token", "token_sha256", "may_explain", "max_requests_per_minute", "max_pending_approvals"];
+    let section = at.section(&keys);
+    let token = token(section)?;
+    if let Some(other) = others.iter().find(|other| other.token.matches(&token)) {
+        let at = section.get("token").or_else(|| section.get("token_sha256")).unwrap_or(at);
+        at.error(format!("{id} has the same token as {}", other.id), "every agent needs a token of its own");
+    }
+    Some(AgentConfig {
+        id: AgentId::configured(id),
+        token,
+        may_explain: section.get("may_explain").and_then(At::flag).unwrap_or(false),
+        max_requests_per_minute: section.get("max_requests_per_minute").and_then(requests),
+        max_pending_approvals: section.get("max_pending_approvals").and_then(pending),
+    })
+}
+
+fn token(section: Section<'_>) -> Option<TokenHash> {
+    match (section.get("token"), section.get("token_sha256")) {
+        (Some(at), None) => {
+            let token = at.secret()?;
+            if token.expose().chars().count() < SHORT_TOKEN {
+                at.warn(
+                    format!("the token is shorter than {SHORT_TOKEN} characters"),
+                    "make one with: openssl rand -hex 32",
+                );
+            }
+            Some(TokenHash::of(token.expose()))
+        }
+        (None, Some(at)) => {
+            let hash = TokenHash::parse(&at.filled()?);
+            hash.or_else(|| {
+                at.fail("token_sha256 must be 64 hex digits", "make it with: printf %s TOKEN | sha256sum")
+            })
+        }
+        (Some(_), Some(at)) => at.fail("token and token_sha256 exclude each other", "keep one of them"),
+        (None, None) => section.at().fail("token is missing", "give token or token_sha256"),
+    }
+}
+
+/// `messenger:`.
+pub fn messenger(file: Section<'_>) -> Messenger {
+    let Some(at) = file.get("messenger").filter(|at| !at.is_null()) else { return Messenger::Local };
+    let section = at.section(&["type", "telegram"]);
+    let is_telegram = section.need("type").and_then(|at| at.choice(&[("telegram", true), ("local", false)]));
+    match (is_telegram, section.get("telegram"), section.key("telegram")) {
+        (Some(true), Some(at), _) => telegram(at).unwrap_or(Messenger::Local),
+        (Some(true), None, _) => {
+            at.error("telegram is missing", "add token, chat_id and allowed_users");
+            Messenger::Local
+        }
+        (Some(false), _, Some(key)) => {
+            unused_telegram(key);
+            Messenger::Local
+        }
+        (Some(false), _, None) | (None, _, _) => Messenger::Local,
+    }
+}
+
+fn unused_telegram(key: Name<'_>) {
+    key.warn("this section is not used while type is local", "");
+}
+
+fn telegram(at: At<'_>) -> Option<Messenger> {
+    let section = at.section(&["token", "chat_id", "allowed_users", "api_url"]);
+    let token = section.need("token").and_then(|at| {
+        let token = at.secret()?;
+        let fits = token.expose().chars().all(|c| c.is_ascii_alphanumeric() || ":_-".contains(c));
+        if fits {
+            Some(token)
+        } else {
+            at.fail("token is not a bot token", "copy it from @BotFather: 123456:ABC…")
+        }
+    });
+    let chat = section.need("chat_id").and_then(|at| at.whole(i64::MIN..=i64::MAX).map(|id| (at, id)));
+    let users = section.need("allowed_users").and_then(allowed_users);
+    let api_url = section.get("api_url").map(base_url);
+    let chat_id = chat.and_then(|(at, id)| if id == 0 { at.fail("chat_id is 0", "") } else { Some(id) });
+    let api_url = match api_url {
+        None => "https://api.telegram.org".to_owned(),
+        Some(url) => url?.as_str().to_owned(),
+    };
+    Some(Messenger::Telegram { token: token?, chat_id: chat_id?, allowed_users: users?, api_url })
+}
+
+fn allowed_users(at: At<'_>) -> Option<Vec<i64>> {
+    let users = at.whole_list(1..=i64::MAX)?;
+    if users.is_empty() {
+        return at.fail("allowed_users is empty", "list the Telegram user ids that may approve");
+    }
+    Some(users)
+}
+
+/// An address that other code adds paths to.
+pub fn base_url(at: At<'_>) -> Option<BaseUrl> {
+    let url = BaseUrl::parse(&at.text()?);
+    url.map_or_else(|why| at.fail(format!("{} {why}", at.name()), ""), Some)
+}
+
+/// `storage:`, with the two times that say how long answers are kept.
+pub fn storage(file: Section<'_>, dir: &Path) -> (Storage, u32, u32) {
+    let keys = ["type", "path", "sync", "retain_days", "max_mb", "keep_results_days", "keep_keys_hours"];
+    let section = file.get("storage").map(|at| at.section(&keys));
+    let get = |key| section.and_then(|s| s.get(key));
+    if let Some(at) = get("type") {
+        at.choice(&[("sqlite", ())]);
+    }
+    let storage = Storage {
+        path: get("path").and_then(|at| path(at, dir)).unwrap_or_else(|| dir.join("data/agentpass.db")),
+        sync: get("sync")
+            .and_then(|at| at.choice(&[("writes", SyncMode::Writes), ("all", SyncMode::All)]))
+            .unwrap_or(SyncMode::Writes),
+        retain_days: get("retain_days").and_then(|at| at.whole(1..=36_500)).unwrap_or(365),
+        max_mb: get("max_mb").and_then(|at| at.whole(1..=1 << 20)).unwrap_or(512),
+    };
+    let results = get("keep_results_days").and_then(|at| at.whole(1..=365)).unwrap_or(7);
+    let keys = get("keep_keys_hours").and_then(|at| at.whole(1..=8760)).unwrap_or(24);
+    (storage, results, keys)
+}
+
+/// `approval_timeout:`.
+pub fn approval_timeout(file: Section<'_>) -> Duration {
+    let given = file.get("approval_timeout").and_then(|at| at.seconds(0.1..=MAX_APPROVAL));
+    given.unwrap_or(Duration::from_secs(900))
+}
+
+/// `approvals:`.
+pub fn approvals(file: Section<'_>) -> Approvals {
+    let section = file.get("approvals").map(|at| at.section(&["max_question_chars"]));
+    let chars = section.and_then(|s| s.get("max_question_chars")).and_then(|at| at.whole(500..=200_000));
+    Approvals { max_question_chars: chars.unwrap_or(12_000) }
+}
+
+/// `rate_limit:`.
+pub fn rate_limit(file: Section<'_>) -> RateLimit {
+    let keys = ["max_pending_approvals", "max_requests_per_minute"];
+    let section = file.get("rate_limit").map(|at| at.section(&keys));
+    let get = |key| section.and_then(|s| s.get(key));
+    RateLimit {
+        max_pending_approvals: get("max_pending_approvals").and_then(pending).unwrap_or(10),
+        max_requests_per_minute: get("max_requests_per_minute").and_then(requests).unwrap_or(60),
+    }
+}
+
+fn pending(at: At<'_>) -> Option<u32> {
+    at.whole(1..=10_000)
+}
+
+fn requests(at: At<'_>) -> Option<u32> {
+    at.whole(1..=1_000_000)
+}
+
+/// `max_concurrent_calls:`; each one takes a thread while it waits.
+pub fn max_concurrent_calls(file: Section<'_>) -> usize {
+    file.get("max_concurrent_calls").and_then(|at| at.whole(1..=256)).unwrap_or(32)
+}

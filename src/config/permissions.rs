@@ -1,0 +1,99 @@
+//! permissions.yaml: the owner's rules, in the order of the file.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use globset::Glob;
+
+use super::at::{At, Section};
+use super::doc::Doc;
+use super::lint;
+use crate::base::glob::Pattern;
+use crate::model::{Action, AgentId, Rule, RuleList, RuleRef};
+
+/// Both lists of permissions.yaml.
+#[derive(Clone, Debug, Default)]
+pub struct Permissions {
+    /// deny > allow > ask, wherever they stand.
+    pub rules: Vec<Rule>,
+    /// The first match decides.
+    pub defaults: Vec<Rule>,
+}
+
+/// What config.yaml says that rules speak of.
+pub struct Known<'a> {
+    /// The configured agents.
+    pub agents: Vec<AgentId>,
+    /// The tools.
+    pub tools: &'a std::collections::BTreeMap<String, Arc<crate::model::Tool>>,
+}
+
+/// A rule and where it stands.
+pub type Placed<'d> = (At<'d>, Rule);
+
+/// Reads both lists. Without `known` (config.yaml is broken) nothing is said about agents and tools.
+pub fn read(doc: &Doc<'_>, known: Option<&Known<'_>>) -> Permissions {
+    let file = doc.root().section(&["rules", "defaults"]);
+    let rules = list(file, RuleList::Rules, known);
+    let defaults = list(file, RuleList::Defaults, known);
+    if rules.is_empty() && defaults.is_empty() && !doc.has_errors() {
+        file.at().warn("there are no rules: every call will be asked", "");
+    }
+    lint::check(&rules, &defaults, known);
+    let bare = |placed: Vec<Placed<'_>>| placed.into_iter().map(|(_, rule)| rule).collect();
+    Permissions { rules: bare(rules), defaults: bare(defaults) }
+}
+
+fn list<'d>(file: Section<'d>, list: RuleList, known: Option<&Known<'_>>) -> Vec<Placed<'d>> {
+    let items = file.get(list.as_str()).map(At::items).unwrap_or_default();
+    let numbered = items.into_iter().enumerate();
+    numbered.filter_map(|(i, at)| rule(at, list, i + 1, known).map(|rule| (at, rule))).collect()
+}
+
+fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&Known<'_>>) -> Option<Rule> {
+    let section = at.section(&["pattern", "action", "description", "agents", "any_value"]);
+    let actions = [Action::Allow, Action::Deny, Action::Ask].map(|action| (action.as_str(), action));
+    let pattern = section.need("pattern").and_then(At::pattern);
+    let action = section.need("action").and_then(|at| at.choice(&actions));
+    let description = section.get("description").filter(|at| !at.is_null()).and_then(At::text);
+    let agents = section.get("agents").map(|at| agents(at, known));
+    let any_value = section.get("any_value").and_then(At::pattern);
+    let (pattern, action) = (pattern?, action?);
+    let file = at.doc.path().display().to_string();
+    Some(Rule {
+        pattern: Pattern::new(&pattern),
+        id: Arc::new(RuleRef { list, index, pattern, action, description, file }),
+        agents,
+        any_value: any_value.as_deref().map(Pattern::new),
+    })
+}
+
+/// The configured agents that a rule speaks of. An empty list would switch the rule off without a word.
+fn agents(at: At<'_>, known: Option<&Known<'_>>) -> BTreeSet<AgentId> {
+    let globs = at.one_or_more();
+    if globs.is_empty() {
+        at.error(
+            "agents is empty, so that the rule would never count",
+            "remove agents to speak of all of them",
+        );
+    }
+    globs.into_iter().flat_map(|glob| matching(glob, known)).collect()
+}
+
+fn matching(at: At<'_>, known: Option<&Known<'_>>) -> Vec<AgentId> {
+    let Some(text) = at.pattern() else { return Vec::new() };
+    let glob = match Glob::new(&text) {
+        Ok(glob) => glob.compile_matcher(),
+        Err(why) => {
+            return at
+                .fail(format!("this is not a pattern for agents: {}", why.kind()), "")
+                .unwrap_or_default();
+        }
+    };
+    let Some(known) = known else { return Vec::new() };
+    let found: Vec<AgentId> = known.agents.iter().filter(|id| glob.is_match(id.as_str())).cloned().collect();
+    if found.is_empty() {
+        at.warn(format!("no agent is called {}", at.shown()), "");
+    }
+    found
+}

@@ -1,0 +1,111 @@
+//! `request:` of a tool: arguments may stand in path, query and header values only, never in scheme, host or port.
+
+use std::collections::BTreeSet;
+
+use super::at::At;
+use super::services::{METHODS, check_header, param};
+use super::tool::{Args, Owner};
+use super::url::{check_chars, check_path};
+use crate::base::template::Template;
+use crate::model::RequestSpec;
+
+/// Reads a request. None when method or path is missing or wrong.
+pub fn read(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<RequestSpec> {
+    let section = at.section(&["method", "path", "query", "headers", "body_exclude"]);
+    let method = section.need("method").and_then(|at| at.choice(&METHODS));
+    let path = section.need("path").and_then(|at| path(at, args, owner));
+    let query = section.get("query").map(|at| query(at, args, owner)).unwrap_or_default();
+    let headers = section.get("headers").map(|at| headers(at, args, owner)).unwrap_or_default();
+    let body_exclude = section.get("body_exclude").map(|at| body_exclude(at, args)).unwrap_or_default();
+    let (path, path_query) = path?;
+    Some(RequestSpec { method: method?, path, path_query, query, headers, body_exclude })
+}
+
+/// A template whose arguments are all declared single values.
+pub fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
+    let template = match Template::parse(text) {
+        Ok(template) => template,
+        Err(why) => return at.fail(format!("{why} in {}", at.name()), "write {argument}"),
+    };
+    for name in template.args() {
+        match args.get(name) {
+            None => at.error(format!("argument {name} is not declared"), "add it under args"),
+            Some(spec) => {
+                if let Some(kind) = spec.kind.filter(|kind| !kind.is_scalar()) {
+                    at.error(
+                        format!("argument {name} is an {} and cannot stand in {place}", kind.as_str()),
+                        "",
+                    );
+                }
+            }
+        }
+    }
+    Some(template)
+}
+
+fn path(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<(Template, Option<Template>)> {
+    let text = at.text()?;
+    let (path_text, query_text) = text.split_once('?').map_or((text.as_str(), None), |(p, q)| (p, Some(q)));
+    if query_text.is_some_and(|q| q.contains('?')) {
+        return at.fail("path holds a second \"?\"", "write %3F for a literal one");
+    }
+    let path = template(at, path_text, args, "the path")?;
+    let query = match query_text.filter(|q| !q.is_empty()) {
+        None => None,
+        Some(text) => Some(template(at, text, args, "the query")?),
+    };
+    // What is left when every argument is a plain letter must be a path and a query as they stand.
+    let stand_in = |t: &Template| t.render(|_| "x".into());
+    let literal_query = query.as_ref().map(stand_in).unwrap_or_default();
+    if let Err(why) = check_path(&stand_in(&path)).and_then(|()| check_chars(&literal_query)) {
+        return at.fail(format!("path {why}"), "");
+    }
+    let names = literal_query.split('&').filter_map(|pair| pair.split('=').next());
+    names.for_each(|name| check_param(at, name, owner));
+    Some((path, query))
+}
+
+fn check_param(at: At<'_>, name: &str, owner: &Owner<'_>) {
+    if owner.taken_param.as_deref() == Some(name) {
+        at.error(format!("the query parameter {name} carries the credentials of the service"), "");
+    }
+}
+
+fn query(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Vec<(String, Template)> {
+    let mut found = Vec::new();
+    for (name, value) in at.entries() {
+        if name.text().is_empty() || name.text().contains(char::is_control) {
+            name.error("this is not the name of a query parameter", "");
+        }
+        check_param(value, name.text(), owner);
+        let template = param(value).and_then(|text| template(value, &text, args, "the query"));
+        found.extend(template.map(|t| (name.text().to_owned(), t)));
+    }
+    found
+}
+
+fn headers(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Vec<(String, Template)> {
+    let mut found: Vec<(String, Template)> = Vec::new();
+    for (name, value) in at.entries() {
+        if let Err(why) = check_header(name.text(), owner.taken_header.as_deref()) {
+            name.error(why, "");
+        }
+        if found.iter().any(|(other, _)| other.eq_ignore_ascii_case(name.text())) {
+            name.error(format!("the header {} is given twice", name.text()), "");
+        }
+        let template = param(value).and_then(|text| template(value, &text, args, "a header"));
+        found.extend(template.map(|t| (name.text().to_owned(), t)));
+    }
+    found
+}
+
+fn body_exclude(at: At<'_>, args: &Args) -> BTreeSet<String> {
+    let declared = |item: At<'_>| {
+        let name = item.filled()?;
+        if args.contains_key(&name) {
+            return Some(name);
+        }
+        item.fail(format!("argument {} is not declared", item.shown()), "add it under args")
+    };
+    at.items().into_iter().filter_map(declared).collect()
+}

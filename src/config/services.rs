@@ -1,0 +1,296 @@
+//! `services:` of config.yaml.
+
+use std::path::Path;
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+
+use super::at::{At, Name, Section};
+use super::main_file::{base_url, path};
+use super::settings::{Auth, ErrorMapping, Health, ServiceConfig};
+use super::source;
+use super::url::{check_chars, check_path};
+use crate::base::secret::Secret;
+use crate::model::Method;
+
+/// The methods as words.
+pub const METHODS: [(&str, Method); 6] = [
+    ("GET", Method::Get),
+    ("HEAD", Method::Head),
+    ("POST", Method::Post),
+    ("PUT", Method::Put),
+    ("PATCH", Method::Patch),
+    ("DELETE", Method::Delete),
+];
+
+/// Headers that belong to the connection or decide how a body is read: nobody sets them by hand.
+const OWN_HEADERS: [&str; 12] = [
+    "host",
+    "content-length",
+    "transfer-encoding",
+    "connection",
+    "keep-alive",
+    "proxy-authorization",
+    "proxy-connection",
+    "te",
+    "trailer",
+    "upgrade",
+    "expect",
+    "accept-encoding",
+];
+
+const KEYS: [&str; 12] = [
+    "url",
+    "auth",
+    "handler",
+    "handler_class",
+    "timeout",
+    "max_response_bytes",
+    "ca_cert",
+    "allow_link_local",
+    "headers",
+    "health",
+    "errors",
+    "tools",
+];
+
+/// One service; its `tools:` are read by `tool_files`. None when it has no usable name, address or credentials.
+pub fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> {
+    let section = at.section(&KEYS);
+    let plain = name.plain("a service");
+    handler(section);
+    let url = section.need("url").and_then(base_url);
+    let auth = section.get("auth").map_or(Some(Auth::None), auth);
+    let taken = auth.as_ref().and_then(header_of);
+    let get = |key| section.get(key);
+    let service = ServiceConfig {
+        name: plain.unwrap_or_default().to_owned(),
+        timeout: get("timeout").and_then(timeout).unwrap_or(Duration::from_secs(30)),
+        max_response_bytes: get("max_response_bytes")
+            .and_then(|at| at.whole(1..=64 << 20))
+            .unwrap_or(1 << 20),
+        ca_cert: get("ca_cert").and_then(|at| certificate(at, dir)),
+        allow_link_local: get("allow_link_local").and_then(At::flag).unwrap_or(false),
+        headers: get("headers").map(|at| headers(at, taken.as_deref())).unwrap_or_default(),
+        health: get("health").and_then(health),
+        errors: get("errors").map(errors).unwrap_or_default(),
+        url: url?,
+        auth: auth?,
+    };
+    plain.map(|_| service)
+}
+
+/// A time limit of a call, in seconds.
+pub fn timeout(at: At<'_>) -> Option<Duration> {
+    at.seconds(0.1..=3600.0)
+}
+
+fn handler(section: Section<'_>) {
+    let Some(at) = section.get("handler") else { return class_without_handler(section) };
+    match at.text().as_deref() {
+        Some("http") => class_without_handler(section),
+        Some("python") => at
+            .error("handlers other than http do not exist yet", "describe its HTTP interface in a tool file"),
+        Some(_) => at.error(format!("unknown handler {}", at.shown()), "use http"),
+        None => {}
+    }
+}
+
+fn class_without_handler(section: Section<'_>) {
+    let Some(at) = section.get("handler_class").filter(|at| !at.is_null()) else { return };
+    if at.text().is_some_and(|class| !class.is_empty()) {
+        at.error("handler_class has no meaning with handler http", "remove it");
+    }
+}
+
+#[derive(Clone, Copy)]
+enum AuthType {
+    Bearer,
+    Header,
+    Query,
+    Basic,
+    None,
+}
+
+fn auth(at: At<'_>) -> Option<Auth> {
+    let types = [
+        ("bearer", AuthType::Bearer),
+        ("header", AuthType::Header),
+        ("query", AuthType::Query),
+        ("basic", AuthType::Basic),
+        ("none", AuthType::None),
+    ];
+    let section = at.open();
+    match section.need("type")?.choice(&types)? {
+        AuthType::Bearer => token(section.known(&["type", "token"])).map(Auth::Bearer),
+        AuthType::Header => header_auth(section.known(&["type", "token", "header_name"])),
+        AuthType::Query => query_auth(section.known(&["type", "token", "query_param"])),
+        AuthType::Basic => basic_auth(section.known(&["type", "username", "password"])),
+        AuthType::None => {
+            section.known(&["type"]);
+            Some(Auth::None)
+        }
+    }
+}
+
+fn header_auth(section: Section<'_>) -> Option<Auth> {
+    let (name, token) = (section.need("header_name").and_then(header_name), token(section));
+    Some(Auth::Header { name: name?, token: token? })
+}
+
+fn query_auth(section: Section<'_>) -> Option<Auth> {
+    let (param, token) = (section.need("query_param").and_then(param), token(section));
+    Some(Auth::Query { param: param?, token: token? })
+}
+
+fn token(section: Section<'_>) -> Option<Secret> {
+    section.need("token")?.secret()
+}
+
+/// The name of a query parameter.
+pub fn param(at: At<'_>) -> Option<String> {
+    let name = at.filled()?;
+    let fits = !name.contains(char::is_control);
+    if fits { Some(name) } else { at.fail(format!("{} holds control characters", at.name()), "") }
+}
+
+fn basic_auth(section: Section<'_>) -> Option<Auth> {
+    let username = section.need("username").and_then(|at| {
+        let name = at.filled()?;
+        let fits = !name.contains(|c: char| c == ':' || c.is_control());
+        if fits { Some(name) } else { at.fail("username holds a colon or a control character", "") }
+    });
+    let at = section.need("password")?;
+    let password = at.secret()?;
+    let username = username?;
+    let sent = STANDARD.encode(format!("{username}:{}", password.expose()));
+    at.doc.secrets.borrow_mut().push(Secret::new(sent));
+    Some(Auth::Basic { username, password })
+}
+
+/// The header that carries the credentials, in lower case.
+pub fn header_of(auth: &Auth) -> Option<String> {
+    match auth {
+        Auth::Bearer(_) | Auth::Basic { .. } => Some("authorization".into()),
+        Auth::Header { name, .. } => Some(name.to_ascii_lowercase()),
+        Auth::Query { .. } | Auth::None => None,
+    }
+}
+
+fn header_name(at: At<'_>) -> Option<String> {
+    let name = at.text()?;
+    match check_header(&name, None) {
+        Ok(()) => Some(name),
+        Err(why) => at.fail(why, ""),
+    }
+}
+
+/// Whether a header of this name may be set in addition to the one that carries the credentials.
+///
+/// # Errors
+/// Why not.
+pub fn check_header(name: &str, taken: Option<&str>) -> Result<(), String> {
+    let lower = name.to_ascii_lowercase();
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.is_empty() || name.len() > 128 || !name.chars().all(token) {
+        return Err(format!("\"{}\" is not the name of a header", name.escape_debug()));
+    }
+    if OWN_HEADERS.contains(&lower.as_str()) {
+        return Err(format!("the header {name} is set by the gateway itself"));
+    }
+    if taken == Some(lower.as_str()) {
+        return Err(format!("the header {name} carries the credentials of the service"));
+    }
+    Ok(())
+}
+
+fn headers(at: At<'_>, taken: Option<&str>) -> Vec<(String, Secret)> {
+    let mut found: Vec<(String, Secret)> = Vec::new();
+    for (name, value) in at.entries() {
+        let repeated = found.iter().any(|(other, _)| other.eq_ignore_ascii_case(name.text()));
+        match check_header(name.text(), taken) {
+            Err(why) => name.error(why, ""),
+            Ok(()) if repeated => name.error(format!("the header {} is given twice", name.text()), ""),
+            Ok(()) => found.extend(header_value(name.text(), value).map(|v| (name.text().to_owned(), v))),
+        }
+    }
+    found
+}
+
+/// A value that is no credential (`application/json`) must not be scrubbed from results: only what comes from a
+/// variable or stands in a header with a telling name is remembered as a secret.
+fn header_value(name: &str, at: At<'_>) -> Option<Secret> {
+    let lower = name.to_ascii_lowercase();
+    let telling = ["auth", "token", "key", "secret", "cookie", "password"].iter().any(|w| lower.contains(w));
+    if telling || at.has_variable() {
+        return at.secret();
+    }
+    let value = at.filled()?;
+    if value.contains(char::is_control) {
+        return at.fail(format!("{name} holds control characters"), "");
+    }
+    Some(Secret::new(value))
+}
+
+fn certificate(at: At<'_>, dir: &Path) -> Option<Vec<u8>> {
+    let file = path(at, dir)?;
+    let bytes =
+        source::read_bytes(&file).map_err(|why| at.error(format!("{}: {why}", file.display()), "")).ok()?;
+    if is_pem(&bytes) {
+        return Some(bytes);
+    }
+    at.fail(
+        format!("{} holds no PEM certificate", file.display()),
+        "it begins with -----BEGIN CERTIFICATE-----",
+    )
+}
+
+/// Whether there is a certificate, and all that stands between the markers is base64 of DER.
+fn is_pem(bytes: &[u8]) -> bool {
+    let Ok(text) = std::str::from_utf8(bytes) else { return false };
+    let mut blocks = text.split("-----BEGIN CERTIFICATE-----").skip(1).peekable();
+    let is_der = |block: &str| {
+        let Some((inner, _)) = block.split_once("-----END CERTIFICATE-----") else { return false };
+        let compact: String = inner.split_whitespace().collect();
+        STANDARD.decode(compact).is_ok_and(|der| der.first() == Some(&0x30))
+    };
+    blocks.peek().is_some() && blocks.all(is_der)
+}
+
+fn health(at: At<'_>) -> Option<Health> {
+    if at.is_null() {
+        return None;
+    }
+    let section = at.section(&["method", "path", "expect_status"]);
+    let path = section.get("path").map_or(Some("/".into()), health_path);
+    Some(Health {
+        method: section.get("method").and_then(|at| at.choice(&METHODS)).unwrap_or(Method::Get),
+        expect_status: section.get("expect_status").and_then(|at| at.whole(100..=599)).unwrap_or(200),
+        path: path?,
+    })
+}
+
+fn health_path(at: At<'_>) -> Option<String> {
+    let text = at.text()?;
+    let (path, query) = text.split_once('?').unwrap_or((&text, ""));
+    match check_path(path).and_then(|()| check_chars(query)) {
+        Ok(()) => Some(text),
+        Err(why) => at.fail(format!("path {why}"), ""),
+    }
+}
+
+fn errors(at: At<'_>) -> Vec<ErrorMapping> {
+    let mut found: Vec<ErrorMapping> = Vec::new();
+    for item in at.items() {
+        let section = item.section(&["status", "message"]);
+        let status = section.need("status").and_then(|at| at.whole(400..=599).map(|status| (at, status)));
+        let message = section.need("message").and_then(At::filled);
+        let (Some((at, status)), Some(message)) = (status, message) else { continue };
+        if found.iter().any(|other| other.status == status) {
+            at.error(format!("status {status} is given twice"), "");
+        }
+        found.push(ErrorMapping { status, message });
+    }
+    found
+}

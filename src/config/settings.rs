@@ -1,0 +1,217 @@
+//! What config.yaml says, checked: the types that the rest of the gateway is built from. No I/O, no YAML.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::url::BaseUrl;
+use crate::base::secret::{Secret, TokenHash};
+use crate::model::{AgentId, Method, Tool};
+
+/// Everything in config.yaml and in the tool files it names. Immutable; a reload makes a new one.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the gateway listens.
+    pub gateway: Gateway,
+    /// Who may connect; at least one.
+    pub agents: Vec<AgentConfig>,
+    /// How people are asked, besides the control socket, which is always there.
+    pub messenger: Messenger,
+    /// The services, in the order of the file.
+    pub services: Vec<ServiceConfig>,
+    /// All tools of all services by name.
+    pub tools: BTreeMap<String, Arc<Tool>>,
+    /// Where the record lies.
+    pub storage: Storage,
+    /// How long a question stays open (900 s).
+    pub approval_timeout: Duration,
+    /// How questions look.
+    pub approvals: Approvals,
+    /// Limits for each agent that has none of its own.
+    pub rate_limit: RateLimit,
+    /// Service calls at once (32).
+    pub max_concurrent_calls: usize,
+    /// Days that results wait for their agent (7).
+    pub results_days: u32,
+    /// Hours that idempotency keys are remembered (24).
+    pub idempotency_hours: u32,
+    /// Every secret value in the configuration, for scrubbing. Tokens known by their hash only are not here.
+    pub secrets: Vec<Secret>,
+}
+
+/// Listeners.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Address of the agents' port.
+    pub host: String,
+    /// The agents' port; 0 takes any free one.
+    pub port: u16,
+    /// None: only with `--insecure`.
+    pub tls: Option<TlsFiles>,
+    /// Address of the admin listener.
+    pub health_host: String,
+    /// Port of the admin listener; 0 takes any free one.
+    pub health_port: u16,
+    /// None: the default place.
+    pub control_socket: Option<PathBuf>,
+    /// Origins of web pages that may connect (`https://example.org`).
+    pub allowed_origins: Vec<String>,
+    /// The longest message from an agent, in bytes.
+    pub max_message_bytes: usize,
+}
+
+/// PEM files of the agents' port.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TlsFiles {
+    /// Certificate, with its chain.
+    pub cert: PathBuf,
+    /// Private key.
+    pub key: PathBuf,
+}
+
+/// One agent.
+#[derive(Clone, Debug)]
+pub struct AgentConfig {
+    /// Its name; `default` for `agent:`.
+    pub id: AgentId,
+    /// What it authenticates with.
+    pub token: TokenHash,
+    /// Whether it may ask what the policy would say.
+    pub may_explain: bool,
+    /// In place of [`RateLimit::max_requests_per_minute`].
+    pub max_requests_per_minute: Option<u32>,
+    /// In place of [`RateLimit::max_pending_approvals`].
+    pub max_pending_approvals: Option<u32>,
+}
+
+/// How people are asked.
+#[derive(Clone, Debug)]
+pub enum Messenger {
+    /// A Telegram bot.
+    Telegram {
+        /// The bot's token.
+        token: Secret,
+        /// The chat that is asked; negative for groups.
+        chat_id: i64,
+        /// The users whose answers count; at least one.
+        allowed_users: Vec<i64>,
+        /// The Bot API server, without a slash at the end.
+        api_url: String,
+    },
+    /// Only through the control socket.
+    Local,
+}
+
+/// One service.
+#[derive(Clone, Debug)]
+pub struct ServiceConfig {
+    /// Its key in config.yaml.
+    pub name: String,
+    /// What tool paths are added to.
+    pub url: BaseUrl,
+    /// How the gateway shows who it is.
+    pub auth: Auth,
+    /// For the whole call (30 s).
+    pub timeout: Duration,
+    /// The longest response (1 MiB).
+    pub max_response_bytes: u64,
+    /// PEM certificates that are trusted as well.
+    pub ca_cert: Option<Vec<u8>>,
+    /// Whether link-local and metadata addresses may be dialled.
+    pub allow_link_local: bool,
+    /// Sent with each call.
+    pub headers: Vec<(String, Secret)>,
+    /// How to tell that it works.
+    pub health: Option<Health>,
+    /// Texts for statuses.
+    pub errors: Vec<ErrorMapping>,
+}
+
+/// Credentials of a service.
+#[derive(Clone, Debug)]
+pub enum Auth {
+    /// `Authorization: Bearer …`.
+    Bearer(Secret),
+    /// A header of its own.
+    Header {
+        /// The header.
+        name: String,
+        /// Its value.
+        token: Secret,
+    },
+    /// A query parameter.
+    Query {
+        /// The parameter.
+        param: String,
+        /// Its value.
+        token: Secret,
+    },
+    /// `Authorization: Basic …`.
+    Basic {
+        /// The user, without a colon.
+        username: String,
+        /// The password.
+        password: Secret,
+    },
+    /// None.
+    None,
+}
+
+/// A request that shows whether a service works.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Health {
+    /// GET or HEAD, in general.
+    pub method: Method,
+    /// Path with or without a query.
+    pub path: String,
+    /// The status of a service that works.
+    pub expect_status: u16,
+}
+
+/// The text that an agent gets for a status.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ErrorMapping {
+    /// 400 to 599.
+    pub status: u16,
+    /// `{body}` in it stands for the response.
+    pub message: String,
+}
+
+/// Where the record lies and for how long.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// The SQLite file.
+    pub path: PathBuf,
+    /// What waits for the disk.
+    pub sync: SyncMode,
+    /// Age at which the record is cut, in days (365).
+    pub retain_days: u32,
+    /// Size at which the record is cut, in MiB (512).
+    pub max_mb: u64,
+}
+
+/// Which calls wait until their record is on the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncMode {
+    /// Those with side effects.
+    Writes,
+    /// All.
+    All,
+}
+
+/// How questions look.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Approvals {
+    /// Longer questions are refused (12000 characters).
+    pub max_question_chars: usize,
+}
+
+/// Limits per agent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RateLimit {
+    /// Open questions at once (10).
+    pub max_pending_approvals: u32,
+    /// Requests in a minute (60).
+    pub max_requests_per_minute: u32,
+}

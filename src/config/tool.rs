@@ -1,0 +1,194 @@
+//! One tool of a tool file: everything that can be wrong with it is found here, so that a call never meets it.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde_json::json;
+
+use super::at::{At, Name, Section};
+use super::request;
+use super::services::timeout;
+use crate::base::digest::Digest;
+use crate::base::json::canonical;
+use crate::base::template::Template;
+use crate::base::whole_regex::WholeRegex;
+use crate::model::{ArgSpec, ArgType, Tool};
+
+/// The service that a tool file belongs to.
+pub struct Owner<'a> {
+    /// Its key in config.yaml.
+    pub service: &'a str,
+    /// Its address; empty when that was wrong.
+    pub url: &'a str,
+    /// The header that carries its credentials, in lower case.
+    pub taken_header: Option<String>,
+    /// The query parameter that carries its credentials.
+    pub taken_param: Option<String>,
+}
+
+/// The declared arguments.
+pub type Args = BTreeMap<String, ArgSpec>;
+
+/// Reads one tool. None when there is no request that could be made.
+pub fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
+    let section =
+        at.section(&["description", "signature", "args", "request", "response", "extra_args", "timeout"]);
+    let declared = section.get("args").map(At::entries).unwrap_or_default();
+    let args: Args = declared.iter().filter_map(|(name, at)| arg(*name, *at)).collect();
+    let signature = section.get("signature").and_then(|at| signature(at, &args));
+    let request = section.need("request").and_then(|at| request::read(at, &args, owner))?;
+    let mut tool = Tool {
+        name: name.text().to_owned(),
+        description: description(section).unwrap_or_default(),
+        service: owner.service.to_owned(),
+        signature,
+        extra_args: extra_args(name, section, request.method.has_body()),
+        request,
+        wrap: section.get("response").and_then(wrap),
+        timeout: section.get("timeout").and_then(timeout),
+        digest: Digest::of(b""),
+        args,
+    };
+    tool.digest = digest(&tool, owner.url);
+    advise_unused(&tool, &declared);
+    Some(tool)
+}
+
+fn description(section: Section<'_>) -> Option<String> {
+    section.get("description").filter(|at| !at.is_null())?.text()
+}
+
+fn arg(name: Name<'_>, at: At<'_>) -> Option<(String, ArgSpec)> {
+    let plain = name.plain("an argument")?;
+    let section = at.section(&["required", "validate", "type", "description", "secret", "free_text"]);
+    let flag = |key| section.get(key).and_then(At::flag).unwrap_or(false);
+    let kinds = ArgType::ALL.map(|kind| (kind.as_str(), kind));
+    let spec = ArgSpec {
+        required: flag("required"),
+        validate: section.get("validate").and_then(validate),
+        kind: section.get("type").and_then(|at| at.choice(&kinds)),
+        description: description(section),
+        secret: flag("secret"),
+        free_text: flag("free_text"),
+    };
+    if let (Some(at), Some(kind)) = (section.get("validate"), spec.kind.filter(|kind| !kind.is_scalar())) {
+        at.error(
+            format!("validate has no meaning for an {}", kind.as_str()),
+            "it is matched against single values",
+        );
+    }
+    Some((plain.to_owned(), spec))
+}
+
+fn validate(at: At<'_>) -> Option<WholeRegex> {
+    let pattern = WholeRegex::new(&at.filled()?);
+    pattern.map_or_else(|why| at.fail(format!("validate is not a usable pattern: {why}"), ""), Some)
+}
+
+/// The signature in its one spelling: cut at the commas, trimmed, put together again with `, `.
+fn signature(at: At<'_>, args: &Args) -> Option<Template> {
+    let text = at.text()?;
+    if text.trim().is_empty() {
+        return None;
+    }
+    let parts: Vec<&str> = text.split(',').map(str::trim).collect();
+    if parts.iter().any(|part| part.is_empty()) {
+        return at.fail("signature has an empty part", "remove the extra comma");
+    }
+    if text.contains(char::is_control) {
+        return at.fail("signature holds a control character", "");
+    }
+    let template = request::template(at, &parts.join(", "), args, "the signature")?;
+    if template.has_touching_args() {
+        return at.fail("two arguments touch in the signature", "put text between them: {a}.{b}");
+    }
+    template.args().for_each(|arg| signed(at, arg, args));
+    Some(template)
+}
+
+/// A person reads the signature and rules are matched against it: nothing secret, nothing of free form.
+fn signed(at: At<'_>, arg: &str, args: &Args) {
+    let Some(spec) = args.get(arg) else { return };
+    if spec.free_text {
+        at.error(
+            format!("argument {arg} is free_text and cannot stand in the signature"),
+            "take it out of the signature",
+        );
+    }
+    if spec.secret {
+        at.error(
+            format!("argument {arg} is secret and cannot stand in the signature"),
+            "take it out of the signature",
+        );
+    }
+}
+
+fn wrap(at: At<'_>) -> Option<String> {
+    at.section(&["wrap"]).get("wrap")?.filled()
+}
+
+/// Without a word from the owner, arguments that are not declared are taken where there is a body to put them in.
+fn extra_args(name: Name<'_>, section: Section<'_>, has_body: bool) -> bool {
+    let Some(at) = section.get("extra_args") else {
+        if has_body {
+            let help =
+                "extra_args: refuse takes the declared arguments only, allow (the default here) takes all";
+            name.warn(format!("tool {} does not say what becomes of other arguments", name.text()), help);
+        }
+        return has_body;
+    };
+    let allowed = at.choice(&[("allow", true), ("refuse", false)]).unwrap_or(false);
+    if allowed && !has_body {
+        at.warn("other arguments are taken but go nowhere: there is no body", "extra_args: refuse");
+    }
+    allowed
+}
+
+fn advise_unused(tool: &Tool, declared: &[(Name<'_>, At<'_>)]) {
+    let request = &tool.request;
+    let mut used: BTreeSet<&str> = request.path.args().collect();
+    used.extend(request.path_query.iter().flat_map(Template::args));
+    used.extend(request.query.iter().chain(&request.headers).flat_map(|(_, t)| t.args()));
+    used.extend(tool.signature.iter().flat_map(Template::args));
+    let in_body = |name: &str| request.method.has_body() && !request.body_exclude.contains(name);
+    for (name, _) in declared.iter().filter(|(n, _)| !used.contains(n.text()) && !in_body(n.text())) {
+        name.warn(format!("argument {} of tool {} is used nowhere", name.text(), tool.name), "");
+    }
+}
+
+/// Everything that decides what a call of this tool does.
+fn digest(tool: &Tool, url: &str) -> Digest {
+    let text = |template: &Template| template.to_string();
+    let pairs =
+        |items: &[(String, Template)]| items.iter().map(|(n, t)| json!([n, text(t)])).collect::<Vec<_>>();
+    let args: serde_json::Map<_, _> = tool.args.iter().map(|(n, spec)| (n.clone(), arg_json(spec))).collect();
+    let request = &tool.request;
+    let all = json!({
+        "service": tool.service,
+        "url": url,
+        "name": tool.name,
+        "description": tool.description,
+        "signature": tool.signature.as_ref().map(text),
+        "args": args,
+        "method": request.method.as_str(),
+        "path": text(&request.path),
+        "path_query": request.path_query.as_ref().map(text),
+        "query": pairs(&request.query),
+        "headers": pairs(&request.headers),
+        "body_exclude": request.body_exclude,
+        "wrap": tool.wrap,
+        "extra_args": tool.extra_args,
+        "timeout": tool.timeout.map(|t| t.as_secs_f64()),
+    });
+    Digest::of(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
+}
+
+fn arg_json(spec: &ArgSpec) -> serde_json::Value {
+    json!({
+        "required": spec.required,
+        "validate": spec.validate.as_ref().map(WholeRegex::as_str),
+        "type": spec.kind.map(ArgType::as_str),
+        "description": spec.description,
+        "secret": spec.secret,
+        "free_text": spec.free_text,
+    })
+}

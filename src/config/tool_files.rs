@@ -1,0 +1,100 @@
+//! `tools:` of a service: which files it means, and all tools of all services under names that are unique.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use globset::Glob;
+
+use super::at::At;
+use super::doc::Doc;
+use super::finding::Finding;
+use super::tool::{self, Owner};
+use crate::model::Tool;
+
+/// What cannot be done when something is wrong in a tool file.
+const DOING: &str = "cannot load tools";
+
+/// All tools so far.
+#[derive(Default)]
+pub struct Toolbox {
+    /// By name.
+    pub tools: BTreeMap<String, Arc<Tool>>,
+    /// What is wrong in the files.
+    pub findings: Vec<Finding>,
+    origin: BTreeMap<String, PathBuf>,
+}
+
+impl Toolbox {
+    /// Reads the tool files of one service.
+    pub fn add(&mut self, at: At<'_>, owner: &Owner<'_>, share: &Path) {
+        let wanted = at.one_or_more();
+        if wanted.is_empty() {
+            at.error("tools names no file", "tools: \"tools/my_api.yaml\"");
+        }
+        for file in wanted.into_iter().filter_map(|item| find(item, share)).flatten() {
+            self.read(&file, owner);
+        }
+    }
+
+    fn read(&mut self, file: &Path, owner: &Owner<'_>) {
+        let doc = match Doc::open(file, DOING, None) {
+            Ok(doc) => doc,
+            Err(finding) => return self.findings.push(finding),
+        };
+        let entries = doc.root().section(&["tools"]).need("tools").map(At::entries).unwrap_or_default();
+        for (name, at) in entries {
+            let Some(plain) = name.plain("a tool") else { continue };
+            if let (Some(other), Some(file)) = (self.tools.get(plain), self.origin.get(plain)) {
+                let help = format!("it is a tool of {} in {}", other.service, file.display());
+                name.error(format!("there is a tool \"{plain}\" already"), &help);
+            } else if let Some(tool) = tool::read(name, at, owner) {
+                self.origin.insert(plain.to_owned(), file.to_owned());
+                self.tools.insert(plain.to_owned(), Arc::new(tool));
+            }
+        }
+        self.findings.extend(doc.finish());
+    }
+}
+
+/// The files that one entry means: beside config.yaml, else in the package's directory.
+fn find(at: At<'_>, share: &Path) -> Option<Vec<PathBuf>> {
+    let text = at.filled()?;
+    let places = [at.doc.dir().join(&text), share.join(&text)];
+    for place in &places {
+        let found = if is_glob(&text) { matching(at, place)? } else { existing(place) };
+        if !found.is_empty() {
+            return Some(found);
+        }
+    }
+    let [first, second] = places.map(|p| p.display().to_string());
+    let looked = if first == second { first } else { format!("{first} and {second}") };
+    at.fail(format!("there is no tool file {}", at.shown()), &format!("looked for {looked}"))
+}
+
+fn existing(place: &Path) -> Vec<PathBuf> {
+    if place.exists() { vec![place.to_owned()] } else { Vec::new() }
+}
+
+fn is_glob(text: &str) -> bool {
+    text.contains(['*', '?', '[', '{'])
+}
+
+/// The files of a directory that match, by name. Hidden files are left out.
+fn matching(at: At<'_>, place: &Path) -> Option<Vec<PathBuf>> {
+    let (dir, name) = (place.parent().unwrap_or(place), place.file_name()?.to_str()?);
+    if at.text()?.rsplit_once('/').is_some_and(|(dir, _)| is_glob(dir)) {
+        return at
+            .fail("a pattern may stand in the name of the file only", "list the directories one by one");
+    }
+    let glob = match Glob::new(name) {
+        Ok(glob) => glob.compile_matcher(),
+        Err(why) => return at.fail(format!("this is not a pattern for files: {}", why.kind()), ""),
+    };
+    let Ok(entries) = fs::read_dir(dir) else { return Some(Vec::new()) };
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let mut names: Vec<String> = names.filter(|n| !n.starts_with('.') && glob.is_match(n)).collect();
+    names.sort();
+    Some(names.into_iter().map(|n| dir.join(n)).collect())
+}

@@ -1,0 +1,275 @@
+//! `${NAME}`: where values come from that do not stand in the file itself.
+//!
+//! They are put into single values after the YAML was read, so they never change its structure, and what they
+//! hold is never looked at for further variables. A value itself never appears in a finding.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::finding::{Finding, Place, Severity};
+use super::source;
+
+/// What [`super::load_in`] looks at besides the files it is given.
+pub struct Surroundings<'a> {
+    /// The environment.
+    pub variable: &'a dyn Fn(&str) -> Option<OsString>,
+    /// Where tool files are that do not lie beside config.yaml.
+    pub share: PathBuf,
+}
+
+impl Surroundings<'static> {
+    /// The process's environment and the directory of the package.
+    pub fn of_process() -> Surroundings<'static> {
+        Surroundings {
+            variable: &|name| std::env::var_os(name),
+            share: PathBuf::from("/usr/share/agentpass"),
+        }
+    }
+}
+
+/// The three places in which a variable is looked for.
+pub struct Variables<'a> {
+    variable: &'a dyn Fn(&str) -> Option<OsString>,
+    credentials: Option<PathBuf>,
+    dotenv: BTreeMap<String, String>,
+    dotenv_path: PathBuf,
+}
+
+/// A value that holds no more variables.
+pub struct Resolved {
+    /// The whole value.
+    pub text: String,
+    /// The values of the variables in it.
+    pub parts: Vec<String>,
+}
+
+/// Why a value cannot be resolved.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Unresolved {
+    /// What is wrong.
+    pub text: String,
+    /// What to do about it.
+    pub help: String,
+}
+
+impl<'a> Variables<'a> {
+    /// Reads the `.env` file beside `config`, when there is one.
+    pub fn near(config: &Path, around: &Surroundings<'a>, findings: &RefCell<Vec<Finding>>) -> Variables<'a> {
+        let dotenv_path = config.with_file_name(".env");
+        let dotenv = read_dotenv(&dotenv_path, findings);
+        let credentials = (around.variable)("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Variables { variable: around.variable, credentials, dotenv, dotenv_path }
+    }
+
+    /// `raw` with every `${NAME}` replaced, and `$${` by a literal `${`.
+    ///
+    /// # Errors
+    /// When a variable is nowhere, is no text, or the braces hold no name.
+    pub fn resolve(&self, raw: &str) -> Result<Resolved, Unresolved> {
+        let (mut text, mut parts, mut rest) = (String::new(), Vec::new(), raw);
+        while let Some((before, after)) = rest.split_once("${") {
+            if let Some(before) = before.strip_suffix('$') {
+                text.extend([before, "${"]);
+                rest = after;
+                continue;
+            }
+            let (name, behind) =
+                after.split_once('}').filter(|(name, _)| is_name(name)).ok_or_else(no_name)?;
+            let value = self.value(name)?;
+            text.extend([before, &value]);
+            parts.push(value);
+            rest = behind;
+        }
+        text.push_str(rest);
+        Ok(Resolved { text, parts })
+    }
+
+    fn value(&self, name: &str) -> Result<String, Unresolved> {
+        if let Some(found) = self.credential(name) {
+            return found;
+        }
+        if let Some(value) = (self.variable)(name) {
+            return value
+                .into_string()
+                .map_err(|_| unusable(name, "the environment holds bytes that are no UTF-8"));
+        }
+        self.dotenv.get(name).cloned().ok_or_else(|| self.missing(name))
+    }
+
+    fn credential(&self, name: &str) -> Option<Result<String, Unresolved>> {
+        let path = self.credentials.as_ref()?.join(name);
+        match source::read_text(&path) {
+            Ok(text) => Some(Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())),
+            Err(why) if why.is_missing() => None,
+            Err(why) => Some(Err(unusable(name, &format!("{}: {why}", path.display())))),
+        }
+    }
+
+    fn missing(&self, name: &str) -> Unresolved {
+        let env = self.dotenv_path.display();
+        let looked = match &self.credentials {
+            Some(dir) => format!("looked in {}, the environment and {env}", dir.display()),
+            None => format!("looked in the environment and {env} ($CREDENTIALS_DIRECTORY is not set)"),
+        };
+        Unresolved { text: format!("variable {name} is not set"), help: looked }
+    }
+}
+
+fn is_name(name: &str) -> bool {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    !name.is_empty() && name.len() <= 255 && !name.starts_with('.') && name.chars().all(fits)
+}
+
+fn no_name() -> Unresolved {
+    let text = "\"${\" is not followed by a name and \"}\"".into();
+    Unresolved { text, help: "write ${NAME}, or $${ for a literal ${".into() }
+}
+
+fn unusable(name: &str, help: &str) -> Unresolved {
+    Unresolved { text: format!("variable {name} cannot be used"), help: help.to_owned() }
+}
+
+fn read_dotenv(path: &Path, findings: &RefCell<Vec<Finding>>) -> BTreeMap<String, String> {
+    let text = match source::read_text(path) {
+        Ok(text) => text,
+        Err(why) if why.is_missing() => return BTreeMap::new(),
+        Err(why) => {
+            findings.borrow_mut().push(Finding::whole("cannot load variables", path, why.to_string()));
+            return BTreeMap::new();
+        }
+    };
+    let mut found = findings.borrow_mut();
+    if source::is_world_readable(path) {
+        found.push(source::world_readable(path));
+    }
+    let (mut values, mut number) = (BTreeMap::new(), 0);
+    for line in text.trim_start_matches('\u{feff}').lines() {
+        number += 1;
+        match assignment(line) {
+            Ok(Some((name, value))) => drop(values.insert(name, value)),
+            Ok(None) => {}
+            Err(text) => found.push(ignored_line(path, number, text)),
+        }
+    }
+    values
+}
+
+/// Other programs read the same file and take more; what this one cannot read only matters when it is asked for.
+fn ignored_line(path: &Path, number: u64, text: &str) -> Finding {
+    let finding = Finding::whole("cannot load variables", path, format!("{text}; it is left out"));
+    Finding {
+        severity: Severity::Warning,
+        place: Place::LineCol(number, 1),
+        ..finding.help("write NAME=value")
+    }
+}
+
+/// One line of a `.env` file; None for a comment or an empty line.
+fn assignment(line: &str) -> Result<Option<(String, String)>, &'static str> {
+    let line = line.trim();
+    if line.is_empty() || line.starts_with('#') {
+        return Ok(None);
+    }
+    let line = line.strip_prefix("export ").map_or(line, str::trim_start);
+    let (name, value) = line.split_once('=').ok_or("a line is not NAME=value")?;
+    let name = name.trim();
+    if !is_name(name) {
+        return Err("a line does not begin with the name of a variable");
+    }
+    Ok(Some((name.to_owned(), unquote(value.trim())?)))
+}
+
+fn unquote(value: &str) -> Result<String, &'static str> {
+    match value.chars().next() {
+        Some('\'') => quoted(value, '\''),
+        Some('"') => quoted(value, '"'),
+        _ => Ok(before_comment(value).to_owned()),
+    }
+}
+
+/// A `#` begins a comment at the start and behind white space.
+fn before_comment(value: &str) -> &str {
+    let comment = value.char_indices().find(|&(at, c)| {
+        let head = value.get(..at).unwrap_or_default();
+        c == '#' && (head.is_empty() || head.ends_with(char::is_whitespace))
+    });
+    comment.map_or(value, |(at, _)| value.get(..at).unwrap_or_default()).trim_end()
+}
+
+/// Between double quotes `\n \t \" \\ \$` stand for the character; single quotes know no escapes.
+fn quoted(value: &str, quote: char) -> Result<String, &'static str> {
+    let (mut text, mut chars) = (String::new(), value.chars());
+    chars.next();
+    while let Some(c) = chars.next() {
+        match c {
+            c if c == quote => return only_comment(chars.as_str()).map(|()| text),
+            '\\' if quote == '"' => text.push_str(&escape(chars.next().ok_or(OPEN_QUOTE)?)),
+            c => text.push(c),
+        }
+    }
+    Err(OPEN_QUOTE)
+}
+
+const OPEN_QUOTE: &str = "a quote is not closed in the same line";
+
+fn escape(c: char) -> String {
+    match c {
+        'n' => "\n".into(),
+        't' => "\t".into(),
+        '"' | '\\' | '$' => c.into(),
+        other => format!("\\{other}"),
+    }
+}
+
+fn only_comment(rest: &str) -> Result<(), &'static str> {
+    let rest = rest.trim_start();
+    let fits = rest.is_empty() || rest.starts_with('#');
+    if fits { Ok(()) } else { Err("text follows a closing quote") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn line(text: &str) -> Option<(String, String)> {
+        assignment(text).unwrap()
+    }
+
+    #[test]
+    fn reads_what_a_dotenv_file_holds() {
+        let is = |name: &str, value: &str| Some((name.to_owned(), value.to_owned()));
+        for (text, expected) in [
+            ("A=b", is("A", "b")),
+            ("  export  A = b c  ", is("A", "b c")),
+            ("A=", is("A", "")),
+            ("A=b # why", is("A", "b")),
+            ("A=b#c", is("A", "b#c")),
+            ("A=#c", is("A", "")),
+            ("A='b # \\n\"' # why", is("A", "b # \\n\"")),
+            (r#"A="b\n\"\$x\q" "#, is("A", "b\n\"$x\\q")),
+            ("A=x=y==", is("A", "x=y==")),
+            ("# A=b", None),
+            ("", None),
+        ] {
+            assert_eq!(line(text), expected, "{text}");
+        }
+        for bad in ["A", "=b", "A B=c", "A=\"b", "A='b' c"] {
+            assert!(assignment(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn values_are_put_in_once_and_a_doubled_dollar_is_literal() {
+        let lookup = |name: &str| (name == "X").then(|| OsString::from("${Y}\"'"));
+        let around = Surroundings { variable: &lookup, share: PathBuf::new() };
+        let vars = Variables::near(Path::new("/nowhere/config.yaml"), &around, &RefCell::default());
+        assert_eq!(vars.resolve("a${X}b").unwrap().text, "a${Y}\"'b");
+        assert_eq!(vars.resolve("$${X} $ $$ {X} ${X}").unwrap().text, "${X} $ $$ {X} ${Y}\"'");
+        assert_eq!(vars.resolve("${Z}").err().unwrap().text, "variable Z is not set");
+        for bad in ["${", "${}", "${a b}", "${../x}", "${a/b}", "x${Y"] {
+            assert_eq!(vars.resolve(bad).err(), Some(no_name()), "{bad}");
+        }
+    }
+}

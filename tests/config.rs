@@ -1,0 +1,1004 @@
+//! The owner's files: the contract's examples, the shipped ones, and every mistake with its exact place.
+
+// Clippy's exceptions for tests do not reach the helpers of an integration test.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::ffi::OsString;
+use std::fs;
+use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use agentpass::config::{
+    Auth, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, check, load_in,
+};
+use agentpass::model::{Action, Method, RuleList};
+
+const TOKEN: &str = "a-token-of-sufficient-length";
+
+/// A directory with files, gone when dropped.
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        static NEXT: AtomicUsize = AtomicUsize::new(0);
+        let name =
+            format!("agentpass-config-{}-{}", std::process::id(), NEXT.fetch_add(1, Ordering::Relaxed));
+        let dir = std::env::temp_dir().join(name);
+        fs::create_dir_all(dir.join("share")).unwrap();
+        Dir(dir)
+    }
+
+    /// A directory with a valid minimal configuration.
+    fn minimal() -> Dir {
+        let dir = Dir::new();
+        dir.write("config.yaml", MINIMAL);
+        dir.write("permissions.yaml", "rules: [{pattern: \"*\", action: ask}]\n");
+        dir
+    }
+
+    fn write(&self, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+        let path = self.0.join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, text).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+        path
+    }
+
+    fn paths(&self) -> Paths {
+        Paths { config: self.0.join("config.yaml"), permissions: self.0.join("permissions.yaml") }
+    }
+
+    fn load(&self) -> Result<Loaded, Vec<Finding>> {
+        self.load_with(&[("AGENT_TOKEN", TOKEN), ("GUARDIAN_BOT_TOKEN", "123:ABC"), ("HA_TOKEN", "ha-token")])
+    }
+
+    fn load_with(&self, vars: &[(&str, &str)]) -> Result<Loaded, Vec<Finding>> {
+        let lookup = |name: &str| vars.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
+        load_in(&self.paths(), &Surroundings { variable: &lookup, share: self.0.join("share") })
+    }
+
+    /// The findings as people see them, with the directory cut off.
+    fn shown(&self) -> String {
+        let findings = self.load().map_or_else(|findings| findings, |loaded| loaded.warnings);
+        let lines: Vec<String> = findings.iter().map(Finding::to_string).collect();
+        lines.join("\n").replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = fs::remove_dir_all(&self.0);
+    }
+}
+
+const MINIMAL: &str = "agent: {token: \"${AGENT_TOKEN}\"}\n";
+
+fn root(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
+}
+
+fn copy(dir: &Dir, from: &str, to: &str) {
+    dir.write(to, fs::read(root(from)).unwrap());
+}
+
+/// The contract's two files, with the tool file that its config.yaml names.
+fn seed() -> Dir {
+    let dir = Dir::new();
+    copy(&dir, "tests/fixtures/seed/config.yaml", "config.yaml");
+    copy(&dir, "tests/fixtures/seed/permissions.yaml", "permissions.yaml");
+    copy(&dir, "tools/homeassistant.yaml", "tools/homeassistant.yaml");
+    dir
+}
+
+#[test]
+fn the_examples_of_the_contract_load_unchanged() {
+    let dir = seed();
+    let Loaded { config, permissions, warnings } = dir.load().unwrap();
+    assert_eq!(warnings, []);
+    assert_eq!((config.gateway.host.as_str(), config.gateway.port), ("0.0.0.0", 8443));
+    assert_eq!(config.agents.len(), 1);
+    assert_eq!(config.agents[0].id.as_str(), "default");
+    let Messenger::Telegram { token, chat_id, allowed_users, api_url } = &config.messenger else { panic!() };
+    assert_eq!((token.expose(), *chat_id), ("123:ABC", -100_123_456_789));
+    assert_eq!(
+        (allowed_users.as_slice(), api_url.as_str()),
+        (&[123_456_789][..], "https://api.telegram.org")
+    );
+    let [ha] = config.services.as_slice() else { panic!() };
+    assert_eq!((ha.name.as_str(), ha.url.as_str()), ("homeassistant", "http://homeassistant.local:8123"));
+    assert!(matches!(&ha.auth, Auth::Bearer(token) if token.expose() == "ha-token"));
+    let health = ha.health.as_ref().unwrap();
+    assert_eq!((health.method, health.path.as_str(), health.expect_status), (Method::Get, "/api/", 200));
+    assert_eq!(config.storage.path, dir.0.join("./data/agentpass.db"));
+    assert_eq!(config.approval_timeout, Duration::from_secs(900));
+    let secrets: Vec<&str> = config.secrets.iter().map(|s| s.expose()).collect();
+    assert_eq!(secrets.iter().filter(|s| [TOKEN, "123:ABC", "ha-token"].contains(*s)).count(), 3);
+
+    let first = &permissions.rules[0];
+    assert_eq!((first.id.list, first.id.index, first.action()), (RuleList::Rules, 1, Action::Deny));
+    assert_eq!(first.id.pattern, "ha_call_service(lock.*)");
+    assert_eq!(permissions.defaults.len(), 2);
+}
+
+#[test]
+fn the_tool_file_of_the_contract_loads_and_advice_is_given() {
+    let dir = Dir::minimal();
+    copy(&dir, "tests/fixtures/seed/tools/my_api.yaml", "tools/my_api.yaml");
+    let service = "services:\n  my_api:\n    url: \"https://api.example.com\"\n    auth:\n      type: header\n      \
+                   header_name: \"X-API-Key\"\n      token: \"${HA_TOKEN}\"\n    health:\n      path: \"/health\"\n    \
+                   tools: \"tools/my_api.yaml\"\n";
+    dir.write("config.yaml", format!("{MINIMAL}{service}"));
+    let loaded = dir.load().unwrap();
+    let get = &loaded.config.tools["get_item"];
+    assert_eq!(get.signature.as_ref().unwrap().to_string(), "{item_id}");
+    assert!(!get.extra_args && get.args["item_id"].required);
+    let create = &loaded.config.tools["create_item"];
+    assert!(create.extra_args, "a body takes further arguments unless the owner says otherwise");
+    assert_eq!(create.wrap.as_deref(), Some("result"));
+    let texts: Vec<&str> = loaded.warnings.iter().map(|w| w.text.as_str()).collect();
+    assert_eq!(texts, ["tool create_item does not say what becomes of other arguments"]);
+    assert_eq!(loaded.warnings[0].place, Place::LineCol(13, 3));
+}
+
+#[test]
+fn the_configuration_reference_of_the_contract_loads() {
+    let dir = Dir::minimal();
+    copy(&dir, "tests/fixtures/seed/tools/my_api.yaml", "tools/my_api.yaml");
+    dir.write("config.yaml", REFERENCE);
+    let loaded = dir.load().unwrap();
+    let service = &loaded.config.services[0];
+    assert_eq!(service.errors[1].message, "Not found: {body}");
+    assert_eq!(loaded.config.gateway.tls.as_ref().unwrap().cert, Path::new("/path/to/cert.pem"));
+}
+
+const REFERENCE: &str = r#"gateway:
+  host: "0.0.0.0" # Bind address
+  port: 8443 # Listen port
+  tls: # Omit for --insecure mode
+    cert: "/path/to/cert.pem"
+    key: "/path/to/key.pem"
+agent:
+  token: "${AGENT_TOKEN}" # Bearer token, ${NOT_A_VARIABLE} in a comment
+messenger:
+  type: "telegram"
+  telegram:
+    token: "${GUARDIAN_BOT_TOKEN}" # Telegram Bot API token
+    chat_id: -100123456789 # Chat ID (negative for groups)
+    allowed_users: [123456789] # User IDs authorized to approve
+services:
+  my_api:
+    url: "https://api.example.com" # Base URL
+    auth: # Authentication (see below)
+      type: bearer
+      token: "${HA_TOKEN}"
+    handler: http # "http" (default) or "python"
+    handler_class: "" # For handler=python: "module.path:ClassName"
+    health: # Health check endpoint
+      method: GET
+      path: "/"
+      expect_status: 200
+    tools: "tools/my_api.yaml" # Path to tool definitions
+    errors: # Custom error mappings
+      - status: 401
+        message: "Auth failed: {body}"
+      - status: 404
+        message: "Not found: {body}"
+storage:
+  type: "sqlite"
+  path: "./data/agentpass.db"
+approval_timeout: 900 # Seconds before approvals expire (default: 900)
+rate_limit:
+  max_pending_approvals: 10
+  max_requests_per_minute: 60
+"#;
+
+#[test]
+fn shipped_files_load_without_a_word() {
+    let dir = Dir::new();
+    copy(&dir, "etc/config.yaml", "config.yaml");
+    copy(&dir, "etc/permissions.yaml", "permissions.yaml");
+    dir.write("cert.pem", "");
+    dir.write("key.pem", "");
+    let loaded = dir.load().unwrap();
+    assert_eq!(loaded.warnings, []);
+    assert!(matches!(loaded.config.messenger, Messenger::Local));
+    assert!(loaded.config.services.is_empty());
+    assert_eq!(loaded.config.storage.sync, SyncMode::Writes);
+
+    let all = "services:\n  ha: {url: 'http://ha:8123', tools: tools/homeassistant.yaml}\n  \
+               n: {url: 'https://ntfy.sh', tools: tools/ntfy.yaml}\n  p: {url: 'http://p', tools: tools/paperless.yaml}\n";
+    dir.write("config.yaml", format!("{MINIMAL}{all}"));
+    for file in ["homeassistant", "ntfy", "paperless"] {
+        copy(&dir, &format!("tools/{file}.yaml"), &format!("share/tools/{file}.yaml"));
+    }
+    let loaded = dir.load().unwrap();
+    assert_eq!(loaded.warnings, []);
+    let call = &loaded.config.tools["ha_call_service"];
+    assert_eq!(call.signature.as_ref().unwrap().to_string(), "{domain}.{service}, {entity_id}");
+    let open: Vec<&str> =
+        loaded.config.tools.values().filter(|t| t.extra_args).map(|t| t.name.as_str()).collect();
+    assert_eq!(open, ["ha_call_service"]);
+    let history = &loaded.config.tools["ha_get_history"].request;
+    assert_eq!(history.path.to_string(), "/api/history/period");
+    assert_eq!(history.path_query.as_ref().unwrap().to_string(), "filter_entity_id={entity_id}");
+}
+
+#[test]
+fn equal_files_make_equal_tools_and_any_change_another() {
+    let dir = seed();
+    let digest = |dir: &Dir| dir.load().unwrap().config.tools["ha_get_state"].digest;
+    let first = digest(&dir);
+    assert_eq!(first, digest(&dir));
+    let config = fs::read_to_string(dir.0.join("config.yaml")).unwrap();
+    dir.write("config.yaml", config.replace("local:8123", "local:8124"));
+    assert_ne!(first, digest(&dir));
+    dir.write("config.yaml", config.replace("homeassistant:", "home:"));
+    assert_ne!(first, digest(&dir));
+    dir.write("config.yaml", &config);
+    let tools = fs::read_to_string(dir.0.join("tools/homeassistant.yaml")).unwrap();
+    dir.write("tools/homeassistant.yaml", tools.replace("State and attributes of one", "State of one"));
+    assert_ne!(first, digest(&dir));
+}
+
+/// One broken file among valid ones, and all that is said about it.
+fn says(file: &str, text: &str, expected: &str) {
+    let dir = Dir::minimal();
+    copy(&dir, "tests/fixtures/seed/tools/my_api.yaml", "share/t.yaml");
+    dir.write(file, text);
+    let findings = dir.load().unwrap_err();
+    let errors: Vec<String> = findings.iter().filter(|f| f.is_error()).map(Finding::to_string).collect();
+    let shown = errors.join("\n").replace(&format!("{}/", dir.0.display()), "");
+    assert_eq!(shown, expected, "for {file}:\n{text}");
+}
+
+fn permissions(text: &str, expected: &str) {
+    says("permissions.yaml", text, expected);
+}
+
+fn config(text: &str, expected: &str) {
+    says("config.yaml", &format!("{MINIMAL}{text}"), expected);
+}
+
+#[test]
+fn a_mistake_is_shown_as_the_documentation_shows_it() {
+    let rules = "defaults:\n  - pattern: \"ha_get_*\"\n    action: allow\n\nrules:\n  - pattern: \"a\"\n    action: deny\n  \
+                 - pattern: \"b\"\n    action: deny\n  - pattern: \"c\"\n    action: deny\n\n  - pattern: \"d\"\n    action: alow\n";
+    permissions(
+        rules,
+        "agentpass: cannot load permissions: unknown action \"alow\"\n  at permissions.yaml:14:13\n  help: use allow, deny or ask",
+    );
+}
+
+#[test]
+fn mistakes_in_permissions() {
+    for (text, expected) in [
+        (
+            "rule: []\n",
+            "unknown key \"rule\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults",
+        ),
+        (
+            "rules:\n  - pattern: a\n    action: ask\n    patern: b\n",
+            "unknown key \"patern\"\n  at permissions.yaml:4:5\n  help: known here: pattern, action, description, agents, any_value",
+        ),
+        ("rules: []\ndefaults: []\nrules: []\n", "duplicate key \"rules\"\n  at permissions.yaml:3:1"),
+        (
+            "rules:\n  - pattern: a\n    action: ask\n    action: allow\n",
+            "duplicate key \"action\"\n  at permissions.yaml:4:5",
+        ),
+        ("rules:\n  - action: ask\n", "pattern is missing\n  at permissions.yaml:2:5"),
+        ("rules:\n  - pattern: \"\"\n    action: ask\n", "pattern is empty\n  at permissions.yaml:2:14"),
+        ("rules:\n  - pattern: a\n    action:\n", "action has no value\n  at permissions.yaml:3:12"),
+        (
+            "rules:\n  - {pattern: a, action: ask, agents: }\n",
+            "agents is empty, so that the rule would never count\n  at permissions.yaml:2:39\n  help: remove agents to speak of all of them",
+        ),
+        (
+            "rules:\n  - {pattern: a, action: ask, any_value: }\n",
+            "any_value has no value\n  at permissions.yaml:2:42",
+        ),
+        (
+            "rules:\n  - pattern: [a]\n    action: ask\n",
+            "pattern must be text, not a list\n  at permissions.yaml:2:14\n  help: put quotes around patterns",
+        ),
+        (
+            "rules:\n  - pattern: a\n    action: ask\n    agents: [\"[\"]\n",
+            "this is not a pattern for agents: unclosed character class; missing ']'\n  at permissions.yaml:4:14",
+        ),
+        ("rules: yes\n", "rules must be a list, not \"yes\"\n  at permissions.yaml:1:8"),
+        ("rules:\n  - a\n", "rules must be a section of keys, not \"a\"\n  at permissions.yaml:2:5"),
+        ("- a\n", "the file must be a section of keys, not a list\n  at permissions.yaml:1:1"),
+        ("rules: []\n---\nrules: []\n", "more than one document in a file\n  at permissions.yaml:3:1"),
+        ("rules: !deny []\n", "tags (!…) are not used in these files\n  at permissions.yaml:1:8"),
+        (
+            "<<: {rules: []}\n",
+            "unknown key \"<<\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults",
+        ),
+        (
+            "rules:\n  - pattern: \"${NOPE}\"\n    action: deny\n",
+            "variable NOPE is not set\n  at permissions.yaml:2:14\n  help: looked in the environment and .env ($CREDENTIALS_DIRECTORY is not set)",
+        ),
+    ] {
+        permissions(text, &format!("agentpass: cannot load permissions: {expected}"));
+    }
+}
+
+#[test]
+fn the_traps_of_yaml_have_remedies() {
+    for (text, place, help) in [
+        ("rules:\n  - pattern: *\n    action: ask\n", "2:1", "put quotes around patterns"),
+        ("rules:\n  - pattern: *_door\n    action: ask\n", "2:1", "put quotes around patterns"),
+        ("rules:\n  - pattern: [ab]*\n    action: ask\n", "2:1", "put quotes around patterns"),
+        ("rules: [{pattern: ${X}, action: ask}]\n", "1:", "put quotes around variables"),
+        ("rules:\n\t- pattern: a\n", "2:1", "indent with spaces"),
+    ] {
+        let dir = Dir::minimal();
+        dir.write("permissions.yaml", text);
+        let shown = dir.shown();
+        assert!(shown.contains("cannot load permissions: not valid YAML: "), "{shown}");
+        assert!(shown.contains(&format!("at permissions.yaml:{place}")), "{shown}");
+        assert!(shown.contains(&format!("help: {help}")), "{shown}");
+    }
+}
+
+#[test]
+fn mistakes_in_the_configuration() {
+    for (text, expected) in [
+        (
+            "gatway: {}\n",
+            "unknown key \"gatway\"\n  at config.yaml:2:1\n  help: known here: gateway, agent, agents, messenger, \
+          services, storage, approval_timeout, approvals, rate_limit, max_concurrent_calls",
+        ),
+        (
+            "gateway:\n  prot: 1\n",
+            "unknown key \"prot\"\n  at config.yaml:3:3\n  help: known here: host, port, tls, health_host, \
+          health_port, control_socket, allowed_origins, max_message_bytes",
+        ),
+        (
+            "gateway: {port: 99999}\n",
+            "port must be a whole number from 0 to 65535, not \"99999\"\n  at config.yaml:2:17",
+        ),
+        (
+            "gateway: {port: eight}\n",
+            "port must be a whole number from 0 to 65535, not \"eight\"\n  at config.yaml:2:17",
+        ),
+        (
+            "gateway: {port: [1]}\n",
+            "port must be a whole number from 0 to 65535, not a list\n  at config.yaml:2:17",
+        ),
+        ("gateway: {port: }\n", "port has no value\n  at config.yaml:2:17"),
+        ("gateway: {tls: {cert: a}}\n", "key is missing\n  at config.yaml:2:16"),
+        (
+            "gateway: {allowed_origins: [\"example.org\"]}\n",
+            "this is not an origin\n  at config.yaml:2:29\n  help: write it as a browser sends it: https://example.org",
+        ),
+        (
+            "agents: {}\n",
+            "agent and agents exclude each other\n  at config.yaml:2:1\n  help: put the one agent among the others, as \"default\"",
+        ),
+        (
+            "messenger: {type: signal}\n",
+            "unknown type \"signal\"\n  at config.yaml:2:19\n  help: use telegram or local",
+        ),
+        (
+            "messenger: {type: telegram}\n",
+            "telegram is missing\n  at config.yaml:2:12\n  help: add token, chat_id and allowed_users",
+        ),
+        (
+            "messenger: {type: telegram, telegram: {token: \"a b\", chat_id: 1, allowed_users: [1]}}\n",
+            "token is not a bot token\n  at config.yaml:2:47\n  help: copy it from @BotFather: 123456:ABC…",
+        ),
+        (
+            "messenger: {type: telegram, telegram: {token: a, chat_id: 0, allowed_users: []}}\n",
+            "chat_id is 0\n  at config.yaml:2:59\nagentpass: cannot load configuration: allowed_users is empty\n  \
+          at config.yaml:2:77\n  help: list the Telegram user ids that may approve",
+        ),
+        (
+            "messenger: {type: telegram, telegram: {token: a, chat_id: 1, allowed_users: [-5]}}\n",
+            "allowed_users must be a whole number from 1 to 9223372036854775807, not \"-5\"\n  at config.yaml:2:78",
+        ),
+        (
+            "storage: {type: postgres}\n",
+            "unknown type \"postgres\"\n  at config.yaml:2:17\n  help: use sqlite",
+        ),
+        (
+            "storage: {sync: never}\n",
+            "unknown sync \"never\"\n  at config.yaml:2:17\n  help: use writes or all",
+        ),
+        (
+            "approval_timeout: soon\n",
+            "approval_timeout must be a number of seconds from 0.1 to 86400, not \"soon\"\n  at config.yaml:2:19",
+        ),
+        (
+            "rate_limit:\n  max_pending_approvals: 0\n",
+            "max_pending_approvals must be a whole number from 1 to 10000, not \"0\"\n  at config.yaml:3:26",
+        ),
+        ("services:\n  a: {}\n  a: {}\n", "duplicate key \"a\"\n  at config.yaml:4:3"),
+    ] {
+        config(text, &format!("agentpass: cannot load configuration: {expected}"));
+    }
+}
+
+#[test]
+fn mistakes_in_agents() {
+    for (text, expected) in [
+        (
+            "gateway: {}\n",
+            "there is no agent\n  at config.yaml:1:1\n  help: add agent: {token: \"${AGENT_TOKEN}\"}",
+        ),
+        ("agent: {token: \"\"}\n", "token is empty\n  at config.yaml:1:16"),
+        ("agent: {}\n", "token is missing\n  at config.yaml:1:8\n  help: give token or token_sha256"),
+        (
+            "agent: {token_sha256: beef}\n",
+            "token_sha256 must be 64 hex digits\n  at config.yaml:1:23\n  help: make it with: printf %s TOKEN | sha256sum",
+        ),
+        (
+            "agents:\n  a: {token: 12345678901234567890}\n  b: {token: \"12345678901234567890\"}\n",
+            "b has the same token as a\n  at config.yaml:3:14\n  help: every agent needs a token of its own",
+        ),
+        (
+            "agents:\n  a b: {token: 12345678901234567890}\n",
+            "\"a b\" is not a name for an agent\n  at config.yaml:2:3\n  help: use 1 to 64 letters, digits, \"_\", \"-\" and \".\"",
+        ),
+        (
+            "agent: {token: \"${AGENT_TOKEN}\\n\"}\n",
+            "token holds line breaks, control characters or spaces around it\n  at config.yaml:1:16\n  help: check the variable or file it comes from",
+        ),
+        (
+            "agent: {token: \"${NOPE}\"}\n",
+            "variable NOPE is not set\n  at config.yaml:1:16\n  help: looked in the environment and .env ($CREDENTIALS_DIRECTORY is not set)",
+        ),
+    ] {
+        says("config.yaml", text, &format!("agentpass: cannot load configuration: {expected}"));
+    }
+}
+
+#[test]
+fn mistakes_in_services() {
+    for (text, expected) in [
+        ("{tools: t.yaml}", "url is missing\n  at config.yaml:3:6"),
+        ("{url: 'ftp://a', tools: t.yaml}", "url must begin with http:// or https://\n  at config.yaml:3:12"),
+        (
+            "{url: 'http://u:geheim@a', tools: t.yaml}",
+            "url must not hold a user name or password; use auth\n  at config.yaml:3:12",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, handler: python, handler_class: x}",
+            "handlers other than http do not exist yet\n  at config.yaml:3:48\n  help: describe its HTTP interface in a tool file",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: oauth}}",
+            "unknown type \"oauth\"\n  at config.yaml:3:52\n  help: use bearer, header, query, basic or none",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: bearer, tokn: x}}",
+            "token is missing\n  at config.yaml:3:45\nagentpass: cannot load configuration: unknown key \"tokn\"\n  \
+          at config.yaml:3:60\n  help: known here: type, token",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: header, header_name: Host, token: x}}",
+            "the header Host is set by the gateway itself\n  at config.yaml:3:73",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: bearer, token: x}, headers: {authorization: y}}",
+            "the header authorization carries the credentials of the service\n  at config.yaml:3:81",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, ca_cert: t.yaml}",
+            "DIR/t.yaml: there is no such file\n  at config.yaml:3:48",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, ca_cert: config.yaml}",
+            "DIR/config.yaml holds no PEM certificate\n  at config.yaml:3:48\n  help: it begins with -----BEGIN CERTIFICATE-----",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, health: {path: api}}",
+            "path must begin with \"/\"\n  at config.yaml:3:54",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, errors: [{status: 200, message: x}]}",
+            "status must be a whole number from 400 to 599, not \"200\"\n  at config.yaml:3:57",
+        ),
+        ("{url: 'http://a'}", "tools is missing\n  at config.yaml:3:6"),
+        (
+            "{url: 'http://a', tools: nope.yaml}",
+            "there is no tool file \"nope.yaml\"\n  at config.yaml:3:31\n  help: looked for DIR/nope.yaml and DIR/share/nope.yaml",
+        ),
+        (
+            "{url: 'http://a', tools: 'nope/*.yaml'}",
+            "there is no tool file \"nope/*.yaml\"\n  at config.yaml:3:31\n  help: looked for DIR/nope/*.yaml and DIR/share/nope/*.yaml",
+        ),
+        (
+            "{url: 'http://a', tools: '*/a.yaml'}",
+            "a pattern may stand in the name of the file only\n  at config.yaml:3:31\n  help: list the directories one by one",
+        ),
+    ] {
+        let dir = Dir::minimal();
+        copy(&dir, "tests/fixtures/seed/tools/my_api.yaml", "share/t.yaml");
+        dir.write("config.yaml", format!("{MINIMAL}services:\n  s: {text}\n"));
+        let findings = dir.load().unwrap_err();
+        let errors: Vec<String> = findings.iter().filter(|f| f.is_error()).map(Finding::to_string).collect();
+        let base = dir.0.display().to_string();
+        let shown = errors.join("\n").replace(&format!("at {base}/"), "at ").replace(&base, "DIR");
+        assert_eq!(shown, format!("agentpass: cannot load configuration: {expected}"), "for {text}");
+        assert!(!shown.contains("geheim"));
+    }
+}
+
+/// A tool file with one tool whose parts are `text`.
+fn tool(text: &str) -> (Dir, Vec<Finding>) {
+    let dir = Dir::minimal();
+    let service = "services:\n  s:\n    url: http://a\n    auth: {type: query, query_param: key, token: xyz-secret}\n    \
+                   tools: t.yaml\n";
+    dir.write("config.yaml", format!("{MINIMAL}{service}"));
+    dir.write("t.yaml", format!("tools:\n  t:\n    extra_args: refuse\n{text}"));
+    let findings = dir.load().map_or_else(|findings| findings, |loaded| loaded.warnings);
+    (dir, findings)
+}
+
+#[test]
+fn mistakes_in_tools() {
+    let args =
+        "    args: {a: {}, n: {type: integer}, l: {type: array}, f: {free_text: true}, s: {secret: true}}\n";
+    let get =
+        "    request: {method: GET, path: \"/x\", query: {a: \"{a}\", n: \"{n}\", f: \"{f}\", s: \"{s}\"}}\n";
+    for (text, expected) in [
+        (
+            "    signature: \"{b}\"\n",
+            "argument b is not declared\n  at t.yaml:4:16\n  help: add it under args",
+        ),
+        (
+            "    signature: \"{a}, ,{n}\"\n",
+            "signature has an empty part\n  at t.yaml:4:16\n  help: remove the extra comma",
+        ),
+        (
+            "    signature: \"{a}{n}\"\n",
+            "two arguments touch in the signature\n  at t.yaml:4:16\n  help: put text between them: {a}.{b}",
+        ),
+        (
+            "    signature: \"{l}\"\n",
+            "argument l is an array and cannot stand in the signature\n  at t.yaml:4:16",
+        ),
+        (
+            "    signature: \"{f}\"\n",
+            "argument f is free_text and cannot stand in the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
+        ),
+        (
+            "    signature: \"{s}\"\n",
+            "argument s is secret and cannot stand in the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
+        ),
+        (
+            "    signature: \"{a\"\n",
+            "unbalanced braces in signature\n  at t.yaml:4:16\n  help: write {argument}",
+        ),
+        (
+            "    wrap: x\n",
+            "unknown key \"wrap\"\n  at t.yaml:4:5\n  help: known here: description, signature, args, request, response, extra_args, timeout",
+        ),
+        (
+            "    timeout: 0\n",
+            "timeout must be a number of seconds from 0.1 to 3600, not \"0\"\n  at t.yaml:4:14",
+        ),
+        ("    response: {warp: x}\n", "unknown key \"warp\"\n  at t.yaml:4:16\n  help: known here: wrap"),
+    ] {
+        let (dir, findings) = tool(&format!("{text}{args}{get}"));
+        let errors: Vec<String> = findings.iter().filter(|f| f.is_error()).map(Finding::to_string).collect();
+        let shown = errors.join("\n").replace(&format!("{}/", dir.0.display()), "");
+        assert_eq!(shown, format!("agentpass: cannot load tools: {expected}"), "for {text}");
+    }
+}
+
+#[test]
+fn mistakes_in_requests() {
+    let args = "    args: {a: {}, l: {type: object}}\n";
+    for (text, column, expected) in [
+        ("{path: /x}", 14, "method is missing"),
+        ("{method: BREW, path: /x}", 23, "unknown method \"BREW\""),
+        ("{method: POST}", 14, "path is missing"),
+        ("{method: POST, path: x}", 35, "path must begin with \"/\""),
+        ("{method: POST, path: \"http://a/x\"}", 35, "path must begin with \"/\""),
+        ("{method: POST, path: \"//evil/x\"}", 35, "path must not hold empty segments (\"//\")"),
+        ("{method: POST, path: \"/a/../x\"}", 35, "path must not hold \".\" or \"..\" segments"),
+        ("{method: POST, path: \"/a#b\"}", 35, "path must not hold a fragment (\"#\")"),
+        ("{method: POST, path: \"/a?b={a}#c\"}", 35, "path must not hold a fragment (\"#\")"),
+        ("{method: POST, path: \"/a b\"}", 35, "path holds a character that must be percent-encoded"),
+        ("{method: POST, path: \"/a%2\"}", 35, "path holds a \"%\" without two hex digits"),
+        ("{method: POST, path: \"/a?b?c\"}", 35, "path holds a second \"?\""),
+        ("{method: POST, path: \"/{\"}", 35, "unbalanced braces in path"),
+        ("{method: POST, path: \"/{a b}\"}", 35, "\"{a b}\" is not an argument name in path"),
+        ("{method: POST, path: \"/{b}\"}", 35, "argument b is not declared"),
+        ("{method: POST, path: \"/{l}\"}", 35, "argument l is an object and cannot stand in the path"),
+        (
+            "{method: POST, path: \"/?key={a}\"}",
+            35,
+            "the query parameter key carries the credentials of the service",
+        ),
+        (
+            "{method: POST, path: /, query: {key: x}}",
+            51,
+            "the query parameter key carries the credentials of the service",
+        ),
+        (
+            "{method: POST, path: /, query: {q: \"{l}\"}}",
+            49,
+            "argument l is an object and cannot stand in the query",
+        ),
+        ("{method: POST, path: /, headers: {Host: x}}", 48, "the header Host is set by the gateway itself"),
+        ("{method: POST, path: /, headers: {\"a b\": x}}", 48, "\"a b\" is not the name of a header"),
+        ("{method: POST, path: /, headers: {A: x, a: y}}", 54, "the header a is given twice"),
+        ("{method: POST, path: /, headers: {A: \"x\\ny\"}}", 51, "A holds control characters"),
+        ("{method: POST, path: /, body_exclude: [b]}", 53, "argument \"b\" is not declared"),
+        ("{method: POST, path: /, body_excluded: [a]}", 38, "unknown key \"body_excluded\""),
+    ] {
+        let (_dir, findings) = tool(&format!("{args}    request: {text}\n"));
+        let errors: Vec<&Finding> = findings.iter().filter(|f| f.is_error()).collect();
+        assert_eq!(errors[0].text, expected, "for {text}");
+        assert_eq!(errors[0].place, Place::LineCol(5, column), "for {text}");
+        assert_eq!(errors.len(), 1, "for {text}: {errors:?}");
+    }
+}
+
+#[test]
+fn mistakes_in_arguments() {
+    let request = "    request: {method: POST, path: /}\n";
+    for (text, column, expected) in [
+        ("a: {validate: \"(\"}", 26, "validate is not a usable pattern: unclosed group"),
+        ("a: {validate: }", 26, "validate has no value"),
+        ("a: {validate: x, type: array}", 26, "validate has no meaning for an array"),
+        ("a: {type: text}", 22, "unknown type \"text\""),
+        ("a: {required: yes}", 26, "required must be true or false, not \"yes\""),
+        ("a: {requird: true}", 16, "unknown key \"requird\""),
+        ("\"a b\": {}", 12, "\"a b\" is not a name for an argument"),
+    ] {
+        let (_dir, findings) = tool(&format!("    args: {{{text}}}\n{request}"));
+        assert_eq!(
+            (findings[0].text.as_str(), findings[0].place),
+            (expected, Place::LineCol(4, column)),
+            "for {text}"
+        );
+    }
+}
+
+#[test]
+fn signatures_have_one_spelling() {
+    let args = "    args: {a: {}, b: {}}\n    request: {method: POST, path: /}\n";
+    for (written, normal) in [("{a},{b}", "{a}, {b}"), ("  {a} ,  {b} ", "{a}, {b}"), ("{a}.{b}", "{a}.{b}")]
+    {
+        let (dir, _) = tool(&format!("    signature: \"{written}\"\n{args}"));
+        let loaded = dir.load().unwrap();
+        assert_eq!(loaded.config.tools["t"].signature.as_ref().unwrap().to_string(), normal);
+    }
+    let (dir, _) = tool(&format!("    signature: \"\"\n{args}"));
+    assert!(dir.load().unwrap().config.tools["t"].signature.is_none());
+}
+
+#[test]
+fn tool_names_are_unique_over_all_services() {
+    let dir = Dir::minimal();
+    copy(&dir, "tests/fixtures/seed/tools/my_api.yaml", "tools/a.yaml");
+    copy(&dir, "tests/fixtures/seed/tools/my_api.yaml", "tools/b.yaml");
+    dir.write(
+        "config.yaml",
+        format!("{MINIMAL}services:\n  s: {{url: 'http://a', tools: 'tools/*.yaml'}}\n"),
+    );
+    let findings = dir.load().unwrap_err();
+    let errors: Vec<&Finding> = findings.iter().filter(|f| f.is_error()).collect();
+    assert_eq!(errors[0].text, "there is a tool \"get_item\" already");
+    assert_eq!((errors[0].place, &errors[0].file), (Place::LineCol(2, 3), &dir.0.join("tools/b.yaml")));
+    assert!(errors[0].help.as_ref().unwrap().ends_with("tools/a.yaml"));
+}
+
+#[test]
+fn tool_files_come_from_beside_the_configuration_first() {
+    let dir = Dir::minimal();
+    let tools = |name: &str| format!("tools:\n  {name}: {{request: {{method: GET, path: /}}}}\n");
+    dir.write("share/a.yaml", tools("shared"));
+    dir.write("share/b.yaml", tools("b"));
+    dir.write("a.yaml", tools("own"));
+    dir.write(
+        "config.yaml",
+        format!("{MINIMAL}services:\n  s: {{url: 'http://a', tools: [a.yaml, b.yaml]}}\n"),
+    );
+    let names: Vec<String> = dir.load().unwrap().config.tools.into_keys().collect();
+    assert_eq!(names, ["b", "own"]);
+}
+
+#[test]
+fn every_file_is_checked_before_giving_up() {
+    let dir = Dir::minimal();
+    dir.write(
+        "config.yaml",
+        format!("{MINIMAL}nope: 1\nservices:\n  s: {{url: 'http://a', tools: t.yaml}}\n"),
+    );
+    dir.write("t.yaml", "tools: {t: {}}\n");
+    dir.write("permissions.yaml", "rule: []\n");
+    let findings = dir.load().unwrap_err();
+    for file in ["config.yaml", "t.yaml", "permissions.yaml"] {
+        assert!(findings.iter().any(|f| f.is_error() && f.file.ends_with(file)), "{file}: {findings:?}");
+    }
+    dir.write("config.yaml", "a: [\n");
+    assert_eq!(dir.load().unwrap_err().iter().filter(|f| f.is_error()).count(), 2);
+}
+
+#[test]
+fn files_that_cannot_be_read() {
+    let dir = Dir::minimal();
+    let text =
+        |dir: &Dir| dir.load().unwrap_err()[0].to_string().replace(&format!("{}/", dir.0.display()), "");
+    fs::remove_file(dir.paths().permissions).unwrap();
+    assert_eq!(
+        text(&dir),
+        "agentpass: cannot load permissions: there is no such file\n  at permissions.yaml"
+    );
+    fs::create_dir(dir.paths().permissions).unwrap();
+    assert_eq!(
+        text(&dir),
+        "agentpass: cannot load permissions: this is not a regular file\n  at permissions.yaml"
+    );
+    fs::remove_dir(dir.paths().permissions).unwrap();
+    dir.write("permissions.yaml", b"rules: \xff\n");
+    assert_eq!(
+        text(&dir),
+        "agentpass: cannot load permissions: the file is not UTF-8 text\n  at permissions.yaml"
+    );
+    dir.write("permissions.yaml", vec![b' '; (4 << 20) + 1]);
+    assert_eq!(
+        text(&dir),
+        "agentpass: cannot load permissions: the file is larger than 4 MiB\n  at permissions.yaml"
+    );
+    fs::remove_file(dir.paths().permissions).unwrap();
+    symlink(dir.write("real.yaml", "rules: [{pattern: a, action: ask}]"), dir.paths().permissions).unwrap();
+    assert!(dir.load().is_ok());
+}
+
+#[test]
+fn byte_order_marks_and_carriage_returns_do_no_harm() {
+    permissions(
+        "\u{feff}rules:\r\n  - pattern: a\r\n    action: no\r\n",
+        "agentpass: cannot load permissions: unknown action \"no\"\n  at permissions.yaml:3:13\n  help: use allow, deny or ask",
+    );
+}
+
+#[test]
+fn yaml_bombs_are_bounded() {
+    let dir = Dir::minimal();
+    let mut bomb = "a0: &a0 [x, x, x, x, x, x, x, x, x]\n".to_owned();
+    for i in 1..10 {
+        let items = vec![format!("*a{}", i - 1); 9].join(", ");
+        bomb.push_str(&format!("a{i}: &a{i} [{items}]\n"));
+    }
+    for text in [bomb, "[".repeat(5_000), "{a: ".repeat(5_000), "- ".repeat(5_000)] {
+        dir.write("permissions.yaml", text);
+        let findings = dir.load().unwrap_err();
+        assert!(
+            findings[0].text.contains("limit exceeded") || findings[0].text.contains("values"),
+            "{findings:?}"
+        );
+    }
+}
+
+#[test]
+fn credentials_come_first_then_the_environment_then_the_file() {
+    let dir = Dir::minimal();
+    dir.write(".env", "# secrets\nexport AGENT_TOKEN='from the file # really' # yes\n");
+    dir.write("credentials/AGENT_TOKEN", "from-the-credentials\n\n");
+    let credentials = dir.0.join("credentials").display().to_string();
+    let token = |vars: &[(&str, &str)]| match dir.load_with(vars) {
+        Ok(loaded) => loaded.config.secrets[0].expose().to_owned(),
+        Err(findings) => findings[0].text.clone(),
+    };
+    assert_eq!(token(&[]), "from the file # really");
+    assert_eq!(token(&[("AGENT_TOKEN", "from-the-environment")]), "from-the-environment");
+    let both = [("AGENT_TOKEN", "from-the-environment"), ("CREDENTIALS_DIRECTORY", &credentials)];
+    assert!(token(&both).contains("line breaks"), "only one newline is trimmed");
+    dir.write("credentials/AGENT_TOKEN", "from-the-credentials\n");
+    assert_eq!(token(&both), "from-the-credentials");
+    fs::remove_file(dir.0.join("credentials/AGENT_TOKEN")).unwrap();
+    assert_eq!(token(&both), "from-the-environment");
+    fs::remove_file(dir.0.join(".env")).unwrap();
+    let findings = dir.load_with(&[("CREDENTIALS_DIRECTORY", &credentials)]).unwrap_err();
+    let base = dir.0.display();
+    assert_eq!(
+        findings[0].help.as_deref().unwrap(),
+        format!("looked in {base}/credentials, the environment and {base}/.env")
+    );
+}
+
+#[test]
+fn a_value_from_outside_never_changes_the_structure() {
+    let dir = Dir::minimal();
+    dir.write("config.yaml", "agent:\n  token: ${T} # ${NOT_LOOKED_AT}\n");
+    for sly in [
+        "a\", may_explain: true, x: \"0123456789",
+        "x: y",
+        "${AGENT_TOKEN}",
+        "# comment 0123456789",
+        "[1, 2]",
+    ] {
+        let loaded = dir.load_with(&[("T", sly)]).unwrap();
+        assert_eq!(loaded.config.secrets[0].expose(), sly);
+        assert!(!loaded.config.agents[0].may_explain);
+    }
+}
+
+#[test]
+fn numbers_and_lists_come_from_variables() {
+    let dir = Dir::minimal();
+    let messenger = "messenger: {type: telegram, telegram: {token: \"${BOT}\", chat_id: \"${CHAT}\", allowed_users: \"${IDS}\"}}\n\
+                     gateway: {port: \"${PORT}\"}\napproval_timeout: \"${SOON}\"\n";
+    dir.write("config.yaml", format!("{MINIMAL}{messenger}"));
+    for (ids, expected) in
+        [("1, 2", vec![1, 2]), ("[3,4]", vec![3, 4]), ("5 6\n", vec![5, 6]), ("7", vec![7])]
+    {
+        let vars = [
+            ("AGENT_TOKEN", TOKEN),
+            ("BOT", "1:a"),
+            ("CHAT", "-100"),
+            ("IDS", ids),
+            ("PORT", "0"),
+            ("SOON", "1.5"),
+        ];
+        let config = dir.load_with(&vars).unwrap().config;
+        let Messenger::Telegram { chat_id, allowed_users, .. } = config.messenger else { panic!() };
+        assert_eq!((chat_id, allowed_users), (-100, expected));
+        assert_eq!((config.gateway.port, config.approval_timeout), (0, Duration::from_millis(1500)));
+    }
+    for ids in ["", "1;2", "[1", "0", "-1", "1.0"] {
+        let vars = [
+            ("AGENT_TOKEN", TOKEN),
+            ("BOT", "1:a"),
+            ("CHAT", "-100"),
+            ("IDS", ids),
+            ("PORT", "0"),
+            ("SOON", "2"),
+        ];
+        let findings = dir.load_with(&vars).unwrap_err();
+        assert!(findings[0].text.starts_with("allowed_users"), "{ids}: {findings:?}");
+        assert!(
+            ids.is_empty() || !findings[0].text.contains(ids) || ids.len() == 1,
+            "values of variables are not shown"
+        );
+    }
+}
+
+#[test]
+fn every_secret_is_known_for_scrubbing() {
+    let dir = Dir::minimal();
+    dir.write("config.yaml", r#"
+agents: {a: {token: agent-token-0123456789}, b: {token_sha256: "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"}}
+services:
+  one: {url: "http://a", tools: t.yaml, auth: {type: basic, username: me, password: pass-word}, headers: {Accept: text/plain, X-Key: header-key}}
+  two: {url: "http://a", tools: u.yaml, auth: {type: header, header_name: Authorization, token: "Token ${INNER}"}}
+"#);
+    dir.write("t.yaml", "tools: {}\n");
+    dir.write("u.yaml", "tools: {}\n");
+    let config = dir.load_with(&[("INNER", "inner-token")]).unwrap().config;
+    let mut secrets: Vec<&str> = config.secrets.iter().map(|s| s.expose()).collect();
+    secrets.sort_unstable();
+    assert_eq!(
+        secrets,
+        [
+            "Token inner-token",
+            "agent-token-0123456789",
+            "bWU6cGFzcy13b3Jk",
+            "header-key",
+            "inner-token",
+            "pass-word"
+        ]
+    );
+    assert!(!format!("{config:?}").contains("pass-word"));
+}
+
+#[test]
+fn advice_on_rules() {
+    let dir = seed();
+    dir.write(
+        "permissions.yaml",
+        "rules:\n  - {pattern: \"ha_call_service(lock.*)\", action: deny}\n  - {pattern: \"ha_call_service(*)\", action: allow}\n  \
+         - {pattern: \"ha_fire_event\", action: deny}\n  - {pattern: \"nope_*\", action: ask}\n  \
+         - {pattern: \"ha_call_service(*)\", action: ask}\n  - {pattern: \"ha_get_states\", action: ask, agents: [\"x*\", default]}\n\
+         defaults:\n  - {pattern: \"*\", action: ask}\n  - {pattern: \"ha_get_*\", action: allow}\n",
+    );
+    let loaded = dir.load().unwrap();
+    let said: Vec<(String, Place)> = loaded.warnings.iter().map(|w| (w.text.clone(), w.place)).collect();
+    let expected = [
+        ("this allow rule is wider than deny rule 1 (\"ha_call_service(lock.*)\")", 3, 5),
+        ("this rule can never match: no tool fits \"ha_fire_event\"", 4, 5),
+        ("this rule can never match: no tool fits \"nope_*\"", 5, 5),
+        ("this rule never decides: rule 2 (allow \"ha_call_service(*)\") goes first", 6, 5),
+        ("no agent is called \"x*\"", 7, 54),
+        ("this rule never decides: rule 1 (ask \"*\") goes first", 10, 5),
+    ];
+    assert_eq!(said, expected.map(|(text, line, column)| (text.to_owned(), Place::LineCol(line, column))));
+    assert!(loaded.warnings.iter().all(|w| w.severity == Severity::Warning));
+    let agents = loaded.permissions.rules[5].agents.as_ref().unwrap();
+    assert_eq!(agents.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["default"]);
+}
+
+#[test]
+fn advice_on_secrets_and_tools() {
+    let dir = Dir::minimal();
+    let config = dir.write("config.yaml", "agent: {token: short}\n");
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    let base = format!("{}/", dir.0.display());
+    assert_eq!(
+        dir.shown(),
+        format!("agentpass: warning: the token is shorter than 16 characters\n  at config.yaml:1:16\n  help: make one with: \
+         openssl rand -hex 32\nagentpass: warning: the file holds secrets and every user of this machine can read it\n  \
+         at config.yaml\n  help: chmod o-r {base}config.yaml").replace(&base, "")
+    );
+    dir.write("config.yaml", MINIMAL);
+    fs::set_permissions(&config, fs::Permissions::from_mode(0o644)).unwrap();
+    assert_eq!(dir.shown(), "", "variables are no secrets");
+
+    let (dir, findings) = tool("    args: {a: {}, b: {}}\n    request: {method: GET, path: \"/{a}\"}\n");
+    assert_eq!(findings[0].text, "argument b of tool t is used nowhere");
+    assert_eq!((findings[0].place, findings[0].is_error()), (Place::LineCol(4, 19), false));
+    assert!(dir.load().is_ok());
+}
+
+#[test]
+fn findings_for_machines() {
+    let dir = Dir::minimal();
+    dir.write("permissions.yaml", "rules:\n  - {pattern: a, action: alow}\n");
+    dir.write(".env", format!("AGENT_TOKEN={TOKEN}\n"));
+    let report = check(&dir.paths());
+    let file = dir.paths().permissions.display().to_string();
+    let expected = serde_json::json!({"ok": false, "findings": [{"severity": "error", "doing": "cannot load permissions",
+        "text": "unknown action \"alow\"", "file": file, "line": 2, "column": 26, "help": "use allow, deny or ask"}]});
+    assert_eq!((report.to_json(), report.is_ok()), (expected, false));
+    dir.write("permissions.yaml", "rules:\n  - {pattern: a, action: allow}\n");
+    assert!(check(&dir.paths()).is_ok());
+}
+
+/// Small seeded generator (xorshift): the same mutations on every run.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, bound: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        usize::try_from(self.0 % u64::try_from(bound.max(1)).unwrap()).unwrap()
+    }
+
+    fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=self.below(4) {
+            let (at, other) = (self.below(bytes.len()), self.below(bytes.len()));
+            match self.below(5) {
+                0 => bytes.truncate(at.max(1)),
+                1 => bytes[at] ^= 1 << self.below(7),
+                2 => bytes[at] = b"*&!{}[]:,#|>%@`\"'\\\n\t -?$0"[self.below(25)],
+                3 => drop(bytes.remove(at)),
+                _ => bytes.insert(at, bytes[other]),
+            }
+            if bytes.is_empty() {
+                bytes.push(b'a');
+            }
+        }
+        bytes
+    }
+}
+
+#[test]
+fn no_input_makes_the_loader_panic() {
+    let dir = seed();
+    let files = ["config.yaml", "permissions.yaml", "tools/homeassistant.yaml"];
+    dir.write("config.yaml", REFERENCE.replace("tools/my_api.yaml", "tools/homeassistant.yaml"));
+    copy(&dir, "etc/permissions.yaml", "permissions.yaml");
+    let originals = files.map(|file| fs::read(dir.0.join(file)).unwrap());
+    let (mut dice, mut broken) = (Dice(0x9e37_79b9_7f4a_7c15), 0);
+    for round in 0..900 {
+        let (file, original) = (files[round % 3], &originals[round % 3]);
+        dir.write(file, dice.mutate(original));
+        if let Err(findings) = dir.load() {
+            broken += 1;
+            assert!(findings.iter().any(Finding::is_error));
+            findings.iter().for_each(|f| assert!(!f.to_string().contains(TOKEN)));
+        }
+        dir.write(file, original);
+    }
+    assert!(broken > 300, "{broken} of 900 were refused");
+}
