@@ -1,1 +1,3 @@
-//! (being written)
+//! Calls to services.
+
+pub mod scrub;

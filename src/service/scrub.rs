@@ -1,0 +1,247 @@
+//! Takes the owner's credentials out of everything that comes back from a service.
+//!
+//! A service can echo what it was sent: in a body, an error page, a log view. So every configured secret is
+//! looked for in its usual spellings (as it is, base64, percent-encoded, inside JSON text) and replaced.
+//! This is a net under the wire, not a proof: a secret that is split, reversed, compressed, or one part of a
+//! longer base64 text is not found. It must never print or return what it looks for.
+
+use std::collections::{BTreeSet, HashSet};
+use std::fmt;
+use std::ops::Range;
+
+use aho_corasick::AhoCorasick;
+use base64::Engine as _;
+use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Map, Value};
+
+use crate::base::secret::Secret;
+
+/// Shorter secrets, in characters, are left alone: replacing them would destroy ordinary results.
+pub const MIN_SECRET_CHARS: usize = 4;
+
+/// What stands in the place of a secret.
+pub const REPLACEMENT: &str = "[redacted]";
+
+/// What RFC 3986 calls unreserved stays, everything else is encoded.
+const STRICT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// The ways in which common libraries differ from that: a path keeps its slashes, `encodeURIComponent` keeps
+/// `!'()*`, and encoders of whole paths keep the other delimiters too.
+const LAXER: [AsciiSet; 3] = [
+    STRICT.remove(b'/'),
+    STRICT.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*'),
+    STRICT.remove(b'/').remove(b':').remove(b'@').remove(b'=').remove(b'+').remove(b'$').remove(b','),
+];
+
+/// Finds every spelling of every secret in one pass.
+pub struct Scrubber {
+    spellings: AhoCorasick,
+    /// Secrets that are JSON numbers: a number is redacted when it is the whole secret.
+    numbers: HashSet<String>,
+}
+
+/// More secrets than can be looked for at once; thousands of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooManySecrets;
+
+impl fmt::Display for TooManySecrets {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("too many or too long secrets to look for in results")
+    }
+}
+
+impl std::error::Error for TooManySecrets {}
+
+impl fmt::Debug for Scrubber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Scrubber(…)")
+    }
+}
+
+impl Scrubber {
+    /// Prepares the search. Secrets of fewer than [`MIN_SECRET_CHARS`] characters are left out.
+    ///
+    /// # Errors
+    /// When the secrets are so many or so long that they cannot be searched for; nothing may run without it.
+    pub fn new(secrets: &[Secret]) -> Result<Scrubber, TooManySecrets> {
+        let long_enough = || secrets.iter().map(Secret::expose).filter(|s| is_long_enough(s));
+        let spellings: BTreeSet<String> = long_enough().flat_map(spellings).collect();
+        let numbers = long_enough().filter(|s| s.parse::<f64>().is_ok()).map(str::to_owned).collect();
+        let spellings = AhoCorasick::new(&spellings).map_err(|_| TooManySecrets)?;
+        Ok(Scrubber { spellings, numbers })
+    }
+
+    /// `text` with every spelling of every secret replaced.
+    pub fn text(&self, text: String) -> String {
+        let found = self.find(&text);
+        if found.is_empty() { text } else { replaced(&text, &found) }
+    }
+
+    /// `value` with the strings, object keys and numbers at any depth scrubbed. Members whose keys become
+    /// equal are one member afterwards.
+    pub fn value(&self, value: Value) -> Value {
+        match value {
+            Value::String(text) => Value::String(self.text(text)),
+            Value::Array(items) => items.into_iter().map(|v| self.value(v)).collect(),
+            Value::Object(members) => Value::Object(self.members(members)),
+            Value::Number(n) if self.numbers.contains(&n.to_string()) => REPLACEMENT.into(),
+            Value::Null | Value::Bool(_) | Value::Number(_) => value,
+        }
+    }
+
+    /// Whether a secret stands anywhere in `value`, keys included. A call that holds one is refused.
+    pub fn is_in(&self, value: &Value) -> bool {
+        match value {
+            Value::String(text) => self.spellings.is_match(text),
+            Value::Array(items) => items.iter().any(|v| self.is_in(v)),
+            Value::Object(members) => members.iter().any(|(k, v)| self.spellings.is_match(k) || self.is_in(v)),
+            Value::Number(number) => self.numbers.contains(&number.to_string()),
+            Value::Null | Value::Bool(_) => false,
+        }
+    }
+
+    fn members(&self, members: Map<String, Value>) -> Map<String, Value> {
+        members.into_iter().map(|(key, v)| (self.text(key), self.value(v))).collect()
+    }
+
+    /// Where secrets stand, in order; spellings that overlap are one place, so that nothing of either remains.
+    fn find(&self, text: &str) -> Vec<Range<usize>> {
+        let mut found: Vec<Range<usize>> = Vec::new();
+        for hit in self.spellings.find_overlapping_iter(text) {
+            let mut place = hit.range();
+            while let Some(last) = found.pop_if(|last| last.end > place.start) {
+                place.start = place.start.min(last.start);
+            }
+            found.push(place);
+        }
+        found
+    }
+}
+
+fn is_long_enough(secret: &str) -> bool {
+    secret.chars().count() >= MIN_SECRET_CHARS
+}
+
+fn replaced(text: &str, found: &[Range<usize>]) -> String {
+    let mut scrubbed = String::with_capacity(text.len());
+    let mut rest = 0;
+    for place in found {
+        scrubbed.push_str(text.get(rest..place.start).unwrap_or_default());
+        scrubbed.push_str(REPLACEMENT);
+        rest = place.end;
+    }
+    scrubbed.push_str(text.get(rest..).unwrap_or_default());
+    scrubbed
+}
+
+fn spellings(secret: &str) -> Vec<String> {
+    let mut all = vec![secret.to_owned()];
+    all.extend([STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|form| form.encode(secret)));
+    all.extend(percent_encoded(secret));
+    all.extend(in_json(secret));
+    all
+}
+
+fn percent_encoded(secret: &str) -> impl Iterator<Item = String> {
+    let upper = |set: &'static AsciiSet| utf8_percent_encode(secret, set).to_string();
+    let form = upper(&STRICT).replace("%20", "+");
+    let all: Vec<String> = LAXER.iter().chain([&STRICT]).map(upper).chain([form]).collect();
+    all.into_iter().flat_map(|text| [with_lower_hex(&text), text])
+}
+
+/// `%2F` as `%2f`; the other characters keep their case.
+fn with_lower_hex(text: &str) -> String {
+    let mut hex_digits = 0;
+    text.chars()
+        .map(|c| {
+            let in_escape = hex_digits > 0;
+            hex_digits = if c == '%' { 2 } else { i32::max(hex_digits - 1, 0) };
+            if in_escape { c.to_ascii_lowercase() } else { c }
+        })
+        .collect()
+}
+
+/// As it stands between the quotes of a JSON text; some writers escape the slash too.
+fn in_json(secret: &str) -> [String; 2] {
+    let quoted = Value::from(secret).to_string();
+    let inside = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned();
+    [inside.replace('/', "\\/"), inside]
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn scrubber(secrets: &[&str]) -> Scrubber {
+        let secrets: Vec<Secret> = secrets.iter().map(|s| Secret::new((*s).to_owned())).collect();
+        Scrubber::new(&secrets).unwrap()
+    }
+
+    #[test]
+    fn every_spelling_goes() {
+        let s = scrubber(&["pä ss/w\"ör+d=?"]);
+        for text in [
+            "pä ss/w\"ör+d=?",
+            &STANDARD.encode("pä ss/w\"ör+d=?"),
+            &STANDARD_NO_PAD.encode("pä ss/w\"ör+d=?"),
+            &URL_SAFE.encode("pä ss/w\"ör+d=?"),
+            &URL_SAFE_NO_PAD.encode("pä ss/w\"ör+d=?"),
+            "p%C3%A4%20ss%2Fw%22%C3%B6r%2Bd%3D%3F",
+            "p%c3%a4%20ss%2fw%22%c3%b6r%2bd%3d%3f",
+            "p%C3%A4+ss%2Fw%22%C3%B6r%2Bd%3D%3F",
+            "p%C3%A4%20ss/w%22%C3%B6r%2Bd%3D%3F",
+            "pä ss/w\\\"ör+d=?",
+            "pä ss\\/w\\\"ör+d=?",
+        ] {
+            assert_eq!(s.text(format!("<{text}>")), "<[redacted]>", "{text}");
+            assert!(s.is_in(&json!({"a": [text]})), "{text}");
+        }
+        assert_eq!(s.text("pä ss/w".into()), "pä ss/w");
+    }
+
+    #[test]
+    fn overlapping_secrets_leave_nothing_of_either() {
+        let s = scrubber(&["abcd", "bcdefgh", "cdefghij", "abcdefgh"]);
+        assert_eq!(s.text("xabcdefghijy".into()), "x[redacted]y");
+        assert_eq!(s.text("abcdabcd".into()), "[redacted][redacted]");
+        let long_last = scrubber(&["bbbb", "aabbbbcc", "aa_x"]);
+        assert_eq!(long_last.text("aabbbbcc aabbbb".into()), "[redacted] aa[redacted]");
+    }
+
+    #[test]
+    fn values_are_scrubbed_at_any_depth_and_keys_too() {
+        let s = scrubber(&["hunter22", "123456"]);
+        let value = json!({"a": ["x hunter22", {"hunter22": 123_456}], "n": 1_234_567, "t": "1234567", "b": true});
+        let clean = json!({"a": ["x [redacted]", {"[redacted]": "[redacted]"}], "n": 1_234_567,
+            "t": "[redacted]7", "b": true});
+        assert_eq!(s.value(value), clean);
+        assert!(s.is_in(&json!({"hunter22": null})));
+        assert!(s.is_in(&json!([123_456])));
+        assert!(!s.is_in(&json!({"a": ["hunter2", 12345, null, true]})));
+    }
+
+    #[test]
+    fn short_secrets_and_no_secrets_change_nothing() {
+        for s in [scrubber(&["abc", ""]), scrubber(&[])] {
+            assert_eq!(s.value(json!({"abc": "abc"})), json!({"abc": "abc"}));
+            assert!(!s.is_in(&json!("abc")));
+        }
+    }
+
+    #[test]
+    fn it_never_shows_what_it_looks_for() {
+        assert_eq!(format!("{:?}", scrubber(&["hunter22"])), "Scrubber(…)");
+    }
+
+    #[test]
+    fn a_large_result_is_scrubbed_in_good_time() {
+        let secrets: Vec<String> = (0..50).map(|n| format!("token/{n}+{}", "ab".repeat(20))).collect();
+        let s = scrubber(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
+        let text = "token/1+abababab ".repeat(64 * 1024);
+        let begun = std::time::Instant::now();
+        assert_eq!(s.text(text.clone()), text);
+        assert!(begun.elapsed() < std::time::Duration::from_secs(1), "{:?}", begun.elapsed());
+    }
+}
