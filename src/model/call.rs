@@ -55,6 +55,10 @@ pub enum InvalidCall {
     Ambiguous(String),
     /// The signature is longer than [`MAX_SIGNATURE`].
     SignatureTooLong,
+    /// The value cannot stand where the tool's request wants it: a path segment, a query value or a header.
+    Unsendable(String),
+    /// The arguments together do not make a request that can be sent, as when its URL gets too long.
+    BadRequest,
 }
 
 impl InvalidCall {
@@ -67,8 +71,9 @@ impl InvalidCall {
             | InvalidCall::Forbidden(a)
             | InvalidCall::NoMatch(a)
             | InvalidCall::TooLong(a)
-            | InvalidCall::Ambiguous(a) => Some(a),
-            InvalidCall::TooMany | InvalidCall::SignatureTooLong => None,
+            | InvalidCall::Ambiguous(a)
+            | InvalidCall::Unsendable(a) => Some(a),
+            InvalidCall::TooMany | InvalidCall::SignatureTooLong | InvalidCall::BadRequest => None,
         }
     }
 
@@ -81,7 +86,9 @@ impl InvalidCall {
             | InvalidCall::WrongType(..)
             | InvalidCall::Forbidden(_)
             | InvalidCall::NoMatch(_)
-            | InvalidCall::Ambiguous(_) => "invalid_argument",
+            | InvalidCall::Ambiguous(_)
+            | InvalidCall::Unsendable(_)
+            | InvalidCall::BadRequest => "invalid_argument",
         }
     }
 }
@@ -98,6 +105,8 @@ impl fmt::Display for InvalidCall {
             InvalidCall::TooMany => write!(f, "More than {MAX_ARGS} arguments"),
             InvalidCall::Ambiguous(a) => write!(f, "Argument '{a}' would make the signature ambiguous"),
             InvalidCall::SignatureTooLong => write!(f, "The signature is longer than {MAX_SIGNATURE} bytes"),
+            InvalidCall::Unsendable(a) => write!(f, "Argument '{a}' cannot be sent in the request"),
+            InvalidCall::BadRequest => f.write_str("The arguments do not make a request that can be sent"),
         }
     }
 }

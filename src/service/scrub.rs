@@ -35,22 +35,11 @@ const LAXER: [AsciiSet; 3] = [
 
 /// Finds every spelling of every secret in one pass.
 pub struct Scrubber {
-    spellings: AhoCorasick,
+    /// None when there are so many secrets that no search can be made for them: then every text is redacted.
+    spellings: Option<AhoCorasick>,
     /// Secrets that are JSON numbers: a number is redacted when it is the whole secret.
     numbers: HashSet<String>,
 }
-
-/// More secrets than can be looked for at once; thousands of them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooManySecrets;
-
-impl fmt::Display for TooManySecrets {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("too many or too long secrets to look for in results")
-    }
-}
-
-impl std::error::Error for TooManySecrets {}
 
 impl fmt::Debug for Scrubber {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -60,20 +49,17 @@ impl fmt::Debug for Scrubber {
 
 impl Scrubber {
     /// Prepares the search. Secrets of fewer than [`MIN_SECRET_CHARS`] characters are left out.
-    ///
-    /// # Errors
-    /// When the secrets are so many or so long that they cannot be searched for; nothing may run without it.
-    pub fn new(secrets: &[Secret]) -> Result<Scrubber, TooManySecrets> {
+    pub fn new(secrets: &[Secret]) -> Scrubber {
         let long_enough = || secrets.iter().map(Secret::expose).filter(|s| is_long_enough(s));
-        let spellings: BTreeSet<String> = long_enough().flat_map(spellings).collect();
+        let all: BTreeSet<String> = long_enough().flat_map(spellings).collect();
         let numbers = long_enough().filter(|s| s.parse::<f64>().is_ok()).map(str::to_owned).collect();
-        let spellings = AhoCorasick::new(&spellings).map_err(|_| TooManySecrets)?;
-        Ok(Scrubber { spellings, numbers })
+        Scrubber { spellings: AhoCorasick::new(&all).ok(), numbers }
     }
 
     /// `text` with every spelling of every secret replaced.
     pub fn text(&self, text: String) -> String {
-        let found = self.find(&text);
+        let Some(spellings) = &self.spellings else { return REPLACEMENT.to_owned() };
+        let found = find(spellings, &text);
         if found.is_empty() { text } else { replaced(&text, &found) }
     }
 
@@ -92,9 +78,9 @@ impl Scrubber {
     /// Whether a secret stands anywhere in `value`, keys included. A call that holds one is refused.
     pub fn is_in(&self, value: &Value) -> bool {
         match value {
-            Value::String(text) => self.spellings.is_match(text),
+            Value::String(text) => self.is_in_text(text),
             Value::Array(items) => items.iter().any(|v| self.is_in(v)),
-            Value::Object(members) => members.iter().any(|(k, v)| self.spellings.is_match(k) || self.is_in(v)),
+            Value::Object(members) => members.iter().any(|(k, v)| self.is_in_text(k) || self.is_in(v)),
             Value::Number(number) => self.numbers.contains(&number.to_string()),
             Value::Null | Value::Bool(_) => false,
         }
@@ -104,18 +90,22 @@ impl Scrubber {
         members.into_iter().map(|(key, v)| (self.text(key), self.value(v))).collect()
     }
 
-    /// Where secrets stand, in order; spellings that overlap are one place, so that nothing of either remains.
-    fn find(&self, text: &str) -> Vec<Range<usize>> {
-        let mut found: Vec<Range<usize>> = Vec::new();
-        for hit in self.spellings.find_overlapping_iter(text) {
-            let mut place = hit.range();
-            while let Some(last) = found.pop_if(|last| last.end > place.start) {
-                place.start = place.start.min(last.start);
-            }
-            found.push(place);
-        }
-        found
+    fn is_in_text(&self, text: &str) -> bool {
+        self.spellings.as_ref().is_none_or(|spellings| spellings.is_match(text))
     }
+}
+
+/// Where secrets stand, in order; spellings that overlap are one place, so that nothing of either remains.
+fn find(spellings: &AhoCorasick, text: &str) -> Vec<Range<usize>> {
+    let mut found: Vec<Range<usize>> = Vec::new();
+    for hit in spellings.find_overlapping_iter(text) {
+        let mut place = hit.range();
+        while let Some(last) = found.pop_if(|last| last.end > place.start) {
+            place.start = place.start.min(last.start);
+        }
+        found.push(place);
+    }
+    found
 }
 
 fn is_long_enough(secret: &str) -> bool {
@@ -176,7 +166,7 @@ mod tests {
 
     fn scrubber(secrets: &[&str]) -> Scrubber {
         let secrets: Vec<Secret> = secrets.iter().map(|s| Secret::new((*s).to_owned())).collect();
-        Scrubber::new(&secrets).unwrap()
+        Scrubber::new(&secrets)
     }
 
     #[test]
@@ -213,7 +203,8 @@ mod tests {
     #[test]
     fn values_are_scrubbed_at_any_depth_and_keys_too() {
         let s = scrubber(&["hunter22", "123456"]);
-        let value = json!({"a": ["x hunter22", {"hunter22": 123_456}], "n": 1_234_567, "t": "1234567", "b": true});
+        let value =
+            json!({"a": ["x hunter22", {"hunter22": 123_456}], "n": 1_234_567, "t": "1234567", "b": true});
         let clean = json!({"a": ["x [redacted]", {"[redacted]": "[redacted]"}], "n": 1_234_567,
             "t": "[redacted]7", "b": true});
         assert_eq!(s.value(value), clean);

@@ -1,0 +1,263 @@
+//! Turns a call into the one HTTP request it stands for. Pure.
+//!
+//! Arguments are data and stay data: in the path one encoded segment text, in the query one encoded value, in a
+//! header one line, in the body a JSON value. Whatever they hold, the request must never leave the service's
+//! scheme, host and port, and never lose or change its credentials.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use hyper::Uri;
+use hyper::header::{HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use serde_json::{Map, Value};
+
+use crate::base::template::{Piece, Template};
+use crate::config::{Auth, Health, ServiceConfig};
+use crate::model::call::{InvalidCall, scalar_text};
+use crate::model::{Call, Tool};
+use crate::net::client::HttpRequest;
+
+/// Arguments: everything but RFC 3986's unreserved characters is encoded.
+const DATA: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The request of `call`, credentials included.
+///
+/// # Errors
+/// [`InvalidCall::Unsendable`] names the argument whose value cannot stand at its place: an empty, `.` or `..`
+/// path segment, an array or object outside the body, a line break in a header. [`InvalidCall::BadRequest`] when
+/// the whole makes no URL of this service, as when it is longer than 64 KiB.
+pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, InvalidCall> {
+    let tool = call.tool();
+    let args = Args(call.args());
+    let mut url = format!("{}{}", service.url.as_str(), path(&tool.request.path, &args)?);
+    let mut headers = Headers::default();
+    let body = body(tool, call.args(), &mut headers)?;
+    query(service, tool, &args)?.iter().fold('?', |mark, item| append(&mut url, mark, item));
+    service.headers.iter().for_each(|(name, value)| headers.set(name, value.expose().to_owned()));
+    tool_headers(tool, &args, &mut headers)?;
+    authorize(&service.auth, &mut headers);
+    check_origin(service, &url)?;
+    let timeout = Some(tool.timeout.unwrap_or(service.timeout));
+    let method = tool.request.method.as_str().to_owned();
+    Ok(HttpRequest { method, url, headers: headers.0, body, timeout })
+}
+
+/// The request that asks whether the service is well.
+///
+/// # Errors
+/// [`InvalidCall::BadRequest`] when the configured path makes no URL of this service.
+pub fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequest, InvalidCall> {
+    let mut url = format!("{}{}", service.url.as_str(), health.path);
+    let mark = if health.path.contains('?') { '&' } else { '?' };
+    auth_query(&service.auth).iter().fold(mark, |mark, item| append(&mut url, mark, item));
+    let mut headers = Headers::default();
+    service.headers.iter().for_each(|(name, value)| headers.set(name, value.expose().to_owned()));
+    authorize(&service.auth, &mut headers);
+    check_origin(service, &url)?;
+    Ok(HttpRequest {
+        method: health.method.as_str().to_owned(),
+        url,
+        headers: headers.0,
+        body: None,
+        timeout: None,
+    })
+}
+
+/// The arguments as texts.
+struct Args<'a>(&'a Map<String, Value>);
+
+impl Args<'_> {
+    fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// The text of a scalar; an absent argument is an empty text.
+    fn text(&self, name: &str) -> Result<String, InvalidCall> {
+        let Some(value) = self.0.get(name) else { return Ok(String::new()) };
+        scalar_text(value).ok_or_else(|| InvalidCall::Unsendable(name.to_owned()))
+    }
+
+    /// Whether an item that only arguments give a meaning has none of them.
+    fn leave_out(&self, template: &Template) -> bool {
+        template.args().next().is_some() && !template.args().any(|name| self.has(name))
+    }
+
+    /// The template's text with the arguments as they are.
+    fn fill(&self, template: &Template) -> Result<String, InvalidCall> {
+        template
+            .pieces()
+            .iter()
+            .map(|piece| match piece {
+                Piece::Text(text) => Ok(text.clone()),
+                Piece::Arg(name) => self.text(name),
+            })
+            .collect()
+    }
+}
+
+fn data(text: &str) -> String {
+    utf8_percent_encode(text, &DATA).to_string()
+}
+
+fn append(url: &mut String, mark: char, item: &str) -> char {
+    url.push(mark);
+    url.push_str(item);
+    '&'
+}
+
+fn path(template: &Template, args: &Args) -> Result<String, InvalidCall> {
+    let mut path = Path::default();
+    for piece in template.pieces() {
+        match piece {
+            Piece::Text(text) => path.push_literal(text)?,
+            Piece::Arg(name) => path.push_arg(name, &args.text(name)?),
+        }
+    }
+    path.end_segment()?;
+    Ok(path.done)
+}
+
+/// A path under construction. Segments are judged when they are whole: `{a}{b}` and `.{a}` can make a `..` too.
+#[derive(Default)]
+struct Path<'a> {
+    done: String,
+    segment: String,
+    /// The last argument in `segment`.
+    arg: Option<&'a str>,
+}
+
+impl<'a> Path<'a> {
+    fn push_literal(&mut self, text: &str) -> Result<(), InvalidCall> {
+        for (at, part) in text.split('/').enumerate() {
+            if at > 0 {
+                self.end_segment()?;
+                self.done.push('/');
+            }
+            self.segment.push_str(part);
+        }
+        Ok(())
+    }
+
+    fn push_arg(&mut self, name: &'a str, text: &str) {
+        self.segment.push_str(&data(text));
+        self.arg = Some(name);
+    }
+
+    fn end_segment(&mut self) -> Result<(), InvalidCall> {
+        let decoded: Vec<u8> = percent_decode_str(&self.segment).collect();
+        let unsafe_segment = matches!(decoded.as_slice(), b"" | b"." | b"..");
+        match self.arg.take() {
+            Some(name) if unsafe_segment => Err(InvalidCall::Unsendable(name.to_owned())),
+            Some(_) | None => {
+                self.done.push_str(&std::mem::take(&mut self.segment));
+                Ok(())
+            }
+        }
+    }
+}
+
+/// The query items in order, the credential last and alone under its name.
+fn query(service: &ServiceConfig, tool: &Tool, args: &Args) -> Result<Vec<String>, InvalidCall> {
+    let mut items = Vec::new();
+    if let Some(template) = &tool.request.path_query {
+        items.push(path_query(template, args)?);
+    }
+    for (name, template) in &tool.request.query {
+        if !args.leave_out(template) && !is_auth_param(&service.auth, name) {
+            items.push(format!("{}={}", data(name), data(&args.fill(template)?)));
+        }
+    }
+    items.extend(auth_query(&service.auth));
+    Ok(items)
+}
+
+fn path_query(template: &Template, args: &Args) -> Result<String, InvalidCall> {
+    template
+        .pieces()
+        .iter()
+        .map(|piece| match piece {
+            Piece::Text(text) => Ok(text.clone()),
+            Piece::Arg(name) => Ok(data(&args.text(name)?)),
+        })
+        .collect()
+}
+
+fn is_auth_param(auth: &Auth, name: &str) -> bool {
+    matches!(auth, Auth::Query { param, .. } if param == name)
+}
+
+fn auth_query(auth: &Auth) -> Option<String> {
+    match auth {
+        Auth::Query { param, token } => Some(format!("{}={}", data(param), data(token.expose()))),
+        Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } | Auth::None => None,
+    }
+}
+
+/// Header lines; each name once, the last one set wins.
+#[derive(Default)]
+struct Headers(Vec<(String, String)>);
+
+impl Headers {
+    fn set(&mut self, name: &str, value: String) {
+        self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+        self.0.push((name.to_owned(), value));
+    }
+}
+
+fn tool_headers(tool: &Tool, args: &Args, headers: &mut Headers) -> Result<(), InvalidCall> {
+    for (name, template) in tool.request.headers.iter().filter(|(_, template)| !args.leave_out(template)) {
+        let value = args.fill(template)?;
+        if !is_header_line(name, &value) {
+            let argument = template.args().find(|a| args.has(a));
+            return Err(argument.map_or(InvalidCall::BadRequest, |a| InvalidCall::Unsendable(a.to_owned())));
+        }
+        headers.set(name, value);
+    }
+    Ok(())
+}
+
+fn is_header_line(name: &str, value: &str) -> bool {
+    HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok()
+}
+
+/// Comes last, so that nothing a tool or an argument says can stand in the credential's place.
+fn authorize(auth: &Auth, headers: &mut Headers) {
+    match auth {
+        Auth::Bearer(token) => headers.set("authorization", format!("Bearer {}", token.expose())),
+        Auth::Header { name, token } => headers.set(name, token.expose().to_owned()),
+        Auth::Basic { username, password } => {
+            let pair = STANDARD.encode(format!("{username}:{}", password.expose()));
+            headers.set("authorization", format!("Basic {pair}"));
+        }
+        Auth::Query { .. } | Auth::None => {}
+    }
+}
+
+fn body(
+    tool: &Tool,
+    args: &Map<String, Value>,
+    headers: &mut Headers,
+) -> Result<Option<Vec<u8>>, InvalidCall> {
+    if !tool.request.method.has_body() {
+        return Ok(None);
+    }
+    headers.set("content-type", "application/json".to_owned());
+    let sent = |name: &String| !tool.request.body_exclude.contains(name);
+    let members: Map<String, Value> =
+        args.iter().filter(|(name, _)| sent(name)).map(|(name, v)| (name.clone(), v.clone())).collect();
+    serde_json::to_vec(&members).map(Some).map_err(|_| InvalidCall::BadRequest)
+}
+
+/// The last line of defence: what was put together is still a URL of this service and of no other.
+fn check_origin(service: &ServiceConfig, url: &str) -> Result<(), InvalidCall> {
+    let origin = |text: &str| {
+        let uri: Uri = text.parse().ok()?;
+        let authority = uri.authority()?.as_str().to_ascii_lowercase();
+        let clean = !authority.contains('@') && !uri.host()?.is_empty();
+        clean.then_some((uri.scheme_str()?.to_owned(), authority))
+    };
+    match (origin(service.url.as_str()), origin(url)) {
+        (Some(own), Some(built)) if own == built && !url.contains('#') => Ok(()),
+        _ => Err(InvalidCall::BadRequest),
+    }
+}
