@@ -1,3 +1,197 @@
-//! Calls to services.
+//! The calls to services: what an allowed [`Call`] becomes on the wire, and what its answer becomes for the agent.
+//!
+//! | file | what |
+//! |---|---|
+//! | [`request`] | a call as an HTTP request; pure |
+//! | [`response`] | an answer as an outcome; pure |
+//! | [`scrub`] | the owner's credentials taken out of everything that comes back |
+//! | [`health`] | whether the services are well |
+//!
+//! It must never decide whether a call may happen, never send one twice, and never let a credential, a path or an
+//! answer into the log.
 
+pub mod health;
+pub mod request;
+pub mod response;
 pub mod scrub;
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::future::or;
+use smol::lock::{Semaphore, SemaphoreGuardArc};
+
+use crate::config::ServiceConfig;
+use crate::model::{Call, InvalidCall, Method, Outcome};
+use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, MaybeSent};
+use health::HealthBoard;
+pub use health::ServiceHealth;
+pub use scrub::Scrubber;
+
+/// Time for name lookup, TCP and TLS; the client keeps it below the limit of the whole call.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// All configured services. Clones are cheap and share connections, permits and health.
+#[derive(Clone)]
+pub struct Services(Rc<Inner>);
+
+struct Inner {
+    services: BTreeMap<String, Service>,
+    /// Calls at once, over all services.
+    permits: Arc<Semaphore>,
+    scrubber: Arc<Scrubber>,
+    health: HealthBoard,
+}
+
+/// One service. Everything here goes along onto the blocking pool.
+#[derive(Clone)]
+struct Service {
+    config: Arc<ServiceConfig>,
+    /// Keeps its connections: a read may be lost, nothing happens twice.
+    reading: HttpClient,
+    /// A fresh connection for each call, so that a stale one never makes an outcome unknown.
+    writing: HttpClient,
+}
+
+/// A service that cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSetupError {
+    /// Its key in config.yaml.
+    pub service: String,
+    /// Why its client cannot be made.
+    pub why: HttpError,
+}
+
+impl fmt::Display for ServiceSetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service \"{}\" cannot be set up: {}", self.service, self.why)
+    }
+}
+
+impl std::error::Error for ServiceSetupError {}
+
+impl Services {
+    /// Makes the clients; connects to nothing. At most `max_concurrent` calls (at least one) run at once.
+    ///
+    /// # Errors
+    /// When a service's `ca_cert` holds no certificate.
+    pub fn new(
+        configs: &[ServiceConfig],
+        max_concurrent: usize,
+        scrubber: Arc<Scrubber>,
+    ) -> Result<Services, ServiceSetupError> {
+        let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c)?)));
+        let services = made.collect::<Result<BTreeMap<_, _>, ServiceSetupError>>()?;
+        let health = HealthBoard::new(services.keys().cloned());
+        let permits = Arc::new(Semaphore::new(max_concurrent.max(1)));
+        Ok(Services(Rc::new(Inner { services, permits, scrubber, health })))
+    }
+
+    /// Whether `call` can be sent at all. To be asked before the policy and before a human.
+    ///
+    /// # Errors
+    /// See [`request::build`]; [`InvalidCall::BadRequest`] when the tool's service is not configured.
+    pub fn check(&self, call: &Call) -> Result<(), InvalidCall> {
+        let service = self.0.services.get(&call.tool().service).ok_or(InvalidCall::BadRequest)?;
+        request::build(&service.config, call).map(drop)
+    }
+
+    /// Sends `call`, once. Waits for a permit and then for the answer, each at most as long as the call may take.
+    ///
+    /// Gives `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
+    /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the
+    /// request is on its way, dropping this future does not stop it: the caller must see it through.
+    pub async fn run(&self, call: Arc<Call>) -> Outcome {
+        let Some(service) = self.0.services.get(&call.tool().service).cloned() else {
+            log::warn!("tool {}: its service {} is not configured", call.tool().name, call.tool().service);
+            return Outcome::ServiceUnreachable;
+        };
+        let request = match request::build(&service.config, &call) {
+            Ok(request) => request,
+            Err(why) => return Outcome::Invalid(why),
+        };
+        let Some(permit) = self.permit(request.timeout.unwrap_or(service.config.timeout)).await else {
+            log::warn!("tool {}: not sent, too many calls are running", call.tool().name);
+            return Outcome::ServiceUnreachable;
+        };
+        let scrubber = Arc::clone(&self.0.scrubber);
+        smol::unblock(move || {
+            // The permit lives as long as the blocking call, whoever still waits for it.
+            let _permit = permit;
+            service.execute(&call, request, &scrubber)
+        })
+        .await
+    }
+
+    /// Ends all calls, running or to come; those with side effects that were under way are `UnknownResult`.
+    pub fn shutdown(&self) {
+        self.0.services.values().for_each(|service| {
+            service.reading.shutdown();
+            service.writing.shutdown();
+        });
+    }
+
+    async fn permit(&self, limit: Duration) -> Option<SemaphoreGuardArc> {
+        let got = async { Some(self.0.permits.acquire_arc().await) };
+        or(got, async {
+            Timer::after(limit).await;
+            None
+        })
+        .await
+    }
+}
+
+impl Service {
+    fn new(config: &ServiceConfig) -> Result<Service, ServiceSetupError> {
+        let client = |reuse_connections| {
+            let options = ClientOptions {
+                timeout: config.timeout,
+                connect_timeout: CONNECT_TIMEOUT,
+                max_response_bytes: config.max_response_bytes,
+                ca_pem: config.ca_cert.clone(),
+                allow_link_local: config.allow_link_local,
+                reuse_connections,
+            };
+            HttpClient::new(options).map_err(|why| ServiceSetupError { service: config.name.clone(), why })
+        };
+        Ok(Service { config: Arc::new(config.clone()), reading: client(true)?, writing: client(false)? })
+    }
+
+    fn client(&self, method: Method) -> &HttpClient {
+        if method.has_side_effects() { &self.writing } else { &self.reading }
+    }
+
+    /// BLOCKS until the answer is there or the time is over.
+    fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber) -> Outcome {
+        let tool = call.tool();
+        match self.client(tool.request.method).call(request) {
+            Ok(answer) => response::outcome(&self.config, tool, answer, scrubber),
+            Err(why) => {
+                log::warn!("tool {}, service {}: {why}", tool.name, self.config.name);
+                without_answer(&why, tool.request.method)
+            }
+        }
+    }
+}
+
+/// What it means that there is no answer: it depends on whether the request can have arrived, and whether it can
+/// have changed something.
+fn without_answer(why: &HttpError, method: Method) -> Outcome {
+    match why {
+        HttpError::NotSent(_) => Outcome::ServiceUnreachable,
+        HttpError::TooLarge { .. } => Outcome::ResponseTooLarge,
+        HttpError::MaybeSent(_) if method.has_side_effects() => Outcome::UnknownResult,
+        HttpError::MaybeSent(MaybeSent::Timeout) => Outcome::ServiceTimeout,
+        HttpError::MaybeSent(MaybeSent::HeaderTooLarge) => Outcome::ResponseTooLarge,
+        HttpError::MaybeSent(MaybeSent::Disconnected) => no_status("Service closed the connection"),
+        HttpError::MaybeSent(MaybeSent::Garbage) => no_status("Service did not answer in HTTP"),
+    }
+}
+
+fn no_status(message: &str) -> Outcome {
+    Outcome::ServiceError { status: None, message: message.to_owned() }
+}

@@ -1,0 +1,130 @@
+//! Whether the services are well, as their own health endpoints say.
+//!
+//! It informs people (`status`, `/healthz`) and nothing else: a call is never refused because a probe failed.
+//! Probes have permits of their own, so that they never stand in the way of calls, nor calls in theirs.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::lock::Semaphore;
+use smol::{LocalExecutor, Timer};
+
+use super::scrub::Scrubber;
+use super::{Service, Services, request};
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::ids::random_bytes;
+use crate::config::Health;
+
+/// Time between two probes of a service; up to a tenth is added by chance, so that they do not fall together.
+pub const PROBE_INTERVAL: Duration = Duration::from_secs(60);
+/// The limit of one probe.
+pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+/// Probes at once.
+const PROBES_AT_ONCE: usize = 2;
+
+/// What is known of one service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ServiceHealth {
+    /// None until it was probed, and for ever when it has no health endpoint.
+    pub up: Option<bool>,
+    /// Since when `up` is what it is.
+    pub since: Option<Timestamp>,
+    /// The last probe that was answered as expected.
+    pub last_ok: Option<Timestamp>,
+    /// Why the last failed probe failed; without credentials.
+    pub last_error: Option<String>,
+}
+
+/// The state of all services by name.
+pub(super) struct HealthBoard(RefCell<BTreeMap<String, ServiceHealth>>);
+
+impl HealthBoard {
+    pub(super) fn new(names: impl Iterator<Item = String>) -> HealthBoard {
+        HealthBoard(RefCell::new(names.map(|name| (name, ServiceHealth::default())).collect()))
+    }
+
+    fn note(&self, service: &str, result: Result<(), String>, now: Timestamp) {
+        let mut board = self.0.borrow_mut();
+        let Some(known) = board.get_mut(service) else { return };
+        let up = Some(result.is_ok());
+        if known.up != up {
+            known.since = Some(now);
+            tell(service, &result);
+        }
+        known.up = up;
+        match result {
+            Ok(()) => known.last_ok = Some(now),
+            Err(why) => known.last_error = Some(why),
+        }
+    }
+}
+
+fn tell(service: &str, result: &Result<(), String>) {
+    match result {
+        Ok(()) => log::info!("service {service} is up"),
+        Err(why) => log::warn!("service {service} is down: {why}"),
+    }
+}
+
+impl Services {
+    /// The state of every service, by name.
+    pub fn health(&self) -> Vec<(String, ServiceHealth)> {
+        let board = self.0.health.0.borrow();
+        board.iter().map(|(name, health)| (name.clone(), health.clone())).collect()
+    }
+
+    /// Probes every service that has a health endpoint, at once and then every [`PROBE_INTERVAL`]. Never returns.
+    pub async fn watch_health(&self, clock: Clock) {
+        let permits = Arc::new(Semaphore::new(PROBES_AT_ONCE));
+        let tasks = LocalExecutor::new();
+        for (name, service) in &self.0.services {
+            if let Some(health) = &service.config.health {
+                tasks.spawn(self.watch(name, service, health, &clock, &permits)).detach();
+            }
+        }
+        tasks.run(std::future::pending::<()>()).await;
+    }
+
+    async fn watch(
+        &self,
+        name: &str,
+        service: &Service,
+        health: &Health,
+        clock: &Clock,
+        permits: &Arc<Semaphore>,
+    ) {
+        loop {
+            let permit = permits.acquire_arc().await;
+            let (service, health) = (service.clone(), health.clone());
+            let scrubber = Arc::clone(&self.0.scrubber);
+            let result = smol::unblock(move || {
+                let _permit = permit;
+                service.probe(&health, &scrubber)
+            });
+            self.0.health.note(name, result.await, clock.now());
+            Timer::after(PROBE_INTERVAL + jitter()).await;
+        }
+    }
+}
+
+impl Service {
+    /// BLOCKS for up to [`PROBE_TIMEOUT`]. An error says in words why the service counts as down.
+    fn probe(&self, health: &Health, scrubber: &Scrubber) -> Result<(), String> {
+        let mut request = request::probe(&self.config, health).map_err(|why| why.to_string())?;
+        request.timeout = Some(PROBE_TIMEOUT);
+        let answer = self.client(health.method).call(request);
+        let status = answer.map_err(|why| scrubber.text(why.to_string()))?.status;
+        if status == health.expect_status {
+            return Ok(());
+        }
+        Err(format!("it answered {status} instead of {}", health.expect_status))
+    }
+}
+
+/// Up to a tenth of the interval; none when the kernel has no randomness, which is no reason to stop probing.
+fn jitter() -> Duration {
+    let [byte] = random_bytes::<1>().unwrap_or_default();
+    PROBE_INTERVAL / 10 * u32::from(byte) / 256
+}
