@@ -1,0 +1,234 @@
+//! Services that are slow, gone, endless or broken, and the bounds that hold then.
+
+use std::io::Write;
+use std::net::{Shutdown, TcpListener};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use agentpass::base::clock::{Clock, Timestamp};
+use agentpass::config::{Health, ServiceConfig};
+use agentpass::model::{Method, Outcome};
+use agentpass::service::{Scrubber, Services};
+use serde_json::{Value, json};
+
+use super::fake::*;
+
+fn outcome(config: &ServiceConfig, method: Method) -> Outcome {
+    run(config, call(tool(method, "/"), json!({})))
+}
+
+fn no_status(message: &str) -> Outcome {
+    Outcome::ServiceError { status: None, message: message.to_owned() }
+}
+
+fn closed_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+#[test]
+fn what_was_certainly_not_sent_is_unreachable() {
+    for url in [
+        format!("http://127.0.0.1:{}", closed_port()),
+        "http://nowhere.invalid".to_owned(),
+        "http://169.254.169.254".to_owned(),
+        format!("https://127.0.0.1:{}", Upstream::body("", b"").port),
+    ] {
+        for method in [Method::Get, Method::Post] {
+            assert_eq!(outcome(&service(&url), method), Outcome::ServiceUnreachable, "{url}");
+        }
+    }
+}
+
+#[test]
+fn a_slow_service_ends_in_time() {
+    let upstream = Upstream::new(|_, _| sleep(Duration::from_secs(3)));
+    let mut config = upstream.service();
+    config.timeout = Duration::from_millis(300);
+    let begun = Instant::now();
+    assert_eq!(outcome(&config, Method::Get), Outcome::ServiceTimeout);
+    assert_eq!(outcome(&config, Method::Put), Outcome::UnknownResult);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert_eq!(upstream.seen().len(), 2);
+}
+
+#[test]
+fn the_time_of_the_tool_goes_before_that_of_the_service() {
+    let upstream = Upstream::new(|_, stream| {
+        sleep(Duration::from_millis(400));
+        drop(stream.write_all(&response(200, "", b"1")));
+    });
+    let mut config = upstream.service();
+    let mut quick = tool(Method::Get, "/");
+    quick.timeout = Some(Duration::from_millis(100));
+    assert_eq!(run(&config, call(quick.clone(), json!({}))), Outcome::ServiceTimeout);
+    config.timeout = Duration::from_millis(100);
+    quick.timeout = Some(Duration::from_secs(5));
+    assert_eq!(run(&config, call(quick, json!({}))), Outcome::Executed(json!(1)));
+}
+
+#[test]
+fn a_trickle_ends_in_time() {
+    let upstream = Upstream::new(|_, stream| {
+        let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 1000\r\n\r\n");
+        while stream.write_all(b"x").is_ok() {
+            sleep(Duration::from_millis(20));
+        }
+    });
+    let mut config = upstream.service();
+    config.timeout = Duration::from_millis(300);
+    assert_eq!(outcome(&config, Method::Get), Outcome::ServiceTimeout);
+}
+
+#[test]
+fn a_cut_connection_after_the_request_is_unknown_for_writes_and_sent_once() {
+    let cuts: [&[u8]; 3] = [b"", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"];
+    for cut in cuts {
+        let upstream = Upstream::new(move |_, stream| {
+            let _ = stream.write_all(cut);
+            let _ = stream.shutdown(Shutdown::Both);
+        });
+        for method in [Method::Post, Method::Put, Method::Patch, Method::Delete] {
+            let before = upstream.seen().len();
+            assert_eq!(outcome(&upstream.service(), method), Outcome::UnknownResult, "{method}");
+            assert_eq!(upstream.seen().len(), before + 1, "{method}");
+        }
+        assert_eq!(outcome(&upstream.service(), Method::Get), no_status("Service closed the connection"));
+        assert_eq!(upstream.seen().len(), 5);
+    }
+}
+
+#[test]
+fn an_error_status_after_a_write_is_known() {
+    let upstream = Upstream::saying(response(503, "", b""));
+    let known = Outcome::ServiceError { status: Some(503), message: "Service error 503".into() };
+    assert_eq!(outcome(&upstream.service(), Method::Post), known);
+}
+
+#[test]
+fn what_is_not_http_is_an_error_or_unknown() {
+    let upstream = Upstream::saying("SSH-2.0-OpenSSH\r\n\r\n");
+    assert_eq!(outcome(&upstream.service(), Method::Get), no_status("Service did not answer in HTTP"));
+    assert_eq!(outcome(&upstream.service(), Method::Post), Outcome::UnknownResult);
+    let long_head = format!("HTTP/1.1 200 OK\r\nx: {}\r\n\r\n", "x".repeat(80_000));
+    assert_eq!(outcome(&Upstream::saying(long_head).service(), Method::Get), Outcome::ResponseTooLarge);
+}
+
+#[test]
+fn large_and_endless_answers_are_bounded() {
+    let mut exact = Upstream::body("text/plain", &[b'x'; 1000]).service();
+    exact.max_response_bytes = 1000;
+    assert_eq!(outcome(&exact, Method::Get), Outcome::Executed(Value::String("x".repeat(1000))));
+    exact.max_response_bytes = 999;
+    assert_eq!(outcome(&exact, Method::Get), Outcome::ResponseTooLarge);
+    let heads: [&[u8]; 3] = [
+        b"HTTP/1.1 200 OK\r\n\r\n",
+        b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",
+        b"HTTP/1.1 500 No\r\ncontent-length: 99999999999\r\n\r\n",
+    ];
+    for head in heads {
+        let upstream = Upstream::new(move |_, stream| {
+            let _ = stream.write_all(head);
+            while stream.write_all(b"4\r\nxxxx\r\n4\r\nxxxx\r\n").is_ok() {}
+        });
+        let begun = Instant::now();
+        assert_eq!(outcome(&upstream.service(), Method::Get), Outcome::ResponseTooLarge);
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    }
+}
+
+#[test]
+fn no_more_calls_than_permitted_run_at_once() {
+    let (running, peak) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (r, p) = (running.clone(), peak.clone());
+    let upstream = Upstream::new(move |_, stream| {
+        p.fetch_max(r.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+        sleep(Duration::from_millis(50));
+        r.fetch_sub(1, Ordering::SeqCst);
+        drop(stream.write_all(&response(200, "", b"1")));
+    });
+    let services = services(&upstream.service(), &[]);
+    let calls = (0..40).map(|n| {
+        let (services, method) = (services.clone(), if n % 2 == 0 { Method::Get } else { Method::Post });
+        async move { services.run(call(tool(method, "/"), json!({}))).await }
+    });
+    assert!(all(calls.collect()).iter().all(|o| *o == Outcome::Executed(json!(1))));
+    assert_eq!(peak.load(Ordering::SeqCst), 8);
+    assert_eq!(upstream.seen().len(), 40);
+}
+
+#[test]
+fn a_call_that_gets_no_turn_is_certainly_not_sent() {
+    let upstream = Upstream::new(|_, stream| {
+        sleep(Duration::from_millis(700));
+        drop(stream.write_all(&response(200, "", b"1")));
+    });
+    let config = upstream.service();
+    let services = Services::new(&[config], 1, Arc::new(Scrubber::new(&[]))).unwrap();
+    let mut hasty = tool(Method::Post, "/");
+    hasty.timeout = Some(Duration::from_millis(200));
+    let calls = [tool(Method::Get, "/"), hasty].map(|tool| {
+        let services = services.clone();
+        async move { services.run(call(tool, json!({}))).await }
+    });
+    let ends = all(calls.into());
+    assert_eq!(ends, [Outcome::Executed(json!(1)), Outcome::ServiceUnreachable]);
+    assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn reads_keep_their_connection_and_writes_take_a_fresh_one() {
+    let upstream = Upstream::body("", b"1");
+    let services = services(&upstream.service(), &[]);
+    for (method, connections) in [(Method::Get, 1), (Method::Get, 1), (Method::Post, 2), (Method::Post, 3)] {
+        smol::block_on(services.run(call(tool(method, "/"), json!({}))));
+        assert_eq!(upstream.connections.load(Ordering::SeqCst), connections, "{method}");
+    }
+}
+
+#[test]
+fn a_shutdown_ends_calls_at_once() {
+    let upstream = Upstream::new(|_, _| sleep(Duration::from_secs(4)));
+    let services = services(&upstream.service(), &[]);
+    let (stopper, begun) = (services.clone(), Instant::now());
+    let write = async move { services.run(call(tool(Method::Post, "/"), json!({}))).await };
+    let stop = async move {
+        smol::Timer::after(Duration::from_millis(200)).await;
+        stopper.shutdown();
+        stopper.run(call(tool(Method::Get, "/"), json!({}))).await
+    };
+    let both = smol::block_on(smol::future::zip(write, stop));
+    assert_eq!(both, (Outcome::UnknownResult, Outcome::ServiceUnreachable));
+    assert!(begun.elapsed() < Duration::from_secs(2));
+}
+
+fn probed(upstream: &Upstream, expect_status: u16) -> agentpass::service::ServiceHealth {
+    let mut config = upstream.service();
+    config.auth = agentpass::config::Auth::Query { param: "k".into(), token: secret("t0ken") };
+    config.health = Some(Health { method: Method::Get, path: "/health?x=1".into(), expect_status });
+    let services = services(&config, &["t0ken"]);
+    assert_eq!(services.health()[0].1.up, None);
+    let seen = async {
+        while services.health()[0].1.up.is_none() {
+            smol::Timer::after(Duration::from_millis(5)).await;
+        }
+    };
+    let watch = services.watch_health(Clock::manual(Timestamp(7)));
+    smol::block_on(smol::future::or(watch, seen));
+    assert_eq!(upstream.seen()[0].target(), "/health?x=1&k=t0ken");
+    services.health().remove(0).1
+}
+
+#[test]
+fn health_is_what_the_service_says() {
+    let upstream = Upstream::saying(response(503, "", b"t0ken"));
+    let health = probed(&upstream, 503);
+    assert_eq!(
+        (health.up, health.since, health.last_ok),
+        (Some(true), Some(Timestamp(7)), Some(Timestamp(7)))
+    );
+    let health = probed(&upstream, 200);
+    assert_eq!((health.up, health.last_ok), (Some(false), None));
+    assert_eq!(health.last_error.as_deref(), Some("it answered 503 instead of 200"));
+}

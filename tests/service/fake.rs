@@ -1,0 +1,200 @@
+//! The upstream, and short ways to make tools, services and calls.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::rc::Rc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use agentpass::base::digest::Digest;
+use agentpass::base::secret::Secret;
+use agentpass::base::template::Template;
+use agentpass::config::{Auth, BaseUrl, ServiceConfig};
+use agentpass::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, Method, Outcome, RequestSpec, Tool};
+use agentpass::service::{Scrubber, Services};
+use serde_json::Value;
+
+/// One recorded request.
+#[derive(Clone, Debug)]
+pub struct Seen {
+    pub head: String,
+    pub body: Vec<u8>,
+}
+
+impl Seen {
+    pub fn target(&self) -> &str {
+        self.head.split(' ').nth(1).unwrap()
+    }
+
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap()
+    }
+
+    /// All values of a header.
+    pub fn header(&self, name: &str) -> Vec<&str> {
+        let lines = self.head.lines().skip(1).filter_map(|line| line.split_once(": "));
+        lines.filter(|(n, _)| n.eq_ignore_ascii_case(name)).map(|(_, v)| v).collect()
+    }
+}
+
+type Answer = dyn Fn(&Seen, &mut TcpStream) + Send + Sync;
+
+pub struct Upstream {
+    pub port: u16,
+    seen: Arc<Mutex<Vec<Seen>>>,
+    pub connections: Arc<AtomicUsize>,
+}
+
+impl Upstream {
+    /// Hands each request to `answer`; keeps the connection until the peer or `answer` closes it.
+    pub fn new(answer: impl Fn(&Seen, &mut TcpStream) + Send + Sync + 'static) -> Upstream {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let connections = Arc::new(AtomicUsize::new(0));
+        let (log, count, answer): (_, _, Arc<Answer>) = (seen.clone(), connections.clone(), Arc::new(answer));
+        std::thread::spawn(move || {
+            for stream in listener.incoming() {
+                count.fetch_add(1, Ordering::SeqCst);
+                let (log, answer) = (log.clone(), answer.clone());
+                std::thread::spawn(move || serve(stream.unwrap(), &log, &*answer));
+            }
+        });
+        Upstream { port, seen, connections }
+    }
+
+    /// Answers every request with these bytes.
+    pub fn saying(bytes: impl Into<Vec<u8>>) -> Upstream {
+        let bytes = bytes.into();
+        Upstream::new(move |_, stream| drop(stream.write_all(&bytes)))
+    }
+
+    /// Answers with 200, this content type (none when empty) and body.
+    pub fn body(content_type: &str, body: &[u8]) -> Upstream {
+        Upstream::saying(response(200, content_type, body))
+    }
+
+    pub fn seen(&self) -> Vec<Seen> {
+        self.seen.lock().unwrap().clone()
+    }
+
+    pub fn service(&self) -> ServiceConfig {
+        service(&format!("http://127.0.0.1:{}", self.port))
+    }
+}
+
+fn serve(stream: TcpStream, log: &Mutex<Vec<Seen>>, answer: &Answer) {
+    let mut reader = BufReader::new(stream.try_clone().unwrap());
+    let mut stream = stream;
+    loop {
+        let mut head = String::new();
+        while !head.ends_with("\r\n\r\n") {
+            if reader.read_line(&mut head).unwrap_or(0) == 0 {
+                return;
+            }
+        }
+        let mut seen = Seen { head, body: Vec::new() };
+        let length = seen.header("content-length").first().map_or(0, |n| n.parse().unwrap());
+        seen.body = vec![0; length];
+        reader.read_exact(&mut seen.body).unwrap();
+        log.lock().unwrap().push(seen.clone());
+        answer(&seen, &mut stream);
+    }
+}
+
+pub fn response(status: u16, content_type: &str, body: &[u8]) -> Vec<u8> {
+    let kind =
+        if content_type.is_empty() { String::new() } else { format!("content-type: {content_type}\r\n") };
+    let mut bytes =
+        format!("HTTP/1.1 {status} X\r\n{kind}content-length: {}\r\n\r\n", body.len()).into_bytes();
+    bytes.extend(body);
+    bytes
+}
+
+pub fn secret(text: &str) -> Secret {
+    Secret::new(text.to_owned())
+}
+
+pub fn service(url: &str) -> ServiceConfig {
+    ServiceConfig {
+        name: "s".into(),
+        url: BaseUrl::parse(url).unwrap(),
+        auth: Auth::None,
+        timeout: Duration::from_secs(5),
+        max_response_bytes: 64 * 1024,
+        ca_cert: None,
+        allow_link_local: false,
+        headers: Vec::new(),
+        health: None,
+        errors: Vec::new(),
+    }
+}
+
+/// A tool that takes anything, with `path` cut at `?`.
+pub fn tool(method: Method, path: &str) -> Tool {
+    let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
+    Tool {
+        name: "t".into(),
+        description: String::new(),
+        service: "s".into(),
+        signature: None,
+        args: Default::default(),
+        request: RequestSpec {
+            method,
+            path: Template::parse(path).unwrap(),
+            path_query: query.map(|q| Template::parse(q).unwrap()),
+            query: Vec::new(),
+            headers: Vec::new(),
+            body_exclude: Default::default(),
+        },
+        wrap: None,
+        extra_args: true,
+        timeout: None,
+        digest: Digest::of(b""),
+    }
+}
+
+pub fn items(list: &[(&str, &str)]) -> Vec<(String, Template)> {
+    list.iter().map(|(name, t)| ((*name).to_owned(), Template::parse(t).unwrap())).collect()
+}
+
+/// Arguments that may hold every character: the tool declares them as free text of their own type.
+pub fn call(mut tool: Tool, args: Value) -> Arc<Call> {
+    let Value::Object(args) = args else { panic!("not an object") };
+    for (name, value) in &args {
+        let kind = match value {
+            Value::Array(_) => Some(ArgType::Array),
+            Value::Object(_) => Some(ArgType::Object),
+            _ => None,
+        };
+        tool.args.insert(name.clone(), ArgSpec { kind, free_text: true, ..Default::default() });
+    }
+    Arc::new(Call::new(AgentId::configured("a"), Arc::new(tool), args).unwrap())
+}
+
+pub fn services(config: &ServiceConfig, secrets: &[&str]) -> Services {
+    let secrets: Vec<Secret> = secrets.iter().map(|s| secret(s)).collect();
+    Services::new(std::slice::from_ref(config), 8, Arc::new(Scrubber::new(&secrets))).unwrap()
+}
+
+pub fn check(config: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
+    services(config, &[]).check(call)
+}
+
+pub fn run(config: &ServiceConfig, call: Arc<Call>) -> Outcome {
+    smol::block_on(services(config, &[]).run(call))
+}
+
+/// Runs all futures at once on one executor, as the gateway does.
+pub fn all<T: 'static>(futures: Vec<impl Future<Output = T> + 'static>) -> Vec<T> {
+    let executor = Rc::new(smol::LocalExecutor::new());
+    let tasks: Vec<_> = futures.into_iter().map(|f| executor.spawn(f)).collect();
+    smol::block_on(executor.run(async {
+        let mut done = Vec::new();
+        for task in tasks {
+            done.push(task.await);
+        }
+        done
+    }))
+}

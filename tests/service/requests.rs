@@ -1,0 +1,235 @@
+//! What reaches the service.
+
+use agentpass::config::{Auth, ServiceConfig};
+use agentpass::model::{InvalidCall, Method, Outcome, Tool};
+use serde_json::{Value, json};
+
+use super::fake::*;
+
+/// The one request that this call becomes.
+fn sent(change: impl FnOnce(&mut ServiceConfig), tool: Tool, args: Value) -> Seen {
+    let upstream = Upstream::body("", b"");
+    let mut config = upstream.service();
+    change(&mut config);
+    assert_eq!(check(&config, &call(tool.clone(), args.clone())), Ok(()));
+    assert_eq!(run(&config, call(tool, args)), Outcome::Executed(Value::Null));
+    let mut seen = upstream.seen();
+    assert_eq!(seen.len(), 1);
+    seen.remove(0)
+}
+
+/// What `check` and `run` say to a call that must not leave.
+fn refused(tool: Tool, args: Value) -> InvalidCall {
+    let upstream = Upstream::body("", b"");
+    let why = check(&upstream.service(), &call(tool.clone(), args.clone())).unwrap_err();
+    assert_eq!(run(&upstream.service(), call(tool, args)), Outcome::Invalid(why.clone()));
+    assert_eq!(upstream.seen().len(), 0);
+    why
+}
+
+const GET: Method = Method::Get;
+const POST: Method = Method::Post;
+
+#[test]
+fn a_plain_read() {
+    let seen = sent(|_| {}, tool(GET, "/api/states"), json!({}));
+    assert!(seen.head.starts_with("GET /api/states HTTP/1.1\r\n"), "{}", seen.head);
+    assert_eq!(seen.header("user-agent"), [concat!("agentpass/", env!("CARGO_PKG_VERSION"))]);
+    for absent in ["authorization", "accept-encoding", "content-type", "content-length", "transfer-encoding"]
+    {
+        assert!(seen.header(absent).is_empty(), "{absent}: {}", seen.head);
+    }
+}
+
+#[test]
+fn every_kind_of_credentials() {
+    let bearer = |c: &mut ServiceConfig| c.auth = Auth::Bearer(secret("T0ken"));
+    assert_eq!(sent(bearer, tool(GET, "/"), json!({})).header("authorization"), ["Bearer T0ken"]);
+    let basic = |c: &mut ServiceConfig| {
+        c.auth = Auth::Basic { username: "Aladdin".into(), password: secret("open sesame") };
+    };
+    let seen = sent(basic, tool(GET, "/"), json!({}));
+    assert_eq!(seen.header("authorization"), ["Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
+    let header =
+        |c: &mut ServiceConfig| c.auth = Auth::Header { name: "X-API-Key".into(), token: secret("k") };
+    assert_eq!(sent(header, tool(GET, "/"), json!({})).header("x-api-key"), ["k"]);
+    let query =
+        |c: &mut ServiceConfig| c.auth = Auth::Query { param: "api key".into(), token: secret("a&b=c") };
+    assert_eq!(sent(query, tool(GET, "/"), json!({})).target(), "/?api%20key=a%26b%3Dc");
+    let seen = sent(query, tool(GET, "/x?q={q}"), json!({"q": "1"}));
+    assert_eq!(seen.target(), "/x?q=1&api%20key=a%26b%3Dc");
+}
+
+#[test]
+fn nothing_takes_the_place_of_the_credentials() {
+    let mut sly = tool(GET, "/");
+    sly.request.headers = items(&[("AUTHORIZATION", "Bearer {x}"), ("X-Other", "{x}")]);
+    sly.request.query = items(&[("key", "{x}")]);
+    let bearer = |c: &mut ServiceConfig| {
+        c.auth = Auth::Bearer(secret("T0ken"));
+        c.headers = vec![("authorization".into(), secret("Basic zzz")), ("x-other".into(), secret("owner"))];
+    };
+    let seen = sent(bearer, sly.clone(), json!({"x": "mine"}));
+    assert_eq!(seen.header("authorization"), ["Bearer T0ken"]);
+    assert_eq!(seen.header("x-other"), ["mine"]);
+    let query = |c: &mut ServiceConfig| c.auth = Auth::Query { param: "key".into(), token: secret("T0ken") };
+    assert_eq!(sent(query, sly, json!({"x": "mine"})).target(), "/?key=T0ken");
+}
+
+#[test]
+fn a_path_argument_is_one_segment_whatever_it_holds() {
+    for (value, on_the_wire) in [
+        (json!("light.x-y_z~"), "light.x-y_z~"),
+        (json!("../../secrets"), "..%2F..%2Fsecrets"),
+        (json!("..\\x"), "..%5Cx"),
+        (json!("%2e%2e"), "%252e%252e"),
+        (json!("%2e"), "%252e"),
+        (json!("..;/"), "..%3B%2F"),
+        (json!("a&b=c"), "a%26b%3Dc"),
+        (json!("a?b#c"), "a%3Fb%23c"),
+        (json!("a b+c"), "a%20b%2Bc"),
+        (json!("äß😀"), "%C3%A4%C3%9F%F0%9F%98%80"),
+        (json!("@evil.example:80"), "%40evil.example%3A80"),
+        (json!("//evil.example"), "%2F%2Fevil.example"),
+        (json!("a\r\nX: y"), "a%0D%0AX%3A%20y"),
+        (json!("..."), "..."),
+        (json!(7), "7"),
+        (json!(-0.5), "-0.5"),
+        (json!(true), "true"),
+    ] {
+        let seen = sent(|_| {}, tool(GET, "/a/{v}/b"), json!({"v": value}));
+        assert_eq!(seen.target(), format!("/a/{on_the_wire}/b"));
+        assert_eq!(seen.header("host").len(), 1);
+        assert!(seen.header("x").is_empty());
+    }
+}
+
+#[test]
+fn segments_that_climb_or_vanish_are_refused_before_dialling() {
+    let v = InvalidCall::Unsendable("v".into());
+    for value in [".", "..", ""] {
+        assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": value})), v, "{value:?}");
+        assert_eq!(refused(tool(GET, "/a/{v}/b"), json!({"v": value})), v, "{value:?}");
+    }
+    assert_eq!(refused(tool(GET, "/a/{v}/b"), json!({})), v);
+    assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": null})), v);
+    assert_eq!(refused(tool(GET, "/a/.{v}"), json!({"v": "."})), v);
+    assert_eq!(refused(tool(GET, "/a/%2E{v}"), json!({"v": "."})), v);
+    assert_eq!(refused(tool(GET, "/a/{v}{w}"), json!({"v": "."})), InvalidCall::Unsendable("w".into()));
+    assert_eq!(refused(tool(GET, "/a/{u}{v}/b"), json!({"u": ".", "v": "."})), v);
+    assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": ["x"]})), v);
+    assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": {"x": 1}})), v);
+    assert_eq!(sent(|_| {}, tool(GET, "/a/x{v}/"), json!({})).target(), "/a/x/");
+}
+
+#[test]
+fn a_query_argument_is_one_value_whatever_it_holds() {
+    for (value, on_the_wire) in [
+        (json!("a&b=c"), "a%26b%3Dc"),
+        (json!("a b+c"), "a%20b%2Bc"),
+        (json!("#x;y,z"), "%23x%3By%2Cz"),
+        (json!("%26"), "%2526"),
+        (json!("ö"), "%C3%B6"),
+        (json!("'\"<>"), "%27%22%3C%3E"),
+        (json!("a\nb"), "a%0Ab"),
+        (json!(12), "12"),
+    ] {
+        let mut both = tool(GET, "/p?one={v}");
+        both.request.query = items(&[("two [x]", "<{v}>")]);
+        let seen = sent(|_| {}, both, json!({"v": value}));
+        assert_eq!(seen.target(), format!("/p?one={on_the_wire}&two%20%5Bx%5D=%3C{on_the_wire}%3E"));
+    }
+}
+
+#[test]
+fn query_items_without_their_arguments_are_left_out() {
+    let mut tool = tool(GET, "/p?x=1&y={y}");
+    tool.request.query = items(&[("a", "{a}"), ("ab", "{a}-{b}"), ("c", "fixed")]);
+    assert_eq!(sent(|_| {}, tool.clone(), json!({})).target(), "/p?x=1&y=&c=fixed");
+    assert_eq!(sent(|_| {}, tool.clone(), json!({"b": "2"})).target(), "/p?x=1&y=&ab=-2&c=fixed");
+    assert_eq!(sent(|_| {}, tool, json!({"a": ""})).target(), "/p?x=1&y=&a=&ab=-&c=fixed");
+}
+
+#[test]
+fn headers_are_one_line_each() {
+    let mut tool = tool(GET, "/");
+    tool.request.headers = items(&[("X-Title", "{v}"), ("X-Fixed", "f"), ("X-None", "{none}")]);
+    let seen = sent(|_| {}, tool.clone(), json!({"v": "héllo w: 1"}));
+    assert_eq!(seen.header("x-title"), ["héllo w: 1"]);
+    assert_eq!(seen.header("x-fixed"), ["f"]);
+    assert!(seen.header("x-none").is_empty());
+    for bad in ["a\r\nX-Evil: 1", "a\nb", "a\rb"] {
+        assert_eq!(refused(tool.clone(), json!({"v": bad})), InvalidCall::Unsendable("v".into()));
+    }
+    assert_eq!(refused(tool, json!({"v": [1]})), InvalidCall::Unsendable("v".into()));
+}
+
+#[test]
+fn the_prefix_of_the_base_url_stays() {
+    let upstream = Upstream::body("", b"");
+    let config = service(&format!("http://127.0.0.1:{}/pre/fix/", upstream.port));
+    run(&config, call(tool(GET, "/x/{v}"), json!({"v": "../.."})));
+    assert_eq!(upstream.seen()[0].target(), "/pre/fix/x/..%2F..");
+}
+
+#[test]
+fn no_template_leaves_its_service() {
+    for path in [
+        "@evil.example/{v}",
+        ":1@evil.example/{v}",
+        ".evil.example/{v}",
+        "1/{v}",
+        "{v}/x",
+        "/a#{v}",
+        "/a b/{v}",
+    ] {
+        let why = refused(tool(GET, path), json!({"v": "@evil.example"}));
+        assert_eq!(why, InvalidCall::BadRequest, "{path}");
+    }
+    let sent = sent(|_| {}, tool(GET, "//evil.example/{v}"), json!({"v": "x"}));
+    assert_eq!(sent.target(), "//evil.example/x");
+}
+
+#[test]
+fn a_url_that_is_too_long_is_refused() {
+    let long = "ä".repeat(30_000);
+    assert_eq!(refused(tool(GET, "/{v}"), json!({"v": long})), InvalidCall::BadRequest);
+}
+
+#[test]
+fn the_body_is_what_was_asked_for() {
+    let mut tool = tool(POST, "/api/{domain}");
+    tool.request.body_exclude = ["domain".to_owned()].into();
+    let args = json!({
+        "domain": "light", "n": 1, "f": 0.25, "b": false, "s": "\"},{\"x\":\"ü\u{2028}", "gone": null,
+        "o": {"deep": [1, {"x": null}]}, "big": 9_007_199_254_740_991_i64
+    });
+    let seen = sent(|_| {}, tool, args.clone());
+    let mut expected = args;
+    expected.as_object_mut().unwrap().retain(|k, _| k != "domain" && k != "gone");
+    assert_eq!(seen.json(), expected);
+    assert_eq!(seen.header("content-type"), ["application/json"]);
+    assert_eq!(seen.header("content-length"), [seen.body.len().to_string()]);
+}
+
+#[test]
+fn each_method_with_and_without_a_body() {
+    for method in Method::ALL {
+        let seen = sent(|_| {}, tool(method, "/x"), json!({"a": 1}));
+        assert!(seen.head.starts_with(&format!("{method} /x ")), "{}", seen.head);
+        match method.has_body() {
+            true => assert_eq!(seen.body, br#"{"a":1}"#),
+            false => assert!(seen.body.is_empty() && seen.header("content-type").is_empty()),
+        }
+    }
+    assert_eq!(sent(|_| {}, tool(POST, "/x"), json!({})).body, b"{}");
+}
+
+#[test]
+fn a_service_that_is_not_configured_is_never_called() {
+    let mut tool = tool(GET, "/");
+    tool.service = "other".into();
+    let config = Upstream::body("", b"").service();
+    assert_eq!(check(&config, &call(tool.clone(), json!({}))), Err(InvalidCall::BadRequest));
+    assert_eq!(run(&config, call(tool, json!({}))), Outcome::ServiceUnreachable);
+}
