@@ -1,5 +1,8 @@
 //! Calls to services over real sockets, against an upstream that records every byte and answers as it is told.
 
+// A test that cannot go on should panic.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
 #[path = "service/answers.rs"]
 mod answers;
 #[path = "service/failures.rs"]
