@@ -219,7 +219,7 @@ fn peer_digest(tls: &TlsStream<Async<TcpStream>>) -> Option<[u8; 32]> {
 async fn upgrade(request: Request, stream: Stream, max_message: usize) -> Result<ClientSocket, ConnectError> {
     let limits = Some(config(max_message));
     match async_tungstenite::client_async_with_config(request, stream, limits).await {
-        Ok((socket, _)) => Ok(WebSocket::new(socket)),
+        Ok((socket, _)) => Ok(WebSocket::client(socket)),
         Err(WsError::Http(answer)) => Err(ConnectError::Refused(answer.status().as_u16())),
         Err(WsError::Io(error)) => Err(ConnectError::Unreachable(error.to_string())),
         Err(error) => Err(ConnectError::NotWebSocket(error.to_string())),

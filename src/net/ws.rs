@@ -30,7 +30,8 @@ use super::stream::Stream;
 pub const WRITE_DEADLINE: Duration = Duration::from_secs(10);
 /// How long the close frame may take to go out.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
-/// Pings, and pongs that nobody asked for, within [`PING_WINDOW`]; ordinary clients send one in 20 seconds.
+/// Pings, and pongs that nobody asked for, that a server takes within [`PING_WINDOW`]; ordinary clients send one in
+/// 20 seconds. A client takes any number: its gateway sends one behind each result.
 pub const MAX_PINGS: u32 = 100;
 /// The time over which pings are counted.
 pub const PING_WINDOW: Duration = Duration::from_secs(10);
@@ -109,11 +110,16 @@ impl WebSocket {
     /// The server's end of a finished handshake; `already_read` came behind the request.
     pub async fn server(stream: Stream, already_read: Vec<u8>, max_message: usize) -> Self {
         let config = Some(config(max_message));
-        Self::new(WebSocketStream::from_partially_read(stream, already_read, Role::Server, config).await)
+        let stream = WebSocketStream::from_partially_read(stream, already_read, Role::Server, config).await;
+        Self::new(stream, PingCount { max: Some(MAX_PINGS), ..PingCount::default() })
     }
 
-    pub(super) fn new(stream: WebSocketStream<Stream>) -> Self {
-        Self { stream, early: VecDeque::new(), pings: PingCount::default(), farewell: None }
+    pub(super) fn client(stream: WebSocketStream<Stream>) -> Self {
+        Self::new(stream, PingCount::default())
+    }
+
+    fn new(stream: WebSocketStream<Stream>, pings: PingCount) -> Self {
+        Self { stream, early: VecDeque::new(), pings, farewell: None }
     }
 
     /// Waits for whatever comes next. Never fails, never panics; after [`Incoming::Closed`] it stays closed.
@@ -265,6 +271,8 @@ fn failed(error: Error) -> Incoming {
 /// Counts what a peer may send without limit and for nothing.
 #[derive(Default)]
 struct PingCount {
+    /// More than these are a flood.
+    max: Option<u32>,
     /// Pings of ours that have no pong yet.
     asked: u32,
     since: Option<Instant>,
@@ -288,7 +296,7 @@ impl PingCount {
         if self.since.is_none_or(|since| now.duration_since(since) >= PING_WINDOW) {
             (self.since, self.seen) = (Some(now), 0);
         }
-        self.seen += 1;
-        self.seen > MAX_PINGS
+        self.seen = self.seen.saturating_add(1);
+        self.max.is_some_and(|max| self.seen > max)
     }
 }
