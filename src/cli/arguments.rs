@@ -87,7 +87,9 @@ impl Sorted {
                 "-h" | "--help" => self.help = true,
                 option if option.starts_with("--") => self.option(option, &mut rest)?,
                 _ if arg.starts_with('-') => {
-                    return Err(format!("there is no option {arg}; write -- before a text that begins with a dash"));
+                    return Err(format!(
+                        "there is no option {arg}; write -- before a text that begins with a dash"
+                    ));
                 }
                 _ => self.positionals.push(arg),
             }
@@ -118,7 +120,8 @@ impl Sorted {
 
     fn line(self, command: String) -> Vec<String> {
         let Sorted { options, mut positionals, help, .. } = self;
-        let inner = (NESTED.contains(&command.as_str()) && !positionals.is_empty()).then(|| positionals.remove(0));
+        let inner =
+            (NESTED.contains(&command.as_str()) && !positionals.is_empty()).then(|| positionals.remove(0));
         let mut line: Vec<String> = [command].into_iter().chain(inner).collect();
         if help {
             line.push("--help".into());
@@ -172,7 +175,11 @@ mod tests {
             ("audit show help", "audit show -- help"),
         ] {
             let got = line(given);
-            if made.contains("needs") { assert!(got.contains("needs a value")) } else { assert_eq!(got, made) }
+            if made.contains("needs") {
+                assert!(got.contains("needs a value"))
+            } else {
+                assert_eq!(got, made)
+            }
         }
     }
 
@@ -187,7 +194,10 @@ mod tests {
             ("-x", "there is no option -x"),
         ] {
             let got = line(given);
-            assert!(got.starts_with(&format!("agentpass: could not read the command line: {cause}")), "{got}");
+            assert!(
+                got.starts_with(&format!("agentpass: could not read the command line: {cause}")),
+                "{got}"
+            );
         }
         assert!(!line("request t --token hunter2 --token hunter3").contains("hunter"));
     }

@@ -8,7 +8,12 @@ use super::approve::answer;
 
 /// Say no to a question. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "deny", error_code(3, "no gateway is running"), error_code(5, "it was not open any more"))]
+#[argh(
+    subcommand,
+    name = "deny",
+    error_code(3, "no gateway is running"),
+    error_code(5, "it was not open any more")
+)]
 pub struct Deny {
     /// the request id, or as much of its beginning as is unique
     #[argh(positional)]

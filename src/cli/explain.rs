@@ -26,12 +26,9 @@ use crate::protocol::frame::MAX_DEPTH;
     error_code(78, "bad configuration")
 )]
 pub struct Explain {
-    /// the tool; not with --stdin
-    #[argh(positional)]
-    pub tool: Option<String>,
-    /// its arguments: key=value is text, key:=JSON is typed
-    #[argh(positional, arg_name = "key=value")]
-    pub args: Vec<String>,
+    /// the tool, then its arguments: key=value is text, key:=JSON is typed; nothing with --stdin
+    #[argh(positional, arg_name = "tool key=value")]
+    pub call: Vec<String>,
     /// more arguments, as one JSON object
     #[argh(option, arg_name = "json")]
     pub json_args: Option<String>,

@@ -23,7 +23,9 @@ pub fn start(option: Option<&str>, default: LevelFilter) -> Result<(), Trouble> 
     let variable = env::var(LOG_LEVEL).ok().filter(|text| !text.is_empty());
     let level = match (option, variable) {
         (Some(text), _) => level(text).ok_or_else(|| unknown(Exit::BAD_ARGUMENTS, "--log-level", text))?,
-        (None, Some(text)) => level(&text).ok_or_else(|| unknown(Exit::BAD_CONFIGURATION, LOG_LEVEL, &text))?,
+        (None, Some(text)) => {
+            level(&text).ok_or_else(|| unknown(Exit::BAD_CONFIGURATION, LOG_LEVEL, &text))?
+        }
         (None, None) => default,
     };
     // Fails only when a logger runs already, and then that one is as good.
@@ -116,7 +118,9 @@ mod tests {
     #[test]
     fn a_record_is_one_line() {
         let lines = Lines::new(LevelFilter::Info, true);
-        let record = |text| lines.line(&Record::builder().args(text).level(Level::Warn).target("agentpass::x").build());
+        let record = |text| {
+            lines.line(&Record::builder().args(text).level(Level::Warn).target("agentpass::x").build())
+        };
         assert_eq!(record(format_args!("a\nERROR forged")), "WARN  [agentpass::x] a⟨U+000A⟩ERROR forged");
         let dated = Lines::new(LevelFilter::Info, false);
         let line = dated.line(&Record::builder().args(format_args!("a")).build());

@@ -8,7 +8,12 @@ use super::{Exit, Trouble, output};
 
 /// Make the running gateway read its files again. It keeps the old ones if the new ones are wrong.
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "reload", error_code(3, "no gateway is running"), error_code(78, "the files are wrong"))]
+#[argh(
+    subcommand,
+    name = "reload",
+    error_code(3, "no gateway is running"),
+    error_code(78, "the files are wrong")
+)]
 pub struct Reload {
     /// the gateway's control socket (default: the one in config.yaml)
     #[argh(option, arg_name = "file")]

@@ -93,13 +93,16 @@ struct Job {
 
 fn prepare(args: Request) -> Result<Job, Trouble> {
     logging::start(args.log_level.as_deref(), LevelFilter::Warn)?;
-    let Request { tool, url, token, token_file, ca_cert, pin, timeout, reason, session, idempotency_key, .. } = args;
+    let Request {
+        tool, url, token, token_file, ca_cert, pin, timeout, reason, session, idempotency_key, ..
+    } = args;
     let values = values::read(&args.args, args.json_args.as_deref()).map_err(|cause| {
         Trouble::new(Exit::BAD_ARGUMENTS, "read the arguments", cause).help("agentpass request --help")
     })?;
     let mut gateway = Gateway { url, token, token_file, ca_cert, pin }.options()?;
     gateway.connect_timeout = gateway.connect_timeout.min(timeout);
-    let request = RequestOptions { reason, session_id: session, idempotency_key, ..RequestOptions::default() };
+    let request =
+        RequestOptions { reason, session_id: session, idempotency_key, ..RequestOptions::default() };
     Ok(Job { what: format!("run {tool}"), tool, args: values, gateway, request, timeout })
 }
 

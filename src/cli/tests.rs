@@ -4,8 +4,25 @@ use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
 const COMMANDS: [&str; 19] = [
-    "serve", "check", "explain", "init", "demo", "approvals", "approve", "deny", "status", "reload", "request", "tools",
-    "pending", "audit", "audit list", "audit show", "audit verify", "audit export", "audit stats",
+    "serve",
+    "check",
+    "explain",
+    "init",
+    "demo",
+    "approvals",
+    "approve",
+    "deny",
+    "status",
+    "reload",
+    "request",
+    "tools",
+    "pending",
+    "audit",
+    "audit list",
+    "audit show",
+    "audit verify",
+    "audit export",
+    "audit stats",
 ];
 
 fn help(command: &str) -> String {

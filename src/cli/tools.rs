@@ -59,7 +59,10 @@ fn show(args: Tools) -> Result<Exit, Trouble> {
     output::print(&text).map(|_| Exit::DONE)
 }
 
-async fn fetch(executor: &LocalExecutor<'_>, mut options: ClientOptions) -> Result<Vec<ToolInfo>, ClientError> {
+async fn fetch(
+    executor: &LocalExecutor<'_>,
+    mut options: ClientOptions,
+) -> Result<Vec<ToolInfo>, ClientError> {
     options.max_retries = Some(0);
     let client = Client::connect(executor, options).await?;
     let tools = client.list_tools().await;
@@ -72,7 +75,8 @@ fn table(tools: &[ToolInfo]) -> String {
     let rows: Vec<[String; 3]> = tools.iter().map(row).collect();
     let head = ["TOOL", "ARGUMENTS", "DESCRIPTION"].map(str::to_owned);
     let rows: Vec<[String; 3]> = std::iter::once(head).chain(rows).collect();
-    let width = |column: fn(&[String; 3]) -> &String| rows.iter().map(|row| column(row).chars().count()).max();
+    let width =
+        |column: fn(&[String; 3]) -> &String| rows.iter().map(|row| column(row).chars().count()).max();
     let (first, second) = (width(|[name, ..]| name).unwrap_or(0), width(|[_, args, _]| args).unwrap_or(0));
     let lines: Vec<String> = rows
         .iter()

@@ -75,7 +75,8 @@ mod tests {
 
     #[test]
     fn says_what_why_where_and_what_helps() {
-        let trouble = Trouble::new(Exit::FAILED, "run t", "No\nsuch \u{1b}[31mthing").at("request 7").help("do x");
+        let trouble =
+            Trouble::new(Exit::FAILED, "run t", "No\nsuch \u{1b}[31mthing").at("request 7").help("do x");
         assert_eq!(
             trouble.to_string(),
             "agentpass: could not run t: no⟨U+000A⟩such ⟨U+001B⟩[31mthing\n  at request 7\n  help: do x"

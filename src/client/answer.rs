@@ -142,7 +142,8 @@ mod tests {
 
     #[test]
     fn reads_what_is_there() {
-        let got = ToolResult::read(json!({"status": "executed", "data": [1], "request_id": "r", "replayed": true}));
+        let got =
+            ToolResult::read(json!({"status": "executed", "data": [1], "request_id": "r", "replayed": true}));
         assert_eq!(got, ToolResult { data: json!([1]), request_id: "r".into(), replayed: true });
         let got = PendingResult::read(json!({"request_id": "r", "args": "{\"a\":1}", "result": "{"}));
         assert_eq!((got.args, got.result), (json!({"a": 1}), json!("{")));
@@ -152,7 +153,9 @@ mod tests {
 
     #[test]
     fn nothing_from_the_wire_is_trusted_to_have_a_type() {
-        for odd in [json!(null), json!([]), json!("x"), json!({"name": 7, "args": [], "data": {}, "result": []})] {
+        for odd in
+            [json!(null), json!([]), json!("x"), json!({"name": 7, "args": [], "data": {}, "result": []})]
+        {
             ToolResult::read(odd.clone());
             ToolInfo::read(odd.clone());
             PendingResult::read(odd.clone());

@@ -8,6 +8,17 @@ const LONGEST: Duration = Duration::from_secs(30);
 /// After the loss of a connection that worked: a gateway that restarts is back soon, but not for all agents at once.
 const SOON: Duration = Duration::from_millis(500);
 
+/// How a connection ended, as far as it matters for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Loss {
+    /// It had proved itself.
+    Proved,
+    /// It had not, but the gateway says that it will be back (close code 1012).
+    Restarting,
+    /// It had not, or there never was one.
+    Unproved,
+}
+
 /// One streak of attempts. It ends when a connection has proved itself.
 #[derive(Debug, Default)]
 pub(super) struct Backoff {
@@ -16,12 +27,13 @@ pub(super) struct Backoff {
 }
 
 impl Backoff {
-    /// A connection is gone. One that had `proved` itself starts the streak anew, with a quick first attempt.
-    pub(super) fn lost(&mut self, proved: bool) {
-        if proved {
-            *self = Backoff::default();
-        } else {
-            self.step = self.step.max(1);
+    /// A connection is gone. One that had proved itself starts the streak anew, with a quick first attempt.
+    pub(super) fn lost(&mut self, how: Loss) {
+        match how {
+            Loss::Proved => *self = Backoff::default(),
+            // Quick too, but once in a streak: the step goes on growing.
+            Loss::Restarting => {}
+            Loss::Unproved => self.step = self.step.max(1),
         }
     }
 
@@ -70,14 +82,16 @@ mod tests {
     #[test]
     fn a_connection_that_never_worked_does_not_start_anew() {
         let mut backoff = Backoff::default();
-        backoff.lost(false);
+        backoff.lost(Loss::Unproved);
         assert!(backoff.next(Some(2)).unwrap() >= Duration::from_secs(1));
-        backoff.lost(false);
+        backoff.lost(Loss::Unproved);
         assert!(backoff.next(Some(2)).unwrap() >= Duration::from_secs(2));
-        backoff.lost(false);
+        backoff.lost(Loss::Unproved);
         assert_eq!(backoff.next(Some(2)), None);
-        backoff.lost(true);
+        backoff.lost(Loss::Proved);
         assert!(backoff.next(Some(2)).unwrap() <= SOON);
+        backoff.lost(Loss::Restarting);
+        assert!(backoff.next(None).unwrap() >= Duration::from_secs(1));
         assert_eq!(Backoff::default().next(Some(0)), None);
     }
 }

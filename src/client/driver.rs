@@ -2,31 +2,27 @@
 //!
 //! It must never await anything long but the socket and the orders: while it does not read, no ping is answered.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
-use smol::channel::{Receiver, Sender};
+use smol::channel::Receiver;
 use smol::{Timer, future};
 
+use super::ClientOptions;
 use super::answer::Pending;
-use super::backoff::Backoff;
+use super::backoff::{Backoff, Loss};
+use super::call::{Call, Keyed};
 use super::error::{ClientError, ConnectionError};
+use super::pulse::{Broken, Pulse};
 use super::session::{self, Session};
-use super::{ClientOptions, OnPending};
 use crate::net::connect::{ClientSocket, ServerUrl};
 use crate::net::deadline::within;
 use crate::net::ws::{Incoming, WRITE_DEADLINE};
 use crate::protocol::reply::{self, Message, ReplyError};
 
-/// Silence after which we ask whether the gateway is still there; shorter than most address translations forget.
-const PING_AFTER: Duration = Duration::from_secs(30);
-/// Silence after which the connection counts as lost; the gateway's own limit.
-const LOST_AFTER: Duration = Duration::from_secs(90);
-/// A connection that lasted this long works, even if no reply came yet.
-const PROVED_AFTER: Duration = Duration::from_secs(10);
 /// How long a goodbye waits for the ping that follows a result.
 const FAREWELL: Duration = Duration::from_millis(300);
 
@@ -41,62 +37,14 @@ pub(super) enum Order {
     Close,
 }
 
-/// One call under way.
-pub(super) struct Call {
-    id: u64,
-    has_effects: bool,
-    text: String,
-    reply: Sender<Result<Value, ClientError>>,
-    on_pending: Option<OnPending>,
-    /// Whether it went out, and then whether to a gateway that knows its idempotency key.
-    sent: Option<Keyed>,
-}
-
-#[derive(Clone, Copy, PartialEq)]
-struct Keyed(bool);
-
-impl Call {
-    /// A call that was not sent yet. One that `has_effects` must not be run twice.
-    pub(super) fn new(
-        id: u64,
-        has_effects: bool,
-        text: String,
-        reply: Sender<Result<Value, ClientError>>,
-        on_pending: Option<OnPending>,
-    ) -> Call {
-        Call { id, has_effects, text, reply, on_pending, sent: None }
-    }
-
-    /// Whether sending it to such a gateway can lead to one execution at most.
-    fn may_go_to(&self, keyed: bool) -> bool {
-        match self.sent {
-            None => true,
-            Some(Keyed(was_keyed)) => !self.has_effects || (was_keyed && keyed),
-        }
-    }
-
-    fn settle(self, body: Result<Value, ClientError>) {
-        // The caller may have stopped waiting; then nobody wants to know.
-        self.reply.try_send(body).ok();
-    }
-}
-
-/// What driver and client both see.
+/// Why the driver ended, for the client.
 #[derive(Default)]
-pub(super) struct State {
-    connected: Cell<bool>,
-    ended: RefCell<Option<ConnectionError>>,
-}
+pub(super) struct State(RefCell<Option<ConnectionError>>);
 
 impl State {
-    /// Whether there is a connection right now.
-    pub(super) fn is_connected(&self) -> bool {
-        self.connected.get()
-    }
-
     /// Why calls can no longer be answered.
     pub(super) fn why_ended(&self) -> ClientError {
-        ClientError::Connection(self.ended.borrow().clone().unwrap_or(ConnectionError::Closed))
+        ClientError::Connection(self.0.borrow().clone().unwrap_or(ConnectionError::Closed))
     }
 }
 
@@ -115,7 +63,7 @@ enum End {
     /// As asked.
     Closed,
     /// Not as asked.
-    Lost { why: String, proved: bool },
+    Lost { why: String, how: Loss },
 }
 
 /// What a session waits for.
@@ -123,16 +71,6 @@ enum Event {
     Order(Option<Order>),
     In(Incoming),
     Quiet,
-}
-
-/// What is known about the running session beside its socket.
-struct Pulse {
-    began: Instant,
-    heard: Instant,
-    next_ping: Instant,
-    replied: bool,
-    /// A result arrived whose ping did not come yet.
-    receipt_owed: bool,
 }
 
 impl Driver {
@@ -150,7 +88,7 @@ impl Driver {
     pub(super) async fn first_session(&mut self) -> Result<Session, ConnectionError> {
         match session::open(&self.url, &self.options).await {
             Err(e) if self.options.fail_fast || e.is_final() => Err(e),
-            Err(e) => self.reopen(e, false).await,
+            Err(e) => self.reopen(e, Loss::Unproved).await,
             Ok(session) => Ok(session),
         }
     }
@@ -158,31 +96,35 @@ impl Driver {
     /// Runs until the client is closed or there is no hope of a connection.
     pub(super) async fn run(mut self, first: Session) {
         let why = self.keep_going(first).await;
-        self.state.ended.replace(Some(why));
-        // Dropping `self` drops the reply channels: every call that still waits then asks the state why.
+        self.state.0.replace(Some(why));
+        // Dropping a call drops its reply channel: whoever still waits then asks the state why. Those in the
+        // queue would outlive the queue's reader.
+        self.orders.close();
+        while self.orders.try_recv().is_ok() {}
     }
 
     async fn keep_going(&mut self, first: Session) -> ConnectionError {
         let mut session = first;
         loop {
-            self.state.connected.set(true);
-            let end = self.serve(session).await;
-            self.state.connected.set(false);
-            let End::Lost { why, proved } = end else { return ConnectionError::Closed };
+            let End::Lost { why, how } = self.serve(session).await else { return ConnectionError::Closed };
             log::info!("connection to {} lost: {why}", self.url.authority());
-            session = match self.reopen(ConnectionError::Lost(why), proved).await {
+            session = match self.reopen(ConnectionError::Lost(why), how).await {
                 Ok(session) => session,
                 Err(e) => return e,
             };
         }
     }
 
-    async fn reopen(&mut self, why: ConnectionError, proved: bool) -> Result<Session, ConnectionError> {
+    /// Tries until there is a connection or no hope of one. Calls go on being taken meanwhile.
+    async fn reopen(&mut self, why: ConnectionError, how: Loss) -> Result<Session, ConnectionError> {
         let mut last = why;
-        self.backoff.lost(proved);
+        self.backoff.lost(how);
         while let Some(wait) = self.backoff.next(self.options.max_retries) {
-            Timer::after(wait).await;
-            match session::open(&self.url, &self.options).await {
+            let attempt = async {
+                Timer::after(wait).await;
+                session::open(&self.url, &self.options).await
+            };
+            match future::or(attempt, queue_up(&self.orders, &mut self.calls)).await {
                 Ok(session) => return Ok(session),
                 Err(e) if e.is_final() => return Err(e),
                 Err(e) => {
@@ -205,10 +147,12 @@ impl Driver {
                 self.farewell(session, pulse).await;
                 End::Closed
             }
-            Some((None, why)) => End::Lost { why, proved: pulse.proved() },
-            Some((Some(code), why)) => {
-                session.socket.close_with(code, "").await;
-                End::Lost { why, proved: pulse.proved() }
+            Some(Broken { why, blame }) => {
+                let how = pulse.loss(session.socket.farewell().map(|(code, _)| code));
+                if let Some(code) = blame {
+                    session.socket.close_with(code, "").await;
+                }
+                End::Lost { why, how }
             }
         }
     }
@@ -218,7 +162,7 @@ impl Driver {
         let keyed = session.keyed;
         let calls = std::mem::take(&mut self.calls).into_iter();
         let (go_on, ended): (Vec<_>, Vec<_>) =
-            calls.partition(|(_, call)| !call.reply.is_closed() && call.may_go_to(keyed));
+            calls.partition(|(_, call)| !call.is_forgotten() && call.may_go_to(keyed));
         self.calls = go_on.into_iter().collect();
         for (_, call) in ended {
             call.settle(Err(ClientError::Connection(ConnectionError::Lost(NOT_PICKED_UP.into()))));
@@ -256,10 +200,8 @@ impl Driver {
     }
 
     async fn start(&mut self, call: Call, session: &mut Session) -> Result<(), Broken> {
-        // Calls that nobody waits for any more must not pile up.
-        self.calls.retain(|_, call| !call.reply.is_closed());
         let id = call.id;
-        self.calls.insert(id, call);
+        put(&mut self.calls, call);
         self.send(id, session).await
     }
 
@@ -269,24 +211,26 @@ impl Driver {
         call.sent = Some(Keyed(session.keyed));
         let text = call.text.clone();
         let sent = session.socket.send_text_batch([text], None, WRITE_DEADLINE).await;
-        sent.map_err(|e| (None, e.to_string()))
+        sent.map_err(Broken::silently)
     }
 
     fn heard(&mut self, incoming: Incoming, pulse: &mut Pulse) -> Result<(), Broken> {
         pulse.heard();
-        let code = incoming.close_code();
+        let blame = incoming.close_code();
         match incoming {
             Incoming::Text(text) => self.take(&text, pulse),
             Incoming::Ping => pulse.receipt_owed = false,
             Incoming::Pong(_) => {}
-            Incoming::Closed => return Err((None, "closed by the gateway".into())),
+            Incoming::Closed => return Err(Broken::silently("closed by the gateway")),
             Incoming::TooLarge => {
                 // Asked again, it would be just as large. Whose answer it was cannot be known.
                 self.fail_all("the gateway's answer is too large");
-                return Err((code, "message too large".into()));
+                return Err(Broken { why: "message too large".into(), blame });
             }
-            Incoming::Binary | Incoming::BadUtf8 => return Err((code, "not a text message".into())),
-            Incoming::ProtocolError(why) => return Err((code, why)),
+            Incoming::Binary | Incoming::BadUtf8 => {
+                return Err(Broken { why: "not a text message".into(), blame });
+            }
+            Incoming::ProtocolError(why) => return Err(Broken { why, blame }),
         }
         Ok(())
     }
@@ -294,7 +238,9 @@ impl Driver {
     fn take(&mut self, text: &str, pulse: &mut Pulse) {
         match reply::parse(text) {
             Ok(Message::Reply { id, body }) => self.deliver(&id, body, pulse),
-            Ok(Message::Notification { method, params }) if method == "approval_pending" => self.pending(&params),
+            Ok(Message::Notification { method, params }) if method == "approval_pending" => {
+                self.pending(&params)
+            }
             Ok(Message::Notification { .. }) => log::debug!("skipped a notification"),
             Err(e) => log::debug!("skipped a message: {e}"),
         }
@@ -348,33 +294,6 @@ impl Driver {
     }
 }
 
-/// Why a session cannot go on, and the close code that says so to a gateway which broke the rules.
-type Broken = (Option<u16>, String);
-
-impl Pulse {
-    fn new() -> Pulse {
-        let now = Instant::now();
-        Pulse { began: now, heard: now, next_ping: now + PING_AFTER, replied: false, receipt_owed: false }
-    }
-
-    fn heard(&mut self) {
-        self.heard = Instant::now();
-        self.next_ping = self.heard + PING_AFTER;
-    }
-
-    fn proved(&self) -> bool {
-        self.replied || self.began.elapsed() >= PROVED_AFTER
-    }
-
-    async fn ask(&mut self, socket: &mut ClientSocket) -> Result<(), Broken> {
-        if self.heard.elapsed() >= LOST_AFTER {
-            return Err((None, "the gateway fell silent".into()));
-        }
-        self.next_ping = Instant::now() + PING_AFTER;
-        socket.ping(Vec::new()).await.map_err(|e| (None, e.to_string()))
-    }
-}
-
 /// Whether the gateway keeps this until it knows that it arrived: outcomes of calls (they have an id) and lists of them.
 fn leaves_receipt(body: &Result<Value, ReplyError>) -> bool {
     match body {
@@ -386,27 +305,19 @@ fn leaves_receipt(body: &Result<Value, ReplyError>) -> bool {
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_keyed_call_goes_out_twice() {
-        let (reply, _answer) = smol::channel::bounded(1);
-        let call = |has_effects, sent: Option<bool>| Call {
-            sent: sent.map(Keyed),
-            ..Call::new(1, has_effects, String::new(), reply.clone(), None)
-        };
-        for (has_effects, sent, keyed, may) in [
-            (true, None, false, true),
-            (true, None, true, true),
-            (true, Some(true), true, true),
-            (true, Some(true), false, false),
-            (true, Some(false), true, false),
-            (true, Some(false), false, false),
-            (false, Some(false), false, true),
-        ] {
-            assert_eq!(call(has_effects, sent).may_go_to(keyed), may, "{has_effects} {sent:?} {keyed}");
-        }
+/// Takes orders while there is no connection, and ends only when asked to close.
+async fn queue_up(
+    orders: &Receiver<Order>,
+    calls: &mut BTreeMap<u64, Call>,
+) -> Result<Session, ConnectionError> {
+    while let Ok(Order::Call(call)) = orders.recv().await {
+        put(calls, call);
     }
+    Err(ConnectionError::Closed)
+}
+
+/// Keeps a call, and drops those that nobody waits for any more: they must not pile up.
+fn put(calls: &mut BTreeMap<u64, Call>, call: Call) {
+    calls.retain(|_, call| !call.is_forgotten());
+    calls.insert(call.id, call);
 }

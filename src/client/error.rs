@@ -92,7 +92,9 @@ impl ConnectionError {
     /// Whether trying again is pointless.
     pub fn is_final(&self) -> bool {
         match self {
-            ConnectionError::Address(_) | ConnectionError::NotAuthenticated(_) | ConnectionError::Closed => true,
+            ConnectionError::Address(_) | ConnectionError::NotAuthenticated(_) | ConnectionError::Closed => {
+                true
+            }
             ConnectionError::Unreachable(_) | ConnectionError::Lost(_) => false,
         }
     }
@@ -111,7 +113,9 @@ impl ClientError {
             ClientError::Denied { request_id, .. }
             | ClientError::TimedOut { request_id, .. }
             | ClientError::Failed { request_id, .. } => request_id.as_deref(),
-            ClientError::RateLimited { .. } | ClientError::Connection(_) | ClientError::Invalid { .. } => None,
+            ClientError::RateLimited { .. } | ClientError::Connection(_) | ClientError::Invalid { .. } => {
+                None
+            }
         }
     }
 }
@@ -123,9 +127,14 @@ impl From<ReplyError> for ClientError {
         let reason = get("reason").unwrap_or_else(|| default_reason(code).to_owned());
         let request_id = get("request_id");
         match code {
-            code::DENIED_BY_USER | code::DENIED_BY_POLICY => {
-                ClientError::Denied { reason, note: get("note"), rule: get("rule"), request_id, code, message }
-            }
+            code::DENIED_BY_USER | code::DENIED_BY_POLICY => ClientError::Denied {
+                reason,
+                note: get("note"),
+                rule: get("rule"),
+                request_id,
+                code,
+                message,
+            },
             code::TIMED_OUT => ClientError::TimedOut { message, request_id, by_gateway: true },
             code::RATE_LIMITED => {
                 ClientError::RateLimited { reason, retry_after: retry_after(&data), message }
@@ -185,9 +194,9 @@ impl From<ConnectError> for ConnectionError {
 impl fmt::Display for ConnectionError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ConnectionError::Address(why) | ConnectionError::Unreachable(why) | ConnectionError::Lost(why) => {
-                f.write_str(why)
-            }
+            ConnectionError::Address(why)
+            | ConnectionError::Unreachable(why)
+            | ConnectionError::Lost(why) => f.write_str(why),
             ConnectionError::NotAuthenticated(why) => write!(f, "the gateway does not let us in: {why}"),
             ConnectionError::Closed => f.write_str("the client was closed"),
         }
@@ -228,13 +237,17 @@ mod tests {
         assert!(matches!(&denied, ClientError::Denied { note: Some(n), code: -32001, .. } if n == "no"));
         assert_eq!((denied.request_id(), denied.to_string().as_str()), (Some("r"), "m (no)"));
         assert!(matches!(read(-32002, json!({})), ClientError::TimedOut { by_gateway: true, .. }));
-        assert!(matches!(read(-32003, json!({})), ClientError::Denied { reason, .. } if reason == "denied_by_policy"));
+        assert!(
+            matches!(read(-32003, json!({})), ClientError::Denied { reason, .. } if reason == "denied_by_policy")
+        );
         let failed = read(-32004, json!({"reason": "service_error", "status": 404}));
         assert!(matches!(failed, ClientError::Failed { status: Some(404), .. }));
         let ClientError::Connection(e) = read(-32005, json!({})) else { panic!("not a connection error") };
         assert!(e.is_final());
         let slow = read(-32006, json!({"retry_after": 2.5}));
-        assert!(matches!(slow, ClientError::RateLimited { retry_after: Some(d), .. } if d.as_millis() == 2500));
+        assert!(
+            matches!(slow, ClientError::RateLimited { retry_after: Some(d), .. } if d.as_millis() == 2500)
+        );
         let bad = read(-32600, json!({"argument": "domain"}));
         assert!(matches!(bad, ClientError::Invalid { argument: Some(a), .. } if a == "domain"));
         assert!(matches!(read(-1, json!({})), ClientError::Failed { code: -1, .. }));

@@ -26,8 +26,10 @@
 
 mod answer;
 mod backoff;
+mod call;
 mod driver;
 mod error;
+mod pulse;
 mod session;
 
 use std::cell::{Cell, RefCell};
@@ -43,7 +45,8 @@ pub use self::answer::{ArgInfo, Pending, PendingResult, ToolInfo, ToolResult};
 pub use self::error::{ClientError, ConnectionError};
 pub use crate::net::connect::Trust;
 
-use self::driver::{Call, Driver, Order, State};
+use self::call::Call;
+use self::driver::{Driver, Order, State};
 use crate::base::ids::RequestId;
 use crate::base::secret::Secret;
 use crate::net::connect::ServerUrl;
@@ -120,7 +123,10 @@ impl Client {
     ///
     /// # Errors
     /// [`ClientError::Connection`]: at once for a wrong address, token or trust, else when the retries are used up.
-    pub async fn connect(executor: &LocalExecutor<'_>, options: ClientOptions) -> Result<Client, ClientError> {
+    pub async fn connect(
+        executor: &LocalExecutor<'_>,
+        options: ClientOptions,
+    ) -> Result<Client, ClientError> {
         let url = ServerUrl::parse(&options.url)
             .map_err(|e| ClientError::Connection(ConnectionError::Address(e.to_string())))?;
         let (orders, inbox) = channel::unbounded();
@@ -201,7 +207,7 @@ impl Client {
 
     /// Ends the connection cleanly, within a second: results that arrived are known to have arrived.
     pub async fn close(self) {
-        if self.state.is_connected() && self.orders.try_send(Order::Close).is_ok() {
+        if self.orders.try_send(Order::Close).is_ok() {
             within(CLOSE_LIMIT, self.driver).await;
         }
     }
@@ -240,7 +246,8 @@ fn request_params(
 
 /// The frame, checked as the gateway will check it: what it cannot take it cannot answer by id either.
 fn write_frame(id: u64, method: &str, params: Map<String, Value>) -> Result<String, ClientError> {
-    let text = json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id.to_string()}).to_string();
+    let text =
+        json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id.to_string()}).to_string();
     if text.len() > MAX_FRAME {
         let too_large = "too_large".to_owned();
         let message = format!("the request is larger than {MAX_FRAME} bytes");
@@ -288,7 +295,9 @@ mod tests {
 
     #[test]
     fn every_request_has_a_key_of_its_own() {
-        let key = || request_params("t", Map::new(), &RequestOptions::default()).unwrap()["idempotency_key"].clone();
+        let key = || {
+            request_params("t", Map::new(), &RequestOptions::default()).unwrap()["idempotency_key"].clone()
+        };
         assert_ne!(key(), key());
     }
 }

@@ -6,8 +6,9 @@ use super::ClientOptions;
 use super::error::ConnectionError;
 use crate::net::connect::{ClientSocket, ServerUrl, connect};
 use crate::net::deadline::within;
-use crate::net::ws::{Incoming, WRITE_DEADLINE};
-use crate::protocol::reply::{self, Message};
+use crate::net::ws::{Incoming, SendError, WRITE_DEADLINE};
+use crate::protocol::code;
+use crate::protocol::reply::{self, Message, ReplyError};
 
 /// The largest message taken from a gateway. A gateway caps the answers of services at 1 MiB unless told otherwise;
 /// several of them may wait in one list of pending results.
@@ -23,27 +24,25 @@ pub(super) struct Session {
 
 /// Connects and authenticates, all within the connect timeout.
 pub(super) async fn open(url: &ServerUrl, options: &ClientOptions) -> Result<Session, ConnectionError> {
-    let work = async {
+    // On the heap: a handshake's state is some 50 KiB, and callers' futures hold it several times over.
+    let work = Box::pin(async {
         let limit = options.connect_timeout;
         let socket = connect(url, &options.trust, None, limit, MAX_MESSAGE).await?;
         authenticate(socket, options).await
-    };
+    });
     let late = || ConnectionError::Unreachable(format!("{} did not answer in time", url.authority()));
     within(options.connect_timeout, work).await.ok_or_else(late)?
 }
 
-async fn authenticate(
-    mut socket: ClientSocket,
-    options: &ClientOptions,
-) -> Result<Session, ConnectionError> {
+async fn authenticate(mut socket: ClientSocket, options: &ClientOptions) -> Result<Session, ConnectionError> {
     let auth = json!({"jsonrpc": "2.0", "method": "auth", "params": {"token": options.token.expose()}, "id": AUTH_ID});
-    let lost = |e: crate::net::ws::SendError| ConnectionError::Unreachable(e.to_string());
+    let lost = |e: SendError| ConnectionError::Unreachable(e.to_string());
     socket.send_text_batch([auth.to_string()], None, WRITE_DEADLINE).await.map_err(lost)?;
     loop {
         match socket.next().await {
             Incoming::Text(text) => {
                 if let Some(answer) = answer(&text) {
-                    let answer = answer.map_err(ConnectionError::NotAuthenticated)?;
+                    let answer = answer.map_err(refused)?;
                     let keyed = answer.get("version").is_some_and(Value::is_string);
                     return Ok(Session { socket, keyed });
                 }
@@ -60,11 +59,20 @@ async fn authenticate(
     }
 }
 
+/// Only "too many" may be over when we come again.
+fn refused(e: ReplyError) -> ConnectionError {
+    if e.code == code::RATE_LIMITED {
+        ConnectionError::Unreachable(e.message)
+    } else {
+        ConnectionError::NotAuthenticated(e.message)
+    }
+}
+
 /// The answer to `auth`, if this is it. An error without an id can only mean us: nothing else was sent.
-fn answer(text: &str) -> Option<Result<Value, String>> {
+fn answer(text: &str) -> Option<Result<Value, ReplyError>> {
     match reply::parse(text) {
         Ok(Message::Reply { id, body: Ok(result) }) if id == AUTH_ID => Some(Ok(result)),
-        Ok(Message::Reply { id, body: Err(e) }) if id == AUTH_ID || id.is_null() => Some(Err(e.message)),
+        Ok(Message::Reply { id, body: Err(e) }) if id == AUTH_ID || id.is_null() => Some(Err(e)),
         Ok(Message::Reply { .. } | Message::Notification { .. }) | Err(_) => None,
     }
 }

@@ -1,0 +1,68 @@
+//! Signs of life on one connection: when to ask, when to give up, and whether it ever proved itself.
+
+use std::time::{Duration, Instant};
+
+use super::backoff::Loss;
+use crate::net::connect::ClientSocket;
+
+/// Silence after which we ask whether the gateway is still there; shorter than most address translations forget.
+const PING_AFTER: Duration = Duration::from_secs(30);
+/// Silence after which the connection counts as lost; the gateway's own limit.
+const LOST_AFTER: Duration = Duration::from_secs(90);
+/// A connection that lasted this long works, even if no reply came yet.
+const PROVED_AFTER: Duration = Duration::from_secs(10);
+/// The close code of a gateway that stops and will be back.
+const RESTARTING: u16 = 1012;
+
+/// What is known about the running session beside its socket.
+pub(super) struct Pulse {
+    began: Instant,
+    heard: Instant,
+    pub(super) next_ping: Instant,
+    /// A reply to something that we asked arrived.
+    pub(super) replied: bool,
+    /// A result arrived whose ping did not come yet.
+    pub(super) receipt_owed: bool,
+}
+
+impl Pulse {
+    pub(super) fn new() -> Pulse {
+        let now = Instant::now();
+        Pulse { began: now, heard: now, next_ping: now + PING_AFTER, replied: false, receipt_owed: false }
+    }
+
+    pub(super) fn heard(&mut self) {
+        self.heard = Instant::now();
+        self.next_ping = self.heard + PING_AFTER;
+    }
+
+    pub(super) fn loss(&self, close_code: Option<u16>) -> Loss {
+        match close_code {
+            _ if self.replied || self.began.elapsed() >= PROVED_AFTER => Loss::Proved,
+            Some(RESTARTING) => Loss::Restarting,
+            _ => Loss::Unproved,
+        }
+    }
+
+    pub(super) async fn ask(&mut self, socket: &mut ClientSocket) -> Result<(), Broken> {
+        if self.heard.elapsed() >= LOST_AFTER {
+            return Err(Broken::silently("the gateway fell silent"));
+        }
+        self.next_ping = Instant::now() + PING_AFTER;
+        socket.ping(Vec::new()).await.map_err(Broken::silently)
+    }
+}
+
+/// Why a session cannot go on.
+pub(super) struct Broken {
+    pub(super) why: String,
+    /// The close code for a gateway that broke the rules.
+    pub(super) blame: Option<u16>,
+}
+
+impl Broken {
+    /// Without anyone to blame.
+    pub(super) fn silently(why: impl ToString) -> Broken {
+        Broken { why: why.to_string(), blame: None }
+    }
+}
