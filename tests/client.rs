@@ -390,7 +390,8 @@ fn explain_cancel_and_pending_results() {
         peer.reply(&explain.id, json!({"decision": "ask"}));
         let pending = peer.request();
         assert_eq!(pending.method, "get_pending_results");
-        let result = json!({"request_id": "r", "tool_name": "t", "args": "{}", "result": "{\"status\":\"denied\"}"});
+        let result =
+            json!({"request_id": "r", "tool_name": "t", "args": "{}", "result": "{\"status\":\"denied\"}"});
         peer.reply(&pending.id, json!({"results": [result]}));
         let cancel = peer.request();
         assert_eq!((cancel.method.as_str(), cancel.params), ("cancel", args(json!({"request_id": "r"}))));
@@ -494,7 +495,9 @@ fn an_answer_beyond_the_cap_is_not_asked_for_again() {
     run(async |executor| {
         let client = connect(executor, &gateway).await;
         let lost = call(&client, "t").await.unwrap_err();
-        assert!(matches!(&lost, ClientError::Connection(ConnectionError::Lost(why)) if why.contains("too large")));
+        assert!(
+            matches!(&lost, ClientError::Connection(ConnectionError::Lost(why)) if why.contains("too large"))
+        );
         smol::Timer::after(Duration::from_millis(1500)).await;
     });
     gateway.finish();

@@ -10,8 +10,7 @@ use std::ffi::OsString;
 use super::{Exit, Trouble};
 
 /// The options that take no value, of all commands.
-pub(super) const SWITCHES: [&str; 7] =
-    ["--help", "--insecure", "--json", "--no-header", "--stdin", "--watch", "--yes"];
+pub(super) const SWITCHES: [&str; 6] = ["--help", "--insecure", "--json", "--stdin", "--watch", "--yes"];
 /// The commands whose first positional argument is a command again.
 pub(super) const NESTED: [&str; 1] = ["audit"];
 

@@ -38,7 +38,7 @@ pub struct Explain {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
-    /// read {{"agent"?, "tool", "args"}} from each line of stdin and print one JSON decision per line
+    /// read {"agent"?, "tool", "args"} from each line of stdin and print one JSON decision per line
     #[argh(switch)]
     pub stdin: bool,
     /// config.yaml (default: as for serve)

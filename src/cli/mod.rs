@@ -53,8 +53,8 @@ pub use self::trouble::Trouble;
 /// An execution gateway for AI agents on untrusted devices. Without a command it serves.
 #[derive(FromArgs, Debug)]
 #[argh(
-    note = "Every command has its own --help. Options may be written --name value or --name=value; what follows -- is no option.",
-    note = "-V, --version prints the version.",
+    note = "Every command has its own --help. -V, --version prints the version.",
+    note = "Options may be written --name value or --name=value; what follows -- is no option.",
     note = "LOG_LEVEL (error, warn, info, debug or trace) sets how much is logged, to stderr.",
     error_code(1, "denied"),
     error_code(2, "timed out"),

@@ -26,7 +26,7 @@ const COMMANDS: [&str; 19] = [
 ];
 
 fn help(command: &str) -> String {
-    let args: Vec<&str> = command.split(' ').chain(["--help"]).collect();
+    let args: Vec<&str> = command.split_whitespace().chain(["--help"]).collect();
     let early = Agentpass::from_args(&["agentpass"], &args).expect_err("help is no command");
     assert_eq!(early.status, Ok(()), "{command}");
     early.output
@@ -35,7 +35,8 @@ fn help(command: &str) -> String {
 /// The options in a usage line, and whether each takes a value.
 fn options(help: &str) -> Vec<(String, bool)> {
     let usage = help.split("\n\n").next().unwrap_or_default();
-    let starts = usage.match_indices("[--").map(|(at, _)| &usage[at + 1..]);
+    let starts =
+        usage.match_indices("[--").map(|(at, _)| &usage[at + 1..]).filter(|rest| !rest.starts_with("--]"));
     let option = |rest: &str| {
         let end = rest.find([' ', ']']).unwrap();
         (rest[..end].to_owned(), rest[end..].starts_with(" <"))

@@ -196,8 +196,8 @@ impl fmt::Display for ConnectionError {
         match self {
             ConnectionError::Address(why)
             | ConnectionError::Unreachable(why)
+            | ConnectionError::NotAuthenticated(why)
             | ConnectionError::Lost(why) => f.write_str(why),
-            ConnectionError::NotAuthenticated(why) => write!(f, "the gateway does not let us in: {why}"),
             ConnectionError::Closed => f.write_str("the client was closed"),
         }
     }

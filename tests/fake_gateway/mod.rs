@@ -110,7 +110,9 @@ impl Peer {
     /// The next request, read as the gateway reads it.
     pub fn request(&mut self) -> Request {
         let text = self.text();
-        let Ok(Frame::Single(Ok(request))) = frame::parse(&text) else { panic!("the gateway would refuse {text}") };
+        let Ok(Frame::Single(Ok(request))) = frame::parse(&text) else {
+            panic!("the gateway would refuse {text}")
+        };
         request
     }
 
@@ -130,7 +132,10 @@ impl Peer {
     }
 
     pub fn error(&mut self, id: &Value, code: i64, message: &str, data: Value) {
-        self.say(&json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": data}}).to_string());
+        self.say(
+            &json!({"jsonrpc": "2.0", "id": id, "error": {"code": code, "message": message, "data": data}})
+                .to_string(),
+        );
     }
 
     /// Says that a human is being asked.
