@@ -18,10 +18,11 @@ use crate::approval::local::Local;
 use crate::base::clock::Clock;
 use crate::config::{self, Config, Finding, Loaded, Messenger, Paths, Storage, SyncMode};
 use crate::gate::{Executor, Gate, Latch, Setup};
+use crate::net::deadline::within;
 use crate::net::listener::Listener;
 use crate::net::notify;
 use crate::net::tls::Acceptor;
-use crate::store::{NoteKind, Store, StoreOptions};
+use crate::store::{NoteKind, Recovered, Store, StoreOptions};
 use crate::surface::control::{Control, ControlSocket, Reload};
 use crate::surface::rpc::Rpc;
 
@@ -170,7 +171,7 @@ impl Gateway {
                 Timer::after(Duration::from_millis(20)).await;
             }
         };
-        future::or(drained, async { drop(Timer::after(DRAIN).await) }).await;
+        within(DRAIN, drained).await;
         self.gate.setup().services.shutdown();
         self.gate.note(NoteKind::Stopped).await;
         // Farewells on the connections are on their way meanwhile.
@@ -227,7 +228,7 @@ fn announce_messenger(config: &Config) {
     }
 }
 
-fn open_store(config: &Config, clock: &Clock) -> Result<(Store, crate::store::Recovered), StartError> {
+fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recovered), StartError> {
     let storage = &config.storage;
     let options = StoreOptions {
         path: storage.path.clone(),

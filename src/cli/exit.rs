@@ -20,8 +20,6 @@ impl Exit {
     pub const BAD_ARGUMENTS: Exit = Exit(4);
     /// It was tried and failed, or was not tried because of a limit.
     pub const FAILED: Exit = Exit(5);
-    /// Not built (sysexits EX_SOFTWARE).
-    pub const NOT_BUILT: Exit = Exit(70);
     /// Bad configuration (sysexits EX_CONFIG; systemd does not restart after it).
     pub const BAD_CONFIGURATION: Exit = Exit(78);
     /// Ended by Ctrl-C, as shells report it.

@@ -65,13 +65,13 @@ fn answer(args: Explain) -> Result<Exit, Trouble> {
     };
     let policy = Policy::new(loaded.permissions.rules, loaded.permissions.defaults);
     let files = Files { agent: agent(&loaded.config, args.agent.as_deref()), config: loaded.config, policy };
-    match (args.stdin, args.tool) {
+    match (args.stdin, args.call.split_first()) {
         (true, None) => files.batch(),
         (true, Some(_)) => Err(usage("--stdin takes no tool")),
         (false, None) => Err(usage("name a tool, or give --stdin")),
-        (false, Some(tool)) => {
-            let values = values::read(&args.args, args.json_args.as_deref()).map_err(|e| usage(&e))?;
-            let why = explain(&files.config.tools, &files.policy, &files.agent, &tool, values);
+        (false, Some((tool, pairs))) => {
+            let values = values::read(pairs, args.json_args.as_deref()).map_err(|e| usage(&e))?;
+            let why = explain(&files.config.tools, &files.policy, &files.agent, tool, values);
             let text = if args.json { output::json(&why.to_json()) } else { told(&why) };
             output::print(&text).map(|_| Exit::DONE)
         }

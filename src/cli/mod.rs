@@ -137,11 +137,5 @@ fn said(text: &str) -> Exit {
     }
 }
 
-/// For commands whose code has not landed.
-fn not_built(command: &str) -> Exit {
-    output::note(&format!("agentpass: {command} is not built yet"));
-    Exit::NOT_BUILT
-}
-
 #[cfg(test)]
 mod tests;

@@ -117,8 +117,7 @@ impl Gate {
 
     /// Puts a new setup in force at once. Open questions whose tool or policy no longer allows them are ended.
     pub fn reload(self: &Rc<Self>, setup: Setup) {
-        let old = self.setup.replace(Rc::new(setup));
-        old.services.shutdown_idle();
+        self.setup.replace(Rc::new(setup));
         self.reloaded.replace(Rc::default()).open();
         self.end_drifted();
     }

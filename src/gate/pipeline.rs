@@ -12,7 +12,7 @@ use super::running::{Reply, Shared};
 use crate::approval::text;
 use crate::base::ids::RequestId;
 use crate::model::{Action, Call, Outcome, Question, Risk, Settlement, Verdict};
-use crate::store::{NewCall, Stage};
+use crate::store::{NewCall, Stage, StoreError};
 
 /// A call on its way.
 pub(super) struct Task {
@@ -223,7 +223,7 @@ pub(super) fn durable(call: &Call) -> bool {
     call.tool().request.method.has_side_effects()
 }
 
-fn store_failed(task: &Task, e: &crate::store::StoreError) -> Outcome {
+fn store_failed(task: &Task, e: &StoreError) -> Outcome {
     log::error!("request {}: not executed, the record cannot be written: {e}", task.id);
     Outcome::StoreUnavailable
 }

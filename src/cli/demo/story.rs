@@ -60,7 +60,7 @@ impl Story {
         title("2. The agent wants to open the front door. The policy denies it: nobody can be talked into it.")?;
         let args = json!({"domain": "lock", "service": "unlock", "entity_id": "lock.front_door"});
         match self.request("ha_call_service", &args, None).await {
-            Err(ClientError::Denied(denied)) => say(&format!("   refused  {denied}")),
+            Err(ClientError::Denied { message, rule, .. }) => say(&format!("   refused  {message}{}", because(rule))),
             Err(e) => Err(Trouble::new(Exit::FAILED, "run the demo", e)),
             Ok(_) => Err(Trouble::new(Exit::FAILED, "run the demo", "the lock was opened, which must never happen")),
         }
@@ -74,8 +74,8 @@ impl Story {
         asked?;
         match result {
             Ok(_) => say(&format!("   done     the lamp is {} now", self.home.lamp())),
-            Err(ClientError::Denied(denied)) => {
-                say(&format!("   refused  {denied}; the lamp is still {}", self.home.lamp()))
+            Err(ClientError::Denied { message, .. }) => {
+                say(&format!("   refused  {message}; the lamp is still {}", self.home.lamp()))
             }
             Err(e) => Err(Trouble::new(Exit::FAILED, "run the demo", e)),
         }
@@ -150,6 +150,10 @@ fn card(question: &Arc<Question>) -> String {
         })
     });
     lines.collect::<Vec<_>>().join("\n")
+}
+
+fn because(rule: Option<String>) -> String {
+    rule.map(|text| format!(": {text}")).unwrap_or_default()
 }
 
 fn shown(args: &Map<String, Value>) -> String {

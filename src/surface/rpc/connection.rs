@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
-use smol::{Async, Timer, future};
+use smol::{Async, future};
 
 use super::Rpc;
 use super::door::{Guest, Member};
@@ -13,6 +13,7 @@ use super::session::{self, Peer};
 use crate::base::secret::TokenHash;
 use crate::gate::Setup;
 use crate::model::AgentId;
+use crate::net::deadline::within;
 use crate::net::stream::Stream;
 use crate::net::upgrade::{Refusal, UpgradeRequest, WsLimits, serve_upgrade};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
@@ -67,7 +68,7 @@ async fn upgrade(
     let left = || deadline.saturating_duration_since(Instant::now());
     let acceptor = rpc.acceptor.borrow().clone();
     let stream = match acceptor {
-        None => Stream::Plain(tcp),
+        None => Stream::plain(tcp),
         Some(acceptor) => match acceptor.accept(tcp, left()).await {
             Ok(stream) => stream,
             Err(e) => {
@@ -140,11 +141,13 @@ async fn admit(
     if let Entry::Known(identity) = entry {
         return Some((socket, identity, guest.admitted(address)));
     }
-    let silence = async {
-        future::or(guest.must_leave(), async { drop(Timer::at(deadline).await) }).await;
+    let left = deadline.saturating_duration_since(Instant::now());
+    let sent_away = async {
+        guest.must_leave().await;
         None
     };
-    let first = future::or(async { Some(socket.next().await) }, silence).await;
+    let heard = async { Some(socket.next().await) };
+    let first = within(left, future::or(heard, sent_away)).await.flatten();
     match examine(rpc, first) {
         Ok((identity, id)) => {
             let welcome = frame::result(&id, welcome(&identity.agent));
