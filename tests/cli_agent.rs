@@ -1,5 +1,13 @@
 //! The agent's commands as a shell sees them: the real binary against a scripted gateway.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
 mod fake_gateway;
 
 use std::fs::File;

@@ -1,5 +1,13 @@
 //! The client library against a scripted gateway: one call stays one call, whatever the connection does.
 
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
 mod fake_gateway;
 
 use std::cell::RefCell;

@@ -13,7 +13,7 @@ use smol::{LocalExecutor, future, stream::StreamExt as _};
 use super::gateway::{Gateway, seconds};
 use super::progress::Progress;
 use super::{Exit, Trouble, logging, output, refusal, values};
-use crate::client::{Client, ClientError, ClientOptions, RequestOptions, ToolResult};
+use crate::client::{Client, ClientError, ClientOptions, OnPending, RequestOptions, ToolResult};
 use crate::net::deadline::within;
 
 /// How long withdrawing a question may take after Ctrl-C.
@@ -169,7 +169,7 @@ impl Waiting {
         Waiting { progress: Progress::new(), question: Rc::default() }
     }
 
-    fn on_pending(&self) -> crate::client::OnPending {
+    fn on_pending(&self) -> OnPending {
         let show = self.progress.on_pending();
         let question = Rc::clone(&self.question);
         Rc::new(move |pending| {

@@ -16,7 +16,7 @@ pub enum ClientError {
     /// A human or the policy said no, or the call was withdrawn. Nothing ran.
     Denied {
         /// For programs, such as `denied_by_user`, `denied_by_policy`, `withdrawn`, `kill_switch`.
-        reason: String,
+        reason: Box<str>,
         /// What the human wrote.
         note: Option<String>,
         /// The description of the rule that decided.
@@ -41,7 +41,7 @@ pub enum ClientError {
     /// It was tried and failed, or its outcome is unknown (reason `unknown_result`).
     Failed {
         /// For programs, such as `service_error`, `service_timeout`, `unknown_tool`, `unknown_result`.
-        reason: String,
+        reason: Box<str>,
         /// The service's HTTP status.
         status: Option<u16>,
         /// The gateway's id of the call.
@@ -54,7 +54,7 @@ pub enum ClientError {
     /// Too many calls, or too many open questions.
     RateLimited {
         /// `rate_limited` or `too_many_pending`.
-        reason: String,
+        reason: Box<str>,
         /// When to try again.
         retry_after: Option<Duration>,
         /// For people.
@@ -65,7 +65,7 @@ pub enum ClientError {
     /// The request itself is wrong.
     Invalid {
         /// For programs, such as `invalid_argument`, `idempotency_conflict`, `too_large`.
-        reason: String,
+        reason: Box<str>,
         /// The argument that is wrong.
         argument: Option<String>,
         /// For people.
@@ -104,7 +104,7 @@ impl ClientError {
     /// What the gateway's checks, run here, say.
     pub(super) fn invalid(e: &WireError) -> ClientError {
         let argument = e.data.get("argument").and_then(Value::as_str).map(str::to_owned);
-        ClientError::Invalid { reason: e.reason.to_owned(), argument, message: e.message.clone() }
+        ClientError::Invalid { reason: e.reason.into(), argument, message: e.message.clone() }
     }
 
     /// The gateway's id of the call, where it is known.
@@ -124,7 +124,7 @@ impl From<ReplyError> for ClientError {
     fn from(e: ReplyError) -> ClientError {
         let ReplyError { code, message, data } = e;
         let get = |name: &str| text(&data, name);
-        let reason = get("reason").unwrap_or_else(|| default_reason(code).to_owned());
+        let reason = get("reason").map_or_else(|| default_reason(code).into(), String::into_boxed_str);
         let request_id = get("request_id");
         match code {
             code::DENIED_BY_USER | code::DENIED_BY_POLICY => ClientError::Denied {
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!((denied.request_id(), denied.to_string().as_str()), (Some("r"), "m (no)"));
         assert!(matches!(read(-32002, json!({})), ClientError::TimedOut { by_gateway: true, .. }));
         assert!(
-            matches!(read(-32003, json!({})), ClientError::Denied { reason, .. } if reason == "denied_by_policy")
+            matches!(read(-32003, json!({})), ClientError::Denied { reason, .. } if &*reason == "denied_by_policy")
         );
         let failed = read(-32004, json!({"reason": "service_error", "status": 404}));
         assert!(matches!(failed, ClientError::Failed { status: Some(404), .. }));
