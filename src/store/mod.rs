@@ -1,1 +1,40 @@
-//! (being written)
+//! Rank 3: the record. SQLite on one thread, the keyed chain of events, the questions that survive a restart and the
+//! results that wait for their agent.
+//!
+//! It must never decide, ask or execute anything, and never say "written" before the commit returned without error.
+//! `gate` is its only writer; the owner's commands read through [`reader`], beside a running gateway or without one.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `handle` | [`Store`]: the async side, one function per thing the gate wants kept |
+//! | `writer` | the thread: group commit, durability, health |
+//! | `opening` | files, keys, refusals, and what a crash left behind |
+//! | `ledger` | the life of one call in SQL |
+//! | `inbox` | results not yet received, idempotency keys |
+//! | `chain` | how events are bound to each other, to the key and to their head |
+//! | `retention` | dropping old prefixes so that the rest still verifies |
+//! | `codec` | model words to JSON and back |
+//! | `schema`, `files` | tables and migrations; paths, modes, lock |
+
+mod chain;
+mod codec;
+mod entry;
+mod error;
+mod files;
+mod handle;
+mod inbox;
+mod ledger;
+mod opening;
+pub mod reader;
+mod retention;
+mod schema;
+mod writer;
+
+#[cfg(test)]
+mod tests;
+
+pub use entry::{
+    NewCall, NoteKind, OpenCall, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
+};
+pub use error::StoreError;
+pub use handle::Store;

@@ -1,0 +1,252 @@
+//! How events are bound: each hash is keyed and covers the event and the hash before it.
+//!
+//! Without the key nobody can write an event, a head or an anchor that verifies. The key must never be logged or
+//! exported.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use serde_json::{Value, json};
+use zeroize::Zeroizing;
+
+use super::error::StoreError;
+use super::files;
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::base::ids::{RequestId, random_bytes};
+use crate::base::json::canonical;
+
+/// The length of the key file.
+const KEY_BYTES: usize = 32;
+
+/// The secret that binds the record.
+#[derive(Clone)]
+pub(super) struct ChainKey(Zeroizing<[u8; KEY_BYTES]>);
+
+/// One event as it is stored.
+#[derive(Clone, Debug)]
+pub(super) struct Event {
+    pub(super) seq: i64,
+    pub(super) at: i64,
+    pub(super) kind: String,
+    pub(super) request_id: Option<String>,
+    /// Canonical JSON.
+    pub(super) body: String,
+    pub(super) hash: Vec<u8>,
+}
+
+impl Event {
+    /// Columns in the order in which [`Event::read`] takes them.
+    pub(super) const COLUMNS: &str = "seq, at, kind, request_id, body, hash";
+
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
+        Ok(Event {
+            seq: row.get(0)?,
+            at: row.get(1)?,
+            kind: row.get(2)?,
+            request_id: row.get(3)?,
+            body: row.get(4)?,
+            hash: row.get(5)?,
+        })
+    }
+}
+
+/// A place in the chain: an event's number and hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    pub(super) seq: i64,
+    pub(super) hash: Digest,
+}
+
+impl Link {
+    /// Before the first event.
+    pub(super) const START: Link = Link { seq: 0, hash: Digest([0; 32]) };
+}
+
+/// What a sealed link stands for; one cannot be passed off as the other.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Seal {
+    /// The newest event.
+    Head,
+    /// The newest event that was dropped.
+    Anchor,
+}
+
+impl ChainKey {
+    /// The key beside `db`; made when the record is `fresh` and has none.
+    pub(super) fn load(db: &Path, fresh: bool) -> Result<ChainKey, StoreError> {
+        let path = ChainKey::path(db);
+        match ChainKey::read(db)? {
+            Some(key) => Ok(key),
+            None if fresh => ChainKey::make(&path),
+            None => Err(StoreError::KeyMissing(path)),
+        }
+    }
+
+    /// The key beside `db`, if there is one.
+    pub(super) fn read(db: &Path) -> Result<Option<ChainKey>, StoreError> {
+        let path = ChainKey::path(db);
+        match fs::read(&path) {
+            Ok(bytes) => Ok(ChainKey::from_bytes(&Zeroizing::new(bytes))),
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => Ok(None),
+            Err(e) => Err(StoreError::unwritable(&path, &e)),
+        }
+    }
+
+    /// A key file's content; None when it has another length than a key.
+    pub(super) fn from_bytes(bytes: &[u8]) -> Option<ChainKey> {
+        bytes.try_into().ok().map(|key| ChainKey(Zeroizing::new(key)))
+    }
+
+    pub(super) fn path(db: &Path) -> PathBuf {
+        files::beside(db, "key")
+    }
+
+    fn make(path: &Path) -> Result<ChainKey, StoreError> {
+        let failed = |e: std::io::Error| StoreError::unwritable(path, &e);
+        let key = Zeroizing::new(random_bytes::<KEY_BYTES>().map_err(failed)?);
+        files::replace(path, key.as_slice()).map_err(failed)?;
+        files::sync_dir(path).map_err(failed)?;
+        Ok(ChainKey(key))
+    }
+
+    /// The hash of `event` when it follows `prev`. Every part has a fixed length or its length before it, so that
+    /// no two events share their bytes.
+    pub(super) fn hash(&self, prev: &Digest, event: &Event) -> Digest {
+        let id = event.request_id.as_deref().unwrap_or_default();
+        let length = |text: &str| (text.len() as u64).to_be_bytes();
+        let parts: [&[u8]; 10] = [
+            b"event",
+            &prev.0,
+            &event.seq.to_be_bytes(),
+            &event.at.to_be_bytes(),
+            &length(&event.kind),
+            event.kind.as_bytes(),
+            &length(id),
+            id.as_bytes(),
+            &length(&event.body),
+            event.body.as_bytes(),
+        ];
+        Digest::keyed(self.0.as_slice(), &parts)
+    }
+
+    fn mac(&self, seal: Seal, link: Link) -> Digest {
+        let what: &[u8] = match seal {
+            Seal::Head => b"head.",
+            Seal::Anchor => b"anchor.",
+        };
+        Digest::keyed(self.0.as_slice(), &[what, &link.seq.to_be_bytes(), &link.hash.0])
+    }
+
+    /// `link` as JSON that only the holder of the key can make.
+    pub(super) fn seal(&self, seal: Seal, link: Link) -> Value {
+        json!({"seq": link.seq, "hash": link.hash.hex(), "mac": self.mac(seal, link).hex()})
+    }
+
+    /// The link in what [`ChainKey::seal`] made; None when it is anything else.
+    pub(super) fn unseal(&self, seal: Seal, sealed: &Value) -> Option<Link> {
+        let link = unsealed(sealed)?;
+        let mac = sealed.get("mac")?.as_str()?;
+        (Digest::parse(mac) == Some(self.mac(seal, link))).then_some(link)
+    }
+}
+
+/// The link in a sealed value, unchecked: for exports read without the key.
+pub(super) fn unsealed(sealed: &Value) -> Option<Link> {
+    let hash = Digest::parse(sealed.get("hash")?.as_str()?)?;
+    Some(Link { seq: sealed.get("seq")?.as_i64()?, hash })
+}
+
+/// The writing end of the chain.
+pub(super) struct Chain {
+    pub(super) key: ChainKey,
+    pub(super) head: Link,
+}
+
+impl Chain {
+    /// Appends one event and returns its number.
+    pub(super) fn append(
+        &mut self,
+        db: &Connection,
+        at: Timestamp,
+        kind: &str,
+        id: Option<RequestId>,
+        body: &Value,
+    ) -> Result<i64, StoreError> {
+        let body = String::from_utf8(canonical(body)?).map_err(|e| StoreError::Encoding(e.to_string()))?;
+        let id = id.map(|id| id.to_string());
+        let seq = self.head.seq.saturating_add(1);
+        let mut event =
+            Event { seq, at: at.0, kind: kind.to_owned(), request_id: id, body, hash: Vec::new() };
+        let hash = self.key.hash(&self.head.hash, &event);
+        event.hash = hash.0.to_vec();
+        insert(db, &event)?;
+        self.head = Link { seq, hash };
+        Ok(seq)
+    }
+
+    /// Takes the head from the database again, after a transaction failed.
+    pub(super) fn reload(&mut self, db: &Connection) -> Result<(), StoreError> {
+        self.head = head(db)?;
+        Ok(())
+    }
+}
+
+fn insert(db: &Connection, event: &Event) -> Result<(), StoreError> {
+    let sql = "INSERT INTO events (seq, at, kind, request_id, body, hash) VALUES (?, ?, ?, ?, ?, ?)";
+    let Event { seq, at, kind, request_id, body, hash } = event;
+    db.prepare_cached(sql)?.execute(params![seq, at, kind, request_id, body, hash])?;
+    Ok(())
+}
+
+/// The newest event's link; the anchor's when all events are dropped.
+pub(super) fn head(db: &Connection) -> Result<Link, StoreError> {
+    let newest = last_event(db)?;
+    match newest {
+        Some(event) => link_of(&event),
+        None => Ok(anchor(db)?.as_ref().and_then(unsealed).unwrap_or(Link::START)),
+    }
+}
+
+/// The link an event claims for itself.
+pub(super) fn link_of(event: &Event) -> Result<Link, StoreError> {
+    let hash = <[u8; 32]>::try_from(event.hash.as_slice());
+    let hash = hash.map_err(|_| StoreError::Corrupt(format!("event {} has no hash", event.seq)))?;
+    Ok(Link { seq: event.seq, hash: Digest(hash) })
+}
+
+/// The newest event.
+pub(super) fn last_event(db: &Connection) -> Result<Option<Event>, StoreError> {
+    let sql = format!("SELECT {} FROM events ORDER BY seq DESC LIMIT 1", Event::COLUMNS);
+    Ok(db.query_row(&sql, [], Event::read).optional()?)
+}
+
+/// One event by its number.
+pub(super) fn event_at(db: &Connection, seq: i64) -> Result<Option<Event>, StoreError> {
+    let sql = format!("SELECT {} FROM events WHERE seq = ?", Event::COLUMNS);
+    Ok(db.prepare_cached(&sql)?.query_row([seq], Event::read).optional()?)
+}
+
+/// The sealed anchor, when a prefix was dropped.
+pub(super) fn anchor(db: &Connection) -> Result<Option<Value>, StoreError> {
+    let text = meta(db, "anchor")?;
+    text.map(|text| serde_json::from_str(&text).map_err(StoreError::from)).transpose()
+}
+
+/// A value of the table `meta`.
+pub(super) fn meta(db: &Connection, name: &str) -> Result<Option<String>, StoreError> {
+    let sql = "SELECT value FROM meta WHERE name = ?";
+    Ok(db.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?)
+}
+
+/// Sets a value of the table `meta`.
+pub(super) fn set_meta(db: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
+    db.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)")?.execute([name, value])?;
+    Ok(())
+}
+
+/// The exported head beside `db`.
+pub(super) fn exported_head(db: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(files::beside(db, "head")).ok()?).ok()
+}

@@ -1,0 +1,202 @@
+//! What goes into the record and what comes out of it: plain data, no SQL.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, Call, Outcome, Responder, RuleRef, Verdict};
+
+/// Where the record lies and how long it is kept.
+#[derive(Clone, Debug)]
+pub struct StoreOptions {
+    /// The database; `.key`, `.head` and `.lock` are made beside it.
+    pub path: PathBuf,
+    /// Every commit waits for the disk, not only those of calls with side effects.
+    pub sync_all: bool,
+    /// Events older than this are dropped; 0 keeps them.
+    pub retain_days: u32,
+    /// The oldest events are dropped when the content is larger than this; 0 sets no bound.
+    pub max_mb: u64,
+    /// How long a result waits for its agent.
+    pub keep_results: Duration,
+    /// How long an idempotency key is remembered after its call was finished.
+    pub keep_keys: Duration,
+}
+
+/// A validated and judged call, to be recorded before anything else happens to it.
+#[derive(Clone, Debug)]
+pub struct NewCall {
+    /// Chosen by the gateway.
+    pub id: RequestId,
+    /// Now.
+    pub at: Timestamp,
+    /// What is asked for.
+    pub call: Arc<Call>,
+    /// The agent's session, in its own words.
+    pub session: Option<String>,
+    /// Why the agent says it wants this.
+    pub reason: Option<String>,
+    /// The agent's idempotency key.
+    pub key: Option<String>,
+    /// What the policy said.
+    pub decision: Verdict,
+    /// How far the call gets in the same transaction.
+    pub stage: Stage,
+}
+
+/// How far a new call gets at once.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Stage {
+    /// Allowed: recorded and claimed for execution together.
+    Claimed,
+    /// A question, open until then.
+    Asked {
+        /// Its deadline.
+        expires: Timestamp,
+    },
+    /// Recorded and finished together.
+    Settled(Outcome),
+}
+
+/// A request that never became a [`Call`]. Its arguments are not recorded: nothing is known about them, not even
+/// which of them are secret.
+#[derive(Clone, Debug)]
+pub struct Refusal {
+    /// Chosen by the gateway.
+    pub id: RequestId,
+    /// Now.
+    pub at: Timestamp,
+    /// Who asked.
+    pub agent: AgentId,
+    /// The tool's name as asked for; the record cuts it.
+    pub tool: String,
+    /// The agent's session, in its own words.
+    pub session: Option<String>,
+    /// Why it was refused.
+    pub outcome: Outcome,
+}
+
+/// What the gateway itself records in the chain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoteKind {
+    /// The gateway runs.
+    Started,
+    /// It stopped in order.
+    Stopped,
+    /// The configuration was exchanged.
+    Reloaded,
+    /// Failed authentications, summed up.
+    AuthenticationFailed,
+    /// Refusals past a limit, summed up.
+    Limited,
+    /// The owner stopped all calls.
+    KillSwitch,
+    /// The owner lets calls through again.
+    Resumed,
+}
+
+impl NoteKind {
+    /// The event's kind.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            NoteKind::Started => "started",
+            NoteKind::Stopped => "stopped",
+            NoteKind::Reloaded => "reloaded",
+            NoteKind::AuthenticationFailed => "authentication_failed",
+            NoteKind::Limited => "limited",
+            NoteKind::KillSwitch => "kill_switch",
+            NoteKind::Resumed => "resumed",
+        }
+    }
+}
+
+/// What opening found left over from the last run.
+#[derive(Debug, Default)]
+pub struct Recovered {
+    /// Open questions and approvals not yet claimed.
+    pub open: Vec<OpenCall>,
+    /// Calls that were being executed and now have the outcome `unknown`.
+    pub unknown: usize,
+    /// Set when the record ended before its exported head (an older copy, a cut tail, or a missing head file): what
+    /// was found, for the log. Every call that was open in it became `unknown`, because it may have been executed.
+    pub rolled_back: Option<String>,
+}
+
+/// A question, or an approval, that outlived the process.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenCall {
+    /// The request.
+    pub id: RequestId,
+    /// Who asked.
+    pub agent: AgentId,
+    /// The tool's name.
+    pub tool: String,
+    /// All arguments, secret ones in clear.
+    pub args: Map<String, Value>,
+    /// What the approval is bound to ([`Call::binding`]).
+    pub binding: Digest,
+    /// The agent's session.
+    pub session: Option<String>,
+    /// The agent's reason.
+    pub reason: Option<String>,
+    /// The agent's idempotency key.
+    pub key: Option<String>,
+    /// The rule that asked.
+    pub rule: Option<Arc<RuleRef>>,
+    /// When it was asked.
+    pub created: Timestamp,
+    /// Its deadline.
+    pub expires: Timestamp,
+    /// Set: approved by this one, not yet claimed.
+    pub approved_by: Option<Responder>,
+}
+
+/// What is remembered of an idempotency key.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Replay {
+    /// The request it belongs to.
+    pub id: RequestId,
+    /// [`Call::digest`] of that request.
+    pub digest: Digest,
+    /// None while the call is open or under way. `UnknownResult` when it was finished and its result is kept no more.
+    pub outcome: Option<Outcome>,
+}
+
+/// A result its agent has not received yet, in the words of `get_pending_results`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PendingResult {
+    /// The request.
+    pub request_id: RequestId,
+    /// The tool's name.
+    pub tool_name: String,
+    /// JSON text of the arguments, secret ones as dots.
+    pub args: String,
+    /// What the rules were matched against.
+    pub signature: String,
+    /// JSON text: `{"status":"executed"|"denied"|"error","data":…,"reason":…}`.
+    pub result: String,
+    /// When the call was finished.
+    pub created_at: Timestamp,
+    /// Until when the result is kept.
+    pub expires_at: Timestamp,
+}
+
+/// The writer's state, read without waiting for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreHealth {
+    /// Jobs that wait or run.
+    pub queue: usize,
+    /// Whether the last attempt to write succeeded.
+    pub writable: bool,
+    /// The last failure of the disk or database, and when; it stays after recovery.
+    pub last_error: Option<(Timestamp, String)>,
+    /// The number of the newest event.
+    pub events: i64,
+    /// Transactions committed since opening.
+    pub commits: u64,
+}

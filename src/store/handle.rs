@@ -1,0 +1,236 @@
+//! The gate's handle on the record. Every function returns after its transaction was committed, with or without
+//! waiting for the disk as `durable` says; an error means that nothing of it was written.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
+use std::thread;
+
+use serde_json::Value;
+
+use super::entry::{NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, StoreHealth, StoreOptions};
+use super::error::StoreError;
+use super::writer::{Message, Shared, Tx, Work};
+use super::{inbox, ledger, opening, retention};
+use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, Outcome, Settlement};
+
+/// Jobs that may wait. More than the gate can have in flight; beyond it calls fail at once instead of piling up.
+const QUEUE: usize = 8192;
+
+/// The most steps of one [`Store::maintain`].
+const MAINTAIN_STEPS: usize = 50;
+
+/// The record. Cheap to clone; all clones feed the one writing thread.
+#[derive(Clone)]
+pub struct Store {
+    queue: SyncSender<Message>,
+    shared: Arc<Shared>,
+    /// Calls whose record waited for the disk: their end does too.
+    durable: Rc<RefCell<HashSet<RequestId>>>,
+}
+
+impl Store {
+    /// Opens or makes the record and starts its thread. Blocks for as long as the disk takes.
+    ///
+    /// # Errors
+    /// A newer schema, a damaged or foreign file, a place that cannot be written, another gateway on the same file, a
+    /// missing or wrong key: each its own variant, with [`StoreError::help`].
+    pub fn open(options: StoreOptions, now: Timestamp) -> Result<(Store, Recovered), StoreError> {
+        let path = options.path.clone();
+        let (writer, recovered) = opening::open(options, now)?;
+        let shared = writer.shared.clone();
+        let (queue, jobs) = sync_channel(QUEUE);
+        let thread = thread::Builder::new().name("agentpass-store".into()).spawn(move || writer.serve(&jobs));
+        thread.map_err(|e| StoreError::unwritable(&path, &e))?;
+        let durable = Rc::default();
+        Ok((Store { queue, shared, durable }, recovered))
+    }
+
+    /// Records a call, and claims or finishes it in the same transaction when its stage says so. With `durable` it is
+    /// on disk when this returns.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyInUse`] when its idempotency key is still remembered; else when nothing could be written.
+    pub async fn record(&self, new: NewCall, durable: bool) -> Result<(), StoreError> {
+        let id = new.id;
+        let open = !matches!(new.stage, super::Stage::Settled(_));
+        self.submit(durable, move |tx| ledger::record(tx, &new)).await?;
+        self.remember_durable(id, durable && open);
+        Ok(())
+    }
+
+    /// Records a request that never became a call.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn refuse(&self, refusal: Refusal) -> Result<(), StoreError> {
+        self.submit(false, move |tx| ledger::refuse(tx, &refusal)).await
+    }
+
+    /// Answers a question. An approval leaves it approved; everything else ends it with `outcome`, which must then be
+    /// given. A void answer also ends a call that was approved and not yet claimed. False: it was not open any more.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn answer(
+        &self,
+        id: RequestId,
+        settlement: &Settlement,
+        outcome: Option<&Outcome>,
+        at: Timestamp,
+        durable: bool,
+    ) -> Result<bool, StoreError> {
+        let ends = !matches!(settlement, Settlement::Approved { .. });
+        let (settlement, outcome) = (settlement.clone(), outcome.cloned());
+        let work = move |tx: &mut Tx<'_>| ledger::answer(tx, id, &settlement, outcome.as_ref(), at);
+        let answered = self.submit(durable, work).await?;
+        if ends && answered {
+            self.durable.borrow_mut().remove(&id);
+        }
+        Ok(answered)
+    }
+
+    /// Takes an approved call for execution: true exactly once ever, also across restarts.
+    ///
+    /// # Errors
+    /// When nothing could be written; the call must then not be executed.
+    pub async fn claim(&self, id: RequestId, at: Timestamp, durable: bool) -> Result<bool, StoreError> {
+        let claimed = self.submit(durable, move |tx| ledger::claim(tx, id, at)).await?;
+        self.remember_durable(id, durable && claimed);
+        Ok(claimed)
+    }
+
+    /// Ends a call: outcome, event and result together; its arguments are wiped. It waits for the disk if the call's
+    /// record or claim did.
+    ///
+    /// # Errors
+    /// [`StoreError::NotOpen`] when it was ended before; else when nothing could be written: it can be tried again.
+    pub async fn settle(&self, id: RequestId, outcome: &Outcome, at: Timestamp) -> Result<(), StoreError> {
+        let durable = self.durable.borrow().contains(&id);
+        let outcome = outcome.clone();
+        self.submit(durable, move |tx| ledger::settle(tx, id, &outcome, at)).await?;
+        self.durable.borrow_mut().remove(&id);
+        Ok(())
+    }
+
+    /// Records something that belongs to no call. `detail` is a JSON object without secrets.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn note(&self, at: Timestamp, kind: NoteKind, detail: Value) -> Result<(), StoreError> {
+        self.submit(false, move |tx| ledger::note(tx, at, kind, &detail)).await
+    }
+
+    /// What an idempotency key of this agent stands for.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn replay(
+        &self,
+        agent: &AgentId,
+        key: &str,
+        now: Timestamp,
+    ) -> Result<Option<Replay>, StoreError> {
+        let (agent, key) = (agent.clone(), key.to_owned());
+        self.submit(false, move |tx| inbox::replay(tx, &agent, &key, now)).await
+    }
+
+    /// The oldest results that this agent has not received, at most `limit`.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn pending_results(
+        &self,
+        agent: &AgentId,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<PendingResult>, StoreError> {
+        let agent = agent.clone();
+        self.submit(false, move |tx| inbox::pending(tx, &agent, now, limit)).await
+    }
+
+    /// These results have arrived at their agent.
+    ///
+    /// # Errors
+    /// When nothing could be written; they will be offered again.
+    pub async fn received(&self, ids: Vec<RequestId>) -> Result<(), StoreError> {
+        self.submit(false, move |tx| inbox::received(tx, &ids)).await
+    }
+
+    /// Drops what is too old or too much, in bounded steps between which other jobs run; what is left over waits for
+    /// the next call. Call it every minute or so. Empties the write-ahead log, so wiped arguments are gone from it too.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
+        for _ in 0..MAINTAIN_STEPS {
+            if !self.submit(false, move |tx| retention::step(tx, now)).await? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps a small value of the gateway's own, on disk when this returns: a channel's place in its feed.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn remember(&self, name: &'static str, value: String) -> Result<(), StoreError> {
+        self.submit(true, move |tx| ledger::remember(tx, name, &value)).await
+    }
+
+    /// What [`Store::remember`] kept under this name.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn recall(&self, name: &'static str) -> Result<Option<String>, StoreError> {
+        self.submit(false, move |tx| ledger::recall(tx, name)).await
+    }
+
+    /// The writer's state, without waiting.
+    pub fn health(&self) -> StoreHealth {
+        self.shared.health()
+    }
+
+    /// Ends the thread after everything queued so far: all on disk, head exported, files let go. Later calls through
+    /// other clones fail with [`StoreError::Stopped`].
+    pub async fn close(self) {
+        let (reply, closed) = smol::channel::bounded(1);
+        let mut message = Message::Close(reply);
+        while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
+            message = back;
+            smol::Timer::after(std::time::Duration::from_millis(1)).await;
+        }
+        // An error means that the thread has ended already.
+        let _ = closed.recv().await;
+    }
+
+    fn remember_durable(&self, id: RequestId, durable: bool) {
+        if durable {
+            self.durable.borrow_mut().insert(id);
+        }
+    }
+
+    pub(super) async fn submit<T: Send + 'static>(
+        &self,
+        durable: bool,
+        work: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        let (reply, answer) = smol::channel::bounded(1);
+        let job = Message::Job(Box::new(Work { durable, work, done: None, reply }));
+        self.shared.queue.fetch_add(1, Ordering::Relaxed);
+        if let Err(e) = self.queue.try_send(job) {
+            self.shared.queue.fetch_sub(1, Ordering::Relaxed);
+            return Err(match e {
+                TrySendError::Full(_) => StoreError::Overloaded,
+                TrySendError::Disconnected(_) => StoreError::Stopped,
+            });
+        }
+        answer.recv().await.map_err(|_| StoreError::Stopped)?
+    }
+}

@@ -1,0 +1,174 @@
+//! Results that wait for their agent, and idempotency keys. A result leaves when the agent has received it (unless a
+//! key may still ask for it) or when its time is over; it is never handed to another agent.
+
+use std::time::Duration;
+
+use rusqlite::{OptionalExtension as _, Row, params};
+
+use super::codec::{self, StoredOutcome};
+use super::entry::{NewCall, PendingResult, Replay};
+use super::error::StoreError;
+use super::ledger::parse_id;
+use super::writer::Tx;
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, Outcome};
+
+/// Rows dropped per step of [`expire`].
+const STEP: usize = 500;
+
+/// Results may take this part of `max_mb`; beyond it the oldest are dropped first.
+const SHARE: u64 = 4;
+
+/// Binds a key to a new request.
+pub(super) fn take_key(tx: &Tx<'_>, agent: &AgentId, key: &str, new: &NewCall) -> Result<(), StoreError> {
+    if known_key(tx, agent, key, new.at)?.is_some() {
+        return Err(StoreError::KeyInUse);
+    }
+    let sql = "INSERT OR REPLACE INTO keys (agent, key, request_id, digest, expires) VALUES (?, ?, ?, ?, ?)";
+    let expires = new.at.plus(tx.options.keep_keys).0;
+    let digest = new.call.digest().hex();
+    tx.db.prepare_cached(sql)?.execute(params![agent.as_str(), key, new.id.to_string(), digest, expires])?;
+    Ok(())
+}
+
+/// Request and digest of a key that is still remembered: its time is not over, or its call is open.
+fn known_key(
+    tx: &Tx<'_>,
+    agent: &AgentId,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<(String, String)>, StoreError> {
+    let sql = "SELECT request_id, digest FROM keys WHERE agent = ? AND key = ? AND (expires > ?
+               OR EXISTS (SELECT 1 FROM open_calls o WHERE o.request_id = keys.request_id))";
+    let found = tx
+        .db
+        .prepare_cached(sql)?
+        .query_row(params![agent.as_str(), key, now.0], |row| Ok((row.get(0)?, row.get(1)?)));
+    Ok(found.optional()?)
+}
+
+/// What a key stands for.
+pub(super) fn replay(
+    tx: &Tx<'_>,
+    agent: &AgentId,
+    key: &str,
+    now: Timestamp,
+) -> Result<Option<Replay>, StoreError> {
+    let Some((id, digest)) = known_key(tx, agent, key, now)? else { return Ok(None) };
+    let sql = "SELECT EXISTS (SELECT 1 FROM open_calls WHERE request_id = ?)";
+    let open: bool = tx.db.prepare_cached(sql)?.query_row([&id], |row| row.get(0))?;
+    let outcome = if open { None } else { Some(kept_outcome(tx, &id)?) };
+    let digest = Digest::parse(&digest).ok_or_else(|| StoreError::Encoding("no digest".into()))?;
+    Ok(Some(Replay { id: parse_id(&id)?, digest, outcome }))
+}
+
+/// The outcome of a finished call. If it is kept no more, the call was still made once: never "not done".
+fn kept_outcome(tx: &Tx<'_>, id: &str) -> Result<Outcome, StoreError> {
+    let sql = "SELECT outcome, data FROM results WHERE request_id = ?";
+    let kept: Option<(String, Option<String>)> =
+        tx.db.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
+    kept.map_or(Ok(Outcome::UnknownResult), |(outcome, data)| codec::decode(&outcome, data.as_deref()))
+}
+
+/// A result to be kept.
+pub(super) struct Kept<'a> {
+    pub(super) id: RequestId,
+    /// The number of its `requested` event.
+    pub(super) seq: i64,
+    pub(super) agent: &'a AgentId,
+    pub(super) keyed: bool,
+    pub(super) at: Timestamp,
+}
+
+/// Puts a result into the inbox; its key lives on from now.
+pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) -> Result<(), StoreError> {
+    let Kept { id, seq, agent, keyed, at } = kept;
+    let size = stored.outcome.len() + stored.data.as_ref().map_or(0, String::len);
+    let for_replay = if *keyed { tx.options.keep_keys } else { Duration::ZERO };
+    let lives = tx.options.keep_results.max(for_replay);
+    let sql =
+        "INSERT INTO results (seq, request_id, agent, outcome, data, size, created, expires, received, keyed)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)";
+    let (id, expires) = (id.to_string(), at.plus(lives).0);
+    let StoredOutcome { outcome, data } = stored;
+    let values = params![seq, id, agent.as_str(), outcome, data, size as i64, at.0, expires, keyed];
+    tx.db.prepare_cached(sql)?.execute(values)?;
+    if *keyed {
+        let sql = "UPDATE keys SET expires = ? WHERE request_id = ?";
+        tx.db.prepare_cached(sql)?.execute(params![at.plus(tx.options.keep_keys).0, id])?;
+    }
+    Ok(())
+}
+
+/// This agent's results, oldest first.
+pub(super) fn pending(
+    tx: &Tx<'_>,
+    agent: &AgentId,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<PendingResult>, StoreError> {
+    let sql = "SELECT r.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
+               r.outcome, r.data, r.created, r.expires
+               FROM results r JOIN events e ON e.seq = r.seq
+               WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq LIMIT ?";
+    let mut statement = tx.db.prepare_cached(sql)?;
+    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![agent.as_str(), now.0, limit])?;
+    let mut results = Vec::new();
+    while let Some(row) = rows.next()? {
+        results.push(pending_result(row)?);
+    }
+    Ok(results)
+}
+
+fn pending_result(row: &Row<'_>) -> Result<PendingResult, StoreError> {
+    let (outcome, data): (String, Option<String>) = (row.get(4)?, row.get(5)?);
+    Ok(PendingResult {
+        request_id: parse_id(&row.get::<_, String>(0)?)?,
+        tool_name: row.get(1)?,
+        args: row.get(2)?,
+        signature: row.get(3)?,
+        result: codec::result_text(&outcome, data.as_deref())?,
+        created_at: Timestamp(row.get(6)?),
+        expires_at: Timestamp(row.get(7)?),
+    })
+}
+
+/// These have arrived.
+pub(super) fn received(tx: &Tx<'_>, ids: &[RequestId]) -> Result<(), StoreError> {
+    let mut mark = tx.db.prepare_cached("UPDATE results SET received = 1 WHERE request_id = ?")?;
+    let mut wipe = tx.db.prepare_cached("DELETE FROM results WHERE request_id = ? AND keyed = 0")?;
+    for id in ids.iter().map(RequestId::to_string) {
+        if wipe.execute([&id])? == 0 {
+            mark.execute([&id])?;
+        }
+    }
+    Ok(())
+}
+
+/// Drops some results and keys whose time is over; true when more may be left.
+pub(super) fn expire(tx: &Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    let results = "DELETE FROM results WHERE seq IN (SELECT seq FROM results WHERE expires <= ? LIMIT ?)";
+    let keys = "DELETE FROM keys WHERE request_id IN (SELECT request_id FROM keys WHERE expires <= ?
+                AND NOT EXISTS (SELECT 1 FROM open_calls o WHERE o.request_id = keys.request_id) LIMIT ?)";
+    let mut more = false;
+    for sql in [results, keys] {
+        more |= tx.db.prepare_cached(sql)?.execute(params![now.0, STEP as i64])? == STEP;
+    }
+    Ok(drop_surplus(tx)? || more)
+}
+
+/// Keeps an agent that never fetches its results from filling the disk.
+fn drop_surplus(tx: &Tx<'_>) -> Result<bool, StoreError> {
+    let bound = tx.options.max_mb.saturating_mul(1 << 20) / SHARE;
+    let sql = "SELECT coalesce(sum(size), 0) FROM results";
+    let size: i64 = tx.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
+    if bound == 0 || u64::try_from(size).unwrap_or(0) <= bound {
+        return Ok(false);
+    }
+    let sql = "DELETE FROM results WHERE seq IN (SELECT seq FROM results ORDER BY seq LIMIT ?)";
+    tx.db.prepare_cached(sql)?.execute([STEP as i64 / 10])?;
+    Ok(true)
+}

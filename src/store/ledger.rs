@@ -1,0 +1,283 @@
+//! The life of one call in SQL: recorded, answered, claimed, settled. Every step is one event in the chain and one
+//! compare-and-set; nothing here decides whether a step should happen.
+
+use rusqlite::{OptionalExtension as _, params};
+use serde_json::{Value, json};
+
+use super::chain;
+use super::codec;
+use super::entry::{NewCall, NoteKind, OpenCall, Refusal, Stage};
+use super::error::StoreError;
+use super::inbox;
+use super::writer::Tx;
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, Outcome, Responder, Settlement};
+
+/// Kinds of events that the store itself writes; [`NoteKind`] has the others.
+pub(super) mod kind {
+    /// A validated call with the verdict on it.
+    pub(in crate::store) const REQUESTED: &str = "requested";
+    /// A request that never became a call, and why.
+    pub(in crate::store) const REFUSED: &str = "refused";
+    /// How its question ended.
+    pub(in crate::store) const ANSWERED: &str = "answered";
+    /// Claimed after an approval; from here on it may have been done.
+    pub(in crate::store) const EXECUTING: &str = "executing";
+    /// How it ended.
+    pub(in crate::store) const FINISHED: &str = "finished";
+    /// A prefix was dropped.
+    pub(in crate::store) const RETENTION: &str = "retention";
+    /// Opening found calls that were being executed.
+    pub(in crate::store) const RECOVERED: &str = "recovered";
+    /// Opening found the record older than its exported head.
+    pub(in crate::store) const ROLLED_BACK: &str = "rolled_back";
+}
+
+impl Tx<'_> {
+    /// Appends one event.
+    pub(super) fn append(
+        &mut self,
+        at: Timestamp,
+        kind: &str,
+        id: Option<RequestId>,
+        body: &Value,
+    ) -> Result<i64, StoreError> {
+        self.chain.append(self.db, at, kind, id, body)
+    }
+
+    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+        Ok(self.db.prepare_cached(sql)?.execute(values)?)
+    }
+}
+
+/// Records a call and takes it as far as its stage says.
+pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall) -> Result<(), StoreError> {
+    let agent = new.call.agent();
+    if let Some(key) = &new.key {
+        inbox::take_key(tx, agent, key, new)?;
+    }
+    let seq = tx.append(new.at, kind::REQUESTED, Some(new.id), &codec::requested(new))?;
+    let sql = "INSERT INTO calls (seq, request_id, at, agent, session, tool, decision, outcome)
+               VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')";
+    let (id, decision) = (new.id.to_string(), new.decision.action.as_str());
+    let tool = &new.call.tool().name;
+    tx.execute(sql, params![seq, id, new.at.0, agent.as_str(), new.session, tool, decision])?;
+    match &new.stage {
+        Stage::Asked { expires } => open(tx, new, seq, *expires),
+        Stage::Claimed => open_claimed(tx, new, seq),
+        Stage::Settled(outcome) => {
+            let open = Open { seq, agent: agent.clone(), keyed: new.key.is_some() };
+            finish(tx, new.id, &open, outcome, new.at)
+        }
+    }
+}
+
+/// A question keeps its arguments in clear until it is claimed or settled: a restart must be able to run it.
+fn open(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Result<(), StoreError> {
+    let call = &new.call;
+    let args = serde_json::to_string(call.args())?;
+    let rule = new.decision.rule.as_deref().map(|rule| codec::rule(rule).to_string());
+    let sql =
+        "INSERT INTO open_calls (request_id, seq, agent, tool, args, binding, session, reason, key, rule,
+               created, expires, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open')";
+    let values = params![
+        new.id.to_string(),
+        seq,
+        call.agent().as_str(),
+        call.tool().name,
+        args,
+        call.binding().hex(),
+        new.session,
+        new.reason,
+        new.key,
+        rule,
+        new.at.0,
+        expires.0
+    ];
+    tx.execute(sql, values)?;
+    Ok(())
+}
+
+/// A call that runs at once is never run again, so its arguments are not kept.
+fn open_claimed(tx: &Tx<'_>, new: &NewCall, seq: i64) -> Result<(), StoreError> {
+    let call = &new.call;
+    let sql = "INSERT INTO open_calls (request_id, seq, agent, tool, binding, key, created, expires, state)
+               VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'executing')";
+    let (agent, tool) = (call.agent().as_str(), &call.tool().name);
+    tx.execute(sql, params![new.id.to_string(), seq, agent, tool, call.binding().hex(), new.key, new.at.0])?;
+    Ok(())
+}
+
+/// Records a request that never became a call.
+pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &Refusal) -> Result<(), StoreError> {
+    let seq = tx.append(refusal.at, kind::REFUSED, Some(refusal.id), &codec::refused(refusal))?;
+    let sql =
+        "INSERT INTO calls (seq, request_id, at, agent, session, tool, outcome, finished_at, finished_seq)
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?3, ?1)";
+    let Refusal { id, at, agent, tool, session, outcome } = refusal;
+    let (id, tool) = (id.to_string(), codec::short_name(tool));
+    tx.execute(sql, params![seq, id, at.0, agent.as_str(), session, tool, outcome.as_str()])?;
+    Ok(())
+}
+
+/// Answers a question if it is still open; a call already approved can still become void.
+pub(super) fn answer(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    settlement: &Settlement,
+    outcome: Option<&Outcome>,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let by = settlement.by().map(Responder::as_str);
+    let sql = "UPDATE open_calls SET state = 'approved', approved_by = ?3
+               WHERE request_id = ?1 AND (state = 'open' OR (?2 AND state = 'approved'))";
+    if tx.execute(sql, params![id.to_string(), *settlement == Settlement::Void, by])? == 0 {
+        return Ok(false);
+    }
+    let note = match settlement {
+        Settlement::Denied { by: _, note } => note.as_deref(),
+        Settlement::Approved { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void => None,
+    };
+    let body = json!({"resolution": settlement.as_str(), "by": by, "note": note});
+    tx.append(at, kind::ANSWERED, Some(id), &body)?;
+    let sql = "UPDATE calls SET resolution = ?, resolved_by = ?, resolved_at = ? WHERE request_id = ?";
+    tx.execute(sql, params![settlement.as_str(), by, at.0, id.to_string()])?;
+    match (settlement, outcome) {
+        (Settlement::Approved { .. }, _) => Ok(true),
+        (Settlement::Denied { .. }, Some(outcome))
+        | (Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void, Some(outcome)) => {
+            settle(tx, id, outcome, at).map(|()| true)
+        }
+        (
+            Settlement::Denied { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void,
+            None,
+        ) => Err(StoreError::Encoding("an answer that ends a call must say its outcome".into())),
+    }
+}
+
+/// Takes an approved call for execution. True exactly once for any call.
+pub(super) fn claim(tx: &mut Tx<'_>, id: RequestId, at: Timestamp) -> Result<bool, StoreError> {
+    let sql =
+        "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ? AND state = 'approved'";
+    if tx.execute(sql, [id.to_string()])? == 0 {
+        return Ok(false);
+    }
+    tx.append(at, kind::EXECUTING, Some(id), &json!({}))?;
+    Ok(true)
+}
+
+/// What finishing needs to know of an open call.
+struct Open {
+    seq: i64,
+    agent: AgentId,
+    keyed: bool,
+}
+
+/// Ends an open call.
+pub(super) fn settle(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    outcome: &Outcome,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let sql = "DELETE FROM open_calls WHERE request_id = ? RETURNING seq, agent, key IS NOT NULL";
+    let open = tx
+        .db
+        .prepare_cached(sql)?
+        .query_row([id.to_string()], |row| {
+            let agent: String = row.get(1)?;
+            Ok(Open { seq: row.get(0)?, agent: AgentId::configured(&agent), keyed: row.get(2)? })
+        })
+        .optional()?;
+    finish(tx, id, &open.ok_or(StoreError::NotOpen)?, outcome, at)
+}
+
+fn finish(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    open: &Open,
+    outcome: &Outcome,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let stored = codec::encode(outcome)?;
+    let body = codec::finished(outcome, stored.data.as_deref());
+    let seq = tx.append(at, kind::FINISHED, Some(id), &body)?;
+    let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";
+    tx.execute(sql, params![outcome.as_str(), at.0, seq, open.seq])?;
+    inbox::keep_result(
+        tx,
+        &inbox::Kept { id, seq: open.seq, agent: &open.agent, keyed: open.keyed, at },
+        &stored,
+    )
+}
+
+/// Records something that belongs to no call.
+pub(super) fn note(tx: &mut Tx<'_>, at: Timestamp, kind: NoteKind, detail: &Value) -> Result<(), StoreError> {
+    tx.append(at, kind.as_str(), None, detail)?;
+    Ok(())
+}
+
+/// Turns every open call in one of `states` into outcome unknown; how many there were.
+pub(super) fn give_up(tx: &mut Tx<'_>, all: bool, at: Timestamp) -> Result<usize, StoreError> {
+    let sql = "SELECT request_id FROM open_calls WHERE ? OR state = 'executing' ORDER BY seq";
+    let ids: Vec<String> =
+        tx.db.prepare_cached(sql)?.query_map([all], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    for id in &ids {
+        settle(tx, parse_id(id)?, &Outcome::UnknownResult, at)?;
+    }
+    if !ids.is_empty() {
+        tx.append(at, kind::RECOVERED, None, &json!({"unknown": ids.len()}))?;
+    }
+    Ok(ids.len())
+}
+
+/// The questions and approvals that are left, oldest first.
+pub(super) fn open_calls(db: &rusqlite::Connection) -> Result<Vec<OpenCall>, StoreError> {
+    let sql = "SELECT request_id, agent, tool, args, binding, session, reason, key, rule, created, expires,
+               approved_by FROM open_calls WHERE state IN ('open', 'approved') ORDER BY seq";
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([])?;
+    let mut open = Vec::new();
+    while let Some(row) = rows.next()? {
+        open.push(open_call(row)?);
+    }
+    Ok(open)
+}
+
+fn open_call(row: &rusqlite::Row<'_>) -> Result<OpenCall, StoreError> {
+    let text = |column| row.get::<_, String>(column);
+    let maybe = |column| row.get::<_, Option<String>>(column);
+    let binding = Digest::parse(&text(4)?).ok_or_else(|| StoreError::Encoding("no digest".into()))?;
+    let rule = maybe(8)?.map(|json| serde_json::from_str::<Value>(&json)).transpose()?;
+    Ok(OpenCall {
+        id: parse_id(&text(0)?)?,
+        agent: AgentId::configured(&text(1)?),
+        tool: text(2)?,
+        args: serde_json::from_str(&text(3)?)?,
+        binding,
+        session: maybe(5)?,
+        reason: maybe(6)?,
+        key: maybe(7)?,
+        rule: rule.as_ref().and_then(codec::read_rule).map(Into::into),
+        created: Timestamp(row.get(9)?),
+        expires: Timestamp(row.get(10)?),
+        approved_by: maybe(11)?.as_deref().map(Responder::recorded),
+    })
+}
+
+/// A request id as stored.
+pub(super) fn parse_id(text: &str) -> Result<RequestId, StoreError> {
+    RequestId::parse(text).ok_or_else(|| StoreError::Encoding(format!("no request id: {text}")))
+}
+
+/// Remembers a small value of the gateway's own (for example a channel's place in its feed).
+pub(super) fn remember(tx: &mut Tx<'_>, name: &str, value: &str) -> Result<(), StoreError> {
+    chain::set_meta(tx.db, &format!("own.{name}"), value)
+}
+
+/// What [`remember`] kept.
+pub(super) fn recall(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
+    chain::meta(tx.db, &format!("own.{name}"))
+}

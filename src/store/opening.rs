@@ -1,0 +1,79 @@
+//! Opening the record: files and lock, tables, key, head, and what a crash left behind. Refuses rather than guesses.
+
+use serde_json::json;
+
+use super::chain::{self, Chain, ChainKey, Link, Seal};
+use super::entry::{Recovered, StoreOptions};
+use super::error::StoreError;
+use super::files::Files;
+use super::ledger::{self, kind};
+use super::schema;
+use super::writer::Writer;
+use crate::base::clock::Timestamp;
+
+/// Opens or makes the record and settles what was under way when the last process ended.
+pub(super) fn open(options: StoreOptions, now: Timestamp) -> Result<(Writer, Recovered), StoreError> {
+    let files = Files::prepare(&options.path)?;
+    let db = schema::connect(&files.db)?;
+    let head = chain::head(&db)?;
+    let key = ChainKey::load(&files.db, head == Link::START)?;
+    check_tail(&db, &key, &files)?;
+    let rolled_back = rolled_back(&db, &key, head, &files)?;
+    let mut writer = Writer::new(db, Chain { key, head }, files, options);
+    let recovered = recover(&mut writer, rolled_back, now)?;
+    writer.try_export()?;
+    Ok((writer, recovered))
+}
+
+/// The last event must verify: going on with another key would bury the change.
+fn check_tail(db: &rusqlite::Connection, key: &ChainKey, files: &Files) -> Result<(), StoreError> {
+    let Some(last) = chain::last_event(db)? else { return Ok(()) };
+    let before = match chain::event_at(db, last.seq.saturating_sub(1))? {
+        Some(event) => chain::link_of(&event)?,
+        None => chain::anchor(db)?.as_ref().and_then(chain::unsealed).unwrap_or(Link::START),
+    };
+    if key.hash(&before.hash, &last).0.as_slice() == last.hash.as_slice() {
+        return Ok(());
+    }
+    Err(StoreError::KeyMismatch { path: ChainKey::path(&files.db), seq: last.seq })
+}
+
+/// How this record falls short of its exported head, in words; None when it does not.
+fn rolled_back(
+    db: &rusqlite::Connection,
+    key: &ChainKey,
+    head: Link,
+    files: &Files,
+) -> Result<Option<String>, StoreError> {
+    let Some(sealed) = chain::exported_head(&files.db) else {
+        return Ok((head != Link::START).then(|| "the exported head is missing".into()));
+    };
+    let Some(exported) = key.unseal(Seal::Head, &sealed) else {
+        return Ok(Some("the exported head is not sealed by this record's key".into()));
+    };
+    if exported.seq > head.seq {
+        let words = format!("the record ends at event {}, its head is event {}", head.seq, exported.seq);
+        return Ok(Some(words));
+    }
+    let there = chain::event_at(db, exported.seq)?.as_ref().map(chain::link_of).transpose()?;
+    Ok(there
+        .filter(|link| *link != exported)
+        .map(|_| format!("event {} is not the exported one", exported.seq)))
+}
+
+fn recover(
+    writer: &mut Writer,
+    rolled_back: Option<String>,
+    now: Timestamp,
+) -> Result<Recovered, StoreError> {
+    let mut unknown = 0;
+    writer.try_transact(true, |tx| {
+        if let Some(found) = &rolled_back {
+            tx.append(now, kind::ROLLED_BACK, None, &json!({"found": found}))?;
+        }
+        unknown = ledger::give_up(tx, rolled_back.is_some(), now)?;
+        // Proves that the disk takes writes, also when there is nothing else to say.
+        chain::set_meta(tx.db, "opened", &now.to_string())
+    })?;
+    Ok(Recovered { open: ledger::open_calls(&writer.db)?, unknown, rolled_back })
+}

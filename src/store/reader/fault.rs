@@ -1,0 +1,132 @@
+//! What `audit verify` can find.
+
+use std::fmt;
+
+/// The result of a check.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Check {
+    /// Events that were checked before the first fault.
+    pub events: u64,
+    /// Number of the last event that was checked.
+    pub last: i64,
+    /// Requests whose row was compared with its events (never for an export).
+    pub calls: u64,
+    /// Whether the hashes were checked with the key. Without it only the order of an export is proven: whoever
+    /// changes it could have written new hashes.
+    pub keyed: bool,
+    /// The first fault.
+    pub fault: Option<Fault>,
+}
+
+/// The first thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// The event it is about.
+    pub seq: Option<i64>,
+    /// The request it is about.
+    pub request_id: Option<String>,
+    /// What.
+    pub wrong: Wrong,
+}
+
+/// What is wrong with a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Wrong {
+    /// The event is not what was recorded.
+    Changed,
+    /// It is a recorded event, but stands in another one's place.
+    Reordered,
+    /// Events from this one through `through` are gone.
+    Missing {
+        /// The last of them.
+        through: i64,
+    },
+    /// Events at the end are gone: the record ends here, but its rows know of later ones, or an export has no head.
+    CutTail,
+    /// The record ends before its exported head: it was exchanged for an older copy (or cut with all its rows).
+    OlderCopy {
+        /// The head's event.
+        head: i64,
+    },
+    /// The gateway went on after it had found the record older than its head.
+    RolledBack,
+    /// The event that was exported as head is another one here.
+    ForeignHead,
+    /// There is no exported head.
+    HeadMissing,
+    /// The exported head is not sealed by this record's key.
+    HeadForged,
+    /// The anchor that retention left is not sealed by this record's key.
+    AnchorBroken,
+    /// The key file is missing or not readable.
+    KeyMissing,
+    /// The row of this request is gone.
+    CallMissing,
+    /// There is a row for a request that no event speaks of.
+    CallInvented,
+    /// A column of the request's row does not say what its events say.
+    CallChanged {
+        /// Which.
+        column: &'static str,
+    },
+    /// A line of an export cannot be read.
+    Unreadable {
+        /// Counted from 1.
+        line: usize,
+    },
+}
+
+impl Fault {
+    pub(super) fn event(seq: i64, wrong: Wrong) -> Fault {
+        Fault { seq: Some(seq), request_id: None, wrong }
+    }
+
+    pub(super) fn call(seq: i64, id: String, wrong: Wrong) -> Fault {
+        Fault { seq: Some(seq), request_id: Some(id), wrong }
+    }
+
+    pub(super) fn record(wrong: Wrong) -> Fault {
+        Fault { seq: None, request_id: None, wrong }
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(id) = &self.request_id {
+            write!(f, "request {id}, ")?;
+        }
+        if let Some(seq) = self.seq {
+            write!(f, "event {seq}: ")?;
+        }
+        self.wrong.fmt(f)
+    }
+}
+
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Wrong::Changed => f.write_str("changed: it is not what was recorded"),
+            Wrong::Reordered => f.write_str("reordered: it stands in the place of another event"),
+            Wrong::Missing { through } => write!(f, "missing, with all events through {through}"),
+            Wrong::CutTail => f.write_str("cut tail: the record ends here, but it was longer"),
+            Wrong::OlderCopy { head } => write!(
+                f,
+                "older copy: the record ends here, but its exported head is event {head} (or the tail was cut)"
+            ),
+            Wrong::RolledBack => {
+                f.write_str("rolled back: the gateway found the record older than its exported head here")
+            }
+            Wrong::ForeignHead => f.write_str("not the event that was exported as head"),
+            Wrong::HeadMissing => f.write_str("the exported head is missing"),
+            Wrong::HeadForged => f.write_str("the exported head is not sealed by this record's key"),
+            Wrong::AnchorBroken => {
+                f.write_str("anchor broken: the beginning of the record is not sealed by its key")
+            }
+            Wrong::KeyMissing => f.write_str("the key is missing or not readable, nothing can be checked"),
+            Wrong::CallMissing => f.write_str("the row of this request is missing"),
+            Wrong::CallInvented => f.write_str("no event speaks of this request"),
+            Wrong::CallChanged { column } => write!(f, "changed: its events say another {column}"),
+            Wrong::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
+        }
+    }
+}

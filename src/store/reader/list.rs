@@ -1,0 +1,276 @@
+//! One row per request: `audit list` and `audit show`. `calls` finds the rows, the events say what is in them.
+
+use rusqlite::types::Value as Sql;
+use rusqlite::{Row, params_from_iter};
+use serde_json::{Value, json};
+
+use super::Reader;
+use crate::base::clock::Timestamp;
+use crate::base::glob::Pattern;
+use crate::store::chain::Event;
+use crate::store::error::StoreError;
+
+/// Which requests to list. Everything that is set must hold.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    /// Glob over tool names.
+    pub tool: Option<String>,
+    /// Exactly this agent.
+    pub agent: Option<String>,
+    /// Exactly this session.
+    pub session: Option<String>,
+    /// `allow`, `ask` or `deny`.
+    pub decision: Option<String>,
+    /// `executed`, `failed`, `denied`, `timed_out`, `withdrawn`, `refused`, `unknown` or `pending`.
+    pub outcome: Option<String>,
+    /// Not before.
+    pub since: Option<Timestamp>,
+    /// Before.
+    pub until: Option<Timestamp>,
+    /// Occurs somewhere in what is recorded of the request or of its end (case matters).
+    pub text: Option<String>,
+    /// At most so many.
+    pub limit: Option<usize>,
+    /// Older than the row of this [`AuditRow::seq`]: the next page.
+    pub before: Option<i64>,
+}
+
+/// What is recorded of one request.
+#[derive(Clone, Debug, PartialEq)]
+pub struct AuditRow {
+    /// Number of the event that recorded it; larger is newer.
+    pub seq: i64,
+    /// Its id.
+    pub request_id: String,
+    /// When it came.
+    pub at: Timestamp,
+    /// Who asked.
+    pub agent: String,
+    /// The agent's session.
+    pub session: Option<String>,
+    /// The tool's name; of a refused request only the agent vouches for it.
+    pub tool: String,
+    /// What the policy said; None for requests that were refused before.
+    pub decision: Option<String>,
+    /// How the question ended, when there was one.
+    pub resolution: Option<String>,
+    /// Who answered.
+    pub resolved_by: Option<String>,
+    /// When.
+    pub resolved_at: Option<Timestamp>,
+    /// How it ended; `pending` before.
+    pub outcome: String,
+    /// When it ended.
+    pub finished_at: Option<Timestamp>,
+    /// Body of its `requested` or `refused` event.
+    pub request: Value,
+    /// Body of the event that ended it, or null.
+    pub end: Value,
+}
+
+impl AuditRow {
+    /// The row in the names that other programs rely on. `execution_result` is JSON text, `args` is an object.
+    pub fn to_json(&self) -> Value {
+        let (request, end) = (&self.request, &self.end);
+        let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
+        json!({
+            "seq": self.seq,
+            "request_id": self.request_id,
+            "timestamp": self.at.to_string(),
+            "agent_id": self.agent,
+            "session_id": self.session,
+            "tool_name": self.tool,
+            "args": request["args"],
+            "signature": request["signature"],
+            "reason": if request["outcome"].is_null() { &request["reason"] } else { &Value::Null },
+            "decision": self.decision,
+            "rule": request["rule"],
+            "resolution": self.resolution,
+            "resolved_by": self.resolved_by,
+            "resolved_at": time(self.resolved_at),
+            "note": end["note"],
+            "outcome": self.outcome,
+            "outcome_reason": end["reason"],
+            "message": end["message"],
+            "status": end["status"],
+            "execution_result": end["result"],
+            "result_digest": end["result_digest"],
+            "finished_at": time(self.finished_at),
+            "duration_ms": self.finished_at.map(|end| end.0.saturating_sub(self.at.0)),
+        })
+    }
+}
+
+/// One request with all of its events.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The request.
+    pub row: AuditRow,
+    /// Its events in order: `{"seq","at","kind","body","hash"}`.
+    pub events: Vec<Value>,
+}
+
+/// What an id, or the beginning of one, stands for.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    /// No request.
+    Unknown,
+    /// More than one; these are some of them.
+    Ambiguous(Vec<String>),
+    /// This one.
+    Found(Box<Shown>),
+}
+
+const SELECT: &str = "SELECT c.seq, c.request_id, c.at, c.agent, c.session, c.tool, c.decision, c.resolution,
+  c.resolved_by, c.resolved_at, c.outcome, c.finished_at, e.body, f.body
+  FROM calls c LEFT JOIN events e ON e.seq = c.seq LEFT JOIN events f ON f.seq = c.finished_seq WHERE true";
+
+/// Rows named when a prefix is not unique.
+const NAMED: usize = 5;
+
+impl Reader {
+    /// The requests that pass `filter`, newest first.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn list(&mut self, filter: &Filter) -> Result<Vec<AuditRow>, StoreError> {
+        let mut rows = Vec::new();
+        self.each(filter, |row| {
+            rows.push(row);
+            true
+        })?;
+        Ok(rows)
+    }
+
+    /// Hands the requests that pass `filter` to `take`, newest first, until it says false.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn each(
+        &mut self,
+        filter: &Filter,
+        mut take: impl FnMut(AuditRow) -> bool,
+    ) -> Result<(), StoreError> {
+        let tx = self.snapshot()?;
+        let (sql, values) = query(filter);
+        let tool = filter.tool.as_deref().map(Pattern::new);
+        let mut statement = tx.prepare(&sql)?;
+        let mut rows = statement.query(params_from_iter(values))?;
+        let mut left = filter.limit.unwrap_or(usize::MAX);
+        while left > 0
+            && let Some(row) = rows.next()?
+        {
+            let row = audit_row(row)?;
+            if tool.as_ref().is_none_or(|pattern| pattern.matches(&row.tool)) {
+                left -= 1;
+                if !take(row) {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// One request by its id or a unique beginning of it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn show(&mut self, id: &str) -> Result<Lookup, StoreError> {
+        let id = id.to_lowercase();
+        if id.is_empty() || !id.chars().all(|c| c.is_ascii_hexdigit() || c == '-') {
+            return Ok(Lookup::Unknown);
+        }
+        let tx = self.snapshot()?;
+        // 'g' stands behind every character of an id.
+        let sql = format!("{SELECT} AND c.request_id >= ?1 AND c.request_id < ?1 || 'g' LIMIT {NAMED}");
+        let mut statement = tx.prepare(&sql)?;
+        let mut rows = statement.query([&id])?;
+        let mut found = Vec::new();
+        while let Some(row) = rows.next()? {
+            found.push(audit_row(row)?);
+        }
+        match (found.pop(), found.is_empty()) {
+            (None, _) => Ok(Lookup::Unknown),
+            (Some(row), true) => {
+                let events = events_of(&tx, &row.request_id)?;
+                Ok(Lookup::Found(Box::new(Shown { row, events })))
+            }
+            (Some(last), false) => {
+                Ok(Lookup::Ambiguous(found.into_iter().chain([last]).map(|row| row.request_id).collect()))
+            }
+        }
+    }
+}
+
+fn query(filter: &Filter) -> (String, Vec<Sql>) {
+    let Filter { tool, agent, session, decision, outcome, since, until, text, limit: _, before } = filter;
+    let mut sql = SELECT.to_owned();
+    let mut values = Vec::new();
+    let mut clause = |condition: &str, value: Option<Sql>| {
+        if let Some(value) = value {
+            values.push(value);
+            let numbered = condition.replace('?', &format!("?{}", values.len()));
+            sql.push_str(&format!(" AND {numbered}"));
+        }
+    };
+    let text_of = |value: &Option<String>| value.clone().map(Sql::from);
+    // The index finds what a pattern begins with; `each` matches the rest of it.
+    let tool = tool.as_deref().map(Pattern::new);
+    let prefix = tool.map(|p| p.literal_prefix().to_owned()).filter(|prefix| !prefix.is_empty());
+    clause("(c.tool >= ? AND c.tool < ? || char(0x10FFFF))", prefix.map(Sql::from));
+    clause("c.agent = ?", text_of(agent));
+    clause("c.session = ?", text_of(session));
+    clause("c.decision = ?", text_of(decision));
+    clause("c.outcome = ?", text_of(outcome));
+    clause("c.at >= ?", since.map(|at| at.0.into()));
+    clause("c.at < ?", until.map(|at| at.0.into()));
+    clause("c.seq < ?", before.map(Sql::from));
+    clause("(instr(e.body, ?) OR instr(f.body, ?))", text.as_deref().map(|t| escaped(t).into()));
+    sql.push_str(" ORDER BY c.seq DESC");
+    (sql, values)
+}
+
+/// Text as it stands inside a JSON string.
+fn escaped(text: &str) -> String {
+    let json = Value::String(text.to_owned()).to_string();
+    json.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or_default().to_owned()
+}
+
+fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
+    let time = |column| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
+    // A row whose event is gone or changed is still listed; `verify` names it.
+    let body = |column| -> Result<Value, StoreError> {
+        let text: Option<String> = row.get(column)?;
+        Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+    };
+    Ok(AuditRow {
+        seq: row.get(0)?,
+        request_id: row.get(1)?,
+        at: Timestamp(row.get(2)?),
+        agent: row.get(3)?,
+        session: row.get(4)?,
+        tool: row.get(5)?,
+        decision: row.get(6)?,
+        resolution: row.get(7)?,
+        resolved_by: row.get(8)?,
+        resolved_at: time(9)?,
+        outcome: row.get(10)?,
+        finished_at: time(11)?,
+        request: body(12)?,
+        end: body(13)?,
+    })
+}
+
+fn events_of(db: &rusqlite::Connection, id: &str) -> Result<Vec<Value>, StoreError> {
+    let sql = format!("SELECT {} FROM events WHERE request_id = ? ORDER BY seq", Event::COLUMNS);
+    let mut statement = db.prepare(&sql)?;
+    let events = statement.query_map([id], Event::read)?;
+    events
+        .map(|event| {
+            let Event { seq, at, kind, request_id: _, body, hash } = event?;
+            let body: Value = serde_json::from_str(&body).unwrap_or(Value::String(body));
+            let (at, hash) = (Timestamp(at).to_string(), crate::base::digest::to_hex(&hash));
+            Ok(json!({"seq": seq, "at": at, "kind": kind, "body": body, "hash": hash}))
+        })
+        .collect()
+}

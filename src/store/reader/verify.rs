@@ -1,0 +1,264 @@
+//! `audit verify`: walks the chain of a record or of an export and names the first thing that is wrong.
+
+use std::io::{BufRead, Read as _};
+use std::path::Path;
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::fault::{Check, Fault, Wrong};
+use super::{Reader, crosscheck};
+use crate::base::digest::Digest;
+use crate::base::json::parse_strict;
+use crate::store::chain::{self, ChainKey, Event, Link, Seal};
+use crate::store::error::StoreError;
+use crate::store::ledger::kind;
+
+/// The longest line of an export that is read, in bytes: far above what the gateway writes.
+const MAX_LINE: u64 = 32 << 20;
+
+impl Reader {
+    /// Checks the whole record: every event with the key, the anchor before the first, the exported head behind the
+    /// last, and every request's row against its events.
+    ///
+    /// # Errors
+    /// When the database cannot be read; what is wrong with its content is a [`Fault`].
+    pub fn verify(&mut self) -> Result<Check, StoreError> {
+        // Read before the snapshot: a running gateway only moves it forward.
+        let head = chain::exported_head(&self.path);
+        let key = self.key.clone();
+        let tx = self.snapshot()?;
+        let Some(key) = key else { return Ok(unchecked(Wrong::KeyMissing)) };
+        let start = match anchor(&tx, &key)? {
+            Ok(start) => start,
+            Err(wrong) => return Ok(unchecked(wrong)),
+        };
+        let mut walk = Walk { key: Some(&key), at: start, events: 0 };
+        let fault = match walk_events(&tx, &mut walk)? {
+            Some(fault) => Some(fault),
+            None => check_head(&tx, &key, head.as_ref(), walk.at)?,
+        };
+        let mut check = Check { events: walk.events, last: walk.at.seq, calls: 0, keyed: true, fault };
+        if check.fault.is_none() {
+            (check.calls, check.fault) = crosscheck::calls(&tx)?;
+        }
+        Ok(check)
+    }
+}
+
+fn unchecked(wrong: Wrong) -> Check {
+    Check { events: 0, last: 0, calls: 0, keyed: false, fault: Some(Fault::record(wrong)) }
+}
+
+/// What the first event follows.
+fn anchor(db: &Connection, key: &ChainKey) -> Result<Result<Link, Wrong>, StoreError> {
+    Ok(match chain::meta(db, "anchor")? {
+        None => Ok(Link::START),
+        Some(text) => serde_json::from_str(&text)
+            .ok()
+            .and_then(|sealed| key.unseal(Seal::Anchor, &sealed))
+            .ok_or(Wrong::AnchorBroken),
+    })
+}
+
+/// The chain's walk: where it stands, and what the next event must follow.
+struct Walk<'a> {
+    key: Option<&'a ChainKey>,
+    at: Link,
+    events: u64,
+}
+
+impl Walk<'_> {
+    fn step(&mut self, event: &Event) -> Option<Fault> {
+        let expected = self.at.seq.saturating_add(1);
+        if event.seq > expected {
+            return Some(Fault::event(expected, Wrong::Missing { through: event.seq - 1 }));
+        }
+        if event.seq < expected {
+            return Some(Fault::event(event.seq, Wrong::Reordered));
+        }
+        let Ok(link) = chain::link_of(event) else { return Some(Fault::event(event.seq, Wrong::Changed)) };
+        if self.key.is_some_and(|key| key.hash(&self.at.hash, event) != link.hash) {
+            return Some(Fault::event(event.seq, Wrong::Changed));
+        }
+        self.at = link;
+        self.events += 1;
+        None
+    }
+}
+
+fn walk_events(db: &Connection, walk: &mut Walk<'_>) -> Result<Option<Fault>, StoreError> {
+    let mut statement = db.prepare(&format!("SELECT {} FROM events ORDER BY seq", Event::COLUMNS))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        // A column of the wrong type is a change, too; STRICT tables keep all but text out of text columns.
+        let event = Event::read(row)?;
+        if let Some(mut fault) = walk.step(&event) {
+            let elsewhere = fault.wrong == Wrong::Changed && belongs_elsewhere(db, walk, &event)?;
+            if elsewhere {
+                fault.wrong = Wrong::Reordered;
+            }
+            return Ok(Some(fault));
+        }
+        if event.kind == kind::ROLLED_BACK {
+            return Ok(Some(Fault::event(event.seq, Wrong::RolledBack)));
+        }
+    }
+    Ok(None)
+}
+
+/// Whether a row that does not fit its place is an unchanged event from another one: then its hash fits behind
+/// some other row's hash, under the number behind that row, or (two neighbours exchanged) under that row's own.
+fn belongs_elsewhere(db: &Connection, walk: &Walk<'_>, event: &Event) -> Result<bool, StoreError> {
+    let Some(key) = walk.key else { return Ok(false) };
+    let mut statement = db.prepare(&format!("SELECT {} FROM events", Event::COLUMNS))?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let Ok(Link { seq, hash }) = chain::link_of(&Event::read(row)?) else { continue };
+        let fits = [seq, seq.saturating_add(1)].into_iter().any(|seq| {
+            let moved = Event { seq, ..event.clone() };
+            key.hash(&hash, &moved).0.as_slice() == event.hash.as_slice()
+        });
+        if fits {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+/// The end of the record against the head that was exported, at most a few seconds old.
+fn check_head(
+    db: &Connection,
+    key: &ChainKey,
+    sealed: Option<&Value>,
+    last: Link,
+) -> Result<Option<Fault>, StoreError> {
+    if rows_beyond(db, last.seq)? {
+        return Ok(Some(Fault::event(last.seq, Wrong::CutTail)));
+    }
+    let Some(sealed) = sealed else { return Ok(Some(Fault::record(Wrong::HeadMissing))) };
+    let Some(head) = key.unseal(Seal::Head, sealed) else {
+        return Ok(Some(Fault::record(Wrong::HeadForged)));
+    };
+    if head.seq > last.seq {
+        return Ok(Some(Fault::event(last.seq, Wrong::OlderCopy { head: head.seq })));
+    }
+    // None: dropped by retention since.
+    let there = chain::event_at(db, head.seq)?.as_ref().map(chain::link_of).transpose()?;
+    Ok(there.filter(|link| *link != head).map(|_| Fault::event(head.seq, Wrong::ForeignHead)))
+}
+
+/// Whether some row speaks of an event behind the last one.
+fn rows_beyond(db: &Connection, last: i64) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE seq > ?1) OR EXISTS (SELECT 1 FROM open_calls WHERE seq > ?1)
+               OR EXISTS (SELECT 1 FROM results WHERE seq > ?1)
+               OR EXISTS (SELECT 1 FROM calls WHERE finished_seq > ?1)
+               OR EXISTS (SELECT 1 FROM meta WHERE name = 'durable' AND CAST(value AS INTEGER) > ?1)";
+    Ok(db.query_row(sql, [last], |row| row.get(0))?)
+}
+
+/// Checks an export, with the record's key when its file is given.
+///
+/// # Errors
+/// When `input` or the key cannot be read; what is wrong with the content is a [`Fault`].
+pub fn verify_export(input: &mut dyn BufRead, key_file: Option<&Path>) -> Result<Check, StoreError> {
+    let key = key_file.map(read_key).transpose()?;
+    let mut walk = Walk { key: key.as_ref(), at: Link::START, events: 0 };
+    let fault = walk_lines(input, &mut walk)?;
+    Ok(Check { events: walk.events, last: walk.at.seq, calls: 0, keyed: key.is_some(), fault })
+}
+
+fn read_key(path: &Path) -> Result<ChainKey, StoreError> {
+    let bytes = std::fs::read(path).map_err(|e| StoreError::unwritable(path, &e))?;
+    ChainKey::from_bytes(&bytes).ok_or_else(|| StoreError::KeyMissing(path.to_owned()))
+}
+
+fn walk_lines(input: &mut dyn BufRead, walk: &mut Walk<'_>) -> Result<Option<Fault>, StoreError> {
+    let mut number = 0;
+    while let Some(line) = next_line(input)? {
+        number += 1;
+        let unreadable = || Some(Fault::record(Wrong::Unreadable { line: number }));
+        let Ok(value) = parse_strict(line.as_bytes(), 8) else { return Ok(unreadable()) };
+        if let Some(sealed) = value.get("head") {
+            let more = next_line(input)?.is_some();
+            return Ok(if more { unreadable() } else { end_of_export(walk, sealed) });
+        }
+        let fault = match (value.get("anchor"), number) {
+            (Some(sealed), 1) => begin_export(walk, sealed),
+            (Some(_), _) => unreadable(),
+            (None, _) => event_of_export(walk, &value).unwrap_or_else(unreadable),
+        };
+        if let Some(fault) = fault {
+            return Ok(Some(reordered(fault, input)?));
+        }
+    }
+    Ok(Some(Fault::event(walk.at.seq, Wrong::CutTail)))
+}
+
+fn next_line(input: &mut dyn BufRead) -> Result<Option<String>, StoreError> {
+    let mut line = Vec::new();
+    let read = input.take(MAX_LINE).read_until(b'\n', &mut line);
+    read.map_err(|e| StoreError::Encoding(e.to_string()))?;
+    // What is not UTF-8 is not JSON either and found as such.
+    Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned()))
+}
+
+fn begin_export(walk: &mut Walk<'_>, sealed: &Value) -> Option<Fault> {
+    let link = match walk.key {
+        Some(key) => key.unseal(Seal::Anchor, sealed),
+        None => chain::unsealed(sealed),
+    };
+    match link {
+        Some(link) => walk.at = link,
+        None => return Some(Fault::record(Wrong::AnchorBroken)),
+    }
+    None
+}
+
+fn end_of_export(walk: &Walk<'_>, sealed: &Value) -> Option<Fault> {
+    let head = match walk.key {
+        Some(key) => key.unseal(Seal::Head, sealed),
+        None => chain::unsealed(sealed),
+    };
+    match head {
+        None => Some(Fault::record(Wrong::HeadForged)),
+        Some(head) if head == walk.at => None,
+        Some(_) => Some(Fault::event(walk.at.seq, Wrong::CutTail)),
+    }
+}
+
+/// Steps over one event line: its fault, if any; None when it is no event line.
+fn event_of_export(walk: &mut Walk<'_>, value: &Value) -> Option<Option<Fault>> {
+    let text = |name| value.get(name).and_then(Value::as_str).map(str::to_owned);
+    let event = Event {
+        seq: value.get("seq")?.as_i64()?,
+        at: value.get("at_ms")?.as_i64()?,
+        kind: text("kind")?,
+        request_id: text("request_id"),
+        body: text("body")?,
+        hash: Digest::parse(&text("hash")?)?.0.to_vec(),
+    };
+    let shown_at = crate::base::clock::Timestamp(event.at).to_string();
+    let follows = walk.at.seq.saturating_add(1) == event.seq;
+    let unlinked = follows && Digest::parse(&text("prev")?)? != walk.at.hash;
+    if unlinked || text("at")? != shown_at {
+        return Some(Some(Fault::event(event.seq, Wrong::Changed)));
+    }
+    Some(walk.step(&event).or_else(|| {
+        let rolled_back = event.kind == kind::ROLLED_BACK;
+        rolled_back.then(|| Fault::event(event.seq, Wrong::RolledBack))
+    }))
+}
+
+/// A line that seems to be missing may follow further down.
+fn reordered(mut fault: Fault, input: &mut dyn BufRead) -> Result<Fault, StoreError> {
+    let Wrong::Missing { .. } = fault.wrong else { return Ok(fault) };
+    while let Some(line) = next_line(input)? {
+        let seq = parse_strict(line.as_bytes(), 8).ok().and_then(|v| v.get("seq")?.as_i64());
+        if seq.is_some() && seq == fault.seq {
+            fault.wrong = Wrong::Reordered;
+            break;
+        }
+    }
+    Ok(fault)
+}

@@ -1,0 +1,136 @@
+//! The tables, and how an older database becomes a current one. A newer one is refused.
+//!
+//! `events` is the only truth about the past; `calls` is its index for queries (one row per `requested` or `refused`
+//! event, under the same number) and is checked against it by `audit verify`. `open_calls` alone holds arguments in
+//! clear, and only until they are claimed or settled.
+
+use std::path::Path;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, TransactionBehavior};
+
+use super::error::StoreError;
+
+/// "agpa": tells our databases from those of other programs.
+const APPLICATION_ID: i64 = 0x6167_7061;
+
+/// Bytes a write-ahead log keeps after a checkpoint.
+const WAL_LIMIT: u32 = 4 << 20;
+
+/// Pages of write-ahead log after which SQLite moves them into the database.
+const AUTOCHECKPOINT: u32 = 1000;
+
+/// How long to wait for somebody else's lock.
+pub(super) const BUSY: Duration = Duration::from_secs(2);
+
+/// Step n leads from version n to n + 1. Steps are never changed once released.
+const MIGRATIONS: [&str; 1] = ["
+CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY, at INTEGER NOT NULL, kind TEXT NOT NULL, request_id TEXT,
+  body TEXT NOT NULL, hash BLOB NOT NULL
+) STRICT;
+CREATE INDEX events_request ON events(request_id) WHERE request_id IS NOT NULL;
+
+CREATE TABLE calls (
+  seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, at INTEGER NOT NULL,
+  agent TEXT NOT NULL, session TEXT, tool TEXT NOT NULL, decision TEXT,
+  resolution TEXT, resolved_by TEXT, resolved_at INTEGER,
+  outcome TEXT NOT NULL, finished_at INTEGER, finished_seq INTEGER
+) STRICT;
+CREATE INDEX calls_at ON calls(at);
+CREATE INDEX calls_agent ON calls(agent);
+CREATE INDEX calls_tool ON calls(tool);
+CREATE INDEX calls_outcome ON calls(outcome);
+CREATE INDEX calls_session ON calls(session) WHERE session IS NOT NULL;
+
+CREATE TABLE open_calls (
+  request_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, agent TEXT NOT NULL, tool TEXT NOT NULL,
+  args TEXT, binding TEXT NOT NULL, session TEXT, reason TEXT, key TEXT, rule TEXT,
+  created INTEGER NOT NULL, expires INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'approved', 'executing')), approved_by TEXT
+) STRICT;
+
+CREATE TABLE results (
+  seq INTEGER PRIMARY KEY, request_id TEXT NOT NULL UNIQUE, agent TEXT NOT NULL,
+  outcome TEXT NOT NULL, data TEXT, size INTEGER NOT NULL,
+  created INTEGER NOT NULL, expires INTEGER NOT NULL,
+  received INTEGER NOT NULL, keyed INTEGER NOT NULL
+) STRICT;
+CREATE INDEX results_agent ON results(agent, received, size);
+CREATE INDEX results_expires ON results(expires);
+
+CREATE TABLE keys (
+  agent TEXT NOT NULL, key TEXT NOT NULL, request_id TEXT NOT NULL UNIQUE,
+  digest TEXT NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (agent, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_expires ON keys(expires);
+"];
+
+/// The version this program writes.
+const KNOWN: i64 = MIGRATIONS.len() as i64;
+
+/// Opens the writing connection and brings the tables up to date.
+pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY)?;
+    // Before anything is written: a database of somebody else is left exactly as it is.
+    let version = check_version(&db, path)?;
+    pragmas(&db)?;
+    migrate(&mut db, version)?;
+    db.set_prepared_statement_cache_capacity(64);
+    Ok(db)
+}
+
+/// Opens a connection that can only read, of the version this program knows.
+pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(path, flags)?;
+    db.busy_timeout(BUSY)?;
+    db.pragma_update(None, "trusted_schema", false)?;
+    match check_version(&db, path)? {
+        0 => Err(StoreError::Absent(path.to_owned())),
+        _ => Ok(db),
+    }
+}
+
+fn pragmas(db: &Connection) -> Result<(), StoreError> {
+    db.pragma_update(None, "trusted_schema", false)?;
+    let mode: String = db.pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))?;
+    if mode != "wal" {
+        return Err(StoreError::Sql(format!("this file system allows no write-ahead log (mode {mode})")));
+    }
+    db.pragma_update(None, "synchronous", "FULL")?;
+    db.pragma_update(None, "secure_delete", true)?;
+    db.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
+    db.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT)?;
+    Ok(())
+}
+
+fn check_version(db: &Connection, path: &Path) -> Result<i64, StoreError> {
+    let pragma = |name| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (version, owner) = (pragma("user_version")?, pragma("application_id")?);
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    match (version, owner) {
+        (0, 0) if tables == 0 => Ok(0),
+        (found, APPLICATION_ID) if found > KNOWN => {
+            Err(StoreError::NewerSchema { path: path.to_owned(), found, known: KNOWN })
+        }
+        (found, APPLICATION_ID) => Ok(found),
+        _ => Err(StoreError::Foreign(path.to_owned())),
+    }
+}
+
+fn migrate(db: &mut Connection, version: i64) -> Result<(), StoreError> {
+    let done = usize::try_from(version).unwrap_or(0);
+    for (step, to) in MIGRATIONS.iter().zip(1i64..).skip(done) {
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        tx.execute_batch(step)?;
+        tx.pragma_update(None, "application_id", APPLICATION_ID)?;
+        tx.pragma_update(None, "user_version", to)?;
+        tx.commit()?;
+    }
+    Ok(())
+}

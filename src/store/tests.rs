@@ -1,0 +1,231 @@
+//! What needs the inside: group commit counted, a full disk, a bad neighbour, every outcome through the codec.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::codec;
+use super::writer::{BATCH, Tx};
+use super::{Store, StoreError, StoreOptions};
+use crate::base::clock::Timestamp;
+use crate::model::{InvalidCall, Outcome};
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        let name = format!("agentpass-store-{}", crate::base::ids::RequestId::random());
+        Dir(std::env::temp_dir().join(name))
+    }
+
+    fn open(&self) -> Store {
+        let options = StoreOptions {
+            path: self.0.join("a.db"),
+            sync_all: false,
+            retain_days: 365,
+            max_mb: 512,
+            keep_results: Duration::from_secs(3600),
+            keep_keys: Duration::from_secs(3600),
+        };
+        Store::open(options, Timestamp(1)).unwrap().0
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn put(tx: &mut Tx<'_>, size: usize) -> Result<i64, StoreError> {
+    tx.append(Timestamp(1), "started", None, &json!({"x": "x".repeat(size)}))
+}
+
+async fn pragma(store: &Store, sql: &'static str) -> i64 {
+    store.submit(false, move |tx| Ok(tx.db.query_row(sql, [], |row| row.get(0))?)).await.unwrap()
+}
+
+/// Occupies the writer until the returned sender is dropped, so that what comes next is queued.
+fn hold(store: &Store) -> (impl Future<Output = Result<(), StoreError>>, std::sync::mpsc::Sender<()>) {
+    let (release, held) = std::sync::mpsc::channel::<()>();
+    let store = store.clone();
+    let job = async move {
+        let wait = move |_: &mut Tx<'_>| {
+            let _ = held.recv();
+            Ok(())
+        };
+        store.submit(false, wait).await
+    };
+    (job, release)
+}
+
+/// Runs all of `jobs` queued behind one another while the writer is held.
+async fn queued<T>(store: &Store, jobs: Vec<impl Future<Output = T>>) -> Vec<T> {
+    let (held, release) = hold(store);
+    let mut held = Box::pin(held);
+    let mut jobs: Vec<_> = jobs.into_iter().map(Box::pin).collect();
+    assert!(smol::future::poll_once(&mut held).await.is_none());
+    for job in &mut jobs {
+        assert!(smol::future::poll_once(job).await.is_none());
+    }
+    drop(release);
+    held.await.unwrap();
+    let mut answers = Vec::new();
+    for job in jobs {
+        answers.push(job.await);
+    }
+    answers
+}
+
+#[test]
+fn whatever_is_queued_is_one_transaction() {
+    let dir = Dir::new();
+    let store = dir.open();
+    smol::block_on(async {
+        let before = store.health();
+        let jobs = (0..BATCH - 1).map(|_| store.submit(true, |tx| put(tx, 10))).collect();
+        let answers = queued(&store, jobs).await;
+        assert!(answers.iter().all(Result::is_ok));
+        let after = store.health();
+        assert_eq!(after.events - before.events, BATCH as i64 - 1);
+        // The job that held the writer may have been joined by the first ones or not.
+        assert!(after.commits - before.commits <= 2, "{} transactions", after.commits - before.commits);
+        store.close().await;
+    });
+}
+
+#[test]
+fn durability_is_switched_per_batch() {
+    let dir = Dir::new();
+    let store = dir.open();
+    smol::block_on(async {
+        assert_eq!(pragma(&store, "PRAGMA synchronous").await, 1);
+        let full =
+            store.submit(true, |tx| Ok(tx.db.query_row("PRAGMA synchronous", [], |r| r.get::<_, i64>(0))?));
+        assert_eq!(full.await.unwrap(), 2);
+        assert_eq!(pragma(&store, "PRAGMA synchronous").await, 1);
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_bad_job_does_not_fail_its_neighbours() {
+    let dir = Dir::new();
+    let store = dir.open();
+    smol::block_on(async {
+        let before = store.health().events;
+        let jobs = (0..20).map(|n| {
+            store.submit(true, move |tx| {
+                put(tx, 10)?;
+                if n == 7 { Err(StoreError::NotOpen) } else { Ok(()) }
+            })
+        });
+        let answers = queued(&store, jobs.collect()).await;
+        for (n, answer) in answers.into_iter().enumerate() {
+            assert_eq!(answer, if n == 7 { Err(StoreError::NotOpen) } else { Ok(()) }, "{n}");
+        }
+        assert_eq!(store.health().events - before, 19);
+        assert!(store.health().writable, "a job's own error is not the disk's");
+        store.close().await;
+    });
+}
+
+#[test]
+fn a_full_disk_writes_nothing_of_the_batch_and_recovers() {
+    let dir = Dir::new();
+    let store = dir.open();
+    smol::block_on(async {
+        let pages = pragma(&store, "PRAGMA page_count").await;
+        let bound = store.submit(false, move |tx| {
+            Ok(tx
+                .db
+                .query_row(&format!("PRAGMA max_page_count = {}", pages + 20), [], |r| r.get::<_, i64>(0))?)
+        });
+        assert_eq!(bound.await.unwrap(), pages + 20);
+        let before = store.health().events;
+        // One that fits, one that never does, one that fits: also one by one.
+        let jobs = [1000, 1_000_000, 1000].map(|size| store.submit(true, move |tx| put(tx, size)));
+        let answers = queued(&store, jobs.into_iter().collect()).await;
+        assert!(matches!(answers[..], [Ok(_), Err(StoreError::Full), Ok(_)]), "{answers:?}");
+        assert_eq!(store.health().events - before, 2);
+
+        let full = store.submit(true, |tx| put(tx, 1_000_000)).await;
+        assert_eq!(full, Err(StoreError::Full));
+        let health = store.health();
+        assert!(!health.writable && health.last_error.is_some());
+
+        let space = store.submit(false, |tx| {
+            Ok(tx.db.query_row("PRAGMA max_page_count = 100000", [], |row| row.get::<_, i64>(0))?)
+        });
+        space.await.unwrap();
+        store.submit(true, |tx| put(tx, 1_000_000)).await.unwrap();
+        assert!(store.health().writable);
+        store.close().await;
+    });
+    let check = super::reader::Reader::open(&dir.0.join("a.db")).unwrap().verify().unwrap();
+    assert_eq!(check.fault, None);
+}
+
+#[test]
+fn a_closed_store_says_so_and_lets_go() {
+    let dir = Dir::new();
+    let store = dir.open();
+    let other = store.clone();
+    smol::block_on(async {
+        store.close().await;
+        assert_eq!(other.submit(false, |tx| put(tx, 1)).await, Err(StoreError::Stopped));
+    });
+    smol::block_on(dir.open().close());
+}
+
+#[test]
+fn every_outcome_survives_the_codec() {
+    let text = || "a\"\n\u{1b}é".to_owned();
+    let invalid = [
+        InvalidCall::Missing(text()),
+        InvalidCall::Undeclared(text()),
+        InvalidCall::WrongType(text(), "a string, a number or a boolean"),
+        InvalidCall::WrongType(text(), "an integer"),
+        InvalidCall::Forbidden(text()),
+        InvalidCall::NoMatch(text()),
+        InvalidCall::TooLong(text()),
+        InvalidCall::TooMany,
+        InvalidCall::Ambiguous(text()),
+        InvalidCall::SignatureTooLong,
+    ];
+    let outcomes = [
+        Outcome::Executed(json!({"a": [1, 0.5, null, "x"], "big": 18_446_744_073_709_551_615_u64})),
+        Outcome::Executed(json!(null)),
+        Outcome::DeniedByUser { note: Some(text()) },
+        Outcome::DeniedByUser { note: None },
+        Outcome::Withdrawn,
+        Outcome::TimedOut,
+        Outcome::DeniedByPolicy { rule: Some(text()) },
+        Outcome::DeniedByPolicy { rule: None },
+        Outcome::ApprovalVoid,
+        Outcome::KillSwitch,
+        Outcome::ServiceUnreachable,
+        Outcome::ServiceTimeout,
+        Outcome::ServiceError { status: Some(404), message: text() },
+        Outcome::ServiceError { status: None, message: text() },
+        Outcome::ResponseTooLarge,
+        Outcome::UnknownTool { tool: text() },
+        Outcome::UnknownResult,
+        Outcome::StoreUnavailable,
+        Outcome::ApprovalUnavailable,
+        Outcome::IdempotencyConflict,
+        Outcome::TooLargeToShow,
+        Outcome::RateLimited { retry_after: 7 },
+        Outcome::TooManyPending,
+    ];
+    for outcome in outcomes.into_iter().chain(invalid.map(Outcome::Invalid)) {
+        let stored = codec::encode(&outcome).unwrap();
+        assert_eq!(codec::decode(&stored.outcome, stored.data.as_deref()).unwrap(), outcome);
+        let wire = codec::result_text(&stored.outcome, stored.data.as_deref()).unwrap();
+        let wire: serde_json::Value = serde_json::from_str(&wire).unwrap();
+        assert!(["executed", "denied", "error"].contains(&wire["status"].as_str().unwrap()), "{wire}");
+        assert_eq!(wire["reason"].as_str(), outcome.reason());
+    }
+    assert!(codec::decode(r#"{"is":"else"}"#, None).is_err());
+}

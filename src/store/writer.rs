@@ -1,0 +1,307 @@
+//! The thread that owns the writing connection: group commit, durability, the exported head, health.
+//!
+//! Whatever is queued goes into ONE transaction and then all waiters are woken, so that durability costs one fsync
+//! per batch. A waiter must never hear "written" before COMMIT returned. After an error SQLite may have ended the
+//! transaction by itself (a full disk does): the batch stops there, nothing more is written in it, and its members
+//! are tried again one by one, so that one bad job does not fail its neighbours.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use super::chain::{Chain, Link, Seal, set_meta};
+use super::entry::{StoreHealth, StoreOptions};
+use super::error::StoreError;
+use super::files::{self, Files};
+use crate::base::clock::Clock;
+
+/// The most jobs in one transaction.
+pub(super) const BATCH: usize = 256;
+
+/// The head is exported at most this often; a commit that did not wait for the disk is on it after this time.
+const EXPORT_EVERY: Duration = Duration::from_secs(5);
+
+/// What a job works with: the open transaction and the chain's end in it.
+pub(super) struct Tx<'a> {
+    pub(super) db: &'a Connection,
+    pub(super) chain: &'a mut Chain,
+    pub(super) options: &'a StoreOptions,
+    /// Set to have the write-ahead log emptied after this batch.
+    pub(super) checkpoint: bool,
+}
+
+/// One thing to be written. It may run twice, the first time in a transaction that failed.
+pub(super) trait Job: Send {
+    fn durable(&self) -> bool;
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
+    fn finish(self: Box<Self>, result: Result<(), StoreError>);
+}
+
+/// A job with a typed answer.
+pub(super) struct Work<T, F> {
+    pub(super) durable: bool,
+    pub(super) work: F,
+    pub(super) done: Option<T>,
+    pub(super) reply: smol::channel::Sender<Result<T, StoreError>>,
+}
+
+impl<T, F> Job for Work<T, F>
+where
+    T: Send,
+    F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send,
+{
+    fn durable(&self) -> bool {
+        self.durable
+    }
+
+    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
+        self.done = Some((self.work)(tx)?);
+        Ok(())
+    }
+
+    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
+        let Work { done, reply, .. } = *self;
+        // A waiter that went away does not undo what was written.
+        let _ = reply.try_send(result.and_then(|()| done.ok_or(StoreError::Stopped)));
+    }
+}
+
+/// What comes down the queue.
+pub(super) enum Message {
+    Job(Box<dyn Job>),
+    /// Finish what was queued before, leave everything on disk, let go of the files, then answer.
+    Close(smol::channel::Sender<()>),
+}
+
+/// State that the handles read without waiting.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub(super) queue: AtomicUsize,
+    commits: AtomicU64,
+    state: Mutex<State>,
+}
+
+#[derive(Clone, Debug)]
+struct State {
+    writable: bool,
+    last_error: Option<(crate::base::clock::Timestamp, String)>,
+    events: i64,
+}
+
+impl Default for State {
+    fn default() -> State {
+        State { writable: true, last_error: None, events: 0 }
+    }
+}
+
+impl Shared {
+    pub(super) fn health(&self) -> StoreHealth {
+        let State { writable, last_error, events } = self.lock().clone();
+        let commits = self.commits.load(Ordering::Relaxed);
+        StoreHealth { queue: self.queue.load(Ordering::Relaxed), writable, last_error, events, commits }
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn committed(&self, events: i64) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        let mut state = self.lock();
+        state.writable = true;
+        state.events = events;
+    }
+
+    fn failed(&self, error: &StoreError) {
+        let mut state = self.lock();
+        state.writable = false;
+        state.last_error = Some((Clock::system().now(), error.to_string()));
+    }
+}
+
+/// The thread's state.
+pub(super) struct Writer {
+    pub(super) db: Connection,
+    pub(super) chain: Chain,
+    pub(super) files: Files,
+    pub(super) options: StoreOptions,
+    pub(super) shared: Arc<Shared>,
+    /// What `PRAGMA synchronous` is set to.
+    full: bool,
+    /// The newest link that is certainly on disk: only this may be exported, or a power cut would look like a cut.
+    durable: Link,
+    exported: Link,
+    exported_at: Instant,
+}
+
+impl Writer {
+    pub(super) fn new(db: Connection, chain: Chain, files: Files, options: StoreOptions) -> Writer {
+        let shared = Arc::new(Shared::default());
+        let (durable, exported_at) = (chain.head, Instant::now());
+        Writer { db, chain, files, options, shared, full: true, durable, exported: Link::START, exported_at }
+    }
+
+    /// Serves the queue until it is closed.
+    pub(super) fn serve(mut self, queue: &Receiver<Message>) {
+        while let Some(message) = self.next(queue) {
+            let closing = match message {
+                None => None,
+                Some(Message::Close(reply)) => Some(reply),
+                Some(Message::Job(first)) => self.serve_batch(first, queue),
+            };
+            if let Some(reply) = closing {
+                self.shut();
+                drop(self);
+                let _ = reply.try_send(());
+                return;
+            }
+            self.export_if_due();
+        }
+        self.shut();
+    }
+
+    /// The next message; `Some(None)` when it is time to export, `None` when nobody can send any more.
+    fn next(&self, queue: &Receiver<Message>) -> Option<Option<Message>> {
+        if self.exported == self.chain.head {
+            return queue.recv().ok().map(Some);
+        }
+        match queue.recv_timeout(EXPORT_EVERY.saturating_sub(self.exported_at.elapsed())) {
+            Ok(message) => Some(Some(message)),
+            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Disconnected) => None,
+        }
+    }
+
+    /// One batch, and the request to close that followed it.
+    fn serve_batch(
+        &mut self,
+        first: Box<dyn Job>,
+        queue: &Receiver<Message>,
+    ) -> Option<smol::channel::Sender<()>> {
+        let mut batch = vec![first];
+        let mut closing = None;
+        while batch.len() < BATCH && closing.is_none() {
+            match queue.try_recv() {
+                Ok(Message::Job(job)) => batch.push(job),
+                Ok(Message::Close(reply)) => closing = Some(reply),
+                Err(_) => break,
+            }
+        }
+        let taken = batch.len();
+        self.commit(batch);
+        self.shared.queue.fetch_sub(taken, Ordering::Relaxed);
+        closing
+    }
+
+    fn commit(&mut self, mut batch: Vec<Box<dyn Job>>) {
+        let result = self.transact(&mut batch);
+        if result.is_ok() || batch.len() == 1 {
+            batch.into_iter().for_each(|job| job.finish(result.clone()));
+            return;
+        }
+        for mut job in batch {
+            let result = self.transact(std::slice::from_mut(&mut job));
+            job.finish(result);
+        }
+    }
+
+    /// All of `batch` in one transaction, or nothing of it.
+    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+        let durable = self.options.sync_all || batch.iter().any(|job| job.durable());
+        let result = self.try_transact(durable, |tx| batch.iter_mut().try_for_each(|job| job.run(tx)));
+        match &result {
+            Ok(true) => self.empty_log(),
+            Ok(false) => {}
+            Err(error) => self.undo(error),
+        }
+        result.map(|_| ())
+    }
+
+    /// Runs `work` between BEGIN and COMMIT; true when it asked for an empty log afterwards.
+    pub(super) fn try_transact(
+        &mut self,
+        durable: bool,
+        work: impl FnOnce(&mut Tx<'_>) -> Result<(), StoreError>,
+    ) -> Result<bool, StoreError> {
+        self.set_sync(durable)?;
+        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        let Writer { db, chain, options, .. } = self;
+        let mut tx = Tx { db, chain, options, checkpoint: false };
+        work(&mut tx)?;
+        let checkpoint = tx.checkpoint;
+        self.db.execute_batch("COMMIT")?;
+        if durable {
+            self.durable = self.chain.head;
+        }
+        self.shared.committed(self.chain.head.seq);
+        Ok(checkpoint)
+    }
+
+    /// Inside a transaction SQLite refuses this change; between two it costs nothing.
+    fn set_sync(&mut self, full: bool) -> Result<(), StoreError> {
+        if full != self.full {
+            self.db.pragma_update(None, "synchronous", if full { "FULL" } else { "NORMAL" })?;
+            self.full = full;
+        }
+        Ok(())
+    }
+
+    fn undo(&mut self, error: &StoreError) {
+        let rolled_back = self.db.is_autocommit() || self.db.execute_batch("ROLLBACK").is_ok();
+        let reloaded = self.chain.reload(&self.db);
+        if error.is_of_the_disk() || !rolled_back || reloaded.is_err() {
+            log::error!("the record cannot be written: {error}");
+            self.shared.failed(error);
+        }
+    }
+
+    /// Wiped content must not live on in the log. A reader that holds it only delays this to the next time.
+    fn empty_log(&self) {
+        let emptied = self
+            .db
+            .busy_timeout(Duration::ZERO)
+            .and_then(|()| self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
+            .and_then(|()| self.db.busy_timeout(super::schema::BUSY));
+        if let Err(e) = emptied {
+            log::warn!("the write-ahead log could not be emptied: {e}");
+        }
+    }
+
+    fn export_if_due(&mut self) {
+        if self.exported != self.chain.head && self.exported_at.elapsed() >= EXPORT_EVERY {
+            self.export();
+        }
+    }
+
+    /// Makes everything durable and writes the head beside the database.
+    pub(super) fn export(&mut self) {
+        self.exported_at = Instant::now();
+        if let Err(e) = self.try_export() {
+            log::warn!("the head of the record could not be exported: {e}");
+            if !self.db.is_autocommit() {
+                self.undo(&e);
+            }
+        }
+    }
+
+    pub(super) fn try_export(&mut self) -> Result<(), StoreError> {
+        if self.durable != self.chain.head {
+            // A FULL commit syncs the log and with it every commit before it; an empty one would write nothing.
+            let seq = self.chain.head.seq.to_string();
+            self.try_transact(true, |tx| set_meta(tx.db, "durable", &seq))?;
+        }
+        let path = files::beside(&self.files.db, "head");
+        let sealed = self.chain.key.seal(Seal::Head, self.durable).to_string();
+        files::replace(&path, sealed.as_bytes()).map_err(|e| StoreError::unwritable(&path, &e))?;
+        self.exported = self.durable;
+        Ok(())
+    }
+
+    fn shut(&mut self) {
+        self.export();
+        self.empty_log();
+    }
+}
