@@ -126,7 +126,8 @@ impl Gateway {
         let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels, recovered);
         let stop = Rc::new(Latch::default());
         let rpc = Rpc::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
-        let gateway = Gateway { gate: gate.clone(), addresses, rpc: rpc.clone(), store, stop: stop.clone(), options };
+        let gateway =
+            Gateway { gate: gate.clone(), addresses, rpc: rpc.clone(), store, stop: stop.clone(), options };
         let desk = Control::new(gate.clone(), local, executor.clone(), gateway.reloader(), stop);
         executor.spawn(rpc.serve(listener)).detach();
         executor.spawn(desk.serve(control)).detach();
@@ -141,7 +142,9 @@ impl Gateway {
         let shown: Vec<_> = self.addresses.iter().map(|a| format!("{scheme}://{a}")).collect();
         log::info!("agentpass {} listening on {}", env!("CARGO_PKG_VERSION"), shown.join(", "));
         if !secure {
-            log::warn!("without TLS: tokens and results can be read on the network; use it on one machine only");
+            log::warn!(
+                "without TLS: tokens and results can be read on the network; use it on one machine only"
+            );
         }
         let gate = self.gate.clone();
         let note = async move { gate.note(NoteKind::Started).await };
@@ -184,7 +187,8 @@ impl Gateway {
     fn reloader(&self) -> Reload {
         let (gate, rpc, options) = (self.gate.clone(), self.rpc.clone(), self.options.clone());
         Rc::new(move || {
-            let loaded = config::load(&options.paths).map_err(|f| f.iter().map(Finding::to_string).collect::<Vec<_>>())?;
+            let loaded = config::load(&options.paths)
+                .map_err(|f| f.iter().map(Finding::to_string).collect::<Vec<_>>())?;
             let warnings = loaded.warnings.iter().map(Finding::to_string).collect();
             let fresh = acceptor(&loaded.config, options.insecure).map_err(|e| vec![e.to_string()])?;
             let setup = setup(loaded).map_err(|e| vec![e.to_string()])?;
@@ -217,14 +221,17 @@ fn acceptor(config: &Config, insecure: bool) -> Result<Option<Acceptor>, StartEr
         }
         (None, false) => Err(StartError::Setting(
             "gateway.tls is missing and --insecure was not given".into(),
-            "`agentpass init` makes a certificate; --insecure is for one machine or a protected network".into(),
+            "`agentpass init` makes a certificate; --insecure is for one machine or a protected network"
+                .into(),
         )),
     }
 }
 
 fn announce_messenger(config: &Config) {
     if let Messenger::Telegram { .. } = &config.messenger {
-        log::warn!("messenger telegram is not part of this version; questions are answered with `agentpass approvals`");
+        log::warn!(
+            "messenger telegram is not part of this version; questions are answered with `agentpass approvals`"
+        );
     }
 }
 
@@ -238,7 +245,8 @@ fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recovered), Star
         keep_results: DAY * config.results_days,
         keep_keys: HOUR * config.idempotency_hours,
     };
-    Store::open(options, clock.now()).map_err(|e| StartError::Machine(e.to_string(), e.help().unwrap_or_default()))
+    Store::open(options, clock.now())
+        .map_err(|e| StartError::Machine(e.to_string(), e.help().unwrap_or_default()))
 }
 
 fn control_socket(config: &Config) -> Result<ControlSocket, StartError> {

@@ -49,12 +49,17 @@ fn module_of(path: &Path) -> Option<String> {
 }
 
 fn rank(module: &str) -> u8 {
-    RANKS.iter().find(|(name, _)| *name == module).map(|r| r.1).unwrap_or_else(|| panic!("{module} has no rank"))
+    RANKS
+        .iter()
+        .find(|(name, _)| *name == module)
+        .map(|r| r.1)
+        .unwrap_or_else(|| panic!("{module} has no rank"))
 }
 
 /// Every `crate::name` outside comments and strings of documentation.
 fn imports(code: &str) -> Vec<String> {
-    let code: String = code.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+    let code: String =
+        code.lines().filter(|l| !l.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
     let mut found = Vec::new();
     for (at, _) in code.match_indices("crate::") {
         let rest = &code[at + "crate::".len()..];
@@ -122,7 +127,12 @@ fn functions_are_short() {
                 }
                 Some((start, depth, name)) if line.trim_end() == format!("{}}}", " ".repeat(*depth)) => {
                     if number - start >= MAX_FUNCTION {
-                        long.push(format!("{}:{}: {} lines: {name}", path.display(), start + 1, number - start + 1));
+                        long.push(format!(
+                            "{}:{}: {} lines: {name}",
+                            path.display(),
+                            start + 1,
+                            number - start + 1
+                        ));
                     }
                     open = None;
                 }
@@ -150,7 +160,8 @@ fn only_one_module_touches_what_one_module_should() {
         let code = fs::read_to_string(&path).unwrap();
         let shown = path.to_string_lossy();
         for (name, home) in homes {
-            let used = code.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(&format!("{name}::")));
+            let used =
+                code.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(&format!("{name}::")));
             assert!(!used || shown.contains(home), "{shown} touches {name}, which is {home}'s");
         }
     }

@@ -160,7 +160,8 @@ fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
     let Some(text) = text else { return Ok(None) };
     let day = format!("{text}T00:00:00Z");
     let read = Timestamp::parse(text).or_else(|| Timestamp::parse(&day));
-    read.map(Some).ok_or_else(|| usage(format!("--{name} is not a time such as 2026-01-31 or 2026-01-31T12:00:00Z")))
+    read.map(Some)
+        .ok_or_else(|| usage(format!("--{name} is not a time such as 2026-01-31 or 2026-01-31T12:00:00Z")))
 }
 
 fn one_of(name: &str, given: Option<String>, words: &[&str]) -> Result<Option<String>, Trouble> {
@@ -173,7 +174,8 @@ fn one_of(name: &str, given: Option<String>, words: &[&str]) -> Result<Option<St
 }
 
 fn list(args: List) -> Result<Exit, Trouble> {
-    let outcomes = ["executed", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
+    let outcomes =
+        ["executed", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
     let filter = Filter {
         decision: one_of("decision", args.decision, &["allow", "ask", "deny"])?,
         outcome: one_of("outcome", args.outcome, &outcomes)?,
@@ -236,10 +238,13 @@ fn show(args: Show) -> Result<Exit, Trouble> {
     let shown = match found {
         Lookup::Found(shown) => shown,
         Lookup::Unknown => {
-            return Err(Trouble::new(Exit::FAILED, WHAT, "no such request").help("`agentpass audit list` shows the ids"));
+            return Err(Trouble::new(Exit::FAILED, WHAT, "no such request")
+                .help("`agentpass audit list` shows the ids"));
         }
         Lookup::Ambiguous(ids) => {
-            return Err(Trouble::new(Exit::FAILED, WHAT, "several requests begin with this id").help(ids.join(", ")));
+            return Err(
+                Trouble::new(Exit::FAILED, WHAT, "several requests begin with this id").help(ids.join(", "))
+            );
         }
     };
     let mut whole = shown.row.to_json();
@@ -300,7 +305,9 @@ fn export(args: Export) -> Result<Exit, Trouble> {
     let mut reader = open(args.config.as_deref())?;
     let mut out = BufWriter::new(stdout().lock());
     match reader.export(&mut out).and_then(|_| out.flush()) {
-        Err(e) if e.kind() != ErrorKind::BrokenPipe => Err(Trouble::new(Exit::FAILED, "export the record", e)),
+        Err(e) if e.kind() != ErrorKind::BrokenPipe => {
+            Err(Trouble::new(Exit::FAILED, "export the record", e))
+        }
         Ok(()) | Err(_) => Ok(Exit::DONE),
     }
 }

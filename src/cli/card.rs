@@ -13,7 +13,8 @@ pub fn question(question: &Value) -> String {
     let mut lines = vec![format!("{}  ({} left)", short_id(question), left(question))];
     for field in question.get("shown").and_then(Value::as_array).into_iter().flatten() {
         let label = field.get("label").and_then(Value::as_str).unwrap_or_default();
-        let texts = field.get("lines").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+        let texts =
+            field.get("lines").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
         for (number, text) in texts.enumerate() {
             let label = if number == 0 { label } else { "" };
             lines.push(format!("  {label:<LABEL$} {text}"));

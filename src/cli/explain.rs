@@ -134,7 +134,9 @@ impl Files {
             Some(Value::String(name)) => AgentId::configured(&name),
             Some(_) => return Err("agent must be a string".into()),
         };
-        let Some(Value::String(tool)) = members.remove("tool") else { return Err("tool must be a string".into()) };
+        let Some(Value::String(tool)) = members.remove("tool") else {
+            return Err("tool must be a string".into());
+        };
         let args = match members.remove("args") {
             None | Some(Value::Null) => Map::new(),
             Some(Value::Object(args)) => args,
@@ -162,7 +164,13 @@ fn told(why: &Explanation) -> String {
         None => "  no rule matched, so a human is asked".to_owned(),
         Some(rule) => {
             let said = rule.description.as_deref().map(|d| format!(" ({})", visible(d))).unwrap_or_default();
-            format!("  by {}[{}] {}{said}, in {}", rule.list.as_str(), rule.index, visible(&rule.pattern), rule.file)
+            format!(
+                "  by {}[{}] {}{said}, in {}",
+                rule.list.as_str(),
+                rule.index,
+                visible(&rule.pattern),
+                rule.file
+            )
         }
     });
     lines.extend(trace.iter().map(|step| {

@@ -40,11 +40,16 @@ fn init(args: Init) -> Result<Exit, Trouble> {
     let dir = Folder(PathBuf::from(args.dir.as_deref().unwrap_or(".")));
     dir.make("")?;
     dir.make("tools")?;
-    let token = random_bytes::<24>().map(|bytes| to_hex(&bytes)).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e))?;
+    let token =
+        random_bytes::<24>().map(|bytes| to_hex(&bytes)).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e))?;
     dir.write("config.yaml", PUBLIC, CONFIG.as_bytes())?;
     dir.write("permissions.yaml", PUBLIC, PERMISSIONS.as_bytes())?;
     dir.write("tools/homeassistant.yaml", PUBLIC, HOMEASSISTANT.as_bytes())?;
-    dir.write(".env", PRIVATE, format!("# Secrets of the gateway. Keep this file to yourself.\nAGENT_TOKEN={token}\n").as_bytes())?;
+    dir.write(
+        ".env",
+        PRIVATE,
+        format!("# Secrets of the gateway. Keep this file to yourself.\nAGENT_TOKEN={token}\n").as_bytes(),
+    )?;
     let host = host_name();
     let pin = dir.certificate(&host)?;
     output::print(&next_steps(&dir.0, &host, &pin)).map(|_| Exit::DONE)

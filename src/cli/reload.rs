@@ -30,7 +30,8 @@ pub fn run(args: Reload) -> Exit {
 
 fn reload(args: Reload) -> Result<Exit, Trouble> {
     let what = "reload the configuration";
-    let reply = Owner::connect(what, args.socket.as_deref(), args.config.as_deref())?.ask(&command("reload"))?;
+    let reply =
+        Owner::connect(what, args.socket.as_deref(), args.config.as_deref())?.ask(&command("reload"))?;
     let texts = |name: &str| reply.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let done = reply.get("reloaded") == Some(&Value::Bool(true));
     for text in texts(if done { "warnings" } else { "findings" }) {

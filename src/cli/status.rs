@@ -41,7 +41,10 @@ fn told(status: &Value) -> String {
     let number = |name: &str| status.get(name).and_then(Value::as_u64).unwrap_or_default();
     let version = status.get("version").and_then(Value::as_str).unwrap_or_default();
     let up = time_left(Duration::from_secs(number("uptime_s")));
-    let mut lines = vec![format!("agentpass {version}, up {up}"), format!("questions  {} open", number("open_questions"))];
+    let mut lines = vec![
+        format!("agentpass {version}, up {up}"),
+        format!("questions  {} open", number("open_questions")),
+    ];
     let store = status.get("store").cloned().unwrap_or_default();
     lines.push(format!("record     {}", record(&store)));
     lines.extend(members(status, "agents").map(|(name, agent)| {
@@ -52,9 +55,12 @@ fn told(status: &Value) -> String {
         let detail = channel.get("detail").and_then(Value::as_str).unwrap_or_default();
         format!("channel    {name}: {}, {}", up_or_down(channel), visible(detail))
     }));
-    let services: Vec<_> = members(status, "services").map(|(name, service)| told_service(name, service)).collect();
+    let services: Vec<_> =
+        members(status, "services").map(|(name, service)| told_service(name, service)).collect();
     if services.is_empty() {
-        lines.push("service    none; add one below `services:` in config.yaml, then `agentpass reload`".to_owned());
+        lines.push(
+            "service    none; add one below `services:` in config.yaml, then `agentpass reload`".to_owned(),
+        );
     }
     lines.extend(services);
     lines.join("\n")

@@ -72,7 +72,11 @@ impl Gate {
     ///
     /// # Errors
     /// When that cannot be written down.
-    pub async fn withdraw(self: &Rc<Self>, agent: &AgentId, id: RequestId) -> Result<AnswerOutcome, StoreError> {
+    pub async fn withdraw(
+        self: &Rc<Self>,
+        agent: &AgentId,
+        id: RequestId,
+    ) -> Result<AnswerOutcome, StoreError> {
         // Another agent's question is as unknown as none: ids are no way to find out about others.
         let own = self.desk.borrow().questions().into_iter().any(|q| q.id == id && q.call.agent() == agent);
         if !own {

@@ -15,10 +15,15 @@ use crate::store::{OpenCall, Recovered};
 /// Takes up everything that was left open.
 pub(super) fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
     if recovered.unknown > 0 {
-        log::warn!("{} calls were under way when the gateway stopped; their results are unknown", recovered.unknown);
+        log::warn!(
+            "{} calls were under way when the gateway stopped; their results are unknown",
+            recovered.unknown
+        );
     }
     if let Some(found) = &recovered.rolled_back {
-        log::error!("the record is older than its exported head: {found}; `agentpass audit verify` says more");
+        log::error!(
+            "the record is older than its exported head: {found}; `agentpass audit verify` says more"
+        );
     }
     for open in recovered.open {
         match rebuild(gate, &open) {

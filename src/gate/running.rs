@@ -93,7 +93,8 @@ impl Ticket {
         if let Some(kept) = &self.key_kept {
             kept.wait().await;
         }
-        let lost = Reply { outcome: Outcome::UnknownResult, request_id: self.shared.id.get(), replayed: false };
+        let lost =
+            Reply { outcome: Outcome::UnknownResult, request_id: self.shared.id.get(), replayed: false };
         self.shared.reply.get().cloned().unwrap_or(lost)
     }
 }

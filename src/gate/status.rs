@@ -48,7 +48,10 @@ impl Gate {
         let connected = self.connected.borrow();
         Status {
             uptime_s: self.clock.now().since(self.started).as_secs(),
-            agents: setup.agents().map(|a| (a.clone(), connected.get(a).copied().unwrap_or_default())).collect(),
+            agents: setup
+                .agents()
+                .map(|a| (a.clone(), connected.get(a).copied().unwrap_or_default()))
+                .collect(),
             open_questions: self.desk.borrow().questions().len(),
             running: self.running.borrow().len(),
             channels: self.channels.iter().map(|c| (c.name(), c.health())).collect(),

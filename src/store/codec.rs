@@ -71,6 +71,8 @@ fn tagged_invalid(why: &InvalidCall) -> Value {
         InvalidCall::TooMany => ("too_many", None),
         InvalidCall::Ambiguous(_) => ("ambiguous", None),
         InvalidCall::SignatureTooLong => ("signature_too_long", None),
+        InvalidCall::Unsendable(_) => ("unsendable", None),
+        InvalidCall::BadRequest => ("bad_request", None),
     };
     json!({"is": "invalid", "what": what, "argument": why.argument(), "must_be": must_be})
 }
@@ -124,6 +126,8 @@ fn untagged_invalid(tag: &Value) -> Option<InvalidCall> {
         "too_many" => InvalidCall::TooMany,
         "ambiguous" => InvalidCall::Ambiguous(argument()?),
         "signature_too_long" => InvalidCall::SignatureTooLong,
+        "unsendable" => InvalidCall::Unsendable(argument()?),
+        "bad_request" => InvalidCall::BadRequest,
         _unknown => return None,
     })
 }

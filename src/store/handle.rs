@@ -16,6 +16,7 @@ use super::error::StoreError;
 use super::writer::{Message, Shared, Tx, Work};
 use super::{inbox, ledger, opening, retention};
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Outcome, Settlement};
 
@@ -138,6 +139,22 @@ impl Store {
     ) -> Result<Option<Replay>, StoreError> {
         let (agent, key) = (agent.clone(), key.to_owned());
         self.submit(false, move |tx| inbox::replay(tx, &agent, &key, now)).await
+    }
+
+    /// Binds one more idempotency key to a request that another caller began.
+    ///
+    /// # Errors
+    /// [`StoreError::KeyInUse`] when the key is remembered for something else; else when nothing could be written.
+    pub async fn alias(
+        &self,
+        agent: &AgentId,
+        key: &str,
+        id: RequestId,
+        digest: Digest,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        let (agent, key, bound) = (agent.clone(), key.to_owned(), inbox::Bound { id, digest, at });
+        self.submit(true, move |tx| inbox::add_key(tx, &agent, &key, &bound)).await
     }
 
     /// The oldest results that this agent has not received, at most `limit`.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::codec::{self, StoredOutcome};
-use super::entry::{NewCall, PendingResult, Replay};
+use super::entry::{PendingResult, Replay};
 use super::error::StoreError;
 use super::ledger::parse_id;
 use super::writer::Tx;
@@ -21,15 +21,30 @@ const STEP: usize = 500;
 /// Results may take this part of `max_mb`; beyond it the oldest are dropped first.
 const SHARE: u64 = 4;
 
+/// What an idempotency key is bound to.
+pub(super) struct Bound {
+    pub(super) id: RequestId,
+    pub(super) digest: Digest,
+    pub(super) at: Timestamp,
+}
+
 /// Binds a key to a new request.
-pub(super) fn take_key(tx: &Tx<'_>, agent: &AgentId, key: &str, new: &NewCall) -> Result<(), StoreError> {
-    if known_key(tx, agent, key, new.at)?.is_some() {
+pub(super) fn take_key(tx: &Tx<'_>, agent: &AgentId, key: &str, bound: &Bound) -> Result<(), StoreError> {
+    if known_key(tx, agent, key, bound.at)?.is_some() {
         return Err(StoreError::KeyInUse);
     }
     let sql = "INSERT OR REPLACE INTO keys (agent, key, request_id, digest, expires) VALUES (?, ?, ?, ?, ?)";
-    let expires = new.at.plus(tx.options.keep_keys).0;
-    let digest = new.call.digest().hex();
-    tx.db.prepare_cached(sql)?.execute(params![agent.as_str(), key, new.id.to_string(), digest, expires])?;
+    let expires = bound.at.plus(tx.options.keep_keys).0;
+    let (id, digest) = (bound.id.to_string(), bound.digest.hex());
+    tx.db.prepare_cached(sql)?.execute(params![agent.as_str(), key, id, digest, expires])?;
+    Ok(())
+}
+
+/// Binds one more key to a request that is under way, or that has just ended.
+pub(super) fn add_key(tx: &Tx<'_>, agent: &AgentId, key: &str, bound: &Bound) -> Result<(), StoreError> {
+    take_key(tx, agent, key, bound)?;
+    let sql = "UPDATE results SET keyed = 1 WHERE request_id = ?";
+    tx.db.prepare_cached(sql)?.execute([bound.id.to_string()])?;
     Ok(())
 }
 
@@ -78,15 +93,15 @@ pub(super) struct Kept<'a> {
     /// The number of its `requested` event.
     pub(super) seq: i64,
     pub(super) agent: &'a AgentId,
-    pub(super) keyed: bool,
     pub(super) at: Timestamp,
 }
 
 /// Puts a result into the inbox; its key lives on from now.
 pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) -> Result<(), StoreError> {
-    let Kept { id, seq, agent, keyed, at } = kept;
+    let Kept { id, seq, agent, at } = kept;
+    let keyed = has_key(tx, *id)?;
     let size = stored.outcome.len() + stored.data.as_ref().map_or(0, String::len);
-    let for_replay = if *keyed { tx.options.keep_keys } else { Duration::ZERO };
+    let for_replay = if keyed { tx.options.keep_keys } else { Duration::ZERO };
     let lives = tx.options.keep_results.max(for_replay);
     let sql =
         "INSERT INTO results (seq, request_id, agent, outcome, data, size, created, expires, received, keyed)
@@ -95,11 +110,16 @@ pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) 
     let StoredOutcome { outcome, data } = stored;
     let values = params![seq, id, agent.as_str(), outcome, data, size as i64, at.0, expires, keyed];
     tx.db.prepare_cached(sql)?.execute(values)?;
-    if *keyed {
+    if keyed {
         let sql = "UPDATE keys SET expires = ? WHERE request_id = ?";
         tx.db.prepare_cached(sql)?.execute(params![at.plus(tx.options.keep_keys).0, id])?;
     }
     Ok(())
+}
+
+fn has_key(tx: &Tx<'_>, id: RequestId) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE request_id = ?)";
+    Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0))?)
 }
 
 /// This agent's results, oldest first.

@@ -56,7 +56,7 @@ impl Tx<'_> {
 pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall) -> Result<(), StoreError> {
     let agent = new.call.agent();
     if let Some(key) = &new.key {
-        inbox::take_key(tx, agent, key, new)?;
+        inbox::take_key(tx, agent, key, &inbox::Bound { id: new.id, digest: new.call.digest(), at: new.at })?;
     }
     let seq = tx.append(new.at, kind::REQUESTED, Some(new.id), &codec::requested(new))?;
     let sql = "INSERT INTO calls (seq, request_id, at, agent, session, tool, decision, outcome)
@@ -68,7 +68,7 @@ pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall) -> Result<(), StoreError> {
         Stage::Asked { expires } => open(tx, new, seq, *expires),
         Stage::Claimed => open_claimed(tx, new, seq),
         Stage::Settled(outcome) => {
-            let open = Open { seq, agent: agent.clone(), keyed: new.key.is_some() };
+            let open = Open { seq, agent: agent.clone() };
             finish(tx, new.id, &open, outcome, new.at)
         }
     }
@@ -172,7 +172,6 @@ pub(super) fn claim(tx: &mut Tx<'_>, id: RequestId, at: Timestamp) -> Result<boo
 struct Open {
     seq: i64,
     agent: AgentId,
-    keyed: bool,
 }
 
 /// Ends an open call.
@@ -182,13 +181,13 @@ pub(super) fn settle(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "DELETE FROM open_calls WHERE request_id = ? RETURNING seq, agent, key IS NOT NULL";
+    let sql = "DELETE FROM open_calls WHERE request_id = ? RETURNING seq, agent";
     let open = tx
         .db
         .prepare_cached(sql)?
         .query_row([id.to_string()], |row| {
             let agent: String = row.get(1)?;
-            Ok(Open { seq: row.get(0)?, agent: AgentId::configured(&agent), keyed: row.get(2)? })
+            Ok(Open { seq: row.get(0)?, agent: AgentId::configured(&agent) })
         })
         .optional()?;
     finish(tx, id, &open.ok_or(StoreError::NotOpen)?, outcome, at)
@@ -206,11 +205,7 @@ fn finish(
     let seq = tx.append(at, kind::FINISHED, Some(id), &body)?;
     let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";
     tx.execute(sql, params![outcome.as_str(), at.0, seq, open.seq])?;
-    inbox::keep_result(
-        tx,
-        &inbox::Kept { id, seq: open.seq, agent: &open.agent, keyed: open.keyed, at },
-        &stored,
-    )
+    inbox::keep_result(tx, &inbox::Kept { id, seq: open.seq, agent: &open.agent, at }, &stored)
 }
 
 /// Records something that belongs to no call.

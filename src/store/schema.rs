@@ -62,9 +62,10 @@ CREATE INDEX results_agent ON results(agent, received, size);
 CREATE INDEX results_expires ON results(expires);
 
 CREATE TABLE keys (
-  agent TEXT NOT NULL, key TEXT NOT NULL, request_id TEXT NOT NULL UNIQUE,
+  agent TEXT NOT NULL, key TEXT NOT NULL, request_id TEXT NOT NULL,
   digest TEXT NOT NULL, expires INTEGER NOT NULL, PRIMARY KEY (agent, key)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_request ON keys(request_id);
 CREATE INDEX keys_expires ON keys(expires);
 "];
 

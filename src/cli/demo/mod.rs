@@ -47,7 +47,8 @@ async fn demo(executor: Executor, yes: bool) -> Result<Exit, Trouble> {
     let (home, address) = Home::start(&executor).map_err(|e| failed(&e))?;
     let files = Files::write(address).map_err(|e| failed(&e))?;
     let paths = Paths { config: files.config(), permissions: files.permissions() };
-    let gateway = Gateway::start(executor.clone(), Options { paths, insecure: true }).map_err(|e| failed(&e))?;
+    let gateway =
+        Gateway::start(executor.clone(), Options { paths, insecure: true }).map_err(|e| failed(&e))?;
     let port = gateway.addresses.first().map(|a| a.port()).unwrap_or_default();
     let options = ClientOptions::new(format!("ws://127.0.0.1:{port}"), Secret::new(files.token.clone()));
     let agent = Client::connect(&executor, options).await.map_err(|e| failed(&e))?;

@@ -57,18 +57,27 @@ impl Story {
     }
 
     async fn lock(&self) -> Result<(), Trouble> {
-        title("2. The agent wants to open the front door. The policy denies it: nobody can be talked into it.")?;
+        title(
+            "2. The agent wants to open the front door. The policy denies it: nobody can be talked into it.",
+        )?;
         let args = json!({"domain": "lock", "service": "unlock", "entity_id": "lock.front_door"});
         match self.request("ha_call_service", &args, None).await {
-            Err(ClientError::Denied { message, rule, .. }) => say(&format!("   refused  {message}{}", because(rule))),
+            Err(ClientError::Denied { message, rule, .. }) => {
+                say(&format!("   refused  {message}{}", because(rule)))
+            }
             Err(e) => Err(Trouble::new(Exit::FAILED, "run the demo", e)),
-            Ok(_) => Err(Trouble::new(Exit::FAILED, "run the demo", "the lock was opened, which must never happen")),
+            Ok(_) => Err(Trouble::new(
+                Exit::FAILED,
+                "run the demo",
+                "the lock was opened, which must never happen",
+            )),
         }
     }
 
     async fn lamp(&self) -> Result<(), Trouble> {
         title("3. The agent wants to switch on the desk lamp. The policy asks you.")?;
-        let args = json!({"domain": "light", "service": "turn_on", "entity_id": "light.desk", "brightness": 180});
+        let args =
+            json!({"domain": "light", "service": "turn_on", "entity_id": "light.desk", "brightness": 180});
         let request = self.request("ha_call_service", &args, Some("It is getting dark and you are reading."));
         let (result, asked) = future::zip(request, self.approve()).await;
         asked?;
@@ -97,7 +106,8 @@ impl Story {
             };
         };
         say(&card(&question))?;
-        let choice = if self.person_says_yes().await? { Choice::Approve } else { Choice::Deny { note: None } };
+        let choice =
+            if self.person_says_yes().await? { Choice::Approve } else { Choice::Deny { note: None } };
         let answer = self.gate.answer(&question.id.to_string(), choice, Responder::new("demo", "you")).await;
         answer.map(drop).map_err(|e| Trouble::new(Exit::FAILED, "run the demo", format!("{e:?}")))
     }

@@ -14,12 +14,17 @@ use rusqlite::{Connection, Transaction};
 
 use super::chain::ChainKey;
 use super::error::StoreError;
-use super::schema;
+use super::{files, schema};
 
 pub use fault::{Check, Fault, Wrong};
 pub use list::{AuditRow, Filter, Lookup, Shown};
 pub use stats::Stats;
 pub use verify::verify_export;
+
+/// Where the key of the record at `db` is.
+pub fn key_path(db: &Path) -> PathBuf {
+    files::beside(db, "key")
+}
 
 /// A read-only view of a record.
 pub struct Reader {

@@ -89,12 +89,14 @@ pub async fn run(control: &Control, command: Command, by: &Responder) -> Value {
 async fn answer(control: &Control, id: &str, choice: Choice, by: &Responder) -> Value {
     match control.gate.answer(id, choice, by.clone()).await {
         Ok(answered) => shapes::answered(&answered),
-        Err(CannotAnswer::Several) => {
-            shapes::failure("several questions begin with this id", Some("give more of it; `agentpass approvals` shows them"))
-        }
-        Err(CannotAnswer::Store(e)) => {
-            shapes::failure(&format!("the answer could not be recorded: {e}"), Some("the question is still open"))
-        }
+        Err(CannotAnswer::Several) => shapes::failure(
+            "several questions begin with this id",
+            Some("give more of it; `agentpass approvals` shows them"),
+        ),
+        Err(CannotAnswer::Store(e)) => shapes::failure(
+            &format!("the answer could not be recorded: {e}"),
+            Some("the question is still open"),
+        ),
     }
 }
 
@@ -117,7 +119,9 @@ mod tests {
         assert_eq!(parse(b"{\"command\":\"status\"}\n"), Ok(Command::Status));
         let deny = parse(br#"{"command":"deny","id":"ab","note":"  "}"#);
         assert_eq!(deny, Ok(Command::Answer { id: "ab".into(), choice: Choice::Deny { note: None } }));
-        for bad in ["", "[]", "{}", r#"{"command":"approve"}"#, r#"{"command":"status","x":1}"#, r#"{"command":7}"#] {
+        for bad in
+            ["", "[]", "{}", r#"{"command":"approve"}"#, r#"{"command":"status","x":1}"#, r#"{"command":7}"#]
+        {
             assert!(parse(bad.as_bytes()).is_err(), "{bad}");
         }
         let long = format!(r#"{{"command":"deny","id":"a","note":"{}"}}"#, "x".repeat(MAX_NOTE + 1));

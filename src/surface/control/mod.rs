@@ -40,7 +40,13 @@ pub struct Control {
 
 impl Control {
     /// Puts the parts together.
-    pub fn new(gate: Rc<Gate>, local: Rc<Local>, executor: Executor, reload: Reload, stop: Rc<Latch>) -> Rc<Control> {
+    pub fn new(
+        gate: Rc<Gate>,
+        local: Rc<Local>,
+        executor: Executor,
+        reload: Reload,
+        stop: Rc<Latch>,
+    ) -> Rc<Control> {
         Rc::new(Control { gate, local, executor, reload, stop })
     }
 

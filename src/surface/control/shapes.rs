@@ -64,11 +64,15 @@ pub fn failure(what: &str, help: Option<&str>) -> Value {
 
 /// `status --json`.
 pub fn status(status: &Status) -> Value {
-    let agents: Map<_, _> =
-        status.agents.iter().map(|(agent, count)| (agent.to_string(), json!({"connections": count}))).collect();
+    let agents: Map<_, _> = status
+        .agents
+        .iter()
+        .map(|(agent, count)| (agent.to_string(), json!({"connections": count})))
+        .collect();
     let channels: Map<_, _> =
         status.channels.iter().map(|(name, health)| ((*name).to_owned(), channel(health))).collect();
-    let services: Map<_, _> = status.services.iter().map(|(name, health)| (name.clone(), service(health))).collect();
+    let services: Map<_, _> =
+        status.services.iter().map(|(name, health)| (name.clone(), service(health))).collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
         "uptime_s": status.uptime_s,

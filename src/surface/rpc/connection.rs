@@ -52,7 +52,8 @@ pub async fn run(rpc: Rc<Rpc>, tcp: Async<TcpStream>, peer: SocketAddr) {
     });
     let Some((socket, entry)) = upgraded.await else { return };
     guest.spoke();
-    let Some((socket, identity, member)) = admit(&rpc, socket, entry, guest, peer.ip(), deadline).await else {
+    let Some((socket, identity, member)) = admit(&rpc, socket, entry, guest, peer.ip(), deadline).await
+    else {
         return;
     };
     session::run(rpc, socket, Peer { identity, address: peer, _member: member }).await;
@@ -95,14 +96,18 @@ async fn upgrade(
 fn decide(rpc: &Rpc, address: IpAddr, request: &UpgradeRequest) -> Result<Entry, Refusal> {
     let setup = rpc.gate.setup();
     if rpc.door.refuses(address) {
-        let mut refusal = Refusal::new(429, "too many failed authentications from this address; wait a minute");
+        let mut refusal =
+            Refusal::new(429, "too many failed authentications from this address; wait a minute");
         refusal.headers.push(("retry-after", "60".into()));
         return Err(refusal);
     }
     if let Some(origin) = &request.origin
         && !setup.allowed_origins.contains(origin)
     {
-        log::warn!("connection from {address}: refused the origin {:?}", crate::base::safe_text::visible(origin));
+        log::warn!(
+            "connection from {address}: refused the origin {:?}",
+            crate::base::safe_text::visible(origin)
+        );
         return Err(Refusal::new(403, "this origin is not allowed; list it in gateway.allowed_origins"));
     }
     match &request.bearer {
@@ -185,7 +190,9 @@ fn examine(rpc: &Rpc, first: Option<Incoming>) -> Result<(Identity, Value), Turn
     let text = match first {
         None => return Err(refuse(Value::Null, "Authentication timeout", false)),
         Some(Incoming::Text(text)) => text,
-        Some(Incoming::Ping | Incoming::Pong(_)) => return Err(refuse(Value::Null, "Not authenticated", false)),
+        Some(Incoming::Ping | Incoming::Pong(_)) => {
+            return Err(refuse(Value::Null, "Not authenticated", false));
+        }
         Some(ended) => {
             let close = (ended.close_code().unwrap_or(CLOSE_POLICY), "not authenticated");
             return Err(TurnedAway { error: None, close, counts: false });

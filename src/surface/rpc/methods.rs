@@ -82,7 +82,9 @@ pub fn start(session: &Rc<Session>, request: Request) -> Started {
         "get_pending_results" => params::nothing_else(&params).map(|()| Begun::Later(What::Results)),
         "auth" => auth(session, params),
         "cancel" => cancel(params),
-        "explain" if session.gate.setup().may_explain(&session.identity.agent) => explain_call(session, params),
+        "explain" if session.gate.setup().may_explain(&session.identity.agent) => {
+            explain_call(session, params)
+        }
         _ => Err(unknown(&method)),
     };
     match begun {
@@ -148,7 +150,8 @@ fn cancel(params: Map<String, Value>) -> Result<Begun, WireError> {
 }
 
 fn tool_request(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
-    let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = params::tool_request(params)?;
+    let params::ToolRequest { tool, args, reason, session_id, idempotency_key } =
+        params::tool_request(params)?;
     let place = InFlight::take(session)?;
     let request = GateRequest { tool, args, reason, session: session_id, key: idempotency_key };
     let ticket = session.gate.submit(&session.identity.agent, request);
@@ -162,7 +165,9 @@ impl InFlight {
     fn take(session: &Rc<Session>) -> Result<InFlight, WireError> {
         if session.in_flight.get() >= MAX_IN_FLIGHT {
             let message = format!("More than {MAX_IN_FLIGHT} requests in flight on this connection");
-            return Err(WireError::new(code::RATE_LIMITED, "too_many_pending", message).with("limit", MAX_IN_FLIGHT));
+            return Err(
+                WireError::new(code::RATE_LIMITED, "too_many_pending", message).with("limit", MAX_IN_FLIGHT)
+            );
         }
         session.in_flight.set(session.in_flight.get() + 1);
         Ok(InFlight(session.clone()))
@@ -215,7 +220,9 @@ async fn withdraw(session: &Rc<Session>, id: &Value, request: RequestId) -> Valu
         Ok(outcome) => {
             let status = match outcome {
                 AnswerOutcome::Resolved => "withdrawn",
-                AnswerOutcome::AlreadyResolved | AnswerOutcome::Unknown | AnswerOutcome::Expired => outcome.as_str(),
+                AnswerOutcome::AlreadyResolved | AnswerOutcome::Unknown | AnswerOutcome::Expired => {
+                    outcome.as_str()
+                }
             };
             frame::result(id, json!({"status": status, "request_id": request.to_string()}))
         }

@@ -42,7 +42,9 @@ fn code_of(outcome: &Outcome) -> i64 {
     match outcome {
         Outcome::DeniedByUser { .. } | Outcome::Withdrawn => code::DENIED_BY_USER,
         Outcome::TimedOut => code::TIMED_OUT,
-        Outcome::DeniedByPolicy { .. } | Outcome::ApprovalVoid | Outcome::KillSwitch => code::DENIED_BY_POLICY,
+        Outcome::DeniedByPolicy { .. } | Outcome::ApprovalVoid | Outcome::KillSwitch => {
+            code::DENIED_BY_POLICY
+        }
         Outcome::Executed(_)
         | Outcome::ServiceUnreachable
         | Outcome::ServiceTimeout
