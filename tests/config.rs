@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use agentpass::base::secret::TokenHash;
 use agentpass::config::{
-    Auth, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, check, load_in,
+    Auth, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, check, load_in, local,
 };
 use agentpass::model::{Action, Method, RuleList};
 
@@ -817,8 +818,8 @@ fn a_value_from_outside_never_changes_the_structure() {
         "[1, 2]",
     ] {
         let loaded = dir.load_with(&[("T", sly)]).unwrap();
-        assert_eq!(loaded.config.secrets[0].expose(), sly);
-        assert!(!loaded.config.agents[0].may_explain);
+        let [agent] = loaded.config.agents.as_slice() else { panic!() };
+        assert!(agent.token.matches(&TokenHash::of(sly)) && !agent.may_explain, "{sly}");
     }
 }
 
@@ -914,6 +915,32 @@ fn advice_on_rules() {
     assert!(loaded.warnings.iter().all(|w| w.severity == Severity::Warning));
     let agents = loaded.permissions.rules[5].agents.as_ref().unwrap();
     assert_eq!(agents.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["default"]);
+}
+
+#[test]
+fn a_file_full_of_mistakes_is_no_flood_and_a_long_one_is_read() {
+    let dir = seed();
+    dir.write("permissions.yaml", format!("rules:\n{}", "  - {pattern: a, action: b}\n".repeat(100)));
+    let findings = dir.load().unwrap_err();
+    assert_eq!(findings.len(), 21);
+    assert_eq!(findings[20].text, "and 80 more findings in this file");
+    let rule = |i: usize| {
+        format!("  - {{pattern: \"ha_call_service(light.turn_on, light.l{i})\", action: allow}}\n")
+    };
+    let rules: String = (0..10_000).map(rule).collect();
+    dir.write("permissions.yaml", format!("rules:\n{rules}"));
+    assert_eq!(dir.load().unwrap().permissions.rules.len(), 10_000);
+}
+
+#[test]
+fn owner_commands_need_no_secret() {
+    let dir = Dir::minimal();
+    let rest = "gateway: {control_socket: run/s.sock}\nstorage: {path: /x/y.db}\nservices: {a: {url: \"${NOPE}\"}}\n";
+    dir.write("config.yaml", format!("agent: {{token: \"${{NOPE}}\"}}\n{rest}"));
+    let local = local(&dir.paths()).unwrap();
+    assert_eq!(local.control_socket, Some(dir.0.join("run/s.sock")));
+    assert_eq!(local.storage.path, Path::new("/x/y.db"));
+    assert!(dir.load().is_err());
 }
 
 #[test]

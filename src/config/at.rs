@@ -179,10 +179,18 @@ impl<'d> At<'d> {
         if parts.is_empty() {
             self.doc.literal_secret.set(true);
         }
-        let mut secrets = self.doc.secrets.borrow_mut();
-        secrets.extend(parts.into_iter().filter(|p| !p.is_empty() && *p != text).map(Secret::new));
-        secrets.push(Secret::new(text.clone()));
+        self.remember(&text, parts);
         Some(Secret::new(text))
+    }
+
+    /// A service that echoes `Token abc` may do so without the first word, or with the variable's value alone.
+    fn remember(self, text: &str, mut parts: Vec<String>) {
+        let last = text.rsplit_once(' ').map(|(_, word)| word.to_owned()).filter(|word| word.len() >= 8);
+        parts.extend(last);
+        parts.retain(|part| !part.is_empty() && part != text);
+        parts.push(text.to_owned());
+        parts.dedup();
+        self.doc.secrets.borrow_mut().extend(parts.into_iter().map(Secret::new));
     }
 
     /// One of the words in `options`.

@@ -94,8 +94,14 @@ impl<'a> Doc<'a> {
     pub fn finish(&self) -> Vec<Finding> {
         let mut notes = self.notes.take();
         notes.sort_by_key(|n| (n.severity != Severity::Error, n.id));
+        let more = notes.len().saturating_sub(MAX_FINDINGS);
         let mut findings: Vec<Finding> =
             notes.into_iter().take(MAX_FINDINGS).map(|n| self.found(n)).collect();
+        if more > 0 {
+            let rest =
+                Finding::whole(self.doing, &self.path, format!("and {more} more findings in this file"));
+            findings.push(Finding { severity: Severity::Warning, ..rest });
+        }
         if self.literal_secret.get() && source::is_world_readable(&self.path) {
             findings.push(source::world_readable(&self.path));
         }

@@ -18,7 +18,7 @@ pub fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&Known
     by_force.sort_by_key(|(_, rule)| force(rule.action()));
     never_decides(&by_force);
     never_decides(&defaults.iter().collect::<Vec<_>>());
-    wider_than_a_deny(rules);
+    wider_than_a_deny(rules, defaults);
 }
 
 fn force(action: Action) -> u8 {
@@ -72,8 +72,9 @@ fn never_decides(order: &[&Placed<'_>]) {
     }
 }
 
-fn wider_than_a_deny(rules: &[Placed<'_>]) {
-    let (denies, allows): (Vec<_>, Vec<_>) = (of(rules, Action::Deny), of(rules, Action::Allow));
+fn wider_than_a_deny(rules: &[Placed<'_>], defaults: &[Placed<'_>]) {
+    let denies = of(rules, Action::Deny);
+    let allows = [of(rules, Action::Allow), of(defaults, Action::Allow)].concat();
     if denies.len().saturating_mul(allows.len()) > MAX_PAIRS {
         return;
     }
