@@ -52,7 +52,7 @@ fn show(args: &Approvals) -> Result<Exit, Trouble> {
 
 /// One line of JSON per event, until the gateway or the reader leaves.
 fn lines(owner: &mut Owner) -> Result<Exit, Trouble> {
-    while let Some(event) = owner.next()? {
+    while let Some(event) = owner.hear()? {
         if output::print(&event.to_string())? == Audience::Gone {
             return Ok(Exit::DONE);
         }

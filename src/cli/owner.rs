@@ -45,7 +45,7 @@ impl Owner {
     /// When the gateway goes away, or says why not.
     pub fn ask(&mut self, command: &Value) -> Result<Value, Trouble> {
         self.send(command)?;
-        self.next()?.ok_or_else(|| self.lost("the gateway closed the connection"))
+        self.hear()?.ok_or_else(|| self.lost("the gateway closed the connection"))
     }
 
     /// Sends one command.
@@ -61,7 +61,7 @@ impl Owner {
     ///
     /// # Errors
     /// When it cannot be read, or is an error the gateway reports.
-    pub fn next(&mut self) -> Result<Option<Value>, Trouble> {
+    pub fn hear(&mut self) -> Result<Option<Value>, Trouble> {
         let Some(line) = self.lines.next() else { return Ok(None) };
         let line = line.map_err(|e| self.lost(&e.to_string()))?;
         let value: Value = serde_json::from_str(&line).map_err(|e| self.lost(&e.to_string()))?;

@@ -40,7 +40,7 @@ pub fn ask(mut owner: Owner, args: &Approvals) -> Result<Exit, Trouble> {
 
 fn listen(mut owner: Owner, events: &Sender<Event>) {
     loop {
-        let next = owner.next();
+        let next = owner.hear();
         let ended = !matches!(next, Ok(Some(_)));
         if events.send(Event::Gateway(next)).is_err() || ended {
             return;
@@ -117,7 +117,8 @@ impl Screen {
             "n" | "no" => json!({"command": "deny", "id": id, "note": note}),
             _ => {
                 output::note("y approves, n denies, `n TEXT` denies and tells the agent why");
-                return Ok(self.prompt());
+                self.prompt();
+                return Ok(());
             }
         };
         match self.answers.ask(&command) {
@@ -125,7 +126,8 @@ impl Screen {
             Ok(_) => Ok(()),
             Err(trouble) => {
                 let _ = trouble.report();
-                Ok(self.prompt())
+                self.prompt();
+                Ok(())
             }
         }
     }

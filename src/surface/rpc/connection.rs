@@ -176,14 +176,14 @@ pub fn welcome(agent: &AgentId) -> Value {
 }
 
 struct TurnedAway {
-    error: Option<(Value, WireError)>,
+    error: Option<Box<(Value, WireError)>>,
     close: (u16, &'static str),
     counts: bool,
 }
 
 fn examine(rpc: &Rpc, first: Option<Incoming>) -> Result<(Identity, Value), TurnedAway> {
     let refuse = |id: Value, message: &str, counts: bool| TurnedAway {
-        error: Some((id, not_authenticated(message))),
+        error: Some(Box::new((id, not_authenticated(message)))),
         close: (CLOSE_POLICY, "not authenticated"),
         counts,
     };
@@ -223,8 +223,8 @@ pub fn not_authenticated(message: &str) -> WireError {
 }
 
 async fn turn_away(mut socket: WebSocket, refused: TurnedAway) {
-    if let Some((id, error)) = refused.error {
-        let text = frame::error(&id, &error).to_string();
+    if let Some(said) = refused.error {
+        let text = frame::error(&said.0, &said.1).to_string();
         let _ = socket.send_text_batch([text], None, Duration::from_secs(1)).await;
     }
     let (code, reason) = refused.close;
