@@ -169,8 +169,7 @@ fn only_one_module_touches_what_one_module_should() {
         let code = fs::read_to_string(&path).unwrap();
         let shown = path.to_string_lossy();
         for (name, home) in homes {
-            let used =
-                code.lines().any(|l| !l.trim_start().starts_with("//") && l.contains(&format!("{name}::")));
+            let used = code.lines().any(|l| !l.trim_start().starts_with("//") && names(l, name));
             assert!(!used || shown.contains(home), "{shown} touches {name}, which is {home}'s");
         }
     }
