@@ -1,0 +1,996 @@
+//! The record from the outside: the life of a call, crashes, refusals to open, and every way of falsifying it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "helpers of tests"
+)]
+
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Cursor};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::time::Duration;
+
+use agentpass::base::clock::Timestamp;
+use agentpass::base::digest::Digest;
+use agentpass::base::ids::RequestId;
+use agentpass::base::template::Template;
+use agentpass::model::*;
+use agentpass::store::reader::{Check, Filter, Lookup, Reader, Wrong, verify_export};
+use agentpass::store::*;
+use rusqlite::Connection;
+use serde_json::{Value, json};
+
+const NOW: Timestamp = Timestamp(1_700_000_000_000);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+const SECRET: &str = "open-sesame-4711";
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp(NOW.0 + seconds * 1000)
+}
+
+struct Dir(PathBuf);
+
+impl Dir {
+    fn new() -> Dir {
+        Dir(std::env::temp_dir().join(format!("agentpass-record-{}", RequestId::random())))
+    }
+
+    fn db(&self) -> PathBuf {
+        self.0.join("agentpass.db")
+    }
+
+    fn beside(&self, suffix: &str) -> PathBuf {
+        self.0.join(format!("agentpass.db.{suffix}"))
+    }
+
+    fn options(&self) -> StoreOptions {
+        StoreOptions {
+            path: self.db(),
+            sync_all: false,
+            retain_days: 365,
+            max_mb: 512,
+            keep_results: DAY * 7,
+            keep_keys: DAY,
+        }
+    }
+
+    fn open(&self) -> (Store, Recovered) {
+        Store::open(self.options(), NOW).unwrap()
+    }
+
+    /// Runs `work` on a freshly opened store and closes it in order.
+    fn with<T>(&self, work: impl AsyncFnOnce(&Store) -> T) -> T {
+        let (store, _) = self.open();
+        smol::block_on(async {
+            let answer = work(&store).await;
+            store.close().await;
+            answer
+        })
+    }
+
+    fn reader(&self) -> Reader {
+        Reader::open(&self.db()).unwrap()
+    }
+
+    fn verify(&self) -> Check {
+        self.reader().verify().unwrap()
+    }
+
+    fn wrong(&self) -> Wrong {
+        self.verify().fault.expect("a fault").wrong
+    }
+
+    fn falsify(&self, sql: &str) {
+        Connection::open(self.db()).unwrap().execute_batch(sql).unwrap();
+    }
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn tool() -> Arc<Tool> {
+    let arg = |secret| ArgSpec { secret, free_text: true, ..ArgSpec::default() };
+    Arc::new(Tool {
+        name: "door_open".into(),
+        description: String::new(),
+        service: "home".into(),
+        signature: Some(Template::parse("{door}").unwrap()),
+        args: BTreeMap::from([("door".into(), ArgSpec::default()), ("pin".into(), arg(true))]),
+        request: RequestSpec {
+            method: Method::Post,
+            path: Template::parse("/open").unwrap(),
+            path_query: None,
+            query: vec![],
+            headers: vec![],
+            body_exclude: Default::default(),
+        },
+        wrap: None,
+        extra_args: false,
+        timeout: None,
+        digest: Digest::of(b"tool"),
+    })
+}
+
+fn call(agent: &str, door: &str) -> Arc<Call> {
+    let Value::Object(args) = json!({"door": door, "pin": SECRET}) else { unreachable!() };
+    Arc::new(Call::new(AgentId::configured(agent), tool(), args).unwrap())
+}
+
+fn new_call(door: &str, action: Action, stage: Stage) -> NewCall {
+    let rule = RuleRef {
+        list: RuleList::Rules,
+        index: 3,
+        pattern: "door_*".into(),
+        action,
+        description: Some("doors".into()),
+        file: "permissions.yaml".into(),
+    };
+    NewCall {
+        id: RequestId::random(),
+        at: NOW,
+        call: call("pi", door),
+        session: Some("s1".into()),
+        reason: Some("guests\nare \u{1b}[31mhere\u{202e}".into()),
+        key: None,
+        decision: Verdict { action, rule: Some(Arc::new(rule)) },
+        stage,
+    }
+}
+
+fn asked(door: &str) -> NewCall {
+    new_call(door, Action::Ask, Stage::Asked { expires: at(900) })
+}
+
+fn allowed(door: &str) -> NewCall {
+    new_call(door, Action::Allow, Stage::Claimed)
+}
+
+fn approved() -> Settlement {
+    Settlement::Approved { by: Responder::new("local", "root") }
+}
+
+async fn record(store: &Store, new: NewCall) -> RequestId {
+    let id = new.id;
+    store.record(new, true).await.unwrap();
+    id
+}
+
+/// One executed call: two events.
+async fn execute(store: &Store, door: &str) -> RequestId {
+    let id = record(store, allowed(door)).await;
+    store.settle(id, &Outcome::Executed(json!({"door": door})), at(1)).await.unwrap();
+    id
+}
+
+fn row(dir: &Dir, id: RequestId) -> Value {
+    match dir.reader().show(&id.to_string()).unwrap() {
+        Lookup::Found(shown) => shown.row.to_json(),
+        other => panic!("{other:?}"),
+    }
+}
+
+// --- the life of a call -------------------------------------------------------------------------------------------
+
+#[test]
+fn an_approved_call_leaves_its_whole_story() {
+    let dir = Dir::new();
+    let id = dir.with(async |store| {
+        let id = record(store, asked("front")).await;
+        assert!(store.answer(id, &approved(), None, at(5), true).await.unwrap());
+        assert!(!store.answer(id, &approved(), None, at(6), true).await.unwrap(), "one answer counts");
+        assert!(store.claim(id, at(7), true).await.unwrap());
+        store.settle(id, &Outcome::Executed(json!({"ok": true})), at(8)).await.unwrap();
+        assert_eq!(store.settle(id, &Outcome::TimedOut, at(9)).await, Err(StoreError::NotOpen));
+        assert!(
+            !store.answer(id, &Settlement::Void, Some(&Outcome::ApprovalVoid), at(9), true).await.unwrap()
+        );
+        id
+    });
+    let row = row(&dir, id);
+    let expected = json!({
+        "request_id": id.to_string(), "timestamp": NOW.to_string(), "agent_id": "pi", "session_id": "s1",
+        "tool_name": "door_open", "args": {"door": "front", "pin": "•••"}, "signature": "door_open(front)",
+        "decision": "ask", "resolution": "approved", "resolved_by": "local:root",
+        "resolved_at": at(5).to_string(), "outcome": "executed", "execution_result": "{\"ok\":true}",
+        "finished_at": at(8).to_string(), "duration_ms": 8000, "note": null,
+    });
+    for (name, value) in expected.as_object().unwrap() {
+        assert_eq!(&row[name], value, "{name}");
+    }
+    assert_eq!(row["rule"]["index"], 3);
+    let Lookup::Found(shown) = dir.reader().show(&id.to_string()[..13]).unwrap() else { panic!() };
+    let kinds: Vec<_> = shown.events.iter().map(|e| e["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["requested", "answered", "executing", "finished"]);
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn answers_that_end_a_call_end_it_at_once() {
+    let dir = Dir::new();
+    let by = || Responder::new("telegram", "7");
+    let cases = [
+        (
+            Settlement::Denied { by: by(), note: Some("not now".into()) },
+            Outcome::DeniedByUser { note: Some("not now".into()) },
+        ),
+        (Settlement::TimedOut, Outcome::TimedOut),
+        (Settlement::Withdrawn, Outcome::Withdrawn),
+        (Settlement::Void, Outcome::ApprovalVoid),
+    ];
+    for (settlement, outcome) in cases {
+        let id = dir.with(async |store| {
+            let id = record(store, asked("front")).await;
+            assert!(store.answer(id, &settlement, Some(&outcome), at(5), true).await.unwrap());
+            assert!(!store.claim(id, at(6), true).await.unwrap());
+            id
+        });
+        let row = row(&dir, id);
+        assert_eq!(row["resolution"], settlement.as_str());
+        assert_eq!(row["outcome"], outcome.as_str());
+        assert_eq!(
+            row["note"].as_str(),
+            matches!(settlement, Settlement::Denied { .. }).then_some("not now")
+        );
+    }
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn an_approval_can_become_void_until_it_is_claimed() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        let id = record(store, asked("front")).await;
+        assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
+        let late = Settlement::Denied { by: Responder::new("local", "eve"), note: None };
+        let denied = Outcome::DeniedByUser { note: None };
+        assert!(!store.answer(id, &late, Some(&denied), at(2), true).await.unwrap());
+        assert!(
+            store.answer(id, &Settlement::Void, Some(&Outcome::ApprovalVoid), at(3), true).await.unwrap()
+        );
+        assert!(!store.claim(id, at(4), true).await.unwrap());
+    });
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn a_call_is_claimed_exactly_once() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    let executor = smol::LocalExecutor::new();
+    let id = smol::block_on(executor.run(async {
+        let id = record(&store, asked("front")).await;
+        assert!(!store.claim(id, at(1), true).await.unwrap(), "not before it is approved");
+        assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
+        let tasks: Vec<_> = (0..100)
+            .map(|_| {
+                let store = store.clone();
+                executor.spawn(async move { store.claim(id, at(2), true).await.unwrap() })
+            })
+            .collect();
+        let mut won = 0;
+        for task in tasks {
+            won += usize::from(task.await);
+        }
+        assert_eq!(won, 1);
+        store.close().await;
+        id
+    }));
+    let (store, recovered) = dir.open();
+    assert_eq!(recovered.unknown, 1);
+    assert!(!smol::block_on(store.claim(id, at(3), true)).unwrap(), "not after a restart either");
+    smol::block_on(store.close());
+}
+
+#[test]
+fn denials_and_refusals_are_recorded_too() {
+    let dir = Dir::new();
+    let (denied, refused) = dir.with(async |store| {
+        let outcome = Outcome::DeniedByPolicy { rule: Some("doors".into()) };
+        let denied = record(store, new_call("front", Action::Deny, Stage::Settled(outcome))).await;
+        let refusal = Refusal {
+            id: RequestId::random(),
+            at: NOW,
+            agent: AgentId::configured("pi"),
+            tool: format!("no\n\u{1b}[2J\0{}", "x".repeat(100_000)),
+            session: None,
+            outcome: Outcome::UnknownTool { tool: "no".into() },
+        };
+        let refused = refusal.id;
+        store.refuse(refusal).await.unwrap();
+        (denied, refused)
+    });
+    let denied = row(&dir, denied);
+    assert_eq!(denied["decision"], "deny");
+    assert_eq!(denied["outcome_reason"], "denied_by_policy");
+    let refused = row(&dir, refused);
+    assert_eq!((&refused["outcome"], &refused["args"]), (&json!("refused"), &json!(null)));
+    assert!(refused["tool_name"].as_str().unwrap().len() < 200);
+    assert_eq!(dir.verify().fault, None);
+}
+
+// --- inbox and keys -----------------------------------------------------------------------------------------------
+
+#[test]
+fn a_result_waits_until_its_agent_has_it() {
+    let dir = Dir::new();
+    let pi = AgentId::configured("pi");
+    let id = dir.with(async |store| execute(store, "front").await);
+    dir.with(async |store| {
+        let results = store.pending_results(&pi, NOW, 10).await.unwrap();
+        let [result] = &results[..] else { panic!("{results:?}") };
+        assert_eq!(result.request_id, id);
+        assert_eq!((result.tool_name.as_str(), result.signature.as_str()), ("door_open", "door_open(front)"));
+        let args: Value = serde_json::from_str(&result.args).unwrap();
+        assert_eq!(args, json!({"door": "front", "pin": "•••"}));
+        let body: Value = serde_json::from_str(&result.result).unwrap();
+        assert_eq!(body, json!({"status": "executed", "data": {"door": "front"}}));
+        assert_eq!(result.expires_at, at(1).plus(DAY * 7));
+
+        let other = AgentId::configured("laptop");
+        assert_eq!(store.pending_results(&other, NOW, 10).await.unwrap(), []);
+        assert_eq!(store.pending_results(&pi, NOW.plus(DAY * 8), 10).await.unwrap(), []);
+        assert_eq!(store.pending_results(&pi, NOW, 10).await.unwrap().len(), 1, "asking is not receiving");
+        store.received(vec![id]).await.unwrap();
+        assert_eq!(store.pending_results(&pi, NOW, 10).await.unwrap(), []);
+    });
+}
+
+#[test]
+fn an_idempotency_key_stands_for_one_call() {
+    let dir = Dir::new();
+    let pi = AgentId::configured("pi");
+    dir.with(async |store| {
+        let keyed = |door: &str| NewCall { key: Some("k".into()), ..allowed(door) };
+        assert_eq!(store.replay(&pi, "k", NOW).await.unwrap(), None);
+        let first = keyed("front");
+        let (id, digest) = (first.id, first.call.digest());
+        record(store, first).await;
+        let replay = store.replay(&pi, "k", NOW).await.unwrap().unwrap();
+        assert_eq!(replay, Replay { id, digest, outcome: None });
+        assert_eq!(store.record(keyed("back"), true).await, Err(StoreError::KeyInUse));
+
+        let done = Outcome::Executed(json!(1));
+        store.settle(id, &done, at(10)).await.unwrap();
+        store.received(vec![id]).await.unwrap();
+        let replay = store.replay(&pi, "k", NOW).await.unwrap().unwrap();
+        assert_eq!(replay.outcome, Some(done), "received, and still there for a replay");
+        assert_eq!(store.pending_results(&pi, NOW, 10).await.unwrap(), []);
+        assert_eq!(store.replay(&AgentId::configured("laptop"), "k", NOW).await.unwrap(), None);
+        assert_eq!(store.record(keyed("front"), true).await, Err(StoreError::KeyInUse));
+
+        let later = at(10).plus(DAY);
+        assert_eq!(store.replay(&pi, "k", later).await.unwrap(), None);
+        store.record(NewCall { at: later, ..keyed("back") }, true).await.unwrap();
+    });
+}
+
+#[test]
+fn a_call_that_several_callers_wait_for_answers_each_ones_key() {
+    let dir = Dir::new();
+    let pi = AgentId::configured("pi");
+    dir.with(async |store| {
+        let new = NewCall { key: Some("a".into()), ..allowed("front") };
+        let (id, digest) = (new.id, new.call.digest());
+        record(store, new).await;
+        store.alias(&pi, "b", id, digest, NOW).await.unwrap();
+        assert_eq!(store.alias(&pi, "b", id, digest, NOW).await, Err(StoreError::KeyInUse));
+        let done = Outcome::Executed(json!(1));
+        store.settle(id, &done, at(1)).await.unwrap();
+        store.received(vec![id]).await.unwrap();
+        for key in ["a", "b"] {
+            let replay = store.replay(&pi, key, NOW).await.unwrap().unwrap();
+            assert_eq!(replay, Replay { id, digest, outcome: Some(done.clone()) }, "{key}");
+        }
+    });
+}
+
+#[test]
+fn a_key_whose_result_is_gone_never_says_not_done() {
+    let dir = Dir::new();
+    let pi = AgentId::configured("pi");
+    dir.with(async |store| {
+        let new = NewCall { key: Some("k".into()), ..allowed("front") };
+        let id = record(store, new).await;
+        store.settle(id, &Outcome::Executed(json!(1)), at(1)).await.unwrap();
+    });
+    dir.falsify("DELETE FROM results");
+    dir.with(async |store| {
+        let replay = store.replay(&pi, "k", NOW).await.unwrap().unwrap();
+        assert_eq!(replay.outcome, Some(Outcome::UnknownResult));
+    });
+}
+
+#[test]
+fn small_values_are_remembered() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        assert_eq!(store.recall("telegram.offset").await.unwrap(), None);
+        store.remember("telegram.offset", "17".into()).await.unwrap();
+    });
+    dir.with(async |store| {
+        assert_eq!(store.recall("telegram.offset").await.unwrap().as_deref(), Some("17"));
+    });
+}
+
+// --- after a crash ------------------------------------------------------------------------------------------------
+
+#[test]
+fn open_questions_and_approvals_outlive_the_process() {
+    let dir = Dir::new();
+    let (open, yes) = dir.with(async |store| {
+        let open = record(store, NewCall { key: Some("k".into()), ..asked("front") }).await;
+        let yes = record(store, asked("back")).await;
+        assert!(store.answer(yes, &approved(), None, at(5), true).await.unwrap());
+        (open, yes)
+    });
+    let (store, recovered) = dir.open();
+    let [first, second] = &recovered.open[..] else { panic!("{recovered:?}") };
+    assert_eq!((first.id, second.id), (open, yes));
+    assert_eq!(first.args["pin"], SECRET, "it must be able to run");
+    assert_eq!(first.binding, call("pi", "front").binding());
+    assert_eq!(first.rule, asked("front").decision.rule);
+    assert_eq!((first.expires, first.approved_by.clone()), (at(900), None));
+    assert_eq!((first.key.as_deref(), first.session.as_deref()), (Some("k"), Some("s1")));
+    assert_eq!(second.approved_by, Some(Responder::new("local", "root")));
+    assert!(smol::block_on(store.claim(yes, at(6), true)).unwrap());
+    smol::block_on(store.close());
+    assert_eq!((recovered.unknown, recovered.rolled_back), (0, None));
+}
+
+/// Not a test of its own: the process that `kill_nine` starts and kills.
+#[test]
+fn the_child_of_kill_nine() {
+    let Some(dir) = std::env::var_os("AGENTPASS_STORE_CHILD") else { return };
+    let dir = std::mem::ManuallyDrop::new(Dir(dir.into()));
+    let (store, _) = dir.open();
+    smol::block_on(async {
+        loop {
+            let claimed = record(&store, allowed("front")).await;
+            println!("\nclaimed {claimed}");
+            let settled = execute(&store, "back").await;
+            println!("\nsettled {settled}");
+            let open = record(&store, asked("side")).await;
+            println!("\nopen {open}");
+        }
+    });
+}
+
+#[test]
+fn kill_nine_loses_nothing_that_was_promised() {
+    let dir = Dir::new();
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["the_child_of_kill_nine", "--exact", "--nocapture"])
+        .env("AGENTPASS_STORE_CHILD", &dir.0)
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut promised: Vec<(String, String)> = Vec::new();
+    for line in BufReader::new(child.stdout.take().unwrap()).lines() {
+        let line = line.unwrap();
+        if let Some((word, id)) =
+            line.split_once(' ').filter(|(w, _)| ["claimed", "settled", "open"].contains(w))
+        {
+            promised.push((word.to_owned(), id.to_owned()));
+        }
+        if promised.len() == 100 {
+            child.kill().unwrap();
+            break;
+        }
+    }
+    child.wait().unwrap();
+    assert_eq!(promised.len(), 100);
+
+    // The lists work before any gateway has recovered the record.
+    assert!(dir.reader().list(&Filter::default()).unwrap().len() >= 100);
+    let (store, recovered) = dir.open();
+    smol::block_on(store.close());
+    let count = |word: &str| promised.iter().filter(|(w, _)| w == word).count();
+    assert!(recovered.unknown >= count("claimed"));
+    assert!(recovered.open.len() >= count("open"));
+    assert_eq!(recovered.rolled_back, None);
+    let mut reader = dir.reader();
+    for (word, id) in &promised {
+        let Lookup::Found(shown) = reader.show(id).unwrap() else { panic!("{id} is lost") };
+        let outcome = match word.as_str() {
+            "claimed" => "unknown",
+            "settled" => "executed",
+            _open => "pending",
+        };
+        assert_eq!(shown.row.outcome, outcome, "{word} {id}");
+    }
+    assert_eq!(dir.verify().fault, None);
+}
+
+// --- refusing to open ---------------------------------------------------------------------------------------------
+
+fn refused(dir: &Dir) -> StoreError {
+    match Store::open(dir.options(), NOW) {
+        Err(e) => e,
+        Ok(_) => panic!("it opened"),
+    }
+}
+
+#[test]
+fn files_are_for_their_owner_only() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode(&dir.0), 0o700);
+    for entry in std::fs::read_dir(&dir.0).unwrap() {
+        let path = entry.unwrap().path();
+        assert_eq!(mode(&path), 0o600, "{}", path.display());
+    }
+    smol::block_on(store.close());
+    std::fs::set_permissions(dir.db(), std::fs::Permissions::from_mode(0o644)).unwrap();
+    dir.with(async |_| ());
+    assert_eq!(mode(&dir.db()), 0o600, "a mode that grew wider is taken back");
+}
+
+#[test]
+fn two_gateways_never_share_a_record() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    let e = refused(&dir);
+    assert!(matches!(e, StoreError::AlreadyRunning(_)) && e.help().is_some(), "{e}");
+    let link = dir.0.join("other.db");
+    std::os::unix::fs::symlink(dir.db(), &link).unwrap();
+    let other = Store::open(StoreOptions { path: link, ..dir.options() }, NOW).map(|_| ());
+    assert!(matches!(other, Err(StoreError::AlreadyRunning(_))), "{other:?}");
+    smol::block_on(store.close());
+    dir.with(async |_| ());
+}
+
+#[test]
+fn what_is_not_ours_is_left_alone() {
+    let newer = Dir::new();
+    newer.with(async |_| ());
+    newer.falsify("PRAGMA user_version = 99");
+    let e = refused(&newer);
+    assert!(matches!(e, StoreError::NewerSchema { found: 99, .. }) && e.help().is_some(), "{e}");
+    assert!(matches!(Reader::open(&newer.db()).err(), Some(StoreError::NewerSchema { .. })));
+
+    let foreign = Dir::new();
+    std::fs::create_dir(&foreign.0).unwrap();
+    foreign.falsify("CREATE TABLE photos (x)");
+    assert!(matches!(refused(&foreign), StoreError::Foreign(_)));
+
+    for bytes in [vec![b'x'; 9000], [b"SQLite format 3\0".as_slice(), &[0xff; 5000]].concat()] {
+        let corrupt = Dir::new();
+        std::fs::create_dir(&corrupt.0).unwrap();
+        std::fs::write(corrupt.db(), &bytes).unwrap();
+        let e = refused(&corrupt);
+        assert!(matches!(e, StoreError::Corrupt(_)) && e.help().is_some(), "{e}");
+        assert_eq!(std::fs::read(corrupt.db()).unwrap(), bytes);
+    }
+}
+
+#[test]
+fn a_record_goes_on_with_its_own_key_only() {
+    let dir = Dir::new();
+    dir.with(async |store| execute(store, "front").await);
+    let key = std::fs::read(dir.beside("key")).unwrap();
+    std::fs::write(dir.beside("key"), [7; 32]).unwrap();
+    let e = refused(&dir);
+    assert!(matches!(e, StoreError::KeyMismatch { .. }) && e.help().is_some(), "{e}");
+    assert!(matches!(dir.wrong(), Wrong::Changed));
+    std::fs::remove_file(dir.beside("key")).unwrap();
+    let e = refused(&dir);
+    assert!(matches!(e, StoreError::KeyMissing(_)) && e.help().is_some(), "{e}");
+    assert_eq!(dir.wrong(), Wrong::KeyMissing);
+    std::fs::write(dir.beside("key"), key).unwrap();
+    dir.with(async |_| ());
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn a_place_that_cannot_be_written_is_named() {
+    let mut places = vec![PathBuf::from("/proc/agentpass.db"), PathBuf::from("/proc/agentpass/agentpass.db")];
+    let dir = Dir::new();
+    std::fs::create_dir(&dir.0).unwrap();
+    std::fs::write(dir.0.join("file"), "").unwrap();
+    places.push(dir.0.join("file/agentpass.db"));
+    std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(0o500)).unwrap();
+    if std::fs::write(dir.0.join("probe"), "").is_err() {
+        // Not root, whom modes do not stop.
+        places.push(dir.db());
+    }
+    for path in places {
+        let e =
+            Store::open(StoreOptions { path: path.clone(), ..dir.options() }, NOW).map(|_| ()).unwrap_err();
+        assert!(
+            matches!(e, StoreError::Unwritable { .. }) && e.help().is_some(),
+            "{}: {e:?}",
+            path.display()
+        );
+    }
+    std::fs::set_permissions(&dir.0, std::fs::Permissions::from_mode(0o700)).unwrap();
+    assert!(matches!(Reader::open(&dir.0.join("none.db")).err(), Some(StoreError::Absent(_))));
+}
+
+// --- falsifications -----------------------------------------------------------------------------------------------
+
+/// A record of six executed calls, twelve events.
+fn recorded() -> Dir {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        for n in 0..6 {
+            execute(store, &format!("door{n}")).await;
+        }
+    });
+    let check = dir.verify();
+    assert_eq!((check.events, check.calls, check.last, check.fault), (12, 6, 12, None));
+    dir
+}
+
+#[test]
+fn a_changed_event_is_found() {
+    for sql in [
+        "UPDATE events SET body = replace(body, 'door2', 'door9') WHERE seq = 5",
+        "UPDATE events SET at = at + 1 WHERE seq = 5",
+        "UPDATE events SET kind = 'refused' WHERE seq = 5",
+        "UPDATE events SET request_id = NULL WHERE seq = 5",
+        "UPDATE events SET hash = zeroblob(32) WHERE seq = 5",
+        "UPDATE events SET hash = x'00' WHERE seq = 5",
+    ] {
+        let dir = recorded();
+        dir.falsify(sql);
+        let fault = dir.verify().fault.unwrap();
+        assert_eq!((fault.seq, &fault.wrong), (Some(5), &Wrong::Changed), "{sql}");
+        assert!(fault.to_string().starts_with("event 5: changed"), "{fault}");
+    }
+}
+
+#[test]
+fn a_removed_event_is_found() {
+    let dir = recorded();
+    dir.falsify("DELETE FROM events WHERE seq IN (4, 5)");
+    let fault = dir.verify().fault.unwrap();
+    assert_eq!((fault.seq, fault.wrong), (Some(4), Wrong::Missing { through: 5 }));
+
+    let dir = recorded();
+    dir.falsify("DELETE FROM events WHERE seq <= 4; DELETE FROM calls WHERE seq <= 4");
+    let fault = dir.verify().fault.unwrap();
+    assert_eq!((fault.seq, fault.wrong), (Some(1), Wrong::Missing { through: 4 }));
+}
+
+#[test]
+fn reordered_events_are_found() {
+    for (a, b) in [(5, 6), (3, 9)] {
+        let dir = recorded();
+        dir.falsify(&format!(
+            "UPDATE events SET seq = -1 WHERE seq = {a}; UPDATE events SET seq = {a} WHERE seq = {b};
+             UPDATE events SET seq = {b} WHERE seq = -1"
+        ));
+        let fault = dir.verify().fault.unwrap();
+        assert_eq!((fault.seq, fault.wrong), (Some(a), Wrong::Reordered));
+    }
+}
+
+#[test]
+fn a_cut_tail_is_found() {
+    let dir = recorded();
+    dir.falsify("DELETE FROM events WHERE seq > 10");
+    let fault = dir.verify().fault.unwrap();
+    assert_eq!((fault.seq, fault.wrong), (Some(10), Wrong::CutTail));
+
+    // Cut with everything that knows of it: only the exported head is left as a witness.
+    let dir = recorded();
+    dir.falsify(
+        "DELETE FROM events WHERE seq > 10; DELETE FROM calls WHERE seq > 10; DELETE FROM results WHERE seq > 10;
+         DELETE FROM meta WHERE name = 'durable'",
+    );
+    let fault = dir.verify().fault.unwrap();
+    assert_eq!((fault.seq, fault.wrong), (Some(10), Wrong::OlderCopy { head: 12 }));
+}
+
+#[test]
+fn an_older_copy_is_found_and_nothing_in_it_runs() {
+    let dir = Dir::new();
+    let id = dir.with(async |store| {
+        let id = record(store, asked("front")).await;
+        assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
+        id
+    });
+    let copy = std::fs::read(dir.db()).unwrap();
+    dir.with(async |store| {
+        assert!(store.claim(id, at(2), true).await.unwrap());
+        store.settle(id, &Outcome::Executed(json!(1)), at(3)).await.unwrap();
+    });
+    assert_eq!(dir.verify().fault, None);
+    std::fs::write(dir.db(), copy).unwrap();
+    assert_eq!(dir.wrong(), Wrong::OlderCopy { head: 4 });
+
+    let (store, recovered) = dir.open();
+    assert!(recovered.rolled_back.is_some());
+    assert_eq!((recovered.open.len(), recovered.unknown), (0, 1));
+    assert!(!smol::block_on(store.claim(id, at(4), true)).unwrap(), "it ran once already");
+    smol::block_on(store.close());
+    assert_eq!(dir.wrong(), Wrong::RolledBack);
+}
+
+#[test]
+fn the_head_can_be_neither_removed_nor_forged() {
+    let dir = recorded();
+    let head = std::fs::read_to_string(dir.beside("head")).unwrap();
+    std::fs::remove_file(dir.beside("head")).unwrap();
+    assert_eq!(dir.wrong(), Wrong::HeadMissing);
+    std::fs::write(dir.beside("head"), head.replace("\"seq\":12", "\"seq\":11")).unwrap();
+    assert_eq!(dir.wrong(), Wrong::HeadForged);
+    let (store, recovered) = dir.open();
+    smol::block_on(store.close());
+    assert!(recovered.rolled_back.is_some());
+
+    let emptied = recorded();
+    std::fs::remove_file(emptied.db()).unwrap();
+    let (store, recovered) = emptied.open();
+    smol::block_on(store.close());
+    assert!(recovered.rolled_back.is_some(), "a new database beside an old head");
+}
+
+#[test]
+fn rows_that_disagree_with_their_events_are_found() {
+    let cases = [
+        ("UPDATE calls SET outcome = 'denied' WHERE seq = 5", Wrong::CallChanged { column: "outcome" }),
+        ("UPDATE calls SET decision = 'ask' WHERE seq = 5", Wrong::CallChanged { column: "decision" }),
+        ("UPDATE calls SET agent = 'x' WHERE seq = 5", Wrong::CallChanged { column: "agent" }),
+        ("UPDATE calls SET tool = 'x' WHERE seq = 5", Wrong::CallChanged { column: "tool" }),
+        ("UPDATE calls SET resolved_by = 'x' WHERE seq = 5", Wrong::CallChanged { column: "resolved_by" }),
+        ("UPDATE calls SET finished_seq = 4 WHERE seq = 5", Wrong::CallChanged { column: "finished_seq" }),
+        ("DELETE FROM calls WHERE seq = 5", Wrong::CallMissing),
+        (
+            "INSERT INTO calls (seq, request_id, at, agent, tool, outcome) VALUES (6, 'x', 0, 'a', 't', 'executed')",
+            Wrong::CallInvented,
+        ),
+    ];
+    for (sql, wrong) in cases {
+        let dir = recorded();
+        dir.falsify(sql);
+        assert_eq!(dir.wrong(), wrong, "{sql}");
+    }
+}
+
+// --- export -------------------------------------------------------------------------------------------------------
+
+fn export(dir: &Dir) -> Vec<String> {
+    let mut out = Vec::new();
+    dir.reader().export(&mut out).unwrap();
+    String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
+}
+
+fn check(lines: &[String], key: Option<&Path>) -> Check {
+    verify_export(&mut Cursor::new(lines.join("\n") + "\n"), key).unwrap()
+}
+
+#[test]
+fn an_export_proves_itself() {
+    let dir = recorded();
+    let (lines, key) = (export(&dir), dir.beside("key"));
+    assert_eq!(lines.len(), 13);
+    let whole = check(&lines, Some(&key));
+    assert_eq!((whole.events, whole.keyed, whole.fault), (12, true, None));
+    assert_eq!(check(&lines, None).fault, None);
+    for line in &lines {
+        let safe = |c: char| !c.is_control() && c != '\u{202e}' && c != '\u{9b}';
+        assert!(line.chars().all(safe), "{line}");
+    }
+    let first: Value = serde_json::from_str(&lines[0]).unwrap();
+    let body: Value = serde_json::from_str(first["body"].as_str().unwrap()).unwrap();
+    assert_eq!(body["reason"], "guests\nare \u{1b}[31mhere\u{202e}");
+    assert!(!lines.join("").contains(SECRET));
+}
+
+#[test]
+fn a_falsified_export_is_found() {
+    let dir = recorded();
+    let (lines, key) = (export(&dir), dir.beside("key"));
+    let fault = |change: &dyn Fn(&mut Vec<String>)| {
+        let mut changed = lines.clone();
+        change(&mut changed);
+        let fault = check(&changed, Some(&key)).fault.expect("a fault");
+        (fault.seq, fault.wrong)
+    };
+    let changed = fault(&|l| l[4] = l[4].replace("door2", "door9"));
+    assert_eq!(changed, (Some(5), Wrong::Changed));
+    assert_eq!(fault(&|l| drop(l.remove(4))), (Some(5), Wrong::Missing { through: 5 }));
+    assert_eq!(fault(&|l| l.swap(4, 5)), (Some(5), Wrong::Reordered));
+    assert_eq!(fault(&|l| drop(l.pop())), (Some(12), Wrong::CutTail));
+    assert_eq!(fault(&|l| drop(l.remove(11))), (Some(11), Wrong::CutTail));
+    assert_eq!(fault(&|l| l[12] = l[12].replace("\"mac\":\"", "\"mac\":\"0")), (None, Wrong::HeadForged));
+    assert_eq!(fault(&|l| l[3] = "nonsense".into()), (None, Wrong::Unreadable { line: 4 }));
+    assert_eq!(fault(&|l| l.push("{}".into())), (None, Wrong::Unreadable { line: 13 }));
+    let doubled = |l: &mut Vec<String>| l[4] = l[4].replacen('{', "{\"kind\":\"refused\",", 1);
+    assert_eq!(fault(&doubled), (None, Wrong::Unreadable { line: 5 }));
+    // Without the key a rewritten body goes unseen, and the check says that it had no key.
+    let mut rewritten = lines.clone();
+    rewritten[4] = rewritten[4].replace("door2", "door9");
+    assert!(!check(&rewritten, None).keyed);
+    rewritten.remove(6);
+    assert_eq!(check(&rewritten, None).fault.unwrap().wrong, Wrong::Missing { through: 7 });
+}
+
+// --- retention ----------------------------------------------------------------------------------------------------
+
+#[test]
+fn old_events_go_as_a_prefix_and_the_rest_verifies() {
+    let dir = recorded();
+    let later = NOW.plus(DAY * 366);
+    let open = dir.with(async |store| {
+        let open = record(store, NewCall { at: later.minus(DAY), ..asked("front") }).await;
+        store.maintain(later).await.unwrap();
+        open
+    });
+    let check = dir.verify();
+    // The question and the note about retention.
+    assert_eq!((check.events, check.calls, check.fault), (2, 1, None));
+    assert_eq!(dir.reader().list(&Filter::default()).unwrap().len(), 1);
+    assert_eq!(row(&dir, open)["outcome"], "pending");
+    let lines = export(&dir);
+    assert!(lines[0].starts_with("{\"anchor\""));
+    let key = dir.beside("key");
+    assert_eq!(verify_export(&mut Cursor::new(lines.join("\n")), Some(&key)).unwrap().fault, None);
+
+    dir.falsify("UPDATE meta SET value = replace(value, '\"seq\":12', '\"seq\":13') WHERE name = 'anchor'");
+    assert_eq!(dir.wrong(), Wrong::AnchorBroken);
+    dir.falsify("DELETE FROM meta WHERE name = 'anchor'");
+    assert_eq!(dir.wrong(), Wrong::Missing { through: 12 });
+}
+
+#[test]
+fn an_open_call_keeps_its_events() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        execute(store, "front").await;
+        record(store, asked("front")).await;
+        execute(store, "back").await;
+        store.maintain(NOW.plus(DAY * 1000)).await.unwrap();
+    });
+    assert_eq!(dir.reader().list(&Filter::default()).unwrap().len(), 2);
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn one_event_from_1970_does_not_take_the_record_along() {
+    let dir = recorded();
+    dir.with(async |store| {
+        store.note(Timestamp(0), NoteKind::Started, json!({})).await.unwrap();
+        store.maintain(at(60)).await.unwrap();
+    });
+    assert_eq!(dir.reader().list(&Filter::default()).unwrap().len(), 6);
+}
+
+#[test]
+fn the_record_stays_within_its_size() {
+    let dir = Dir::new();
+    let options = StoreOptions { max_mb: 1, ..dir.options() };
+    let (store, _) = Store::open(options, NOW).unwrap();
+    smol::block_on(async {
+        for _ in 0..150 {
+            let id = record(&store, allowed("front")).await;
+            let big = Outcome::Executed(json!("x".repeat(20_000)));
+            store.settle(id, &big, at(1)).await.unwrap();
+            store.note(NOW, NoteKind::Started, json!({"x": "y".repeat(10_000)})).await.unwrap();
+        }
+        store.maintain(at(2)).await.unwrap();
+        let kept = store.pending_results(&AgentId::configured("pi"), at(2), 1000).await.unwrap();
+        assert!(kept.len() < 30, "{} results that nobody fetches", kept.len());
+        store.close().await;
+    });
+    let db = Connection::open(dir.db()).unwrap();
+    let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
+    let used = (pragma("page_count") - pragma("freelist_count")) * pragma("page_size");
+    assert!(used < 2 << 20, "{used} bytes");
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn expired_results_and_keys_go() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        let id = record(store, NewCall { key: Some("k".into()), ..allowed("front") }).await;
+        store.settle(id, &Outcome::Executed(json!(1)), at(1)).await.unwrap();
+        store.maintain(at(1).plus(DAY * 7)).await.unwrap();
+    });
+    let db = Connection::open(dir.db()).unwrap();
+    for table in ["results", "keys"] {
+        let left: i64 = db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0)).unwrap();
+        assert_eq!(left, 0, "{table}");
+    }
+}
+
+// --- secrets, and reading beside the gateway ----------------------------------------------------------------------
+
+#[test]
+fn arguments_in_clear_are_wiped_when_the_call_is_over() {
+    let dir = Dir::new();
+    let holds_secret = || {
+        let files = [dir.db(), dir.0.join("agentpass.db-wal")];
+        files.iter().any(|path| {
+            let bytes = std::fs::read(path).unwrap_or_default();
+            bytes.windows(SECRET.len()).any(|w| w == SECRET.as_bytes())
+        })
+    };
+    let (store, _) = dir.open();
+    smol::block_on(async {
+        let mut ids = Vec::new();
+        for n in 0..200 {
+            ids.push(record(&store, asked(&format!("door{n}"))).await);
+        }
+        assert!(holds_secret(), "the test looks where the arguments are");
+        for (n, id) in ids.into_iter().enumerate() {
+            if n % 2 == 0 {
+                store
+                    .answer(id, &Settlement::TimedOut, Some(&Outcome::TimedOut), at(1), false)
+                    .await
+                    .unwrap();
+            } else {
+                store.answer(id, &approved(), None, at(1), false).await.unwrap();
+                assert!(store.claim(id, at(2), false).await.unwrap());
+            }
+        }
+        store.maintain(at(3)).await.unwrap();
+        assert!(!holds_secret(), "while the gateway runs");
+        store.close().await;
+    });
+    assert!(!holds_secret());
+}
+
+#[test]
+fn the_lists_work_beside_a_running_gateway() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    smol::block_on(async {
+        for n in 0..5 {
+            execute(&store, &format!("door{n}")).await;
+        }
+        let id = record(&store, asked("front")).await;
+        let denied = Settlement::Denied { by: Responder::new("local", "root"), note: None };
+        let outcome = Outcome::DeniedByUser { note: None };
+        store.answer(id, &denied, Some(&outcome), at(9), true).await.unwrap();
+        let other = NewCall { call: call("laptop", "gate"), at: at(100), ..asked("gate") };
+        let other = record(&store, other).await;
+        store.answer(other, &approved(), None, at(101), true).await.unwrap();
+    });
+    let mut reader = dir.reader();
+    let mut count = |filter: Filter| reader.list(&filter).unwrap().len();
+    let text = |text: &str| Some(text.to_owned());
+    assert_eq!(count(Filter::default()), 7);
+    assert_eq!(count(Filter { limit: Some(3), ..Filter::default() }), 3);
+    assert_eq!(count(Filter { agent: text("laptop"), ..Filter::default() }), 1);
+    assert_eq!(count(Filter { tool: text("door_*"), ..Filter::default() }), 7);
+    assert_eq!(count(Filter { tool: text("*[!a-z]open"), ..Filter::default() }), 7);
+    assert_eq!(count(Filter { tool: text("door"), ..Filter::default() }), 0);
+    assert_eq!(count(Filter { decision: text("ask"), ..Filter::default() }), 2);
+    assert_eq!(count(Filter { outcome: text("denied"), ..Filter::default() }), 1);
+    assert_eq!(count(Filter { session: text("s1"), ..Filter::default() }), 7);
+    assert_eq!(count(Filter { since: Some(at(100)), ..Filter::default() }), 1);
+    assert_eq!(count(Filter { until: Some(at(100)), ..Filter::default() }), 6);
+    assert_eq!(count(Filter { text: text("door3"), ..Filter::default() }), 1);
+    assert_eq!(count(Filter { text: text("guests\nare"), ..Filter::default() }), 7);
+    let page = reader.list(&Filter { limit: Some(2), ..Filter::default() }).unwrap();
+    assert!(page[0].seq > page[1].seq, "newest first");
+    let next = reader.list(&Filter { before: Some(page[1].seq), ..Filter::default() }).unwrap();
+    assert_eq!(next.len(), 5);
+    assert!(matches!(reader.show("").unwrap(), Lookup::Unknown));
+    assert!(matches!(reader.show("zz%").unwrap(), Lookup::Unknown));
+
+    let stats = reader.stats(None, None, at(200)).unwrap().to_json();
+    let expected = json!({
+        "total_requests": 7, "last_24h": 7, "approval_rate": 0.5,
+        "top_tools": [{"tool_name": "door_open", "count": 7}],
+        "decision_breakdown": {"allow": 5, "ask": 2},
+        "outcome_breakdown": {"executed": 5, "denied": 1, "pending": 1},
+    });
+    assert_eq!(stats, expected);
+    assert_eq!(reader.verify().unwrap().fault, None);
+    smol::block_on(store.close());
+    assert_eq!(dir.verify().fault, None);
+}
