@@ -30,6 +30,8 @@ use crate::surface::rpc::Rpc;
 const DRAIN: Duration = Duration::from_secs(10);
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
+/// How long the farewells on the connections may take after that.
+const FAREWELL: Duration = Duration::from_secs(2);
 /// How often the record is tidied.
 const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
 /// How soon after the start it is tidied first.
@@ -175,10 +177,14 @@ impl Gateway {
             }
         };
         within(DRAIN, drained).await;
+        let left = async {
+            while self.gate.connected() > 0 {
+                Timer::after(Duration::from_millis(5)).await;
+            }
+        };
+        within(FAREWELL, left).await;
         self.gate.setup().services.shutdown();
         self.gate.note(NoteKind::Stopped).await;
-        // Farewells on the connections are on their way meanwhile.
-        Timer::after(Duration::from_millis(50)).await;
         self.store.clone().close().await;
         log::info!("stopped");
     }

@@ -11,10 +11,11 @@ use super::{Exit, Trouble, output, values};
 use crate::base::json::parse_strict;
 use crate::base::safe_text::visible;
 use crate::config::{self, Config, Finding, Paths};
-use crate::gate::explain::{Explanation, explain};
-use crate::model::AgentId;
+use crate::gate::explain::{Explanation, Rules, explain};
+use crate::model::{AgentId, Call, InvalidCall};
 use crate::policy::Policy;
 use crate::protocol::frame::MAX_DEPTH;
+use crate::service::request;
 
 /// Say what would happen to a call, and why: the decision, the rule, the trace. Needs no running gateway.
 #[derive(FromArgs, Debug)]
@@ -71,7 +72,7 @@ fn answer(args: Explain) -> Result<Exit, Trouble> {
         (false, None) => Err(usage("name a tool, or give --stdin")),
         (false, Some((tool, pairs))) => {
             let values = values::read(pairs, args.json_args.as_deref()).map_err(|e| usage(&e))?;
-            let why = explain(&files.config.tools, &files.policy, &files.agent, tool, values);
+            let why = files.explain(&files.agent, tool, values);
             let text = if args.json { output::json(&why.to_json()) } else { told(&why) };
             output::print(&text).map(|_| Exit::DONE)
         }
@@ -103,6 +104,14 @@ struct Files {
 }
 
 impl Files {
+    fn explain(&self, agent: &AgentId, tool: &str, args: Map<String, Value>) -> Explanation {
+        let check = |call: &Call| match self.config.services.iter().find(|s| s.name == call.tool().service) {
+            Some(service) => request::build(service, call).map(drop),
+            None => Err(InvalidCall::BadRequest),
+        };
+        explain(&Rules { tools: &self.config.tools, policy: &self.policy, check: &check }, agent, tool, args)
+    }
+
     fn batch(&self) -> Result<Exit, Trouble> {
         for (number, line) in stdin().lock().split(b'\n').enumerate() {
             let line = line.map_err(|e| Trouble::new(Exit::FAILED, "read stdin", e))?;
@@ -144,7 +153,7 @@ impl Files {
         };
         match members.keys().next() {
             Some(name) => Err(format!("unknown member {name:?}")),
-            None => Ok(explain(&self.config.tools, &self.policy, &agent, &tool, args)),
+            None => Ok(self.explain(&agent, &tool, args)),
         }
     }
 }

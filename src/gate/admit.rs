@@ -34,7 +34,7 @@ impl Gate {
     /// Takes a request in. The call goes on whatever becomes of the ticket.
     pub fn submit(self: &Rc<Self>, agent: &AgentId, request: Request) -> Ticket {
         if let Err(too_many) = self.count(agent) {
-            return self.flooded(agent, too_many);
+            return self.flooded(agent, &request.tool, too_many);
         }
         match self.normalise(agent, &request) {
             Ok(call) => self.join_or_start(Arc::new(call), request),
@@ -48,10 +48,10 @@ impl Gate {
     }
 
     /// Only the first refusal of a flood is written down: a flood must not wear out the disk.
-    fn flooded(self: &Rc<Self>, agent: &AgentId, too_many: TooMany) -> Ticket {
+    fn flooded(self: &Rc<Self>, agent: &AgentId, tool: &str, too_many: TooMany) -> Ticket {
         let outcome = Outcome::RateLimited { retry_after: too_many.retry_after };
         if too_many.first {
-            return self.refuse(agent, "", outcome);
+            return self.refuse(agent, tool, outcome);
         }
         Ticket::ended(Reply { outcome, request_id: None, replayed: false })
     }

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{AgentId, Call, RuleRef, Step, Tool, Verdict};
+use crate::model::{AgentId, Call, InvalidCall, RuleRef, Step, Tool, Verdict};
 use crate::policy::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -30,19 +30,25 @@ pub enum Explanation {
     },
 }
 
-/// Explains a call of `tool` with `args` by `agent`. `check` is what the tool's service says of the call.
-pub fn explain(
-    tools: &BTreeMap<String, Arc<Tool>>,
-    policy: &Policy,
-    agent: &AgentId,
-    tool: &str,
-    args: Map<String, Value>,
-) -> Explanation {
+/// What a call is explained by.
+pub struct Rules<'r> {
+    /// The tools by name.
+    pub tools: &'r BTreeMap<String, Arc<Tool>>,
+    /// The owner's rules.
+    pub policy: &'r Policy,
+    /// What the tool's service says of a call, as the gate would ask it.
+    pub check: &'r dyn Fn(&Call) -> Result<(), InvalidCall>,
+}
+
+/// Explains a call of `tool` with `args` by `agent`.
+pub fn explain(rules: &Rules<'_>, agent: &AgentId, tool: &str, args: Map<String, Value>) -> Explanation {
+    let Rules { tools, policy, check } = rules;
     let Some(known) = tools.get(tool) else {
         let message = format!("Unknown tool: {tool}");
         return Explanation::Invalid { reason: "unknown_tool", message, argument: None };
     };
-    match Call::new(agent.clone(), known.clone(), args) {
+    let call = Call::new(agent.clone(), known.clone(), args);
+    match call.and_then(|call| check(&call).map(|()| call)) {
         Err(why) => Explanation::Invalid {
             reason: why.reason(),
             message: why.to_string(),

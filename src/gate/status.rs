@@ -71,8 +71,8 @@ impl Gate {
         Some(Connected { gate: self, agent: agent.clone() })
     }
 
-    /// How many connections this agent has.
-    pub fn connections(&self, agent: &AgentId) -> usize {
-        self.connected.borrow().get(agent).copied().unwrap_or_default()
+    /// How many connections of agents there are.
+    pub fn connected(&self) -> usize {
+        self.connected.borrow().values().sum()
     }
 }

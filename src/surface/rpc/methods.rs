@@ -13,9 +13,9 @@ use super::session::{MAX_IN_FLIGHT, Session};
 use super::wire;
 use crate::base::ids::RequestId;
 use crate::base::secret::TokenHash;
-use crate::gate::explain::explain;
+use crate::gate::explain::{Rules, explain};
 use crate::gate::{Request as GateRequest, Ticket};
-use crate::model::AnswerOutcome;
+use crate::model::{AnswerOutcome, Call};
 use crate::protocol::frame::{self, Frame, Refused, Request, WireError};
 use crate::protocol::{code, params};
 
@@ -123,7 +123,9 @@ fn explain_call(session: &Session, params: Map<String, Value>) -> Result<Begun, 
     let request = params::tool_request(params)?;
     let setup = session.gate.setup();
     let agent = &session.identity.agent;
-    let why = explain(&setup.tools, &setup.policy, agent, &request.tool, request.args);
+    let check = |call: &Call| setup.services.check(call);
+    let rules = Rules { tools: &setup.tools, policy: &setup.policy, check: &check };
+    let why = explain(&rules, agent, &request.tool, request.args);
     Ok(Begun::Now(without_files(why.to_json())))
 }
 
