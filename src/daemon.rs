@@ -81,6 +81,33 @@ pub struct Gateway {
     store: Store,
     stop: Rc<Latch>,
     options: Options,
+    fixed: Fixed,
+}
+
+/// What a reload cannot change.
+#[derive(Clone, PartialEq, Eq)]
+struct Fixed {
+    listen: (String, u16),
+    control_socket: PathBuf,
+    record: PathBuf,
+    max_message_bytes: usize,
+}
+
+impl Fixed {
+    fn of(config: &Config) -> Fixed {
+        Fixed {
+            listen: (config.gateway.host.clone(), config.gateway.port),
+            control_socket: control_path(config.gateway.control_socket.as_deref(), &config.storage),
+            record: config.storage.path.clone(),
+            max_message_bytes: config.gateway.max_message_bytes,
+        }
+    }
+
+    /// What the owner should know after a reload.
+    fn needs_restart(&self, now: &Fixed) -> Option<String> {
+        let text = "warning: gateway.host, port, control_socket, max_message_bytes and storage.path count after a restart";
+        (self != now).then(|| format!("agentpass: {text}"))
+    }
 }
 
 /// Runs the gateway until it is told to stop.
@@ -120,7 +147,8 @@ impl Gateway {
         let clock = Clock::system();
         let (store, recovered) = open_store(&loaded.config, &clock)?;
         let (addresses, secure) = (listener.addresses(), acceptor.is_some());
-        let max_message = loaded.config.gateway.max_message_bytes;
+        let fixed = Fixed::of(&loaded.config);
+        let max_message = fixed.max_message_bytes;
         let local = Rc::new(Local::default());
         let channels: Vec<Rc<dyn Channel>> = vec![local.clone()];
         announce_messenger(&loaded.config);
@@ -128,8 +156,15 @@ impl Gateway {
         let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels, recovered);
         let stop = Rc::new(Latch::default());
         let rpc = Rpc::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
-        let gateway =
-            Gateway { gate: gate.clone(), addresses, rpc: rpc.clone(), store, stop: stop.clone(), options };
+        let gateway = Gateway {
+            gate: gate.clone(),
+            addresses,
+            rpc: rpc.clone(),
+            store,
+            stop: stop.clone(),
+            options,
+            fixed,
+        };
         let desk = Control::new(gate.clone(), local, executor.clone(), gateway.reloader(), stop);
         executor.spawn(rpc.serve(listener)).detach();
         executor.spawn(desk.serve(control)).detach();
@@ -192,10 +227,12 @@ impl Gateway {
     /// Reads everything again and puts it in force at once, or changes nothing.
     fn reloader(&self) -> Reload {
         let (gate, rpc, options) = (self.gate.clone(), self.rpc.clone(), self.options.clone());
+        let fixed = self.fixed.clone();
         Rc::new(move || {
             let loaded = config::load(&options.paths)
                 .map_err(|f| f.iter().map(Finding::to_string).collect::<Vec<_>>())?;
-            let warnings = loaded.warnings.iter().map(Finding::to_string).collect();
+            let mut warnings: Vec<_> = loaded.warnings.iter().map(Finding::to_string).collect();
+            warnings.extend(fixed.needs_restart(&Fixed::of(&loaded.config)));
             let fresh = acceptor(&loaded.config, options.insecure).map_err(|e| vec![e.to_string()])?;
             let setup = setup(loaded).map_err(|e| vec![e.to_string()])?;
             if let Some(fresh) = fresh {
