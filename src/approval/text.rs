@@ -27,6 +27,9 @@ pub fn fields(question: &Question) -> Vec<Field> {
         field("does", &[visible(&call.tool().description)]),
         field("agent", &[visible(call.agent().as_str())]),
     ];
+    if call.signature() != call.tool().name {
+        fields.push(field("signature", &[visible(call.signature())]));
+    }
     fields.extend(question.session.as_ref().map(|s| field("session", &[visible(s)])));
     fields.extend(question.risk.map(|r| field("risk", &[r.as_str().to_owned()])));
     fields.push(field("rule", &[rule_text(question)]));
