@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::output::Audience;
 use super::owner::{Owner, command};
-use super::{Exit, Trouble, card, output, watch};
+use super::{Exit, Trouble, card, layout, output, watch};
 
 /// Show the questions that wait for an answer. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
@@ -65,7 +65,8 @@ fn cards(open: &Value) -> String {
     if open.is_empty() {
         return "nothing waits for an answer".to_owned();
     }
-    let mut text: Vec<String> = open.iter().map(card::question).collect();
-    text.push("answer with `agentpass approve ID` or `agentpass deny ID [--note TEXT]`".to_owned());
+    let mut text: Vec<String> =
+        open.iter().map(|question| card::question(question, layout::terminal_width())).collect();
+    text.push("answer with `agentpass approve ID` or `agentpass deny ID --note TEXT`".to_owned());
     text.join("\n\n")
 }

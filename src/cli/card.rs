@@ -2,25 +2,37 @@
 
 use serde_json::Value;
 
+use super::layout;
 use crate::approval::text::time_left;
 use crate::base::clock::{Clock, Timestamp};
 
-/// The width of the labels.
-const LABEL: usize = 12;
+/// The labels take as much room as the longest of them, within these bounds.
+const LABEL: (usize, usize) = (10, 24);
 
-/// The whole question as lines. The gateway has made every text safe to show.
-pub fn question(question: &Value) -> String {
-    let mut lines = vec![format!("{}  ({} left)", short_id(question), left(question))];
-    for field in question.get("shown").and_then(Value::as_array).into_iter().flatten() {
-        let label = field.get("label").and_then(Value::as_str).unwrap_or_default();
-        let texts =
-            field.get("lines").and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
-        for (number, text) in texts.enumerate() {
+/// The whole question in lines of at most `width` columns. The gateway has made every text safe to show.
+pub fn question(question: &Value, width: Option<usize>) -> String {
+    let fields = question.get("shown").and_then(Value::as_array).into_iter().flatten().map(field);
+    let head = format!("question {}, {} left\n", short_id(question), left(question));
+    format!("{head}{}", labelled("  ", fields.collect(), width))
+}
+
+/// Labels with their lines, aligned; each line begins with `indent`.
+pub fn labelled(indent: &str, fields: Vec<(String, Vec<String>)>, width: Option<usize>) -> String {
+    let longest = fields.iter().map(|(label, _)| layout::width(label)).max().unwrap_or_default();
+    let column = longest.clamp(LABEL.0, LABEL.1);
+    let lines = fields.iter().flat_map(|(label, texts)| {
+        texts.iter().enumerate().map(move |(number, text)| {
             let label = if number == 0 { label } else { "" };
-            lines.push(format!("  {label:<LABEL$} {text}"));
-        }
-    }
-    lines.join("\n")
+            layout::hanging(&format!("{indent}{}  ", layout::padded(label, column)), text, width)
+        })
+    });
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+fn field(field: &Value) -> (String, Vec<String>) {
+    let label = field.get("label").and_then(Value::as_str).unwrap_or_default();
+    let lines = field.get("lines").and_then(Value::as_array).into_iter().flatten();
+    (label.to_owned(), lines.filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
 /// The id, shortened to what people type. Ids are random, so eight digits are unique in practice; if not, the

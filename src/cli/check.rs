@@ -36,8 +36,21 @@ fn show(report: &Report, as_json: bool) -> Result<(), Trouble> {
         return output::print(&output::json(&report.to_json())).map(drop);
     }
     report.findings.iter().for_each(|finding| output::note(&finding.to_string()));
-    if report.findings.is_empty() {
-        output::note("agentpass: the configuration is right");
-    }
+    output::note(&format!("agentpass: {}", summary(report)));
     Ok(())
+}
+
+fn summary(report: &Report) -> String {
+    let errors = report.findings.iter().filter(|finding| finding.is_error()).count();
+    let counted = |count: usize, word: &str| match count {
+        1 => format!("1 {word}"),
+        count => format!("{count} {word}s"),
+    };
+    let warnings = counted(report.findings.len() - errors, "warning");
+    match (errors, report.findings.len() - errors) {
+        (0, 0) => "the configuration is right".to_owned(),
+        (0, _) => format!("the configuration can be used; {warnings}"),
+        (_, 0) => format!("the configuration cannot be used: {}", counted(errors, "error")),
+        (_, _) => format!("the configuration cannot be used: {}, {warnings}", counted(errors, "error")),
+    }
 }

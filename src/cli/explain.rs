@@ -7,12 +7,12 @@ use argh::FromArgs;
 use serde_json::{Map, Value};
 
 use super::output::Audience;
-use super::{Exit, Trouble, output, values};
+use super::{Exit, Trouble, layout, output, values};
 use crate::base::json::parse_strict;
 use crate::base::safe_text::visible;
 use crate::config::{self, Config, Finding, Paths};
 use crate::gate::explain::{Explanation, Rules, explain};
-use crate::model::{AgentId, Call, InvalidCall};
+use crate::model::{AgentId, Call, InvalidCall, RuleRef, Step};
 use crate::policy::Policy;
 use crate::protocol::frame::MAX_DEPTH;
 use crate::service::request;
@@ -73,7 +73,7 @@ fn answer(args: Explain) -> Result<Exit, Trouble> {
         (false, Some((tool, pairs))) => {
             let values = values::read(pairs, args.json_args.as_deref()).map_err(|e| usage(&e))?;
             let why = files.explain(&files.agent, tool, values);
-            let text = if args.json { output::json(&why.to_json()) } else { told(&why) };
+            let text = if args.json { output::json(&why.to_json()) } else { told(&why, &files.config) };
             output::print(&text).map(|_| Exit::DONE)
         }
     }
@@ -163,29 +163,55 @@ fn refused(message: String) -> Explanation {
 }
 
 /// For people: the decision first, then how it came about.
-fn told(why: &Explanation) -> String {
+fn told(why: &Explanation, config: &Config) -> String {
+    let width = layout::terminal_width();
     let (signature, verdict, trace) = match why {
-        Explanation::Invalid { message, .. } => return format!("invalid: {}", visible(message)),
+        Explanation::Invalid { reason, message, argument } => {
+            return invalid(reason, message, argument.as_deref(), config);
+        }
         Explanation::Judged { signature, verdict, trace } => (signature, verdict, trace),
     };
-    let mut lines = vec![format!("{}: {}", verdict.action, visible(signature))];
-    lines.push(match &verdict.rule {
-        None => "  no rule matched, so a human is asked".to_owned(),
+    let mut lines = vec![layout::hanging(&format!("{}: ", verdict.action), &visible(signature), width)];
+    let reason = match &verdict.rule {
+        None => "no rule matched, so a human is asked".to_owned(),
         Some(rule) => {
-            let said = rule.description.as_deref().map(|d| format!(" ({})", visible(d))).unwrap_or_default();
-            format!(
-                "  by {}[{}] {}{said}, in {}",
-                rule.list.as_str(),
-                rule.index,
-                visible(&rule.pattern),
-                rule.file
-            )
+            let said = rule.description.as_deref().map(|text| format!(", \"{}\"", visible(text)));
+            format!("by {} in {}{}", place(rule), rule.file, said.unwrap_or_default())
         }
-    });
-    lines.extend(trace.iter().map(|step| {
-        let rule = &step.rule;
-        let place = format!("{}[{}]", rule.list.as_str(), rule.index);
-        format!("    {place:<14} {:<5} {:<40} {}", rule.action, visible(&rule.pattern), step.why.as_str())
-    }));
+    };
+    lines.push(layout::hanging("  ", &reason, width));
+    if !trace.is_empty() {
+        let rows: Vec<_> = trace.iter().map(step).collect();
+        lines.push("\nrules in the order they were looked at:".to_owned());
+        lines.push(layout::table(&rows, "  ", width));
+    }
     lines.join("\n")
+}
+
+fn place(rule: &RuleRef) -> String {
+    format!("{}[{}] {}", rule.list.as_str(), rule.index, visible(&rule.pattern))
+}
+
+fn step(step: &Step) -> [String; 4] {
+    let rule = &step.rule;
+    let number = format!("{}[{}]", rule.list.as_str(), rule.index);
+    [number, rule.action.to_string(), visible(&rule.pattern), step.why.as_str().to_owned()]
+}
+
+/// What the agent would be told, and what would have been right.
+fn invalid(reason: &str, message: &str, argument: Option<&str>, config: &Config) -> String {
+    let mut text = format!("invalid: {} ({reason})", visible(message));
+    if let Some(argument) = argument {
+        text.push_str(&format!("\n  at argument {}", visible(argument)));
+    }
+    if reason == "unknown_tool" {
+        let names: Vec<_> = config.tools.keys().map(|name| visible(name)).collect();
+        let help = match names.as_slice() {
+            [] => "there are no tools yet: name a service in config.yaml".to_owned(),
+            names => format!("the tools are {}", names.join(", ")),
+        };
+        text.push('\n');
+        text.push_str(&layout::hanging("  help: ", &help, layout::terminal_width()));
+    }
+    text
 }

@@ -9,6 +9,7 @@
 //! | [`exit`], [`trouble`] | the exit codes, and the shape of every error |
 //! | [`output`], [`logging`] | stdout for results, stderr for everything else |
 //! | [`gateway`], [`refusal`] | how agents reach a gateway, and what its refusals exit with |
+//! | `layout`, `help` | text no wider than the terminal |
 //! | [`values`] | `key=value` and `key:=JSON` |
 //!
 //! Commands must never decide anything that other surfaces would have to decide again.
@@ -17,6 +18,8 @@ pub mod arguments;
 pub mod card;
 pub mod exit;
 pub mod gateway;
+mod help;
+mod layout;
 pub mod logging;
 pub mod output;
 pub mod owner;
@@ -124,7 +127,7 @@ fn parse(args: &[String]) -> Result<Command, Exit> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match Agentpass::from_args(&["agentpass"], &args) {
         Ok(Agentpass { command }) => Ok(command),
-        Err(early) if early.status.is_ok() => Err(said(early.output.trim_end())),
+        Err(early) if early.status.is_ok() => Err(said(&help::wrapped(early.output.trim_end()))),
         Err(early) => Err(arguments::mistake(args.first().copied(), &early.output).report()),
     }
 }

@@ -38,6 +38,12 @@ pub fn replace_line(text: &str) {
     stderr.write_all(format!("\r\x1b[K{text}").as_bytes()).and_then(|()| stderr.flush()).ok();
 }
 
+/// Writes over the beginning of the current line of the terminal on stderr; what is typed behind it stays.
+pub fn update_line(text: &str) {
+    let mut stderr = io::stderr().lock();
+    stderr.write_all(format!("\x1b7\r{text}\x1b8").as_bytes()).and_then(|()| stderr.flush()).ok();
+}
+
 /// Whether a person looks at stdout.
 pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()

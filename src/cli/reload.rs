@@ -38,8 +38,9 @@ fn reload(args: Reload) -> Result<Exit, Trouble> {
         output::note(text.as_str().unwrap_or_default());
     }
     if done {
-        return output::print("reloaded").map(|_| Exit::DONE);
+        return output::print("reloaded; the new configuration is in force").map(|_| Exit::DONE);
     }
-    output::note("agentpass: nothing was changed; the gateway goes on with what it had");
-    Ok(Exit::BAD_CONFIGURATION)
+    let kept = "the new files are wrong, so the gateway goes on with what it had";
+    Err(Trouble::new(Exit::BAD_CONFIGURATION, what, kept)
+        .help("mend the files, `agentpass check`, reload again"))
 }

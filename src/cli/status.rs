@@ -1,13 +1,10 @@
 //! `agentpass status`: how the running gateway is.
 
-use std::time::Duration;
-
 use argh::FromArgs;
 use serde_json::Value;
 
 use super::owner::{Owner, command};
-use super::{Exit, Trouble, output};
-use crate::approval::text::time_left;
+use super::{Exit, Trouble, card, layout, output};
 use crate::base::safe_text::visible;
 
 /// Show how the running gateway is: agents, open questions, channels, store, services.
@@ -40,35 +37,56 @@ fn show(args: Status) -> Result<Exit, Trouble> {
 fn told(status: &Value) -> String {
     let number = |name: &str| status.get(name).and_then(Value::as_u64).unwrap_or_default();
     let version = status.get("version").and_then(Value::as_str).unwrap_or_default();
-    let up = time_left(Duration::from_secs(number("uptime_s")));
-    let mut lines = vec![
-        format!("agentpass {version}, up {up}"),
-        format!("questions  {} open", number("open_questions")),
-    ];
     let store = status.get("store").cloned().unwrap_or_default();
-    lines.push(format!("record     {}", record(&store)));
-    lines.extend(members(status, "agents").map(|(name, agent)| {
-        let count = agent.get("connections").and_then(Value::as_u64).unwrap_or_default();
-        format!("agent      {}: {count} connected", visible(name))
-    }));
-    lines.extend(members(status, "channels").map(|(name, channel)| {
-        let detail = channel.get("detail").and_then(Value::as_str).unwrap_or_default();
-        format!("channel    {name}: {}, {}", up_or_down(channel), visible(detail))
-    }));
-    let services: Vec<_> =
-        members(status, "services").map(|(name, service)| told_service(name, service)).collect();
+    let questions = match number("open_questions") {
+        0 => "none open".to_owned(),
+        open => format!("{open} open; `agentpass approvals` shows them"),
+    };
+    let mut fields =
+        vec![("questions".to_owned(), vec![questions]), ("record".to_owned(), vec![record(&store)])];
+    fields.push(("agents".to_owned(), aligned(members(status, "agents").map(agent))));
+    fields.push(("channels".to_owned(), aligned(members(status, "channels").map(channel))));
+    let mut services = aligned(members(status, "services").map(service));
     if services.is_empty() {
-        lines.push(
-            "service    none; add one below `services:` in config.yaml, then `agentpass reload`".to_owned(),
-        );
+        services.push("none; name one below `services:` in config.yaml, then `agentpass reload`".to_owned());
     }
-    lines.extend(services);
-    lines.join("\n")
+    fields.push(("services".to_owned(), services));
+    let head = format!("agentpass {version}, up {}", uptime(number("uptime_s")));
+    format!("{head}\n\n{}", card::labelled("  ", fields, layout::terminal_width()))
 }
 
-fn told_service(name: &str, service: &Value) -> String {
+/// `12 s`, `14 min`, `3 h 12 min`, `8 days 3 h`.
+fn uptime(seconds: u64) -> String {
+    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
+    match (days, hours, minutes) {
+        (0, 0, 0) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {} min", minutes % 60),
+        (1, _, _) => format!("1 day {} h", hours % 24),
+        (_, _, _) => format!("{days} days {} h", hours % 24),
+    }
+}
+
+fn aligned(rows: impl Iterator<Item = [String; 2]>) -> Vec<String> {
+    let rows: Vec<_> = rows.collect();
+    layout::table(&rows, "", None).lines().map(str::to_owned).collect()
+}
+
+fn agent((name, agent): (&String, &Value)) -> [String; 2] {
+    let count = agent.get("connections").and_then(Value::as_u64).unwrap_or_default();
+    let state = if count == 0 { "not connected".to_owned() } else { format!("{count} connected") };
+    [visible(name), state]
+}
+
+fn channel((name, channel): (&String, &Value)) -> [String; 2] {
+    let detail = channel.get("detail").and_then(Value::as_str).filter(|detail| !detail.is_empty());
+    let detail = detail.map(|detail| format!(", {}", visible(detail))).unwrap_or_default();
+    [visible(name), format!("{}{detail}", up_or_down(channel))]
+}
+
+fn service((name, service): (&String, &Value)) -> [String; 2] {
     let error = service.get("last_error").and_then(Value::as_str).map(|e| format!(" ({})", visible(e)));
-    format!("service    {}: {}{}", visible(name), up_or_down(service), error.unwrap_or_default())
+    [visible(name), format!("{}{}", up_or_down(service), error.unwrap_or_default())]
 }
 
 fn members<'v>(status: &'v Value, name: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {
@@ -89,5 +107,16 @@ fn record(store: &Value) -> String {
         (Some(true), _) => "writable".to_owned(),
         (_, Some(error)) => format!("NOT WRITABLE, so nothing is executed: {}", visible(error)),
         (_, None) => "NOT WRITABLE, so nothing is executed".to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn uptime_is_short() {
+        let shown = [5, 65, 3725, 90_000, 800_000].map(uptime);
+        assert_eq!(shown, ["5 s", "1 min", "1 h 2 min", "1 day 1 h", "9 days 6 h"]);
     }
 }

@@ -6,7 +6,7 @@ use serde_json::Value;
 use smol::LocalExecutor;
 
 use super::gateway::Gateway;
-use super::{Exit, Trouble, logging, output, refusal};
+use super::{Exit, Trouble, layout, logging, output, refusal};
 use crate::base::safe_text::visible;
 use crate::client::{ArgInfo, Client, ClientError, ClientOptions, ToolInfo};
 
@@ -54,7 +54,7 @@ fn show(args: Tools) -> Result<Exit, Trouble> {
     let text = if json || !output::stdout_is_terminal() {
         output::json(&tools.into_iter().map(|tool| tool.json).collect::<Value>())
     } else {
-        table(&tools)
+        table(&tools, layout::terminal_width())
     };
     output::print(&text).map(|_| Exit::DONE)
 }
@@ -70,19 +70,11 @@ async fn fetch(
     tools
 }
 
-/// One line per tool, columns aligned; all of it comes from the network.
-fn table(tools: &[ToolInfo]) -> String {
-    let rows: Vec<[String; 3]> = tools.iter().map(row).collect();
+/// The tools with aligned columns; all of it comes from the network.
+fn table(tools: &[ToolInfo], width: Option<usize>) -> String {
     let head = ["TOOL", "ARGUMENTS", "DESCRIPTION"].map(str::to_owned);
-    let rows: Vec<[String; 3]> = std::iter::once(head).chain(rows).collect();
-    let width =
-        |column: fn(&[String; 3]) -> &String| rows.iter().map(|row| column(row).chars().count()).max();
-    let (first, second) = (width(|[name, ..]| name).unwrap_or(0), width(|[_, args, _]| args).unwrap_or(0));
-    let lines: Vec<String> = rows
-        .iter()
-        .map(|[name, args, text]| format!("{name:first$}  {args:second$}  {text}").trim_end().to_owned())
-        .collect();
-    lines.join("\n")
+    let rows: Vec<[String; 3]> = std::iter::once(head).chain(tools.iter().map(row)).collect();
+    layout::table(&rows, "", width)
 }
 
 fn row(tool: &ToolInfo) -> [String; 3] {
@@ -115,7 +107,7 @@ mod tests {
             tool("longer_name", vec![], ""),
         ];
         assert_eq!(
-            table(&tools),
+            table(&tools, None),
             "TOOL         ARGUMENTS  DESCRIPTION\n\
              get          id [deep]  Fetch⟨U+001B⟩[2J it\n\
              longer_name"

@@ -1,25 +1,28 @@
 //! `approvals --watch` on a terminal: each question as it comes, y or n, with the time left.
 //!
-//! Two threads read (the gateway, the keyboard) and one loop decides what is on the screen.
+//! Two threads read (the gateway, the keyboard) and one loop decides what is on the screen. What was typed before a
+//! question was on the screen never answers it.
 
 use std::collections::VecDeque;
 use std::io::{BufRead as _, stdin};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use rustix::termios::{QueueSelector, tcflush};
 use serde_json::{Value, json};
 
 use super::approvals::Approvals;
 use super::owner::{Owner, command};
-use super::{Exit, Trouble, card, output};
+use super::{Exit, Trouble, card, layout, output};
 
 /// How often the time left is shown anew.
 const TICK: Duration = Duration::from_secs(1);
+const KEYS: &str = "y approves, n denies, `n TEXT` denies and tells the agent why; Ctrl-C leaves";
 
 enum Event {
     Gateway(Result<Option<Value>, Trouble>),
-    Typed(String),
+    Typed(String, Instant),
     Left,
 }
 
@@ -34,8 +37,8 @@ pub fn ask(mut owner: Owner, args: &Approvals) -> Result<Exit, Trouble> {
     let keyboard = sender.clone();
     thread::spawn(move || listen(owner, &sender));
     thread::spawn(move || type_in(&keyboard));
-    output::note("waiting for questions; Ctrl-C leaves");
-    Screen { answers, waiting: VecDeque::new() }.run(&events)
+    output::note(&format!("waiting for questions\n{KEYS}"));
+    Screen { answers, waiting: VecDeque::new(), shown: Instant::now() }.run(&events)
 }
 
 fn listen(mut owner: Owner, events: &Sender<Event>) {
@@ -50,7 +53,7 @@ fn listen(mut owner: Owner, events: &Sender<Event>) {
 
 fn type_in(events: &Sender<Event>) {
     for line in stdin().lock().lines() {
-        let event = line.map_or(Event::Left, Event::Typed);
+        let event = line.map_or(Event::Left, |line| Event::Typed(line, Instant::now()));
         if events.send(event).is_err() {
             return;
         }
@@ -61,6 +64,8 @@ fn type_in(events: &Sender<Event>) {
 struct Screen {
     answers: Owner,
     waiting: VecDeque<Value>,
+    /// Since when the question that is asked now has been on the screen.
+    shown: Instant,
 }
 
 impl Screen {
@@ -73,82 +78,100 @@ impl Screen {
                     return Err(Trouble::new(Exit::CONNECTION, "go on watching", "the gateway has stopped"));
                 }
                 Ok(Event::Gateway(Err(trouble))) => return Err(trouble),
-                Ok(Event::Typed(text)) => self.answer(text.trim())?,
-                Ok(Event::Left) | Err(RecvTimeoutError::Disconnected) => return Ok(Exit::DONE),
-                Err(RecvTimeoutError::Timeout) => self.prompt(),
+                Ok(Event::Typed(text, at)) if at > self.shown => self.answer(text.trim()),
+                Ok(Event::Typed(..)) => self.prompt(),
+                Ok(Event::Left) | Err(RecvTimeoutError::Disconnected) => {
+                    output::replace_line("");
+                    return Ok(Exit::DONE);
+                }
+                Err(RecvTimeoutError::Timeout) => self.tick(),
             }
         }
     }
 
     /// A new question, or news of one.
     fn hear(&mut self, event: Value) {
-        let known = self.waiting.iter().any(|q| same(q, &event));
         if event.get("tool").is_some() {
-            if !known {
+            if !self.waiting.iter().any(|question| same(question, &event)) {
                 self.waiting.push_back(event);
-                if self.waiting.len() == 1 {
-                    self.show();
-                }
+                if self.waiting.len() == 1 { self.show() } else { self.prompt() }
             }
             return;
         }
-        let word = |name: &str| event.get(name).and_then(Value::as_str);
-        let id = card::short_id(&event);
-        if let Some(outcome) = word("finished") {
-            self.say(&format!("{id} {outcome}"));
-        }
-        if let Some(settled) = word("settled") {
-            let by = word("by").map(|by| format!(" by {by}")).unwrap_or_default();
-            self.say(&format!("{id} {}{by}", settled.replace('_', " ")));
-            let first = self.waiting.front().is_some_and(|q| same(q, &event));
-            self.waiting.retain(|q| !same(q, &event));
-            if first {
-                self.show();
-            }
-        }
+        output::replace_line("");
+        output::note(&news(&event));
+        let first = self.waiting.front().is_some_and(|question| same(question, &event));
+        self.waiting.retain(|question| !same(question, &event));
+        if first { self.show() } else { self.prompt() }
     }
 
-    fn answer(&mut self, typed: &str) -> Result<(), Trouble> {
-        let Some(question) = self.waiting.front() else { return Ok(()) };
+    /// How it was settled is heard from the gateway, as every other watcher hears it.
+    fn answer(&mut self, typed: &str) {
+        let Some(question) = self.waiting.front() else { return };
         let id = question.get("request_id").cloned().unwrap_or_default();
         let (word, note) = typed.split_once(' ').unwrap_or((typed, ""));
-        let command = match word {
+        let command = match word.to_lowercase().as_str() {
             "y" | "yes" => json!({"command": "approve", "id": id}),
             "n" | "no" => json!({"command": "deny", "id": id, "note": note}),
             _ => {
-                output::note("y approves, n denies, `n TEXT` denies and tells the agent why");
-                self.prompt();
-                return Ok(());
+                output::note(KEYS);
+                return self.prompt();
             }
         };
-        match self.answers.ask(&command) {
-            // How it was settled is heard from the gateway, as every other watcher hears it.
-            Ok(_) => Ok(()),
-            Err(trouble) => {
-                let _ = trouble.report();
-                self.prompt();
-                Ok(())
-            }
-        }
-    }
-
-    fn say(&self, text: &str) {
-        output::replace_line("");
-        output::note(text);
-    }
-
-    fn show(&self) {
-        if let Some(question) = self.waiting.front() {
-            output::note(&format!("\n{}", card::question(question)));
+        if let Err(trouble) = self.answers.ask(&command) {
+            let _ = trouble.report();
             self.prompt();
         }
     }
 
-    fn prompt(&self) {
+    fn show(&mut self) {
         let Some(question) = self.waiting.front() else { return };
-        let more = self.waiting.len().saturating_sub(1);
-        let more = if more > 0 { format!(", {more} more waiting") } else { String::new() };
-        output::replace_line(&format!("approve? [y/n] ({} left{more}) ", card::left(question)));
+        output::note(&format!("\n{}\n", card::question(question, layout::terminal_width())));
+        self.prompt();
+        self.shown = Instant::now();
+    }
+
+    /// Begins the line anew. What is typed but not yet sent would be invisible now, or was meant for the question
+    /// before: it is dropped.
+    fn prompt(&self) {
+        if let Some(line) = self.line() {
+            let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
+            output::replace_line(&line);
+        }
+    }
+
+    /// The time goes on, and what is being typed stays.
+    fn tick(&self) {
+        if let Some(line) = self.line() {
+            output::update_line(&line);
+        }
+    }
+
+    /// As long with less time left, so that it can be written over.
+    fn line(&self) -> Option<String> {
+        let left = card::left(self.waiting.front()?);
+        let more = match self.waiting.len().saturating_sub(1) {
+            0 => String::new(),
+            more => format!(", {more} more waiting"),
+        };
+        Some(format!("{left:>8} left{more}. approve? [y/n] "))
+    }
+}
+
+/// One line about a question that was answered, has run out or was carried out.
+fn news(event: &Value) -> String {
+    let word = |name: &str| event.get(name).and_then(Value::as_str);
+    let id = card::short_id(event);
+    match (word("settled"), word("finished")) {
+        (Some(settled), _) => {
+            let by = word("by").map(|by| format!(" by {by}")).unwrap_or_default();
+            format!("question {id}: {}{by}", settled.replace('_', " "))
+        }
+        (None, Some(outcome)) => {
+            let reason = word("reason").map(|why| format!(" ({})", why.replace('_', " ")));
+            format!("question {id}: {}{}", outcome.replace('_', " "), reason.unwrap_or_default())
+        }
+        (None, None) => format!("question {id}"),
     }
 }
 

@@ -1,17 +1,20 @@
 //! `agentpass audit`: the record of everything that was asked, decided and done.
 
+mod list;
+mod show;
+
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write as _, stdout};
+use std::path::PathBuf;
 
-use argh::FromArgs;
-use serde_json::Value;
-
+pub use self::list::table;
 use super::output::Audience;
-use super::{Exit, Trouble, output, owner};
+use super::{Exit, Trouble, layout, output, owner};
 use crate::base::clock::{Clock, Timestamp};
-use crate::base::safe_text::visible;
+use crate::config::{self, Paths};
 use crate::store::StoreError;
-use crate::store::reader::{AuditRow, Filter, Lookup, Reader, key_path, verify_export};
+use crate::store::reader::{Filter, Lookup, Reader, key_path, verify_export};
+use argh::FromArgs;
 
 /// Read and check the record of everything that was asked, decided and done.
 #[derive(FromArgs, Debug)]
@@ -188,7 +191,11 @@ fn list(args: List) -> Result<Exit, Trouble> {
     };
     let rows = open(args.config.as_deref())?.list(&filter).map_err(|e| unreadable(&e))?;
     if output::stdout_is_terminal() && !args.json {
-        return output::print(&table(&rows)).map(|_| Exit::DONE);
+        output::print(&table(&rows, "", layout::terminal_width()))?;
+        if rows.len() as u64 == u64::from(args.limit) {
+            output::note("(there may be more: --limit, --since and --until choose)");
+        }
+        return Ok(Exit::DONE);
     }
     for row in rows {
         if output::print(&row.to_json().to_string())? == Audience::Gone {
@@ -196,41 +203,6 @@ fn list(args: List) -> Result<Exit, Trouble> {
         }
     }
     Ok(Exit::DONE)
-}
-
-/// The rows as people read them, newest first.
-pub fn table(rows: &[AuditRow]) -> String {
-    if rows.is_empty() {
-        return "nothing is recorded".to_owned();
-    }
-    let head = ["TIME", "ID", "AGENT", "DECISION", "ENDED", "WHAT"].map(str::to_owned);
-    let lines: Vec<[String; 6]> = std::iter::once(head).chain(rows.iter().map(cells)).collect();
-    let width = |column: usize| {
-        lines.iter().filter_map(|l| l.get(column)).map(|text| text.chars().count()).max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = (0..5).map(width).collect();
-    let line = |cells: &[String; 6]| {
-        let padded = cells.iter().enumerate().map(|(i, text)| match widths.get(i) {
-            Some(&width) => format!("{text:width$}  "),
-            None => text.clone(),
-        });
-        padded.collect::<String>()
-    };
-    lines.iter().map(line).collect::<Vec<_>>().join("\n")
-}
-
-fn cells(row: &AuditRow) -> [String; 6] {
-    let shown = row.to_json();
-    let text = |name: &str| visible(shown.get(name).and_then(Value::as_str).unwrap_or_default());
-    let cut = |text: String, at: usize| text.chars().take(at).collect::<String>();
-    let ended = match (text("outcome"), text("resolved_by")) {
-        (outcome, by) if by.is_empty() => outcome,
-        (outcome, by) => format!("{outcome} ({by})"),
-    };
-    let signature = text("signature");
-    let what = if signature.is_empty() { text("tool_name") } else { signature };
-    let when = cut(text("timestamp").replace('T', " "), 19);
-    [when, cut(text("request_id"), 8), text("agent_id"), text("decision"), ended, what]
 }
 
 fn show(args: Show) -> Result<Exit, Trouble> {
@@ -251,39 +223,18 @@ fn show(args: Show) -> Result<Exit, Trouble> {
     if let Some(members) = whole.as_object_mut() {
         members.insert("events".into(), shown.events.into());
     }
-    let text = if args.json || !output::stdout_is_terminal() { output::json(&whole) } else { story(&whole) };
-    output::print(&text).map(|_| Exit::DONE)
-}
-
-/// Everything known of a request: its members, then its events in order.
-fn story(whole: &Value) -> String {
-    let members = whole.as_object().into_iter().flatten();
-    let mut lines: Vec<String> = members
-        .filter(|(name, value)| *name != "events" && !value.is_null())
-        .map(|(name, value)| format!("{name:<17} {}", plain(value)))
-        .collect();
-    for event in whole.get("events").and_then(Value::as_array).into_iter().flatten() {
-        let text = |name: &str| event.get(name).map(plain).unwrap_or_default();
-        lines.push(format!("{}  {:<10} {}", text("at"), text("kind"), text("body")));
+    if args.json || !output::stdout_is_terminal() {
+        return output::print(&output::json(&whole)).map(|_| Exit::DONE);
     }
-    lines.join("\n")
-}
-
-fn plain(value: &Value) -> String {
-    match value {
-        Value::String(text) => visible(text),
-        other => visible(&other.to_string()),
-    }
+    output::print(&show::story(&whole, layout::terminal_width())).map(|_| Exit::DONE)
 }
 
 fn verify(args: Verify) -> Result<Exit, Trouble> {
-    let local = owner::local(WHAT, args.config.as_deref())?;
     let check = match args.file {
-        None => Reader::open(&local.storage.path).and_then(|mut reader| reader.verify()),
+        None => open(args.config.as_deref())?.verify(),
         Some(file) => {
             let opened = File::open(&file).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e).at(file))?;
-            let key = key_path(&local.storage.path);
-            verify_export(&mut BufReader::new(opened), key.exists().then_some(key.as_path()))
+            verify_export(&mut BufReader::new(opened), key(args.config.as_deref())?.as_deref())
         }
     };
     let check = check.map_err(|e| unreadable(&e))?;
@@ -299,6 +250,18 @@ fn verify(args: Verify) -> Result<Exit, Trouble> {
             output::print(&text).map(|_| Exit::DONE)
         }
     }
+}
+
+/// The key that an export is checked with, where it is at hand: exports are checked on other machines too.
+fn key(config: Option<&str>) -> Result<Option<PathBuf>, Trouble> {
+    let local = match config {
+        Some(_) => owner::local(WHAT, config)?,
+        None => match config::local(&Paths::find(None, None)) {
+            Ok(local) => local,
+            Err(_) => return Ok(None),
+        },
+    };
+    Ok(Some(key_path(&local.storage.path)).filter(|path| path.exists()))
 }
 
 fn export(args: Export) -> Result<Exit, Trouble> {
@@ -319,5 +282,5 @@ fn stats(args: Stats) -> Result<Exit, Trouble> {
     if args.json || !output::stdout_is_terminal() {
         return output::print(&output::json(&stats)).map(|_| Exit::DONE);
     }
-    output::print(&story(&stats)).map(|_| Exit::DONE)
+    output::print(&show::numbers(&stats)).map(|_| Exit::DONE)
 }

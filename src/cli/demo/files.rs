@@ -11,9 +11,12 @@ use crate::base::digest::to_hex;
 use crate::base::ids::random_bytes;
 
 const TOOLS: &str = include_str!("../../../tools/homeassistant.yaml");
-const PERMISSIONS: &str = r#"rules:
-  - {pattern: "ha_call_service(lock.*)", action: deny, description: "locks are never opened by agents"}
-  - {pattern: "ha_call_service*", any_value: "lock.*", action: deny, description: "locks are never opened by agents"}
+/// The policy, short enough to be shown.
+pub const PERMISSIONS: &str = r#"rules:
+  - pattern: "ha_call_service(lock.*)"
+    action: deny
+    description: "doors stay shut"
+  - {pattern: "ha_call_*", any_value: "lock.*", action: deny}  # nor anywhere in it
 defaults:
   - {pattern: "ha_get_*", action: allow}
   - {pattern: "*", action: ask}

@@ -1,14 +1,20 @@
 //! `agentpass demo`: the whole product on one machine, with a toy smart home.
+//!
+//! Everything is real but the home: the gateway is the one that `serve` runs, the agent speaks over a socket. It must
+//! leave nothing behind, however it ends.
 
 mod files;
 mod home;
 mod story;
 
+use std::fmt::Display;
 use std::rc::Rc;
 
 use argh::FromArgs;
+use async_signal::{Signal, Signals};
 use log::LevelFilter;
-use smol::LocalExecutor;
+use smol::stream::StreamExt as _;
+use smol::{LocalExecutor, future};
 
 use super::{Exit, Trouble, logging, output};
 use crate::base::secret::Secret;
@@ -20,17 +26,15 @@ use files::Files;
 use home::Home;
 use story::Story;
 
-/// Show the whole product on this machine alone: a gateway, a toy smart home, an agent that asks, and you who
-/// approve. Needs no configuration and leaves nothing behind.
+/// See all of it on this machine alone: a gateway, a toy smart home, an agent that asks, and you who approve.
+/// Needs no configuration and leaves nothing behind.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "demo")]
 pub struct Demo {
-    /// approve everything without asking
+    /// approve without asking
     #[argh(switch)]
     pub yes: bool,
 }
-
-const WHAT: &str = "run the demo";
 
 /// Runs it.
 pub fn run(args: Demo) -> Exit {
@@ -43,26 +47,29 @@ pub fn run(args: Demo) -> Exit {
 }
 
 async fn demo(executor: Executor, yes: bool) -> Result<Exit, Trouble> {
-    let failed = |e: &dyn std::fmt::Display| Trouble::new(Exit::FAILED, WHAT, e);
-    let (home, address) = Home::start(&executor).map_err(|e| failed(&e))?;
-    let files = Files::write(address).map_err(|e| failed(&e))?;
+    // From here on a signal ends the story and not the process, so that the folder is removed.
+    let signals = Signals::new([Signal::Int, Signal::Term, Signal::Hup]).map_err(failed)?;
+    let (home, address) = Home::start(&executor).map_err(failed)?;
+    let files = Files::write(address).map_err(failed)?;
     let paths = Paths { config: files.config(), permissions: files.permissions() };
-    let gateway =
-        Gateway::start(executor.clone(), Options { paths, insecure: true }).map_err(|e| failed(&e))?;
+    let gateway = Gateway::start(executor.clone(), Options { paths, insecure: true }).map_err(failed)?;
     let port = gateway.addresses.first().map(|a| a.port()).unwrap_or_default();
     let options = ClientOptions::new(format!("ws://127.0.0.1:{port}"), Secret::new(files.token.clone()));
-    let agent = Client::connect(&executor, options).await.map_err(|e| failed(&e))?;
-    output::print(INTRODUCTION)?;
+    let agent = Client::connect(&executor, options).await.map_err(failed)?;
     let story = Story { gate: gateway.gate.clone(), agent, home, files, yes };
-    let told = story.tell().await;
+    let told = future::or(interrupted(signals), story.tell()).await;
     story.agent.close().await;
     gateway.stop().await;
     told
 }
 
-const INTRODUCTION: &str = "\
-A gateway, a toy smart home, an agent and you, all in this process, on loopback only. Nothing stays behind.
+async fn interrupted(mut signals: Signals) -> Result<Exit, Trouble> {
+    signals.next().await;
+    output::note("\nstopped; nothing stays behind");
+    Ok(Exit::INTERRUPTED)
+}
 
-   agent --- asks ---> gateway --- calls, with a token the agent never sees ---> home
-                          |
-                  policy, you, record";
+/// What keeps the demo from going on.
+fn failed(cause: impl Display) -> Trouble {
+    Trouble::new(Exit::FAILED, "run the demo", cause)
+}

@@ -1,25 +1,48 @@
-//! What the demo tells, in order: a read, a lock, a lamp, the record.
+//! What the demo tells, in order: the parts and the policy, a read, a lock, a lamp, the record.
 
 use std::io::{IsTerminal as _, stdin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 use smol::{Timer, future};
 
-use super::files::Files;
+use super::failed;
+use super::files::{Files, PERMISSIONS};
 use super::home::Home;
 use crate::approval::text;
 use crate::cli::audit::table;
-use crate::cli::{Exit, Trouble, output};
+use crate::cli::card::labelled;
+use crate::cli::{Exit, Trouble, layout, output};
 use crate::client::{Client, ClientError, RequestOptions};
-use crate::gate::Gate;
+use crate::gate::{CannotAnswer, Gate};
 use crate::model::{Choice, Question, Responder};
 use crate::store::reader::{Filter, Reader};
-use std::time::Duration;
 
 /// How often the approver looks for a question.
 const LOOK: Duration = Duration::from_millis(20);
+/// Long enough to read a line or two.
+const PAUSE: Duration = Duration::from_millis(1200);
+/// The width of what goes to a file or a pipe, in columns.
+const PAGE: usize = 100;
+const INDENT: &str = "   ";
+
+const INTRODUCTION: &str = "\
+An agent, a gateway, a toy smart home and you, all on this machine.
+
+     the agent               the gateway                the home
+   +-----------+         +---------------------+        +-------------+
+   | has no    |  asks   | policy, you, record |  acts  | thermometer |
+   | password  | ------> | the home's password | -----> | lamp, lock  |
+   +-----------+         +---------------------+        +-------------+
+
+The policy of this demo, in permissions.yaml:
+";
+const FAREWELL: &str = "
+Now your own:
+   agentpass init my-gateway   writes a configuration and says what to do next
+   agentpass --help            shows the commands";
 
 /// Everybody in the demo.
 pub struct Story {
@@ -41,58 +64,58 @@ impl Story {
     /// # Errors
     /// When something that must work does not.
     pub async fn tell(&self) -> Result<Exit, Trouble> {
+        say(INTRODUCTION)?;
+        say(&indented(PERMISSIONS))?;
         self.read().await?;
         self.lock().await?;
         self.lamp().await?;
-        self.record()?;
-        say("\nNow your own: `agentpass init` writes a configuration and tells what to do next.")?;
+        self.record().await?;
+        say(FAREWELL)?;
         Ok(Exit::DONE)
     }
 
     async fn read(&self) -> Result<(), Trouble> {
-        title("1. The agent reads the temperature. The policy allows it: nobody is asked.")?;
-        let got = self.request("ha_get_state", &json!({"entity_id": "sensor.living_room"}), None).await;
-        let state = got.map_err(|e| Trouble::new(Exit::FAILED, "run the demo", e))?;
-        say(&format!("   result   {state}"))
+        self.title("1. The agent reads a temperature. The policy allows it: nobody is asked.").await?;
+        let args = json!({"entity_id": "sensor.living_room"});
+        let state = self.request("ha_get_state", &args, None).await.map_err(failed)?;
+        line("result", &state.to_string())
     }
 
     async fn lock(&self) -> Result<(), Trouble> {
-        title(
-            "2. The agent wants to open the front door. The policy denies it: nobody can be talked into it.",
-        )?;
+        self.title(
+            "2. The agent wants to open the front door. The policy denies it: nobody is talked into it.",
+        )
+        .await?;
         let args = json!({"domain": "lock", "service": "unlock", "entity_id": "lock.front_door"});
         match self.request("ha_call_service", &args, None).await {
             Err(ClientError::Denied { message, rule, .. }) => {
-                say(&format!("   refused  {message}{}", because(rule)))
+                let because = rule.map(|text| format!(": {text}")).unwrap_or_default();
+                line("refused", &format!("{message}{because}"))
             }
-            Err(e) => Err(Trouble::new(Exit::FAILED, "run the demo", e)),
-            Ok(_) => Err(Trouble::new(
-                Exit::FAILED,
-                "run the demo",
-                "the lock was opened, which must never happen",
-            )),
+            Err(e) => Err(failed(e)),
+            Ok(_) => Err(failed("the lock was opened, which must never happen")),
         }
     }
 
     async fn lamp(&self) -> Result<(), Trouble> {
-        title("3. The agent wants to switch on the desk lamp. The policy asks you.")?;
+        self.title("3. The agent wants to switch on the desk lamp. The policy asks you.").await?;
         let args =
             json!({"domain": "light", "service": "turn_on", "entity_id": "light.desk", "brightness": 180});
         let request = self.request("ha_call_service", &args, Some("It is getting dark and you are reading."));
         let (result, asked) = future::zip(request, self.approve()).await;
         asked?;
         match result {
-            Ok(_) => say(&format!("   done     the lamp is {} now", self.home.lamp())),
+            Ok(_) => line("done", &format!("the lamp is {} now", self.home.lamp())),
             Err(ClientError::Denied { message, .. }) => {
-                say(&format!("   refused  {message}; the lamp is still {}", self.home.lamp()))
+                line("refused", &format!("{message}; the lamp is still {}", self.home.lamp()))
             }
-            Err(e) => Err(Trouble::new(Exit::FAILED, "run the demo", e)),
+            Err(e) => Err(failed(e)),
         }
     }
 
     async fn request(&self, tool: &str, args: &Value, reason: Option<&str>) -> Result<Value, ClientError> {
         let pairs = args.as_object().cloned().unwrap_or_default();
-        let _ = say(&format!("   agent    {tool} {}", shown(&pairs)));
+        let _ = line("agent", &format!("{tool} {}", shown(&pairs)));
         let options = RequestOptions { reason: reason.map(str::to_owned), ..RequestOptions::default() };
         self.agent.tool_request(tool, pairs, options).await.map(|result| result.data)
     }
@@ -105,65 +128,85 @@ impl Story {
                 None => Timer::after(LOOK).await,
             };
         };
-        say(&card(&question))?;
+        say(&format!("\n{}\n", card(&question)))?;
         let choice =
             if self.person_says_yes().await? { Choice::Approve } else { Choice::Deny { note: None } };
         let answer = self.gate.answer(&question.id.to_string(), choice, Responder::new("demo", "you")).await;
-        answer.map(drop).map_err(|e| Trouble::new(Exit::FAILED, "run the demo", format!("{e:?}")))
+        answer.map(drop).map_err(|e| match e {
+            CannotAnswer::Several => failed("several questions have this id"),
+            CannotAnswer::Store(e) => failed(e),
+        })
     }
 
     async fn person_says_yes(&self) -> Result<bool, Trouble> {
         if self.yes || !stdin().is_terminal() {
-            let why = if self.yes { "--yes was given" } else { "this is no terminal" };
-            say(&format!("   you      yes ({why})"))?;
+            let why = if self.yes { "--yes was given" } else { "there is no terminal to ask on" };
+            line("you", &format!("yes ({why})"))?;
             return Ok(true);
         }
         loop {
-            output::replace_line("   approve? [y/n] ");
+            output::replace_line("   you       approve? [y/n] ");
             let line = smol::unblock(|| {
                 let mut line = String::new();
                 stdin().read_line(&mut line).map(|read| (read, line))
             })
             .await;
             match line {
-                Ok((0, _)) | Err(_) => return Ok(false),
-                Ok((_, line)) if matches!(line.trim(), "y" | "yes") => return Ok(true),
-                Ok((_, line)) if matches!(line.trim(), "n" | "no") => return Ok(false),
+                Ok((0, _)) | Err(_) => {
+                    output::note("");
+                    return Ok(false);
+                }
+                Ok((_, line)) if is(&line, "yes") => return Ok(true),
+                Ok((_, line)) if is(&line, "no") => return Ok(false),
                 Ok(_) => {}
             }
         }
     }
 
-    fn record(&self) -> Result<(), Trouble> {
-        title("4. What the record says, newest first.")?;
+    async fn record(&self) -> Result<(), Trouble> {
+        self.title("4. The record has all of it, newest first, as `agentpass audit list` shows it.").await?;
         let failed = |e| Trouble::new(Exit::FAILED, "read the record", e);
         let mut reader = Reader::open(&self.files.record()).map_err(failed)?;
         let rows = reader.list(&Filter::default()).map_err(failed)?;
-        say(&indented(&table(&rows)))?;
+        say(&table(&rows, INDENT, width()))?;
         let check = reader.verify().map_err(failed)?;
         if let Some(fault) = check.fault {
             return Err(Trouble::new(Exit::FAILED, "verify the record", fault));
         }
-        say(&format!("   The chain of {} events is whole. The home heard only this:", check.events))?;
+        say(&format!(
+            "\n   `agentpass audit verify`: {} events, the chain is whole.\n   What reached the home:\n",
+            check.events
+        ))?;
         let heard = self.home.requests();
         let calls = heard.iter().filter(|line| !line.ends_with("/api/"));
         say(&indented(&calls.map(String::as_str).collect::<Vec<_>>().join("\n")))
     }
+
+    /// The next chapter, after a moment to read the one before where a person does.
+    async fn title(&self, text: &str) -> Result<(), Trouble> {
+        if !self.yes && output::stdout_is_terminal() && stdin().is_terminal() {
+            Timer::after(PAUSE).await;
+        }
+        say(&format!("\n{}\n", layout::hanging("", text, width())))
+    }
 }
 
 fn card(question: &Arc<Question>) -> String {
-    let lines = text::fields(question).into_iter().flat_map(|field| {
-        let label = field.label;
-        field.lines.into_iter().enumerate().map(move |(i, line)| {
-            let label = if i == 0 { label.as_str() } else { "" };
-            format!("   | {label:<12} {line}")
-        })
-    });
-    lines.collect::<Vec<_>>().join("\n")
+    let fields = text::fields(question).into_iter().map(|field| (field.label, field.lines));
+    let bar = format!("{INDENT}| ");
+    let card = labelled("", fields.collect(), width().map(|width| width.saturating_sub(bar.len())));
+    card.lines().map(|line| format!("{bar}{line}")).collect::<Vec<_>>().join("\n")
 }
 
-fn because(rule: Option<String>) -> String {
-    rule.map(|text| format!(": {text}")).unwrap_or_default()
+/// What is printed has the width of the terminal, or of a page.
+fn width() -> Option<usize> {
+    Some(layout::terminal_width().unwrap_or(PAGE))
+}
+
+/// Whether `typed` is this word or its first letter.
+fn is(typed: &str, word: &str) -> bool {
+    let typed = typed.trim().to_lowercase();
+    typed == word || (typed.len() == 1 && word.starts_with(&typed))
 }
 
 fn shown(args: &Map<String, Value>) -> String {
@@ -175,11 +218,12 @@ fn shown(args: &Map<String, Value>) -> String {
 }
 
 fn indented(text: &str) -> String {
-    text.lines().map(|line| format!("   {line}")).collect::<Vec<_>>().join("\n")
+    text.lines().map(|line| format!("{INDENT}{line}")).collect::<Vec<_>>().join("\n")
 }
 
-fn title(text: &str) -> Result<(), Trouble> {
-    say(&format!("\n{text}"))
+/// Who or what, then what was said.
+fn line(who: &str, text: &str) -> Result<(), Trouble> {
+    say(&layout::hanging(&format!("{INDENT}{who:<8}  "), text, width()))
 }
 
 fn say(text: &str) -> Result<(), Trouble> {

@@ -1,0 +1,80 @@
+//! `audit list` for people: one call per line, the newest first, what matters of it in 80 columns.
+
+use serde_json::Value;
+
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::safe_text::visible;
+use crate::cli::layout;
+use crate::store::reader::AuditRow;
+
+/// What the agent of `agent:` is called. Where it is the only one, the name tells nothing.
+const ONLY_AGENT: &str = "default";
+/// As many characters of an id as people type.
+const SHORT_ID: usize = 8;
+
+/// The rows as a table in lines of at most `width` columns that begin with `indent`.
+pub fn table(rows: &[AuditRow], indent: &str, width: Option<usize>) -> String {
+    if rows.is_empty() {
+        return format!("{indent}nothing is recorded");
+    }
+    let today = Clock::system().now();
+    if rows.iter().all(|row| row.agent == ONLY_AGENT) {
+        let head = ["TIME (UTC)", "ID", "DECIDED BY", "OUTCOME", "CALL"];
+        let cells =
+            |row: &AuditRow| [when(row.at, today), id(row), by(row), visible(&row.outcome), call(row)];
+        return layout::table(&headed(head, rows.iter().map(cells)), indent, width);
+    }
+    let head = ["TIME (UTC)", "ID", "AGENT", "DECIDED BY", "OUTCOME", "CALL"];
+    let cells = |row: &AuditRow| {
+        [when(row.at, today), id(row), visible(&row.agent), by(row), visible(&row.outcome), call(row)]
+    };
+    layout::table(&headed(head, rows.iter().map(cells)), indent, width)
+}
+
+fn headed<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Vec<[String; N]> {
+    std::iter::once(head.map(str::to_owned)).chain(rows).collect()
+}
+
+/// The time of day for today's calls, the date as well for others.
+fn when(at: Timestamp, now: Timestamp) -> String {
+    let (text, today) = (at.to_string(), now.to_string());
+    let (Some((day, time)), Some((this_day, _))) = (text.split_once('T'), today.split_once('T')) else {
+        return text;
+    };
+    let part = |text: &str, length: usize| text.chars().take(length).collect::<String>();
+    if day == this_day { part(time, 8) } else { format!("{day} {}", part(time, 5)) }
+}
+
+fn id(row: &AuditRow) -> String {
+    row.request_id.chars().take(SHORT_ID).collect()
+}
+
+/// Who had the last word: the policy, a person, or the gateway itself where the call could not be judged.
+fn by(row: &AuditRow) -> String {
+    match (&row.resolved_by, row.decision.as_deref(), row.resolution.as_deref()) {
+        (Some(by), _, _) => visible(by),
+        (None, Some("allow" | "deny"), _) => "policy".to_owned(),
+        (None, Some(_), None) => "(asked)".to_owned(),
+        (None, Some(_), Some(_)) => "nobody".to_owned(),
+        (None, None, _) => "gateway".to_owned(),
+    }
+}
+
+fn call(row: &AuditRow) -> String {
+    match row.request.get("signature").and_then(Value::as_str) {
+        Some(signature) if !signature.is_empty() => visible(signature),
+        Some(_) | None => visible(&row.tool),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_of_today_are_short() {
+        let now = Timestamp::parse("2026-11-21T09:43:13.791Z").unwrap();
+        assert_eq!(when(now, now), "09:43:13");
+        assert_eq!(when(Timestamp::parse("2026-11-20T23:59:00Z").unwrap(), now), "2026-11-20 23:59");
+    }
+}

@@ -1,0 +1,156 @@
+//! `audit show` and `audit stats` for people: one call from its request to its end, and the numbers.
+
+use serde_json::Value;
+
+use crate::base::safe_text::{visible, visible_lines};
+use crate::cli::layout;
+
+/// The width of the labels.
+const LABEL: usize = 11;
+
+/// One request with its events, from what `audit show --json` prints.
+pub fn story(whole: &Value, width: Option<usize>) -> String {
+    let text = |name: &str| whole.get(name).and_then(Value::as_str).unwrap_or_default();
+    let call = if text("signature").is_empty() { text("tool_name") } else { text("signature") };
+    let mut page = Page { width, lines: vec![layout::hanging("", &visible(call), width), String::new()] };
+    page.add("request", text("request_id"));
+    page.add("came", &format!("{}, from {}{}", moment(text("timestamp")), text("agent_id"), session(whole)));
+    page.add("reason", text("reason"));
+    page.arguments(whole);
+    page.add("decision", &decision(whole));
+    page.add("answer", &answer(whole));
+    page.add("note", text("note"));
+    page.add("outcome", &outcome(whole));
+    page.add("message", text("message"));
+    page.add("result", text("execution_result"));
+    page.lines.push(String::new());
+    page.lines.push(events(whole, width));
+    page.lines.join("\n")
+}
+
+struct Page {
+    width: Option<usize>,
+    lines: Vec<String>,
+}
+
+impl Page {
+    /// A labelled line, or several; nothing when there is no text.
+    fn add(&mut self, label: &str, text: &str) {
+        if text.is_empty() {
+            return;
+        }
+        for (number, line) in visible_lines(text).iter().enumerate() {
+            let label = if number == 0 { label } else { "" };
+            let head = format!("  {}", layout::padded(label, LABEL));
+            self.lines.push(layout::hanging(&head, line, self.width));
+        }
+    }
+
+    fn arguments(&mut self, whole: &Value) {
+        let args = whole.get("args").and_then(Value::as_object);
+        let label = |number| if number == 0 { "arguments" } else { "" };
+        for (number, (name, value)) in args.into_iter().flatten().enumerate() {
+            self.add(&format!("{:<10} {}", label(number), visible(name)), &plain(value));
+        }
+    }
+}
+
+/// `2026-11-21 09:43:13 UTC`.
+fn moment(text: &str) -> String {
+    let (seconds, _) = text.split_once('.').unwrap_or((text, ""));
+    format!("{} UTC", seconds.replace('T', " "))
+}
+
+fn session(whole: &Value) -> String {
+    let session = whole.get("session_id").and_then(Value::as_str);
+    session.map(|session| format!(", session {session}")).unwrap_or_default()
+}
+
+fn decision(whole: &Value) -> String {
+    let text = |of: &Value, name: &str| of.get(name).map(plain).unwrap_or_default();
+    let decision = whole.get("decision").and_then(Value::as_str).unwrap_or_default();
+    match whole.get("rule").filter(|rule| rule.is_object()) {
+        None => decision.to_owned(),
+        Some(rule) => {
+            let place = format!("{}[{}] {}", text(rule, "list"), text(rule, "index"), text(rule, "pattern"));
+            let said = text(rule, "description");
+            let said = if said.is_empty() { said } else { format!(", \"{said}\"") };
+            format!("{decision}, by {place} in {}{said}", text(rule, "file"))
+        }
+    }
+}
+
+fn answer(whole: &Value) -> String {
+    let text = |name: &str| whole.get(name).and_then(Value::as_str).unwrap_or_default();
+    let by =
+        if text("resolved_by").is_empty() { String::new() } else { format!(" by {}", text("resolved_by")) };
+    match text("resolution") {
+        "" => String::new(),
+        word => format!("{}{by}, {}", word.replace('_', " "), moment(text("resolved_at"))),
+    }
+}
+
+fn outcome(whole: &Value) -> String {
+    let text = |name: &str| whole.get(name).and_then(Value::as_str).unwrap_or_default();
+    let reason = match text("outcome_reason") {
+        "" => String::new(),
+        reason => format!(" ({})", reason.replace('_', " ")),
+    };
+    let status = whole.get("status").and_then(Value::as_u64);
+    let status = status.map(|status| format!(", HTTP status {status}")).unwrap_or_default();
+    let ms = whole.get("duration_ms").and_then(Value::as_u64);
+    let took = ms.map(|ms| format!(", after {}.{:03} s", ms / 1000, ms % 1000)).unwrap_or_default();
+    format!("{}{reason}{status}{took}", text("outcome").replace('_', " "))
+}
+
+fn events(whole: &Value, width: Option<usize>) -> String {
+    let rows = whole.get("events").and_then(Value::as_array).into_iter().flatten().map(event);
+    let head = ["EVENT", "TIME (UTC)", "WHAT", ""].map(str::to_owned);
+    layout::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), "  ", width)
+}
+
+/// Number, time, kind, and the word of its body that tells what it was. `--json` shows whole bodies.
+fn event(event: &Value) -> [String; 4] {
+    let text = |name: &str| event.get(name).map(plain).unwrap_or_default();
+    let time = text("at").split_once('T').map_or_else(|| text("at"), |(_, time)| time.replace('Z', ""));
+    let body = event.get("body").cloned().unwrap_or_default();
+    let word = ["outcome", "resolution", "decision"].iter().find_map(|name| body.get(*name)?.as_str());
+    let by = body.get("by").and_then(Value::as_str).map(|by| format!(" by {by}"));
+    let word = format!("{}{}", word.unwrap_or_default().replace('_', " "), by.unwrap_or_default());
+    [text("seq"), time, text("kind"), visible(&word)]
+}
+
+/// The numbers, from what `audit stats --json` prints.
+pub fn numbers(stats: &Value) -> String {
+    let number = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or_default();
+    let rate = stats.get("approval_rate").and_then(Value::as_f64);
+    let rate = rate.map(|rate| format!("\nof those a human answered, {:.0} % were approved", rate * 100.0));
+    let (all, recent) = (number("total_requests"), number("last_24h"));
+    let sum = format!("{all} calls, {recent} of them in the last 24 hours{}", rate.unwrap_or_default());
+    let mut rows = counts("decision", stats.get("decision_breakdown"));
+    rows.extend(counts("outcome", stats.get("outcome_breakdown")));
+    let tools = stats.get("top_tools").and_then(Value::as_array).into_iter().flatten();
+    rows.extend(tools.enumerate().map(|(at, tool)| {
+        let text = |name: &str| tool.get(name).map(plain).unwrap_or_default();
+        row("tools", at, &text("tool_name"), &text("count"))
+    }));
+    format!("{sum}\n\n{}", layout::table(&rows, "  ", None)).trim_end().to_owned()
+}
+
+fn counts(label: &str, breakdown: Option<&Value>) -> Vec<[String; 3]> {
+    let members = breakdown.and_then(Value::as_object).into_iter().flatten().enumerate();
+    members.map(|(at, (word, count))| row(label, at, word, &plain(count))).collect()
+}
+
+fn row(label: &str, at: usize, word: &str, count: &str) -> [String; 3] {
+    let label = if at == 0 { label } else { "" };
+    [label.to_owned(), visible(&word.replace('_', " ")), format!("{count:>6}")]
+}
+
+fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => visible(text),
+        other => visible(&other.to_string()),
+    }
+}
