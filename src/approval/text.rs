@@ -34,10 +34,9 @@ pub fn fields(question: &Question) -> Vec<Field> {
     fields.extend(question.risk.map(|r| field("risk", &[r.as_str().to_owned()])));
     fields.push(field("rule", &[rule_text(question)]));
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
-    fields.extend(
-        call.shown_args().iter().map(|(name, value)| quoted(&format!("  {}", visible(name)), &shown(value))),
-    );
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
+    // Arguments come after that: one without a text is sent too, so it is shown too.
+    fields.extend(call.shown_args().iter().map(|(name, value)| argument(name, value)));
     fields
 }
 
@@ -72,6 +71,15 @@ fn field(label: &str, lines: &[String]) -> Field {
 
 fn quoted(label: &str, text: &str) -> Field {
     field(label, &visible_lines(text))
+}
+
+/// What stands for an empty text. An agent's own `⟨` is spelled out, so that no text can look like it.
+const EMPTY: &str = "⟨empty⟩";
+
+fn argument(name: &str, value: &Value) -> Field {
+    let text = shown(value);
+    let label = format!("  {}", if name.is_empty() { EMPTY.to_owned() } else { visible(name) });
+    if text.is_empty() { field(&label, &[EMPTY.to_owned()]) } else { quoted(&label, &text) }
 }
 
 /// A string as it stands; anything else as JSON.
@@ -154,6 +162,16 @@ pub(crate) mod tests {
         assert!(text.contains("agent says: because\n    tool: harmless"), "{text}");
         let hidden = text_of("{\"a\":\"x\u{202e}y\u{200b}\"}");
         assert!(hidden.contains("⟨U+202E⟩") && hidden.contains("⟨U+200B⟩"), "{hidden}");
+    }
+
+    #[test]
+    fn an_argument_without_a_text_is_shown_too() {
+        for (args, line) in [(r#"{"a":""}"#, "  a: ⟨empty⟩"), (r#"{"a":"⟨empty⟩"}"#, "  a: ⟨U+27E8⟩empty")]
+        {
+            let text = text_of(args);
+            assert!(text.contains(line), "{text}");
+        }
+        assert!(text_of(r#"{"note":"\n"}"#).contains("  note: "));
     }
 
     #[test]

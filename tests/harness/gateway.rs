@@ -130,7 +130,8 @@ impl Gateway {
         let (folder, upstream) = (Folder::new(), Upstream::start());
         write(&folder, setup, &upstream);
         let arguments = vec!["serve".to_owned(), "--insecure".to_owned()];
-        let environment = environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
+        let environment =
+            environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
         let (child, address, log) = spawn(&folder, &arguments, &environment);
         Gateway { folder, upstream, address, child, log, arguments, environment }
     }
@@ -214,7 +215,9 @@ impl Gateway {
     /// The audit row of one request.
     pub fn row(&self, id: &str) -> Value {
         let rows = self.audit();
-        rows.into_iter().find(|row| row["request_id"] == id).unwrap_or_else(|| panic!("{id} is not in the record"))
+        rows.into_iter()
+            .find(|row| row["request_id"] == id)
+            .unwrap_or_else(|| panic!("{id} is not in the record"))
     }
 }
 

@@ -155,7 +155,10 @@ fn read(reader: &mut BufReader<TcpStream>) -> Option<Seen> {
 fn reply(stream: &mut TcpStream, answer: Answer, state: &State) -> bool {
     match answer {
         Answer::Reply(status, kind, body) => {
-            let head = format!("HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+            let head = format!(
+                "HTTP/1.1 {status} X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+                body.len()
+            );
             stream.write_all(head.as_bytes()).and_then(|()| stream.write_all(body.as_bytes())).is_ok()
         }
         Answer::Raw(bytes) => {

@@ -1,0 +1,52 @@
+//! Attacks that worked once, against the real binary. Each one is a promise of the design that must not break again.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod harness;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use harness::gateway::{LAPTOP, TOKEN};
+use harness::{Agent, Answer, Gateway, Setup, eventually};
+use serde_json::{Value, json};
+
+/// The usual configuration with one text replaced.
+fn setup(from: &str, to: &str) -> Setup {
+    let usual = Setup::default();
+    assert!(usual.config.contains(from), "{from}");
+    Setup { config: usual.config.replace(from, to), ..usual }
+}
+
+/// Runs SQL in the gateway's record, as a broken disk or a second program might.
+fn sql(gateway: &Gateway, text: &str) {
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.execute_batch(text).unwrap();
+}
+
+/// A record in which no call can reach this state.
+fn forbid_state(gateway: &Gateway, state: &str) {
+    sql(
+        gateway,
+        &format!(
+            "CREATE TRIGGER forbidden BEFORE UPDATE ON open_calls WHEN NEW.state = '{state}'
+             BEGIN SELECT RAISE(ABORT, 'forbidden'); END"
+        ),
+    );
+}
+
+#[test]
+fn an_argument_with_an_empty_value_is_shown_to_the_approver() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let args = json!({"domain": "light", "service": "toggle", "everything": ""});
+    agent.send("tool_request", json!({"tool": "call_service", "args": args}));
+    agent.asked();
+    let shown = gateway.questions()[0]["shown"].to_string();
+    assert!(shown.contains("everything"), "the approver does not see it: {shown}");
+}
