@@ -50,3 +50,31 @@ fn an_argument_with_an_empty_value_is_shown_to_the_approver() {
     let shown = gateway.questions()[0]["shown"].to_string();
     assert!(shown.contains("everything"), "the approver does not see it: {shown}");
 }
+
+#[test]
+fn a_question_of_an_agent_that_was_removed_is_void() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, LAPTOP);
+    agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    let id = agent.asked();
+    let laptop = r#"  laptop: {token: "a-token-of-the-laptop-agent", may_explain: true}"#;
+    gateway.configure(&setup(laptop, ""));
+    assert!(gateway.cli(&["reload"]).status.success());
+    eventually("the question to end", || gateway.questions().is_empty().then_some(()));
+    assert_eq!(gateway.row(&id)["resolution"], "void");
+    assert!(gateway.upstream.seen().is_empty());
+}
+
+#[test]
+fn a_question_of_an_agent_that_was_removed_is_void_after_a_restart_too() {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, LAPTOP);
+    agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    let id = agent.asked();
+    gateway.kill();
+    let laptop = r#"  laptop: {token: "a-token-of-the-laptop-agent", may_explain: true}"#;
+    gateway.configure(&setup(laptop, ""));
+    gateway.restart();
+    eventually("the question to end", || (gateway.row(&id)["resolution"] == "void").then_some(()));
+    assert!(gateway.questions().is_empty());
+}

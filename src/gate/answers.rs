@@ -91,8 +91,9 @@ impl Gate {
 
     /// Ends the open questions that a reload has overtaken.
     pub(super) fn end_drifted(self: &Rc<Self>) {
+        let setup = self.setup();
         for question in self.questions() {
-            if drift(self, &question.call).is_none() {
+            if drift(&setup, &question.call).is_none() {
                 continue;
             }
             let Some(question) = self.desk.borrow_mut().take_away(question.id) else { continue };

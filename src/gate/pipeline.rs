@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use smol::Timer;
 
-use super::Gate;
 use super::running::{Reply, Shared};
+use super::{Gate, Setup};
 use crate::approval::text;
 use crate::base::ids::RequestId;
 use crate::model::{Action, Call, Outcome, Question, Risk, Settlement, Verdict};
@@ -101,7 +101,7 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
 }
 
 async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>) -> Step<Outcome> {
-    if let Some(outcome) = drift(gate, &task.call) {
+    if let Some(outcome) = drift(&gate.setup(), &task.call) {
         settle(gate, task, &outcome).await;
         gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
         return Ok(outcome);
@@ -117,11 +117,10 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
     Ok(outcome)
 }
 
-/// What was approved must still be what would run, and a deny that came since wins.
-pub(super) fn drift(gate: &Gate, call: &Call) -> Option<Outcome> {
-    let setup = gate.setup();
+/// What was approved must still be what would run, for an agent that there still is, and a deny that came since wins.
+pub(super) fn drift(setup: &Setup, call: &Call) -> Option<Outcome> {
     let same = setup.tools.get(&call.tool().name).is_some_and(|now| now.digest == call.tool().digest);
-    if !same {
+    if !same || !setup.knows(call.agent()) {
         return Some(Outcome::ApprovalVoid);
     }
     let verdict = setup.policy.judge(call);

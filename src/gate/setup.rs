@@ -85,6 +85,11 @@ impl Setup {
         self.agents.iter().map(|a| &a.id)
     }
 
+    /// Whether there is (still) such an agent.
+    pub fn knows(&self, agent: &AgentId) -> bool {
+        self.agent(agent).is_some()
+    }
+
     fn agent(&self, id: &AgentId) -> Option<&AgentConfig> {
         self.agents.iter().find(|a| a.id == *id)
     }
