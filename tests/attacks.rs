@@ -78,3 +78,23 @@ fn a_question_of_an_agent_that_was_removed_is_void_after_a_restart_too() {
     eventually("the question to end", || (gateway.row(&id)["resolution"] == "void").then_some(()));
     assert!(gateway.questions().is_empty());
 }
+
+#[test]
+fn what_the_agent_was_told_was_not_executed_is_not_executed_after_a_restart() {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let request = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    let id = agent.asked();
+    forbid_state(&gateway, "executing");
+    gateway.cli(&["approve", &id]);
+    let reply = agent.reply(request);
+    assert_eq!(reply["error"]["data"]["reason"], "store_unavailable", "{reply}");
+    eventually("the end to be recorded", || (gateway.row(&id)["outcome"] != "pending").then_some(()));
+    sql(&gateway, "DROP TRIGGER forbidden");
+    gateway.kill();
+    gateway.restart();
+    // Whatever was taken up runs before a call that comes now.
+    Agent::login(gateway.address, TOKEN).request("render", json!({"template": "x"}));
+    let seen: Vec<_> = gateway.upstream.seen().into_iter().map(|s| s.target).collect();
+    assert_eq!(seen, ["/api/template"], "it ran although the agent was told that it did not");
+}

@@ -106,15 +106,25 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
         gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
         return Ok(outcome);
     }
-    let claim = gate.store.claim(task.id, gate.clock.now(), durable(&task.call)).await;
-    let claimed = claim.map_err(|e| store_failed(task, &e))?;
-    if !claimed {
-        log::error!("request {}: somebody else has claimed it", task.id);
-        return Err(Outcome::UnknownResult);
+    match gate.store.claim(task.id, gate.clock.now(), durable(&task.call)).await {
+        Ok(true) => {}
+        Ok(false) => {
+            log::error!("request {}: somebody else has claimed it", task.id);
+            return Err(Outcome::UnknownResult);
+        }
+        Err(e) => return Err(give_up(gate, task, question, &e).await),
     }
     let outcome = execute(gate, task).await;
     gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
     Ok(outcome)
+}
+
+/// The agent will hear "not executed", so the approval must not be acted on after a restart either.
+async fn give_up(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>, e: &StoreError) -> Outcome {
+    let outcome = store_failed(task, e);
+    settle(gate, task, &outcome).await;
+    gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
+    outcome
 }
 
 /// What was approved must still be what would run, for an agent that there still is, and a deny that came since wins.
@@ -137,8 +147,8 @@ async fn execute(gate: &Rc<Gate>, task: &Task) -> Outcome {
     outcome
 }
 
-/// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again for a while:
-/// the row says "executing" until then, which a restart turns into "unknown".
+/// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again until it
+/// succeeds. A call that was executing becomes "unknown" if the gateway restarts before.
 async fn settle(gate: &Rc<Gate>, task: &Task, outcome: &Outcome) {
     let Err(e) = gate.store.settle(task.id, outcome, gate.clock.now()).await else { return };
     log::error!("request {}: its outcome could not be recorded: {e}", task.id);
@@ -146,17 +156,19 @@ async fn settle(gate: &Rc<Gate>, task: &Task, outcome: &Outcome) {
 }
 
 async fn settle_later(gate: Rc<Gate>, id: RequestId, outcome: Outcome) {
-    for _ in 0..SETTLE_RETRIES {
-        Timer::after(SETTLE_PAUSE).await;
-        if gate.store.settle(id, &outcome, gate.clock.now()).await.is_ok() {
-            return log::info!("request {id}: its outcome is recorded now");
+    loop {
+        Timer::after(RETRY).await;
+        match gate.store.settle(id, &outcome, gate.clock.now()).await {
+            Ok(()) => return log::info!("request {id}: its outcome is recorded now"),
+            Err(StoreError::NotOpen | StoreError::Stopped) => return,
+            Err(e) => log::debug!("request {id}: its outcome can still not be recorded: {e}"),
         }
     }
 }
 
-/// How often and how far apart an outcome that could not be recorded is tried again: for ten minutes.
-const SETTLE_RETRIES: u32 = 120;
-const SETTLE_PAUSE: Duration = Duration::from_secs(5);
+/// How long to wait before something that could not be recorded is tried again. Nothing new begins meanwhile, so
+/// there are never more of these than calls that were open.
+pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 async fn record(gate: &Gate, task: &Task, verdict: Verdict, stage: Stage) -> Step<()> {
     let new = NewCall {
