@@ -1,11 +1,21 @@
 //! An agent that knows only the protocol: a blocking WebSocket and JSON texts.
 
-use std::net::{SocketAddr, TcpStream};
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::time::Duration;
 
 use async_tungstenite::tungstenite::client::IntoClientRequest as _;
 use async_tungstenite::tungstenite::{Error, Message, WebSocket, client};
+use rustix::net::{self, AddressFamily, SocketType};
 use serde_json::{Value, json};
+
+/// A TCP connection that comes from `source`.
+pub fn dial_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
+    let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
+    net::bind(&socket, &SocketAddr::from((source, 0)))?;
+    net::connect(&socket, &address)?;
+    Ok(TcpStream::from(socket))
+}
 
 /// A connected agent.
 pub struct Agent {
@@ -31,6 +41,15 @@ impl Agent {
             request.headers_mut().insert(*name, value.parse().unwrap());
         }
         let (socket, _) = client(request, stream).map_err(|e| e.to_string())?;
+        Ok(Agent { socket, next: 0, notices: Vec::new() })
+    }
+
+    /// The same from another address of this machine, such as 127.0.0.2.
+    pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Result<Agent, String> {
+        let stream = dial_from(source, address).map_err(|e| e.to_string())?;
+        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (socket, _) = client(format!("ws://{address}/"), stream).map_err(|e| e.to_string())?;
         Ok(Agent { socket, next: 0, notices: Vec::new() })
     }
 
@@ -104,6 +123,16 @@ impl Agent {
     /// A `tool_request` and its reply.
     pub fn request(&mut self, tool: &str, args: Value) -> Value {
         self.call("tool_request", json!({"tool": tool, "args": args}))
+    }
+
+    /// As [`Agent::asked`], while replies to other requests come and are passed over.
+    pub fn asked_among_replies(&mut self) -> String {
+        loop {
+            let message = self.receive();
+            if message["method"] == "approval_pending" {
+                return message["params"]["request_id"].as_str().unwrap().to_owned();
+            }
+        }
     }
 
     /// Waits until the human is being asked, and gives the request id.

@@ -2,12 +2,13 @@
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{BINARY, Folder, Upstream, eventually};
 
@@ -154,6 +155,17 @@ impl Gateway {
         self.child.wait().unwrap().code()
     }
 
+    /// Asks the process to stop, and waits for nothing.
+    pub fn ask_to_stop(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// Waits until the process has ended and gives its exit code.
+    pub fn wait(&mut self) -> Option<i32> {
+        self.child.wait().unwrap().code()
+    }
+
     /// SIGHUP.
     pub fn hang_up(&self) {
         let pid = rustix::process::Pid::from_child(&self.child);
@@ -190,6 +202,35 @@ impl Gateway {
         let text = String::from_utf8(output.stdout).unwrap();
         assert!(output.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
         serde_json::from_str(&text).unwrap_or_else(|e| panic!("{arguments:?} gave {text:?}: {e}"))
+    }
+
+    /// One line to the control socket and the answer, without starting a process. None when the gateway is gone.
+    pub fn control(&self, command: &Value) -> Option<Value> {
+        let mut stream = UnixStream::connect(self.path("control.sock")).ok()?;
+        stream.write_all(format!("{command}\n").as_bytes()).ok()?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).ok()?;
+        serde_json::from_str(&line).ok()
+    }
+
+    /// Lines to the control socket, without waiting for any answer.
+    pub fn say_and_leave(&self, commands: &[Value]) -> UnixStream {
+        let mut stream = UnixStream::connect(self.path("control.sock")).unwrap();
+        let lines: String = commands.iter().map(|command| format!("{command}\n")).collect();
+        stream.write_all(lines.as_bytes()).unwrap();
+        stream
+    }
+
+    /// Says yes to a question and gives what became of that.
+    pub fn approve(&self, id: &str) -> String {
+        let reply = self.control(&json!({"command": "approve", "id": id})).unwrap();
+        reply["outcome"].as_str().unwrap_or_else(|| panic!("{reply}")).to_owned()
+    }
+
+    /// `audit verify` must find nothing.
+    pub fn verify(&self) {
+        let output = self.cli(&["audit", "verify"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
     /// The open questions.

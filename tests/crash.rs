@@ -1,0 +1,406 @@
+//! Kill -9, SIGTERM and lost connections at every step of a call: the service is called at most once, the record says
+//! what is known, and the agent learns it when it is back.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod harness;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::gateway::TOKEN;
+use harness::{Agent, Answer, Gateway, Setup, eventually};
+use serde_json::{Value, json};
+
+/// A question to a human, then one POST.
+fn asked(text: &str) -> Value {
+    json!({"tool": "say", "args": {"text": text}, "idempotency_key": text})
+}
+
+/// One POST at once.
+fn allowed(text: &str) -> Value {
+    let args = json!({"domain": "light", "service": "turn_off", "text": text});
+    json!({"tool": "call_service", "args": args, "idempotency_key": text})
+}
+
+/// How often the service saw the call with this text.
+fn seen(gateway: &Gateway, text: &str) -> usize {
+    gateway.upstream.seen().iter().filter(|seen| seen.json()["text"] == text).count()
+}
+
+/// Asks again with the same key, answers yes to what is asked, and gives the reply.
+fn learn(gateway: &Gateway, agent: &mut Agent, params: &Value) -> Value {
+    let id = agent.send("tool_request", params.clone());
+    loop {
+        let message = agent.receive();
+        if message["id"] == id {
+            return message;
+        }
+        if message["method"] == "approval_pending" {
+            gateway.approve(message["params"]["request_id"].as_str().unwrap());
+        }
+    }
+}
+
+fn pending(agent: &mut Agent) -> Vec<Value> {
+    agent.call("get_pending_results", json!({}))["result"]["results"].as_array().unwrap().clone()
+}
+
+/// The inbox's entry for a request.
+fn waiting(agent: &mut Agent, id: &str) -> Option<Value> {
+    let entry = pending(agent).into_iter().find(|entry| entry["request_id"] == id)?;
+    Some(serde_json::from_str(entry["result"].as_str().unwrap()).unwrap())
+}
+
+fn with_approval_timeout(seconds: u32) -> Setup {
+    let setup = Setup::default();
+    Setup {
+        config: setup.config.replace("approval_timeout: 60", &format!("approval_timeout: {seconds}")),
+        ..setup
+    }
+}
+
+// --- while the question is open ---
+
+#[test]
+fn an_open_question_survives_and_the_key_leads_to_its_result() {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("a"));
+    let id = agent.asked();
+    let before = gateway.questions();
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(gateway.questions(), before, "same id, same words, same deadline");
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let reply = learn(&gateway, &mut agent, &asked("a"));
+    assert_eq!(
+        (&reply["result"]["status"], &reply["result"]["request_id"]),
+        (&json!("executed"), &json!(id))
+    );
+    let again = learn(&gateway, &mut agent, &asked("a"));
+    assert_eq!(again["result"]["replayed"], true, "{again}");
+    assert_eq!(seen(&gateway, "a"), 1);
+    assert_eq!(gateway.row(&id)["outcome"], "executed");
+    gateway.verify();
+}
+
+#[test]
+fn an_open_question_survives_and_the_result_waits_in_the_inbox() {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("a"));
+    let id = agent.asked();
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(gateway.approve(&id), "resolved");
+    eventually("the call", || (gateway.row(&id)["outcome"] == "executed").then_some(()));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert_eq!(waiting(&mut agent, &id).unwrap()["status"], "executed");
+    eventually("the receipt", || pending(&mut agent).is_empty().then_some(()));
+    gateway.kill();
+    gateway.restart();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert!(pending(&mut agent).is_empty(), "a receipt survives");
+    assert_eq!(learn(&gateway, &mut agent, &asked("a"))["result"]["replayed"], true);
+    assert_eq!(seen(&gateway, "a"), 1);
+}
+
+#[test]
+fn a_deadline_that_passed_while_down_is_a_time_out() {
+    let mut gateway = Gateway::with(&with_approval_timeout(1));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("a"));
+    let id = agent.asked();
+    gateway.kill();
+    thread::sleep(Duration::from_millis(1100));
+    gateway.restart();
+    eventually("the time-out", || (gateway.row(&id)["outcome"] == "timed_out").then_some(()));
+    assert_eq!(gateway.approve(&id), "expired");
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let told = waiting(&mut agent, &id).unwrap();
+    assert_eq!((&told["status"], &told["reason"]), (&json!("denied"), &json!("approval_timed_out")));
+    let reply = learn(&gateway, &mut agent, &asked("a"));
+    assert_eq!(reply["error"]["code"], -32002, "{reply}");
+    assert_eq!(seen(&gateway, "a"), 0);
+    gateway.verify();
+}
+
+/// Changes the configuration while the gateway is down with an open question: nobody is asked any more.
+fn changed_while_down(change: impl Fn(&mut Setup), resolution: &str) {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("a"));
+    let id = agent.asked();
+    gateway.kill();
+    let mut setup = Setup::default();
+    change(&mut setup);
+    gateway.configure(&setup);
+    gateway.restart();
+    eventually("the end of the question", || (gateway.row(&id)["resolution"] == resolution).then_some(()));
+    assert!(gateway.questions().is_empty());
+    assert_ne!(gateway.approve(&id), "resolved");
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let told = waiting(&mut agent, &id).unwrap();
+    assert_eq!((&told["status"], &told["reason"]), (&json!("denied"), &json!("approval_void")));
+    assert_eq!(seen(&gateway, "a"), 0);
+    gateway.verify();
+}
+
+#[test]
+fn a_tool_that_changed_while_down_voids_the_question() {
+    changed_while_down(|setup| setup.tools = setup.tools.replace("/api/say", "/api/shout"), "void");
+}
+
+#[test]
+fn a_deny_that_came_while_down_ends_the_question() {
+    let rule = "rules:\n  - {pattern: \"say*\", action: deny}";
+    changed_while_down(|setup| setup.permissions = setup.permissions.replacen("rules:", rule, 1), "void");
+}
+
+// --- an orderly stop ---
+
+#[test]
+fn a_stop_leaves_questions_open_and_answers_nobody() {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("a"));
+    let id = agent.asked();
+    let before = gateway.questions();
+    gateway.ask_to_stop();
+    assert_eq!(agent.close_code(), Some(1012), "no reply, only: come back");
+    assert_eq!(gateway.wait(), Some(0));
+    gateway.restart();
+    assert_eq!(gateway.questions(), before);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let reply = learn(&gateway, &mut agent, &asked("a"));
+    assert_eq!(reply["result"]["request_id"], json!(id), "{reply}");
+    assert_eq!(seen(&gateway, "a"), 1);
+    gateway.verify();
+}
+
+#[test]
+fn a_stop_waits_for_running_calls_and_records_their_results() {
+    let mut gateway = Gateway::start();
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", allowed("a"));
+    agent.send("tool_request", asked("b"));
+    gateway.approve(&agent.asked());
+    gateway.upstream.wait_for(2);
+    gateway.ask_to_stop();
+    assert_eq!(agent.close_code(), Some(1012));
+    gateway.upstream.release();
+    assert_eq!(gateway.wait(), Some(0));
+    gateway.restart();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for params in [allowed("a"), asked("b")] {
+        let reply = learn(&gateway, &mut agent, &params);
+        assert_eq!(reply["result"]["replayed"], true, "{reply}");
+        assert_eq!(seen(&gateway, params["idempotency_key"].as_str().unwrap()), 1);
+    }
+    gateway.verify();
+}
+
+#[test]
+fn a_stop_does_not_wait_for_ever() {
+    let setup = Setup::default();
+    let mut gateway =
+        Gateway::with(&Setup { config: setup.config.replace("timeout: 5", "timeout: 60"), ..setup });
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", allowed("a"));
+    gateway.upstream.wait_for(1);
+    let began = Instant::now();
+    gateway.ask_to_stop();
+    assert_eq!(gateway.wait(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
+    gateway.restart();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let reply = learn(&gateway, &mut agent, &allowed("a"));
+    assert_eq!(reply["error"]["data"]["reason"], "unknown_result", "{reply}");
+    assert_eq!(seen(&gateway, "a"), 1);
+}
+
+// --- while the service is at it ---
+
+#[test]
+fn a_call_that_was_under_way_is_unknown_and_never_repeated() {
+    let mut gateway = Gateway::start();
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", allowed("a"));
+    agent.send("tool_request", asked("b"));
+    gateway.approve(&agent.asked());
+    gateway.upstream.wait_for(2);
+    gateway.kill();
+    gateway.restart();
+    let rows = gateway.audit();
+    assert!(rows.iter().all(|row| row["outcome"] == "unknown"), "{rows:?}");
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for row in &rows {
+        let told = waiting(&mut agent, row["request_id"].as_str().unwrap()).unwrap();
+        assert_eq!((&told["status"], &told["reason"]), (&json!("error"), &json!("unknown_result")));
+    }
+    for params in [allowed("a"), asked("b")] {
+        let error = learn(&gateway, &mut agent, &params)["error"].clone();
+        assert_eq!((&error["code"], &error["data"]["reason"]), (&json!(-32004), &json!("unknown_result")));
+    }
+    gateway.upstream.release();
+    assert_eq!(gateway.upstream.seen().len(), 2);
+    gateway.verify();
+}
+
+// --- lost connections ---
+
+#[test]
+fn an_agent_that_leaves_loses_nothing() {
+    let gateway = Gateway::start();
+    gateway.upstream.answer(|_| Answer::Hold);
+    // Before it is asked, while it is asked, and after the approval.
+    let mut first = Agent::login(gateway.address, TOKEN);
+    first.send("tool_request", asked("first"));
+    drop(first);
+    let first = gateway.question();
+    let mut second = Agent::login(gateway.address, TOKEN);
+    second.send("tool_request", asked("second"));
+    let second_id = second.asked();
+    drop(second);
+    let mut third = Agent::login(gateway.address, TOKEN);
+    third.send("tool_request", asked("third"));
+    let third_id = third.asked();
+    for id in [&first, &second_id, &third_id] {
+        assert_eq!(gateway.approve(id), "resolved");
+    }
+    gateway.upstream.wait_for(3);
+    drop(third);
+    gateway.upstream.release();
+    for id in [&first, &second_id, &third_id] {
+        eventually("the call", || (gateway.row(id)["outcome"] == "executed").then_some(()));
+    }
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let waiting =
+        eventually("all results", || Some(pending(&mut agent)).filter(|results| results.len() == 3));
+    assert!(waiting.iter().all(|entry| entry["tool_name"] == "say"), "{waiting:?}");
+    assert_eq!(gateway.upstream.seen().len(), 3);
+}
+
+// --- at random moments ---
+
+/// Numbers from a seed (splitmix64): a failure can be repeated.
+struct Seeded(u64);
+
+impl Seeded {
+    fn below(&mut self, limit: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)) % limit
+    }
+}
+
+/// From which moment on the time to the kill is counted.
+#[derive(Clone, Copy, Debug)]
+enum From {
+    /// The requests were sent: it falls into recording and asking.
+    Requests,
+    /// The approvals were sent: it falls into answering, claiming and calling.
+    Approvals,
+    /// The service has seen the first call: it falls into settling, replying and receipts.
+    Service,
+}
+
+/// One round: some calls, a kill after `delay`, a restart, and everything must fit together.
+fn round(gateway: &mut Gateway, name: &str, from: From, delay: Duration) {
+    let calls: Vec<Value> = (0..2)
+        .flat_map(|n| [asked(&format!("{name} asked {n}")), allowed(&format!("{name} allowed {n}"))])
+        .collect();
+    let texts: Vec<&str> = calls.iter().map(|call| call["idempotency_key"].as_str().unwrap()).collect();
+    let before = gateway.upstream.seen().len();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for call in &calls {
+        agent.send("tool_request", call.clone());
+    }
+    let mut open = None;
+    if !matches!(from, From::Requests) {
+        let ids = [agent.asked_among_replies(), agent.asked_among_replies()];
+        let approvals = ids.map(|id| json!({"command": "approve", "id": id}));
+        open = Some(gateway.say_and_leave(&approvals));
+    }
+    if matches!(from, From::Service) {
+        gateway.upstream.wait_for(before + 3);
+    }
+    thread::sleep(delay);
+    gateway.kill();
+    drop(open);
+    let at_kill: Vec<usize> = texts.iter().map(|text| seen(gateway, text)).collect();
+    gateway.restart();
+    gateway.verify();
+    consistent(gateway, &texts, &at_kill);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for (call, text) in calls.iter().zip(&texts) {
+        let reply = learn(gateway, &mut agent, call);
+        match reply["result"]["status"] == "executed" {
+            true => assert_eq!(seen(gateway, text), 1, "{reply}"),
+            false => assert_eq!(reply["error"]["data"]["reason"], "unknown_result", "{reply}"),
+        }
+        assert!(seen(gateway, text) <= 1, "{text} was done twice");
+        let id = reply["result"]["request_id"].as_str().or(reply["error"]["data"]["request_id"].as_str());
+        let row = gateway.row(id.unwrap());
+        let known = if reply["error"].is_null() { "executed" } else { "unknown" };
+        assert_eq!(row["outcome"], known, "{row}");
+    }
+}
+
+/// What the record says right after the restart, against what the service saw until the kill.
+fn consistent(gateway: &Gateway, texts: &[&str], at_kill: &[usize]) {
+    let rows = gateway.audit();
+    for (text, &count) in texts.iter().zip(at_kill) {
+        assert!(count <= 1, "{text} was done twice");
+        let Some(row) = rows.iter().find(|row| row["args"]["text"] == *text) else {
+            assert_eq!(count, 0, "{text} was done and is not in the record");
+            continue;
+        };
+        match row["outcome"].as_str().unwrap() {
+            // An approval that had not been acted on is acted on after the restart.
+            "executed" if row["decision"] == "ask" => assert_eq!(seen(gateway, text), 1, "{row}"),
+            "executed" => assert_eq!(count, 1, "{row}"),
+            "unknown" => {}
+            "pending" => assert_eq!((count, &row["decision"]), (0, &json!("ask")), "{row}"),
+            _ => panic!("{row}"),
+        }
+    }
+}
+
+fn rounds(seed: u64, from: From, window: u64) {
+    let mut numbers = Seeded(seed);
+    let mut gateway = Gateway::start();
+    for n in 0..ROUNDS {
+        let delay = Duration::from_micros(numbers.below(window));
+        round(&mut gateway, &format!("{from:?} {n} after {delay:?}"), from, delay);
+    }
+}
+
+/// For each of the three.
+const ROUNDS: u32 = 15;
+
+#[test]
+fn killed_while_requests_are_recorded() {
+    rounds(1, From::Requests, 12_000);
+}
+
+#[test]
+fn killed_while_approvals_are_acted_on() {
+    rounds(2, From::Approvals, 12_000);
+}
+
+#[test]
+fn killed_while_results_are_settled() {
+    rounds(3, From::Service, 8_000);
+}
