@@ -205,6 +205,7 @@ impl Gateway {
     /// Closes connections, waits a bounded time for calls at services, then closes the record. Open questions stay
     /// open: nobody is told "denied" because a gateway restarts.
     pub async fn stop(&self) {
+        self.gate.wind_down();
         self.stop.open();
         let drained = async {
             while self.gate.executing() > 0 {

@@ -11,7 +11,7 @@ use smol::channel::{Receiver, bounded};
 use smol::future;
 
 use super::Gate;
-use super::pipeline::{drift, durable};
+use super::pipeline::{RETRY, drift, durable};
 use crate::approval::desk::Found;
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, Responder, Settlement};
@@ -115,22 +115,23 @@ impl Gate {
         self.waiters.borrow_mut().remove(&id);
     }
 
-    /// Waits for the end of a question; when its time is over, ends it.
-    ///
-    /// # Errors
-    /// When its time is over and that cannot be written down.
+    /// Waits for the end of a question; when its time is over, ends it, whether or not that can be written down.
     pub(super) async fn settlement(
         self: &Rc<Self>,
         question: &Arc<Question>,
         waiter: &Receiver<Settlement>,
-    ) -> Result<Settlement, StoreError> {
+    ) -> Settlement {
         loop {
             let now = self.clock.now();
             let deadline = self.desk.borrow().deadline(question.id);
             let over = deadline.is_none_or(|d| d.is_over(now));
             let nap = if over { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
-            if over && let Some(question) = self.take_away(question.id) {
-                self.conclude(question, Settlement::TimedOut).await?;
+            if over
+                && let Some(question) = self.take_away(question.id)
+                && self.conclude(question.clone(), Settlement::TimedOut).await.is_err()
+            {
+                self.expire_unrecorded(&question);
+                return Settlement::TimedOut;
             }
             let heard = async { waiter.recv().await.ok() };
             let napped = async {
@@ -138,9 +139,32 @@ impl Gate {
                 None
             };
             if let Some(settlement) = future::or(heard, napped).await {
-                return Ok(settlement);
+                return settlement;
             }
         }
+    }
+
+    /// A full disk makes no question longer: it leaves the desk, and the record hears of it when it can. If the
+    /// gateway stops before, the next start finds the deadline over.
+    fn expire_unrecorded(self: &Rc<Self>, question: &Arc<Question>) {
+        let id = question.id;
+        self.desk.borrow_mut().settle(id, true);
+        self.channels.iter().for_each(|channel| channel.settled(question, &Settlement::TimedOut));
+        let gate = self.clone();
+        let write_down = async move {
+            loop {
+                Timer::after(RETRY).await;
+                let (outcome, now) = (Outcome::TimedOut, gate.clock.now());
+                match gate.store.answer(id, &Settlement::TimedOut, Some(&outcome), now, true).await {
+                    Ok(_) => return log::info!("request {id}: that nobody answered is recorded now"),
+                    Err(StoreError::Stopped) => return,
+                    Err(e) => {
+                        log::debug!("request {id}: that nobody answered can still not be recorded: {e}")
+                    }
+                }
+            }
+        };
+        self.executor.spawn(write_down).detach();
     }
 
     fn take_away(&self, id: RequestId) -> Option<Arc<Question>> {

@@ -62,6 +62,7 @@ pub struct Gate {
     connected: RefCell<HashMap<AgentId, usize>>,
     started: Timestamp,
     executing: Cell<usize>,
+    stopping: Cell<bool>,
 }
 
 impl Gate {
@@ -90,6 +91,7 @@ impl Gate {
             connected: RefCell::default(),
             started,
             executing: Cell::new(0),
+            stopping: Cell::new(false),
         });
         recovery::take_up(&gate, recovered);
         gate
@@ -137,6 +139,11 @@ impl Gate {
     pub fn time_left(&self, id: RequestId) -> Duration {
         let now = self.clock.now();
         self.desk.borrow().deadline(id).map(|d| d.left(now)).unwrap_or_default()
+    }
+
+    /// From now on no further call is sent to a service; those under way are seen through.
+    pub fn wind_down(&self) {
+        self.stopping.set(true);
     }
 
     /// Calls that are at a service right now. Questions that wait for a person are not among them.

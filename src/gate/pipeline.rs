@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::Timer;
+use smol::{Timer, future};
 
 use super::running::{Reply, Shared};
 use super::{Gate, Setup};
@@ -65,6 +65,7 @@ async fn deny(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
 }
 
 async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
+    let _busy = Busy::begin(gate).await;
     record(gate, task, verdict, Stage::Claimed).await?;
     Ok(execute(gate, task).await)
 }
@@ -91,7 +92,7 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
     gate.channels.iter().for_each(|channel| channel.asked(&question));
     let settlement = gate.settlement(&question, &waiter).await;
     gate.drop_waiter(question.id);
-    match settlement.map_err(|_| Outcome::StoreUnavailable)? {
+    match settlement {
         Settlement::Approved { .. } => act_on_approval(gate, task, &question).await,
         Settlement::Denied { note, .. } => Ok(Outcome::DeniedByUser { note }),
         Settlement::TimedOut => Ok(Outcome::TimedOut),
@@ -101,30 +102,31 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
 }
 
 async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>) -> Step<Outcome> {
-    if let Some(outcome) = drift(&gate.setup(), &task.call) {
-        settle(gate, task, &outcome).await;
-        gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
-        return Ok(outcome);
-    }
-    match gate.store.claim(task.id, gate.clock.now(), durable(&task.call)).await {
-        Ok(true) => {}
+    let _busy = Busy::begin(gate).await;
+    let outcome = match claim(gate, task).await {
+        Ok(true) => execute(gate, task).await,
         Ok(false) => {
             log::error!("request {}: somebody else has claimed it", task.id);
-            return Err(Outcome::UnknownResult);
+            Outcome::UnknownResult
         }
-        Err(e) => return Err(give_up(gate, task, question, &e).await),
-    }
-    let outcome = execute(gate, task).await;
+        // The agent hears "not executed", so no later start may execute it.
+        Err(early) => {
+            settle(gate, task, &early).await;
+            early
+        }
+    };
     gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
     Ok(outcome)
 }
 
-/// The agent will hear "not executed", so the approval must not be acted on after a restart either.
-async fn give_up(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>, e: &StoreError) -> Outcome {
-    let outcome = store_failed(task, e);
-    settle(gate, task, &outcome).await;
-    gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
-    outcome
+async fn claim(gate: &Gate, task: &Task) -> Step<bool> {
+    match drift(&gate.setup(), &task.call) {
+        Some(outcome) => Err(outcome),
+        None => {
+            let claimed = gate.store.claim(task.id, gate.clock.now(), durable(&task.call)).await;
+            claimed.map_err(|e| store_failed(task, &e))
+        }
+    }
 }
 
 /// What was approved must still be what would run, for an agent that there still is, and a deny that came since wins.
@@ -139,10 +141,12 @@ pub(super) fn drift(setup: &Setup, call: &Call) -> Option<Outcome> {
 
 /// The call is claimed on disk: it runs once, here.
 async fn execute(gate: &Rc<Gate>, task: &Task) -> Outcome {
-    gate.executing.set(gate.executing.get() + 1);
-    let outcome = gate.setup().services.run(task.call.clone()).await;
+    // The configuration may have been read again while the disk was busy.
+    let outcome = match drift(&gate.setup(), &task.call) {
+        Some(outcome) => outcome,
+        None => gate.setup().services.run(task.call.clone()).await,
+    };
     settle(gate, task, &outcome).await;
-    gate.executing.set(gate.executing.get().saturating_sub(1));
     log::info!("request {} ended: {}", task.id, outcome.as_str());
     outcome
 }
@@ -242,6 +246,26 @@ fn store_failed(task: &Task, e: &StoreError) -> Outcome {
 fn finish(gate: &Gate, task: &Task, reply: Reply) {
     gate.running.borrow_mut().remove(&task.call, &task.shared);
     task.shared.finish(reply);
+}
+
+/// Counts a call from before it is claimed until its end is written down, so that stopping waits for it.
+struct Busy<'g>(&'g Gate);
+
+impl Busy<'_> {
+    /// Never returns once the gateway is stopping: what is on disk by then is taken up at the next start.
+    async fn begin(gate: &Gate) -> Busy<'_> {
+        if gate.stopping.get() {
+            return future::pending().await;
+        }
+        gate.executing.set(gate.executing.get() + 1);
+        Busy(gate)
+    }
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        self.0.executing.set(self.0.executing.get().saturating_sub(1));
+    }
 }
 
 impl Task {

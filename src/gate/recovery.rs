@@ -33,12 +33,12 @@ pub(super) fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
     }
 }
 
-/// The same call as before, or None when the tool has changed or the tool or agent is gone.
+/// The same call as before, or None when the tool has changed, the tool or the agent is gone, or it is denied now.
 fn rebuild(gate: &Gate, open: &OpenCall) -> Option<Call> {
     let setup = gate.setup();
     let tool = setup.tools.get(&open.tool).filter(|_| setup.knows(&open.agent))?;
     let call = Call::new(open.agent.clone(), tool.clone(), open.args.clone()).ok()?;
-    (call.binding() == open.binding).then_some(call)
+    (call.binding() == open.binding && pipeline::drift(&setup, &call).is_none()).then_some(call)
 }
 
 fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
@@ -70,7 +70,7 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
 }
 
 fn void(gate: &Rc<Gate>, open: OpenCall) {
-    log::warn!("request {}: its tool or agent has changed since it was asked for; it is void", open.id);
+    log::warn!("request {}: it no longer fits the configuration; it is void", open.id);
     if open.approved_by.is_some() {
         return end(gate, open.id, Outcome::ApprovalVoid);
     }
