@@ -21,6 +21,9 @@ const STEP: usize = 500;
 /// Results may take this part of `max_mb`; beyond it the oldest are dropped first.
 const SHARE: u64 = 4;
 
+/// Results handed out at once, in bytes; there is always one. A peer that asks and never reads costs memory.
+const AT_ONCE: usize = 1 << 20;
+
 /// What an idempotency key is bound to.
 pub(super) struct Bound {
     pub(super) id: RequestId,
@@ -122,7 +125,7 @@ fn has_key(tx: &Tx<'_>, id: RequestId) -> Result<bool, StoreError> {
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0))?)
 }
 
-/// This agent's results, oldest first.
+/// This agent's results, oldest first, until they are more than [`AT_ONCE`].
 pub(super) fn pending(
     tx: &Tx<'_>,
     agent: &AgentId,
@@ -136,9 +139,13 @@ pub(super) fn pending(
     let mut statement = tx.db.prepare_cached(sql)?;
     let limit = i64::try_from(limit).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![agent.as_str(), now.0, limit])?;
-    let mut results = Vec::new();
-    while let Some(row) = rows.next()? {
-        results.push(pending_result(row)?);
+    let (mut results, mut size) = (Vec::new(), 0_usize);
+    while size < AT_ONCE
+        && let Some(row) = rows.next()?
+    {
+        let result = pending_result(row)?;
+        size = size.saturating_add(result.args.len()).saturating_add(result.result.len());
+        results.push(result);
     }
     Ok(results)
 }
