@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use smol::{Async, future};
 
 use super::Rpc;
-use super::door::{Guest, Member};
+use super::door::{Guest, MAX_FAILURES, Member};
 use super::session::{self, Peer};
 use crate::base::secret::TokenHash;
 use crate::gate::Setup;
@@ -130,8 +130,9 @@ fn identify(setup: &Setup, token: &str) -> Option<Identity> {
 }
 
 fn failed(rpc: &Rpc, address: IpAddr) {
-    log::warn!("connection from {address}: authentication failed");
-    rpc.door.failed(address);
+    // An address that is not refused, because an agent lives there, must not fill the log either.
+    let level = if rpc.door.failed(address) > MAX_FAILURES { log::Level::Debug } else { log::Level::Warn };
+    log::log!(level, "connection from {address}: authentication failed");
 }
 
 /// The first message, when the upgrade request carried no token.
@@ -163,8 +164,8 @@ async fn admit(
             if refused.counts {
                 failed(rpc, address);
             }
-            drop(guest);
-            turn_away(socket, refused).await;
+            // It keeps its place until it is gone: farewells are as bounded as guests are.
+            future::or(turn_away(socket, refused), guest.must_leave()).await;
             None
         }
     }

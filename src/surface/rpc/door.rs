@@ -85,14 +85,14 @@ impl Door {
         failed && !inner.members.contains_key(&address)
     }
 
-    /// A wrong token, or none in time.
-    pub fn failed(&self, address: IpAddr) {
+    /// A wrong token. Gives how often that has happened lately from this address.
+    pub fn failed(&self, address: IpAddr) -> u32 {
         let mut inner = self.inner.borrow_mut();
         if inner.failures.len() >= MAX_ADDRESSES {
             inner.failures.retain(|_, f| f.is_recent());
         }
         if inner.failures.len() >= MAX_ADDRESSES && !inner.failures.contains_key(&address) {
-            return;
+            return MAX_FAILURES;
         }
         let fresh = Failures { count: 0, since: Instant::now() };
         let failures = inner.failures.entry(address).or_insert(fresh);
@@ -100,6 +100,7 @@ impl Door {
             *failures = fresh;
         }
         failures.count = failures.count.saturating_add(1);
+        failures.count
     }
 }
 
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn too_many_failures_refuse_an_address_that_has_no_agent() {
         let door = Rc::new(Door::default());
-        (0..MAX_FAILURES).for_each(|_| door.failed(address(1)));
+        (1..=MAX_FAILURES).for_each(|n| assert_eq!(door.failed(address(1)), n));
         assert!(door.refuses(address(1)) && !door.refuses(address(2)));
         let member = door.enter(address(1)).admitted(address(1));
         assert!(!door.refuses(address(1)));

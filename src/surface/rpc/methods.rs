@@ -2,6 +2,7 @@
 //!
 //! [`take`] answers at once what can be answered at once; everything that waits gets a listener.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
@@ -65,10 +66,12 @@ pub enum Started {
 pub struct Wait {
     id: Value,
     what: What,
+    /// Kept until the answer is on its way: a peer that does not read gets no further.
+    _place: Place,
 }
 
 enum What {
-    Call(Ticket, InFlight),
+    Call(Ticket),
     Results,
     Cancel(RequestId),
 }
@@ -79,9 +82,9 @@ pub fn start(session: &Rc<Session>, request: Request) -> Started {
     let begun = match method.as_str() {
         "tool_request" => tool_request(session, params),
         "list_tools" => params::nothing_else(&params).map(|()| Begun::Now(list_tools(session))),
-        "get_pending_results" => params::nothing_else(&params).map(|()| Begun::Later(What::Results)),
+        "get_pending_results" => results_later(session, &params),
         "auth" => auth(session, params),
-        "cancel" => cancel(params),
+        "cancel" => cancel(session, params),
         "explain" if session.gate.setup().may_explain(&session.identity.agent) => {
             explain_call(session, params)
         }
@@ -89,14 +92,14 @@ pub fn start(session: &Rc<Session>, request: Request) -> Started {
     };
     match begun {
         Ok(Begun::Now(result)) => Started::Answered(frame::result(&id, result)),
-        Ok(Begun::Later(what)) => Started::Waiting(Wait { id, what }),
+        Ok(Begun::Later(what, _place)) => Started::Waiting(Wait { id, what, _place }),
         Err(error) => Started::Answered(frame::error(&id, &error)),
     }
 }
 
 enum Begun {
     Now(Value),
-    Later(What),
+    Later(What, Place),
 }
 
 fn unknown(method: &str) -> WireError {
@@ -145,50 +148,64 @@ fn without_files(mut why: Value) -> Value {
     why
 }
 
-fn cancel(params: Map<String, Value>) -> Result<Begun, WireError> {
+fn results_later(session: &Rc<Session>, params: &Map<String, Value>) -> Result<Begun, WireError> {
+    params::nothing_else(params)?;
+    Ok(Begun::Later(What::Results, Place::take(session, |s| &s.errands)?))
+}
+
+fn cancel(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
     let id = params::cancel(params)?;
     let bad = || WireError::new(code::INVALID_REQUEST, "invalid_request", "request_id is not a request id");
-    RequestId::parse(&id).map(|id| Begun::Later(What::Cancel(id))).ok_or_else(bad)
+    let id = RequestId::parse(&id).ok_or_else(bad)?;
+    Ok(Begun::Later(What::Cancel(id), Place::take(session, |s| &s.errands)?))
 }
 
 fn tool_request(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
     let params::ToolRequest { tool, args, reason, session_id, idempotency_key } =
         params::tool_request(params)?;
-    let place = InFlight::take(session)?;
+    let place = Place::take(session, |s| &s.calls)?;
     let request = GateRequest { tool, args, reason, session: session_id, key: idempotency_key };
     let ticket = session.gate.submit(&session.identity.agent, request);
-    Ok(Begun::Later(What::Call(ticket, place)))
+    Ok(Begun::Later(What::Call(ticket), place))
 }
 
-/// One of the places for calls in flight on a connection.
-struct InFlight(Rc<Session>);
+/// One of a connection's places for calls, or for other requests that take time.
+struct Place {
+    session: Rc<Session>,
+    among: Count,
+}
 
-impl InFlight {
-    fn take(session: &Rc<Session>) -> Result<InFlight, WireError> {
-        if session.in_flight.get() >= MAX_IN_FLIGHT {
+/// Which places of a session.
+type Count = fn(&Session) -> &Cell<usize>;
+
+impl Place {
+    fn take(session: &Rc<Session>, among: Count) -> Result<Place, WireError> {
+        let taken = among(session);
+        if taken.get() >= MAX_IN_FLIGHT {
             let message = format!("More than {MAX_IN_FLIGHT} requests in flight on this connection");
             return Err(
                 WireError::new(code::RATE_LIMITED, "too_many_pending", message).with("limit", MAX_IN_FLIGHT)
             );
         }
-        session.in_flight.set(session.in_flight.get() + 1);
-        Ok(InFlight(session.clone()))
+        taken.set(taken.get() + 1);
+        Ok(Place { session: session.clone(), among })
     }
 }
 
-impl Drop for InFlight {
+impl Drop for Place {
     fn drop(&mut self) {
-        self.0.in_flight.set(self.0.in_flight.get().saturating_sub(1));
+        let taken = (self.among)(&self.session);
+        taken.set(taken.get().saturating_sub(1));
     }
 }
 
 impl Wait {
     /// Waits for the answer.
-    pub async fn answer(self, session: &Rc<Session>) -> Answer {
-        match self.what {
-            What::Call(ticket, _place) => call(session, &self.id, &ticket).await,
+    pub async fn answer(&self, session: &Rc<Session>) -> Answer {
+        match &self.what {
+            What::Call(ticket) => call(session, &self.id, ticket).await,
             What::Results => results(session, &self.id).await,
-            What::Cancel(request) => (withdraw(session, &self.id, request).await, Vec::new()),
+            What::Cancel(request) => (withdraw(session, &self.id, *request).await, Vec::new()),
         }
     }
 }

@@ -53,6 +53,8 @@ impl Rpc {
             loop {
                 let (tcp, peer) = listener.accept().await;
                 self.executor.spawn(connection::run(self.clone(), tcp, peer)).detach();
+                // While there is always one more to accept, those that were accepted must get their turn.
+                smol::future::yield_now().await;
             }
         };
         smol::future::or(accept, self.stop.wait()).await;

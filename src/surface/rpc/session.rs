@@ -23,7 +23,7 @@ use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 
 /// Connections per agent.
 pub const MAX_CONNECTIONS: usize = 64;
-/// Calls in flight per connection.
+/// Calls in flight per connection, and as many other requests that take time.
 pub const MAX_IN_FLIGHT: usize = 32;
 /// A peer that says nothing is pinged this often.
 const PING_EVERY: Duration = Duration::from_secs(30);
@@ -63,7 +63,9 @@ pub struct Session {
     /// Frames for the peer.
     pub out: Sender<Outgoing>,
     /// Calls that this connection waits for.
-    pub in_flight: Cell<usize>,
+    pub calls: Cell<usize>,
+    /// Other requests of this connection that take time.
+    pub errands: Cell<usize>,
     gone: Latch,
     rpc: Rc<Rpc>,
 }
@@ -89,8 +91,9 @@ pub async fn run(rpc: Rc<Rpc>, socket: WebSocket, peer: Peer) {
     };
     log::info!("agent {agent} connected from {}", peer.address);
     let (out, outbox) = bounded(BACKLOG);
-    let (in_flight, gone) = (Cell::new(0), Latch::default());
-    let session = Rc::new(Session { gate: gate.clone(), identity: peer.identity, out, in_flight, gone, rpc });
+    let (calls, errands, gone) = (Cell::new(0), Cell::new(0), Latch::default());
+    let identity = peer.identity;
+    let session = Rc::new(Session { gate: gate.clone(), identity, out, calls, errands, gone, rpc });
     let mut line = Line { socket, outbox, receipts: Receipts::default(), heard: Instant::now() };
     let farewell = line.talk(&session).await;
     session.gone.open();
