@@ -1,6 +1,6 @@
 //! What the black-box tests share: a gateway process in a folder of its own, a fake service that records every byte,
 //! and an agent that speaks the protocol by hand. Everything is on loopback, and everything is real.
-#![allow(dead_code, reason = "each test binary uses a part of it")]
+#![allow(dead_code, unused_imports, reason = "each test binary uses a part of it")]
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
