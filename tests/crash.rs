@@ -10,6 +10,8 @@
 
 mod harness;
 
+use std::io::Write as _;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -403,4 +405,133 @@ fn killed_while_approvals_are_acted_on() {
 #[test]
 fn killed_while_results_are_settled() {
     rounds(3, From::Service, 8_000);
+}
+
+// --- disks ---
+
+/// A small disk of its own, gone when dropped.
+struct Disk(std::path::PathBuf);
+
+impl Disk {
+    /// None when this user may not mount anything, which only root may.
+    fn mount(name: &str) -> Option<Disk> {
+        let path = std::env::temp_dir().join(format!("agentpass-disk-{}-{name}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        let disk = Disk(path);
+        if disk.run("mount", &["-t", "tmpfs", "-o", "size=2m", "tmpfs"]) {
+            return Some(disk);
+        }
+        assert!(!rustix::process::geteuid().is_root(), "root could not mount a tmpfs");
+        eprintln!("not tested: only root can mount a disk of its own");
+        None
+    }
+
+    fn run(&self, program: &str, arguments: &[&str]) -> bool {
+        Command::new(program).args(arguments).arg(&self.0).status().is_ok_and(|status| status.success())
+    }
+
+    fn setup(&self) -> Setup {
+        let setup = with_approval_timeout(60);
+        let database = self.0.join("agentpass.db");
+        Setup { config: setup.config.replace("data/agentpass.db", database.to_str().unwrap()), ..setup }
+    }
+
+    /// Leaves not a byte.
+    fn fill(&self) {
+        let mut file =
+            std::fs::OpenOptions::new().append(true).create(true).open(self.0.join("fill")).unwrap();
+        for size in [64 << 10, 4096, 1] {
+            while file.write_all(&vec![0; size]).is_ok() {}
+        }
+    }
+
+    fn free(&self) {
+        std::fs::remove_file(self.0.join("fill")).unwrap();
+    }
+}
+
+impl Drop for Disk {
+    fn drop(&mut self) {
+        self.run("umount", &["-l"]);
+        let _ = std::fs::remove_dir(&self.0);
+    }
+}
+
+/// Calls until the record cannot be written any more; all before were done.
+fn call_until_refused(agent: &mut Agent, make: impl Fn(u32) -> Value) -> (u32, Value) {
+    for n in 0..1000 {
+        let reply = agent.call("tool_request", make(n));
+        if reply.get("error").is_some() {
+            return (n, reply);
+        }
+    }
+    panic!("a full disk took a thousand calls");
+}
+
+#[test]
+fn nothing_is_executed_on_a_full_disk_and_everything_again_when_there_is_room() {
+    let Some(disk) = Disk::mount("full") else { return };
+    let gateway = Gateway::with(&disk.setup());
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let open = agent.send("tool_request", asked("open"));
+    let id = agent.asked();
+    disk.fill();
+    let (done, reply) = call_until_refused(&mut agent, |n| allowed(&format!("full {n}")));
+    let error = &reply["error"];
+    assert_eq!(
+        (&error["code"], &error["data"]["reason"]),
+        (&json!(-32004), &json!("store_unavailable")),
+        "{reply}"
+    );
+    assert_eq!(gateway.upstream.seen().len(), done as usize, "nothing unrecorded was done");
+    // Reads that need no record do not make it look well.
+    pending(&mut agent);
+    assert_eq!(gateway.json(&["status", "--json"])["store"]["writable"], false);
+    // An answer that cannot be recorded is none: the question stays open.
+    let answer = gateway.control(&json!({"command": "approve", "id": id})).unwrap();
+    assert!(answer["error"]["message"].as_str().unwrap().contains("could not be recorded"), "{answer}");
+    let refused = agent.request("get_state", json!({"entity_id": "x"}));
+    assert_eq!(refused["error"]["data"]["reason"], "store_unavailable", "{refused}");
+    disk.free();
+    assert_eq!(agent.call("tool_request", allowed("room"))["result"]["status"], "executed");
+    assert_eq!(gateway.json(&["status", "--json"])["store"]["writable"], true);
+    assert_eq!(gateway.approve(&id), "resolved");
+    assert_eq!(agent.reply(open)["result"]["request_id"], json!(id));
+    assert_eq!(seen(&gateway, "open"), 1);
+    gateway.verify();
+}
+
+#[test]
+fn a_full_disk_makes_no_question_longer() {
+    let Some(disk) = Disk::mount("deadline") else { return };
+    let setup = disk.setup();
+    let config = setup.config.replace("approval_timeout: 60", "approval_timeout: 2");
+    let gateway = Gateway::with(&Setup { config, ..setup });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let open = agent.send("tool_request", asked("open"));
+    let id = agent.asked();
+    disk.fill();
+    call_until_refused(&mut agent, |n| allowed(&format!("full {n}")));
+    assert_eq!(agent.reply(open)["error"]["code"], -32002);
+    assert!(gateway.questions().is_empty());
+    assert_eq!(gateway.approve(&id), "expired");
+    disk.free();
+    eventually("the record of it", || (gateway.row(&id)["resolution"] == "timed_out").then_some(()));
+    assert_eq!(seen(&gateway, "open"), 0);
+    gateway.verify();
+}
+
+#[test]
+fn a_gateway_does_not_start_on_a_read_only_disk() {
+    let Some(disk) = Disk::mount("read-only") else { return };
+    let mut gateway = Gateway::with(&disk.setup());
+    gateway.kill();
+    assert!(disk.run("mount", &["-o", "remount,ro"]));
+    let output = gateway.cli(&["serve", "--insecure"]);
+    assert!(!output.status.success());
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("read-only") && said.contains("help: "), "{said}");
+    assert!(disk.run("mount", &["-o", "remount,rw"]));
+    gateway.restart();
+    gateway.verify();
 }
