@@ -174,12 +174,11 @@ fn told(why: &Explanation, config: &Config) -> String {
     let mut lines = vec![layout::hanging(&format!("{}: ", verdict.action), &visible(signature), width)];
     let reason = match &verdict.rule {
         None => "no rule matched, so a human is asked".to_owned(),
-        Some(rule) => {
-            let said = rule.description.as_deref().map(|text| format!(", \"{}\"", visible(text)));
-            format!("by {} in {}{}", place(rule), rule.file, said.unwrap_or_default())
-        }
+        Some(rule) => format!("by {} in {}", place(rule), rule.file),
     };
     lines.push(layout::hanging("  ", &reason, width));
+    let said = verdict.rule.as_ref().and_then(|rule| rule.description.as_deref());
+    lines.extend(said.map(|text| layout::hanging("  says: ", &visible(text), width)));
     if !trace.is_empty() {
         let rows: Vec<_> = trace.iter().map(step).collect();
         lines.push("\nrules in the order they were looked at:".to_owned());

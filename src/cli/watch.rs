@@ -20,6 +20,8 @@ use super::{Exit, Trouble, card, layout, output};
 const TICK: Duration = Duration::from_secs(1);
 const KEYS: &str = "y approves, n denies, `n TEXT` denies and tells the agent why; Ctrl-C leaves";
 
+const WAITING: &str = "waiting for questions ";
+
 enum Event {
     Gateway(Result<Option<Value>, Trouble>),
     Typed(String, Instant),
@@ -37,7 +39,8 @@ pub fn ask(mut owner: Owner, args: &Approvals) -> Result<Exit, Trouble> {
     let keyboard = sender.clone();
     thread::spawn(move || listen(owner, &sender));
     thread::spawn(move || type_in(&keyboard));
-    output::note(&format!("waiting for questions\n{KEYS}"));
+    output::note(KEYS);
+    output::replace_line(WAITING);
     Screen { answers, waiting: VecDeque::new(), shown: Instant::now() }.run(&events)
 }
 
@@ -107,7 +110,7 @@ impl Screen {
 
     /// How it was settled is heard from the gateway, as every other watcher hears it.
     fn answer(&mut self, typed: &str) {
-        let Some(question) = self.waiting.front() else { return };
+        let Some(question) = self.waiting.front() else { return self.prompt() };
         let id = question.get("request_id").cloned().unwrap_or_default();
         let (word, note) = typed.split_once(' ').unwrap_or((typed, ""));
         let command = match word.to_lowercase().as_str() {
@@ -125,7 +128,8 @@ impl Screen {
     }
 
     fn show(&mut self) {
-        let Some(question) = self.waiting.front() else { return };
+        let Some(question) = self.waiting.front() else { return self.prompt() };
+        output::replace_line("");
         output::note(&format!("\n{}\n", card::question(question, layout::terminal_width())));
         self.prompt();
         self.shown = Instant::now();
@@ -134,10 +138,8 @@ impl Screen {
     /// Begins the line anew. What is typed but not yet sent would be invisible now, or was meant for the question
     /// before: it is dropped.
     fn prompt(&self) {
-        if let Some(line) = self.line() {
-            let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
-            output::replace_line(&line);
-        }
+        let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
+        output::replace_line(self.line().as_deref().unwrap_or(WAITING));
     }
 
     /// The time goes on, and what is being typed stays.

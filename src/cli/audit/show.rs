@@ -47,10 +47,13 @@ impl Page {
     }
 
     fn arguments(&mut self, whole: &Value) {
-        let args = whole.get("args").and_then(Value::as_object);
-        let label = |number| if number == 0 { "arguments" } else { "" };
-        for (number, (name, value)) in args.into_iter().flatten().enumerate() {
-            self.add(&format!("{:<10} {}", label(number), visible(name)), &plain(value));
+        let args = || whole.get("args").and_then(Value::as_object).into_iter().flatten();
+        let name = |name: &String| visible(name);
+        let column = args().map(|(key, _)| layout::width(&name(key))).max().unwrap_or_default();
+        for (number, (key, value)) in args().enumerate() {
+            let label = if number == 0 { "arguments" } else { "" };
+            let head = format!("  {label:<LABEL$}{}  ", layout::padded(&name(key), column));
+            self.lines.push(layout::hanging(&head, &plain(value), self.width));
         }
     }
 }
@@ -92,14 +95,18 @@ fn answer(whole: &Value) -> String {
 
 fn outcome(whole: &Value) -> String {
     let text = |name: &str| whole.get(name).and_then(Value::as_str).unwrap_or_default();
-    let reason = match text("outcome_reason") {
-        "" => String::new(),
-        reason => format!(" ({})", reason.replace('_', " ")),
-    };
     let status = whole.get("status").and_then(Value::as_u64);
     let status = status.map(|status| format!(", HTTP status {status}")).unwrap_or_default();
     let ms = whole.get("duration_ms").and_then(Value::as_u64);
     let took = ms.map(|ms| format!(", after {}.{:03} s", ms / 1000, ms % 1000)).unwrap_or_default();
+    let reason = match text("outcome_reason") {
+        "" => String::new(),
+        // The reason may only be the longer name of the outcome.
+        reason if reason.starts_with(text("outcome")) => {
+            return format!("{}{took}", reason.replace('_', " "));
+        }
+        reason => format!(" ({})", reason.replace('_', " ")),
+    };
     format!("{}{reason}{status}{took}", text("outcome").replace('_', " "))
 }
 
@@ -144,7 +151,7 @@ fn counts(label: &str, breakdown: Option<&Value>) -> Vec<[String; 3]> {
 
 fn row(label: &str, at: usize, word: &str, count: &str) -> [String; 3] {
     let label = if at == 0 { label } else { "" };
-    [label.to_owned(), visible(&word.replace('_', " ")), format!("{count:>6}")]
+    [label.to_owned(), visible(word), format!("{count:>6}")]
 }
 
 fn plain(value: &Value) -> String {
