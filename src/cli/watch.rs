@@ -16,6 +16,9 @@ use super::approvals::Approvals;
 use super::owner::{Owner, command};
 use super::{Exit, Trouble, card, layout, output};
 
+/// An answer typed this soon after a question came up was meant for the one before it: an agent can withdraw a
+/// harmless question at the moment when it is answered, with another one behind it.
+const READING: Duration = Duration::from_secs(1);
 /// How often the time left is shown anew.
 const TICK: Duration = Duration::from_secs(1);
 const KEYS: &str = "y approves, n denies, `n TEXT` denies and tells the agent why; Ctrl-C leaves";
@@ -81,8 +84,8 @@ impl Screen {
                     return Err(Trouble::new(Exit::CONNECTION, "go on watching", "the gateway has stopped"));
                 }
                 Ok(Event::Gateway(Err(trouble))) => return Err(trouble),
-                Ok(Event::Typed(text, at)) if at > self.shown => self.answer(text.trim()),
-                Ok(Event::Typed(..)) => self.prompt(),
+                Ok(Event::Typed(text, at)) if at > self.shown + READING => self.answer(text.trim()),
+                Ok(Event::Typed(..)) => self.too_soon(),
                 Ok(Event::Left) | Err(RecvTimeoutError::Disconnected) => {
                     output::replace_line("");
                     return Ok(Exit::DONE);
@@ -106,6 +109,13 @@ impl Screen {
         let first = self.waiting.front().is_some_and(|question| same(question, &event));
         self.waiting.retain(|question| !same(question, &event));
         if first { self.show() } else { self.prompt() }
+    }
+
+    fn too_soon(&self) {
+        if !self.waiting.is_empty() {
+            output::note("this question has only just come up: read it and answer again");
+        }
+        self.prompt();
     }
 
     /// How it was settled is heard from the gateway, as every other watcher hears it.
