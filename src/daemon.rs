@@ -54,22 +54,41 @@ pub enum StartError {
     /// The same, found while using it: what, and what to do.
     Setting(String, String),
     /// The machine does not let us; it may be different next time.
-    Machine(String, String),
+    Machine {
+        /// What went wrong.
+        what: String,
+        /// The file it is about.
+        at: Option<PathBuf>,
+        /// What to do; empty when there is nothing to say.
+        help: String,
+    },
 }
 
 impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Config(findings) => findings.iter().try_for_each(|finding| writeln!(f, "{finding}")),
-            StartError::Setting(what, help) | StartError::Machine(what, help) => {
-                write!(f, "agentpass: could not start: {what}")?;
-                if help.is_empty() { Ok(()) } else { write!(f, "\n  help: {help}") }
-            }
+            StartError::Setting(what, help) => told(f, what, None, help),
+            StartError::Machine { what, at, help } => told(f, what, at.as_deref(), help),
         }
     }
 }
 
 impl std::error::Error for StartError {}
+
+impl StartError {
+    fn machine(what: impl fmt::Display, help: &str) -> StartError {
+        StartError::Machine { what: what.to_string(), at: None, help: help.to_owned() }
+    }
+}
+
+fn told(f: &mut fmt::Formatter<'_>, what: &str, at: Option<&Path>, help: &str) -> fmt::Result {
+    write!(f, "agentpass: could not start: {what}")?;
+    if let Some(path) = at {
+        write!(f, "\n  at {}", path.display())?;
+    }
+    if help.is_empty() { Ok(()) } else { write!(f, "\n  help: {help}") }
+}
 
 /// A gateway that listens.
 pub struct Gateway {
@@ -120,7 +139,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let local = executor.clone();
     future::block_on(executor.run(async move {
         let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
-            .map_err(|e| StartError::Machine(format!("cannot listen for signals: {e}"), String::new()))?;
+            .map_err(|e| StartError::machine(format!("cannot listen for signals: {e}"), ""))?;
         let gateway = Rc::new(Gateway::start(local.clone(), options)?);
         log::debug!("started in {} ms", began.elapsed().as_millis());
         local.spawn(watchdog()).detach();
@@ -142,7 +161,7 @@ impl Gateway {
         loaded.warnings.iter().for_each(|w| log::warn!("{}", one_line(&w.to_string())));
         let acceptor = acceptor(&loaded.config, options.insecure)?;
         let listener = Listener::bind(&loaded.config.gateway.host, loaded.config.gateway.port)
-            .map_err(|e| StartError::Machine(e.to_string(), String::new()))?;
+            .map_err(|e| StartError::machine(&e, e.help()))?;
         let control = control_socket(&loaded.config)?;
         let clock = Clock::system();
         let (store, recovered) = open_store(&loaded.config, &clock)?;
@@ -248,7 +267,10 @@ impl Gateway {
     }
 }
 
+/// A finding as one line of the log, where the level says that it is a warning.
 fn one_line(text: &str) -> String {
+    let text = text.strip_prefix("agentpass: ").unwrap_or(text);
+    let text = text.strip_prefix("warning: ").unwrap_or(text);
     text.lines().map(str::trim).collect::<Vec<_>>().join("; ")
 }
 
@@ -289,8 +311,11 @@ fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recovered), Star
         keep_results: DAY * config.results_days,
         keep_keys: HOUR * config.idempotency_hours,
     };
-    Store::open(options, clock.now())
-        .map_err(|e| StartError::Machine(e.to_string(), e.help().unwrap_or_default()))
+    Store::open(options, clock.now()).map_err(|e| StartError::Machine {
+        what: e.to_string(),
+        at: Some(storage.path.clone()),
+        help: e.help().unwrap_or_default(),
+    })
 }
 
 fn control_socket(config: &Config) -> Result<ControlSocket, StartError> {
@@ -299,7 +324,7 @@ fn control_socket(config: &Config) -> Result<ControlSocket, StartError> {
         let _ = std::fs::create_dir_all(dir);
     }
     let help = "set gateway.control_socket to a place this user may write to";
-    ControlSocket::bind(&path).map_err(|e| StartError::Machine(e.to_string(), help.into()))
+    ControlSocket::bind(&path).map_err(|e| StartError::machine(e, help))
 }
 
 /// Where the control socket is: as configured, else in systemd's runtime directory, else in /run/agentpass where

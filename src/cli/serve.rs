@@ -40,7 +40,7 @@ pub fn run(args: Serve) -> Exit {
             output::note(e.to_string().trim_end());
             match e {
                 StartError::Config(_) | StartError::Setting(..) => Exit::BAD_CONFIGURATION,
-                StartError::Machine(..) => Exit::FAILED,
+                StartError::Machine { .. } => Exit::FAILED,
             }
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use super::at::At;
 use super::finding::{Finding, Place, Severity};
-use super::source;
+use super::source::{self, Unreadable};
 use super::tree::{self, NotYaml};
 use super::variables::Variables;
 use crate::base::secret::Secret;
@@ -39,6 +39,16 @@ struct Note {
     help: Option<String>,
 }
 
+/// A file that a gateway needs and that cannot be read.
+fn unreadable(path: &Path, doing: &'static str, e: &Unreadable) -> Finding {
+    let finding = Finding::whole(doing, path, e.to_string());
+    if e.is_missing() {
+        finding.help("`agentpass init` writes a configuration to start from")
+    } else {
+        finding
+    }
+}
+
 impl<'a> Doc<'a> {
     /// Reads and parses a file.
     ///
@@ -49,7 +59,7 @@ impl<'a> Doc<'a> {
         doing: &'static str,
         vars: Option<&'a Variables<'a>>,
     ) -> Result<Doc<'a>, Finding> {
-        let mut text = source::read_text(path).map_err(|e| Finding::whole(doing, path, e.to_string()))?;
+        let mut text = source::read_text(path).map_err(|e| unreadable(path, doing, &e))?;
         if text.starts_with('\u{feff}') {
             // The parser would count a byte order mark as a column.
             text.remove(0);

@@ -139,27 +139,25 @@ pub enum BindError {
 
 impl std::error::Error for BindError {}
 
+impl BindError {
+    /// What the owner can do; empty when there is nothing to say.
+    pub fn help(&self) -> &'static str {
+        match self {
+            Self::BadHost { .. } | Self::Unavailable(_) => "use an address of this machine, or 0.0.0.0",
+            Self::InUse(_) => "stop the other program or choose another port",
+            Self::Forbidden(_) => "use a port from 1024, or grant CAP_NET_BIND_SERVICE",
+            Self::Io { .. } => "",
+        }
+    }
+}
+
 impl fmt::Display for BindError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadHost { host, reason } => {
-                write!(
-                    f,
-                    "cannot listen on host {host:?}: {reason}; use an address of this machine or 0.0.0.0"
-                )
-            }
-            Self::InUse(address) => {
-                write!(f, "{address} is already in use; stop the other program or choose another port")
-            }
-            Self::Forbidden(address) => {
-                write!(
-                    f,
-                    "not allowed to listen on {address}; use a port from 1024 or grant CAP_NET_BIND_SERVICE"
-                )
-            }
-            Self::Unavailable(address) => {
-                write!(f, "this machine has no address {}; use one it has, or 0.0.0.0", address.ip())
-            }
+            Self::BadHost { host, reason } => write!(f, "cannot listen on host {host:?}: {reason}"),
+            Self::InUse(address) => write!(f, "{address} is already in use"),
+            Self::Forbidden(address) => write!(f, "not allowed to listen on {address}"),
+            Self::Unavailable(address) => write!(f, "this machine has no address {}", address.ip()),
             Self::Io { address, source } => write!(f, "cannot listen on {address}: {source}"),
         }
     }

@@ -84,8 +84,8 @@ impl StoreError {
             | StoreError::Stopped
             | StoreError::KeyInUse
             | StoreError::NotOpen
-            | StoreError::Sql(_)
             | StoreError::Encoding(_) => return None,
+            StoreError::Sql(_) => "look after the disk it is on: space, quota, mount, the system's log".into(),
         })
     }
 
