@@ -1,0 +1,282 @@
+//! Questions and their answers: one winner, whoever else answers, withdraws, expires or reloads at the same time.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod harness;
+
+use std::process::{Command, Output, Stdio};
+use std::thread;
+
+use harness::gateway::{LAPTOP, TOKEN};
+use harness::{Agent, Answer, BINARY, Gateway, Setup, eventually};
+use serde_json::{Value, json};
+
+/// A gateway, an agent that has asked to say "hello", the id of its request on the wire and of the question.
+fn asked() -> (Gateway, Agent, u64, String) {
+    asked_with(&Setup::default())
+}
+
+fn asked_with(setup: &Setup) -> (Gateway, Agent, u64, String) {
+    let gateway = Gateway::with(setup);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let wire = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    let id = agent.asked();
+    (gateway, agent, wire, id)
+}
+
+fn answer(gateway: &Gateway, arguments: &[&str]) -> (Option<i32>, Value) {
+    let output = gateway.cli(&[arguments, &["--json"]].concat());
+    (output.status.code(), outcome(&output))
+}
+
+fn outcome(output: &Output) -> Value {
+    let reply: Value = serde_json::from_slice(&output.stdout).unwrap_or_default();
+    reply["outcome"].clone()
+}
+
+/// Who runs the tests, as the gateway has to name them.
+fn myself() -> String {
+    let output = Command::new("id").arg("-un").output().unwrap();
+    format!("local:{}", String::from_utf8(output.stdout).unwrap().trim())
+}
+
+#[test]
+fn of_two_approvals_at_once_one_counts() {
+    let (gateway, mut agent, wire, id) = asked();
+    let approve = || {
+        let mut command = Command::new(BINARY);
+        command.args(["approve", &id, "--json"]).current_dir(&gateway.folder.0);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
+    };
+    let both = [approve(), approve()].map(|child| child.wait_with_output().unwrap());
+    let mut results: Vec<_> = both.iter().map(|o| (o.status.code().unwrap(), outcome(o))).collect();
+    results.sort_by_key(|(code, _)| *code);
+    assert_eq!(results, [(0, json!("resolved")), (5, json!("already_resolved"))]);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(gateway.upstream.seen().len(), 1);
+    let row = gateway.row(&id);
+    assert_eq!((&row["resolution"], &row["resolved_by"]), (&json!("approved"), &json!(myself())));
+    assert_eq!((&row["decision"], &row["outcome"]), (&json!("ask"), &json!("executed")));
+}
+
+#[test]
+fn of_many_answers_at_once_one_counts_and_all_say_the_same() {
+    for round in 0..10 {
+        let (gateway, mut agent, wire, id) = asked();
+        let mut other = Agent::login(gateway.address, TOKEN);
+        let commands: Vec<Value> = (0..6)
+            .map(|n| json!({"command": if (n + round) % 2 == 0 { "approve" } else { "deny" }, "id": id}))
+            .collect();
+        let (answers, withdrawn) = thread::scope(|scope| {
+            let answers: Vec<_> = commands
+                .iter()
+                .map(|command| scope.spawn(|| gateway.control(command).unwrap()["outcome"].clone()))
+                .collect();
+            let withdrawn = other.call("cancel", json!({"request_id": id}))["result"]["status"].clone();
+            (answers.into_iter().map(|a| a.join().unwrap()).collect::<Vec<_>>(), withdrawn)
+        });
+        let winners =
+            answers.iter().filter(|a| **a == "resolved").count() + usize::from(withdrawn == "withdrawn");
+        assert_eq!(winners, 1, "{answers:?}, {withdrawn}");
+        assert!(answers.iter().all(|a| *a == "resolved" || *a == "already_resolved"), "{answers:?}");
+        let winner = answers.iter().position(|a| *a == "resolved").map(|n| commands[n]["command"].clone());
+        let expected = match winner.as_ref().and_then(Value::as_str) {
+            Some("approve") => ("approved", 1),
+            Some(_) => ("denied", 0),
+            None => ("withdrawn", 0),
+        };
+        let reply = agent.reply(wire);
+        assert_eq!(reply.get("result").is_some(), expected.1 == 1, "{reply}");
+        assert_eq!(gateway.row(&id)["resolution"], expected.0);
+        assert_eq!(gateway.upstream.seen().len(), expected.1);
+        gateway.verify();
+    }
+}
+
+#[test]
+fn a_note_reaches_the_agent() {
+    let (gateway, mut agent, wire, id) = asked();
+    assert_eq!(answer(&gateway, &["deny", &id, "--note", "not at night"]), (Some(0), json!("resolved")));
+    let error = agent.reply(wire)["error"].clone();
+    assert_eq!((&error["code"], &error["message"]), (&json!(-32001), &json!("Denied by user")));
+    assert_eq!(
+        (&error["data"]["reason"], &error["data"]["note"]),
+        (&json!("denied_by_user"), &json!("not at night"))
+    );
+    let row = gateway.row(&id);
+    assert_eq!((&row["resolution"], &row["resolved_by"]), (&json!("denied"), &json!(myself())));
+    assert_eq!(answer(&gateway, &["approve", &id]), (Some(5), json!("already_resolved")));
+    assert!(gateway.upstream.seen().is_empty());
+}
+
+#[test]
+fn a_late_answer_is_expired() {
+    let setup = Setup::default();
+    let config = setup.config.replace("approval_timeout: 60", "approval_timeout: 1");
+    let (gateway, mut agent, wire, id) = asked_with(&Setup { config, ..setup });
+    let reply = agent.reply(wire);
+    assert_eq!(
+        (&reply["error"]["code"], &reply["error"]["data"]["request_id"]),
+        (&json!(-32002), &json!(id))
+    );
+    assert_eq!(answer(&gateway, &["approve", &id]), (Some(5), json!("expired")));
+    assert_eq!(gateway.row(&id)["resolution"], "timed_out");
+    assert!(gateway.upstream.seen().is_empty());
+}
+
+#[test]
+fn ids_that_fit_no_question_or_several() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert_eq!(answer(&gateway, &["approve", "no-such-id"]), (Some(5), json!("unknown")));
+    let never = "00000000-0000-4000-8000-000000000000";
+    assert_eq!(answer(&gateway, &["approve", never]), (Some(5), json!("unknown")));
+    // With seventeen questions, two begin with the same of sixteen digits.
+    let config = Setup::default().config.replace("max_pending_approvals: 10", "max_pending_approvals: 17");
+    gateway.configure(&Setup { config, ..Setup::default() });
+    assert!(gateway.cli(&["reload"]).status.success());
+    let ids: Vec<String> = (0..17)
+        .map(|n| {
+            agent.send("tool_request", json!({"tool": "say", "args": {"text": n.to_string()}}));
+            agent.asked()
+        })
+        .collect();
+    let shared =
+        ids.iter().map(|id| &id[..1]).find(|d| ids.iter().filter(|id| id.starts_with(d)).count() > 1);
+    let output = gateway.cli(&["approve", shared.unwrap()]);
+    assert_eq!(output.status.code(), Some(5));
+    assert!(String::from_utf8(output.stderr).unwrap().contains("several questions begin with this id"));
+    assert_eq!(gateway.questions().len(), 17, "none of them was answered");
+    // A beginning that fits one question alone is enough.
+    let alone = (1..=36).map(|n| &ids[0][..n]).find(|p| ids[1..].iter().all(|id| !id.starts_with(p)));
+    assert_eq!(answer(&gateway, &["approve", alone.unwrap()]), (Some(0), json!("resolved")));
+    assert_eq!(gateway.upstream.wait_for(1)[0].json()["text"], "0");
+}
+
+#[test]
+fn only_the_agent_that_asked_takes_a_question_back() {
+    let (gateway, mut agent, wire, id) = asked();
+    let mut laptop = Agent::login(gateway.address, LAPTOP);
+    let stranger = laptop.call("cancel", json!({"request_id": id}));
+    assert_eq!(stranger["result"]["status"], "unknown", "{stranger}");
+    assert_eq!(gateway.questions().len(), 1);
+    let cancel = agent.send("cancel", json!({"request_id": id}));
+    let mut replies = [agent.receive(), agent.receive()];
+    replies.sort_by_key(|reply| reply["id"].as_u64());
+    assert_eq!(replies.each_ref().map(|r| r["id"].as_u64().unwrap()), [wire, cancel]);
+    assert_eq!(replies[0]["error"]["data"]["reason"], "withdrawn");
+    assert_eq!(replies[1]["result"]["status"], "withdrawn");
+    assert_eq!(answer(&gateway, &["approve", &id]), (Some(5), json!("already_resolved")));
+    assert_eq!(gateway.row(&id)["resolution"], "withdrawn");
+    assert!(gateway.upstream.seen().is_empty());
+}
+
+// --- a reload in the middle ---
+
+fn reload(gateway: &Gateway, change: impl Fn(&mut Setup)) {
+    let mut setup = Setup::default();
+    change(&mut setup);
+    gateway.configure(&setup);
+    let output = gateway.cli(&["reload"]);
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+fn deny_say(setup: &mut Setup) {
+    let rule = "rules:\n  - {pattern: \"say*\", action: deny, description: \"Be quiet\"}";
+    setup.permissions = setup.permissions.replacen("rules:", rule, 1);
+}
+
+/// A reload that overtakes an open question ends it; nothing can be approved any more.
+fn voids(change: impl Fn(&mut Setup)) {
+    let (gateway, mut agent, wire, id) = asked();
+    reload(&gateway, change);
+    let error = agent.reply(wire)["error"].clone();
+    assert_eq!(
+        (&error["code"], &error["data"]["reason"]),
+        (&json!(-32003), &json!("approval_void")),
+        "{error}"
+    );
+    assert_eq!(answer(&gateway, &["approve", &id]), (Some(5), json!("already_resolved")));
+    assert_eq!(gateway.row(&id)["resolution"], "void");
+    assert!(gateway.upstream.seen().is_empty());
+    gateway.verify();
+}
+
+#[test]
+fn a_deny_that_comes_while_a_question_is_open_wins() {
+    voids(deny_say);
+}
+
+#[test]
+fn a_tool_that_changes_while_a_question_is_open_voids_it() {
+    voids(|setup| setup.tools = setup.tools.replace("/api/say", "/api/shout"));
+}
+
+#[test]
+fn an_agent_that_is_removed_leaves_no_question_behind() {
+    let (gateway, mut agent, _, id) = asked();
+    reload(&gateway, |setup| {
+        let line = "  default: {token: \"a-token-of-the-default-agent\"}\n";
+        setup.config = setup.config.replace(line, "");
+    });
+    assert_eq!(answer(&gateway, &["approve", &id]).1, json!("already_resolved"));
+    eventually("the end", || (gateway.row(&id)["resolution"] == "void").then_some(()));
+    while agent.try_receive().is_ok() {}
+    assert!(gateway.upstream.seen().is_empty());
+}
+
+#[test]
+fn a_reload_that_does_not_touch_a_question_leaves_it_alone() {
+    let (gateway, mut agent, wire, id) = asked();
+    let before = gateway.questions();
+    reload(&gateway, |setup| setup.tools = setup.tools.replace("/api/template", "/api/other"));
+    assert_eq!(gateway.questions(), before);
+    assert_eq!(gateway.approve(&id), "resolved");
+    assert_eq!(agent.reply(wire)["result"]["request_id"], json!(id));
+}
+
+#[test]
+fn a_reload_does_not_disturb_a_call_that_is_at_the_service() {
+    let (gateway, mut agent, wire, id) = asked();
+    gateway.upstream.answer(|_| Answer::Hold);
+    assert_eq!(gateway.approve(&id), "resolved");
+    gateway.upstream.wait_for(1);
+    reload(&gateway, deny_say);
+    gateway.upstream.release();
+    assert_eq!(agent.reply(wire)["result"]["request_id"], json!(id));
+    let row = gateway.row(&id);
+    assert_eq!((&row["resolution"], &row["outcome"]), (&json!("approved"), &json!("executed")));
+    let next = agent.request("say", json!({"text": "again"}));
+    assert_eq!(next["error"]["data"]["reason"], "denied_by_policy");
+    assert_eq!(gateway.upstream.seen().len(), 1);
+}
+
+#[test]
+fn an_approval_and_a_deny_at_the_same_moment_never_run_a_denied_call() {
+    for _ in 0..10 {
+        let (gateway, mut agent, wire, id) = asked();
+        let mut setup = Setup::default();
+        deny_say(&mut setup);
+        gateway.configure(&setup);
+        let approve = json!({"command": "approve", "id": id});
+        thread::scope(|scope| {
+            scope.spawn(|| gateway.control(&json!({"command": "reload"})).unwrap());
+            scope.spawn(|| gateway.control(&approve).unwrap());
+        });
+        let reply = agent.reply(wire);
+        let row = gateway.row(&id);
+        match reply.get("result") {
+            Some(_) => assert_eq!((&row["outcome"], gateway.upstream.seen().len()), (&json!("executed"), 1)),
+            None => {
+                assert_eq!(reply["error"]["code"], -32003, "{reply}");
+                assert_eq!((&row["outcome"], gateway.upstream.seen().len()), (&json!("denied"), 0), "{row}");
+            }
+        }
+        gateway.verify();
+    }
+}
