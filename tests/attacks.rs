@@ -98,3 +98,45 @@ fn what_the_agent_was_told_was_not_executed_is_not_executed_after_a_restart() {
     let seen: Vec<_> = gateway.upstream.seen().into_iter().map(|s| s.target).collect();
     assert_eq!(seen, ["/api/template"], "it ran although the agent was told that it did not");
 }
+
+#[test]
+fn a_timeout_that_cannot_be_recorded_leaves_no_question_behind() {
+    let gateway = Gateway::with(&setup("approval_timeout: 60", "approval_timeout: 1"));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    forbid_state(&gateway, "approved");
+    let request = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    let id = agent.asked();
+    let reply = agent.reply(request);
+    assert_eq!(reply["error"]["data"]["reason"], "approval_timed_out", "{reply}");
+    assert!(gateway.questions().is_empty(), "a question that nobody waits for stays open for ever");
+    assert_eq!(gateway.json(&["status", "--json"])["open_questions"], 0);
+    sql(&gateway, "DROP TRIGGER forbidden");
+    eventually("the end to be recorded", || (gateway.row(&id)["resolution"] == "timed_out").then_some(()));
+}
+
+#[test]
+fn the_inbox_comes_in_portions_that_clients_can_take() {
+    let gateway = Gateway::start();
+    let big = "x".repeat(400_000);
+    gateway.upstream.answer(move |_| Answer::json(&format!("\"{big}\"")));
+    for number in 0..4 {
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        agent.send("tool_request", json!({"tool": "render", "args": {"template": format!("t{number}")}}));
+        gateway.upstream.wait_for(number + 1);
+    }
+    let done = || gateway.audit().iter().filter(|row| row["outcome"] == "executed").count() == 4;
+    eventually("all to end", || done().then_some(()));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let mut got = Vec::new();
+    eventually("all results", || {
+        let reply = agent.call("get_pending_results", json!({}));
+        assert!(reply.to_string().len() < 1 << 20, "{} bytes in one message", reply.to_string().len());
+        for result in reply["result"]["results"].as_array().unwrap() {
+            let id = result["request_id"].as_str().unwrap().to_owned();
+            if !got.contains(&id) {
+                got.push(id);
+            }
+        }
+        (got.len() == 4).then_some(())
+    });
+}

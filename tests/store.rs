@@ -8,7 +8,7 @@
     reason = "helpers of tests"
 )]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::io::{BufRead as _, BufReader, Cursor};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
@@ -325,7 +325,7 @@ fn a_result_waits_until_its_agent_has_it() {
     let pi = AgentId::configured("pi");
     let id = dir.with(async |store| execute(store, "front").await);
     dir.with(async |store| {
-        let results = store.pending_results(&pi, NOW, 10).await.unwrap();
+        let results = store.pending_results(&pi, HashSet::new(), NOW, 10).await.unwrap();
         let [result] = &results[..] else { panic!("{results:?}") };
         assert_eq!(result.request_id, id);
         assert_eq!((result.tool_name.as_str(), result.signature.as_str()), ("door_open", "door_open(front)"));
@@ -336,11 +336,15 @@ fn a_result_waits_until_its_agent_has_it() {
         assert_eq!(result.expires_at, at(1).plus(DAY * 7));
 
         let other = AgentId::configured("laptop");
-        assert_eq!(store.pending_results(&other, NOW, 10).await.unwrap(), []);
-        assert_eq!(store.pending_results(&pi, NOW.plus(DAY * 8), 10).await.unwrap(), []);
-        assert_eq!(store.pending_results(&pi, NOW, 10).await.unwrap().len(), 1, "asking is not receiving");
+        assert_eq!(store.pending_results(&other, HashSet::new(), NOW, 10).await.unwrap(), []);
+        assert_eq!(store.pending_results(&pi, HashSet::new(), NOW.plus(DAY * 8), 10).await.unwrap(), []);
+        assert_eq!(
+            store.pending_results(&pi, HashSet::new(), NOW, 10).await.unwrap().len(),
+            1,
+            "asking is not receiving"
+        );
         store.received(vec![id]).await.unwrap();
-        assert_eq!(store.pending_results(&pi, NOW, 10).await.unwrap(), []);
+        assert_eq!(store.pending_results(&pi, HashSet::new(), NOW, 10).await.unwrap(), []);
     });
 }
 
@@ -363,7 +367,7 @@ fn an_idempotency_key_stands_for_one_call() {
         store.received(vec![id]).await.unwrap();
         let replay = store.replay(&pi, "k", NOW).await.unwrap().unwrap();
         assert_eq!(replay.outcome, Some(done), "received, and still there for a replay");
-        assert_eq!(store.pending_results(&pi, NOW, 10).await.unwrap(), []);
+        assert_eq!(store.pending_results(&pi, HashSet::new(), NOW, 10).await.unwrap(), []);
         assert_eq!(store.replay(&AgentId::configured("laptop"), "k", NOW).await.unwrap(), None);
         assert_eq!(store.record(keyed("front"), true).await, Err(StoreError::KeyInUse));
 
@@ -880,7 +884,8 @@ fn the_record_stays_within_its_size() {
             store.note(NOW, NoteKind::Started, json!({"x": "y".repeat(10_000)})).await.unwrap();
         }
         store.maintain(at(2)).await.unwrap();
-        let kept = store.pending_results(&AgentId::configured("pi"), at(2), 1000).await.unwrap();
+        let kept =
+            store.pending_results(&AgentId::configured("pi"), HashSet::new(), at(2), 1000).await.unwrap();
         assert!(kept.len() < 30, "{} results that nobody fetches", kept.len());
         store.close().await;
     });

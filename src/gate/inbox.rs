@@ -62,7 +62,10 @@ impl Gate {
     /// # Errors
     /// When the record cannot be read.
     pub async fn pending_results(&self, agent: &AgentId) -> Result<Vec<PendingResult>, StoreError> {
-        let mut results = self.store.pending_results(agent, self.clock.now(), MAX_RESULTS).await?;
+        let on_their_way = self.deliveries.borrow().keys().copied().collect();
+        let mut results =
+            self.store.pending_results(agent, on_their_way, self.clock.now(), MAX_RESULTS).await?;
+        // Some may have got on their way meanwhile.
         let deliveries = self.deliveries.borrow();
         results.retain(|r| !deliveries.contains_key(&r.request_id));
         Ok(results)

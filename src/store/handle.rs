@@ -157,18 +157,20 @@ impl Store {
         self.submit(true, move |tx| inbox::add_key(tx, &agent, &key, &bound)).await
     }
 
-    /// The oldest results that this agent has not received, at most `limit`.
+    /// The oldest results that this agent has not received, without those in `but`: at most `limit`, and in portions
+    /// that fit into one message.
     ///
     /// # Errors
     /// When the record cannot be read.
     pub async fn pending_results(
         &self,
         agent: &AgentId,
+        but: HashSet<RequestId>,
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<PendingResult>, StoreError> {
         let agent = agent.clone();
-        self.submit(false, move |tx| inbox::pending(tx, &agent, now, limit)).await
+        self.submit(false, move |tx| inbox::pending(tx, &agent, &but, now, limit)).await
     }
 
     /// These results have arrived at their agent.

@@ -1,6 +1,7 @@
 //! Results that wait for their agent, and idempotency keys. A result leaves when the agent has received it (unless a
 //! key may still ask for it) or when its time is over; it is never handed to another agent.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -21,8 +22,9 @@ const STEP: usize = 500;
 /// Results may take this part of `max_mb`; beyond it the oldest are dropped first.
 const SHARE: u64 = 4;
 
-/// Results handed out at once, in bytes; there is always one. A peer that asks and never reads costs memory.
-const AT_ONCE: usize = 1 << 20;
+/// Bytes of results handed out at once. Escaped into a message they stay below the mebibyte that common WebSocket
+/// clients take; the agent asks again for the rest.
+const PORTION: usize = 384 * 1024;
 
 /// What an idempotency key is bound to.
 pub(super) struct Bound {
@@ -125,26 +127,33 @@ fn has_key(tx: &Tx<'_>, id: RequestId) -> Result<bool, StoreError> {
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0))?)
 }
 
-/// This agent's results, oldest first, until they are more than [`AT_ONCE`].
+/// This agent's results, oldest first, without those in `but`: at most `limit`, and no more than one when it alone
+/// is larger than [`PORTION`].
 pub(super) fn pending(
     tx: &Tx<'_>,
     agent: &AgentId,
+    but: &HashSet<RequestId>,
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<PendingResult>, StoreError> {
     let sql = "SELECT r.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
                r.outcome, r.data, r.created, r.expires
                FROM results r JOIN events e ON e.seq = r.seq
-               WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq LIMIT ?";
+               WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq";
     let mut statement = tx.db.prepare_cached(sql)?;
-    let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![agent.as_str(), now.0, limit])?;
-    let (mut results, mut size) = (Vec::new(), 0_usize);
-    while size < AT_ONCE
+    let mut rows = statement.query(params![agent.as_str(), now.0])?;
+    let (mut results, mut size) = (Vec::new(), 0);
+    while results.len() < limit
         && let Some(row) = rows.next()?
     {
+        if but.contains(&parse_id(&row.get::<_, String>(0)?)?) {
+            continue;
+        }
         let result = pending_result(row)?;
-        size = size.saturating_add(result.args.len()).saturating_add(result.result.len());
+        size += result.args.len() + result.result.len();
+        if size > PORTION && !results.is_empty() {
+            break;
+        }
         results.push(result);
     }
     Ok(results)
