@@ -9,7 +9,6 @@
 
 mod harness;
 
-use std::os::unix::fs::PermissionsExt as _;
 
 use harness::gateway::{LAPTOP, TOKEN};
 use harness::{Agent, Answer, Gateway, Setup, eventually};
@@ -139,4 +138,17 @@ fn the_inbox_comes_in_portions_that_clients_can_take() {
         }
         (got.len() == 4).then_some(())
     });
+}
+
+#[test]
+fn the_inbox_is_read_a_bounded_number_of_times_at_once_on_a_connection() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let batch: Vec<_> =
+        (0..100).map(|id| json!({"jsonrpc": "2.0", "method": "get_pending_results", "id": id})).collect();
+    agent.send_text(&Value::Array(batch).to_string());
+    let answers = agent.receive();
+    let refused = answers.as_array().unwrap().iter().filter(|a| a["error"]["code"] == -32006).count();
+    assert_eq!(refused, 100 - 32);
+    assert!(agent.call("get_pending_results", json!({}))["result"].is_object());
 }

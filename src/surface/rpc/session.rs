@@ -165,7 +165,8 @@ impl Line {
             reloaded.wait().await;
             Event::Reloaded
         };
-        future::or(future::or(stop, out), future::or(incoming, future::or(reloaded, tick))).await
+        // First what must not wait for a peer that never stops talking.
+        future::or(future::or(stop, reloaded), future::or(out, future::or(incoming, tick))).await
     }
 
     /// Everything that is ready goes out in one flush, with a ping behind it when results are among it.
