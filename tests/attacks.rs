@@ -114,6 +114,21 @@ fn a_timeout_that_cannot_be_recorded_leaves_no_question_behind() {
 }
 
 #[test]
+fn a_key_of_another_call_is_a_conflict_even_when_an_identical_call_is_open() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let keyed = |tool: &str, args: Value| json!({"tool": tool, "args": args, "idempotency_key": "k"});
+    let first = agent.call("tool_request", keyed("render", json!({"template": "x"})));
+    assert_eq!(first["result"]["status"], "executed", "{first}");
+    agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    agent.asked();
+    let second = agent.send("tool_request", keyed("say", json!({"text": "hello"})));
+    // The question is never answered: only a conflict can come at once.
+    let reply = agent.reply(second);
+    assert_eq!(reply["error"]["data"]["reason"], "idempotency_conflict", "{reply}");
+}
+
+#[test]
 fn the_inbox_comes_in_portions_that_clients_can_take() {
     let gateway = Gateway::start();
     let big = "x".repeat(400_000);

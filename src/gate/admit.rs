@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::Gate;
 use super::limits::TooMany;
 use super::pipeline::{self, Task};
-use super::running::{Joined, Reply, Shared, Ticket};
-use super::{Gate, Latch};
+use super::running::{Joined, OwnKey, Reply, Shared, Ticket};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Call, InvalidCall, Outcome};
-use crate::store::Refusal;
+use crate::store::{Refusal, StoreError};
 
 /// What an agent asks for, read but not yet checked.
 #[derive(Clone, Debug, Default)]
@@ -96,7 +96,9 @@ impl Gate {
         let joined = self.running.borrow().join(&call, request.key.as_deref());
         match joined {
             Joined::Same { shared, new_key: false } => Ticket::new(shared),
-            Joined::Same { shared, new_key: true } => self.join_with_key(&call, request.key, shared),
+            Joined::Same { shared, new_key: true } => {
+                self.join_with_key(call, request.key.unwrap_or_default(), shared)
+            }
             Joined::Conflict => self.refuse(call.agent(), &call.tool().name, Outcome::IdempotencyConflict),
             Joined::No => self.start(call, request),
         }
@@ -113,22 +115,36 @@ impl Gate {
         Ticket::new(shared)
     }
 
-    /// The caller's own key must lead to this call later too, so it is on disk before the caller is answered.
-    fn join_with_key(self: &Rc<Self>, call: &Call, key: Option<String>, shared: Rc<Shared>) -> Ticket {
-        let (gate, agent, digest) = (self.clone(), call.agent().clone(), call.digest());
-        let kept = Rc::new(Latch::default());
-        self.running.borrow_mut().add_key(&agent, key.as_deref(), &shared);
-        let ticket = Ticket::with_key(shared.clone(), kept.clone());
+    /// The caller's own key must lead to this call later too, so it is on disk before the caller is answered; unless
+    /// it stands for an earlier call already.
+    fn join_with_key(self: &Rc<Self>, call: Arc<Call>, key: String, shared: Rc<Shared>) -> Ticket {
+        let (gate, own) = (self.clone(), Rc::new(OwnKey::default()));
+        self.running.borrow_mut().add_key(call.agent(), Some(&key), &shared);
+        let ticket = Ticket::with_key(shared.clone(), own.clone());
         let task = async move {
-            if let (Some(key), Some(id)) = (key, shared.id()) {
-                let now = gate.clock.now();
-                if let Err(e) = gate.store.alias(&agent, &key, id, digest, now).await {
-                    log::error!("request {id}: an idempotency key could not be kept: {e}");
-                }
+            let instead = gate.bind_key(&call, &key, &shared).await;
+            if instead.is_some() {
+                gate.running.borrow_mut().forget_key(call.agent(), &key, &shared);
             }
-            kept.open();
+            own.settle(instead);
         };
         self.executor.spawn(task).detach();
         ticket
+    }
+
+    /// Writes down that `key` stands for a call under way. Some: what it stands for already.
+    async fn bind_key(&self, call: &Call, key: &str, shared: &Shared) -> Option<Reply> {
+        let (id, now) = (shared.id()?, self.clock.now());
+        match self.store.alias(call.agent(), key, id, call.digest(), now).await {
+            Ok(()) => None,
+            Err(StoreError::KeyInUse) => match pipeline::replayed(self, call, key).await {
+                Ok(earlier) => earlier.filter(|reply| reply.request_id != Some(id)),
+                Err(outcome) => Some(Reply { outcome, request_id: None, replayed: false }),
+            },
+            Err(e) => {
+                log::error!("request {id}: an idempotency key could not be kept: {e}");
+                None
+            }
+        }
     }
 }

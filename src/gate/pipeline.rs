@@ -29,7 +29,11 @@ type Step<T> = Result<T, Outcome>;
 
 /// Carries a new call from judgement to outcome and answers everybody who waits for it.
 pub(super) async fn run(gate: Rc<Gate>, task: Task) {
-    let reply = match replayed(&gate, &task).await {
+    let earlier = match &task.key {
+        Some(key) => replayed(&gate, &task.call, key).await,
+        None => Ok(None),
+    };
+    let reply = match earlier {
         Ok(Some(reply)) => reply,
         Ok(None) => task.reply(decide(&gate, &task).await),
         Err(outcome) => task.reply(outcome),
@@ -189,11 +193,13 @@ async fn record(gate: &Gate, task: &Task, verdict: Verdict, stage: Stage) -> Ste
 }
 
 /// The outcome of an earlier call with the same idempotency key, if there is one.
-async fn replayed(gate: &Gate, task: &Task) -> Step<Option<Reply>> {
-    let Some(key) = &task.key else { return Ok(None) };
-    let found = gate.store.replay(task.call.agent(), key, gate.clock.now()).await;
-    let Some(earlier) = found.map_err(|e| store_failed(task, &e))? else { return Ok(None) };
-    if earlier.digest != task.call.digest() {
+pub(super) async fn replayed(gate: &Gate, call: &Call, key: &str) -> Step<Option<Reply>> {
+    let found = gate.store.replay(call.agent(), key, gate.clock.now()).await.map_err(|e| {
+        log::error!("not executed, the record cannot be read: {e}");
+        Outcome::StoreUnavailable
+    });
+    let Some(earlier) = found? else { return Ok(None) };
+    if earlier.digest != call.digest() {
         return Err(Outcome::IdempotencyConflict);
     }
     let outcome = earlier.outcome.unwrap_or(Outcome::UnknownResult);

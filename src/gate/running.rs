@@ -61,17 +61,34 @@ impl Shared {
 #[derive(Clone)]
 pub struct Ticket {
     shared: Rc<Shared>,
-    /// Opens when this caller's own idempotency key is on disk, when it joined with one.
-    key_kept: Option<Rc<Latch>>,
+    /// When this caller joined with an idempotency key of its own.
+    key: Option<Rc<OwnKey>>,
+}
+
+/// Whether a caller's own idempotency key may stand for the call that it joined.
+#[derive(Default)]
+pub(super) struct OwnKey {
+    known: Latch,
+    instead: OnceCell<Reply>,
+}
+
+impl OwnKey {
+    /// The key is on disk; or it stands for something else, and the caller hears that `instead`.
+    pub(super) fn settle(&self, instead: Option<Reply>) {
+        if let Some(reply) = instead {
+            let _ = self.instead.set(reply);
+        }
+        self.known.open();
+    }
 }
 
 impl Ticket {
     pub(super) fn new(shared: Rc<Shared>) -> Ticket {
-        Ticket { shared, key_kept: None }
+        Ticket { shared, key: None }
     }
 
-    pub(super) fn with_key(shared: Rc<Shared>, kept: Rc<Latch>) -> Ticket {
-        Ticket { shared, key_kept: Some(kept) }
+    pub(super) fn with_key(shared: Rc<Shared>, key: Rc<OwnKey>) -> Ticket {
+        Ticket { shared, key: Some(key) }
     }
 
     /// A ticket of something that has ended already.
@@ -83,19 +100,28 @@ impl Ticket {
 
     /// Waits until a human is asked: the request's id and when the question expires. None when it ended without.
     pub async fn asked(&self) -> Option<(RequestId, Timestamp)> {
+        if self.instead().await.is_some() {
+            return None;
+        }
         self.shared.asked.wait().await;
         Some((self.shared.id.get()?, self.shared.expires.get()?))
     }
 
     /// Waits until the call has ended.
     pub async fn reply(&self) -> Reply {
-        self.shared.done.wait().await;
-        if let Some(kept) = &self.key_kept {
-            kept.wait().await;
+        if let Some(reply) = self.instead().await {
+            return reply;
         }
+        self.shared.done.wait().await;
         let lost =
             Reply { outcome: Outcome::UnknownResult, request_id: self.shared.id.get(), replayed: false };
         self.shared.reply.get().cloned().unwrap_or(lost)
+    }
+
+    async fn instead(&self) -> Option<Reply> {
+        let key = self.key.as_ref()?;
+        key.known.wait().await;
+        key.instead.get().cloned()
     }
 }
 
@@ -139,6 +165,15 @@ impl Running {
             shared.keys.borrow_mut().push(key.to_owned());
             self.by_key.insert((agent.clone(), key.to_owned()), shared.clone());
         }
+    }
+
+    /// The key turned out to stand for something else than this call.
+    pub(super) fn forget_key(&mut self, agent: &AgentId, key: &str, shared: &Rc<Shared>) {
+        let known = (agent.clone(), key.to_owned());
+        if self.by_key.get(&known).is_some_and(|s| Rc::ptr_eq(s, shared)) {
+            self.by_key.remove(&known);
+        }
+        shared.keys.borrow_mut().retain(|k| k != key);
     }
 
     pub(super) fn remove(&mut self, call: &Call, shared: &Rc<Shared>) {
