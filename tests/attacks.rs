@@ -9,7 +9,6 @@
 
 mod harness;
 
-
 use harness::gateway::{LAPTOP, TOKEN};
 use harness::{Agent, Answer, Gateway, Setup, eventually};
 use serde_json::{Value, json};
