@@ -164,7 +164,8 @@ async fn admit(
             if refused.counts {
                 failed(rpc, address);
             }
-            // It keeps its place until it is gone: farewells are as bounded as guests are.
+            // Taking leave takes time and a descriptor: it is cut short when others come in.
+            guest.sent_away();
             future::or(turn_away(socket, refused), guest.must_leave()).await;
             None
         }

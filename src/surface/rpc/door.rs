@@ -134,6 +134,16 @@ impl Guest {
         }
     }
 
+    /// It is being sent away: until it is gone it counts, and it is the first to make room.
+    pub fn sent_away(&self) {
+        let mut inner = self.door.inner.borrow_mut();
+        if let Some(index) = inner.guests.iter().position(|g| g.number == self.number) {
+            let mut standing = inner.guests.remove(index);
+            standing.spoke = false;
+            inner.guests.insert(0, standing);
+        }
+    }
+
     /// It has authenticated: it no longer stands in the door.
     pub fn admitted(self, address: IpAddr) -> Member {
         *self.door.inner.borrow_mut().members.entry(address).or_default() += 1;
@@ -176,6 +186,17 @@ mod tests {
         let gone: Vec<_> = guests.iter().map(|g| g.leave.is_open()).collect();
         assert_eq!(gone.iter().filter(|left| **left).count(), 1);
         assert!(gone[1]);
+    }
+
+    #[test]
+    fn whoever_is_being_sent_away_makes_room_first() {
+        let door = Rc::new(Door::default());
+        let guests: Vec<_> = (0..MAX_GUESTS_PER_ADDRESS).map(|_| door.enter(address(1))).collect();
+        guests[5].spoke();
+        guests[5].sent_away();
+        let _next = door.enter(address(1));
+        let gone: Vec<_> = guests.iter().map(|g| g.leave.is_open()).collect();
+        assert_eq!(gone, [false, false, false, false, false, true, false, false]);
     }
 
     #[test]
