@@ -4,7 +4,9 @@
 //! is opened, the record is open before the first connection is, and nothing is closed before what needs it.
 
 use std::fmt;
+use std::fs::DirBuilder;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -321,7 +323,9 @@ fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recovered), Star
 fn control_socket(config: &Config) -> Result<ControlSocket, StartError> {
     let path = control_path(config.gateway.control_socket.as_deref(), &config.storage);
     if let Some(dir) = path.parent() {
-        let _ = std::fs::create_dir_all(dir);
+        // The record's own folder is private from the start.
+        let mode = if config.storage.path.parent() == Some(dir) { 0o700 } else { 0o755 };
+        let _ = DirBuilder::new().recursive(true).mode(mode).create(dir);
     }
     let help = "set gateway.control_socket to a place this user may write to";
     ControlSocket::bind(&path).map_err(|e| StartError::machine(e, help))

@@ -166,3 +166,25 @@ fn the_inbox_is_read_a_bounded_number_of_times_at_once_on_a_connection() {
     assert_eq!(refused, 100 - 32);
     assert!(agent.call("get_pending_results", json!({}))["result"].is_object());
 }
+
+#[test]
+fn strangers_who_were_turned_away_do_not_pile_up() {
+    let gateway = Gateway::start();
+    let open = || std::fs::read_dir(format!("/proc/{}/fd", gateway.pid())).unwrap().count();
+    let before = open();
+    let strangers: Vec<_> = (0..60)
+        .map(|_| {
+            let mut stranger = Agent::connect(gateway.address);
+            stranger.send_text("hello");
+            stranger
+        })
+        .collect();
+    assert!(open() < before + 20, "{} descriptors for {} strangers", open() - before, strangers.len());
+}
+
+#[test]
+fn the_folder_of_the_record_is_private_wherever_the_control_socket_is() {
+    let gateway = Gateway::with(&setup(r#""control.sock""#, r#""data/control.sock""#));
+    let mode = std::fs::metadata(gateway.path("data")).unwrap().permissions().mode() & 0o777;
+    assert_eq!(mode, 0o700, "{mode:o}");
+}
