@@ -188,3 +188,18 @@ fn the_folder_of_the_record_is_private_wherever_the_control_socket_is() {
     let mode = std::fs::metadata(gateway.path("data")).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode, 0o700, "{mode:o}");
 }
+
+#[test]
+fn a_secret_argument_that_a_service_echoes_is_not_recorded() {
+    let gateway = Gateway::start();
+    gateway.upstream.answer(|seen| Answer::json(&seen.body));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let args = json!({"text": "hello", "pin": "98-hidden-76"});
+    let request = agent.send("tool_request", json!({"tool": "say", "args": args}));
+    let id = agent.asked();
+    gateway.cli(&["approve", &id]);
+    assert_eq!(agent.reply(request)["result"]["status"], "executed");
+    let export = gateway.cli(&["audit", "export"]);
+    let text = String::from_utf8(export.stdout).unwrap();
+    assert!(text.contains(&id) && !text.contains("98-hidden-76"), "{text}");
+}

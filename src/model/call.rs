@@ -12,6 +12,7 @@ use super::agent::AgentId;
 use super::tool::{ArgSpec, ArgType, Tool};
 use crate::base::digest::Digest;
 use crate::base::json::canonical;
+use crate::base::secret::Secret;
 use crate::base::template::{Piece, Template};
 
 /// The most arguments a call may have.
@@ -170,6 +171,23 @@ impl Call {
             .iter()
             .map(|(name, value)| (name.clone(), if secret(name) { REDACTED.into() } else { value.clone() }))
             .collect()
+    }
+
+    /// The texts in the secret arguments, at any depth: a service may say them back.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let secret = |name: &str| self.tool.args.get(name).is_some_and(|spec| spec.secret);
+        let mut open: Vec<&Value> =
+            self.args.iter().filter(|(name, _)| secret(name)).map(|(_, v)| v).collect();
+        let mut found = Vec::new();
+        while let Some(value) = open.pop() {
+            match value {
+                Value::Array(items) => open.extend(items),
+                Value::Object(members) => open.extend(members.values()),
+                Value::String(_) | Value::Number(_) => found.extend(scalar_text(value).map(Secret::new)),
+                Value::Null | Value::Bool(_) => {}
+            }
+        }
+        found
     }
 }
 

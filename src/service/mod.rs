@@ -118,7 +118,7 @@ impl Services {
             log::warn!("tool {}: not sent, too many calls are running", call.tool().name);
             return Outcome::ServiceUnreachable;
         };
-        let scrubber = Arc::clone(&self.0.scrubber);
+        let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
         smol::unblock(move || {
             // The permit lives as long as the blocking call, whoever still waits for it.
             let _permit = permit;

@@ -8,6 +8,7 @@
 use std::collections::{BTreeSet, HashSet};
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
 use base64::Engine as _;
@@ -39,6 +40,8 @@ pub struct Scrubber {
     spellings: Option<AhoCorasick>,
     /// Secrets that are JSON numbers: a number is redacted when it is the whole secret.
     numbers: HashSet<String>,
+    /// What is looked for before that.
+    first: Option<Arc<Scrubber>>,
 }
 
 impl fmt::Debug for Scrubber {
@@ -53,11 +56,23 @@ impl Scrubber {
         let long_enough = || secrets.iter().map(Secret::expose).filter(|s| is_long_enough(s));
         let all: BTreeSet<String> = long_enough().flat_map(spellings).collect();
         let numbers = long_enough().filter(|s| s.parse::<f64>().is_ok()).map(str::to_owned).collect();
-        Scrubber { spellings: AhoCorasick::new(&all).ok(), numbers }
+        Scrubber { spellings: AhoCorasick::new(&all).ok(), numbers, first: None }
+    }
+
+    /// Looks for `more` besides: for one call, whose secret arguments must not come back into the record.
+    pub fn and(self: Arc<Self>, more: &[Secret]) -> Arc<Scrubber> {
+        match more {
+            [] => self,
+            more => Arc::new(Scrubber { first: Some(self), ..Scrubber::new(more) }),
+        }
     }
 
     /// `text` with every spelling of every secret replaced.
     pub fn text(&self, text: String) -> String {
+        let text = match &self.first {
+            Some(first) => first.text(text),
+            None => text,
+        };
         let Some(spellings) = &self.spellings else { return REPLACEMENT.to_owned() };
         let found = find(spellings, &text);
         if found.is_empty() { text } else { replaced(&text, &found) }
@@ -70,7 +85,7 @@ impl Scrubber {
             Value::String(text) => Value::String(self.text(text)),
             Value::Array(items) => items.into_iter().map(|v| self.value(v)).collect(),
             Value::Object(members) => Value::Object(self.members(members)),
-            Value::Number(n) if self.numbers.contains(&n.to_string()) => REPLACEMENT.into(),
+            Value::Number(n) if self.is_number(&n.to_string()) => REPLACEMENT.into(),
             Value::Null | Value::Bool(_) | Value::Number(_) => value,
         }
     }
@@ -81,7 +96,7 @@ impl Scrubber {
             Value::String(text) => self.is_in_text(text),
             Value::Array(items) => items.iter().any(|v| self.is_in(v)),
             Value::Object(members) => members.iter().any(|(k, v)| self.is_in_text(k) || self.is_in(v)),
-            Value::Number(number) => self.numbers.contains(&number.to_string()),
+            Value::Number(number) => self.is_number(&number.to_string()),
             Value::Null | Value::Bool(_) => false,
         }
     }
@@ -92,6 +107,11 @@ impl Scrubber {
 
     fn is_in_text(&self, text: &str) -> bool {
         self.spellings.as_ref().is_none_or(|spellings| spellings.is_match(text))
+            || self.first.as_ref().is_some_and(|first| first.is_in_text(text))
+    }
+
+    fn is_number(&self, text: &str) -> bool {
+        self.numbers.contains(text) || self.first.as_ref().is_some_and(|first| first.is_number(text))
     }
 }
 
