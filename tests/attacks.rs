@@ -7,6 +7,7 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
 mod harness;
 
 use harness::gateway::{LAPTOP, TOKEN};
@@ -202,4 +203,23 @@ fn a_secret_argument_that_a_service_echoes_is_not_recorded() {
     let export = gateway.cli(&["audit", "export"]);
     let text = String::from_utf8(export.stdout).unwrap();
     assert!(text.contains(&id) && !text.contains("98-hidden-76"), "{text}");
+}
+
+#[test]
+fn calls_that_are_denied_do_not_push_the_others_out_of_the_record() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let text = "x".repeat(60_000);
+    // One is denied by a rule, the other is too large to be shown to anybody.
+    for service in ["lock", "light"] {
+        let args = json!({"domain": service, "service": "open", "a": [text, text, text, text]});
+        let reply = agent.request("call_service", args);
+        assert!(reply["error"].is_object(), "{reply}");
+    }
+    let rows = gateway.audit();
+    assert_eq!(rows.len(), 2);
+    for row in rows {
+        let size = row.to_string().len();
+        assert!(size < 10_000 && row.to_string().contains("[cut, 240"), "{size} bytes are kept");
+    }
 }

@@ -164,7 +164,7 @@ pub(super) fn requested(new: &NewCall) -> Value {
         "reason": new.reason,
         "key": new.key,
         "tool": call.tool().name,
-        "args": call.shown_args(),
+        "args": kept_args(new),
         "signature": call.signature(),
         "digest": call.digest().hex(),
         "binding": call.binding().hex(),
@@ -173,6 +173,19 @@ pub(super) fn requested(new: &NewCall) -> Value {
         "then": stage,
         "expires": expires,
     }))
+}
+
+/// All arguments of a call that may run. Of one that never will, only the beginning of very long ones: otherwise an
+/// agent could push everything it did before out of the record with a few hundred calls that are denied.
+fn kept_args(new: &NewCall) -> Value {
+    let shown = Value::Object(new.call.shown_args());
+    match &new.stage {
+        Stage::Claimed | Stage::Asked { .. } => shown,
+        Stage::Settled(_) => match shown.to_string() {
+            short if short.len() <= RESULT_KEPT => shown,
+            long => json!({"…": cut_text(&long)}),
+        },
+    }
 }
 
 /// Body of `refused`.
@@ -284,12 +297,13 @@ fn inbox_status(outcome: &Outcome) -> &'static str {
 
 /// `json`, or a JSON string that begins like it and says how much is missing.
 fn cut(json: &str) -> String {
-    if json.len() <= RESULT_KEPT {
-        return json.to_owned();
-    }
+    if json.len() <= RESULT_KEPT { json.to_owned() } else { Value::String(cut_text(json)).to_string() }
+}
+
+fn cut_text(json: &str) -> String {
     let end = (0..=RESULT_CUT).rev().find(|end| json.is_char_boundary(*end)).unwrap_or(0);
     let kept = json.get(..end).unwrap_or_default();
-    Value::String(format!("{kept} …[cut, {} bytes in all]", json.len())).to_string()
+    format!("{kept} …[cut, {} bytes in all]", json.len())
 }
 
 /// A rule as the record shows it.
