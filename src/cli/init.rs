@@ -70,13 +70,13 @@ impl Folder {
         let mut file = match created {
             Ok(file) => file,
             Err(e) if e.kind() == ErrorKind::AlreadyExists => {
-                output::note(&format!("kept  {} (it exists)", path.display()));
+                kept(&path);
                 return Ok(false);
             }
             Err(e) => return Err(trouble(&path, &e)),
         };
         file.write_all(content).map_err(|e| trouble(&path, &e))?;
-        output::note(&format!("wrote {}", path.display()));
+        output::note(&format!("wrote {}", shown(&path)));
         Ok(true)
     }
 
@@ -85,17 +85,32 @@ impl Folder {
         let names = [host, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
         let names = [names, vec![format!("{host}.local")]].concat();
         let failed = |e: &dyn std::fmt::Display| Trouble::new(Exit::FAILED, WHAT, e);
-        let path = self.0.join("cert.pem");
-        if path.exists() || self.0.join("key.pem").exists() {
-            output::note(&format!("kept  {} (it exists)", path.display()));
-            let pem = fs::read(&path).map_err(|e| trouble(&path, &e))?;
-            return spki_pin_of_pem(&pem).map_err(|e| failed(&e));
+        let (cert, key) = (self.0.join("cert.pem"), self.0.join("key.pem"));
+        if cert.exists() || key.exists() {
+            let pem = fs::read(&cert).and_then(|pem| fs::metadata(&key).map(|_| pem));
+            let pem = pem.map_err(|e| {
+                trouble(&self.0, &e).help(
+                    "cert.pem and key.pem belong together: move the other one away, or bring this one back",
+                )
+            })?;
+            kept(&key);
+            kept(&cert);
+            return spki_pin_of_pem(&pem).map_err(|e| failed(&e).at(cert.display().to_string()));
         }
         let made = self_signed(&names).map_err(|e| failed(&e))?;
         self.write("key.pem", PRIVATE, &made.key_pem)?;
         self.write("cert.pem", PUBLIC, made.cert_pem.as_ref())?;
         Ok(made.pin)
     }
+}
+
+fn kept(path: &Path) {
+    output::note(&format!("kept  {} (it exists)", shown(path)));
+}
+
+/// A path below the working directory as people write it.
+fn shown(path: &Path) -> impl std::fmt::Display {
+    path.strip_prefix(".").unwrap_or(path).display()
 }
 
 fn trouble(path: &Path, e: &std::io::Error) -> Trouble {
@@ -110,23 +125,25 @@ fn host_name() -> String {
 }
 
 fn next_steps(dir: &Path, host: &str, pin: &str) -> String {
-    let config = dir.join("config.yaml");
-    let config = config.display();
-    let (env, dir) = (dir.join(".env"), dir.display());
-    let env = env.display();
+    // In the working directory everything is found by itself.
+    let is_here = dir == Path::new(".");
+    let file = |name: &str| if is_here { name.to_owned() } else { dir.join(name).display().to_string() };
+    let (config, env, permissions) = (file("config.yaml"), file(".env"), file("permissions.yaml"));
+    let option = if is_here { String::new() } else { format!(" --config {config}") };
     format!(
         "
 Next, on this machine:
-  agentpass check --config {config}
-  agentpass serve --config {config}
-  agentpass approvals --watch --config {config}     (in a second terminal: you answer here)
+  agentpass check{option}
+  agentpass serve{option}
+  agentpass approvals --watch{option}   # in a second terminal: you answer here
 
-On the agent's device (the token is in {env}):
+On the agent's device, with the token that stands in {env}:
   export AGENTPASS_URL=wss://{host}:8443
-  export AGENT_TOKEN=…
+  export AGENT_TOKEN=...
   agentpass tools --pin {pin}
 
-Then connect a service: uncomment it in {config}, put its token into {env},
-and say in {dir}/permissions.yaml what is allowed, asked and denied."
+An address of this machine will do in place of {host}. There are no tools yet:
+take the marks from a service in {config}, put its token into {env},
+and say in {permissions} what is allowed, asked and denied."
     )
 }

@@ -44,6 +44,14 @@ pub fn update_line(text: &str) {
     stderr.write_all(format!("\x1b7\r{text}\x1b8").as_bytes()).and_then(|()| stderr.flush()).ok();
 }
 
+/// Puts a line above the current one of the terminal on stderr; what is typed there stays. `text` must fit.
+pub fn line_above(text: &str) {
+    let mut stderr = io::stderr().lock();
+    // Make room below and come back; insert a line here, write on it, return to the column one line lower.
+    let moves = format!("\x1bD\x1b[A\x1b7\x1b[L\r{text}\x1b8\x1b[B");
+    stderr.write_all(moves.as_bytes()).and_then(|()| stderr.flush()).ok();
+}
+
 /// Whether a person looks at stdout.
 pub fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()

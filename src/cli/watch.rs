@@ -95,20 +95,27 @@ impl Screen {
         }
     }
 
-    /// A new question, or news of one.
+    /// A new question, or news of one. What is being typed to another question is left alone.
     fn hear(&mut self, event: Value) {
         if event.get("tool").is_some() {
             if !self.waiting.iter().any(|question| same(question, &event)) {
                 self.waiting.push_back(event);
-                if self.waiting.len() == 1 { self.show() } else { self.prompt() }
+                match self.waiting.len() {
+                    1 => self.show(),
+                    all => output::line_above(&format!("({} more waiting)", all - 1)),
+                }
             }
             return;
         }
-        output::replace_line("");
-        output::note(&news(&event));
         let first = self.waiting.front().is_some_and(|question| same(question, &event));
         self.waiting.retain(|question| !same(question, &event));
-        if first { self.show() } else { self.prompt() }
+        if first {
+            output::replace_line("");
+            output::note(&news(&event));
+            self.show();
+        } else {
+            output::line_above(&news(&event));
+        }
     }
 
     fn too_soon(&self) {
@@ -140,7 +147,11 @@ impl Screen {
     fn show(&mut self) {
         let Some(question) = self.waiting.front() else { return self.prompt() };
         output::replace_line("");
-        output::note(&format!("\n{}\n", card::question(question, layout::terminal_width())));
+        output::note(&format!("\n{}", card::question(question, layout::terminal_width())));
+        output::note(&match self.waiting.len() - 1 {
+            0 => String::new(),
+            more => format!("\n({more} more waiting)"),
+        });
         self.prompt();
         self.shown = Instant::now();
     }
@@ -161,12 +172,7 @@ impl Screen {
 
     /// As long with less time left, so that it can be written over.
     fn line(&self) -> Option<String> {
-        let left = card::left(self.waiting.front()?);
-        let more = match self.waiting.len().saturating_sub(1) {
-            0 => String::new(),
-            more => format!(", {more} more waiting"),
-        };
-        Some(format!("{left:>8} left{more}. approve? [y/n] "))
+        self.waiting.front().map(|question| format!("{:>8} left. approve? [y/n] ", card::left(question)))
     }
 }
 

@@ -128,7 +128,12 @@ impl Gateway {
 
     /// The same, with further environment variables.
     pub fn with_environment(setup: &Setup, environment: &[(&str, &str)]) -> Gateway {
-        let (folder, upstream) = (Folder::new(), Upstream::start());
+        Gateway::in_folder(Folder::new(), setup, environment)
+    }
+
+    /// The same in a folder that exists already.
+    pub fn in_folder(folder: Folder, setup: &Setup, environment: &[(&str, &str)]) -> Gateway {
+        let upstream = Upstream::start();
         write(&folder, setup, &upstream);
         let arguments = vec!["serve".to_owned(), "--insecure".to_owned()];
         let environment =

@@ -11,6 +11,8 @@
 
 pub mod agent;
 pub mod gateway;
+pub mod stranger;
+pub mod terminal;
 pub mod upstream;
 
 use std::path::PathBuf;

@@ -16,7 +16,7 @@ pub const PERMISSIONS: &str = r#"rules:
   - pattern: "ha_call_service(lock.*)"
     action: deny
     description: "doors stay shut"
-  - {pattern: "ha_call_*", any_value: "lock.*", action: deny}  # nor anywhere in it
+  - {pattern: "ha_call_*", any_value: "lock.*", action: deny}  # nowhere
 defaults:
   - {pattern: "ha_get_*", action: allow}
   - {pattern: "*", action: ask}

@@ -23,7 +23,7 @@ use crate::store::reader::{Filter, Reader};
 /// How often the approver looks for a question.
 const LOOK: Duration = Duration::from_millis(20);
 /// Long enough to read a line or two.
-const PAUSE: Duration = Duration::from_millis(1200);
+const PAUSE: Duration = Duration::from_millis(800);
 /// The width of what goes to a file or a pipe, in columns.
 const PAGE: usize = 100;
 const INDENT: &str = "   ";

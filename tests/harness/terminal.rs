@@ -1,0 +1,42 @@
+//! The binary in a terminal of its own, 80 columns wide, with a person who waits for a text and types another.
+
+use std::process::{Command, Stdio};
+
+use super::{BINARY, Folder};
+
+/// Standard Python: the terminal is made before the program starts, so that it knows its width from the beginning.
+const PERSON: &str = r#"
+import fcntl, json, os, pty, struct, sys, termios
+talk = json.loads(sys.argv[1])
+pid, screen = pty.fork()
+if pid == 0:
+    fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+    os.execv(sys.argv[2], sys.argv[2:])
+seen, read = b"", 0
+while True:
+    try:
+        got = os.read(screen, 65536)
+    except OSError:
+        break
+    if not got:
+        break
+    seen += got
+    while talk and talk[0][0].encode() in seen[read:]:
+        text, typed = talk.pop(0)
+        read = seen.index(text.encode(), read) + len(text.encode())
+        os.write(screen, typed.encode())
+sys.stdout.buffer.write(seen)
+sys.stdout.flush()
+_, status = os.waitpid(pid, 0)
+sys.exit(os.waitstatus_to_exitcode(status) % 256 if not os.WIFSIGNALED(status) else 128 + os.WTERMSIG(status))
+"#;
+
+/// Runs `arguments` in `folder`; `talk` is what the person waits for and then types, in order. Gives the exit code
+/// (128 and the number for a signal) and all that was on the screen, without carriage returns.
+pub fn run(folder: &Folder, arguments: &[&str], talk: &[(&str, &str)]) -> (i32, String) {
+    let mut command = Command::new("python3");
+    command.args(["-c", PERSON, &serde_json::to_string(talk).unwrap(), BINARY]).args(arguments);
+    command.current_dir(&folder.0).env("TMPDIR", &folder.0).stdin(Stdio::null());
+    let output = command.stderr(Stdio::inherit()).output().unwrap();
+    (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap().replace('\r', ""))
+}
