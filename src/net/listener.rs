@@ -12,6 +12,8 @@ use smol::{Async, Timer, future};
 
 /// How long to wait when the system has no file descriptor or memory for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
+/// Connections that may wait to be accepted; the system may allow fewer.
+const BACKLOG: i32 = 4096;
 
 /// Bound sockets, one for each address of the host name ("localhost" often has two).
 pub struct Listener(Vec<Async<TcpListener>>);
@@ -28,7 +30,11 @@ impl Listener {
         for mut address in addresses(host, port)? {
             address.set_port(sockets.first().and_then(local).map_or(port, |first| first.port()));
             match Async::<TcpListener>::bind(address) {
-                Ok(socket) => sockets.push(socket),
+                Ok(socket) => {
+                    // A crowd that comes at once must not make anybody wait for a second try a second later.
+                    rustix::net::listen(&socket, BACKLOG).map_err(|e| bind_error(address, e.into()))?;
+                    sockets.push(socket);
+                }
                 Err(e) if is_missing(&e) => missing = Some(BindError::Unavailable(address)),
                 Err(e) => return Err(bind_error(address, e)),
             }
