@@ -10,6 +10,8 @@
 #[allow(unused_imports, reason = "each test binary uses a part of it")]
 mod harness;
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use harness::gateway::{LAPTOP, TOKEN};
 use harness::{Agent, Answer, Gateway, Setup, eventually};
 use serde_json::{Value, json};

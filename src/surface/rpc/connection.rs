@@ -24,6 +24,8 @@ use crate::protocol::{code, params};
 pub const AUTH_TIME: Duration = Duration::from_secs(10);
 /// Policy violation (RFC 6455, 7.4.1).
 pub const CLOSE_POLICY: u16 = 1008;
+/// Try again later (IANA registry).
+const CLOSE_TRY_AGAIN: u16 = 1013;
 
 /// Who a connection speaks for.
 #[derive(Clone)]
@@ -150,11 +152,11 @@ async fn admit(
     let left = deadline.saturating_duration_since(Instant::now());
     let sent_away = async {
         guest.must_leave().await;
-        None
+        Err(crowded())
     };
-    let heard = async { Some(socket.next().await) };
-    let first = within(left, future::or(heard, sent_away)).await.flatten();
-    match examine(rpc, first) {
+    let heard = async { Ok(socket.next().await) };
+    let first = within(left, future::or(heard, sent_away)).await.transpose();
+    match first.and_then(|first| examine(rpc, first)) {
         Ok((identity, id)) => {
             let welcome = frame::result(&id, welcome(&identity.agent));
             let sent = socket.send_text_batch([welcome.to_string()], None, WRITE_DEADLINE).await;
@@ -181,6 +183,12 @@ struct TurnedAway {
     error: Option<Box<(Value, WireError)>>,
     close: (u16, &'static str),
     counts: bool,
+}
+
+/// It is no failure of the peer's, and it may come back at once.
+fn crowded() -> TurnedAway {
+    let close = (CLOSE_TRY_AGAIN, "too many connections that have not authenticated");
+    TurnedAway { error: None, close, counts: false }
 }
 
 fn examine(rpc: &Rpc, first: Option<Incoming>) -> Result<(Identity, Value), TurnedAway> {

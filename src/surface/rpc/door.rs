@@ -1,9 +1,10 @@
 //! The door: how many strangers may stand in it, and who has failed too often.
 //!
-//! A connection that has not authenticated is a guest. When there is no room, the oldest silent guest leaves, so
-//! that an agent that authenticates at once always gets in.
+//! A connection that has not authenticated is a guest. When there is no room, one that has been silent longest
+//! leaves, so that an agent that authenticates at once gets in.
 
 use std::cell::RefCell;
+use std::cmp::Reverse;
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -111,12 +112,21 @@ impl Failures {
 }
 
 impl Inner {
-    /// Sends the oldest silent guest away, or the oldest if all have spoken.
+    /// Sends a guest away: of the silent ones or of those that have spoken, whichever are more, one from the address
+    /// that has most guests, the oldest. So neither a crowd that says nothing nor one that speaks drives out an
+    /// agent that has just come.
     fn make_room(&mut self, of: Option<IpAddr>) {
-        let fits = |g: &Standing| of.is_none_or(|address| g.address == address);
-        let silent = self.guests.iter().position(|g| fits(g) && !g.spoke);
-        let Some(index) = silent.or_else(|| self.guests.iter().position(fits)) else { return };
-        self.guests.remove(index).leave.open();
+        let fits = |g: &&Standing| of.is_none_or(|address| g.address == address);
+        let spoken = self.guests.iter().filter(fits).filter(|g| g.spoke).count();
+        let silent = self.guests.iter().filter(fits).filter(|g| !g.spoke).count();
+        let neighbours = |g: &Standing| self.guests.iter().filter(|other| other.address == g.address).count();
+        let candidates = self.guests.iter().enumerate();
+        let candidates = candidates.filter(|(_, g)| fits(g) && g.spoke == (spoken > silent));
+        // The first of several that are equal is the oldest.
+        let leaving = candidates.min_by_key(|(_, g)| Reverse(neighbours(g))).map(|(index, _)| index);
+        if let Some(index) = leaving {
+            self.guests.remove(index).leave.open();
+        }
     }
 }
 
@@ -197,6 +207,20 @@ mod tests {
         let _next = door.enter(address(1));
         let gone: Vec<_> = guests.iter().map(|g| g.leave.is_open()).collect();
         assert_eq!(gone, [false, false, false, false, false, true, false, false]);
+    }
+
+    #[test]
+    fn an_agent_that_has_just_come_outlasts_a_talkative_crowd_of_few_addresses() {
+        let door = Rc::new(Door::default());
+        let crowd: Vec<_> = (0..MAX_GUESTS).map(|i| door.enter(address(i as u8 % 4))).collect();
+        crowd.iter().for_each(Guest::spoke);
+        let agent = door.enter(address(9));
+        let more: Vec<_> = (0..100).map(|i| door.enter(address(i % 4))).inspect(Guest::spoke).collect();
+        assert!(!agent.leave.is_open());
+        agent.spoke();
+        let silent: Vec<_> = (0..100).map(|i| door.enter(address(i % 4))).collect();
+        assert!(!agent.leave.is_open());
+        drop((crowd, more, silent));
     }
 
     #[test]
