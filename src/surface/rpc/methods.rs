@@ -221,6 +221,7 @@ async fn call(session: &Rc<Session>, id: &Value, ticket: &Ticket) -> Answer {
 }
 
 async fn results(session: &Rc<Session>, id: &Value) -> Answer {
+    let _turn = session.inbox.lock().await;
     match session.gate.pending_results(&session.identity.agent).await {
         Ok(results) => {
             let carried = results.iter().map(|r| Carried::Inbox(r.request_id)).collect();

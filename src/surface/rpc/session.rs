@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use smol::channel::{Receiver, Sender, bounded};
+use smol::lock::Mutex;
 use smol::stream::StreamExt as _;
 use smol::{Timer, future};
 
@@ -66,6 +67,8 @@ pub struct Session {
     pub calls: Cell<usize>,
     /// Other requests of this connection that take time.
     pub errands: Cell<usize>,
+    /// Held while the inbox is read: one at a time, or a peer could keep the record busy for all others.
+    pub inbox: Mutex<()>,
     gone: Latch,
     rpc: Rc<Rpc>,
 }
@@ -91,9 +94,16 @@ pub async fn run(rpc: Rc<Rpc>, socket: WebSocket, peer: Peer) {
     };
     log::info!("agent {agent} connected from {}", peer.address);
     let (out, outbox) = bounded(BACKLOG);
-    let (calls, errands, gone) = (Cell::new(0), Cell::new(0), Latch::default());
-    let identity = peer.identity;
-    let session = Rc::new(Session { gate: gate.clone(), identity, out, calls, errands, gone, rpc });
+    let session = Rc::new(Session {
+        gate: gate.clone(),
+        identity: peer.identity,
+        out,
+        calls: Cell::default(),
+        errands: Cell::default(),
+        inbox: Mutex::default(),
+        gone: Latch::default(),
+        rpc,
+    });
     let mut line = Line { socket, outbox, receipts: Receipts::default(), heard: Instant::now() };
     let farewell = line.talk(&session).await;
     session.gone.open();
@@ -142,6 +152,8 @@ impl Line {
             if let Err(farewell) = next {
                 return farewell;
             }
+            // One message per turn: a peer that sends faster than we answer must not keep the thread for itself.
+            future::yield_now().await;
         }
     }
 
