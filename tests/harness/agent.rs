@@ -9,6 +9,8 @@ use async_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 use rustix::net::{self, AddressFamily, SocketType};
 use serde_json::{Value, json};
 
+use super::gateway::TOKEN;
+
 /// A TCP connection that comes from `source`.
 pub fn dial_from(source: Ipv4Addr, address: SocketAddr) -> io::Result<TcpStream> {
     let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None)?;
@@ -59,6 +61,15 @@ impl Agent {
         let reply = agent.call("auth", json!({"token": token}));
         assert_eq!(reply["result"]["status"], "authenticated", "{reply}");
         agent
+    }
+
+    /// The same agent once it has authenticated, or what it heard instead.
+    pub fn authenticated(mut self) -> Result<Agent, String> {
+        self.next += 1;
+        let auth = json!({"jsonrpc": "2.0", "method": "auth", "params": {"token": TOKEN}, "id": self.next});
+        self.socket.send(Message::text(auth.to_string())).map_err(|e| e.to_string())?;
+        let reply = self.try_receive()?;
+        if reply["result"]["status"] == "authenticated" { Ok(self) } else { Err(reply.to_string()) }
     }
 
     pub fn send_text(&mut self, text: &str) {
