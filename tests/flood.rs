@@ -92,7 +92,6 @@ fn besiege_with(setup: &Setup, flat: u64, attackers: usize, attack: impl Fn(&Gat
     });
     assert!(slowest < SERVED_WITHIN, "an agent waited {slowest:?}");
     eventually_flat(&gateway, before + flat);
-
 }
 
 /// Serves the agents again and again until the attack has been on for a while.
