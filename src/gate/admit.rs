@@ -42,6 +42,12 @@ impl Gate {
         }
     }
 
+    /// Counts a request that was refused before it came this far: every one counts against the rate.
+    pub fn count_refused(&self, agent: &AgentId) {
+        let limit = self.setup().requests_per_minute(agent);
+        self.limits.borrow_mut().spend(agent, limit);
+    }
+
     fn count(&self, agent: &AgentId) -> Result<(), TooMany> {
         let limit = self.setup().requests_per_minute(agent);
         self.limits.borrow_mut().count(agent, limit)

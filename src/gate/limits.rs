@@ -45,11 +45,21 @@ impl RateLimits {
         self.count_at(agent, limit, second)
     }
 
-    fn count_at(&mut self, agent: &AgentId, limit: u32, second: u64) -> Result<(), TooMany> {
+    /// Takes the place of one request, if there is any, for a request that was refused before it could be counted.
+    pub fn spend(&mut self, agent: &AgentId, limit: u32) {
+        let second = self.started.elapsed().as_secs();
+        self.minute(agent, second).take(limit);
+    }
+
+    fn minute(&mut self, agent: &AgentId, second: u64) -> &mut Minute {
         let minute = self.agents.entry(agent.clone()).or_insert_with(|| Minute::new(second));
         minute.advance(second);
-        if minute.total < limit {
-            minute.add();
+        minute
+    }
+
+    fn count_at(&mut self, agent: &AgentId, limit: u32, second: u64) -> Result<(), TooMany> {
+        let minute = self.minute(agent, second);
+        if minute.take(limit) {
             return Ok(());
         }
         let first = !std::mem::replace(&mut minute.told, true);
@@ -88,6 +98,15 @@ impl Minute {
             self.counts = [0; WINDOW];
             self.total = 0;
         }
+    }
+
+    /// Takes a place; false when there is none.
+    fn take(&mut self, limit: u32) -> bool {
+        let free = self.total < limit;
+        if free {
+            self.add();
+        }
+        free
     }
 
     fn add(&mut self) {
