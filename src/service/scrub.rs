@@ -26,9 +26,10 @@ pub const REPLACEMENT: &str = "[redacted]";
 
 /// What RFC 3986 calls unreserved stays, everything else is encoded.
 const STRICT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The ways in which common libraries differ from that: a path keeps its slashes, `encodeURIComponent` keeps
-/// `!'()*`, and encoders of whole paths keep the other delimiters too.
-const LAXER: [AsciiSet; 3] = [
+/// The ways in which common libraries differ from that: some leave nothing as it is, a path keeps its slashes,
+/// `encodeURIComponent` keeps `!'()*`, and encoders of whole paths keep the other delimiters too.
+const OTHERS: [AsciiSet; 4] = [
+    NON_ALPHANUMERIC.add(b'-'),
     STRICT.remove(b'/'),
     STRICT.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*'),
     STRICT.remove(b'/').remove(b':').remove(b'@').remove(b'=').remove(b'+').remove(b'$').remove(b','),
@@ -155,7 +156,7 @@ fn spellings(secret: &str) -> Vec<String> {
 fn percent_encoded(secret: &str) -> impl Iterator<Item = String> {
     let upper = |set: &'static AsciiSet| utf8_percent_encode(secret, set).to_string();
     let form = upper(&STRICT).replace("%20", "+");
-    let all: Vec<String> = LAXER.iter().chain([&STRICT]).map(upper).chain([form]).collect();
+    let all: Vec<String> = OTHERS.iter().chain([&STRICT]).map(upper).chain([form]).collect();
     all.into_iter().flat_map(|text| [with_lower_hex(&text), text])
 }
 
