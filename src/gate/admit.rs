@@ -13,7 +13,11 @@ use super::pipeline::{self, Task};
 use super::running::{Joined, OwnKey, Reply, Shared, Ticket};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Call, InvalidCall, Outcome};
+use crate::service::Scrubber;
 use crate::store::{Refusal, StoreError};
+
+/// The longest argument name in an error, in characters.
+const MAX_NAME: usize = 64;
 
 /// What an agent asks for, read but not yet checked.
 #[derive(Clone, Debug, Default)]
@@ -65,16 +69,12 @@ impl Gate {
     fn normalise(&self, agent: &AgentId, request: &Request) -> Result<Call, Outcome> {
         let setup = self.setup();
         let Some(tool) = setup.tools.get(&request.tool) else {
-            return Err(Outcome::UnknownTool { tool: request.tool.clone() });
+            return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
         };
+        refuse_leaks(&setup.scrubber, request).map_err(Outcome::Invalid)?;
         let call = Call::new(agent.clone(), tool.clone(), request.args.clone()).map_err(Outcome::Invalid)?;
         setup.services.check(&call).map_err(Outcome::Invalid)?;
-        // An agent that sends a credential back to us must not get it into the record or a chat.
-        let leaked = call.args().iter().find(|(_, value)| setup.scrubber.is_in(value));
-        match leaked {
-            Some((name, _)) => Err(Outcome::Invalid(InvalidCall::Forbidden(name.clone()))),
-            None => Ok(call),
-        }
+        Ok(call)
     }
 
     fn refuse(self: &Rc<Self>, agent: &AgentId, tool: &str, outcome: Outcome) -> Ticket {
@@ -152,5 +152,21 @@ impl Gate {
                 None
             }
         }
+    }
+}
+
+/// An agent that sends a credential back to us must not get it into the record or a chat, nor an argument's name with
+/// one into an error.
+fn refuse_leaks(scrubber: &Scrubber, request: &Request) -> Result<(), InvalidCall> {
+    let is_in_text = |text: &str| scrubber.is_in_text(text);
+    let leaked = request.args.iter().find(|(name, value)| is_in_text(name) || scrubber.is_in(value));
+    if let Some((name, _)) = leaked {
+        let shown = scrubber.text(name.clone());
+        return Err(InvalidCall::Forbidden(shown.chars().take(MAX_NAME).collect()));
+    }
+    match &request.key {
+        // Two keys must never become one, so a key is refused rather than scrubbed.
+        Some(key) if is_in_text(key) => Err(InvalidCall::Forbidden("idempotency_key".to_owned())),
+        Some(_) | None => Ok(()),
     }
 }

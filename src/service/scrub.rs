@@ -106,7 +106,8 @@ impl Scrubber {
         members.into_iter().map(|(key, v)| (self.text(key), self.value(v))).collect()
     }
 
-    fn is_in_text(&self, text: &str) -> bool {
+    /// Whether a secret stands in `text`.
+    pub fn is_in_text(&self, text: &str) -> bool {
         self.spellings.as_ref().is_none_or(|spellings| spellings.is_match(text))
             || self.first.as_ref().is_some_and(|first| first.is_in_text(text))
     }
