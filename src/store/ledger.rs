@@ -13,6 +13,7 @@ use super::writer::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
+use crate::model::call::REDACTED;
 use crate::model::{AgentId, Outcome, Responder, Settlement};
 
 /// Kinds of events that the store itself writes; [`NoteKind`] has the others.
@@ -159,6 +160,7 @@ pub(super) fn answer(
 
 /// Takes an approved call for execution. True exactly once for any call.
 pub(super) fn claim(tx: &mut Tx<'_>, id: RequestId, at: Timestamp) -> Result<bool, StoreError> {
+    forget_secrets(tx, id)?;
     let sql =
         "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ? AND state = 'approved'";
     if tx.execute(sql, [id.to_string()])? == 0 {
@@ -166,6 +168,17 @@ pub(super) fn claim(tx: &mut Tx<'_>, id: RequestId, at: Timestamp) -> Result<boo
     }
     tx.append(at, kind::EXECUTING, Some(id), &json!({}))?;
     Ok(true)
+}
+
+/// Arguments kept in clear are about to be wiped. When secret ones are among them (the event shows them as dots), the
+/// write-ahead log must not keep them either.
+fn forget_secrets(tx: &mut Tx<'_>, id: RequestId) -> Result<(), StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM open_calls o JOIN events e ON e.seq = o.seq
+               WHERE o.request_id = ? AND o.args IS NOT NULL AND instr(e.body -> '$.args', ?))";
+    let held: bool =
+        tx.db.prepare_cached(sql)?.query_row(params![id.to_string(), REDACTED], |row| row.get(0))?;
+    tx.checkpoint |= held;
+    Ok(())
 }
 
 /// What finishing needs to know of an open call.
@@ -181,6 +194,7 @@ pub(super) fn settle(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
+    forget_secrets(tx, id)?;
     let sql = "DELETE FROM open_calls WHERE request_id = ? RETURNING seq, agent";
     let open = tx
         .db
