@@ -36,8 +36,14 @@ impl Agent {
     /// Connects with further request headers.
     pub fn try_connect(address: SocketAddr, headers: &[(&'static str, &str)]) -> Result<Agent, String> {
         let stream = TcpStream::connect(address).map_err(|e| e.to_string())?;
+        Agent::over(stream, headers)
+    }
+
+    /// Upgrades a connection that exists, such as one from another address.
+    pub fn over(stream: TcpStream, headers: &[(&'static str, &str)]) -> Result<Agent, String> {
         stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
         stream.set_nodelay(true).unwrap();
+        let address = stream.peer_addr().map_err(|e| e.to_string())?;
         let mut request = format!("ws://{address}/any/path").into_client_request().unwrap();
         for (name, value) in headers {
             request.headers_mut().insert(*name, value.parse().unwrap());
@@ -72,6 +78,11 @@ impl Agent {
         if reply["result"]["status"] == "authenticated" { Ok(self) } else { Err(reply.to_string()) }
     }
 
+    /// Connects and authenticates by the upgrade request.
+    pub fn bearer(address: SocketAddr, token: &str) -> Agent {
+        Agent::try_connect(address, &[("authorization", &format!("Bearer {token}"))]).unwrap()
+    }
+
     pub fn send_text(&mut self, text: &str) {
         self.socket.send(Message::text(text)).unwrap();
     }
@@ -100,6 +111,13 @@ impl Agent {
                 Err(e) => return Err(e.to_string()),
             }
         }
+    }
+
+    /// Asserts that nothing was said unasked: what `list_tools` answers is the next message.
+    pub fn assert_quiet(&mut self) {
+        assert_eq!(self.notices, Vec::<Value>::new());
+        let id = self.send("list_tools", json!({}));
+        assert_eq!(self.receive()["id"], id);
     }
 
     /// The code of the close frame that ends the connection.
@@ -158,4 +176,10 @@ impl Agent {
             }
         }
     }
+}
+
+/// Code and reason of an error reply.
+pub fn error(reply: &Value) -> (i64, &str) {
+    let reason = reply["error"]["data"]["reason"].as_str();
+    (reply["error"]["code"].as_i64().unwrap_or_default(), reason.unwrap_or("no reason"))
 }

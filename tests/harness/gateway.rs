@@ -3,7 +3,7 @@
 use std::io::{BufRead, BufReader, Write};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -133,8 +133,23 @@ impl Gateway {
 
     /// The same in a folder that exists already.
     pub fn in_folder(folder: Folder, setup: &Setup, environment: &[(&str, &str)]) -> Gateway {
+        Gateway::prepared_in(folder, setup, environment, |_| {})
+    }
+
+    /// The same, with further files: `prepare` writes them into the folder.
+    pub fn prepared(setup: &Setup, environment: &[(&str, &str)], prepare: impl FnOnce(&Path)) -> Gateway {
+        Gateway::prepared_in(Folder::new(), setup, environment, prepare)
+    }
+
+    fn prepared_in(
+        folder: Folder,
+        setup: &Setup,
+        environment: &[(&str, &str)],
+        prepare: impl FnOnce(&Path),
+    ) -> Gateway {
         let upstream = Upstream::start();
         write(&folder, setup, &upstream);
+        prepare(&folder.0);
         let arguments = vec!["serve".to_owned(), "--insecure".to_owned()];
         let environment =
             environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
@@ -248,6 +263,16 @@ impl Gateway {
         eventually("a question", || {
             self.questions().first().map(|q| q["request_id"].as_str().unwrap().to_owned())
         })
+    }
+
+    /// Approves the question.
+    pub fn approve(&self, id: &str) {
+        assert_eq!(self.json(&["approve", id, "--json"])["outcome"], "resolved");
+    }
+
+    /// Denies the question.
+    pub fn deny(&self, id: &str) {
+        assert_eq!(self.json(&["deny", id, "--json"])["outcome"], "resolved");
     }
 
     /// The audit log, the newest first.
