@@ -233,7 +233,7 @@ fn results_in_the_inbox_hold_no_secret() {
     agent.send("tool_request", json!({"tool": "say", "args": {"text": "hi"}, "idempotency_key": "k"}));
     let id = agent.asked();
     drop(agent);
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     let results = eventually("the result", || {
         let mut agent = Agent::login(gateway.address, TOKEN);
         let results = agent.call("get_pending_results", json!({}))["result"]["results"].clone();
@@ -323,14 +323,14 @@ fn secret_arguments_are_wiped_when_a_call_has_ended() {
         let id = agent.asked();
         assert_clean("the question", &gateway.json(&["approvals", "--json"]).to_string(), &pin);
         match n {
-            0 => gateway.approve(&id),
-            1 => gateway.deny(&id),
+            0 => gateway.say_yes(&id),
+            1 => gateway.say_no(&id),
             2 => {
                 agent.send("cancel", json!({"request_id": id}));
             }
             _ => {
                 gateway.upstream.answer(|_| Answer::Reply(500, "text/plain", "boom".into()));
-                gateway.approve(&id);
+                gateway.say_yes(&id);
             }
         }
         while agent.receive()["id"] != asked {}
@@ -349,7 +349,7 @@ fn a_secret_argument_that_the_service_echoes_is_not_kept() {
     gateway.upstream.answer(|seen| Answer::json(&json!({"you said": seen.body, "pin": PIN}).to_string()));
     let mut agent = Agent::login(gateway.address, TOKEN);
     let asked = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hi", "pin": PIN}}));
-    gateway.approve(&agent.asked());
+    gateway.say_yes(&agent.asked());
     assert_eq!(agent.reply(asked)["result"]["status"], "executed");
     let pin = [PIN.to_owned()];
     eventually("the pin to be wiped", || found_in_files(&gateway, &pin).is_none().then_some(()));

@@ -265,13 +265,13 @@ impl Gateway {
         })
     }
 
-    /// Approves the question.
-    pub fn approve(&self, id: &str) {
-        assert_eq!(self.json(&["approve", id, "--json"])["outcome"], "resolved");
+    /// Says yes to a question, which must be open.
+    pub fn say_yes(&self, id: &str) {
+        assert_eq!(self.approve(id), "resolved");
     }
 
-    /// Denies the question.
-    pub fn deny(&self, id: &str) {
+    /// Says no to a question, which must be open.
+    pub fn say_no(&self, id: &str) {
         assert_eq!(self.json(&["deny", id, "--json"])["outcome"], "resolved");
     }
 
