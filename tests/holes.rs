@@ -44,7 +44,7 @@ fn a_disconnect_while_waiting_does_not_execute_twice() {
     let mut second = agent(&gateway);
     let asked = ask(&mut second, "once");
     assert_eq!(second.asked(), id);
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     assert_eq!(second.reply(asked)["result"]["status"], "executed");
     assert!(!gateway.cli(&["approve", &id]).status.success());
     let executions = gateway.audit().iter().filter(|row| row["outcome"] == "executed").count();
@@ -63,7 +63,7 @@ fn policy_human_record_and_service_see_the_same_call() {
     let asked = agent.send("tool_request", json!({"tool": "call_service", "args": args}));
     let id = agent.asked();
     let shown = gateway.questions()[0].clone();
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     assert_eq!(agent.reply(asked)["result"]["status"], "executed");
     let recorded = gateway.row(&id);
     for seen in [&judged, &shown, &recorded] {
@@ -252,7 +252,7 @@ fn results_are_kept_until_they_were_received() {
     ask(&mut asker, "hi");
     let id = asker.asked();
     drop(asker);
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     // Each of these connections dies with the result unread behind it.
     eventually("the result", || pending(&gateway).pop());
     assert_eq!(pending(&gateway)[0]["request_id"], id);
@@ -276,7 +276,7 @@ fn an_open_question_survives_a_restart_and_its_approval_counts() {
         }
         gateway.restart();
         assert_eq!(gateway.question(), id);
-        gateway.approve(&id);
+        gateway.say_yes(&id);
         let result = eventually("the result", || pending(&gateway).pop());
         assert_eq!(result["request_id"], id);
         assert!(result["result"].as_str().unwrap().contains("executed"), "{result}");
@@ -342,7 +342,7 @@ fn a_long_question_is_shown_whole() {
     let asked = ask(&mut agent, &text);
     let id = agent.asked();
     assert_eq!(gateway.questions()[0]["args"]["text"], text);
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     assert_eq!(agent.reply(asked)["result"]["status"], "executed");
     assert_eq!(gateway.upstream.seen()[0].json()["text"], text);
 }
