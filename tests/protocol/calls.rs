@@ -51,7 +51,7 @@ fn only_the_connection_that_asked_is_told_that_a_human_is_asked() {
     assert_eq!(question["agent_id"], "default");
     sibling.assert_quiet();
     stranger.assert_quiet();
-    gateway.approve(question["request_id"].as_str().unwrap());
+    gateway.say_yes(question["request_id"].as_str().unwrap());
     let reply = asker.receive();
     assert_eq!(reply["result"]["request_id"], question["request_id"]);
     sibling.assert_quiet();
@@ -78,7 +78,7 @@ fn identical_open_calls_are_one() {
     let fourth = say(&mut other, "hi");
     assert_ne!(other.asked(), also);
     assert_eq!(gateway.questions().len(), 3);
-    gateway.approve(&also);
+    gateway.say_yes(&also);
     let mut replies = vec![one.receive(), one.receive()];
     let mut answered: Vec<_> = replies.iter().map(|r| r["id"].as_u64().unwrap()).collect();
     answered.sort_unstable();
@@ -148,7 +148,7 @@ fn a_call_that_runs_is_not_taken_back() {
     let mut agent = agent(&gateway);
     let asked = say(&mut agent, "hi");
     let id = agent.asked();
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     gateway.upstream.wait_for(1);
     let tried = agent.call("cancel", json!({"request_id": id}));
     assert_ne!(tried["result"]["status"], "withdrawn", "{tried}");

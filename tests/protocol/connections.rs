@@ -23,7 +23,7 @@ fn answers_come_as_they_are_ready() {
     assert_eq!(agent.receive()["id"], fast);
     let tools = agent.send("list_tools", json!({}));
     assert_eq!(agent.receive()["id"], tools);
-    gateway.approve(&question);
+    gateway.say_yes(&question);
     assert_eq!(agent.receive()["id"], asked);
     gateway.upstream.release();
     assert_eq!(agent.receive()["id"], slow);

@@ -94,7 +94,7 @@ fn a_human_says_no() {
     let mut agent = agent(&gateway);
     let first = agent.send("tool_request", json!({"tool": "say", "args": {"text": "a"}}));
     let id = agent.asked();
-    gateway.deny(&id);
+    gateway.say_no(&id);
     let reply = agent.reply(first);
     assert_eq!(error(&reply), (-32001, "denied_by_user"));
     assert_eq!(

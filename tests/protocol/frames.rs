@@ -178,7 +178,7 @@ fn a_batch_waits_for_a_human_and_its_asker_is_told() {
     agent.send_text(&json!([ask]).to_string());
     let notice = agent.receive();
     assert_eq!((&notice["method"], &notice["params"]["id"]), (&json!("approval_pending"), &json!(41)));
-    gateway.approve(notice["params"]["request_id"].as_str().unwrap());
+    gateway.say_yes(notice["params"]["request_id"].as_str().unwrap());
     let reply = agent.receive();
     assert_eq!(reply[0]["result"]["status"], "executed", "{reply}");
 }

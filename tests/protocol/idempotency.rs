@@ -61,7 +61,7 @@ fn a_key_attaches_to_the_open_question() {
     let mut two = agent(&gateway);
     let second = two.send("tool_request", params);
     assert_eq!(two.asked(), id);
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     assert_eq!(two.reply(second)["result"]["request_id"], id);
     assert_eq!(gateway.upstream.seen().len(), 1);
 }
@@ -105,7 +105,7 @@ fn a_key_outlives_the_gateway() {
     let denied = json!({"tool": "say", "args": {"text": "hi"}, "idempotency_key": "no"});
     let asked = one.send("tool_request", denied.clone());
     let question = one.asked();
-    gateway.deny(&question);
+    gateway.say_no(&question);
     one.reply(asked);
     gateway.kill();
     gateway.restart();

@@ -31,7 +31,7 @@ fn a_result_waits_for_the_agent() {
     let gateway = Gateway::start();
     let id = ask_and_leave(&gateway, "hi");
     assert_eq!(pending(&mut agent(&gateway)), Vec::<Value>::new());
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     let waiting = eventually("the result", || pending(&mut agent(&gateway)).pop());
     let mut names: Vec<_> = waiting.as_object().unwrap().keys().cloned().collect();
     names.sort_unstable();
@@ -51,7 +51,7 @@ fn a_result_waits_for_the_agent() {
 fn a_result_counts_as_received_when_the_ping_behind_it_is_answered() {
     let gateway = Gateway::start();
     let id = ask_and_leave(&gateway, "hi");
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     let mut deaf = agent(&gateway);
     eventually("the result", || {
         let results = pending(&mut deaf);
@@ -92,7 +92,7 @@ fn a_reply_that_was_not_received_comes_again() {
 fn a_result_is_its_agents_own() {
     let gateway = Gateway::start();
     let id = ask_and_leave(&gateway, "hi");
-    gateway.approve(&id);
+    gateway.say_yes(&id);
     eventually("the result", || pending(&mut agent(&gateway)).pop());
     let mut other = Agent::bearer(gateway.address, LAPTOP);
     assert!(pending(&mut other).is_empty());
@@ -117,8 +117,8 @@ fn every_way_to_end_has_its_status() {
     });
     gateway.json(&["deny", &denied, "--note", "no way", "--json"]);
     agent(&gateway).call("cancel", json!({"request_id": withdrawn}));
-    gateway.approve(&failed);
-    gateway.approve(&unknown);
+    gateway.say_yes(&failed);
+    gateway.say_yes(&unknown);
     let results = eventually("all five", || Some(pending(&mut agent(&gateway))).filter(|r| r.len() == 5));
     for (id, status, reason) in [
         (denied, "denied", "denied_by_user"),
@@ -136,12 +136,12 @@ fn every_way_to_end_has_its_status() {
 fn results_wait_through_a_crash() {
     let mut gateway = Gateway::start();
     let (first, second) = (ask_and_leave(&gateway, "one"), ask_and_leave(&gateway, "two"));
-    gateway.approve(&first);
+    gateway.say_yes(&first);
     eventually("the result", || pending(&mut agent(&gateway)).pop());
     gateway.kill();
     gateway.restart();
     assert_eq!(pending(&mut agent(&gateway))[0]["request_id"], first);
-    gateway.approve(&second);
+    gateway.say_yes(&second);
     eventually("both results", || (pending(&mut agent(&gateway)).len() == 2).then_some(()));
     assert_eq!(gateway.upstream.seen().len(), 2);
 }

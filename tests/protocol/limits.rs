@@ -220,7 +220,7 @@ fn too_many_open_questions_are_refused() {
     assert_eq!(gateway.questions().len(), 3);
     // What needs no approval still runs, and a settled question makes room.
     executed(&agent.request("get_state", json!({"entity_id": "a"})));
-    gateway.deny(gateway.questions()[0]["request_id"].as_str().unwrap());
+    gateway.say_no(gateway.questions()[0]["request_id"].as_str().unwrap());
     assert_eq!(error(&agent.receive()), (-32001, "denied_by_user"));
     agent.send("tool_request", json!({"tool": "say", "args": {"text": "three"}}));
     agent.asked();
