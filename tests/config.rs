@@ -730,7 +730,8 @@ fn files_that_cannot_be_read() {
     fs::remove_file(dir.paths().permissions).unwrap();
     assert_eq!(
         text(&dir),
-        "agentpass: cannot load permissions: there is no such file\n  at permissions.yaml"
+        "agentpass: cannot load permissions: there is no such file\n  at permissions.yaml\n  \
+         help: `agentpass init` writes a configuration to start from"
     );
     fs::create_dir(dir.paths().permissions).unwrap();
     assert_eq!(
