@@ -6,14 +6,18 @@ use super::{BINARY, Folder};
 
 /// Standard Python: the terminal is made before the program starts, so that it knows its width from the beginning.
 const PERSON: &str = r#"
-import fcntl, json, os, pty, struct, sys, termios
+import fcntl, json, os, pty, select, signal, struct, sys, termios, time
 talk = json.loads(sys.argv[1])
 pid, screen = pty.fork()
 if pid == 0:
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     os.execv(sys.argv[2], sys.argv[2:])
-seen, read = b"", 0
+seen, read, patience = b"", 0, time.monotonic() + 20
 while True:
+    if not select.select([screen], [], [], max(0, patience - time.monotonic()))[0] or time.monotonic() > patience:
+        os.kill(pid, signal.SIGKILL)
+        seen += f"\n--- waited in vain for {talk[:1]} ---".encode()
+        break
     try:
         got = os.read(screen, 65536)
     except OSError:
@@ -32,7 +36,7 @@ sys.exit(os.waitstatus_to_exitcode(status) % 256 if not os.WIFSIGNALED(status) e
 "#;
 
 /// Runs `arguments` in `folder`; `talk` is what the person waits for and then types, in order. Gives the exit code
-/// (128 and the number for a signal) and all that was on the screen, without carriage returns.
+/// (128 and the number for a signal; 137 after 20 s) and all that was on the screen, without carriage returns.
 pub fn run(folder: &Folder, arguments: &[&str], talk: &[(&str, &str)]) -> (i32, String) {
     let mut command = Command::new("python3");
     command.args(["-c", PERSON, &serde_json::to_string(talk).unwrap(), BINARY]).args(arguments);
