@@ -7,7 +7,6 @@
     reason = "a test says what is wrong by failing"
 )]
 
-#[allow(unused_imports, reason = "each test binary uses a part of it")]
 mod harness;
 
 use std::os::unix::fs::PermissionsExt as _;

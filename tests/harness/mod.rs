@@ -19,10 +19,8 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use agent::{Agent, error};
 pub use gateway::{Gateway, Setup};
-#[allow(unused_imports, reason = "each test binary uses a part of it")]
 pub use upstream::{Answer, Seen, Upstream};
 
 /// The binary under test.
