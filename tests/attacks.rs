@@ -12,7 +12,7 @@ mod harness;
 use std::os::unix::fs::PermissionsExt as _;
 
 use harness::gateway::{LAPTOP, TOKEN};
-use harness::{Agent, Answer, Gateway, Setup, eventually};
+use harness::{Agent, Answer, Gateway, Setup, eventually, terminal};
 use serde_json::{Value, json};
 
 /// The usual configuration with one text replaced.
@@ -47,7 +47,7 @@ fn an_argument_with_an_empty_value_is_shown_to_the_approver() {
     let args = json!({"domain": "light", "service": "toggle", "everything": ""});
     agent.send("tool_request", json!({"tool": "call_service", "args": args}));
     agent.asked();
-    let shown = gateway.questions()[0]["shown"].to_string();
+    let (_, shown) = terminal::run(&gateway.folder, &["approvals"], &[]);
     assert!(shown.contains("everything"), "the approver does not see it: {shown}");
 }
 

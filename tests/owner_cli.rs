@@ -273,18 +273,16 @@ fn what_is_shipped_passes() {
 
 // approvals
 
-const QUESTION: [&str; 13] = [
+const QUESTION: [&str; 11] = [
     "agent_id",
     "args",
     "created_at",
-    "description",
     "expires_at",
     "reason",
     "request_id",
     "risk",
     "rule",
     "session_id",
-    "shown",
     "signature",
     "tool",
 ];

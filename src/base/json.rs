@@ -3,6 +3,7 @@
 //! What is hashed and shown must be what is sent. So duplicate keys are refused at any depth (plain serde_json
 //! lets the last one win), and so are numbers that RFC 8785 cannot tell apart: integers beyond 2^53 - 1.
 
+use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
@@ -31,13 +32,17 @@ impl fmt::Display for JsonError {
 
 impl std::error::Error for JsonError {}
 
-/// Reads one JSON text at most `depth` containers deep.
+/// The most values in one text. A mebibyte can hold half a million, which would keep a small device busy for seconds.
+pub const MAX_VALUES: u32 = 20_000;
+
+/// Reads one JSON text at most `depth` containers deep and of at most [`MAX_VALUES`] values.
 ///
 /// # Errors
 /// See [`JsonError`].
 pub fn parse_strict(bytes: &[u8], depth: u8) -> Result<Value, JsonError> {
     let mut de = serde_json::Deserializer::from_slice(bytes);
-    let value = Strict(depth).deserialize(&mut de).map_err(|e| why(&e))?;
+    let left = Cell::new(MAX_VALUES);
+    let value = Strict { depth, left: &left }.deserialize(&mut de).map_err(|e| why(&e))?;
     de.end().map_err(|_| JsonError::Syntax)?;
     Ok(value)
 }
@@ -58,23 +63,32 @@ pub fn canonical(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
     serde_json_canonicalizer::to_vec(value)
 }
 
-/// Carries the depth that is left.
-struct Strict(u8);
+/// Carries the depth and the number of values that are left.
+struct Strict<'l> {
+    depth: u8,
+    left: &'l Cell<u32>,
+}
 
-impl Strict {
+impl<'l> Strict<'l> {
     fn deeper<E: de::Error>(&self) -> Result<u8, E> {
-        self.0.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))
+        self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))
+    }
+
+    fn within(depth: u8, left: &'l Cell<u32>) -> Strict<'l> {
+        Strict { depth, left }
     }
 }
 
-impl<'de> DeserializeSeed<'de> for Strict {
+impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
     fn deserialize<D: de::Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
+        let left = self.left.get().checked_sub(1).ok_or_else(|| de::Error::custom("too many values"))?;
+        self.left.set(left);
         d.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Strict {
+impl<'de> Visitor<'de> for Strict<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -118,7 +132,7 @@ impl<'de> Visitor<'de> for Strict {
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
         let depth = self.deeper()?;
         let mut items = Vec::new();
-        while let Some(item) = seq.next_element_seed(Strict(depth))? {
+        while let Some(item) = seq.next_element_seed(Strict::within(depth, self.left))? {
             items.push(item);
         }
         Ok(Value::Array(items))
@@ -128,7 +142,7 @@ impl<'de> Visitor<'de> for Strict {
         let depth = self.deeper()?;
         let mut members = Map::new();
         while let Some(key) = map.next_key::<String>()? {
-            let value = map.next_value_seed(Strict(depth))?;
+            let value = map.next_value_seed(Strict::within(depth, self.left))?;
             if members.insert(key, value).is_some() {
                 return Err(de::Error::custom("duplicate key"));
             }
@@ -171,6 +185,13 @@ mod tests {
         ] {
             assert!(matches!(parse(bad), Err(JsonError::Unsafe(_))), "{bad}");
         }
+    }
+
+    #[test]
+    fn refuses_more_values_than_a_small_device_can_take() {
+        let many = |count: usize| format!("[{}0]", "0,".repeat(count - 2));
+        assert!(parse(&many(MAX_VALUES as usize)).is_ok());
+        assert_eq!(parse(&many(MAX_VALUES as usize + 1)), Err(JsonError::Unsafe("too many values".into())));
     }
 
     #[test]

@@ -44,7 +44,7 @@ fn show(args: &Approvals) -> Result<Exit, Trouble> {
         (false, _) => {
             let reply = owner.ask(&command("approvals"))?;
             let open = reply.get("approvals").cloned().unwrap_or_default();
-            let text = if people { cards(&open) } else { output::json(&open) };
+            let text = if people { cards(&open) } else { output::json(&stable(open)) };
             output::print(&text).map(|_| Exit::DONE)
         }
     }
@@ -53,11 +53,23 @@ fn show(args: &Approvals) -> Result<Exit, Trouble> {
 /// One line of JSON per event, until the gateway or the reader leaves.
 fn lines(owner: &mut Owner) -> Result<Exit, Trouble> {
     while let Some(event) = owner.hear()? {
-        if output::print(&event.to_string())? == Audience::Gone {
+        if output::print(&stable(event).to_string())? == Audience::Gone {
             return Ok(Exit::DONE);
         }
     }
     Err(owner.lost("the gateway has stopped"))
+}
+
+/// What other programs rely on: without what the gateway adds for people.
+fn stable(mut shown: Value) -> Value {
+    match &mut shown {
+        Value::Array(questions) => {
+            questions.iter_mut().for_each(|question| *question = stable(question.take()))
+        }
+        Value::Object(question) => question.retain(|name, _| name != "shown" && name != "description"),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+    shown
 }
 
 fn cards(open: &Value) -> String {

@@ -38,11 +38,11 @@ impl Gate {
     /// Takes a request in. The call goes on whatever becomes of the ticket.
     pub fn submit(self: &Rc<Self>, agent: &AgentId, request: Request) -> Ticket {
         if let Err(too_many) = self.count(agent) {
-            return self.flooded(agent, &request.tool, too_many);
+            return self.flooded(agent, &request, too_many);
         }
         match self.normalise(agent, &request) {
             Ok(call) => self.join_or_start(Arc::new(call), request),
-            Err(outcome) => self.refuse(agent, &request.tool, outcome),
+            Err(outcome) => self.refuse(agent, &request, outcome),
         }
     }
 
@@ -58,10 +58,10 @@ impl Gate {
     }
 
     /// Only the first refusal of a flood is written down: a flood must not wear out the disk.
-    fn flooded(self: &Rc<Self>, agent: &AgentId, tool: &str, too_many: TooMany) -> Ticket {
+    fn flooded(self: &Rc<Self>, agent: &AgentId, request: &Request, too_many: TooMany) -> Ticket {
         let outcome = Outcome::RateLimited { retry_after: too_many.retry_after };
         if too_many.first {
-            return self.refuse(agent, tool, outcome);
+            return self.refuse(agent, request, outcome);
         }
         Ticket::ended(Reply { outcome, request_id: None, replayed: false })
     }
@@ -77,14 +77,15 @@ impl Gate {
         Ok(call)
     }
 
-    fn refuse(self: &Rc<Self>, agent: &AgentId, tool: &str, outcome: Outcome) -> Ticket {
+    fn refuse(self: &Rc<Self>, agent: &AgentId, request: &Request, outcome: Outcome) -> Ticket {
         let (gate, shared) = (self.clone(), Rc::new(Shared::default()));
+        let scrubber = self.setup().scrubber.clone();
         let refusal = Refusal {
             id: RequestId::random(),
             at: self.clock.now(),
             agent: agent.clone(),
-            tool: self.setup().scrubber.text(tool.to_owned()),
-            session: None,
+            tool: scrubber.text(request.tool.clone()),
+            session: request.session.clone().map(|text| scrubber.text(text)),
             outcome,
         };
         let ticket = Ticket::new(shared.clone());
@@ -105,7 +106,7 @@ impl Gate {
             Joined::Same { shared, new_key: true } => {
                 self.join_with_key(call, request.key.unwrap_or_default(), shared)
             }
-            Joined::Conflict => self.refuse(call.agent(), &call.tool().name, Outcome::IdempotencyConflict),
+            Joined::Conflict => self.refuse(call.agent(), &request, Outcome::IdempotencyConflict),
             Joined::No => self.start(call, request),
         }
     }

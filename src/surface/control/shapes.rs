@@ -78,7 +78,6 @@ pub fn status(status: &Status) -> Value {
         "uptime_s": status.uptime_s,
         "agents": agents,
         "open_questions": status.open_questions,
-        "running": status.running,
         "channels": channels,
         "store": {
             "writable": status.store.writable,
