@@ -5,6 +5,7 @@
 
 pub mod desk;
 pub mod local;
+pub mod telegram;
 pub mod text;
 
 use std::sync::Arc;

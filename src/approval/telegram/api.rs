@@ -1,0 +1,277 @@
+//! The Bot API of Telegram, as much of it as approvals need: seven methods over [`HttpClient`].
+//!
+//! It only carries: what a tap means and whose counts is decided elsewhere. It must never let the token out (it is
+//! part of every URL), follow a redirect, or take an answer of more than 1 MiB. Every call BLOCKS up to its limit
+//! and is meant for the blocking pool. Source of the rules: <https://core.telegram.org/bots/api>.
+
+mod error;
+mod parse;
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+pub use error::BotError;
+pub use parse::{Chat, Me, Message, Tap, Update, UpdateKind, User};
+
+use crate::base::secret::Secret;
+use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, NotSent};
+
+/// The largest answer.
+const MAX_ANSWER: u64 = 1024 * 1024;
+/// The limit of a call, except for a long poll.
+const TIME_LIMIT: Duration = Duration::from_secs(15);
+/// What a long poll may take above its own timeout.
+const POLL_SLACK: Duration = Duration::from_secs(10);
+/// The longest long poll that servers grant, in seconds.
+const MAX_POLL: u64 = 50;
+/// How many updates are asked for. The last resort: strangers may write long messages, and a hundred of those can
+/// be larger than an answer may be; one never is.
+const PORTIONS: [u8; 3] = [100, 10, 1];
+/// The longest text of [`Bot::answer_callback`], in characters.
+const MAX_TOAST: usize = 200;
+
+/// A message as it is sent. Text and entities are shown as they are: nothing in the text is markup.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Outgoing {
+    /// 1 to 4096 UTF-16 units.
+    pub text: String,
+    /// How parts of the text look.
+    pub entities: Vec<Entity>,
+    /// One row of buttons; empty for none.
+    pub keyboard: Vec<Button>,
+    /// The message that this one answers, in the same chat. If that is gone, it is sent all the same.
+    pub reply_to: Option<i64>,
+}
+
+/// The look of a part of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entity {
+    /// The look.
+    pub style: Style,
+    /// Where it begins, in UTF-16 units.
+    pub offset: usize,
+    /// How long it is, in UTF-16 units; not 0.
+    pub length: usize,
+}
+
+/// The looks in use.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Style {
+    /// Bold.
+    Bold,
+    /// Italic.
+    Italic,
+    /// Monospaced, in a line.
+    Code,
+    /// A monospaced block.
+    Pre,
+    /// A quotation.
+    Quote,
+    /// A quotation that is folded until it is tapped.
+    LongQuote,
+}
+
+/// A button below a message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Button {
+    /// What it says.
+    pub text: String,
+    /// What a tap on it brings back: 1 to 64 bytes.
+    pub data: String,
+}
+
+/// A bot at a Bot API server. Clones are the same bot.
+#[derive(Clone)]
+pub struct Bot {
+    client: HttpClient,
+    token: Secret,
+    /// Everything of the URL but the method. Holds the token.
+    base: Secret,
+}
+
+impl Bot {
+    /// A bot. Connects to nobody yet.
+    ///
+    /// # Errors
+    /// [`BotError::Network`] with [`NotSent::BadUrl`] when `api_url` is no `http` or `https` URL or the token cannot
+    /// stand in one.
+    pub fn new(token: Secret, api_url: &str) -> Result<Bot, BotError> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-');
+        if token.expose().is_empty() || !token.expose().chars().all(fits) {
+            return Err(bad_url("the token is not a bot token; copy it from @BotFather"));
+        }
+        if !["http://", "https://"].iter().any(|scheme| api_url.starts_with(scheme)) {
+            return Err(bad_url("api_url must begin with http:// or https://"));
+        }
+        let base = format!("{}/bot{}/", api_url.trim_end_matches('/'), token.expose());
+        let client = HttpClient::new(ClientOptions {
+            timeout: TIME_LIMIT,
+            connect_timeout: Duration::from_secs(10),
+            max_response_bytes: MAX_ANSWER,
+            ca_pem: None,
+            allow_link_local: false,
+            // A message that goes into a connection which is just being closed may be sent or not.
+            reuse_connections: false,
+        })?;
+        Ok(Bot { client, token, base: Secret::new(base) })
+    }
+
+    /// Who the bot is. Also shows whether the token is right.
+    ///
+    /// # Errors
+    /// [`BotError`].
+    pub fn get_me(&self) -> Result<Me, BotError> {
+        parse::me(&self.call("getMe", &json!({}), TIME_LIMIT)?).ok_or(BotError::Garbage)
+    }
+
+    /// Takes a webhook away, which would keep [`get_updates`](Bot::get_updates) from working. Updates that wait are
+    /// kept.
+    ///
+    /// # Errors
+    /// [`BotError`].
+    pub fn delete_webhook(&self) -> Result<(), BotError> {
+        self.call("deleteWebhook", &json!({"drop_pending_updates": false}), TIME_LIMIT).map(drop)
+    }
+
+    /// Taps and messages from `offset` on, the oldest first. All before `offset` are forgotten by the server, and
+    /// none are when `offset` is 0 or less. Waits up to `timeout_s` (at most 50) seconds for the first.
+    ///
+    /// # Errors
+    /// [`BotError`].
+    pub fn get_updates(&self, offset: i64, timeout_s: u64) -> Result<Vec<Update>, BotError> {
+        let mut wait = timeout_s.min(MAX_POLL);
+        for limit in PORTIONS {
+            match self.poll(offset, wait, limit) {
+                // They are there already, so the next try need not wait for them.
+                Err(BotError::TooLarge) => wait = 0,
+                done => return done,
+            }
+        }
+        Err(BotError::TooLarge)
+    }
+
+    fn poll(&self, offset: i64, wait: u64, limit: u8) -> Result<Vec<Update>, BotError> {
+        // A negative offset would throw away what waits.
+        let params = json!({
+            "offset": offset.max(0),
+            "timeout": wait,
+            "limit": limit,
+            "allowed_updates": ["callback_query", "message"],
+        });
+        let answer = self.call("getUpdates", &params, Duration::from_secs(wait) + POLL_SLACK)?;
+        parse::updates(&answer).ok_or(BotError::Garbage)
+    }
+
+    /// Sends a message; its number in the chat comes back.
+    ///
+    /// # Errors
+    /// [`BotError`]. After [`BotError::Network`] it may have been sent all the same; see
+    /// [`BotError::is_certain`].
+    pub fn send_message(&self, chat: i64, message: &Outgoing) -> Result<i64, BotError> {
+        let mut params = look(message);
+        params.insert("chat_id".into(), chat.into());
+        if let Some(id) = message.reply_to {
+            let reply = json!({"message_id": id, "allow_sending_without_reply": true});
+            params.insert("reply_parameters".into(), reply);
+        }
+        let sent = self.call("sendMessage", &params.into(), TIME_LIMIT)?;
+        parse::message_id(&sent).ok_or(BotError::Garbage)
+    }
+
+    /// Changes a message of the bot's own; without buttons in `message` those on it go away.
+    ///
+    /// # Errors
+    /// [`BotError`]. [`BotError::NotModified`] means that it looks like that already.
+    pub fn edit_message(&self, chat: i64, message_id: i64, message: &Outgoing) -> Result<(), BotError> {
+        let mut params = look(message);
+        params.insert("chat_id".into(), chat.into());
+        params.insert("message_id".into(), message_id.into());
+        self.call("editMessageText", &params.into(), TIME_LIMIT).map(drop)
+    }
+
+    /// Ends the little clock on a tapped button and shows `text` for a moment, or until it is dismissed with
+    /// `alert`. Text beyond 200 characters is cut.
+    ///
+    /// # Errors
+    /// [`BotError`].
+    pub fn answer_callback(&self, id: &str, text: &str, alert: bool) -> Result<(), BotError> {
+        let text: String = text.chars().take(MAX_TOAST).collect();
+        let params = json!({"callback_query_id": id, "text": text, "show_alert": alert});
+        self.call("answerCallbackQuery", &params, TIME_LIMIT).map(drop)
+    }
+
+    /// Ends every call of this bot and its clones, running or to come. Running ones return an error at once.
+    pub fn shutdown(&self) {
+        self.client.shutdown();
+    }
+
+    /// Calls a method and gives back what is in `result`.
+    fn call(&self, method: &str, params: &Value, limit: Duration) -> Result<Value, BotError> {
+        let response = self.client.call(HttpRequest {
+            method: "POST".into(),
+            url: format!("{}{method}", self.base.expose()),
+            headers: vec![("content-type".into(), "application/json".into())],
+            body: Some(params.to_string().into_bytes()),
+            timeout: Some(limit),
+        });
+        answer(&response?, &self.token)
+    }
+}
+
+impl fmt::Debug for Bot {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Bot(…)")
+    }
+}
+
+impl Style {
+    fn as_str(self) -> &'static str {
+        match self {
+            Style::Bold => "bold",
+            Style::Italic => "italic",
+            Style::Code => "code",
+            Style::Pre => "pre",
+            Style::Quote => "blockquote",
+            Style::LongQuote => "expandable_blockquote",
+        }
+    }
+}
+
+fn bad_url(why: &'static str) -> BotError {
+    BotError::Network(HttpError::NotSent(NotSent::BadUrl(why)))
+}
+
+/// What sending and editing have in common.
+fn look(message: &Outgoing) -> Map<String, Value> {
+    let entity = |e: &Entity| json!({"type": e.style.as_str(), "offset": e.offset, "length": e.length});
+    let button = |b: &Button| json!({"text": b.text, "callback_data": b.data});
+    let mut params = Map::from_iter([
+        ("text".to_owned(), message.text.as_str().into()),
+        ("entities".to_owned(), message.entities.iter().map(entity).collect()),
+        ("link_preview_options".to_owned(), json!({"is_disabled": true})),
+    ]);
+    if !message.keyboard.is_empty() {
+        let row: Value = message.keyboard.iter().map(button).collect();
+        params.insert("reply_markup".into(), json!({"inline_keyboard": [row]}));
+    }
+    params
+}
+
+/// What an answer says. Error answers are JSON too; whatever is not comes from something in between.
+fn answer(response: &HttpResponse, token: &Secret) -> Result<Value, BotError> {
+    // Nesting beyond serde_json's limit of 128 is an error like any other.
+    let body: Option<Value> = serde_json::from_slice(&response.body).ok();
+    match body {
+        Some(Value::Object(mut body)) if body.get("ok") == Some(&Value::Bool(true)) => {
+            body.remove("result").ok_or(BotError::Garbage)
+        }
+        Some(body) if body.get("ok") == Some(&Value::Bool(false)) => {
+            Err(error::refusal(&body, response.status, token))
+        }
+        _ => Err(error::without_words(response.status)),
+    }
+}

@@ -1,0 +1,166 @@
+//! What the server says, read with care: everything in it but the numbers was chosen by somebody on Telegram.
+//!
+//! It must never fail because of one odd update: that one becomes [`UpdateKind::Unknown`], so that it can be passed.
+
+use serde_json::Value;
+
+/// Ids on Telegram have at most 52 significant bits.
+const MAX_ID: i64 = 1 << 52;
+
+/// The bot itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Me {
+    /// Its user id.
+    pub id: i64,
+    /// Without the `@`.
+    pub username: String,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Update {
+    /// Its number, at least 0 and below 2^52.
+    pub id: i64,
+    /// What it was.
+    pub kind: UpdateKind,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum UpdateKind {
+    /// Somebody tapped a button.
+    Tap(Tap),
+    /// Somebody wrote something.
+    Message(Message),
+    /// Something that nobody asked for, or that makes no sense.
+    Unknown,
+}
+
+/// A tap on a button.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tap {
+    /// For [`answer_callback`](super::Bot::answer_callback).
+    pub id: String,
+    /// Who tapped.
+    pub from: User,
+    /// The chat of the message with the button. None where the message was put somewhere by inline mode.
+    pub chat: Option<Chat>,
+    /// The message with the button.
+    pub message_id: Option<i64>,
+    /// What the button carries. A changed client may send anything.
+    pub data: Option<String>,
+}
+
+/// A message.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Message {
+    /// Its number in the chat.
+    pub id: i64,
+    /// Where it was written.
+    pub chat: Chat,
+    /// Who wrote it; in a channel nobody. Means nothing when `on_behalf`.
+    pub from: Option<User>,
+    /// Written in the name of a chat: by an anonymous admin, or as a channel.
+    pub on_behalf: bool,
+    /// Written by somebody else in the first place.
+    pub forwarded: bool,
+    /// The text, if it is one.
+    pub text: Option<String>,
+    /// The message in the same chat that it answers.
+    pub reply_to: Option<i64>,
+    /// The group became a supergroup with this number.
+    pub migrated_to: Option<i64>,
+}
+
+/// A person or bot.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct User {
+    /// What identity rests on; not 0.
+    pub id: i64,
+    /// Whether it is a bot.
+    pub is_bot: bool,
+    /// First and last name, chosen freely by the user: for showing (escaped) only.
+    pub name: String,
+    /// Without the `@`; may change hands, so for showing only.
+    pub username: Option<String>,
+}
+
+/// A chat.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Chat {
+    /// Negative for groups; not 0.
+    pub id: i64,
+    /// `private`, `group`, `supergroup` or `channel`.
+    pub kind: String,
+    /// Of groups and channels; chosen by people.
+    pub title: Option<String>,
+}
+
+pub(super) fn me(result: &Value) -> Option<Me> {
+    Some(Me { id: id(result.get("id"))?, username: text(result.get("username"))? })
+}
+
+pub(super) fn message_id(result: &Value) -> Option<i64> {
+    id(result.get("message_id"))
+}
+
+/// None when it is no list of updates with proper numbers: without a number an update could not be passed.
+pub(super) fn updates(result: &Value) -> Option<Vec<Update>> {
+    result.as_array()?.iter().map(update).collect()
+}
+
+fn update(value: &Value) -> Option<Update> {
+    let id = value.get("update_id")?.as_i64().filter(|id| (0..MAX_ID).contains(id))?;
+    let tapped = value.get("callback_query").map(|v| tap(v).map(UpdateKind::Tap));
+    let written = || value.get("message").map(|v| message(v).map(UpdateKind::Message));
+    let kind = tapped.or_else(written).flatten().unwrap_or(UpdateKind::Unknown);
+    Some(Update { id, kind })
+}
+
+fn tap(value: &Value) -> Option<Tap> {
+    let below = value.get("message");
+    Some(Tap {
+        id: text(value.get("id"))?,
+        from: user(value.get("from")?)?,
+        chat: below.and_then(|m| chat(m.get("chat")?)),
+        message_id: below.and_then(message_id),
+        data: text(value.get("data")),
+    })
+}
+
+fn message(value: &Value) -> Option<Message> {
+    let has = |name: &str| value.get(name).is_some_and(|v| !v.is_null());
+    Some(Message {
+        id: message_id(value)?,
+        chat: chat(value.get("chat")?)?,
+        from: value.get("from").and_then(user),
+        on_behalf: has("sender_chat"),
+        forwarded: has("forward_origin") || has("forward_date"),
+        text: text(value.get("text")),
+        reply_to: value.get("reply_to_message").and_then(message_id),
+        migrated_to: id(value.get("migrate_to_chat_id")),
+    })
+}
+
+fn user(value: &Value) -> Option<User> {
+    let names = ["first_name", "last_name"].map(|name| text(value.get(name)).unwrap_or_default());
+    Some(User {
+        id: id(value.get("id"))?,
+        is_bot: value.get("is_bot").and_then(Value::as_bool).unwrap_or_default(),
+        name: names.join(" ").trim().to_owned(),
+        username: text(value.get("username")),
+    })
+}
+
+fn chat(value: &Value) -> Option<Chat> {
+    let kind = text(value.get("type")).unwrap_or_default();
+    Some(Chat { id: id(value.get("id"))?, kind, title: text(value.get("title")) })
+}
+
+fn id(value: Option<&Value>) -> Option<i64> {
+    value?.as_i64().filter(|id| *id != 0 && (-MAX_ID..MAX_ID).contains(id))
+}
+
+fn text(value: Option<&Value>) -> Option<String> {
+    value?.as_str().map(str::to_owned)
+}

@@ -1,0 +1,3 @@
+//! Telegram: questions on the phone, through a bot.
+
+pub mod api;
