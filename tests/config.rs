@@ -12,7 +12,8 @@ use std::time::Duration;
 
 use agentpass::base::secret::TokenHash;
 use agentpass::config::{
-    Auth, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, check, load_in, local,
+    Auth, CoolDown, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, check,
+    load_in, local,
 };
 use agentpass::model::{Action, Method, RuleList};
 
@@ -415,10 +416,65 @@ fn mistakes_in_the_configuration() {
             "rate_limit:\n  max_pending_approvals: 0\n",
             "max_pending_approvals must be a whole number from 1 to 10000, not \"0\"\n  at config.yaml:3:26",
         ),
+        (
+            "approvals: {cool_down: maybe}\n",
+            "cool_down must be denies and minutes, or off, not \"maybe\"\n  at config.yaml:2:24",
+        ),
+        (
+            "approvals: {cool_down: true}\n",
+            "cool_down must be denies and minutes, or off, not \"true\"\n  at config.yaml:2:24",
+        ),
+        (
+            "approvals: {cool_down: [3]}\n",
+            "cool_down must be a section of keys, not a list\n  at config.yaml:2:24",
+        ),
+        (
+            "approvals: {cool_down: {denies: 0}}\n",
+            "denies must be a whole number from 1 to 100, not \"0\"\n  at config.yaml:2:33",
+        ),
+        (
+            "approvals: {cool_down: {minutes: 1441}}\n",
+            "minutes must be a whole number from 1 to 1440, not \"1441\"\n  at config.yaml:2:34",
+        ),
+        (
+            "approvals: {cool_down: {hours: 1}}\n",
+            "unknown key \"hours\"\n  at config.yaml:2:25\n  help: known here: denies, minutes",
+        ),
+        (
+            "approvals: {note_seconds: 601}\n",
+            "note_seconds must be a whole number from 0 to 600, not \"601\"\n  at config.yaml:2:27",
+        ),
+        (
+            "approvals: {reminder: often}\n",
+            "reminder must be true or false, not \"often\"\n  at config.yaml:2:23",
+        ),
         ("services:\n  a: {}\n  a: {}\n", "duplicate key \"a\"\n  at config.yaml:4:3"),
     ] {
         config(text, &format!("agentpass: cannot load configuration: {expected}"));
     }
+}
+
+#[test]
+fn how_people_are_asked_has_defaults_and_switches() {
+    let approvals = |text: &str| {
+        let dir = Dir::minimal();
+        dir.write("config.yaml", format!("{MINIMAL}{text}"));
+        dir.load().map_err(|_| dir.shown()).unwrap().config.approvals
+    };
+    let standard = approvals("");
+    let cool_down = CoolDown { denies: 3, window: Duration::from_secs(600) };
+    assert_eq!(standard.cool_down, Some(cool_down));
+    assert_eq!((standard.note_window, standard.reminder), (Duration::from_secs(60), false));
+    for off in ["off", "false", "\"off\""] {
+        assert_eq!(approvals(&format!("approvals: {{cool_down: {off}}}\n")).cool_down, None, "{off}");
+    }
+    for same in ["", "approvals:\n  cool_down:\n", "approvals: {cool_down: {denies: 3}}\n"] {
+        assert_eq!(approvals(same), standard, "{same}");
+    }
+    let set =
+        approvals("approvals: {cool_down: {denies: 1, minutes: 1440}, note_seconds: 0, reminder: true}\n");
+    assert_eq!(set.cool_down, Some(CoolDown { denies: 1, window: Duration::from_secs(86_400) }));
+    assert_eq!((set.note_window, set.reminder), (Duration::ZERO, true));
 }
 
 #[test]

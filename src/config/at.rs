@@ -130,6 +130,11 @@ impl<'d> At<'d> {
         matches!(self.node.kind, Kind::Null)
     }
 
+    /// Whether it is a single value, neither a section nor a list nor nothing.
+    pub fn is_single(self) -> bool {
+        !matches!(self.node.kind, Kind::Null | Kind::List(_) | Kind::Map(_))
+    }
+
     /// Whether a variable stands in it.
     pub fn has_variable(self) -> bool {
         matches!(&self.node.kind, Kind::Text(text) if text.contains("${"))

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::at::{At, Name, Section};
-use super::settings::{AgentConfig, Approvals, Gateway, Messenger, RateLimit, Storage, SyncMode, TlsFiles};
+use super::settings::{
+    AgentConfig, Approvals, CoolDown, Gateway, Messenger, RateLimit, Storage, SyncMode, TlsFiles,
+};
 use super::url::{BaseUrl, is_origin};
 use crate::base::secret::TokenHash;
 use crate::model::AgentId;
@@ -250,9 +252,34 @@ pub fn approval_timeout(file: Section<'_>) -> Duration {
 
 /// `approvals:`.
 pub fn approvals(file: Section<'_>) -> Approvals {
-    let section = file.get("approvals").map(|at| at.section(&["max_question_chars"]));
-    let chars = section.and_then(|s| s.get("max_question_chars")).and_then(|at| at.whole(500..=200_000));
-    Approvals { max_question_chars: chars.unwrap_or(12_000) }
+    let keys = ["max_question_chars", "cool_down", "note_seconds", "reminder"];
+    let section = file.get("approvals").map(|at| at.section(&keys));
+    let get = |key| section.and_then(|s| s.get(key));
+    Approvals {
+        max_question_chars: get("max_question_chars")
+            .and_then(|at| at.whole(500..=200_000))
+            .unwrap_or(12_000),
+        cool_down: get("cool_down").map_or(Some(COOL_DOWN), cool_down),
+        note_window: Duration::from_secs(get("note_seconds").and_then(|at| at.whole(0..=600)).unwrap_or(60)),
+        reminder: get("reminder").and_then(At::flag).unwrap_or_default(),
+    }
+}
+
+const COOL_DOWN: CoolDown = CoolDown { denies: 3, window: Duration::from_secs(600) };
+
+/// A section, or a word that switches it off.
+fn cool_down(at: At<'_>) -> Option<CoolDown> {
+    if at.is_single() {
+        let word = at.text()?;
+        if !["false", "off"].contains(&word.as_str()) {
+            at.error(format!("cool_down must be denies and minutes, or off, not {}", at.shown()), "");
+        }
+        return None;
+    }
+    let section = at.section(&["denies", "minutes"]);
+    let denies = section.get("denies").and_then(|at| at.whole(1..=100)).unwrap_or(COOL_DOWN.denies);
+    let minutes = section.get("minutes").and_then(|at| at.whole(1..=1440)).map(|m: u64| m.saturating_mul(60));
+    Some(CoolDown { denies, window: minutes.map_or(COOL_DOWN.window, Duration::from_secs) })
 }
 
 /// `rate_limit:`.

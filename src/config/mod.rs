@@ -35,8 +35,8 @@ pub use finding::{Finding, Place, Severity};
 pub use load::{Loaded, Local, Paths, Report, check, load, load_in, local};
 pub use permissions::Permissions;
 pub use settings::{
-    AgentConfig, Approvals, Auth, Config, ErrorMapping, Gateway, Health, Messenger, RateLimit, ServiceConfig,
-    Storage, SyncMode, TlsFiles,
+    AgentConfig, Approvals, Auth, Config, CoolDown, ErrorMapping, Gateway, Health, Messenger, RateLimit,
+    ServiceConfig, Storage, SyncMode, TlsFiles,
 };
 pub use url::BaseUrl;
 pub use variables::Surroundings;

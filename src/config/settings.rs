@@ -26,7 +26,7 @@ pub struct Config {
     pub storage: Storage,
     /// How long a question stays open (900 s).
     pub approval_timeout: Duration,
-    /// How questions look.
+    /// How people are asked.
     pub approvals: Approvals,
     /// Limits for each agent that has none of its own.
     pub rate_limit: RateLimit,
@@ -85,7 +85,7 @@ pub struct AgentConfig {
     pub max_pending_approvals: Option<u32>,
 }
 
-/// How people are asked.
+/// Through what people are asked.
 #[derive(Clone, Debug)]
 pub enum Messenger {
     /// A Telegram bot.
@@ -200,11 +200,26 @@ pub enum SyncMode {
     All,
 }
 
-/// How questions look.
+/// How people are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Approvals {
     /// Longer questions are refused (12000 characters).
     pub max_question_chars: usize,
+    /// When a call that was denied again and again is no longer asked about; None: never.
+    pub cool_down: Option<CoolDown>,
+    /// How long a denied agent's answer is held back for a note, where a channel takes one later (60 s). 0: not.
+    pub note_window: Duration,
+    /// Whether a question is brought up again when half of its time is over (no).
+    pub reminder: bool,
+}
+
+/// How often a person has to say no.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CoolDown {
+    /// So many denials of the same call (3) …
+    pub denies: usize,
+    /// … within this time (10 min); and for how long nobody is asked then.
+    pub window: Duration,
 }
 
 /// Limits per agent.
