@@ -108,6 +108,11 @@ impl Desk {
         all
     }
 
+    /// An open question that nobody is answering right now.
+    pub fn get(&self, id: RequestId) -> Option<Arc<Question>> {
+        self.open.get(&id).filter(|e| !e.taken).map(|e| e.question.clone())
+    }
+
     /// How many questions this agent has open.
     pub fn count_of(&self, agent: &AgentId) -> usize {
         self.open.values().filter(|e| e.question.call.agent() == agent).count()

@@ -19,6 +19,8 @@ const BACKLOG: usize = 256;
 pub enum Event {
     /// A new question.
     Asked(Arc<Question>),
+    /// One of them was asked for again, so many times in all.
+    AskedAgain(Arc<Question>, u32),
     /// One of them ended.
     Settled(Arc<Question>, Settlement),
     /// An approved call was carried out, or not.
@@ -55,6 +57,10 @@ impl Channel for Local {
 
     fn settled(&self, question: &Arc<Question>, settlement: &Settlement) {
         self.tell(&Event::Settled(question.clone(), settlement.clone()));
+    }
+
+    fn asked_again(&self, question: &Arc<Question>, times: u32) {
+        self.tell(&Event::AskedAgain(question.clone(), times));
     }
 
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {

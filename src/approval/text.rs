@@ -40,6 +40,11 @@ pub fn fields(question: &Question) -> Vec<Field> {
     fields
 }
 
+/// That an agent has asked for the same several times; goes below the others.
+pub fn asked_times(times: u32) -> Field {
+    field("asked", &[format!("{times} times")])
+}
+
 /// The length of the whole text in characters, for `approvals.max_question_chars`.
 pub fn length(question: &Question) -> usize {
     let chars = |text: &String| text.chars().count() + 1;

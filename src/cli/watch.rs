@@ -107,6 +107,14 @@ impl Screen {
             }
             return;
         }
+        let again = event.get("times_asked").and_then(Value::as_u64);
+        if let Some(times) = again {
+            // Each time would let an agent fill the screen.
+            if times.is_power_of_two() {
+                output::line_above(&news(&event));
+            }
+            return;
+        }
         let first = self.waiting.front().is_some_and(|question| same(question, &event));
         self.waiting.retain(|question| !same(question, &event));
         if first {
@@ -189,7 +197,10 @@ fn news(event: &Value) -> String {
             let reason = word("reason").map(|why| format!(" ({})", why.replace('_', " ")));
             format!("question {id}: {}{}", outcome.replace('_', " "), reason.unwrap_or_default())
         }
-        (None, None) => format!("question {id}"),
+        (None, None) => {
+            let times = event.get("times_asked").and_then(Value::as_u64).unwrap_or_default();
+            format!("question {id}: asked {times} times now")
+        }
     }
 }
 

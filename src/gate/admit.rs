@@ -102,7 +102,13 @@ impl Gate {
     fn join_or_start(self: &Rc<Self>, call: Arc<Call>, request: Request) -> Ticket {
         let joined = self.running.borrow().join(&call, request.key.as_deref());
         match joined {
-            Joined::Same { shared, new_key: false } => Ticket::new(shared),
+            Joined::Same { shared, new_key: false } => {
+                // The same key is the same request, sent again after its connection was lost.
+                if request.key.is_none() {
+                    self.asked_again(&shared);
+                }
+                Ticket::new(shared)
+            }
             Joined::Same { shared, new_key: true } => {
                 self.join_with_key(call, request.key.unwrap_or_default(), shared)
             }
@@ -130,13 +136,24 @@ impl Gate {
         let ticket = Ticket::with_key(shared.clone(), own.clone());
         let task = async move {
             let instead = gate.bind_key(&call, &key, &shared).await;
-            if instead.is_some() {
-                gate.running.borrow_mut().forget_key(call.agent(), &key, &shared);
+            match instead {
+                Some(_) => gate.running.borrow_mut().forget_key(call.agent(), &key, &shared),
+                None => gate.asked_again(&shared),
             }
             own.settle(instead);
         };
         self.executor.spawn(task).detach();
         ticket
+    }
+
+    /// An identical call has joined; who is being asked should know.
+    fn asked_again(&self, shared: &Shared) {
+        shared.count();
+        let question = shared.id().and_then(|id| self.desk.borrow().get(id));
+        if let Some(question) = question {
+            let times = self.times_asked(&question);
+            self.channels.iter().for_each(|channel| channel.asked_again(&question, times));
+        }
     }
 
     /// Writes down that `key` stands for a call under way. Some: what it stands for already.

@@ -59,11 +59,14 @@ impl Gate {
             Ok(question) => question,
             Err(outcome) => return Ok(Answered { id: Some(id), outcome }),
         };
+        let note_follows = choice == Choice::DenyNoteFollows;
         let settlement = match choice {
             Choice::Approve => Settlement::Approved { by },
             Choice::Deny { note } => Settlement::Denied { by, note },
+            Choice::DenyNoteFollows => Settlement::Denied { by, note: None },
         };
-        let counted = self.conclude_owned(question, settlement).await.map_err(CannotAnswer::Store)?;
+        let counted =
+            self.conclude_owned(question, settlement, note_follows).await.map_err(CannotAnswer::Store)?;
         let outcome = if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved };
         Ok(Answered { id: Some(id), outcome })
     }
@@ -85,7 +88,7 @@ impl Gate {
         let Some(question) = self.desk.borrow_mut().take_away(id) else {
             return Ok(AnswerOutcome::AlreadyResolved);
         };
-        let counted = self.conclude_owned(question, Settlement::Withdrawn).await?;
+        let counted = self.conclude_owned(question, Settlement::Withdrawn, false).await?;
         Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
     }
 
@@ -99,7 +102,7 @@ impl Gate {
             let Some(question) = self.desk.borrow_mut().take_away(question.id) else { continue };
             let gate = self.clone();
             let end = async move {
-                let _ = gate.conclude(question, Settlement::Void).await;
+                let _ = gate.conclude(question, Settlement::Void, false).await;
             };
             self.executor.spawn(end).detach();
         }
@@ -128,7 +131,7 @@ impl Gate {
             let nap = if over { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
             if over
                 && let Some(question) = self.take_away(question.id)
-                && self.conclude(question.clone(), Settlement::TimedOut).await.is_err()
+                && self.conclude(question.clone(), Settlement::TimedOut, false).await.is_err()
             {
                 self.expire_unrecorded(&question);
                 return Settlement::TimedOut;
@@ -176,14 +179,20 @@ impl Gate {
         self: &Rc<Self>,
         question: Arc<Question>,
         settlement: Settlement,
+        note_follows: bool,
     ) -> Result<bool, StoreError> {
         let gate = self.clone();
-        let done = self.owned(async move { gate.conclude(question, settlement).await }).await;
+        let done = self.owned(async move { gate.conclude(question, settlement, note_follows).await }).await;
         done.unwrap_or(Ok(false))
     }
 
     /// Writes down how a taken question ended, then tells everybody. False when the record knew better.
-    async fn conclude(&self, question: Arc<Question>, settlement: Settlement) -> Result<bool, StoreError> {
+    async fn conclude(
+        &self,
+        question: Arc<Question>,
+        settlement: Settlement,
+        note_follows: bool,
+    ) -> Result<bool, StoreError> {
         let (id, now) = (question.id, self.clock.now());
         let outcome = outcome_of(&settlement);
         let durable = durable(&question.call);
@@ -195,8 +204,15 @@ impl Gate {
                 return Err(e);
             }
         };
+        let deadline = self.desk.borrow().deadline(id);
         self.desk.borrow_mut().settle(id, settlement == Settlement::TimedOut);
         log::info!("request {id}: {}{}", settlement.as_str(), by(&settlement));
+        if counted {
+            self.count_answer(&question.call, &settlement);
+        }
+        if counted && note_follows {
+            self.open_window(&question, deadline);
+        }
         let told = if counted { settlement } else { Settlement::Void };
         self.channels.iter().for_each(|channel| channel.settled(&question, &told));
         if let Some(waiter) = self.waiters.borrow().get(&id) {

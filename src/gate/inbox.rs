@@ -1,5 +1,6 @@
 //! Results on their way to an agent: written down until the agent has provably received them.
 
+use std::collections::HashSet;
 use std::rc::Rc;
 
 use super::Gate;
@@ -62,12 +63,14 @@ impl Gate {
     /// # Errors
     /// When the record cannot be read.
     pub async fn pending_results(&self, agent: &AgentId) -> Result<Vec<PendingResult>, StoreError> {
-        let on_their_way = self.deliveries.borrow().keys().copied().collect();
+        let mut on_their_way: HashSet<_> = self.deliveries.borrow().keys().copied().collect();
+        // Denials that may still get a note are not ready.
+        on_their_way.extend(self.windows.borrow().keys().copied());
         let mut results =
             self.store.pending_results(agent, on_their_way, self.clock.now(), MAX_RESULTS).await?;
         // Some may have got on their way meanwhile.
-        let deliveries = self.deliveries.borrow();
-        results.retain(|r| !deliveries.contains_key(&r.request_id));
+        let (deliveries, windows) = (self.deliveries.borrow(), self.windows.borrow());
+        results.retain(|r| !deliveries.contains_key(&r.request_id) && !windows.contains_key(&r.request_id));
         Ok(results)
     }
 }

@@ -6,10 +6,12 @@
 
 mod admit;
 mod answers;
+mod cool_down;
 pub mod explain;
 mod inbox;
 mod latch;
 mod limits;
+mod notes;
 mod pipeline;
 mod recovery;
 mod running;
@@ -30,6 +32,7 @@ pub use admit::Request;
 pub use answers::{Answered, CannotAnswer};
 pub use inbox::Delivery;
 pub use latch::Latch;
+pub use notes::MAX_NOTE;
 pub use running::{Reply, Ticket};
 pub use setup::Setup;
 pub use status::Status;
@@ -40,7 +43,9 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Question, Settlement, Tool};
 use crate::store::{NoteKind, Recovered, Store};
+use cool_down::CoolDowns;
 use limits::RateLimits;
+use notes::Window;
 use running::Running;
 
 /// The executor that all of the gateway's tasks run on.
@@ -58,6 +63,8 @@ pub struct Gate {
     waiters: RefCell<HashMap<RequestId, Sender<Settlement>>>,
     running: RefCell<Running>,
     limits: RefCell<RateLimits>,
+    cool_downs: RefCell<CoolDowns>,
+    windows: RefCell<HashMap<RequestId, Window>>,
     deliveries: RefCell<HashMap<RequestId, usize>>,
     connected: RefCell<HashMap<AgentId, usize>>,
     started: Timestamp,
@@ -87,6 +94,8 @@ impl Gate {
             waiters: RefCell::default(),
             running: RefCell::default(),
             limits: RefCell::default(),
+            cool_downs: RefCell::default(),
+            windows: RefCell::default(),
             deliveries: RefCell::default(),
             connected: RefCell::default(),
             started,
@@ -133,6 +142,11 @@ impl Gate {
     /// The open questions, the oldest first.
     pub fn questions(&self) -> Vec<Arc<Question>> {
         self.desk.borrow().questions()
+    }
+
+    /// How often the agent has asked for this call while it is under way: 1, or more when identical calls joined it.
+    pub fn times_asked(&self, question: &Question) -> u32 {
+        self.running.borrow().times(&question.call)
     }
 
     /// Time left to answer a question, by the stricter of two clocks. Zero when it is not open.

@@ -11,7 +11,7 @@ use super::running::{Reply, Shared};
 use super::{Gate, Setup};
 use crate::approval::text;
 use crate::base::ids::RequestId;
-use crate::model::{Action, Call, Outcome, Question, Risk, Settlement, Verdict};
+use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict};
 use crate::store::{NewCall, Stage, StoreError};
 
 /// A call on its way.
@@ -75,6 +75,12 @@ async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> 
 }
 
 async fn ask(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
+    if let Some(note) = gate.not_asked(&task.call) {
+        log::info!("request {}: {note}", task.id);
+        let (by, stage_note) = (Responder::cool_down(), note.clone());
+        record(gate, task, verdict, Stage::Denied { by, note: stage_note }).await?;
+        return Ok(Outcome::DeniedByUser { note: Some(note) });
+    }
     let question = Arc::new(question(gate, task, &verdict));
     if let Err(refusal) = reserve(gate, &question) {
         record(gate, task, verdict, Stage::Settled(refusal.clone())).await?;
@@ -98,7 +104,10 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
     gate.drop_waiter(question.id);
     match settlement {
         Settlement::Approved { .. } => act_on_approval(gate, task, &question).await,
-        Settlement::Denied { note, .. } => Ok(Outcome::DeniedByUser { note }),
+        Settlement::Denied { note, .. } => {
+            let later = gate.note_after(&question).await;
+            Ok(Outcome::DeniedByUser { note: note.or(later) })
+        }
         Settlement::TimedOut => Ok(Outcome::TimedOut),
         Settlement::Withdrawn => Ok(Outcome::Withdrawn),
         Settlement::Void => Ok(Outcome::ApprovalVoid),

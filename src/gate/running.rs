@@ -29,6 +29,7 @@ pub(super) struct Shared {
     id: Cell<Option<RequestId>>,
     digest: Option<Digest>,
     keys: RefCell<Vec<String>>,
+    joined: Cell<u32>,
     expires: Cell<Option<Timestamp>>,
     asked: Latch,
     reply: OnceCell<Reply>,
@@ -42,6 +43,11 @@ impl Shared {
 
     pub(super) fn id(&self) -> Option<RequestId> {
         self.id.get()
+    }
+
+    /// One more caller has asked for the same.
+    pub(super) fn count(&self) {
+        self.joined.set(self.joined.get().saturating_add(1));
     }
 
     /// A human is being asked until `expires`.
@@ -183,6 +189,11 @@ impl Running {
         for key in shared.keys.take() {
             self.by_key.remove(&(call.agent().clone(), key));
         }
+    }
+
+    /// How often this call was asked for while it is under way.
+    pub(super) fn times(&self, call: &Call) -> u32 {
+        self.by_binding.get(&call.binding()).map_or(1, |s| s.joined.get().saturating_add(1))
     }
 
     pub(super) fn len(&self) -> usize {

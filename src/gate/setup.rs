@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::secret::TokenHash;
-use crate::config::{AgentConfig, Config, Loaded, Permissions};
+use crate::config::{AgentConfig, Config, CoolDown, Loaded, Permissions};
 use crate::model::{AgentId, Tool};
 use crate::policy::Policy;
 use crate::service::{Scrubber, ServiceSetupError, Services};
@@ -24,6 +24,10 @@ pub struct Setup {
     pub approval_timeout: Duration,
     /// The longest question that is put to a person, in characters.
     pub max_question_chars: usize,
+    /// When people are no longer asked about a call that they denied again and again.
+    pub cool_down: Option<CoolDown>,
+    /// How long a denial waits for its note, where one may follow.
+    pub note_window: Duration,
     /// Origins that may open a WebSocket from a browser.
     pub allowed_origins: Vec<String>,
     agents: Vec<AgentConfig>,
@@ -48,6 +52,8 @@ impl Setup {
             scrubber,
             approval_timeout: config.approval_timeout,
             max_question_chars: approvals.max_question_chars,
+            cool_down: approvals.cool_down,
+            note_window: approvals.note_window,
             allowed_origins: gateway.allowed_origins,
             agents,
             requests_per_minute: rate_limit.max_requests_per_minute,

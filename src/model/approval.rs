@@ -30,7 +30,7 @@ pub struct Question {
     pub expires: Timestamp,
 }
 
-/// Who answered: `local:root`, `telegram:123456`. Made by a channel from what it authenticated.
+/// Who answered: `local:root`, `telegram:123456`, `cool_down`. Made by a channel from what it authenticated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Responder(String);
 
@@ -38,6 +38,11 @@ impl Responder {
     /// `channel:user`.
     pub fn new(channel: &str, user: &str) -> Responder {
         Responder(format!("{channel}:{user}"))
+    }
+
+    /// Stands for the person who has denied the same call too often to be asked again.
+    pub fn cool_down() -> Responder {
+        Responder("cool_down".to_owned())
     }
 
     /// Reads back what the record holds.
@@ -67,6 +72,8 @@ pub enum Choice {
         /// Reaches the agent as `data.note`.
         note: Option<String>,
     },
+    /// No, at once; a note for the agent may follow for a while (`approvals.note_seconds`).
+    DenyNoteFollows,
 }
 
 /// What became of an answer.

@@ -156,7 +156,7 @@ pub(super) fn requested(new: &NewCall) -> Value {
     let (stage, expires) = match &new.stage {
         Stage::Claimed => ("executing", None),
         Stage::Asked { expires } => ("asked", Some(expires.to_string())),
-        Stage::Settled(_) => ("settled", None),
+        Stage::Settled(_) | Stage::Denied { .. } => ("settled", None),
     };
     without_nulls(json!({
         "agent": call.agent().as_str(),

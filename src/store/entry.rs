@@ -61,6 +61,14 @@ pub enum Stage {
     },
     /// Recorded and finished together.
     Settled(Outcome),
+    /// A question that was denied before it was put to anybody, with what the agent hears. Recorded and finished
+    /// together.
+    Denied {
+        /// What stands for the one who answered.
+        by: Responder,
+        /// For the agent.
+        note: String,
+    },
 }
 
 /// A request that never became a [`Call`]. Its arguments are not recorded: nothing is known about them, not even

@@ -11,14 +11,16 @@ use std::thread;
 
 use serde_json::Value;
 
-use super::entry::{NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, StoreHealth, StoreOptions};
+use super::entry::{
+    NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
+};
 use super::error::StoreError;
 use super::writer::{Message, Shared, Tx, Work};
 use super::{inbox, ledger, opening, retention};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Outcome, Settlement};
+use crate::model::{AgentId, Outcome, Responder, Settlement};
 
 /// Jobs that may wait. More than the gate can have in flight; beyond it calls fail at once instead of piling up.
 const QUEUE: usize = 8192;
@@ -59,7 +61,7 @@ impl Store {
     /// [`StoreError::KeyInUse`] when its idempotency key is still remembered; else when nothing could be written.
     pub async fn record(&self, new: NewCall, durable: bool) -> Result<(), StoreError> {
         let id = new.id;
-        let open = !matches!(new.stage, super::Stage::Settled(_));
+        let open = matches!(new.stage, Stage::Asked { .. } | Stage::Claimed);
         self.submit(durable, move |tx| ledger::record(tx, &new)).await?;
         self.remember_durable(id, durable && open);
         Ok(())
@@ -94,6 +96,22 @@ impl Store {
             self.durable.borrow_mut().remove(&id);
         }
         Ok(answered)
+    }
+
+    /// Adds the reason to a denial that was recorded without one: to the record as an event of its own, and to the
+    /// result that waits for the agent. False: that call was not denied by a person, or has a reason already.
+    ///
+    /// # Errors
+    /// When nothing could be written; the denial stands as it was.
+    pub async fn add_note(
+        &self,
+        id: RequestId,
+        note: String,
+        by: Responder,
+        at: Timestamp,
+        durable: bool,
+    ) -> Result<bool, StoreError> {
+        self.submit(durable, move |tx| ledger::add_note(tx, id, &note, &by, at)).await
     }
 
     /// Takes an approved call for execution: true exactly once ever, also across restarts.

@@ -122,6 +122,15 @@ pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) 
     Ok(())
 }
 
+/// Puts other words into a result that waits, if it still does.
+pub(super) fn replace_result(tx: &Tx<'_>, id: RequestId, stored: &StoredOutcome) -> Result<(), StoreError> {
+    let StoredOutcome { outcome, data } = stored;
+    let size = outcome.len() + data.as_ref().map_or(0, String::len);
+    let sql = "UPDATE results SET outcome = ?, data = ?, size = ? WHERE request_id = ?";
+    tx.db.prepare_cached(sql)?.execute(params![outcome, data, size as i64, id.to_string()])?;
+    Ok(())
+}
+
 fn has_key(tx: &Tx<'_>, id: RequestId) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE request_id = ?)";
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0))?)

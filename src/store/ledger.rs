@@ -24,6 +24,8 @@ pub(super) mod kind {
     pub(in crate::store) const REFUSED: &str = "refused";
     /// How its question ended.
     pub(in crate::store) const ANSWERED: &str = "answered";
+    /// The reason for a denial, given after it.
+    pub(in crate::store) const NOTED: &str = "noted";
     /// Claimed after an approval; from here on it may have been done.
     pub(in crate::store) const EXECUTING: &str = "executing";
     /// How it ended.
@@ -71,6 +73,12 @@ pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall) -> Result<(), StoreError> {
         Stage::Settled(outcome) => {
             let open = Open { seq, agent: agent.clone() };
             finish(tx, new.id, &open, outcome, new.at)
+        }
+        Stage::Denied { by, note } => {
+            let note = Some(note.clone());
+            answered(tx, new.id, &Settlement::Denied { by: by.clone(), note: note.clone() }, new.at)?;
+            let open = Open { seq, agent: agent.clone() };
+            finish(tx, new.id, &open, &Outcome::DeniedByUser { note }, new.at)
         }
     }
 }
@@ -137,14 +145,7 @@ pub(super) fn answer(
     if tx.execute(sql, params![id.to_string(), *settlement == Settlement::Void, by])? == 0 {
         return Ok(false);
     }
-    let note = match settlement {
-        Settlement::Denied { by: _, note } => note.as_deref(),
-        Settlement::Approved { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void => None,
-    };
-    let body = json!({"resolution": settlement.as_str(), "by": by, "note": note});
-    tx.append(at, kind::ANSWERED, Some(id), &body)?;
-    let sql = "UPDATE calls SET resolution = ?, resolved_by = ?, resolved_at = ? WHERE request_id = ?";
-    tx.execute(sql, params![settlement.as_str(), by, at.0, id.to_string()])?;
+    answered(tx, id, settlement, at)?;
     match (settlement, outcome) {
         (Settlement::Approved { .. }, _) => Ok(true),
         (Settlement::Denied { .. }, Some(outcome))
@@ -156,6 +157,46 @@ pub(super) fn answer(
             None,
         ) => Err(StoreError::Encoding("an answer that ends a call must say its outcome".into())),
     }
+}
+
+/// Writes down how a question ended.
+fn answered(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    settlement: &Settlement,
+    at: Timestamp,
+) -> Result<(), StoreError> {
+    let note = match settlement {
+        Settlement::Denied { by: _, note } => note.as_deref(),
+        Settlement::Approved { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void => None,
+    };
+    let by = settlement.by().map(Responder::as_str);
+    let body = json!({"resolution": settlement.as_str(), "by": by, "note": note});
+    tx.append(at, kind::ANSWERED, Some(id), &body)?;
+    let sql = "UPDATE calls SET resolution = ?, resolved_by = ?, resolved_at = ? WHERE request_id = ?";
+    tx.execute(sql, params![settlement.as_str(), by, at.0, id.to_string()])?;
+    Ok(())
+}
+
+/// Adds a note to a denial by a person that has none.
+pub(super) fn add_note(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    note: &str,
+    by: &Responder,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM calls c JOIN events f ON f.seq = c.finished_seq
+               WHERE c.request_id = ?1 AND c.resolution = 'denied' AND f.body ->> '$.note' IS NULL)
+               AND NOT EXISTS (SELECT 1 FROM events WHERE request_id = ?1 AND kind = ?2)";
+    let lacks: bool =
+        tx.db.prepare_cached(sql)?.query_row(params![id.to_string(), kind::NOTED], |row| row.get(0))?;
+    if !lacks {
+        return Ok(false);
+    }
+    tx.append(at, kind::NOTED, Some(id), &json!({"note": note, "by": by.as_str()}))?;
+    inbox::replace_result(tx, id, &codec::encode(&Outcome::DeniedByUser { note: Some(note.to_owned()) })?)?;
+    Ok(true)
 }
 
 /// Takes an approved call for execution. True exactly once for any call.

@@ -124,7 +124,7 @@ fn fold(facts: &mut Facts, event: &Event, body: &Value) {
             facts.finished_at = Some(event.at);
             facts.finished_seq = Some(event.seq);
         }
-        // `executing` changes no column; nothing else belongs to a request.
+        // `executing` and `noted` change no column; nothing else belongs to a request.
         _other => {}
     }
 }

@@ -66,6 +66,8 @@ pub struct AuditRow {
     pub request: Value,
     /// Body of the event that ended it, or null.
     pub end: Value,
+    /// Body of its `noted` event, or null.
+    pub noted: Value,
 }
 
 impl AuditRow {
@@ -88,7 +90,7 @@ impl AuditRow {
             "resolution": self.resolution,
             "resolved_by": self.resolved_by,
             "resolved_at": time(self.resolved_at),
-            "note": end["note"],
+            "note": end.get("note").or_else(|| self.noted.get("note")),
             "outcome": self.outcome,
             "outcome_reason": end["reason"],
             "message": end["message"],
@@ -122,8 +124,9 @@ pub enum Lookup {
 }
 
 const SELECT: &str = "SELECT c.seq, c.request_id, c.at, c.agent, c.session, c.tool, c.decision, c.resolution,
-  c.resolved_by, c.resolved_at, c.outcome, c.finished_at, e.body, f.body
-  FROM calls c LEFT JOIN events e ON e.seq = c.seq LEFT JOIN events f ON f.seq = c.finished_seq WHERE true";
+  c.resolved_by, c.resolved_at, c.outcome, c.finished_at, e.body, f.body, n.body
+  FROM calls c LEFT JOIN events e ON e.seq = c.seq LEFT JOIN events f ON f.seq = c.finished_seq
+  LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted' WHERE true";
 
 /// Rows named when a prefix is not unique.
 const NAMED: usize = 5;
@@ -225,7 +228,10 @@ fn query(filter: &Filter) -> (String, Vec<Sql>) {
     clause("c.at >= ?", since.map(|at| at.0.into()));
     clause("c.at < ?", until.map(|at| at.0.into()));
     clause("c.seq < ?", before.map(Sql::from));
-    clause("(instr(e.body, ?) OR instr(f.body, ?))", text.as_deref().map(|t| escaped(t).into()));
+    clause(
+        "(instr(e.body, ?) OR instr(f.body, ?) OR instr(n.body, ?))",
+        text.as_deref().map(|t| escaped(t).into()),
+    );
     sql.push_str(" ORDER BY c.seq DESC");
     (sql, values)
 }
@@ -258,6 +264,7 @@ fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
         finished_at: time(11)?,
         request: body(12)?,
         end: body(13)?,
+        noted: body(14)?,
     })
 }
 

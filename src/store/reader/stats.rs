@@ -69,7 +69,10 @@ impl Reader {
         Ok(Stats {
             total_requests: outcomes.iter().map(|(_, count)| count).sum(),
             last_24h: count(&tx, from.max(now.0.saturating_sub(DAY)), to)?,
-            approval_rate: rate(answered("approved"), answered("denied")),
+            approval_rate: rate(
+                answered("approved"),
+                answered("denied").saturating_sub(unasked(&tx, from, to)?),
+            ),
             top_tools,
             decisions: counted(&tx, "decision", from, to)?,
             outcomes,
@@ -80,6 +83,13 @@ impl Reader {
 fn rate(approved: i64, denied: i64) -> Option<f64> {
     let answered = approved.saturating_add(denied);
     (answered > 0).then(|| approved as f64 / answered as f64)
+}
+
+/// Denials that no human was asked for.
+fn unasked(db: &Connection, from: i64, to: i64) -> Result<i64, StoreError> {
+    let sql = "SELECT count(*) FROM calls WHERE resolution = 'denied' AND resolved_by = 'cool_down'
+               AND at >= ? AND at < ?";
+    Ok(db.query_row(sql, [from, to], |row| row.get(0))?)
 }
 
 fn count(db: &Connection, from: i64, to: i64) -> Result<i64, StoreError> {

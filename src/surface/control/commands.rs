@@ -1,14 +1,13 @@
 //! The commands of the control socket, all but `watch`.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value, json};
 
 use super::{Control, shapes};
 use crate::base::json::parse_strict;
-use crate::gate::CannotAnswer;
-use crate::model::{Choice, Responder};
-
-/// The longest note to an agent, in characters.
-const MAX_NOTE: usize = 500;
+use crate::gate::{CannotAnswer, MAX_NOTE};
+use crate::model::{Choice, Question, Responder};
 
 /// One command line, read.
 #[derive(Debug, PartialEq)]
@@ -77,7 +76,9 @@ fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, 
 pub async fn run(control: &Control, command: Command, by: &Responder) -> Value {
     match command {
         Command::Approvals | Command::Watch => {
-            let open: Vec<_> = control.gate.questions().iter().map(|q| shapes::question(q)).collect();
+            let gate = &control.gate;
+            let shown = |q: &Arc<Question>| shapes::question(q, gate.times_asked(q));
+            let open: Vec<_> = gate.questions().iter().map(shown).collect();
             json!({"approvals": open})
         }
         Command::Answer { id, choice } => answer(control, &id, choice, by).await,

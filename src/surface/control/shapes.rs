@@ -9,9 +9,11 @@ use crate::gate::{Answered, Status};
 use crate::model::{Outcome, Question, Settlement};
 use crate::service::ServiceHealth;
 
-/// An open question.
-pub fn question(question: &Question) -> Value {
+/// An open question, which was asked so many times.
+pub fn question(question: &Question, times: u32) -> Value {
     let call = &question.call;
+    let again = (times > 1).then(|| text::asked_times(times));
+    let fields: Vec<_> = text::fields(question).into_iter().chain(again).collect();
     json!({
         "request_id": question.id.to_string(),
         "agent_id": call.agent().as_str(),
@@ -25,7 +27,8 @@ pub fn question(question: &Question) -> Value {
         "rule": question.rule.as_deref().map(rule_json),
         "created_at": question.created.to_string(),
         "expires_at": question.expires.to_string(),
-        "shown": text::fields(question).iter().map(shown).collect::<Vec<_>>(),
+        "times_asked": times,
+        "shown": fields.iter().map(shown).collect::<Vec<_>>(),
     })
 }
 
@@ -37,6 +40,11 @@ fn shown(field: &text::Field) -> Value {
 /// What became of an answer.
 pub fn answered(answered: &Answered) -> Value {
     json!({"outcome": answered.outcome.as_str(), "request_id": answered.id.map(|id| id.to_string())})
+}
+
+/// Watchers hear when the same is asked for again.
+pub fn asked_again(question: &Question, times: u32) -> Value {
+    json!({"request_id": question.id.to_string(), "times_asked": times})
 }
 
 /// Watchers hear how questions ended.
