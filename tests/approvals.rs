@@ -176,6 +176,87 @@ fn only_the_agent_that_asked_takes_a_question_back() {
     assert!(gateway.upstream.seen().is_empty());
 }
 
+// --- sparing the person ---
+
+fn denied_note(reply: &Value) -> String {
+    assert_eq!(reply["error"]["data"]["reason"], "denied_by_user", "{reply}");
+    reply["error"]["data"]["note"].as_str().unwrap_or_default().to_owned()
+}
+
+fn deny_once(gateway: &Gateway, agent: &mut Agent, text: &str) {
+    let wire = agent.send("tool_request", json!({"tool": "say", "args": {"text": text}}));
+    let id = agent.asked();
+    assert_eq!(answer(gateway, &["deny", &id]), (Some(0), json!("resolved")));
+    assert_eq!(denied_note(&agent.reply(wire)), "");
+}
+
+#[test]
+fn after_three_denials_the_same_call_is_not_asked_about() {
+    let gateway = Gateway::start();
+    let (mut agent, mut laptop) =
+        (Agent::login(gateway.address, TOKEN), Agent::login(gateway.address, LAPTOP));
+    (0..3).for_each(|_| deny_once(&gateway, &mut agent, "hello"));
+    let reply = agent.request("say", json!({"text": "hello"}));
+    let note = denied_note(&reply);
+    assert!(
+        note.starts_with("denied 3 times in 10 minutes; not asked again until ") && note.ends_with(" UTC"),
+        "{note}"
+    );
+    let row = gateway.row(reply["error"]["data"]["request_id"].as_str().unwrap());
+    for (name, value) in
+        [("decision", "ask"), ("resolution", "denied"), ("resolved_by", "cool_down"), ("outcome", "denied")]
+    {
+        assert_eq!(row[name], value, "{name}");
+    }
+    // Another call and another agent are asked about.
+    deny_once(&gateway, &mut agent, "hello!");
+    deny_once(&gateway, &mut laptop, "hello");
+    let config = Setup::default().config + "approvals: {cool_down: off}\n";
+    gateway.configure(&Setup { config, ..Setup::default() });
+    assert!(gateway.cli(&["reload"]).status.success());
+    deny_once(&gateway, &mut agent, "hello");
+    assert!(gateway.upstream.seen().is_empty());
+    gateway.verify();
+}
+
+#[test]
+fn approvals_and_expiries_do_not_count_as_denials() {
+    let config = Setup::default().config + "approvals: {cool_down: {denies: 2}}\n";
+    let gateway = Gateway::with(&Setup { config, ..Setup::default() });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    deny_once(&gateway, &mut agent, "hello");
+    let wire = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    assert_eq!(gateway.approve(&agent.asked()), "resolved");
+    agent.reply(wire);
+    (0..2).for_each(|_| deny_once(&gateway, &mut agent, "hello"));
+    assert!(denied_note(&agent.request("say", json!({"text": "hello"}))).starts_with("denied 2 times"));
+}
+
+#[test]
+fn identical_questions_are_one_that_says_how_often() {
+    let (gateway, mut agent, wire, id) = asked();
+    assert_eq!(gateway.questions()[0]["times_asked"], 1);
+    let again = json!({"tool": "say", "args": {"text": "hello"}});
+    let same = agent.send("tool_request", again.clone());
+    assert_eq!(agent.asked(), id);
+    let mut keyed = again;
+    keyed["idempotency_key"] = json!("k");
+    let other = agent.send("tool_request", keyed.clone());
+    assert_eq!(agent.asked(), id);
+    // A key that is known is the same request once more, not one more.
+    let resent = agent.send("tool_request", keyed);
+    assert_eq!(agent.asked(), id);
+    let questions = gateway.questions();
+    assert_eq!((questions.len(), &questions[0]["times_asked"]), (1, &json!(3)));
+    let shown = questions[0]["shown"].as_array().unwrap();
+    assert_eq!(shown.last().unwrap(), &json!({"label": "asked", "lines": ["3 times"]}));
+    assert_eq!(gateway.approve(&id), "resolved");
+    for wire in [wire, same, other, resent] {
+        assert_eq!(agent.receive()["result"]["request_id"], json!(id), "{wire}");
+    }
+    assert_eq!(gateway.upstream.seen().len(), 1);
+}
+
 // --- a reload in the middle ---
 
 fn reload(gateway: &Gateway, change: impl Fn(&mut Setup)) {

@@ -245,6 +245,73 @@ fn answers_that_end_a_call_end_it_at_once() {
 }
 
 #[test]
+fn a_note_may_follow_a_denial_once() {
+    let dir = Dir::new();
+    let by = || Responder::new("telegram", "7");
+    let denied = |note: Option<&str>| Settlement::Denied { by: by(), note: note.map(str::to_owned) };
+    let outcome = |note: Option<&str>| Outcome::DeniedByUser { note: note.map(str::to_owned) };
+    let id = dir.with(async |store| {
+        let id = record(store, asked("front")).await;
+        let add = async |id, note: &str| store.add_note(id, note.into(), by(), at(7), true).await.unwrap();
+        assert!(!add(id, "too early").await);
+        assert!(store.answer(id, &denied(None), Some(&outcome(None)), at(5), true).await.unwrap());
+        assert!(add(id, "guests are asleep").await);
+        assert!(!add(id, "another").await);
+        let waiting =
+            &store.pending_results(&AgentId::configured("pi"), HashSet::new(), NOW, 10).await.unwrap()[0];
+        let result: Value = serde_json::from_str(&waiting.result).unwrap();
+        assert_eq!(
+            (&result["status"], &result["data"]["note"]),
+            (&json!("denied"), &json!("guests are asleep"))
+        );
+
+        let with_note = record(store, asked("back")).await;
+        let (settlement, end) = (denied(Some("no")), outcome(Some("no")));
+        assert!(store.answer(with_note, &settlement, Some(&end), at(5), true).await.unwrap());
+        assert!(!add(with_note, "another").await);
+        let late = record(store, asked("side")).await;
+        assert!(
+            store.answer(late, &Settlement::TimedOut, Some(&Outcome::TimedOut), at(5), true).await.unwrap()
+        );
+        assert!(!add(late, "nobody was asked").await);
+        id
+    });
+    assert_eq!(row(&dir, id)["note"], "guests are asleep");
+    let Lookup::Found(shown) = dir.reader().show(&id.to_string()).unwrap() else { panic!() };
+    let kinds: Vec<_> = shown.events.iter().map(|e| e["kind"].as_str().unwrap()).collect();
+    assert_eq!(kinds, ["requested", "answered", "finished", "noted"]);
+    assert_eq!(shown.events[3]["body"], json!({"by": "telegram:7", "note": "guests are asleep"}));
+    let found = dir.reader().list(&Filter { text: Some("asleep".into()), ..Filter::default() }).unwrap();
+    assert_eq!(found.iter().map(|r| r.request_id.clone()).collect::<Vec<_>>(), [id.to_string()]);
+    assert_eq!(dir.verify().fault, None);
+    dir.falsify("UPDATE events SET body = replace(body, 'guests', 'ghosts') WHERE kind = 'noted'");
+    assert!(dir.verify().fault.is_some());
+}
+
+#[test]
+fn a_denial_without_a_question_is_one_transaction_and_nobodys_opinion() {
+    let dir = Dir::new();
+    let id = dir.with(async |store| {
+        let stage = Stage::Denied { by: Responder::cool_down(), note: "not asked".into() };
+        let id = record(store, new_call("front", Action::Ask, stage)).await;
+        assert!(!store.claim(id, at(1), true).await.unwrap());
+        id
+    });
+    let row = row(&dir, id);
+    for (name, value) in [
+        ("decision", "ask"),
+        ("resolution", "denied"),
+        ("resolved_by", "cool_down"),
+        ("note", "not asked"),
+        ("outcome", "denied"),
+    ] {
+        assert_eq!(row[name], value, "{name}");
+    }
+    assert_eq!(dir.verify().fault, None);
+    assert_eq!(dir.reader().stats(None, None, NOW).unwrap().approval_rate, None);
+}
+
+#[test]
 fn an_approval_can_become_void_until_it_is_claimed() {
     let dir = Dir::new();
     dir.with(async |store| {
