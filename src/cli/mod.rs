@@ -42,6 +42,7 @@ pub mod reload;
 pub mod request;
 pub mod serve;
 pub mod status;
+pub mod telegram_setup;
 pub mod tools;
 
 use std::ffi::OsString;
@@ -80,6 +81,7 @@ enum Command {
     Explain(explain::Explain),
     Init(init::Init),
     Demo(demo::Demo),
+    TelegramSetup(telegram_setup::TelegramSetup),
     Approvals(approvals::Approvals),
     Approve(approve::Approve),
     Deny(deny::Deny),
@@ -99,6 +101,7 @@ impl Command {
             Command::Explain(args) => explain::run(args),
             Command::Init(args) => init::run(args),
             Command::Demo(args) => demo::run(args),
+            Command::TelegramSetup(args) => telegram_setup::run(args),
             Command::Approvals(args) => approvals::run(args),
             Command::Approve(args) => approve::run(args),
             Command::Deny(args) => deny::run(args),

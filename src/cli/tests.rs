@@ -3,12 +3,13 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 19] = [
+const COMMANDS: [&str; 20] = [
     "serve",
     "check",
     "explain",
     "init",
     "demo",
+    "telegram-setup",
     "approvals",
     "approve",
     "deny",

@@ -13,6 +13,7 @@ use super::settings::{Auth, Config, ServiceConfig, Storage};
 use super::tool::Owner;
 use super::tool_files::Toolbox;
 use super::variables::{Surroundings, Variables};
+use crate::base::secret::Secret;
 
 /// What cannot be done when something is wrong in config.yaml.
 const CONFIGURATION: &str = "cannot load configuration";
@@ -187,6 +188,35 @@ pub fn local(paths: &Paths) -> Result<Local, Vec<Finding>> {
     let (storage, _, _) = main::storage(file, doc.dir());
     let findings = doc.finish();
     if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok(Local { control_socket, storage }) }
+}
+
+/// What can be known of the Telegram bot before the configuration is complete.
+#[derive(Clone, Debug, Default)]
+pub struct BotHint {
+    /// Its token: in config.yaml, else the variable TELEGRAM_TOKEN.
+    pub token: Option<Secret>,
+    /// The Bot API server, when config.yaml names one.
+    pub api_url: Option<String>,
+}
+
+/// Looks for the bot; mistakes in the file, or none at all, do not matter.
+pub fn bot(paths: &Paths) -> BotHint {
+    let around = Surroundings::of_process();
+    let early = RefCell::default();
+    let vars = Variables::near(&paths.config, &around, &early);
+    let mut hint = BotHint::default();
+    if let Ok(doc) = Doc::open(&paths.config, CONFIGURATION, Some(&vars)) {
+        let section =
+            doc.root().open().get("messenger").and_then(|at| at.open().get("telegram")).map(At::open);
+        hint.token = section.and_then(|s| s.get("token")).and_then(At::secret);
+        hint.api_url = section
+            .and_then(|s| s.get("api_url"))
+            .and_then(main::base_url)
+            .map(|url| url.as_str().to_owned());
+    }
+    let variable = || vars.resolve("${TELEGRAM_TOKEN}").ok().map(|found| Secret::new(found.text));
+    hint.token = hint.token.or_else(variable).filter(|token| !token.expose().is_empty());
+    hint
 }
 
 /// What `agentpass check` has to say.

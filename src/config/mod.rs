@@ -32,7 +32,7 @@ mod url;
 mod variables;
 
 pub use finding::{Finding, Place, Severity};
-pub use load::{Loaded, Local, Paths, Report, check, load, load_in, local};
+pub use load::{BotHint, Loaded, Local, Paths, Report, bot, check, load, load_in, local};
 pub use permissions::Permissions;
 pub use settings::{
     AgentConfig, Approvals, Auth, Config, CoolDown, ErrorMapping, Gateway, Health, Messenger, RateLimit,
