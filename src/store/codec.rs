@@ -181,7 +181,7 @@ fn kept_args(new: &NewCall) -> Value {
     let shown = Value::Object(new.call.shown_args());
     match &new.stage {
         Stage::Claimed | Stage::Asked { .. } => shown,
-        Stage::Settled(_) => match shown.to_string() {
+        Stage::Settled(_) | Stage::Denied { .. } => match shown.to_string() {
             short if short.len() <= RESULT_KEPT => shown,
             long => json!({"…": cut_text(&long)}),
         },
