@@ -8,9 +8,13 @@ pub mod local;
 pub mod telegram;
 pub mod text;
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
-use crate::model::{Outcome, Question, Settlement};
+use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
+use crate::model::{AnswerOutcome, Choice, Outcome, Question, Responder, Settlement};
 
 /// A way to reach a human. All channels show the same questions, and all hear how each one ended.
 ///
@@ -40,4 +44,47 @@ pub struct ChannelHealth {
     pub up: bool,
     /// For people: what is wrong, or how many are watching.
     pub detail: String,
+}
+
+/// Something that a [`Host`] does for a channel; on the same thread.
+pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+
+/// The answer could not be written down: it does not count, and the question is as open as before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotRecorded;
+
+/// How a question ended, as the record has it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fate {
+    /// Who or what ended it. None when the record does not say.
+    pub settlement: Option<Settlement>,
+    /// When that was.
+    pub at: Option<Timestamp>,
+    /// The outcome's word (see [`Outcome::as_str`]); `pending` while the call is under way.
+    pub outcome: String,
+}
+
+/// What a channel may ask of the gate. Answers go this way, and a channel's memory across restarts.
+pub trait Host {
+    /// Somebody whom the channel has authenticated answers a question. What comes back is committed.
+    fn answer(
+        &self,
+        id: RequestId,
+        choice: Choice,
+        by: Responder,
+    ) -> Later<'_, Result<AnswerOutcome, NotRecorded>>;
+    /// The open questions, the oldest first.
+    fn questions(&self) -> Vec<Arc<Question>>;
+    /// Whether this call has not ended: open, approved or being executed.
+    fn is_under_way(&self, id: RequestId) -> bool;
+    /// Time left to answer; zero when the question is not open.
+    fn time_left(&self, id: RequestId) -> Duration;
+    /// How a question ended, when the record knows it.
+    fn fate(&self, id: RequestId) -> Later<'_, Option<Fate>>;
+    /// Keeps a small value. False when that failed; it is logged.
+    fn remember(&self, name: &'static str, value: String) -> Later<'_, bool>;
+    /// What was kept under this name.
+    fn recall(&self, name: &'static str) -> Later<'_, Option<String>>;
+    /// A few lines about the gateway for a person, safe to show.
+    fn status_text(&self) -> String;
 }

@@ -17,6 +17,8 @@ pub struct Field {
     pub label: String,
     /// Lines, already safe to show.
     pub lines: Vec<String>,
+    /// Whether the agent has a say in these words; a channel sets them apart from the gateway's.
+    pub by_agent: bool,
 }
 
 /// Everything a person is shown of a question, in order, the time left aside.
@@ -28,9 +30,9 @@ pub fn fields(question: &Question) -> Vec<Field> {
         field("agent", &[visible(call.agent().as_str())]),
     ];
     if call.signature() != call.tool().name {
-        fields.push(field("signature", &[visible(call.signature())]));
+        fields.push(by_agent(field("signature", &[visible(call.signature())])));
     }
-    fields.extend(question.session.as_ref().map(|s| field("session", &[visible(s)])));
+    fields.extend(question.session.as_ref().map(|s| by_agent(field("session", &[visible(s)]))));
     fields.extend(question.risk.map(|r| field("risk", &[r.as_str().to_owned()])));
     fields.push(field("rule", &[rule_text(question)]));
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
@@ -71,11 +73,15 @@ fn rule_text(question: &Question) -> String {
 }
 
 fn field(label: &str, lines: &[String]) -> Field {
-    Field { label: label.to_owned(), lines: lines.to_vec() }
+    Field { label: label.to_owned(), lines: lines.to_vec(), by_agent: false }
+}
+
+fn by_agent(field: Field) -> Field {
+    Field { by_agent: true, ..field }
 }
 
 fn quoted(label: &str, text: &str) -> Field {
-    field(label, &visible_lines(text))
+    by_agent(field(label, &visible_lines(text)))
 }
 
 /// What stands for an empty text. An agent's own `⟨` is spelled out, so that no text can look like it.
@@ -84,7 +90,7 @@ const EMPTY: &str = "⟨empty⟩";
 fn argument(name: &str, value: &Value) -> Field {
     let text = shown(value);
     let label = format!("  {}", if name.is_empty() { EMPTY.to_owned() } else { visible(name) });
-    if text.is_empty() { field(&label, &[EMPTY.to_owned()]) } else { quoted(&label, &text) }
+    if text.is_empty() { by_agent(field(&label, &[EMPTY.to_owned()])) } else { quoted(&label, &text) }
 }
 
 /// A string as it stands; anything else as JSON.

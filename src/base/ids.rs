@@ -16,6 +16,16 @@ impl RequestId {
     pub fn parse(text: &str) -> Option<RequestId> {
         uuid::Uuid::try_parse(text).ok().map(RequestId)
     }
+
+    /// The id from its 128 bits.
+    pub fn from_bytes(bytes: [u8; 16]) -> RequestId {
+        RequestId(uuid::Uuid::from_bytes(bytes))
+    }
+
+    /// The 128 bits.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl fmt::Display for RequestId {

@@ -1,0 +1,63 @@
+//! What the buttons carry, and how it is read back: a version letter, the action, and the question's 128-bit id.
+//! What comes back is from a client that may have been changed: it names a question, it proves nothing.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+
+use super::api::Button;
+use crate::base::ids::RequestId;
+
+/// What a button means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Press {
+    /// Yes.
+    Allow,
+    /// No.
+    Deny,
+    /// After a "no": there will be no note.
+    NoReason,
+}
+
+const ACTIONS: [(Press, &str); 3] = [(Press::Allow, "1a"), (Press::Deny, "1d"), (Press::NoReason, "1n")];
+
+/// The buttons of an open question.
+pub fn deny_and_allow(id: RequestId) -> Vec<Button> {
+    vec![button("Deny", Press::Deny, id), button("Allow", Press::Allow, id)]
+}
+
+/// The button while a note may be added.
+pub fn no_reason(id: RequestId) -> Vec<Button> {
+    vec![button("No reason", Press::NoReason, id)]
+}
+
+fn button(text: &str, press: Press, id: RequestId) -> Button {
+    let action = ACTIONS.iter().find(|(p, _)| *p == press).map(|(_, action)| *action).unwrap_or_default();
+    Button { text: text.to_owned(), data: format!("{action}{}", URL_SAFE_NO_PAD.encode(id.as_bytes())) }
+}
+
+/// Reads what a button carries. None for everything that this version does not write.
+pub fn read(data: &str) -> Option<(Press, RequestId)> {
+    let (press, id) = ACTIONS.iter().find_map(|(press, action)| Some((*press, data.strip_prefix(action)?)))?;
+    let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
+    Some((press, RequestId::from_bytes(bytes.try_into().ok()?)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_written_is_read_and_nothing_else() {
+        let id = RequestId::random();
+        let [deny, allow] = deny_and_allow(id).try_into().unwrap();
+        assert_eq!(read(&deny.data), Some((Press::Deny, id)));
+        assert_eq!(read(&allow.data), Some((Press::Allow, id)));
+        assert!(allow.data.len() == 24 && deny.data.starts_with("1d"));
+        let good = allow.data.as_str();
+        let mut bad = vec![String::new(), "1a".into(), format!("{good}A"), good[..23].into(), format!("{good}=")];
+        bad.extend([good.replacen('1', "2", 1), good.replacen('a', "x", 1), good.to_uppercase() + "😀"]);
+        for data in bad {
+            assert_eq!(read(&data), None, "{data}");
+        }
+    }
+}

@@ -1,0 +1,348 @@
+//! A question as it looks on the phone. Pure.
+//!
+//! The gateway's words come first; everything that an agent has a say in stands inside one monospaced block, where
+//! Telegram finds no links, mentions or commands. Nothing is ever cut: what does not fit into one message goes on in
+//! the next, and the buttons are below the last.
+
+use std::time::Duration;
+
+use super::api::{Button, Entity, Outgoing, Style};
+use super::buttons;
+use crate::approval::text::{Field, fields};
+use crate::base::clock::Timestamp;
+use crate::base::safe_text::visible;
+use crate::model::{Outcome, Question, Settlement};
+
+/// The longest message, in UTF-16 units.
+pub const MAX_UNITS: usize = 4096;
+/// What the question itself may take of a message. The rest is for what changes: the title and the lines below it.
+const ROOM: usize = 3000;
+/// A line is rather begun in the next message than cut with less than this before the cut.
+const WORTH_CUTTING: usize = 200;
+/// The longest foreign text in the part that changes (a note, a service's error, a name), in UTF-16 units.
+const MAX_ASIDE: usize = 200;
+/// The longest tool name in a title, in UTF-16 units; a longer one stands in the question as well.
+const MAX_TITLE: usize = 64;
+/// Marks a line that was cut. An agent's own `⟨` is spelled out, so these are the gateway's.
+const CONTINUES: &str = "⟨continues⟩";
+const CONTINUED: &str = "⟨continued⟩";
+
+/// What has happened to a question since it was asked.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Progress {
+    /// How often an agent has asked it, when more than once.
+    pub count: usize,
+    /// When Telegram could not be reached: taps of that time are lost.
+    pub away: Option<(Option<Timestamp>, Timestamp)>,
+    /// Half of the time is over: what was left then.
+    pub reminded: Option<Duration>,
+    /// How it ended, when, and who did it as people call them.
+    pub settled: Option<(Settlement, Option<Timestamp>, Option<String>)>,
+    /// How long a note may still be added; None when it may not.
+    pub note: Option<Duration>,
+    /// What came of an approved call.
+    pub end: Option<End>,
+}
+
+/// What came of an approved call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// It was carried out.
+    Done,
+    /// Nobody knows.
+    Unknown,
+    /// It was not; why.
+    Failed(String),
+}
+
+impl End {
+    /// In the words of a card.
+    pub fn of(outcome: &Outcome) -> End {
+        match outcome {
+            Outcome::Executed(_) => End::Done,
+            Outcome::UnknownResult => End::Unknown,
+            other => End::Failed(other.message()),
+        }
+    }
+
+    /// From the outcome's word in the record.
+    pub fn recorded(word: &str) -> Option<End> {
+        match word {
+            "pending" => None,
+            "executed" => Some(End::Done),
+            "unknown" => Some(End::Unknown),
+            other => Some(End::Failed(format!("The record says: {other}"))),
+        }
+    }
+}
+
+/// The question in as many messages as it takes; the buttons are on the last while it is open.
+pub fn messages(question: &Question, progress: &Progress) -> Vec<Outgoing> {
+    let pieces = pieces(body(question));
+    let count = pieces.len();
+    let mut begun = false;
+    let mut all = Vec::with_capacity(count);
+    for (index, piece) in pieces.into_iter().enumerate() {
+        let (part, last) = (index + 1, index + 1 == count);
+        let mut message = Writer::default();
+        match last {
+            true => head(&mut message, question, progress),
+            false => message.line(&format!("❓ {}", title(&question.call.tool().name)), Some(Style::Bold)),
+        }
+        if count > 1 {
+            let buttons = if last { "" } else { ", the buttons are below the last" };
+            message.line(&format!("Part {part} of {count}{buttons}"), None);
+        }
+        piece_lines(&mut message, &piece, &mut begun);
+        let keyboard = if last { keyboard(question, progress) } else { Vec::new() };
+        all.push(message.done(keyboard));
+    }
+    all
+}
+
+/// What remains of a card whose question is no longer known in full.
+pub fn remains(tool: &str, progress: &Progress) -> Outgoing {
+    let mut message = Writer::default();
+    match &progress.settled {
+        None => {
+            message.line(&format!("⚠️ Ended: {}", title(tool)), Some(Style::Bold));
+            message.line("It ended while the gateway was restarted; `agentpass audit` says how.", None);
+        }
+        Some(_) => ended(&mut message, tool, progress),
+    }
+    message.done(Vec::new())
+}
+
+/// `14:32 UTC`.
+pub fn clock_time(at: Timestamp) -> String {
+    let text = at.to_string();
+    format!("{} UTC", text.get(11..16).unwrap_or("?"))
+}
+
+/// `45 s`, `10 min`, `2 h 5 min`, `3 days 4 h`.
+pub fn for_people(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds.div_ceil(60), seconds / 3600, seconds / 86_400);
+    match (days, hours, seconds) {
+        (0, 0, 0..=90) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {} min", seconds / 60 % 60),
+        (1, _, _) => format!("1 day {} h", hours % 24),
+        (_, _, _) => format!("{days} days {} h", hours % 24),
+    }
+}
+
+/// The length of a text as Telegram counts it.
+pub fn units(text: &str) -> usize {
+    text.encode_utf16().count()
+}
+
+fn keyboard(question: &Question, progress: &Progress) -> Vec<Button> {
+    match (&progress.settled, progress.note) {
+        (None, _) => buttons::deny_and_allow(question.id),
+        (Some(_), Some(_)) => buttons::no_reason(question.id),
+        (Some(_), None) => Vec::new(),
+    }
+}
+
+/// The lines that change.
+fn head(message: &mut Writer, question: &Question, progress: &Progress) {
+    let tool = &question.call.tool().name;
+    if progress.settled.is_some() {
+        return ended(message, tool, progress);
+    }
+    message.line(&format!("❓ Allow {}?", title(tool)), Some(Style::Bold));
+    let time = for_people(question.expires.since(question.created));
+    message.line(&format!("Answer by {} ({time})", day_and_time(question)), None);
+    if progress.count > 1 {
+        message.line(&format!("Asked {} times", progress.count), None);
+    }
+    if let Some((from, to)) = progress.away {
+        let from = from.map(|from| format!("from {} ", clock_time(from))).unwrap_or_default();
+        let to = clock_time(to);
+        message.line(&format!("⚠️ I was away {from}to {to}. If you have tapped already, tap again."), None);
+    }
+    if let Some(left) = progress.reminded {
+        message.line(&format!("⏰ Still waiting, {} left", for_people(left)), None);
+    }
+}
+
+/// With the date when it is not within the day.
+fn day_and_time(question: &Question) -> String {
+    let (text, asked) = (question.expires.to_string(), question.created.to_string());
+    let (day, today) = (text.get(..10).unwrap_or_default(), asked.get(..10).unwrap_or_default());
+    let time = clock_time(question.expires);
+    if day == today { time } else { format!("{day} {time}") }
+}
+
+fn ended(message: &mut Writer, tool: &str, progress: &Progress) {
+    let Some((settlement, at, who)) = &progress.settled else { return };
+    let tool = title(tool);
+    let at = at.map(|at| format!(" at {}", clock_time(at))).unwrap_or_default();
+    let by = format!("y {}{at}.", who.as_deref().unwrap_or("somebody"));
+    let (name, line) = match (settlement, &progress.end) {
+        (Settlement::Approved { .. }, None) => ("✅ Allowed", format!("B{by}")),
+        (Settlement::Approved { .. }, Some(End::Done)) => ("✅ Allowed", format!("B{by} Done.")),
+        (Settlement::Approved { .. }, Some(End::Unknown)) => {
+            ("⚠️ Unknown", format!("Allowed b{by} It may have been done or not."))
+        }
+        (Settlement::Approved { .. }, Some(End::Failed(why))) => {
+            ("⚠️ Failed", format!("Allowed b{by} {}.", aside(why)))
+        }
+        (Settlement::Denied { .. }, _) => ("⛔ Denied", format!("B{by}")),
+        (Settlement::TimedOut, _) => ("⌛ Expired", format!("Nobody answered in time. It was not done{at}.")),
+        (Settlement::Withdrawn, _) => ("↩️ Withdrawn", format!("The agent took it back{at}.")),
+        (Settlement::Void, _) => {
+            ("⚠️ Void", format!("What was asked is no longer what would run{at}. It was not done."))
+        }
+    };
+    message.line(&format!("{name}: {tool}"), Some(Style::Bold));
+    message.line(&line, None);
+    match (settlement, progress.note) {
+        (Settlement::Denied { note: Some(note), .. }, _) => {
+            message.line(&format!("The agent was told: {}", aside(note)), None);
+        }
+        (_, Some(time)) => {
+            let time = for_people(time);
+            message.line(&format!("To tell the agent why, reply to this message within {time}."), None);
+        }
+        (_, None) => {}
+    }
+}
+
+fn title(tool: &str) -> String {
+    shortened(tool, MAX_TITLE)
+}
+
+fn aside(text: &str) -> String {
+    shortened(text.trim_end_matches('.'), MAX_ASIDE)
+}
+
+/// Safe to show and no longer than `most` UTF-16 units (and a "…").
+pub fn shortened(text: &str, most: usize) -> String {
+    // Escapes make it longer only, so no more than this can be shown.
+    let text: String = text.chars().take(most + 1).collect();
+    let shown = visible(&text);
+    match cut(&shown, most) {
+        (_, "") => shown,
+        (kept, _) => format!("{kept}…"),
+    }
+}
+
+/// One line of the question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Line {
+    text: String,
+    by_agent: bool,
+}
+
+fn body(question: &Question) -> Vec<Line> {
+    let short = units(&visible(&question.call.tool().name)) <= MAX_TITLE;
+    let shown = fields(question);
+    shown.iter().filter(|f| f.label != "tool" || f.by_agent || !short).flat_map(field_lines).collect()
+}
+
+fn field_lines(field: &Field) -> Vec<Line> {
+    let label = match (field.by_agent, field.label.as_str()) {
+        (false, "does") => String::new(),
+        (false, label) => format!("{}: ", capital(label)),
+        (true, label) => format!("{label}: "),
+    };
+    let indented = |(index, text): (usize, &String)| match index {
+        0 => format!("{label}{text}"),
+        _ => format!("      {text}"),
+    };
+    let line = |text| Line { text, by_agent: field.by_agent };
+    field.lines.iter().enumerate().map(indented).map(line).collect()
+}
+
+fn capital(word: &str) -> String {
+    let mut letters = word.chars();
+    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
+}
+
+/// The lines in portions of at most [`ROOM`] units; at least one portion, which may be empty.
+fn pieces(lines: Vec<Line>) -> Vec<Vec<Line>> {
+    let (mut done, mut piece, mut left) = (Vec::new(), Vec::new(), ROOM);
+    for line in sorted(lines) {
+        let mut rest = line;
+        while units(&rest.text) + 1 > left {
+            if left > WORTH_CUTTING {
+                let (before, after) = cut(&rest.text, left - units(CONTINUES) - 1);
+                piece.push(Line { text: format!("{before}{CONTINUES}"), ..rest });
+                rest.text = format!("{CONTINUED}{after}");
+            }
+            done.push(std::mem::take(&mut piece));
+            left = ROOM;
+        }
+        left -= units(&rest.text) + 1;
+        piece.push(rest);
+    }
+    done.push(piece);
+    done
+}
+
+/// The gateway's lines first, whatever the order of the fields.
+fn sorted(mut lines: Vec<Line>) -> Vec<Line> {
+    lines.sort_by_key(|line| line.by_agent);
+    lines
+}
+
+/// Cuts after at most `room` units, never inside a character or an escape.
+fn cut(text: &str, room: usize) -> (&str, &str) {
+    let mut taken = 0;
+    let fits = |c: &char| {
+        taken += c.len_utf16();
+        taken <= room
+    };
+    let end: usize = text.chars().take_while(fits).map(char::len_utf8).sum();
+    let (before, after) = text.split_at(end);
+    match before.rfind('⟨') {
+        Some(at) if at > 0 && !before.get(at..).is_some_and(|escape| escape.contains('⟩')) => text.split_at(at),
+        _ => (before, after),
+    }
+}
+
+fn piece_lines(message: &mut Writer, piece: &[Line], begun: &mut bool) {
+    let (own, foreign): (Vec<_>, Vec<_>) = piece.iter().partition(|line| !line.by_agent);
+    if !own.is_empty() {
+        message.line("", None);
+        own.iter().for_each(|line| message.line(&line.text, None));
+    }
+    if foreign.is_empty() {
+        return;
+    }
+    message.line("", None);
+    let label = if *begun { "From the agent, continued:" } else { "From the agent:" };
+    message.line(label, Some(Style::Bold));
+    *begun = true;
+    let block: Vec<_> = foreign.iter().map(|line| line.text.as_str()).collect();
+    message.line(&block.join("\n"), Some(Style::Pre));
+}
+
+/// Puts a text and its entities together.
+#[derive(Default)]
+struct Writer {
+    text: String,
+    entities: Vec<Entity>,
+}
+
+impl Writer {
+    fn line(&mut self, line: &str, style: Option<Style>) {
+        if !self.text.is_empty() {
+            self.text.push('\n');
+        }
+        let (offset, length) = (units(&self.text), units(line));
+        self.text.push_str(line);
+        let entity = style.filter(|_| length > 0).map(|style| Entity { style, offset, length });
+        self.entities.extend(entity);
+    }
+
+    fn done(self, keyboard: Vec<Button>) -> Outgoing {
+        Outgoing { text: self.text, entities: self.entities, keyboard, reply_to: None }
+    }
+}
+
+#[cfg(test)]
+#[path = "card_tests.rs"]
+mod tests;

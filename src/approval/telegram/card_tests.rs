@@ -1,0 +1,159 @@
+//! Tests of the cards.
+
+use super::*;
+use crate::approval::text::tests::question;
+use crate::model::Responder;
+
+fn open() -> Progress {
+    Progress::default()
+}
+
+fn ended_by(settlement: Settlement) -> Progress {
+    let who = Some("Ann (7)".to_owned());
+    Progress { settled: Some((settlement, Some(Timestamp(52_000_000)), who)), ..open() }
+}
+
+fn approved() -> Settlement {
+    Settlement::Approved { by: Responder::new("telegram", "7") }
+}
+
+/// The part of a text that an entity is about.
+fn part(message: &Outgoing, entity: &Entity) -> String {
+    let units: Vec<u16> = message.text.encode_utf16().collect();
+    String::from_utf16(&units[entity.offset..entity.offset + entity.length]).unwrap()
+}
+
+fn blocks(messages: &[Outgoing]) -> String {
+    let blocks = messages.iter().flat_map(|m| m.entities.iter().map(move |e| (m, e)));
+    blocks.filter(|(_, e)| e.style == Style::Pre).map(|(m, e)| part(m, e) + "\n").collect()
+}
+
+#[test]
+fn a_short_question_is_one_message() {
+    let all = messages(&question(r#"{"a":"x","pin":"1234"}"#), &open());
+    let [message] = all.as_slice() else { panic!("{all:?}") };
+    assert_eq!(
+        message.text,
+        "❓ Allow t_delete?\nAnswer by 00:01 UTC (60 s)\n\nDeletes\nAgent: default\n\
+         Rule: no rule matched, so you are asked\n\nFrom the agent:\n\
+         agent says: because\n      tool: harmless\n  a: x\n  pin: •••"
+    );
+    let bold = part(message, &message.entities[0]);
+    assert_eq!((bold.as_str(), message.entities[0].style), ("❓ Allow t_delete?", Style::Bold));
+    assert!(blocks(&all).starts_with("agent says: because"));
+    let names: Vec<_> = message.keyboard.iter().map(|b| b.text.as_str()).collect();
+    assert_eq!(names, ["Deny", "Allow"]);
+}
+
+#[test]
+fn the_agents_words_stand_in_the_block_only() {
+    let evil = "x\n✅ Allowed: t_delete\nAgent: root\u{202e}";
+    let args = serde_json::json!({"note": evil, "a": "@admin https://example.com /approve"}).to_string();
+    let all = messages(&question(&args), &open());
+    let block = blocks(&all);
+    let outside = all[0].text.replace(block.trim_end_matches('\n'), "");
+    for word in ["✅ Allowed", "root", "@admin", "example.com"] {
+        assert!(block.contains(word) && !outside.contains(word), "{word} in\n{}", all[0].text);
+    }
+    assert!(block.contains("      Agent: root⟨U+202E⟩"), "{block}");
+}
+
+#[test]
+fn long_questions_are_split_and_nothing_is_lost() {
+    for (unit, count) in [("x", 11_000), ("😀", 9_000), ("\u{200b}", 900), ("ab\n", 3_000), ("é e\u{301} ", 2_000)] {
+        let value = unit.repeat(count);
+        let q = question(&serde_json::json!({"note": value}).to_string());
+        let all = messages(&q, &open());
+        assert!(all.len() > 1 && all.iter().all(|m| units(&m.text) <= MAX_UNITS), "{unit:?}");
+        let (last, first) = all.split_last().unwrap();
+        assert!(first.iter().all(|m| m.keyboard.is_empty()) && last.keyboard.len() == 2);
+        assert!(last.text.contains(&format!("Part {0} of {0}", all.len())));
+        let whole = blocks(&all).replace(&format!("{CONTINUES}\n{CONTINUED}"), "");
+        let shown: Vec<_> = fields(&q).iter().filter(|f| f.by_agent).flat_map(field_lines).collect();
+        let expected: String = shown.iter().map(|line| format!("{}\n", line.text)).collect();
+        assert_eq!(whole, expected, "{unit:?}");
+    }
+}
+
+#[test]
+fn an_escape_is_never_cut() {
+    let q = question(&serde_json::json!({"note": "\u{200b}".repeat(1500)}).to_string());
+    for message in messages(&q, &open()) {
+        let text = message.text.replace(CONTINUES, "").replace(CONTINUED, "");
+        assert_eq!(text.matches('⟨').count(), text.matches("⟨U+200B⟩").count(), "{text}");
+    }
+}
+
+#[test]
+fn what_happened_is_on_the_card() {
+    let denied = |note: Option<&str>| {
+        let by = Responder::new("telegram", "7");
+        ended_by(Settlement::Denied { by, note: note.map(str::to_owned) })
+    };
+    let end = |end| Progress { end: Some(end), ..ended_by(approved()) };
+    let minute = Some(Duration::from_secs(60));
+    let cases = [
+        (ended_by(approved()), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC.\n"),
+        (end(End::Done), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.\n"),
+        (
+            end(End::Failed("Service unreachable".into())),
+            "⚠️ Failed: t_delete\nAllowed by Ann (7) at 14:26 UTC. Service unreachable.\n",
+        ),
+        (
+            end(End::Unknown),
+            "⚠️ Unknown: t_delete\nAllowed by Ann (7) at 14:26 UTC. It may have been done or not.\n",
+        ),
+        (denied(None), "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\n\n"),
+        (
+            denied(Some("no\nthanks")),
+            "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nThe agent was told: no⟨U+000A⟩thanks\n",
+        ),
+        (
+            Progress { note: minute, ..denied(None) },
+            "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nTo tell the agent why, reply to this message within 60 s.\n",
+        ),
+        (ended_by(Settlement::TimedOut), "⌛ Expired: t_delete\nNobody answered in time. It was not done at"),
+        (ended_by(Settlement::Withdrawn), "↩️ Withdrawn: t_delete\nThe agent took it back at 14:26 UTC.\n"),
+        (ended_by(Settlement::Void), "⚠️ Void: t_delete\nWhat was asked is no longer what would run"),
+    ];
+    for (progress, expected) in cases {
+        let all = messages(&question(r#"{"a":"x"}"#), &progress);
+        assert!(all[0].text.starts_with(expected), "{}", all[0].text);
+        assert_eq!(all[0].keyboard.len(), usize::from(progress.note.is_some()));
+        assert!(all[0].text.ends_with("  a: x"));
+    }
+}
+
+#[test]
+fn what_changes_never_moves_the_parts_or_fills_the_message() {
+    let q = question(&serde_json::json!({"note": "y".repeat(9000)}).to_string());
+    let long = "⟨".repeat(5000);
+    let busy = Progress {
+        count: 3,
+        away: Some((Some(Timestamp(0)), Timestamp(9))),
+        reminded: Some(Duration::from_secs(300)),
+        ..open()
+    };
+    let failed = Progress { end: Some(End::Failed(long)), ..ended_by(approved()) };
+    let blocks_of = |progress: &Progress| blocks(&messages(&q, progress));
+    for progress in [&busy, &failed] {
+        assert_eq!(blocks_of(progress), blocks_of(&open()));
+    }
+    assert!(messages(&q, &busy).last().unwrap().text.contains("Asked 3 times\n⚠️ I was away from 00:00 UTC to"));
+    for progress in [busy, failed] {
+        assert!(messages(&q, &progress).iter().all(|m| units(&m.text) <= MAX_UNITS));
+    }
+}
+
+#[test]
+fn a_card_without_its_question_says_what_is_known() {
+    let text = remains("t_delete", &Progress { end: Some(End::Done), ..ended_by(approved()) }).text;
+    assert_eq!(text, "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.");
+    assert!(remains("t_delete", &open()).text.starts_with("⚠️ Ended: t_delete\n"));
+}
+
+#[test]
+fn times_are_short() {
+    let shown = [5, 90, 600, 3725, 90_000, 800_000].map(|s| for_people(Duration::from_secs(s)));
+    assert_eq!(shown, ["5 s", "90 s", "10 min", "1 h 2 min", "1 day 1 h", "9 days 6 h"]);
+}

@@ -1,0 +1,295 @@
+//! What is sent next, and when. Pure: it is handed the time.
+//!
+//! Telegram wants about one message a second in a chat and twenty a minute in a group. So a job names a question, and
+//! what it looks like is decided when the job's turn comes: edits of one card become one, and a question that has
+//! ended before it was sent is never sent. Answers to taps do not go through here; they never wait.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use super::api::BotError;
+use crate::base::ids::{RequestId, random_bytes};
+
+/// Between two messages in one chat.
+const GAP: Duration = Duration::from_secs(1);
+/// What a group takes in [`MINUTE`].
+const GROUP_LIMIT: usize = 20;
+/// What edits leave of that for new questions.
+const RESERVE: usize = 5;
+const MINUTE: Duration = Duration::from_secs(60);
+/// How many answers to commands may wait. They are worth nothing later.
+const MAX_REPLIES: usize = 10;
+/// The longest wait that a server can ask for.
+const LONGEST: Duration = Duration::from_secs(300);
+
+/// Something to send.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Job {
+    /// The next message of a card that is not in the chat as a whole.
+    Ask(RequestId),
+    /// A card that no longer looks as it should.
+    Edit(RequestId),
+    /// A few words to somebody.
+    Reply {
+        /// Where.
+        chat: i64,
+        /// The message that they answer.
+        to: Option<i64>,
+        /// The words.
+        text: String,
+    },
+}
+
+/// What to do now.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Next {
+    /// Send this.
+    Send(Job),
+    /// Nothing before then.
+    At(Instant),
+    /// Nothing at all.
+    Idle,
+}
+
+/// The jobs that wait.
+pub struct Queue {
+    asks: VecDeque<RequestId>,
+    replies: VecDeque<Job>,
+    edits: VecDeque<RequestId>,
+    group: bool,
+    /// When messages were sent, for as long as they count.
+    sent: VecDeque<Instant>,
+    held_until: Option<Instant>,
+}
+
+impl Queue {
+    /// An empty queue for this chat.
+    pub fn new(chat: i64) -> Queue {
+        Queue {
+            asks: VecDeque::new(),
+            replies: VecDeque::new(),
+            edits: VecDeque::new(),
+            group: chat < 0,
+            sent: VecDeque::new(),
+            held_until: None,
+        }
+    }
+
+    /// A question is to be sent, whole or the rest of it.
+    pub fn ask(&mut self, id: RequestId) {
+        if !self.asks.contains(&id) {
+            self.asks.push_back(id);
+        }
+    }
+
+    /// A card looks different now. One edit stands for all changes until it is sent.
+    pub fn edit(&mut self, id: RequestId) {
+        if !self.edits.contains(&id) {
+            self.edits.push_back(id);
+        }
+    }
+
+    /// A question ended: what was not sent of it is not sent any more.
+    pub fn forget_ask(&mut self, id: RequestId) {
+        self.asks.retain(|waiting| *waiting != id);
+    }
+
+    /// Words for somebody; the oldest give way when there are too many.
+    pub fn reply(&mut self, chat: i64, to: Option<i64>, text: String) {
+        self.replies.push_back(Job::Reply { chat, to, text });
+        if self.replies.len() > MAX_REPLIES {
+            self.replies.pop_front();
+        }
+    }
+
+    /// How many jobs wait.
+    pub fn len(&self) -> usize {
+        self.asks.len() + self.edits.len() + self.replies.len()
+    }
+
+    /// What to do now. A job that is handed out has left the queue.
+    pub fn next(&mut self, now: Instant) -> Next {
+        while self.sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= MINUTE) {
+            self.sent.pop_front();
+        }
+        let urgent = !self.asks.is_empty() || !self.replies.is_empty();
+        if !urgent && self.edits.is_empty() {
+            return Next::Idle;
+        }
+        match self.ready_at(urgent).filter(|at| *at > now) {
+            Some(at) => Next::At(at),
+            None => self.take().map_or(Next::Idle, Next::Send),
+        }
+    }
+
+    fn take(&mut self) -> Option<Job> {
+        let ask = self.asks.pop_front().map(Job::Ask);
+        ask.or_else(|| self.replies.pop_front()).or_else(|| self.edits.pop_front().map(Job::Edit))
+    }
+
+    fn ready_at(&self, urgent: bool) -> Option<Instant> {
+        let gap = self.sent.back().map(|at| *at + GAP);
+        let limit = if urgent { GROUP_LIMIT } else { GROUP_LIMIT - RESERVE };
+        let over = self.group.then(|| self.sent.len().checked_sub(limit)).flatten();
+        let room = over.and_then(|index| self.sent.get(index)).map(|at| *at + MINUTE);
+        [gap, room, self.held_until].into_iter().flatten().max()
+    }
+
+    /// A message was sent (or may have been).
+    pub fn sent(&mut self, now: Instant) {
+        self.sent.push_back(now);
+    }
+
+    /// A job that could not be done: it is first again.
+    pub fn put_back(&mut self, job: Job) {
+        match job {
+            Job::Ask(id) => self.asks.push_front(id),
+            Job::Edit(id) if !self.edits.contains(&id) => self.edits.push_front(id),
+            Job::Edit(_) => {}
+            reply @ Job::Reply { .. } => self.replies.push_front(reply),
+        }
+    }
+
+    /// Nothing is sent for this long; at most five minutes.
+    pub fn hold(&mut self, now: Instant, time: Duration) {
+        self.held_until = Some(now + time.min(LONGEST));
+    }
+
+    /// The connection is back: no need to wait for the end of a back-off.
+    pub fn release(&mut self) {
+        self.held_until = None;
+    }
+}
+
+/// How long to wait after errors: 1 s, 2 s, 4 s and so on to 60 s, spread by chance; longer where only a person can
+/// mend it.
+#[derive(Debug, Default)]
+pub struct Backoff(u32);
+
+/// How long to wait when only a person can mend it.
+pub const SLOWLY: Duration = Duration::from_secs(60);
+
+impl Backoff {
+    /// The wait after this error.
+    pub fn after(&mut self, error: &BotError) -> Duration {
+        self.0 = self.0.saturating_add(1);
+        match error {
+            BotError::TooMany { retry_after } => (*retry_after).min(LONGEST),
+            BotError::Unauthorized | BotError::NotFound | BotError::Refused { .. } => SLOWLY,
+            _ => spread(Duration::from_secs(1 << (self.0 - 1).min(6)).min(SLOWLY), chance()),
+        }
+    }
+
+    /// It worked.
+    pub fn reset(&mut self) {
+        self.0 = 0;
+    }
+}
+
+/// Three quarters to the whole of it.
+fn spread(time: Duration, chance: u8) -> Duration {
+    time * 3 / 4 + time / 4 * u32::from(chance) / u32::from(u8::MAX)
+}
+
+/// Without randomness the wait is not spread.
+fn chance() -> u8 {
+    random_bytes::<1>().map_or(u8::MAX, |[byte]| byte)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn seconds(count: u64) -> Duration {
+        Duration::from_secs(count)
+    }
+
+    /// Sends all there is, one after the other, and tells after how many seconds each went out.
+    fn times(queue: &mut Queue) -> Vec<(u64, Job)> {
+        let begin = Instant::now();
+        let mut now = begin;
+        let mut all = Vec::new();
+        loop {
+            match queue.next(now) {
+                Next::Idle => return all,
+                Next::At(later) => now = later,
+                Next::Send(job) => {
+                    queue.sent(now);
+                    all.push((now.duration_since(begin).as_secs(), job));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn questions_go_first_and_edits_become_one() {
+        let (a, b, c) = (RequestId::random(), RequestId::random(), RequestId::random());
+        let mut queue = Queue::new(5);
+        queue.edit(a);
+        queue.edit(a);
+        queue.ask(b);
+        queue.reply(5, None, "hello".into());
+        queue.ask(c);
+        queue.forget_ask(c);
+        assert_eq!(queue.len(), 3);
+        let hello = Job::Reply { chat: 5, to: None, text: "hello".into() };
+        assert_eq!(times(&mut queue), [(0, Job::Ask(b)), (1, hello), (2, Job::Edit(a))]);
+    }
+
+    #[test]
+    fn a_group_gets_twenty_a_minute_and_edits_leave_room() {
+        let mut queue = Queue::new(-5);
+        (0..25).for_each(|_| queue.ask(RequestId::random()));
+        let at: Vec<u64> = times(&mut queue).iter().map(|(at, _)| *at).collect();
+        assert_eq!((at[19], at[20], at[24]), (19, 60, 64));
+
+        let mut queue = Queue::new(-5);
+        (0..16).for_each(|_| queue.edit(RequestId::random()));
+        let now = Instant::now();
+        for _ in 0..15 {
+            assert!(matches!(queue.next(now + seconds(30)), Next::Send(_)));
+            queue.sent(now);
+        }
+        assert_eq!(queue.next(now + seconds(30)), Next::At(now + MINUTE));
+        queue.ask(RequestId::random());
+        assert!(matches!(queue.next(now + seconds(30)), Next::Send(Job::Ask(_))));
+        let mut private = Queue::new(5);
+        (0..70).for_each(|_| private.ask(RequestId::random()));
+        assert_eq!(times(&mut private)[69].0, 69);
+    }
+
+    #[test]
+    fn what_failed_comes_again_after_the_wait_and_not_twice() {
+        let (now, id) = (Instant::now(), RequestId::random());
+        let mut queue = Queue::new(5);
+        queue.edit(id);
+        assert_eq!(queue.next(now), Next::Send(Job::Edit(id)));
+        queue.edit(id);
+        queue.put_back(Job::Edit(id));
+        queue.hold(now, seconds(100_000));
+        assert_eq!((queue.len(), queue.next(now)), (1, Next::At(now + LONGEST)));
+        queue.release();
+        assert_eq!(queue.next(now), Next::Send(Job::Edit(id)));
+    }
+
+    #[test]
+    fn replies_do_not_pile_up() {
+        let mut queue = Queue::new(5);
+        (0..100).for_each(|n| queue.reply(5, None, n.to_string()));
+        assert_eq!(queue.len(), MAX_REPLIES);
+    }
+
+    #[test]
+    fn waits_grow_and_are_bounded() {
+        let mut backoff = Backoff::default();
+        let waits: Vec<u64> =
+            (0..9).map(|_| backoff.after(&BotError::Garbage).as_secs_f64().ceil() as u64).collect();
+        assert!(waits[0] <= 1 && (3..=4).contains(&waits[2]) && (45..=60).contains(&waits[8]), "{waits:?}");
+        let absurd = BotError::TooMany { retry_after: seconds(1_000_000_000) };
+        assert_eq!(backoff.after(&absurd), LONGEST);
+        assert_eq!(backoff.after(&BotError::Unauthorized), SLOWLY);
+        backoff.reset();
+        assert!(backoff.after(&BotError::Server(500)) <= seconds(1));
+        assert_eq!((spread(seconds(4), 0), spread(seconds(4), 255)), (seconds(3), seconds(4)));
+    }
+}

@@ -1,0 +1,120 @@
+//! Tests of who may say what.
+
+use super::super::api::Chat;
+use super::*;
+
+const GROUP: i64 = -100;
+const ANN: i64 = 7;
+
+fn rules() -> Rules {
+    Rules { chat: GROUP, allowed_users: vec![ANN, ANONYMOUS_ADMIN], bot_name: "GateBot".into() }
+}
+
+fn user(id: i64) -> User {
+    User { id, is_bot: false, name: "Ann".into(), username: None }
+}
+
+fn chat(id: i64) -> Chat {
+    Chat { id, kind: "supergroup".into(), title: None }
+}
+
+fn tap(from: User, in_chat: Option<i64>, data: Option<&str>) -> Incoming {
+    let tap = Tap {
+        id: "cb".into(),
+        from,
+        chat: in_chat.map(chat),
+        message_id: Some(55),
+        data: data.map(str::to_owned),
+    };
+    read(&Update { id: 1, kind: UpdateKind::Tap(tap) }, &rules())
+}
+
+fn message(text: &str) -> Message {
+    Message {
+        id: 60,
+        chat: chat(GROUP),
+        from: Some(user(ANN)),
+        on_behalf: false,
+        forwarded: false,
+        text: Some(text.into()),
+        reply_to: None,
+        migrated_to: None,
+    }
+}
+
+fn written(message: Message) -> Incoming {
+    read(&Update { id: 1, kind: UpdateKind::Message(message) }, &rules())
+}
+
+fn is_stranger(incoming: &Incoming) -> bool {
+    matches!(incoming, Incoming::Stranger { .. })
+}
+
+#[test]
+fn a_tap_counts_from_allowed_people_in_the_chat_only() {
+    let id = RequestId::random();
+    let data = &buttons::deny_and_allow(id)[1].data;
+    let by = Person { id: ANN, shown: "Ann (7)".into() };
+    let good = Incoming::Tap { callback: "cb".into(), by, press: Press::Allow, id, message: 55 };
+    assert_eq!(tap(user(ANN), Some(GROUP), Some(data)), good);
+    assert!(is_stranger(&tap(user(8), Some(GROUP), Some(data))));
+    assert!(is_stranger(&tap(user(ANN), Some(-101), Some(data))));
+    assert!(is_stranger(&tap(user(ANN), Some(ANN), Some(data))));
+    assert!(is_stranger(&tap(user(ANN), None, Some(data))));
+    assert!(is_stranger(&tap(user(ANONYMOUS_ADMIN), Some(GROUP), Some(data))));
+    assert!(is_stranger(&tap(User { is_bot: true, ..user(ANN) }, Some(GROUP), Some(data))));
+    for odd in [None, Some(""), Some("1a"), Some("2aAAAAAAAAAAAAAAAAAAAAAA")] {
+        assert_eq!(tap(user(ANN), Some(GROUP), odd), Incoming::Nonsense { callback: "cb".into() });
+    }
+}
+
+#[test]
+fn commands_are_read_and_those_for_other_bots_are_not() {
+    for (text, command) in [
+        ("/pending", Command::Pending),
+        ("/status@gatebot now", Command::Status),
+        ("/help", Command::Help),
+        ("/start", Command::Help),
+    ] {
+        assert_eq!(written(message(text)), Incoming::Command { command, message: 60 });
+    }
+    for text in ["/status@otherbot", "status", "/kill", "", "/", "hello"] {
+        assert_eq!(written(message(text)), Incoming::Ignored, "{text}");
+    }
+}
+
+#[test]
+fn messages_in_the_name_of_chats_or_forwarded_or_of_bots_mean_nothing() {
+    let reply = Message { reply_to: Some(55), ..message("because") };
+    assert!(matches!(written(reply.clone()), Incoming::Reply { to: 55, .. }));
+    for odd in [
+        Message { on_behalf: true, ..reply.clone() },
+        Message { forwarded: true, ..reply.clone() },
+        Message { from: None, ..reply.clone() },
+        Message { from: Some(User { is_bot: true, ..user(ANN) }), ..reply.clone() },
+        Message { text: None, ..reply.clone() },
+        Message { from: Some(user(8)), ..reply.clone() },
+        Message { chat: chat(-101), ..reply },
+    ] {
+        assert_eq!(written(odd.clone()), Incoming::Ignored, "{odd:?}");
+    }
+}
+
+#[test]
+fn strangers_who_talk_to_the_bot_are_noted() {
+    let stranger = |text: &str, chat_id| Message { from: Some(user(8)), chat: chat(chat_id), ..message(text) };
+    assert_eq!(written(stranger("hello all", GROUP)), Incoming::Ignored);
+    assert!(is_stranger(&written(stranger("/status", GROUP))));
+    let private = written(stranger("let me in", 8));
+    let who = "Ann (8) in chat 8".to_owned();
+    assert_eq!(private, Incoming::Stranger { callback: None, private: Some(8), who });
+    // An approver elsewhere is a stranger too.
+    assert!(is_stranger(&written(Message { chat: chat(ANN), ..message("/status") })));
+}
+
+#[test]
+fn a_group_that_moved_is_followed_only_by_its_own_word() {
+    assert_eq!(written(Message { migrated_to: Some(-200), ..message("") }), Incoming::Migrated(-200));
+    let other = Message { migrated_to: Some(-200), chat: chat(-101), ..message("") };
+    assert_eq!(written(other), Incoming::Ignored);
+}
