@@ -17,9 +17,10 @@ use smol::{LocalExecutor, Timer, future};
 
 use crate::approval::Channel;
 use crate::approval::local::Local;
+use crate::approval::telegram::{Handle, Settings, Telegram};
 use crate::base::clock::Clock;
 use crate::config::{self, Config, Finding, Loaded, Messenger, Paths, Storage, SyncMode};
-use crate::gate::{Executor, Gate, Latch, Setup};
+use crate::gate::{Executor, Gate, GateHost, Latch, Setup};
 use crate::net::deadline::within;
 use crate::net::listener::Listener;
 use crate::net::notify;
@@ -100,6 +101,7 @@ pub struct Gateway {
     pub addresses: Vec<SocketAddr>,
     rpc: Rc<Rpc>,
     store: Store,
+    telegram: Option<Rc<Telegram>>,
     stop: Rc<Latch>,
     options: Options,
     fixed: Fixed,
@@ -112,6 +114,7 @@ struct Fixed {
     control_socket: PathBuf,
     record: PathBuf,
     max_message_bytes: usize,
+    telegram: Option<Settings>,
 }
 
 impl Fixed {
@@ -121,12 +124,14 @@ impl Fixed {
             control_socket: control_path(config.gateway.control_socket.as_deref(), &config.storage),
             record: config.storage.path.clone(),
             max_message_bytes: config.gateway.max_message_bytes,
+            telegram: telegram_settings(config),
         }
     }
 
     /// What the owner should know after a reload.
     fn needs_restart(&self, now: &Fixed) -> Option<String> {
-        let text = "warning: gateway.host, port, control_socket, max_message_bytes and storage.path count after a restart";
+        let text = "warning: gateway.host, port, control_socket, max_message_bytes, storage.path, messenger and \
+                    approvals.reminder count after a restart";
         (self != now).then(|| format!("agentpass: {text}"))
     }
 }
@@ -166,15 +171,19 @@ impl Gateway {
             .map_err(|e| StartError::machine(&e, e.help()))?;
         let control = control_socket(&loaded.config)?;
         let clock = Clock::system();
+        let telegram = telegram(&loaded.config, &clock, &executor)?;
         let (store, recovered) = open_store(&loaded.config, &clock)?;
         let (addresses, secure) = (listener.addresses(), acceptor.is_some());
         let fixed = Fixed::of(&loaded.config);
         let max_message = fixed.max_message_bytes;
         let local = Rc::new(Local::default());
-        let channels: Vec<Rc<dyn Channel>> = vec![local.clone()];
-        announce_messenger(&loaded.config);
+        let mut channels: Vec<Rc<dyn Channel>> = vec![local.clone()];
+        channels.extend(telegram.clone().map(|telegram| Rc::new(Handle(telegram)) as Rc<dyn Channel>));
         let setup = setup(loaded)?;
         let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels, recovered);
+        if let Some(telegram) = &telegram {
+            telegram.start(GateHost::of(&gate));
+        }
         let stop = Rc::new(Latch::default());
         let rpc = Rpc::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
         let gateway = Gateway {
@@ -182,6 +191,7 @@ impl Gateway {
             addresses,
             rpc: rpc.clone(),
             store,
+            telegram,
             stop: stop.clone(),
             options,
             fixed,
@@ -240,6 +250,9 @@ impl Gateway {
             }
         };
         within(FAREWELL, left).await;
+        if let Some(telegram) = &self.telegram {
+            telegram.stop().await;
+        }
         self.gate.setup().services.shutdown();
         self.gate.note(NoteKind::Stopped).await;
         self.store.clone().close().await;
@@ -295,12 +308,28 @@ fn acceptor(config: &Config, insecure: bool) -> Result<Option<Acceptor>, StartEr
     }
 }
 
-fn announce_messenger(config: &Config) {
-    if let Messenger::Telegram { .. } = &config.messenger {
-        log::warn!(
-            "messenger telegram is not part of this version; questions are answered with `agentpass approvals`"
-        );
-    }
+/// The Telegram channel, when it is configured. A token that is certainly wrong is a mistake of the configuration;
+/// that Telegram cannot be reached is none.
+fn telegram(config: &Config, clock: &Clock, executor: &Executor) -> Result<Option<Rc<Telegram>>, StartError> {
+    let Some(settings) = telegram_settings(config) else { return Ok(None) };
+    let made = Telegram::new(settings, clock.clone(), executor.clone());
+    made.map(Some).map_err(|e| {
+        let help = "check messenger.telegram: the token is from @BotFather, api_url is usually left out";
+        StartError::Setting(format!("Telegram does not know this bot: {e}"), help.into())
+    })
+}
+
+fn telegram_settings(config: &Config) -> Option<Settings> {
+    let Messenger::Telegram { token, chat_id, allowed_users, api_url } = &config.messenger else {
+        return None;
+    };
+    Some(Settings {
+        token: token.clone(),
+        chat_id: *chat_id,
+        allowed_users: allowed_users.clone(),
+        api_url: api_url.clone(),
+        reminder: config.approvals.reminder,
+    })
 }
 
 fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recovered), StartError> {

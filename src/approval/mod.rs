@@ -73,6 +73,18 @@ pub trait Host {
         choice: Choice,
         by: Responder,
     ) -> Later<'_, Result<AnswerOutcome, NotRecorded>>;
+    /// The reason for a denial that was answered with [`Choice::DenyNoteFollows`], or that there is none. False: it
+    /// came too late, or somebody was first.
+    fn add_note(
+        &self,
+        id: RequestId,
+        note: Option<String>,
+        by: Responder,
+    ) -> Later<'_, Result<bool, NotRecorded>>;
+    /// How long such a reason is still taken; zero when it is not.
+    fn note_window(&self, id: RequestId) -> Duration;
+    /// How often this was asked, identical requests counted.
+    fn times_asked(&self, question: &Question) -> u32;
     /// The open questions, the oldest first.
     fn questions(&self) -> Vec<Arc<Question>>;
     /// Whether this call has not ended: open, approved or being executed.

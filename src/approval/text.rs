@@ -62,6 +62,19 @@ pub fn time_left(left: Duration) -> String {
     }
 }
 
+/// `45 s`, `10 min`, `2 h 5 min`, `3 days 4 h`.
+pub fn for_people(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds.div_ceil(60), seconds / 3600, seconds / 86_400);
+    match (days, hours, seconds) {
+        (0, 0, 0..=90) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {} min", seconds / 60 % 60),
+        (1, _, _) => format!("1 day {} h", hours % 24),
+        (_, _, _) => format!("{days} days {} h", hours % 24),
+    }
+}
+
 fn rule_text(question: &Question) -> String {
     match &question.rule {
         None => "no rule matched, so you are asked".into(),
@@ -189,5 +202,7 @@ pub(crate) mod tests {
     fn time_is_short() {
         assert_eq!(time_left(Duration::from_secs(872)), "14:32");
         assert_eq!(time_left(Duration::from_secs(3723)), "1:02:03");
+        let shown = [5, 90, 600, 3725, 90_000, 800_000].map(|s| for_people(Duration::from_secs(s)));
+        assert_eq!(shown, ["5 s", "90 s", "10 min", "1 h 2 min", "1 day 1 h", "9 days 6 h"]);
     }
 }

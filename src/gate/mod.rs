@@ -8,6 +8,7 @@ mod admit;
 mod answers;
 mod cool_down;
 pub mod explain;
+mod host;
 mod inbox;
 mod latch;
 mod limits;
@@ -30,6 +31,7 @@ use smol::channel::Sender;
 
 pub use admit::Request;
 pub use answers::{Answered, CannotAnswer};
+pub use host::GateHost;
 pub use inbox::Delivery;
 pub use latch::Latch;
 pub use notes::MAX_NOTE;

@@ -196,6 +196,11 @@ impl Running {
         self.by_binding.get(&call.binding()).map_or(1, |s| s.joined.get().saturating_add(1))
     }
 
+    /// Whether the call with this id is under way.
+    pub(super) fn has(&self, id: RequestId) -> bool {
+        self.by_binding.values().any(|shared| shared.id() == Some(id))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.by_binding.len()
     }

@@ -12,7 +12,7 @@ use std::thread;
 use serde_json::Value;
 
 use super::entry::{
-    NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
+    Fate, NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
 };
 use super::error::StoreError;
 use super::writer::{Message, Shared, Tx, Work};
@@ -227,6 +227,14 @@ impl Store {
     /// When the record cannot be read.
     pub async fn recall(&self, name: &'static str) -> Result<Option<String>, StoreError> {
         self.submit(false, move |tx| ledger::recall(tx, name)).await
+    }
+
+    /// How a call's question ended and what came of it; None when there is no such call.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn fate(&self, id: RequestId) -> Result<Option<Fate>, StoreError> {
+        self.submit(false, move |tx| ledger::fate(tx, id)).await
     }
 
     /// The writer's state, without waiting.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::chain;
 use super::codec;
-use super::entry::{NewCall, NoteKind, OpenCall, Refusal, Stage};
+use super::entry::{Fate, NewCall, NoteKind, OpenCall, Refusal, Stage};
 use super::error::StoreError;
 use super::inbox;
 use super::writer::Tx;
@@ -330,4 +330,23 @@ pub(super) fn remember(tx: &mut Tx<'_>, name: &str, value: &str) -> Result<(), S
 /// What [`remember`] kept.
 pub(super) fn recall(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, StoreError> {
     chain::meta(tx.db, &format!("own.{name}"))
+}
+
+/// How a call's question ended, and the call.
+pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, StoreError> {
+    let sql = "SELECT resolution, resolved_by, resolved_at, outcome FROM calls WHERE request_id = ?";
+    let read = |row: &rusqlite::Row<'_>| {
+        let (word, by): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
+        let by = Responder::recorded(&by.unwrap_or_default());
+        let settlement = match word.as_deref() {
+            Some("approved") => Some(Settlement::Approved { by }),
+            Some("denied") => Some(Settlement::Denied { by, note: None }),
+            Some("timed_out") => Some(Settlement::TimedOut),
+            Some("withdrawn") => Some(Settlement::Withdrawn),
+            Some("void") => Some(Settlement::Void),
+            Some(_) | None => None,
+        };
+        Ok(Fate { settlement, at: row.get::<_, Option<i64>>(2)?.map(Timestamp), outcome: row.get(3)? })
+    };
+    Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }

@@ -34,7 +34,8 @@ mod writer;
 mod tests;
 
 pub use entry::{
-    NewCall, NoteKind, OpenCall, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
+    Fate, NewCall, NoteKind, OpenCall, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth,
+    StoreOptions,
 };
 pub use error::StoreError;
 pub use handle::Store;

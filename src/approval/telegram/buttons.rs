@@ -37,7 +37,8 @@ fn button(text: &str, press: Press, id: RequestId) -> Button {
 
 /// Reads what a button carries. None for everything that this version does not write.
 pub fn read(data: &str) -> Option<(Press, RequestId)> {
-    let (press, id) = ACTIONS.iter().find_map(|(press, action)| Some((*press, data.strip_prefix(action)?)))?;
+    let (press, id) =
+        ACTIONS.iter().find_map(|(press, action)| Some((*press, data.strip_prefix(action)?)))?;
     let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
     Some((press, RequestId::from_bytes(bytes.try_into().ok()?)))
 }
@@ -54,7 +55,8 @@ mod tests {
         assert_eq!(read(&allow.data), Some((Press::Allow, id)));
         assert!(allow.data.len() == 24 && deny.data.starts_with("1d"));
         let good = allow.data.as_str();
-        let mut bad = vec![String::new(), "1a".into(), format!("{good}A"), good[..23].into(), format!("{good}=")];
+        let mut bad =
+            vec![String::new(), "1a".into(), format!("{good}A"), good[..23].into(), format!("{good}=")];
         bad.extend([good.replacen('1', "2", 1), good.replacen('a', "x", 1), good.to_uppercase() + "😀"]);
         for data in bad {
             assert_eq!(read(&data), None, "{data}");

@@ -8,14 +8,12 @@ use std::time::Duration;
 
 use super::api::{Button, Entity, Outgoing, Style};
 use super::buttons;
-use crate::approval::text::{Field, fields};
+use crate::approval::text::{Field, fields, for_people};
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::visible;
 use crate::model::{Outcome, Question, Settlement};
 
-/// The longest message, in UTF-16 units.
-pub const MAX_UNITS: usize = 4096;
-/// What the question itself may take of a message. The rest is for what changes: the title and the lines below it.
+/// What the question itself may take of a message, in UTF-16 units, of the 4096 that fit. The rest is for what changes: the title and the lines below it.
 const ROOM: usize = 3000;
 /// A line is rather begun in the next message than cut with less than this before the cut.
 const WORTH_CUTTING: usize = 200;
@@ -31,7 +29,7 @@ const CONTINUED: &str = "⟨continued⟩";
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Progress {
     /// How often an agent has asked it, when more than once.
-    pub count: usize,
+    pub count: u32,
     /// When Telegram could not be reached: taps of that time are lost.
     pub away: Option<(Option<Timestamp>, Timestamp)>,
     /// Half of the time is over: what was left then.
@@ -119,19 +117,6 @@ pub fn clock_time(at: Timestamp) -> String {
     format!("{} UTC", text.get(11..16).unwrap_or("?"))
 }
 
-/// `45 s`, `10 min`, `2 h 5 min`, `3 days 4 h`.
-pub fn for_people(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (minutes, hours, days) = (seconds.div_ceil(60), seconds / 3600, seconds / 86_400);
-    match (days, hours, seconds) {
-        (0, 0, 0..=90) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0, _, _) => format!("{hours} h {} min", seconds / 60 % 60),
-        (1, _, _) => format!("1 day {} h", hours % 24),
-        (_, _, _) => format!("{days} days {} h", hours % 24),
-    }
-}
-
 /// The length of a text as Telegram counts it.
 pub fn units(text: &str) -> usize {
     text.encode_utf16().count()
@@ -158,9 +143,11 @@ fn head(message: &mut Writer, question: &Question, progress: &Progress) {
         message.line(&format!("Asked {} times", progress.count), None);
     }
     if let Some((from, to)) = progress.away {
-        let from = from.map(|from| format!("from {} ", clock_time(from))).unwrap_or_default();
-        let to = clock_time(to);
-        message.line(&format!("⚠️ I was away {from}to {to}. If you have tapped already, tap again."), None);
+        let when = match from {
+            Some(from) => format!("from {} to {}", clock_time(from), clock_time(to)),
+            None => format!("until {}", clock_time(to)),
+        };
+        message.line(&format!("⚠️ I was away {when}. If you have tapped already, tap again."), None);
     }
     if let Some(left) = progress.reminded {
         message.line(&format!("⏰ Still waiting, {} left", for_people(left)), None);
@@ -298,7 +285,9 @@ fn cut(text: &str, room: usize) -> (&str, &str) {
     let end: usize = text.chars().take_while(fits).map(char::len_utf8).sum();
     let (before, after) = text.split_at(end);
     match before.rfind('⟨') {
-        Some(at) if at > 0 && !before.get(at..).is_some_and(|escape| escape.contains('⟩')) => text.split_at(at),
+        Some(at) if at > 0 && !before.get(at..).is_some_and(|escape| escape.contains('⟩')) => {
+            text.split_at(at)
+        }
         _ => (before, after),
     }
 }

@@ -1,7 +1,341 @@
 //! Telegram: questions on the phone, through a bot.
+//!
+//! Two loops of this channel's own: one fetches what people do (`poll`), one sends and edits cards (`send`). Both wait
+//! on the blocking pool with permits of their own, so neither slow services nor a dead connection to Telegram hold up
+//! anything else. What a tap decides is the gate's business; here is only who tapped, and on which card.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `api` | the Bot API over HTTP |
+//! | `card`, `buttons` | how a question looks, and what its buttons carry (pure) |
+//! | `board` | which message stands for which question (pure) |
+//! | `queue` | what is sent next, and when (pure) |
+//! | `updates` | what an update means, and from whom it counts (pure) |
+//! | `link` | whether Telegram is reachable (pure) |
+//! | `poll`, `send`, `people` | the two loops, and what is done about people's taps and words |
 
 pub mod api;
+mod board;
 mod buttons;
 mod card;
+mod link;
+mod people;
+mod poll;
 mod queue;
+mod send;
 mod updates;
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+use std::time::{Duration, Instant};
+
+use smol::channel::{Receiver, Sender, bounded};
+use smol::lock::Semaphore;
+use smol::{LocalExecutor, Timer};
+
+use super::{Channel, ChannelHealth, Host};
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::ids::RequestId;
+use crate::base::safe_text::visible;
+use crate::base::secret::Secret;
+use crate::model::{Outcome, Question, Responder, Settlement};
+use api::{Bot, BotError};
+use board::{Board, Home};
+use card::End;
+use link::Link;
+use queue::{Backoff, Queue};
+use updates::Rules;
+
+/// The name in the record: `telegram:123456`.
+const NAME: &str = "telegram";
+/// Calls at once besides the long poll.
+const SENDS_AT_ONCE: usize = 2;
+/// How long a start waits for Telegram.
+const FIRST_WORD: Duration = Duration::from_secs(3);
+
+/// What the owner has set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The bot's token.
+    pub token: Secret,
+    /// The chat that is asked; negative for groups.
+    pub chat_id: i64,
+    /// The users whose answers count.
+    pub allowed_users: Vec<i64>,
+    /// The Bot API server.
+    pub api_url: String,
+    /// Whether a card is edited when half of its time is over.
+    pub reminder: bool,
+}
+
+impl PartialEq for Settings {
+    fn eq(&self, other: &Settings) -> bool {
+        let rest = |s: &Settings| (s.chat_id, s.allowed_users.clone(), s.api_url.clone(), s.reminder);
+        self.token.expose() == other.token.expose() && rest(self) == rest(other)
+    }
+}
+
+impl Eq for Settings {}
+
+/// The channel.
+pub struct Telegram {
+    bot: Bot,
+    settings: Settings,
+    clock: Clock,
+    executor: Rc<LocalExecutor<'static>>,
+    host: RefCell<Option<Rc<dyn Host>>>,
+    state: RefCell<State>,
+    permits: Arc<Semaphore>,
+    wake: (Sender<()>, Receiver<()>),
+    /// Closed at the end.
+    end: (Sender<()>, Receiver<()>),
+    began: Instant,
+}
+
+struct State {
+    board: Board,
+    queue: Queue,
+    rules: Rules,
+    home: Home,
+    fetching: Link,
+    sending: Link,
+    backoff: Backoff,
+    /// What people are called who have tapped since the start; for showing only.
+    names: HashMap<i64, String>,
+    /// When strangers were last logged or answered.
+    strangers: Vec<Instant>,
+    /// Whether what an earlier run has kept is known.
+    restored: bool,
+}
+
+impl Telegram {
+    /// Makes the channel and asks Telegram who the bot is, for at most three seconds: without an answer the start goes
+    /// on, and questions are sent when Telegram can be reached. BLOCKS that long.
+    ///
+    /// # Errors
+    /// [`BotError::Unauthorized`] and [`BotError::NotFound`] when the token or `api_url` is certainly wrong.
+    pub fn new(
+        settings: Settings,
+        clock: Clock,
+        executor: Rc<LocalExecutor<'static>>,
+    ) -> Result<Rc<Telegram>, BotError> {
+        let bot = Bot::new(settings.token.clone(), &settings.api_url)?;
+        let bot_name = introduce(&bot)?;
+        let chat = settings.chat_id;
+        let rules = Rules { chat, allowed_users: settings.allowed_users.clone(), bot_name };
+        let state = State {
+            board: Board::default(),
+            queue: Queue::new(chat),
+            rules,
+            home: Home { bot: bot_id(&settings.token), configured: chat, chat },
+            fetching: Link::default(),
+            sending: Link::default(),
+            backoff: Backoff::default(),
+            names: HashMap::new(),
+            strangers: Vec::new(),
+            restored: false,
+        };
+        Ok(Rc::new(Telegram {
+            bot,
+            settings,
+            clock,
+            executor,
+            host: RefCell::default(),
+            state: RefCell::new(state),
+            permits: Arc::new(Semaphore::new(SENDS_AT_ONCE)),
+            wake: bounded(1),
+            end: bounded(1),
+            began: Instant::now(),
+        }))
+    }
+
+    /// Begins to fetch and send.
+    pub fn start(self: &Rc<Self>, host: Rc<dyn Host>) {
+        self.host.replace(Some(host.clone()));
+        self.spawn(poll::run(self.clone(), host));
+    }
+
+    /// Ends fetching and sending; calls under way return at once. Open questions and their cards stay as they are.
+    pub async fn stop(&self) {
+        self.end.0.close();
+        self.wake.0.close();
+        self.bot.shutdown();
+        self.save().await;
+        self.host.replace(None);
+    }
+
+    fn has_stopped(&self) -> bool {
+        self.end.0.is_closed()
+    }
+
+    /// Keeps the board for the next start.
+    async fn save(&self) {
+        let Some(host) = self.host.borrow().clone() else { return };
+        let kept = {
+            let state = self.state.borrow();
+            if !state.restored {
+                return;
+            }
+            state.board.kept(state.home, self.clock.now())
+        };
+        host.remember("telegram.cards", kept).await;
+    }
+
+    /// None before the start and after the stop.
+    fn ask_host<T>(&self, ask: impl FnOnce(&dyn Host) -> T) -> Option<T> {
+        let host = self.host.borrow().clone();
+        host.map(|host| ask(&*host))
+    }
+
+    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.executor.spawn(task).detach();
+    }
+
+    /// There is something to send, or to send again.
+    fn wake(&self) {
+        let _ = self.wake.0.try_send(());
+    }
+
+    /// Changes a card and has it shown.
+    fn update(&self, id: RequestId, change: impl FnOnce(&mut board::Card)) {
+        let mut state = self.state.borrow_mut();
+        let Some(card) = state.board.get_mut(id).filter(|card| !card.over) else { return };
+        change(card);
+        let (unsent, is_final) = (card.messages.is_empty() && !card.loose, card.is_final());
+        match unsent {
+            true if is_final => state.board.finish(id),
+            true => {}
+            false => state.queue.edit(id),
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// `Ann (7)` for `telegram:7`, `root on the gateway` for `local:root`.
+    fn called(&self, by: &Responder) -> String {
+        match by.as_str().split_once(':') {
+            Some((NAME, id)) => {
+                let name = id.parse().ok().and_then(|id: i64| self.state.borrow().names.get(&id).cloned());
+                name.unwrap_or_else(|| format!("user {}", visible(id)))
+            }
+            Some(("local", user)) => format!("{} on the gateway", visible(user)),
+            _ => visible(by.as_str()),
+        }
+    }
+
+    /// After half of the time, if that is wanted.
+    fn remind_later(self: &Rc<Self>, question: &Question, left: Duration) {
+        let whole = question.expires.since(question.created);
+        let Some(wait) = left.checked_sub(whole / 2).filter(|_| self.settings.reminder) else { return };
+        let (channel, id) = (self.clone(), question.id);
+        self.spawn(async move {
+            Timer::after(wait).await;
+            let left = channel.ask_host(|host| host.time_left(id)).unwrap_or_default();
+            if !left.is_zero() {
+                channel.update(id, |card| card.progress.reminded = Some(left));
+            }
+        });
+    }
+}
+
+/// The channel as the gate holds it.
+pub struct Handle(pub Rc<Telegram>);
+
+impl Channel for Handle {
+    fn name(&self) -> &'static str {
+        NAME
+    }
+
+    fn asked(&self, question: &Arc<Question>) {
+        let channel = &self.0;
+        let mut state = channel.state.borrow_mut();
+        // What is asked before the board is restored was open when the gateway stopped: its card may be in the chat.
+        let loose = !state.restored;
+        let times = channel.ask_host(|host| host.times_asked(question)).unwrap_or(1);
+        if state.board.asked(question, loose, times) {
+            state.queue.ask(question.id);
+        }
+        drop(state);
+        channel.remind_later(question, question.expires.since(channel.clock.now()));
+        channel.wake();
+    }
+
+    fn settled(&self, question: &Arc<Question>, settlement: &Settlement) {
+        let (channel, now) = (&self.0, self.0.clock.now());
+        let who = settlement.by().map(|by| channel.called(by));
+        channel.state.borrow_mut().queue.forget_ask(question.id);
+        let settled = Some((settlement.clone(), Some(now), who));
+        let window = channel.ask_host(|host| host.note_window(question.id)).unwrap_or_default();
+        channel.update(question.id, |card| {
+            card.progress.settled = settled;
+            card.progress.note = Some(window).filter(|window| !window.is_zero());
+        });
+    }
+
+    fn asked_again(&self, question: &Arc<Question>, times: u32) {
+        self.0.update(question.id, |card| card.progress.count = times);
+    }
+
+    fn noted(&self, question: &Arc<Question>, said: Option<&str>) {
+        self.0.update(question.id, |card| {
+            card.progress.note = None;
+            if let Some((Settlement::Denied { note, .. }, ..)) = &mut card.progress.settled {
+                *note = said.map(str::to_owned);
+            }
+        });
+    }
+
+    fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {
+        self.0.update(question.id, |card| {
+            card.progress.end = Some(End::of(outcome));
+        });
+    }
+
+    fn health(&self) -> ChannelHealth {
+        let state = self.0.state.borrow();
+        let (fetching, sending) = (&state.fetching, &state.sending);
+        let waiting = match state.queue.len() {
+            0 => String::new(),
+            1 => ", 1 message waits".to_owned(),
+            n => format!(", {n} messages wait"),
+        };
+        // Nothing was sent yet: that says nothing about whether it would work.
+        let refused = fetching.is_up() && sending.failing();
+        let told = if refused { format!("cannot send, {}", sending.told()) } else { fetching.told() };
+        ChannelHealth { up: fetching.is_up() && !refused, detail: format!("{told}{waiting}") }
+    }
+}
+
+/// The bot's name, when Telegram answers soon enough; else nothing.
+fn introduce(bot: &Bot) -> Result<String, BotError> {
+    let (sender, answer) = sync_channel(1);
+    let asked = bot.clone();
+    let thread = std::thread::Builder::new().name("agentpass-hello".into());
+    let spawned = thread.spawn(move || sender.send(asked.get_me()));
+    let answer = match spawned {
+        Ok(_) => answer.recv_timeout(FIRST_WORD).ok(),
+        Err(_) => None,
+    };
+    match answer {
+        Some(Ok(me)) => Ok(me.username),
+        Some(Err(e @ (BotError::Unauthorized | BotError::NotFound))) => Err(e),
+        Some(Err(e)) => Ok(unreachable_now(&e.to_string())),
+        None => Ok(unreachable_now("no answer yet")),
+    }
+}
+
+fn unreachable_now(why: &str) -> String {
+    log::warn!("telegram cannot be reached ({why}); questions are sent when it can");
+    String::new()
+}
+
+/// The number in front of a token. Not secret.
+fn bot_id(token: &Secret) -> i64 {
+    token.expose().split(':').next().and_then(|id| id.parse().ok()).unwrap_or_default()
+}
+
+/// For people: from when to when Telegram was not reachable.
+type Absence = (Option<Timestamp>, Timestamp);

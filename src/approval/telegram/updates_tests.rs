@@ -102,7 +102,8 @@ fn messages_in_the_name_of_chats_or_forwarded_or_of_bots_mean_nothing() {
 
 #[test]
 fn strangers_who_talk_to_the_bot_are_noted() {
-    let stranger = |text: &str, chat_id| Message { from: Some(user(8)), chat: chat(chat_id), ..message(text) };
+    let stranger =
+        |text: &str, chat_id| Message { from: Some(user(8)), chat: chat(chat_id), ..message(text) };
     assert_eq!(written(stranger("hello all", GROUP)), Incoming::Ignored);
     assert!(is_stranger(&written(stranger("/status", GROUP))));
     let private = written(stranger("let me in", 8));

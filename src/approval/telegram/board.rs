@@ -1,0 +1,291 @@
+//! Which card stands for which question, and what is on it. Pure.
+//!
+//! A tap must come from the question's own card: the board knows the messages. It is kept across restarts without any
+//! text of a question, so that cards are edited and not sent twice.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::api::Outgoing;
+use super::card::{self, Progress};
+use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
+use crate::model::{Question, Settlement};
+
+/// How many finished cards are remembered, to tell late tappers who was first.
+const REMEMBERED: usize = 256;
+
+/// One card.
+#[derive(Clone, Debug)]
+pub struct Card {
+    /// None after a restart, when the question had ended meanwhile.
+    pub question: Option<Arc<Question>>,
+    /// The tool's name.
+    pub tool: String,
+    /// The messages in the chat, in order.
+    pub messages: Vec<i64>,
+    /// What has happened.
+    pub progress: Progress,
+    /// A message may be in the chat whose number is not known (yet).
+    pub loose: bool,
+    /// Nothing will happen any more, and the card says so.
+    pub over: bool,
+}
+
+impl Card {
+    fn new(question: &Arc<Question>, loose: bool) -> Card {
+        Card {
+            question: Some(question.clone()),
+            tool: question.call.tool().name.clone(),
+            messages: Vec::new(),
+            progress: Progress::default(),
+            loose,
+            over: false,
+        }
+    }
+
+    /// Whether the question can still be answered, as far as this channel has heard.
+    pub fn is_open(&self) -> bool {
+        self.progress.settled.is_none() && self.question.is_some()
+    }
+
+    /// Whether nothing more can happen to it.
+    pub fn is_final(&self) -> bool {
+        let progress = &self.progress;
+        let waits =
+            matches!(progress.settled, Some((Settlement::Approved { .. }, ..))) && progress.end.is_none();
+        !self.is_open() && !waits && progress.note.is_none()
+    }
+
+    /// The next message to send; None when all are in the chat.
+    pub fn next_message(&self) -> Option<Outgoing> {
+        let question = self.question.as_ref().filter(|_| self.is_open())?;
+        card::messages(question, &self.progress).into_iter().nth(self.messages.len())
+    }
+
+    /// What the message with the buttons should look like now, and its number.
+    pub fn last_message(&self) -> Option<(i64, Outgoing)> {
+        let last = *self.messages.last()?;
+        let all = self.question.as_ref().map(|question| card::messages(question, &self.progress));
+        match all {
+            Some(mut all) if all.len() == self.messages.len() => all.pop().map(|message| (last, message)),
+            Some(_) if self.is_open() => None,
+            Some(_) | None => Some((last, card::remains(&self.tool, &self.progress))),
+        }
+    }
+}
+
+/// Where a tap came from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The question's own card.
+    Own,
+    /// Another message.
+    Elsewhere,
+    /// There is no such question here.
+    Unknown,
+}
+
+/// All cards.
+#[derive(Default)]
+pub struct Board {
+    cards: BTreeMap<RequestId, Card>,
+    over: VecDeque<RequestId>,
+}
+
+impl Board {
+    /// A question was asked. True when a card must be sent. With `loose`, one may have been sent before.
+    pub fn asked(&mut self, question: &Arc<Question>, loose: bool, times: u32) -> bool {
+        match self.cards.get_mut(&question.id) {
+            Some(known) => known.question = Some(question.clone()),
+            None => {
+                self.cards.insert(question.id, Card::new(question, loose));
+            }
+        }
+        let Some(card) = self.cards.get_mut(&question.id) else { return false };
+        card.progress.count = times;
+        card.next_message().is_some()
+    }
+
+    /// A card.
+    pub fn get(&self, id: RequestId) -> Option<&Card> {
+        self.cards.get(&id)
+    }
+
+    /// A card, to be changed.
+    pub fn get_mut(&mut self, id: RequestId) -> Option<&mut Card> {
+        self.cards.get_mut(&id)
+    }
+
+    /// All that are not over.
+    pub fn live(&self) -> impl Iterator<Item = (RequestId, &Card)> {
+        self.cards.iter().filter(|(_, card)| !card.over).map(|(id, card)| (*id, card))
+    }
+
+    /// The card that this message is part of.
+    pub fn of_message(&self, message: i64) -> Option<RequestId> {
+        self.cards.iter().find(|(_, card)| card.messages.contains(&message)).map(|(id, _)| *id)
+    }
+
+    /// Whether a button on this message may speak for the question.
+    pub fn place(&self, id: RequestId, message: i64) -> Place {
+        let Some(card) = self.cards.get(&id) else { return Place::Unknown };
+        let own = match self.of_message(message) {
+            Some(owner) => owner == id,
+            None => card.loose,
+        };
+        if own { Place::Own } else { Place::Elsewhere }
+    }
+
+    /// Nothing will happen to this card any more.
+    pub fn finish(&mut self, id: RequestId) {
+        let Some(card) = self.cards.get_mut(&id).filter(|card| !card.over) else { return };
+        card.over = true;
+        self.over.push_back(id);
+        if self.over.len() > REMEMBERED
+            && let Some(oldest) = self.over.pop_front()
+        {
+            self.cards.remove(&oldest);
+        }
+    }
+
+    /// The group moved, and its messages have no numbers any more: what is open is sent again.
+    pub fn forget_messages(&mut self) -> Vec<RequestId> {
+        self.cards.values_mut().for_each(|card| card.messages.clear());
+        self.cards.iter().filter(|(_, card)| card.is_open()).map(|(id, _)| *id).collect()
+    }
+
+    /// For the next start.
+    pub fn kept(&self, place: Home, now: Timestamp) -> String {
+        let sent = self.live().filter(|(_, card)| !card.messages.is_empty());
+        let card = |card: &Card| json!({"tool": card.tool, "messages": card.messages});
+        let cards: Map<_, _> = sent.map(|(id, c)| (id.to_string(), card(c))).collect();
+        json!({"bot": place.bot, "configured": place.configured, "chat": place.chat, "seen": now.0, "cards": cards})
+            .to_string()
+    }
+
+    /// Takes over what was kept, for the same bot and configured chat: the chat in use, and when that was.
+    pub fn restore(&mut self, kept: &str, place: Home) -> Option<(i64, Timestamp)> {
+        let kept: Value = serde_json::from_str(kept).ok()?;
+        let number = |name: &str| kept.get(name).and_then(Value::as_i64);
+        if number("bot") != Some(place.bot) || number("configured") != Some(place.configured) {
+            return None;
+        }
+        for (id, known) in kept.get("cards").and_then(Value::as_object).into_iter().flatten() {
+            if let Some(id) = RequestId::parse(id) {
+                self.restore_card(id, known);
+            }
+        }
+        Some((number("chat")?, Timestamp(number("seen")?)))
+    }
+
+    fn restore_card(&mut self, id: RequestId, known: &Value) {
+        let numbers = known.get("messages").and_then(Value::as_array).into_iter().flatten();
+        let tool = known.get("tool").and_then(Value::as_str).unwrap_or_default();
+        let fresh = Card {
+            question: None,
+            tool: tool.to_owned(),
+            messages: Vec::new(),
+            progress: Progress::default(),
+            loose: false,
+            over: false,
+        };
+        let card = self.cards.entry(id).or_insert(fresh);
+        card.messages = numbers.filter_map(Value::as_i64).collect();
+    }
+}
+
+/// Which bot and chat a board is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The bot's id.
+    pub bot: i64,
+    /// The chat as configured.
+    pub configured: i64,
+    /// The chat in use; another one after the group became a supergroup.
+    pub chat: i64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::approval::text::tests::question;
+
+    const HOME: Home = Home { bot: 1, configured: -5, chat: -6 };
+
+    fn with_one() -> (Board, Arc<Question>) {
+        let (mut board, q) = (Board::default(), question(r#"{"a":"x"}"#));
+        assert!(board.asked(&q, false, 1));
+        (board, q)
+    }
+
+    #[test]
+    fn taps_count_on_the_own_card_only() {
+        let (mut board, q) = with_one();
+        assert_eq!(board.place(q.id, 70), Place::Elsewhere);
+        board.get_mut(q.id).unwrap().loose = true;
+        assert_eq!(board.place(q.id, 70), Place::Own);
+        let other = question(r#"{"a":"y"}"#);
+        board.asked(&other, false, 1);
+        board.get_mut(other.id).unwrap().messages = vec![70];
+        assert_eq!(board.place(q.id, 70), Place::Elsewhere);
+        assert_eq!(board.place(other.id, 70), Place::Own);
+        assert_eq!(board.place(RequestId::random(), 70), Place::Unknown);
+    }
+
+    #[test]
+    fn a_restart_knows_the_cards_and_no_question() {
+        let (mut board, q) = with_one();
+        let unsent = question(r#"{"a":"hidden"}"#);
+        board.asked(&unsent, false, 1);
+        board.get_mut(q.id).unwrap().messages = vec![70];
+        let kept = board.kept(HOME, Timestamp(9));
+        assert!(!kept.contains("hidden") && !kept.contains("\"x\""), "{kept}");
+
+        let mut after = Board::default();
+        assert_eq!(after.restore(&kept, HOME), Some((-6, Timestamp(9))));
+        assert!(!after.asked(&q, true, 1));
+        assert!(after.asked(&unsent, true, 1));
+        assert_eq!(after.of_message(70), Some(q.id));
+        // The other way round: the question is taken up first.
+        let mut after = Board::default();
+        assert!(after.asked(&q, true, 1));
+        after.restore(&kept, HOME);
+        assert!(after.get(q.id).unwrap().next_message().is_none());
+        for other in [Home { bot: 2, ..HOME }, Home { configured: -7, ..HOME }] {
+            assert_eq!(Board::default().restore(&kept, other), None);
+        }
+        for damaged in ["", "{}", "[]", r#"{"bot":1,"configured":-5,"cards":7}"#] {
+            assert_eq!(Board::default().restore(damaged, HOME), None);
+        }
+    }
+
+    #[test]
+    fn what_is_over_is_remembered_for_a_while() {
+        let mut board = Board::default();
+        let questions: Vec<_> = (0..REMEMBERED + 3).map(|_| question("{}")).collect();
+        for q in &questions {
+            board.asked(q, false, 1);
+            board.finish(q.id);
+            board.finish(q.id);
+        }
+        assert!(board.get(questions[2].id).is_none() && board.get(questions[3].id).is_some());
+        assert_eq!(board.live().count(), 0);
+    }
+
+    #[test]
+    fn a_question_that_ended_half_sent_says_so_on_what_was_sent() {
+        let mut board = Board::default();
+        let q = question(&json!({"note": "x".repeat(9000)}).to_string());
+        board.asked(&q, false, 1);
+        let card = board.get_mut(q.id).unwrap();
+        card.messages = vec![70];
+        assert!(card.last_message().is_none() && !card.is_final());
+        card.progress.settled = Some((Settlement::Withdrawn, None, None));
+        let (number, message) = card.last_message().unwrap();
+        assert!(number == 70 && message.text.starts_with("↩️ Withdrawn") && card.is_final());
+        assert!(card.next_message().is_none());
+    }
+}

@@ -1,0 +1,175 @@
+//! What is done about people's taps and words. Every tap is answered, whatever became of it.
+
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use super::api::Update;
+use super::board::Place;
+use super::buttons::Press;
+use super::updates::{Command, Incoming, Person, read};
+use super::{Host, NAME, Telegram};
+use crate::approval::text::for_people;
+use crate::base::ids::RequestId;
+use crate::base::safe_text::visible;
+use crate::model::{AnswerOutcome, Choice, Question, Responder, Settlement};
+
+/// How many strangers are logged and answered in [`STRANGER_TIME`].
+const STRANGERS: usize = 5;
+const STRANGER_TIME: Duration = Duration::from_secs(60);
+/// The most lines of `/pending`.
+const MAX_LISTED: usize = 30;
+
+const HELP: &str = "Your agents' questions come here. Allow runs the call once; Deny refuses it.\n\
+    After Deny you may reply to the card: the agent hears why.\n\n\
+    /pending  what is open\n/status  how the gateway is\n/help  this";
+
+/// What the person who tapped sees for a moment; until it is dismissed when it is important.
+struct Toast(String, bool);
+
+impl Toast {
+    fn short(text: &str) -> Toast {
+        Toast(text.to_owned(), false)
+    }
+
+    fn important(text: &str) -> Toast {
+        Toast(text.to_owned(), true)
+    }
+}
+
+impl Telegram {
+    /// Does what an update asks for. When this returns, a decision is on disk or was refused.
+    pub(super) async fn handle(self: &Rc<Self>, update: &Update, host: &dyn Host) {
+        let incoming = read(update, &self.state.borrow().rules);
+        let chat = self.state.borrow().home.chat;
+        match incoming {
+            Incoming::Tap { callback, by, press, id, message } => {
+                let Toast(text, alert) = self.tapped(&by, press, id, message, host).await;
+                self.answer_tap(callback, text, alert);
+            }
+            Incoming::Nonsense { callback } => {
+                self.answer_tap(callback, "This button is not of this gateway.".into(), false);
+            }
+            Incoming::Reply { by, to, message, text } => self.replied(&by, to, message, &text, host).await,
+            Incoming::Command { command, message } => {
+                let text = match command {
+                    Command::Pending => pending(host),
+                    Command::Status => host.status_text(),
+                    Command::Help => HELP.to_owned(),
+                };
+                self.say(chat, Some(message), text);
+            }
+            Incoming::Stranger { callback, private, who } => self.stranger(callback, private, &who),
+            Incoming::Migrated(to) => self.follow(to),
+            Incoming::Ignored => {}
+        }
+    }
+
+    async fn tapped(&self, by: &Person, press: Press, id: RequestId, message: i64, host: &dyn Host) -> Toast {
+        self.state.borrow_mut().names.insert(by.id, by.shown.clone());
+        let place = self.state.borrow().board.place(id, message);
+        match place {
+            Place::Unknown => return Toast::short("This question has ended."),
+            Place::Elsewhere => return Toast::short("This card is out of date; use the newer one."),
+            Place::Own => {}
+        }
+        let responder = Responder::new(NAME, &by.id.to_string());
+        let choice = match press {
+            Press::Allow => Choice::Approve,
+            Press::Deny => Choice::DenyNoteFollows,
+            Press::NoReason => return no_reason(id, responder, host).await,
+        };
+        match host.answer(id, choice, responder).await {
+            Err(_) => Toast::important("It could not be recorded, so it does not count. Try again."),
+            Ok(AnswerOutcome::Resolved) if press == Press::Allow => Toast::short("Allowed."),
+            Ok(AnswerOutcome::Resolved) => Toast::short("Denied. Reply to the card to say why."),
+            Ok(AnswerOutcome::Expired) => Toast::important("Too late: the time to answer is over."),
+            Ok(AnswerOutcome::AlreadyResolved | AnswerOutcome::Unknown) => {
+                Toast::important(&self.too_late(id))
+            }
+        }
+    }
+
+    /// A reply to a card: the reason for a denial, while one is taken.
+    async fn replied(&self, by: &Person, to: i64, message: i64, text: &str, host: &dyn Host) {
+        let (id, chat) = {
+            let state = self.state.borrow();
+            (state.board.of_message(to), state.home.chat)
+        };
+        // People also talk with each other below the bot's other messages.
+        let Some(id) = id else { return };
+        let responder = Responder::new(NAME, &by.id.to_string());
+        let note = (!text.trim().is_empty()).then(|| text.to_owned());
+        match host.add_note(id, note, responder).await {
+            // The card shows it.
+            Ok(true) => {}
+            Ok(false) => {
+                self.say(chat, Some(message), "Not passed on: the agent is not waiting for a reason.".into())
+            }
+            Err(_) => self.say(chat, Some(message), "Not passed on: it could not be recorded.".into()),
+        }
+    }
+
+    /// Who was first.
+    fn too_late(&self, id: RequestId) -> String {
+        let state = self.state.borrow();
+        let settled = state.board.get(id).and_then(|card| card.progress.settled.as_ref());
+        let who = settled.and_then(|(_, _, who)| who.as_deref()).unwrap_or("somebody else");
+        match settled.map(|(settlement, ..)| settlement) {
+            Some(Settlement::Approved { .. }) => format!("Already allowed by {who}."),
+            Some(Settlement::Denied { .. }) => format!("Already denied by {who}."),
+            Some(Settlement::TimedOut) => "Too late: the time to answer is over.".into(),
+            Some(Settlement::Withdrawn) => "The agent has taken it back.".into(),
+            Some(Settlement::Void) => "It is void: what was asked has changed.".into(),
+            None => "It is already answered.".into(),
+        }
+    }
+
+    fn say(&self, chat: i64, to: Option<i64>, text: String) {
+        self.state.borrow_mut().queue.reply(chat, to, text);
+        self.wake();
+    }
+
+    /// A short answer and a log line, as long as there are not too many of them.
+    fn stranger(self: &Rc<Self>, callback: Option<String>, private: Option<i64>, who: &str) {
+        let welcome = {
+            let (mut state, now) = (self.state.borrow_mut(), Instant::now());
+            state.strangers.retain(|at| now.duration_since(*at) < STRANGER_TIME);
+            let welcome = state.strangers.len() < STRANGERS;
+            if welcome {
+                state.strangers.push(now);
+            }
+            welcome
+        };
+        if welcome {
+            log::warn!("telegram: {who} is not among allowed_users in this chat; nothing was done");
+        }
+        match (callback, private) {
+            (Some(callback), _) => self.answer_tap(callback, "You may not approve this.".into(), false),
+            (None, Some(chat)) if welcome => self.say(chat, None, "You may not use this bot.".into()),
+            (None, _) => {}
+        }
+    }
+}
+
+async fn no_reason(id: RequestId, by: Responder, host: &dyn Host) -> Toast {
+    match host.add_note(id, None, by).await {
+        Ok(true) => Toast::short("The agent hears no reason."),
+        Ok(false) | Err(_) => Toast::short("The agent has been answered already."),
+    }
+}
+
+fn pending(host: &dyn Host) -> String {
+    let open = host.questions();
+    if open.is_empty() {
+        return "Nothing is open.".into();
+    }
+    let line = |q: &Arc<Question>| {
+        let (tool, agent) = (visible(&q.call.tool().name), visible(q.call.agent().as_str()));
+        format!("\n• {tool} for {agent}, {} left", for_people(host.time_left(q.id)))
+    };
+    let listed: String = open.iter().take(MAX_LISTED).map(line).collect();
+    let more = open.len().saturating_sub(MAX_LISTED);
+    let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+    format!("{} open:{listed}{more}", open.len())
+}

@@ -1,0 +1,206 @@
+//! The loop that fetches what people do. An update is let go of only after all that it led to is on disk: the offset
+//! moves then, here and in the record, so that a crash repeats an update and never loses one.
+
+use std::rc::Rc;
+use std::time::{Duration, Instant};
+
+use super::api::{BotError, Update};
+use super::board::Card;
+use super::card::End;
+use super::link::{Change, LONG};
+use super::queue::{Backoff, SLOWLY};
+use super::{Absence, Host, Telegram, send};
+use crate::base::clock::Timestamp;
+use crate::net::deadline::within;
+
+/// How long Telegram holds a poll open when nothing happens, in seconds.
+const POLL_S: u64 = 50;
+/// For so long after a start another poll may be our own from before a crash.
+const OLD_POLL: Duration = Duration::from_secs(60);
+/// How soon a poll is tried again while that may be so.
+const OLD_POLL_RETRY: Duration = Duration::from_secs(2);
+/// A server that answers "nothing" at once is asked this often.
+const PACE: Duration = Duration::from_secs(1);
+
+/// Fetches until the channel is stopped.
+pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
+    channel.restore(&*host).await;
+    channel.spawn(send::run(channel.clone()));
+    let mut poll = Poll { backoff: Backoff::default(), greeted: false };
+    let mut offset = channel.recall_offset(&*host).await;
+    let mut first = true;
+    while !channel.has_stopped() {
+        let (began, clock) = (channel.clock.now(), Instant::now());
+        match poll.fetch(&channel, offset, if first { 0 } else { POLL_S }).await {
+            Ok(updates) => {
+                channel.reached(began);
+                poll.backoff.reset();
+                let moved = channel.handle_all(&updates, &*host).await;
+                offset = moved.unwrap_or(offset);
+                let idle = updates.iter().all(|update| update.id < offset - 1);
+                if idle && !first && clock.elapsed() < PACE {
+                    within(PACE, channel.end.1.recv()).await;
+                }
+                if first {
+                    channel.tidy_up(&*host).await;
+                }
+                first = false;
+            }
+            Err(error) => {
+                let wait = poll.failed(&channel, began, &error);
+                within(wait, channel.end.1.recv()).await;
+            }
+        }
+    }
+}
+
+struct Poll {
+    backoff: Backoff,
+    greeted: bool,
+}
+
+impl Poll {
+    /// The next updates. Before the first, the bot is asked its name and a webhook, which would keep us from polling,
+    /// is taken away.
+    async fn fetch(
+        &mut self,
+        channel: &Telegram,
+        offset: i64,
+        timeout: u64,
+    ) -> Result<Vec<Update>, BotError> {
+        if !self.greeted {
+            let bot = channel.bot.clone();
+            let name_known = !channel.state.borrow().rules.bot_name.is_empty();
+            let greeting = move || {
+                let me = if name_known { None } else { Some(bot.get_me()?) };
+                bot.delete_webhook().map(|()| me)
+            };
+            if let Some(me) = smol::unblock(greeting).await? {
+                channel.state.borrow_mut().rules.bot_name = me.username;
+            }
+            self.greeted = true;
+        }
+        let bot = channel.bot.clone();
+        smol::unblock(move || bot.get_updates(offset, timeout)).await
+    }
+
+    /// Logs what is news and gives the wait before the next try.
+    fn failed(&mut self, channel: &Telegram, began: Timestamp, error: &BotError) -> Duration {
+        if channel.has_stopped() {
+            return Duration::ZERO;
+        }
+        let conflict = *error == BotError::Conflict;
+        if conflict && channel.began.elapsed() < OLD_POLL {
+            log::debug!("telegram: another poll is open; after a crash it may be our own");
+            return OLD_POLL_RETRY;
+        }
+        // Somebody may have set a webhook again.
+        self.greeted &= !conflict;
+        let news = channel.state.borrow_mut().fetching.failed(began, error.to_string());
+        if news == Change::Lost {
+            log::warn!("telegram: {error}; questions stay open and other channels go on");
+        }
+        if conflict { SLOWLY / 2 } else { self.backoff.after(error) }
+    }
+}
+
+impl Telegram {
+    /// Handles updates in order; the offset for the next poll, if there were any. Numbers may jump, also backwards
+    /// (Telegram starts anew after a quiet week).
+    async fn handle_all(self: &Rc<Self>, updates: &[Update], host: &dyn Host) -> Option<i64> {
+        for update in updates {
+            self.handle(update, host).await;
+        }
+        let offset = updates.iter().map(|update| update.id).max()?.saturating_add(1);
+        host.remember("telegram.offset", format!("{}:{offset}", self.state.borrow().home.bot)).await;
+        Some(offset)
+    }
+
+    /// Where an earlier run of the same bot stopped.
+    async fn recall_offset(&self, host: &dyn Host) -> i64 {
+        let kept = host.recall("telegram.offset").await.unwrap_or_default();
+        let bot = self.state.borrow().home.bot.to_string();
+        match kept.split_once(':') {
+            Some((owner, offset)) if owner == bot => offset.parse().unwrap_or_default(),
+            _ => 0,
+        }
+    }
+
+    /// A poll that began then was answered.
+    fn reached(&self, began: Timestamp) {
+        let now = self.clock.now();
+        let change = self.state.borrow_mut().fetching.worked(now);
+        let absent = match change {
+            Change::Back(Some(since)) => {
+                log::info!("telegram can be reached again");
+                Some(since)
+            }
+            // A poll is answered within a minute, unless this machine slept.
+            _ => Some(began),
+        };
+        if let Some(since) = absent.filter(|since| now.since(*since) > LONG) {
+            self.tell_absence((Some(since), now));
+        }
+        if change != Change::Same {
+            let mut state = self.state.borrow_mut();
+            if state.sending.failing() {
+                state.queue.release();
+            }
+            drop(state);
+            self.wake();
+        }
+    }
+
+    /// Taps made while Telegram could not be reached may be lost: open questions say so.
+    fn tell_absence(&self, absence: Absence) {
+        let mut state = self.state.borrow_mut();
+        let shown = |card: &Card| card.is_open() && !card.messages.is_empty();
+        let open: Vec<_> = state.board.live().filter(|(_, c)| shown(c)).map(|(id, _)| id).collect();
+        for id in open {
+            if let Some(card) = state.board.get_mut(id) {
+                card.progress.away = Some(absence);
+            }
+            state.queue.edit(id);
+        }
+        drop(state);
+        self.wake();
+    }
+
+    /// Learns which cards an earlier run has left in the chat.
+    async fn restore(&self, host: &dyn Host) {
+        let kept = host.recall("telegram.cards").await;
+        let now = self.clock.now();
+        let mut state = self.state.borrow_mut();
+        let home = state.home;
+        let restored = kept.and_then(|kept| state.board.restore(&kept, home));
+        state.restored = true;
+        let Some((chat, seen)) = restored else { return };
+        if chat != home.chat {
+            log::warn!("telegram: the group is a supergroup now; set messenger.telegram.chat_id to {chat}");
+            (state.home.chat, state.rules.chat) = (chat, chat);
+        }
+        drop(state);
+        if now.since(seen) > LONG {
+            self.tell_absence((None, now));
+        }
+    }
+
+    /// Cards whose questions ended while nobody could tell them, say how.
+    async fn tidy_up(&self, host: &dyn Host) {
+        let left: Vec<_> = {
+            let state = self.state.borrow();
+            let orphans = state.board.live().filter(|(_, card)| card.question.is_none());
+            orphans.map(|(id, _)| id).filter(|id| !host.is_under_way(*id)).collect()
+        };
+        for id in left {
+            let fate = host.fate(id).await;
+            let end = fate.as_ref().and_then(|fate| End::recorded(&fate.outcome));
+            let settled = fate.and_then(|fate| Some((fate.settlement?, fate.at)));
+            let settled = settled.map(|(settlement, at)| {
+                let who = settlement.by().map(|by| self.called(by));
+                (settlement, at, who)
+            });
+            self.update(id, |card| (card.progress.settled, card.progress.end) = (settled, end));
+        }
+    }
+}

@@ -1,0 +1,127 @@
+//! What a channel may ask of the gate. Weak, so that gate and channel do not keep each other alive: after the gate is
+//! gone every answer is "not recorded".
+
+use std::rc::{Rc, Weak};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Gate;
+use crate::approval::text::for_people;
+use crate::approval::{Fate, Host, Later, NotRecorded};
+use crate::base::ids::RequestId;
+use crate::base::safe_text::visible;
+use crate::model::{AnswerOutcome, Choice, Question, Responder};
+
+/// The gate, as channels see it.
+pub struct GateHost(Weak<Gate>);
+
+impl GateHost {
+    /// For this gate.
+    pub fn of(gate: &Rc<Gate>) -> Rc<GateHost> {
+        Rc::new(GateHost(Rc::downgrade(gate)))
+    }
+
+    fn ask<T: Default>(&self, ask: impl FnOnce(&Rc<Gate>) -> T) -> T {
+        self.0.upgrade().map(|gate| ask(&gate)).unwrap_or_default()
+    }
+}
+
+impl Host for GateHost {
+    fn answer(
+        &self,
+        id: RequestId,
+        choice: Choice,
+        by: Responder,
+    ) -> Later<'_, Result<AnswerOutcome, NotRecorded>> {
+        Box::pin(async move {
+            let gate = self.0.upgrade().ok_or(NotRecorded)?;
+            let answered = gate.answer(&id.to_string(), choice, by).await;
+            answered.map(|answered| answered.outcome).map_err(|_| NotRecorded)
+        })
+    }
+
+    fn add_note(
+        &self,
+        id: RequestId,
+        note: Option<String>,
+        by: Responder,
+    ) -> Later<'_, Result<bool, NotRecorded>> {
+        Box::pin(async move {
+            let gate = self.0.upgrade().ok_or(NotRecorded)?;
+            gate.add_note(id, note, by).await.map_err(|_| NotRecorded)
+        })
+    }
+
+    fn note_window(&self, id: RequestId) -> Duration {
+        self.ask(|gate| gate.note_window(id))
+    }
+
+    fn times_asked(&self, question: &Question) -> u32 {
+        self.ask(|gate| gate.times_asked(question))
+    }
+
+    fn questions(&self) -> Vec<Arc<Question>> {
+        self.ask(|gate| gate.questions())
+    }
+
+    fn is_under_way(&self, id: RequestId) -> bool {
+        self.ask(|gate| gate.running.borrow().has(id))
+    }
+
+    fn time_left(&self, id: RequestId) -> Duration {
+        self.ask(|gate| gate.time_left(id))
+    }
+
+    fn fate(&self, id: RequestId) -> Later<'_, Option<Fate>> {
+        Box::pin(async move {
+            let fate = self.0.upgrade()?.store.fate(id).await;
+            let fate = fate.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??;
+            Some(Fate { settlement: fate.settlement, at: fate.at, outcome: fate.outcome })
+        })
+    }
+
+    fn remember(&self, name: &'static str, value: String) -> Later<'_, bool> {
+        Box::pin(async move {
+            let Some(gate) = self.0.upgrade() else { return false };
+            let kept = gate.store.remember(name, value).await;
+            kept.inspect_err(|e| log::error!("{name} could not be recorded: {e}")).is_ok()
+        })
+    }
+
+    fn recall(&self, name: &'static str) -> Later<'_, Option<String>> {
+        Box::pin(async move {
+            let kept = self.0.upgrade()?.store.recall(name).await;
+            kept.inspect_err(|e| log::error!("{name} cannot be read: {e}")).ok()?
+        })
+    }
+
+    fn status_text(&self) -> String {
+        self.ask(status_text)
+    }
+}
+
+fn status_text(gate: &Rc<Gate>) -> String {
+    let status = gate.status();
+    let up = for_people(Duration::from_secs(status.uptime_s));
+    let mut lines = vec![format!("agentpass {}, up {up}", env!("CARGO_PKG_VERSION"))];
+    lines.push(format!("Open questions: {}", status.open_questions));
+    let agents = status.agents.iter().map(|(agent, connections)| match connections {
+        0 => format!("{}: not connected", visible(agent.as_str())),
+        1 => format!("{}: connected", visible(agent.as_str())),
+        n => format!("{}: {n} connections", visible(agent.as_str())),
+    });
+    lines.extend(agents.take(MAX_LISTED));
+    let services = status.services.iter().map(|(name, health)| {
+        let error = health.last_error.as_ref().map(|e| format!(" ({})", visible(e))).unwrap_or_default();
+        let state = health.up.map_or("not checked", |up| if up { "up" } else { "DOWN" });
+        format!("{}: {state}{error}", visible(name))
+    });
+    lines.extend(services.take(MAX_LISTED));
+    if !status.store.writable {
+        lines.push("The record is NOT WRITABLE, so nothing is executed".into());
+    }
+    lines.join("\n")
+}
+
+/// The most agents, and the most services, that fit into a message.
+const MAX_LISTED: usize = 15;
