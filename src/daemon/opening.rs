@@ -1,0 +1,183 @@
+//! What the gateway is opened with: certificate, record, control socket, Telegram, and the ways in which each of them
+//! can keep it from starting.
+
+use std::fmt;
+use std::fs::DirBuilder;
+use std::os::unix::fs::DirBuilderExt as _;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::time::Duration;
+
+use crate::approval::telegram::{Settings, Telegram};
+use crate::base::clock::Clock;
+use crate::config::{Config, Finding, Loaded, Messenger, Storage, SyncMode};
+use crate::gate::{Executor, Setup};
+use crate::net::tls::Acceptor;
+use crate::store::{Recovered, Store, StoreOptions};
+use crate::surface::control::ControlSocket;
+
+const HOUR: Duration = Duration::from_secs(3600);
+const DAY: Duration = Duration::from_secs(24 * 3600);
+
+/// Why it does not start.
+#[derive(Debug)]
+pub enum StartError {
+    /// The owner has to change the configuration (exit 78).
+    Config(Vec<Finding>),
+    /// The same, found while using it: what, and what to do.
+    Setting(String, String),
+    /// The machine does not let us; it may be different next time.
+    Machine {
+        /// What went wrong.
+        what: String,
+        /// The file it is about.
+        at: Option<PathBuf>,
+        /// What to do; empty when there is nothing to say.
+        help: String,
+    },
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            StartError::Config(findings) => findings.iter().try_for_each(|finding| writeln!(f, "{finding}")),
+            StartError::Setting(what, help) => told(f, what, None, help),
+            StartError::Machine { what, at, help } => told(f, what, at.as_deref(), help),
+        }
+    }
+}
+
+impl std::error::Error for StartError {}
+
+impl StartError {
+    pub(super) fn machine(what: impl fmt::Display, help: &str) -> StartError {
+        StartError::Machine { what: what.to_string(), at: None, help: help.to_owned() }
+    }
+}
+
+fn told(f: &mut fmt::Formatter<'_>, what: &str, at: Option<&Path>, help: &str) -> fmt::Result {
+    write!(f, "agentpass: could not start: {what}")?;
+    if let Some(path) = at {
+        write!(f, "\n  at {}", path.display())?;
+    }
+    if help.is_empty() { Ok(()) } else { write!(f, "\n  help: {help}") }
+}
+
+/// What a reload cannot change.
+#[derive(Clone, PartialEq, Eq)]
+pub(super) struct Fixed {
+    listen: (String, u16),
+    control_socket: PathBuf,
+    record: PathBuf,
+    pub(super) max_message_bytes: usize,
+    telegram: Option<Settings>,
+}
+
+impl Fixed {
+    pub(super) fn of(config: &Config) -> Fixed {
+        Fixed {
+            listen: (config.gateway.host.clone(), config.gateway.port),
+            control_socket: control_path(config.gateway.control_socket.as_deref(), &config.storage),
+            record: config.storage.path.clone(),
+            max_message_bytes: config.gateway.max_message_bytes,
+            telegram: telegram_settings(config),
+        }
+    }
+
+    /// What the owner should know after a reload.
+    pub(super) fn needs_restart(&self, now: &Fixed) -> Option<String> {
+        let text = "warning: gateway.host, port, control_socket, max_message_bytes, storage.path, messenger and \
+                    approvals.reminder count after a restart";
+        (self != now).then(|| format!("agentpass: {text}"))
+    }
+}
+
+pub(super) fn setup(loaded: Loaded) -> Result<Setup, StartError> {
+    Setup::new(loaded).map_err(|e| StartError::Setting(e.to_string(), String::new()))
+}
+
+pub(super) fn acceptor(config: &Config, insecure: bool) -> Result<Option<Acceptor>, StartError> {
+    match (&config.gateway.tls, insecure) {
+        (_, true) => Ok(None),
+        (Some(tls), false) => {
+            let made = Acceptor::from_files(&tls.cert, &tls.key);
+            made.map(Some).map_err(|e| StartError::Setting(e.to_string(), String::new()))
+        }
+        (None, false) => Err(StartError::Setting(
+            "gateway.tls is missing and --insecure was not given".into(),
+            "`agentpass init` makes a certificate; --insecure is for one machine or a protected network"
+                .into(),
+        )),
+    }
+}
+
+/// The Telegram channel, when it is configured. A token that is certainly wrong is a mistake of the configuration;
+/// that Telegram cannot be reached is none.
+pub(super) fn telegram(
+    config: &Config,
+    clock: &Clock,
+    executor: &Executor,
+) -> Result<Option<Rc<Telegram>>, StartError> {
+    let Some(settings) = telegram_settings(config) else { return Ok(None) };
+    let made = Telegram::new(settings, clock.clone(), executor.clone());
+    made.map(Some).map_err(|e| {
+        let help = "check messenger.telegram: the token is from @BotFather, api_url is usually left out";
+        StartError::Setting(format!("Telegram does not know this bot: {e}"), help.into())
+    })
+}
+
+pub(super) fn telegram_settings(config: &Config) -> Option<Settings> {
+    let Messenger::Telegram { token, chat_id, allowed_users, api_url } = &config.messenger else {
+        return None;
+    };
+    Some(Settings {
+        token: token.clone(),
+        chat_id: *chat_id,
+        allowed_users: allowed_users.clone(),
+        api_url: api_url.clone(),
+        reminder: config.approvals.reminder,
+    })
+}
+
+pub(super) fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recovered), StartError> {
+    let storage = &config.storage;
+    let options = StoreOptions {
+        path: storage.path.clone(),
+        sync_all: storage.sync == SyncMode::All,
+        retain_days: storage.retain_days,
+        max_mb: storage.max_mb,
+        keep_results: DAY * config.results_days,
+        keep_keys: HOUR * config.idempotency_hours,
+    };
+    Store::open(options, clock.now()).map_err(|e| StartError::Machine {
+        what: e.to_string(),
+        at: Some(storage.path.clone()),
+        help: e.help().unwrap_or_default(),
+    })
+}
+
+pub(super) fn control_socket(config: &Config) -> Result<ControlSocket, StartError> {
+    let path = control_path(config.gateway.control_socket.as_deref(), &config.storage);
+    if let Some(dir) = path.parent() {
+        // The record's own folder is private from the start.
+        let mode = if config.storage.path.parent() == Some(dir) { 0o700 } else { 0o755 };
+        let _ = DirBuilder::new().recursive(true).mode(mode).create(dir);
+    }
+    let help = "set gateway.control_socket to a place this user may write to";
+    ControlSocket::bind(&path).map_err(|e| StartError::machine(e, help))
+}
+
+/// Where the control socket is: as configured, else in systemd's runtime directory, else in /run/agentpass where
+/// that exists, else beside the record.
+pub fn control_path(configured: Option<&Path>, storage: &Storage) -> PathBuf {
+    let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
+    let system = PathBuf::from("/run/agentpass");
+    let beside = storage.path.parent().unwrap_or(Path::new("."));
+    let dir = match (configured, runtime) {
+        (Some(path), _) => return path.to_owned(),
+        (None, Some(dir)) => dir,
+        (None, None) if system.is_dir() => system,
+        (None, None) => beside.to_owned(),
+    };
+    dir.join("control.sock")
+}
