@@ -108,6 +108,8 @@ impl Agent {
                 Ok(Message::Close(frame)) => return Err(format!("closed: {frame:?}")),
                 Ok(_) => {}
                 Err(Error::ConnectionClosed | Error::AlreadyClosed) => return Err("closed".into()),
+                // A machine that is paused and goes on interrupts a read that has a time limit.
+                Err(Error::Io(e)) if e.kind() == io::ErrorKind::Interrupted => {}
                 Err(e) => return Err(e.to_string()),
             }
         }
