@@ -76,14 +76,19 @@ fn serve(
     reader.read_exact(&mut body).unwrap();
     let path = lines[0].split(' ').nth(1).unwrap().to_owned();
     let method = path.rsplit('/').next().unwrap().to_owned();
-    log.lock().unwrap().push((path, serde_json::from_slice(&body).unwrap()));
+    log.lock().unwrap().push((path.clone(), serde_json::from_slice(&body).unwrap()));
     let at = script.iter().position(|(name, ..)| *name == method).unwrap_or_else(|| panic!("{method}"));
     let (_, status, answer) = script[at].clone();
     if script.iter().filter(|(name, ..)| *name == method).count() > 1 {
         script.remove(at);
     }
     let body = answer.to_string();
-    let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", body.len());
+    let location =
+        answer["location"].as_str().map(|url| format!("location: {url}{path}\r\n")).unwrap_or_default();
+    let head = format!(
+        "HTTP/1.1 {status} X\r\n{location}content-length: {}\r\nconnection: close\r\n\r\n",
+        body.len()
+    );
     stream.write_all(format!("{head}{body}").as_bytes()).unwrap();
 }
 
@@ -249,4 +254,27 @@ fn arguments_that_make_no_sense_are_refused() {
         command.arg("telegram-setup").current_dir(&folder.0).env_remove("TELEGRAM_TOKEN").output().unwrap();
     assert_eq!(output.status.code(), Some(4));
     assert!(text(&output.stderr).contains("no token is given"));
+}
+
+#[test]
+fn long_messages_of_strangers_do_not_hide_what_is_behind_them() {
+    let mut long = in_group(&anna());
+    long["text"] = "x".repeat(1100 * 1024).into();
+    let server = Server::start(&[me(), updates(&[long]), updates(&[in_group(&anna())])]);
+    let output = setup(&Folder::new(), &["--api-url", &server.url]);
+    assert_eq!(output.status.code(), Some(0), "{}", text(&output.stderr));
+    let asked = server.asked("getUpdates");
+    assert_eq!(
+        (&asked[0]["limit"], &asked[1]["limit"], &asked[1]["timeout"]),
+        (&json!(100), &json!(10), &json!(0))
+    );
+}
+
+#[test]
+fn a_redirect_is_not_followed() {
+    let elsewhere = Server::start(&[me()]);
+    let server = Server::start(&[("getMe", 302, json!({"location": elsewhere.url}))]);
+    let output = setup(&Folder::new(), &["--api-url", &server.url]);
+    assert!(text(&output.stderr).contains("the answer makes no sense"), "{output:?}");
+    assert!(elsewhere.asked("getMe").is_empty());
 }
