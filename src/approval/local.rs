@@ -69,7 +69,7 @@ impl Channel for Local {
 
     fn health(&self) -> ChannelHealth {
         let watching = self.watchers.borrow().iter().filter(|w| !w.is_closed()).count();
-        ChannelHealth { up: true, detail: format!("{watching} watching") }
+        ChannelHealth { up: true, since: None, waiting: 0, detail: format!("{watching} watching") }
     }
 }
 

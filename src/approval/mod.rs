@@ -42,6 +42,10 @@ pub trait Channel {
 pub struct ChannelHealth {
     /// Whether it works now.
     pub up: bool,
+    /// Since when `up` is what it is, where that is known.
+    pub since: Option<Timestamp>,
+    /// How many messages wait to be sent.
+    pub waiting: usize,
     /// For people: what is wrong, or how many are watching.
     pub detail: String,
 }

@@ -59,6 +59,11 @@ impl Link {
         self.why.is_some()
     }
 
+    /// Since when that is so.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.since
+    }
+
     /// For people: since when, and why not.
     pub fn told(&self) -> String {
         let since = self.since.map(|at| format!(" since {}", clock_time(at))).unwrap_or_default();

@@ -291,21 +291,30 @@ impl Channel for Handle {
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {
         self.0.update(question.id, |card| {
             card.progress.end = Some(End::of(outcome));
+            // After a restart a card is known without its question.
+            if card.progress.settled.is_some() {
+                card.question.get_or_insert_with(|| question.clone());
+            }
         });
     }
 
     fn health(&self) -> ChannelHealth {
         let state = self.0.state.borrow();
         let (fetching, sending) = (&state.fetching, &state.sending);
-        let waiting = match state.queue.len() {
+        // Where nothing was sent yet, nobody knows whether it would work.
+        let refused = fetching.is_up() && sending.failing();
+        let (link, word) = if refused { (sending, "sending: ") } else { (fetching, "") };
+        let waits = match state.queue.len() {
             0 => String::new(),
             1 => ", 1 message waits".to_owned(),
             n => format!(", {n} messages wait"),
         };
-        // Nothing was sent yet: that says nothing about whether it would work.
-        let refused = fetching.is_up() && sending.failing();
-        let told = if refused { format!("cannot send, {}", sending.told()) } else { fetching.told() };
-        ChannelHealth { up: fetching.is_up() && !refused, detail: format!("{told}{waiting}") }
+        ChannelHealth {
+            up: fetching.is_up() && !refused,
+            since: link.since(),
+            waiting: state.queue.len(),
+            detail: format!("{word}{}{waits}", link.told()),
+        }
     }
 }
 

@@ -90,24 +90,35 @@ impl Telegram {
         }
     }
 
-    /// A reply to a card: the reason for a denial, while one is taken.
+    /// A reply to a card: the reason for a denial, while one is taken. People also talk with each other below cards,
+    /// so not every reply is answered.
     async fn replied(&self, by: &Person, to: i64, message: i64, text: &str, host: &dyn Host) {
-        let (id, chat) = {
-            let state = self.state.borrow();
-            (state.board.of_message(to), state.home.chat)
-        };
-        // People also talk with each other below the bot's other messages.
-        let Some(id) = id else { return };
+        let Some((id, open, denied)) = self.card_of(to) else { return };
         let responder = Responder::new(NAME, &by.id.to_string());
         let note = (!text.trim().is_empty()).then(|| text.to_owned());
-        match host.add_note(id, note, responder).await {
+        let noted = match denied {
+            true => host.add_note(id, note, responder).await,
+            false => Ok(false),
+        };
+        let answer = match noted {
             // The card shows it.
-            Ok(true) => {}
-            Ok(false) => {
-                self.say(chat, Some(message), "Not passed on: the agent is not waiting for a reason.".into())
-            }
-            Err(_) => self.say(chat, Some(message), "Not passed on: it could not be recorded.".into()),
-        }
+            Ok(true) => return,
+            Err(_) => "Not passed on: it could not be recorded.",
+            Ok(false) if denied => "Not passed on: the agent has been answered already.",
+            Ok(false) if open => "A reply decides nothing: tap a button. After Deny you can say why.",
+            Ok(false) => return,
+        };
+        let chat = self.state.borrow().home.chat;
+        self.say(chat, Some(message), answer.to_owned());
+    }
+
+    /// The card that a message is part of: its question, and whether that is open, or denied.
+    fn card_of(&self, message: i64) -> Option<(RequestId, bool, bool)> {
+        let state = self.state.borrow();
+        let id = state.board.of_message(message)?;
+        let card = state.board.get(id)?;
+        let denied = matches!(card.progress.settled, Some((Settlement::Denied { .. }, ..)));
+        Some((id, card.is_open(), denied))
     }
 
     /// Who was first.

@@ -185,22 +185,28 @@ impl Telegram {
         }
     }
 
-    /// Cards whose questions ended while nobody could tell them, say how.
+    /// Cards whose questions were answered or ended while nobody could tell them, say how.
     async fn tidy_up(&self, host: &dyn Host) {
-        let left: Vec<_> = {
+        let orphans: Vec<_> = {
             let state = self.state.borrow();
-            let orphans = state.board.live().filter(|(_, card)| card.question.is_none());
-            orphans.map(|(id, _)| id).filter(|id| !host.is_under_way(*id)).collect()
+            state.board.live().filter(|(_, card)| card.question.is_none()).map(|(id, _)| id).collect()
         };
-        for id in left {
+        for id in orphans {
             let fate = host.fate(id).await;
             let end = fate.as_ref().and_then(|fate| End::recorded(&fate.outcome));
             let settled = fate.and_then(|fate| Some((fate.settlement?, fate.at)));
+            if settled.is_none() && host.is_under_way(id) {
+                continue;
+            }
             let settled = settled.map(|(settlement, at)| {
                 let who = settlement.by().map(|by| self.called(by));
                 (settlement, at, who)
             });
-            self.update(id, |card| (card.progress.settled, card.progress.end) = (settled, end));
+            self.update(id, |card| {
+                card.progress.settled = settled;
+                // The gate may have told us how it went meanwhile.
+                card.progress.end = card.progress.end.take().or(end);
+            });
         }
     }
 }

@@ -143,7 +143,10 @@ impl Queue {
     /// A job that could not be done: it is first again.
     pub fn put_back(&mut self, job: Job) {
         match job {
-            Job::Ask(id) => self.asks.push_front(id),
+            Job::Ask(id) => {
+                self.forget_ask(id);
+                self.asks.push_front(id);
+            }
             Job::Edit(id) if !self.edits.contains(&id) => self.edits.push_front(id),
             Job::Edit(_) => {}
             reply @ Job::Reply { .. } => self.replies.push_front(reply),
@@ -175,7 +178,7 @@ impl Backoff {
         self.0 = self.0.saturating_add(1);
         match error {
             BotError::TooMany { retry_after } => (*retry_after).min(LONGEST),
-            BotError::Unauthorized | BotError::NotFound | BotError::Refused { .. } => SLOWLY,
+            BotError::Unauthorized | BotError::NotFound | BotError::Refused { code: 403, .. } => SLOWLY,
             _ => spread(Duration::from_secs(1 << (self.0 - 1).min(6)).min(SLOWLY), chance()),
         }
     }

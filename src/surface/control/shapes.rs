@@ -97,7 +97,12 @@ pub fn status(status: &Status) -> Value {
 }
 
 fn channel(health: &ChannelHealth) -> Value {
-    json!({"up": health.up, "detail": health.detail})
+    json!({
+        "up": health.up,
+        "since": health.since.map(|at| at.to_string()),
+        "waiting": health.waiting,
+        "detail": health.detail,
+    })
 }
 
 fn service(health: &ServiceHealth) -> Value {
