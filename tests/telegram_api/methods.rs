@@ -44,7 +44,7 @@ const TOO_OLD: &str = "Bad Request: query is too old and response timeout expire
 
 pub fn perform(method: &str, arguments: &Arguments, shared: &Shared) -> Answer {
     let done = match method {
-        "getMe" => known(shared, method, arguments, &[]).and_then(|()| Ok(me())),
+        "getMe" => known(shared, method, arguments, &[]).map(|()| me()),
         "deleteWebhook" => known(shared, method, arguments, &["drop_pending_updates"])
             .and_then(|()| delete_webhook(arguments, &mut shared.lock())),
         "getUpdates" => known(shared, method, arguments, &["offset", "limit", "timeout", "allowed_updates"])
@@ -204,13 +204,13 @@ fn admit(chat: i64, state: &mut State) -> Step<()> {
     if early > Duration::from_millis(50) {
         state.violation(format!("a request {early:?} before retry_after was over"));
     }
-    admitted.or_else(|seconds| {
+    admitted.map_err(|seconds| {
         state.flooded += 1;
-        Err(Failure {
+        Failure {
             code: 429,
             text: format!("Too Many Requests: retry after {seconds}"),
             parameters: json!({"retry_after": seconds}),
-        })
+        }
     })
 }
 

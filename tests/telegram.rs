@@ -1,0 +1,1025 @@
+//! Approvals on Telegram: the real binary against a strict fake of the Bot API.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod harness;
+mod telegram_api;
+
+use std::thread;
+use std::time::{Duration, Instant};
+
+use harness::gateway::{LAPTOP, SERVICE_SECRET, TOKEN};
+use harness::{Agent, Answer, Gateway, Setup, eventually};
+use serde_json::{Value, json};
+use telegram_api::{ANNA, BEN, BOT_TOKEN, Fault, GROUP, Person, STRANGER, Shown, Telegram, text, within};
+
+/// For waits that hold a few seconds of pacing or back-off.
+const LONG: Duration = Duration::from_secs(25);
+
+/// The usual configuration with questions in the group; `more` is put below it.
+fn setup(telegram: &Telegram, more: &str) -> Setup {
+    let usual = Setup::default();
+    let config = usual.config.replace("messenger: {type: local}", &telegram.messenger(GROUP));
+    let mut config = format!("{config}\n{more}\n");
+    if more.contains("approval_timeout:") {
+        config = config.replacen("approval_timeout: 60\n", "", 1);
+    }
+    if more.contains("rate_limit:") {
+        config = config
+            .lines()
+            .filter(|l| !l.contains("max_pending_approvals: 10,"))
+            .collect::<Vec<_>>()
+            .join("\n");
+    }
+    Setup { config, ..usual }
+}
+
+struct World {
+    telegram: Telegram,
+    gateway: Gateway,
+}
+
+impl World {
+    fn new() -> World {
+        World::with("")
+    }
+
+    fn with(more: &str) -> World {
+        let telegram = Telegram::start();
+        let gateway = Gateway::with(&setup(&telegram, more));
+        World { telegram, gateway }
+    }
+
+    fn agent(&self) -> Agent {
+        Agent::login(self.gateway.address, TOKEN)
+    }
+
+    fn card(&self, text: &str) -> Shown {
+        self.telegram.card(GROUP, text)
+    }
+
+    /// An agent that asks to say `text`, the id of its request on the wire, and the card.
+    fn asked(&self, text: &str) -> (Agent, u64, Shown) {
+        let mut agent = self.agent();
+        let wire = agent.send("tool_request", say(text));
+        let card = self.card(text);
+        (agent, wire, card)
+    }
+
+    fn outcome(&self, id: &str) -> Value {
+        self.gateway.row(id)["outcome"].clone()
+    }
+
+    /// What every test ends with: the rules of the service kept, no secret anywhere, the record sound.
+    fn check(&self) {
+        self.telegram.assert_clean();
+        let half = BOT_TOKEN.split_once(':').unwrap().1;
+        let shown = self.telegram.everything_shown().join("\n");
+        for secret in [half, SERVICE_SECRET, TOKEN, LAPTOP] {
+            assert!(!shown.contains(secret), "{secret} was shown");
+            assert!(!self.gateway.log().contains(secret), "{secret} was logged");
+        }
+        self.gateway.verify();
+    }
+}
+
+fn say(text: &str) -> Value {
+    json!({"tool": "say", "args": {"text": text}})
+}
+
+/// How often the service saw the call with this text.
+fn seen(gateway: &Gateway, text: &str) -> usize {
+    gateway.upstream.seen().iter().filter(|s| s.target == "/api/say" && s.json()["text"] == text).count()
+}
+
+fn reason(reply: &Value) -> &str {
+    reply["error"]["data"]["reason"].as_str().unwrap_or_else(|| panic!("{reply}"))
+}
+
+// --- asking and answering ---
+
+#[test]
+fn a_tap_on_allow_executes_once_and_the_card_says_so() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    assert_eq!(card.buttons(), ["Deny", "Allow"]);
+    let tap = world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    let toast = world.telegram.toast(&tap);
+    assert!(!toast.text.is_empty());
+    let card = world.telegram.ends(&card, "done");
+    assert!(card.text().contains("Anna") && card.text().contains("hello"), "{}", card.text());
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    assert_eq!(world.gateway.audit()[0]["resolved_by"], "telegram:7001");
+    assert_eq!(world.telegram.unanswered(), 0);
+    world.check();
+}
+
+#[test]
+fn a_tap_on_deny_denies() {
+    let world = World::with("approvals: {note_seconds: 0}");
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.tap(&card, "Deny", BEN);
+    assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
+    let card = world.telegram.ends(&card, "denied");
+    assert!(card.text().contains("Ben"), "{}", card.text());
+    assert_eq!(seen(&world.gateway, "hello"), 0);
+    world.check();
+}
+
+#[test]
+fn an_answer_on_the_gateway_is_shown_in_the_chat_and_the_other_way_round() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("local");
+    assert_eq!(world.gateway.approve(&world.gateway.question()), "resolved");
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    let ended = world.telegram.ends(&card, "done");
+    assert!(ended.text().contains("local:"), "{}", ended.text());
+    let late = world.telegram.tap_stale(&card, "Deny", ANNA);
+    assert!(world.telegram.toast(&late).text.to_lowercase().contains("already"));
+    // And the other way round.
+    let (mut agent, wire, card) = world.asked("remote");
+    let id = world.gateway.question();
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    let reply = world.gateway.control(&json!({"command": "approve", "id": id})).unwrap();
+    assert_eq!(reply["outcome"], "already_resolved");
+    assert_eq!((seen(&world.gateway, "local"), seen(&world.gateway, "remote")), (1, 1));
+    world.check();
+}
+
+#[test]
+fn of_two_phones_one_wins_and_the_other_is_told_who_did() {
+    let world = World::with("approvals: {note_seconds: 0}");
+    let (mut agent, wire, card) = world.asked("hello");
+    let first = world.telegram.tap(&card, "Deny", ANNA);
+    let second = world.telegram.tap(&card, "Allow", BEN);
+    assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
+    let (won, lost) = (world.telegram.toast(&first), world.telegram.toast(&second));
+    assert_ne!(won.text, lost.text);
+    assert!(lost.text.contains("Anna"), "the second is not told who was first: {lost:?}");
+    assert!(world.telegram.ends(&card, "denied").text().contains("Anna"));
+    assert_eq!(seen(&world.gateway, "hello"), 0);
+    world.check();
+}
+
+#[test]
+fn a_tap_may_come_before_the_answer_to_send_message() {
+    let world = World::new();
+    world.telegram.fault("sendMessage", Fault::Late, 1);
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    world.telegram.release();
+    world.telegram.ends(&card, "done");
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+#[test]
+fn a_card_that_was_sent_twice_counts_once_wherever_it_is_tapped() {
+    let world = World::new();
+    world.telegram.fault("sendMessage", Fault::Lost, 1);
+    let (mut agent, wire, card) = world.asked("hello");
+    let first = world.telegram.tap(&card, "Allow", ANNA);
+    world.telegram.toast(&first);
+    let second = within(LONG, "the second copy", || {
+        world
+            .telegram
+            .bot_messages(GROUP)
+            .into_iter()
+            .find(|m| m.id != card.id && m.text().contains("hello"))
+            .or_else(|| (seen(&world.gateway, "hello") == 1).then(|| card.clone()))
+    });
+    if !second.buttons().is_empty() {
+        let again = world.telegram.tap_stale(&second, "Allow", ANNA);
+        world.telegram.toast(&again);
+    }
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+// --- who may answer ---
+
+/// The question is as open as before.
+fn nothing_happened(world: &World, id: &str) {
+    assert_eq!(world.gateway.questions()[0]["request_id"], id);
+    assert_eq!(world.outcome(id), "pending");
+    assert!(world.gateway.upstream.seen().is_empty());
+}
+
+#[test]
+fn a_strangers_tap_has_no_power() {
+    let world = World::new();
+    let (_agent, _, card) = world.asked("hello");
+    let id = world.gateway.question();
+    let tap = world.telegram.tap(&card, "Allow", STRANGER);
+    assert!(world.telegram.toast(&tap).text.contains("may not"), "{:?}", world.telegram.toast(&tap));
+    assert!(world.gateway.log().contains("666"), "strangers leave a line in the log");
+    nothing_happened(&world, &id);
+    world.check();
+}
+
+#[test]
+fn anonymous_admins_and_channels_have_no_power() {
+    let world = World::new();
+    let (_agent, _, card) = world.asked("hello");
+    let id = world.gateway.question();
+    let data = card.button("Allow").unwrap();
+    let nobody = Person { id: 1_087_968_824, name: "Group" };
+    let taps = [
+        world.telegram.tap_data(GROUP, card.id, &data, nobody),
+        world.telegram.tap_data(GROUP, card.id, &data, Person { id: 136_817_688, name: "Channel" }),
+    ];
+    for tap in &taps {
+        world.telegram.toast(tap);
+    }
+    for text in ["yes", "allow", "/pending"] {
+        world.telegram.say_anonymously(GROUP, text, Some(card.id));
+        world.telegram.say_as_channel(GROUP, text, Some(card.id));
+    }
+    let sign = world.telegram.tap(&card, "Allow", STRANGER);
+    world.telegram.toast(&sign);
+    nothing_happened(&world, &id);
+    world.check();
+}
+
+#[test]
+fn words_have_no_power_even_from_those_who_may() {
+    let world = World::new();
+    let (_agent, _, card) = world.asked("hello");
+    let id = world.gateway.question();
+    let said = world.telegram.reply(&card, ANNA, "Allow");
+    world.telegram.rewrite(GROUP, said, "yes, allow it");
+    world.telegram.say(GROUP, ANNA, &card.button("Allow").unwrap());
+    world.telegram.reply(&card, BEN, "no");
+    let sign = world.telegram.tap(&card, "Allow", STRANGER);
+    world.telegram.toast(&sign);
+    nothing_happened(&world, &id);
+    world.check();
+}
+
+#[test]
+fn a_card_has_no_power_in_another_chat() {
+    let world = World::new();
+    let (_agent, _, card) = world.asked("hello");
+    let id = world.gateway.question();
+    let copy = world.telegram.forward(&card, ANNA.id, ANNA);
+    let tap = world.telegram.tap_stale(&copy, "Allow", ANNA);
+    world.telegram.toast(&tap);
+    // A tap whose message is not known, and one with a message of another kind.
+    let data = card.button("Allow").unwrap();
+    for payload in [
+        json!({"data": data}),
+        json!({"data": data, "inline_message_id": "AAA"}),
+        json!({"data": data, "message": null}),
+        json!({"data": data, "message": {"message_id": card.id, "chat": {"id": ANNA.id, "type": "private"}, "date": 0}}),
+        json!({"message": {"message_id": card.id, "chat": {"id": GROUP, "type": "supergroup"}, "date": 0}, "game_short_name": "x"}),
+    ] {
+        world.telegram.tap_raw(ANNA, payload);
+    }
+    eventually("all answers", || (world.telegram.unanswered() == 0).then_some(()));
+    nothing_happened(&world, &id);
+    world.check();
+}
+
+#[test]
+fn data_that_is_not_of_this_card_has_no_power() {
+    let world = World::new();
+    let (_agent, _, card) = world.asked("first");
+    let id = world.gateway.question();
+    let (_other, _, second) = world.asked("second");
+    let data = card.button("Allow").unwrap();
+    let mut taps: Vec<String> = ["", "x", "1a", "1aAAAAAAAAAAAAAAAAAAAAAA", "2a0000", "{}", "1a\u{0}"]
+        .iter()
+        .map(|data| world.telegram.tap_data(GROUP, card.id, data, ANNA))
+        .collect();
+    taps.push(world.telegram.tap_data(GROUP, card.id, &format!("{data}x"), ANNA));
+    taps.push(world.telegram.tap_data(GROUP, card.id, &data.replacen('1', "9", 1), ANNA));
+    // The data of one card on another: somebody would approve what he does not see.
+    taps.push(world.telegram.tap_data(GROUP, second.id, &data, ANNA));
+    for tap in &taps {
+        world.telegram.toast(tap);
+    }
+    nothing_happened(&world, &id);
+    assert_eq!(world.gateway.questions().len(), 2);
+    world.check();
+}
+
+#[test]
+fn odd_updates_are_passed_over() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.push("business_message", json!({"text": "x"}));
+    world.telegram.push("something_of_next_year", json!([1, 2, 3]));
+    world.telegram.push("callback_query", json!({}));
+    world.telegram.push("callback_query", json!({"id": 5, "from": "x", "data": {}}));
+    world.telegram.push("message", json!(null));
+    world.telegram.push("message", json!({"chat": 1}));
+    let first = world.telegram.say(GROUP, ANNA, "hello");
+    assert!(first > 0);
+    let next = world.telegram.past_updates().last().unwrap()["update_id"].as_i64().unwrap() + 1;
+    world.telegram.go_on_from(next + 5_000_000);
+    world.telegram.push("poll", json!({}));
+    let tap = world.telegram.tap(&card, "Allow", ANNA);
+    world.telegram.toast(&tap);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    eventually("everything to be acknowledged", || world.telegram.waiting_updates().is_empty().then_some(()));
+    // After a week without updates their ids begin anywhere, also below.
+    let (mut agent, wire, card) = world.asked("after a week");
+    world.telegram.go_on_from(17);
+    world.telegram.tap(&card, "Allow", BEN);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    eventually("everything to be acknowledged", || world.telegram.waiting_updates().is_empty().then_some(()));
+    world.check();
+}
+
+#[test]
+fn a_tap_that_comes_again_does_nothing_again() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    let taps = [0; 3].map(|_| world.telegram.tap(&card, "Allow", ANNA));
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    for tap in &taps {
+        world.telegram.toast(tap);
+    }
+    for update in world.telegram.past_updates() {
+        world.telegram.replay(update["update_id"].as_i64().unwrap());
+    }
+    let (mut agent, wire, card) = world.asked("again");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!((seen(&world.gateway, "hello"), seen(&world.gateway, "again")), (1, 1));
+    world.check();
+}
+
+// --- notes ---
+
+#[test]
+fn a_reply_after_deny_reaches_the_agent() {
+    let world = World::with("approvals: {note_seconds: 20}");
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.tap(&card, "Deny", ANNA);
+    let invited = world.telegram.becomes(&card, "an invitation", |m| m.text().contains("reply"));
+    assert_eq!(invited.buttons(), ["No reason"]);
+    // It is decided already: nobody can approve it any more.
+    let late = world.telegram.tap_stale(&card, "Allow", BEN);
+    assert!(world.telegram.toast(&late).text.contains("Anna"), "{:?}", world.telegram.toast(&late));
+    assert_eq!(world.gateway.audit()[0]["resolution"], "denied");
+    world.telegram.reply(&card, STRANGER, "not from me");
+    world.telegram.say_anonymously(GROUP, "nor from me", Some(card.id));
+    world.telegram.say(GROUP, ANNA, "this is no reply");
+    world.telegram.reply(&card, BEN, "not at\nnight");
+    let error = agent.reply(wire)["error"].clone();
+    assert_eq!(
+        (&error["data"]["reason"], &error["data"]["note"]),
+        (&json!("denied_by_user"), &json!("not at\nnight"))
+    );
+    let card = world.telegram.ends(&card, "denied");
+    assert!(card.text().contains("night"), "{}", card.text());
+    assert_eq!(seen(&world.gateway, "hello"), 0);
+    world.check();
+}
+
+#[test]
+fn no_reason_ends_the_wait() {
+    let world = World::with("approvals: {note_seconds: 60}");
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.tap(&card, "Deny", ANNA);
+    let invited = world.telegram.becomes(&card, "an invitation", |m| m.buttons() == ["No reason"]);
+    let tap = world.telegram.tap(&invited, "No reason", BEN);
+    world.telegram.toast(&tap);
+    let error = agent.reply(wire)["error"].clone();
+    assert_eq!((&error["data"]["reason"], &error["data"]["note"]), (&json!("denied_by_user"), &Value::Null));
+    world.telegram.ends(&card, "denied");
+    world.check();
+}
+
+#[test]
+fn the_window_for_a_note_closes() {
+    let world = World::with("approvals: {note_seconds: 2}");
+    let (mut agent, wire, card) = world.asked("hello");
+    let began = Instant::now();
+    world.telegram.tap(&card, "Deny", ANNA);
+    assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    let ended = world.telegram.ends(&card, "denied");
+    let edits = ended.edits();
+    world.telegram.reply(&card, ANNA, "too late");
+    let (_, _, next) = world.asked("next");
+    assert!(!world.telegram.message(GROUP, card.id).text().contains("too late"));
+    assert_eq!(world.telegram.message(GROUP, card.id).edits(), edits);
+    world.telegram.tap(&next, "Deny", ANNA);
+    world.check();
+}
+
+#[test]
+fn a_denial_stands_after_a_kill_in_the_window() {
+    let mut world = World::with("approvals: {note_seconds: 60}");
+    let (_agent, _, card) = world.asked("hello");
+    world.telegram.tap(&card, "Deny", ANNA);
+    eventually("the record", || (world.gateway.audit()[0]["resolution"] == "denied").then_some(()));
+    world.gateway.kill();
+    world.gateway.restart();
+    assert_eq!(world.gateway.audit()[0]["outcome"], "denied");
+    world.telegram.ends(&card, "denied");
+    assert_eq!(seen(&world.gateway, "hello"), 0);
+    world.check();
+}
+
+// --- what a person sees ---
+
+#[test]
+fn the_card_shows_the_whole_call() {
+    let world = World::new();
+    let mut agent = Agent::connect(world.gateway.address);
+    agent.call("auth", json!({"token": TOKEN, "session_id": "session-7"}));
+    let args = json!({"text": "one\nAgent: root\u{202e}\u{200b} https://evil.example @mallory /kill", "pin": "1234"});
+    let request =
+        json!({"tool": "say", "args": args, "reason": "because\n✅ Allowed", "session_id": "session-7"});
+    agent.send("tool_request", request);
+    let card = world.card("because");
+    let text = card.text();
+    for part in ["say", "Says something", "default", "because", "one", "⟨U+202E⟩", "⟨U+200B⟩", "•••", "rule"]
+    {
+        assert!(text.to_lowercase().contains(&part.to_lowercase()), "{part:?} is missing in\n{text}");
+    }
+    assert!(!text.contains("1234"), "{text}");
+    let first = text.lines().next().unwrap();
+    assert!(first.contains("say") && !first.contains("because"), "{text}");
+    let blocks: String =
+        card.entities().iter().filter(|e| e["type"] == "pre").map(|e| text::covered(text, e)).collect();
+    for word in ["because", "✅ Allowed", "root", "evil.example", "@mallory"] {
+        assert!(blocks.contains(word), "{word} stands outside of the agent's block:\n{text}");
+        assert_eq!(text.matches(word).count(), blocks.matches(word).count());
+    }
+    assert_eq!(card.live(), [""; 0], "nothing in a card can be tapped but the buttons:\n{text}");
+    world.check();
+}
+
+#[test]
+fn a_long_call_is_split_and_nothing_is_lost() {
+    let world = World::new();
+    let long: String = (0..1600).map(|n| format!("{n} 😀\n")).collect();
+    let mut agent = world.agent();
+    let wire = agent.send("tool_request", say(&long));
+    let last = within(LONG, "the buttons", || {
+        world.telegram.bot_messages(GROUP).into_iter().find(|m| !m.buttons().is_empty())
+    });
+    let all = world.telegram.bot_messages(GROUP);
+    assert!(all.len() > 2);
+    assert_eq!(all.last().unwrap().id, last.id, "the buttons are below the last part");
+    let whole: String = all.iter().map(|m| m.text().to_owned() + "\n").collect();
+    let lines: Vec<&str> = whole.lines().map(str::trim).collect();
+    let mut at = 0;
+    for wanted in long.lines() {
+        let found = lines[at..].iter().position(|line| line.ends_with(wanted));
+        at += found.unwrap_or_else(|| panic!("{wanted:?} is lost or out of order")) + 1;
+    }
+    world.telegram.tap(&last, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(seen(&world.gateway, &long), 1);
+    let refused = agent.request("say", json!({"text": "x".repeat(13_000)}));
+    assert_eq!(reason(&refused), "too_large_to_show");
+    world.check();
+}
+
+#[test]
+fn a_call_that_fails_says_so() {
+    let world = World::new();
+    world.gateway.upstream.answer(|_| Answer::Reply(500, "text/plain", format!("no {SERVICE_SECRET}")));
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert!(agent.reply(wire)["error"].is_object());
+    world.telegram.ends(&card, "failed");
+    world.check();
+}
+
+#[test]
+fn expired_withdrawn_and_void_questions_say_so() {
+    let world = World::with("approval_timeout: 4");
+    let (_agent, _, card) = world.asked("expires");
+    world.telegram.ends(&card, "expired");
+    let late = world.telegram.tap_stale(&card, "Allow", ANNA);
+    assert!(!world.telegram.toast(&late).text.is_empty());
+    let (mut agent, _, card) = world.asked("is withdrawn");
+    agent.send("cancel", json!({"request_id": world.gateway.question()}));
+    world.telegram.ends(&card, "withdrawn");
+    let (_agent, _, card) = world.asked("becomes void");
+    let mut changed = setup(&world.telegram, "approval_timeout: 4");
+    changed.tools = changed.tools.replace("/api/say", "/api/shout");
+    world.gateway.configure(&changed);
+    assert!(world.gateway.cli(&["reload"]).status.success());
+    world.telegram.ends(&card, "void");
+    assert!(world.gateway.upstream.seen().is_empty());
+    world.check();
+}
+
+// --- commands ---
+
+#[test]
+fn commands_are_for_those_who_may() {
+    let world = World::new();
+    let (_agent, _, card) = world.asked("hello");
+    let answer = |text: &str, what: &str| {
+        let before = world.telegram.bot_messages(GROUP).len();
+        world.telegram.say(GROUP, ANNA, text);
+        let messages = within(LONG, text, || {
+            Some(world.telegram.bot_messages(GROUP)).filter(|messages| messages.len() > before)
+        });
+        let shown = messages.last().unwrap().text().to_owned();
+        assert!(shown.contains(what), "{text}: {shown}");
+        shown
+    };
+    answer("/pending", "say");
+    let status = answer("/status@agentpass_test_bot", env!("CARGO_PKG_VERSION"));
+    assert!(status.contains('1'), "one question, one agent: {status}");
+    let help = answer("/help", "/pending");
+    assert!(help.contains("/status"), "{help}");
+    let before = world.telegram.bot_messages(GROUP).len();
+    world.telegram.say(GROUP, STRANGER, "/status");
+    world.telegram.say(GROUP, ANNA, "/status@some_other_bot");
+    world.telegram.say_anonymously(GROUP, "/status", None);
+    world.telegram.say(STRANGER.id, STRANGER, "/status");
+    world.telegram.say(ANNA.id, ANNA, "/pending");
+    let sign = world.telegram.tap(&card, "Deny", STRANGER);
+    world.telegram.toast(&sign);
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(
+        world.telegram.bot_messages(GROUP).len(),
+        before,
+        "only those who may are answered in the group"
+    );
+    for chat in [STRANGER.id, ANNA.id] {
+        let said: String = world.telegram.bot_messages(chat).iter().map(|m| m.text().to_owned()).collect();
+        assert!(!said.contains(env!("CARGO_PKG_VERSION")) && !said.contains("say"), "{said}");
+    }
+    world.check();
+}
+
+// --- restarts ---
+
+#[test]
+fn a_question_survives_a_kill_with_its_card() {
+    let mut world = World::new();
+    let (_agent, _, card) = world.asked("hello");
+    let before = world.gateway.questions();
+    world.gateway.kill();
+    world.gateway.restart();
+    assert_eq!(world.gateway.questions(), before);
+    world.telegram.tap(&card, "Allow", ANNA);
+    let id = before[0]["request_id"].as_str().unwrap();
+    eventually("the call", || (world.outcome(id) == "executed").then_some(()));
+    world.telegram.ends(&card, "done");
+    assert_eq!(world.telegram.bot_messages(GROUP).len(), 1, "the same card, not a second one");
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+#[test]
+fn a_tap_while_the_gateway_is_down_counts_when_it_is_back() {
+    let mut world = World::new();
+    let (_agent, _, card) = world.asked("hello");
+    let id = world.gateway.question();
+    world.gateway.kill();
+    world.telegram.tap(&card, "Allow", ANNA);
+    world.gateway.restart();
+    eventually("the call", || (world.outcome(&id) == "executed").then_some(()));
+    world.gateway.kill();
+    world.gateway.restart();
+    world.telegram.ends(&card, "done");
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+#[test]
+fn a_question_that_expired_while_the_gateway_was_down_says_so() {
+    let mut world = World::with("approval_timeout: 3");
+    let (_agent, _, card) = world.asked("hello");
+    let id = world.gateway.question();
+    let expires = world.gateway.questions()[0]["expires_at"].clone();
+    world.gateway.kill();
+    thread::sleep(Duration::from_secs(3));
+    world.telegram.tap(&card, "Allow", ANNA);
+    world.gateway.restart();
+    world.telegram.ends(&card, "expired");
+    assert_eq!(world.gateway.row(&id)["resolution"], "timed_out", "{expires}");
+    assert!(world.gateway.upstream.seen().is_empty());
+    world.check();
+}
+
+#[test]
+fn a_question_that_ended_on_the_gateway_while_a_card_could_not_be_edited_is_edited_later() {
+    let mut world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.down();
+    assert_eq!(world.gateway.approve(&world.gateway.question()), "resolved");
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    world.gateway.kill();
+    world.telegram.up();
+    world.gateway.restart();
+    world.telegram.ends(&card, "done");
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+#[test]
+fn an_orderly_stop_answers_nobody() {
+    let mut world = World::new();
+    let (mut agent, _, card) = world.asked("hello");
+    world.gateway.ask_to_stop();
+    assert_eq!(agent.close_code(), Some(1012));
+    let began = Instant::now();
+    assert_eq!(world.gateway.wait(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(8), "a long poll keeps the gateway from stopping");
+    assert_eq!(world.telegram.message(GROUP, card.id).buttons(), ["Deny", "Allow"]);
+    world.gateway.restart();
+    world.telegram.tap(&card, "Allow", BEN);
+    eventually("the call", || (seen(&world.gateway, "hello") == 1).then_some(()));
+    world.telegram.ends(&card, "done");
+    world.check();
+}
+
+// --- time ---
+
+#[test]
+fn a_restart_makes_no_question_longer() {
+    let mut world = World::with("approval_timeout: 5");
+    let began = Instant::now();
+    let (_agent, _, card) = world.asked("hello");
+    thread::sleep(Duration::from_millis(1500));
+    world.gateway.kill();
+    world.gateway.restart();
+    world.telegram.ends(&card, "expired");
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
+    world.check();
+}
+
+#[test]
+fn a_reminder_comes_at_half_time_where_it_is_wanted() {
+    let world = World::with("approval_timeout: 6\napprovals: {reminder: true}");
+    let (_agent, _, card) = world.asked("hello");
+    let reminded = world.telegram.becomes(&card, "a reminder", |m| m.edits() == 1);
+    assert_eq!(reminded.buttons(), ["Deny", "Allow"]);
+    world.telegram.tap(&reminded, "Allow", ANNA);
+    world.telegram.ends(&card, "done");
+    world.check();
+    let quiet = World::with("approval_timeout: 4");
+    let (_agent, _, card) = quiet.asked("hello");
+    assert_eq!(quiet.telegram.ends(&card, "expired").edits(), 1);
+}
+
+// --- faults ---
+
+/// A question is asked, answered and shown as done although one method fails like this at first.
+fn survives(method: &str, fault: Fault, times: usize) {
+    let world = World::new();
+    world.telegram.fault(method, fault.clone(), times);
+    let mut agent = world.agent();
+    let wire = agent.send("tool_request", say("hello"));
+    let card = within(LONG, &format!("a card after {fault:?} of {method}"), || {
+        world.telegram.bot_messages(GROUP).into_iter().rev().find(|m| !m.buttons().is_empty())
+    });
+    world.telegram.tap(&card, "Allow", ANNA);
+    within(LONG, &format!("the call after {fault:?} of {method}"), || {
+        (seen(&world.gateway, "hello") == 1).then_some(())
+    });
+    world.telegram.heal();
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    within(LONG, &format!("the last edit after {fault:?} of {method}"), || {
+        let card = world.telegram.message(GROUP, card.id);
+        (card.buttons().is_empty() && card.text().to_lowercase().contains("done")).then_some(())
+    });
+    world.check();
+}
+
+#[test]
+fn broken_answers_to_polls_do_no_harm() {
+    thread::scope(|scope| {
+        let refused = |code, text| Fault::Error(code, text, Value::Null);
+        for fault in [
+            Fault::Page(502),
+            Fault::Close,
+            Fault::Garbage,
+            Fault::Endless,
+            Fault::Huge(3),
+            Fault::Odd(r#"{"ok":true,"result":{"no":"list"}}"#),
+            Fault::Odd(r#"[]"#),
+            Fault::Redirect("http://127.0.0.1:1".into()),
+            refused(
+                409,
+                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
+            ),
+        ] {
+            scope.spawn(move || survives("getUpdates", fault, 1));
+        }
+    });
+}
+
+#[test]
+fn broken_answers_to_messages_do_no_harm() {
+    thread::scope(|scope| {
+        for fault in [
+            Fault::Page(500),
+            Fault::Close,
+            Fault::Error(429, "Too Many Requests: retry after 1", json!({"retry_after": 1})),
+            Fault::Error(500, "Internal Server Error", Value::Null),
+        ] {
+            let again = fault.clone();
+            scope.spawn(move || survives("sendMessage", fault, 1));
+            scope.spawn(move || survives("editMessageText", again, 1));
+        }
+        scope.spawn(|| survives("answerCallbackQuery", Fault::Page(500), 1));
+        scope.spawn(|| survives("answerCallbackQuery", Fault::Hang, 1));
+        scope.spawn(|| survives("editMessageText", Fault::Lost, 1));
+        scope.spawn(|| survives("deleteWebhook", Fault::Page(500), 1));
+        scope.spawn(|| survives("getMe", Fault::Page(503), 1));
+    });
+}
+
+#[test]
+fn a_long_wait_that_the_service_wants_is_kept_and_stops_nothing_else() {
+    let world = World::new();
+    let wait = Fault::Error(
+        429,
+        "Too Many Requests: retry after 999999999",
+        json!({"retry_after": 999_999_999_i64}),
+    );
+    world.telegram.fault("sendMessage", wait, 1);
+    let mut agent = world.agent();
+    let wire = agent.send("tool_request", say("hello"));
+    eventually("the refusal", || (world.telegram.requests("sendMessage").len() == 1).then_some(()));
+    assert_eq!(world.gateway.approve(&agent.asked()), "resolved");
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    thread::sleep(Duration::from_secs(2));
+    assert_eq!(world.telegram.requests("sendMessage").len(), 1, "it did not wait");
+    let row = world.gateway.json(&["status", "--json"]);
+    assert!(row.to_string().contains("telegram"), "{row}");
+    world.check();
+}
+
+#[test]
+fn a_card_that_cannot_be_edited_any_more_stops_nothing() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("locked");
+    world.telegram.lock_message(&card);
+    let (mut other, other_wire, gone) = world.asked("gone");
+    world.telegram.delete(&gone);
+    world.telegram.tap_stale(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    let id = world.gateway.question();
+    assert_eq!(world.gateway.approve(&id), "resolved");
+    assert_eq!(other.reply(other_wire)["result"]["status"], "executed");
+    let (mut agent, wire, card) = world.asked("next");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    world.telegram.ends(&card, "done");
+    let tries = world.telegram.requests("editMessageText").len();
+    thread::sleep(Duration::from_secs(3));
+    assert_eq!(world.telegram.requests("editMessageText").len(), tries, "it tries for ever");
+    world.check();
+}
+
+#[test]
+fn while_telegram_is_down_questions_are_open_and_are_sent_when_it_is_back() {
+    let world = World::new();
+    eventually("the poll", || (world.telegram.polling() == 1).then_some(()));
+    world.telegram.down();
+    let mut agent = world.agent();
+    let (here, there) = (agent.send("tool_request", say("here")), agent.send("tool_request", say("there")));
+    let here_id = agent.asked();
+    agent.asked();
+    let status = eventually("status to say so", || {
+        let status = world.gateway.json(&["status", "--json"]);
+        let channel = status["channels"].as_array()?.iter().find(|c| c["name"] == "telegram")?.clone();
+        (channel["up"] == false).then_some(channel)
+    });
+    assert!(status["detail"].as_str().unwrap().contains("since"), "{status}");
+    let asked = world.gateway.questions();
+    let first = asked.iter().find(|q| q["request_id"] == here_id.as_str()).unwrap();
+    assert_eq!(first["request_id"], here_id.as_str());
+    assert_eq!(world.gateway.approve(&here_id), "resolved");
+    let reply = agent.reply(here);
+    assert_eq!(reply["result"]["status"], "executed");
+    world.telegram.up();
+    let card = within(LONG, "the card", || {
+        world.telegram.bot_messages(GROUP).into_iter().find(|m| m.text().contains("there"))
+    });
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(there)["result"]["status"], "executed");
+    assert!(
+        world.telegram.bot_messages(GROUP).iter().all(|m| !m.text().contains("here\n") || m.id == card.id)
+    );
+    world.telegram.ends(&card, "done");
+    eventually("status to be well", || {
+        let status = world.gateway.json(&["status", "--json"]);
+        let channel = status["channels"].as_array()?.iter().find(|c| c["name"] == "telegram")?.clone();
+        (channel["up"] == true).then_some(())
+    });
+    world.check();
+}
+
+#[test]
+fn telegram_may_be_down_at_the_start() {
+    let telegram = Telegram::start();
+    telegram.down();
+    let gateway = Gateway::with(&setup(&telegram, ""));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let wire = agent.send("tool_request", say("hello"));
+    agent.asked();
+    telegram.up();
+    let card = within(LONG, "the card", || telegram.bot_messages(GROUP).pop());
+    telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    telegram.assert_clean();
+}
+
+#[test]
+fn a_group_that_moved_is_followed() {
+    let world = World::new();
+    let moved = -1_009_876_543_210;
+    world.telegram.migrate(GROUP, moved);
+    let mut agent = world.agent();
+    let wire = agent.send("tool_request", say("hello"));
+    let card = world.telegram.card(moved, "hello");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    world.telegram.ends(&card, "done");
+    assert!(world.gateway.log().contains(&moved.to_string()), "the owner has to learn the new number");
+    world.check();
+}
+
+#[test]
+fn approvals_go_on_while_a_service_hangs() {
+    let world = World::with("max_concurrent_calls: 2");
+    world.gateway.upstream.answer(|_| Answer::Hold);
+    let mut busy = world.agent();
+    for n in 0..6 {
+        busy.send("tool_request", json!({"tool": "render", "args": {"template": n.to_string()}}));
+    }
+    world.gateway.upstream.wait_for(2);
+    let (mut agent, wire, card) = world.asked("hello");
+    let began = Instant::now();
+    let tap = world.telegram.tap(&card, "Allow", ANNA);
+    world.telegram.toast(&tap);
+    world.telegram.becomes(&card, "allowed", |m| m.text().contains("llowed") && m.buttons().is_empty());
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    let id = world.gateway.audit().into_iter().find(|r| r["tool"] == "say").unwrap();
+    assert_eq!(id["resolution"], "approved", "{id}");
+    world.gateway.upstream.release();
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    world.check();
+}
+
+#[test]
+fn the_pace_of_messages_is_kept() {
+    let world = World::with("rate_limit: {max_pending_approvals: 30, max_requests_per_minute: 1000}");
+    world.telegram.flood_speed(Some(1.0));
+    let mut agent = world.agent();
+    for n in 0..8 {
+        agent.send("tool_request", say(&format!("number {n}")));
+    }
+    within(LONG, "eight cards", || (world.telegram.bot_messages(GROUP).len() == 8).then_some(()));
+    let times: Vec<Instant> = world.telegram.requests("sendMessage").iter().map(|r| r.at).collect();
+    let gaps: Vec<_> = times.windows(2).map(|pair| pair[1] - pair[0]).collect();
+    assert!(gaps.iter().all(|gap| *gap > Duration::from_millis(900)), "{gaps:?}");
+    assert_eq!(world.telegram.flooded(), 0);
+    world.check();
+}
+
+// --- configuration ---
+
+#[test]
+fn a_wrong_token_is_a_configuration_error() {
+    let telegram = Telegram::start();
+    let healthy = Gateway::with(&setup(&telegram, ""));
+    for wrong in ["700001:not-the-token-at-all-0123456789", "nonsense"] {
+        let mut wrong_setup = setup(&telegram, "");
+        wrong_setup.config =
+            wrong_setup.config.replace(BOT_TOKEN, wrong).replace("control.sock", "other.sock");
+        wrong_setup.config = wrong_setup.config.replace("data/agentpass.db", "other/agentpass.db");
+        healthy.configure(&wrong_setup);
+        let output = healthy.cli(&["serve", "--insecure"]);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert!(said.contains("token") && said.contains("help: ") && !said.contains(wrong), "{said}");
+    }
+}
+
+#[test]
+fn a_webhook_is_taken_away_and_no_tap_is_dropped() {
+    let telegram = Telegram::start();
+    telegram.set_webhook(Some("https://elsewhere.example"));
+    let gateway = Gateway::with(&setup(&telegram, ""));
+    let world = World { telegram, gateway };
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(world.telegram.requests("deleteWebhook").len(), 1);
+    world.check();
+}
+
+#[test]
+fn the_token_is_never_written_anywhere() {
+    let telegram = Telegram::start();
+    for fault in [
+        Fault::Garbage,
+        Fault::Redirect(telegram.url()),
+        Fault::Error(400, "Bad Request: /bot700001:AAF-a_secret-b0t_token_0123456789xyz/x", Value::Null),
+        Fault::Close,
+    ] {
+        telegram.fault("getUpdates", fault.clone(), 1);
+        telegram.fault("sendMessage", fault, 1);
+    }
+    let gateway = Gateway::with_environment(&setup(&telegram, ""), &[("LOG_LEVEL", "trace")]);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", say("hello"));
+    within(LONG, "all faults", || {
+        let count = |method: &str| telegram.requests(method).len();
+        (count("getUpdates") >= 4 && count("sendMessage") >= 3).then_some(())
+    });
+    telegram.down();
+    thread::sleep(Duration::from_millis(500));
+    let world = World { telegram, gateway };
+    let status = world.gateway.json(&["status", "--json"]).to_string();
+    assert!(world.gateway.log().contains("TRACE") || world.gateway.log().contains("DEBUG"));
+    for secret in [BOT_TOKEN, BOT_TOKEN.split_once(':').unwrap().1] {
+        assert!(!world.gateway.log().contains(secret) && !status.contains(secret));
+    }
+    world.check();
+}
+
+// --- fatigue ---
+
+#[test]
+fn identical_questions_become_one_card_with_a_count() {
+    let world = World::new();
+    let (mut first, wire, card) = world.asked("hello");
+    let mut second = world.agent();
+    let again = second.send("tool_request", say("hello"));
+    let counted = world.telegram.becomes(&card, "a count", |m| m.text().contains('2') && m.edits() > 0);
+    assert_eq!(world.telegram.bot_messages(GROUP).len(), 1);
+    world.telegram.tap(&counted, "Allow", ANNA);
+    assert_eq!(first.reply(wire)["result"]["status"], "executed");
+    assert_eq!(second.reply(again)["result"]["status"], "executed");
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+#[test]
+fn after_three_denies_nobody_is_asked_again() {
+    let world = World::with("approvals: {note_seconds: 0}");
+    for _ in 0..3 {
+        let mut agent = world.agent();
+        let wire = agent.send("tool_request", say("hello"));
+        let card = world.telegram.find(GROUP, "a new card", |m| m.buttons() == ["Deny", "Allow"]);
+        world.telegram.tap(&card, "Deny", ANNA);
+        assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
+        world.telegram.ends(&card, "denied");
+    }
+    let mut agent = world.agent();
+    let reply = agent.request("say", json!({"text": "hello"}));
+    assert_eq!(reply["error"]["code"], -32001, "{reply}");
+    assert!(world.gateway.questions().is_empty());
+    let (_other, _, _) = world.asked("something else");
+    assert_eq!(world.telegram.bot_messages(GROUP).len(), 4);
+    world.check();
+}
+
+#[test]
+fn a_cap_on_open_questions() {
+    let world = World::with("rate_limit: {max_pending_approvals: 2, max_requests_per_minute: 1000}");
+    let mut agent = world.agent();
+    agent.send("tool_request", say("one"));
+    agent.send("tool_request", say("two"));
+    world.card("one");
+    world.card("two");
+    let reply = agent.request("say", json!({"text": "three"}));
+    assert_eq!(reason(&reply), "too_many_pending");
+    world.check();
+}
+
+// --- health ---
+
+#[test]
+fn status_says_since_when_telegram_is_away_and_how_much_waits() {
+    let world = World::new();
+    eventually("the poll", || (world.telegram.polling() == 1).then_some(()));
+    world.telegram.down();
+    let mut agent = world.agent();
+    agent.send("tool_request", say("one"));
+    agent.send("tool_request", say("two"));
+    let text = within(LONG, "status to say so", || {
+        let output = world.gateway.cli(&["status"]);
+        let text = String::from_utf8(output.stdout).unwrap();
+        (text.contains("telegram") && text.contains("since") && text.contains('2')).then_some(text)
+    });
+    assert!(!text.contains(BOT_TOKEN));
+    world.check();
+}
