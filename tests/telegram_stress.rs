@@ -152,7 +152,7 @@ impl House {
 
     fn answer_here(&mut self, numbers: &mut Seeded) {
         let Some(open) = self.gateway.control(&json!({"command": "approvals"})) else { return };
-        let open: Vec<Value> = open["questions"].as_array().cloned().unwrap_or_default();
+        let open: Vec<Value> = open["approvals"].as_array().cloned().unwrap_or_default();
         let Some(question) = numbers.pick(&open) else { return };
         let (id, shown) = (question["request_id"].clone(), question["shown"].to_string());
         let Some(text) = self.deeds.asked.iter().find(|text| shown.contains(*text)).cloned() else {
