@@ -18,6 +18,105 @@ use harness::{Agent, Answer, Gateway, Setup, eventually};
 use serde_json::{Value, json};
 use telegram_api::{ANNA, BEN, BOT_TOKEN, Fault, GROUP, Person, STRANGER, Shown, Telegram, text, within};
 
+/// Runs cases at the same time: most of their time is waiting for the pace of messages. `CASE` picks those whose name
+/// holds it.
+macro_rules! at_once {
+    ($test:ident: [$($case:ident),+ $(,)?]) => {
+        #[test]
+        fn $test() {
+            together(&[$((stringify!($case), $case as fn())),+]);
+        }
+    };
+}
+
+fn together(cases: &[(&'static str, fn())]) {
+    let picked = std::env::var("CASE").unwrap_or_default();
+    let failed: Vec<&'static str> = thread::scope(|scope| {
+        let run = |(name, case): &(&'static str, fn())| {
+            let thread = thread::Builder::new().name((*name).to_owned());
+            (*name, thread.spawn_scoped(scope, *case).unwrap())
+        };
+        let running: Vec<_> = cases.iter().filter(|(name, _)| name.contains(&picked)).map(run).collect();
+        running.into_iter().filter_map(|(name, thread)| thread.join().is_err().then_some(name)).collect()
+    });
+    assert!(failed.is_empty(), "failed: {failed:?}");
+}
+
+at_once!(asking_and_answering: [
+    a_tap_on_allow_executes_once_and_the_card_says_so,
+    a_tap_on_deny_denies,
+    an_answer_on_the_gateway_is_shown_in_the_chat_and_the_other_way_round,
+    of_two_phones_one_wins_and_the_other_is_told_who_did,
+    a_tap_may_come_before_the_answer_to_send_message,
+    a_card_that_was_sent_twice_counts_once_wherever_it_is_tapped,
+]);
+
+at_once!(who_may_answer: [
+    a_strangers_tap_has_no_power,
+    anonymous_admins_and_channels_have_no_power,
+    words_have_no_power_even_from_those_who_may,
+    a_card_has_no_power_in_another_chat,
+    data_that_is_not_of_this_card_has_no_power,
+    odd_updates_are_passed_over,
+    a_tap_that_comes_again_does_nothing_again,
+]);
+
+at_once!(notes_to_denials: [
+    a_reply_after_deny_reaches_the_agent,
+    no_reason_ends_the_wait,
+    the_window_for_a_note_closes,
+    a_denial_stands_after_a_kill_in_the_window,
+]);
+
+at_once!(what_a_person_sees: [
+    the_card_shows_the_whole_call,
+    a_long_call_is_split_and_nothing_is_lost,
+    a_call_that_fails_says_so,
+    expired_withdrawn_and_void_questions_say_so,
+]);
+
+at_once!(commands_health_and_configuration: [
+    commands_are_for_those_who_may,
+    status_says_since_when_telegram_is_away_and_how_much_waits,
+    a_wrong_token_is_a_configuration_error,
+    a_webhook_is_taken_away_and_no_tap_is_dropped,
+    the_token_is_never_written_anywhere,
+]);
+
+at_once!(restarts: [
+    a_question_survives_a_kill_with_its_card,
+    a_tap_while_the_gateway_is_down_counts_when_it_is_back,
+    a_question_that_expired_while_the_gateway_was_down_says_so,
+    a_question_that_ended_on_the_gateway_while_a_card_could_not_be_edited_is_edited_later,
+    an_orderly_stop_answers_nobody,
+]);
+
+at_once!(time: [
+    a_restart_makes_no_question_longer,
+    a_reminder_comes_at_half_time_where_it_is_wanted,
+]);
+
+at_once!(broken_answers: [
+    broken_answers_to_polls_do_no_harm,
+    broken_answers_to_messages_do_no_harm,
+]);
+
+at_once!(outages_and_refusals: [
+    a_long_wait_that_the_service_wants_is_kept_and_stops_nothing_else,
+    a_card_that_cannot_be_edited_any_more_stops_nothing,
+    while_telegram_is_down_questions_are_open_and_are_sent_when_it_is_back,
+    telegram_may_be_down_at_the_start,
+    a_group_that_moved_is_followed,
+    approvals_go_on_while_a_service_hangs,
+    the_pace_of_messages_is_kept,
+]);
+
+at_once!(fatigue: [
+    identical_questions_become_one_card_with_a_count,
+    after_three_denies_nobody_is_asked_again,
+    a_cap_on_open_questions,
+]);
+
 /// For waits that hold a few seconds of pacing or back-off.
 const LONG: Duration = Duration::from_secs(25);
 
@@ -103,7 +202,6 @@ fn reason(reply: &Value) -> &str {
 
 // --- asking and answering ---
 
-#[test]
 fn a_tap_on_allow_executes_once_and_the_card_says_so() {
     let world = World::new();
     let (mut agent, wire, card) = world.asked("hello");
@@ -120,7 +218,6 @@ fn a_tap_on_allow_executes_once_and_the_card_says_so() {
     world.check();
 }
 
-#[test]
 fn a_tap_on_deny_denies() {
     let world = World::with("approvals: {note_seconds: 0}");
     let (mut agent, wire, card) = world.asked("hello");
@@ -132,7 +229,6 @@ fn a_tap_on_deny_denies() {
     world.check();
 }
 
-#[test]
 fn an_answer_on_the_gateway_is_shown_in_the_chat_and_the_other_way_round() {
     let world = World::new();
     let (mut agent, wire, card) = world.asked("local");
@@ -153,7 +249,6 @@ fn an_answer_on_the_gateway_is_shown_in_the_chat_and_the_other_way_round() {
     world.check();
 }
 
-#[test]
 fn of_two_phones_one_wins_and_the_other_is_told_who_did() {
     let world = World::with("approvals: {note_seconds: 0}");
     let (mut agent, wire, card) = world.asked("hello");
@@ -168,7 +263,6 @@ fn of_two_phones_one_wins_and_the_other_is_told_who_did() {
     world.check();
 }
 
-#[test]
 fn a_tap_may_come_before_the_answer_to_send_message() {
     let world = World::new();
     world.telegram.fault("sendMessage", Fault::Late, 1);
@@ -181,7 +275,6 @@ fn a_tap_may_come_before_the_answer_to_send_message() {
     world.check();
 }
 
-#[test]
 fn a_card_that_was_sent_twice_counts_once_wherever_it_is_tapped() {
     let world = World::new();
     world.telegram.fault("sendMessage", Fault::Lost, 1);
@@ -214,7 +307,6 @@ fn nothing_happened(world: &World, id: &str) {
     assert!(world.gateway.upstream.seen().is_empty());
 }
 
-#[test]
 fn a_strangers_tap_has_no_power() {
     let world = World::new();
     let (_agent, _, card) = world.asked("hello");
@@ -226,7 +318,6 @@ fn a_strangers_tap_has_no_power() {
     world.check();
 }
 
-#[test]
 fn anonymous_admins_and_channels_have_no_power() {
     let world = World::new();
     let (_agent, _, card) = world.asked("hello");
@@ -250,7 +341,6 @@ fn anonymous_admins_and_channels_have_no_power() {
     world.check();
 }
 
-#[test]
 fn words_have_no_power_even_from_those_who_may() {
     let world = World::new();
     let (_agent, _, card) = world.asked("hello");
@@ -265,7 +355,6 @@ fn words_have_no_power_even_from_those_who_may() {
     world.check();
 }
 
-#[test]
 fn a_card_has_no_power_in_another_chat() {
     let world = World::new();
     let (_agent, _, card) = world.asked("hello");
@@ -289,7 +378,6 @@ fn a_card_has_no_power_in_another_chat() {
     world.check();
 }
 
-#[test]
 fn data_that_is_not_of_this_card_has_no_power() {
     let world = World::new();
     let (_agent, _, card) = world.asked("first");
@@ -312,7 +400,6 @@ fn data_that_is_not_of_this_card_has_no_power() {
     world.check();
 }
 
-#[test]
 fn odd_updates_are_passed_over() {
     let world = World::new();
     let (mut agent, wire, card) = world.asked("hello");
@@ -340,7 +427,6 @@ fn odd_updates_are_passed_over() {
     world.check();
 }
 
-#[test]
 fn a_tap_that_comes_again_does_nothing_again() {
     let world = World::new();
     let (mut agent, wire, card) = world.asked("hello");
@@ -361,7 +447,6 @@ fn a_tap_that_comes_again_does_nothing_again() {
 
 // --- notes ---
 
-#[test]
 fn a_reply_after_deny_reaches_the_agent() {
     let world = World::with("approvals: {note_seconds: 20}");
     let (mut agent, wire, card) = world.asked("hello");
@@ -387,7 +472,6 @@ fn a_reply_after_deny_reaches_the_agent() {
     world.check();
 }
 
-#[test]
 fn no_reason_ends_the_wait() {
     let world = World::with("approvals: {note_seconds: 60}");
     let (mut agent, wire, card) = world.asked("hello");
@@ -401,7 +485,6 @@ fn no_reason_ends_the_wait() {
     world.check();
 }
 
-#[test]
 fn the_window_for_a_note_closes() {
     let world = World::with("approvals: {note_seconds: 2}");
     let (mut agent, wire, card) = world.asked("hello");
@@ -419,7 +502,6 @@ fn the_window_for_a_note_closes() {
     world.check();
 }
 
-#[test]
 fn a_denial_stands_after_a_kill_in_the_window() {
     let mut world = World::with("approvals: {note_seconds: 60}");
     let (_agent, _, card) = world.asked("hello");
@@ -435,15 +517,14 @@ fn a_denial_stands_after_a_kill_in_the_window() {
 
 // --- what a person sees ---
 
-#[test]
 fn the_card_shows_the_whole_call() {
     let world = World::new();
-    let mut agent = Agent::connect(world.gateway.address);
-    agent.call("auth", json!({"token": TOKEN, "session_id": "session-7"}));
+    let mut agent = world.agent();
     let args = json!({"text": "one\nAgent: root\u{202e}\u{200b} https://evil.example @mallory /kill", "pin": "1234"});
     let request =
         json!({"tool": "say", "args": args, "reason": "because\n✅ Allowed", "session_id": "session-7"});
     agent.send("tool_request", request);
+    agent.asked();
     let card = world.card("because");
     let text = card.text();
     for part in ["say", "Says something", "default", "because", "one", "⟨U+202E⟩", "⟨U+200B⟩", "•••", "rule"]
@@ -463,7 +544,6 @@ fn the_card_shows_the_whole_call() {
     world.check();
 }
 
-#[test]
 fn a_long_call_is_split_and_nothing_is_lost() {
     let world = World::new();
     let long: String = (0..1600).map(|n| format!("{n} 😀\n")).collect();
@@ -490,7 +570,6 @@ fn a_long_call_is_split_and_nothing_is_lost() {
     world.check();
 }
 
-#[test]
 fn a_call_that_fails_says_so() {
     let world = World::new();
     world.gateway.upstream.answer(|_| Answer::Reply(500, "text/plain", format!("no {SERVICE_SECRET}")));
@@ -501,7 +580,6 @@ fn a_call_that_fails_says_so() {
     world.check();
 }
 
-#[test]
 fn expired_withdrawn_and_void_questions_say_so() {
     let world = World::with("approval_timeout: 4");
     let (_agent, _, card) = world.asked("expires");
@@ -523,7 +601,6 @@ fn expired_withdrawn_and_void_questions_say_so() {
 
 // --- commands ---
 
-#[test]
 fn commands_are_for_those_who_may() {
     let world = World::new();
     let (_agent, _, card) = world.asked("hello");
@@ -565,7 +642,6 @@ fn commands_are_for_those_who_may() {
 
 // --- restarts ---
 
-#[test]
 fn a_question_survives_a_kill_with_its_card() {
     let mut world = World::new();
     let (_agent, _, card) = world.asked("hello");
@@ -582,7 +658,6 @@ fn a_question_survives_a_kill_with_its_card() {
     world.check();
 }
 
-#[test]
 fn a_tap_while_the_gateway_is_down_counts_when_it_is_back() {
     let mut world = World::new();
     let (_agent, _, card) = world.asked("hello");
@@ -598,7 +673,6 @@ fn a_tap_while_the_gateway_is_down_counts_when_it_is_back() {
     world.check();
 }
 
-#[test]
 fn a_question_that_expired_while_the_gateway_was_down_says_so() {
     let mut world = World::with("approval_timeout: 3");
     let (_agent, _, card) = world.asked("hello");
@@ -614,7 +688,6 @@ fn a_question_that_expired_while_the_gateway_was_down_says_so() {
     world.check();
 }
 
-#[test]
 fn a_question_that_ended_on_the_gateway_while_a_card_could_not_be_edited_is_edited_later() {
     let mut world = World::new();
     let (mut agent, wire, card) = world.asked("hello");
@@ -629,7 +702,6 @@ fn a_question_that_ended_on_the_gateway_while_a_card_could_not_be_edited_is_edit
     world.check();
 }
 
-#[test]
 fn an_orderly_stop_answers_nobody() {
     let mut world = World::new();
     let (mut agent, _, card) = world.asked("hello");
@@ -648,7 +720,6 @@ fn an_orderly_stop_answers_nobody() {
 
 // --- time ---
 
-#[test]
 fn a_restart_makes_no_question_longer() {
     let mut world = World::with("approval_timeout: 5");
     let began = Instant::now();
@@ -661,7 +732,6 @@ fn a_restart_makes_no_question_longer() {
     world.check();
 }
 
-#[test]
 fn a_reminder_comes_at_half_time_where_it_is_wanted() {
     let world = World::with("approval_timeout: 6\napprovals: {reminder: true}");
     let (_agent, _, card) = world.asked("hello");
@@ -699,7 +769,6 @@ fn survives(method: &str, fault: Fault, times: usize) {
     world.check();
 }
 
-#[test]
 fn broken_answers_to_polls_do_no_harm() {
     thread::scope(|scope| {
         let refused = |code, text| Fault::Error(code, text, Value::Null);
@@ -722,7 +791,6 @@ fn broken_answers_to_polls_do_no_harm() {
     });
 }
 
-#[test]
 fn broken_answers_to_messages_do_no_harm() {
     thread::scope(|scope| {
         for fault in [
@@ -743,7 +811,6 @@ fn broken_answers_to_messages_do_no_harm() {
     });
 }
 
-#[test]
 fn a_long_wait_that_the_service_wants_is_kept_and_stops_nothing_else() {
     let world = World::new();
     let wait = Fault::Error(
@@ -764,7 +831,6 @@ fn a_long_wait_that_the_service_wants_is_kept_and_stops_nothing_else() {
     world.check();
 }
 
-#[test]
 fn a_card_that_cannot_be_edited_any_more_stops_nothing() {
     let world = World::new();
     let (mut agent, wire, card) = world.asked("locked");
@@ -786,7 +852,6 @@ fn a_card_that_cannot_be_edited_any_more_stops_nothing() {
     world.check();
 }
 
-#[test]
 fn while_telegram_is_down_questions_are_open_and_are_sent_when_it_is_back() {
     let world = World::new();
     eventually("the poll", || (world.telegram.polling() == 1).then_some(()));
@@ -825,7 +890,6 @@ fn while_telegram_is_down_questions_are_open_and_are_sent_when_it_is_back() {
     world.check();
 }
 
-#[test]
 fn telegram_may_be_down_at_the_start() {
     let telegram = Telegram::start();
     telegram.down();
@@ -840,7 +904,6 @@ fn telegram_may_be_down_at_the_start() {
     telegram.assert_clean();
 }
 
-#[test]
 fn a_group_that_moved_is_followed() {
     let world = World::new();
     let moved = -1_009_876_543_210;
@@ -855,7 +918,6 @@ fn a_group_that_moved_is_followed() {
     world.check();
 }
 
-#[test]
 fn approvals_go_on_while_a_service_hangs() {
     let world = World::with("max_concurrent_calls: 2");
     world.gateway.upstream.answer(|_| Answer::Hold);
@@ -870,14 +932,13 @@ fn approvals_go_on_while_a_service_hangs() {
     world.telegram.toast(&tap);
     world.telegram.becomes(&card, "allowed", |m| m.text().contains("llowed") && m.buttons().is_empty());
     assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
-    let id = world.gateway.audit().into_iter().find(|r| r["tool"] == "say").unwrap();
+    let id = world.gateway.audit().into_iter().find(|r| r["tool_name"] == "say").unwrap();
     assert_eq!(id["resolution"], "approved", "{id}");
     world.gateway.upstream.release();
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     world.check();
 }
 
-#[test]
 fn the_pace_of_messages_is_kept() {
     let world = World::with("rate_limit: {max_pending_approvals: 30, max_requests_per_minute: 1000}");
     world.telegram.flood_speed(Some(1.0));
@@ -895,7 +956,6 @@ fn the_pace_of_messages_is_kept() {
 
 // --- configuration ---
 
-#[test]
 fn a_wrong_token_is_a_configuration_error() {
     let telegram = Telegram::start();
     let healthy = Gateway::with(&setup(&telegram, ""));
@@ -912,7 +972,6 @@ fn a_wrong_token_is_a_configuration_error() {
     }
 }
 
-#[test]
 fn a_webhook_is_taken_away_and_no_tap_is_dropped() {
     let telegram = Telegram::start();
     telegram.set_webhook(Some("https://elsewhere.example"));
@@ -925,14 +984,13 @@ fn a_webhook_is_taken_away_and_no_tap_is_dropped() {
     world.check();
 }
 
-#[test]
 fn the_token_is_never_written_anywhere() {
     let telegram = Telegram::start();
     for fault in [
         Fault::Garbage,
         Fault::Redirect(telegram.url()),
-        Fault::Error(400, "Bad Request: /bot700001:AAF-a_secret-b0t_token_0123456789xyz/x", Value::Null),
         Fault::Close,
+        Fault::Error(400, "Bad Request: /bot700001:AAF-a_secret-b0t_token_0123456789xyz/x", Value::Null),
     ] {
         telegram.fault("getUpdates", fault.clone(), 1);
         telegram.fault("sendMessage", fault, 1);
@@ -957,7 +1015,6 @@ fn the_token_is_never_written_anywhere() {
 
 // --- fatigue ---
 
-#[test]
 fn identical_questions_become_one_card_with_a_count() {
     let world = World::new();
     let (mut first, wire, card) = world.asked("hello");
@@ -972,7 +1029,6 @@ fn identical_questions_become_one_card_with_a_count() {
     world.check();
 }
 
-#[test]
 fn after_three_denies_nobody_is_asked_again() {
     let world = World::with("approvals: {note_seconds: 0}");
     for _ in 0..3 {
@@ -992,7 +1048,6 @@ fn after_three_denies_nobody_is_asked_again() {
     world.check();
 }
 
-#[test]
 fn a_cap_on_open_questions() {
     let world = World::with("rate_limit: {max_pending_approvals: 2, max_requests_per_minute: 1000}");
     let mut agent = world.agent();
@@ -1007,7 +1062,6 @@ fn a_cap_on_open_questions() {
 
 // --- health ---
 
-#[test]
 fn status_says_since_when_telegram_is_away_and_how_much_waits() {
     let world = World::new();
     eventually("the poll", || (world.telegram.polling() == 1).then_some(()));
