@@ -42,13 +42,25 @@ fn together(cases: &[(&'static str, fn())]) {
     assert!(failed.is_empty(), "failed: {failed:?}");
 }
 
-at_once!(asking_and_answering: [
+at_once!(answers_notes_and_fatigue: [
     a_tap_on_allow_executes_once_and_the_card_says_so,
     a_tap_on_deny_denies,
     an_answer_on_the_gateway_is_shown_in_the_chat_and_the_other_way_round,
     of_two_phones_one_wins_and_the_other_is_told_who_did,
     a_tap_may_come_before_the_answer_to_send_message,
     a_card_that_was_sent_twice_counts_once_wherever_it_is_tapped,
+    an_answer_that_cannot_be_recorded_does_not_count,
+    a_question_that_ends_before_its_turn_is_never_sent,
+    a_reload_leaves_cards_alone,
+    a_reply_after_deny_reaches_the_agent,
+    no_reason_ends_the_wait,
+    the_window_for_a_note_closes,
+    a_denial_stands_after_a_kill_in_the_window,
+    identical_questions_become_one_card_with_a_count,
+    after_three_denies_nobody_is_asked_again,
+    a_cap_on_open_questions,
+    two_agents_with_the_same_call_are_two_questions,
+    the_cool_down_can_be_switched_off,
 ]);
 
 at_once!(who_may_answer: [
@@ -59,13 +71,7 @@ at_once!(who_may_answer: [
     data_that_is_not_of_this_card_has_no_power,
     odd_updates_are_passed_over,
     a_tap_that_comes_again_does_nothing_again,
-]);
-
-at_once!(notes_to_denials: [
-    a_reply_after_deny_reaches_the_agent,
-    no_reason_ends_the_wait,
-    the_window_for_a_note_closes,
-    a_denial_stands_after_a_kill_in_the_window,
+    strangers_are_answered_but_do_not_fill_the_log,
 ]);
 
 at_once!(what_a_person_sees: [
@@ -81,19 +87,21 @@ at_once!(commands_health_and_configuration: [
     a_wrong_token_is_a_configuration_error,
     a_webhook_is_taken_away_and_no_tap_is_dropped,
     the_token_is_never_written_anywhere,
+    a_token_that_is_taken_back_is_said_in_status,
 ]);
 
-at_once!(restarts: [
+at_once!(time_and_restarts: [
     a_question_survives_a_kill_with_its_card,
     a_tap_while_the_gateway_is_down_counts_when_it_is_back,
     a_question_that_expired_while_the_gateway_was_down_says_so,
     a_question_that_ended_on_the_gateway_while_a_card_could_not_be_edited_is_edited_later,
     an_orderly_stop_answers_nobody,
-]);
-
-at_once!(time: [
     a_restart_makes_no_question_longer,
     a_reminder_comes_at_half_time_where_it_is_wanted,
+    after_a_long_absence_open_questions_say_so,
+    a_short_absence_is_not_worth_an_edit,
+    the_conflict_after_a_crash_is_no_alarm,
+    a_stop_does_not_wait_for_a_service_that_hangs,
 ]);
 
 at_once!(broken_answers: [
@@ -109,12 +117,6 @@ at_once!(outages_and_refusals: [
     a_group_that_moved_is_followed,
     approvals_go_on_while_a_service_hangs,
     the_pace_of_messages_is_kept,
-]);
-
-at_once!(fatigue: [
-    identical_questions_become_one_card_with_a_count,
-    after_three_denies_nobody_is_asked_again,
-    a_cap_on_open_questions,
 ]);
 
 /// For waits that hold a few seconds of pacing or back-off.
@@ -777,6 +779,7 @@ fn broken_answers_to_polls_do_no_harm() {
             Fault::Close,
             Fault::Garbage,
             Fault::Endless,
+            Fault::EndlessHeader,
             Fault::Huge(3),
             Fault::Odd(r#"{"ok":true,"result":{"no":"list"}}"#),
             Fault::Odd(r#"[]"#),
@@ -1075,5 +1078,198 @@ fn status_says_since_when_telegram_is_away_and_how_much_waits() {
         (text.contains("telegram") && text.contains("since") && text.contains('2')).then_some(text)
     });
     assert!(!text.contains(BOT_TOKEN));
+    world.check();
+}
+
+/// Runs SQL in the gateway's record, as a broken disk or a second program might.
+fn sql(gateway: &Gateway, text: &str) {
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    db.execute_batch(text).unwrap();
+}
+
+fn an_answer_that_cannot_be_recorded_does_not_count() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    let id = world.gateway.question();
+    let trigger = "CREATE TRIGGER forbidden BEFORE UPDATE ON open_calls WHEN NEW.state = 'approved'
+                   BEGIN SELECT RAISE(ABORT, 'forbidden'); END";
+    sql(&world.gateway, trigger);
+    let tap = world.telegram.tap(&card, "Allow", ANNA);
+    let toast = world.telegram.toast(&tap);
+    assert!(toast.is_alert && toast.text.contains("does not count"), "{toast:?}");
+    nothing_happened(&world, &id);
+    assert_eq!(world.telegram.message(GROUP, card.id).buttons(), ["Deny", "Allow"]);
+    sql(&world.gateway, "DROP TRIGGER forbidden");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+fn strangers_are_answered_but_do_not_fill_the_log() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    let taps = [0; 30].map(|_| world.telegram.tap(&card, "Allow", STRANGER));
+    let good = world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(world.telegram.toast(&good).text, "Allowed.");
+    for tap in &taps {
+        assert!(world.telegram.toast(tap).text.contains("may not"));
+    }
+    let lines = world.gateway.log().lines().filter(|line| line.contains("666")).count();
+    assert!((1..=5).contains(&lines), "{lines} lines");
+    world.check();
+}
+
+fn a_question_that_ends_before_its_turn_is_never_sent() {
+    let world = World::new();
+    let mut agent = world.agent();
+    agent.send("tool_request", say("first"));
+    let id = {
+        agent.asked();
+        agent.send("tool_request", say("second"));
+        agent.asked()
+    };
+    let cancel = agent.send("cancel", json!({"request_id": id}));
+    let ended = [agent.receive(), agent.receive()];
+    assert!(
+        ended.iter().any(|reply| reply["id"] == cancel && reply["result"]["status"] == "withdrawn"),
+        "{ended:?}"
+    );
+    agent.send("tool_request", say("third"));
+    world.card("first");
+    world.card("third");
+    assert_eq!(world.telegram.bot_messages(GROUP).len(), 2);
+    world.check();
+}
+
+fn after_a_long_absence_open_questions_say_so() {
+    let mut world = World::with("approval_timeout: 900");
+    let (_agent, _, card) = world.asked("hello");
+    assert_eq!(world.gateway.terminate(), Some(0));
+    // As if the gateway had been away for three minutes.
+    let path = world.gateway.path("data/agentpass.db");
+    let db = rusqlite::Connection::open(path).unwrap();
+    let find = "SELECT name, value FROM meta WHERE value LIKE '%\"seen\":%'";
+    let (name, kept): (String, String) =
+        db.query_row(find, [], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    let mut kept: Value = serde_json::from_str(&kept).unwrap();
+    kept["seen"] = json!(kept["seen"].as_i64().unwrap() - 180_000);
+    db.execute("UPDATE meta SET value = ?1 WHERE name = ?2", [kept.to_string(), name]).unwrap();
+    drop(db);
+    world.gateway.restart();
+    let told = world.telegram.becomes(&card, "one that says it was away", |m| m.text().contains("away"));
+    assert_eq!(told.buttons(), ["Deny", "Allow"]);
+    world.telegram.tap(&told, "Allow", ANNA);
+    let card = world.telegram.ends(&card, "done");
+    assert!(!card.text().contains("away"), "{}", card.text());
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+fn a_short_absence_is_not_worth_an_edit() {
+    let mut world = World::new();
+    let (_agent, _, card) = world.asked("hello");
+    world.gateway.kill();
+    world.gateway.restart();
+    world.telegram.down();
+    world.telegram.up();
+    let (_other, _, _) = world.asked("next");
+    assert_eq!(world.telegram.message(GROUP, card.id).edits(), 0);
+    world.check();
+}
+
+fn the_conflict_after_a_crash_is_no_alarm() {
+    let telegram = Telegram::start();
+    let text =
+        "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running";
+    telegram.fault("getUpdates", Fault::Error(409, text, Value::Null), 1);
+    let gateway = Gateway::with(&setup(&telegram, ""));
+    let world = World { telegram, gateway };
+    let (_agent, _, card) = world.asked("hello");
+    world.telegram.tap(&card, "Allow", ANNA);
+    eventually("the call", || (seen(&world.gateway, "hello") == 1).then_some(()));
+    let alarms: Vec<_> = world
+        .gateway
+        .log()
+        .lines()
+        .filter(|l| l.contains("WARN") && l.contains("telegram"))
+        .map(str::to_owned)
+        .collect();
+    assert!(alarms.is_empty(), "{alarms:?}");
+    world.check();
+}
+
+fn a_token_that_is_taken_back_is_said_in_status() {
+    let world = World::new();
+    eventually("the poll", || (world.telegram.polling() == 1).then_some(()));
+    world.telegram.break_down("getUpdates", Fault::Error(401, "Unauthorized", Value::Null));
+    world.telegram.say(GROUP, ANNA, "this ends the poll");
+    let detail = eventually("status to say so", || {
+        let status = world.gateway.json(&["status", "--json"]);
+        let channel = status["channels"]["telegram"].clone();
+        (channel["up"] == false).then(|| channel["detail"].as_str().unwrap().to_owned())
+    });
+    assert!(detail.contains("token") && detail.contains("BotFather"), "{detail}");
+    // Other channels go on.
+    let mut agent = world.agent();
+    let wire = agent.send("tool_request", say("hello"));
+    assert_eq!(world.gateway.approve(&agent.asked()), "resolved");
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    world.check();
+}
+
+fn a_stop_does_not_wait_for_a_service_that_hangs() {
+    let mut world = World::new();
+    for method in ["getUpdates", "sendMessage"] {
+        world.telegram.break_down(method, Fault::Hang);
+    }
+    let mut agent = world.agent();
+    agent.send("tool_request", say("hello"));
+    agent.asked();
+    world.telegram.say(GROUP, ANNA, "this ends the poll");
+    eventually("hanging calls", || (world.telegram.requests("sendMessage").len() == 1).then_some(()));
+    let began = Instant::now();
+    assert_eq!(world.gateway.terminate(), Some(0));
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    world.check();
+}
+
+fn a_reload_leaves_cards_alone() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    assert!(world.gateway.cli(&["reload"]).status.success());
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(world.telegram.ends(&card, "done").edits(), 1 + usize::from(card.edits() > 0));
+    world.check();
+}
+
+fn two_agents_with_the_same_call_are_two_questions() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    let mut laptop = Agent::login(world.gateway.address, LAPTOP);
+    laptop.send("tool_request", say("hello"));
+    let other = world
+        .telegram
+        .find(GROUP, "the other agent's card", |m| m.id != card.id && m.text().contains("laptop"));
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(world.gateway.questions().len(), 1);
+    assert_eq!(world.telegram.message(GROUP, other.id).buttons(), ["Deny", "Allow"]);
+    assert_eq!(seen(&world.gateway, "hello"), 1);
+    world.check();
+}
+
+fn the_cool_down_can_be_switched_off() {
+    let world = World::with("approvals: {note_seconds: 0, cool_down: off}");
+    for _ in 0..4 {
+        let mut agent = world.agent();
+        let wire = agent.send("tool_request", say("hello"));
+        let id = agent.asked();
+        world.gateway.control(&json!({"command": "deny", "id": id})).unwrap();
+        assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
+    }
     world.check();
 }
