@@ -56,9 +56,10 @@ struct Deeds {
     allowed: BTreeSet<String>,
     /// The same for no.
     denied: BTreeSet<String>,
+    /// Taps of one who may: the tap's id, the question's text, the button.
+    taps: Vec<(String, String, &'static str)>,
     kills: usize,
     outages: usize,
-    taps: usize,
 }
 
 struct House {
@@ -115,18 +116,14 @@ impl House {
         let Some(card) = numbers.pick(&cards[recent..]).or(cards.last()).map(first) else { return };
         let label = if numbers.below(3) == 0 { "Deny" } else { "Allow" };
         for _ in 0..=numbers.below(3) {
-            self.note_tap(&card, label);
-            self.telegram.tap_stale(&card, label, ANNA);
+            let text = text_of(&card);
+            match label {
+                "Allow" => self.deeds.allowed.insert(text.clone()),
+                _ => self.deeds.denied.insert(text.clone()),
+            };
+            let tap = self.telegram.tap_stale(&card, label, ANNA);
+            self.deeds.taps.push((tap, text, label));
         }
-    }
-
-    fn note_tap(&mut self, card: &Shown, label: &str) {
-        let text = text_of(card);
-        self.deeds.taps += 1;
-        match label {
-            "Allow" => self.deeds.allowed.insert(text),
-            _ => self.deeds.denied.insert(text),
-        };
     }
 
     /// Taps that must not count: of others, of data from another card, of a copy in another chat, and old ones.
@@ -135,7 +132,7 @@ impl House {
         let Some(card) = numbers.pick(&cards).map(first) else { return };
         match numbers.below(5) {
             0 => drop(self.telegram.tap_stale(&card, "Allow", STRANGER)),
-            1 => drop(self.telegram.tap_stale(&card, "Allow", BEN_ELSEWHERE)),
+            1 => drop(self.telegram.tap_stale(&card, "Allow", ELSEWHERE)),
             2 => {
                 let copy = self.telegram.forward(&card, BEN.id, BEN);
                 drop(self.telegram.tap_stale(&copy, "Allow", BEN));
@@ -205,8 +202,8 @@ impl House {
     }
 }
 
-/// One who may approve, but not in this chat: his taps come from his own.
-const BEN_ELSEWHERE: telegram_api::Person = telegram_api::Person { id: 4711, name: "Ben's other phone" };
+/// Another person of the same name.
+const ELSEWHERE: telegram_api::Person = telegram_api::Person { id: 4711, name: "Anna" };
 
 /// The message as it was sent.
 fn first(message: &Shown) -> Shown {
@@ -225,6 +222,8 @@ fn text_of(card: &Shown) -> String {
 fn calls(gateway: &Gateway) -> BTreeMap<String, usize> {
     let mut calls = BTreeMap::new();
     for seen in gateway.upstream.seen() {
+        // Nothing but what was shown.
+        assert_eq!(seen.json(), json!({"text": seen.json()["text"]}));
         *calls.entry(seen.json()["text"].as_str().unwrap().to_owned()).or_default() += 1;
     }
     calls
@@ -273,6 +272,17 @@ fn check(house: &House) {
             assert_eq!(calls.get(text), Some(&1), "{row}");
         }
     }
+    // What those who tapped were told is what happened.
+    for (tap, text, _) in &deeds.taps {
+        let Some(toast) = house.telegram.toast_now(tap) else { continue };
+        let row = of(text)[0];
+        let decided = (&row["resolution"], &row["resolved_by"]);
+        if toast.text == "Allowed." {
+            assert_eq!(decided, (&json!("approved"), &json!("telegram:7001")), "{row}");
+        } else if toast.text.starts_with("Denied.") {
+            assert_eq!(decided, (&json!("denied"), &json!("telegram:7001")), "{row}");
+        }
+    }
     for card in house.cards() {
         let (text, now) = (text_of(&first(&card)), card.text());
         let count = calls.get(&text).copied().unwrap_or_default();
@@ -302,7 +312,10 @@ fn live(name: u64, seed: u64) -> (usize, usize, usize) {
     settle(&mut house);
     check(&house);
     let by_tap = house.gateway.audit().iter().filter(|row| row["resolved_by"] == "telegram:7001").count();
-    assert!(house.deeds.kills > 0 && house.deeds.taps > 0, "the seed does not try enough");
+    assert!(
+        house.deeds.kills > 0 && house.deeds.outages > 0 && !house.deeds.taps.is_empty(),
+        "the seed does not try enough"
+    );
     (house.deeds.asked.len(), by_tap, calls(&house.gateway).len())
 }
 
