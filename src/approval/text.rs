@@ -90,7 +90,36 @@ fn field(label: &str, lines: &[String]) -> Field {
 }
 
 fn by_agent(field: Field) -> Field {
-    Field { by_agent: true, ..field }
+    Field { by_agent: true, lines: without_padding(field.lines), ..field }
+}
+
+/// More spaces in a row than this, or empty lines, are counted instead of shown: nothing is moved out of sight.
+const MOST_SPACES: usize = 16;
+const MOST_EMPTY: usize = 2;
+
+fn without_padding(lines: Vec<String>) -> Vec<String> {
+    let mut shown = Vec::with_capacity(lines.len());
+    for run in lines.chunk_by(|a, b| a.is_empty() && b.is_empty()) {
+        match run {
+            [first, ..] if first.is_empty() && run.len() > MOST_EMPTY => {
+                shown.push(format!("⟨{} empty lines⟩", run.len()));
+            }
+            run => shown.extend(run.iter().map(|line| without_gaps(line))),
+        }
+    }
+    shown
+}
+
+fn without_gaps(line: &str) -> String {
+    let mut shown = String::with_capacity(line.len());
+    for run in line.as_bytes().chunk_by(|a, b| (*a == b' ') == (*b == b' ')) {
+        match run {
+            [b' ', ..] if run.len() > MOST_SPACES => shown.push_str(&format!("⟨{} spaces⟩", run.len())),
+            // A space is never part of another character, so a run without spaces is whole.
+            run => shown.push_str(&String::from_utf8_lossy(run)),
+        }
+    }
+    shown
 }
 
 fn quoted(label: &str, text: &str) -> Field {
@@ -196,6 +225,14 @@ pub(crate) mod tests {
             assert!(text.contains(line), "{text}");
         }
         assert!(text_of(r#"{"note":"\n"}"#).contains("  note: "));
+    }
+
+    #[test]
+    fn padding_moves_nothing_out_of_sight() {
+        let padded = format!("a{}é\n{}b\n\n\nc    d", " ".repeat(300), "\n".repeat(40));
+        let lines = without_padding(visible_lines(&padded));
+        assert_eq!(lines, ["a⟨300 spaces⟩é", "⟨40 empty lines⟩", "b", "", "", "c    d"]);
+        assert_eq!(without_padding(visible_lines("⟨3 spaces⟩")), ["⟨U+27E8⟩3 spaces⟩"]);
     }
 
     #[test]

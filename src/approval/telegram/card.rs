@@ -237,6 +237,7 @@ fn field_lines(field: &Field) -> Vec<Line> {
     };
     let indented = |(index, text): (usize, &String)| match index {
         0 => format!("{label}{text}"),
+        _ if text.is_empty() => String::new(),
         _ => format!("      {text}"),
     };
     let line = |text| Line { text, by_agent: field.by_agent };

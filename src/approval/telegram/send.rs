@@ -145,10 +145,10 @@ impl Telegram {
         }
     }
 
-    /// There is no message to edit (yet).
+    /// There is no message to edit. Nothing is being sent now, so none will come of a question that has ended.
     fn unseen(&self, id: RequestId) {
         let mut state = self.state.borrow_mut();
-        let nothing = |card: &Card| card.is_final() && card.messages.is_empty() && !card.loose;
+        let nothing = |card: &Card| card.is_final() && card.messages.is_empty();
         if state.board.get(id).is_some_and(nothing) {
             state.board.finish(id);
         }
