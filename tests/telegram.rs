@@ -61,6 +61,7 @@ at_once!(answers_notes_and_fatigue: [
     a_cap_on_open_questions,
     two_agents_with_the_same_call_are_two_questions,
     the_cool_down_can_be_switched_off,
+    the_window_for_a_note_never_outlasts_the_question,
 ]);
 
 at_once!(who_may_answer: [
@@ -102,6 +103,7 @@ at_once!(time_and_restarts: [
     a_short_absence_is_not_worth_an_edit,
     the_conflict_after_a_crash_is_no_alarm,
     a_stop_does_not_wait_for_a_service_that_hangs,
+    a_call_that_was_under_way_at_a_kill_is_shown_as_unknown,
 ]);
 
 at_once!(broken_answers: [
@@ -618,7 +620,9 @@ fn commands_are_for_those_who_may() {
     };
     answer("/pending", "say");
     let status = answer("/status@agentpass_test_bot", env!("CARGO_PKG_VERSION"));
-    assert!(status.contains('1'), "one question, one agent: {status}");
+    for part in ["up ", "Open questions: 1", "default: connected", "home: "] {
+        assert!(status.contains(part), "{part:?} is missing in {status}");
+    }
     let help = answer("/help", "/pending");
     assert!(help.contains("/status"), "{help}");
     let before = world.telegram.bot_messages(GROUP).len();
@@ -1271,5 +1275,32 @@ fn the_cool_down_can_be_switched_off() {
         world.gateway.control(&json!({"command": "deny", "id": id})).unwrap();
         assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
     }
+    world.check();
+}
+
+fn a_call_that_was_under_way_at_a_kill_is_shown_as_unknown() {
+    let mut world = World::new();
+    world.gateway.upstream.answer(|_| Answer::Hold);
+    let (_agent, _, before) = world.asked("hello");
+    world.telegram.tap(&before, "Allow", ANNA);
+    world.gateway.upstream.wait_for(1);
+    world.gateway.kill();
+    world.gateway.restart();
+    let card = world.telegram.ends(&before, "may have been done or not");
+    assert!(card.text().contains("7001"), "{}", card.text());
+    let again = world.telegram.tap_stale(&before, "Allow", ANNA);
+    world.telegram.toast(&again);
+    assert_eq!(world.gateway.upstream.seen().len(), 1);
+    world.check();
+}
+
+fn the_window_for_a_note_never_outlasts_the_question() {
+    let world = World::with("approval_timeout: 5\napprovals: {note_seconds: 60}");
+    let began = Instant::now();
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.tap(&card, "Deny", ANNA);
+    assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
+    assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
+    assert!(world.telegram.ends(&card, "denied").buttons().is_empty());
     world.check();
 }
