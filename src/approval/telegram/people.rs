@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::api::Update;
 use super::board::Place;
 use super::buttons::Press;
+use super::card::units;
 use super::updates::{Command, Incoming, Person, read};
 use super::{Host, NAME, Telegram};
 use crate::approval::text::for_people;
@@ -19,6 +20,8 @@ const STRANGERS: usize = 5;
 const STRANGER_TIME: Duration = Duration::from_secs(60);
 /// The most lines of `/pending`.
 const MAX_LISTED: usize = 30;
+/// The longest message, in UTF-16 units.
+const MAX_UNITS: usize = 4096;
 
 const HELP: &str = "Your agents' questions come here. Allow runs the call once; Deny refuses it.\n\
     After Deny you may reply to the card: the agent hears why.\n\n\
@@ -137,7 +140,7 @@ impl Telegram {
     }
 
     fn say(&self, chat: i64, to: Option<i64>, text: String) {
-        self.state.borrow_mut().queue.reply(chat, to, text);
+        self.state.borrow_mut().queue.reply(chat, to, fitting(&text));
         self.wake();
     }
 
@@ -183,4 +186,31 @@ fn pending(host: &dyn Host) -> String {
     let more = open.len().saturating_sub(MAX_LISTED);
     let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
     format!("{} open:{listed}{more}", open.len())
+}
+
+/// As many whole lines as fit into one message: many long names are more than that. A refused message would hold up
+/// the others.
+fn fitting(text: &str) -> String {
+    let mut left = MAX_UNITS - 2;
+    let fits = |line: &&str| {
+        let room = left.checked_sub(units(line));
+        left = room.unwrap_or_default();
+        room.is_some()
+    };
+    let kept: String = text.split_inclusive('\n').take_while(fits).collect();
+    if kept.len() == text.len() { kept } else { format!("{kept}…") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_answer_is_cut_at_a_line() {
+        assert_eq!(fitting("a\nb"), "a\nb");
+        let line = format!("{}\n", "😀".repeat(75));
+        let cut = fitting(&line.repeat(30));
+        assert!(units(&cut) <= MAX_UNITS && cut == format!("{}…", line.repeat(27)), "{}", units(&cut));
+        assert_eq!(fitting(&"x".repeat(9000)), "…");
+    }
 }
