@@ -123,7 +123,8 @@ impl Gate {
         self.running.borrow_mut().add(&call, request.key.as_deref(), &shared);
         let scrub = |text: Option<String>| text.map(|t| self.setup().scrubber.text(t));
         let (session, reason) = (scrub(request.session), scrub(request.reason));
-        let task = Task { id, call, session, reason, key: request.key, shared: shared.clone() };
+        let at = self.clock.now();
+        let task = Task { id, at, call, session, reason, key: request.key, shared: shared.clone() };
         self.executor.spawn(pipeline::run(self.clone(), task)).detach();
         Ticket::new(shared)
     }

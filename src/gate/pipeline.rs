@@ -10,6 +10,7 @@ use smol::{Timer, future};
 use super::running::{Reply, Shared};
 use super::{Gate, Setup};
 use crate::approval::text;
+use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict};
 use crate::store::{NewCall, Stage, StoreError};
@@ -17,6 +18,8 @@ use crate::store::{NewCall, Stage, StoreError};
 /// A call on its way.
 pub(super) struct Task {
     pub id: RequestId,
+    /// When it was admitted: the time in the record and on the question.
+    pub at: Timestamp,
     pub call: Arc<Call>,
     pub session: Option<String>,
     pub reason: Option<String>,
@@ -190,7 +193,7 @@ pub(super) const RETRY: Duration = Duration::from_secs(5);
 async fn record(gate: &Gate, task: &Task, verdict: Verdict, stage: Stage) -> Step<()> {
     let new = NewCall {
         id: task.id,
-        at: gate.clock.now(),
+        at: task.at,
         call: task.call.clone(),
         session: task.session.clone(),
         reason: task.reason.clone(),
@@ -216,7 +219,6 @@ pub(super) async fn replayed(gate: &Gate, call: &Call, key: &str) -> Step<Option
 }
 
 fn question(gate: &Gate, task: &Task, verdict: &Verdict) -> Question {
-    let now = gate.clock.now();
     Question {
         id: task.id,
         call: task.call.clone(),
@@ -224,8 +226,8 @@ fn question(gate: &Gate, task: &Task, verdict: &Verdict) -> Question {
         reason: task.reason.clone(),
         risk: Risk::of(&task.call.tool().name),
         rule: verdict.rule.clone(),
-        created: now,
-        expires: now.plus(gate.setup().approval_timeout),
+        created: task.at,
+        expires: task.at.plus(gate.setup().approval_timeout),
     }
 }
 

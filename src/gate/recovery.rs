@@ -65,7 +65,8 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     if !approved {
         gate.desk.borrow_mut().reserve(question.clone(), now);
     }
-    let task = Task { id: open.id, call, session: open.session, reason: open.reason, key: open.key, shared };
+    let OpenCall { id, created: at, session, reason, key, .. } = open;
+    let task = Task { id, at, call, session, reason, key, shared };
     gate.executor.spawn(pipeline::resume(gate.clone(), task, question, approved)).detach();
 }
 
