@@ -317,7 +317,7 @@ fn a_strangers_tap_has_no_power() {
     let id = world.gateway.question();
     let tap = world.telegram.tap(&card, "Allow", STRANGER);
     assert!(world.telegram.toast(&tap).text.contains("may not"), "{:?}", world.telegram.toast(&tap));
-    assert!(world.gateway.log().contains("666"), "strangers leave a line in the log");
+    assert!(world.gateway.log().contains("(666)"), "strangers leave a line in the log");
     nothing_happened(&world, &id);
     world.check();
 }
@@ -1121,7 +1121,7 @@ fn strangers_are_answered_but_do_not_fill_the_log() {
     for tap in &taps {
         assert!(world.telegram.toast(tap).text.contains("may not"));
     }
-    let lines = world.gateway.log().lines().filter(|line| line.contains("666")).count();
+    let lines = world.gateway.log().lines().filter(|line| line.contains("(666)")).count();
     assert!((1..=5).contains(&lines), "{lines} lines");
     world.check();
 }
