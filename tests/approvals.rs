@@ -235,7 +235,7 @@ fn approvals_and_expiries_do_not_count_as_denials() {
 #[test]
 fn identical_questions_are_one_that_says_how_often() {
     let (gateway, mut agent, wire, id) = asked();
-    assert_eq!(gateway.questions()[0]["times_asked"], 1);
+    assert_eq!(gateway.whole_questions()[0]["times_asked"], 1);
     let again = json!({"tool": "say", "args": {"text": "hello"}});
     let same = agent.send("tool_request", again.clone());
     assert_eq!(agent.asked(), id);
@@ -246,7 +246,7 @@ fn identical_questions_are_one_that_says_how_often() {
     // A key that is known is the same request once more, not one more.
     let resent = agent.send("tool_request", keyed);
     assert_eq!(agent.asked(), id);
-    let questions = gateway.questions();
+    let questions = gateway.whole_questions();
     assert_eq!((questions.len(), &questions[0]["times_asked"]), (1, &json!(3)));
     let shown = questions[0]["shown"].as_array().unwrap();
     assert_eq!(shown.last().unwrap(), &json!({"label": "asked", "lines": ["3 times"]}));

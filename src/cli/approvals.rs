@@ -53,6 +53,10 @@ fn show(args: &Approvals) -> Result<Exit, Trouble> {
 /// One line of JSON per event, until the gateway or the reader leaves.
 fn lines(owner: &mut Owner) -> Result<Exit, Trouble> {
     while let Some(event) = owner.hear()? {
+        let asked_again = event.get("times_asked").is_some() && event.get("tool").is_none();
+        if asked_again {
+            continue;
+        }
         if output::print(&stable(event).to_string())? == Audience::Gone {
             return Ok(Exit::DONE);
         }
@@ -60,13 +64,16 @@ fn lines(owner: &mut Owner) -> Result<Exit, Trouble> {
     Err(owner.lost("the gateway has stopped"))
 }
 
+/// Members of a question beyond the stable shape.
+const FOR_PEOPLE: [&str; 3] = ["description", "shown", "times_asked"];
+
 /// What other programs rely on: without what the gateway adds for people.
 fn stable(mut shown: Value) -> Value {
     match &mut shown {
         Value::Array(questions) => {
             questions.iter_mut().for_each(|question| *question = stable(question.take()))
         }
-        Value::Object(question) => question.retain(|name, _| name != "shown" && name != "description"),
+        Value::Object(question) => question.retain(|name, _| !FOR_PEOPLE.contains(&name.as_str())),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
     }
     shown

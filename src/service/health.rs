@@ -33,7 +33,7 @@ pub struct ServiceHealth {
     pub since: Option<Timestamp>,
     /// The last probe that was answered as expected.
     pub last_ok: Option<Timestamp>,
-    /// Why the last failed probe failed; without credentials.
+    /// Why the last probe or call that failed did; without credentials, arguments and answers.
     pub last_error: Option<String>,
 }
 
@@ -57,6 +57,15 @@ impl HealthBoard {
         match result {
             Ok(()) => known.last_ok = Some(now),
             Err(why) => known.last_error = Some(why),
+        }
+    }
+}
+
+impl HealthBoard {
+    /// A call failed. Whether the service is up is what its health endpoint says; this is what `status` tells beside.
+    pub(super) fn call_failed(&self, service: &str, what: String) {
+        if let Some(known) = self.0.borrow_mut().get_mut(service) {
+            known.last_error = Some(what);
         }
     }
 }

@@ -119,12 +119,17 @@ impl Services {
             return Outcome::ServiceUnreachable;
         };
         let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
-        smol::unblock(move || {
+        let tool = call.tool().clone();
+        let outcome = smol::unblock(move || {
             // The permit lives as long as the blocking call, whoever still waits for it.
             let _permit = permit;
             service.execute(&call, request, &scrubber)
         })
-        .await
+        .await;
+        if let Some(what) = failure(&outcome) {
+            self.0.health.call_failed(&tool.service, format!("{}: {what}", tool.name));
+        }
+        outcome
     }
 
     /// Ends all calls, running or to come; those with side effects that were under way are `UnknownResult`.
@@ -142,6 +147,16 @@ impl Services {
             None
         })
         .await
+    }
+}
+
+/// What `status` says of a call that failed by the service's fault.
+fn failure(outcome: &Outcome) -> Option<String> {
+    match outcome {
+        Outcome::ServiceError { status: Some(status), .. } if *status < 500 => None,
+        Outcome::ServiceError { status: Some(status), .. } => Some(format!("service error {status}")),
+        Outcome::Executed(_) => None,
+        other => other.reason().map(|reason| reason.replace('_', " ")),
     }
 }
 

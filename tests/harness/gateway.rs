@@ -258,6 +258,16 @@ impl Gateway {
         self.json(&["approvals", "--json"]).as_array().unwrap().clone()
     }
 
+    /// The open questions with all that the control socket says of them.
+    pub fn whole_questions(&self) -> Vec<Value> {
+        let mut socket = UnixStream::connect(self.path("control.sock")).unwrap();
+        socket.write_all(b"{\"command\":\"approvals\"}\n").unwrap();
+        let mut line = String::new();
+        BufReader::new(socket).read_line(&mut line).unwrap();
+        let reply: Value = serde_json::from_str(&line).unwrap();
+        reply["approvals"].as_array().unwrap().clone()
+    }
+
     /// Waits for the one open question and gives its id.
     pub fn question(&self) -> String {
         eventually("a question", || {
