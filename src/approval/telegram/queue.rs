@@ -16,6 +16,9 @@ const GAP: Duration = Duration::from_secs(1);
 const GROUP_LIMIT: usize = 20;
 /// What edits leave of that for new questions.
 const RESERVE: usize = 5;
+/// How many questions and replies go before an edit that waits: a flood of them must not keep a card from saying how
+/// its question ended.
+const PATIENCE: usize = 4;
 const MINUTE: Duration = Duration::from_secs(60);
 /// How many answers to commands may wait. They are worth nothing later.
 const MAX_REPLIES: usize = 10;
@@ -56,6 +59,8 @@ pub struct Queue {
     asks: VecDeque<RequestId>,
     replies: VecDeque<Job>,
     edits: VecDeque<RequestId>,
+    /// How many others have gone before the edit that waits.
+    passed: usize,
     group: bool,
     /// When messages were sent, for as long as they count.
     sent: VecDeque<Instant>,
@@ -69,6 +74,7 @@ impl Queue {
             asks: VecDeque::new(),
             replies: VecDeque::new(),
             edits: VecDeque::new(),
+            passed: 0,
             group: chat < 0,
             sent: VecDeque::new(),
             held_until: None,
@@ -123,8 +129,11 @@ impl Queue {
     }
 
     fn take(&mut self) -> Option<Job> {
-        let ask = self.asks.pop_front().map(Job::Ask);
-        ask.or_else(|| self.replies.pop_front()).or_else(|| self.edits.pop_front().map(Job::Edit))
+        let late = self.passed >= PATIENCE && !self.edits.is_empty();
+        let ask = if late { None } else { self.asks.pop_front().map(Job::Ask) };
+        let urgent = ask.or_else(|| if late { None } else { self.replies.pop_front() });
+        self.passed = if urgent.is_some() && !self.edits.is_empty() { self.passed + 1 } else { 0 };
+        urgent.or_else(|| self.edits.pop_front().map(Job::Edit))
     }
 
     fn ready_at(&self, urgent: bool) -> Option<Instant> {
@@ -237,6 +246,21 @@ mod tests {
         assert_eq!(queue.len(), 3);
         let hello = Job::Reply { chat: 5, to: None, text: "hello".into() };
         assert_eq!(times(&mut queue), [(0, Job::Ask(b)), (1, hello), (2, Job::Edit(a))]);
+    }
+
+    #[test]
+    fn a_flood_of_questions_does_not_keep_cards_from_saying_how_they_ended() {
+        let (mut queue, now, ended) = (Queue::new(-5), Instant::now(), RequestId::random());
+        queue.edit(ended);
+        for turn in 0..10 {
+            // An agent asks, and takes back what was sent, as fast as messages go out.
+            queue.ask(RequestId::random());
+            queue.reply(-5, None, "nothing is open".into());
+            if queue.next(now + seconds(turn)) == Next::Send(Job::Edit(ended)) {
+                return;
+            }
+        }
+        panic!("the edit never had its turn");
     }
 
     #[test]
