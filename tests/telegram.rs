@@ -73,6 +73,8 @@ at_once!(who_may_answer: [
     odd_updates_are_passed_over,
     a_tap_that_comes_again_does_nothing_again,
     strangers_are_answered_but_do_not_fill_the_log,
+    a_stranger_who_blocks_the_bot_holds_nothing_up,
+    strangers_who_tap_hold_no_question_up,
 ]);
 
 at_once!(what_a_person_sees: [
@@ -1124,6 +1126,42 @@ fn strangers_are_answered_but_do_not_fill_the_log() {
     let lines = world.gateway.log().lines().filter(|line| line.contains("(666)")).count();
     assert!((1..=5).contains(&lines), "{lines} lines");
     world.check();
+}
+
+fn a_stranger_who_blocks_the_bot_holds_nothing_up() {
+    let world = World::new();
+    // The fake knows no private chat with this person, as Telegram does when the bot is blocked: it refuses.
+    let from = json!({"id": 667, "is_bot": false, "first_name": "Blocker"});
+    let written = json!({"message_id": 3, "date": 1, "text": "hi", "from": from,
+        "chat": {"id": 667, "type": "private", "first_name": "Blocker"}});
+    world.telegram.push("message", written);
+    let refused = || world.telegram.requests("sendMessage").iter().any(|r| r.arguments["chat_id"] == 667);
+    eventually("the refusal", || refused().then_some(()));
+    let began = Instant::now();
+    let (mut agent, wire, card) = world.asked("hello");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    let health = world.gateway.control(&json!({"command": "status"})).unwrap().to_string();
+    assert!(!health.contains("refused") && !health.contains("not reachable"), "{health}");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+}
+
+fn strangers_who_tap_hold_no_question_up() {
+    let world = World::new();
+    let (_first, _, card) = world.asked("first");
+    world.telegram.break_down("answerCallbackQuery", Fault::Hang);
+    let _taps = [0; 12].map(|_| world.telegram.tap(&card, "Allow", STRANGER));
+    eventually("an answer that hangs", || (seen_answers(&world) >= 1).then_some(()));
+    let began = Instant::now();
+    let (mut agent, wire, card) = world.asked("second");
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!((seen(&world.gateway, "first"), seen(&world.gateway, "second")), (0, 1));
+}
+
+fn seen_answers(world: &World) -> usize {
+    world.telegram.requests("answerCallbackQuery").len()
 }
 
 fn a_question_that_ends_before_its_turn_is_never_sent() {

@@ -1,7 +1,7 @@
 //! Telegram: questions on the phone, through a bot.
 //!
 //! Two loops of this channel's own: one fetches what people do (`poll`), one sends and edits cards (`send`). Both wait
-//! on the blocking pool with permits of their own, so neither slow services nor a dead connection to Telegram hold up
+//! on the blocking pool in lanes of their own, so neither slow services nor a dead connection to Telegram hold up
 //! anything else. What a tap decides is the gate's business; here is only who tapped, and on which card.
 //!
 //! | file | what it is |
@@ -12,9 +12,11 @@
 //! | `queue` | what is sent next, and when (pure) |
 //! | `updates` | what an update means, and from whom it counts (pure) |
 //! | `link` | whether Telegram is reachable (pure) |
+//! | `beside` | what is said without waiting for cards |
 //! | `poll`, `send`, `people` | the two loops, and what is done about people's taps and words |
 
 pub mod api;
+mod beside;
 mod board;
 mod buttons;
 mod card;
@@ -33,7 +35,6 @@ use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
-use smol::lock::Semaphore;
 use smol::{LocalExecutor, Timer};
 
 use super::{Channel, ChannelHealth, Host};
@@ -43,6 +44,7 @@ use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
 use crate::model::{Outcome, Question, Responder, Settlement};
 use api::{Bot, BotError};
+use beside::Lane;
 use board::{Board, Home};
 use card::End;
 use link::Link;
@@ -51,8 +53,9 @@ use updates::Rules;
 
 /// The name in the record: `telegram:123456`.
 const NAME: &str = "telegram";
-/// Calls at once besides the long poll.
-const SENDS_AT_ONCE: usize = 2;
+/// Answers to taps at once, of those who may answer and of strangers. Beside them there are the long poll and one card.
+const ANSWERS_AT_ONCE: usize = 2;
+const STRANGERS_AT_ONCE: usize = 1;
 /// How long a start waits for Telegram.
 const FIRST_WORD: Duration = Duration::from_secs(3);
 
@@ -88,7 +91,8 @@ pub struct Telegram {
     executor: Rc<LocalExecutor<'static>>,
     host: RefCell<Option<Rc<dyn Host>>>,
     state: RefCell<State>,
-    permits: Arc<Semaphore>,
+    answers: Lane,
+    strangers: Lane,
     wake: (Sender<()>, Receiver<()>),
     /// Closed at the end.
     end: (Sender<()>, Receiver<()>),
@@ -145,7 +149,8 @@ impl Telegram {
             executor,
             host: RefCell::default(),
             state: RefCell::new(state),
-            permits: Arc::new(Semaphore::new(SENDS_AT_ONCE)),
+            answers: Lane::new(ANSWERS_AT_ONCE),
+            strangers: Lane::new(STRANGERS_AT_ONCE),
             wake: bounded(1),
             end: bounded(1),
             began: Instant::now(),

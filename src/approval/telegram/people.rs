@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::api::Update;
+use super::beside::To;
 use super::board::Place;
 use super::buttons::Press;
 use super::card::units;
@@ -48,10 +49,10 @@ impl Telegram {
         match incoming {
             Incoming::Tap { callback, by, press, id, message } => {
                 let Toast(text, alert) = self.tapped(&by, press, id, message, host).await;
-                self.answer_tap(callback, text, alert);
+                self.answer_tap(To::Known, callback, text, alert);
             }
             Incoming::Nonsense { callback } => {
-                self.answer_tap(callback, "This button is not of this gateway.".into(), false);
+                self.answer_tap(To::Known, callback, "This button is not of this gateway.".into(), false);
             }
             Incoming::Reply { by, to, message, text } => self.replied(&by, to, message, &text, host).await,
             Incoming::Command { command, message } => {
@@ -159,8 +160,10 @@ impl Telegram {
             log::warn!("telegram: {who} is not among allowed_users in this chat; nothing was done");
         }
         match (callback, private) {
-            (Some(callback), _) => self.answer_tap(callback, "You may not approve this.".into(), false),
-            (None, Some(chat)) if welcome => self.say(chat, None, "You may not use this bot.".into()),
+            (Some(callback), _) => {
+                self.answer_tap(To::Stranger, callback, "You may not approve this.".into(), false)
+            }
+            (None, Some(chat)) if welcome => self.tell_stranger(chat, "You may not use this bot."),
             (None, _) => {}
         }
     }

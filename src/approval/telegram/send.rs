@@ -1,4 +1,4 @@
-//! The loop that sends and edits cards, one after the other as the queue says; and answers to taps beside it.
+//! The loop that sends and edits cards, one after the other as the queue says.
 
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -34,30 +34,13 @@ pub async fn run(channel: Rc<Telegram>) {
 }
 
 impl Telegram {
-    /// Ends the clock on a tapped button. It neither waits for the queue nor is it tried twice: seconds later nobody
-    /// looks at it any more.
-    pub(super) fn answer_tap(self: &Rc<Self>, callback: String, text: String, alert: bool) {
-        let channel = self.clone();
-        self.spawn(async move {
-            let answered = channel.call(move |bot| bot.answer_callback(&callback, &text, alert)).await;
-            if let Err(e) = answered {
-                log::debug!("a tap was not answered: {e}");
-            }
-        });
-    }
-
-    /// A call on the blocking pool, with one of this channel's own permits.
-    async fn call<T: Send + 'static>(
+    /// A call on the blocking pool.
+    pub(super) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(Bot) -> Result<T, BotError> + Send + 'static,
     ) -> Result<T, BotError> {
-        let permit = self.permits.acquire_arc().await;
         let bot = self.bot.clone();
-        smol::unblock(move || {
-            let _permit = permit;
-            call(bot)
-        })
-        .await
+        smol::unblock(move || call(bot)).await
     }
 
     async fn perform(self: &Rc<Self>, job: Job) {
