@@ -49,6 +49,7 @@ at_once!(answers_notes_and_fatigue: [
     of_two_phones_one_wins_and_the_other_is_told_who_did,
     a_tap_may_come_before_the_answer_to_send_message,
     a_card_that_was_sent_twice_counts_once_wherever_it_is_tapped,
+    a_card_whose_number_was_lost_says_how_it_ended_when_it_is_tapped,
     an_answer_that_cannot_be_recorded_does_not_count,
     a_question_that_ends_before_its_turn_is_never_sent,
     a_reload_leaves_cards_alone,
@@ -307,6 +308,18 @@ fn a_card_that_was_sent_twice_counts_once_wherever_it_is_tapped() {
 // --- who may answer ---
 
 /// The question is as open as before.
+fn a_card_whose_number_was_lost_says_how_it_ended_when_it_is_tapped() {
+    let world = World::new();
+    world.telegram.fault("sendMessage", Fault::Lost, 1);
+    let (mut agent, wire, card) = world.asked("hello");
+    assert_eq!(world.gateway.approve(&world.gateway.question()), "resolved");
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    world.telegram.tap(&card, "Deny", ANNA);
+    let ended = world.telegram.ends(&card, "done");
+    assert!(ended.text().contains("on the gateway"), "{}", ended.text());
+    world.check();
+}
+
 fn nothing_happened(world: &World, id: &str) {
     assert_eq!(world.gateway.questions()[0]["request_id"], id);
     assert_eq!(world.outcome(id), "pending");

@@ -139,6 +139,23 @@ impl Board {
         if own { Place::Own } else { Place::Elsewhere }
     }
 
+    /// A tap came from a message that was sent without our hearing its number. It is the one with the buttons, so
+    /// the card is whole when only that one was missing. True when the number is news.
+    pub fn found(&mut self, id: RequestId, message: i64) -> bool {
+        if self.of_message(message).is_some() {
+            return false;
+        }
+        let Some(card) = self.cards.get_mut(&id).filter(|card| card.loose && !card.over) else {
+            return false;
+        };
+        let whole = card.question.as_ref().map(|q| card::messages(q, &card.progress).len());
+        let missing = whole == Some(card.messages.len() + 1);
+        if missing {
+            card.messages.push(message);
+        }
+        missing
+    }
+
     /// Nothing will happen to this card any more.
     pub fn finish(&mut self, id: RequestId) {
         let Some(card) = self.cards.get_mut(&id).filter(|card| !card.over) else { return };
@@ -227,6 +244,11 @@ mod tests {
         assert_eq!(board.place(q.id, 70), Place::Elsewhere);
         board.get_mut(q.id).unwrap().loose = true;
         assert_eq!(board.place(q.id, 70), Place::Own);
+        let mut lost = Board::default();
+        lost.asked(&q, true, 1);
+        assert!(lost.found(q.id, 70) && !lost.found(q.id, 70) && !lost.found(q.id, 71));
+        assert_eq!(lost.get(q.id).unwrap().messages, [70]);
+        assert!(!lost.found(RequestId::random(), 72) && !board.found(RequestId::random(), 70));
         let other = question(r#"{"a":"y"}"#);
         board.asked(&other, false, 1);
         board.get_mut(other.id).unwrap().messages = vec![70];

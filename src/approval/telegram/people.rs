@@ -75,7 +75,7 @@ impl Telegram {
         match place {
             Place::Unknown => return Toast::short("This question has ended."),
             Place::Elsewhere => return Toast::short("This card is out of date; use the newer one."),
-            Place::Own => {}
+            Place::Own => self.found(id, message).await,
         }
         let responder = Responder::new(NAME, &by.id.to_string());
         let choice = match press {
@@ -91,6 +91,16 @@ impl Telegram {
             Ok(AnswerOutcome::AlreadyResolved | AnswerOutcome::Unknown) => {
                 Toast::important(&self.too_late(id))
             }
+        }
+    }
+
+    /// The card may have been in the chat without our knowing where. Now that we do, it says what has become of it.
+    async fn found(&self, id: RequestId, message: i64) {
+        let news = self.state.borrow_mut().board.found(id, message);
+        if news {
+            self.state.borrow_mut().queue.forget_ask(id);
+            self.save().await;
+            self.update(id, |_| {});
         }
     }
 

@@ -61,7 +61,7 @@ impl Telegram {
 
     /// Sends the next message of a card.
     async fn send_card(&self, id: RequestId) {
-        let Some((chat, message)) = self.begin_sending(id) else { return };
+        let Some((chat, message, before)) = self.begin_sending(id) else { return };
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
         let number = sent.as_ref().ok().copied();
@@ -71,11 +71,14 @@ impl Telegram {
             let unsure = error.as_ref().is_some_and(|e| !e.is_certain());
             let Some(card) = state.board.get_mut(id) else { return };
             card.loose = unsure;
-            card.messages.extend(number);
+            // A tap may have told the number first.
+            if card.messages.len() == before {
+                card.messages.extend(number);
+            }
             let (more, ended) = (card.next_message().is_some(), card.progress.settled.is_some());
             match (&error, ended) {
                 // It ended while it was being sent: the card must say so.
-                (_, true) if number.is_some() => state.queue.edit(id),
+                (_, true) if !card.messages.is_empty() => state.queue.edit(id),
                 (_, true) => state.board.finish(id),
                 (Some(BotError::Refused { .. }), false) => state.queue.ask(id),
                 (_, false) if more => state.queue.put_back(Job::Ask(id)),
@@ -88,13 +91,13 @@ impl Telegram {
     }
 
     /// From here until the send returns, a tap may come from a message whose number is not known.
-    fn begin_sending(&self, id: RequestId) -> Option<(i64, Outgoing)> {
+    fn begin_sending(&self, id: RequestId) -> Option<(i64, Outgoing, usize)> {
         let mut state = self.state.borrow_mut();
         let chat = state.home.chat;
         let card = state.board.get_mut(id)?;
         let message = card.next_message()?;
         card.loose = true;
-        Some((chat, message))
+        Some((chat, message, card.messages.len()))
     }
 
     async fn edit_card(&self, id: RequestId) {
