@@ -177,6 +177,19 @@ impl World {
         (agent, wire, card)
     }
 
+    /// Waits until the gateway has written down the number of this card: the service shows a message a moment before.
+    fn knows(&self, card: &Shown) {
+        let path = self.gateway.path("data/agentpass.db");
+        let number = card.id.to_string();
+        eventually("the card to be known", || {
+            let db = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
+                .ok()?;
+            let sql = "SELECT value FROM meta WHERE name = 'own.telegram.cards'";
+            let cards: String = db.query_row(sql, [], |row| row.get(0)).ok()?;
+            cards.contains(&number).then_some(())
+        });
+    }
+
     fn outcome(&self, id: &str) -> Value {
         self.gateway.row(id)["outcome"].clone()
     }
@@ -524,6 +537,7 @@ fn the_window_for_a_note_closes() {
 fn a_denial_stands_after_a_kill_in_the_window() {
     let mut world = World::with("approvals: {note_seconds: 60}");
     let (_agent, _, card) = world.asked("hello");
+    world.knows(&card);
     world.telegram.tap(&card, "Deny", ANNA);
     eventually("the record", || (world.gateway.audit()[0]["resolution"] == "denied").then_some(()));
     world.gateway.kill();
@@ -666,6 +680,7 @@ fn commands_are_for_those_who_may() {
 fn a_question_survives_a_kill_with_its_card() {
     let mut world = World::new();
     let (_agent, _, card) = world.asked("hello");
+    world.knows(&card);
     let before = world.gateway.questions();
     world.gateway.kill();
     world.gateway.restart();
@@ -682,6 +697,7 @@ fn a_question_survives_a_kill_with_its_card() {
 fn a_tap_while_the_gateway_is_down_counts_when_it_is_back() {
     let mut world = World::new();
     let (_agent, _, card) = world.asked("hello");
+    world.knows(&card);
     let id = world.gateway.question();
     world.gateway.kill();
     world.telegram.tap(&card, "Allow", ANNA);
@@ -697,6 +713,7 @@ fn a_tap_while_the_gateway_is_down_counts_when_it_is_back() {
 fn a_question_that_expired_while_the_gateway_was_down_says_so() {
     let mut world = World::with("approval_timeout: 3");
     let (_agent, _, card) = world.asked("hello");
+    world.knows(&card);
     let id = world.gateway.question();
     let expires = world.gateway.questions()[0]["expires_at"].clone();
     world.gateway.kill();
@@ -712,6 +729,7 @@ fn a_question_that_expired_while_the_gateway_was_down_says_so() {
 fn a_question_that_ended_on_the_gateway_while_a_card_could_not_be_edited_is_edited_later() {
     let mut world = World::new();
     let (mut agent, wire, card) = world.asked("hello");
+    world.knows(&card);
     world.telegram.down();
     assert_eq!(world.gateway.approve(&world.gateway.question()), "resolved");
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
@@ -726,6 +744,7 @@ fn a_question_that_ended_on_the_gateway_while_a_card_could_not_be_edited_is_edit
 fn an_orderly_stop_answers_nobody() {
     let mut world = World::new();
     let (mut agent, _, card) = world.asked("hello");
+    world.knows(&card);
     world.gateway.ask_to_stop();
     assert_eq!(agent.close_code(), Some(1012));
     let began = Instant::now();
@@ -745,6 +764,7 @@ fn a_restart_makes_no_question_longer() {
     let mut world = World::with("approval_timeout: 5");
     let began = Instant::now();
     let (_agent, _, card) = world.asked("hello");
+    world.knows(&card);
     thread::sleep(Duration::from_millis(1500));
     world.gateway.kill();
     world.gateway.restart();
@@ -1202,6 +1222,7 @@ fn a_question_that_ends_before_its_turn_is_never_sent() {
 fn after_a_long_absence_open_questions_say_so() {
     let mut world = World::with("approval_timeout: 900");
     let (_agent, _, card) = world.asked("hello");
+    world.knows(&card);
     assert_eq!(world.gateway.terminate(), Some(0));
     // As if the gateway had been away for three minutes.
     let path = world.gateway.path("data/agentpass.db");
@@ -1226,6 +1247,7 @@ fn after_a_long_absence_open_questions_say_so() {
 fn a_short_absence_is_not_worth_an_edit() {
     let mut world = World::new();
     let (_agent, _, card) = world.asked("hello");
+    world.knows(&card);
     world.gateway.kill();
     world.gateway.restart();
     world.telegram.down();
@@ -1333,6 +1355,7 @@ fn a_call_that_was_under_way_at_a_kill_is_shown_as_unknown() {
     let mut world = World::new();
     world.gateway.upstream.answer(|_| Answer::Hold);
     let (_agent, _, before) = world.asked("hello");
+    world.knows(&before);
     world.telegram.tap(&before, "Allow", ANNA);
     world.gateway.upstream.wait_for(1);
     world.gateway.kill();
