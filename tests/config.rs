@@ -319,7 +319,7 @@ fn mistakes_in_permissions() {
         ),
         (
             "rules:\n  - pattern: \"${NOPE}\"\n    action: deny\n",
-            "variable NOPE is not set\n  at permissions.yaml:2:14\n  help: looked in the environment and .env ($CREDENTIALS_DIRECTORY is not set)",
+            "variable NOPE is not set\n  at permissions.yaml:2:14\n  help: looked in the environment, .env and secrets/NOPE ($CREDENTIALS_DIRECTORY is not set)",
         ),
     ] {
         permissions(text, &format!("agentpass: cannot load permissions: {expected}"));
@@ -504,7 +504,7 @@ fn mistakes_in_agents() {
         ),
         (
             "agent: {token: \"${NOPE}\"}\n",
-            "variable NOPE is not set\n  at config.yaml:1:16\n  help: looked in the environment and .env ($CREDENTIALS_DIRECTORY is not set)",
+            "variable NOPE is not set\n  at config.yaml:1:16\n  help: looked in the environment, .env and secrets/NOPE ($CREDENTIALS_DIRECTORY is not set)",
         ),
     ] {
         says("config.yaml", text, &format!("agentpass: cannot load configuration: {expected}"));
@@ -859,7 +859,33 @@ fn credentials_come_first_then_the_environment_then_the_file() {
     let base = dir.0.display();
     assert_eq!(
         findings[0].help.as_deref().unwrap(),
-        format!("looked in {base}/credentials, the environment and {base}/.env")
+        format!(
+            "looked in {base}/credentials, the environment and {base}/.env; a new {base}/secrets/AGENT_TOKEN counts \
+             when the service is restarted"
+        )
+    );
+}
+
+#[test]
+fn a_directory_of_secrets_is_read_by_people_and_loaded_for_the_service() {
+    let dir = Dir::minimal();
+    dir.write("config.yaml", "agent:\n  token: ${TOKEN}\n");
+    dir.write("secrets/TOKEN", "from-the-directory\n");
+    dir.write("credentials/secret_TOKEN", "from-the-service\n");
+    let secrets = dir.0.join("secrets");
+    fs::set_permissions(secrets.join("TOKEN"), fs::Permissions::from_mode(0o644)).unwrap();
+    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o700)).unwrap();
+    let token = |vars: &[(&str, &str)]| dir.load_with(vars).unwrap().config.secrets[0].expose().to_owned();
+    assert_eq!(token(&[]), "from-the-directory");
+    let credentials = dir.0.join("credentials").display().to_string();
+    assert_eq!(token(&[("CREDENTIALS_DIRECTORY", &credentials)]), "from-the-service");
+
+    assert_eq!(dir.load_with(&[]).unwrap().warnings, []);
+    fs::set_permissions(&secrets, fs::Permissions::from_mode(0o755)).unwrap();
+    let warned = dir.load_with(&[]).unwrap().warnings;
+    assert!(
+        warned[0].to_string().contains("secrets/TOKEN") && warned[0].to_string().contains("chmod o-r"),
+        "{warned:?}"
     );
 }
 

@@ -81,6 +81,11 @@ pub fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o004 != 0)
 }
 
+/// Whether every user of this machine may open the files in a directory.
+pub fn is_world_open(dir: &Path) -> bool {
+    fs::metadata(dir).is_ok_and(|m| m.permissions().mode() & 0o001 != 0)
+}
+
 /// The warning about secrets in a file that every user may read.
 pub fn world_readable(path: &Path) -> Finding {
     let finding =

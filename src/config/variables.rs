@@ -29,12 +29,18 @@ impl Surroundings<'static> {
     }
 }
 
-/// The three places in which a variable is looked for.
+/// What systemd puts before a file's name when the unit loads a whole directory: `LoadCredential=secret:DIR`.
+const FROM_DIRECTORY: &str = "secret_";
+/// The directory beside config.yaml that the unit loads; commands of root read it themselves.
+const SECRETS: &str = "secrets";
+
+/// The places in which a variable is looked for.
 pub struct Variables<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     credentials: Option<PathBuf>,
     dotenv: BTreeMap<String, String>,
     dotenv_path: PathBuf,
+    secrets: PathBuf,
 }
 
 /// A value that holds no more variables.
@@ -60,7 +66,9 @@ impl<'a> Variables<'a> {
         let dotenv_path = config.with_file_name(".env");
         let dotenv = read_dotenv(&dotenv_path, findings);
         let credentials = (around.variable)("CREDENTIALS_DIRECTORY").map(PathBuf::from);
-        Variables { variable: around.variable, credentials, dotenv, dotenv_path }
+        let secrets = config.with_file_name(SECRETS);
+        findings.borrow_mut().extend(readable_secrets(&secrets));
+        Variables { variable: around.variable, credentials, dotenv, dotenv_path, secrets }
     }
 
     /// `raw` with every `${NAME}` replaced, and `$${` by a literal `${`.
@@ -86,35 +94,65 @@ impl<'a> Variables<'a> {
         Ok(Resolved { text, parts })
     }
 
+    /// The order is a promise: systemd's credentials, the environment, `.env`, `secrets/`.
     fn value(&self, name: &str) -> Result<String, Unresolved> {
-        if let Some(found) = self.credential(name) {
-            return found;
-        }
-        if let Some(value) = (self.variable)(name) {
-            return value
-                .into_string()
-                .map_err(|_| unusable(name, "the environment holds bytes that are no UTF-8"));
-        }
-        self.dotenv.get(name).cloned().ok_or_else(|| self.missing(name))
+        let outside = self.credential(name).or_else(|| self.environment(name));
+        let beside = || self.dotenv.get(name).cloned().map(Ok).or_else(|| self.secret(name));
+        outside.or_else(beside).unwrap_or_else(|| Err(self.missing(name)))
     }
 
     fn credential(&self, name: &str) -> Option<Result<String, Unresolved>> {
-        let path = self.credentials.as_ref()?.join(name);
-        match source::read_text(&path) {
-            Ok(text) => Some(Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())),
-            Err(why) if why.is_missing() => None,
-            Err(why) => Some(Err(unusable(name, &format!("{}: {why}", path.display())))),
-        }
+        let dir = self.credentials.as_ref()?;
+        in_file(name, &dir.join(name)).or_else(|| in_file(name, &dir.join(format!("{FROM_DIRECTORY}{name}"))))
+    }
+
+    fn environment(&self, name: &str) -> Option<Result<String, Unresolved>> {
+        let value = (self.variable)(name)?;
+        let not_text = |_| unusable(name, "the environment holds bytes that are no UTF-8");
+        Some(value.into_string().map_err(not_text))
+    }
+
+    /// A service has its copies among the credentials and may not read the directory itself.
+    fn secret(&self, name: &str) -> Option<Result<String, Unresolved>> {
+        let is_service = self.credentials.is_some();
+        if is_service { None } else { in_file(name, &self.secrets.join(name)) }
     }
 
     fn missing(&self, name: &str) -> Unresolved {
-        let env = self.dotenv_path.display();
-        let looked = match &self.credentials {
-            Some(dir) => format!("looked in {}, the environment and {env}", dir.display()),
-            None => format!("looked in the environment and {env} ($CREDENTIALS_DIRECTORY is not set)"),
+        let (env, secret) = (self.dotenv_path.display(), self.secrets.join(name));
+        let secret = secret.display();
+        let help = match &self.credentials {
+            Some(dir) => format!(
+                "looked in {}, the environment and {env}; a new {secret} counts when the service is restarted",
+                dir.display()
+            ),
+            None => {
+                format!("looked in the environment, {env} and {secret} ($CREDENTIALS_DIRECTORY is not set)")
+            }
         };
-        Unresolved { text: format!("variable {name} is not set"), help: looked }
+        Unresolved { text: format!("variable {name} is not set"), help }
     }
+}
+
+/// A secret in a file of its own; the line's end is none of it.
+fn in_file(name: &str, path: &Path) -> Option<Result<String, Unresolved>> {
+    match source::read_text(path) {
+        Ok(text) => Some(Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())),
+        Err(why) if why.is_missing() => None,
+        Err(why) => Some(Err(unusable(name, &format!("{}: {why}", path.display())))),
+    }
+}
+
+/// A warning for each secret that every user of this machine may read. In a private directory the mode of a file
+/// does not matter.
+fn readable_secrets(dir: &Path) -> Vec<Finding> {
+    if !source::is_world_open(dir) {
+        return Vec::new();
+    }
+    let files = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|entry| entry.path());
+    let mut open: Vec<_> = files.filter(|path| path.is_file() && source::is_world_readable(path)).collect();
+    open.sort();
+    open.iter().map(|path| source::world_readable(path)).collect()
 }
 
 fn is_name(name: &str) -> bool {
