@@ -176,6 +176,38 @@ fn init_writes_what_is_missing_and_nothing_else() {
 }
 
 #[test]
+fn a_package_gets_only_what_must_differ_between_machines() {
+    let folder = Folder::new();
+    let first = agentpass(&folder, &["init", "--secrets", "etc"]);
+    assert!(first.status.success(), "{}", text(&first.stderr));
+    for (name, bits) in
+        [("secrets", 0o700), ("secrets/AGENT_TOKEN", 0o600), ("key.pem", 0o600), ("cert.pem", 0o644)]
+    {
+        assert_eq!(mode(&folder, &format!("etc/{name}")), bits, "{name}");
+    }
+    assert_eq!(fs::read_dir(folder.0.join("etc")).unwrap().count(), 3, "no configuration");
+    let token = fs::read_to_string(folder.0.join("etc/secrets/AGENT_TOKEN")).unwrap();
+    assert!(
+        token.trim().len() >= 32 && text(&first.stdout).starts_with("sha256:"),
+        "{}",
+        text(&first.stdout)
+    );
+
+    // An upgrade runs it again.
+    let again = agentpass(&folder, &["init", "--secrets", "etc"]);
+    assert_eq!(text(&again.stdout), text(&first.stdout));
+    assert_eq!(fs::read_to_string(folder.0.join("etc/secrets/AGENT_TOKEN")).unwrap(), token);
+
+    // With the packaged configuration it is a gateway.
+    for name in ["config.yaml", "permissions.yaml"] {
+        fs::copy(format!("{}/etc/{name}", env!("CARGO_MANIFEST_DIR")), folder.0.join("etc").join(name))
+            .unwrap();
+    }
+    let checked = agentpass(&folder, &["check", "--config", "etc/config.yaml"]);
+    assert!(checked.status.success(), "{}", text(&checked.stderr));
+}
+
+#[test]
 fn init_says_what_it_cannot_write() {
     let folder = Folder::new();
     fs::write(folder.0.join("file"), "").unwrap();

@@ -20,6 +20,10 @@ pub struct Init {
     /// where (default: the working directory)
     #[argh(positional)]
     pub dir: Option<String>,
+    /// only what has to be secret or its own on every machine: secrets/AGENT_TOKEN, cert.pem, key.pem (what a
+    /// package does at its installation)
+    #[argh(switch)]
+    pub secrets: bool,
 }
 
 const WHAT: &str = "write the configuration";
@@ -30,6 +34,9 @@ const HOMEASSISTANT: &str = include_str!("../../tools/homeassistant.yaml");
 /// For everybody to read, and for the owner alone.
 const PUBLIC: u32 = 0o644;
 const PRIVATE: u32 = 0o600;
+/// The same for directories.
+const SHARED: u32 = 0o755;
+const OWN: u32 = 0o700;
 
 /// Runs it.
 pub fn run(args: Init) -> Exit {
@@ -38,10 +45,13 @@ pub fn run(args: Init) -> Exit {
 
 fn init(args: Init) -> Result<Exit, Trouble> {
     let dir = Folder(PathBuf::from(args.dir.as_deref().unwrap_or(".")));
-    dir.make("")?;
-    dir.make("tools")?;
+    dir.make("", SHARED)?;
     let token =
         random_bytes::<24>().map(|bytes| to_hex(&bytes)).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e))?;
+    if args.secrets {
+        return secrets(&dir, &token);
+    }
+    dir.make("tools", SHARED)?;
     dir.write("config.yaml", PUBLIC, CONFIG.as_bytes())?;
     dir.write("permissions.yaml", PUBLIC, PERMISSIONS.as_bytes())?;
     dir.write("tools/homeassistant.yaml", PUBLIC, HOMEASSISTANT.as_bytes())?;
@@ -55,12 +65,20 @@ fn init(args: Init) -> Result<Exit, Trouble> {
     output::print(&next_steps(&dir.0, &host, &pin)).map(|_| Exit::DONE)
 }
 
+/// What the packaged configuration lacks: it is the same for everybody, this is not.
+fn secrets(dir: &Folder, token: &str) -> Result<Exit, Trouble> {
+    dir.make("secrets", OWN)?;
+    dir.write("secrets/AGENT_TOKEN", PRIVATE, format!("{token}\n").as_bytes())?;
+    let pin = dir.certificate(&host_name())?;
+    output::print(&pin).map(|_| Exit::DONE)
+}
+
 struct Folder(PathBuf);
 
 impl Folder {
-    fn make(&self, name: &str) -> Result<(), Trouble> {
+    fn make(&self, name: &str, mode: u32) -> Result<(), Trouble> {
         let path = self.0.join(name);
-        fs::DirBuilder::new().recursive(true).mode(0o755).create(&path).map_err(|e| trouble(&path, &e))
+        fs::DirBuilder::new().recursive(true).mode(mode).create(&path).map_err(|e| trouble(&path, &e))
     }
 
     /// Whether the file is new. One that exists is left alone.

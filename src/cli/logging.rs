@@ -5,7 +5,7 @@
 
 use std::env;
 
-use log::{LevelFilter, Log, Metadata, Record};
+use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
 use super::{Exit, Trouble, output};
@@ -29,7 +29,7 @@ pub fn start(option: Option<&str>, default: LevelFilter) -> Result<(), Trouble> 
         (None, None) => default,
     };
     // Fails only when a logger runs already, and then that one is as good.
-    if log::set_boxed_logger(Box::new(Lines::new(level, under_systemd()))).is_ok() {
+    if log::set_boxed_logger(Box::new(Lines::new(level, is_journal()))).is_ok() {
         log::set_max_level(level);
     }
     Ok(())
@@ -52,31 +52,47 @@ fn unknown(exit: Exit, source: &str, text: &str) -> Trouble {
     Trouble::new(exit, "start logging", cause).help("use error, warn, info, debug or trace")
 }
 
-/// The journal writes its own timestamps.
-fn under_systemd() -> bool {
-    env::var_os("JOURNAL_STREAM").is_some()
+/// Whether stderr is the journal, which has timestamps of its own and takes the priority before each line
+/// (sd-daemon(3)). `JOURNAL_STREAM` alone says only that some process before us wrote there: systemd names device
+/// and inode so that it can be told.
+fn is_journal() -> bool {
+    let named = env::var("JOURNAL_STREAM").ok();
+    let stderr = rustix::fs::fstat(rustix::stdio::stderr()).ok();
+    matches!((named, stderr), (Some(named), Some(stat)) if named == format!("{}:{}", stat.st_dev, stat.st_ino))
+}
+
+/// The priority of sd-daemon(3); the journal colours and filters by it.
+fn priority(level: Level) -> u8 {
+    match level {
+        Level::Error => 3,
+        Level::Warn => 4,
+        Level::Info => 6,
+        Level::Debug | Level::Trace => 7,
+    }
 }
 
 /// Filters with `simple_logger`, which knows levels by module, and writes by itself: `simple_logger` would panic
 /// when stderr is closed, and takes newlines as they come.
 struct Lines {
     filter: SimpleLogger,
-    is_dated: bool,
+    is_journal: bool,
 }
 
 impl Lines {
-    fn new(level: LevelFilter, under_systemd: bool) -> Lines {
+    fn new(level: LevelFilter, is_journal: bool) -> Lines {
         let filter = SimpleLogger::new()
             .with_level(level.min(LevelFilter::Warn))
             .with_module_level("agentpass", level);
-        Lines { filter, is_dated: !under_systemd }
+        Lines { filter, is_journal }
     }
 
     fn line(&self, record: &Record<'_>) -> String {
         let text = visible(&record.args().to_string());
         let target = visible(record.target());
-        let line = format!("{:<5} [{target}] {text}", record.level());
-        if self.is_dated { format!("{} {line}", Clock::system().now()) } else { line }
+        if self.is_journal {
+            return format!("<{}>[{target}] {text}", priority(record.level()));
+        }
+        format!("{} {:<5} [{target}] {text}", Clock::system().now(), record.level())
     }
 }
 
@@ -97,7 +113,6 @@ impl Log for Lines {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use log::Level;
 
     fn is_on(lines: &Lines, target: &str, level: Level) -> bool {
         lines.enabled(&Metadata::builder().target(target).level(level).build())
@@ -117,14 +132,15 @@ mod tests {
 
     #[test]
     fn a_record_is_one_line() {
-        let lines = Lines::new(LevelFilter::Info, true);
-        let record = |text| {
+        let journal = Lines::new(LevelFilter::Info, true);
+        let dated = Lines::new(LevelFilter::Info, false);
+        let line = |lines: &Lines, text| {
             lines.line(&Record::builder().args(text).level(Level::Warn).target("agentpass::x").build())
         };
-        assert_eq!(record(format_args!("a\nERROR forged")), "WARN  [agentpass::x] a⟨U+000A⟩ERROR forged");
-        let dated = Lines::new(LevelFilter::Info, false);
-        let line = dated.line(&Record::builder().args(format_args!("a")).build());
-        assert!(line.contains("Z INFO  ["), "{line}");
+        let forged = line(&journal, format_args!("a\n<3>forged"));
+        assert_eq!(forged, "<4>[agentpass::x] a⟨U+000A⟩<3>forged");
+        let forged = line(&dated, format_args!("a\nERROR forged"));
+        assert!(forged.ends_with("Z WARN  [agentpass::x] a⟨U+000A⟩ERROR forged"), "{forged}");
     }
 
     #[test]

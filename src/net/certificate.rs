@@ -20,6 +20,8 @@ use super::tls::TlsError;
 
 /// How long a certificate of ours is valid; people who pin it should not have to come back soon.
 const VALID_DAYS: u32 = 3650;
+/// Valid from long ago: the agent's clock, or a Raspberry Pi's own, may be behind.
+const VALID_FROM: &str = "20250101000000Z";
 /// Certificates carry the version number minus one: this is version 3, the one with extensions.
 const X509_V3: i32 = 2;
 
@@ -96,7 +98,7 @@ fn certificate(names: &[String], key: &PKey<Private>) -> Result<X509, ErrorStack
     let name = subject()?;
     b.set_subject_name(&name)?;
     b.set_issuer_name(&name)?;
-    b.set_not_before(&*Asn1Time::days_from_now(0)?)?;
+    b.set_not_before(&*Asn1Time::from_str(VALID_FROM)?)?;
     b.set_not_after(&*Asn1Time::days_from_now(VALID_DAYS)?)?;
     b.set_pubkey(key)?;
     add_extensions(&mut b, names)?;
