@@ -19,6 +19,8 @@ use crate::base::secret::Secret;
 const CONFIGURATION: &str = "cannot load configuration";
 /// The same for permissions.yaml.
 const PERMISSIONS: &str = "cannot load permissions";
+/// The file that everything starts from.
+const CONFIG: &str = "config.yaml";
 /// Where the files are when the gateway runs as a service.
 const SERVICE_DIR: &str = "/etc/agentpass";
 
@@ -32,17 +34,16 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// The files given on the command line; else those in `/etc/agentpass` under systemd and in the working
-    /// directory otherwise. permissions.yaml is looked for beside a given config.yaml.
+    /// The files given on the command line; else those in the working directory where it has a config.yaml; else, and
+    /// always for a service, those in `/etc/agentpass`. permissions.yaml is looked for beside a given config.yaml.
     pub fn find(config: Option<&Path>, permissions: Option<&Path>) -> Paths {
-        let as_service =
-            ["INVOCATION_ID", "NOTIFY_SOCKET"].iter().any(|name| std::env::var_os(name).is_some());
-        Paths::find_as(config, permissions, as_service)
+        let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
+        let is_here = Path::new(CONFIG).exists() || !Path::new(SERVICE_DIR).join(CONFIG).exists();
+        Paths::find_in(if is_here && !is_service { "" } else { SERVICE_DIR }, config, permissions)
     }
 
-    fn find_as(config: Option<&Path>, permissions: Option<&Path>, as_service: bool) -> Paths {
-        let dir = Path::new(if as_service { SERVICE_DIR } else { "" });
-        let config = config.map_or_else(|| dir.join("config.yaml"), Path::to_owned);
+    fn find_in(dir: &str, config: Option<&Path>, permissions: Option<&Path>) -> Paths {
+        let config = config.map_or_else(|| Path::new(dir).join(CONFIG), Path::to_owned);
         let permissions =
             permissions.map_or_else(|| config.with_file_name("permissions.yaml"), Path::to_owned);
         Paths { config, permissions }
@@ -251,17 +252,17 @@ mod tests {
 
     #[test]
     fn files_are_where_the_documentation_says() {
-        let find = |c: Option<&str>, p: Option<&str>, service| {
-            let paths = Paths::find_as(c.map(Path::new), p.map(Path::new), service);
+        let find = |c: Option<&str>, p: Option<&str>, dir| {
+            let paths = Paths::find_in(dir, c.map(Path::new), p.map(Path::new));
             (paths.config.display().to_string(), paths.permissions.display().to_string())
         };
         let is = |c: &str, p: &str| (c.to_owned(), p.to_owned());
-        assert_eq!(find(None, None, false), is("config.yaml", "permissions.yaml"));
+        assert_eq!(find(None, None, ""), is("config.yaml", "permissions.yaml"));
         assert_eq!(
-            find(None, None, true),
+            find(None, None, SERVICE_DIR),
             is("/etc/agentpass/config.yaml", "/etc/agentpass/permissions.yaml")
         );
-        assert_eq!(find(Some("/a/c.yaml"), None, true), is("/a/c.yaml", "/a/permissions.yaml"));
-        assert_eq!(find(None, Some("p.yaml"), true), is("/etc/agentpass/config.yaml", "p.yaml"));
+        assert_eq!(find(Some("/a/c.yaml"), None, SERVICE_DIR), is("/a/c.yaml", "/a/permissions.yaml"));
+        assert_eq!(find(None, Some("p.yaml"), SERVICE_DIR), is("/etc/agentpass/config.yaml", "p.yaml"));
     }
 }

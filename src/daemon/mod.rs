@@ -4,6 +4,7 @@
 //! is opened, the record is open before the first connection is, and nothing is closed before what needs it.
 
 mod opening;
+mod supervision;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -73,7 +74,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
             .map_err(|e| StartError::machine(format!("cannot listen for signals: {e}"), ""))?;
         let gateway = Rc::new(Gateway::start(local.clone(), options)?);
         log::debug!("started in {} ms", began.elapsed().as_millis());
-        local.spawn(watchdog()).detach();
+        let watch = supervision::run(gateway.gate.clone());
+        local.spawn(watch).detach();
         notify::ready();
         gateway.serve_signals(&mut signals).await;
         notify::stopping();
@@ -229,14 +231,5 @@ async fn watch_services(gate: Rc<Gate>) {
     loop {
         let (setup, reloaded) = (gate.setup(), gate.reloaded());
         future::or(setup.services.watch_health(gate.clock().clone()), reloaded.wait()).await;
-    }
-}
-
-/// Feeds systemd's watchdog from the executor itself: it stops when the executor does.
-async fn watchdog() {
-    let Some(interval) = notify::watchdog_interval() else { return };
-    loop {
-        notify::watchdog();
-        Timer::after(interval).await;
     }
 }

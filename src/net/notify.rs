@@ -4,6 +4,11 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+/// Whether systemd listens at all.
+pub fn is_supervised() -> bool {
+    std::env::var_os("NOTIFY_SOCKET").is_some()
+}
+
 /// The service is ready to accept connections.
 pub fn ready() {
     send(&[NotifyState::Ready]);

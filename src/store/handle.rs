@@ -242,6 +242,13 @@ impl Store {
         self.shared.health()
     }
 
+    /// Whether the writing thread still answers, whatever the disk says; waits for what is queued before. False only
+    /// when it cannot be asked.
+    pub async fn is_alive(&self) -> bool {
+        let (reply, answered) = smol::channel::bounded(1);
+        self.queue.try_send(Message::Ping(reply)).is_ok() && answered.recv().await.is_ok()
+    }
+
     /// Ends the thread after everything queued so far: all on disk, head exported, files let go. Later calls through
     /// other clones fail with [`StoreError::Stopped`].
     pub async fn close(self) {

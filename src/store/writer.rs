@@ -72,6 +72,8 @@ where
 /// What comes down the queue.
 pub(super) enum Message {
     Job(Box<dyn Job>),
+    /// Answer: the thread is alive, whatever the disk says.
+    Ping(smol::channel::Sender<()>),
     /// Finish what was queued before, leave everything on disk, let go of the files, then answer.
     Close(smol::channel::Sender<()>),
 }
@@ -151,6 +153,7 @@ impl Writer {
                 None => None,
                 Some(Message::Close(reply)) => Some(reply),
                 Some(Message::Job(first)) => self.serve_batch(first, queue),
+                Some(Message::Ping(reply)) => answer(&reply),
             };
             if let Some(reply) = closing {
                 self.shut();
@@ -187,6 +190,7 @@ impl Writer {
             match queue.try_recv() {
                 Ok(Message::Job(job)) => batch.push(job),
                 Ok(Message::Close(reply)) => closing = Some(reply),
+                Ok(Message::Ping(reply)) => closing = answer(&reply),
                 Err(_) => break,
             }
         }
@@ -308,4 +312,10 @@ impl Writer {
         self.export();
         self.empty_log();
     }
+}
+
+/// Answers a ping, which never ends the thread.
+fn answer(ping: &smol::channel::Sender<()>) -> Option<smol::channel::Sender<()>> {
+    let _ = ping.try_send(());
+    None
 }

@@ -150,7 +150,7 @@ impl Gateway {
         let upstream = Upstream::start();
         write(&folder, setup, &upstream);
         prepare(&folder.0);
-        let arguments = vec!["serve".to_owned(), "--insecure".to_owned()];
+        let arguments = ["serve", "--insecure", "--config", "config.yaml"].map(str::to_owned).to_vec();
         let environment =
             environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
         let (child, address, log) = spawn(&folder, &arguments, &environment);
