@@ -16,7 +16,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::gateway::TOKEN;
-use harness::{Agent, Answer, Gateway, Setup, eventually};
+use harness::{Agent, Answer, Gateway, Setup, TestClock, eventually};
 use serde_json::{Value, json};
 
 /// A question to a human, then one POST.
@@ -134,6 +134,74 @@ fn a_deadline_that_passed_while_down_is_a_time_out() {
 }
 
 /// Changes the configuration while the gateway is down with an open question: nobody is asked any more.
+/// Changes the record while the gateway is down.
+fn falsify(gateway: &Gateway, sql: &str) {
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    db.execute_batch(sql).unwrap();
+}
+
+/// Waits until the question has timed out, and gives how long that took since `began`.
+fn times_out(gateway: &Gateway, id: &str, began: Instant) -> Duration {
+    eventually("the time-out", || (gateway.row(id)["outcome"] == "timed_out").then_some(()));
+    began.elapsed()
+}
+
+#[test]
+fn a_clock_set_back_while_down_makes_no_question_longer() {
+    let clock = TestClock::new();
+    let mut gateway = Gateway::with_clock(&with_approval_timeout(8), &clock);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let began = Instant::now();
+    agent.send("tool_request", asked("hello"));
+    let id = agent.asked();
+    thread::sleep(Duration::from_secs(4));
+    gateway.kill();
+    clock.shift(-3600);
+    gateway.restart();
+    assert_eq!(gateway.question(), id);
+    let took = times_out(&gateway, &id, began);
+    assert!(took >= Duration::from_secs(7) && took < Duration::from_secs(11), "{took:?}");
+    assert_eq!((gateway.approve(&id).as_str(), seen(&gateway, "hello")), ("expired", 0));
+    gateway.verify();
+}
+
+#[test]
+fn a_clock_that_jumps_meanwhile_makes_no_question_longer() {
+    let clock = TestClock::new();
+    let gateway = Gateway::with_clock(&with_approval_timeout(4), &clock);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let began = Instant::now();
+    agent.send("tool_request", asked("back"));
+    let back = agent.asked();
+    clock.shift(-3600);
+    let took = times_out(&gateway, &back, began);
+    assert!(took >= Duration::from_secs(3) && took < Duration::from_secs(7), "{took:?}");
+    agent.send("tool_request", asked("forth"));
+    let forth = agent.asked_among_replies();
+    clock.shift(3600);
+    assert_eq!(gateway.approve(&forth), "expired");
+    assert_eq!((seen(&gateway, "back"), seen(&gateway, "forth")), (0, 0));
+}
+
+#[test]
+fn after_a_new_start_of_the_machine_its_running_time_counts() {
+    let mut gateway = Gateway::with(&with_approval_timeout(8));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("hello"));
+    let id = agent.asked();
+    gateway.kill();
+    // The machine that the tests run on has been running for longer than eight seconds.
+    falsify(
+        &gateway,
+        "UPDATE open_calls SET created = created + 3600000, expires = expires + 3600000;
+                       UPDATE meta SET value = 'another' WHERE name = 'boot'",
+    );
+    let began = Instant::now();
+    gateway.restart();
+    assert!(times_out(&gateway, &id, began) < Duration::from_secs(4));
+    assert_eq!(seen(&gateway, "hello"), 0);
+}
+
 fn changed_while_down(change: impl Fn(&mut Setup), resolution: &str) {
     let mut gateway = Gateway::start();
     let mut agent = Agent::login(gateway.address, TOKEN);

@@ -3,8 +3,9 @@
 use std::cell::Cell;
 use std::fmt;
 use std::rc::Rc;
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use rustix::time::{ClockId, clock_gettime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
@@ -83,23 +84,47 @@ fn system_now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
+/// Milliseconds since this machine was started, suspends included: nobody can set it. It means nothing in another
+/// [boot](boot_id).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Uptime(pub i64);
+
+impl Uptime {
+    /// Now.
+    pub fn now() -> Uptime {
+        let at = clock_gettime(ClockId::Boottime);
+        Uptime(at.tv_sec.saturating_mul(1000).saturating_add(at.tv_nsec / 1_000_000))
+    }
+
+    /// How long after `earlier` this is; zero when it is not after it.
+    pub fn since(self, earlier: Uptime) -> Duration {
+        Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+}
+
+/// A name of this run of the machine; None where the kernel does not tell.
+pub fn boot_id() -> Option<String> {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+}
+
 /// The longest a sleeping task goes without looking at the wall clock again.
 pub const RECHECK: Duration = Duration::from_secs(30);
 
 /// A moment after which something no longer counts. It is kept as wall clock (stored, shown to people) and,
-/// while the process lives, bounded by monotonic time too: a clock set back never extends it, a clock set
+/// while the process lives, bounded by the machine's own time too: a clock set back never extends it, a clock set
 /// forward or a suspend ends it.
 #[derive(Clone, Copy, Debug)]
 pub struct Deadline {
     at: Timestamp,
-    armed: Instant,
+    armed: Uptime,
     budget: Duration,
 }
 
 impl Deadline {
     /// A deadline at `at`, promised at `now`.
     pub fn new(at: Timestamp, now: Timestamp) -> Deadline {
-        Deadline { at, armed: Instant::now(), budget: at.since(now) }
+        Deadline { at, armed: Uptime::now(), budget: at.since(now) }
     }
 
     /// The wall-clock moment, as stored and shown.
@@ -109,7 +134,7 @@ impl Deadline {
 
     /// Time left by whichever of the two clocks leaves less.
     pub fn left(&self, now: Timestamp) -> Duration {
-        self.at.since(now).min(self.budget.saturating_sub(self.armed.elapsed()))
+        self.at.since(now).min(self.budget.saturating_sub(Uptime::now().since(self.armed)))
     }
 
     /// Whether nothing is left.
@@ -143,6 +168,15 @@ mod tests {
         assert!(d.left(clock.now()) <= Duration::from_secs(60));
         clock.set(Timestamp(1_060_000));
         assert!(d.is_over(clock.now()));
+    }
+
+    #[test]
+    fn the_time_of_the_machine_goes_on_and_has_a_name() {
+        let before = Uptime::now();
+        assert!(before.0 > 0 && Uptime::now() >= before);
+        assert_eq!(Uptime(5).since(Uptime(-7)), Duration::from_millis(12));
+        assert_eq!(Uptime(5).since(Uptime(7)), Duration::ZERO);
+        assert_eq!(boot_id(), boot_id());
     }
 
     #[test]

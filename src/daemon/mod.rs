@@ -37,6 +37,8 @@ const FAREWELL: Duration = Duration::from_secs(2);
 const MAINTAIN_EVERY: Duration = Duration::from_secs(3600);
 /// How soon after the start it is tidied first.
 const MAINTAIN_FIRST: Duration = Duration::from_secs(60);
+/// How often it is written down how long the open questions have been open, while there are any. One small write.
+const KEEP_AGES: Duration = Duration::from_secs(60);
 
 /// How the gateway is started.
 #[derive(Clone, Debug)]
@@ -126,6 +128,7 @@ impl Gateway {
         executor.spawn(rpc.serve(listener)).detach();
         executor.spawn(desk.serve(control)).detach();
         executor.spawn(tidy(gate.clone())).detach();
+        executor.spawn(watch_ages(gate.clone())).detach();
         executor.spawn(watch_services(gate)).detach();
         gateway.announce(secure);
         Ok(gateway)
@@ -180,6 +183,7 @@ impl Gateway {
             telegram.stop().await;
         }
         self.gate.setup().services.shutdown();
+        keep_ages(&self.gate).await;
         self.gate.note(NoteKind::Stopped).await;
         self.store.clone().close().await;
         log::info!("stopped");
@@ -223,6 +227,23 @@ async fn tidy(gate: Rc<Gate>) {
         if let Err(e) = gate.store().maintain(gate.clock().now()).await {
             log::error!("the record could not be tidied: {e}");
         }
+    }
+}
+
+/// A question that outlives a power cut keeps no more time than it had.
+async fn watch_ages(gate: Rc<Gate>) {
+    loop {
+        Timer::after(KEEP_AGES).await;
+        keep_ages(&gate).await;
+    }
+}
+
+async fn keep_ages(gate: &Gate) {
+    if gate.questions().is_empty() {
+        return;
+    }
+    if let Err(e) = gate.store().keep_ages().await {
+        log::error!("how long questions have been open could not be recorded: {e}");
     }
 }
 

@@ -42,7 +42,8 @@ fn rebuild(gate: &Gate, open: &OpenCall) -> Option<Call> {
 }
 
 fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
-    let now = gate.clock.now();
+    // The wall clock may have been set back meanwhile; the time that is gone stays gone.
+    let now = gate.clock.now().max(open.created.plus(open.age));
     let question = Arc::new(Question {
         id: open.id,
         call: call.clone(),

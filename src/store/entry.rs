@@ -171,6 +171,8 @@ pub struct OpenCall {
     pub created: Timestamp,
     /// Its deadline.
     pub expires: Timestamp,
+    /// How long it has been open at least, whatever the wall clock says.
+    pub age: Duration,
     /// Set: approved by this one, not yet claimed.
     pub approved_by: Option<Responder>,
 }

@@ -16,8 +16,8 @@ use super::entry::{
 };
 use super::error::StoreError;
 use super::writer::{Message, Shared, Tx, Work};
-use super::{inbox, ledger, opening, retention};
-use crate::base::clock::Timestamp;
+use super::{age, inbox, ledger, opening, retention};
+use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Outcome, Responder, Settlement};
@@ -211,6 +211,15 @@ impl Store {
             }
         }
         Ok(())
+    }
+
+    /// Writes down how long the open questions have been open, for a start after which the wall clock may stand
+    /// earlier. Call it every minute or so while there are any, and before the end.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn keep_ages(&self) -> Result<(), StoreError> {
+        self.submit(false, |tx| age::write_down(tx.db, Uptime::now())).await
     }
 
     /// Keeps a small value of the gateway's own, on disk when this returns: a channel's place in its feed.

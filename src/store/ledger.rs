@@ -10,7 +10,7 @@ use super::entry::{Fate, NewCall, NoteKind, OpenCall, Refusal, Stage};
 use super::error::StoreError;
 use super::inbox;
 use super::writer::Tx;
-use crate::base::clock::Timestamp;
+use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::model::call::REDACTED;
@@ -90,7 +90,7 @@ fn open(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Result<(), 
     let rule = new.decision.rule.as_deref().map(|rule| codec::rule(rule).to_string());
     let sql =
         "INSERT INTO open_calls (request_id, seq, agent, tool, args, binding, session, reason, key, rule,
-               created, expires, state) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open')";
+               created, expires, state, asked_up) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?)";
     let values = params![
         new.id.to_string(),
         seq,
@@ -103,7 +103,8 @@ fn open(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Result<(), 
         new.key,
         rule,
         new.at.0,
-        expires.0
+        expires.0,
+        Uptime::now().0
     ];
     tx.execute(sql, values)?;
     Ok(())
@@ -286,7 +287,7 @@ pub(super) fn give_up(tx: &mut Tx<'_>, all: bool, at: Timestamp) -> Result<usize
 /// The questions and approvals that are left, oldest first.
 pub(super) fn open_calls(db: &rusqlite::Connection) -> Result<Vec<OpenCall>, StoreError> {
     let sql = "SELECT request_id, agent, tool, args, binding, session, reason, key, rule, created, expires,
-               approved_by FROM open_calls WHERE state IN ('open', 'approved') ORDER BY seq";
+               approved_by, asked_up FROM open_calls WHERE state IN ('open', 'approved') ORDER BY seq";
     let mut statement = db.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut open = Vec::new();
@@ -313,6 +314,7 @@ fn open_call(row: &rusqlite::Row<'_>) -> Result<OpenCall, StoreError> {
         rule: rule.as_ref().and_then(codec::read_rule).map(Into::into),
         created: Timestamp(row.get(9)?),
         expires: Timestamp(row.get(10)?),
+        age: Uptime::now().since(Uptime(row.get(12)?)),
         approved_by: maybe(11)?.as_deref().map(Responder::recorded),
     })
 }

@@ -10,12 +10,14 @@
 //! | `writer` | the thread: group commit, durability, health |
 //! | `opening` | files, keys, refusals, and what a crash left behind |
 //! | `ledger` | the life of one call in SQL |
+//! | `age` | how long questions have been open, whatever the clock says |
 //! | `inbox` | results not yet received, idempotency keys |
 //! | `chain` | how events are bound to each other, to the key and to their head |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
 //! | `codec` | model words to JSON and back |
 //! | `schema`, `files` | tables and migrations; paths, modes, lock |
 
+mod age;
 mod chain;
 mod codec;
 mod entry;

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use super::age;
 use super::chain::{self, Chain, ChainKey, Link, Seal};
 use super::entry::{Recovered, StoreOptions};
 use super::error::StoreError;
@@ -9,7 +10,7 @@ use super::files::Files;
 use super::ledger::{self, kind};
 use super::schema;
 use super::writer::Writer;
-use crate::base::clock::Timestamp;
+use crate::base::clock::{Timestamp, boot_id};
 
 /// Opens or makes the record and settles what was under way when the last process ended.
 pub(super) fn open(options: StoreOptions, now: Timestamp) -> Result<(Writer, Recovered), StoreError> {
@@ -72,6 +73,7 @@ fn recover(
             tx.append(now, kind::ROLLED_BACK, None, &json!({"found": found}))?;
         }
         unknown = ledger::give_up(tx, rolled_back.is_some(), now)?;
+        age::take_over(tx.db, boot_id().as_deref())?;
         // Proves that the disk takes writes, also when there is nothing else to say.
         chain::set_meta(tx.db, "opened", &now.to_string())
     })?;

@@ -24,7 +24,8 @@ const AUTOCHECKPOINT: u32 = 1000;
 pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 1] = ["
+const MIGRATIONS: [&str; 2] = [
+    "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
 CREATE TABLE events (
@@ -67,7 +68,12 @@ CREATE TABLE keys (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX keys_request ON keys(request_id);
 CREATE INDEX keys_expires ON keys(expires);
-"];
+",
+    "
+ALTER TABLE open_calls ADD COLUMN asked_up INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE open_calls ADD COLUMN spent INTEGER NOT NULL DEFAULT 0;
+",
+];
 
 /// The version this program writes.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
@@ -95,6 +101,14 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
         0 => Err(StoreError::Absent(path.to_owned())),
         _ => Ok(db),
     }
+}
+
+/// Empty tables of the current version.
+#[cfg(test)]
+pub(super) fn in_memory() -> Connection {
+    let mut db = Connection::open_in_memory().unwrap();
+    migrate(&mut db, 0).unwrap();
+    db
 }
 
 fn pragmas(db: &Connection) -> Result<(), StoreError> {

@@ -131,6 +131,13 @@ impl Gateway {
         Gateway::in_folder(Folder::new(), setup, environment)
     }
 
+    /// The same, by a wall clock that the test can set.
+    pub fn with_clock(setup: &Setup, clock: &super::TestClock) -> Gateway {
+        let environment = clock.environment();
+        let pairs: Vec<_> = environment.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+        Gateway::with_environment(setup, &pairs)
+    }
+
     /// The same in a folder that exists already.
     pub fn in_folder(folder: Folder, setup: &Setup, environment: &[(&str, &str)]) -> Gateway {
         Gateway::prepared_in(folder, setup, environment, |_| {})

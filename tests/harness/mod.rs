@@ -10,6 +10,7 @@
 )]
 
 pub mod agent;
+pub mod clock;
 pub mod gateway;
 pub mod stranger;
 pub mod terminal;
@@ -20,6 +21,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 pub use agent::{Agent, error};
+pub use clock::TestClock;
 pub use gateway::{Gateway, Setup};
 pub use upstream::{Answer, Seen, Upstream};
 
