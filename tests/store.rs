@@ -16,7 +16,7 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentpass::base::clock::Timestamp;
+use agentpass::base::clock::{Clock, Timestamp};
 use agentpass::base::digest::Digest;
 use agentpass::base::ids::RequestId;
 use agentpass::base::template::Template;
@@ -61,7 +61,7 @@ impl Dir {
     }
 
     fn open(&self) -> (Store, Recovered) {
-        Store::open(self.options(), NOW).unwrap()
+        Store::open(self.options(), &Clock::manual(NOW)).unwrap()
     }
 
     /// Runs `work` on a freshly opened store and closes it in order.
@@ -584,7 +584,7 @@ fn kill_nine_loses_nothing_that_was_promised() {
 // --- refusing to open ---------------------------------------------------------------------------------------------
 
 fn refused(dir: &Dir) -> StoreError {
-    match Store::open(dir.options(), NOW) {
+    match Store::open(dir.options(), &Clock::manual(NOW)) {
         Err(e) => e,
         Ok(_) => panic!("it opened"),
     }
@@ -614,7 +614,7 @@ fn two_gateways_never_share_a_record() {
     assert!(matches!(e, StoreError::AlreadyRunning(_)) && e.help().is_some(), "{e}");
     let link = dir.0.join("other.db");
     std::os::unix::fs::symlink(dir.db(), &link).unwrap();
-    let other = Store::open(StoreOptions { path: link, ..dir.options() }, NOW).map(|_| ());
+    let other = Store::open(StoreOptions { path: link, ..dir.options() }, &Clock::manual(NOW)).map(|_| ());
     assert!(matches!(other, Err(StoreError::AlreadyRunning(_))), "{other:?}");
     smol::block_on(store.close());
     dir.with(async |_| ());
@@ -675,8 +675,9 @@ fn a_place_that_cannot_be_written_is_named() {
         places.push(dir.db());
     }
     for path in places {
-        let e =
-            Store::open(StoreOptions { path: path.clone(), ..dir.options() }, NOW).map(|_| ()).unwrap_err();
+        let e = Store::open(StoreOptions { path: path.clone(), ..dir.options() }, &Clock::manual(NOW))
+            .map(|_| ())
+            .unwrap_err();
         assert!(
             matches!(e, StoreError::Unwritable { .. }) && e.help().is_some(),
             "{}: {e:?}",
@@ -942,7 +943,7 @@ fn one_event_from_1970_does_not_take_the_record_along() {
 fn the_record_stays_within_its_size() {
     let dir = Dir::new();
     let options = StoreOptions { max_mb: 1, ..dir.options() };
-    let (store, _) = Store::open(options, NOW).unwrap();
+    let (store, _) = Store::open(options, &Clock::manual(NOW)).unwrap();
     smol::block_on(async {
         for _ in 0..150 {
             let id = record(&store, allowed("front")).await;

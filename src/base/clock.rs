@@ -5,6 +5,7 @@ use std::fmt;
 use std::rc::Rc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use super::time_sync::TimeSync;
 use rustix::time::{ClockId, clock_gettime};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
@@ -48,33 +49,74 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// The wall clock, or one that a test holds still and moves.
+/// The wall clock, or one that a test holds still and moves. Clones are one clock.
 #[derive(Clone, Debug, Default)]
-pub struct Clock(Option<Rc<Cell<i64>>>);
+pub struct Clock {
+    manual: Option<Rc<Cell<i64>>>,
+    carried: Rc<Cell<Option<Carried>>>,
+}
+
+/// A time that went on from the newest recorded one, because the system's clock stands before it.
+#[derive(Clone, Copy, Debug)]
+struct Carried {
+    from: Timestamp,
+    since: Uptime,
+}
+
+/// A system clock that nobody vouches for and that stands this much before the record was wrong before, not now: as a
+/// rule a machine without a clock of its own starts with the time at which it was last running.
+const BELIEVABLE_GAP: Duration = Duration::from_secs(24 * 3600);
+/// 2026-01-01, before the first release: no clock that stands earlier is right.
+const FIRST_RELEASE: Timestamp = Timestamp(1_767_225_600_000);
 
 impl Clock {
     /// The system's clock.
     pub fn system() -> Clock {
-        Clock(None)
+        Clock::default()
     }
 
     /// A clock that stands at `at` until [`Clock::set`] moves it.
     pub fn manual(at: Timestamp) -> Clock {
-        Clock(Some(Rc::new(Cell::new(at.0))))
+        Clock { manual: Some(Rc::new(Cell::new(at.0))), ..Clock::default() }
     }
 
     /// Moves a manual clock; the system's clock is left alone.
     pub fn set(&self, at: Timestamp) {
-        if let Some(cell) = &self.0 {
+        if let Some(cell) = &self.manual {
             cell.set(at.0);
         }
     }
 
+    /// Goes on from `newest`, the newest time in the record, where the system's clock stands before that and is not
+    /// to be believed; until it has caught up, or [`Clock::believe`]. A manual clock is always believed.
+    pub fn carry_on(&self, newest: Timestamp, sync: TimeSync) {
+        let system = system_now();
+        let is_wrong = match sync {
+            TimeSync::Synchronized => false,
+            TimeSync::Unsynchronized => true,
+            TimeSync::Unknown => system < FIRST_RELEASE || newest.since(system) <= BELIEVABLE_GAP,
+        };
+        if self.manual.is_none() && newest > system && is_wrong {
+            self.carried.set(Some(Carried { from: newest, since: Uptime::now() }));
+        }
+    }
+
+    /// The system's clock is right from now on.
+    pub fn believe(&self) {
+        self.carried.set(None);
+    }
+
+    /// By how much the system's clock is corrected; zero when it is believed.
+    pub fn correction(&self) -> Duration {
+        if self.manual.is_some() { Duration::ZERO } else { self.now().since(system_now()) }
+    }
+
     /// Now. A system clock before 1970 reads as 1970.
     pub fn now(&self) -> Timestamp {
-        match &self.0 {
-            Some(cell) => Timestamp(cell.get()),
-            None => system_now(),
+        match (&self.manual, self.carried.get()) {
+            (Some(cell), _) => Timestamp(cell.get()),
+            (None, None) => system_now(),
+            (None, Some(carried)) => system_now().max(carried.from.plus(Uptime::now().since(carried.since))),
         }
     }
 }
@@ -168,6 +210,36 @@ mod tests {
         assert!(d.left(clock.now()) <= Duration::from_secs(60));
         clock.set(Timestamp(1_060_000));
         assert!(d.is_over(clock.now()));
+    }
+
+    #[test]
+    fn a_clock_that_stands_before_the_record_goes_on_from_it_unless_it_is_right() {
+        let clock_after = |gap: Duration, sync| {
+            let clock = Clock::system();
+            clock.carry_on(system_now().plus(gap), sync);
+            clock.correction() > gap / 2
+        };
+        let (hour, month) = (Duration::from_secs(3600), Duration::from_secs(30 * 86_400));
+        for (sync, after_an_hour, after_a_month) in [
+            (TimeSync::Synchronized, false, false),
+            (TimeSync::Unsynchronized, true, true),
+            (TimeSync::Unknown, true, false),
+        ] {
+            assert_eq!(
+                (clock_after(hour, sync), clock_after(month, sync)),
+                (after_an_hour, after_a_month),
+                "{sync}"
+            );
+        }
+        let clock = Clock::system();
+        clock.carry_on(system_now().plus(hour), TimeSync::Unsynchronized);
+        let first = clock.now();
+        assert!(clock.now() >= first && clock.clone().now() >= first);
+        clock.clone().believe();
+        assert_eq!(clock.correction(), Duration::ZERO);
+        let clock = Clock::manual(Timestamp(7));
+        clock.carry_on(Timestamp(1000), TimeSync::Unsynchronized);
+        assert_eq!((clock.now(), clock.correction()), (Timestamp(7), Duration::ZERO));
     }
 
     #[test]

@@ -8,4 +8,5 @@ pub mod json;
 pub mod safe_text;
 pub mod secret;
 pub mod template;
+pub mod time_sync;
 pub mod whole_regex;

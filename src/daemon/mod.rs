@@ -5,6 +5,7 @@
 
 mod opening;
 mod supervision;
+mod timekeeping;
 
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -143,9 +144,7 @@ impl Gateway {
                 "without TLS: tokens and results can be read on the network; use it on one machine only"
             );
         }
-        let gate = self.gate.clone();
-        let note = async move { gate.note(NoteKind::Started).await };
-        self.gate.spawn(note);
+        self.gate.spawn(timekeeping::run(self.gate.clone()));
     }
 
     async fn serve_signals(&self, signals: &mut Signals) {

@@ -149,7 +149,7 @@ pub(super) fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recov
         keep_results: DAY * config.results_days,
         keep_keys: HOUR * config.idempotency_hours,
     };
-    Store::open(options, clock.now()).map_err(|e| StartError::Machine {
+    Store::open(options, clock).map_err(|e| StartError::Machine {
         what: e.to_string(),
         at: Some(storage.path.clone()),
         help: e.help().unwrap_or_default(),

@@ -25,7 +25,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use smol::LocalExecutor;
 use smol::channel::Sender;
 
@@ -174,8 +174,12 @@ impl Gate {
 
     /// Writes an event of the gateway itself (started, stopped, reloaded) into the record.
     pub async fn note(&self, kind: NoteKind) {
-        let version = json!({"version": env!("CARGO_PKG_VERSION")});
-        if let Err(e) = self.store.note(self.clock.now(), kind, version).await {
+        self.note_with(kind, json!({"version": env!("CARGO_PKG_VERSION")})).await;
+    }
+
+    /// The same with a `detail` of its own: a JSON object without secrets.
+    pub async fn note_with(&self, kind: NoteKind, detail: Value) {
+        if let Err(e) = self.store.note(self.clock.now(), kind, detail).await {
             log::error!("\"{}\" could not be recorded: {e}", kind.as_str());
         }
     }

@@ -109,6 +109,8 @@ pub enum NoteKind {
     Stopped,
     /// The configuration was exchanged.
     Reloaded,
+    /// The system's clock was set, or a time service began to vouch for it.
+    ClockSet,
     /// Failed authentications, summed up.
     AuthenticationFailed,
     /// Refusals past a limit, summed up.
@@ -126,6 +128,7 @@ impl NoteKind {
             NoteKind::Started => "started",
             NoteKind::Stopped => "stopped",
             NoteKind::Reloaded => "reloaded",
+            NoteKind::ClockSet => "clock_set",
             NoteKind::AuthenticationFailed => "authentication_failed",
             NoteKind::Limited => "limited",
             NoteKind::KillSwitch => "kill_switch",

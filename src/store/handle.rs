@@ -17,7 +17,7 @@ use super::entry::{
 use super::error::StoreError;
 use super::writer::{Message, Shared, Tx, Work};
 use super::{age, inbox, ledger, opening, retention};
-use crate::base::clock::{Timestamp, Uptime};
+use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Outcome, Responder, Settlement};
@@ -38,14 +38,15 @@ pub struct Store {
 }
 
 impl Store {
-    /// Opens or makes the record and starts its thread. Blocks for as long as the disk takes.
+    /// Opens or makes the record and starts its thread. Blocks for as long as the disk takes. The clock goes on from
+    /// the newest recorded time where it cannot be believed ([`Clock::carry_on`]).
     ///
     /// # Errors
     /// A newer schema, a damaged or foreign file, a place that cannot be written, another gateway on the same file, a
     /// missing or wrong key: each its own variant, with [`StoreError::help`].
-    pub fn open(options: StoreOptions, now: Timestamp) -> Result<(Store, Recovered), StoreError> {
+    pub fn open(options: StoreOptions, clock: &Clock) -> Result<(Store, Recovered), StoreError> {
         let path = options.path.clone();
-        let (writer, recovered) = opening::open(options, now)?;
+        let (writer, recovered) = opening::open(options, clock)?;
         let shared = writer.shared.clone();
         let (queue, jobs) = sync_channel(QUEUE);
         let thread = thread::Builder::new().name("agentpass-store".into()).spawn(move || writer.serve(&jobs));

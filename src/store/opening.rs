@@ -10,31 +10,34 @@ use super::files::Files;
 use super::ledger::{self, kind};
 use super::schema;
 use super::writer::Writer;
-use crate::base::clock::{Timestamp, boot_id};
+use crate::base::clock::{Clock, Timestamp, boot_id};
+use crate::base::time_sync::TimeSync;
 
 /// Opens or makes the record and settles what was under way when the last process ended.
-pub(super) fn open(options: StoreOptions, now: Timestamp) -> Result<(Writer, Recovered), StoreError> {
+/// A `clock` that is not to be believed goes on from the newest event, so that times in the record never run back.
+pub(super) fn open(options: StoreOptions, clock: &Clock) -> Result<(Writer, Recovered), StoreError> {
     let files = Files::prepare(&options.path)?;
     let db = schema::connect(&files.db)?;
     let head = chain::head(&db)?;
     let key = ChainKey::load(&files.db, head == Link::START)?;
-    check_tail(&db, &key, &files)?;
+    let newest = check_tail(&db, &key, &files)?;
+    clock.carry_on(newest, TimeSync::look());
     let rolled_back = rolled_back(&db, &key, head, &files)?;
     let mut writer = Writer::new(db, Chain { key, head }, files, options);
-    let recovered = recover(&mut writer, rolled_back, now)?;
+    let recovered = recover(&mut writer, rolled_back, clock.now())?;
     writer.try_export()?;
     Ok((writer, recovered))
 }
 
-/// The last event must verify: going on with another key would bury the change.
-fn check_tail(db: &rusqlite::Connection, key: &ChainKey, files: &Files) -> Result<(), StoreError> {
-    let Some(last) = chain::last_event(db)? else { return Ok(()) };
+/// The last event must verify: going on with another key would bury the change. Gives its time.
+fn check_tail(db: &rusqlite::Connection, key: &ChainKey, files: &Files) -> Result<Timestamp, StoreError> {
+    let Some(last) = chain::last_event(db)? else { return Ok(Timestamp(0)) };
     let before = match chain::event_at(db, last.seq.saturating_sub(1))? {
         Some(event) => chain::link_of(&event)?,
         None => chain::anchor(db)?.as_ref().and_then(chain::unsealed).unwrap_or(Link::START),
     };
     if key.hash(&before.hash, &last).0.as_slice() == last.hash.as_slice() {
-        return Ok(());
+        return Ok(Timestamp(last.at));
     }
     Err(StoreError::KeyMismatch { path: ChainKey::path(&files.db), seq: last.seq })
 }

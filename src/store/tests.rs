@@ -8,7 +8,7 @@ use serde_json::json;
 use super::codec;
 use super::writer::{BATCH, Tx};
 use super::{Store, StoreError, StoreOptions};
-use crate::base::clock::Timestamp;
+use crate::base::clock::{Clock, Timestamp};
 use crate::model::{InvalidCall, Outcome};
 
 struct Dir(PathBuf);
@@ -28,7 +28,7 @@ impl Dir {
             keep_results: Duration::from_secs(3600),
             keep_keys: Duration::from_secs(3600),
         };
-        Store::open(options, Timestamp(1)).unwrap().0
+        Store::open(options, &Clock::manual(Timestamp(1))).unwrap().0
     }
 }
 

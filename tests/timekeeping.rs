@@ -1,0 +1,78 @@
+//! A clock that is wrong when the gateway starts (a Raspberry Pi has none of its own), and one that is set while it
+//! runs: times in the record never run back unless a time service vouches for it, and the record says what it knew.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod harness;
+
+use harness::gateway::TOKEN;
+use harness::{Agent, Gateway, Setup, TestClock, eventually};
+use serde_json::{Value, json};
+
+/// All events, the oldest first: kind, time, body.
+fn events(gateway: &Gateway) -> Vec<(String, i64, Value)> {
+    let exported = gateway.cli(&["audit", "export"]).stdout;
+    let lines = exported.split(|byte| *byte == b'\n').filter_map(|line| serde_json::from_slice(line).ok());
+    let event = |line: Value| {
+        let body = serde_json::from_str(line["body"].as_str()?).ok()?;
+        Some((line["kind"].as_str()?.to_owned(), line["at_ms"].as_i64()?, body))
+    };
+    lines.filter_map(event).collect()
+}
+
+/// The newest event of this kind.
+fn newest(gateway: &Gateway, kind: &str) -> Option<(i64, Value)> {
+    events(gateway).into_iter().rev().find(|event| event.0 == kind).map(|(_, at, body)| (at, body))
+}
+
+/// Whether this machine's own time service says that the clock is right: then the gateway believes it.
+fn is_vouched_for() -> bool {
+    std::path::Path::new("/run/systemd/timesync/synchronized").exists()
+}
+
+#[test]
+fn a_start_with_an_old_clock_goes_on_from_the_record() {
+    let clock = TestClock::new();
+    let mut gateway = Gateway::with_clock(&Setup::default(), &clock);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.request("get_state", json!({"entity_id": "sensor.a"}));
+    assert_eq!(gateway.terminate(), Some(0));
+    clock.shift(-3600);
+    gateway.restart();
+    let started = eventually("the second start", || {
+        (events(&gateway).iter().filter(|event| event.0 == "started").count() == 2)
+            .then(|| newest(&gateway, "started"))
+    });
+    let (at, body) = started.unwrap();
+    let corrected = body["clock_corrected_ms"].as_u64().unwrap();
+    let before =
+        events(&gateway).iter().filter(|event| event.0 == "stopped").map(|event| event.1).max().unwrap();
+    if is_vouched_for() {
+        assert_eq!((corrected, body["clock"].as_str()), (0, Some("synchronized")));
+        assert!(at < before);
+        return;
+    }
+    assert!((3_500_000..3_600_001).contains(&corrected), "{body}");
+    assert!(body["clock"] == "unknown" || body["clock"] == "unsynchronized", "{body}");
+    assert!(
+        gateway.log().contains("stands 35") && gateway.log().contains("before the record"),
+        "{}",
+        gateway.log()
+    );
+    Agent::login(gateway.address, TOKEN).request("get_state", json!({"entity_id": "sensor.b"}));
+    let times: Vec<_> = events(&gateway).iter().map(|event| event.1).collect();
+    assert!(times.is_sorted(), "{times:?}");
+    gateway.verify();
+
+    // The network tells the time: the record says so, and goes on with it.
+    clock.shift(7200);
+    let (at, body) = eventually("the clock was set", || newest(&gateway, "clock_set"));
+    let step = body["step_ms"].as_i64().unwrap();
+    assert!((10_799_000..=10_801_000).contains(&step), "{body}");
+    assert!(at > before + 7_000_000, "{at}");
+    assert!(eventually("the log", || gateway.log().contains("clock was set by +10800").then_some(true)));
+}
