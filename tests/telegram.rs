@@ -9,38 +9,16 @@
 
 mod harness;
 mod telegram_api;
+mod telegram_world;
 
 use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::gateway::{LAPTOP, SERVICE_SECRET, TOKEN};
-use harness::{Agent, Answer, Gateway, Setup, eventually};
+use harness::{Agent, Answer, Gateway, eventually};
 use serde_json::{Value, json};
-use telegram_api::{ANNA, BEN, BOT_TOKEN, Fault, GROUP, Person, STRANGER, Shown, Telegram, text, within};
-
-/// Runs cases at the same time: most of their time is waiting for the pace of messages. `CASE` picks those whose name
-/// holds it.
-macro_rules! at_once {
-    ($test:ident: [$($case:ident),+ $(,)?]) => {
-        #[test]
-        fn $test() {
-            together(&[$((stringify!($case), $case as fn())),+]);
-        }
-    };
-}
-
-fn together(cases: &[(&'static str, fn())]) {
-    let picked = std::env::var("CASE").unwrap_or_default();
-    let failed: Vec<&'static str> = thread::scope(|scope| {
-        let run = |(name, case): &(&'static str, fn())| {
-            let thread = thread::Builder::new().name((*name).to_owned());
-            (*name, thread.spawn_scoped(scope, *case).unwrap())
-        };
-        let running: Vec<_> = cases.iter().filter(|(name, _)| name.contains(&picked)).map(run).collect();
-        running.into_iter().filter_map(|(name, thread)| thread.join().is_err().then_some(name)).collect()
-    });
-    assert!(failed.is_empty(), "failed: {failed:?}");
-}
+use telegram_api::{ANNA, BEN, BOT_TOKEN, Fault, GROUP, Person, STRANGER, Telegram, text, within};
+use telegram_world::{LONG, World, at_once, nothing_happened, reason, say, seen, setup};
 
 at_once!(answers_notes_and_fatigue: [
     a_tap_on_allow_executes_once_and_the_card_says_so,
@@ -123,102 +101,6 @@ at_once!(outages_and_refusals: [
     approvals_go_on_while_a_service_hangs,
     the_pace_of_messages_is_kept,
 ]);
-
-/// For waits that hold a few seconds of pacing or back-off.
-const LONG: Duration = Duration::from_secs(25);
-
-/// The usual configuration with questions in the group; `more` is put below it.
-fn setup(telegram: &Telegram, more: &str) -> Setup {
-    let usual = Setup::default();
-    let config = usual.config.replace("messenger: {type: local}", &telegram.messenger(GROUP));
-    let mut config = format!("{config}\n{more}\n");
-    if more.contains("approval_timeout:") {
-        config = config.replacen("approval_timeout: 60\n", "", 1);
-    }
-    if more.contains("rate_limit:") {
-        config = config
-            .lines()
-            .filter(|l| !l.contains("max_pending_approvals: 10,"))
-            .collect::<Vec<_>>()
-            .join("\n");
-    }
-    Setup { config, ..usual }
-}
-
-struct World {
-    telegram: Telegram,
-    gateway: Gateway,
-}
-
-impl World {
-    fn new() -> World {
-        World::with("")
-    }
-
-    fn with(more: &str) -> World {
-        let telegram = Telegram::start();
-        let gateway = Gateway::with(&setup(&telegram, more));
-        World { telegram, gateway }
-    }
-
-    fn agent(&self) -> Agent {
-        Agent::login(self.gateway.address, TOKEN)
-    }
-
-    fn card(&self, text: &str) -> Shown {
-        self.telegram.card(GROUP, text)
-    }
-
-    /// An agent that asks to say `text`, the id of its request on the wire, and the card.
-    fn asked(&self, text: &str) -> (Agent, u64, Shown) {
-        let mut agent = self.agent();
-        let wire = agent.send("tool_request", say(text));
-        let card = self.card(text);
-        (agent, wire, card)
-    }
-
-    /// Waits until the gateway has written down the number of this card: the service shows a message a moment before.
-    fn knows(&self, card: &Shown) {
-        let path = self.gateway.path("data/agentpass.db");
-        let number = card.id.to_string();
-        eventually("the card to be known", || {
-            let db = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
-                .ok()?;
-            let sql = "SELECT value FROM meta WHERE name = 'own.telegram.cards'";
-            let cards: String = db.query_row(sql, [], |row| row.get(0)).ok()?;
-            cards.contains(&number).then_some(())
-        });
-    }
-
-    fn outcome(&self, id: &str) -> Value {
-        self.gateway.row(id)["outcome"].clone()
-    }
-
-    /// What every test ends with: the rules of the service kept, no secret anywhere, the record sound.
-    fn check(&self) {
-        self.telegram.assert_clean();
-        let half = BOT_TOKEN.split_once(':').unwrap().1;
-        let shown = self.telegram.everything_shown().join("\n");
-        for secret in [half, SERVICE_SECRET, TOKEN, LAPTOP] {
-            assert!(!shown.contains(secret), "{secret} was shown");
-            assert!(!self.gateway.log().contains(secret), "{secret} was logged");
-        }
-        self.gateway.verify();
-    }
-}
-
-fn say(text: &str) -> Value {
-    json!({"tool": "say", "args": {"text": text}})
-}
-
-/// How often the service saw the call with this text.
-fn seen(gateway: &Gateway, text: &str) -> usize {
-    gateway.upstream.seen().iter().filter(|s| s.target == "/api/say" && s.json()["text"] == text).count()
-}
-
-fn reason(reply: &Value) -> &str {
-    reply["error"]["data"]["reason"].as_str().unwrap_or_else(|| panic!("{reply}"))
-}
 
 // --- asking and answering ---
 
@@ -330,13 +212,6 @@ fn a_card_whose_number_was_lost_says_how_it_ended_when_it_is_tapped() {
     let ended = world.telegram.ends(&card, "done");
     assert!(ended.text().contains("on the gateway"), "{}", ended.text());
     world.check();
-}
-
-/// The question is as open as before.
-fn nothing_happened(world: &World, id: &str) {
-    assert_eq!(world.gateway.questions()[0]["request_id"], id);
-    assert_eq!(world.outcome(id), "pending");
-    assert!(world.gateway.upstream.seen().is_empty());
 }
 
 fn a_strangers_tap_has_no_power() {
