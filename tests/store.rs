@@ -201,7 +201,7 @@ fn an_approved_call_leaves_its_whole_story() {
         "tool_name": "door_open", "args": {"door": "front", "pin": "•••"}, "signature": "door_open(front)",
         "decision": "ask", "resolution": "approved", "resolved_by": "local:root",
         "resolved_at": at(5).to_string(), "outcome": "executed", "execution_result": "{\"ok\":true}",
-        "finished_at": at(8).to_string(), "duration_ms": 8000, "note": null,
+        "finished_at": at(8).to_string(), "duration_ms": 8000, "note": null, "note_by": null,
     });
     for (name, value) in expected.as_object().unwrap() {
         assert_eq!(&row[name], value, "{name}");
@@ -276,7 +276,10 @@ fn a_note_may_follow_a_denial_once() {
         assert!(!add(late, "nobody was asked").await);
         id
     });
-    assert_eq!(row(&dir, id)["note"], "guests are asleep");
+    assert_eq!(
+        (&row(&dir, id)["note"], &row(&dir, id)["note_by"]),
+        (&json!("guests are asleep"), &json!("telegram:7"))
+    );
     let Lookup::Found(shown) = dir.reader().show(&id.to_string()).unwrap() else { panic!() };
     let kinds: Vec<_> = shown.events.iter().map(|e| e["kind"].as_str().unwrap()).collect();
     assert_eq!(kinds, ["requested", "answered", "finished", "noted"]);

@@ -28,9 +28,9 @@ pub trait Channel {
     fn settled(&self, question: &Arc<Question>, settlement: &Settlement);
     /// The same call was asked for again while the question is open: `times` in all, so 2 or more.
     fn asked_again(&self, _question: &Arc<Question>, _times: u32) {}
-    /// The time in which a note to a denial could follow is over: here it is, or there is none. Told only of
-    /// questions that were answered with [`Choice::DenyNoteFollows`](crate::model::Choice).
-    fn noted(&self, _question: &Arc<Question>, _note: Option<&str>) {}
+    /// The time in which a note to a denial could follow is over: here it is and who wrote it, or there is none. Told
+    /// only of questions that were answered with [`Choice::DenyNoteFollows`](crate::model::Choice).
+    fn noted(&self, _question: &Arc<Question>, _note: Option<(&str, &Responder)>) {}
     /// An approved call was carried out, or not.
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome);
     /// Whether people can be reached this way now.

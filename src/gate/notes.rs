@@ -24,10 +24,13 @@ pub const MAX_NOTE: usize = 500;
 pub(super) struct Window {
     until: Deadline,
     durable: bool,
-    heard: Receiver<Option<String>>,
+    heard: Receiver<Heard>,
     /// None when somebody's note (or "no reason") is being written down.
-    tell: Option<Sender<Option<String>>>,
+    tell: Option<Sender<Heard>>,
 }
+
+/// A note and who wrote it, or that there is none.
+type Heard = Option<(String, Responder)>;
 
 impl Gate {
     /// Opens the window of a question that has just been denied and left the desk, at most until its deadline.
@@ -72,11 +75,11 @@ impl Gate {
         };
         let gate = self.clone();
         let write = async move {
-            let written = gate.store.add_note(id, note.clone(), by, now, durable).await;
+            let written = gate.store.add_note(id, note.clone(), by.clone(), now, durable).await;
             if let Err(e) = &written {
                 log::error!("request {id}: the note could not be recorded: {e}");
             }
-            let _ = tell.try_send(matches!(written, Ok(true)).then_some(note));
+            let _ = tell.try_send(matches!(written, Ok(true)).then_some((note, by)));
             written
         };
         self.owned(write).await.unwrap_or(Ok(false))
@@ -87,16 +90,13 @@ impl Gate {
         let (until, heard) = self.windows.borrow().get(&question.id).map(|w| (w.until, w.heard.clone()))?;
         let note = self.note_until(question.id, until, &heard).await;
         self.windows.borrow_mut().remove(&question.id);
-        self.channels.iter().for_each(|channel| channel.noted(question, note.as_deref()));
-        note
+        self.channels
+            .iter()
+            .for_each(|channel| channel.noted(question, note.as_ref().map(|(text, by)| (text.as_str(), by))));
+        note.map(|(text, _)| text)
     }
 
-    async fn note_until(
-        &self,
-        id: RequestId,
-        until: Deadline,
-        heard: &Receiver<Option<String>>,
-    ) -> Option<String> {
+    async fn note_until(&self, id: RequestId, until: Deadline, heard: &Receiver<Heard>) -> Heard {
         while !until.is_over(self.clock.now()) {
             let nap = until.nap(self.clock.now());
             let come = async { Some(heard.recv().await.ok().flatten()) };

@@ -93,6 +93,8 @@ pub enum Place {
 pub struct Board {
     cards: BTreeMap<RequestId, Card>,
     over: VecDeque<RequestId>,
+    /// What people who may answer are called, by their ids; for showing only.
+    names: BTreeMap<i64, String>,
 }
 
 impl Board {
@@ -174,13 +176,29 @@ impl Board {
         self.cards.iter().filter(|(_, card)| card.is_open()).map(|(id, _)| *id).collect()
     }
 
+    /// Somebody who may answer is called so, safe to show. True when that is news.
+    pub fn meet(&mut self, person: i64, name: &str) -> bool {
+        self.names.insert(person, name.to_owned()).as_deref() != Some(name)
+    }
+
+    /// What a person is called, once met.
+    pub fn name(&self, person: i64) -> Option<String> {
+        self.names.get(&person).cloned()
+    }
+
+    /// Forgets the names of all others.
+    pub fn keep_names_of(&mut self, people: &[i64]) {
+        self.names.retain(|person, _| people.contains(person));
+    }
+
     /// For the next start.
     pub fn kept(&self, place: Home, now: Timestamp) -> String {
         let sent = self.live().filter(|(_, card)| !card.messages.is_empty());
         let card = |card: &Card| json!({"tool": card.tool, "messages": card.messages});
         let cards: Map<_, _> = sent.map(|(id, c)| (id.to_string(), card(c))).collect();
-        json!({"bot": place.bot, "configured": place.configured, "chat": place.chat, "seen": now.0, "cards": cards})
-            .to_string()
+        json!({"bot": place.bot, "configured": place.configured, "chat": place.chat, "seen": now.0, "cards": cards,
+            "names": self.names})
+        .to_string()
     }
 
     /// Takes over what was kept, for the same bot and configured chat: the chat in use, and when that was.
@@ -193,6 +211,11 @@ impl Board {
         for (id, known) in kept.get("cards").and_then(Value::as_object).into_iter().flatten() {
             if let Some(id) = RequestId::parse(id) {
                 self.restore_card(id, known);
+            }
+        }
+        for (person, name) in kept.get("names").and_then(Value::as_object).into_iter().flatten() {
+            if let (Ok(person), Some(name)) = (person.parse(), name.as_str()) {
+                self.names.insert(person, name.to_owned());
             }
         }
         Some((number("chat")?, Timestamp(number("seen")?)))
@@ -263,6 +286,7 @@ mod tests {
         let unsent = question(r#"{"a":"hidden"}"#);
         board.asked(&unsent, false, 1);
         board.get_mut(q.id).unwrap().messages = vec![70];
+        assert!(board.meet(7, "Ann (7)") && !board.meet(7, "Ann (7)") && board.meet(8, "Ben (8)"));
         let kept = board.kept(HOME, Timestamp(9));
         assert!(!kept.contains("hidden") && !kept.contains("\"x\""), "{kept}");
 
@@ -271,6 +295,8 @@ mod tests {
         assert!(!after.asked(&q, true, 1));
         assert!(after.asked(&unsent, true, 1));
         assert_eq!(after.of_message(70), Some(q.id));
+        after.keep_names_of(&[7]);
+        assert_eq!((after.name(7).as_deref(), after.name(8)), (Some("Ann (7)"), None));
         // The other way round: the question is taken up first.
         let mut after = Board::default();
         assert!(after.asked(&q, true, 1));

@@ -38,6 +38,8 @@ pub struct Progress {
     pub settled: Option<(Settlement, Option<Timestamp>, Option<String>)>,
     /// How long a note may still be added; None when it may not.
     pub note: Option<Duration>,
+    /// Who wrote the note, as people call them.
+    pub note_by: Option<String>,
     /// What came of an approved call.
     pub end: Option<End>,
 }
@@ -187,7 +189,8 @@ fn ended(message: &mut Writer, tool: &str, progress: &Progress) {
     message.line(&line, None);
     match (settlement, progress.note) {
         (Settlement::Denied { note: Some(note), .. }, _) => {
-            message.line(&format!("The agent was told: {}", aside(note)), None);
+            let by = progress.note_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
+            message.line(&format!("The agent was told{by}: {}", aside(note)), None);
         }
         (_, Some(time)) => {
             let time = for_people(time);

@@ -114,6 +114,10 @@ fn what_happened_is_on_the_card() {
             "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nThe agent was told: no⟨U+000A⟩thanks\n",
         ),
         (
+            Progress { note_by: Some("Ben (8)".into()), ..denied(Some("no")) },
+            "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nThe agent was told by Ben (8): no\n",
+        ),
+        (
             Progress { note: minute, ..denied(None) },
             "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nTo tell the agent why, reply to this message within 60 s.\n",
         ),

@@ -28,7 +28,6 @@ mod send;
 mod updates;
 
 use std::cell::RefCell;
-use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
@@ -107,8 +106,6 @@ struct State {
     fetching: Link,
     sending: Link,
     backoff: Backoff,
-    /// What people are called who have tapped since the start; for showing only.
-    names: HashMap<i64, String>,
     /// When strangers were last logged or answered.
     strangers: Vec<Instant>,
     /// Whether what an earlier run has kept is known.
@@ -138,7 +135,6 @@ impl Telegram {
             fetching: Link::default(),
             sending: Link::default(),
             backoff: Backoff::default(),
-            names: HashMap::new(),
             strangers: Vec::new(),
             restored: false,
         };
@@ -223,7 +219,7 @@ impl Telegram {
     fn called(&self, by: &Responder) -> String {
         match by.as_str().split_once(':') {
             Some((NAME, id)) => {
-                let name = id.parse().ok().and_then(|id: i64| self.state.borrow().names.get(&id).cloned());
+                let name = id.parse().ok().and_then(|id: i64| self.state.borrow().board.name(id));
                 name.unwrap_or_else(|| format!("user {}", visible(id)))
             }
             Some(("local", user)) => format!("{} on the gateway", visible(user)),
@@ -284,11 +280,13 @@ impl Channel for Handle {
         self.0.update(question.id, |card| card.progress.count = times);
     }
 
-    fn noted(&self, question: &Arc<Question>, said: Option<&str>) {
+    fn noted(&self, question: &Arc<Question>, said: Option<(&str, &Responder)>) {
+        let writer = said.map(|(_, by)| self.0.called(by));
         self.0.update(question.id, |card| {
             card.progress.note = None;
+            card.progress.note_by = writer;
             if let Some((Settlement::Denied { note, .. }, ..)) = &mut card.progress.settled {
-                *note = said.map(str::to_owned);
+                *note = said.map(|(text, _)| text.to_owned());
             }
         });
     }

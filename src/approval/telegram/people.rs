@@ -70,7 +70,7 @@ impl Telegram {
     }
 
     async fn tapped(&self, by: &Person, press: Press, id: RequestId, message: i64, host: &dyn Host) -> Toast {
-        self.state.borrow_mut().names.insert(by.id, by.shown.clone());
+        self.meet(by).await;
         let place = self.state.borrow().board.place(id, message);
         match place {
             Place::Unknown => return Toast::short("This question has ended."),
@@ -94,6 +94,14 @@ impl Telegram {
         }
     }
 
+    /// Cards name people; the name is known before what they do, also to the next start.
+    async fn meet(&self, by: &Person) {
+        let news = self.state.borrow_mut().board.meet(by.id, &by.shown);
+        if news {
+            self.save().await;
+        }
+    }
+
     /// The card may have been in the chat without our knowing where. Now that we do, it says what has become of it.
     async fn found(&self, id: RequestId, message: i64) {
         let news = self.state.borrow_mut().board.found(id, message);
@@ -108,6 +116,7 @@ impl Telegram {
     /// so not every reply is answered.
     async fn replied(&self, by: &Person, to: i64, message: i64, text: &str, host: &dyn Host) {
         let Some((id, open, denied)) = self.card_of(to) else { return };
+        self.meet(by).await;
         let responder = Responder::new(NAME, &by.id.to_string());
         let note = (!text.trim().is_empty()).then(|| text.to_owned());
         let noted = match denied {

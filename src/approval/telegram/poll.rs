@@ -173,6 +173,8 @@ impl Telegram {
         let mut state = self.state.borrow_mut();
         let home = state.home;
         let restored = kept.and_then(|kept| state.board.restore(&kept, home));
+        let allowed = state.rules.allowed_users.clone();
+        state.board.keep_names_of(&allowed);
         state.restored = true;
         let Some((chat, seen)) = restored else { return };
         if chat != home.chat {

@@ -20,6 +20,7 @@ pub fn story(whole: &Value, width: Option<usize>) -> String {
     page.add("decision", &decision(whole));
     page.add("answer", &answer(whole));
     page.add("note", text("note"));
+    page.add("note by", text("note_by"));
     page.add("outcome", &outcome(whole));
     page.add("message", text("message"));
     page.add("result", text("execution_result"));

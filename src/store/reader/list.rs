@@ -91,6 +91,7 @@ impl AuditRow {
             "resolved_by": self.resolved_by,
             "resolved_at": time(self.resolved_at),
             "note": end.get("note").or_else(|| self.noted.get("note")),
+            "note_by": self.noted.get("by"),
             "outcome": self.outcome,
             "outcome_reason": end["reason"],
             "message": end["message"],
