@@ -28,25 +28,28 @@ pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
     channel.spawn(send::run(channel.clone()));
     let mut poll = Poll { backoff: Backoff::default(), greeted: false };
     let mut offset = channel.recall_offset(&*host).await;
-    let mut first = true;
+    let (mut first, mut quick) = (true, true);
     while !channel.has_stopped() {
         let (began, clock) = (channel.clock.now(), Instant::now());
-        match poll.fetch(&channel, offset, if first { 0 } else { POLL_S }).await {
+        match poll.fetch(&channel, offset, if quick { 0 } else { POLL_S }).await {
             Ok(updates) => {
                 channel.reached(began);
                 poll.backoff.reset();
                 let moved = channel.handle_all(&updates, &*host).await;
                 offset = moved.unwrap_or(offset);
                 let idle = updates.iter().all(|update| update.id < offset - 1);
-                if idle && !first && clock.elapsed() < PACE {
+                if idle && !quick && clock.elapsed() < PACE {
                     within(PACE, channel.end.1.recv()).await;
                 }
                 if first {
                     channel.tidy_up(&*host).await;
                 }
-                first = false;
+                (first, quick) = (false, false);
             }
             Err(error) => {
+                // A long poll says only when it ends that Telegram can be reached again. A short one would say so
+                // also while somebody else polls.
+                quick = error != BotError::Conflict;
                 let wait = poll.failed(&channel, began, &error);
                 within(wait, channel.end.1.recv()).await;
             }
