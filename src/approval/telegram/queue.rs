@@ -173,8 +173,8 @@ impl Queue {
     }
 }
 
-/// How long to wait after errors: 1 s, 2 s, 4 s and so on to 60 s, spread by chance; longer where only a person can
-/// mend it.
+/// How long to wait after errors: 1 s, 2 s, 4 s and so on to 60 s, spread by chance; four times as long where in
+/// general only a person can mend it.
 #[derive(Debug, Default)]
 pub struct Backoff(u32);
 
@@ -187,9 +187,13 @@ impl Backoff {
         self.0 = self.0.saturating_add(1);
         match error {
             BotError::TooMany { retry_after } => (*retry_after).min(LONGEST),
-            BotError::Unauthorized | BotError::NotFound | BotError::Refused { code: 403, .. } => SLOWLY,
-            _ => spread(Duration::from_secs(1 << (self.0 - 1).min(6)).min(SLOWLY), chance()),
+            BotError::Unauthorized | BotError::NotFound => self.grown(4),
+            _ => self.grown(1),
         }
+    }
+
+    fn grown(&self, first_s: u64) -> Duration {
+        spread(Duration::from_secs(first_s << self.0.saturating_sub(1).min(6)).min(SLOWLY), chance())
     }
 
     /// It worked.
@@ -314,7 +318,10 @@ mod tests {
         assert!(waits[0] <= 1 && (3..=4).contains(&waits[2]) && (45..=60).contains(&waits[8]), "{waits:?}");
         let absurd = BotError::TooMany { retry_after: seconds(1_000_000_000) };
         assert_eq!(backoff.after(&absurd), LONGEST);
-        assert_eq!(backoff.after(&BotError::Unauthorized), SLOWLY);
+        assert!(backoff.after(&BotError::Unauthorized) >= SLOWLY * 3 / 4);
+        backoff.reset();
+        assert!((3..=4).contains(&backoff.after(&BotError::NotFound).as_secs()));
+        assert!((5..=8).contains(&backoff.after(&BotError::Unauthorized).as_secs()));
         backoff.reset();
         assert!(backoff.after(&BotError::Server(500)) <= seconds(1));
         assert_eq!((spread(seconds(4), 0), spread(seconds(4), 255)), (seconds(3), seconds(4)));
