@@ -87,11 +87,6 @@ at_once!(time_and_restarts: [
     a_call_that_was_under_way_at_a_kill_is_shown_as_unknown,
 ]);
 
-at_once!(broken_answers: [
-    broken_answers_to_polls_do_no_harm,
-    broken_answers_to_messages_do_no_harm,
-]);
-
 at_once!(outages_and_refusals: [
     a_long_wait_that_the_service_wants_is_kept_and_stops_nothing_else,
     a_card_that_cannot_be_edited_any_more_stops_nothing,
@@ -664,71 +659,6 @@ fn a_reminder_comes_at_half_time_where_it_is_wanted() {
 }
 
 // --- faults ---
-
-/// A question is asked, answered and shown as done although one method fails like this at first.
-fn survives(method: &str, fault: Fault, times: usize) {
-    let world = World::new();
-    world.telegram.fault(method, fault.clone(), times);
-    let mut agent = world.agent();
-    let wire = agent.send("tool_request", say("hello"));
-    let card = within(LONG, &format!("a card after {fault:?} of {method}"), || {
-        world.telegram.bot_messages(GROUP).into_iter().rev().find(|m| !m.buttons().is_empty())
-    });
-    world.telegram.tap(&card, "Allow", ANNA);
-    within(LONG, &format!("the call after {fault:?} of {method}"), || {
-        (seen(&world.gateway, "hello") == 1).then_some(())
-    });
-    world.telegram.heal();
-    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
-    within(LONG, &format!("the last edit after {fault:?} of {method}"), || {
-        let card = world.telegram.message(GROUP, card.id);
-        (card.buttons().is_empty() && card.text().to_lowercase().contains("done")).then_some(())
-    });
-    world.check();
-}
-
-fn broken_answers_to_polls_do_no_harm() {
-    thread::scope(|scope| {
-        let refused = |code, text| Fault::Error(code, text, Value::Null);
-        for fault in [
-            Fault::Page(502),
-            Fault::Close,
-            Fault::Garbage,
-            Fault::Endless,
-            Fault::EndlessHeader,
-            Fault::Huge(3),
-            Fault::Odd(r#"{"ok":true,"result":{"no":"list"}}"#),
-            Fault::Odd(r#"[]"#),
-            Fault::Redirect("http://127.0.0.1:1".into()),
-            refused(
-                409,
-                "Conflict: terminated by other getUpdates request; make sure that only one bot instance is running",
-            ),
-        ] {
-            scope.spawn(move || survives("getUpdates", fault, 1));
-        }
-    });
-}
-
-fn broken_answers_to_messages_do_no_harm() {
-    thread::scope(|scope| {
-        for fault in [
-            Fault::Page(500),
-            Fault::Close,
-            Fault::Error(429, "Too Many Requests: retry after 1", json!({"retry_after": 1})),
-            Fault::Error(500, "Internal Server Error", Value::Null),
-        ] {
-            let again = fault.clone();
-            scope.spawn(move || survives("sendMessage", fault, 1));
-            scope.spawn(move || survives("editMessageText", again, 1));
-        }
-        scope.spawn(|| survives("answerCallbackQuery", Fault::Page(500), 1));
-        scope.spawn(|| survives("answerCallbackQuery", Fault::Hang, 1));
-        scope.spawn(|| survives("editMessageText", Fault::Lost, 1));
-        scope.spawn(|| survives("deleteWebhook", Fault::Page(500), 1));
-        scope.spawn(|| survives("getMe", Fault::Page(503), 1));
-    });
-}
 
 fn a_long_wait_that_the_service_wants_is_kept_and_stops_nothing_else() {
     let world = World::new();
