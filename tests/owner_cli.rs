@@ -509,6 +509,25 @@ fn status_has_its_members() {
     assert!(!text.contains(SERVICE_SECRET) && !status.to_string().contains(SERVICE_SECRET));
 }
 
+#[test]
+fn status_names_the_next_step_until_there_is_none() {
+    let bare = Setup::default();
+    let at = bare.config.find("services:").unwrap();
+    let rest = bare.config.find("storage:").unwrap();
+    let config = format!("{}services: {{}}\n{}", &bare.config[..at], &bare.config[rest..]);
+    let setup = Setup { config, permissions: "rules: []\n".into(), ..bare };
+    let gateway = Gateway::with(&setup);
+    let shown = || on(&gateway, &["status"]).1;
+    assert!(shown().contains("\nNext: take the marks from a service in config.yaml"), "{}", shown());
+    gateway.configure(&Setup::default());
+    assert_eq!(on(&gateway, &["reload"]).0, 0);
+    assert!(shown().contains("export AGENTPASS_URL=ws://") && shown().contains("stands in .env"), "{}", shown());
+    assert!(!gateway.json(&["status", "--json"]).to_string().contains("export"));
+    let _agent = Agent::login(gateway.address, TOKEN);
+    let text = shown();
+    assert!(!text.contains("Next") && !text.contains("export"), "{text}");
+}
+
 fn decision(agent: &mut Agent) -> String {
     let reply = agent.request("get_state", json!({"entity_id": "a"}));
     reply["result"]["status"].as_str().map_or_else(|| reply["error"]["code"].to_string(), str::to_owned)

@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
+use super::next_step::{self, host_name};
 use super::{Exit, Trouble, output};
 use crate::base::digest::to_hex;
 use crate::base::ids::random_bytes;
@@ -30,6 +31,9 @@ const WHAT: &str = "write the configuration";
 const CONFIG: &str = include_str!("init/config.yaml");
 const PERMISSIONS: &str = include_str!("../../etc/permissions.yaml");
 const HOMEASSISTANT: &str = include_str!("../../tools/homeassistant.yaml");
+
+/// As in the configuration written here.
+const DEFAULT_PORT: u16 = 8443;
 
 /// For everybody to read, and for the owner alone.
 const PUBLIC: u32 = 0o644;
@@ -135,18 +139,12 @@ fn trouble(path: &Path, e: &std::io::Error) -> Trouble {
     Trouble::new(Exit::FAILED, WHAT, e).at(path.display().to_string())
 }
 
-/// The machine's name as it is in /etc/hostname; names that cannot stand in a certificate become "gateway".
-fn host_name() -> String {
-    let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
-    let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
-    if fits { name } else { "gateway".to_owned() }
-}
-
 fn next_steps(dir: &Path, host: &str, pin: &str) -> String {
     // In the working directory everything is found by itself.
     let is_here = dir == Path::new(".");
     let file = |name: &str| if is_here { name.to_owned() } else { dir.join(name).display().to_string() };
     let (config, env, permissions) = (file("config.yaml"), file(".env"), file("permissions.yaml"));
+    let agent = next_step::for_the_agent(host, DEFAULT_PORT, Some(pin), &env);
     let option = if is_here { String::new() } else { format!(" --config {config}") };
     format!(
         "
@@ -155,12 +153,9 @@ Next, on this machine:
   agentpass serve{option}
   agentpass approvals --watch{option}   # in a second terminal: you answer here
 
-On the agent's device, with the token that stands in {env}:
-  export AGENTPASS_URL=wss://{host}:8443
-  export AGENT_TOKEN=...
-  agentpass tools --pin {pin}
+{agent}
 
-An address of this machine will do in place of {host}. There are no tools yet:
+There are no tools yet:
 take the marks from a service in {config}, put its token into {env},
 and say in {permissions} what is allowed, asked and denied."
     )

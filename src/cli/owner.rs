@@ -28,7 +28,7 @@ impl Owner {
             Some(path) => PathBuf::from(path),
             None => {
                 let local = local(what, config)?;
-                daemon::control_path(local.control_socket.as_deref(), &local.storage)
+                daemon::control_path(local.gateway.control_socket.as_deref(), &local.storage)
             }
         };
         let open = || {

@@ -3,6 +3,7 @@
 use argh::FromArgs;
 use serde_json::Value;
 
+use super::next_step::next_step;
 use super::owner::{Owner, command};
 use super::{Exit, Trouble, card, layout, output};
 use crate::base::safe_text::visible;
@@ -30,8 +31,15 @@ pub fn run(args: Status) -> Exit {
 fn show(args: Status) -> Result<Exit, Trouble> {
     let mut owner = Owner::connect("show the status", args.socket.as_deref(), args.config.as_deref())?;
     let status = owner.ask(&command("status"))?;
-    let text = if args.json { output::json(&status) } else { told(&status) };
-    output::print(&text).map(|_| Exit::DONE)
+    let next =
+        || next_step(&status, args.config.as_deref()).map(|next| format!("\n\n{next}")).unwrap_or_default();
+    let text = if args.json { output::json(&status) } else { format!("{}{}", told(&status), next()) };
+    output::print(&text)?;
+    // With a socket alone it is not known which configuration is meant.
+    if let (false, None, Some(next)) = (args.json, &args.socket, next_step(&status, args.config.as_deref())) {
+        output::print(&format!("\n{next}"))?;
+    }
+    Ok(Exit::DONE)
 }
 
 fn told(status: &Value) -> String {
@@ -48,7 +56,7 @@ fn told(status: &Value) -> String {
     fields.push(("channels".to_owned(), aligned(members(status, "channels").map(channel))));
     let mut services = aligned(members(status, "services").map(service));
     if services.is_empty() {
-        services.push("none; name one below `services:` in config.yaml, then `agentpass reload`".to_owned());
+        services.push("none".to_owned());
     }
     fields.push(("services".to_owned(), services));
     let head = format!("agentpass {version}, up {}", uptime(number("uptime_s")));

@@ -9,7 +9,7 @@ use super::finding::Finding;
 use super::main_file as main;
 use super::permissions::{self, Known, Permissions};
 use super::services;
-use super::settings::{Auth, Config, ServiceConfig, Storage};
+use super::settings::{Auth, Config, Gateway, ServiceConfig, Storage};
 use super::tool::Owner;
 use super::tool_files::Toolbox;
 use super::variables::{Surroundings, Variables};
@@ -167,10 +167,10 @@ fn read_permissions(
 }
 
 /// What the owner's commands need to know of a gateway. Needs no secret, so that it works from any shell.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Local {
-    /// None: the default place.
-    pub control_socket: Option<PathBuf>,
+    /// Where it listens, for agents and on this machine.
+    pub gateway: Gateway,
     /// Where the record lies.
     pub storage: Storage,
 }
@@ -185,10 +185,10 @@ pub fn local(paths: &Paths) -> Result<Local, Vec<Finding>> {
     let vars = Variables::near(&paths.config, &around, &early);
     let doc = Doc::open(&paths.config, CONFIGURATION, Some(&vars)).map_err(|finding| vec![finding])?;
     let file = doc.root().open();
-    let control_socket = main::gateway(file, doc.dir()).control_socket;
+    let gateway = main::gateway(file, doc.dir());
     let (storage, _, _) = main::storage(file, doc.dir());
     let findings = doc.finish();
-    if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok(Local { control_socket, storage }) }
+    if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok(Local { gateway, storage }) }
 }
 
 /// What can be known of the Telegram bot before the configuration is complete.
