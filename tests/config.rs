@@ -1021,7 +1021,7 @@ fn owner_commands_need_no_secret() {
     let rest = "gateway: {control_socket: run/s.sock}\nstorage: {path: /x/y.db}\nservices: {a: {url: \"${NOPE}\"}}\n";
     dir.write("config.yaml", format!("agent: {{token: \"${{NOPE}}\"}}\n{rest}"));
     let local = local(&dir.paths()).unwrap();
-    assert_eq!(local.control_socket, Some(dir.0.join("run/s.sock")));
+    assert_eq!(local.gateway.control_socket, Some(dir.0.join("run/s.sock")));
     assert_eq!(local.storage.path, Path::new("/x/y.db"));
     assert!(dir.load().is_err());
 }

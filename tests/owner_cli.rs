@@ -521,7 +521,11 @@ fn status_names_the_next_step_until_there_is_none() {
     assert!(shown().contains("\nNext: take the marks from a service in config.yaml"), "{}", shown());
     gateway.configure(&Setup::default());
     assert_eq!(on(&gateway, &["reload"]).0, 0);
-    assert!(shown().contains("export AGENTPASS_URL=ws://") && shown().contains("stands in .env"), "{}", shown());
+    assert!(
+        shown().contains("export AGENTPASS_URL=ws://") && shown().contains("stands in .env"),
+        "{}",
+        shown()
+    );
     assert!(!gateway.json(&["status", "--json"]).to_string().contains("export"));
     let _agent = Agent::login(gateway.address, TOKEN);
     let text = shown();

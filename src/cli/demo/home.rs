@@ -45,11 +45,11 @@ impl Home {
     }
 
     fn answer(&self, asked: Asked) -> Answer {
-        if asked.authorization != format!("Bearer {TOKEN}") {
+        if asked.header("authorization") != format!("Bearer {TOKEN}") {
             return reply(401, &json!({"message": "unauthorised"}));
         }
-        self.requests.borrow_mut().push(format!("{} {}", asked.method, asked.target));
-        match (asked.method.as_str(), asked.target.as_str()) {
+        self.requests.borrow_mut().push(format!("{} {}", asked.method, asked.path));
+        match (asked.method.as_str(), asked.path.as_str()) {
             ("GET", "/api/") => reply(200, &json!({"message": "API running."})),
             ("GET", "/api/states/sensor.living_room") => reply(200, &state("sensor.living_room", "21.5")),
             ("GET", "/api/states/light.desk") => reply(200, &state("light.desk", self.lamp())),
@@ -69,7 +69,9 @@ async fn accept(home: Rc<Home>, executor: Executor, listener: Listener) {
     loop {
         let (tcp, _) = listener.accept().await;
         let home = home.clone();
-        executor.spawn(async move { serve(Stream::plain(tcp), |asked| home.answer(asked)).await }).detach();
+        executor
+            .spawn(async move { serve(Stream::plain(tcp), async |asked| home.answer(asked)).await })
+            .detach();
     }
 }
 
@@ -78,5 +80,5 @@ fn state(entity: &str, state: &str) -> Value {
 }
 
 fn reply(status: u16, body: &Value) -> Answer {
-    Answer { status, content_type: "application/json", body: body.to_string() }
+    Answer::new(status, "application/json", body.to_string())
 }
