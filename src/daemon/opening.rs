@@ -16,6 +16,10 @@ use crate::net::tls::Acceptor;
 use crate::store::{Recovered, Store, StoreOptions};
 use crate::surface::control::ControlSocket;
 
+/// The service's state and runtime directories, as the unit names them.
+const STATE: &str = "/var/lib/agentpass";
+const RUNTIME: &str = "/run/agentpass";
+
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -167,17 +171,10 @@ pub(super) fn control_socket(config: &Config) -> Result<ControlSocket, StartErro
     ControlSocket::bind(&path).map_err(|e| StartError::machine(e, help))
 }
 
-/// Where the control socket is: as configured, else in systemd's runtime directory, else in /run/agentpass where
-/// that exists, else beside the record.
+/// Where the control socket is: as configured, else in /run/agentpass for the service's own record, else beside the
+/// record. It follows from the configuration alone: the gateway and the owner's commands must agree.
 pub fn control_path(configured: Option<&Path>, storage: &Storage) -> PathBuf {
-    let runtime = std::env::var_os("RUNTIME_DIRECTORY").map(PathBuf::from);
-    let system = PathBuf::from("/run/agentpass");
     let beside = storage.path.parent().unwrap_or(Path::new("."));
-    let dir = match (configured, runtime) {
-        (Some(path), _) => return path.to_owned(),
-        (None, Some(dir)) => dir,
-        (None, None) if system.is_dir() => system,
-        (None, None) => beside.to_owned(),
-    };
-    dir.join("control.sock")
+    let dir = if storage.path.starts_with(STATE) { Path::new(RUNTIME) } else { beside };
+    configured.map_or_else(|| dir.join("control.sock"), Path::to_owned)
 }
