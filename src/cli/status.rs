@@ -31,9 +31,7 @@ pub fn run(args: Status) -> Exit {
 fn show(args: Status) -> Result<Exit, Trouble> {
     let mut owner = Owner::connect("show the status", args.socket.as_deref(), args.config.as_deref())?;
     let status = owner.ask(&command("status"))?;
-    let next =
-        || next_step(&status, args.config.as_deref()).map(|next| format!("\n\n{next}")).unwrap_or_default();
-    let text = if args.json { output::json(&status) } else { format!("{}{}", told(&status), next()) };
+    let text = if args.json { output::json(&status) } else { told(&status) };
     output::print(&text)?;
     // With a socket alone it is not known which configuration is meant.
     if let (false, None, Some(next)) = (args.json, &args.socket, next_step(&status, args.config.as_deref())) {
