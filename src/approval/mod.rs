@@ -60,6 +60,8 @@ pub struct NotRecorded;
 /// How a question ended, as the record has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
+    /// The tool's name.
+    pub tool: String,
     /// Who or what ended it. None when the record does not say.
     pub settlement: Option<Settlement>,
     /// When that was.

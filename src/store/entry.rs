@@ -74,6 +74,8 @@ pub enum Stage {
 /// How a call's question ended, and the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
+    /// The tool's name.
+    pub tool: String,
     /// Who or what ended the question; without the note.
     pub settlement: Option<Settlement>,
     /// When.

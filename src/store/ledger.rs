@@ -336,7 +336,7 @@ pub(super) fn recall(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, Stor
 
 /// How a call's question ended, and the call.
 pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, StoreError> {
-    let sql = "SELECT resolution, resolved_by, resolved_at, outcome FROM calls WHERE request_id = ?";
+    let sql = "SELECT resolution, resolved_by, resolved_at, outcome, tool FROM calls WHERE request_id = ?";
     let read = |row: &rusqlite::Row<'_>| {
         let (word, by): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
         let by = Responder::recorded(&by.unwrap_or_default());
@@ -348,7 +348,8 @@ pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, Store
             Some("void") => Some(Settlement::Void),
             Some(_) | None => None,
         };
-        Ok(Fate { settlement, at: row.get::<_, Option<i64>>(2)?.map(Timestamp), outcome: row.get(3)? })
+        let at = row.get::<_, Option<i64>>(2)?.map(Timestamp);
+        Ok(Fate { tool: row.get(4)?, settlement, at, outcome: row.get(3)? })
     };
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }

@@ -44,6 +44,8 @@ pub(super) struct Faults {
     /// Grows with each release.
     pub released: u64,
     pub is_down: bool,
+    /// Messages that hold one of these are refused with this code.
+    pub unwelcome: Vec<(String, u16)>,
 }
 
 impl Faults {
@@ -77,9 +79,21 @@ impl Telegram {
         self.lock().faults.by_method.entry(method.to_owned()).or_default().push_back((fault, None));
     }
 
+    /// Messages that hold this text are refused from now on with this code, new ones and edits.
+    pub fn refuse(&self, text: &str, code: u16) {
+        self.lock().faults.unwelcome.push((text.to_owned(), code));
+    }
+
+    /// Every poll hands out at once all updates that there ever were, acknowledged or not; or that ends.
+    pub fn repeat_itself(&self, stuck: bool) {
+        self.lock().queue.stuck = stuck;
+        self.shared.changed.notify_all();
+    }
+
     /// No more faults.
     pub fn heal(&self) {
         self.lock().faults.by_method.clear();
+        self.lock().faults.unwelcome.clear();
         self.release();
     }
 

@@ -287,6 +287,9 @@ fn version(arguments: &Arguments, state: &mut State) -> Step<Version> {
     if text.is_empty() {
         return wrong(state, "message text is empty");
     }
+    if let Some((_, code)) = state.faults.unwelcome.iter().find(|(unwelcome, _)| text.contains(unwelcome)) {
+        return fail(*code, "MESSAGE_UNWELCOME");
+    }
     if text::units(&text) > text::MAX_TEXT {
         return wrong(state, "message is too long");
     }

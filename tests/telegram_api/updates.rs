@@ -16,6 +16,8 @@ pub struct Queue {
     /// Which kinds are queued; None before the bot said so.
     pub allowed: Option<Vec<String>>,
     pub last_offset: Option<(i64, Duration)>,
+    /// Everything is handed out again with every poll.
+    pub stuck: bool,
 }
 
 struct Update {
@@ -33,6 +35,7 @@ impl Queue {
             past: Vec::new(),
             allowed: None,
             last_offset: None,
+            stuck: false,
         }
     }
 
@@ -90,6 +93,9 @@ impl Queue {
             self.waiting.retain(|u| u.id >= offset);
         }
         let mut updates = std::mem::take(&mut self.forced);
+        if self.stuck {
+            updates.extend(self.past.iter().cloned());
+        }
         updates.extend(self.waiting.iter().take(limit).map(|u| u.json.clone()));
         updates
     }

@@ -42,8 +42,8 @@ impl Telegram {
         self.beside(to, move |bot| bot.answer_callback(&callback, &text, alert));
     }
 
-    /// A few words in a stranger's private chat. A refusal there (they may have blocked the bot) says nothing about
-    /// the chat that is asked.
+    /// A few words in another chat than the one that is asked. A refusal there (they may have blocked the bot) says nothing about
+    /// that one.
     pub(super) fn tell_stranger(self: &Rc<Self>, chat: i64, text: &str) {
         let message = Outgoing { text: text.to_owned(), ..Outgoing::default() };
         self.beside(To::Stranger, move |bot| bot.send_message(chat, &message).map(drop));

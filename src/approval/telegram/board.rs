@@ -4,6 +4,7 @@
 //! text of a question, so that cards are edited and not sent twice.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
@@ -16,6 +17,10 @@ use crate::model::{Question, Settlement};
 
 /// How many finished cards are remembered, to tell late tappers who was first.
 const REMEMBERED: usize = 256;
+/// Bot API ids of supergroups: -1,000,000,000,000 less the number of the group.
+const SUPERGROUPS: Range<i64> = -2_000_000_000_000..-1_000_000_000_000;
+/// How often a card may be refused before it is given up.
+const MAX_REFUSALS: u32 = 4;
 
 /// One card.
 #[derive(Clone, Debug)]
@@ -24,24 +29,33 @@ pub struct Card {
     pub question: Option<Arc<Question>>,
     /// The tool's name.
     pub tool: String,
-    /// The messages in the chat, in order.
+    /// The messages in the chat, in order; the last has the buttons when all are there.
     pub messages: Vec<i64>,
+    /// Further messages with the buttons: what was sent again because nobody knew whether it had arrived.
+    pub copies: Vec<i64>,
+    /// How many messages with the buttons may be in the chat whose numbers are not known (yet).
+    pub strays: u32,
+    /// Messages that do not look as they should.
+    pub stale: Vec<i64>,
     /// What has happened.
     pub progress: Progress,
-    /// A message may be in the chat whose number is not known (yet).
-    pub loose: bool,
+    /// How often Telegram has refused to take it.
+    pub refusals: u32,
     /// Nothing will happen any more, and the card says so.
     pub over: bool,
 }
 
 impl Card {
-    fn new(question: &Arc<Question>, loose: bool) -> Card {
+    fn new(question: Option<&Arc<Question>>, tool: &str) -> Card {
         Card {
-            question: Some(question.clone()),
-            tool: question.call.tool().name.clone(),
+            question: question.cloned(),
+            tool: tool.to_owned(),
             messages: Vec::new(),
+            copies: Vec::new(),
+            strays: 0,
+            stale: Vec::new(),
             progress: Progress::default(),
-            loose,
+            refusals: 0,
             over: false,
         }
     }
@@ -65,15 +79,48 @@ impl Card {
         card::messages(question, &self.progress).into_iter().nth(self.messages.len())
     }
 
-    /// What the message with the buttons should look like now, and its number.
-    pub fn last_message(&self) -> Option<(i64, Outgoing)> {
-        let last = *self.messages.last()?;
+    /// What the message with the buttons should look like now. None while it has not been sent.
+    pub fn look(&self) -> Option<Outgoing> {
         let all = self.question.as_ref().map(|question| card::messages(question, &self.progress));
         match all {
-            Some(mut all) if all.len() == self.messages.len() => all.pop().map(|message| (last, message)),
+            Some(mut all) if all.len() == self.messages.len() => all.pop(),
             Some(_) if self.is_open() => None,
-            Some(_) | None => Some((last, card::remains(&self.tool, &self.progress))),
+            Some(_) | None => Some(card::remains(&self.tool, &self.progress)),
         }
+    }
+
+    /// All that has buttons must be edited.
+    pub fn changed(&mut self) {
+        // A part that is not the last has neither buttons nor news.
+        let last = self.messages.last().filter(|_| self.next_message().is_none());
+        self.stale = last.into_iter().chain(&self.copies).copied().collect();
+    }
+
+    /// Whether Telegram has refused it so often that it is not sent any more.
+    pub fn is_given_up(&self) -> bool {
+        self.refusals >= MAX_REFUSALS
+    }
+
+    /// Whether nothing of it is in the chat, as far as is known.
+    pub fn is_unsent(&self) -> bool {
+        self.messages.is_empty() && self.strays == 0
+    }
+
+    /// A message arrived as the part after the first `before`; a tap may have told its number before.
+    pub fn arrived(&mut self, number: i64, before: usize) {
+        if self.has(number) {
+            return;
+        }
+        if self.messages.len() == before {
+            return self.messages.push(number);
+        }
+        self.copies.push(number);
+        self.stale.push(number);
+    }
+
+    /// Whether this message is part of it.
+    pub fn has(&self, number: i64) -> bool {
+        self.messages.contains(&number) || self.copies.contains(&number)
     }
 }
 
@@ -100,13 +147,10 @@ pub struct Board {
 impl Board {
     /// A question was asked. True when a card must be sent. With `loose`, one may have been sent before.
     pub fn asked(&mut self, question: &Arc<Question>, loose: bool, times: u32) -> bool {
-        match self.cards.get_mut(&question.id) {
-            Some(known) => known.question = Some(question.clone()),
-            None => {
-                self.cards.insert(question.id, Card::new(question, loose));
-            }
-        }
-        let Some(card) = self.cards.get_mut(&question.id) else { return false };
+        let fresh = || Card::new(None, &question.call.tool().name);
+        let card = self.cards.entry(question.id).or_insert_with(fresh);
+        card.question = Some(question.clone());
+        card.strays += u32::from(loose);
         card.progress.count = times;
         card.next_message().is_some()
     }
@@ -128,7 +172,7 @@ impl Board {
 
     /// The card that this message is part of.
     pub fn of_message(&self, message: i64) -> Option<RequestId> {
-        self.cards.iter().find(|(_, card)| card.messages.contains(&message)).map(|(id, _)| *id)
+        self.cards.iter().find(|(_, card)| card.has(message)).map(|(id, _)| *id)
     }
 
     /// Whether a button on this message may speak for the question.
@@ -136,26 +180,35 @@ impl Board {
         let Some(card) = self.cards.get(&id) else { return Place::Unknown };
         let own = match self.of_message(message) {
             Some(owner) => owner == id,
-            None => card.loose,
+            None => card.strays > 0,
         };
         if own { Place::Own } else { Place::Elsewhere }
     }
 
-    /// A tap came from a message that was sent without our hearing its number. It is the one with the buttons, so
-    /// the card is whole when only that one was missing. True when the number is news.
+    /// A tap came from a message that was sent without our hearing its number. It is one with the buttons, so the
+    /// card is whole when only that was missing. True when the number is news.
     pub fn found(&mut self, id: RequestId, message: i64) -> bool {
         if self.of_message(message).is_some() {
             return false;
         }
-        let Some(card) = self.cards.get_mut(&id).filter(|card| card.loose && !card.over) else {
-            return false;
-        };
-        let whole = card.question.as_ref().map(|q| card::messages(q, &card.progress).len());
-        let missing = whole == Some(card.messages.len() + 1);
-        if missing {
-            card.messages.push(message);
+        let Some(card) = self.cards.get_mut(&id).filter(|card| card.strays > 0) else { return false };
+        card.strays -= 1;
+        let whole = card.question.as_ref().map_or(1, |q| card::messages(q, &card.progress).len());
+        let missing = whole == card.messages.len() + 1;
+        let place = if missing { &mut card.messages } else { &mut card.copies };
+        place.push(message);
+        card.stale.push(message);
+        true
+    }
+
+    /// A tap came from the card of a question that has ended and that nobody remembers here. False: the message is
+    /// part of another card.
+    pub fn adopt(&mut self, id: RequestId, tool: &str, message: i64) -> bool {
+        let free = self.of_message(message).is_none() && !self.cards.contains_key(&id);
+        if free {
+            self.cards.insert(id, Card { messages: vec![message], ..Card::new(None, tool) });
         }
-        missing
+        free
     }
 
     /// Nothing will happen to this card any more.
@@ -172,7 +225,11 @@ impl Board {
 
     /// The group moved, and its messages have no numbers any more: what is open is sent again.
     pub fn forget_messages(&mut self) -> Vec<RequestId> {
-        self.cards.values_mut().for_each(|card| card.messages.clear());
+        for card in self.cards.values_mut() {
+            let none = Card::new(None, "");
+            (card.messages, card.copies, card.stale) = (none.messages, none.copies, none.stale);
+            (card.strays, card.refusals) = (none.strays, none.refusals);
+        }
         self.cards.iter().filter(|(_, card)| card.is_open()).map(|(id, _)| *id).collect()
     }
 
@@ -193,19 +250,21 @@ impl Board {
 
     /// For the next start.
     pub fn kept(&self, place: Home, now: Timestamp) -> String {
-        let sent = self.live().filter(|(_, card)| !card.messages.is_empty());
-        let card = |card: &Card| json!({"tool": card.tool, "messages": card.messages});
+        let sent = self.live().filter(|(_, card)| !card.is_unsent());
+        let card = |card: &Card| json!({"tool": card.tool, "messages": card.messages, "copies": card.copies, "strays": card.strays});
         let cards: Map<_, _> = sent.map(|(id, c)| (id.to_string(), card(c))).collect();
         json!({"bot": place.bot, "configured": place.configured, "chat": place.chat, "seen": now.0, "cards": cards,
             "names": self.names})
         .to_string()
     }
 
-    /// Takes over what was kept, for the same bot and configured chat: the chat in use, and when that was.
+    /// Takes over what was kept, for the same bot and configured chat: the chat in use, and when that was. Where the
+    /// owner has configured the chat that was in use, it is the same as well.
     pub fn restore(&mut self, kept: &str, place: Home) -> Option<(i64, Timestamp)> {
         let kept: Value = serde_json::from_str(kept).ok()?;
         let number = |name: &str| kept.get(name).and_then(Value::as_i64);
-        if number("bot") != Some(place.bot) || number("configured") != Some(place.configured) {
+        let same_chat = [number("configured"), number("chat")].contains(&Some(place.configured));
+        if number("bot") != Some(place.bot) || !same_chat {
             return None;
         }
         for (id, known) in kept.get("cards").and_then(Value::as_object).into_iter().flatten() {
@@ -222,18 +281,17 @@ impl Board {
     }
 
     fn restore_card(&mut self, id: RequestId, known: &Value) {
-        let numbers = known.get("messages").and_then(Value::as_array).into_iter().flatten();
-        let tool = known.get("tool").and_then(Value::as_str).unwrap_or_default();
-        let fresh = Card {
-            question: None,
-            tool: tool.to_owned(),
-            messages: Vec::new(),
-            progress: Progress::default(),
-            loose: false,
-            over: false,
+        let numbers = |name: &str| {
+            let list = known.get(name).and_then(Value::as_array).into_iter().flatten();
+            list.filter_map(Value::as_i64).collect()
         };
-        let card = self.cards.entry(id).or_insert(fresh);
-        card.messages = numbers.filter_map(Value::as_i64).collect();
+        let tool = known.get("tool").and_then(Value::as_str).unwrap_or_default();
+        let strays = known.get("strays").and_then(Value::as_u64).unwrap_or_default();
+        let card = self.cards.entry(id).or_insert_with(|| Card::new(None, tool));
+        (card.messages, card.copies) = (numbers("messages"), numbers("copies"));
+        card.strays = card.strays.saturating_add(u32::try_from(strays).unwrap_or_default());
+        // The question may have ended already.
+        card.changed();
     }
 }
 
@@ -246,6 +304,13 @@ pub struct Home {
     pub configured: i64,
     /// The chat in use; another one after the group became a supergroup.
     pub chat: i64,
+}
+
+impl Home {
+    /// Whether the group can have become this one: groups become supergroups, and do so once.
+    pub fn may_become(&self, chat: i64) -> bool {
+        self.chat == self.configured && chat != self.chat && SUPERGROUPS.contains(&chat)
+    }
 }
 
 #[cfg(test)]
@@ -265,19 +330,30 @@ mod tests {
     fn taps_count_on_the_own_card_only() {
         let (mut board, q) = with_one();
         assert_eq!(board.place(q.id, 70), Place::Elsewhere);
-        board.get_mut(q.id).unwrap().loose = true;
+        board.get_mut(q.id).unwrap().strays = 1;
         assert_eq!(board.place(q.id, 70), Place::Own);
         let mut lost = Board::default();
         lost.asked(&q, true, 1);
         assert!(lost.found(q.id, 70) && !lost.found(q.id, 70) && !lost.found(q.id, 71));
         assert_eq!(lost.get(q.id).unwrap().messages, [70]);
         assert!(!lost.found(RequestId::random(), 72) && !board.found(RequestId::random(), 70));
+        assert_eq!(lost.place(q.id, 71), Place::Elsewhere, "no more is missing");
         let other = question(r#"{"a":"y"}"#);
         board.asked(&other, false, 1);
         board.get_mut(other.id).unwrap().messages = vec![70];
         assert_eq!(board.place(q.id, 70), Place::Elsewhere);
         assert_eq!(board.place(other.id, 70), Place::Own);
         assert_eq!(board.place(RequestId::random(), 70), Place::Unknown);
+    }
+
+    #[test]
+    fn a_group_moves_once_and_to_a_supergroup() {
+        let home = Home { chat: -5, ..HOME };
+        assert!(home.may_become(-1_001_234_567_890));
+        for other in [-5, 5, 0, -6, -100, -1_000_000_000_000, -2_000_000_000_001, i64::MIN, i64::MAX] {
+            assert!(!home.may_become(other), "{other}");
+        }
+        assert!(!Home { chat: -1_001_234_567_890, ..home }.may_become(-1_001_234_567_891));
     }
 
     #[test]
@@ -301,7 +377,11 @@ mod tests {
         let mut after = Board::default();
         assert!(after.asked(&q, true, 1));
         after.restore(&kept, HOME);
-        assert!(after.get(q.id).unwrap().next_message().is_none());
+        let card = after.get(q.id).unwrap();
+        assert!(card.next_message().is_none() && card.stale == [70]);
+        // The owner did as the log says.
+        let told = Home { configured: -6, ..HOME };
+        assert_eq!(Board::default().restore(&kept, told), Some((-6, Timestamp(9))));
         for other in [Home { bot: 2, ..HOME }, Home { configured: -7, ..HOME }] {
             assert_eq!(Board::default().restore(&kept, other), None);
         }
@@ -324,16 +404,38 @@ mod tests {
     }
 
     #[test]
+    fn what_was_sent_twice_is_one_card() {
+        let (mut board, q) = with_one();
+        board.get_mut(q.id).unwrap().strays = 2;
+        // A tap on the first copy comes before the second send returns.
+        assert!(board.found(q.id, 70));
+        let card = board.get_mut(q.id).unwrap();
+        card.arrived(71, 0);
+        card.arrived(71, 0);
+        assert_eq!((card.messages.as_slice(), card.copies.as_slice()), ([70].as_slice(), [71].as_slice()));
+        card.changed();
+        assert_eq!(card.stale, [70, 71]);
+        assert_eq!((board.place(q.id, 70), board.place(q.id, 71)), (Place::Own, Place::Own));
+        // After a restart too, and what was not heard of is still missing.
+        let mut after = Board::default();
+        after.restore(&board.kept(HOME, Timestamp(9)), HOME);
+        assert_eq!((after.of_message(71), after.get(q.id).unwrap().strays), (Some(q.id), 1));
+        assert!(!after.adopt(q.id, "t", 72) && !after.adopt(RequestId::random(), "t", 71));
+        let old = RequestId::random();
+        assert!(after.adopt(old, "t", 72) && after.place(old, 72) == Place::Own);
+    }
+
+    #[test]
     fn a_question_that_ended_half_sent_says_so_on_what_was_sent() {
         let mut board = Board::default();
         let q = question(&json!({"note": "x".repeat(9000)}).to_string());
         board.asked(&q, false, 1);
         let card = board.get_mut(q.id).unwrap();
         card.messages = vec![70];
-        assert!(card.last_message().is_none() && !card.is_final());
+        assert!(card.look().is_none() && !card.is_final());
         card.progress.settled = Some((Settlement::Withdrawn, None, None));
-        let (number, message) = card.last_message().unwrap();
-        assert!(number == 70 && message.text.starts_with("↩️ Withdrawn") && card.is_final());
+        let message = card.look().unwrap();
+        assert!(message.text.starts_with("↩️ Withdrawn") && card.is_final());
         assert!(card.next_message().is_none());
     }
 }

@@ -106,8 +106,8 @@ struct State {
     fetching: Link,
     sending: Link,
     backoff: Backoff,
-    /// When strangers were last logged or answered.
-    strangers: Vec<Instant>,
+    /// When strangers were last logged or answered, and who.
+    strangers: Vec<(Instant, i64)>,
     /// Whether what an earlier run has kept is known.
     restored: bool,
 }
@@ -205,11 +205,11 @@ impl Telegram {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id).filter(|card| !card.over) else { return };
         change(card);
-        let (unsent, is_final) = (card.messages.is_empty() && !card.loose, card.is_final());
-        match unsent {
-            true if is_final => state.board.finish(id),
-            true => {}
-            false => state.queue.edit(id),
+        card.changed();
+        match (card.is_unsent(), card.is_final()) {
+            (true, true) => state.board.finish(id),
+            (true, false) => {}
+            (false, _) => state.queue.edit(id),
         }
         drop(state);
         self.wake();
@@ -305,18 +305,22 @@ impl Channel for Handle {
         let state = self.0.state.borrow();
         let (fetching, sending) = (&state.fetching, &state.sending);
         // Where nothing was sent yet, nobody knows whether it would work.
-        let refused = fetching.is_up() && sending.failing();
-        let (link, word) = if refused { (sending, "sending: ") } else { (fetching, "") };
+        let cannot_send = fetching.is_up() && sending.failing();
+        let (link, word) = if cannot_send { (sending, "sending: ") } else { (fetching, "") };
         let waits = match state.queue.len() {
             0 => String::new(),
             1 => ", 1 message waits".to_owned(),
             n => format!(", {n} messages wait"),
         };
+        let refused = match state.board.live().filter(|(_, c)| c.is_open() && c.is_given_up()).count() {
+            0 => String::new(),
+            n => format!(", {n} not taken (answer on the gateway)"),
+        };
         ChannelHealth {
-            up: fetching.is_up() && !refused,
+            up: fetching.is_up() && !cannot_send,
             since: link.since(),
             waiting: state.queue.len(),
-            detail: format!("{word}{}{waits}", link.told()),
+            detail: format!("{word}{}{waits}{refused}", link.told()),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::beside::To;
 use super::board::Place;
 use super::buttons::Press;
 use super::card::units;
-use super::updates::{Command, Incoming, Person, read};
+use super::updates::{Approach, Command, Incoming, Person, read};
 use super::{Host, NAME, Telegram};
 use crate::approval::text::for_people;
 use crate::base::ids::RequestId;
@@ -19,6 +19,8 @@ use crate::model::{AnswerOutcome, Choice, Question, Responder, Settlement};
 /// How many strangers are logged and answered in [`STRANGER_TIME`].
 const STRANGERS: usize = 5;
 const STRANGER_TIME: Duration = Duration::from_secs(60);
+/// What a stranger hears.
+const STRANGE: &str = "You may not use this bot.";
 /// The most lines of `/pending`.
 const MAX_LISTED: usize = 30;
 /// The longest message, in UTF-16 units.
@@ -45,7 +47,6 @@ impl Telegram {
     /// Does what an update asks for. When this returns, a decision is on disk or was refused.
     pub(super) async fn handle(self: &Rc<Self>, update: &Update, host: &dyn Host) {
         let incoming = read(update, &self.state.borrow().rules);
-        let chat = self.state.borrow().home.chat;
         match incoming {
             Incoming::Tap { callback, by, press, id, message } => {
                 let Toast(text, alert) = self.tapped(&by, press, id, message, host).await;
@@ -61,10 +62,11 @@ impl Telegram {
                     Command::Status => host.status_text(),
                     Command::Help => HELP.to_owned(),
                 };
-                self.say(chat, Some(message), text);
+                self.say(Some(message), text);
             }
-            Incoming::Stranger { callback, private, who } => self.stranger(callback, private, &who),
-            Incoming::Migrated(to) => self.follow(to),
+            Incoming::Stranger { person, from, who } => self.stranger(person, from, &who),
+            // Telegram itself says so to whatever is sent next, and is believed then.
+            Incoming::Moved => self.say(None, "This group is a supergroup now.".to_owned()),
             Incoming::Ignored => {}
         }
     }
@@ -73,7 +75,7 @@ impl Telegram {
         self.meet(by).await;
         let place = self.state.borrow().board.place(id, message);
         match place {
-            Place::Unknown => return Toast::short("This question has ended."),
+            Place::Unknown => return self.forgotten(id, message, host).await,
             Place::Elsewhere => return Toast::short("This card is out of date; use the newer one."),
             Place::Own => self.found(id, message).await,
         }
@@ -106,10 +108,28 @@ impl Telegram {
     async fn found(&self, id: RequestId, message: i64) {
         let news = self.state.borrow_mut().board.found(id, message);
         if news {
-            self.state.borrow_mut().queue.forget_ask(id);
+            {
+                let mut state = self.state.borrow_mut();
+                if state.board.get(id).is_some_and(|card| card.next_message().is_none()) {
+                    state.queue.forget_ask(id);
+                }
+                state.queue.edit(id);
+            }
             self.save().await;
-            self.update(id, |_| {});
+            self.wake();
         }
+    }
+
+    /// A card of long ago, or one that was sent without our hearing of it, before a restart. What the record knows of
+    /// its question is said on it.
+    async fn forgotten(&self, id: RequestId, message: i64, host: &dyn Host) -> Toast {
+        let fate = host.fate(id).await.filter(|fate| fate.settlement.is_some());
+        if let Some(fate) = fate
+            && self.state.borrow_mut().board.adopt(id, &fate.tool, message)
+        {
+            self.tell_fate(id, Some(fate));
+        }
+        Toast::short("This question has ended.")
     }
 
     /// A reply to a card: the reason for a denial, while one is taken. People also talk with each other below cards,
@@ -131,8 +151,7 @@ impl Telegram {
             Ok(false) if open => "A reply decides nothing: tap a button. After Deny you can say why.",
             Ok(false) => return,
         };
-        let chat = self.state.borrow().home.chat;
-        self.say(chat, Some(message), answer.to_owned());
+        self.say(Some(message), answer.to_owned());
     }
 
     /// The card that a message is part of: its question, and whether that is open, or denied.
@@ -159,31 +178,34 @@ impl Telegram {
         }
     }
 
-    fn say(&self, chat: i64, to: Option<i64>, text: String) {
-        self.state.borrow_mut().queue.reply(chat, to, fitting(&text));
+    fn say(&self, to: Option<i64>, text: String) {
+        self.state.borrow_mut().queue.reply(to, fitting(&text));
         self.wake();
     }
 
-    /// A short answer and a log line, as long as there are not too many of them.
-    fn stranger(self: &Rc<Self>, callback: Option<String>, private: Option<i64>, who: &str) {
-        let welcome = {
+    /// A short answer and a log line: once a minute for one stranger, and not too many for all together.
+    fn stranger(self: &Rc<Self>, person: i64, from: Approach, who: &str) {
+        let (welcome, home) = {
             let (mut state, now) = (self.state.borrow_mut(), Instant::now());
-            state.strangers.retain(|at| now.duration_since(*at) < STRANGER_TIME);
-            let welcome = state.strangers.len() < STRANGERS;
+            state.strangers.retain(|(at, _)| now.duration_since(*at) < STRANGER_TIME);
+            let known = state.strangers.iter().any(|(_, other)| *other == person);
+            let welcome = !known && state.strangers.len() < STRANGERS;
             if welcome {
-                state.strangers.push(now);
+                state.strangers.push((now, person));
             }
-            welcome
+            (welcome, state.home.chat)
         };
         if welcome {
             log::warn!("telegram: {who} is not among allowed_users in this chat; nothing was done");
         }
-        match (callback, private) {
-            (Some(callback), _) => {
+        match from {
+            Approach::Tap(callback) => {
                 self.answer_tap(To::Stranger, callback, "You may not approve this.".into(), false)
             }
-            (None, Some(chat)) if welcome => self.tell_stranger(chat, "You may not use this bot."),
-            (None, _) => {}
+            Approach::Words { .. } if !welcome => {}
+            // The pace of the home chat's messages is kept by the queue.
+            Approach::Words { chat, message } if chat == home => self.say(Some(message), STRANGE.to_owned()),
+            Approach::Words { chat, .. } => self.tell_stranger(chat, STRANGE),
         }
     }
 }

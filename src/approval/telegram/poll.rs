@@ -1,6 +1,7 @@
 //! The loop that fetches what people do. An update is let go of only after all that it led to is on disk: the offset
 //! moves then, here and in the record, so that a crash repeats an update and never loses one.
 
+use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
@@ -10,7 +11,9 @@ use super::card::End;
 use super::link::{Change, LONG};
 use super::queue::{Backoff, SLOWLY};
 use super::{Absence, Host, Telegram, send};
+use crate::approval::Fate;
 use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
 use crate::net::deadline::within;
 
 /// How long Telegram holds a poll open when nothing happens, in seconds.
@@ -19,14 +22,16 @@ const POLL_S: u64 = 50;
 const OLD_POLL: Duration = Duration::from_secs(60);
 /// How soon a poll is tried again while that may be so.
 const OLD_POLL_RETRY: Duration = Duration::from_secs(2);
-/// A server that answers "nothing" at once is asked this often.
+/// How many updates are remembered, to know them when they come again. More than one answer holds.
+const REMEMBERED: usize = 256;
+/// A server that answers with nothing new at once is asked this often.
 const PACE: Duration = Duration::from_secs(1);
 
 /// Fetches until the channel is stopped.
 pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
     channel.restore(&*host).await;
     channel.spawn(send::run(channel.clone()));
-    let mut poll = Poll { backoff: Backoff::default(), greeted: false };
+    let mut poll = Poll { backoff: Backoff::default(), greeted: false, handled: VecDeque::new() };
     let mut offset = channel.recall_offset(&*host).await;
     let (mut first, mut quick) = (true, true);
     while !channel.has_stopped() {
@@ -35,9 +40,10 @@ pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
             Ok(updates) => {
                 channel.reached(began);
                 poll.backoff.reset();
-                let moved = channel.handle_all(&updates, &*host).await;
+                let news = poll.news(updates);
+                let idle = news.is_empty();
+                let moved = channel.handle_all(&news, &*host).await;
                 offset = moved.unwrap_or(offset);
-                let idle = updates.iter().all(|update| update.id < offset - 1);
                 if idle && !quick && clock.elapsed() < PACE {
                     within(PACE, channel.end.1.recv()).await;
                 }
@@ -60,6 +66,8 @@ pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
 struct Poll {
     backoff: Backoff,
     greeted: bool,
+    /// Numbers of the last updates.
+    handled: VecDeque<i64>,
 }
 
 impl Poll {
@@ -85,6 +93,22 @@ impl Poll {
         }
         let bot = channel.bot.clone();
         smol::unblock(move || bot.get_updates(offset, timeout)).await
+    }
+
+    /// Those that were not handled just now: a server that hands out the same again and again leads to nothing.
+    fn news(&mut self, updates: Vec<Update>) -> Vec<Update> {
+        let mut news = Vec::new();
+        for update in updates {
+            if self.handled.contains(&update.id) {
+                continue;
+            }
+            self.handled.push_back(update.id);
+            if self.handled.len() > REMEMBERED {
+                self.handled.pop_front();
+            }
+            news.push(update);
+        }
+        news
     }
 
     /// Logs what is news and gives the wait before the next try.
@@ -162,6 +186,7 @@ impl Telegram {
         for id in open {
             if let Some(card) = state.board.get_mut(id) {
                 card.progress.away = Some(absence);
+                card.changed();
             }
             state.queue.edit(id);
         }
@@ -198,20 +223,24 @@ impl Telegram {
         };
         for id in orphans {
             let fate = host.fate(id).await;
-            let end = fate.as_ref().and_then(|fate| End::recorded(&fate.outcome));
-            let settled = fate.and_then(|fate| Some((fate.settlement?, fate.at)));
-            if settled.is_none() && host.is_under_way(id) {
-                continue;
+            if fate.as_ref().is_some_and(|fate| fate.settlement.is_some()) || !host.is_under_way(id) {
+                self.tell_fate(id, fate);
             }
-            let settled = settled.map(|(settlement, at)| {
-                let who = settlement.by().map(|by| self.called(by));
-                (settlement, at, who)
-            });
-            self.update(id, |card| {
-                card.progress.settled = settled;
-                // The gate may have told us how it went meanwhile.
-                card.progress.end = card.progress.end.take().or(end);
-            });
         }
+    }
+
+    /// A card says what the record knows of its question's end.
+    pub(super) fn tell_fate(&self, id: RequestId, fate: Option<Fate>) {
+        let end = fate.as_ref().and_then(|fate| End::recorded(&fate.outcome));
+        let settled = fate.and_then(|fate| Some((fate.settlement?, fate.at)));
+        let settled = settled.map(|(settlement, at)| {
+            let who = settlement.by().map(|by| self.called(by));
+            (settlement, at, who)
+        });
+        self.update(id, |card| {
+            card.progress.settled = settled;
+            // The gate may have told us how it went meanwhile.
+            card.progress.end = card.progress.end.take().or(end);
+        });
     }
 }

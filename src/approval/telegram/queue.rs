@@ -34,8 +34,6 @@ pub enum Job {
     Edit(RequestId),
     /// A few words to somebody.
     Reply {
-        /// Where.
-        chat: i64,
         /// The message that they answer.
         to: Option<i64>,
         /// The words.
@@ -61,6 +59,8 @@ pub struct Queue {
     edits: VecDeque<RequestId>,
     /// How many others have gone before the edit that waits.
     passed: usize,
+    /// Questions and replies take turns: nobody waits long for a word, and people's commands delay no question by much.
+    asked_last: bool,
     group: bool,
     /// When messages were sent, for as long as they count.
     sent: VecDeque<Instant>,
@@ -75,6 +75,7 @@ impl Queue {
             replies: VecDeque::new(),
             edits: VecDeque::new(),
             passed: 0,
+            asked_last: false,
             group: chat < 0,
             sent: VecDeque::new(),
             held_until: None,
@@ -101,8 +102,8 @@ impl Queue {
     }
 
     /// Words for somebody; the oldest give way when there are too many.
-    pub fn reply(&mut self, chat: i64, to: Option<i64>, text: String) {
-        self.replies.push_back(Job::Reply { chat, to, text });
+    pub fn reply(&mut self, to: Option<i64>, text: String) {
+        self.replies.push_back(Job::Reply { to, text });
         if self.replies.len() > MAX_REPLIES {
             self.replies.pop_front();
         }
@@ -130,8 +131,15 @@ impl Queue {
 
     fn take(&mut self) -> Option<Job> {
         let late = self.passed >= PATIENCE && !self.edits.is_empty();
-        let ask = if late { None } else { self.asks.pop_front().map(Job::Ask) };
-        let urgent = ask.or_else(|| if late { None } else { self.replies.pop_front() });
+        let reply_first = self.asked_last || self.asks.is_empty();
+        let urgent = match (late, reply_first) {
+            (true, _) => None,
+            (false, true) if !self.replies.is_empty() => self.replies.pop_front(),
+            (false, _) => self.asks.pop_front().map(Job::Ask),
+        };
+        if let Some(job) = &urgent {
+            self.asked_last = matches!(job, Job::Ask(_));
+        }
         self.passed = if urgent.is_some() && !self.edits.is_empty() { self.passed + 1 } else { 0 };
         urgent.or_else(|| self.edits.pop_front().map(Job::Edit))
     }
@@ -244,11 +252,11 @@ mod tests {
         queue.edit(a);
         queue.edit(a);
         queue.ask(b);
-        queue.reply(5, None, "hello".into());
+        queue.reply(None, "hello".into());
         queue.ask(c);
         queue.forget_ask(c);
         assert_eq!(queue.len(), 3);
-        let hello = Job::Reply { chat: 5, to: None, text: "hello".into() };
+        let hello = Job::Reply { to: None, text: "hello".into() };
         assert_eq!(times(&mut queue), [(0, Job::Ask(b)), (1, hello), (2, Job::Edit(a))]);
     }
 
@@ -259,12 +267,21 @@ mod tests {
         for turn in 0..10 {
             // An agent asks, and takes back what was sent, as fast as messages go out.
             queue.ask(RequestId::random());
-            queue.reply(-5, None, "nothing is open".into());
+            queue.reply(None, "nothing is open".into());
             if queue.next(now + seconds(turn)) == Next::Send(Job::Edit(ended)) {
                 return;
             }
         }
         panic!("the edit never had its turn");
+    }
+
+    #[test]
+    fn questions_and_replies_take_turns() {
+        let mut queue = Queue::new(5);
+        (0..3).for_each(|_| queue.ask(RequestId::random()));
+        (0..3).for_each(|n| queue.reply(None, n.to_string()));
+        let asks: Vec<bool> = times(&mut queue).iter().map(|(_, job)| matches!(job, Job::Ask(_))).collect();
+        assert_eq!(asks, [true, false, true, false, true, false]);
     }
 
     #[test]
@@ -306,7 +323,7 @@ mod tests {
     #[test]
     fn replies_do_not_pile_up() {
         let mut queue = Queue::new(5);
-        (0..100).for_each(|n| queue.reply(5, None, n.to_string()));
+        (0..100).for_each(|n| queue.reply(None, n.to_string()));
         assert_eq!(queue.len(), MAX_REPLIES);
     }
 

@@ -3,17 +3,24 @@
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use super::Telegram;
+use smol::Timer;
+
 use super::api::{Bot, BotError, Outgoing};
 use super::board::Card;
-use super::card::remains;
+use super::card::{Progress, remains};
 use super::link::Change;
 use super::queue::{Job, Next};
+use super::{State, Telegram};
 use crate::base::ids::RequestId;
 use crate::net::deadline::within;
 
-/// How long nothing is sent after Telegram has refused a message. Others may be welcome, so it is short.
+/// How long nothing is sent after Telegram has refused to have anything sent to the chat.
 const AFTER_REFUSAL: Duration = Duration::from_secs(10);
+/// How long a card waits after Telegram has refused it; twice that after the second time, and so on.
+const REFUSED_CARD: Duration = Duration::from_secs(3);
+/// What the chat hears of a card that is given up.
+const GIVEN_UP: &str =
+    "⚠️ There is a question that Telegram does not take; answer it on the gateway: agentpass approvals";
 
 /// Sends until the channel is stopped.
 pub async fn run(channel: Rc<Telegram>) {
@@ -44,50 +51,95 @@ impl Telegram {
     }
 
     async fn perform(self: &Rc<Self>, job: Job) {
+        let home = self.state.borrow().home.chat;
         match job {
             Job::Ask(id) => self.send_card(id).await,
             Job::Edit(id) => self.edit_card(id).await,
-            Job::Reply { chat, to, text } => {
-                let message = Outgoing { text: text.clone(), reply_to: to, ..Outgoing::default() };
-                let began = Instant::now();
-                let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
-                // Nobody waits for it for long, so it is tried again only if the server asks for time.
-                if let Some(BotError::TooMany { .. }) = self.after(began, sent.map(drop)) {
-                    self.state.borrow_mut().queue.put_back(Job::Reply { chat, to, text });
-                }
-            }
+            Job::Reply { to, text } => self.send_reply(to, text).await,
+        }
+        if self.state.borrow().home.chat != home {
+            self.save().await;
+        }
+    }
+
+    async fn send_reply(&self, to: Option<i64>, text: String) {
+        let chat = self.state.borrow().home.chat;
+        let message = Outgoing { text: text.clone(), reply_to: to, ..Outgoing::default() };
+        let began = Instant::now();
+        let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
+        let error = self.after(began, sent.map(drop));
+        // Nobody waits for it for long, so it is tried again only if the server asks for time, or the group has moved.
+        let moved = self.state.borrow().home.chat != chat;
+        if moved || matches!(error, Some(BotError::TooMany { .. })) {
+            self.state.borrow_mut().queue.put_back(Job::Reply { to, text });
         }
     }
 
     /// Sends the next message of a card.
-    async fn send_card(&self, id: RequestId) {
+    async fn send_card(self: &Rc<Self>, id: RequestId) {
         let Some((chat, message, before)) = self.begin_sending(id) else { return };
+        let has_buttons = !message.keyboard.is_empty();
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
         let number = sent.as_ref().ok().copied();
         let error = self.after(began, sent.map(drop));
+        let unsure = error.as_ref().is_some_and(|e| !e.is_certain());
         {
             let mut state = self.state.borrow_mut();
-            let unsure = error.as_ref().is_some_and(|e| !e.is_certain());
             let Some(card) = state.board.get_mut(id) else { return };
-            card.loose = unsure;
-            // A tap may have told the number first.
-            if card.messages.len() == before {
-                card.messages.extend(number);
+            // A tap that told the number has counted it already.
+            if has_buttons && !unsure && number.is_none_or(|number| !card.has(number)) {
+                card.strays = card.strays.saturating_sub(1);
             }
-            let (more, ended) = (card.next_message().is_some(), card.progress.settled.is_some());
-            match (&error, ended) {
-                // It ended while it was being sent: the card must say so.
-                (_, true) if !card.messages.is_empty() => state.queue.edit(id),
-                (_, true) => state.board.finish(id),
-                (Some(BotError::Refused { .. }), false) => state.queue.ask(id),
-                (_, false) if more => state.queue.put_back(Job::Ask(id)),
-                (_, false) => {}
+            if let Some(number) = number {
+                card.refusals = 0;
+                card.arrived(number, before);
             }
+            self.go_on(&mut state, id, error.as_ref());
         }
-        if number.is_some() {
+        if number.is_some() || unsure {
             self.save().await;
         }
+    }
+
+    /// What is to be done about a card after an attempt to send the next message of it.
+    fn go_on(self: &Rc<Self>, state: &mut State, id: RequestId, error: Option<&BotError>) {
+        let Some(card) = state.board.get_mut(id) else { return };
+        if !card.is_open() {
+            // It ended while it was being sent: the card must say so.
+            card.changed();
+            return if card.is_unsent() { state.board.finish(id) } else { state.queue.edit(id) };
+        }
+        let (more, untidy) = (card.next_message().is_some(), !card.stale.is_empty());
+        if untidy {
+            state.queue.edit(id);
+        }
+        match error {
+            Some(error) if error.is_of_message() => self.refused(state, id, error),
+            _ if !more => {}
+            // It may be this card that something on the way does not let through, so others go first.
+            Some(error) if !error.is_certain() => state.queue.ask(id),
+            _ => state.queue.put_back(Job::Ask(id)),
+        }
+    }
+
+    /// Telegram does not take this card. Others need not wait for it.
+    fn refused(self: &Rc<Self>, state: &mut State, id: RequestId, error: &BotError) {
+        let Some(card) = state.board.get_mut(id) else { return };
+        card.refusals += 1;
+        if card.is_given_up() {
+            log::error!(
+                "request {id}: Telegram does not take its card ({error}); answer it on the gateway: agentpass approve {id}"
+            );
+            return state.queue.reply(None, GIVEN_UP.to_owned());
+        }
+        log::debug!("request {id}: Telegram does not take its card ({error}); it is tried again");
+        let (channel, wait) = (self.clone(), REFUSED_CARD * (1 << (card.refusals - 1)));
+        self.spawn(async move {
+            Timer::after(wait).await;
+            channel.state.borrow_mut().queue.ask(id);
+            channel.wake();
+        });
     }
 
     /// From here until the send returns, a tap may come from a message whose number is not known.
@@ -96,17 +148,18 @@ impl Telegram {
         let chat = state.home.chat;
         let card = state.board.get_mut(id)?;
         let message = card.next_message()?;
-        card.loose = true;
+        card.strays += u32::from(!message.keyboard.is_empty());
         Some((chat, message, card.messages.len()))
     }
 
+    /// Edits one message of a card; the card comes again as long as there are others.
     async fn edit_card(&self, id: RequestId) {
         let found = {
             let state = self.state.borrow();
-            let card = state.board.get(id).filter(|card| !card.over);
-            card.and_then(|card| Some((state.home.chat, card.last_message()?, card.progress.clone())))
+            let stale = |card: &Card| Some((*card.stale.first()?, card.look()?, card.progress.clone()));
+            state.board.get(id).and_then(stale).map(|found| (state.home.chat, found))
         };
-        let Some((chat, (number, message), shown)) = found else { return self.unseen(id) };
+        let Some((chat, (number, message, shown))) = found else { return self.unseen(id) };
         let began = Instant::now();
         let edited = match self.call(move |bot| bot.edit_message(chat, number, &message)).await {
             Err(BotError::NotModified) => Ok(()),
@@ -114,42 +167,53 @@ impl Telegram {
         };
         match self.after(began, edited) {
             None => {}
-            Some(BotError::CannotEdit) => self.replace(id, chat),
-            Some(BotError::Refused { .. }) => log::warn!("request {id}: its card could not be changed"),
+            Some(BotError::CannotEdit) => self.replace(id, number),
+            Some(error) if error.is_of_message() => log::warn!("request {id}: its card could not be changed"),
+            Some(error) if !error.is_certain() => return self.state.borrow_mut().queue.edit(id),
             Some(_) => return self.state.borrow_mut().queue.put_back(Job::Edit(id)),
         }
-        let done = {
-            let mut state = self.state.borrow_mut();
-            let done = state.board.get(id).is_some_and(|card| card.is_final() && card.progress == shown);
-            if done {
-                state.board.finish(id);
-            }
-            done
-        };
+        let done = self.edited(id, number, &shown);
         if done {
             self.save().await;
         }
     }
 
+    /// A message was edited to look so. True when nothing is left to do about the card.
+    fn edited(&self, id: RequestId, number: i64, shown: &Progress) -> bool {
+        let mut state = self.state.borrow_mut();
+        let Some(card) = state.board.get_mut(id) else { return false };
+        if card.progress == *shown {
+            card.stale.retain(|stale| *stale != number);
+        }
+        let (more, done) = (!card.stale.is_empty(), card.is_final());
+        match (more, done) {
+            (true, _) => state.queue.edit(id),
+            (false, true) => state.board.finish(id),
+            (false, false) => {}
+        }
+        done && !more
+    }
+
     /// There is no message to edit. Nothing is being sent now, so none will come of a question that has ended.
     fn unseen(&self, id: RequestId) {
         let mut state = self.state.borrow_mut();
-        let nothing = |card: &Card| card.is_final() && card.messages.is_empty();
-        if state.board.get(id).is_some_and(nothing) {
+        if state.board.get(id).is_some_and(Card::is_final) {
             state.board.finish(id);
         }
     }
 
     /// The card is gone or frozen. An open question is sent again; how another one ended is said in a new message.
-    fn replace(&self, id: RequestId, chat: i64) {
+    fn replace(&self, id: RequestId, number: i64) {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id) else { return };
-        if card.is_open() {
+        if card.copies.contains(&number) {
+            card.copies.retain(|copy| *copy != number);
+        } else if card.is_open() {
             card.messages.clear();
             state.queue.ask(id);
         } else if card.is_final() {
             let text = remains(&card.tool, &card.progress).text;
-            state.queue.reply(chat, None, text);
+            state.queue.reply(None, text);
         }
     }
 
@@ -167,12 +231,8 @@ impl Telegram {
             return None;
         };
         match &error {
-            BotError::CannotEdit => return Some(error),
-            BotError::Migrated { to_chat } => {
-                drop(state);
-                self.follow(*to_chat);
-                return Some(error);
-            }
+            _ if error.is_of_message() => return Some(error),
+            BotError::Migrated { to_chat } if follow(&mut state, *to_chat) => return Some(error),
             BotError::Refused { .. } => state.queue.hold(now, AFTER_REFUSAL),
             _ => {
                 let wait = state.backoff.after(&error);
@@ -185,20 +245,19 @@ impl Telegram {
         }
         Some(error)
     }
+}
 
-    /// The group became a supergroup: it has another number, and its messages have none that we know.
-    pub(super) fn follow(&self, chat: i64) {
-        let mut state = self.state.borrow_mut();
-        if state.home.chat == chat {
-            return;
-        }
-        log::warn!("telegram: the group is a supergroup now; set messenger.telegram.chat_id to {chat}");
-        state.home.chat = chat;
-        state.rules.chat = chat;
-        for id in state.board.forget_messages() {
-            state.queue.ask(id);
-        }
-        drop(state);
-        self.wake();
+/// The configured group became a supergroup, as Telegram has said to a message of ours: it has another number, and its
+/// messages have none that we know. That happens once; anything else is not believed.
+fn follow(state: &mut State, chat: i64) -> bool {
+    if !state.home.may_become(chat) {
+        return false;
     }
+    log::warn!("telegram: the group is a supergroup now; set messenger.telegram.chat_id to {chat}");
+    state.home.chat = chat;
+    state.rules.chat = chat;
+    for id in state.board.forget_messages() {
+        state.queue.ask(id);
+    }
+    true
 }

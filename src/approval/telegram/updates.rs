@@ -74,17 +74,31 @@ pub enum Incoming {
     },
     /// A tap or command of somebody who may not.
     Stranger {
-        /// For the answer, when it was a tap.
-        callback: Option<String>,
-        /// The private chat to answer in, when it was a message there.
-        private: Option<i64>,
+        /// The user id.
+        person: i64,
+        /// Where an answer goes.
+        from: Approach,
         /// Who and where, for the log.
         who: String,
     },
-    /// The group has a new number.
-    Migrated(i64),
+    /// The group has a new number, it is said.
+    Moved,
     /// Nothing for us.
     Ignored,
+}
+
+/// What somebody who may not has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Approach {
+    /// A tap: its id.
+    Tap(String),
+    /// A message to the bot.
+    Words {
+        /// Where.
+        chat: i64,
+        /// Its number.
+        message: i64,
+    },
 }
 
 /// What people can ask for.
@@ -111,7 +125,8 @@ fn read_tap(tap: &Tap, rules: &Rules) -> Incoming {
     let chat = tap.chat.as_ref().map(|chat| chat.id);
     let callback = tap.id.clone();
     let Some(by) = person(&tap.from, chat, rules) else {
-        return Incoming::Stranger { callback: Some(callback), private: None, who: who(&tap.from, chat) };
+        let (person, who) = (tap.from.id, who(&tap.from, chat));
+        return Incoming::Stranger { person, from: Approach::Tap(callback), who };
     };
     match (tap.data.as_deref().and_then(buttons::read), tap.message_id) {
         (Some((press, id)), Some(message)) => Incoming::Tap { callback, by, press, id, message },
@@ -120,29 +135,31 @@ fn read_tap(tap: &Tap, rules: &Rules) -> Incoming {
 }
 
 fn read_message(message: &Message, rules: &Rules) -> Incoming {
-    if let Some(to) = message.migrated_to.filter(|_| message.chat.id == rules.chat) {
-        return Incoming::Migrated(to);
+    if message.migrated_to.is_some() && message.chat.id == rules.chat {
+        return Incoming::Moved;
     }
     let (Some(from), Some(text)) = (&message.from, &message.text) else { return Incoming::Ignored };
     if message.on_behalf || message.forwarded || from.is_bot {
         return Incoming::Ignored;
     }
     let by = person(from, Some(message.chat.id), rules);
-    match (command(text, &rules.bot_name), by, message.reply_to) {
+    let word = command_word(text, &rules.bot_name);
+    match (word.and_then(command), by, message.reply_to) {
         (Some(command), Some(_), _) => Incoming::Command { command, message: message.id },
         (None, Some(by), Some(to)) => Incoming::Reply { by, to, message: message.id, text: text.clone() },
         (_, Some(_), None) => Incoming::Ignored,
-        (command, None, _) => stranger(message, from, command.is_some()),
+        (_, None, _) => stranger(message, from, word.is_some()),
     }
 }
 
 /// Others may talk in the group as they like; what they say to the bot is noted.
 fn stranger(message: &Message, from: &User, is_command: bool) -> Incoming {
-    let private = (message.chat.id == from.id).then_some(from.id);
-    if !is_command && private.is_none() {
+    let chat = message.chat.id;
+    if !is_command && chat != from.id {
         return Incoming::Ignored;
     }
-    Incoming::Stranger { callback: None, private, who: who(from, Some(message.chat.id)) }
+    let words = Approach::Words { chat, message: message.id };
+    Incoming::Stranger { person: from.id, from: words, who: who(from, Some(chat)) }
 }
 
 /// The one place that says who may answer.
@@ -167,14 +184,18 @@ fn who(user: &User, chat: Option<i64>) -> String {
     format!("{} in {chat}", shown(user))
 }
 
-/// `/status`, or `/status@our_bot` in a group. `/start` is what Telegram sends when a person first opens the chat.
-fn command(text: &str, bot_name: &str) -> Option<Command> {
+/// `status` of `/status`, or of `/status@our_bot` in a group. None for other bots' commands, and for what is none.
+fn command_word<'t>(text: &'t str, bot_name: &str) -> Option<&'t str> {
     let word = text.split_whitespace().next()?.strip_prefix('/')?;
     let (name, bot) = word.split_once('@').map_or((word, None), |(name, bot)| (name, Some(bot)));
-    if bot.is_some_and(|bot| !bot.eq_ignore_ascii_case(bot_name)) {
-        return None;
-    }
-    match name {
+    let ours = bot.is_none_or(|bot| bot.eq_ignore_ascii_case(bot_name));
+    let is_name = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_');
+    (ours && is_name).then_some(name)
+}
+
+/// `start` is what Telegram sends when a person first opens the chat.
+fn command(word: &str) -> Option<Command> {
+    match word {
         "pending" => Some(Command::Pending),
         "status" => Some(Command::Status),
         "help" | "start" => Some(Command::Help),

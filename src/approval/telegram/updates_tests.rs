@@ -107,15 +107,25 @@ fn strangers_who_talk_to_the_bot_are_noted() {
     assert_eq!(written(stranger("hello all", GROUP)), Incoming::Ignored);
     assert!(is_stranger(&written(stranger("/status", GROUP))));
     let private = written(stranger("let me in", 8));
-    let who = "Ann (8) in chat 8".to_owned();
-    assert_eq!(private, Incoming::Stranger { callback: None, private: Some(8), who });
+    let (who, from) = ("Ann (8) in chat 8".to_owned(), Approach::Words { chat: 8, message: 60 });
+    assert_eq!(private, Incoming::Stranger { person: 8, from, who });
+    for (text, noted) in [
+        ("/open_the_door", true),
+        ("/kill@gatebot now", true),
+        ("/status@otherbot", false),
+        ("/etc/passwd", false),
+        ("/", false),
+        ("/ status", false),
+    ] {
+        assert_eq!(is_stranger(&written(stranger(text, GROUP))), noted, "{text}");
+    }
     // An approver elsewhere is a stranger too.
     assert!(is_stranger(&written(Message { chat: chat(ANN), ..message("/status") })));
 }
 
 #[test]
-fn a_group_that_moved_is_followed_only_by_its_own_word() {
-    assert_eq!(written(Message { migrated_to: Some(-200), ..message("") }), Incoming::Migrated(-200));
+fn only_the_group_itself_says_that_it_moved() {
+    assert_eq!(written(Message { migrated_to: Some(-200), ..message("") }), Incoming::Moved);
     let other = Message { migrated_to: Some(-200), chat: chat(-101), ..message("") };
     assert_eq!(written(other), Incoming::Ignored);
 }

@@ -63,7 +63,31 @@ impl BotError {
             _ => true,
         }
     }
+
+    /// Whether it is about this one message and others may be welcome.
+    pub fn is_of_message(&self) -> bool {
+        match self {
+            Self::CannotEdit => true,
+            Self::Refused { code, text } => {
+                let low = text.to_ascii_lowercase();
+                *code != 403 && !OF_CHAT.iter().any(|words| low.contains(words))
+            }
+            _ => false,
+        }
+    }
 }
+
+/// What refusals of the whole chat say; others are about one message.
+const OF_CHAT: [&str; 8] = [
+    "chat not found",
+    "no rights",
+    "enough rights",
+    "chat_write_forbidden",
+    "chat_restricted",
+    "peer_id_invalid",
+    "deactivated",
+    "topic_closed",
+];
 
 /// The error in an answer with `ok: false`. Its own code counts, the status only where it has none.
 pub(super) fn refusal(body: &Value, status: u16, token: &Secret) -> BotError {
