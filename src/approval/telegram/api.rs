@@ -163,7 +163,10 @@ impl Bot {
             "allowed_updates": ["callback_query", "message"],
         });
         let answer = self.call("getUpdates", &params, Duration::from_secs(wait) + POLL_SLACK)?;
-        parse::updates(&answer).ok_or(BotError::Garbage)
+        let mut updates = parse::updates(&answer).ok_or(BotError::Garbage)?;
+        // More than was asked for comes again.
+        updates.truncate(limit.into());
+        Ok(updates)
     }
 
     /// Sends a message; its number in the chat comes back.
