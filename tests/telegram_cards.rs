@@ -302,7 +302,7 @@ fn a_group_that_moves_tells_us_so_without_being_asked() {
 
 fn a_move_to_anywhere_is_not_believed() {
     let world = World::new();
-    for place in [STRANGER.id, -5, GROUP] {
+    for place in [GROUP, -5, STRANGER.id] {
         let moved = Fault::Error(400, "Bad Request: upgraded", json!({"migrate_to_chat_id": place}));
         world.telegram.fault("sendMessage", moved, 1);
     }
