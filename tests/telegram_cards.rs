@@ -131,6 +131,7 @@ fn a_copy_of_long_ago_says_how_it_ended() {
     world.telegram.tap(&second, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     world.telegram.ends(&second, "done");
+    world.is_done_with(&second);
     world.gateway.kill();
     world.gateway.restart();
     let late = world.telegram.tap(&first, "Allow", BEN);

@@ -98,15 +98,25 @@ impl World {
 
     /// Waits until the gateway has written down the number of this card: the service shows a message a moment before.
     pub fn knows(&self, card: &Shown) {
-        let path = self.gateway.path("data/agentpass.db");
         let number = card.id.to_string();
-        eventually("the card to be known", || {
-            let db = rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY)
-                .ok()?;
-            let sql = "SELECT value FROM meta WHERE name = 'own.telegram.cards'";
-            let cards: String = db.query_row(sql, [], |row| row.get(0)).ok()?;
-            cards.contains(&number).then_some(())
-        });
+        eventually("the card to be known", || self.kept_cards()?.contains(&number).then_some(()));
+    }
+
+    /// Waits until the gateway has written down that nothing more will happen to this card.
+    pub fn is_done_with(&self, card: &Shown) {
+        let number = card.id.to_string();
+        eventually("the card to be forgotten", || (!self.kept_cards()?.contains(&number)).then_some(()));
+    }
+
+    /// What the next start would know of cards.
+    fn kept_cards(&self) -> Option<String> {
+        let path = self.gateway.path("data/agentpass.db");
+        let db =
+            rusqlite::Connection::open_with_flags(&path, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY).ok()?;
+        let sql = "SELECT value FROM meta WHERE name = 'own.telegram.cards'";
+        let kept: String = db.query_row(sql, [], |row| row.get(0)).ok()?;
+        let kept: Value = serde_json::from_str(&kept).ok()?;
+        Some(kept["cards"].to_string())
     }
 
     pub fn outcome(&self, id: &str) -> Value {
