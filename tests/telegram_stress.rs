@@ -1,5 +1,6 @@
-//! Exactly once, whatever happens: hundreds of questions with random taps, double taps, replays, kills, outages of
-//! Telegram and agents that leave. Then the records of the service, of the chat and of the gateway are compared.
+//! Exactly once, whatever happens: hundreds of questions with random taps, double taps, replays, notes, kills, outages
+//! and refusals of Telegram, and agents that leave. Then the records of the service, of the chat, of the gateway and
+//! of the agents are compared.
 //!
 //! `STRESS_SEED` takes another seed; a failure prints the one that was used.
 
@@ -13,10 +14,14 @@
 mod harness;
 mod telegram_api;
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::AddAssign;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use agentpass::base::ids::RequestId;
+use base64::Engine as _;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use harness::gateway::{SERVICE_SECRET, TOKEN};
 use harness::{Agent, Gateway, Setup};
 use serde_json::{Value, json};
@@ -29,6 +34,14 @@ const HOUSES: u64 = 8;
 const TIME: Duration = Duration::from_secs(24);
 /// How many questions they ask together, at least.
 const QUESTIONS: usize = 200;
+/// After so many denials of a call nobody is asked about it.
+const DENIES: usize = 2;
+/// How often the name of a question stands in a long one: more than fits into one message.
+const LONG: usize = 250;
+/// Those who may answer in the chat of a house.
+const BY_ANNA: &str = "telegram:7001";
+/// Another person of the same name.
+const ELSEWHERE: telegram_api::Person = telegram_api::Person { id: 4711, name: "Anna" };
 
 /// Numbers from a seed (splitmix64): a failure can be repeated.
 struct Seeded(u64);
@@ -47,16 +60,31 @@ impl Seeded {
     }
 }
 
-/// What the people of a house did.
+/// One request of an agent, and what it has heard.
+struct Ask {
+    text: String,
+    key: String,
+    /// The question it was told to wait for.
+    question: Option<String>,
+    answers: Vec<Value>,
+}
+
+/// A connection of an agent, and which of its requests is which.
+struct Line {
+    agent: Agent,
+    wires: HashMap<u64, usize>,
+}
+
+/// What the people of a house did, by the id of the question.
 #[derive(Default)]
 struct Deeds {
-    /// Questions by their text.
-    asked: BTreeSet<String>,
-    /// Texts of questions that somebody who may said yes to, in the chat or on the gateway.
+    /// Somebody who may said yes, in the chat or on the gateway.
     allowed: BTreeSet<String>,
     /// The same for no.
     denied: BTreeSet<String>,
-    /// Taps of one who may: the tap's id, the question's text, the button.
+    /// The same for reasons.
+    notes: BTreeMap<String, BTreeSet<String>>,
+    /// Taps of one who may: the tap's id, the question, the button.
     taps: Vec<(String, String, &'static str)>,
     kills: usize,
     outages: usize,
@@ -66,63 +94,137 @@ struct House {
     name: u64,
     telegram: Telegram,
     gateway: Gateway,
-    agents: Vec<Agent>,
+    lines: Vec<Line>,
+    asks: Vec<Ask>,
     deeds: Deeds,
 }
 
 fn setup(telegram: &Telegram) -> Setup {
     let usual = Setup::default();
-    let config = usual.config.replace("messenger: {type: local}", &telegram.messenger(ANNA.id)).replace(
-        "approval_timeout: 60",
-        "approval_timeout: 15\napprovals: {note_seconds: 1, cool_down: off}",
+    let more = format!(
+        "approval_timeout: 15\napprovals: {{note_seconds: 5, cool_down: {{denies: {DENIES}, minutes: 10}}}}"
     );
+    let config = usual
+        .config
+        .replace("messenger: {type: local}", &telegram.messenger(ANNA.id))
+        .replace("approval_timeout: 60", &more);
     Setup { config, ..usual }
 }
+
+// --- what happens ---
 
 impl House {
     fn new(name: u64) -> House {
         let telegram = Telegram::start();
         let gateway = Gateway::with(&setup(&telegram));
-        House { name, telegram, gateway, agents: Vec::new(), deeds: Deeds::default() }
+        House { name, telegram, gateway, lines: Vec::new(), asks: Vec::new(), deeds: Deeds::default() }
     }
 
-    fn agent(&mut self) -> &mut Agent {
-        if self.agents.is_empty() {
-            self.agents.push(Agent::login(self.gateway.address, TOKEN));
-        }
-        self.agents.last_mut().unwrap()
+    fn ask_something_new(&mut self, numbers: &mut Seeded) {
+        let name = format!("house {} question {}. ", self.name, self.asks.len());
+        self.ask(if numbers.below(12) == 0 { name.repeat(LONG) } else { name });
     }
 
-    fn ask(&mut self) {
+    /// The same call again: it joins the open question, or is a new one, or nobody is asked.
+    fn ask_again(&mut self, numbers: &mut Seeded) {
+        self.listen();
+        let denied = |ask: &&Ask| ask.question.as_ref().is_some_and(|id| self.deeds.denied.contains(id));
+        let denied: Vec<_> = self.asks.iter().rev().filter(denied).take(2).collect();
+        let recent: Vec<_> = self.asks.iter().rev().take(4).collect();
+        let from = if numbers.below(2) == 0 { denied } else { recent };
+        let text = numbers.pick(&from).map(|ask| ask.text.clone());
+        text.into_iter().for_each(|text| self.ask(text));
+    }
+
+    fn ask(&mut self, text: String) {
         if self.gateway.control(&json!({"command": "approvals"})).is_none() {
             return;
         }
-        let text = format!("house {} question {}.", self.name, self.deeds.asked.len());
-        let request = json!({"tool": "say", "args": {"text": text}, "idempotency_key": text});
-        self.agent().send("tool_request", request);
-        self.deeds.asked.insert(text);
+        if self.lines.is_empty() {
+            let agent = Agent::login(self.gateway.address, TOKEN);
+            self.lines.push(Line { agent, wires: HashMap::new() });
+        }
+        let key = format!("key {}", self.asks.len());
+        let line = self.lines.last_mut().unwrap();
+        let wire = line.agent.send("tool_request", request(&text, &key));
+        line.wires.insert(wire, self.asks.len());
+        self.asks.push(Ask { text, key, question: None, answers: Vec::new() });
     }
 
-    /// Cards as they are or once were: with buttons for a question.
+    /// What the agents have heard by now.
+    fn listen(&mut self) {
+        for line in &mut self.lines {
+            for message in line.agent.come_by_now() {
+                let params = &message["params"];
+                let wire = if message["method"].is_string() { &params["id"] } else { &message["id"] };
+                let Some(index) = wire.as_u64().and_then(|wire| line.wires.get(&wire)) else {
+                    continue; // the login, or a withdrawal
+                };
+                let ask = &mut self.asks[*index];
+                match params["request_id"].as_str() {
+                    Some(id) => ask.question = Some(id.to_owned()),
+                    None => ask.answers.push(message),
+                }
+            }
+        }
+    }
+
+    fn leave(&mut self) {
+        self.listen();
+        self.lines.clear();
+    }
+
+    fn withdraw(&mut self, numbers: &mut Seeded) {
+        self.listen();
+        let open: Vec<_> = self.asks.iter().filter(|ask| ask.answers.is_empty()).collect();
+        let Some(id) = numbers.pick(&open).and_then(|ask| ask.question.clone()) else { return };
+        if let Some(line) = self.lines.last_mut() {
+            line.agent.send("cancel", json!({"request_id": id}));
+        }
+    }
+
+    /// Messages with the buttons of a question, as they are now.
     fn cards(&self) -> Vec<Shown> {
         let all = self.telegram.bot_messages(ANNA.id);
         all.into_iter().filter(|m| !first(m).buttons().is_empty()).collect()
     }
 
+    /// One of the newest, every other time one that seems open.
+    fn some_card(&self, numbers: &mut Seeded) -> Option<Shown> {
+        let mut cards = self.cards();
+        if numbers.below(2) == 0 {
+            cards.retain(|card| card.button("Deny").is_some());
+        }
+        numbers.pick(&cards[cards.len().saturating_sub(5)..]).cloned()
+    }
+
     fn tap(&mut self, numbers: &mut Seeded) {
-        let cards = self.cards();
-        // The newest cards more often: the others are mostly settled.
-        let recent = cards.len().saturating_sub(5);
-        let Some(card) = numbers.pick(&cards[recent..]).or(cards.last()).map(first) else { return };
-        let label = if numbers.below(3) == 0 { "Deny" } else { "Allow" };
+        let Some(card) = self.some_card(numbers).as_ref().map(first) else { return };
+        let label = if numbers.below(2) == 0 { "Deny" } else { "Allow" };
+        let id = id_of(&card);
         for _ in 0..=numbers.below(3) {
-            let text = text_of(&card);
             match label {
-                "Allow" => self.deeds.allowed.insert(text.clone()),
-                _ => self.deeds.denied.insert(text.clone()),
+                "Allow" => self.deeds.allowed.insert(id.clone()),
+                _ => self.deeds.denied.insert(id.clone()),
             };
             let tap = self.telegram.tap_stale(&card, label, ANNA);
-            self.deeds.taps.push((tap, text, label));
+            self.deeds.taps.push((tap, id.clone(), label));
+        }
+    }
+
+    /// The reason for a denial, or that there is none.
+    fn explain(&mut self, numbers: &mut Seeded) {
+        let denied = |m: &Shown| self.deeds.denied.contains(&id_of(&first(m)));
+        let denied: Vec<_> = self.cards().into_iter().filter(denied).collect();
+        let Some(card) = denied.last() else { return };
+        match numbers.below(5) {
+            0 if card.buttons() == ["No reason"] => drop(self.telegram.tap_stale(card, "No reason", ANNA)),
+            1 => drop(self.telegram.reply(card, STRANGER, "a reason of somebody else")),
+            _ => {
+                let note = format!("because {}", numbers.below(1000));
+                self.deeds.notes.entry(id_of(&first(card))).or_default().insert(note.clone());
+                self.telegram.reply(card, ANNA, &note);
+            }
         }
     }
 
@@ -137,7 +239,7 @@ impl House {
                 let copy = self.telegram.forward(&card, BEN.id, BEN);
                 drop(self.telegram.tap_stale(&copy, "Allow", BEN));
             }
-            3 => drop(self.telegram.reply(&card, ANNA, "Allow")),
+            3 => drop(self.telegram.say(ANNA.id, ANNA, "Allow")),
             _ => {
                 let past = self.telegram.past_updates();
                 if let Some(update) = numbers.pick(&past) {
@@ -150,23 +252,24 @@ impl House {
     fn answer_here(&mut self, numbers: &mut Seeded) {
         let Some(open) = self.gateway.control(&json!({"command": "approvals"})) else { return };
         let open: Vec<Value> = open["approvals"].as_array().cloned().unwrap_or_default();
-        let Some(question) = numbers.pick(&open) else { return };
-        let (id, shown) = (question["request_id"].clone(), question["shown"].to_string());
-        let Some(text) = self.deeds.asked.iter().find(|text| shown.contains(*text)).cloned() else {
-            panic!("a question that nobody asked: {question}");
+        let Some(id) = numbers.pick(&open).map(|q| q["request_id"].as_str().unwrap().to_owned()) else {
+            return;
         };
         let command = if numbers.below(2) == 0 { "approve" } else { "deny" };
+        let line = json!({"command": command, "id": id});
         match command {
-            "approve" => self.deeds.allowed.insert(text),
-            _ => self.deeds.denied.insert(text),
+            "approve" => self.deeds.allowed.insert(id),
+            _ => self.deeds.denied.insert(id),
         };
-        self.gateway.control(&json!({"command": command, "id": id}));
+        self.gateway.control(&line);
     }
 
     fn kill(&mut self) {
+        self.listen();
         self.gateway.kill();
         self.deeds.kills += 1;
-        self.agents.clear();
+        // What was sent before the end may still arrive.
+        self.leave();
         self.gateway.restart();
         self.gateway.verify();
     }
@@ -182,51 +285,103 @@ impl House {
     }
 
     fn trouble(&mut self, numbers: &mut Seeded) {
-        let methods = ["sendMessage", "editMessageText", "answerCallbackQuery", "getUpdates"];
+        let methods = ["sendMessage", "sendMessage", "editMessageText", "answerCallbackQuery", "getUpdates"];
         let method = numbers.pick(&methods).unwrap();
-        let faults = [Fault::Page(502), Fault::Close, Fault::Lost, Fault::Garbage];
+        let refused = |code, words, more| Fault::Error(code, words, more);
+        let faults = [
+            Fault::Page(502),
+            Fault::Close,
+            Fault::Garbage,
+            Fault::Lost,
+            Fault::Lost,
+            Fault::Hang,
+            Fault::Late,
+            refused(429, "Too Many Requests: retry after 1", json!({"retry_after": 1})),
+            refused(500, "Internal Server Error", Value::Null),
+            refused(401, "Unauthorized", Value::Null),
+            refused(403, "Forbidden: bot was kicked from the group chat", Value::Null),
+        ];
         self.telegram.fault(method, numbers.pick(&faults).unwrap().clone(), 1);
     }
 
     fn something(&mut self, numbers: &mut Seeded) {
         match numbers.below(100) {
-            0..18 => self.ask(),
-            18..68 => self.tap(numbers),
-            68..80 => self.tap_without_right(numbers),
-            80..86 => self.answer_here(numbers),
-            86..90 => self.agents.clear(),
-            90..94 => self.trouble(numbers),
-            94..97 => self.outage(numbers),
-            _ => self.kill(),
+            0..8 => self.ask_something_new(numbers),
+            8..17 => self.ask_again(numbers),
+            17..57 => self.tap(numbers),
+            57..69 => self.explain(numbers),
+            69..76 => self.tap_without_right(numbers),
+            76..81 => self.answer_here(numbers),
+            81..83 => self.withdraw(numbers),
+            83..85 => self.leave(),
+            85..89 => self.trouble(numbers),
+            89..95 => self.telegram.release(),
+            95..97 => self.outage(numbers),
+            97..98 => self.kill(),
+            _ => self.listen(),
         }
     }
 }
 
-/// Another person of the same name.
-const ELSEWHERE: telegram_api::Person = telegram_api::Person { id: 4711, name: "Anna" };
+fn request(text: &str, key: &str) -> Value {
+    json!({"tool": "say", "args": {"text": text}, "idempotency_key": key})
+}
 
 /// The message as it was sent.
 fn first(message: &Shown) -> Shown {
     Shown { versions: message.versions[..1].to_vec(), ..message.clone() }
 }
 
-/// The text of the question on a card.
-fn text_of(card: &Shown) -> String {
-    let text = card.text();
-    let start = text.find("house ").unwrap_or_else(|| panic!("no question on a card: {text}"));
-    let end = text[start..].find('.').unwrap();
-    text[start..=start + end].to_owned()
+/// The question that the buttons of a card name.
+fn id_of(card: &Shown) -> String {
+    let data = card.button("Deny").unwrap_or_else(|| panic!("no question: {:?}", card.buttons()));
+    let bytes = URL_SAFE_NO_PAD.decode(&data[2..]).unwrap();
+    RequestId::from_bytes(bytes.try_into().unwrap()).to_string()
 }
 
-/// How often the service was called with each text.
-fn calls(gateway: &Gateway) -> BTreeMap<String, usize> {
-    let mut calls = BTreeMap::new();
-    for seen in gateway.upstream.seen() {
-        // Nothing but what was shown.
-        assert_eq!(seen.json(), json!({"text": seen.json()["text"]}));
-        *calls.entry(seen.json()["text"].as_str().unwrap().to_owned()).or_default() += 1;
+// --- what must be true afterwards ---
+
+/// What the records say.
+struct Records {
+    rows: BTreeMap<String, Value>,
+    /// How often the service was called with each text.
+    calls: BTreeMap<String, usize>,
+}
+
+impl Records {
+    fn of(gateway: &Gateway) -> Records {
+        let rows = gateway.audit().into_iter().map(|row| (text(&row["request_id"]), row));
+        let mut calls = BTreeMap::new();
+        for seen in gateway.upstream.seen() {
+            // Nothing but what was shown.
+            assert_eq!(seen.json(), json!({"text": seen.json()["text"]}));
+            *calls.entry(text(&seen.json()["text"])).or_default() += 1;
+        }
+        Records { rows: rows.collect(), calls }
     }
-    calls
+
+    fn row(&self, id: &str) -> &Value {
+        self.rows.get(id).unwrap_or_else(|| panic!("{id} is not in the record"))
+    }
+
+    fn count(&self, wanted: impl Fn(&Value) -> bool) -> usize {
+        self.rows.values().filter(|row| wanted(row)).count()
+    }
+}
+
+/// What a text is called; long ones say it many times.
+fn name(text: &str) -> Option<&str> {
+    let name = &text[text.find("house ")?..];
+    name.get(..=name.find('.')?)
+}
+
+/// The name of what was asked for. The list of the record shows the beginning of long arguments.
+fn asked_in(row: &Value) -> Option<&str> {
+    row["args"].as_object()?.values().find_map(|value| name(value.as_str()?))
+}
+
+fn text(value: &Value) -> String {
+    value.as_str().unwrap_or_else(|| panic!("no text: {value}")).to_owned()
 }
 
 /// All questions come to an end.
@@ -236,63 +391,89 @@ fn settle(house: &mut House) {
     within(Duration::from_secs(20), "all questions to end", || over(house).then_some(()));
 }
 
-/// I1, I2 and I3 of the threat model.
-fn check(house: &House) {
-    let calls = calls(&house.gateway);
-    let deeds = &house.deeds;
-    let rows = house.gateway.audit();
-    let of = |text: &str| rows.iter().filter(|row| row["args"]["text"] == text).collect::<Vec<_>>();
-    for (text, count) in &calls {
-        assert_eq!(*count, 1, "{text} was done {count} times");
-        assert!(deeds.asked.contains(text), "{text} was never asked");
-        assert!(deeds.allowed.contains(text), "{text} was done and nobody allowed it");
-        let row = of(text);
-        assert_eq!(row.len(), 1, "{row:?}");
-        assert_eq!(row[0]["resolution"], "approved", "{}", row[0]);
+/// I1: the service was called as often as somebody who may allowed it, and as often as the record says.
+fn calls_were_allowed(house: &House, records: &Records) {
+    for (text, calls) in &records.calls {
+        assert!(house.asks.iter().any(|ask| ask.text == *text), "{text} was never asked");
+        let of = |row: &Value, outcomes: &[&str]| {
+            let outcome = row["outcome"].as_str().unwrap();
+            asked_in(row) == name(text) && row["resolution"] == "approved" && outcomes.contains(&outcome)
+        };
+        let surely = records.count(|row| of(row, &["executed"]));
+        let at_most = records.count(|row| of(row, &["executed", "unknown", "failed"]));
         assert!(
-            ["executed", "unknown", "failed"].contains(&row[0]["outcome"].as_str().unwrap()),
-            "{}",
-            row[0]
+            (surely..=at_most).contains(calls),
+            "{calls} calls, {surely} to {at_most} by the record: {:?}",
+            name(text)
         );
-        if row[0]["resolved_by"] == "telegram:7001" {
-            let shown = house.cards().iter().any(|card| text_of(&first(card)) == *text);
-            assert!(shown, "{text} was done and never shown");
-        } else {
-            assert!(row[0]["resolved_by"].as_str().unwrap().starts_with("local:"), "{}", row[0]);
-        }
     }
-    for row in &rows {
-        let text = row["args"]["text"].as_str().unwrap();
+    for (id, row) in &records.rows {
+        let did = |deeds: &BTreeSet<String>| assert!(deeds.contains(id), "nobody did that: {row}");
+        let by = row["resolved_by"].as_str().unwrap_or_default();
         match row["resolution"].as_str() {
-            Some("approved") => assert!(deeds.allowed.contains(text), "{row}"),
-            Some("denied") => assert!(deeds.denied.contains(text), "{row}"),
-            _ => {}
+            Some("approved") => did(&house.deeds.allowed),
+            Some("denied") if by == "cool_down" => was_denied_often(records, row),
+            Some("denied") => did(&house.deeds.denied),
+            _ => assert_ne!(row["outcome"], "executed", "{row}"),
         }
-        if row["outcome"] == "executed" {
-            assert_eq!(calls.get(text), Some(&1), "{row}");
+        assert!(["", BY_ANNA, "cool_down"].contains(&by) || by.starts_with("local:"), "{row}");
+        if let Some(note) = row["note"].as_str().filter(|_| by == BY_ANNA) {
+            let notes = house.deeds.notes.get(id);
+            assert!(notes.is_some_and(|notes| notes.contains(note)), "nobody wrote that: {row}");
         }
     }
-    // What those who tapped were told is what happened.
-    for (tap, text, _) in &deeds.taps {
+}
+
+fn was_denied_often(records: &Records, row: &Value) {
+    let denials = records.count(|other| {
+        let same = asked_in(other) == asked_in(row) && other["resolution"] == "denied";
+        same && other["resolved_by"] != "cool_down"
+    });
+    assert!(denials >= DENIES, "denied {denials} times: {}", row["request_id"]);
+}
+
+/// I2: whoever allowed a call in the chat had the whole of it before them.
+fn calls_were_shown(house: &House, records: &Records) {
+    let messages = house.telegram.bot_messages(ANNA.id);
+    let cards: BTreeSet<_> = house.cards().iter().map(|card| id_of(&first(card))).collect();
+    for (id, row) in records.rows.iter().filter(|(_, row)| row["resolved_by"] == BY_ANNA) {
+        assert!(cards.contains(id), "decided and never shown: {row}");
+        let name = asked_in(row).unwrap();
+        let whole = &house.asks.iter().find(|ask| ask.text.starts_with(name)).unwrap().text;
+        let shown: usize = messages.iter().map(|m| first(m).text().matches(name).count()).sum();
+        // Where a text is split, a name may be split.
+        let parts = messages.iter().filter(|m| first(m).text().contains(name)).count();
+        assert!(shown + parts > whole.matches(name).count(), "{shown} of {}", whole.matches(name).count());
+    }
+}
+
+/// What those who tapped were told, and what the cards say, is what happened.
+fn people_were_told_the_truth(house: &House, records: &Records) {
+    for (tap, id, _) in &house.deeds.taps {
         let Some(toast) = house.telegram.toast_now(tap) else { continue };
-        let row = of(text)[0];
+        let row = records.row(id);
         let decided = (&row["resolution"], &row["resolved_by"]);
         if toast.text == "Allowed." {
-            assert_eq!(decided, (&json!("approved"), &json!("telegram:7001")), "{row}");
+            assert_eq!(decided, (&json!("approved"), &json!(BY_ANNA)), "{row}");
         } else if toast.text.starts_with("Denied.") {
-            assert_eq!(decided, (&json!("denied"), &json!("telegram:7001")), "{row}");
+            assert_eq!(decided, (&json!("denied"), &json!(BY_ANNA)), "{row}");
         }
     }
     for card in house.cards() {
-        let (text, now) = (text_of(&first(&card)), card.text());
-        let count = calls.get(&text).copied().unwrap_or_default();
-        if now.contains("Done.") {
-            assert_eq!(count, 1, "{now}");
+        let (row, now) = (records.row(&id_of(&first(&card))), card.text());
+        let says = |words: &[&str]| words.iter().any(|word| now.contains(word));
+        if says(&["Done."]) {
+            assert_eq!(row["outcome"], "executed", "{now}");
         }
-        if now.contains("Denied") || now.contains("Expired") || now.contains("not done") {
-            assert_eq!(count, 0, "{now}");
+        if says(&["Denied", "Expired", "Withdrawn", "not done"]) {
+            assert_ne!(row["outcome"], "executed", "{now}");
         }
+        assert!(!now.contains("a reason of somebody else"), "{now}");
     }
+}
+
+/// I3, and the rules of the service.
+fn nothing_leaked(house: &House) {
     let shown = house.telegram.everything_shown().join("\n");
     for secret in [BOT_TOKEN.split_once(':').unwrap().1, SERVICE_SECRET, TOKEN] {
         assert!(!shown.contains(secret) && !house.gateway.log().contains(secret));
@@ -301,22 +482,119 @@ fn check(house: &House) {
     house.gateway.verify();
 }
 
-fn live(name: u64, seed: u64) -> (usize, usize, usize) {
+/// Every request was answered once, or its answer can be fetched; and the answer is what happened.
+fn agents_were_answered(house: &mut House, records: &Records) {
+    house.listen();
+    let mut agent = Agent::login(house.gateway.address, TOKEN);
+    for ask in &house.asks {
+        let answer = match &ask.answers[..] {
+            [] => fetched(&mut agent, ask, records),
+            [one] => Some(one.clone()),
+            more => panic!("answered more than once: {more:?}"),
+        };
+        let Some(answer) = answer else { continue };
+        let id = [&answer["result"]["request_id"], &answer["error"]["data"]["request_id"]];
+        let id = id.iter().find_map(|id| id.as_str()).map(str::to_owned);
+        assert!(ask.question.is_none() || ask.question == id, "{:?} and {answer}", ask.question);
+        let Some(row) = id.and_then(|id| records.rows.get(&id)) else { continue };
+        assert_eq!(asked_in(row), name(&ask.text), "{row}");
+        let executed = answer["result"]["status"] == "executed";
+        assert_eq!(executed, row["outcome"] == "executed", "{answer} and {row}");
+        if answer["error"]["data"]["reason"] == "denied_by_user" {
+            assert_eq!(row["resolution"], "denied", "{answer}");
+            let note = &answer["error"]["data"]["note"];
+            assert!(note.is_null() || *note == row["note"], "{answer} and {row}");
+        }
+    }
+}
+
+/// The answer to a request whose connection was lost, by its key. None when the gateway never got the request.
+fn fetched(agent: &mut Agent, ask: &Ask, records: &Records) -> Option<Value> {
+    let wire = agent.send("tool_request", request(&ask.text, &ask.key));
+    let mut is_new = false;
+    loop {
+        let message = agent.receive();
+        if message["id"] == wire {
+            return Some(message).filter(|_| !is_new);
+        }
+        // A denial that waits for its reason is still to be told.
+        let id = &message["params"]["request_id"];
+        if message["method"] == "approval_pending" && !records.rows.contains_key(&text(id)) {
+            assert!(ask.question.is_none(), "asked anew: {message}");
+            is_new = true;
+            agent.send("cancel", json!({"request_id": id}));
+        }
+    }
+}
+
+// --- the test ---
+
+/// What was tried, and what came of it.
+#[derive(Debug, Default)]
+struct Tried {
+    asked: usize,
+    by_tap: usize,
+    calls: usize,
+    merged: usize,
+    noted: usize,
+    cooled: usize,
+    long: usize,
+    fetched: usize,
+}
+
+impl Tried {
+    fn of(house: &House, records: &Records) -> Tried {
+        let questions: Vec<_> = house.asks.iter().filter_map(|ask| ask.question.as_ref()).collect();
+        let different: BTreeSet<_> = questions.iter().collect();
+        Tried {
+            asked: house.asks.len(),
+            by_tap: records.count(|row| row["resolved_by"] == BY_ANNA),
+            calls: records.calls.values().sum(),
+            merged: questions.len() - different.len(),
+            noted: records.count(|row| row["note"].is_string() && row["resolved_by"] == BY_ANNA),
+            cooled: records.count(|row| row["resolved_by"] == "cool_down"),
+            long: records.calls.keys().filter(|text| text.len() > 4096).count(),
+            fetched: house.asks.iter().filter(|ask| ask.answers.is_empty()).count(),
+        }
+    }
+}
+
+impl AddAssign for Tried {
+    fn add_assign(&mut self, other: Tried) {
+        let Tried { asked, by_tap, calls, merged, noted, cooled, long, fetched } = other;
+        self.asked += asked;
+        self.by_tap += by_tap;
+        self.calls += calls;
+        self.merged += merged;
+        self.noted += noted;
+        self.cooled += cooled;
+        self.long += long;
+        self.fetched += fetched;
+    }
+}
+
+fn live(name: u64, seed: u64) -> Tried {
     let mut numbers = Seeded(seed.wrapping_add(name));
     let mut house = House::new(name);
     let end = Instant::now() + TIME;
     while Instant::now() < end {
         house.something(&mut numbers);
-        thread::sleep(Duration::from_millis(numbers.below(250) as u64));
+        thread::sleep(Duration::from_millis(numbers.below(200) as u64));
     }
     settle(&mut house);
-    check(&house);
-    let by_tap = house.gateway.audit().iter().filter(|row| row["resolved_by"] == "telegram:7001").count();
+    let records = Records::of(&house.gateway);
+    calls_were_allowed(&house, &records);
+    calls_were_shown(&house, &records);
+    people_were_told_the_truth(&house, &records);
+    nothing_leaked(&house);
+    house.listen();
+    let tried = Tried::of(&house, &records);
+    agents_were_answered(&mut house, &records);
     assert!(
         house.deeds.kills > 0 && house.deeds.outages > 0 && !house.deeds.taps.is_empty(),
         "the seed does not try enough"
     );
-    (house.deeds.asked.len(), by_tap, calls(&house.gateway).len())
+    tried
 }
 
 #[test]
@@ -326,11 +604,10 @@ fn everything_is_done_exactly_once_or_not_at_all() {
     let results: Vec<_> = houses.into_iter().map(std::thread::JoinHandle::join).collect();
     let failed = results.iter().filter(|result| result.is_err()).count();
     assert_eq!(failed, 0, "failed with STRESS_SEED={seed}");
-    let sum = |of: fn(&(usize, usize, usize)) -> usize| results.iter().flatten().map(of).sum::<usize>();
-    let (asked, by_tap, done) = (sum(|r| r.0), sum(|r| r.1), sum(|r| r.2));
-    eprintln!("{asked} questions, {by_tap} answered in chats, {done} calls (seed {seed})");
-    assert!(
-        asked >= QUESTIONS && by_tap >= QUESTIONS / 4 && done >= QUESTIONS / 8,
-        "{asked}, {by_tap}, {done}"
-    );
+    let mut sum = Tried::default();
+    results.into_iter().flatten().for_each(|tried| sum += tried);
+    eprintln!("{sum:?} (seed {seed})");
+    assert!(sum.asked >= QUESTIONS && sum.by_tap >= QUESTIONS / 4 && sum.calls >= QUESTIONS / 8, "{sum:?}");
+    let each = [sum.merged, sum.noted, sum.cooled, sum.long, sum.fetched];
+    assert!(each.iter().all(|count| *count > 0), "the seed does not try enough: {sum:?}");
 }

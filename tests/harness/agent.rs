@@ -115,6 +115,16 @@ impl Agent {
         }
     }
 
+    /// All that has come by now, without waiting for more.
+    pub fn come_by_now(&mut self) -> Vec<Value> {
+        let patience =
+            |socket: &WebSocket<TcpStream>, time| socket.get_ref().set_read_timeout(Some(time)).unwrap();
+        patience(&self.socket, Duration::from_millis(1));
+        let come = std::iter::from_fn(|| self.try_receive().ok()).collect();
+        patience(&self.socket, Duration::from_secs(15));
+        come
+    }
+
     /// Asserts that nothing was said unasked: what `list_tools` answers is the next message.
     pub fn assert_quiet(&mut self) {
         assert_eq!(self.notices, Vec::<Value>::new());
