@@ -93,16 +93,18 @@ fn by_agent(field: Field) -> Field {
     Field { by_agent: true, lines: without_padding(field.lines), ..field }
 }
 
-/// More spaces in a row than this, or empty lines, are counted instead of shown: nothing is moved out of sight.
+/// More spaces in a row than this, or lines without anything to see, are counted instead of shown: nothing is moved out
+/// of sight.
 const MOST_SPACES: usize = 16;
 const MOST_EMPTY: usize = 2;
 
 fn without_padding(lines: Vec<String>) -> Vec<String> {
     let mut shown = Vec::with_capacity(lines.len());
-    for run in lines.chunk_by(|a, b| a.is_empty() && b.is_empty()) {
+    for run in lines.chunk_by(|a, b| is_blank(a) && is_blank(b)) {
         match run {
-            [first, ..] if first.is_empty() && run.len() > MOST_EMPTY => {
-                shown.push(format!("⟨{} empty lines⟩", run.len()));
+            [first, ..] if is_blank(first) && run.len() > MOST_EMPTY => {
+                let kind = if run.iter().all(String::is_empty) { "empty" } else { "blank" };
+                shown.push(format!("⟨{} {kind} lines⟩", run.len()));
             }
             run => shown.extend(run.iter().map(|line| without_gaps(line))),
         }
@@ -110,11 +112,18 @@ fn without_padding(lines: Vec<String>) -> Vec<String> {
     shown
 }
 
+fn is_blank(line: &str) -> bool {
+    line.bytes().all(|byte| byte == b' ')
+}
+
 fn without_gaps(line: &str) -> String {
+    // Spaces alone cannot be seen, however few.
+    let most = if is_blank(line) { 0 } else { MOST_SPACES };
     let mut shown = String::with_capacity(line.len());
     for run in line.as_bytes().chunk_by(|a, b| (*a == b' ') == (*b == b' ')) {
         match run {
-            [b' ', ..] if run.len() > MOST_SPACES => shown.push_str(&format!("⟨{} spaces⟩", run.len())),
+            [b' '] if most == 0 => shown.push_str("⟨1 space⟩"),
+            [b' ', ..] if run.len() > most => shown.push_str(&format!("⟨{} spaces⟩", run.len())),
             // A space is never part of another character, so a run without spaces is whole.
             run => shown.push_str(&String::from_utf8_lossy(run)),
         }
@@ -233,6 +242,8 @@ pub(crate) mod tests {
         let lines = without_padding(visible_lines(&padded));
         assert_eq!(lines, ["a⟨300 spaces⟩é", "⟨40 empty lines⟩", "b", "", "", "c    d"]);
         assert_eq!(without_padding(visible_lines("⟨3 spaces⟩")), ["⟨U+27E8⟩3 spaces⟩"]);
+        let spaced = without_padding(visible_lines("a\n \n  \n\nb\n \n   "));
+        assert_eq!(spaced, ["a", "⟨3 blank lines⟩", "b", "⟨1 space⟩", "⟨3 spaces⟩"]);
     }
 
     #[test]
