@@ -11,12 +11,14 @@ mod harness;
 mod telegram_api;
 mod telegram_world;
 
-use telegram_api::ANNA;
+use harness::eventually;
+use telegram_api::{ANNA, Fault};
 use telegram_world::{World, at_once, say, seen};
 
 at_once!(review: [
     blank_lines_push_nothing_out_of_sight,
     an_argument_of_spaces_is_seen,
+    who_joins_while_the_card_is_being_sent_is_counted,
 ]);
 
 // --- what a person sees ---
@@ -42,5 +44,21 @@ fn an_argument_of_spaces_is_seen() {
     agent.send("tool_request", say("   "));
     let card = world.card("Allow say");
     assert!(card.text().contains("text: ⟨3 spaces⟩"), "{}", card.text());
+    world.check();
+}
+
+fn who_joins_while_the_card_is_being_sent_is_counted() {
+    let world = World::new();
+    world.telegram.fault("sendMessage", Fault::Late, 1);
+    let mut first = world.agent();
+    first.send("tool_request", say("hello"));
+    eventually("the card", || (world.telegram.requests("sendMessage").len() == 1).then_some(()));
+    let mut second = world.agent();
+    second.send("tool_request", say("hello"));
+    second.asked();
+    world.telegram.release();
+    let card = world.card("hello");
+    let card = world.telegram.becomes(&card, "a count", |m| m.text().contains("Asked 2 times"));
+    assert_eq!(card.buttons(), ["Deny", "Allow"]);
     world.check();
 }

@@ -77,7 +77,7 @@ impl Telegram {
 
     /// Sends the next message of a card.
     async fn send_card(self: &Rc<Self>, id: RequestId) {
-        let Some((chat, message, before)) = self.begin_sending(id) else { return };
+        let Some((chat, message, before, shown)) = self.begin_sending(id) else { return };
         let has_buttons = !message.keyboard.is_empty();
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
@@ -94,6 +94,9 @@ impl Telegram {
             if let Some(number) = number {
                 card.refusals = 0;
                 card.arrived(number, before);
+                if card.progress != shown {
+                    card.changed();
+                }
             }
             self.go_on(&mut state, id, error.as_ref());
         }
@@ -143,13 +146,13 @@ impl Telegram {
     }
 
     /// From here until the send returns, a tap may come from a message whose number is not known.
-    fn begin_sending(&self, id: RequestId) -> Option<(i64, Outgoing, usize)> {
+    fn begin_sending(&self, id: RequestId) -> Option<(i64, Outgoing, usize, Progress)> {
         let mut state = self.state.borrow_mut();
         let chat = state.home.chat;
         let card = state.board.get_mut(id)?;
         let message = card.next_message()?;
         card.strays += u32::from(!message.keyboard.is_empty());
-        Some((chat, message, card.messages.len()))
+        Some((chat, message, card.messages.len(), card.progress.clone()))
     }
 
     /// Edits one message of a card; the card comes again as long as there are others.
