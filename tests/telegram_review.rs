@@ -11,14 +11,17 @@ mod harness;
 mod telegram_api;
 mod telegram_world;
 
+use std::time::{Duration, Instant};
+
 use harness::eventually;
-use telegram_api::{ANNA, Fault};
-use telegram_world::{World, at_once, say, seen};
+use telegram_api::{ANNA, Fault, GROUP, within};
+use telegram_world::{LONG, World, at_once, say, seen};
 
 at_once!(review: [
     blank_lines_push_nothing_out_of_sight,
     an_argument_of_spaces_is_seen,
     who_joins_while_the_card_is_being_sent_is_counted,
+    an_edit_that_fails_for_ever_holds_no_question_up,
 ]);
 
 // --- what a person sees ---
@@ -60,5 +63,27 @@ fn who_joins_while_the_card_is_being_sent_is_counted() {
     let card = world.card("hello");
     let card = world.telegram.becomes(&card, "a count", |m| m.text().contains("Asked 2 times"));
     assert_eq!(card.buttons(), ["Deny", "Allow"]);
+    world.check();
+}
+
+// --- faults ---
+
+fn an_edit_that_fails_for_ever_holds_no_question_up() {
+    let world = World::new();
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.refuse("Allowed: say", 500);
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    let tries = || world.telegram.requests("editMessageText").len();
+    within(LONG, "the back-off to grow", || (tries() >= 5).then_some(()));
+    let began = Instant::now();
+    let (_agent, _, other) = world.asked("next");
+    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    world.telegram.heal();
+    world.gateway.say_no(&world.gateway.question());
+    within(LONG, "both ends", || {
+        let told = |card| world.telegram.message(GROUP, card).buttons().is_empty();
+        (told(card.id) && told(other.id)).then_some(())
+    });
     world.check();
 }

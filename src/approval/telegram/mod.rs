@@ -106,6 +106,8 @@ struct State {
     fetching: Link,
     sending: Link,
     backoff: Backoff,
+    /// Of edits, which must hold no question up.
+    edit_backoff: Backoff,
     /// When strangers were last logged or answered, and who.
     strangers: Vec<(Instant, i64)>,
     /// Whether what an earlier run has kept is known.
@@ -135,6 +137,7 @@ impl Telegram {
             fetching: Link::default(),
             sending: Link::default(),
             backoff: Backoff::default(),
+            edit_backoff: Backoff::default(),
             strangers: Vec::new(),
             restored: false,
         };

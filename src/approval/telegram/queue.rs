@@ -65,6 +65,8 @@ pub struct Queue {
     /// When messages were sent, for as long as they count.
     sent: VecDeque<Instant>,
     held_until: Option<Instant>,
+    /// The same for edits alone.
+    edits_held_until: Option<Instant>,
 }
 
 impl Queue {
@@ -79,6 +81,7 @@ impl Queue {
             group: chat < 0,
             sent: VecDeque::new(),
             held_until: None,
+            edits_held_until: None,
         }
     }
 
@@ -125,12 +128,13 @@ impl Queue {
         }
         match self.ready_at(urgent).filter(|at| *at > now) {
             Some(at) => Next::At(at),
-            None => self.take().map_or(Next::Idle, Next::Send),
+            None => self.take(now).map_or(Next::Idle, Next::Send),
         }
     }
 
-    fn take(&mut self) -> Option<Job> {
-        let late = self.passed >= PATIENCE && !self.edits.is_empty();
+    fn take(&mut self, now: Instant) -> Option<Job> {
+        let rest = self.edits_held_until.is_some_and(|until| until > now);
+        let late = self.passed >= PATIENCE && !self.edits.is_empty() && !rest;
         let reply_first = self.asked_last || self.asks.is_empty();
         let urgent = match (late, reply_first) {
             (true, _) => None,
@@ -149,7 +153,8 @@ impl Queue {
         let limit = if urgent { GROUP_LIMIT } else { GROUP_LIMIT - RESERVE };
         let over = self.group.then(|| self.sent.len().checked_sub(limit)).flatten();
         let room = over.and_then(|index| self.sent.get(index)).map(|at| *at + MINUTE);
-        [gap, room, self.held_until].into_iter().flatten().max()
+        let edits = self.edits_held_until.filter(|_| !urgent);
+        [gap, room, self.held_until, edits].into_iter().flatten().max()
     }
 
     /// A message was sent (or may have been).
@@ -175,9 +180,14 @@ impl Queue {
         self.held_until = Some(now + time.min(LONGEST));
     }
 
+    /// No card is edited for this long; at most five minutes. Questions and replies go on.
+    pub fn hold_edits(&mut self, now: Instant, time: Duration) {
+        self.edits_held_until = Some(now + time.min(LONGEST));
+    }
+
     /// The connection is back: no need to wait for the end of a back-off.
     pub fn release(&mut self) {
-        self.held_until = None;
+        (self.held_until, self.edits_held_until) = (None, None);
     }
 }
 
@@ -318,6 +328,19 @@ mod tests {
         assert_eq!((queue.len(), queue.next(now)), (1, Next::At(now + LONGEST)));
         queue.release();
         assert_eq!(queue.next(now), Next::Send(Job::Edit(id)));
+    }
+
+    #[test]
+    fn an_edit_that_must_wait_holds_nothing_else_up() {
+        let (mut queue, now, ended) = (Queue::new(5), Instant::now(), RequestId::random());
+        queue.edit(ended);
+        queue.hold_edits(now, seconds(60));
+        assert_eq!(queue.next(now), Next::At(now + seconds(60)));
+        for _ in 0..PATIENCE * 2 {
+            queue.ask(RequestId::random());
+            assert!(matches!(queue.next(now), Next::Send(Job::Ask(_))));
+        }
+        assert_eq!(queue.next(now + seconds(60)), Next::Send(Job::Edit(ended)));
     }
 
     #[test]

@@ -22,6 +22,15 @@ const REFUSED_CARD: Duration = Duration::from_secs(3);
 const GIVEN_UP: &str =
     "⚠️ There is a question that Telegram does not take; answer it on the gateway: agentpass approvals";
 
+/// What a call to the chat was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum What {
+    /// A message that people have not seen.
+    New,
+    /// A change of one.
+    Edit,
+}
+
 /// Sends until the channel is stopped.
 pub async fn run(channel: Rc<Telegram>) {
     while !channel.has_stopped() {
@@ -67,7 +76,7 @@ impl Telegram {
         let message = Outgoing { text: text.clone(), reply_to: to, ..Outgoing::default() };
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
-        let error = self.after(began, sent.map(drop));
+        let error = self.after(began, What::New, sent.map(drop));
         // Nobody waits for it for long, so it is tried again only if the server asks for time, or the group has moved.
         let moved = self.state.borrow().home.chat != chat;
         if moved || matches!(error, Some(BotError::TooMany { .. })) {
@@ -82,7 +91,7 @@ impl Telegram {
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
         let number = sent.as_ref().ok().copied();
-        let error = self.after(began, sent.map(drop));
+        let error = self.after(began, What::New, sent.map(drop));
         let unsure = error.as_ref().is_some_and(|e| !e.is_certain());
         {
             let mut state = self.state.borrow_mut();
@@ -168,7 +177,7 @@ impl Telegram {
             Err(BotError::NotModified) => Ok(()),
             other => other,
         };
-        match self.after(began, edited) {
+        match self.after(began, What::Edit, edited) {
             None => {}
             Some(BotError::CannotEdit) => self.replace(id, number),
             Some(error) if error.is_of_message() => log::warn!("request {id}: its card could not be changed"),
@@ -221,13 +230,16 @@ impl Telegram {
     }
 
     /// Accounts for a call to the chat and gives its error, if it had one.
-    fn after(&self, began: Instant, done: Result<(), BotError>) -> Option<BotError> {
+    fn after(&self, began: Instant, what: What, done: Result<(), BotError>) -> Option<BotError> {
         let now = Instant::now();
         let wall = self.clock.now();
         let mut state = self.state.borrow_mut();
         state.queue.sent(now);
         let Err(error) = done else {
             state.backoff.reset();
+            if what == What::Edit {
+                state.edit_backoff.reset();
+            }
             if let Change::Back(Some(_)) = state.sending.worked(wall) {
                 log::info!("telegram: messages can be sent again");
             }
@@ -237,6 +249,11 @@ impl Telegram {
             _ if error.is_of_message() => return Some(error),
             BotError::Migrated { to_chat } if follow(&mut state, *to_chat) => return Some(error),
             BotError::Refused { .. } => state.queue.hold(now, AFTER_REFUSAL),
+            // It may be this card that something does not let through; that says nothing about a question.
+            error if what == What::Edit && !matches!(error, BotError::TooMany { .. }) => {
+                let wait = state.edit_backoff.after(error);
+                state.queue.hold_edits(now, wait);
+            }
             _ => {
                 let wait = state.backoff.after(&error);
                 state.queue.hold(now, wait);
