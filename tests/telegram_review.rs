@@ -14,7 +14,7 @@ mod telegram_world;
 use std::time::{Duration, Instant};
 
 use harness::eventually;
-use telegram_api::{ANNA, Fault, GROUP, within};
+use telegram_api::{ANNA, BEN, Fault, GROUP, within};
 use telegram_world::{LONG, World, at_once, say, seen};
 
 at_once!(review: [
@@ -22,6 +22,7 @@ at_once!(review: [
     an_argument_of_spaces_is_seen,
     who_joins_while_the_card_is_being_sent_is_counted,
     an_edit_that_fails_for_ever_holds_no_question_up,
+    a_note_is_on_the_card_after_a_restart,
 ]);
 
 // --- what a person sees ---
@@ -63,6 +64,24 @@ fn who_joins_while_the_card_is_being_sent_is_counted() {
     let card = world.card("hello");
     let card = world.telegram.becomes(&card, "a count", |m| m.text().contains("Asked 2 times"));
     assert_eq!(card.buttons(), ["Deny", "Allow"]);
+    world.check();
+}
+
+fn a_note_is_on_the_card_after_a_restart() {
+    let mut world = World::with("approvals: {note_seconds: 20}");
+    let (mut agent, wire, card) = world.asked("hello");
+    world.knows(&card);
+    world.telegram.break_down("editMessageText", Fault::Page(502));
+    let tap = world.telegram.tap(&card, "Deny", ANNA);
+    world.telegram.toast(&tap);
+    world.telegram.reply(&card, BEN, "not at night");
+    let reply = agent.reply(wire);
+    assert_eq!(reply["error"]["data"]["note"], "not at night", "{reply}");
+    world.gateway.kill();
+    world.telegram.heal();
+    world.gateway.restart();
+    let card = world.telegram.ends(&card, "denied");
+    assert!(card.text().contains("The agent was told by Ben (7002): not at night"), "{}", card.text());
     world.check();
 }
 

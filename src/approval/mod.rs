@@ -66,6 +66,8 @@ pub struct Fate {
     pub settlement: Option<Settlement>,
     /// When that was.
     pub at: Option<Timestamp>,
+    /// Who wrote the note, where it came after the denial.
+    pub note_by: Option<Responder>,
     /// The outcome's word (see [`Outcome::as_str`]); `pending` while the call is under way.
     pub outcome: String,
 }

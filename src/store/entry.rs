@@ -76,10 +76,12 @@ pub enum Stage {
 pub struct Fate {
     /// The tool's name.
     pub tool: String,
-    /// Who or what ended the question; without the note.
+    /// Who or what ended the question.
     pub settlement: Option<Settlement>,
     /// When.
     pub at: Option<Timestamp>,
+    /// Who wrote the note, where it came after the denial.
+    pub note_by: Option<Responder>,
     /// The outcome's word, `pending` while there is none.
     pub outcome: String,
 }

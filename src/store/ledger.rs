@@ -336,20 +336,24 @@ pub(super) fn recall(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, Stor
 
 /// How a call's question ended, and the call.
 pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, StoreError> {
-    let sql = "SELECT resolution, resolved_by, resolved_at, outcome, tool FROM calls WHERE request_id = ?";
+    let sql = "SELECT c.resolution, c.resolved_by, c.resolved_at, c.outcome, c.tool,
+               coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by'
+               FROM calls c LEFT JOIN events f ON f.seq = c.finished_seq
+               LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted' WHERE c.request_id = ?";
     let read = |row: &rusqlite::Row<'_>| {
         let (word, by): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
         let by = Responder::recorded(&by.unwrap_or_default());
         let settlement = match word.as_deref() {
             Some("approved") => Some(Settlement::Approved { by }),
-            Some("denied") => Some(Settlement::Denied { by, note: None }),
+            Some("denied") => Some(Settlement::Denied { by, note: row.get(5)? }),
             Some("timed_out") => Some(Settlement::TimedOut),
             Some("withdrawn") => Some(Settlement::Withdrawn),
             Some("void") => Some(Settlement::Void),
             Some(_) | None => None,
         };
         let at = row.get::<_, Option<i64>>(2)?.map(Timestamp);
-        Ok(Fate { tool: row.get(4)?, settlement, at, outcome: row.get(3)? })
+        let note_by = row.get::<_, Option<String>>(6)?.map(|by| Responder::recorded(&by));
+        Ok(Fate { tool: row.get(4)?, settlement, at, note_by, outcome: row.get(3)? })
     };
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }

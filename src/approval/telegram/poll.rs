@@ -232,6 +232,7 @@ impl Telegram {
     /// A card says what the record knows of its question's end.
     pub(super) fn tell_fate(&self, id: RequestId, fate: Option<Fate>) {
         let end = fate.as_ref().and_then(|fate| End::recorded(&fate.outcome));
+        let note_by = fate.as_ref().and_then(|fate| fate.note_by.as_ref()).map(|by| self.called(by));
         let settled = fate.and_then(|fate| Some((fate.settlement?, fate.at)));
         let settled = settled.map(|(settlement, at)| {
             let who = settlement.by().map(|by| self.called(by));
@@ -239,6 +240,7 @@ impl Telegram {
         });
         self.update(id, |card| {
             card.progress.settled = settled;
+            card.progress.note_by = note_by;
             // The gate may have told us how it went meanwhile.
             card.progress.end = card.progress.end.take().or(end);
         });
