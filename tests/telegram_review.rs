@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use harness::eventually;
 use telegram_api::{ANNA, BEN, Fault, GROUP, within};
-use telegram_world::{LONG, World, at_once, say, seen};
+use telegram_world::{LONG, World, at_once, reason, say, seen};
 
 at_once!(review: [
     blank_lines_push_nothing_out_of_sight,
@@ -23,6 +23,7 @@ at_once!(review: [
     who_joins_while_the_card_is_being_sent_is_counted,
     an_edit_that_fails_for_ever_holds_no_question_up,
     a_note_is_on_the_card_after_a_restart,
+    nobody_is_asked_for_a_reason_that_is_not_taken,
 ]);
 
 // --- what a person sees ---
@@ -82,6 +83,15 @@ fn a_note_is_on_the_card_after_a_restart() {
     world.gateway.restart();
     let card = world.telegram.ends(&card, "denied");
     assert!(card.text().contains("The agent was told by Ben (7002): not at night"), "{}", card.text());
+    world.check();
+}
+
+fn nobody_is_asked_for_a_reason_that_is_not_taken() {
+    let world = World::with("approvals: {note_seconds: 0}");
+    let (mut agent, wire, card) = world.asked("hello");
+    let tap = world.telegram.tap(&card, "Deny", ANNA);
+    assert_eq!(world.telegram.toast(&tap).text, "Denied.");
+    assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
     world.check();
 }
 

@@ -88,6 +88,7 @@ impl Telegram {
         match host.answer(id, choice, responder).await {
             Err(_) => Toast::important("It could not be recorded, so it does not count. Try again."),
             Ok(AnswerOutcome::Resolved) if press == Press::Allow => Toast::short("Allowed."),
+            Ok(AnswerOutcome::Resolved) if host.note_window(id).is_zero() => Toast::short("Denied."),
             Ok(AnswerOutcome::Resolved) => Toast::short("Denied. Reply to the card to say why."),
             Ok(AnswerOutcome::Expired) => Toast::important("Too late: the time to answer is over."),
             Ok(AnswerOutcome::AlreadyResolved | AnswerOutcome::Unknown) => {
