@@ -14,12 +14,14 @@ mod telegram_world;
 use std::time::{Duration, Instant};
 
 use harness::eventually;
+use serde_json::json;
 use telegram_api::{ANNA, BEN, Fault, GROUP, within};
 use telegram_world::{LONG, World, at_once, reason, say, seen};
 
 at_once!(review: [
     blank_lines_push_nothing_out_of_sight,
     an_argument_of_spaces_is_seen,
+    a_name_poses_as_nothing_else,
     who_joins_while_the_card_is_being_sent_is_counted,
     an_edit_that_fails_for_ever_holds_no_question_up,
     a_note_is_on_the_card_after_a_restart,
@@ -49,6 +51,19 @@ fn an_argument_of_spaces_is_seen() {
     agent.send("tool_request", say("   "));
     let card = world.card("Allow say");
     assert!(card.text().contains("text: ⟨3 spaces⟩"), "{}", card.text());
+    world.check();
+}
+
+fn a_name_poses_as_nothing_else() {
+    let world = World::new();
+    let far = " ".repeat(2000);
+    let args = json!({"domain": "light", "service": "turn_on", "entity_id": "light.door",
+        "entity_id: light.lamp": "x", (far): "y"});
+    world.agent().send("tool_request", json!({"tool": "call_service", "args": args}));
+    let card = world.card("light.door");
+    let shown = card.text();
+    assert!(shown.contains("\n  \"entity_id: light.lamp\": x"), "{shown}");
+    assert!(shown.contains("\n  \"⟨2000 spaces⟩\": y"), "{shown}");
     world.check();
 }
 

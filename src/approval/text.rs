@@ -140,8 +140,18 @@ const EMPTY: &str = "⟨empty⟩";
 
 fn argument(name: &str, value: &Value) -> Field {
     let text = shown(value);
-    let label = format!("  {}", if name.is_empty() { EMPTY.to_owned() } else { visible(name) });
+    let label = format!("  {}", named(name));
     if text.is_empty() { by_agent(field(&label, &[EMPTY.to_owned()])) } else { quoted(&label, &text) }
+}
+
+/// An agent may choose names where a tool takes any. What could pass for a name and a value, or for padding, is quoted.
+fn named(name: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
+    match name {
+        "" => EMPTY.to_owned(),
+        name if name.chars().all(is_plain) => visible(name),
+        name => without_gaps(&visible(&Value::from(name).to_string())),
+    }
 }
 
 /// A string as it stands; anything else as JSON.
@@ -244,6 +254,13 @@ pub(crate) mod tests {
         assert_eq!(without_padding(visible_lines("⟨3 spaces⟩")), ["⟨U+27E8⟩3 spaces⟩"]);
         let spaced = without_padding(visible_lines("a\n \n  \n\nb\n \n   "));
         assert_eq!(spaced, ["a", "⟨3 blank lines⟩", "b", "⟨1 space⟩", "⟨3 spaces⟩"]);
+    }
+
+    #[test]
+    fn a_name_cannot_pose_as_a_value() {
+        let names = ["to", "x-y.é_2", "", "to: bob, x", " ", "a\n\"b", &" ".repeat(20)];
+        let shown = ["to", "x-y.é_2", "⟨empty⟩", "\"to: bob, x\"", "\" \"", r#""a\n\"b""#, "\"⟨20 spaces⟩\""];
+        assert_eq!(names.map(named), shown);
     }
 
     #[test]
