@@ -114,6 +114,17 @@ struct State {
     restored: bool,
 }
 
+impl State {
+    /// A card is to be edited. One that is given up for it looks as it did, but a tap on it still hears how it ended.
+    fn edit(&mut self, id: RequestId) {
+        let given_up = self.queue.edit(id);
+        if let Some(id) = given_up.filter(|id| self.board.get(*id).is_some_and(board::Card::is_final)) {
+            log::warn!("request {id}: its card could not be changed");
+            self.board.finish(id);
+        }
+    }
+}
+
 impl Telegram {
     /// Makes the channel and asks Telegram who the bot is, for at most three seconds: without an answer the start goes
     /// on, and questions are sent when Telegram can be reached. BLOCKS that long.
@@ -212,7 +223,7 @@ impl Telegram {
         match (card.is_unsent(), card.is_final()) {
             (true, true) => state.board.finish(id),
             (true, false) => {}
-            (false, _) => state.queue.edit(id),
+            (false, _) => state.edit(id),
         }
         drop(state);
         self.wake();

@@ -114,7 +114,7 @@ impl Telegram {
                 if state.board.get(id).is_some_and(|card| card.next_message().is_none()) {
                     state.queue.forget_ask(id);
                 }
-                state.queue.edit(id);
+                state.edit(id);
             }
             self.save().await;
             self.wake();

@@ -188,7 +188,7 @@ impl Telegram {
                 card.progress.away = Some(absence);
                 card.changed();
             }
-            state.queue.edit(id);
+            state.edit(id);
         }
         drop(state);
         self.wake();

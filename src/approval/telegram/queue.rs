@@ -20,6 +20,8 @@ const RESERVE: usize = 5;
 /// its question ended.
 const PATIENCE: usize = 4;
 const MINUTE: Duration = Duration::from_secs(60);
+/// How many edits may wait. So many come together only where messages can be sent and not changed.
+const MAX_EDITS: usize = 256;
 /// How many answers to commands may wait. They are worth nothing later.
 const MAX_REPLIES: usize = 10;
 /// The longest wait that a server can ask for.
@@ -92,11 +94,13 @@ impl Queue {
         }
     }
 
-    /// A card looks different now. One edit stands for all changes until it is sent.
-    pub fn edit(&mut self, id: RequestId) {
+    /// A card looks different now. One edit stands for all changes until it is sent. When there are too many, the one
+    /// that has waited longest is given up and comes back.
+    pub fn edit(&mut self, id: RequestId) -> Option<RequestId> {
         if !self.edits.contains(&id) {
             self.edits.push_back(id);
         }
+        if self.edits.len() > MAX_EDITS { self.edits.pop_front() } else { None }
     }
 
     /// A question ended: what was not sent of it is not sent any more.
@@ -302,7 +306,9 @@ mod tests {
         assert_eq!((at[19], at[20], at[24]), (19, 60, 64));
 
         let mut queue = Queue::new(-5);
-        (0..16).for_each(|_| queue.edit(RequestId::random()));
+        for _ in 0..16 {
+            queue.edit(RequestId::random());
+        }
         let now = Instant::now();
         for _ in 0..15 {
             assert!(matches!(queue.next(now + seconds(30)), Next::Send(_)));
@@ -341,6 +347,15 @@ mod tests {
             assert!(matches!(queue.next(now), Next::Send(Job::Ask(_))));
         }
         assert_eq!(queue.next(now + seconds(60)), Next::Send(Job::Edit(ended)));
+    }
+
+    #[test]
+    fn edits_do_not_pile_up() {
+        let mut queue = Queue::new(5);
+        let ids: Vec<_> = (0..=MAX_EDITS).map(|_| RequestId::random()).collect();
+        let given_up: Vec<_> = ids.iter().filter_map(|id| queue.edit(*id)).collect();
+        assert_eq!((given_up.as_slice(), queue.len()), (&ids[..1], MAX_EDITS));
+        assert_eq!(queue.edit(ids[1]), None);
     }
 
     #[test]

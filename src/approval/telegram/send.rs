@@ -120,11 +120,11 @@ impl Telegram {
         if !card.is_open() {
             // It ended while it was being sent: the card must say so.
             card.changed();
-            return if card.is_unsent() { state.board.finish(id) } else { state.queue.edit(id) };
+            return if card.is_unsent() { state.board.finish(id) } else { state.edit(id) };
         }
         let (more, untidy) = (card.next_message().is_some(), !card.stale.is_empty());
         if untidy {
-            state.queue.edit(id);
+            state.edit(id);
         }
         match error {
             Some(error) if error.is_of_message() => self.refused(state, id, error),
@@ -181,7 +181,7 @@ impl Telegram {
             None => {}
             Some(BotError::CannotEdit) => self.replace(id, number),
             Some(error) if error.is_of_message() => log::warn!("request {id}: its card could not be changed"),
-            Some(error) if !error.is_certain() => return self.state.borrow_mut().queue.edit(id),
+            Some(error) if !error.is_certain() => return self.state.borrow_mut().edit(id),
             Some(_) => return self.state.borrow_mut().queue.put_back(Job::Edit(id)),
         }
         let done = self.edited(id, number, &shown);
@@ -199,7 +199,7 @@ impl Telegram {
         }
         let (more, done) = (!card.stale.is_empty(), card.is_final());
         match (more, done) {
-            (true, _) => state.queue.edit(id),
+            (true, _) => state.edit(id),
             (false, true) => state.board.finish(id),
             (false, false) => {}
         }
