@@ -13,7 +13,8 @@ mod telegram_world;
 
 use std::time::{Duration, Instant};
 
-use harness::eventually;
+use harness::gateway::LAPTOP;
+use harness::{Agent, eventually};
 use serde_json::json;
 use telegram_api::{ANNA, BEN, Fault, GROUP, within};
 use telegram_world::{LONG, World, at_once, reason, say, seen};
@@ -24,6 +25,7 @@ at_once!(review: [
     a_name_poses_as_nothing_else,
     who_joins_while_the_card_is_being_sent_is_counted,
     an_edit_that_fails_for_ever_holds_no_question_up,
+    an_agent_with_many_long_questions_keeps_nobody_waiting,
     a_note_is_on_the_card_after_a_restart,
     nobody_is_asked_for_a_reason_that_is_not_taken,
 ]);
@@ -128,6 +130,26 @@ fn an_edit_that_fails_for_ever_holds_no_question_up() {
     within(LONG, "both ends", || {
         let told = |card| world.telegram.message(GROUP, card).buttons().is_empty();
         (told(card.id) && told(other.id)).then_some(())
+    });
+    world.check();
+}
+
+// --- a hostile agent ---
+
+fn an_agent_with_many_long_questions_keeps_nobody_waiting() {
+    let world = World::new();
+    world.telegram.flood_speed(None);
+    let mut hostile = world.agent();
+    for name in ["one", "two", "three", "four", "five", "six"] {
+        hostile.send("tool_request", say(&format!("{name}{}", "x".repeat(11_000))));
+        hostile.asked();
+    }
+    let mut other = Agent::login(world.gateway.address, LAPTOP);
+    other.send("tool_request", say("please"));
+    // One card of four or five messages may be on its way, one a second.
+    within(Duration::from_secs(9), "its card", || {
+        let all = world.telegram.bot_messages(GROUP);
+        all.into_iter().find(|m| m.text().contains("please") && !m.buttons().is_empty())
     });
     world.check();
 }

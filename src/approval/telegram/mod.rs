@@ -115,6 +115,12 @@ struct State {
 }
 
 impl State {
+    /// A question is to be sent when it is its agent's turn.
+    fn ask(&mut self, id: RequestId) {
+        let question = |id| self.board.get(id).and_then(|card| card.question.as_ref());
+        self.queue.ask(id, |id| question(id).map(|question| question.call.agent()));
+    }
+
     /// A card is to be edited. One that is given up for it looks as it did, but a tap on it still hears how it ended.
     fn edit(&mut self, id: RequestId) {
         let given_up = self.queue.edit(id);
@@ -271,7 +277,7 @@ impl Channel for Handle {
         let loose = !state.restored;
         let times = channel.ask_host(|host| host.times_asked(question)).unwrap_or(1);
         if state.board.asked(question, loose, times) {
-            state.queue.ask(question.id);
+            state.ask(question.id);
         }
         drop(state);
         channel.remind_later(question, question.expires.since(channel.clock.now()));

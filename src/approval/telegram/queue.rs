@@ -4,7 +4,7 @@
 //! what it looks like is decided when the job's turn comes: edits of one card become one, and a question that has
 //! ended before it was sent is never sent. Answers to taps do not go through here; they never wait.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::api::BotError;
@@ -87,11 +87,23 @@ impl Queue {
         }
     }
 
-    /// A question is to be sent, whole or the rest of it.
-    pub fn ask(&mut self, id: RequestId) {
-        if !self.asks.contains(&id) {
-            self.asks.push_back(id);
+    /// A question is to be sent, whole or the rest of it. Agents take turns: the second of one comes after the first of
+    /// another, so that no agent's many long questions keep those of others waiting.
+    pub fn ask<A: Ord>(&mut self, id: RequestId, owner: impl Fn(RequestId) -> A) {
+        if self.asks.contains(&id) {
+            return;
         }
+        let asker = owner(id);
+        let own = self.asks.iter().filter(|other| owner(**other) == asker).count();
+        let after_own = self.asks.iter().rposition(|other| owner(*other) == asker).map_or(0, |at| at + 1);
+        let mut turns = BTreeMap::new();
+        let is_later = |other: &RequestId| {
+            let turn = turns.entry(owner(*other)).or_insert(0);
+            *turn += 1;
+            *turn > own + 1
+        };
+        let turn = self.asks.iter().position(is_later).unwrap_or(self.asks.len());
+        self.asks.insert(turn.max(after_own), id);
     }
 
     /// A card looks different now. One edit stands for all changes until it is sent. When there are too many, the one
@@ -265,9 +277,9 @@ mod tests {
         let mut queue = Queue::new(5);
         queue.edit(a);
         queue.edit(a);
-        queue.ask(b);
+        queue.ask(b, |_| 0);
         queue.reply(None, "hello".into());
-        queue.ask(c);
+        queue.ask(c, |_| 0);
         queue.forget_ask(c);
         assert_eq!(queue.len(), 3);
         let hello = Job::Reply { to: None, text: "hello".into() };
@@ -280,7 +292,7 @@ mod tests {
         queue.edit(ended);
         for turn in 0..10 {
             // An agent asks, and takes back what was sent, as fast as messages go out.
-            queue.ask(RequestId::random());
+            queue.ask(RequestId::random(), |_| 0);
             queue.reply(None, "nothing is open".into());
             if queue.next(now + seconds(turn)) == Next::Send(Job::Edit(ended)) {
                 return;
@@ -292,7 +304,7 @@ mod tests {
     #[test]
     fn questions_and_replies_take_turns() {
         let mut queue = Queue::new(5);
-        (0..3).for_each(|_| queue.ask(RequestId::random()));
+        (0..3).for_each(|_| queue.ask(RequestId::random(), |_| 0));
         (0..3).for_each(|n| queue.reply(None, n.to_string()));
         let asks: Vec<bool> = times(&mut queue).iter().map(|(_, job)| matches!(job, Job::Ask(_))).collect();
         assert_eq!(asks, [true, false, true, false, true, false]);
@@ -301,7 +313,7 @@ mod tests {
     #[test]
     fn a_group_gets_twenty_a_minute_and_edits_leave_room() {
         let mut queue = Queue::new(-5);
-        (0..25).for_each(|_| queue.ask(RequestId::random()));
+        (0..25).for_each(|_| queue.ask(RequestId::random(), |_| 0));
         let at: Vec<u64> = times(&mut queue).iter().map(|(at, _)| *at).collect();
         assert_eq!((at[19], at[20], at[24]), (19, 60, 64));
 
@@ -315,10 +327,10 @@ mod tests {
             queue.sent(now);
         }
         assert_eq!(queue.next(now + seconds(30)), Next::At(now + MINUTE));
-        queue.ask(RequestId::random());
+        queue.ask(RequestId::random(), |_| 0);
         assert!(matches!(queue.next(now + seconds(30)), Next::Send(Job::Ask(_))));
         let mut private = Queue::new(5);
-        (0..70).for_each(|_| private.ask(RequestId::random()));
+        (0..70).for_each(|_| private.ask(RequestId::random(), |_| 0));
         assert_eq!(times(&mut private)[69].0, 69);
     }
 
@@ -343,10 +355,22 @@ mod tests {
         queue.hold_edits(now, seconds(60));
         assert_eq!(queue.next(now), Next::At(now + seconds(60)));
         for _ in 0..PATIENCE * 2 {
-            queue.ask(RequestId::random());
+            queue.ask(RequestId::random(), |_| 0);
             assert!(matches!(queue.next(now), Next::Send(Job::Ask(_))));
         }
         assert_eq!(queue.next(now + seconds(60)), Next::Send(Job::Edit(ended)));
+    }
+
+    #[test]
+    fn agents_take_turns() {
+        let ids: Vec<_> = (0..7).map(|_| RequestId::random()).collect();
+        // The first four and the last are of one agent, the others of another.
+        let owner = |id| ids.iter().position(|other| *other == id).is_some_and(|at| (4..6).contains(&at));
+        let mut queue = Queue::new(5);
+        ids.iter().for_each(|id| queue.ask(*id, owner));
+        ids.iter().for_each(|id| queue.ask(*id, owner));
+        let order: Vec<_> = queue.asks.iter().map(|id| ids.iter().position(|other| other == id)).collect();
+        assert_eq!(order, [0, 4, 1, 5, 2, 3, 6].map(Some));
     }
 
     #[test]

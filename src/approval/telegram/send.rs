@@ -130,7 +130,7 @@ impl Telegram {
             Some(error) if error.is_of_message() => self.refused(state, id, error),
             _ if !more => {}
             // It may be this card that something on the way does not let through, so others go first.
-            Some(error) if !error.is_certain() => state.queue.ask(id),
+            Some(error) if !error.is_certain() => state.ask(id),
             _ => state.queue.put_back(Job::Ask(id)),
         }
     }
@@ -149,7 +149,7 @@ impl Telegram {
         let (channel, wait) = (self.clone(), REFUSED_CARD * (1 << (card.refusals - 1)));
         self.spawn(async move {
             Timer::after(wait).await;
-            channel.state.borrow_mut().queue.ask(id);
+            channel.state.borrow_mut().ask(id);
             channel.wake();
         });
     }
@@ -222,7 +222,7 @@ impl Telegram {
             card.copies.retain(|copy| *copy != number);
         } else if card.is_open() {
             card.messages.clear();
-            state.queue.ask(id);
+            state.ask(id);
         } else if card.is_final() {
             let text = remains(&card.tool, &card.progress).text;
             state.queue.reply(None, text);
@@ -277,7 +277,7 @@ fn follow(state: &mut State, chat: i64) -> bool {
     state.home.chat = chat;
     state.rules.chat = chat;
     for id in state.board.forget_messages() {
-        state.queue.ask(id);
+        state.ask(id);
     }
     true
 }
