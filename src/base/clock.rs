@@ -144,10 +144,15 @@ impl Uptime {
     }
 }
 
-/// A name of this run of the machine; None where the kernel does not tell.
+/// How the unit names this run of the machine to the service, from which it hides `/proc/sys`.
+const BOOT: &str = "AGENTPASS_BOOT";
+
+/// A name of this run of the machine; None where neither the unit nor the kernel tells.
 pub fn boot_id() -> Option<String> {
-    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
-    Some(id.trim().to_owned()).filter(|id| !id.is_empty())
+    let told = std::env::var(BOOT).ok();
+    let id = told.or_else(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok())?;
+    // The kernel writes it with dashes, systemd without.
+    Some(id.trim().replace('-', "")).filter(|id| !id.is_empty())
 }
 
 /// The longest a sleeping task goes without looking at the wall clock again.
