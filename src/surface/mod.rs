@@ -1,6 +1,8 @@
 //! How the outside reaches the gate. Surfaces translate; they decide nothing.
 //!
-//! [`rpc`] is for agents (WebSocket), [`control`] for people on the gateway (unix socket).
+//! [`rpc`] is for agents (WebSocket), [`admin`] for the owner's browser (HTTP), [`control`] for people on the gateway
+//! (unix socket).
 
+pub mod admin;
 pub mod control;
 pub mod rpc;

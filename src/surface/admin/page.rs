@@ -1,0 +1,150 @@
+//! The frame of every page, and the headers that every answer carries.
+//!
+//! Pages are made with `maud`, which escapes what is put into them; text that an agent or a service had a say in goes
+//! through [`visible`](crate::base::safe_text::visible) first, so that nothing in it is invisible or reorders the rest.
+//! The content security policy has no exception: a page must not carry a `style` attribute, a `<style>`, an inline
+//! script or an `on…` attribute. They would be ignored.
+
+use maud::{DOCTYPE, Markup, html};
+
+use super::assets;
+use crate::model::Responder;
+use crate::net::http::Answer;
+
+/// What a browser may do on our pages: load what we serve, send forms to us, and nothing else.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
+                      form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
+/// On every answer. `no-store`, because nearly everything here is data; [`assets`] alone say otherwise.
+const HEADERS: [(&str, &str); 6] = [
+    ("content-security-policy", POLICY),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("referrer-policy", "same-origin"),
+    ("cross-origin-opener-policy", "same-origin"),
+    ("cross-origin-resource-policy", "same-origin"),
+];
+const HTML: &str = "text/html; charset=utf-8";
+
+/// Somebody who has signed in, for the length of one request.
+#[derive(Clone, Debug)]
+pub struct Viewer {
+    /// Who that is in the record: `web:root/link@127.0.0.1`.
+    pub by: Responder,
+    /// What every form of theirs must carry as [`CSRF_FIELD`], to show that it was ours.
+    pub csrf: String,
+}
+
+/// The name of the field that holds [`Viewer::csrf`].
+pub const CSRF_FIELD: &str = "csrf";
+
+/// Where in the menu a page is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Here {
+    /// `/`
+    Overview,
+    /// `/approvals/`
+    Approvals,
+    /// `/audit/`
+    Audit,
+}
+
+const MENU: [(Here, &str, &str); 3] = [
+    (Here::Overview, "/", "Overview"),
+    (Here::Approvals, "/approvals/", "Approvals"),
+    (Here::Audit, "/audit/", "Record"),
+];
+
+/// A page for somebody who has signed in. `scripts` are names in [`assets`], `main` is what lies below the menu.
+pub fn page(viewer: &Viewer, here: Here, title: &str, scripts: &[&str], main: &Markup) -> Answer {
+    let body = html! {
+        a.skip href="#main" { "Skip to content" }
+        header.top {
+            a.brand href="/" { img src=(assets::url("icon.svg")) alt="" width="22" height="22"; "agentpass" }
+            nav aria-label="Pages" {
+                @for (place, path, name) in MENU {
+                    a href=(path) aria-current=[(place == here).then_some("page")] { (name) }
+                }
+            }
+            form.out method="post" action="/sign-out" {
+                (csrf(viewer))
+                button.quiet type="submit" { "Sign out" }
+            }
+        }
+        main #main tabindex="-1" { (main) }
+    };
+    whole(200, title, scripts, &body)
+}
+
+/// A page for anybody: one narrow column without a menu.
+pub fn bare(status: u16, title: &str, scripts: &[&str], main: &Markup) -> Answer {
+    let body = html! {
+        main.bare #main {
+            p.brand { img src=(assets::url("icon.svg")) alt="" width="28" height="28"; "agentpass" }
+            (main)
+        }
+    };
+    whole(status, title, scripts, &body)
+}
+
+/// The hidden field that every form of a signed-in page needs.
+pub fn csrf(viewer: &Viewer) -> Markup {
+    html! { input type="hidden" name=(CSRF_FIELD) value=(viewer.csrf); }
+}
+
+/// Anything that is no page: JSON, CSV, plain text. Not to be kept.
+pub fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+    guarded(Answer::new(status, content_type, body))
+}
+
+/// Sends the browser elsewhere on this listener, with GET. `path` begins with one slash.
+pub fn elsewhere(path: &str) -> Answer {
+    data(303, "text/plain; charset=utf-8", "").with("location", path)
+}
+
+/// An answer with the headers that all of them carry. It is not to be kept unless it says so itself.
+pub fn guarded(mut answer: Answer) -> Answer {
+    if !answer.headers.iter().any(|(name, _)| *name == "cache-control") {
+        answer.headers.push(("cache-control", "no-store".to_owned()));
+    }
+    HEADERS.into_iter().fold(answer, |answer, (name, value)| answer.with(name, value))
+}
+
+fn whole(status: u16, title: &str, scripts: &[&str], body: &Markup) -> Answer {
+    let page = html! {
+        (DOCTYPE)
+        html lang="en" {
+            head {
+                meta charset="utf-8";
+                meta name="viewport" content="width=device-width, initial-scale=1";
+                meta name="color-scheme" content="light dark";
+                title { (title) " · agentpass" }
+                link rel="icon" type="image/svg+xml" href=(assets::url("icon.svg"));
+                link rel="stylesheet" href=(assets::url("style.css"));
+                @for script in ["page.js"].iter().chain(scripts) {
+                    script src=(assets::url(script)) defer {}
+                }
+            }
+            body { (body) }
+        }
+    };
+    guarded(Answer::new(status, HTML, page.into_string()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pages_are_escaped_and_guarded() {
+        let viewer = Viewer { by: Responder::new("web", "root"), csrf: "c\"<".into() };
+        let answer = page(&viewer, Here::Audit, "<b>", &[], &html! { p { "<script>" } });
+        let crate::net::http::Body::Whole(body) = answer.body else { panic!("no page") };
+        let text = String::from_utf8(body).unwrap();
+        assert!(text.contains("<title>&lt;b&gt;") && text.contains("<p>&lt;script&gt;</p>"));
+        assert!(text.contains("value=\"c&quot;&lt;\"") && text.contains("href=\"/audit/\" aria-current=\"page\""));
+        let header = |name| answer.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
+        assert_eq!(header("cache-control"), Some("no-store"));
+        assert!(header("content-security-policy").unwrap().starts_with("default-src 'none'"));
+        assert!(!header("content-security-policy").unwrap().contains("unsafe"));
+    }
+}
