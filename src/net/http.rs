@@ -2,6 +2,7 @@
 //! and time; it knows nothing of what is asked or answered, nor of who asks.
 
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -17,6 +18,7 @@ use smol::stream::Stream as _;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::deadline::within;
+use super::reading::MustRead;
 use super::stream::Stream;
 
 /// The largest request body taken, in bytes.
@@ -84,23 +86,26 @@ pub enum Body {
     Feed(Receiver<Vec<u8>>),
 }
 
-/// Serves one connection until the client leaves or dawdles.
+/// Serves one connection until the client leaves or dawdles: with its request, between two requests, or with reading.
 pub async fn serve(stream: Stream, answer: impl AsyncFn(Asked) -> Answer) {
     let service = service_fn(|request: Request<Incoming>| {
         let answer = &answer;
-        async move {
+        Box::pin(async move {
             let answer = match within(PATIENCE, read(request)).await.flatten() {
                 Some(asked) => answer(asked).await,
                 None => Answer::new(400, "text/plain", "bad request\n"),
             };
             Ok::<_, Infallible>(written(answer))
-        }
+        })
     });
     let mut server = http1::Builder::new();
     server.timer(SmolTimer::new()).header_read_timeout(PATIENCE).max_buf_size(MAX_HEAD);
-    if let Err(e) = server.serve_connection(FuturesIo::new(stream), service).await {
+    let mut connection = server.serve_connection(FuturesIo::new(MustRead::new(stream)), service);
+    if let Err(e) = poll_fn(|cx| connection.poll_without_shutdown(cx)).await {
         log::debug!("an HTTP connection ended: {e}");
     }
+    // What was refused may not have been read to its end.
+    connection.into_parts().io.into_inner().into_inner().linger().await;
 }
 
 async fn read(request: Request<Incoming>) -> Option<Asked> {

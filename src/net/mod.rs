@@ -20,6 +20,7 @@ pub mod deadline;
 pub mod http;
 pub mod listener;
 pub mod notify;
+mod reading;
 mod reason;
 pub mod stream;
 pub mod tls;
