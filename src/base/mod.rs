@@ -5,6 +5,7 @@ pub mod digest;
 pub mod glob;
 pub mod ids;
 pub mod json;
+pub mod password;
 pub mod safe_text;
 pub mod secret;
 pub mod template;
