@@ -1,8 +1,9 @@
 //! How the outside reaches the gate. Surfaces translate; they decide nothing.
 //!
 //! [`rpc`] is for agents (WebSocket), [`admin`] for the owner's browser (HTTP), [`control`] for people on the gateway
-//! (unix socket).
+//! (unix socket). Both ports have a `door` each.
 
 pub mod admin;
 pub mod control;
+mod door;
 pub mod rpc;

@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 use smol::{Async, future};
 
 use super::Rpc;
-use super::door::{Guest, MAX_FAILURES, Member};
 use super::session::{self, Peer};
 use crate::base::secret::TokenHash;
 use crate::gate::Setup;
@@ -19,6 +18,7 @@ use crate::net::upgrade::{Refusal, UpgradeRequest, WsLimits, serve_upgrade};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 use crate::protocol::frame::{self, Frame, Request, WireError};
 use crate::protocol::{code, params};
+use crate::surface::door::{Guest, MAX_FAILURES, Member};
 
 /// Time from the accepted socket to a good token.
 pub const AUTH_TIME: Duration = Duration::from_secs(10);

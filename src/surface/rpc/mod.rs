@@ -5,7 +5,6 @@
 
 mod batch;
 mod connection;
-mod door;
 mod methods;
 mod receipts;
 mod session;
@@ -17,7 +16,7 @@ use std::rc::Rc;
 use crate::gate::{Executor, Gate, Latch};
 use crate::net::listener::Listener;
 use crate::net::tls::Acceptor;
-use door::Door;
+use crate::surface::door::Door;
 
 /// What the port needs beside the gate.
 pub struct Rpc {

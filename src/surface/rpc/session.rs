@@ -16,11 +16,11 @@ use smol::{Timer, future};
 
 use super::Rpc;
 use super::connection::{CLOSE_POLICY, Identity};
-use super::door::Member;
 use super::methods;
 use super::receipts::{Carried, Receipts};
 use crate::gate::{Gate, Latch};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
+use crate::surface::door::Member;
 
 /// Connections per agent.
 pub const MAX_CONNECTIONS: usize = 64;

@@ -1,4 +1,4 @@
-//! The door: how many strangers may stand in it, and who has failed too often.
+//! The door of a port: how many strangers may stand in it, and who has failed too often.
 //!
 //! A connection that has not authenticated is a guest. When there is no room, one that has been silent longest
 //! leaves, so that an agent that authenticates at once gets in.
@@ -86,6 +86,11 @@ impl Door {
         failed && !inner.members.contains_key(&address)
     }
 
+    /// Authenticated connections.
+    pub fn members(&self) -> usize {
+        self.inner.borrow().members.values().sum()
+    }
+
     /// A wrong token. Gives how often that has happened lately from this address.
     pub fn failed(&self, address: IpAddr) -> u32 {
         let mut inner = self.inner.borrow_mut();
@@ -134,6 +139,11 @@ impl Guest {
     /// Waits until this guest has to make room.
     pub async fn must_leave(&self) {
         self.leave.wait().await;
+    }
+
+    /// Opens when this guest has to make room.
+    pub fn leaving(&self) -> Rc<Latch> {
+        self.leave.clone()
     }
 
     /// It has sent a whole request head: others leave before it does.
