@@ -94,7 +94,7 @@ fn keys_that_nobody_knows_and_keys_given_twice() {
     refused(
         &folder,
         CONFIGURATION,
-        &["unknown key \"messanger\"\n  at config.yaml:9:1\n  help: ", "messenger"],
+        &["unknown key \"messanger\"\n  at config.yaml:10:1\n  help: ", "messenger"],
     );
     let folder = files(|config| format!("{config}agents: {{}}\n"));
     refused(&folder, CONFIGURATION, &["duplicate key \"agents\"\n  at config.yaml:"]);
@@ -110,10 +110,10 @@ fn values_of_another_type() {
     for (from, to, place) in [
         ("port: 0", "port: many", "config.yaml:4:9"),
         ("port: 0", "port: 70000", "config.yaml:4:9"),
-        ("approval_timeout: 60", "approval_timeout: soon", "config.yaml:19:19"),
-        ("{type: local}", "[local]", "config.yaml:9:12"),
-        ("timeout: 5", "timeout: -5", "config.yaml:14:14"),
-        ("type: bearer", "type: barer", "config.yaml:13:18"),
+        ("approval_timeout: 60", "approval_timeout: soon", "config.yaml:20:19"),
+        ("{type: local}", "[local]", "config.yaml:10:12"),
+        ("timeout: 5", "timeout: -5", "config.yaml:15:14"),
+        ("type: bearer", "type: barer", "config.yaml:14:18"),
     ] {
         let folder = files(|config| config.replace(from, to));
         refused(
@@ -132,20 +132,20 @@ fn secrets_that_are_missing() {
         &folder,
         CONFIGURATION,
         &[
-            "variable AGENTPASS_NO_SUCH_SECRET is not set\n  at config.yaml:13:",
+            "variable AGENTPASS_NO_SUCH_SECRET is not set\n  at config.yaml:14:",
             "\n  help: looked in the environment",
         ],
     );
     untouched(&folder);
     let folder = files(|config| config.replace(TOKEN, ""));
-    refused(&folder, CONFIGURATION, &["\n  at config.yaml:7:"]);
+    refused(&folder, CONFIGURATION, &["\n  at config.yaml:8:"]);
 }
 
 #[test]
 fn files_that_are_not_there_or_no_files() {
     for name in ["config.yaml", "permissions.yaml", "tools.yaml"] {
         let folder = usual();
-        let place = if name == "tools.yaml" { "config.yaml:15:12" } else { name };
+        let place = if name == "tools.yaml" { "config.yaml:16:12" } else { name };
         fs::remove_file(folder.0.join(name)).unwrap();
         refused(&folder, CONFIGURATION, &["there is no ", &format!("\n  at {place}\n  help: ")]);
         fs::create_dir(folder.0.join(name)).unwrap();

@@ -252,7 +252,8 @@ fn what_init_prints_works() {
         let printed = text(&agentpass(&folder, &[&["init"][..], dir.as_slice()].concat()).stdout);
         let home = folder.0.join(dir.unwrap_or("."));
         let config = fs::read_to_string(home.join("config.yaml")).unwrap();
-        fs::write(home.join("config.yaml"), config.replace("port: 8443", "port: 0")).unwrap();
+        fs::write(home.join("config.yaml"), config.replace("port: 8443", "port: 0\n  health_port: 0"))
+            .unwrap();
         let step = |name: &str| -> Vec<&str> {
             let command = format!("  agentpass {name}");
             let line = printed.lines().find(|line| line.starts_with(&command));

@@ -387,7 +387,7 @@ fn the_page_has_the_parsers_defaults() {
         ("gateway.port", gateway.port.to_string()),
         ("gateway.max_message_bytes", gateway.max_message_bytes.to_string()),
         ("gateway.health_host", gateway.health_host.clone()),
-        ("gateway.health_port", gateway.health_port.to_string()),
+        ("gateway.health_port", gateway.health_port.unwrap().to_string()),
         ("services.NAME.timeout", service.timeout.as_secs().to_string()),
         ("services.NAME.max_response_bytes", service.max_response_bytes.to_string()),
         ("services.NAME.health.expect_status", health.expect_status.to_string()),

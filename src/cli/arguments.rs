@@ -10,8 +10,8 @@ use std::ffi::OsString;
 use super::{Exit, Trouble};
 
 /// The options that take no value, of all commands.
-pub(super) const SWITCHES: [&str; 7] =
-    ["--help", "--insecure", "--json", "--secrets", "--stdin", "--watch", "--yes"];
+pub(super) const SWITCHES: [&str; 8] =
+    ["--hash-password", "--help", "--insecure", "--json", "--secrets", "--stdin", "--watch", "--yes"];
 /// The commands whose first positional argument is a command again.
 pub(super) const NESTED: [&str; 1] = ["audit"];
 

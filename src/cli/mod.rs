@@ -45,6 +45,7 @@ pub mod serve;
 pub mod status;
 pub mod telegram_setup;
 pub mod tools;
+pub mod web;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -88,6 +89,7 @@ enum Command {
     Deny(deny::Deny),
     Status(status::Status),
     Reload(reload::Reload),
+    Web(web::Web),
     Audit(audit::Audit),
     Request(request::Request),
     Tools(tools::Tools),
@@ -108,6 +110,7 @@ impl Command {
             Command::Deny(args) => deny::run(args),
             Command::Status(args) => status::run(args),
             Command::Reload(args) => reload::run(args),
+            Command::Web(args) => web::run(args),
             Command::Audit(args) => audit::run(args),
             Command::Request(args) => request::run(args),
             Command::Tools(args) => tools::run(args),

@@ -57,8 +57,15 @@ fn told(status: &Value) -> String {
         services.push("none".to_owned());
     }
     fields.push(("services".to_owned(), services));
+    fields.push(("pages".to_owned(), vec![pages(status)]));
     let head = format!("agentpass {version}, up {}", uptime(number("uptime_s")));
     format!("{head}\n\n{}", card::labelled("  ", fields, layout::terminal_width()))
+}
+
+fn pages(status: &Value) -> String {
+    let urls = status.get("admin").and_then(Value::as_array).into_iter().flatten();
+    let urls: Vec<_> = urls.filter_map(Value::as_str).map(visible).collect();
+    if urls.is_empty() { "off".to_owned() } else { format!("{}; `agentpass web` signs in", urls.join(", ")) }
 }
 
 /// `12 s`, `14 min`, `3 h 12 min`, `8 days 3 h`.

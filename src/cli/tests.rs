@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 20] = [
+const COMMANDS: [&str; 21] = [
     "serve",
     "check",
     "explain",
@@ -15,6 +15,7 @@ const COMMANDS: [&str; 20] = [
     "deny",
     "status",
     "reload",
+    "web",
     "request",
     "tools",
     "pending",

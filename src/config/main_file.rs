@@ -10,6 +10,7 @@ use super::settings::{
     AgentConfig, Approvals, CoolDown, Gateway, Messenger, RateLimit, Storage, SyncMode, TlsFiles,
 };
 use super::url::{BaseUrl, is_origin};
+use crate::base::password::PasswordHash;
 use crate::base::secret::TokenHash;
 use crate::model::AgentId;
 
@@ -40,6 +41,8 @@ pub fn gateway(file: Section<'_>, dir: &Path) -> Gateway {
         "tls",
         "health_host",
         "health_port",
+        "admin_hosts",
+        "admin_password_hash",
         "control_socket",
         "allowed_origins",
         "max_message_bytes",
@@ -52,13 +55,47 @@ pub fn gateway(file: Section<'_>, dir: &Path) -> Gateway {
         port: port("port").unwrap_or(8443),
         tls: get("tls").and_then(|at| tls(at, dir)),
         health_host: get("health_host").and_then(host).unwrap_or_else(|| "127.0.0.1".into()),
-        health_port: port("health_port").unwrap_or(8080),
+        health_port: get("health_port").map_or(Some(HEALTH_PORT), health_port),
+        admin_hosts: get("admin_hosts").map(admin_hosts).unwrap_or_default(),
+        admin_password_hash: get("admin_password_hash").and_then(password_hash),
         control_socket: get("control_socket").and_then(|at| path(at, dir)),
         allowed_origins: get("allowed_origins").map(origins).unwrap_or_default(),
         max_message_bytes: get("max_message_bytes")
             .and_then(|at| at.whole(1024..=16 << 20))
             .unwrap_or(1 << 20),
     }
+}
+
+const HEALTH_PORT: u16 = 8080;
+
+/// A port, or a word that switches the listener off.
+fn health_port(at: At<'_>) -> Option<u16> {
+    if at.is_single() && at.text().is_none_or(|text| text == "off") {
+        return None;
+    }
+    at.whole(0..=u16::MAX)
+}
+
+/// Names as they stand in a `Host` header, without port.
+fn admin_hosts(at: At<'_>) -> Vec<String> {
+    let name = |item: At<'_>| {
+        let text = item.filled()?;
+        let fits = text.chars().all(|c| c.is_ascii_alphanumeric() || "-._:[]".contains(c));
+        let help = "write the name only: gateway.example.org";
+        if fits { Some(text.to_ascii_lowercase()) } else { item.fail("this is not a host name", help) }
+    };
+    at.one_or_more().into_iter().filter_map(name).collect()
+}
+
+fn password_hash(at: At<'_>) -> Option<PasswordHash> {
+    let text = at.secret()?;
+    let hash = PasswordHash::parse(text.expose());
+    hash.or_else(|| {
+        at.fail(
+            "admin_password_hash is not a hash that this program made",
+            "make one with: agentpass web --hash-password",
+        )
+    })
 }
 
 fn host(at: At<'_>) -> Option<String> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::url::BaseUrl;
+use crate::base::password::PasswordHash;
 use crate::base::secret::{Secret, TokenHash};
 use crate::model::{AgentId, Method, Tool};
 
@@ -51,8 +52,12 @@ pub struct Gateway {
     pub tls: Option<TlsFiles>,
     /// Address of the admin listener.
     pub health_host: String,
-    /// Port of the admin listener; 0 takes any free one.
-    pub health_port: u16,
+    /// Port of the admin listener; 0 takes any free one. None: there is no admin listener.
+    pub health_port: Option<u16>,
+    /// Names under which browsers may reach the admin listener, besides those of this machine.
+    pub admin_hosts: Vec<String>,
+    /// What the owner signs in with. None: by one-time links only.
+    pub admin_password_hash: Option<PasswordHash>,
     /// None: the default place.
     pub control_socket: Option<PathBuf>,
     /// Origins of web pages that may connect (`https://example.org`).

@@ -3,6 +3,7 @@
 //! It owns no decision. What it must get right is order: everything that can be refused is refused before anything
 //! is opened, the record is open before the first connection is, and nothing is closed before what needs it.
 
+mod admin;
 mod opening;
 mod supervision;
 mod timekeeping;
@@ -25,8 +26,10 @@ use crate::net::deadline::within;
 use crate::net::listener::Listener;
 use crate::net::notify;
 use crate::store::{NoteKind, Store};
+use crate::surface::admin::Admin;
 use crate::surface::control::{Control, Reload};
 use crate::surface::rpc::Rpc;
+use admin::AdminPort;
 use opening::{Fixed, acceptor, control_socket, open_store, setup, telegram};
 pub use opening::{StartError, control_path};
 
@@ -57,6 +60,7 @@ pub struct Gateway {
     /// Where agents connect.
     pub addresses: Vec<SocketAddr>,
     rpc: Rc<Rpc>,
+    admin: Option<Rc<Admin>>,
     store: Store,
     telegram: Option<Rc<Telegram>>,
     stop: Rc<Latch>,
@@ -98,6 +102,7 @@ impl Gateway {
         let acceptor = acceptor(&loaded.config, options.insecure)?;
         let listener = Listener::bind(&loaded.config.gateway.host, loaded.config.gateway.port)
             .map_err(|e| StartError::machine(&e, e.help()))?;
+        let admin = AdminPort::open(&loaded.config, acceptor.as_ref())?;
         let control = control_socket(&loaded.config)?;
         let clock = Clock::system();
         let telegram = telegram(&loaded.config, &clock, &executor)?;
@@ -115,17 +120,19 @@ impl Gateway {
         }
         let stop = Rc::new(Latch::default());
         let rpc = Rpc::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
+        let admin = admin.map(|port| port.serve(gate.clone(), local.clone(), executor.clone(), stop.clone()));
         let gateway = Gateway {
             gate: gate.clone(),
             addresses,
             rpc: rpc.clone(),
+            admin: admin.clone(),
             store,
             telegram,
             stop: stop.clone(),
             options,
             fixed,
         };
-        let desk = Control::new(gate.clone(), local, executor.clone(), gateway.reloader(), stop);
+        let desk = Control::new(gate.clone(), local, executor.clone(), gateway.reloader(), admin, stop);
         executor.spawn(rpc.serve(listener)).detach();
         executor.spawn(desk.serve(control)).detach();
         executor.spawn(tidy(gate.clone())).detach();
@@ -191,14 +198,18 @@ impl Gateway {
     /// Reads everything again and puts it in force at once, or changes nothing.
     fn reloader(&self) -> Reload {
         let (gate, rpc, options) = (self.gate.clone(), self.rpc.clone(), self.options.clone());
-        let fixed = self.fixed.clone();
+        let (fixed, admin) = (self.fixed.clone(), self.admin.clone());
         Rc::new(move || {
             let loaded = config::load(&options.paths)
                 .map_err(|f| f.iter().map(Finding::to_string).collect::<Vec<_>>())?;
             let mut warnings: Vec<_> = loaded.warnings.iter().map(Finding::to_string).collect();
             warnings.extend(fixed.needs_restart(&Fixed::of(&loaded.config)));
             let fresh = acceptor(&loaded.config, options.insecure).map_err(|e| vec![e.to_string()])?;
+            let admin_settings = self::admin::settings(&loaded.config);
             let setup = setup(loaded).map_err(|e| vec![e.to_string()])?;
+            if let Some(admin) = &admin {
+                admin.reload(admin_settings, fresh.clone());
+            }
             if let Some(fresh) = fresh {
                 rpc.replace_acceptor(fresh);
             }

@@ -71,6 +71,7 @@ fn told(f: &mut fmt::Formatter<'_>, what: &str, at: Option<&Path>, help: &str) -
 #[derive(Clone, PartialEq, Eq)]
 pub(super) struct Fixed {
     listen: (String, u16),
+    admin: (String, Option<u16>),
     control_socket: PathBuf,
     record: PathBuf,
     pub(super) max_message_bytes: usize,
@@ -81,6 +82,7 @@ impl Fixed {
     pub(super) fn of(config: &Config) -> Fixed {
         Fixed {
             listen: (config.gateway.host.clone(), config.gateway.port),
+            admin: (config.gateway.health_host.clone(), config.gateway.health_port),
             control_socket: control_path(config.gateway.control_socket.as_deref(), &config.storage),
             record: config.storage.path.clone(),
             max_message_bytes: config.gateway.max_message_bytes,
@@ -90,8 +92,8 @@ impl Fixed {
 
     /// What the owner should know after a reload.
     pub(super) fn needs_restart(&self, now: &Fixed) -> Option<String> {
-        let text = "warning: gateway.host, port, control_socket, max_message_bytes, storage.path, messenger and \
-                    approvals.reminder count after a restart";
+        let text = "warning: gateway.host, port, health_host, health_port, control_socket, max_message_bytes, storage.path, \
+                    messenger and approvals.reminder count after a restart";
         (self != now).then(|| format!("agentpass: {text}"))
     }
 }

@@ -34,10 +34,19 @@ impl Default for Setup {
     }
 }
 
+impl Setup {
+    /// With the admin pages, which are switched off otherwise.
+    pub fn with_pages() -> Setup {
+        let usual = Setup::default();
+        Setup { config: usual.config.replace("health_port: off", "health_port: 0"), ..usual }
+    }
+}
+
 const CONFIG: &str = r#"
 gateway:
   host: "127.0.0.1"
   port: 0
+  health_port: off
   control_socket: "control.sock"
 agents:
   default: {token: "a-token-of-the-default-agent"}
@@ -154,10 +163,33 @@ impl Gateway {
         environment: &[(&str, &str)],
         prepare: impl FnOnce(&Path),
     ) -> Gateway {
+        let arguments = ["serve", "--insecure", "--config", "config.yaml"];
+        Gateway::with_arguments(folder, setup, &arguments, environment, prepare)
+    }
+
+    /// One with TLS, for which `cert.pem` and `key.pem` are made and named in the configuration.
+    pub fn secure(setup: &Setup) -> Gateway {
+        let config =
+            setup.config.replace("\n  port: 0", "\n  port: 0\n  tls: {cert: cert.pem, key: key.pem}");
+        let setup = Setup { config, ..setup.clone() };
+        let made = agentpass::net::tls::self_signed(&["localhost".to_owned()]).unwrap();
+        Gateway::with_arguments(Folder::new(), &setup, &["serve"], &[], |folder| {
+            std::fs::write(folder.join("cert.pem"), &made.cert_pem).unwrap();
+            std::fs::write(folder.join("key.pem"), &made.key_pem).unwrap();
+        })
+    }
+
+    fn with_arguments(
+        folder: Folder,
+        setup: &Setup,
+        arguments: &[&str],
+        environment: &[(&str, &str)],
+        prepare: impl FnOnce(&Path),
+    ) -> Gateway {
         let upstream = Upstream::start();
         write(&folder, setup, &upstream);
         prepare(&folder.0);
-        let arguments = ["serve", "--insecure", "--config", "config.yaml"].map(str::to_owned).to_vec();
+        let arguments: Vec<_> = arguments.iter().map(|argument| (*argument).to_owned()).collect();
         let environment =
             environment.iter().map(|(n, v)| ((*n).to_owned(), (*v).to_owned())).collect::<Vec<_>>();
         let (child, address, log) = spawn(&folder, &arguments, &environment);

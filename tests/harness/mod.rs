@@ -12,6 +12,7 @@
 pub mod agent;
 pub mod clock;
 pub mod gateway;
+pub mod site;
 pub mod stranger;
 pub mod terminal;
 pub mod upstream;

@@ -62,7 +62,7 @@ impl Files {
     fn settings(&self, address: SocketAddr) -> String {
         let (token, home) = (&self.token, home::TOKEN);
         format!(
-            r#"gateway: {{host: "127.0.0.1", port: 0, control_socket: "control.sock"}}
+            r#"gateway: {{host: "127.0.0.1", port: 0, health_port: 0, control_socket: "control.sock"}}
 agent: {{token: "{token}"}}
 messenger: {{type: local}}
 services:

@@ -55,14 +55,21 @@ const MENU: [(Here, &str, &str); 3] = [
 ];
 
 /// A page for somebody who has signed in. `scripts` are names in [`assets`], `main` is what lies below the menu.
-pub fn page(viewer: &Viewer, here: Here, title: &str, scripts: &[&str], main: &Markup) -> Answer {
+pub fn page(
+    viewer: &Viewer,
+    here: impl Into<Option<Here>>,
+    title: &str,
+    scripts: &[&str],
+    main: &Markup,
+) -> Answer {
+    let here = here.into();
     let body = html! {
         a.skip href="#main" { "Skip to content" }
         header.top {
             a.brand href="/" { img src=(assets::url("icon.svg")) alt="" width="22" height="22"; "agentpass" }
             nav aria-label="Pages" {
                 @for (place, path, name) in MENU {
-                    a href=(path) aria-current=[(place == here).then_some("page")] { (name) }
+                    a href=(path) aria-current=[(Some(place) == here).then_some("page")] { (name) }
                 }
             }
             form.out method="post" action="/sign-out" {
@@ -141,7 +148,9 @@ mod tests {
         let crate::net::http::Body::Whole(body) = answer.body else { panic!("no page") };
         let text = String::from_utf8(body).unwrap();
         assert!(text.contains("<title>&lt;b&gt;") && text.contains("<p>&lt;script&gt;</p>"));
-        assert!(text.contains("value=\"c&quot;&lt;\"") && text.contains("href=\"/audit/\" aria-current=\"page\""));
+        assert!(
+            text.contains("value=\"c&quot;&lt;\"") && text.contains("href=\"/audit/\" aria-current=\"page\"")
+        );
         let header = |name| answer.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
         assert_eq!(header("cache-control"), Some("no-store"));
         assert!(header("content-security-policy").unwrap().starts_with("default-src 'none'"));

@@ -8,6 +8,7 @@ use super::{Control, shapes};
 use crate::base::json::parse_strict;
 use crate::gate::{CannotAnswer, MAX_NOTE};
 use crate::model::{Choice, Question, Responder};
+use crate::surface::admin;
 
 /// One command line, read.
 #[derive(Debug, PartialEq)]
@@ -27,6 +28,8 @@ pub enum Command {
     Status,
     /// Read the configuration again.
     Reload,
+    /// A link to the admin pages.
+    Web,
 }
 
 /// Reads one line.
@@ -42,6 +45,7 @@ pub fn parse(line: &[u8]) -> Result<Command, String> {
         Some("watch") => Command::Watch,
         Some("status") => Command::Status,
         Some("reload") => Command::Reload,
+        Some("web") => Command::Web,
         Some("approve") => Command::Answer { id: id(&mut members)?, choice: Choice::Approve },
         Some("deny") => Command::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
         Some(_) | None => return Err("unknown command".into()),
@@ -82,8 +86,9 @@ pub async fn run(control: &Control, command: Command, by: &Responder) -> Value {
             json!({"approvals": open})
         }
         Command::Answer { id, choice } => answer(control, &id, choice, by).await,
-        Command::Status => shapes::status(&control.gate.status()),
+        Command::Status => status(control),
         Command::Reload => reload(control, by),
+        Command::Web => web(control, by),
     }
 }
 
@@ -98,6 +103,28 @@ async fn answer(control: &Control, id: &str, choice: Choice, by: &Responder) -> 
             &format!("the answer could not be recorded: {e}"),
             Some("the question is still open"),
         ),
+    }
+}
+
+fn status(control: &Control) -> Value {
+    let mut status = shapes::status(&control.gate.status());
+    let urls = control.admin.as_ref().map(|admin| admin.urls()).unwrap_or_default();
+    if let Some(members) = status.as_object_mut() {
+        members.insert("admin".into(), json!(urls));
+    }
+    status
+}
+
+fn web(control: &Control, by: &Responder) -> Value {
+    let Some(admin) = &control.admin else {
+        return shapes::failure(
+            "the admin pages are switched off",
+            Some("set gateway.health_port to a port and start the gateway again"),
+        );
+    };
+    match admin.link(by) {
+        Ok(url) => json!({"url": url, "expires_in_s": admin::LINK_LIFE.as_secs()}),
+        Err(e) => shapes::failure(&format!("the link could not be made: {e}"), None),
     }
 }
 

@@ -20,6 +20,7 @@ pub use socket::{ControlSocket, SocketError};
 
 use crate::approval::local::Local;
 use crate::gate::{Executor, Gate, Latch};
+use crate::surface::admin::Admin;
 
 /// The longest command line taken, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
@@ -35,6 +36,7 @@ pub struct Control {
     local: Rc<Local>,
     executor: Executor,
     reload: Reload,
+    admin: Option<Rc<Admin>>,
     stop: Rc<Latch>,
 }
 
@@ -45,9 +47,10 @@ impl Control {
         local: Rc<Local>,
         executor: Executor,
         reload: Reload,
+        admin: Option<Rc<Admin>>,
         stop: Rc<Latch>,
     ) -> Rc<Control> {
-        Rc::new(Control { gate, local, executor, reload, stop })
+        Rc::new(Control { gate, local, executor, reload, admin, stop })
     }
 
     /// Serves the socket until the stop latch opens; the file is removed then.

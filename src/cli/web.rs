@@ -1,0 +1,112 @@
+//! `agentpass web`: a link that opens the admin pages, or the hash of a password for them.
+
+use std::io::{BufRead as _, IsTerminal as _, stdin};
+use std::os::fd::AsFd as _;
+
+use argh::FromArgs;
+use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
+use serde_json::Value;
+
+use super::owner::{Owner, command};
+use super::{Exit, Trouble, output};
+use crate::base::password::{self, PasswordHash};
+use crate::base::secret::Secret;
+
+/// Print a link that opens the admin pages in a browser. It works once, for five minutes.
+#[derive(FromArgs, Debug)]
+#[argh(
+    subcommand,
+    name = "web",
+    note = "For a gateway on another machine: ssh -L 8080:127.0.0.1:8080 gateway, then open the link here.",
+    error_code(3, "no gateway is running"),
+    error_code(5, "the admin pages are switched off")
+)]
+pub struct Web {
+    /// read a password instead and print its hash, for gateway.admin_password_hash
+    #[argh(switch)]
+    pub hash_password: bool,
+    /// the gateway's control socket (default: the one in config.yaml)
+    #[argh(option, arg_name = "file")]
+    pub socket: Option<String>,
+    /// config.yaml, which names the socket (default: as for serve)
+    #[argh(option, arg_name = "file")]
+    pub config: Option<String>,
+}
+
+/// Runs it.
+pub fn run(args: Web) -> Exit {
+    let done = if args.hash_password { hash() } else { link(&args) };
+    done.unwrap_or_else(|trouble| trouble.report())
+}
+
+fn link(args: &Web) -> Result<Exit, Trouble> {
+    let what = "make a link to the admin pages";
+    let mut owner = Owner::connect(what, args.socket.as_deref(), args.config.as_deref())?;
+    let reply = owner.ask(&command("web"))?;
+    let url = reply.get("url").and_then(Value::as_str);
+    output::print(url.ok_or_else(|| owner.lost("the gateway sent no link"))?).map(|_| Exit::DONE)
+}
+
+fn hash() -> Result<Exit, Trouble> {
+    let password = read()?;
+    let length = password.expose().chars().count();
+    if length < password::MIN_CHARS {
+        return Err(unusable(&format!("the password has {length} characters"))
+            .help(format!("use at least {}", password::MIN_CHARS)));
+    }
+    if password.expose().len() > password::MAX_BYTES {
+        return Err(unusable("the password is too long"));
+    }
+    let made = PasswordHash::make(&password).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e))?;
+    output::print(&made.to_string()).map(|_| Exit::DONE)
+}
+
+const WHAT: &str = "hash the password";
+
+fn unusable(cause: &str) -> Trouble {
+    Trouble::new(Exit::BAD_ARGUMENTS, WHAT, cause)
+}
+
+/// From a terminal twice and unseen, from a pipe one line.
+fn read() -> Result<Secret, Trouble> {
+    if !stdin().is_terminal() {
+        return line();
+    }
+    let _quiet = Quiet::begin();
+    output::note("New admin password (it is not shown):");
+    let first = line()?;
+    output::note("Once more:");
+    let second = line()?;
+    if first.expose() == second.expose() { Ok(first) } else { Err(unusable("the two passwords differ")) }
+}
+
+fn line() -> Result<Secret, Trouble> {
+    let mut text = String::new();
+    stdin().lock().read_line(&mut text).map_err(|e| unusable(&e.to_string()))?;
+    let password = Secret::new(text.trim_end_matches(['\r', '\n']).to_owned());
+    zeroize::Zeroize::zeroize(&mut text);
+    Ok(password)
+}
+
+/// A terminal that does not show what is typed, for as long as this lives.
+struct Quiet(Option<Termios>);
+
+impl Quiet {
+    fn begin() -> Quiet {
+        let before = tcgetattr(stdin().as_fd()).ok();
+        if let Some(before) = &before {
+            let mut quiet = before.clone();
+            quiet.local_modes.remove(LocalModes::ECHO);
+            tcsetattr(stdin().as_fd(), OptionalActions::Flush, &quiet).ok();
+        }
+        Quiet(before)
+    }
+}
+
+impl Drop for Quiet {
+    fn drop(&mut self) {
+        if let Some(before) = &self.0 {
+            tcsetattr(stdin().as_fd(), OptionalActions::Flush, before).ok();
+        }
+    }
+}

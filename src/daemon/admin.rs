@@ -1,0 +1,75 @@
+//! The admin listener of a starting gateway, and the ways in which it can keep it from starting. It must never listen
+//! beyond this machine without TLS.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::StartError;
+use crate::approval::local::Local;
+use crate::config::Config;
+use crate::gate::{Executor, Gate, Latch};
+use crate::net::listener::Listener;
+use crate::net::tls::Acceptor;
+use crate::surface::admin::{Admin, Parts, Settings};
+
+/// A bound port that nobody is answered on yet.
+pub(super) struct AdminPort {
+    listener: Listener,
+    acceptor: Option<Acceptor>,
+    settings: Settings,
+    record: PathBuf,
+}
+
+impl AdminPort {
+    /// Binds it; None when it is switched off. `acceptor` is that of the agents' port.
+    ///
+    /// # Errors
+    /// When the port is taken, or may not be used without TLS.
+    pub(super) fn open(
+        config: &Config,
+        acceptor: Option<&Acceptor>,
+    ) -> Result<Option<AdminPort>, StartError> {
+        let Some(port) = config.gateway.health_port else { return Ok(None) };
+        let listener = Listener::bind(&config.gateway.health_host, port).map_err(|e| {
+            let help =
+                "set gateway.health_port to another port; 0 takes any free one, off does without the pages";
+            StartError::machine(format!("the admin pages have no port: {e}"), help)
+        })?;
+        let acceptor = needs_tls(&listener.addresses()).then_some(acceptor);
+        if let Some(None) = acceptor {
+            return Err(StartError::Setting(
+                format!("the admin pages would be open to the network without TLS on {}", config.gateway.health_host),
+                "set gateway.health_host to 127.0.0.1 and use an SSH tunnel, or give the gateway its certificate".into(),
+            ));
+        }
+        let (settings, record) = (settings(config), config.storage.path.clone());
+        Ok(Some(AdminPort { listener, acceptor: acceptor.flatten().cloned(), settings, record }))
+    }
+
+    /// Begins to answer.
+    pub(super) fn serve(
+        self,
+        gate: Rc<Gate>,
+        local: Rc<Local>,
+        executor: Executor,
+        stop: Rc<Latch>,
+    ) -> Rc<Admin> {
+        let AdminPort { listener, acceptor, settings, record } = self;
+        let parts = Parts { gate, local, executor: executor.clone(), acceptor, record, stop, settings };
+        let admin = Admin::new(parts, listener.addresses());
+        executor.spawn(admin.clone().serve(listener)).detach();
+        log::info!("admin pages on {}; `agentpass web` signs in", admin.urls().join(", "));
+        admin
+    }
+}
+
+/// What a reload may change.
+pub(super) fn settings(config: &Config) -> Settings {
+    let gateway = &config.gateway;
+    Settings { hosts: gateway.admin_hosts.clone(), password: gateway.admin_password_hash.clone() }
+}
+
+fn needs_tls(addresses: &[SocketAddr]) -> bool {
+    addresses.iter().any(|address| !address.ip().is_loopback())
+}

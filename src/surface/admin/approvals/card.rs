@@ -1,0 +1,129 @@
+//! One question as a card: the gateway's own words first, the agent's set apart. The words are those of
+//! [`text`](crate::approval::text), as on every channel; nothing is cut.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use crate::approval::text::{Field, asked_times, fields, time_left};
+use crate::base::ids::RequestId;
+use crate::base::safe_text::visible;
+use crate::gate::MAX_NOTE;
+use crate::model::{Outcome, Question, Responder, Settlement};
+use crate::surface::admin::page::{self, Viewer};
+
+/// A question that can be answered.
+pub(super) fn open(viewer: &Viewer, question: &Question, left: Duration, times: u32) -> Markup {
+    let id = question.id;
+    let action = format!("/approvals/{id}");
+    let (note_id, title_id) = (format!("n-{id}"), format!("t-{id}"));
+    html! {
+        article.card.question id={ "q-" (id) } data-id=(id) aria-labelledby=(title_id) {
+            (head(question, left, &title_id))
+            (body(question, times))
+            form.answer method="post" action=(action) {
+                (page::csrf(viewer))
+                label.sr for=(note_id) { "Note for the agent" }
+                input.note id=(note_id) name="note" disabled[left.is_zero()] maxlength=(MAX_NOTE) autocomplete="off" enterkeyhint="done" placeholder="Why not? A note for the agent";
+                // The first button is the one that Enter in the note means.
+                button.danger name="choice" value="deny" disabled[left.is_zero()] { "Deny" }
+                button.primary name="choice" value="approve" disabled[left.is_zero()] { "Approve" }
+            }
+        }
+    }
+}
+
+fn head(question: &Question, left: Duration, title_id: &str) -> Markup {
+    let tool = question.call.tool();
+    html! {
+        header {
+            div {
+                h2 id=(title_id) { (visible(&tool.name)) }
+                p.soft { (visible(&tool.description)) }
+            }
+            p.left data-left=(left.as_millis()) {
+                span.number { (time_left(left)) } " left"
+            }
+        }
+        p.facts {
+            span { "from " strong { (visible(question.call.agent().as_str())) } }
+            @if let Some(risk) = question.risk { span.tag.warn { (risk.as_str()) } }
+            span.soft { "asked " (moment(question.created)) }
+            span.soft { "until " (moment(question.expires)) }
+            span.soft title=(question.id) { "id " code { (short(question.id)) } }
+        }
+    }
+}
+
+fn body(question: &Question, times: u32) -> Markup {
+    // These stand in the head already.
+    let said = ["tool", "does", "agent", "risk"];
+    let shown =
+        fields(question).into_iter().filter(|field| !said.contains(&field.label.as_str()) || field.by_agent);
+    let (by_agent, own): (Vec<_>, Vec<_>) = shown.partition(|field| field.by_agent);
+    let own: Vec<_> = own.into_iter().chain((times > 1).then(|| asked_times(times))).collect();
+    html! {
+        (list("own", &own))
+        @if !by_agent.is_empty() {
+            div.quoted {
+                p.whose { "The agent's words" }
+                (list("", &by_agent))
+            }
+        }
+    }
+}
+
+fn list(class: &str, fields: &[Field]) -> Markup {
+    html! {
+        dl class=(class) {
+            @for field in fields {
+                dt { (field.label.trim()) }
+                dd { @for line in &field.lines { div { (line) } } }
+            }
+        }
+    }
+}
+
+fn moment(at: crate::base::clock::Timestamp) -> Markup {
+    let text = at.to_string();
+    let time: String = text.chars().skip("2026-01-01T".len()).take("00:00:00".len()).collect();
+    html! { time datetime=(text) data-show="time" { (time) } }
+}
+
+/// What `agentpass approve` takes.
+pub(super) fn short(id: RequestId) -> String {
+    id.to_string().chars().take(8).collect()
+}
+
+/// What takes the place of the buttons when a question has ended.
+pub(super) fn ended(id: RequestId, text: &str) -> Markup {
+    html! {
+        div.ended {
+            p { (text) }
+            a href={ "/audit/" (id) } { "In the record" }
+        }
+    }
+}
+
+/// How a question ended, in a sentence. `me` is who reads it.
+pub(super) fn settled_text(settlement: &Settlement, me: &Responder) -> String {
+    let by = |who: &Responder| if who == me { "you".to_owned() } else { visible(who.as_str()) };
+    match settlement {
+        Settlement::Approved { by: who } => format!("Approved by {}", by(who)),
+        Settlement::Denied { by: who, note: None } => format!("Denied by {}", by(who)),
+        Settlement::Denied { by: who, note: Some(note) } => {
+            format!("Denied by {}: {}", by(who), visible(note))
+        }
+        Settlement::TimedOut => "Nobody answered in time, so it was not done".into(),
+        Settlement::Withdrawn => "The agent took it back".into(),
+        Settlement::Void => "No longer what would run, so it was not done".into(),
+    }
+}
+
+/// What came of an approved call.
+pub(super) fn finished_text(outcome: &Outcome) -> String {
+    match outcome.reason() {
+        Some(reason) => format!("{}: {}", outcome.as_str(), visible(reason)),
+        None => outcome.as_str().to_owned(),
+    }
+}

@@ -1,0 +1,130 @@
+//! `/approvals/`: the open questions as cards, and the answers given to them here.
+//!
+//! Everything works with plain forms. The script adds the countdown, and cards that come and change by themselves. It
+//! must never decide whether an answer counts: the gate does, as for every other channel.
+
+mod card;
+mod feed;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use maud::{Markup, html};
+use serde_json::json;
+
+pub(super) use feed::feed;
+
+use super::Admin;
+use super::form::field;
+use super::page::{self, Here, Viewer};
+use crate::base::ids::RequestId;
+use crate::gate::MAX_NOTE;
+use crate::model::{AnswerOutcome, Choice, Question};
+use crate::net::http::{Answer, Asked};
+
+/// `GET /approvals/`. With `?about=<id>` it says what became of that question, which was answered just before.
+pub(super) async fn page(admin: &Admin, viewer: &Viewer, asked: &Asked) -> Answer {
+    let about = field(&asked.query, "about").and_then(|id| RequestId::parse(&id));
+    let notice = match about {
+        Some(id) => Some((id, became(admin, viewer, id).await)),
+        None => None,
+    };
+    let open = admin.gate.questions();
+    let title = if open.is_empty() { "Approvals".to_owned() } else { format!("({}) Approvals", open.len()) };
+    let main = html! {
+        div.titled {
+            h1 { "Waiting for you" }
+            p.live #live role="status" { noscript { a href="/approvals/" { "Reload for new questions" } } }
+        }
+        @if let Some((id, text)) = notice {
+            p.notice role="status" { "Question " code { (card::short(id)) } ": " (text) }
+        }
+        p.sr #told aria-live="polite" {}
+        div #cards {
+            @for question in &open { (of(admin, viewer, question)) }
+        }
+        (nothing(open.is_empty()))
+    };
+    page::page(viewer, Here::Approvals, &title, &["approvals.js"], &main)
+}
+
+fn nothing(is_shown: bool) -> Markup {
+    html! {
+        div.nothing #nothing hidden[!is_shown] {
+            p { strong { "Nothing waits for you." } }
+            p.soft { "Questions show up here by themselves." }
+        }
+    }
+}
+
+fn of(admin: &Admin, viewer: &Viewer, question: &Arc<Question>) -> Markup {
+    let gate = &admin.gate;
+    card::open(viewer, question, gate.time_left(question.id), gate.times_asked(question))
+}
+
+/// `POST /approvals/<id>` with `choice` and `note`. The script is answered with JSON, a plain form with the page.
+pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: &Asked) -> Option<Answer> {
+    let id = RequestId::parse(id)?;
+    let body = String::from_utf8_lossy(&asked.body);
+    let choice = match field(&body, "choice").as_deref() {
+        Some("approve") => Choice::Approve,
+        Some("deny") => Choice::Deny { note: note(&body) },
+        Some(_) | None => {
+            return Some(page::data(400, "text/plain; charset=utf-8", "choose approve or deny\n"));
+        }
+    };
+    let answered = admin.gate.answer(&id.to_string(), choice, viewer.by.clone()).await;
+    if asked.header("accept") != "application/json" {
+        return Some(page::elsewhere(&format!("/approvals/?about={id}")));
+    }
+    let (outcome, end) = match answered {
+        Ok(answered) => (answered.outcome.as_str(), became_of(admin, viewer, id, answered.outcome).await),
+        Err(_) => ("failed", NOT_RECORDED.to_owned()),
+    };
+    let body =
+        json!({"request_id": id.to_string(), "outcome": outcome, "end": card::ended(id, &end).into_string()});
+    Some(page::data(200, "application/json", body.to_string()))
+}
+
+const NOT_RECORDED: &str =
+    "Your answer could not be recorded, so it does not count. The question is still open.";
+
+fn note(body: &str) -> Option<String> {
+    let note = field(body, "note")?;
+    // Browsers count a line break as one character and send two.
+    let note: String = note.replace("\r\n", "\n").trim().chars().take(MAX_NOTE).collect();
+    (!note.is_empty()).then_some(note)
+}
+
+/// `GET /approvals/<id>/end`: how a question ended, for a page that was away meanwhile.
+pub(super) async fn end(admin: &Admin, viewer: &Viewer, id: &str) -> Option<Answer> {
+    let id = RequestId::parse(id)?;
+    let text = became(admin, viewer, id).await;
+    Some(page::data(200, "text/html; charset=utf-8", card::ended(id, &text).into_string()))
+}
+
+async fn became_of(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: AnswerOutcome) -> String {
+    match outcome {
+        AnswerOutcome::Resolved | AnswerOutcome::AlreadyResolved => became(admin, viewer, id).await,
+        AnswerOutcome::Expired => "Too late: the time to answer is over.".into(),
+        AnswerOutcome::Unknown => "There is no such question.".into(),
+    }
+}
+
+/// How a question ended, or that it has not.
+async fn became(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
+    if admin.gate.questions().iter().any(|question| question.id == id) {
+        return "This question is still open.".into();
+    }
+    match admin.gate.store().fate(id).await {
+        Ok(Some(fate)) => match &fate.settlement {
+            Some(settlement) => card::settled_text(settlement, &viewer.by),
+            None => "Somebody is answering this question right now.".into(),
+        },
+        Ok(None) => "There is no such question.".into(),
+        Err(e) => {
+            log::error!("the record cannot be read: {e}");
+            "The record cannot be read right now.".into()
+        }
+    }
+}

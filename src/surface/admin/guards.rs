@@ -1,0 +1,132 @@
+//! Whose page a request comes from, as far as browsers say: checked before anything is looked at.
+//!
+//! A foreign `Host` means that a name of somebody else's leads here (DNS rebinding); a foreign `Origin` that somebody
+//! else's page sends forms. Neither may see or change anything, signed in or not.
+
+use std::net::{IpAddr, SocketAddr};
+
+use super::page;
+use crate::net::http::{Answer, Asked};
+
+/// The names under which browsers may reach the listener.
+#[derive(Debug, Default)]
+pub struct Hosts {
+    names: Vec<String>,
+    addresses: Vec<IpAddr>,
+    any_address: bool,
+}
+
+impl Hosts {
+    /// The names of this machine and of the addresses that it listens on; `more` are the owner's, in lower case.
+    pub fn new(bound: &[SocketAddr], machine: &str, more: &[String]) -> Hosts {
+        let machine = machine.to_ascii_lowercase();
+        let own = [machine.clone(), format!("{machine}.local")].into_iter().filter(|_| !machine.is_empty());
+        let bracketless = |name: &String| name.trim_matches(['[', ']']).to_owned();
+        let names = own.chain(["localhost".into()]).chain(more.iter().map(bracketless)).collect();
+        let addresses: Vec<_> = bound.iter().map(|address| address.ip()).collect();
+        // Whatever address leads to a listener on all of them is one of this machine's; a page cannot make it so.
+        let any_address = addresses.iter().any(IpAddr::is_unspecified);
+        Hosts { names, addresses, any_address }
+    }
+
+    /// Whether a `Host` header (`name`, `name:port`, `[::1]:port`) is one of ours. The port does not matter: it may be
+    /// that of a tunnel.
+    fn knows(&self, host: &str) -> bool {
+        let Some(name) = without_port(host) else { return false };
+        match name.parse::<IpAddr>() {
+            Ok(ip) => ip.is_loopback() || self.any_address || self.addresses.contains(&ip),
+            Err(_) => self.names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+        }
+    }
+}
+
+fn without_port(host: &str) -> Option<&str> {
+    let is_port = |port: &str| port.bytes().all(|b| b.is_ascii_digit());
+    if let Some(rest) = host.strip_prefix('[') {
+        let (name, port) = rest.split_once(']')?;
+        return (port.is_empty() || port.strip_prefix(':').is_some_and(is_port)).then_some(name);
+    }
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    (!name.is_empty() && is_port(port)).then(|| name.strip_suffix('.').unwrap_or(name))
+}
+
+/// The refusal of a request that comes by a foreign name or from a foreign page; None when it may go on.
+pub fn refusal(hosts: &Hosts, asked: &Asked, tls: bool) -> Option<Answer> {
+    let host = asked.header("host");
+    if !hosts.knows(host) {
+        log::debug!("refused an admin request for the host {:?}", crate::base::safe_text::visible(host));
+        let text = "this is not one of the gateway's names; use its address, or list the name in gateway.admin_hosts\n";
+        return Some(refused(421, text));
+    }
+    let foreign = if is_safe(asked) { is_foreign_load(asked) } else { is_foreign_form(asked, host, tls) };
+    foreign.then(|| refused(403, "this request comes from another site\n"))
+}
+
+/// Whether the method only looks.
+pub fn is_safe(asked: &Asked) -> bool {
+    matches!(asked.method.as_str(), "GET" | "HEAD")
+}
+
+fn refused(status: u16, text: &str) -> Answer {
+    page::data(status, "text/plain; charset=utf-8", text)
+}
+
+/// People may follow a link to us from anywhere; pages may not load us as a picture, a script or data.
+fn is_foreign_load(asked: &Asked) -> bool {
+    let site = asked.header("sec-fetch-site");
+    matches!(site, "cross-site" | "same-site") && asked.header("sec-fetch-mode") != "navigate"
+}
+
+fn is_foreign_form(asked: &Asked, host: &str, tls: bool) -> bool {
+    let (origin, site) = (asked.header("origin"), asked.header("sec-fetch-site"));
+    let own = |scheme: &str| origin.strip_prefix(scheme).is_some_and(|rest| rest.eq_ignore_ascii_case(host));
+    // Without TLS of our own, a proxy on this machine may have it.
+    let from_us = origin.is_empty() || own("https://") || (!tls && own("http://"));
+    !from_us || !matches!(site, "" | "same-origin" | "none")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_our_own_names_are_taken() {
+        let bound = ["127.0.0.1:8080".parse().unwrap()];
+        let hosts = Hosts::new(&bound, "Pi", &["gate.example".into(), "[fd00::1]".into()]);
+        for good in [
+            "localhost",
+            "LOCALHOST:1",
+            "127.0.0.1:8080",
+            "127.0.0.2",
+            "[::1]:8080",
+            "[::1]",
+            "pi:8080",
+            "pi.local",
+            "PI.",
+            "gate.example:443",
+        ] {
+            assert!(hosts.knows(good), "{good}");
+        }
+        for bad in [
+            "",
+            ":8080",
+            "evil.example",
+            "localhost.evil.example",
+            "evil.example:8080",
+            "192.0.2.1",
+            "localhost:80:80",
+            "localhost:x",
+            "[::1",
+            "[::1]x",
+            "pi@evil.example",
+            "gate.example/",
+            "0.0.0.0",
+        ] {
+            assert!(!hosts.knows(bad), "{bad}");
+        }
+        let everywhere = Hosts::new(&["0.0.0.0:8080".parse().unwrap()], "", &[]);
+        assert!(
+            everywhere.knows("192.0.2.1:8080") && !everywhere.knows("evil.example") && !everywhere.knows("")
+        );
+    }
+}

@@ -1,0 +1,155 @@
+//! `/`: what an owner asks first. Is it well, what waits for me, what happened today, who is connected?
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use super::page::{self, Here, Viewer};
+use super::{Admin, health};
+use crate::approval::text::{for_people, time_left};
+use crate::base::safe_text::visible;
+use crate::gate::Status;
+use crate::net::http::Answer;
+use crate::store::reader::{Reader, Stats};
+
+/// "Today" is this long: it means the same at any hour and in any time zone.
+const TODAY: Duration = Duration::from_secs(24 * 3600);
+/// Questions that are listed here; the others are behind the link.
+const MOST_WAITING: usize = 5;
+/// Tools that are named.
+const MOST_TOOLS: usize = 5;
+
+/// The page.
+pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> Answer {
+    let (status, today) = (admin.gate.status(), today(admin).await);
+    let main = html! {
+        h1 { "Overview" }
+        div.tiles {
+            (well(&status))
+            (waiting(admin))
+            (happened(today.as_ref()))
+            (connected(&status))
+        }
+        p.soft.small { "agentpass " (env!("CARGO_PKG_VERSION")) ", up " (for_people(Duration::from_secs(status.uptime_s))) }
+    };
+    page::page(viewer, Here::Overview, "Overview", &[], &main)
+}
+
+/// None when the record cannot be read.
+async fn today(admin: &Admin) -> Option<Stats> {
+    let (path, now) = (admin.record().to_owned(), admin.gate.clock().now());
+    let read = smol::unblock(move || Reader::open(&path)?.stats(Some(now.minus(TODAY)), None, now)).await;
+    read.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()
+}
+
+fn well(status: &Status) -> Markup {
+    let is_well = health::is_well(status);
+    html! {
+        section.card {
+            h2 { "Is it well?" }
+            p.answer { @if is_well { span.tag.good { "All is well" } } @else { span.tag.bad { "Something is wrong" } } }
+            dl.rows {
+                (record(status))
+                @for (name, channel) in &status.channels {
+                    (row(&format!("Asks through {name}"), Some(channel.up), Some(&channel.detail)))
+                }
+                @for (name, service) in &status.services {
+                    (row(&visible(name), service.up, service.last_error.as_deref()))
+                }
+            }
+        }
+    }
+}
+
+fn record(status: &Status) -> Markup {
+    let error = status.store.last_error.as_ref().map(|(at, error)| format!("{at}: {error}"));
+    let said = if status.store.writable { error } else { error.or(Some("nothing is executed".into())) };
+    row("Record", Some(status.store.writable), said.as_deref())
+}
+
+fn row(name: &str, up: Option<bool>, detail: Option<&str>) -> Markup {
+    html! {
+        dt {
+            (name)
+            @if let Some(text) = detail.filter(|text| !text.is_empty()) { span.soft { (visible(text)) } }
+        }
+        dd {
+            (match up {
+                Some(true) => html! { span.tag.good { "up" } },
+                Some(false) => html! { span.tag.bad { "down" } },
+                None => html! { span.tag { "not checked" } },
+            })
+        }
+    }
+}
+
+fn waiting(admin: &Admin) -> Markup {
+    let open = admin.gate.questions();
+    html! {
+        section.card {
+            h2 { "What waits for me?" }
+            @if open.is_empty() {
+                p.answer { span.tag.good { "Nothing" } }
+            } @else {
+                p.answer { a.button.primary href="/approvals/" { (counted(open.len(), "question")) } }
+                dl.rows {
+                    @for question in open.iter().take(MOST_WAITING) {
+                        dt { (visible(&question.call.tool().name)) span.soft { "from " (visible(question.call.agent().as_str())) } }
+                        dd.number { (time_left(admin.gate.time_left(question.id))) " left" }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn happened(today: Option<&Stats>) -> Markup {
+    html! {
+        section.card {
+            h2 { "What happened in the last 24 hours?" }
+            @match today {
+                None => { p.notice.bad { "The record cannot be read right now." } }
+                Some(stats) => {
+                    p.answer { a.plain href="/audit/" { strong.number { (stats.total_requests) } " " (if stats.total_requests == 1 { "call" } else { "calls" }) } }
+                    dl.rows {
+                        @for (word, count) in &stats.outcomes { dt { (word.replace('_', " ")) } dd.number { (count) } }
+                    }
+                    @if !stats.top_tools.is_empty() {
+                        p.soft.small {
+                            "Most used: "
+                            @for (i, (tool, count)) in stats.top_tools.iter().take(MOST_TOOLS).enumerate() {
+                                @if i > 0 { ", " } (visible(tool)) " " span.number { (count) }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn connected(status: &Status) -> Markup {
+    let count = status.agents.values().filter(|connections| **connections > 0).count();
+    html! {
+        section.card {
+            h2 { "Which agents are connected?" }
+            p.answer { strong.number { (count) } " of " span.number { (status.agents.len()) } }
+            dl.rows {
+                @for (agent, connections) in &status.agents {
+                    dt { (visible(agent.as_str())) }
+                    dd {
+                        @match connections {
+                            0 => { span.tag { "not connected" } }
+                            1 => { span.tag.good { "connected" } }
+                            n => { span.tag.good { (n) " connections" } }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}

@@ -1,0 +1,121 @@
+//! Every path there is, and what a request must show before it gets there: a name of ours, a page of ours, a session,
+//! and the session's token in a form. Only what stands above the session may be seen by anybody.
+
+use std::rc::Rc;
+
+use super::page::{self, CSRF_FIELD, Viewer};
+use super::sessions::{SignedIn, is_ours};
+use super::{Admin, Visit, approvals, assets, form, guards, health, overview, sign_in};
+use crate::net::http::{Answer, Asked};
+
+const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Answers one request.
+pub(super) async fn answer(admin: &Rc<Admin>, visit: &Visit, asked: Asked) -> Answer {
+    visit.spoke();
+    let refusal = guards::refusal(&admin.hosts.borrow(), &asked, admin.tls);
+    let answer = match refusal {
+        Some(refusal) => refusal,
+        None => routed(admin, visit, &asked).await,
+    };
+    log::debug!("admin: {} {} from {}: {}", asked.method, shown_path(&asked), visit.from, answer.status);
+    // After a refusal there is no telling what the rest of the connection is about.
+    if matches!(answer.status, 421 | 429) { answer.with("connection", "close") } else { answer }
+}
+
+/// Paths come from anybody.
+fn shown_path(asked: &Asked) -> String {
+    crate::base::safe_text::visible(&asked.path)
+}
+
+async fn routed(admin: &Rc<Admin>, visit: &Visit, asked: &Asked) -> Answer {
+    if !guards::is_safe(asked) && asked.method != "POST" {
+        return page::data(405, TEXT, "GET and POST only\n").with("allow", "GET, HEAD, POST");
+    }
+    let session = admin.sessions.find(asked.header("cookie"), visit.from, admin.gate.clock().now());
+    if let Some(open) = for_anybody(admin, visit, session.as_ref(), asked).await {
+        return open;
+    }
+    let Some(session) = session else { return sign_in_first(asked) };
+    if !visit.admitted(&admin.door) {
+        return page::data(503, TEXT, "too many connections; close some pages\n").with("connection", "close");
+    }
+    if guards::is_safe(asked) {
+        let main = looked_at(admin, &session, asked).await;
+        return main.unwrap_or_else(|| missing(&session.viewer));
+    }
+    if !has_csrf(&session.viewer, asked) {
+        return page::data(403, TEXT, "this form is not from this session; go back and reload the page\n");
+    }
+    changed(admin, &session, asked).await.unwrap_or_else(|| missing(&session.viewer))
+}
+
+/// What needs no session.
+async fn for_anybody(
+    admin: &Admin,
+    visit: &Visit,
+    session: Option<&SignedIn>,
+    asked: &Asked,
+) -> Option<Answer> {
+    match (asked.path.as_str(), guards::is_safe(asked)) {
+        (sign_in::PATH, true) => Some(sign_in::form(admin, asked)),
+        (sign_in::PATH, false) => Some(sign_in::submit(admin, visit.from, asked).await),
+        ("/livez", true) => Some(page::data(200, TEXT, "ok\n")),
+        ("/healthz", true) => Some(health::answer(admin, session.is_some())),
+        (path, true) if path.starts_with(assets::FOLDER) => {
+            Some(assets::answer(path).map_or_else(not_found, page::guarded))
+        }
+        (_, _) => None,
+    }
+}
+
+/// Pages and data.
+async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Option<Answer> {
+    let viewer = &session.viewer;
+    match asked.path.as_str() {
+        "/" => Some(overview::answer(admin, viewer).await),
+        "/approvals" => Some(page::elsewhere("/approvals/")),
+        path => match path.strip_prefix("/approvals/")? {
+            "" => Some(approvals::page(admin, viewer, asked).await),
+            "feed" => Some(approvals::feed(admin, session)),
+            id => approvals::end(admin, viewer, id.strip_suffix("/end")?).await,
+        },
+    }
+}
+
+/// Forms. Their token has been checked.
+async fn changed(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Option<Answer> {
+    match asked.path.as_str() {
+        "/sign-out" => Some(sign_in::out(admin, session)),
+        path => {
+            let id = path.strip_prefix("/approvals/")?;
+            approvals::answer(admin, &session.viewer, id, asked).await
+        }
+    }
+}
+
+fn has_csrf(viewer: &Viewer, asked: &Asked) -> bool {
+    let body = String::from_utf8_lossy(&asked.body);
+    form::field(&body, CSRF_FIELD).is_some_and(|given| is_ours(viewer, &given))
+}
+
+/// People are led to the form; programs are told.
+fn sign_in_first(asked: &Asked) -> Answer {
+    if guards::is_safe(asked) && asked.header("accept").contains("text/html") {
+        return page::elsewhere(sign_in::PATH);
+    }
+    page::data(401, TEXT, "sign in first\n")
+}
+
+fn missing(viewer: &Viewer) -> Answer {
+    let main = maud::html! {
+        h1 { "There is nothing here" }
+        p { a href="/" { "Back to the overview" } }
+    };
+    let found = page::page(viewer, None, "Not found", &[], &main);
+    Answer { status: 404, ..found }
+}
+
+fn not_found() -> Answer {
+    page::data(404, TEXT, "there is nothing here\n")
+}

@@ -1,0 +1,210 @@
+//! Who has signed in. In memory only, as hashes: a restart signs everybody out.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::IpAddr;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::links::token;
+use super::page::Viewer;
+use crate::base::clock::{Deadline, Timestamp};
+use crate::base::secret::{Secret, TokenHash};
+use crate::gate::Latch;
+use crate::model::Responder;
+
+/// A session in which nothing was asked for so long ends. A page that is only open does not count.
+pub const IDLE: Duration = Duration::from_secs(12 * 3600);
+/// And every session ends after so long.
+pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Sessions at once; a new one ends the one that was used least recently.
+const MOST: usize = 32;
+
+/// How somebody signed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Means {
+    /// By a one-time link that this user of the gateway's machine had made.
+    Link(String),
+    /// By the admin password.
+    Password,
+}
+
+impl Means {
+    /// For the record: who it was, how they signed in and from where they answer.
+    fn responder(&self, from: IpAddr) -> Responder {
+        match self {
+            Means::Link(user) => Responder::new("web", &format!("{user}/link@{from}")),
+            Means::Password => Responder::new("web", &format!("admin/password@{from}")),
+        }
+    }
+}
+
+/// The sessions of one listener.
+pub struct Sessions {
+    cookie: String,
+    secure: bool,
+    open: RefCell<Vec<Session>>,
+}
+
+struct Session {
+    id: TokenHash,
+    csrf: String,
+    means: Means,
+    idle: Deadline,
+    until: Deadline,
+    ended: Rc<Latch>,
+}
+
+/// The session that a request belongs to.
+#[derive(Clone)]
+pub struct SignedIn {
+    /// Who it is.
+    pub viewer: Viewer,
+    /// Opens when they sign out.
+    pub ended: Rc<Latch>,
+    id: TokenHash,
+}
+
+impl Sessions {
+    /// For the listener at `port`: browsers keep cookies per host, not per port, and two gateways must not sign each
+    /// other out. With TLS the cookie goes over TLS only, and no neighbouring host can set it.
+    pub fn new(port: u16, secure: bool) -> Sessions {
+        let prefix = if secure { "__Host-" } else { "" };
+        Sessions { cookie: format!("{prefix}agentpass-{port}"), secure, open: RefCell::default() }
+    }
+
+    /// Begins a session and gives the `Set-Cookie` for it.
+    ///
+    /// # Errors
+    /// When the kernel has no randomness to give.
+    pub fn begin(&self, means: Means, now: Timestamp) -> io::Result<String> {
+        let (id, csrf) = (token()?, token()?);
+        let mut open = self.open.borrow_mut();
+        if open.len() >= MOST {
+            let stale = open.iter().enumerate().min_by_key(|(_, s)| s.idle.at()).map(|(index, _)| index);
+            stale.into_iter().for_each(|index| open.remove(index).ended.open());
+        }
+        open.push(Session {
+            id: TokenHash::of(id.expose()),
+            csrf: csrf.expose().to_owned(),
+            means,
+            idle: Deadline::new(now.plus(IDLE), now),
+            until: Deadline::new(now.plus(LONGEST), now),
+            ended: Rc::default(),
+        });
+        Ok(self.set_cookie(&id, LONGEST))
+    }
+
+    /// The session whose cookie is among `cookies`, for a request from `from`. It counts as used now.
+    pub fn find(&self, cookies: &str, from: IpAddr, now: Timestamp) -> Option<SignedIn> {
+        let given = self.id_in(cookies)?;
+        self.sweep(now);
+        let mut open = self.open.borrow_mut();
+        let found =
+            open.iter_mut().fold(None, |found, s| if s.id.matches(&given) { Some(s) } else { found })?;
+        found.idle = Deadline::new(now.plus(IDLE), now);
+        let viewer = Viewer { by: found.means.responder(from), csrf: found.csrf.clone() };
+        Some(SignedIn { viewer, ended: found.ended.clone(), id: found.id })
+    }
+
+    /// Whether a session has not ended, without using it.
+    pub fn lives(&self, session: &SignedIn, now: Timestamp) -> bool {
+        self.sweep(now);
+        self.open.borrow().iter().any(|s| s.id.matches(&session.id))
+    }
+
+    /// Ends a session and gives the `Set-Cookie` that makes the browser forget it.
+    pub fn end(&self, session: &SignedIn) -> String {
+        self.end_those(|s| s.id.matches(&session.id));
+        self.set_cookie(&Secret::new(String::new()), Duration::ZERO)
+    }
+
+    /// The password is another one now: whoever came with the old one is signed out.
+    pub fn end_those_by_password(&self) {
+        self.end_those(|s| s.means == Means::Password);
+    }
+
+    fn sweep(&self, now: Timestamp) {
+        self.end_those(|s| s.idle.is_over(now) || s.until.is_over(now));
+    }
+
+    fn end_those(&self, which: impl Fn(&Session) -> bool) {
+        self.open.borrow_mut().retain(|session| {
+            let ends = which(session);
+            if ends {
+                session.ended.open();
+            }
+            !ends
+        });
+    }
+
+    fn id_in(&self, cookies: &str) -> Option<TokenHash> {
+        let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(name, _)| *name == self.cookie).map(|(_, value)| TokenHash::of(value))
+    }
+
+    fn set_cookie(&self, id: &Secret, life: Duration) -> String {
+        let secure = if self.secure { "; Secure" } else { "" };
+        let (name, id, seconds) = (&self.cookie, id.expose(), life.as_secs());
+        format!("{name}={id}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    }
+}
+
+/// Whether a form carries the token of this session's forms. Takes the same time whatever it carries.
+pub fn is_ours(viewer: &Viewer, given: &str) -> bool {
+    TokenHash::of(&viewer.csrf).matches(&TokenHash::of(given))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp(1_000_000);
+    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+
+    fn begin(sessions: &Sessions, means: Means, now: Timestamp) -> String {
+        sessions.begin(means, now).unwrap().split(';').next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn a_session_ends_when_it_is_not_used_and_in_any_case() {
+        let sessions = Sessions::new(8080, false);
+        let cookie = begin(&sessions, Means::Link("pi".into()), NOW);
+        let cookies = format!("other=1; {cookie}; x=y");
+        let found = sessions.find(&cookies, HERE, NOW).unwrap();
+        assert_eq!(found.viewer.by.as_str(), "web:pi/link@127.0.0.1");
+        assert!(sessions.find(&cookies.replace("8080", "8081"), HERE, NOW).is_none());
+        let mut now = NOW;
+        while sessions.find(&cookie, HERE, now).is_some() {
+            now = now.plus(IDLE.saturating_sub(Duration::from_secs(1)));
+        }
+        assert!(now.since(NOW) >= LONGEST && found.ended.is_open());
+        let cookie = begin(&sessions, Means::Password, now);
+        assert!(sessions.find(&cookie, HERE, now.plus(IDLE)).is_none());
+    }
+
+    #[test]
+    fn signing_out_and_a_new_password_end_sessions() {
+        let sessions = Sessions::new(8080, true);
+        let link = begin(&sessions, Means::Link("pi".into()), NOW);
+        let password = begin(&sessions, Means::Password, NOW);
+        sessions.end_those_by_password();
+        assert!(sessions.find(&password, HERE, NOW).is_none());
+        let found = sessions.find(&link, HERE, NOW).unwrap();
+        assert!(sessions.lives(&found, NOW));
+        let cleared = sessions.end(&found);
+        assert!(
+            cleared.starts_with("__Host-agentpass-8080=; Path=/; Max-Age=0") && cleared.ends_with("; Secure")
+        );
+        assert!(found.ended.is_open() && !sessions.lives(&found, NOW));
+    }
+
+    #[test]
+    fn what_is_remembered_is_bounded() {
+        let sessions = Sessions::new(1, false);
+        let first = begin(&sessions, Means::Password, NOW);
+        (0..MOST).for_each(|i| drop(begin(&sessions, Means::Password, Timestamp(NOW.0 + 1 + i as i64))));
+        assert!(sessions.find(&first, HERE, NOW).is_none());
+        assert_eq!(sessions.open.borrow().len(), MOST);
+    }
+}

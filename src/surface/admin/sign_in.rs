@@ -1,0 +1,172 @@
+//! Signing in and out. It must never say why a link or password was wrong, nor look at two passwords at once.
+
+use std::cell::Cell;
+use std::net::IpAddr;
+use std::time::{Duration, Instant};
+
+use maud::{Markup, html};
+use smol::lock::Mutex;
+
+use super::backoff::Backoff;
+use super::form::field;
+use super::sessions::{Means, SignedIn};
+use super::{Admin, page};
+use crate::base::password::PasswordHash;
+use crate::base::secret::Secret;
+use crate::net::http::{Answer, Asked};
+
+/// Where.
+pub const PATH: &str = "/sign-in";
+/// Passwords that may wait while one is looked at.
+const MAX_WAITING: usize = 4;
+
+/// What guards the password.
+#[derive(Default)]
+pub struct Turnstile {
+    backoff: Backoff,
+    one: Mutex<()>,
+    waiting: Cell<usize>,
+}
+
+/// Why a password was not taken.
+enum Refused {
+    Wrong,
+    Wait(Duration),
+}
+
+/// `GET /sign-in`: a form; with `?link=` one that needs a tap only, so that whatever previews links uses none up.
+pub fn form(admin: &Admin, asked: &Asked) -> Answer {
+    match field(&asked.query, "link") {
+        Some(link) => page::bare(200, "Sign in", &["sign-in.js"], &by_link(&link)),
+        None => shown(admin, 200, None),
+    }
+}
+
+/// `POST /sign-in` with `link` or `password`.
+pub async fn submit(admin: &Admin, from: IpAddr, asked: &Asked) -> Answer {
+    let body = String::from_utf8_lossy(&asked.body);
+    let now = admin.gate.clock().now();
+    if let Some(link) = field(&body, "link") {
+        return match admin.links.redeem(&link, now) {
+            Some(user) => welcome(admin, Means::Link(user), from),
+            None => {
+                log::warn!("admin sign-in from {from}: the link was used or is too old");
+                let text = "This link was used already, or is older than five minutes. Make a new one.";
+                shown(admin, 403, Some(text))
+            }
+        };
+    }
+    let password = Secret::new(field(&body, "password").unwrap_or_default());
+    match check(admin, from, password).await {
+        Ok(()) => welcome(admin, Means::Password, from),
+        Err(Refused::Wrong) => {
+            log::warn!("admin sign-in from {from}: wrong password");
+            shown(admin, 403, Some("This is not the password."))
+        }
+        Err(Refused::Wait(time)) => {
+            let seconds = time.as_secs() + 1;
+            let text = format!("Too many wrong passwords. Try again in {seconds} s, or use a one-time link.");
+            shown(admin, 429, Some(&text)).with("retry-after", seconds.to_string())
+        }
+    }
+}
+
+/// `POST /sign-out`.
+pub fn out(admin: &Admin, session: &SignedIn) -> Answer {
+    page::elsewhere(PATH).with("set-cookie", admin.sessions.end(session))
+}
+
+fn welcome(admin: &Admin, means: Means, from: IpAddr) -> Answer {
+    let how = match &means {
+        Means::Link(user) => format!("a link made by {user}"),
+        Means::Password => "the password".to_owned(),
+    };
+    match admin.sessions.begin(means, admin.gate.clock().now()) {
+        Ok(cookie) => {
+            log::info!("admin sign-in from {from} by {how}");
+            page::elsewhere("/").with("set-cookie", cookie)
+        }
+        Err(e) => {
+            log::error!("admin sign-in: {e}");
+            shown(admin, 503, Some("The machine has no randomness to give. Try again."))
+        }
+    }
+}
+
+async fn check(admin: &Admin, from: IpAddr, password: Secret) -> Result<(), Refused> {
+    let turnstile = &admin.turnstile;
+    let hash = admin.password().ok_or(Refused::Wrong)?;
+    must_not_wait(turnstile, from)?;
+    if turnstile.waiting.get() >= MAX_WAITING {
+        return Err(Refused::Wait(Duration::from_secs(1)));
+    }
+    let _place = Place::take(&turnstile.waiting);
+    let _turn = turnstile.one.lock().await;
+    // Those who were wrong while this one waited may have been from here.
+    must_not_wait(turnstile, from)?;
+    if matches(hash, password).await {
+        turnstile.backoff.right(from);
+        return Ok(());
+    }
+    turnstile.backoff.wrong(from, Instant::now());
+    Err(Refused::Wrong)
+}
+
+fn must_not_wait(turnstile: &Turnstile, from: IpAddr) -> Result<(), Refused> {
+    turnstile.backoff.wait(from, Instant::now()).map_or(Ok(()), |time| Err(Refused::Wait(time)))
+}
+
+async fn matches(hash: PasswordHash, password: Secret) -> bool {
+    smol::unblock(move || hash.matches(&password)).await
+}
+
+/// Counts one who waits, for as long as it lives.
+struct Place<'c>(&'c Cell<usize>);
+
+impl<'c> Place<'c> {
+    fn take(count: &'c Cell<usize>) -> Place<'c> {
+        count.set(count.get() + 1);
+        Place(count)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        self.0.set(self.0.get().saturating_sub(1));
+    }
+}
+
+fn by_link(link: &str) -> Markup {
+    html! {
+        div.card {
+            h1 { "Sign in" }
+            form #by-link method="post" action=(PATH) {
+                input type="hidden" name="link" value=(link);
+                button.primary.wide type="submit" autofocus { "Continue" }
+            }
+            p.soft { "This link works once." }
+        }
+    }
+}
+
+fn shown(admin: &Admin, status: u16, trouble: Option<&str>) -> Answer {
+    let main = html! {
+        div.card {
+            h1 { "Sign in" }
+            @if let Some(text) = trouble { p.notice.bad role="alert" { (text) } }
+            @if admin.password().is_some() {
+                form method="post" action=(PATH) {
+                    label for="password" { "Admin password" }
+                    input.wide #password type="password" name="password" autocomplete="current-password" required autofocus;
+                    button.primary.wide type="submit" { "Sign in" }
+                }
+                p.soft { "Or use a one-time link: run " code { "agentpass web" } " on the gateway." }
+            } @else {
+                p { "Run this on the gateway and open the link that it prints:" }
+                pre.command { "agentpass web" }
+                p.soft { "The link works once, for five minutes." }
+            }
+        }
+    };
+    page::bare(status, "Sign in", &[], &main)
+}
