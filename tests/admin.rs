@@ -249,6 +249,23 @@ fn the_password_signs_in_and_wrong_ones_cost_time() {
     assert!(log.contains("wrong password") && !log.contains(PASSWORD) && !log.contains("scrypt"), "{log}");
 }
 
+/// Whoever leaves before the answer has had a password looked at all the same: it counts, and no two are at once.
+#[test]
+fn leaving_early_saves_no_wrong_password() {
+    let gateway = Gateway::with_environment(&with_password(), &[("LOG_LEVEL", "debug")]);
+    let site = Site::of(&gateway);
+    let body = "password=wrong";
+    let head = format!("host: {}\r\ncontent-length: {}", site.address, body.len());
+    for number in 1..=3 {
+        let mut stream = TcpStream::connect(site.address).unwrap();
+        stream.write_all(format!("POST /sign-in HTTP/1.1\r\n{head}\r\n\r\n{body}").as_bytes()).unwrap();
+        let begun = || gateway.log().matches("looking at a password").count() == number;
+        eventually("the password to be looked at", || begun().then_some(()));
+    }
+    let fourth = site.post("/sign-in", &[("password", "x")]);
+    assert_eq!(fourth.status, 429, "the three before it count: {fourth:?}");
+}
+
 #[test]
 fn a_new_password_signs_out_who_came_with_the_old_one() {
     let setup = with_password();

@@ -21,11 +21,12 @@ mod health;
 mod links;
 mod overview;
 pub mod page;
+mod places;
 mod router;
 mod sessions;
 mod sign_in;
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::io;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::path::{Path, PathBuf};
@@ -47,6 +48,7 @@ use guards::Hosts;
 pub use links::LIFE as LINK_LIFE;
 use links::Links;
 pub use page::{Here, Viewer};
+use places::Places;
 use sessions::Sessions;
 use sign_in::Turnstile;
 
@@ -100,7 +102,7 @@ pub struct Admin {
     links: Links,
     sessions: Sessions,
     turnstile: Turnstile,
-    feeds: Rc<Cell<usize>>,
+    feeds: Places,
 }
 
 impl Admin {
@@ -125,7 +127,7 @@ impl Admin {
             links: Links::default(),
             sessions: Sessions::new(port, tls),
             turnstile: Turnstile::default(),
-            feeds: Rc::default(),
+            feeds: Places::default(),
         })
     }
 

@@ -52,7 +52,7 @@ async fn routed(admin: &Rc<Admin>, visit: &Visit, asked: &Asked) -> Answer {
 
 /// What needs no session.
 async fn for_anybody(
-    admin: &Admin,
+    admin: &Rc<Admin>,
     visit: &Visit,
     session: Option<&SignedIn>,
     asked: &Asked,

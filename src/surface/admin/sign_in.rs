@@ -1,14 +1,16 @@
 //! Signing in and out. It must never say why a link or password was wrong, nor look at two passwords at once.
 
-use std::cell::Cell;
 use std::net::IpAddr;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use maud::{Markup, html};
+use smol::channel::bounded;
 use smol::lock::Mutex;
 
 use super::backoff::Backoff;
 use super::form::field;
+use super::places::Places;
 use super::sessions::{Means, SignedIn};
 use super::{Admin, page};
 use crate::base::password::PasswordHash;
@@ -25,7 +27,7 @@ const MAX_WAITING: usize = 4;
 pub struct Turnstile {
     backoff: Backoff,
     one: Mutex<()>,
-    waiting: Cell<usize>,
+    waiting: Places,
 }
 
 /// Why a password was not taken.
@@ -43,7 +45,7 @@ pub fn form(admin: &Admin, asked: &Asked) -> Answer {
 }
 
 /// `POST /sign-in` with `link` or `password`.
-pub async fn submit(admin: &Admin, from: IpAddr, asked: &Asked) -> Answer {
+pub async fn submit(admin: &Rc<Admin>, from: IpAddr, asked: &Asked) -> Answer {
     let body = String::from_utf8_lossy(&asked.body);
     let now = admin.gate.clock().now();
     if let Some(link) = field(&body, "link") {
@@ -93,18 +95,32 @@ fn welcome(admin: &Admin, means: Means, from: IpAddr) -> Answer {
     }
 }
 
-async fn check(admin: &Admin, from: IpAddr, password: Secret) -> Result<(), Refused> {
-    let turnstile = &admin.turnstile;
+async fn check(admin: &Rc<Admin>, from: IpAddr, password: Secret) -> Result<(), Refused> {
     let hash = admin.password().ok_or(Refused::Wrong)?;
-    must_not_wait(turnstile, from)?;
-    if turnstile.waiting.get() >= MAX_WAITING {
-        return Err(Refused::Wait(Duration::from_secs(1)));
-    }
-    let _place = Place::take(&turnstile.waiting);
+    must_not_wait(&admin.turnstile, from)?;
+    let place = admin.turnstile.waiting.take(MAX_WAITING).ok_or(Refused::Wait(Duration::from_secs(1)))?;
+    let (tell, told) = bounded(1);
+    let owner = admin.clone();
+    // In a task of its own: work that has begun goes on when the browser leaves, so it must count until it ends.
+    let task = async move {
+        let _ = tell.try_send(one_at_a_time(&owner.turnstile, from, hash, password).await);
+        drop(place);
+    };
+    admin.executor.spawn(task).detach();
+    told.recv().await.unwrap_or(Err(Refused::Wrong))
+}
+
+async fn one_at_a_time(
+    turnstile: &Turnstile,
+    from: IpAddr,
+    hash: PasswordHash,
+    password: Secret,
+) -> Result<(), Refused> {
     let _turn = turnstile.one.lock().await;
     // Those who were wrong while this one waited may have been from here.
     must_not_wait(turnstile, from)?;
-    if matches(hash, password).await {
+    log::debug!("admin sign-in from {from}: looking at a password");
+    if smol::unblock(move || hash.matches(&password)).await {
         turnstile.backoff.right(from);
         return Ok(());
     }
@@ -114,26 +130,6 @@ async fn check(admin: &Admin, from: IpAddr, password: Secret) -> Result<(), Refu
 
 fn must_not_wait(turnstile: &Turnstile, from: IpAddr) -> Result<(), Refused> {
     turnstile.backoff.wait(from, Instant::now()).map_or(Ok(()), |time| Err(Refused::Wait(time)))
-}
-
-async fn matches(hash: PasswordHash, password: Secret) -> bool {
-    smol::unblock(move || hash.matches(&password)).await
-}
-
-/// Counts one who waits, for as long as it lives.
-struct Place<'c>(&'c Cell<usize>);
-
-impl<'c> Place<'c> {
-    fn take(count: &'c Cell<usize>) -> Place<'c> {
-        count.set(count.get() + 1);
-        Place(count)
-    }
-}
-
-impl Drop for Place<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
-    }
 }
 
 fn by_link(link: &str) -> Markup {

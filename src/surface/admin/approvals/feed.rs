@@ -1,7 +1,6 @@
 //! `/approvals/feed`: what happens to questions, as server-sent events, from the same place that `agentpass approvals
 //! --watch` hears it. Each event is one line of JSON; the texts in it are finished markup.
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -24,7 +23,7 @@ const BACKLOG: usize = 8;
 
 /// Begins a feed: all open questions first, then what happens, until the session ends.
 pub(in crate::surface::admin) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> Answer {
-    let Some(place) = Place::take(&admin.feeds) else {
+    let Some(place) = admin.feeds.take(MAX_FEEDS) else {
         return page::data(503, "text/plain; charset=utf-8", "too many open pages\n");
     };
     // Listening begins before the open questions are listed, so that none falls in between.
@@ -103,24 +102,5 @@ impl Teller {
     async fn say(&self, event: &str, data: &Value) -> Option<()> {
         // JSON has no line breaks of its own, and spells out those in its texts.
         self.send.send(format!("event: {event}\ndata: {data}\n\n").into_bytes()).await.ok()
-    }
-}
-
-/// A feed counts while it lives.
-struct Place(Rc<Cell<usize>>);
-
-impl Place {
-    fn take(count: &Rc<Cell<usize>>) -> Option<Place> {
-        let taken = count.get() + 1;
-        (taken <= MAX_FEEDS).then(|| {
-            count.set(taken);
-            Place(count.clone())
-        })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
     }
 }
