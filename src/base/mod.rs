@@ -3,6 +3,7 @@
 pub mod clock;
 pub mod digest;
 pub mod glob;
+pub mod histogram;
 pub mod ids;
 pub mod json;
 pub mod password;

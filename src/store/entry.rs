@@ -227,4 +227,6 @@ pub struct StoreHealth {
     pub events: i64,
     /// Transactions committed since opening.
     pub commits: u64,
+    /// Failures of the disk or database since opening.
+    pub errors: u64,
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{SyncSender, TrySendError, sync_channel};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
@@ -15,6 +16,7 @@ use super::entry::{
     Fate, NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
 };
 use super::error::StoreError;
+use super::latency::StoreLatency;
 use super::writer::{Message, Shared, Tx, Work};
 use super::{age, inbox, ledger, opening, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
@@ -252,6 +254,11 @@ impl Store {
         self.shared.health()
     }
 
+    /// How long the record has taken, without waiting.
+    pub fn latency(&self) -> StoreLatency {
+        self.shared.latency.read()
+    }
+
     /// Whether the writing thread still answers, whatever the disk says; waits for what is queued before. False only
     /// when it cannot be asked.
     pub async fn is_alive(&self) -> bool {
@@ -283,6 +290,7 @@ impl Store {
         durable: bool,
         work: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
+        let began = Instant::now();
         let (reply, answer) = smol::channel::bounded(1);
         let job = Message::Job(Box::new(Work { durable, work, done: None, reply }));
         self.shared.queue.fetch_add(1, Ordering::Relaxed);
@@ -293,6 +301,8 @@ impl Store {
                 TrySendError::Disconnected(_) => StoreError::Stopped,
             });
         }
-        answer.recv().await.map_err(|_| StoreError::Stopped)?
+        let answered = answer.recv().await.map_err(|_| StoreError::Stopped)?;
+        self.shared.latency.answered(durable, began.elapsed());
+        answered
     }
 }

@@ -9,6 +9,7 @@
 //! | `handle` | [`Store`]: the async side, one function per thing the gate wants kept |
 //! | `writer` | the thread: group commit, durability, health |
 //! | `opening` | files, keys, refusals, and what a crash left behind |
+//! | `latency` | how long commits and jobs take |
 //! | `ledger` | the life of one call in SQL |
 //! | `age` | how long questions have been open, whatever the clock says |
 //! | `inbox` | results not yet received, idempotency keys |
@@ -25,6 +26,7 @@ mod error;
 mod files;
 mod handle;
 mod inbox;
+mod latency;
 mod ledger;
 mod opening;
 pub mod reader;
@@ -41,3 +43,4 @@ pub use entry::{
 };
 pub use error::StoreError;
 pub use handle::Store;
+pub use latency::StoreLatency;

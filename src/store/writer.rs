@@ -16,6 +16,7 @@ use super::chain::{Chain, Link, Seal, set_meta};
 use super::entry::{StoreHealth, StoreOptions};
 use super::error::StoreError;
 use super::files::{self, Files};
+use super::latency::Latency;
 use crate::base::clock::Clock;
 
 /// The most jobs in one transaction.
@@ -82,7 +83,9 @@ pub(super) enum Message {
 #[derive(Debug, Default)]
 pub(super) struct Shared {
     pub(super) queue: AtomicUsize,
+    pub(super) latency: Latency,
     commits: AtomicU64,
+    errors: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -102,8 +105,15 @@ impl Default for State {
 impl Shared {
     pub(super) fn health(&self) -> StoreHealth {
         let State { writable, last_error, events } = self.lock().clone();
-        let commits = self.commits.load(Ordering::Relaxed);
-        StoreHealth { queue: self.queue.load(Ordering::Relaxed), writable, last_error, events, commits }
+        let (commits, errors) = (self.commits.load(Ordering::Relaxed), self.errors.load(Ordering::Relaxed));
+        StoreHealth {
+            queue: self.queue.load(Ordering::Relaxed),
+            writable,
+            last_error,
+            events,
+            commits,
+            errors,
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, State> {
@@ -118,6 +128,7 @@ impl Shared {
     }
 
     fn failed(&self, error: &StoreError) {
+        self.errors.fetch_add(1, Ordering::Relaxed);
         let mut state = self.lock();
         state.writable = false;
         state.last_error = Some((Clock::system().now(), error.to_string()));
@@ -237,6 +248,7 @@ impl Writer {
         let mut tx = Tx { db, chain, options, checkpoint: false };
         work(&mut tx)?;
         let checkpoint = tx.checkpoint;
+        let began = Instant::now();
         self.db.execute_batch("COMMIT")?;
         if durable {
             self.durable = self.chain.head;
@@ -244,6 +256,7 @@ impl Writer {
         // Reading proves nothing: a full disk is still full.
         if self.db.total_changes() != before {
             self.shared.committed(self.chain.head.seq);
+            self.shared.latency.committed(durable, began.elapsed());
         }
         Ok(checkpoint)
     }
