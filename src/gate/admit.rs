@@ -2,8 +2,10 @@
 //!
 //! Nothing here waits. A request that is refused is recorded by a task of its own, then answered.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value};
 
@@ -40,16 +42,18 @@ impl Gate {
         if let Err(too_many) = self.count(agent) {
             return self.flooded(agent, &request, too_many);
         }
+        let began = Instant::now();
         match self.normalise(agent, &request) {
-            Ok(call) => self.join_or_start(Arc::new(call), request),
+            Ok(call) => self.join_or_start(Arc::new(call), request, began.elapsed()),
             Err(outcome) => self.refuse(agent, &request, outcome),
         }
     }
 
-    /// Counts a request that was refused before it came this far: every one counts against the rate.
-    pub fn count_refused(&self, agent: &AgentId) {
+    /// Counts a request that was refused for this reason before it came this far: every one counts against the rate.
+    pub fn count_refused(&self, agent: &AgentId, reason: &'static str) {
         let limit = self.setup().requests_per_minute(agent);
         self.limits.borrow_mut().spend(agent, limit);
+        self.metrics.refused_unread(reason);
     }
 
     fn count(&self, agent: &AgentId) -> Result<(), TooMany> {
@@ -63,6 +67,7 @@ impl Gate {
         if too_many.first {
             return self.refuse(agent, request, outcome);
         }
+        self.metrics.ended(&request.tool, None, &outcome);
         Ticket::ended(Reply { outcome, request_id: None, replayed: false })
     }
 
@@ -78,6 +83,7 @@ impl Gate {
     }
 
     fn refuse(self: &Rc<Self>, agent: &AgentId, request: &Request, outcome: Outcome) -> Ticket {
+        self.metrics.ended(&request.tool, None, &outcome);
         let (gate, shared) = (self.clone(), Rc::new(Shared::default()));
         let scrubber = self.setup().scrubber.clone();
         let refusal = Refusal {
@@ -99,10 +105,11 @@ impl Gate {
         ticket
     }
 
-    fn join_or_start(self: &Rc<Self>, call: Arc<Call>, request: Request) -> Ticket {
+    fn join_or_start(self: &Rc<Self>, call: Arc<Call>, request: Request, checked: Duration) -> Ticket {
         let joined = self.running.borrow().join(&call, request.key.as_deref());
         match joined {
             Joined::Same { shared, new_key: false } => {
+                self.metrics.joined();
                 // The same key is the same request, sent again after its connection was lost.
                 if request.key.is_none() {
                     self.asked_again(&shared);
@@ -113,18 +120,19 @@ impl Gate {
                 self.join_with_key(call, request.key.unwrap_or_default(), shared)
             }
             Joined::Conflict => self.refuse(call.agent(), &request, Outcome::IdempotencyConflict),
-            Joined::No => self.start(call, request),
+            Joined::No => self.start(call, request, checked),
         }
     }
 
-    fn start(self: &Rc<Self>, call: Arc<Call>, request: Request) -> Ticket {
+    fn start(self: &Rc<Self>, call: Arc<Call>, request: Request, checked: Duration) -> Ticket {
         let id = RequestId::random();
         let shared = Shared::new(id, call.digest());
         self.running.borrow_mut().add(&call, request.key.as_deref(), &shared);
         let scrub = |text: Option<String>| text.map(|t| self.setup().scrubber.text(t));
         let (session, reason) = (scrub(request.session), scrub(request.reason));
         let at = self.clock.now();
-        let task = Task { id, at, call, session, reason, key: request.key, shared: shared.clone() };
+        let (key, decision, shared_too) = (request.key, Cell::default(), shared.clone());
+        let task = Task { id, at, call, session, reason, key, shared: shared_too, checked, decision };
         self.executor.spawn(pipeline::run(self.clone(), task)).detach();
         Ticket::new(shared)
     }
@@ -137,9 +145,15 @@ impl Gate {
         let ticket = Ticket::with_key(shared.clone(), own.clone());
         let task = async move {
             let instead = gate.bind_key(&call, &key, &shared).await;
-            match instead {
-                Some(_) => gate.running.borrow_mut().forget_key(call.agent(), &key, &shared),
-                None => gate.asked_again(&shared),
+            match &instead {
+                Some(reply) => {
+                    gate.metrics.replied(&call.tool().name, None, reply);
+                    gate.running.borrow_mut().forget_key(call.agent(), &key, &shared);
+                }
+                None => {
+                    gate.metrics.joined();
+                    gate.asked_again(&shared);
+                }
             }
             own.settle(instead);
         };

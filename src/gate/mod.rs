@@ -12,6 +12,7 @@ mod host;
 mod inbox;
 mod latch;
 mod limits;
+mod metrics;
 mod notes;
 mod pipeline;
 mod recovery;
@@ -34,6 +35,7 @@ pub use answers::{Answered, CannotAnswer};
 pub use host::GateHost;
 pub use inbox::Delivery;
 pub use latch::Latch;
+pub use metrics::{Counts, End, Metrics};
 pub use notes::MAX_NOTE;
 pub use running::{Reply, Ticket};
 pub use setup::Setup;
@@ -69,6 +71,7 @@ pub struct Gate {
     windows: RefCell<HashMap<RequestId, Window>>,
     deliveries: RefCell<HashMap<RequestId, usize>>,
     connected: RefCell<HashMap<AgentId, usize>>,
+    metrics: Metrics,
     started: Timestamp,
     executing: Cell<usize>,
     stopping: Cell<bool>,
@@ -84,7 +87,7 @@ impl Gate {
         channels: Vec<Rc<dyn Channel>>,
         recovered: Recovered,
     ) -> Rc<Gate> {
-        let started = clock.now();
+        let (started, metrics) = (clock.now(), Metrics::new(&setup));
         let gate = Rc::new(Gate {
             executor,
             clock,
@@ -100,6 +103,7 @@ impl Gate {
             windows: RefCell::default(),
             deliveries: RefCell::default(),
             connected: RefCell::default(),
+            metrics,
             started,
             executing: Cell::new(0),
             stopping: Cell::new(false),
@@ -123,6 +127,16 @@ impl Gate {
         &self.store
     }
 
+    /// What is counted.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// When the gateway was started.
+    pub fn started(&self) -> Timestamp {
+        self.started
+    }
+
     /// Opens at the next reload.
     pub fn reloaded(&self) -> Rc<Latch> {
         self.reloaded.borrow().clone()
@@ -130,6 +144,7 @@ impl Gate {
 
     /// Puts a new setup in force at once. Open questions whose tool or policy no longer allows them are ended.
     pub fn reload(self: &Rc<Self>, setup: Setup) {
+        self.metrics.configured(&setup);
         self.setup.replace(Rc::new(setup));
         self.reloaded.replace(Rc::default()).open();
         self.end_drifted();

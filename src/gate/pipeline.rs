@@ -1,9 +1,10 @@
 //! The path of one call, top to bottom. Admission (`admit`) has made a [`Call`] of it; from here on every step is
 //! written down before the next is taken.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use smol::{Timer, future};
 
@@ -25,6 +26,10 @@ pub(super) struct Task {
     pub reason: Option<String>,
     pub key: Option<String>,
     pub shared: Rc<Shared>,
+    /// How long the checks took.
+    pub checked: Duration,
+    /// What the policy said; None until it was asked.
+    pub decision: Cell<Option<Action>>,
 }
 
 /// Why a call ends early. Every `?` below is one.
@@ -55,7 +60,10 @@ pub(super) async fn resume(gate: Rc<Gate>, task: Task, question: Arc<Question>, 
 }
 
 async fn decide(gate: &Rc<Gate>, task: &Task) -> Outcome {
+    let began = Instant::now();
     let verdict = gate.setup().policy.judge(&task.call);
+    gate.metrics.decided(task.checked + began.elapsed());
+    task.decision.set(Some(verdict.action));
     log::info!("request {} by {}: {} {}", task.id, task.call.agent(), verdict.action, task.call.tool().name);
     let outcome = match verdict.action {
         Action::Deny => deny(gate, task, verdict).await,
@@ -105,6 +113,7 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
     gate.channels.iter().for_each(|channel| channel.asked(&question));
     let settlement = gate.settlement(&question, &waiter).await;
     gate.drop_waiter(question.id);
+    gate.metrics.waited(&question, &settlement, gate.clock.now().since(question.created));
     match settlement {
         Settlement::Approved { .. } => act_on_approval(gate, task, &question).await,
         Settlement::Denied { note, .. } => {
@@ -160,10 +169,17 @@ async fn execute(gate: &Rc<Gate>, task: &Task) -> Outcome {
     // The configuration may have been read again while the disk was busy.
     let outcome = match drift(&gate.setup(), &task.call) {
         Some(outcome) => outcome,
-        None => gate.setup().services.run(task.call.clone()).await,
+        None => send(gate, &task.call).await,
     };
     settle(gate, task, &outcome).await;
     log::info!("request {} ended: {}", task.id, outcome.as_str());
+    outcome
+}
+
+async fn send(gate: &Gate, call: &Arc<Call>) -> Outcome {
+    let began = Instant::now();
+    let outcome = gate.setup().services.run(call.clone()).await;
+    gate.metrics.executed(&call.tool().service, began.elapsed());
     outcome
 }
 
@@ -262,6 +278,7 @@ fn store_failed(task: &Task, e: &StoreError) -> Outcome {
 
 fn finish(gate: &Gate, task: &Task, reply: Reply) {
     gate.running.borrow_mut().remove(&task.call, &task.shared);
+    gate.metrics.replied(&task.call.tool().name, task.decision.get(), &reply);
     task.shared.finish(reply);
 }
 

@@ -3,17 +3,20 @@
 //!
 //! Calls that were under way are "unknown" already: the store has settled them when it was opened.
 
+use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::Gate;
 use super::pipeline::{self, Task};
 use super::running::Shared;
-use crate::model::{Call, Outcome, Question, Risk, Settlement};
+use crate::model::{Action, Call, Outcome, Question, Risk, Settlement};
 use crate::store::{OpenCall, Recovered};
 
 /// Takes up everything that was left open.
 pub(super) fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
+    gate.metrics.found_cut_off(recovered.unknown);
     if recovered.unknown > 0 {
         log::warn!(
             "{} calls were under way when the gateway stopped; their results are unknown",
@@ -50,7 +53,7 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
         session: open.session.clone(),
         reason: open.reason.clone(),
         risk: Risk::of(&call.tool().name),
-        rule: open.rule,
+        rule: open.rule.clone(),
         created: open.created,
         expires: open.expires,
     });
@@ -61,24 +64,27 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     let fresh = question.expires > now;
     if approved && !fresh {
         gate.running.borrow_mut().remove(&call, &shared);
-        return end(gate, open.id, Outcome::ApprovalVoid);
+        return end(gate, &open, Outcome::ApprovalVoid);
     }
     if !approved {
         gate.desk.borrow_mut().reserve(question.clone(), now);
     }
     let OpenCall { id, created: at, session, reason, key, .. } = open;
-    let task = Task { id, at, call, session, reason, key, shared };
+    let (checked, decision) = (Duration::ZERO, Cell::new(Some(Action::Ask)));
+    let task = Task { id, at, call, session, reason, key, shared, checked, decision };
     gate.executor.spawn(pipeline::resume(gate.clone(), task, question, approved)).detach();
 }
 
 fn void(gate: &Rc<Gate>, open: OpenCall) {
     log::warn!("request {}: it no longer fits the configuration; it is void", open.id);
     if open.approved_by.is_some() {
-        return end(gate, open.id, Outcome::ApprovalVoid);
+        return end(gate, &open, Outcome::ApprovalVoid);
     }
+    let outcome = Outcome::ApprovalVoid;
+    gate.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
     let owner = gate.clone();
     let task = async move {
-        let (outcome, now) = (Outcome::ApprovalVoid, owner.clock.now());
+        let now = owner.clock.now();
         if let Err(e) = owner.store.answer(open.id, &Settlement::Void, Some(&outcome), now, true).await {
             log::error!("request {}: could not be recorded as void: {e}", open.id);
         }
@@ -86,8 +92,9 @@ fn void(gate: &Rc<Gate>, open: OpenCall) {
     gate.executor.spawn(task).detach();
 }
 
-fn end(gate: &Rc<Gate>, id: crate::base::ids::RequestId, outcome: Outcome) {
-    let owner = gate.clone();
+fn end(gate: &Rc<Gate>, open: &OpenCall, outcome: Outcome) {
+    gate.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
+    let (owner, id) = (gate.clone(), open.id);
     let task = async move {
         if let Err(e) = owner.store.settle(id, &outcome, owner.clock.now()).await {
             log::error!("request {id}: its outcome could not be recorded: {e}");

@@ -48,6 +48,7 @@ enum Entry {
 pub async fn run(rpc: Rc<Rpc>, tcp: Async<TcpStream>, peer: SocketAddr) {
     let deadline = Instant::now() + AUTH_TIME;
     let guest = rpc.door.enter(peer.ip());
+    let counted = rpc.gate.metrics().stranger();
     let upgraded = future::or(upgrade(&rpc, tcp, peer.ip(), &guest, deadline), async {
         guest.must_leave().await;
         None
@@ -58,6 +59,7 @@ pub async fn run(rpc: Rc<Rpc>, tcp: Async<TcpStream>, peer: SocketAddr) {
     else {
         return;
     };
+    drop(counted);
     session::run(rpc, socket, Peer { identity, address: peer, _member: member }).await;
 }
 
@@ -132,6 +134,7 @@ fn identify(setup: &Setup, token: &str) -> Option<Identity> {
 }
 
 fn failed(rpc: &Rpc, address: IpAddr) {
+    rpc.gate.metrics().failed_authentication();
     // An address that is not refused, because an agent lives there, must not fill the log either.
     let level = if rpc.door.failed(address) > MAX_FAILURES { log::Level::Debug } else { log::Level::Warn };
     log::log!(level, "connection from {address}: authentication failed");

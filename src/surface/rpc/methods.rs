@@ -163,7 +163,7 @@ fn cancel(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, Wi
 fn tool_request(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
     let agent = &session.identity.agent;
     let read = params::tool_request(params).and_then(|p| Ok((p, Place::take(session, |s| &s.calls)?)));
-    let (read, place) = read.inspect_err(|_| session.gate.count_refused(agent))?;
+    let (read, place) = read.inspect_err(|e| session.gate.count_refused(agent, e.reason))?;
     let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = read;
     let request = GateRequest { tool, args, reason, session: session_id, key: idempotency_key };
     let ticket = session.gate.submit(agent, request);
