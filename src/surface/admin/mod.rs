@@ -11,14 +11,17 @@
 //! | `sign_in`, `sessions`, `links`, `backoff` | who it is that looks |
 //! | [`page`], [`assets`], `form` | the frame of every page with its headers; style and scripts; forms read |
 //! | `overview`, `approvals`, `health` | what there is to see |
+//! | [`metrics`], `exposition` | what is measured, in Prometheus' text format |
 
 mod approvals;
 pub mod assets;
 mod backoff;
+mod exposition;
 mod form;
 mod guards;
 mod health;
 mod links;
+pub mod metrics;
 mod overview;
 pub mod page;
 mod places;

@@ -1,0 +1,152 @@
+//! `/metrics`: everything that is measured, for Prometheus.
+//!
+//! Labels are words of ours and names that the owner has configured. It must never show anything that an agent said.
+
+use rustix::time::{ClockId, clock_gettime};
+
+pub use super::exposition::CONTENT_TYPE;
+use super::exposition::{Exposition, Kind};
+use crate::base::clock::Timestamp;
+use crate::gate::{Counts, Gate, Status};
+use crate::store::StoreLatency;
+
+/// The whole text as of now. Takes well under a millisecond and waits for nothing.
+pub fn render(gate: &Gate) -> String {
+    let (status, counts) = (gate.status(), gate.metrics().read());
+    let mut text = Exposition::default();
+    gateway(&mut text, &status);
+    calls(&mut text, &counts, &status, gate.executing());
+    connections(&mut text, &counts, &status);
+    record(&mut text, &status, &gate.store().latency());
+    channels(&mut text, &status);
+    services(&mut text, &status);
+    process(&mut text, gate.started());
+    text.into_text()
+}
+
+fn gateway(text: &mut Exposition, status: &Status) {
+    let mut build =
+        text.family(Kind::Gauge, "agentpass_build_info", "Always 1; the version is in the label.");
+    build.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
+    text.gauge("agentpass_uptime_seconds", "Time since the gateway was started.", status.uptime_s);
+}
+
+fn calls(text: &mut Exposition, counts: &Counts, status: &Status, executing: usize) {
+    let help = "Requests that have ended, by tool, the policy's decision, and how they ended. A tool that is not \
+                configured is \"other\". Decision none: refused before there was one.";
+    let mut ended = text.family(Kind::Counter, "agentpass_calls_total", help);
+    for (tool, end, count) in &counts.calls {
+        let labels = [
+            ("tool", tool.as_str()),
+            ("decision", end.decision),
+            ("outcome", end.outcome),
+            ("reason", end.reason),
+        ];
+        ended.sample(&labels, count);
+    }
+    let help =
+        "Requests that got the outcome of an identical one under way or of an earlier one with the same key.";
+    text.counter("agentpass_joined_requests_total", help, counts.joined);
+    let help = "Calls that were under way when the last process ended without order. Whether they were done is not known.";
+    text.gauge("agentpass_cut_off_calls", help, counts.cut_off);
+    text.gauge("agentpass_running_calls", "Calls under way, questions included.", status.running);
+    text.gauge("agentpass_executing_calls", "Calls that are being recorded, done, or settled.", executing);
+    text.gauge("agentpass_open_questions", "Questions that wait for a person.", status.open_questions);
+    let help = "Checking a call's arguments and judging it.";
+    text.family(Kind::Histogram, "agentpass_decision_seconds", help).histogram(&[], &counts.decision);
+    let help = "How long questions were open, by how they ended.";
+    let mut waiting = text.family(Kind::Histogram, "agentpass_waiting_seconds", help);
+    counts.waiting.iter().for_each(|(how, reading)| waiting.histogram(&[("ended", how)], reading));
+    let help = "Calls at a service, waiting for a free place included.";
+    let mut execution = text.family(Kind::Histogram, "agentpass_execution_seconds", help);
+    counts.execution.iter().for_each(|(name, reading)| execution.histogram(&[("service", name)], reading));
+}
+
+fn connections(text: &mut Exposition, counts: &Counts, status: &Status) {
+    let mut agents = text.family(Kind::Gauge, "agentpass_connections", "Connections of each agent.");
+    status.agents.iter().for_each(|(agent, count)| agents.sample(&[("agent", agent.as_str())], count));
+    let help = "Connections to the agents' port that have not authenticated yet.";
+    text.gauge("agentpass_unauthenticated_connections", help, counts.strangers);
+    let help = "Wrong tokens on the agents' port.";
+    text.counter("agentpass_failed_authentications_total", help, counts.failed_authentications);
+}
+
+fn record(text: &mut Exposition, status: &Status, latency: &StoreLatency) {
+    let store = &status.store;
+    let help =
+        "Whether the last attempt to write the record succeeded (1) or not (0): then nothing is executed.";
+    text.gauge("agentpass_store_writable", help, u8::from(store.writable));
+    text.gauge(
+        "agentpass_store_queued_jobs",
+        "Jobs that wait to be written or are being written.",
+        store.queue,
+    );
+    text.gauge("agentpass_store_events", "The number of the newest event in the record.", store.events);
+    text.counter("agentpass_store_commits_total", "Transactions that wrote something.", store.commits);
+    text.counter("agentpass_store_errors_total", "Failures of the disk or the database.", store.errors);
+    let help = "When the disk or the database last failed.";
+    let mut failed = text.family(Kind::Gauge, "agentpass_store_last_error_timestamp_seconds", help);
+    store.last_error.iter().for_each(|(at, _)| failed.sample(&[], seconds(*at)));
+    let help = "How long the gateway waited for the record, with and without waiting for the disk.";
+    let mut commit = text.family(Kind::Histogram, "agentpass_commit_seconds", help);
+    commit.histogram(&[("durable", "yes")], &latency.durable);
+    commit.histogram(&[("durable", "no")], &latency.other);
+    let help = "Commits that waited for the disk: its fsync, for the most part.";
+    text.family(Kind::Histogram, "agentpass_store_sync_seconds", help).histogram(&[], &latency.sync);
+}
+
+fn channels(text: &mut Exposition, status: &Status) {
+    let channels = || status.channels.iter().map(|(name, health)| ([("channel", *name)], health));
+    let help = "Whether people can be reached this way (1) or not (0).";
+    let mut up = text.family(Kind::Gauge, "agentpass_channel_up", help);
+    channels().for_each(|(labels, health)| up.sample(&labels, u8::from(health.up)));
+    let help = "Since when that is so, where it is known.";
+    let mut since = text.family(Kind::Gauge, "agentpass_channel_since_timestamp_seconds", help);
+    channels().for_each(|(labels, health)| {
+        health.since.iter().for_each(|at| since.sample(&labels, seconds(*at)));
+    });
+    let help = "Messages that wait to be sent.";
+    let mut waiting = text.family(Kind::Gauge, "agentpass_channel_waiting_messages", help);
+    channels().for_each(|(labels, health)| waiting.sample(&labels, health.waiting));
+}
+
+fn services(text: &mut Exposition, status: &Status) {
+    let services = || status.services.iter().map(|(name, health)| ([("service", name.as_str())], health));
+    let help =
+        "Whether the service's health endpoint answered as expected (1) or not (0), where there is one.";
+    let mut up = text.family(Kind::Gauge, "agentpass_service_up", help);
+    services().for_each(|(labels, health)| {
+        health.up.iter().for_each(|well| up.sample(&labels, u8::from(*well)));
+    });
+    let help = "When it last answered as expected.";
+    let mut good = text.family(Kind::Gauge, "agentpass_service_last_success_timestamp_seconds", help);
+    services().for_each(|(labels, health)| {
+        health.last_ok.iter().for_each(|at| good.sample(&labels, seconds(*at)));
+    });
+}
+
+/// Under the names that every program uses for these.
+fn process(text: &mut Exposition, started: Timestamp) {
+    text.gauge("process_start_time_seconds", "When the process was started.", seconds(started));
+    let spent = clock_gettime(ClockId::ProcessCPUTime);
+    let mut cpu = text.family(Kind::Counter, "process_cpu_seconds_total", "Processor time, user and system.");
+    cpu.sample(&[], format_args!("{}.{:09}", spent.tv_sec, spent.tv_nsec));
+    let mut memory = text.family(Kind::Gauge, "process_resident_memory_bytes", "Resident memory.");
+    resident_bytes().iter().for_each(|bytes| memory.sample(&[], bytes));
+    let mut files = text.family(Kind::Gauge, "process_open_fds", "Open file descriptors.");
+    // The folder itself is open while it is read.
+    let open = std::fs::read_dir("/proc/self/fd").map(|fds| fds.count().saturating_sub(1));
+    open.iter().for_each(|count| files.sample(&[], count));
+}
+
+/// None where the kernel does not tell.
+fn resident_bytes() -> Option<u64> {
+    let text = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    kibibytes.checked_mul(1024)
+}
+
+fn seconds(at: Timestamp) -> f64 {
+    at.0 as f64 / 1000.0
+}
