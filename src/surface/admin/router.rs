@@ -1,11 +1,12 @@
 //! Every path there is, and what a request must show before it gets there: a name of ours, a page of ours, a session,
 //! and the session's token in a form. Only what stands above the session may be seen by anybody.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
-use super::{Admin, Visit, approvals, assets, form, guards, health, overview, sign_in};
+use super::{Admin, Visit, approvals, assets, form, guards, health, metrics, overview, sign_in};
 use crate::net::http::{Answer, Asked};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -62,11 +63,19 @@ async fn for_anybody(
         (sign_in::PATH, false) => Some(sign_in::submit(admin, visit.from, asked).await),
         ("/livez", true) => Some(page::data(200, TEXT, "ok\n")),
         ("/healthz", true) => Some(health::answer(admin, session.is_some())),
+        ("/metrics", true) if is_here(visit.from) || session.is_some() => {
+            Some(page::data(200, metrics::CONTENT_TYPE, metrics::render(&admin.gate)))
+        }
         (path, true) if path.starts_with(assets::FOLDER) => {
             Some(assets::answer(path).map_or_else(not_found, page::guarded))
         }
         (_, _) => None,
     }
+}
+
+/// Whether somebody asks from this machine, where whoever measures needs no session.
+fn is_here(from: IpAddr) -> bool {
+    from.to_canonical().is_loopback()
 }
 
 /// Pages and data.
@@ -118,4 +127,25 @@ fn missing(viewer: &Viewer) -> Answer {
 
 fn not_found() -> Answer {
     page::data(404, TEXT, "there is nothing here\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_this_machine_is_here() {
+        for (address, here) in [
+            ("127.0.0.1", true),
+            ("127.8.9.1", true),
+            ("::1", true),
+            ("::ffff:127.0.0.1", true),
+            ("192.0.2.1", false),
+            ("0.0.0.0", false),
+            ("::ffff:192.0.2.1", false),
+            ("fe80::1", false),
+        ] {
+            assert_eq!(is_here(address.parse().unwrap()), here, "{address}");
+        }
+    }
 }
