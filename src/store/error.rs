@@ -51,6 +51,8 @@ pub enum StoreError {
     NotOpen,
     /// There is no database yet.
     Absent(PathBuf),
+    /// A query was stopped because it took too long.
+    TooLong,
     /// Anything else SQLite says.
     Sql(String),
     /// A stored value cannot be read, or a value cannot be stored.
@@ -80,6 +82,7 @@ impl StoreError {
             }
             StoreError::Full => "free some space, or lower storage.max_mb".into(),
             StoreError::Absent(_) => "start the gateway once, or check storage.path".into(),
+            StoreError::TooLong => "ask for a shorter time, or for less".into(),
             StoreError::Overloaded
             | StoreError::Stopped
             | StoreError::KeyInUse
@@ -92,7 +95,9 @@ impl StoreError {
     /// Whether the disk or the database is at fault, rather than this one job.
     pub(super) fn is_of_the_disk(&self) -> bool {
         match self {
-            StoreError::KeyInUse | StoreError::NotOpen | StoreError::Encoding(_) => false,
+            StoreError::KeyInUse | StoreError::NotOpen | StoreError::TooLong | StoreError::Encoding(_) => {
+                false
+            }
             StoreError::NewerSchema { .. }
             | StoreError::Foreign(_)
             | StoreError::Corrupt(_)
@@ -135,6 +140,7 @@ impl fmt::Display for StoreError {
             StoreError::KeyInUse => f.write_str("the idempotency key is in use"),
             StoreError::NotOpen => f.write_str("the call is not open"),
             StoreError::Absent(path) => write!(f, "there is no record at {}", path.display()),
+            StoreError::TooLong => f.write_str("it took too long"),
             StoreError::Sql(why) => write!(f, "sqlite: {why}"),
             StoreError::Encoding(why) => write!(f, "a stored value cannot be read or written: {why}"),
         }
@@ -147,6 +153,7 @@ impl From<rusqlite::Error> for StoreError {
     fn from(e: rusqlite::Error) -> StoreError {
         match e.sqlite_error_code() {
             Some(ErrorCode::DiskFull) => StoreError::Full,
+            Some(ErrorCode::OperationInterrupted) => StoreError::TooLong,
             Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => StoreError::Corrupt(e.to_string()),
             _ => StoreError::Sql(e.to_string()),
         }

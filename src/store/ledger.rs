@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::chain;
 use super::codec;
+use super::counts;
 use super::entry::{Fate, NewCall, NoteKind, OpenCall, Refusal, Stage};
 use super::error::StoreError;
 use super::inbox;
@@ -129,7 +130,7 @@ pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &Refusal) -> Result<(), StoreErro
     let Refusal { id, at, agent, tool, session, outcome } = refusal;
     let (id, tool) = (id.to_string(), codec::short_name(tool));
     tx.execute(sql, params![seq, id, at.0, agent.as_str(), session, tool, outcome.as_str()])?;
-    Ok(())
+    counts::add(tx.db, seq)
 }
 
 /// Answers a question if it is still open; a call already approved can still become void.
@@ -261,6 +262,7 @@ fn finish(
     let seq = tx.append(at, kind::FINISHED, Some(id), &body)?;
     let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";
     tx.execute(sql, params![outcome.as_str(), at.0, seq, open.seq])?;
+    counts::add(tx.db, open.seq)?;
     inbox::keep_result(tx, &inbox::Kept { id, seq: open.seq, agent: &open.agent, at }, &stored)
 }
 

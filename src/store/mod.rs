@@ -14,6 +14,7 @@
 //! | `age` | how long questions have been open, whatever the clock says |
 //! | `inbox` | results not yet received, idempotency keys |
 //! | `chain` | how events are bound to each other, to the key and to their head |
+//! | `counts` | how many calls of which kind there are, kept beside them |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
 //! | `codec` | model words to JSON and back |
 //! | `schema`, `files` | tables and migrations; paths, modes, lock |
@@ -21,6 +22,7 @@
 mod age;
 mod chain;
 mod codec;
+mod counts;
 mod entry;
 mod error;
 mod files;

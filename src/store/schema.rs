@@ -1,7 +1,8 @@
 //! The tables, and how an older database becomes a current one. A newer one is refused.
 //!
 //! `events` is the only truth about the past; `calls` is its index for queries (one row per `requested` or `refused`
-//! event, under the same number) and is checked against it by `audit verify`. `open_calls` alone holds arguments in
+//! event, under the same number) and is checked against it by `audit verify`, as are `counts` and `spans` (see
+//! `counts.rs`), which say how many calls of which kind are where. `open_calls` alone holds arguments in
 //! clear, and only until they are claimed or settled.
 
 use std::path::Path;
@@ -20,11 +21,15 @@ const WAL_LIMIT: u32 = 4 << 20;
 /// Pages of write-ahead log after which SQLite moves them into the database.
 const AUTOCHECKPOINT: u32 = 1000;
 
+/// Memory of a reader, in KiB as SQLite counts it (negative): it lives for one question, and what it took stays with
+/// the process. Reading a record from end to end needs no more.
+const READER_CACHE: i64 = -512;
+
 /// How long to wait for somebody else's lock.
 pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 2] = [
+const MIGRATIONS: [&str; 3] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -73,6 +78,26 @@ CREATE INDEX keys_expires ON keys(expires);
 ALTER TABLE open_calls ADD COLUMN asked_up INTEGER NOT NULL DEFAULT 0;
 ALTER TABLE open_calls ADD COLUMN spent INTEGER NOT NULL DEFAULT 0;
 ",
+    "
+CREATE TABLE counts (
+  bucket INTEGER NOT NULL, day INTEGER NOT NULL, agent TEXT NOT NULL, tool TEXT NOT NULL, decision TEXT NOT NULL,
+  resolution TEXT NOT NULL, outcome TEXT NOT NULL, waited INTEGER NOT NULL, n INTEGER NOT NULL,
+  PRIMARY KEY (bucket, day, agent, tool, decision, resolution, outcome, waited)
+) STRICT, WITHOUT ROWID;
+CREATE TABLE spans (
+  bucket INTEGER PRIMARY KEY, first INTEGER NOT NULL, last INTEGER NOT NULL, n INTEGER NOT NULL
+) STRICT;
+CREATE INDEX calls_decision ON calls(decision) WHERE decision IS NOT NULL;
+CREATE INDEX calls_resolution ON calls(resolution) WHERE resolution IS NOT NULL;
+INSERT INTO counts SELECT seq >> 13, at / 86400000, agent, tool, coalesce(decision, ''), coalesce(resolution, ''),
+  outcome, CASE
+    WHEN resolution NOT IN ('approved', 'denied') OR resolved_by = 'cool_down' OR resolved_at IS NULL THEN -1
+    WHEN resolved_at - at < 10000 THEN 0 WHEN resolved_at - at < 30000 THEN 1 WHEN resolved_at - at < 60000 THEN 2
+    WHEN resolved_at - at < 120000 THEN 3 WHEN resolved_at - at < 300000 THEN 4
+    WHEN resolved_at - at < 900000 THEN 5 WHEN resolved_at - at < 3600000 THEN 6 ELSE 7 END, count(*)
+  FROM calls WHERE outcome <> 'pending' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
+INSERT INTO spans SELECT seq >> 13, min(at), max(at), count(*) FROM calls WHERE outcome <> 'pending' GROUP BY 1;
+",
 ];
 
 /// The version this program writes.
@@ -97,6 +122,7 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
     let db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY)?;
     db.pragma_update(None, "trusted_schema", false)?;
+    db.pragma_update(None, "cache_size", READER_CACHE)?;
     match check_version(&db, path)? {
         0 => Err(StoreError::Absent(path.to_owned())),
         _ => Ok(db),
@@ -108,6 +134,17 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
 pub(super) fn in_memory() -> Connection {
     let mut db = Connection::open_in_memory().unwrap();
     migrate(&mut db, 0).unwrap();
+    db
+}
+
+/// A database as an older program left it.
+#[cfg(test)]
+pub(super) fn at_version(path: &Path, version: usize) -> Connection {
+    let db = Connection::open(path).unwrap();
+    pragmas(&db).unwrap();
+    MIGRATIONS.iter().take(version).for_each(|step| db.execute_batch(step).unwrap());
+    db.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+    db.pragma_update(None, "user_version", version as i64).unwrap();
     db
 }
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 
 use super::fault::{Fault, Wrong};
 use crate::store::chain::Event;
+use crate::store::counts;
 use crate::store::error::StoreError;
 use crate::store::ledger::kind;
 
@@ -50,7 +51,8 @@ pub(super) fn calls(db: &Connection) -> Result<(u64, Option<Fault>), StoreError>
         }
         checked += 1;
     }
-    Ok((checked, None))
+    let agree = !counts::are_kept(db)? || counts::agree(db)?;
+    Ok((checked, (!agree).then(|| Fault::record(Wrong::CountsChanged))))
 }
 
 /// A request that was recorded, but has no row under its number.

@@ -69,6 +69,8 @@ pub enum Wrong {
         /// Which.
         column: &'static str,
     },
+    /// The counts of calls do not say what the calls say.
+    CountsChanged,
     /// A line of an export cannot be read.
     Unreadable {
         /// Counted from 1.
@@ -126,6 +128,7 @@ impl fmt::Display for Wrong {
             Wrong::CallMissing => f.write_str("the row of this request is missing"),
             Wrong::CallInvented => f.write_str("no event speaks of this request"),
             Wrong::CallChanged { column } => write!(f, "changed: its events say another {column}"),
+            Wrong::CountsChanged => f.write_str("the counts of calls do not fit the calls"),
             Wrong::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
         }
     }

@@ -5,6 +5,7 @@ use rusqlite::{Row, params_from_iter};
 use serde_json::{Value, json};
 
 use super::Reader;
+use super::search::Search;
 use crate::base::clock::Timestamp;
 use crate::base::glob::Pattern;
 use crate::store::chain::Event;
@@ -21,13 +22,16 @@ pub struct Filter {
     pub session: Option<String>,
     /// `allow`, `ask` or `deny`.
     pub decision: Option<String>,
+    /// How its question ended: `approved`, `denied`, `timed_out`, `withdrawn` or `void`.
+    pub resolution: Option<String>,
     /// `executed`, `failed`, `denied`, `timed_out`, `withdrawn`, `refused`, `unknown` or `pending`.
     pub outcome: Option<String>,
     /// Not before.
     pub since: Option<Timestamp>,
     /// Before.
     pub until: Option<Timestamp>,
-    /// Occurs somewhere in what is recorded of the request or of its end (case matters).
+    /// Occurs in the tool's name, the agent, the session, the reason, the arguments, the result or a note, or is the
+    /// request's id. ASCII letters match in both cases.
     pub text: Option<String>,
     /// At most so many.
     pub limit: Option<usize>,
@@ -62,7 +66,8 @@ pub struct AuditRow {
     pub outcome: String,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// Body of its `requested` or `refused` event.
+    /// Body of its `requested` or `refused` event. On a [`Page`](super::Page), arguments beyond 64 KiB are left out
+    /// of it: `args` is then `{"…": "123456 bytes, not listed"}`.
     pub request: Value,
     /// Body of the event that ended it, or null.
     pub end: Value,
@@ -124,10 +129,21 @@ pub enum Lookup {
     Found(Box<Shown>),
 }
 
-const SELECT: &str = "SELECT c.seq, c.request_id, c.at, c.agent, c.session, c.tool, c.decision, c.resolution,
-  c.resolved_by, c.resolved_at, c.outcome, c.finished_at, e.body, f.body, n.body
-  FROM calls c LEFT JOIN events e ON e.seq = c.seq LEFT JOIN events f ON f.seq = c.finished_seq
-  LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted' WHERE true";
+/// What `c` is joined with: what began the call, what ended it, a note added later.
+pub(super) const EVENTS: &str =
+    "LEFT JOIN events e ON e.seq = c.seq LEFT JOIN events f ON f.seq = c.finished_seq
+  LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted'";
+
+/// A query for [`audit_row`]s, without conditions; `request` is the expression for [`AuditRow::request`].
+pub(super) fn select(request: &str) -> String {
+    format!(
+        "SELECT c.seq, c.request_id, c.at, c.agent, c.session, c.tool, c.decision, c.resolution, c.resolved_by,
+         c.resolved_at, c.outcome, c.finished_at, {request}, f.body, n.body FROM calls c {EVENTS} WHERE true"
+    )
+}
+
+/// All of [`AuditRow::request`].
+pub(super) const REQUEST: &str = "e.body";
 
 /// Rows named when a prefix is not unique.
 const NAMED: usize = 5;
@@ -186,7 +202,8 @@ impl Reader {
         }
         let tx = self.snapshot()?;
         // 'g' stands behind every character of an id.
-        let sql = format!("{SELECT} AND c.request_id >= ?1 AND c.request_id < ?1 || 'g' LIMIT {NAMED}");
+        let sql =
+            format!("{} AND c.request_id >= ?1 AND c.request_id < ?1 || 'g' LIMIT {NAMED}", select(REQUEST));
         let mut statement = tx.prepare(&sql)?;
         let mut rows = statement.query([&id])?;
         let mut found = Vec::new();
@@ -207,8 +224,9 @@ impl Reader {
 }
 
 fn query(filter: &Filter) -> (String, Vec<Sql>) {
-    let Filter { tool, agent, session, decision, outcome, since, until, text, limit: _, before } = filter;
-    let mut sql = SELECT.to_owned();
+    let Filter { tool, agent, session, decision, resolution, outcome, since, until, text, limit: _, before } =
+        filter;
+    let mut sql = select(REQUEST);
     let mut values = Vec::new();
     let mut clause = |condition: &str, value: Option<Sql>| {
         if let Some(value) = value {
@@ -225,25 +243,20 @@ fn query(filter: &Filter) -> (String, Vec<Sql>) {
     clause("c.agent = ?", text_of(agent));
     clause("c.session = ?", text_of(session));
     clause("c.decision = ?", text_of(decision));
+    clause("c.resolution = ?", text_of(resolution));
     clause("c.outcome = ?", text_of(outcome));
     clause("c.at >= ?", since.map(|at| at.0.into()));
     clause("c.at < ?", until.map(|at| at.0.into()));
     clause("c.seq < ?", before.map(Sql::from));
-    clause(
-        "(instr(e.body, ?) OR instr(f.body, ?) OR instr(n.body, ?))",
-        text.as_deref().map(|t| escaped(t).into()),
-    );
+    if let Some(text) = text {
+        let condition = Search::of(text).condition(&mut values);
+        sql.push_str(&format!(" AND {condition}"));
+    }
     sql.push_str(" ORDER BY c.seq DESC");
     (sql, values)
 }
 
-/// Text as it stands inside a JSON string.
-fn escaped(text: &str) -> String {
-    let json = Value::String(text.to_owned()).to_string();
-    json.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or_default().to_owned()
-}
-
-fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
+pub(super) fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
     let time = |column| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
     // A row whose event is gone or changed is still listed; `verify` names it.
     let body = |column| -> Result<Value, StoreError> {

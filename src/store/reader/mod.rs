@@ -1,14 +1,21 @@
-//! Reading the record: for the owner's commands, beside a running gateway or without one. It can never write; every
+//! Reading the record: for the owner's commands and pages, beside a running gateway or without one. It can never write; every
 //! function reads one snapshot.
 
+mod charts;
 mod crosscheck;
 mod export;
 mod fault;
 mod list;
+mod page;
+mod scope;
+mod search;
 mod stats;
+#[cfg(test)]
+mod tests;
 mod verify;
 
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction};
 
@@ -16,10 +23,15 @@ use super::chain::ChainKey;
 use super::error::StoreError;
 use super::{files, schema};
 
+pub use charts::{Bar, Charts, Step, WAITS};
 pub use fault::{Check, Fault, Wrong};
 pub use list::{AuditRow, Filter, Lookup, Shown};
+pub use page::{Page, Walk, Wanted};
 pub use stats::Stats;
 pub use verify::verify_export;
+
+/// Steps of SQLite's machine between two looks at the clock: some ten microseconds.
+const STEPS: i32 = 1000;
 
 /// Where the key of the record at `db` is.
 pub fn key_path(db: &Path) -> PathBuf {
@@ -50,6 +62,15 @@ impl Reader {
         let db = schema::connect_reader(&found)?;
         let key = ChainKey::read(&found).ok().flatten();
         Ok(Reader { db, path: found, key })
+    }
+
+    /// From now on until `patience` is over, it answers; whatever takes longer ends with [`StoreError::TooLong`].
+    ///
+    /// # Errors
+    /// When SQLite does not take it.
+    pub fn limit(&mut self, patience: Duration) -> Result<(), StoreError> {
+        let begun = Instant::now();
+        Ok(self.db.progress_handler(STEPS, Some(move || begun.elapsed() > patience))?)
     }
 
     /// Everything read through it is of one moment, however long it takes and whatever the gateway writes.

@@ -1,9 +1,11 @@
 //! Counts over the record: `audit stats`.
 
-use rusqlite::{Connection, params};
+use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use super::Reader;
+use super::list::Filter;
+use super::scope::Scope;
 use crate::base::clock::Timestamp;
 use crate::store::error::StoreError;
 
@@ -59,22 +61,21 @@ impl Reader {
         until: Option<Timestamp>,
         now: Timestamp,
     ) -> Result<Stats, StoreError> {
-        let (from, to) = (since.map_or(i64::MIN, |at| at.0), until.map_or(i64::MAX, |at| at.0));
         let tx = self.snapshot()?;
-        let resolutions = counted(&tx, "resolution", from, to)?;
-        let answered = |word| resolutions.iter().find(|(r, _)| r == word).map_or(0, |(_, count)| *count);
-        let mut top_tools = counted(&tx, "tool", from, to)?;
+        let scope = Scope::of(&tx, &Filter { since, until, ..Filter::default() })?;
+        let by_people = |word| people(&tx, &scope, word);
+        let mut top_tools = counted(&tx, &scope, "tool")?;
         top_tools.truncate(TOP);
-        let outcomes = counted(&tx, "outcome", from, to)?;
+        let outcomes = counted(&tx, &scope, "outcome")?;
+        let yesterday = now.0.saturating_sub(DAY).max(since.map_or(i64::MIN, |at| at.0));
+        let recent = Filter { since: Some(Timestamp(yesterday)), until, ..Filter::default() };
+        let last_24h = Scope::of(&tx, &recent)?.total(&tx)?;
         Ok(Stats {
             total_requests: outcomes.iter().map(|(_, count)| count).sum(),
-            last_24h: count(&tx, from.max(now.0.saturating_sub(DAY)), to)?,
-            approval_rate: rate(
-                answered("approved"),
-                answered("denied").saturating_sub(unasked(&tx, from, to)?),
-            ),
+            last_24h: i64::try_from(last_24h).unwrap_or(i64::MAX),
+            approval_rate: rate(by_people("approved")?, by_people("denied")?),
             top_tools,
-            decisions: counted(&tx, "decision", from, to)?,
+            decisions: counted(&tx, &scope, "decision")?,
             outcomes,
         })
     }
@@ -85,24 +86,20 @@ fn rate(approved: i64, denied: i64) -> Option<f64> {
     (answered > 0).then(|| approved as f64 / answered as f64)
 }
 
-/// Denials that no human was asked for.
-fn unasked(db: &Connection, from: i64, to: i64) -> Result<i64, StoreError> {
-    let sql = "SELECT count(*) FROM calls WHERE resolution = 'denied' AND resolved_by = 'cool_down'
-               AND at >= ? AND at < ?";
-    Ok(db.query_row(sql, [from, to], |row| row.get(0))?)
-}
-
-fn count(db: &Connection, from: i64, to: i64) -> Result<i64, StoreError> {
-    Ok(db.query_row("SELECT count(*) FROM calls WHERE at >= ? AND at < ?", [from, to], |row| row.get(0))?)
-}
-
-/// Requests by the values of `column` (one of our own names), most frequent first.
-fn counted(db: &Connection, column: &str, from: i64, to: i64) -> Result<Vec<(String, i64)>, StoreError> {
+/// The calls of `scope` by the values of `column` (one of our own names), most frequent first.
+fn counted(db: &Connection, scope: &Scope, column: &str) -> Result<Vec<(String, i64)>, StoreError> {
     let sql = format!(
-        "SELECT {column}, count(*) FROM calls WHERE {column} IS NOT NULL AND at >= ? AND at < ?
-         GROUP BY {column} ORDER BY count(*) DESC, {column}"
+        "SELECT {column}, sum(n) FROM ({}) WHERE {column} <> '' GROUP BY 1 ORDER BY 2 DESC, 1",
+        scope.counts(column)
     );
-    let mut statement = db.prepare(&sql)?;
-    let counts = statement.query_map(params![from, to], |row| Ok((row.get(0)?, row.get(1)?)))?;
-    Ok(counts.collect::<Result<_, _>>()?)
+    scope.query(db, &sql, |row| Ok((row.get(0)?, row.get(1)?)))
+}
+
+/// The questions of `scope` that a person answered so.
+fn people(db: &Connection, scope: &Scope, resolution: &str) -> Result<i64, StoreError> {
+    let sql = format!(
+        "SELECT coalesce(sum(n), 0) FROM ({}) WHERE waited >= 0 AND resolution = '{resolution}'",
+        scope.counts("resolution, waited")
+    );
+    Ok(scope.query(db, &sql, |row| row.get(0))?.first().copied().unwrap_or(0))
 }
