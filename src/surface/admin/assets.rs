@@ -17,8 +17,9 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name, content type, content. A page names those that it needs; the style and `page.js` are on every page.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("style.css", CSS, include_str!("static/style.css")),
+    ("audit.css", CSS, include_str!("static/audit.css")),
     ("page.js", SCRIPT, include_str!("static/page.js")),
     ("sign-in.js", SCRIPT, include_str!("static/sign-in.js")),
     ("approvals.js", SCRIPT, include_str!("static/approvals.js")),

@@ -12,9 +12,11 @@
 //! | [`page`], [`assets`], `form` | the frame of every page with its headers; style and scripts; forms read |
 //! | `overview`, `approvals`, `health` | what there is to see |
 //! | [`metrics`], `exposition` | what is measured, in Prometheus' text format |
+//! | [`audit`] | the record: calls, charts, one call, the API, CSV |
 
 mod approvals;
 pub mod assets;
+pub mod audit;
 mod backoff;
 mod exposition;
 mod form;

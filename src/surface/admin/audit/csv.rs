@@ -1,0 +1,163 @@
+//! `/audit/export.csv`: the chosen calls as a table, RFC 4180, piece by piece.
+//!
+//! It is made for looking at in a spreadsheet: text is shown visibly, and no cell can be taken for a formula. The API
+//! and `agentpass audit export` have the exact values.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use smol::channel::{Sender, bounded};
+use smol::future;
+
+use super::asked::Query;
+use super::text::member;
+use super::{Audit, Refusal};
+use crate::base::safe_text::visible;
+use crate::net::http::{Answer, Body};
+use crate::store::StoreError;
+use crate::store::reader::{AuditRow, Reader, Walk};
+use crate::surface::admin::page;
+
+const CSV: &str = "text/csv; charset=utf-8; header=present";
+
+/// The columns, as in the API.
+const COLUMNS: [&str; 18] = [
+    "request_id",
+    "timestamp",
+    "agent_id",
+    "session_id",
+    "tool_name",
+    "args",
+    "signature",
+    "reason",
+    "decision",
+    "resolution",
+    "resolved_by",
+    "resolved_at",
+    "note",
+    "outcome",
+    "outcome_reason",
+    "execution_result",
+    "finished_at",
+    "duration_ms",
+];
+
+/// Calls in one piece.
+const PORTION: u64 = 50;
+/// Pieces on their way.
+const AHEAD: usize = 2;
+/// A client that takes nothing for so long is given up.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Begins to send the calls that `query` asks for.
+pub(super) async fn export(audit: &Audit, query: Query) -> Result<Answer, Refusal> {
+    let filter = query.filter(audit.clock.now())?;
+    let alone = audit.exports.try_acquire_arc().ok_or(Refusal::Busy)?;
+    let place = audit.place().await?;
+    let record = audit.record.clone();
+    let begun = smol::unblock(move || {
+        let mut reader = Reader::open(&record)?;
+        let walk = reader.walk(&filter)?;
+        Ok((reader, walk))
+    });
+    let (reader, walk) = begun.await.map_err(Refusal::Store)?;
+    let (pieces, feed) = bounded(AHEAD);
+    let work = move || {
+        let _places = (alone, place);
+        send(reader, walk, &pieces)
+    };
+    smol::unblock(work).detach();
+    let name = format!(
+        "attachment; filename=\"agentpass-{}.csv\"",
+        audit.clock.now().to_string().get(..10).unwrap_or("calls")
+    );
+    let answer = Answer { body: Body::Feed(feed), ..Answer::new(200, CSV, "") };
+    Ok(page::guarded(answer.with("content-disposition", name)))
+}
+
+/// On the blocking pool, until all is sent or the client is gone.
+fn send(mut reader: Reader, mut walk: Walk, pieces: &Sender<Vec<u8>>) {
+    let mut piece = line(COLUMNS.iter().map(|name| (*name).to_owned()));
+    loop {
+        if !piece.is_empty() && !handed_on(pieces, piece) {
+            return;
+        }
+        piece = match walk.next(&mut reader, PORTION) {
+            Ok(None) => return,
+            Ok(Some(rows)) => rows.iter().map(row).collect(),
+            Err(e) => {
+                handed_on(pieces, broken(&e));
+                return;
+            }
+        };
+    }
+}
+
+/// Half a table must not look like a whole one.
+fn broken(e: &StoreError) -> String {
+    log::warn!("an export ended early: {e}");
+    line([format!("the export ends early: {e}")].into_iter())
+}
+
+fn handed_on(pieces: &Sender<Vec<u8>>, piece: String) -> bool {
+    let sent = async { pieces.send(piece.into_bytes()).await.is_ok() };
+    smol::block_on(future::or(sent, async {
+        smol::Timer::after(PATIENCE).await;
+        false
+    }))
+}
+
+fn row(row: &AuditRow) -> String {
+    let whole = row.to_json();
+    line(COLUMNS.iter().map(|column| member_text(&whole, column)))
+}
+
+fn member_text(whole: &Value, column: &str) -> String {
+    visible(&member(whole, column))
+}
+
+fn line(cells: impl Iterator<Item = String>) -> String {
+    let cells: Vec<_> = cells.map(|cell| quoted(&harmless(cell))).collect();
+    format!("{}\r\n", cells.join(","))
+}
+
+/// Spreadsheets compute what begins like a formula; an apostrophe makes it text.
+fn harmless(cell: String) -> String {
+    let formula =
+        cell.trim_start().starts_with(['=', '+', '-', '@', '＝', '＋', '－', '＠', '\t', '\r', '|', '%']);
+    if formula { format!("'{cell}") } else { cell }
+}
+
+fn quoted(cell: &str) -> String {
+    if cell.contains([',', '"', '\r', '\n']) {
+        format!("\"{}\"", cell.replace('"', "\"\""))
+    } else {
+        cell.to_owned()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn cells(given: &[&str]) -> String {
+        line(given.iter().map(|cell| (*cell).to_owned()))
+    }
+
+    #[test]
+    fn cells_are_quoted_as_rfc_4180_says() {
+        assert_eq!(
+            cells(&["a", "b,c", "say \"x\"", "two\r\nlines", ""]),
+            "a,\"b,c\",\"say \"\"x\"\"\",\"two\r\nlines\",\r\n"
+        );
+    }
+
+    #[test]
+    fn no_cell_is_a_formula() {
+        for evil in ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", " =1", "＝1", "\r=1", "%0A", "|calc"] {
+            let cell = cells(&[evil]);
+            assert!(cell.trim_start_matches('"').starts_with('\''), "{evil:?} became {cell:?}");
+        }
+        assert_eq!(cells(&["{\"a\":1}", "light.turn_on(x)"]), "\"{\"\"a\"\":1}\",light.turn_on(x)\r\n");
+    }
+}

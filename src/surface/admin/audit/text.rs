@@ -1,0 +1,122 @@
+//! Text of the record on its way to a page: hostile text visible and cut where it is long, times, durations, tags.
+
+use maud::{Markup, html};
+use serde_json::Value;
+
+use crate::base::clock::Timestamp;
+use crate::base::safe_text::visible;
+
+/// Hostile text on one line, at most so many characters of it, and how many bytes there are when it was cut.
+pub(super) fn cut(text: &str, most: usize) -> (String, Option<usize>) {
+    let kept: String = text.chars().take(most).collect();
+    let is_cut = kept.len() < text.len();
+    (visible(&kept), is_cut.then_some(text.len()))
+}
+
+/// The same as markup, with a link to all of it where it was cut.
+pub(super) fn short(text: &str, most: usize, all: &str) -> Markup {
+    let (kept, bytes) = cut(text, most);
+    html! {
+        (kept)
+        @if let Some(bytes) = bytes { "… " a.more href=(all) { "cut, " (grouped(bytes as u64)) " bytes in all" } }
+    }
+}
+
+/// A JSON value as people read it: text without quotes.
+pub(super) fn plain(value: &Value) -> String {
+    match value {
+        Value::Null => String::new(),
+        Value::String(text) => text.clone(),
+        other => other.to_string(),
+    }
+}
+
+/// A member of an object as [`plain`] text.
+pub(super) fn member(whole: &Value, name: &str) -> String {
+    whole.get(name).map(plain).unwrap_or_default()
+}
+
+/// `2026-11-21 09:43:13`, in UTC until the browser makes it local.
+pub(super) fn moment(at: Timestamp) -> Markup {
+    let text = at.to_string();
+    let (seconds, _) = text.split_once('.').unwrap_or((&text, ""));
+    html! { time datetime=(text) { (seconds.replace('T', " ")) } }
+}
+
+/// `0.123 s`, `12.3 s`, `3 min 05 s`, `2 h 03 min`.
+pub(super) fn duration(ms: i64) -> String {
+    let ms = ms.max(0);
+    match ms / 1000 {
+        0 => format!("0.{ms:03} s"),
+        s @ ..60 => format!("{s}.{} s", ms % 1000 / 100),
+        s @ ..3600 => format!("{} min {:02} s", s / 60, s % 60),
+        s => format!("{} h {:02} min", s / 3600, s % 3600 / 60),
+    }
+}
+
+/// `1 234 567`, with narrow spaces that do not break.
+pub(super) fn grouped(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (place, digit) in digits.chars().enumerate() {
+        if place > 0 && (digits.len() - place).is_multiple_of(3) {
+            text.push('\u{202f}');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// A word of the record in a colour that says whether it went well.
+pub(super) fn tag(word: &str) -> Markup {
+    let class = match word {
+        "executed" | "approved" | "allow" => "tag good",
+        "denied" | "failed" | "deny" | "refused" => "tag bad",
+        "unknown" | "timed_out" | "pending" | "ask" | "void" => "tag warn",
+        _other => "tag",
+    };
+    html! { span class=(class) { (visible(&word.replace('_', " "))) } }
+}
+
+/// Who answered, and through what.
+pub(super) fn responder(by: &str) -> Markup {
+    let through = match by.split_once(':').map_or(by, |(channel, _)| channel) {
+        "telegram" => "in the Telegram chat",
+        "local" => "on the gateway's command line",
+        "web" => "on the web page",
+        "cool_down" => "by itself, because the same was denied just before",
+        _other => "",
+    };
+    html! { span.mono { (visible(by)) } @if !through.is_empty() { " " span.soft { (through) } } }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hostile_text_is_shown_and_cut_where_people_see_it() {
+        let long = short(&format!("<b>\u{202e}{}", "x".repeat(65_536)), 5, "/all").into_string();
+        assert_eq!(
+            long,
+            "&lt;b&gt;⟨U+202E⟩x… <a class=\"more\" href=\"/all\">cut, 65\u{202f}542 bytes in all</a>"
+        );
+        assert_eq!(short("&", 5, "/all").into_string(), "&amp;");
+    }
+
+    #[test]
+    fn numbers_and_durations_are_for_people() {
+        let table = [
+            (0, "0.000 s"),
+            (950, "0.950 s"),
+            (12_345, "12.3 s"),
+            (185_000, "3 min 05 s"),
+            (7_380_000, "2 h 03 min"),
+        ];
+        for (ms, text) in table {
+            assert_eq!(duration(ms), text);
+        }
+        assert_eq!(duration(-5), "0.000 s");
+        assert_eq!((grouped(7), grouped(1_234_567)), ("7".into(), "1\u{202f}234\u{202f}567".into()));
+    }
+}
