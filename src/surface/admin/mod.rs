@@ -98,6 +98,7 @@ pub struct Admin {
     executor: Executor,
     acceptor: RefCell<Option<Acceptor>>,
     record: PathBuf,
+    audit: audit::Audit,
     stop: Rc<Latch>,
     settings: RefCell<Settings>,
     hosts: RefCell<Hosts>,
@@ -117,12 +118,14 @@ impl Admin {
         let tls = acceptor.is_some();
         let port = addresses.first().map_or(0, SocketAddr::port);
         let hosts = Hosts::new(&addresses, &machine_name(), &settings.hosts);
+        let audit = audit::Audit::new(record.clone(), gate.clock().clone());
         Rc::new(Admin {
             gate,
             local,
             executor,
             acceptor: RefCell::new(acceptor),
             record,
+            audit,
             stop,
             settings: RefCell::new(settings),
             hosts: RefCell::new(hosts),

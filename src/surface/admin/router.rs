@@ -6,7 +6,9 @@ use std::rc::Rc;
 
 use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
-use super::{Admin, Visit, approvals, assets, form, guards, health, metrics, overview, sign_in};
+use super::{
+    Admin, Visit, approvals, assets, audit, form, guards, health, metrics, overview, sign_in,
+};
 use crate::net::http::{Answer, Asked};
 
 const TEXT: &str = "text/plain; charset=utf-8";
@@ -84,6 +86,8 @@ async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Opti
     match asked.path.as_str() {
         "/" => Some(overview::answer(admin, viewer).await),
         "/approvals" => Some(page::elsewhere("/approvals/")),
+        "/audit" => Some(page::elsewhere(audit::FOLDER)),
+        path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.audit, viewer, asked).await),
         path => match path.strip_prefix("/approvals/")? {
             "" => Some(approvals::page(admin, viewer, asked).await),
             "feed" => Some(approvals::feed(admin, session)),
