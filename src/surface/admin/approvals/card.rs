@@ -100,7 +100,7 @@ pub(super) fn ended(id: RequestId, text: &str) -> Markup {
     html! {
         div.ended {
             p { (text) }
-            a href={ "/audit/" (id) } { "In the record" }
+            a href={ "/audit/call/" (id) } { "In the record" }
         }
     }
 }
