@@ -78,7 +78,11 @@ pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: 
         return Some(page::elsewhere(&format!("/approvals/?about={id}")));
     }
     let (outcome, end) = match answered {
-        Ok(answered) => (answered.outcome.as_str(), became_of(admin, viewer, id, answered.outcome).await),
+        Ok(answered) => {
+            let end = became_of(admin, viewer, id, answered.outcome).await;
+            // The other answer is on its way to the disk: the feed tells who it was, or the question stays open.
+            (if end == BEING_ANSWERED { "being_answered" } else { answered.outcome.as_str() }, end)
+        }
         Err(_) => ("failed", NOT_RECORDED.to_owned()),
     };
     let body =
@@ -86,6 +90,7 @@ pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: 
     Some(page::data(200, "application/json", body.to_string()))
 }
 
+const BEING_ANSWERED: &str = "Somebody is answering this question right now.";
 const NOT_RECORDED: &str =
     "Your answer could not be recorded, so it does not count. The question is still open.";
 
@@ -119,7 +124,7 @@ async fn became(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
     match admin.gate.store().fate(id).await {
         Ok(Some(fate)) => match &fate.settlement {
             Some(settlement) => card::settled_text(settlement, &viewer.by),
-            None => "Somebody is answering this question right now.".into(),
+            None => BEING_ANSWERED.into(),
         },
         Ok(None) => "There is no such question.".into(),
         Err(e) => {

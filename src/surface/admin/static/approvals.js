@@ -53,13 +53,16 @@
   function end(id, html, how) {
     const card = cardOf(id);
     if (!card || !isOpen(card)) return;
-    const form = card.querySelector("form"), ended = markup(html), had = form.contains(document.activeElement);
+    const form = card.querySelector("form"), ended = markup(html);
+    // Buttons that are shut have lost the focus already.
+    const had = form.contains(document.activeElement) || (form.dataset.busy && document.activeElement === document.body);
     form.replaceWith(ended);
     card.classList.add("over");
     if (how) card.dataset.how = how;
     card.querySelector(".left span").textContent = "00:00";
     card.querySelector(".left").classList.add("gone");
     say(card.querySelector("h2").textContent + ": " + ended.querySelector("p").textContent);
+    live.textContent = "";
     if (had) { ended.tabIndex = -1; ended.focus({ preventScroll: true }); }
     count();
   }
@@ -86,7 +89,9 @@
       const reply = await fetch(form.action, { method: "POST", body, headers: { accept: "application/json" } });
       if (!reply.ok) { location.reload(); return; }
       const said = await reply.json();
-      if (said.outcome !== "failed") { end(said.request_id, said.end, said.outcome); return; }
+      // The feed may have been quicker.
+      if (!isOpen(card)) return;
+      if (!["failed", "being_answered"].includes(said.outcome)) { end(said.request_id, said.end, said.outcome); return; }
       say(markup(said.end).querySelector("p").textContent);
       live.textContent = told.textContent;
     } catch {
