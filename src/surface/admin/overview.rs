@@ -51,13 +51,21 @@ fn well(status: &Status) -> Markup {
             dl.rows {
                 (record(status))
                 @for (name, channel) in &status.channels {
-                    (row(&format!("Asks through {name}"), Some(channel.up), Some(&channel.detail)))
+                    (row(&asks(name), Some(channel.up), Some(&channel.detail)))
                 }
                 @for (name, service) in &status.services {
                     (row(&visible(name), service.up, service.last_error.as_deref()))
                 }
             }
         }
+    }
+}
+
+/// A channel in words.
+fn asks(channel: &str) -> String {
+    match channel {
+        "local" => "Asks on this gateway".into(),
+        other => format!("Asks through {other}"),
     }
 }
 
