@@ -58,7 +58,7 @@ fn over_time(charts: &Charts) -> Markup {
             } @else {
                 p.axis.soft { span { (grouped(most)) } }
                 (stack(bars, most, charts.step, &said))
-                p.axis.soft { span { (label(first(bars), charts.step)) } span { (label(last(bars), charts.step)) } }
+                p.axis.soft { span { (label(first(bars), charts.step)) } @if bars.len() > 1 { span { (label(last(bars), charts.step)) } } }
                 details { summary { "The numbers as a table" } (table(bars, charts.step)) }
             }
         }
@@ -77,23 +77,25 @@ fn last(bars: &[Bar]) -> Timestamp {
 const FEW: usize = 24;
 
 fn stack(bars: &[Bar], most: u64, step: Step, said: &str) -> Markup {
-    let width = bars.len().max(FEW) * BAR;
+    let slot = bars.len().max(FEW) * BAR / bars.len().max(1);
+    let width = slot * bars.len();
     html! {
         svg.stack viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img"
             aria-labelledby="over-time-title over-time-said" {
             title #over-time-title { "Calls over time" }
             desc #over-time-said { (said) }
-            @for (place, bar) in bars.iter().enumerate() { (column(place * BAR + 1, bar, most, step)) }
+            @for (place, bar) in bars.iter().enumerate() { (column(place * slot, slot, bar, most, step)) }
         }
     }
 }
 
-fn column(x: usize, bar: &Bar, most: u64, step: Step) -> Markup {
-    let mut top = HEIGHT as f64;
+/// A bar in the middle of its place, which begins at `from` and is `slot` wide.
+fn column(from: usize, slot: usize, bar: &Bar, most: u64, step: Step) -> Markup {
+    let (mut top, x) = (HEIGHT as f64, from + slot.saturating_sub(BODY) / 2);
     html! {
         g {
             title { (label(bar.from, step)) ": " (spoken(bar)) }
-            rect.touch x=(x - 1) y="0" width=(BAR) height=(HEIGHT) {}
+            rect.touch x=(from) y="0" width=(slot) height=(HEIGHT) {}
             @for (class, _, n) in parts(bar) {
                 @if n > 0 {
                     @let height = n as f64 * HEIGHT as f64 / most as f64;
@@ -169,7 +171,12 @@ fn names(title: &str, parameter: &str, named: &[(String, u64)], query: &Query) -
 fn link(name: &str, parameter: &str, query: &Query) -> Markup {
     let (shown, bytes) = cut(name, NAME);
     let only = query.with(parameter, name).with("page", "").with("as_of", "");
-    html! { @if bytes.is_some() { (shown) "…" } @else { a href=(only.link("/audit/")) { (shown) } } }
+    html! { @if bytes.is_some() { (shown) "…" } @else { a href=(only.link("/audit/")) { (in_words(&shown)) } } }
+}
+
+/// A name that may go on in another line after each of its words.
+fn in_words(name: &str) -> Markup {
+    html! { @for (n, word) in name.split_inclusive('_').enumerate() { @if n > 0 { wbr; } (word) } }
 }
 
 fn waiting(charts: &Charts) -> Markup {
@@ -244,11 +251,11 @@ mod tests {
     fn bars_stand_on_each_other_and_their_sum_fills_the_height() {
         let shown = over_time(&charts()).into_string();
         assert!(
-            shown.contains(r#"<rect class="allow" x="1" y="30.00" width="8" height="70.00">"#),
+            shown.contains(r#"<rect class="allow" x="56" y="30.00" width="8" height="70.00">"#),
             "{shown}"
         );
-        assert!(shown.contains(r#"<rect class="ask" x="1" y="10.00" width="8" height="20.00">"#));
-        assert!(shown.contains(r#"<rect class="refused" x="1" y="0.00" width="8" height="10.00">"#));
+        assert!(shown.contains(r#"<rect class="ask" x="56" y="10.00" width="8" height="20.00">"#));
+        assert!(shown.contains(r#"<rect class="refused" x="56" y="0.00" width="8" height="10.00">"#));
         assert!(shown.contains("<title>1970-01-01: 7 allowed, 2 asked, 1 refused</title>"));
         assert!(shown.contains("13 calls by decision; at most 10 a day."));
     }
