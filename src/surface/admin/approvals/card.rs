@@ -37,14 +37,12 @@ fn head(question: &Question, left: Duration, title_id: &str) -> Markup {
     let tool = question.call.tool();
     html! {
         header {
-            div {
-                h2 id=(title_id) { (visible(&tool.name)) }
-                p.soft { (visible(&tool.description)) }
-            }
+            h2 id=(title_id) { (visible(&tool.name)) }
             p.left data-left=(left.as_millis()) {
                 span.number { (time_left(left)) } " left"
             }
         }
+        p.does.soft { (visible(&tool.description)) }
         p.facts {
             span { "from " strong { (visible(question.call.agent().as_str())) } }
             @if let Some(risk) = question.risk { span.tag.warn { (risk.as_str()) } }
