@@ -6,9 +6,7 @@ use std::rc::Rc;
 
 use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
-use super::{
-    Admin, Visit, approvals, assets, audit, form, guards, health, metrics, overview, sign_in,
-};
+use super::{Admin, Visit, approvals, assets, audit, form, guards, health, metrics, overview, sign_in};
 use crate::net::http::{Answer, Asked};
 
 const TEXT: &str = "text/plain; charset=utf-8";
