@@ -331,6 +331,9 @@ fn of_two_tabs_one_wins_and_the_other_hears_who() {
         let mut words = [left["outcome"].as_str().unwrap(), right["outcome"].as_str().unwrap()];
         words.sort_unstable();
         assert_eq!(words, ["already_resolved", "resolved"]);
+        for said in [&left, &right] {
+            assert!(said["is_over"] == true && said["end"].as_str().unwrap().contains(" by you"), "{said}");
+        }
         let reply = agent.reply(wire);
         let won = if left["outcome"] == "resolved" { "approved" } else { "denied" };
         assert_eq!(reply["result"]["status"] == "executed", won == "approved", "{reply}");

@@ -8,9 +8,11 @@ mod feed;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use maud::{Markup, html};
 use serde_json::json;
+use smol::Timer;
 
 pub(super) use feed::feed;
 
@@ -78,19 +80,21 @@ pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: 
         return Some(page::elsewhere(&format!("/approvals/?about={id}")));
     }
     let (outcome, end) = match answered {
-        Ok(answered) => {
-            let end = became_of(admin, viewer, id, answered.outcome).await;
-            // The other answer is on its way to the disk: the feed tells who it was, or the question stays open.
-            (if end == BEING_ANSWERED { "being_answered" } else { answered.outcome.as_str() }, end)
-        }
+        Ok(answered) => (answered.outcome.as_str(), became_of(admin, viewer, id, answered.outcome).await),
         Err(_) => ("failed", NOT_RECORDED.to_owned()),
     };
-    let body =
-        json!({"request_id": id.to_string(), "outcome": outcome, "end": card::ended(id, &end).into_string()});
+    // If not, the card stays: the feed tells what becomes of the question, if anything does.
+    let is_over = ![NOT_RECORDED, BEING_ANSWERED, STILL_OPEN].contains(&end.as_str());
+    let end = card::ended(id, &end).into_string();
+    let body = json!({"request_id": id.to_string(), "outcome": outcome, "is_over": is_over, "end": end});
     Some(page::data(200, "application/json", body.to_string()))
 }
 
 const BEING_ANSWERED: &str = "Somebody is answering this question right now.";
+const STILL_OPEN: &str = "This question is still open.";
+/// Another answer takes a moment to be written down; so often and so long it is waited for.
+const LOOKS: usize = 20;
+const LOOK_AGAIN: Duration = Duration::from_millis(25);
 const NOT_RECORDED: &str =
     "Your answer could not be recorded, so it does not count. The question is still open.";
 
@@ -119,17 +123,20 @@ async fn became_of(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: Answe
 /// How a question ended, or that it has not.
 async fn became(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
     if admin.gate.questions().iter().any(|question| question.id == id) {
-        return "This question is still open.".into();
+        return STILL_OPEN.into();
     }
-    match admin.gate.store().fate(id).await {
-        Ok(Some(fate)) => match &fate.settlement {
-            Some(settlement) => card::settled_text(settlement, &viewer.by),
-            None => BEING_ANSWERED.into(),
-        },
-        Ok(None) => "There is no such question.".into(),
-        Err(e) => {
-            log::error!("the record cannot be read: {e}");
-            "The record cannot be read right now.".into()
-        }
+    for _ in 0..LOOKS {
+        match admin.gate.store().fate(id).await {
+            Ok(Some(fate)) => match &fate.settlement {
+                Some(settlement) => return card::settled_text(settlement, &viewer.by),
+                None => Timer::after(LOOK_AGAIN).await,
+            },
+            Ok(None) => return "There is no such question.".into(),
+            Err(e) => {
+                log::error!("the record cannot be read: {e}");
+                return "The record cannot be read right now.".into();
+            }
+        };
     }
+    BEING_ANSWERED.into()
 }

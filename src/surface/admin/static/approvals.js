@@ -52,13 +52,14 @@
   // The place of the buttons keeps its height, so nothing below it moves.
   function end(id, html, how) {
     const card = cardOf(id);
-    if (!card || !isOpen(card)) return;
+    if (!card) return;
+    if (how) card.dataset.how = how;
+    if (!isOpen(card)) return;
     const form = card.querySelector("form"), ended = markup(html);
     // Buttons that are shut have lost the focus already.
     const had = form.contains(document.activeElement) || (form.dataset.busy && document.activeElement === document.body);
     form.replaceWith(ended);
     card.classList.add("over");
-    if (how) card.dataset.how = how;
     card.querySelector(".left span").textContent = "00:00";
     card.querySelector(".left").classList.add("gone");
     say(card.querySelector("h2").textContent + ": " + ended.querySelector("p").textContent);
@@ -91,7 +92,7 @@
       const said = await reply.json();
       // The feed may have been quicker.
       if (!isOpen(card)) return;
-      if (!["failed", "being_answered"].includes(said.outcome)) { end(said.request_id, said.end, said.outcome); return; }
+      if (said.is_over) { end(said.request_id, said.end); return; }
       say(markup(said.end).querySelector("p").textContent);
       live.textContent = told.textContent;
     } catch {
