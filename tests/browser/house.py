@@ -28,10 +28,15 @@ agents:
 messenger: {{type: local}}
 services:
   homeassistant:
-    {{url: "{url}", auth: {{type: bearer, token: the-token-of-home-assistant}}, health: {{path: /api/}}, tools: "{tools}/homeassistant.yaml"}}
+    url: "{url}"
+    auth: {{type: bearer, token: the-token-of-home-assistant}}
+    health: {{path: /api/}}
+    tools: "{tools}/homeassistant.yaml"
   ntfy: {{url: "{url}", auth: {{type: none}}, tools: "{tools}/ntfy.yaml"}}
   paperless:
-    {{url: "{url}", auth: {{type: header, header_name: X-Token, token: the-token-of-paperless}}, tools: "{tools}/paperless.yaml"}}
+    url: "{url}"
+    auth: {{type: header, header_name: X-Token, token: the-token-of-paperless}}
+    tools: "{tools}/paperless.yaml"
 storage: {{path: data/agentpass.db}}
 approval_timeout: {timeout}
 approvals: {{max_question_chars: 200000, cool_down: off}}
@@ -146,8 +151,12 @@ class Wire:
         self.last += 1
         message = {"jsonrpc": "2.0", "method": "tool_request", "params": {"tool": tool, **more}, "id": self.last}
         payload = json.dumps(message).encode()
-        size = bytes([0x80 | len(payload)]) if len(payload) < 126 else (
-            b"\xfe" + struct.pack(">H", len(payload)) if len(payload) < 65536 else b"\xff" + struct.pack(">Q", len(payload)))
+        if len(payload) < 126:
+            size = bytes([0x80 | len(payload)])
+        elif len(payload) < 65536:
+            size = b"\xfe" + struct.pack(">H", len(payload))
+        else:
+            size = b"\xff" + struct.pack(">Q", len(payload))
         # A mask of zeros is as good as any here, and leaves the payload as it is.
         self.socket.sendall(b"\x81" + size + bytes(4) + payload)
         return self.last

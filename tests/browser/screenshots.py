@@ -1,5 +1,5 @@
-"""The pictures of the README: a month in a house, made by the program itself under a clock that goes faster."""
-import json
+"""The pictures of the README: days in a house, made by the program itself under a clock that goes faster. That needs a
+dynamically linked program, and Debian's faketime, pngquant and optipng."""
 import pathlib
 import random
 import subprocess
@@ -9,6 +9,7 @@ from webdriver import Browser, eventually
 
 from harness import run, step
 
+HERE = pathlib.Path(__file__).resolve().parent.parent.parent
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 HOUR, DAYS = 3600, 12
 READS = [
@@ -84,6 +85,7 @@ def asked(house, clock, dice, wires):
 
 
 def make(driver, program, folder):
+    run(HERE / ".ci/install", f"{FAKETIME}:faketime", "pngquant", "optipng")
     folder.mkdir(parents=True, exist_ok=True)
     house = House(program, timeout=900)
     clock = Clock(house.folder)
@@ -97,8 +99,7 @@ def make(driver, program, folder):
         eventually("the overview", lambda: browser.url == house.site + "/")
         for name, path, size, scheme, height, scale in SHOTS:
             browser.look(size, scheme, scale)
-            browser.go(house.site + path.format(call=json.loads(house.cli("audit", "list", "--json", "--limit", "40").splitlines()[-1])["request_id"]))
-            browser.js("return document.fonts.ready.then(() => 1);")
+            browser.go(house.site + path)
             browser.picture(folder / f"{name}.png", height)
     for picture in sorted(folder.glob("*.png")):
         run("pngquant", "--force", "--skip-if-larger", "--quality", "80-98", "--ext", ".png", picture, code=None)
@@ -108,8 +109,8 @@ def make(driver, program, folder):
 
 # Name, page, window, colours, height of the picture, pixels per unit.
 SHOTS = [
-    ("approvals-light", "/approvals/", (390, 800), "light", 800, 2),
-    ("approvals-dark", "/approvals/", (390, 800), "dark", 800, 2),
-    ("overview", "/", (1100, 700), "light", 700, 1),
-    ("audit", "/audit/?range=7d", (1100, 1000), "light", 1000, 1),
+    ("approvals-light", "/approvals/", (390, 800), "light", 790, 1.5),
+    ("approvals-dark", "/approvals/", (390, 800), "dark", 790, 1.5),
+    ("overview", "/", (1000, 760), "light", 760, 1.25),
+    ("record", "/audit/", (1000, 1180), "light", 1180, 1.25),
 ]

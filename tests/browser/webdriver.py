@@ -124,11 +124,11 @@ class Browser:
         self._ask("POST", "/actions", actions=[{"type": "key", "id": "keyboard", "actions": strokes}])
 
     def wait(self, selector, what=None):
-        eventually(what or selector, lambda: self.count(selector), 15)
+        eventually(what or selector, lambda: self.count(selector))
 
     def wait_text(self, selector, *parts):
         """Until all parts are there, whatever stands around and between them."""
-        end = time.monotonic() + 15
+        end = time.monotonic() + 30
         while missing := [part for part in parts if part not in (shown := self.text(selector) or "")]:
             if time.monotonic() > end:
                 sys.exit(f"failed: {missing} in {selector} at {self.url}: {shown}")
