@@ -312,7 +312,11 @@ fn an_answer_from_the_page_reaches_the_agent_and_the_record() {
     assert!(after.body.contains("Denied by you"), "{}", after.body);
     assert_eq!(gateway.row(&id)["resolved_by"], me("link"));
     let (mut agent, wire, id) = ask(&gateway, "hello again");
-    assert_eq!(site.answer(&id, &[("choice", "approve")])["outcome"], "resolved");
+    let answer = site.answer(&id, &[("choice", "approve")]);
+    assert_eq!(answer["outcome"], "resolved");
+    let record = answer["end"].as_str().unwrap().split("href=\"").nth(1).unwrap().split('"').next().unwrap();
+    let record = site.get(record);
+    assert!(record.status == 200 && record.body.contains("hello again"), "{record:?}");
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     gateway.verify();
 }
