@@ -148,6 +148,17 @@ fn a_link_and_a_session_end_with_time_whatever_the_clock_does() {
 }
 
 #[test]
+fn a_session_whose_time_is_over_hears_of_nothing_new() {
+    let clock = TestClock::new();
+    let gateway = Gateway::with_clock(&Setup::with_pages(), &clock);
+    let mut feed = Site::signed_in(&gateway).feed();
+    assert_eq!(feed.until("all"), json!([]));
+    clock.shift(13 * 3600);
+    let _asked = ask(&gateway, "a secret of the house");
+    assert_eq!(feed.next(), None);
+}
+
+#[test]
 fn signing_out_ends_the_session_and_its_feeds() {
     let gateway = gateway();
     let site = Site::signed_in(&gateway);

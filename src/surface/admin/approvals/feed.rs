@@ -51,7 +51,7 @@ struct Teller {
 }
 
 impl Teller {
-    /// None when the browser has gone.
+    /// None when the browser has gone or the session has ended.
     async fn run(&self, events: Receiver<Event>) -> Option<()> {
         let gate = &self.admin.gate;
         for question in gate.questions() {
@@ -65,9 +65,12 @@ impl Teller {
                 Timer::after(HEARTBEAT).await;
                 None
             };
-            match future::or(heard, beat).await {
+            let next = future::or(heard, beat).await;
+            if !self.admin.sessions.lives(&self.session, gate.clock().now()) {
+                return None;
+            }
+            match next {
                 Some(event) => self.tell(&event?).await?,
-                None if !self.admin.sessions.lives(&self.session, gate.clock().now()) => return None,
                 None => self.send.send(b": still here\n\n".to_vec()).await.ok()?,
             }
         }
