@@ -290,6 +290,23 @@ fn a_new_password_signs_out_who_came_with_the_old_one() {
     assert_eq!((site.get("/").status, by_link.get("/").status), (401, 200));
 }
 
+/// Looking at a password takes a while. Whoever began with the old one must not end up with a session.
+#[test]
+fn a_password_that_is_replaced_while_it_is_looked_at_opens_nothing() {
+    let gateway = Gateway::with_environment(&with_password(), &[("LOG_LEVEL", "debug")]);
+    let mut site = Site::of(&gateway);
+    gateway.configure(&with_password());
+    let page = thread::scope(|scope| {
+        let visit = scope.spawn(|| site.post("/sign-in", &[("password", PASSWORD)]));
+        let begun = || gateway.log().contains("looking at a password");
+        eventually("the password to be looked at", || begun().then_some(()));
+        gateway.control(&json!({"command": "reload"})).unwrap();
+        visit.join().unwrap()
+    });
+    site.cookie = page.header("set-cookie").split(';').next().unwrap().to_owned();
+    assert_eq!(site.get("/").status, 401, "{page:?}");
+}
+
 #[test]
 fn a_hash_is_made_of_good_passwords_only() {
     let folder = Folder::new();

@@ -100,14 +100,16 @@ async fn check(admin: &Rc<Admin>, from: IpAddr, password: Secret) -> Result<(), 
     must_not_wait(&admin.turnstile, from)?;
     let place = admin.turnstile.waiting.take(MAX_WAITING).ok_or(Refused::Wait(Duration::from_secs(1)))?;
     let (tell, told) = bounded(1);
-    let owner = admin.clone();
+    let (owner, looked_at) = (admin.clone(), hash.clone());
     // In a task of its own: work that has begun goes on when the browser leaves, so it must count until it ends.
     let task = async move {
-        let _ = tell.try_send(one_at_a_time(&owner.turnstile, from, hash, password).await);
+        let _ = tell.try_send(one_at_a_time(&owner.turnstile, from, looked_at, password).await);
         drop(place);
     };
     admin.executor.spawn(task).detach();
-    told.recv().await.unwrap_or(Err(Refused::Wrong))
+    told.recv().await.unwrap_or(Err(Refused::Wrong))?;
+    // A reload meanwhile has ended the sessions of the old password; this one must not begin after that.
+    if admin.password() == Some(hash) { Ok(()) } else { Err(Refused::Wrong) }
 }
 
 async fn one_at_a_time(
