@@ -215,6 +215,29 @@ fn an_export_is_a_table_without_formulas() {
     assert!(table.contains("\"\"text\"\""), "quotes are doubled: {table}");
 }
 
+/// Arguments may be as long as a message. An export must not have many of them in memory at once, also when nobody
+/// reads it.
+#[test]
+fn an_export_of_long_arguments_takes_little_memory() {
+    const CALLS: usize = 8;
+    const LONGEST: usize = 64 * 1024;
+    let gateway = Gateway::with(&Setup::with_pages());
+    let mut pi = Agent::login(gateway.address, TOKEN);
+    for i in 0..CALLS {
+        let mut args =
+            json!({"domain": "light", "service": "turn_off", "entity_id": format!("light.room_{i}")});
+        (0..14).for_each(|n| args[format!("a{n}")] = "x".repeat(LONGEST).into());
+        let reply = pi.request("call_service", args);
+        assert_eq!(reply["result"]["status"], "executed", "{:.300}", reply.to_string());
+    }
+    let site = Site::signed_in(&gateway);
+    let before = gateway.most_memory();
+    let table = joined(&site.get("/audit/export.csv").body);
+    assert!(table.len() > CALLS * 14 * LONGEST && table.split_terminator("\r\n").count() == CALLS + 1);
+    let more = gateway.most_memory() - before;
+    assert!(more < 8 << 20, "{} MiB more", more >> 20);
+}
+
 #[test]
 fn pages_stay_as_they_were_while_calls_come() {
     let (gateway, site) = busy();

@@ -246,6 +246,13 @@ impl Gateway {
         self.child.id()
     }
 
+    /// The most memory that the process has had at once, in bytes.
+    pub fn most_memory(&self) -> usize {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+        line.trim().strip_suffix(" kB").unwrap().parse::<usize>().unwrap() << 10
+    }
+
     pub fn path(&self, name: &str) -> PathBuf {
         self.folder.0.join(name)
     }

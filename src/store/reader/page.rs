@@ -101,21 +101,29 @@ pub struct Walk {
 }
 
 impl Walk {
-    /// The next requests, at most `most` of them; None at the end. A portion may be empty.
+    /// Hands the next requests to `take`, at most `most` of them, until it says that it has enough; false at the end. A
+    /// portion may be empty.
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn next(&mut self, reader: &mut Reader, most: u64) -> Result<Option<Vec<AuditRow>>, StoreError> {
-        let Some(bucket) = self.buckets.last() else { return Ok(None) };
+    pub fn next(
+        &mut self,
+        reader: &mut Reader,
+        most: u64,
+        mut take: impl FnMut(AuditRow) -> bool,
+    ) -> Result<bool, StoreError> {
+        let Some(bucket) = self.buckets.last() else { return Ok(false) };
         let tx = reader.snapshot()?;
         let end = bucket.saturating_add(1).saturating_mul(1 << BUCKET).min(self.before);
         let numbers = numbers(&tx, &self.scope, self.search.as_ref(), (bucket << BUCKET, end), (most, 0))?;
-        let rows = rows(&tx, REQUEST, &numbers)?;
-        match numbers.last() {
-            Some(last) if numbers.len() as u64 == most => self.before = *last,
-            Some(_) | None => drop(self.buckets.pop()),
+        let enough = each_row(&tx, REQUEST, &numbers, |row| {
+            self.before = row.seq;
+            take(row)
+        })?;
+        if !enough && (numbers.len() as u64) < most {
+            self.buckets.pop();
         }
-        Ok(Some(rows))
+        Ok(true)
     }
 }
 
@@ -202,14 +210,30 @@ fn search(
 
 /// The rows under these numbers, newest first.
 fn rows(db: &Connection, request: &str, numbers: &[i64]) -> Result<Vec<AuditRow>, StoreError> {
+    let mut found = Vec::with_capacity(numbers.len());
+    each_row(db, request, numbers, |row| {
+        found.push(row);
+        false
+    })?;
+    Ok(found)
+}
+
+/// Hands them out one by one until `take` has enough; whether it had.
+fn each_row(
+    db: &Connection,
+    request: &str,
+    numbers: &[i64],
+    mut take: impl FnMut(AuditRow) -> bool,
+) -> Result<bool, StoreError> {
     let list = serde_json::Value::from(numbers).to_string();
     let sql =
         format!("{} AND c.seq IN (SELECT value FROM json_each(?)) ORDER BY c.seq DESC", select(request));
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([list])?;
-    let mut found = Vec::with_capacity(numbers.len());
     while let Some(row) = rows.next()? {
-        found.push(audit_row(row)?);
+        if take(audit_row(row)?) {
+            return Ok(true);
+        }
     }
-    Ok(found)
+    Ok(false)
 }

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::page::Wanted;
 use super::scope::Scope;
-use super::{Filter, Reader};
+use super::{AuditRow, Filter, Reader};
 use crate::base::clock::Timestamp;
 use crate::store::{counts, schema};
 
@@ -145,9 +145,11 @@ fn pages_hold_what_a_plain_query_finds() {
         }
         let mut walk = reader.walk(&filter).unwrap();
         let mut walked = Vec::new();
-        while let Some(rows) = walk.next(&mut reader, 1000).unwrap() {
-            walked.extend(rows.iter().map(|row| row.seq));
-        }
+        let mut take = |row: AuditRow| {
+            walked.push(row.seq);
+            walked.len() % 100 == 0
+        };
+        while walk.next(&mut reader, 70, &mut take).unwrap() {}
         assert_eq!(walked, expected, "{filter:?}");
         let charts = reader.charts(&filter).unwrap();
         let sum: u64 = charts.bars.iter().map(|bar| bar.allow + bar.ask + bar.deny + bar.refused).sum();

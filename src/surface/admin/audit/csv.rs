@@ -42,8 +42,10 @@ const COLUMNS: [&str; 18] = [
     "duration_ms",
 ];
 
-/// Calls in one piece.
+/// Calls that are looked up at once.
 const PORTION: u64 = 50;
+/// A piece is sent when it is so long, in bytes: one call may be longer than a mebibyte.
+const PIECE: usize = 64 * 1024;
 /// Pieces on their way.
 const AHEAD: usize = 2;
 /// A client that takes nothing for so long is given up.
@@ -82,14 +84,19 @@ fn send(mut reader: Reader, mut walk: Walk, pieces: &Sender<Vec<u8>>) {
         if !piece.is_empty() && !handed_on(pieces, piece) {
             return;
         }
-        piece = match walk.next(&mut reader, PORTION) {
-            Ok(None) => return,
-            Ok(Some(rows)) => rows.iter().map(row).collect(),
+        piece = String::new();
+        let take = |call: AuditRow| {
+            piece.push_str(&row(&call));
+            piece.len() >= PIECE
+        };
+        match walk.next(&mut reader, PORTION, take) {
+            Ok(true) => {}
+            Ok(false) => return,
             Err(e) => {
                 handed_on(pieces, broken(&e));
                 return;
             }
-        };
+        }
     }
 }
 
