@@ -81,7 +81,8 @@ impl Scope {
             self.shared.push_str(&format!(" AND tool = {place}"));
             return Ok(());
         }
-        let names = tool_names(db)?.into_iter().filter(|name| pattern.matches(name));
+        let names =
+            tool_names(db, pattern.literal_prefix())?.into_iter().filter(|name| pattern.matches(name));
         let place = self.bind(serde_json::Value::from_iter(names).to_string());
         self.shared.push_str(&format!(" AND +tool IN (SELECT value FROM json_each({place}))"));
         Ok(())
@@ -188,13 +189,15 @@ pub(super) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
 
-fn tool_names(db: &Connection) -> Result<Vec<String>, StoreError> {
-    let open = "SELECT tool FROM calls INDEXED BY calls_outcome WHERE outcome = 'pending'";
-    let sql = match counts::are_kept(db)? {
-        true => format!("SELECT tool FROM counts UNION {open}"),
-        false => "SELECT DISTINCT tool FROM calls".to_owned(),
-    };
-    let mut statement = db.prepare(&sql)?;
-    let names = statement.query_map([], |row| row.get(0))?;
+/// The names in use that begin like this. From one to the next in the index, not from call to call.
+fn tool_names(db: &Connection, prefix: &str) -> Result<Vec<String>, StoreError> {
+    let sql = "WITH RECURSIVE names(name) AS (
+                 SELECT min(tool) FROM calls INDEXED BY calls_tool WHERE tool >= ?1
+                 UNION ALL
+                 SELECT (SELECT min(tool) FROM calls INDEXED BY calls_tool WHERE tool > name) FROM names
+                 WHERE substr(name, 1, length(?1)) = ?1)
+               SELECT name FROM names WHERE substr(name, 1, length(?1)) = ?1";
+    let mut statement = db.prepare(sql)?;
+    let names = statement.query_map([prefix], |row| row.get(0))?;
     Ok(names.collect::<Result<_, _>>()?)
 }
