@@ -1,5 +1,7 @@
 //! Counts over time for the charts of the page: calls by decision, waiting times, the tools and agents most in use.
 
+use std::time::Duration;
+
 use rusqlite::Connection;
 
 use super::Reader;
@@ -75,6 +77,22 @@ pub struct Charts {
 }
 
 impl Reader {
+    /// [`Reader::charts`], or None when they take longer than `patience`; its own [`Reader::limit`].
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn charts_within(
+        &mut self,
+        patience: Duration,
+        filter: &Filter,
+    ) -> Result<Option<Charts>, StoreError> {
+        self.limit(patience)?;
+        match self.charts(filter) {
+            Err(StoreError::TooLong) => Ok(None),
+            charts => charts.map(Some),
+        }
+    }
+
     /// Counts the calls that pass `filter`, without regard to its text and limit.
     ///
     /// # Errors
@@ -90,7 +108,7 @@ impl Reader {
             }
         }
         let (step, bars) = bars(&tx, &scope, filter, &cells)?;
-        let (tools, agents) = names(&tx, &scope)?;
+        let (tools, agents) = (top(&tx, &scope, "tool")?, top(&tx, &scope, "agent")?);
         Ok(Charts { step, bars, waits, tools, agents })
     }
 }
@@ -169,24 +187,12 @@ fn filled(cells: &[Cell], unit: i64, step: Step) -> Vec<Bar> {
     bars
 }
 
-type Named = Vec<(String, u64)>;
-
-fn names(db: &Connection, scope: &Scope) -> Result<(Named, Named), StoreError> {
-    let sql = format!("SELECT tool, agent, sum(n) FROM ({}) GROUP BY 1, 2", scope.counts("tool, agent"));
-    let both: Vec<(String, String, u64)> =
-        scope.query(db, &sql, |row| Ok((row.get(0)?, row.get(1)?, number(row, 2)?)))?;
-    let tools = both.iter().map(|(tool, _, n)| (tool.as_str(), *n));
-    let agents = both.iter().map(|(_, agent, n)| (agent.as_str(), *n));
-    Ok((top(tools), top(agents)))
-}
-
-fn top<'a>(counted: impl Iterator<Item = (&'a str, u64)>) -> Named {
-    let mut sums = std::collections::BTreeMap::<&str, u64>::new();
-    for (name, n) in counted {
-        *sums.entry(name).or_default() += n;
-    }
-    let mut named: Named = sums.into_iter().map(|(name, n)| (name.to_owned(), n)).collect();
-    named.sort_by_key(|(_, n)| std::cmp::Reverse(*n));
-    named.truncate(TOP);
-    named
+/// The values of `column` that most of these calls have, with how many. The database keeps no more than it gives:
+/// agents can invent as many names as they like.
+pub(super) fn top(db: &Connection, scope: &Scope, column: &str) -> Result<Vec<(String, u64)>, StoreError> {
+    let sql = format!(
+        "SELECT {column}, sum(n) FROM ({}) WHERE {column} <> '' GROUP BY 1 ORDER BY 2 DESC, 1 LIMIT {TOP}",
+        scope.counts(column)
+    );
+    scope.query(db, &sql, |row| Ok((row.get(0)?, number(row, 1)?)))
 }

@@ -4,13 +4,11 @@ use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
 use super::Reader;
+use super::charts::top;
 use super::list::Filter;
 use super::scope::Scope;
 use crate::base::clock::Timestamp;
 use crate::store::error::StoreError;
-
-/// Tools named in `top_tools`.
-const TOP: usize = 10;
 
 /// Milliseconds of a day.
 const DAY: i64 = 24 * 60 * 60 * 1000;
@@ -25,7 +23,7 @@ pub struct Stats {
     /// Of the questions that a human answered, the part that was approved, 0 to 1; None when there was none.
     pub approval_rate: Option<f64>,
     /// The most used tools with their counts, most used first.
-    pub top_tools: Vec<(String, i64)>,
+    pub top_tools: Vec<(String, u64)>,
     /// Requests by decision.
     pub decisions: Vec<(String, i64)>,
     /// Requests by outcome.
@@ -64,8 +62,6 @@ impl Reader {
         let tx = self.snapshot()?;
         let scope = Scope::of(&tx, &Filter { since, until, ..Filter::default() })?;
         let by_people = |word| people(&tx, &scope, word);
-        let mut top_tools = counted(&tx, &scope, "tool")?;
-        top_tools.truncate(TOP);
         let outcomes = counted(&tx, &scope, "outcome")?;
         let yesterday = now.0.saturating_sub(DAY).max(since.map_or(i64::MIN, |at| at.0));
         let recent = Filter { since: Some(Timestamp(yesterday)), until, ..Filter::default() };
@@ -74,7 +70,7 @@ impl Reader {
             total_requests: outcomes.iter().map(|(_, count)| count).sum(),
             last_24h: i64::try_from(last_24h).unwrap_or(i64::MAX),
             approval_rate: rate(by_people("approved")?, by_people("denied")?),
-            top_tools,
+            top_tools: top(&tx, &scope, "tool")?,
             decisions: counted(&tx, &scope, "decision")?,
             outcomes,
         })

@@ -1,7 +1,7 @@
 //! Paging, counting and charts against plain queries over the same rows; and what they cost.
 
 use std::path::PathBuf;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
@@ -23,12 +23,17 @@ struct Record {
 
 impl Record {
     fn of(calls: i64) -> Record {
+        Record::with(calls, "")
+    }
+
+    /// The same, with `change` made before the calls are counted.
+    fn with(calls: i64, change: &str) -> Record {
         let dir =
             std::env::temp_dir().join(format!("agentpass-pages-{}", crate::base::ids::RequestId::random()));
         std::fs::create_dir(&dir).unwrap();
         let record = Record { dir, calls };
         let db = schema::at_version(&record.path(), 2);
-        db.execute_batch(&format!("{} {}", calls_sql(calls), EVENTS_SQL)).unwrap();
+        db.execute_batch(&format!("{} {} {change}", calls_sql(calls), EVENTS_SQL)).unwrap();
         drop(db);
         drop(record.writer());
         record
@@ -199,7 +204,7 @@ fn a_search_that_finds_enough_says_how_far_it_looked() {
 fn what_takes_too_long_is_stopped() {
     let record = Record::of(5_000);
     let mut reader = record.reader();
-    reader.limit(std::time::Duration::ZERO).unwrap();
+    reader.limit(Duration::ZERO).unwrap();
     let stopped =
         reader.page(&Filter { session: word("s1"), ..Filter::default() }, Wanted { page: 1, per_page: 5 });
     assert_eq!(stopped.unwrap_err(), crate::store::StoreError::TooLong);
@@ -285,4 +290,26 @@ fn a_page_of_a_large_record_is_quick() {
     let page = reader.page(&search, Wanted { page: 1, per_page: 50 }).unwrap();
     println!("{:>10.1?}  search, back to {:?}", begun.elapsed(), page.searched_to);
     assert!(begun.elapsed().as_secs() < 10);
+}
+
+/// What an agent asks for need not exist, so there can be as many names as calls.
+#[test]
+fn names_that_agents_invent_do_not_hide_what_happened() {
+    let invented = "UPDATE calls SET tool = 'no_such_' || seq WHERE seq % 2";
+    let record = Record::with(20_000, invented);
+    let mut reader = record.reader();
+    let charts = reader.charts(&Filter::default()).unwrap();
+    assert_eq!(charts.tools.len(), 10);
+    assert!(charts.tools.iter().all(|(tool, n)| tool.starts_with("tool_") && *n > 1), "{:?}", charts.tools);
+    for (pattern, like) in
+        [("no_such_1*", "no\\_such\\_1%"), ("*_5", "%\\_5"), ("no*_7", "no%\\_7"), ("*", "%")]
+    {
+        let filter = Filter { tool: word(pattern), ..Filter::default() };
+        let there = plain(&record.writer(), &format!("tool LIKE '{like}' ESCAPE '\\'")).len() as u64;
+        let page = reader.page(&filter, Wanted { page: 1, per_page: 1 }).unwrap();
+        assert_eq!(page.total, there, "{pattern}");
+    }
+    // Charts may take too long; the calls are shown all the same.
+    assert_eq!(reader.charts_within(Duration::ZERO, &Filter::default()).unwrap(), None);
+    assert!(reader.charts_within(Duration::from_secs(60), &Filter::default()).unwrap().is_some());
 }

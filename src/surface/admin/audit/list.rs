@@ -1,5 +1,7 @@
 //! `/audit/`: the calls of some time, newest first, with a form to choose them and charts of them.
 
+use std::time::Duration;
+
 use maud::{Markup, html};
 use serde_json::Value;
 
@@ -12,6 +14,8 @@ use crate::surface::admin::assets;
 
 /// Without a choice, what was lately: its charts are quick however long the record is.
 const USUAL_RANGE: &str = "30d";
+/// How long the charts may take; without them the page is still worth having.
+const CHART_TIME: Duration = Duration::from_secs(1);
 /// Characters of a call and of its reason in the list.
 const CALL: usize = 160;
 const REASON: usize = 120;
@@ -37,11 +41,12 @@ pub(super) fn page(
 ) -> Result<Markup, StoreError> {
     let found = reader.page(filter, wanted)?;
     // A search has read enough, and later pages say nothing new about the whole.
-    let charts = if filter.text.is_none() && wanted.page == 1 { Some(reader.charts(filter)?) } else { None };
-    Ok(whole(query, &found, wanted, charts.as_ref()))
+    let pictured = filter.text.is_none() && wanted.page == 1;
+    let charts = if pictured { Some(reader.charts_within(CHART_TIME, filter)?) } else { None };
+    Ok(whole(query, &found, wanted, charts.as_ref().map(Option::as_ref)))
 }
 
-fn whole(query: &Query, found: &Page, wanted: Wanted, charts: Option<&Charts>) -> Markup {
+fn whole(query: &Query, found: &Page, wanted: Wanted, charts: Option<Option<&Charts>>) -> Markup {
     html! {
         link rel="stylesheet" href=(assets::url("audit.css"));
         h1 { "Record" }
@@ -51,7 +56,11 @@ fn whole(query: &Query, found: &Page, wanted: Wanted, charts: Option<&Charts>) -
                 "The search looked through the calls since " (moment(to)) " and stopped there. Narrow the time range to search earlier ones."
             }
         }
-        @if let Some(charts) = charts { (chart::all(charts, query)) }
+        @match charts {
+            Some(Some(charts)) => (chart::all(charts, query)),
+            Some(None) => p.soft { "Charts of so much would take too long. Choose a shorter time." },
+            None => {},
+        }
         div.heading {
             h2 #calls { (grouped(found.total)) @if found.total == 1 { " call" } @else { " calls" } }
             a href=(query.with("page", "").with("per_page", "").link("/audit/export.csv")) download { "Save as CSV" }
