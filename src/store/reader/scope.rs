@@ -73,12 +73,17 @@ impl Scope {
         format!("?{}", self.values.len())
     }
 
-    /// A pattern becomes the names that it matches; `+` keeps them from being looked up one by one, out of order.
+    /// A pattern becomes a beginning, or else the names that it matches; `+` keeps them from being looked up one by one, out of order.
     fn only_tools(&mut self, db: &Connection, tool: &str) -> Result<(), StoreError> {
         let pattern = Pattern::new(tool);
         if pattern.is_literal() {
             let place = self.bind(pattern.literal_prefix().to_owned());
             self.shared.push_str(&format!(" AND tool = {place}"));
+            return Ok(());
+        }
+        if pattern.as_str().strip_suffix('*') == Some(pattern.literal_prefix()) {
+            let place = self.bind(pattern.literal_prefix().to_owned());
+            self.shared.push_str(&format!(" AND substr(tool, 1, length({place})) = {place}"));
             return Ok(());
         }
         let names =
