@@ -253,11 +253,15 @@ mod tests {
     fn the_time_grows_with_the_length_of_a_result_and_no_faster() {
         let secrets: Vec<String> = (0..50).map(|n| format!("token/{n}+{}", "ab".repeat(20))).collect();
         let s = scrubber(&secrets.iter().map(String::as_str).collect::<Vec<_>>());
+        let once = |text: &String| {
+            let begun = std::time::Instant::now();
+            assert_eq!(s.text(text.clone()), *text);
+            begun.elapsed()
+        };
+        // The best of several rounds: whatever else the machine does only makes one of them longer.
         let taken = |repeats: usize| {
             let text = "token/1+abababab ".repeat(repeats);
-            let begun = std::time::Instant::now();
-            assert_eq!(s.text(text.clone()), text);
-            begun.elapsed()
+            (0..20).map(|_| once(&text)).min().unwrap()
         };
         let (short, long) = (taken(8 * 1024), taken(64 * 1024));
         assert!(long < short * 32, "{short:?}, then {long:?}");
