@@ -42,6 +42,12 @@ pub fn visible(text: &str) -> String {
     // Room for marks on the character before; a mark at the start would sit on whatever the text is put behind.
     let mut marks_left = 0;
     for c in text.chars() {
+        // Nearly all text, and the tables are slow: a log line would cost more than the call that it tells of.
+        if matches!(c, ' '..='~') {
+            shown.push(c);
+            marks_left = MAX_MARKS;
+            continue;
+        }
         let is_mark = c.general_category_group() == GeneralCategoryGroup::Mark;
         if is_hidden(c) || (is_mark && marks_left == 0) {
             spell_out(c, &mut shown);

@@ -76,7 +76,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
     let began = Instant::now();
     let executor: Executor = Rc::new(LocalExecutor::new());
     let local = executor.clone();
-    future::block_on(executor.run(async move {
+    // A task like all others: as the executor's own future it would look for signals at every turn of every task.
+    let main = executor.spawn(async move {
         let mut signals = Signals::new([Signal::Term, Signal::Int, Signal::Hup])
             .map_err(|e| StartError::machine(format!("cannot listen for signals: {e}"), ""))?;
         let gateway = Rc::new(Gateway::start(local.clone(), options)?);
@@ -88,7 +89,8 @@ pub fn run(options: Options) -> Result<(), StartError> {
         notify::stopping();
         gateway.stop().await;
         Ok(())
-    }))
+    });
+    future::block_on(executor.run(main))
 }
 
 impl Gateway {
