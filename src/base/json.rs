@@ -60,7 +60,25 @@ fn why(e: &serde_json::Error) -> JsonError {
 /// # Errors
 /// Never for values that came through [`parse_strict`]; the serializer's own error otherwise.
 pub fn canonical(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
-    serde_json_canonicalizer::to_vec(value)
+    // The canonicalizer sorts and buffers every member anew: a fifth of what it costs to record a call.
+    if is_written_canonically(value) {
+        serde_json::to_vec(value)
+    } else {
+        serde_json_canonicalizer::to_vec(value)
+    }
+}
+
+/// Whether serde_json writes RFC 8785 by itself: it sorts members by their bytes, which is their order in UTF-16 for
+/// ASCII, escapes strings alike, and prints safe integers alike but not fractions.
+fn is_written_canonically(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) | Value::String(_) => true,
+        Value::Number(number) => number.as_i64().is_some_and(|n| n.unsigned_abs() <= MAX_SAFE_INTEGER),
+        Value::Array(items) => items.iter().all(is_written_canonically),
+        Value::Object(members) => {
+            members.iter().all(|(name, member)| name.is_ascii() && is_written_canonically(member))
+        }
+    }
 }
 
 /// Carries the depth and the number of values that are left.
@@ -199,6 +217,43 @@ mod tests {
         assert_eq!(parse("[1.0,1e3,-0.0]").unwrap().to_string(), "[1,1000,0]");
         assert_eq!(parse("9007199254740991").unwrap(), Value::from(MAX_SAFE_INTEGER));
         assert_eq!(parse("0.1").unwrap().to_string(), "0.1");
+    }
+
+    /// A value that depends on `seed` alone.
+    fn any_value(seed: &mut u64, depth: u8) -> Value {
+        let mut roll = |sides: u64| {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (*seed >> 33) % sides
+        };
+        let text = |n: u64| char::from_u32(u32::try_from(n).unwrap()).unwrap_or('\u{e000}');
+        match roll(if depth == 0 { 6 } else { 8 }) {
+            0 => Value::Null,
+            1 => Value::Bool(roll(2) == 0),
+            2 => Value::from(roll(1 << 31).cast_signed() - (1 << 30)),
+            3 => Value::from([MAX_SAFE_INTEGER, MAX_SAFE_INTEGER + 1, u64::MAX, 1 << 60][roll(4) as usize]),
+            4 => Value::from(roll(1000) as f64 / 8.0),
+            5 => Value::from(format!("{}{}{}", text(roll(0x24)), text(roll(0x100)), text(roll(0x11_0000)))),
+            6 => (0..roll(4)).map(|_| any_value(seed, depth - 1)).collect(),
+            _ => {
+                let names = (0..roll(5)).map(|_| format!("{}{}", text(roll(0x80)), text(roll(0x80))));
+                let mut names: Vec<_> = names.collect();
+                if roll(4) == 0 {
+                    names.extend(["\u{ffff}".into(), "\u{10000}".into()]);
+                }
+                names.into_iter().map(|name| (name, any_value(seed, depth - 1))).collect::<Map<_, _>>().into()
+            }
+        }
+    }
+
+    #[test]
+    fn the_short_way_to_the_canonical_form_ends_at_the_same_bytes() {
+        let (mut seed, mut short) = (7, 0);
+        for _ in 0..20_000 {
+            let value = any_value(&mut seed, 3);
+            short += usize::from(is_written_canonically(&value) && value.is_object());
+            assert_eq!(canonical(&value).ok(), serde_json_canonicalizer::to_vec(&value).ok(), "{value}");
+        }
+        assert!(short > 200, "only {short} objects went the short way");
     }
 
     #[test]
