@@ -335,7 +335,7 @@ fn pending(at: At<'_>) -> Option<u32> {
 }
 
 fn requests(at: At<'_>) -> Option<u32> {
-    at.whole(1..=1_000_000)
+    at.whole(1..=100_000_000)
 }
 
 /// `max_concurrent_calls:`; each one takes a thread while it waits.
