@@ -90,7 +90,7 @@ pub fn run(options: Options) -> Result<(), StartError> {
         gateway.stop().await;
         Ok(())
     });
-    future::block_on(executor.run(main))
+    smol::block_on(executor.run(main))
 }
 
 impl Gateway {
