@@ -9,6 +9,8 @@ const SINCE: (u32, u32) = (2, 36);
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
+    // A figure is worth little without it.
+    println!("cargo:rustc-env=AGENTPASS_OPT_LEVEL={}", env::var("OPT_LEVEL").unwrap_or_default());
     if is_native_glibc() && glibc().is_some_and(|version| version >= SINCE) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }

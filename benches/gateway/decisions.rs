@@ -1,0 +1,138 @@
+//! The policy alone, as a library call: how long a verdict takes among many rules, and at the worst.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::hint::black_box;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use agentpass::base::digest::Digest;
+use agentpass::base::glob::Pattern;
+use agentpass::base::template::Template;
+use agentpass::model::call::{MAX_SIGNATURE, MAX_STRING};
+use agentpass::model::{
+    Action, AgentId, ArgSpec, Call, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
+};
+use agentpass::policy::Policy;
+use serde_json::json;
+
+use super::Bench;
+use super::table::{Figure, Table};
+
+/// Tools that the rules are spread over.
+const TOOLS: usize = 200;
+
+pub fn run(bench: &Bench, table: &mut Table) {
+    table.part("DECISIONS", &["p50", "p99", "for each rule", "p50 : 10 rules"]);
+    usual(bench, table, "a beginning for each", |tool, n| format!("tool_{tool}(area{n}.*"));
+    usual(bench, table, "one beginning per tool", |tool, n| format!("tool_{tool}(*.item{n})"));
+    for (rules, length) in [(1_000, 512), (1_000, MAX_SIGNATURE), (10_000, MAX_SIGNATURE)] {
+        worst(bench, table, rules, length);
+    }
+    any_value(bench, table);
+    table.note(&format!(
+        "over {TOOLS} tools; calls that match a rule and calls that match none, in turn. The worst:"
+    ));
+    table.note("all rules are of the tool that is called and fail at the end of the longest signature.");
+}
+
+/// Rules as owners write them, in growing numbers.
+fn usual(bench: &Bench, table: &mut Table, what: &str, pattern: fn(usize, usize) -> String) {
+    let mut floor = None;
+    for rules in [10, 1_000, 10_000] {
+        let tools = rules.min(TOOLS);
+        let policy = policy((0..rules).map(|n| rule(n, &pattern(n % tools, n / tools), None)).collect());
+        let hits = (0..tools).map(|n| call(n, &format!("area0.item{}", n % (rules / tools)), "x"));
+        let misses = (0..tools).map(|n| call(n, "zone0.thing", "x"));
+        let times = times(bench, &policy, &hits.chain(misses).collect::<Vec<_>>());
+        let floor = *floor.get_or_insert(times.0);
+        row(table, &format!("{rules} rules, {what}"), times, rules, Some(floor));
+    }
+}
+
+/// Every rule is looked at, and none can be given up before the end of the signature.
+fn worst(bench: &Bench, table: &mut Table, rules: usize, length: usize) {
+    let policy = policy((0..rules).map(|n| rule(n, &format!("tool_0(*a*a*ab{n}*)"), None)).collect());
+    let text = "a".repeat(length - "tool_0()".len());
+    let times = times(bench, &policy, &[call(0, &text, "x")]);
+    row(table, &format!("worst: {rules} rules, {length} B"), times, rules, None);
+}
+
+/// `any_value` looks through all arguments.
+fn any_value(bench: &Bench, table: &mut Table) {
+    let rules = 100;
+    let policy = policy((0..rules).map(|n| rule(n, "tool_0*", Some(&format!("*a*ab{n}*")))).collect());
+    let times = times(bench, &policy, &[call(0, "a", &"a".repeat(MAX_STRING))]);
+    row(table, &format!("worst: {rules} any_value, {MAX_STRING} B"), times, rules, None);
+}
+
+fn row(table: &mut Table, what: &str, (p50, p99): (f64, f64), rules: usize, floor: Option<f64>) {
+    let beside = floor.map_or(Figure::None, |floor| Figure::Times(p50 / floor));
+    let each = Figure::Nanos(p50 / rules as f64);
+    table.row(what, "library call", &[Figure::Nanos(p50), Figure::Nanos(p99), each, beside]);
+}
+
+/// Median and 99th percentile over rounds, in nanoseconds for one decision. A round is all calls, a number of times.
+fn times(bench: &Bench, policy: &Policy, calls: &[Call]) -> (f64, f64) {
+    let round = |repeats: usize| {
+        let began = Instant::now();
+        for _ in 0..repeats {
+            calls.iter().for_each(|call| drop::<Verdict>(black_box(policy.judge(black_box(call)))));
+        }
+        began.elapsed()
+    };
+    // Long enough for the clock, short enough for many rounds.
+    let repeats = (1_000_000 / round(1).as_nanos().max(1) as usize).clamp(1, 100_000);
+    let (began, mut rounds) = (Instant::now(), Vec::new());
+    let time = bench.options.pick(Duration::from_secs(2), Duration::from_millis(300));
+    while began.elapsed() < time {
+        rounds.push(round(repeats).as_nanos() as f64 / (repeats * calls.len()) as f64);
+    }
+    rounds.sort_unstable_by(f64::total_cmp);
+    (rounds[rounds.len() / 2], rounds[rounds.len() * 99 / 100])
+}
+
+fn policy(rules: Vec<Rule>) -> Policy {
+    Policy::new(rules, Vec::new())
+}
+
+fn rule(number: usize, pattern: &str, any_value: Option<&str>) -> Rule {
+    let action = [Action::Deny, Action::Allow, Action::Ask][number % 3];
+    let id = RuleRef {
+        list: RuleList::Rules,
+        index: number + 1,
+        pattern: pattern.into(),
+        action,
+        description: None,
+        file: "permissions.yaml".into(),
+    };
+    let any_value = any_value.map(Pattern::new);
+    Rule { id: Arc::new(id), pattern: Pattern::new(pattern), agents: None, any_value }
+}
+
+fn call(tool: usize, signed: &str, other: &str) -> Call {
+    let args = json!({"id": signed, "other": other});
+    let agent = AgentId::configured("bench");
+    Call::new(agent, Arc::new(self::tool(tool)), args.as_object().unwrap().clone()).unwrap()
+}
+
+fn tool(number: usize) -> Tool {
+    Tool {
+        name: format!("tool_{number}"),
+        description: String::new(),
+        service: "home".into(),
+        signature: Some(Template::parse("{id}").unwrap()),
+        args: BTreeMap::from(["id", "other"].map(|name| (name.to_owned(), ArgSpec::default()))),
+        request: RequestSpec {
+            method: Method::Post,
+            path: Template::parse("/").unwrap(),
+            path_query: None,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body_exclude: BTreeSet::new(),
+        },
+        wrap: None,
+        extra_args: false,
+        timeout: None,
+        digest: Digest::of(b""),
+    }
+}

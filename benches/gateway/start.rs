@@ -1,0 +1,62 @@
+//! From exec to listening, and what is executed.
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::Bench;
+use super::load::Timings;
+use super::million;
+use super::program::{Folder, Gateway, time_to_listen};
+use super::setup::{PLAIN, Setup};
+use super::table::{Figure, Table};
+
+pub fn run(bench: &Bench, table: &mut Table) {
+    table.part("START, exec to listening", &["best", "p50", "worst", "p50 : --version"]);
+    let floor = version(bench);
+    row(table, "`--version`, to its end", "", &floor, None);
+    for setup in [PLAIN, Setup::with_tls()] {
+        let folder = Gateway::start(bench, &setup).stop();
+        row(table, "empty record", &setup.mode(), &starts(bench, &setup, &folder), Some(floor.median()));
+    }
+    if let Some(folder) = million::copy(bench) {
+        PLAIN.write(&folder.0, bench.upstream.address);
+        let what = format!("a million calls, {:.0} MiB", folder.record_size() / 1_048_576.0);
+        row(table, &what, &PLAIN.mode(), &starts(bench, &PLAIN, &folder), Some(floor.median()));
+    }
+    table.note("files in the page cache; ended in order each time");
+}
+
+/// The least that starting the program takes.
+fn version(bench: &Bench) -> Timings {
+    timed(bench, || {
+        let began = Instant::now();
+        let mut command = Command::new(&bench.options.program);
+        assert!(command.arg("--version").stdout(Stdio::null()).status().unwrap().success());
+        began.elapsed()
+    })
+}
+
+fn starts(bench: &Bench, setup: &Setup, folder: &Folder) -> Timings {
+    timed(bench, || time_to_listen(bench, setup, folder))
+}
+
+fn timed(bench: &Bench, mut once: impl FnMut() -> Duration) -> Timings {
+    let times = (0..bench.options.pick(30, 5)).map(|_| once()).collect();
+    Timings::new(times, Duration::from_secs(1))
+}
+
+fn row(table: &mut Table, what: &str, mode: &str, timings: &Timings, floor: Option<Duration>) {
+    let [best, p50, worst] = [0.0, 0.5, 1.0].map(|share| Figure::Time(timings.quantile(share)));
+    let beside = floor.map_or(Figure::None, |floor| Figure::beside(timings.median(), floor));
+    table.row(what, mode, &[best, p50, worst, beside]);
+}
+
+/// The program's file.
+pub fn size(bench: &Bench, table: &mut Table) {
+    table.part("SIZE", &["file"]);
+    let bytes = std::fs::metadata(&bench.options.program).unwrap().len() as f64;
+    table.row("program", "", &[Figure::Bytes(bytes)]);
+    table.note(
+        "a build with symbols is several times larger than the stripped program of the release profile",
+    );
+}
