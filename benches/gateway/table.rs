@@ -35,8 +35,8 @@ impl Figure {
             PerSecond(rate) if rate < 100.0 => format!("{rate:.1} /s"),
             PerSecond(rate) => format!("{} /s", grouped(rate)),
             Bytes(bytes) if bytes.abs() < 10_000.0 => format!("{bytes:.0} B"),
-            Bytes(bytes) if bytes.abs() < 10_240_000.0 => format!("{:.0} KiB", bytes / 1024.0),
-            Bytes(bytes) => format!("{:.1} MiB", bytes / 1_048_576.0),
+            Bytes(bytes) if bytes.abs() < 1e6 => format!("{:.1} kB", bytes / 1e3),
+            Bytes(bytes) => format!("{:.2} MB", bytes / 1e6),
             Times(times) if times < 9.995 => format!("{times:.2}x"),
             Times(times) => format!("{times:.0}x"),
             Above(times, more) => {
