@@ -22,17 +22,20 @@ use super::table::{Figure, Table};
 const TOOLS: usize = 200;
 
 pub fn run(bench: &Bench, table: &mut Table) {
-    table.part("DECISIONS", &["p50", "p99", "for each rule", "p50 : 10 rules"]);
-    usual(bench, table, "a beginning for each", |tool, n| format!("tool_{tool}(area{n}.*"));
-    usual(bench, table, "one beginning per tool", |tool, n| format!("tool_{tool}(*.item{n})"));
+    table.part("DECISIONS", &["p50", "p99", "per rule", "p50 : 10 rules"]);
+    usual(bench, table, "own beginnings", |tool, n| format!("tool_{tool}(area{n}.*"));
+    usual(bench, table, "one per tool", |tool, n| format!("tool_{tool}(*.item{n})"));
     for (rules, length) in [(1_000, 512), (1_000, MAX_SIGNATURE), (10_000, MAX_SIGNATURE)] {
         worst(bench, table, rules, length);
     }
     any_value(bench, table);
     table.note(&format!(
-        "over {TOOLS} tools; calls that match a rule and calls that match none, in turn. The worst:"
+        "over {TOOLS} tools, calls that match and calls that do not. own beginnings, one per tool:"
     ));
-    table.note("all rules are of the tool that is called and fail at the end of the longest signature.");
+    table.note(
+        "whether the patterns of a tool differ before their first wildcard. worst: all rules are of the",
+    );
+    table.note("tool that is called, and each of them fails only at the end of the longest signature.");
 }
 
 /// Rules as owners write them, in growing numbers.
@@ -62,13 +65,13 @@ fn any_value(bench: &Bench, table: &mut Table) {
     let rules = 100;
     let policy = policy((0..rules).map(|n| rule(n, "tool_0*", Some(&format!("*a*ab{n}*")))).collect());
     let times = times(bench, &policy, &[call(0, "a", &"a".repeat(MAX_STRING))]);
-    row(table, &format!("worst: {rules} any_value, {MAX_STRING} B"), times, rules, None);
+    row(table, &format!("worst: {rules} any_value, {} KiB", MAX_STRING >> 10), times, rules, None);
 }
 
 fn row(table: &mut Table, what: &str, (p50, p99): (f64, f64), rules: usize, floor: Option<f64>) {
     let beside = floor.map_or(Figure::None, |floor| Figure::Times(p50 / floor));
     let each = Figure::Nanos(p50 / rules as f64);
-    table.row(what, "library call", &[Figure::Nanos(p50), Figure::Nanos(p99), each, beside]);
+    table.row(what, "library", &[Figure::Nanos(p50), Figure::Nanos(p99), each, beside]);
 }
 
 /// Median and 99th percentile over rounds, in nanoseconds for one decision. A round is all calls, a number of times.

@@ -18,7 +18,7 @@ const AN_HOUR: u64 = 3600;
 const OPENERS: usize = 4;
 
 pub fn run(bench: &Bench, table: &mut Table) {
-    table.part("MEMORY", &["VmRSS", "RssAnon", "of it files", "RssAnon for each"]);
+    table.part("MEMORY", &["VmRSS", "RssAnon", "from files", "RssAnon for each"]);
     at_rest(bench, table);
     for (setup, counts) in [(PLAIN, &[1_000, 10_000][..]), (Setup::with_tls(), &[1_000][..])] {
         counts.iter().for_each(|count| with_connections(bench, table, &setup, *count));
@@ -27,7 +27,7 @@ pub fn run(bench: &Bench, table: &mut Table) {
         after_calls(bench, table, calls);
     }
     table.note(
-        "for each: of what came on top since the row before. `of it files` is shared with the page cache.",
+        "for each: of what came on top since the row before. `from files` is shared with the page cache.",
     );
 }
 

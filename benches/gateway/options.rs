@@ -27,17 +27,20 @@ pub struct Options {
 }
 
 impl Options {
-    /// None: there is nothing to do. With `--test`, which is how cargo runs a bench as a test, there never is.
+    /// None: there is nothing to do. There never is without `--bench`, which `cargo bench` says and `cargo test` does
+    /// not: tests measure nothing.
     ///
     /// # Errors
     /// What is wrong with the arguments.
     pub fn from_arguments(parts: &[&str]) -> Result<Option<Options>, String> {
         let mut options = Options::usual();
+        if !std::env::args().any(|word| word == "--bench") {
+            return Ok(None);
+        }
         let mut words = std::env::args().skip(1);
         while let Some(word) = words.next() {
             let mut value = || words.next().ok_or(format!("{word} wants a value"));
             match word.as_str() {
-                // Cargo says this itself.
                 "--bench" => {}
                 "--test" => return Ok(None),
                 "--help" | "-h" => {

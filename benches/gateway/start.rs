@@ -20,7 +20,7 @@ pub fn run(bench: &Bench, table: &mut Table) {
     }
     if let Some(folder) = million::copy(bench) {
         PLAIN.write(&folder.0, bench.upstream.address);
-        let what = format!("a million calls, {:.0} MiB", folder.record_size() / 1_048_576.0);
+        let what = format!("a million calls, {:.0} MB", folder.record_size() / 1e6);
         row(table, &what, &PLAIN.mode(), &starts(bench, &PLAIN, &folder), Some(floor.median()));
     }
     table.note("files in the page cache; ended in order each time");
@@ -41,8 +41,9 @@ fn starts(bench: &Bench, setup: &Setup, folder: &Folder) -> Timings {
 }
 
 fn timed(bench: &Bench, mut once: impl FnMut() -> Duration) -> Timings {
-    let times = (0..bench.options.pick(30, 5)).map(|_| once()).collect();
-    Timings::new(times, Duration::from_secs(1))
+    let times: Vec<Duration> = (0..bench.options.pick(30, 5)).map(|_| once()).collect();
+    let all = times.iter().sum();
+    Timings::new(times, all)
 }
 
 fn row(table: &mut Table, what: &str, mode: &str, timings: &Timings, floor: Option<Duration>) {

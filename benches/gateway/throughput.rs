@@ -4,15 +4,24 @@ use super::Bench;
 use super::direct;
 use super::load::{self, Calls, READ, SAME_READ, Timings, Until, WRITE};
 use super::program::Gateway;
-use super::setup::{Setup, token};
+use super::setup::{PLAIN, Setup, token};
 use super::table::{Figure, Table};
 
 /// Connections, and calls in flight on each.
 const SHAPES: [(usize, usize); 2] = [(4, 16), (64, 4)];
 
 /// What is sent in each shape. A write waits for the disk in both modes.
-const LOADS: [(&str, Calls); 5] =
-    [("writes", READ), ("writes", SAME_READ), ("writes", WRITE), ("all", READ), ("all", SAME_READ)];
+fn loads() -> [(Setup, Calls); 6] {
+    let all = Setup::with_sync("all");
+    [
+        (PLAIN, READ),
+        (all.clone(), READ),
+        (Setup::with_tls(), READ),
+        (PLAIN, SAME_READ),
+        (all, SAME_READ),
+        (PLAIN, WRITE),
+    ]
+}
 
 struct Row {
     what: String,
@@ -22,38 +31,36 @@ struct Row {
 }
 
 pub fn run(bench: &Bench, table: &mut Table) {
-    let time = bench.options.time();
-    let mut before = Vec::new();
-    let mut rows = Vec::new();
-    for (connections, depth) in SHAPES {
-        before.push(direct::calls(bench.upstream.address, connections * depth, time / 2));
-        for (sync, calls) in LOADS {
-            rows.push(measure(bench, sync, calls, connections, depth));
-        }
-    }
-    let after = SHAPES.map(|(c, d)| direct::calls(bench.upstream.address, c * d, time / 2));
-
     table.part("THROUGHPUT", &["calls", "p50", "p99", "calls : direct"]);
-    for (shape, (connections, depth)) in SHAPES.into_iter().enumerate() {
-        let all = connections * depth;
-        let floor = (before[shape].per_second() + after[shape].per_second()) / 2.0;
-        row(table, &format!("direct, {all} connections, before"), "", &before[shape], None);
-        for Row { what, mode, timings, .. } in &rows[shape * LOADS.len()..][..LOADS.len()] {
-            row(table, what, mode, timings, Some(floor));
-        }
-        row(table, &format!("direct, {all} connections, after"), "", &after[shape], None);
-    }
-    table.note("`same`: identical calls of one agent that are open together are one call by contract;");
-    let joined = rows.iter().map(|row| row.timings.calls() as f64 / row.executed as f64).fold(1.0, f64::max);
-    table.note(&format!("up to {joined:.1} answers came of one execution here. All others ran once each."));
+    let joined = SHAPES.map(|(connections, depth)| shape(bench, table, connections, depth));
+    table.note("same: identical calls of one agent that are open together are one call by contract: up to");
+    table.note(&format!(
+        "{:.0} answers came of one execution. All other calls were executed.",
+        joined[0].max(joined[1])
+    ));
 }
 
-fn measure(bench: &Bench, sync: &'static str, calls: Calls, connections: usize, depth: usize) -> Row {
-    let setup = Setup::with_sync(sync);
+/// The rows of one shape; gives how many answers came of one execution, at the most.
+fn shape(bench: &Bench, table: &mut Table, connections: usize, depth: usize) -> f64 {
+    let all = connections * depth;
+    let direct = || direct::calls(bench.upstream.address, all, bench.options.time() / 2);
+    let before = direct();
+    let rows = loads().map(|(setup, calls)| measure(bench, &setup, calls, connections, depth));
+    let after = direct();
+    let floor = (before.per_second() + after.per_second()) / 2.0;
+    row(table, &format!("direct, {all} connections, before"), "", &before, None);
+    for Row { what, mode, timings, .. } in &rows {
+        row(table, what, mode, timings, Some(floor));
+    }
+    row(table, &format!("direct, {all} connections, after"), "", &after, None);
+    rows.iter().map(|row| row.timings.calls() as f64 / row.executed as f64).fold(1.0, f64::max)
+}
+
+fn measure(bench: &Bench, setup: &Setup, calls: Calls, connections: usize, depth: usize) -> Row {
     let same = if calls.distinct { "" } else { " same" };
     let what = format!("{connections}x{depth} {}{same}", calls.tool);
     eprintln!("  {what}, {}", setup.mode());
-    let gateway = Gateway::start(bench, &setup);
+    let gateway = Gateway::start(bench, setup);
     // The rate of one agent has an upper bound, and only calls of one agent are joined.
     let agent = |n: usize| if calls.distinct { n } else { 0 };
     let mut links: Vec<_> = (0..connections).map(|n| gateway.route.connect(&token(agent(n)))).collect();
