@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::Bench;
 use super::direct;
 use super::load::{self, Calls, READ, Timings, Until, WRITE};
+use super::machine;
 use super::program::{Folder, Gateway};
 use super::setup::{PLAIN, Setup, token};
 use super::table::{Figure, Table};
@@ -19,28 +20,37 @@ pub fn run(bench: &Bench, table: &mut Table) {
         ("allowed write", PLAIN, WRITE),
         ("allowed write", Setup::with_tls(), WRITE),
     ];
-    let measured = rows.map(|(what, setup, calls)| (what, setup.mode(), one_at_a_time(bench, &setup, calls)));
+    let measured = rows.map(|(what, setup, calls)| {
+        let (timings, cpu) = one_at_a_time(bench, &setup, calls);
+        (what, setup.mode(), timings, cpu)
+    });
     let after = direct::calls(bench.upstream.address, 1, time / 2);
     let floor = (before.median() + after.median()) / 2;
 
     table.part("LATENCY, one at a time", &["p50", "p99", "p99.9", "p50 : direct"]);
     row(table, "direct call, before", "", &before, None);
-    for (what, mode, timings) in &measured {
+    for (what, mode, timings, _) in &measured {
         row(table, what, mode, timings, Some(floor));
     }
     row(table, "direct call, after", "", &after, None);
     row(table, "fdatasync of 4 KiB", "this disk", &direct::syncs(&Folder::new().0, time / 2), Some(floor));
+    table.part("CPU, one at a time", &["gateway"]);
+    for (what, mode, _, cpu) in &measured {
+        table.row(what, mode, &[Figure::Time(*cpu)]);
+    }
 }
 
-fn one_at_a_time(bench: &Bench, setup: &Setup, calls: Calls) -> Timings {
+/// How long the calls took, and the gateway's processor time for each.
+fn one_at_a_time(bench: &Bench, setup: &Setup, calls: Calls) -> (Timings, Duration) {
     eprintln!("  {}, {}", calls.tool, setup.mode());
     let gateway = Gateway::start(bench, setup);
     let mut links = [gateway.route.connect(&token(0))];
     load::warm_up(&mut links, calls, 1);
-    let served = bench.upstream.served();
+    let (served, cpu) = (bench.upstream.served(), machine::cpu(gateway.pid()));
     let timings = load::run(&mut links, calls, 1, Until::Time(bench.options.time()));
+    let cpu = (machine::cpu(gateway.pid()) - cpu) / timings.calls() as u32;
     assert_eq!(bench.upstream.served() - served, timings.calls(), "calls that reached the service");
-    timings
+    (timings, cpu)
 }
 
 fn row(table: &mut Table, what: &str, mode: &str, timings: &Timings, floor: Option<Duration>) {

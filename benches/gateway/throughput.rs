@@ -1,8 +1,11 @@
 //! Many calls at a time, on few connections and on many, with arguments of their own and with the same ones.
 
+use std::time::Duration;
+
 use super::Bench;
 use super::direct;
 use super::load::{self, Calls, READ, SAME_READ, Timings, Until, WRITE};
+use super::machine;
 use super::program::Gateway;
 use super::setup::{PLAIN, Setup, token};
 use super::table::{Figure, Table};
@@ -28,11 +31,16 @@ struct Row {
     mode: String,
     timings: Timings,
     executed: u64,
+    /// Of the gateway, for each answer.
+    cpu: Duration,
 }
 
 pub fn run(bench: &Bench, table: &mut Table) {
-    table.part("THROUGHPUT", &["calls", "p50", "p99", "calls : direct"]);
+    table.part("THROUGHPUT", &["calls", "CPU/call", "p99", "calls : direct"]);
     let joined = SHAPES.map(|(connections, depth)| shape(bench, table, connections, depth));
+    table.note(
+        "CPU/call: of the gateway alone, user and system time; it says more than calls on a busy machine.",
+    );
     table.note("same: identical calls of one agent that are open together are one call by contract: up to");
     table.note(&format!(
         "{:.0} answers came of one execution. All other calls were executed.",
@@ -49,8 +57,8 @@ fn shape(bench: &Bench, table: &mut Table, connections: usize, depth: usize) -> 
     let after = direct();
     let floor = (before.per_second() + after.per_second()) / 2.0;
     row(table, &format!("direct, {all} connections, before"), "", &before, None);
-    for Row { what, mode, timings, .. } in &rows {
-        row(table, what, mode, timings, Some(floor));
+    for Row { what, mode, timings, cpu, .. } in &rows {
+        row(table, what, mode, timings, Some((*cpu, floor)));
     }
     row(table, &format!("direct, {all} connections, after"), "", &after, None);
     rows.iter().map(|row| row.timings.calls() as f64 / row.executed as f64).fold(1.0, f64::max)
@@ -65,15 +73,18 @@ fn measure(bench: &Bench, setup: &Setup, calls: Calls, connections: usize, depth
     let agent = |n: usize| if calls.distinct { n } else { 0 };
     let mut links: Vec<_> = (0..connections).map(|n| gateway.route.connect(&token(agent(n)))).collect();
     load::warm_up(&mut links, calls, depth);
-    let served = bench.upstream.served();
+    let (served, cpu) = (bench.upstream.served(), machine::cpu(gateway.pid()));
     let timings = load::run(&mut links, calls, depth, Until::Time(bench.options.time()));
+    let cpu = (machine::cpu(gateway.pid()) - cpu) / timings.calls() as u32;
     let executed = bench.upstream.served() - served;
     assert!(!calls.distinct || executed == timings.calls(), "{executed} of {} calls", timings.calls());
-    Row { what, mode: setup.mode(), timings, executed }
+    Row { what, mode: setup.mode(), timings, executed, cpu }
 }
 
-fn row(table: &mut Table, what: &str, mode: &str, timings: &Timings, floor: Option<f64>) {
-    let beside = floor.map_or(Figure::None, |floor| Figure::Times(timings.per_second() / floor));
-    let quantile = |share| Figure::Time(timings.quantile(share));
-    table.row(what, mode, &[Figure::PerSecond(timings.per_second()), quantile(0.5), quantile(0.99), beside]);
+fn row(table: &mut Table, what: &str, mode: &str, timings: &Timings, beside: Option<(Duration, f64)>) {
+    let (calls, p99) = (Figure::PerSecond(timings.per_second()), Figure::Time(timings.quantile(0.99)));
+    let (cpu, beside) = beside.map_or((Figure::None, Figure::None), |(cpu, floor)| {
+        (Figure::Time(cpu), Figure::Times(timings.per_second() / floor))
+    });
+    table.row(what, mode, &[calls, cpu, p99, beside]);
 }
