@@ -32,9 +32,9 @@ pub fn run(bench: &Bench, table: &mut Table) {
 }
 
 fn at_rest(bench: &Bench, table: &mut Table) {
-    for setup in [PLAIN, Setup::with_tls()] {
+    for setup in [PLAIN.for_one(), Setup::with_tls().for_one()] {
         let gateway = Gateway::start(bench, &setup);
-        row(table, "idle after the start", &setup, settled(&gateway), Figure::None);
+        row(table, "idle after the start, one agent", &setup, settled(&gateway), Figure::None);
     }
 }
 
@@ -80,13 +80,13 @@ fn hold(links: &mut [Link], time: Duration) {
 }
 
 fn after_calls(bench: &Bench, table: &mut Table, calls: load::Calls) {
-    let mut gateway = Gateway::start(bench, &PLAIN);
+    let gateway = Gateway::start(bench, &PLAIN);
     let mut links = [gateway.route.connect(&token(0))];
     let (mut done, mut before) = (0, None);
     for count in [AN_HOUR, bench.options.pick(20_000, 8_000), bench.options.pick(100_000, 12_000)] {
         eprintln!("  {count} calls of {}", calls.tool);
         load::run(&mut links, calls, 1, Until::Calls(count - done));
-        let now = settled(&mut gateway);
+        let now = settled(&gateway);
         let grown = before.map(|before: Memory| (now.anonymous - before.anonymous) / (count - done) as f64);
         let each = grown.map_or(Figure::None, Figure::Bytes);
         row(table, &format!("after {count} calls of {}", calls.tool), &PLAIN, now, each);

@@ -4,7 +4,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 
-/// Agents in every configuration; with 64 connections each there is room for ten thousand and more.
+/// Agents where there is load; with 64 connections each there is room for ten thousand and more.
 pub const AGENTS: usize = 200;
 
 /// What differs between rows.
@@ -15,10 +15,12 @@ pub struct Setup {
     pub tls: bool,
     /// `messenger`.
     pub messenger: String,
+    /// How many agents are configured.
+    pub agents: usize,
 }
 
-/// As installed, but for TLS.
-pub const PLAIN: Setup = Setup { sync: "writes", tls: false, messenger: String::new() };
+/// As installed, but for TLS and for the agents that make the load.
+pub const PLAIN: Setup = Setup { sync: "writes", tls: false, messenger: String::new(), agents: AGENTS };
 
 impl Setup {
     pub fn with_sync(sync: &'static str) -> Setup {
@@ -27,6 +29,11 @@ impl Setup {
 
     pub fn with_tls() -> Setup {
         Setup { tls: true, ..PLAIN }
+    }
+
+    /// The same with one agent: each of them takes a little time and memory.
+    pub fn for_one(self) -> Setup {
+        Setup { agents: 1, ..self }
     }
 
     /// For the table.
@@ -51,7 +58,7 @@ impl Setup {
     /// Limits that a load would run into are as high as they go; everything else is as usual.
     fn config(&self, service: SocketAddr) -> String {
         let agents: String =
-            (0..AGENTS).map(|n| format!("  agent-{n}: {{token: \"{}\"}}\n", token(n))).collect();
+            (0..self.agents).map(|n| format!("  agent-{n}: {{token: \"{}\"}}\n", token(n))).collect();
         let tls = if self.tls { "\n  tls: {cert: cert.pem, key: key.pem}" } else { "" };
         let messenger = if self.messenger.is_empty() { "{type: local}" } else { &self.messenger };
         format!(

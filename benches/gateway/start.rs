@@ -14,14 +14,15 @@ pub fn run(bench: &Bench, table: &mut Table) {
     table.part("START, exec to listening", &["best", "p50", "worst", "p50 : --version"]);
     let floor = version(bench);
     row(table, "`--version`, to its end", "", &floor, None);
-    for setup in [PLAIN, Setup::with_tls()] {
+    for setup in [PLAIN.for_one(), Setup::with_tls().for_one()] {
         let folder = Gateway::start(bench, &setup).stop();
         row(table, "empty record", &setup.mode(), &starts(bench, &setup, &folder), Some(floor.median()));
     }
     if let Some(folder) = million::copy(bench) {
-        PLAIN.write(&folder.0, bench.upstream.address);
+        let setup = PLAIN.for_one();
+        setup.write(&folder.0, bench.upstream.address);
         let what = format!("a million calls, {:.0} MB", folder.record_size() / 1e6);
-        row(table, &what, &PLAIN.mode(), &starts(bench, &PLAIN, &folder), Some(floor.median()));
+        row(table, &what, &setup.mode(), &starts(bench, &setup, &folder), Some(floor.median()));
     }
     table.note("files in the page cache; ended in order each time");
 }
