@@ -34,7 +34,7 @@ pub fn run(bench: &Bench, table: &mut Table) {
 fn at_rest(bench: &Bench, table: &mut Table) {
     for setup in [PLAIN.for_one(), Setup::with_tls().for_one()] {
         let gateway = Gateway::start(bench, &setup);
-        row(table, "idle after the start, one agent", &setup, settled(&gateway), Figure::None);
+        row(table, "idle, one agent", &setup, settled(&gateway), Figure::None);
     }
 }
 
