@@ -91,6 +91,7 @@ fn main() -> ExitCode {
         }
     };
     machine::allow_many_files();
+    program::Folder::sweep();
     let bench = Bench { options, upstream: Upstream::start() };
     let mut table = Table::new(machine::heading(&bench.options));
     let chosen = PARTS.iter().filter(|(name, _)| bench.options.wants(name));

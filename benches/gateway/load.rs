@@ -128,7 +128,20 @@ impl<'a> Client<'a> {
                 self.link.flush();
             }
         }
+        self.hear_nothing_more();
         self.latencies
+    }
+
+    /// Nothing was answered twice: what is asked now is answered next.
+    fn hear_nothing_more(&mut self) {
+        self.link.push(br#"{"jsonrpc":"2.0","method":"list_tools","params":{},"id":"last"}"#);
+        self.link.flush();
+        let next = self.link.receive();
+        assert!(
+            find(next, br#""id":"last""#).is_some(),
+            "a second answer: {}",
+            String::from_utf8_lossy(next)
+        );
     }
 
     fn send(&mut self, slot: usize, now: Instant) {

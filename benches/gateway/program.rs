@@ -28,6 +28,18 @@ impl Folder {
         Folder(path)
     }
 
+    /// Removes what runs left behind that were interrupted.
+    pub fn sweep() {
+        let folders = fs::read_dir(env!("CARGO_TARGET_TMPDIR")).into_iter().flatten().flatten();
+        for folder in folders {
+            let name = folder.file_name().to_string_lossy().into_owned();
+            let process = name.strip_prefix("bench-").and_then(|rest| rest.split('-').next());
+            if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
+                let _ = fs::remove_dir_all(folder.path());
+            }
+        }
+    }
+
     /// All files of the record together, in bytes.
     pub fn record_size(&self) -> f64 {
         let files = fs::read_dir(self.0.join("data")).unwrap();
