@@ -1,7 +1,7 @@
 //! The gate's handle on the record. Every function returns after its transaction was committed, with or without
 //! waiting for the disk as `durable` says; an error means that nothing of it was written.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -37,6 +37,8 @@ pub struct Store {
     shared: Arc<Shared>,
     /// Calls whose record waited for the disk: their end does too.
     durable: Rc<RefCell<HashSet<RequestId>>>,
+    /// Where [`Store::maintain`] has come to among the results.
+    sweep: Rc<Cell<inbox::Sweep>>,
 }
 
 impl Store {
@@ -53,8 +55,8 @@ impl Store {
         let (queue, jobs) = sync_channel(QUEUE);
         let thread = thread::Builder::new().name("agentpass-store".into()).spawn(move || writer.serve(&jobs));
         thread.map_err(|e| StoreError::unwritable(&path, &e))?;
-        let durable = Rc::default();
-        Ok((Store { queue, shared, durable }, recovered))
+        let (durable, sweep) = Default::default();
+        Ok((Store { queue, shared, durable, sweep }, recovered))
     }
 
     /// Records a call, and claims or finishes it in the same transaction when its stage says so. With `durable` it is
@@ -209,7 +211,10 @@ impl Store {
     /// When nothing could be written.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..MAINTAIN_STEPS {
-            if !self.submit(false, move |tx| retention::step(tx, now)).await? {
+            let sweep = self.sweep.get();
+            let (sweep, more) = self.submit(false, move |tx| retention::step(tx, now, sweep)).await?;
+            self.sweep.set(sweep);
+            if !more {
                 break;
             }
         }

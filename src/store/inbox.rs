@@ -16,8 +16,14 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Outcome};
 
-/// Rows dropped per step of [`expire`].
+/// Keys dropped per step of [`expire_keys`].
 const STEP: usize = 500;
+
+/// Results looked at per step of [`sweep`].
+const PART: i64 = 1000;
+
+/// Results dropped at once when there are too many bytes of them.
+const SURPLUS: i64 = 50;
 
 /// Results may take this part of `max_mb`; beyond it the oldest are dropped first.
 const SHARE: u64 = 4;
@@ -48,7 +54,7 @@ pub(super) fn take_key(tx: &Tx<'_>, agent: &AgentId, key: &str, bound: &Bound) -
 /// Binds one more key to a request that is under way, or that has just ended.
 pub(super) fn add_key(tx: &Tx<'_>, agent: &AgentId, key: &str, bound: &Bound) -> Result<(), StoreError> {
     take_key(tx, agent, key, bound)?;
-    let sql = "UPDATE results SET keyed = 1 WHERE request_id = ?";
+    let sql = "UPDATE results SET keyed = 1 WHERE seq = (SELECT seq FROM calls WHERE request_id = ?)";
     tx.db.prepare_cached(sql)?.execute([bound.id.to_string()])?;
     Ok(())
 }
@@ -86,7 +92,7 @@ pub(super) fn replay(
 
 /// The outcome of a finished call. If it is kept no more, the call was still made once: never "not done".
 fn kept_outcome(tx: &Tx<'_>, id: &str) -> Result<Outcome, StoreError> {
-    let sql = "SELECT outcome, data FROM results WHERE request_id = ?";
+    let sql = "SELECT outcome, data FROM results WHERE seq = (SELECT seq FROM calls WHERE request_id = ?)";
     let kept: Option<(String, Option<String>)> =
         tx.db.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
     kept.map_or(Ok(Outcome::UnknownResult), |(outcome, data)| codec::decode(&outcome, data.as_deref()))
@@ -108,16 +114,14 @@ pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) 
     let size = stored.outcome.len() + stored.data.as_ref().map_or(0, String::len);
     let for_replay = if keyed { tx.options.keep_keys } else { Duration::ZERO };
     let lives = tx.options.keep_results.max(for_replay);
-    let sql =
-        "INSERT INTO results (seq, request_id, agent, outcome, data, size, created, expires, received, keyed)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, 0, ?)";
-    let (id, expires) = (id.to_string(), at.plus(lives).0);
+    let sql = "INSERT INTO results (seq, agent, outcome, data, size, created, expires, received, keyed)
+               VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)";
     let StoredOutcome { outcome, data } = stored;
-    let values = params![seq, id, agent.as_str(), outcome, data, size as i64, at.0, expires, keyed];
+    let values = params![seq, agent.as_str(), outcome, data, size as i64, at.0, at.plus(lives).0, keyed];
     tx.db.prepare_cached(sql)?.execute(values)?;
     if keyed {
         let sql = "UPDATE keys SET expires = ? WHERE request_id = ?";
-        tx.db.prepare_cached(sql)?.execute(params![at.plus(tx.options.keep_keys).0, id])?;
+        tx.db.prepare_cached(sql)?.execute(params![at.plus(tx.options.keep_keys).0, id.to_string()])?;
     }
     Ok(())
 }
@@ -126,7 +130,8 @@ pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) 
 pub(super) fn replace_result(tx: &Tx<'_>, id: RequestId, stored: &StoredOutcome) -> Result<(), StoreError> {
     let StoredOutcome { outcome, data } = stored;
     let size = outcome.len() + data.as_ref().map_or(0, String::len);
-    let sql = "UPDATE results SET outcome = ?, data = ?, size = ? WHERE request_id = ?";
+    let sql = "UPDATE results SET outcome = ?, data = ?, size = ?
+               WHERE seq = (SELECT seq FROM calls WHERE request_id = ?)";
     tx.db.prepare_cached(sql)?.execute(params![outcome, data, size as i64, id.to_string()])?;
     Ok(())
 }
@@ -145,7 +150,7 @@ pub(super) fn pending(
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<PendingResult>, StoreError> {
-    let sql = "SELECT r.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
+    let sql = "SELECT e.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
                r.outcome, r.data, r.created, r.expires
                FROM results r JOIN events e ON e.seq = r.seq
                WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq";
@@ -183,8 +188,9 @@ fn pending_result(row: &Row<'_>) -> Result<PendingResult, StoreError> {
 
 /// These have arrived.
 pub(super) fn received(tx: &Tx<'_>, ids: &[RequestId]) -> Result<(), StoreError> {
-    let mut mark = tx.db.prepare_cached("UPDATE results SET received = 1 WHERE request_id = ?")?;
-    let mut wipe = tx.db.prepare_cached("DELETE FROM results WHERE request_id = ? AND keyed = 0")?;
+    let this = "seq = (SELECT seq FROM calls WHERE request_id = ?)";
+    let mut wipe = tx.db.prepare_cached(&format!("DELETE FROM results WHERE {this} AND keyed = 0"))?;
+    let mut mark = tx.db.prepare_cached(&format!("UPDATE results SET received = 1 WHERE {this}"))?;
     for id in ids.iter().map(RequestId::to_string) {
         if wipe.execute([&id])? == 0 {
             mark.execute([&id])?;
@@ -193,27 +199,61 @@ pub(super) fn received(tx: &Tx<'_>, ids: &[RequestId]) -> Result<(), StoreError>
     Ok(())
 }
 
-/// Drops some results and keys whose time is over; true when more may be left.
-pub(super) fn expire(tx: &Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
-    let results = "DELETE FROM results WHERE seq IN (SELECT seq FROM results WHERE expires <= ? LIMIT ?)";
-    let keys = "DELETE FROM keys WHERE request_id IN (SELECT request_id FROM keys WHERE expires <= ?
-                AND NOT EXISTS (SELECT 1 FROM open_calls o WHERE o.request_id = keys.request_id) LIMIT ?)";
-    let mut more = false;
-    for sql in [results, keys] {
-        more |= tx.db.prepare_cached(sql)?.execute(params![now.0, STEP as i64])? == STEP;
+/// A way through all results, a step at a time: no index says whose time is over, because every call would have to
+/// write it.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Sweep {
+    /// The last number that was looked at.
+    through: i64,
+    /// Bytes of the results that stay.
+    size: u64,
+    /// The end was reached; what is left to do is to drop the surplus.
+    ended: bool,
+}
+
+/// One step: drops those whose time is over, and at the end what is too much. Gives the next step, if it is time for
+/// one at once.
+pub(super) fn sweep(tx: &Tx<'_>, now: Timestamp, mut sweep: Sweep) -> Result<(Sweep, bool), StoreError> {
+    if !sweep.ended {
+        let sql = "SELECT max(seq), count(*), coalesce(sum(size) FILTER (WHERE expires > ?3), 0)
+                   FROM (SELECT seq, size, expires FROM results WHERE seq > ?1 ORDER BY seq LIMIT ?2)";
+        let (last, seen, size): (Option<i64>, i64, i64) =
+            tx.db.prepare_cached(sql)?.query_row(params![sweep.through, PART, now.0], |row| {
+                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+            })?;
+        let sql = "DELETE FROM results WHERE seq > ? AND seq <= ? AND expires <= ?";
+        tx.db.prepare_cached(sql)?.execute(params![sweep.through, last, now.0])?;
+        sweep.size = sweep.size.saturating_add(u64::try_from(size).unwrap_or(0));
+        sweep.through = last.unwrap_or(sweep.through);
+        sweep.ended = seen < PART;
+        if !sweep.ended {
+            return Ok((sweep, true));
+        }
     }
-    Ok(drop_surplus(tx)? || more)
+    drop_surplus(tx, sweep)
 }
 
 /// Keeps an agent that never fetches its results from filling the disk.
-fn drop_surplus(tx: &Tx<'_>) -> Result<bool, StoreError> {
+fn drop_surplus(tx: &Tx<'_>, mut sweep: Sweep) -> Result<(Sweep, bool), StoreError> {
     let bound = tx.options.max_mb.saturating_mul(1 << 20) / SHARE;
-    let sql = "SELECT coalesce(sum(size), 0) FROM results";
-    let size: i64 = tx.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    if bound == 0 || u64::try_from(size).unwrap_or(0) <= bound {
-        return Ok(false);
+    if bound == 0 || sweep.size <= bound {
+        return Ok((Sweep::default(), false));
     }
-    let sql = "DELETE FROM results WHERE seq IN (SELECT seq FROM results ORDER BY seq LIMIT ?)";
-    tx.db.prepare_cached(sql)?.execute([STEP as i64 / 10])?;
-    Ok(true)
+    let sql =
+        "DELETE FROM results WHERE seq IN (SELECT seq FROM results ORDER BY seq LIMIT ?) RETURNING size";
+    let mut statement = tx.db.prepare_cached(sql)?;
+    let sizes = statement.query_map([SURPLUS], |row| row.get::<_, i64>(0))?;
+    let before = sweep.size;
+    for size in sizes {
+        sweep.size = sweep.size.saturating_sub(u64::try_from(size?).unwrap_or(0));
+    }
+    // Nothing left to drop: they were received meanwhile.
+    Ok(if sweep.size < before { (sweep, true) } else { (Sweep::default(), false) })
+}
+
+/// Drops some keys whose time is over; true when more may be left.
+pub(super) fn expire_keys(tx: &Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM keys WHERE request_id IN (SELECT request_id FROM keys WHERE expires <= ?
+               AND NOT EXISTS (SELECT 1 FROM open_calls o WHERE o.request_id = keys.request_id) LIMIT ?)";
+    Ok(tx.db.prepare_cached(sql)?.execute(params![now.0, STEP as i64])? == STEP)
 }

@@ -190,9 +190,8 @@ pub(super) fn add_note(
 ) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM calls c JOIN events f ON f.seq = c.finished_seq
                WHERE c.request_id = ?1 AND c.resolution = 'denied' AND f.body ->> '$.note' IS NULL)
-               AND NOT EXISTS (SELECT 1 FROM events WHERE request_id = ?1 AND kind = ?2)";
-    let lacks: bool =
-        tx.db.prepare_cached(sql)?.query_row(params![id.to_string(), kind::NOTED], |row| row.get(0))?;
+               AND NOT EXISTS (SELECT 1 FROM events WHERE request_id = ?1 AND kind = 'noted')";
+    let lacks: bool = tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0))?;
     if !lacks {
         return Ok(false);
     }
@@ -203,23 +202,24 @@ pub(super) fn add_note(
 
 /// Takes an approved call for execution. True exactly once for any call.
 pub(super) fn claim(tx: &mut Tx<'_>, id: RequestId, at: Timestamp) -> Result<bool, StoreError> {
-    forget_secrets(tx, id)?;
-    let sql =
-        "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ? AND state = 'approved'";
-    if tx.execute(sql, [id.to_string()])? == 0 {
-        return Ok(false);
-    }
+    let sql = "SELECT seq FROM open_calls WHERE request_id = ? AND state = 'approved'";
+    let seq: Option<i64> =
+        tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0)).optional()?;
+    let Some(seq) = seq else { return Ok(false) };
+    forget_secrets(tx, seq)?;
+    tx.execute(
+        "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ?",
+        [id.to_string()],
+    )?;
     tx.append(at, kind::EXECUTING, Some(id), &json!({}))?;
     Ok(true)
 }
 
-/// Arguments kept in clear are about to be wiped. When secret ones are among them (the event shows them as dots), the
-/// write-ahead log must not keep them either.
-fn forget_secrets(tx: &mut Tx<'_>, id: RequestId) -> Result<(), StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM open_calls o JOIN events e ON e.seq = o.seq
-               WHERE o.request_id = ? AND o.args IS NOT NULL AND instr(e.body -> '$.args', ?))";
-    let held: bool =
-        tx.db.prepare_cached(sql)?.query_row(params![id.to_string(), REDACTED], |row| row.get(0))?;
+/// The arguments of this call are wiped in this transaction. When secret ones are among them (the event shows them as
+/// dots), the write-ahead log must not keep them either.
+fn forget_secrets(tx: &mut Tx<'_>, seq: i64) -> Result<(), StoreError> {
+    let sql = "SELECT EXISTS (SELECT 1 FROM events WHERE seq = ? AND instr(body -> '$.args', ?))";
+    let held: bool = tx.db.prepare_cached(sql)?.query_row(params![seq, REDACTED], |row| row.get(0))?;
     tx.checkpoint |= held;
     Ok(())
 }
@@ -237,17 +237,20 @@ pub(super) fn settle(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    forget_secrets(tx, id)?;
-    let sql = "DELETE FROM open_calls WHERE request_id = ? RETURNING seq, agent";
+    let sql = "DELETE FROM open_calls WHERE request_id = ? RETURNING seq, agent, args IS NOT NULL";
     let open = tx
         .db
         .prepare_cached(sql)?
         .query_row([id.to_string()], |row| {
             let agent: String = row.get(1)?;
-            Ok(Open { seq: row.get(0)?, agent: AgentId::configured(&agent) })
+            Ok((Open { seq: row.get(0)?, agent: AgentId::configured(&agent) }, row.get(2)?))
         })
         .optional()?;
-    finish(tx, id, &open.ok_or(StoreError::NotOpen)?, outcome, at)
+    let (open, held_args) = open.ok_or(StoreError::NotOpen)?;
+    if held_args {
+        forget_secrets(tx, open.seq)?;
+    }
+    finish(tx, id, &open, outcome, at)
 }
 
 fn finish(

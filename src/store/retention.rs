@@ -7,7 +7,7 @@ use serde_json::json;
 use super::chain::{Link, Seal, event_at, link_of, set_meta};
 use super::counts;
 use super::error::StoreError;
-use super::inbox;
+use super::inbox::{self, Sweep};
 use super::ledger::kind;
 use super::writer::Tx;
 use crate::base::clock::Timestamp;
@@ -21,11 +21,13 @@ const STAY: i64 = 100;
 /// Milliseconds of a day.
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// One bounded step; true when there is more to do.
-pub(super) fn step(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
+/// One bounded step, in which `sweep` goes on through the results; true when there is more to do.
+pub(super) fn step(tx: &mut Tx<'_>, now: Timestamp, sweep: Sweep) -> Result<(Sweep, bool), StoreError> {
     tx.checkpoint = true;
-    let more = inbox::expire(tx, now)?;
-    Ok(drop_prefix(tx, now)? || more)
+    let (sweep, more_results) = inbox::sweep(tx, now, sweep)?;
+    let more_keys = inbox::expire_keys(tx, now)?;
+    let more_events = drop_prefix(tx, now)?;
+    Ok((sweep, more_results || more_keys || more_events))
 }
 
 fn drop_prefix(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {

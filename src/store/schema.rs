@@ -4,9 +4,13 @@
 //! event, under the same number) and is checked against it by `audit verify`, as are `counts` and `spans` (see
 //! `counts.rs`), which say how many calls of which kind are where. `open_calls` alone holds arguments in
 //! clear, and only until they are claimed or settled.
+//!
+//! Every index of `events`, `calls` and `results` is one more page that each call writes, to cards that wear out. So
+//! one way leads from an id to its events: `calls` has the first and the last, `events_between` the others. Lists
+//! go by the counts, calls under way are those in `open_calls`.
 
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -29,7 +33,7 @@ const READER_CACHE: i64 = -512;
 pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 3] = [
+const MIGRATIONS: [&str; 4] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -97,6 +101,41 @@ INSERT INTO counts SELECT seq >> 13, at / 86400000, agent, tool, coalesce(decisi
     WHEN resolved_at - at < 900000 THEN 5 WHEN resolved_at - at < 3600000 THEN 6 ELSE 7 END, count(*)
   FROM calls WHERE outcome <> 'pending' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 INSERT INTO spans SELECT seq >> 13, min(at), max(at), count(*) FROM calls WHERE outcome <> 'pending' GROUP BY 1;
+",
+    // Arguments and results move first, while deleted content is overwritten. What an index says, its table says too:
+    // its pages are let go as they are.
+    "
+ALTER TABLE open_calls RENAME TO old_open_calls;
+CREATE TABLE open_calls (
+  request_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, agent TEXT NOT NULL, tool TEXT NOT NULL,
+  args TEXT, binding TEXT NOT NULL, session TEXT, reason TEXT, key TEXT, rule TEXT,
+  created INTEGER NOT NULL, expires INTEGER NOT NULL,
+  state TEXT NOT NULL CHECK (state IN ('open', 'approved', 'executing')), approved_by TEXT,
+  asked_up INTEGER NOT NULL DEFAULT 0, spent INTEGER NOT NULL DEFAULT 0
+) STRICT, WITHOUT ROWID;
+INSERT INTO open_calls SELECT * FROM old_open_calls;
+DROP TABLE old_open_calls;
+
+ALTER TABLE results RENAME TO old_results;
+CREATE TABLE results (
+  seq INTEGER PRIMARY KEY, agent TEXT NOT NULL, received INTEGER NOT NULL, keyed INTEGER NOT NULL,
+  created INTEGER NOT NULL, expires INTEGER NOT NULL, size INTEGER NOT NULL, outcome TEXT NOT NULL, data TEXT
+) STRICT;
+INSERT INTO results SELECT seq, agent, received, keyed, created, expires, size, outcome, data FROM old_results;
+DROP TABLE old_results;
+CREATE INDEX results_waiting ON results(agent, seq) WHERE received = 0;
+
+PRAGMA secure_delete = FAST;
+DROP INDEX events_request;
+CREATE INDEX events_between ON events(request_id)
+  WHERE kind = 'answered' OR kind = 'executing' OR kind = 'noted';
+DROP INDEX calls_at;
+DROP INDEX calls_agent;
+DROP INDEX calls_tool;
+DROP INDEX calls_outcome;
+DROP INDEX calls_decision;
+DROP INDEX calls_resolution;
+PRAGMA secure_delete = ON;
 ",
 ];
 
@@ -177,6 +216,11 @@ fn check_version(db: &Connection, path: &Path) -> Result<i64, StoreError> {
 
 fn migrate(db: &mut Connection, version: i64) -> Result<(), StoreError> {
     let done = usize::try_from(version).unwrap_or(0);
+    let begun = Instant::now();
+    let older = (1..KNOWN).contains(&version);
+    if older {
+        log::info!("the record is brought from version {version} to {KNOWN}; a large one takes some seconds");
+    }
     for (step, to) in MIGRATIONS.iter().zip(1i64..).skip(done) {
         let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         tx.execute_batch(step)?;
@@ -184,5 +228,11 @@ fn migrate(db: &mut Connection, version: i64) -> Result<(), StoreError> {
         tx.pragma_update(None, "user_version", to)?;
         tx.commit()?;
     }
+    if older {
+        log::info!("the record is of version {KNOWN} now, after {:.1} s", begun.elapsed().as_secs_f64());
+    }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests;

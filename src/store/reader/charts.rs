@@ -131,12 +131,10 @@ fn by_day(db: &Connection, scope: &Scope) -> Result<Vec<Cell>, StoreError> {
     })
 }
 
-fn by_hour(db: &Connection, scope: &Scope, from: i64, to: i64) -> Result<Vec<Cell>, StoreError> {
-    let sql = format!(
-        "SELECT at / {HOUR}, coalesce(decision, ''), count(*) FROM calls INDEXED BY calls_at
-         WHERE at >= {from} AND at < {to} AND {} GROUP BY 1, 2 ORDER BY 1",
-        scope.anywhere()
-    );
+fn by_hour(db: &Connection, scope: &Scope) -> Result<Vec<Cell>, StoreError> {
+    let columns = format!("at / {HOUR} AS hour, coalesce(decision, '') AS decision");
+    let sql =
+        format!("SELECT hour, decision, count(*) FROM ({}) GROUP BY 1, 2 ORDER BY 1", scope.calls(&columns));
     scope.query(db, &sql, |row| {
         Ok(Cell { at: row.get(0)?, decision: row.get(1)?, waited: -1, n: number(row, 2)? })
     })
@@ -156,7 +154,7 @@ fn bars(
         (filter.since.map_or(from, |at| at.0.max(from)), filter.until.map_or(to, |at| at.0.min(to)));
     let all: u64 = cells.iter().map(|cell| cell.n).sum();
     if to.saturating_sub(from) <= DAYS_BY_HOUR * DAY && all <= CALLS_BY_HOUR {
-        let cells = by_hour(db, scope, from, to)?;
+        let cells = by_hour(db, scope)?;
         return Ok((Step::Hour, filled(&cells, HOUR, Step::Hour)));
     }
     let days = last.at.saturating_sub(first.at).saturating_add(1);

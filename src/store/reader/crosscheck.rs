@@ -1,7 +1,9 @@
 //! The rows of `calls` against the events they stand for. The chain proves the events; this proves that what the
 //! lists filter by is what the events say.
 
-use rusqlite::{Connection, OptionalExtension as _, Row};
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
 use super::fault::{Fault, Wrong};
@@ -13,6 +15,7 @@ use crate::store::ledger::kind;
 /// What a request's row must say.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Facts {
+    request_id: String,
     seq: i64,
     at: i64,
     agent: Option<String>,
@@ -31,40 +34,92 @@ const COLUMNS: &str =
     "request_id, seq, at, agent, session, tool, decision, resolution, resolved_by, resolved_at,
   outcome, finished_at, finished_seq";
 
-/// Compares every row; how many, and the first fault.
-pub(super) fn calls(db: &Connection) -> Result<(u64, Option<Fault>), StoreError> {
-    if let Some(fault) = missing_row(db)? {
-        return Ok((0, Some(fault)));
-    }
-    let mut statement = db.prepare(&format!("SELECT {COLUMNS} FROM calls ORDER BY seq"))?;
-    let mut rows = statement.query([])?;
-    let mut checked = 0;
-    while let Some(row) = rows.next()? {
-        let id: String = row.get(0)?;
-        let stored = stored(row)?;
-        let wrong = match recorded(db, &id)? {
-            Some(facts) => difference(&stored, &facts).map(|column| Wrong::CallChanged { column }),
-            None => Some(Wrong::CallInvented),
-        };
-        if let Some(wrong) = wrong {
-            return Ok((checked, Some(Fault::call(stored.seq, id, wrong))));
-        }
-        checked += 1;
-    }
-    let agree = !counts::are_kept(db)? || counts::agree(db)?;
-    Ok((checked, (!agree).then(|| Fault::record(Wrong::CountsChanged))))
+/// What the events of a call have said so far, and its row.
+struct Begun {
+    recorded: Facts,
+    stored: Facts,
 }
 
-/// A request that was recorded, but has no row under its number.
-fn missing_row(db: &Connection) -> Result<Option<Fault>, StoreError> {
-    let sql = "SELECT e.seq, e.request_id FROM events e WHERE e.kind IN (?, ?) AND NOT EXISTS
-               (SELECT 1 FROM calls c WHERE c.seq = e.seq AND c.request_id = e.request_id) ORDER BY e.seq LIMIT 1";
+/// Compares every row; how many, and the first fault.
+pub(super) fn calls(db: &Connection) -> Result<(u64, Option<Fault>), StoreError> {
+    let mut walk = Walk::default();
+    let fault = match walk.all_events(db)? {
+        Some(fault) => Some(fault),
+        None => invented(db, walk.calls)?,
+    };
+    let agree = fault.is_some() || !counts::are_kept(db)? || counts::agree(db)?;
+    Ok((walk.calls, fault.or_else(|| (!agree).then(|| Fault::record(Wrong::CountsChanged)))))
+}
+
+/// Goes through the events once. It keeps in mind the calls that were under way at that point, which are few however
+/// long the record is.
+#[derive(Default)]
+struct Walk {
+    under_way: HashMap<String, Begun>,
+    calls: u64,
+}
+
+impl Walk {
+    fn all_events(&mut self, db: &Connection) -> Result<Option<Fault>, StoreError> {
+        let sql = format!("SELECT {} FROM events WHERE request_id IS NOT NULL ORDER BY seq", Event::COLUMNS);
+        let mut statement = db.prepare(&sql)?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let event = Event::read(row)?;
+            if let Some(fault) = self.step(db, &event)? {
+                return Ok(Some(fault));
+            }
+        }
+        Ok(self.under_way.values().find_map(difference))
+    }
+
+    fn step(&mut self, db: &Connection, event: &Event) -> Result<Option<Fault>, StoreError> {
+        let id = event.request_id.as_deref().unwrap_or_default();
+        let mut call = match event.kind.as_str() {
+            kind::REQUESTED | kind::REFUSED => match row_of(db, event)? {
+                Some(stored) => {
+                    self.calls += 1;
+                    Begun { recorded: beginning(event)?, stored }
+                }
+                None => return Ok(Some(Fault::call(event.seq, id.to_owned(), Wrong::CallMissing))),
+            },
+            _later => match self.under_way.remove(id) {
+                Some(begun) => begun,
+                // What began before the first event that is kept has no row any more; a note comes after the end.
+                None => return Ok(None),
+            },
+        };
+        fold(&mut call.recorded, event)?;
+        if call.recorded.finished_seq.is_none() {
+            self.under_way.insert(id.to_owned(), call);
+            return Ok(None);
+        }
+        Ok(difference(&call))
+    }
+}
+
+/// The row of the call that begins with this event.
+fn row_of(db: &Connection, event: &Event) -> Result<Option<Facts>, StoreError> {
+    let sql = format!("SELECT {COLUMNS} FROM calls WHERE seq = ? AND request_id = ?");
+    Ok(db.prepare_cached(&sql)?.query_row(params![event.seq, event.request_id], stored).optional()?)
+}
+
+/// A row that no event speaks of, where there are more than the events have begun.
+fn invented(db: &Connection, begun: u64) -> Result<Option<Fault>, StoreError> {
+    let rows: i64 = db.query_row("SELECT count(*) FROM calls", [], |row| row.get(0))?;
+    if u64::try_from(rows) == Ok(begun) {
+        return Ok(None);
+    }
+    let sql =
+        "SELECT seq, request_id FROM calls c WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.seq = c.seq
+               AND e.request_id = c.request_id AND e.kind IN (?, ?)) ORDER BY seq LIMIT 1";
     let row = db.query_row(sql, [kind::REQUESTED, kind::REFUSED], |row| Ok((row.get(0)?, row.get(1)?)));
-    Ok(row.optional()?.map(|(seq, id)| Fault::call(seq, id, Wrong::CallMissing)))
+    Ok(row.optional()?.map(|(seq, id)| Fault::call(seq, id, Wrong::CallInvented)))
 }
 
 fn stored(row: &Row<'_>) -> rusqlite::Result<Facts> {
     Ok(Facts {
+        request_id: row.get(0)?,
         seq: row.get(1)?,
         at: row.get(2)?,
         agent: row.get(3)?,
@@ -80,27 +135,10 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Facts> {
     })
 }
 
-/// What the events of a request add up to; None when it never began.
-fn recorded(db: &Connection, id: &str) -> Result<Option<Facts>, StoreError> {
-    let sql = format!("SELECT {} FROM events WHERE request_id = ? ORDER BY seq", Event::COLUMNS);
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([id])?;
-    let mut facts = None;
-    while let Some(row) = rows.next()? {
-        let event = Event::read(row)?;
-        let body = serde_json::from_str(&event.body)?;
-        match (event.kind.as_str(), &mut facts) {
-            (kind::REQUESTED | kind::REFUSED, None) => facts = Some(beginning(&event, &body)),
-            (_, Some(facts)) => fold(facts, &event, &body),
-            (_, None) => return Ok(None),
-        }
-    }
-    Ok(facts)
-}
-
-fn beginning(event: &Event, body: &Value) -> Facts {
-    let refused = event.kind == kind::REFUSED;
-    Facts {
+fn beginning(event: &Event) -> Result<Facts, StoreError> {
+    let (body, refused) = (&serde_json::from_str(&event.body)?, event.kind == kind::REFUSED);
+    Ok(Facts {
+        request_id: event.request_id.clone().unwrap_or_default(),
         seq: event.seq,
         at: event.at,
         agent: text(body, "agent"),
@@ -111,32 +149,34 @@ fn beginning(event: &Event, body: &Value) -> Facts {
         finished_at: refused.then_some(event.at),
         finished_seq: refused.then_some(event.seq),
         ..Facts::default()
-    }
+    })
 }
 
-fn fold(facts: &mut Facts, event: &Event, body: &Value) {
+fn fold(facts: &mut Facts, event: &Event) -> Result<(), StoreError> {
     match event.kind.as_str() {
         kind::ANSWERED => {
-            facts.resolution = text(body, "resolution");
-            facts.resolved_by = text(body, "by");
+            let body = serde_json::from_str(&event.body)?;
+            facts.resolution = text(&body, "resolution");
+            facts.resolved_by = text(&body, "by");
             facts.resolved_at = Some(event.at);
         }
         kind::FINISHED => {
-            facts.outcome = text(body, "outcome");
+            facts.outcome = text(&serde_json::from_str(&event.body)?, "outcome");
             facts.finished_at = Some(event.at);
             facts.finished_seq = Some(event.seq);
         }
-        // `executing` and `noted` change no column; nothing else belongs to a request.
+        // `executing` and `noted` change no column; what begins a call is known already.
         _other => {}
     }
+    Ok(())
 }
 
 fn text(body: &Value, name: &str) -> Option<String> {
     body.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
-/// The first column in which they differ.
-fn difference(stored: &Facts, recorded: &Facts) -> Option<&'static str> {
+/// The first column in which row and events differ.
+fn difference(Begun { recorded, stored }: &Begun) -> Option<Fault> {
     let equal = [
         ("seq", stored.seq == recorded.seq),
         ("at", stored.at == recorded.at),
@@ -151,5 +191,6 @@ fn difference(stored: &Facts, recorded: &Facts) -> Option<&'static str> {
         ("finished_at", stored.finished_at == recorded.finished_at),
         ("finished_seq", stored.finished_seq == recorded.finished_seq),
     ];
-    equal.into_iter().find(|(_, equal)| !equal).map(|(column, _)| column)
+    let (column, _) = equal.into_iter().find(|(_, equal)| !equal)?;
+    Some(Fault::call(stored.seq, stored.request_id.clone(), Wrong::CallChanged { column }))
 }

@@ -1,13 +1,11 @@
 //! One row per request: `audit list` and `audit show`. `calls` finds the rows, the events say what is in them.
 
-use rusqlite::types::Value as Sql;
-use rusqlite::{Row, params_from_iter};
+use rusqlite::Row;
 use serde_json::{Value, json};
 
 use super::Reader;
-use super::search::Search;
+use super::page::Walk;
 use crate::base::clock::Timestamp;
-use crate::base::glob::Pattern;
 use crate::store::chain::Event;
 use crate::store::error::StoreError;
 
@@ -145,6 +143,9 @@ pub(super) fn select(request: &str) -> String {
 /// All of [`AuditRow::request`].
 pub(super) const REQUEST: &str = "e.body";
 
+/// Rows of a list that are read at once.
+const PORTION: usize = 500;
+
 /// Rows named when a prefix is not unique.
 const NAMED: usize = 5;
 
@@ -154,41 +155,20 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read.
     pub fn list(&mut self, filter: &Filter) -> Result<Vec<AuditRow>, StoreError> {
-        let mut rows = Vec::new();
-        self.each(filter, |row| {
-            rows.push(row);
-            true
-        })?;
-        Ok(rows)
-    }
-
-    /// Hands the requests that pass `filter` to `take`, newest first, until it says false.
-    ///
-    /// # Errors
-    /// When the database cannot be read.
-    pub fn each(
-        &mut self,
-        filter: &Filter,
-        mut take: impl FnMut(AuditRow) -> bool,
-    ) -> Result<(), StoreError> {
         let tx = self.snapshot()?;
-        let (sql, values) = query(filter);
-        let tool = filter.tool.as_deref().map(Pattern::new);
-        let mut statement = tx.prepare(&sql)?;
-        let mut rows = statement.query(params_from_iter(values))?;
-        let mut left = filter.limit.unwrap_or(usize::MAX);
-        while left > 0
-            && let Some(row) = rows.next()?
-        {
-            let row = audit_row(row)?;
-            if tool.as_ref().is_none_or(|pattern| pattern.matches(&row.tool)) {
-                left -= 1;
-                if !take(row) {
-                    break;
-                }
+        let mut walk = Walk::of(&tx, filter)?;
+        let (mut rows, limit) = (Vec::new(), filter.limit.unwrap_or(usize::MAX));
+        while rows.len() < limit {
+            let most = limit.saturating_sub(rows.len()).min(PORTION);
+            let take = |row| {
+                rows.push(row);
+                false
+            };
+            if !walk.step(&tx, most as u64, take)? {
+                break;
             }
         }
-        Ok(())
+        Ok(rows)
     }
 
     /// One request by its id or a unique beginning of it.
@@ -223,39 +203,6 @@ impl Reader {
     }
 }
 
-fn query(filter: &Filter) -> (String, Vec<Sql>) {
-    let Filter { tool, agent, session, decision, resolution, outcome, since, until, text, limit: _, before } =
-        filter;
-    let mut sql = select(REQUEST);
-    let mut values = Vec::new();
-    let mut clause = |condition: &str, value: Option<Sql>| {
-        if let Some(value) = value {
-            values.push(value);
-            let numbered = condition.replace('?', &format!("?{}", values.len()));
-            sql.push_str(&format!(" AND {numbered}"));
-        }
-    };
-    let text_of = |value: &Option<String>| value.clone().map(Sql::from);
-    // The index finds what a pattern begins with; `each` matches the rest of it.
-    let tool = tool.as_deref().map(Pattern::new);
-    let prefix = tool.map(|p| p.literal_prefix().to_owned()).filter(|prefix| !prefix.is_empty());
-    clause("(c.tool >= ? AND c.tool < ? || char(0x10FFFF))", prefix.map(Sql::from));
-    clause("c.agent = ?", text_of(agent));
-    clause("c.session = ?", text_of(session));
-    clause("c.decision = ?", text_of(decision));
-    clause("c.resolution = ?", text_of(resolution));
-    clause("c.outcome = ?", text_of(outcome));
-    clause("c.at >= ?", since.map(|at| at.0.into()));
-    clause("c.at < ?", until.map(|at| at.0.into()));
-    clause("c.seq < ?", before.map(Sql::from));
-    if let Some(text) = text {
-        let condition = Search::of(text).condition(&mut values);
-        sql.push_str(&format!(" AND {condition}"));
-    }
-    sql.push_str(" ORDER BY c.seq DESC");
-    (sql, values)
-}
-
 pub(super) fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
     let time = |column| row.get::<_, Option<i64>>(column).map(|at| at.map(Timestamp));
     // A row whose event is gone or changed is still listed; `verify` names it.
@@ -283,7 +230,12 @@ pub(super) fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
 }
 
 fn events_of(db: &rusqlite::Connection, id: &str) -> Result<Vec<Value>, StoreError> {
-    let sql = format!("SELECT {} FROM events WHERE request_id = ? ORDER BY seq", Event::COLUMNS);
+    let sql = format!(
+        "SELECT {} FROM events WHERE seq IN (SELECT seq FROM calls WHERE request_id = ?1 UNION ALL
+         SELECT finished_seq FROM calls WHERE request_id = ?1 UNION ALL SELECT seq FROM events WHERE request_id = ?1
+         AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted')) ORDER BY seq",
+        Event::COLUMNS
+    );
     let mut statement = db.prepare(&sql)?;
     let events = statement.query_map([id], Event::read)?;
     events

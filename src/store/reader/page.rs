@@ -80,13 +80,7 @@ impl Reader {
     /// # Errors
     /// As for [`Reader::page`].
     pub fn walk(&mut self, filter: &Filter) -> Result<Walk, StoreError> {
-        let tx = self.snapshot()?;
-        let newest: i64 = tx.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
-        let before = filter.before.unwrap_or(i64::MAX).min(newest.saturating_add(1));
-        let filter = Filter { before: Some(before), ..filter.clone() };
-        let scope = Scope::of(&tx, &filter)?;
-        let buckets = scope.buckets(&tx)?.into_iter().map(|(bucket, _)| bucket).rev().collect();
-        Ok(Walk { search: filter.text.as_deref().map(Search::of), scope, buckets, before })
+        Walk::of(&*self.snapshot()?, filter)
     }
 }
 
@@ -101,6 +95,15 @@ pub struct Walk {
 }
 
 impl Walk {
+    pub(super) fn of(db: &Connection, filter: &Filter) -> Result<Walk, StoreError> {
+        let newest: i64 = db.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
+        let before = filter.before.unwrap_or(i64::MAX).min(newest.saturating_add(1));
+        let filter = Filter { before: Some(before), ..filter.clone() };
+        let scope = Scope::of(db, &filter)?;
+        let buckets = scope.buckets(db)?.into_iter().map(|(bucket, _)| bucket).rev().collect();
+        Ok(Walk { search: filter.text.as_deref().map(Search::of), scope, buckets, before })
+    }
+
     /// Hands the next requests to `take`, at most `most` of them, until it says that it has enough; false at the end. A
     /// portion may be empty.
     ///
@@ -110,13 +113,22 @@ impl Walk {
         &mut self,
         reader: &mut Reader,
         most: u64,
+        take: impl FnMut(AuditRow) -> bool,
+    ) -> Result<bool, StoreError> {
+        self.step(&*reader.snapshot()?, most, take)
+    }
+
+    /// [`Walk::next`] in a snapshot that is already there.
+    pub(super) fn step(
+        &mut self,
+        db: &Connection,
+        most: u64,
         mut take: impl FnMut(AuditRow) -> bool,
     ) -> Result<bool, StoreError> {
         let Some(bucket) = self.buckets.last() else { return Ok(false) };
-        let tx = reader.snapshot()?;
         let end = bucket.saturating_add(1).saturating_mul(1 << BUCKET).min(self.before);
-        let numbers = numbers(&tx, &self.scope, self.search.as_ref(), (bucket << BUCKET, end), (most, 0))?;
-        let enough = each_row(&tx, REQUEST, &numbers, |row| {
+        let numbers = numbers(db, &self.scope, self.search.as_ref(), (bucket << BUCKET, end), (most, 0))?;
+        let enough = each_row(db, REQUEST, &numbers, |row| {
             self.before = row.seq;
             take(row)
         })?;

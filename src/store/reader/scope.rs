@@ -1,6 +1,7 @@
 //! Which calls a question is about, as SQL: whole buckets through their counts, what a bound cuts through and what is
 //! under way row by row. So a question costs what its edges cost, however long the record is.
 
+use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, Row, params_from_iter};
 
@@ -52,7 +53,7 @@ impl Scope {
             }
         }
         if let Some(tool) = tool {
-            scope.only_tools(db, tool)?;
+            scope.only_tools(tool);
         }
         if let Some(session) = session {
             let place = scope.bind(session.clone());
@@ -73,24 +74,19 @@ impl Scope {
         format!("?{}", self.values.len())
     }
 
-    /// A pattern becomes a beginning, or else the names that it matches; `+` keeps them from being looked up one by one, out of order.
-    fn only_tools(&mut self, db: &Connection, tool: &str) -> Result<(), StoreError> {
+    fn only_tools(&mut self, tool: &str) {
         let pattern = Pattern::new(tool);
-        if pattern.is_literal() {
-            let place = self.bind(pattern.literal_prefix().to_owned());
-            self.shared.push_str(&format!(" AND tool = {place}"));
-            return Ok(());
-        }
-        if pattern.as_str().strip_suffix('*') == Some(pattern.literal_prefix()) {
-            let place = self.bind(pattern.literal_prefix().to_owned());
-            self.shared.push_str(&format!(" AND substr(tool, 1, length({place})) = {place}"));
-            return Ok(());
-        }
-        let names =
-            tool_names(db, pattern.literal_prefix())?.into_iter().filter(|name| pattern.matches(name));
-        let place = self.bind(serde_json::Value::from_iter(names).to_string());
-        self.shared.push_str(&format!(" AND +tool IN (SELECT value FROM json_each({place}))"));
-        Ok(())
+        let prefix = pattern.literal_prefix();
+        let condition = if pattern.is_literal() {
+            format!(" AND tool = {}", self.bind(prefix.to_owned()))
+        } else if tool.strip_suffix('*') == Some(prefix) {
+            // The usual pattern, without a way out of SQLite and back for each row.
+            let place = self.bind(prefix.to_owned());
+            format!(" AND substr(tool, 1, length({place})) = {place}")
+        } else {
+            format!(" AND {MATCHES}({}, tool)", self.bind(tool.to_owned()))
+        };
+        self.shared.push_str(&condition);
     }
 
     fn all(&self) -> Vec<Piece> {
@@ -120,7 +116,7 @@ impl Scope {
     /// A query for how many of these calls there are by `columns` of [`CELL`]; not summed up over its parts. Numbers
     /// are called `n`.
     pub(super) fn counts(&self, columns: &str) -> String {
-        let Scope { shared, rows, before, .. } = self;
+        let shared = &self.shared;
         let summed =
             |n: &str, source: &str| format!("SELECT {columns}, {n} AS n FROM {source} GROUP BY {columns}");
         let arm = |piece: &Piece| match piece {
@@ -131,35 +127,45 @@ impl Scope {
             Piece::Whole(first, last) => {
                 summed("sum(n)", &format!("counts WHERE bucket BETWEEN {first} AND {last}{shared}"))
             }
-            Piece::Rows(first, end) => summed(
-                "count(*)",
-                &format!(
-                    "(SELECT {CELL} FROM calls WHERE seq >= {first} AND seq < {end} AND outcome <> 'pending'{shared}{rows})"
-                ),
-            ),
+            Piece::Rows(first, end) => {
+                summed("count(*)", &format!("({})", self.finished(CELL, *first, *end)))
+            }
         };
-        // Named: by the agent's index this would read all that the agent ever did.
-        let open = summed(
-            "count(*)",
-            &format!(
-                "(SELECT {CELL} FROM calls INDEXED BY calls_outcome
-                  WHERE outcome = 'pending' AND seq < {before}{shared}{rows})"
-            ),
-        );
-        let arms = self.pieces.iter().map(arm).chain([open]).map(|arm| format!("SELECT * FROM ({arm})"));
-        arms.collect::<Vec<_>>().join(" UNION ALL ")
+        let open = summed("count(*)", &format!("({})", self.under_way(CELL)));
+        joined(self.pieces.iter().map(arm).chain([open]))
+    }
+
+    /// A query for `columns` of each of these calls, in no order.
+    pub(super) fn calls(&self, columns: &str) -> String {
+        let arm = |piece: &Piece| match piece {
+            Piece::Whole(first, last) => {
+                self.finished(columns, first << BUCKET, last.saturating_add(1) << BUCKET)
+            }
+            Piece::Rows(first, end) => self.finished(columns, *first, *end),
+        };
+        joined(self.pieces.iter().map(arm).chain([self.under_way(columns)]))
+    }
+
+    fn finished(&self, columns: &str, first: i64, end: i64) -> String {
+        let Scope { shared, rows, .. } = self;
+        format!(
+            "SELECT {columns} FROM calls
+             WHERE seq >= {first} AND seq < {end} AND outcome <> 'pending'{shared}{rows}"
+        )
+    }
+
+    fn under_way(&self, columns: &str) -> String {
+        let Scope { shared, rows, before, .. } = self;
+        format!(
+            "SELECT {columns} FROM calls WHERE seq IN (SELECT seq FROM open_calls)
+             AND outcome = 'pending' AND seq < {before}{shared}{rows}"
+        )
     }
 
     /// Conditions on a row of `calls` between these numbers.
     pub(super) fn between(&self, first: i64, end: i64) -> String {
         let Scope { shared, rows, before, .. } = self;
         format!("seq >= {first} AND seq < {}{shared}{rows}", end.min(*before))
-    }
-
-    /// Conditions on any row of `calls`.
-    pub(super) fn anywhere(&self) -> String {
-        let Scope { shared, rows, before, .. } = self;
-        format!("seq < {before}{shared}{rows}")
     }
 
     /// Buckets in which there are such calls, newest first, and how many.
@@ -194,15 +200,19 @@ pub(super) fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<u64> {
     Ok(u64::try_from(row.get::<_, i64>(column)?).unwrap_or(0))
 }
 
-/// The names in use that begin like this. From one to the next in the index, not from call to call.
-fn tool_names(db: &Connection, prefix: &str) -> Result<Vec<String>, StoreError> {
-    let sql = "WITH RECURSIVE names(name) AS (
-                 SELECT min(tool) FROM calls INDEXED BY calls_tool WHERE tool >= ?1
-                 UNION ALL
-                 SELECT (SELECT min(tool) FROM calls INDEXED BY calls_tool WHERE tool > name) FROM names
-                 WHERE substr(name, 1, length(?1)) = ?1)
-               SELECT name FROM names WHERE substr(name, 1, length(?1)) = ?1";
-    let mut statement = db.prepare(sql)?;
-    let names = statement.query_map([prefix], |row| row.get(0))?;
-    Ok(names.collect::<Result<_, _>>()?)
+fn joined(arms: impl Iterator<Item = String>) -> String {
+    arms.map(|arm| format!("SELECT * FROM ({arm})")).collect::<Vec<_>>().join(" UNION ALL ")
+}
+
+/// The SQL function `tool_matches(pattern, name)`.
+const MATCHES: &str = "tool_matches";
+
+/// Gives a connection [`MATCHES`].
+pub(super) fn add_functions(db: &Connection) -> rusqlite::Result<()> {
+    let flags =
+        FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC | FunctionFlags::SQLITE_DIRECTONLY;
+    db.create_scalar_function(MATCHES, 2, flags, |call| {
+        let pattern = call.get_or_create_aux(0, |text| text.as_str().map(Pattern::new))?;
+        Ok(pattern.matches(call.get_raw(1).as_str()?))
+    })
 }
