@@ -53,6 +53,12 @@ fn pending(agent: &mut Agent) -> Vec<Value> {
     agent.call("get_pending_results", json!({}))["result"]["results"].as_array().unwrap().clone()
 }
 
+/// Results that the record takes for not received.
+fn results_waiting(gateway: &Gateway) -> i64 {
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    db.query_row("SELECT count(*) FROM results WHERE received = 0", [], |row| row.get(0)).unwrap()
+}
+
 /// The inbox's entry for a request.
 fn waiting(agent: &mut Agent, id: &str) -> Option<Value> {
     let entry = pending(agent).into_iter().find(|entry| entry["request_id"] == id)?;
@@ -105,6 +111,8 @@ fn an_open_question_survives_and_the_result_waits_in_the_inbox() {
     let mut agent = Agent::login(gateway.address, TOKEN);
     assert_eq!(waiting(&mut agent, &id).unwrap()["status"], "executed");
     eventually("the receipt", || pending(&mut agent).is_empty().then_some(()));
+    // It is written down a little later; a crash before that would only offer the result once more.
+    eventually("the receipt to be kept", || (results_waiting(&gateway) == 0).then_some(()));
     gateway.kill();
     gateway.restart();
     let mut agent = Agent::login(gateway.address, TOKEN);

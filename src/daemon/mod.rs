@@ -192,6 +192,7 @@ impl Gateway {
         }
         self.gate.setup().services.shutdown();
         keep_ages(&self.gate).await;
+        self.gate.write_receipts().await;
         self.gate.note(NoteKind::Stopped).await;
         self.store.clone().close().await;
         log::info!("stopped");

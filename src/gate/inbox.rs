@@ -1,7 +1,11 @@
 //! Results on their way to an agent: written down until the agent has provably received them.
 
+use std::cell::{Cell, RefCell};
 use std::collections::HashSet;
 use std::rc::Rc;
+use std::time::Duration;
+
+use smol::Timer;
 
 use super::Gate;
 use crate::base::ids::RequestId;
@@ -10,6 +14,13 @@ use crate::store::{PendingResult, StoreError};
 
 /// The most results returned at once; the agent asks again after it has received these.
 const MAX_RESULTS: usize = 100;
+
+/// Receipts wait so long for others: one transaction for many. Lost with the process they cost nothing but a result
+/// that is offered once more.
+const RECEIPTS_EVERY: Duration = Duration::from_secs(1);
+
+/// The most receipts in one transaction, so that no call waits long behind them.
+const RECEIPTS_AT_ONCE: usize = 256;
 
 /// A result that is being carried over a living connection. While it lives, the result is not offered again;
 /// when it is dropped without [`Delivery::received`], it is.
@@ -37,6 +48,14 @@ impl Drop for Delivery {
     }
 }
 
+/// Results that have arrived, until that is written down.
+#[derive(Default)]
+pub(super) struct Receipts {
+    collected: RefCell<HashSet<RequestId>>,
+    /// A task waits to write them.
+    due: Cell<bool>,
+}
+
 impl Gate {
     /// A reply that has been handed to a connection.
     pub fn delivering(self: &Rc<Self>, id: RequestId) -> Delivery {
@@ -49,13 +68,31 @@ impl Gate {
         if ids.is_empty() {
             return;
         }
-        let gate = self.clone();
-        let task = async move {
-            if let Err(e) = gate.store.received(ids).await {
+        self.receipts.collected.borrow_mut().extend(ids);
+        if !self.receipts.due.replace(true) {
+            let gate = self.clone();
+            let task = async move {
+                Timer::after(RECEIPTS_EVERY).await;
+                gate.receipts.due.set(false);
+                gate.write_receipts().await;
+            };
+            self.executor.spawn(task).detach();
+        }
+    }
+
+    /// Writes down what [`Gate::received`] has collected so far.
+    pub async fn write_receipts(&self) {
+        let collected: Vec<_> = self.receipts.collected.borrow().iter().copied().collect();
+        for some in collected.chunks(RECEIPTS_AT_ONCE) {
+            if let Err(e) = self.store.received(some.to_vec()).await {
                 log::warn!("receipts could not be recorded: {e}");
             }
-        };
-        self.executor.spawn(task).detach();
+            // Only now: until then they keep these results from being offered.
+            let mut collected = self.receipts.collected.borrow_mut();
+            some.iter().for_each(|id| {
+                collected.remove(id);
+            });
+        }
     }
 
     /// This agent's results that it has not received, the oldest first, at most [`MAX_RESULTS`].
@@ -63,7 +100,9 @@ impl Gate {
     /// # Errors
     /// When the record cannot be read.
     pub async fn pending_results(&self, agent: &AgentId) -> Result<Vec<PendingResult>, StoreError> {
+        self.write_receipts().await;
         let mut on_their_way: HashSet<_> = self.deliveries.borrow().keys().copied().collect();
+        on_their_way.extend(self.receipts.collected.borrow().iter());
         // Denials that may still get a note are not ready.
         on_their_way.extend(self.windows.borrow().keys().copied());
         let mut results =
