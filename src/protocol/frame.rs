@@ -140,19 +140,25 @@ fn is_id(id: &Value) -> bool {
 
 /// A successful reply.
 pub fn result(id: &Value, result: Value) -> Value {
-    json!({"jsonrpc": "2.0", "result": result, "id": id})
+    message([("result", result), ("id", id.clone())])
 }
 
 /// An error reply.
 pub fn error(id: &Value, error: &WireError) -> Value {
     let mut data = error.data.clone();
     data.insert("reason".into(), error.reason.into());
-    json!({"jsonrpc": "2.0", "error": {"code": error.code, "message": error.message, "data": data}, "id": id})
+    let said = json!({"code": error.code, "message": error.message, "data": data});
+    message([("error", said), ("id", id.clone())])
 }
 
 /// A notification from the gateway.
 pub fn notification(method: &str, params: Value) -> Value {
-    json!({"jsonrpc": "2.0", "method": method, "params": params})
+    message([("method", method.into()), ("params", params)])
+}
+
+/// Moves its members, where `json!` would copy them: a result may be large.
+fn message(members: [(&str, Value); 2]) -> Value {
+    [("jsonrpc", "2.0".into())].into_iter().chain(members).collect()
 }
 
 #[cfg(test)]
