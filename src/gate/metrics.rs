@@ -112,7 +112,8 @@ impl Drop for Stranger<'_> {
 
 /// What happens to calls and connections.
 impl Metrics {
-    pub(super) fn new(setup: &Setup) -> Metrics {
+    /// Nothing has happened yet to what is configured.
+    pub fn new(setup: &Setup) -> Metrics {
         let metrics = Metrics::default();
         metrics.configured(setup);
         metrics
@@ -140,7 +141,7 @@ impl Metrics {
     }
 
     /// A request came to its end, one that joined no other.
-    pub(super) fn ended(&self, tool: &str, decision: Option<Action>, outcome: &Outcome) {
+    pub fn ended(&self, tool: &str, decision: Option<Action>, outcome: &Outcome) {
         let end = End {
             decision: decision.map_or(NONE, Action::as_str),
             outcome: outcome.as_str(),
@@ -177,7 +178,7 @@ impl Metrics {
     }
 
     /// A verdict took so long, the checks before it included.
-    pub(super) fn decided(&self, took: Duration) {
+    pub fn decided(&self, took: Duration) {
         self.decision.observe(took);
     }
 
@@ -189,7 +190,7 @@ impl Metrics {
     }
 
     /// A service answered, or did not, after so long.
-    pub(super) fn executed(&self, service: &str, took: Duration) {
+    pub fn executed(&self, service: &str, took: Duration) {
         if let Some(histogram) = self.execution.borrow().get(service) {
             histogram.observe(took);
         }
@@ -256,7 +257,6 @@ impl Metrics {
 mod tests {
     use super::*;
     use crate::model::Responder;
-    use std::time::Instant;
 
     const TOOLS: [&str; 3] = ["get_state", "call_service", "say"];
 
@@ -331,32 +331,5 @@ mod tests {
         assert_eq!(metrics.read().strangers, 2);
         drop(first);
         assert_eq!(metrics.read().strangers, 1);
-    }
-
-    /// All that a call adds. The best of many rounds, so that a busy machine does not matter.
-    #[test]
-    fn counting_a_call_takes_less_than_a_microsecond() {
-        const ROUND: u32 = 1000;
-        let names: Vec<_> = (0..100).map(|i| format!("tool_{i}")).collect();
-        let names: Vec<_> = names.iter().map(String::as_str).collect();
-        let metrics = with(&names, &["home", "mail"]);
-        let (outcome, store) = (Outcome::Executed(1.into()), Histogram::new(&EXECUTION));
-        let call = || {
-            // Checked, judged, executed, recorded and settled: two looks at the clock each.
-            let took = || Instant::now().elapsed();
-            metrics.decided(took() + took());
-            metrics.executed("home", took());
-            store.observe(took());
-            store.observe(took());
-            metrics.ended("tool_57", Some(Action::Allow), &outcome);
-        };
-        let round = || {
-            let began = Instant::now();
-            (0..ROUND).for_each(|_| call());
-            began.elapsed() / ROUND
-        };
-        let best = (0..200).map(|_| round()).min().unwrap();
-        println!("a call costs {best:?} more");
-        assert!(best < Duration::from_micros(if cfg!(debug_assertions) { 5 } else { 1 }), "{best:?}");
     }
 }
