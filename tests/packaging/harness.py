@@ -55,6 +55,8 @@ class Service:
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
+            # Head and body leave together: the second packet would wait for the answer to the first.
+            wbufsize = -1
 
             def answer(self):
                 body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
