@@ -24,7 +24,7 @@ pub fn run(bench: &Bench, table: &mut Table) {
         let what = format!("a million calls, {:.0} MB", folder.record_size() / 1e6);
         row(table, &what, &setup.mode(), &starts(bench, &setup, &folder), Some(floor.median()));
     }
-    table.note("files in the page cache; ended in order each time");
+    table.note("the best has its files in the page cache; ended in order each time");
 }
 
 /// The least that starting the program takes.
