@@ -16,6 +16,9 @@ use super::Bench;
 use super::link::Route;
 use super::setup::Setup;
 
+/// Where files lie in memory, on most machines.
+const MEMORY: &str = "/dev/shm";
+
 /// A folder on the disk that holds the record; removed in the end.
 pub struct Folder(pub PathBuf);
 
@@ -28,14 +31,15 @@ impl Folder {
         Folder(path)
     }
 
-    /// Removes what runs left behind that were interrupted.
+    /// Removes what runs left behind that were interrupted: folders, and logs in memory.
     pub fn sweep() {
-        let folders = fs::read_dir(env!("CARGO_TARGET_TMPDIR")).into_iter().flatten().flatten();
-        for folder in folders {
-            let name = folder.file_name().to_string_lossy().into_owned();
-            let process = name.strip_prefix("bench-").and_then(|rest| rest.split('-').next());
+        let places = [env!("CARGO_TARGET_TMPDIR"), MEMORY].map(fs::read_dir);
+        for entry in places.into_iter().flatten().flatten().flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let rest = name.strip_prefix("agentpass-").unwrap_or(&name).strip_prefix("bench-");
+            let process = rest.and_then(|rest| rest.split('-').next());
             if process.is_some_and(|id| !Path::new("/proc").join(id).exists()) {
-                let _ = fs::remove_dir_all(folder.path());
+                let _ = fs::remove_dir_all(entry.path()).or_else(|_| fs::remove_file(entry.path()));
             }
         }
     }
@@ -159,7 +163,7 @@ fn listening(line: &str) -> Option<SocketAddr> {
 /// The log lies in memory where that is possible: it should not count as written to the disk, and a pipe would wake
 /// this process for every line.
 fn memory_file(folder: &Folder) -> PathBuf {
-    let memory = Path::new("/dev/shm");
+    let memory = Path::new(MEMORY);
     let name = folder.0.file_name().unwrap().to_string_lossy().into_owned();
     if memory.is_dir() { memory.join(format!("agentpass-{name}.log")) } else { folder.0.join("log") }
 }
