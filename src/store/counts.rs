@@ -1,8 +1,9 @@
 //! How many finished calls of which kind there are, per [`BUCKET`] events of the record and per day: totals, deep
 //! pages and charts over a million calls without reading a million rows.
 //!
-//! A call is counted once, when it ends; those under way are few and counted where they are. It must never be the
-//! truth about anything: `audit verify` compares it with `calls`.
+//! A bucket is counted when the next one begins, and its calls that end later when they end. So the newest bucket is
+//! not counted and the calls under way are not: readers look at both, which are few. It must never be the truth about
+//! anything: `audit verify` compares it with `calls`.
 
 use rusqlite::Connection;
 
@@ -23,8 +24,20 @@ pub(super) const CELL: &str = "seq >> 13 AS bucket, at / 86400000 AS day, agent,
 /// Seconds at which the next class of waiting times begins, as in [`CELL`].
 pub(super) const WAITS: [u32; 7] = [10, 30, 60, 120, 300, 900, 3600];
 
-/// Counts a call that has just ended.
-pub(super) fn add(db: &Connection, seq: i64) -> Result<(), StoreError> {
+/// The version of the tables from which on the newest bucket is not counted.
+const LAZY: i64 = 4;
+
+/// An event has been recorded under this number: when it is the first of a bucket, the one before is counted.
+pub(super) fn begun(db: &Connection, seq: i64) -> Result<(), StoreError> {
+    let first = seq >> BUCKET << BUCKET;
+    if seq == first { count(db, first.saturating_sub(1 << BUCKET), first) } else { Ok(()) }
+}
+
+/// Counts a call that has just ended, unless its bucket is the newest.
+pub(super) fn ended(db: &Connection, seq: i64, newest: i64) -> Result<(), StoreError> {
+    if seq >> BUCKET >= newest >> BUCKET {
+        return Ok(());
+    }
     let sql = format!(
         "INSERT INTO counts SELECT {CELL}, 1 FROM calls WHERE seq = ?
          ON CONFLICT DO UPDATE SET n = n + 1"
@@ -37,11 +50,16 @@ pub(super) fn add(db: &Connection, seq: i64) -> Result<(), StoreError> {
 }
 
 /// Counts again after the calls through `cut` were dropped.
-pub(super) fn dropped(db: &Connection, cut: i64) -> Result<(), StoreError> {
+pub(super) fn dropped(db: &Connection, cut: i64, newest: i64) -> Result<(), StoreError> {
     let bucket = cut >> BUCKET;
     db.prepare_cached("DELETE FROM counts WHERE bucket <= ?")?.execute([bucket])?;
     db.prepare_cached("DELETE FROM spans WHERE bucket <= ?")?.execute([bucket])?;
-    let (first, end) = (cut.saturating_add(1), bucket.saturating_add(1) << BUCKET);
+    let end = bucket.saturating_add(1) << BUCKET;
+    if newest < end { Ok(()) } else { count(db, cut.saturating_add(1), end) }
+}
+
+/// Counts the calls from one number to before another, of which none is counted yet.
+fn count(db: &Connection, first: i64, end: i64) -> Result<(), StoreError> {
     let rest = "FROM calls WHERE seq >= ? AND seq < ? AND outcome <> 'pending'";
     let sql = format!("INSERT INTO counts SELECT {CELL}, count(*) {rest} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8");
     db.prepare_cached(&sql)?.execute([first, end])?;
@@ -56,17 +74,22 @@ pub(super) fn are_kept(db: &Connection) -> Result<bool, StoreError> {
     Ok(db.query_row(sql, [], |row| row.get(0))?)
 }
 
+/// The number of the newest event.
+pub(super) fn newest(db: &Connection) -> Result<i64, StoreError> {
+    Ok(db.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?)
+}
+
 /// Whether the tables say what `calls` says.
 pub(super) fn agree(db: &Connection) -> Result<bool, StoreError> {
-    let counted = format!(
-        "SELECT {CELL}, count(*) FROM calls WHERE outcome <> 'pending' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8"
-    );
-    let spans =
-        "SELECT seq >> 13, min(at), max(at), count(*) FROM calls WHERE outcome <> 'pending' GROUP BY 1";
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let end = if version < LAZY { i64::MAX } else { newest(db)? >> BUCKET << BUCKET };
+    let calls = format!("FROM calls WHERE seq < {end} AND outcome <> 'pending'");
+    let counted = format!("SELECT {CELL}, count(*) {calls} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8");
+    let spans = format!("SELECT seq >> 13, min(at), max(at), count(*) {calls} GROUP BY 1");
     let differ = |kept: &str, real: &str| {
         let more = |a: &str, b: &str| format!("EXISTS (SELECT * FROM ({a}) EXCEPT SELECT * FROM ({b}))");
         format!("{} OR {}", more(kept, real), more(real, kept))
     };
-    let (counts, spans) = (differ("SELECT * FROM counts", &counted), differ("SELECT * FROM spans", spans));
+    let (counts, spans) = (differ("SELECT * FROM counts", &counted), differ("SELECT * FROM spans", &spans));
     Ok(!db.query_row(&format!("SELECT {counts} OR {spans}"), [], |row| row.get::<_, bool>(0))?)
 }

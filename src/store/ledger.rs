@@ -48,7 +48,9 @@ impl Tx<'_> {
         id: Option<RequestId>,
         body: &Value,
     ) -> Result<i64, StoreError> {
-        self.chain.append(self.db, at, kind, id, body)
+        let seq = self.chain.append(self.db, at, kind, id, body)?;
+        counts::begun(self.db, seq)?;
+        Ok(seq)
     }
 
     fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
@@ -130,7 +132,7 @@ pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &Refusal) -> Result<(), StoreErro
     let Refusal { id, at, agent, tool, session, outcome } = refusal;
     let (id, tool) = (id.to_string(), codec::short_name(tool));
     tx.execute(sql, params![seq, id, at.0, agent.as_str(), session, tool, outcome.as_str()])?;
-    counts::add(tx.db, seq)
+    Ok(())
 }
 
 /// Answers a question if it is still open; a call already approved can still become void.
@@ -265,7 +267,7 @@ fn finish(
     let seq = tx.append(at, kind::FINISHED, Some(id), &body)?;
     let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";
     tx.execute(sql, params![outcome.as_str(), at.0, seq, open.seq])?;
-    counts::add(tx.db, open.seq)?;
+    counts::ended(tx.db, open.seq, seq)?;
     inbox::keep_result(tx, &inbox::Kept { id, seq: open.seq, agent: &open.agent, at }, &stored)
 }
 

@@ -77,7 +77,7 @@ fn drop_through(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result
     for table in ["events", "calls", "results"] {
         tx.db.prepare_cached(&format!("DELETE FROM {table} WHERE seq <= ?"))?.execute([cut])?;
     }
-    counts::dropped(tx.db, cut)?;
+    counts::dropped(tx.db, cut, tx.chain.head.seq)?;
     set_meta(tx.db, "anchor", &tx.chain.key.seal(Seal::Anchor, anchor).to_string())?;
     let body = json!({"first": first, "through": cut, "hash": anchor.hash.hex()});
     tx.append(now, kind::RETENTION, None, &body)?;

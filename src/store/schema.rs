@@ -135,6 +135,8 @@ DROP INDEX calls_tool;
 DROP INDEX calls_outcome;
 DROP INDEX calls_decision;
 DROP INDEX calls_resolution;
+DELETE FROM counts WHERE bucket >= (SELECT max(seq) >> 13 FROM events);
+DELETE FROM spans WHERE bucket >= (SELECT max(seq) >> 13 FROM events);
 PRAGMA secure_delete = ON;
 ",
 ];

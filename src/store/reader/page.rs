@@ -10,7 +10,7 @@ use super::list::{AuditRow, EVENTS, Filter, REQUEST, audit_row, select};
 use super::scope::Scope;
 use super::search::Search;
 use crate::base::clock::Timestamp;
-use crate::store::counts::BUCKET;
+use crate::store::counts::{self, BUCKET};
 use crate::store::error::StoreError;
 
 /// How long a search may look through the record. It is looked at between buckets of some thousand calls.
@@ -70,7 +70,7 @@ impl Reader {
                 (page.copied().collect(), found.numbers.len() as u64, found.searched_to)
             }
         };
-        let newest = tx.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
+        let newest = counts::newest(&tx)?;
         let pages = total.div_ceil(wanted.per_page.max(1)).max(1);
         Ok(Page { rows: rows(&tx, SHORT_REQUEST, &numbers)?, total, pages, searched_to, newest })
     }
@@ -96,7 +96,7 @@ pub struct Walk {
 
 impl Walk {
     pub(super) fn of(db: &Connection, filter: &Filter) -> Result<Walk, StoreError> {
-        let newest: i64 = db.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?;
+        let newest = counts::newest(db)?;
         let before = filter.before.unwrap_or(i64::MAX).min(newest.saturating_add(1));
         let filter = Filter { before: Some(before), ..filter.clone() };
         let scope = Scope::of(db, &filter)?;

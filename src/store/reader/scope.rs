@@ -94,8 +94,11 @@ impl Scope {
     }
 
     fn cut(&self, db: &Connection, from: i64, to: i64) -> Result<Vec<Piece>, StoreError> {
-        let mut statement = db.prepare("SELECT bucket, first, last FROM spans ORDER BY bucket")?;
-        let mut rows = statement.query([])?;
+        // The newest bucket is not counted.
+        let newest = counts::newest(db)? >> BUCKET << BUCKET;
+        let sql = "SELECT bucket, first, last FROM spans WHERE bucket < ? ORDER BY bucket";
+        let mut statement = db.prepare(sql)?;
+        let mut rows = statement.query([newest >> BUCKET])?;
         let mut pieces: Vec<Piece> = Vec::new();
         while let Some(row) = rows.next()? {
             let (bucket, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -109,6 +112,9 @@ impl Scope {
                 (_, true) => pieces.push(Piece::Whole(bucket, bucket)),
                 (_, false) => pieces.push(Piece::Rows(start, end.min(self.before))),
             }
+        }
+        if newest < self.before {
+            pieces.push(Piece::Rows(newest, self.before));
         }
         Ok(if pieces.len() > MAX_PIECES { self.all() } else { pieces })
     }
