@@ -286,7 +286,8 @@ fn steps<T>(reader: &mut Reader, work: impl FnOnce(&mut Reader) -> T) -> (T, u64
 /// `AGENTPASS_TEST_CALLS=1000000` it measures what the documentation promises; fewer calls keep the tests short.
 #[test]
 fn a_page_of_a_large_record_is_found_without_reading_it() {
-    let calls = std::env::var("AGENTPASS_TEST_CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
+    let calls: i64 =
+        std::env::var("AGENTPASS_TEST_CALLS").ok().and_then(|n| n.parse().ok()).unwrap_or(50_000);
     let most = 250_000 + calls.cast_unsigned();
     let record = Record::of(calls);
     let mut reader = record.reader();
