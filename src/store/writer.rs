@@ -243,13 +243,13 @@ impl Writer {
     ) -> Result<bool, StoreError> {
         self.set_sync(durable)?;
         let before = self.db.total_changes();
-        self.db.execute_batch("BEGIN IMMEDIATE")?;
+        self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
         let Writer { db, chain, options, .. } = self;
         let mut tx = Tx { db, chain, options, checkpoint: false };
         work(&mut tx)?;
         let checkpoint = tx.checkpoint;
         let began = Instant::now();
-        self.db.execute_batch("COMMIT")?;
+        self.db.prepare_cached("COMMIT")?.execute([])?;
         if durable {
             self.durable = self.chain.head;
         }
