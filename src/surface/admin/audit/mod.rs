@@ -226,7 +226,8 @@ fn in_json(value: &Value) -> Answer {
 
 #[cfg(test)]
 mod tests {
-    use smol::future::{block_on, poll_once};
+    use smol::block_on;
+    use smol::future::poll_once;
 
     use super::*;
     use crate::base::clock::Timestamp;
