@@ -13,6 +13,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use async_signal::{Signal, Signals};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, Timer, future};
 
@@ -74,6 +75,7 @@ pub struct Gateway {
 /// When it cannot start.
 pub fn run(options: Options) -> Result<(), StartError> {
     let began = Instant::now();
+    take_all_descriptors();
     let executor: Executor = Rc::new(LocalExecutor::new());
     let local = executor.clone();
     // A task like all others: as the executor's own future it would look for signals at every turn of every task.
@@ -91,6 +93,18 @@ pub fn run(options: Options) -> Result<(), StartError> {
         Ok(())
     });
     smol::block_on(executor.run(main))
+}
+
+/// Every connection takes a descriptor. The usual soft limit of 1,024 is there for programs that use `select`, which this
+/// one does not; the hard limit is the one that somebody has chosen.
+fn take_all_descriptors() {
+    let limit = getrlimit(Resource::Nofile);
+    if limit.current != limit.maximum {
+        let all = Rlimit { current: limit.maximum, maximum: limit.maximum };
+        if let Err(e) = setrlimit(Resource::Nofile, all) {
+            log::debug!("no more than {:?} files can be open: {e}", limit.current);
+        }
+    }
 }
 
 impl Gateway {
@@ -265,5 +279,19 @@ async fn watch_services(gate: Rc<Gate>) {
     loop {
         let (setup, reloaded) = (gate.setup(), gate.reloaded());
         future::or(setup.services.watch_health(gate.clock().clone()), reloaded.wait()).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn as_many_descriptors_as_there_may_be() {
+        let limit = getrlimit(Resource::Nofile);
+        let fewer = limit.maximum.map_or(4096, |most| most.saturating_sub(1));
+        setrlimit(Resource::Nofile, Rlimit { current: Some(fewer), ..limit.clone() }).unwrap();
+        take_all_descriptors();
+        assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
     }
 }
