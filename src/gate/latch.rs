@@ -1,38 +1,27 @@
 //! Something that happens once, and everybody who waits for it.
 
-use std::cell::RefCell;
+use smol::lock::OnceCell;
 
-use smol::channel::{Receiver, Sender, bounded};
-
-/// A latch: closed until [`Latch::open`] is called, open for ever after.
-pub struct Latch {
-    // Nothing is ever sent: dropping the sender wakes every receiver, however late it comes.
-    sender: RefCell<Option<Sender<()>>>,
-    receiver: Receiver<()>,
-}
-
-impl Default for Latch {
-    fn default() -> Latch {
-        let (sender, receiver) = bounded(1);
-        Latch { sender: RefCell::new(Some(sender)), receiver }
-    }
-}
+/// A latch: closed until [`Latch::open`] is called, open for ever after. A few words of memory while nobody waits: every
+/// connection has one.
+#[derive(Default)]
+pub struct Latch(OnceCell<()>);
 
 impl Latch {
     /// Opens the latch and wakes all waiters.
     pub fn open(&self) {
-        drop(self.sender.borrow_mut().take());
+        // The second time there is nothing to do. It never blocks: nobody fills the cell in another way.
+        let _ = self.0.set_blocking(());
     }
 
     /// Whether it is open.
     pub fn is_open(&self) -> bool {
-        self.sender.borrow().is_none()
+        self.0.is_initialized()
     }
 
     /// Waits until it is open.
     pub async fn wait(&self) {
-        let receiver = self.receiver.clone();
-        let _ = receiver.recv().await;
+        self.0.wait().await;
     }
 }
 
@@ -47,5 +36,12 @@ mod tests {
         smol::block_on(smol::future::zip(latch.wait(), async { latch.open() }));
         assert!(latch.is_open());
         smol::block_on(latch.wait());
+        latch.open();
+        assert!(latch.is_open());
+    }
+
+    #[test]
+    fn is_small() {
+        assert!(size_of::<Latch>() <= 48, "{}", size_of::<Latch>());
     }
 }
