@@ -39,8 +39,11 @@ pub const PING_WINDOW: Duration = Duration::from_secs(10);
 const MAX_EARLY: usize = 8;
 /// The longest reason a close frame can carry (RFC 6455, 5.5: 125 bytes with the code).
 const MAX_REASON: usize = 123;
-/// The library's own buffers are 128 KiB each; a small device holds hundreds of connections.
-const BUFFER: usize = 8 * 1024;
+/// Bytes read at once. Every connection holds such a buffer for its life, which fits into a KiB with what the allocator
+/// adds. A usual message fits too; a larger one is read in as many pieces.
+const READ_BUFFER: usize = 1000;
+/// Frames of one flush that are collected before they are written.
+const WRITE_BUFFER: usize = 8 * 1024;
 
 /// What arrived.
 #[derive(Debug, PartialEq, Eq)]
@@ -234,8 +237,8 @@ pub(super) fn config(max_message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(max_message))
         .max_frame_size(Some(max_message))
-        .read_buffer_size(BUFFER)
-        .write_buffer_size(BUFFER)
+        .read_buffer_size(READ_BUFFER)
+        .write_buffer_size(WRITE_BUFFER)
 }
 
 fn incoming(item: Option<Result<Message, Error>>) -> Incoming {

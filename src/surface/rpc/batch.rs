@@ -51,5 +51,5 @@ async fn gather(session: Rc<Session>, receiver: Receiver<(usize, Answer)>, count
     }
     answers.sort_by_key(|(place, _)| *place);
     let (frames, carried): (Vec<_>, Vec<_>) = answers.into_iter().map(|(_, answer)| answer).unzip();
-    session.send(&Value::Array(frames), carried.into_iter().flatten().collect()).await;
+    session.send(&Value::Array(frames), carried.into_iter().flatten().collect());
 }

@@ -46,21 +46,24 @@ enum Entry {
 
 /// Serves one accepted socket to its end.
 pub async fn run(rpc: Rc<Rpc>, tcp: Async<TcpStream>, peer: SocketAddr) {
+    // In a box, which is gone before the session begins: handshakes need several times the room of an idle connection.
+    if let Some((socket, peer)) = Box::pin(let_in(&rpc, tcp, peer)).await {
+        session::run(rpc, socket, peer).await;
+    }
+}
+
+async fn let_in(rpc: &Rc<Rpc>, tcp: Async<TcpStream>, address: SocketAddr) -> Option<(Box<WebSocket>, Peer)> {
     let deadline = Instant::now() + AUTH_TIME;
-    let guest = rpc.door.enter(peer.ip());
-    let counted = rpc.gate.metrics().stranger();
-    let upgraded = future::or(upgrade(&rpc, tcp, peer.ip(), &guest, deadline), async {
+    let guest = rpc.door.enter(address.ip());
+    let _counted = rpc.gate.metrics().stranger();
+    let upgraded = future::or(upgrade(rpc, tcp, address.ip(), &guest, deadline), async {
         guest.must_leave().await;
         None
     });
-    let Some((socket, entry)) = upgraded.await else { return };
+    let (socket, entry) = upgraded.await?;
     guest.spoke();
-    let Some((socket, identity, member)) = admit(&rpc, socket, entry, guest, peer.ip(), deadline).await
-    else {
-        return;
-    };
-    drop(counted);
-    session::run(rpc, socket, Peer { identity, address: peer, _member: member }).await;
+    let (socket, identity, _member) = admit(rpc, socket, entry, guest, address.ip(), deadline).await?;
+    Some((Box::new(socket), Peer { identity, address, _member }))
 }
 
 async fn upgrade(

@@ -47,7 +47,7 @@ fn single(session: &Rc<Session>, request: Request) -> Option<String> {
             let listener = session.clone();
             session.listen(async move {
                 let (frame, carried) = wait.answer(&listener).await;
-                listener.send(&frame, carried).await;
+                listener.send(&frame, carried);
             });
             None
         }
@@ -214,7 +214,7 @@ impl Wait {
 async fn call(session: &Rc<Session>, id: &Value, ticket: &Ticket) -> Answer {
     if let Some((request, expires)) = ticket.asked().await {
         let params = json!({"id": id, "request_id": request.to_string(), "expires_at": expires.to_string()});
-        session.send(&frame::notification("approval_pending", params), Vec::new()).await;
+        session.send(&frame::notification("approval_pending", params), Vec::new());
     }
     let reply = ticket.reply().await;
     let carried = reply.request_id.map(|id| Carried::Reply(session.gate.delivering(id)));

@@ -6,12 +6,15 @@
 mod batch;
 mod connection;
 mod methods;
+mod outbox;
 mod receipts;
 mod session;
+mod silence;
 mod wire;
 
 use std::cell::RefCell;
 use std::rc::Rc;
+use std::time::Instant;
 
 use crate::gate::{Executor, Gate, Latch};
 use crate::net::listener::Listener;
@@ -26,6 +29,8 @@ pub struct Rpc {
     door: Rc<Door>,
     max_message_bytes: usize,
     stop: Rc<Latch>,
+    /// Where the grid of the timers of all connections begins.
+    began: Instant,
 }
 
 impl Rpc {
@@ -38,7 +43,8 @@ impl Rpc {
         stop: Rc<Latch>,
     ) -> Rc<Rpc> {
         let acceptor = RefCell::new(acceptor);
-        Rc::new(Rpc { gate, executor, acceptor, door: Rc::default(), max_message_bytes, stop })
+        let (door, began) = (Rc::default(), Instant::now());
+        Rc::new(Rpc { gate, executor, acceptor, door, max_message_bytes, stop, began })
     }
 
     /// A renewed certificate, for connections from now on.

@@ -6,18 +6,18 @@
 use std::cell::Cell;
 use std::net::SocketAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use serde_json::Value;
-use smol::channel::{Receiver, Sender, bounded};
 use smol::lock::Mutex;
-use smol::stream::StreamExt as _;
 use smol::{Timer, future};
 
 use super::Rpc;
 use super::connection::{CLOSE_POLICY, Identity};
 use super::methods;
+use super::outbox::{Outbox, Outgoing};
 use super::receipts::{Carried, Receipts};
+use super::silence::{Due, Silence};
 use crate::gate::{Gate, Latch};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 use crate::surface::door::Member;
@@ -26,14 +26,6 @@ use crate::surface::door::Member;
 pub const MAX_CONNECTIONS: usize = 64;
 /// Calls in flight per connection, and as many other requests that take time.
 pub const MAX_IN_FLIGHT: usize = 32;
-/// A peer that says nothing is pinged this often.
-const PING_EVERY: Duration = Duration::from_secs(30);
-/// A peer that sends no frame at all for this long is gone.
-const IDLE_LIMIT: Duration = Duration::from_secs(90);
-/// How often the two are looked at.
-const TICK: Duration = Duration::from_secs(10);
-/// Replies that may wait for the peer to read.
-const BACKLOG: usize = 64;
 /// The gateway is restarting (IANA registry): old clients come back.
 const CLOSE_RESTART: u16 = 1012;
 
@@ -47,14 +39,6 @@ pub struct Peer {
     pub _member: Member,
 }
 
-/// A text for the peer and the results that it carries.
-pub struct Outgoing {
-    /// One frame.
-    pub text: String,
-    /// What the peer has received when the ping behind it is answered.
-    pub carried: Vec<Carried>,
-}
-
 /// What the listeners of one connection share.
 pub struct Session {
     /// The gate.
@@ -62,7 +46,7 @@ pub struct Session {
     /// Whom this connection speaks for.
     pub identity: Identity,
     /// Frames for the peer.
-    pub out: Sender<Outgoing>,
+    pub out: Outbox,
     /// Calls that this connection waits for.
     pub calls: Cell<usize>,
     /// Other requests of this connection that take time.
@@ -76,7 +60,7 @@ pub struct Session {
 enum Event {
     Out(Outgoing),
     In(Incoming),
-    Tick,
+    Due,
     Reloaded,
     Stop,
 }
@@ -85,30 +69,30 @@ enum Event {
 type Farewell = (u16, String);
 
 /// Serves one authenticated connection to its end.
-pub async fn run(rpc: Rc<Rpc>, socket: WebSocket, peer: Peer) {
+pub async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
     let gate = rpc.gate.clone();
     let agent = peer.identity.agent.clone();
     let Some(_connected) = gate.connect(&agent, MAX_CONNECTIONS) else {
         let reason = format!("more than {MAX_CONNECTIONS} connections of this agent");
-        return socket.close_with(CLOSE_POLICY, &reason).await;
+        return Box::pin(socket.close_with(CLOSE_POLICY, &reason)).await;
     };
     log::info!("agent {agent} connected from {}", peer.address);
-    let (out, outbox) = bounded(BACKLOG);
     let session = Rc::new(Session {
         gate: gate.clone(),
         identity: peer.identity,
-        out,
+        out: Outbox::default(),
         calls: Cell::default(),
         errands: Cell::default(),
         inbox: Mutex::default(),
         gone: Latch::default(),
         rpc,
     });
-    let mut line = Line { socket, outbox, receipts: Receipts::default(), heard: Instant::now() };
+    let mut line = Line::new(socket, &session);
     let farewell = line.talk(&session).await;
     session.gone.open();
     log::info!("agent {agent} disconnected from {}: {}", peer.address, farewell.1);
-    line.socket.close_with(farewell.0, &farewell.1).await;
+    // In a box: it needs room of its own only now.
+    Box::pin(line.socket.close_with(farewell.0, &farewell.1)).await;
 }
 
 impl Session {
@@ -120,29 +104,37 @@ impl Session {
     }
 
     /// Sends one frame.
-    pub async fn send(&self, frame: &Value, carried: Vec<Carried>) {
-        let _ = self.out.send(Outgoing { text: frame.to_string(), carried }).await;
+    pub fn send(&self, frame: &Value, carried: Vec<Carried>) {
+        self.out.put(Outgoing { text: frame.to_string(), carried });
     }
 }
 
 /// The socket with what this task alone knows of it.
 struct Line {
-    socket: WebSocket,
-    outbox: Receiver<Outgoing>,
+    socket: Box<WebSocket>,
     receipts: Receipts,
-    heard: Instant,
+    silence: Silence,
 }
 
 impl Line {
+    fn new(socket: Box<WebSocket>, session: &Session) -> Line {
+        let silence = Silence::new(Instant::now(), session.rpc.began);
+        Line { socket, receipts: Receipts::default(), silence }
+    }
+
     async fn talk(&mut self, session: &Rc<Session>) -> Farewell {
-        let mut ticks = Timer::interval(TICK);
+        let mut look = Timer::at(self.silence.look_at());
         let mut reloaded = session.gate.reloaded();
         loop {
-            let event = self.event(&session.rpc.stop, &reloaded, &mut ticks).await;
+            let event = self.event(session, &reloaded, &mut look).await;
             let next = match event {
-                Event::Out(first) => self.write(first).await,
+                Event::Out(first) => self.write(session, first).await,
                 Event::In(incoming) => self.take(session, incoming).await,
-                Event::Tick => self.look_after().await,
+                Event::Due => {
+                    let looked = self.look_after().await;
+                    look.set_at(self.silence.look_at());
+                    looked
+                }
                 Event::Stop => Err((CLOSE_RESTART, "the gateway is restarting".to_owned())),
                 Event::Reloaded => {
                     reloaded = session.gate.reloaded();
@@ -157,20 +149,15 @@ impl Line {
         }
     }
 
-    async fn event(&mut self, stop: &Latch, reloaded: &Latch, ticks: &mut Timer) -> Event {
-        let out = async {
-            match self.outbox.recv().await {
-                Ok(out) => Event::Out(out),
-                Err(_) => Event::Stop,
-            }
-        };
+    async fn event(&mut self, session: &Session, reloaded: &Latch, look: &mut Timer) -> Event {
+        let out = async { Event::Out(session.out.take().await) };
         let incoming = async { Event::In(self.socket.next().await) };
-        let tick = async {
-            ticks.next().await;
-            Event::Tick
+        let due = async {
+            look.await;
+            Event::Due
         };
         let stop = async {
-            stop.wait().await;
+            session.rpc.stop.wait().await;
             Event::Stop
         };
         let reloaded = async {
@@ -178,17 +165,17 @@ impl Line {
             Event::Reloaded
         };
         // First what must not wait for a peer that never stops talking.
-        future::or(future::or(stop, reloaded), future::or(out, future::or(incoming, tick))).await
+        future::or(future::or(stop, reloaded), future::or(out, future::or(incoming, due))).await
     }
 
     /// Everything that is ready goes out in one flush, with a ping behind it when results are among it.
-    async fn write(&mut self, first: Outgoing) -> Result<(), Farewell> {
+    async fn write(&mut self, session: &Session, first: Outgoing) -> Result<(), Farewell> {
         let mut texts = Vec::new();
         let mut next = Some(first);
         while let Some(Outgoing { text, carried }) = next {
             texts.push(text);
             self.receipts.carry(carried);
-            next = self.outbox.try_recv().ok();
+            next = session.out.try_take();
         }
         let ping = self.receipts.ping();
         self.send(texts, ping).await
@@ -200,7 +187,7 @@ impl Line {
     }
 
     async fn take(&mut self, session: &Rc<Session>, incoming: Incoming) -> Result<(), Farewell> {
-        self.heard = Instant::now();
+        self.silence.heard(Instant::now());
         let code = incoming.close_code();
         match incoming {
             Incoming::Text(text) => match methods::take(session, &text) {
@@ -224,14 +211,11 @@ impl Line {
     }
 
     async fn look_after(&mut self) -> Result<(), Farewell> {
-        let silent = self.heard.elapsed();
-        if silent >= IDLE_LIMIT {
-            return Err((CLOSE_POLICY, "no frame for 90 seconds".to_owned()));
+        match self.silence.look(Instant::now()) {
+            Due::Nothing => Ok(()),
+            Due::Ping => self.send(Vec::new(), Some(b"idle".to_vec())).await,
+            Due::Farewell => Err((CLOSE_POLICY, "no frame for 90 seconds".to_owned())),
         }
-        if silent >= PING_EVERY {
-            return self.send(Vec::new(), Some(b"idle".to_vec())).await;
-        }
-        Ok(())
     }
 }
 
@@ -241,5 +225,21 @@ fn still_welcome(session: &Session) -> Result<(), Farewell> {
     match now.as_ref() == Some(&session.identity.agent) {
         true => Ok(()),
         false => Err((CLOSE_POLICY, "this token is no longer valid".to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The room that the future of a function of these arguments takes.
+    fn room<F: Future>(_: impl Fn(Rc<Rpc>, Box<WebSocket>, Peer) -> F) -> usize {
+        size_of::<F>()
+    }
+
+    #[test]
+    fn an_idle_connection_takes_little_room() {
+        let room = room(run);
+        assert!(room <= 2048, "{room}");
     }
 }

@@ -1,0 +1,101 @@
+//! What waits to be sent on one connection: put in by its listeners, taken out by its own task, all on one thread.
+//!
+//! It sets no bound of its own. Whoever puts something in holds one of the connection's places until then, and nothing
+//! more is read from a peer while it does not take what it is sent. It must never hold memory while it is empty: most
+//! connections are idle.
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::task::{Context, Poll, Waker};
+
+use smol::future;
+
+use super::receipts::Carried;
+
+/// A text for the peer and the results that it carries.
+pub struct Outgoing {
+    /// One frame.
+    pub text: String,
+    /// What the peer has received when the ping behind it is answered.
+    pub carried: Vec<Carried>,
+}
+
+/// The queue.
+#[derive(Default)]
+pub struct Outbox {
+    inner: RefCell<Inner>,
+}
+
+#[derive(Default)]
+struct Inner {
+    waiting: VecDeque<Outgoing>,
+    taker: Option<Waker>,
+}
+
+impl Outbox {
+    /// Puts something behind all that waits.
+    pub fn put(&self, out: Outgoing) {
+        let mut inner = self.inner.borrow_mut();
+        inner.waiting.push_back(out);
+        if let Some(taker) = inner.taker.take() {
+            taker.wake();
+        }
+    }
+
+    /// Takes the oldest, and waits for it if there is none. For one task. Cancel-safe.
+    pub async fn take(&self) -> Outgoing {
+        future::poll_fn(|cx| self.poll_take(cx)).await
+    }
+
+    /// Takes the oldest if there is one.
+    pub fn try_take(&self) -> Option<Outgoing> {
+        let mut inner = self.inner.borrow_mut();
+        let oldest = inner.waiting.pop_front();
+        if inner.waiting.is_empty() {
+            inner.waiting = VecDeque::new();
+        }
+        oldest
+    }
+
+    fn poll_take(&self, cx: &mut Context<'_>) -> Poll<Outgoing> {
+        if let Some(oldest) = self.try_take() {
+            return Poll::Ready(oldest);
+        }
+        let mut inner = self.inner.borrow_mut();
+        match &mut inner.taker {
+            Some(taker) => taker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn text(text: &str) -> Outgoing {
+        Outgoing { text: text.into(), carried: Vec::new() }
+    }
+
+    #[test]
+    fn what_is_put_in_comes_out_in_order_and_wakes_who_waits() {
+        let outbox = Outbox::default();
+        let taken = async { [outbox.take().await.text, outbox.take().await.text] };
+        let put = async {
+            outbox.put(text("a"));
+            future::yield_now().await;
+            outbox.put(text("b"));
+        };
+        assert_eq!(smol::block_on(future::zip(taken, put)).0, ["a", "b"]);
+        assert!(outbox.try_take().is_none());
+    }
+
+    #[test]
+    fn empty_it_holds_no_memory() {
+        let outbox = Outbox::default();
+        (0..100).for_each(|_| outbox.put(text("x")));
+        while outbox.try_take().is_some() {}
+        assert_eq!(outbox.inner.borrow().waiting.capacity(), 0);
+    }
+}
