@@ -1,6 +1,6 @@
 //! From outcomes to the wire: the one place where a way to end gets its code.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::gate::Reply;
 use crate::model::{Outcome, Tool};
@@ -22,11 +22,15 @@ pub fn reply(reply: Reply) -> Result<Value, WireError> {
 }
 
 fn executed(data: Value, id: Option<String>, replayed: bool) -> Value {
-    let mut result = json!({"status": "executed", "data": data, "request_id": id});
-    if let (true, Some(members)) = (replayed, result.as_object_mut()) {
-        members.insert("replayed".into(), true.into());
+    let mut result = Map::new();
+    result.insert("status".into(), "executed".into());
+    // Moved: `json!` would copy it.
+    result.insert("data".into(), data);
+    result.insert("request_id".into(), id.into());
+    if replayed {
+        result.insert("replayed".into(), true.into());
     }
-    result
+    result.into()
 }
 
 fn error(outcome: &Outcome, id: Option<String>, replayed: bool) -> WireError {
