@@ -8,6 +8,7 @@
     clippy::panic,
     reason = "a measurement that cannot go on should stop, and say where"
 )]
+#![allow(clippy::disallowed_methods, reason = "no sockets here, and their thread would be counted too")]
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::hint::black_box;
