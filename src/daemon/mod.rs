@@ -290,7 +290,7 @@ mod tests {
     fn as_many_descriptors_as_there_may_be() {
         let limit = getrlimit(Resource::Nofile);
         let fewer = limit.maximum.map_or(4096, |most| most.saturating_sub(1));
-        setrlimit(Resource::Nofile, Rlimit { current: Some(fewer), ..limit.clone() }).unwrap();
+        setrlimit(Resource::Nofile, Rlimit { current: Some(fewer), ..limit }).unwrap();
         take_all_descriptors();
         assert_eq!(getrlimit(Resource::Nofile).current, limit.maximum);
     }
