@@ -239,20 +239,25 @@ pub(super) fn settle(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let sql = "DELETE FROM open_calls WHERE request_id = ? RETURNING seq, agent, args IS NOT NULL";
-    let open = tx
-        .db
-        .prepare_cached(sql)?
-        .query_row([id.to_string()], |row| {
-            let agent: String = row.get(1)?;
-            Ok((Open { seq: row.get(0)?, agent: AgentId::configured(&agent) }, row.get(2)?))
-        })
-        .optional()?;
-    let (open, held_args) = open.ok_or(StoreError::NotOpen)?;
+    let (open, held_args) = take_open(tx, id)?;
     if held_args {
         forget_secrets(tx, open.seq)?;
     }
     finish(tx, id, &open, outcome, at)
+}
+
+/// Removes an open call; and whether its arguments were kept. Not by RETURNING, for which SQLite sets up a table with a
+/// cache of its own every time.
+fn take_open(tx: &Tx<'_>, id: RequestId) -> Result<(Open, bool), StoreError> {
+    let id = id.to_string();
+    let sql = "SELECT seq, agent, args IS NOT NULL FROM open_calls WHERE request_id = ?";
+    let read = |row: &rusqlite::Row<'_>| {
+        let agent: String = row.get(1)?;
+        Ok((Open { seq: row.get(0)?, agent: AgentId::configured(&agent) }, row.get(2)?))
+    };
+    let open = tx.db.prepare_cached(sql)?.query_row([&id], read).optional()?;
+    tx.execute("DELETE FROM open_calls WHERE request_id = ?", [&id])?;
+    open.ok_or(StoreError::NotOpen)
 }
 
 fn finish(
