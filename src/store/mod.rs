@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `handle` | [`Store`]: the async side, one function per thing the gate wants kept |
 //! | `writer` | the thread: group commit, durability, health |
+//! | `wal` | when the log is moved into the database |
 //! | `opening` | files, keys, refusals, and what a crash left behind |
 //! | `latency` | how long commits and jobs take |
 //! | `ledger` | the life of one call in SQL |
@@ -34,6 +35,7 @@ mod opening;
 pub mod reader;
 mod retention;
 mod schema;
+mod wal;
 mod writer;
 
 #[cfg(test)]

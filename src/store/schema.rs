@@ -15,15 +15,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::error::StoreError;
+use super::wal;
 
 /// "agpa": tells our databases from those of other programs.
 const APPLICATION_ID: i64 = 0x6167_7061;
-
-/// Bytes a write-ahead log keeps after a checkpoint.
-const WAL_LIMIT: u32 = 4 << 20;
-
-/// Pages of write-ahead log after which SQLite moves them into the database.
-const AUTOCHECKPOINT: u32 = 1000;
 
 /// Memory of a reader, in KiB as SQLite counts it (negative): it lives for one question, and what it took stays with
 /// the process. Reading a record from end to end needs no more.
@@ -197,8 +192,7 @@ fn pragmas(db: &Connection) -> Result<(), StoreError> {
     }
     db.pragma_update(None, "synchronous", "FULL")?;
     db.pragma_update(None, "secure_delete", true)?;
-    db.pragma_update(None, "journal_size_limit", WAL_LIMIT)?;
-    db.pragma_update(None, "wal_autocheckpoint", AUTOCHECKPOINT)?;
+    db.pragma_update(None, "journal_size_limit", wal::KEPT)?;
     Ok(())
 }
 

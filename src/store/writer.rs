@@ -17,6 +17,7 @@ use super::entry::{StoreHealth, StoreOptions};
 use super::error::StoreError;
 use super::files::{self, Files};
 use super::latency::Latency;
+use super::wal::{self, Wal};
 use crate::base::clock::Clock;
 
 /// The most jobs in one transaction.
@@ -148,13 +149,19 @@ pub(super) struct Writer {
     durable: Link,
     exported: Link,
     exported_at: Instant,
+    wal: Wal,
 }
 
 impl Writer {
-    pub(super) fn new(db: Connection, chain: Chain, files: Files, options: StoreOptions) -> Writer {
-        let shared = Arc::new(Shared::default());
-        let (durable, exported_at) = (chain.head, Instant::now());
-        Writer { db, chain, files, options, shared, full: true, durable, exported: Link::START, exported_at }
+    pub(super) fn new(
+        mut db: Connection,
+        chain: Chain,
+        files: Files,
+        options: StoreOptions,
+    ) -> Result<Writer, StoreError> {
+        let (shared, wal) = (Arc::new(Shared::default()), Wal::of(&mut db)?);
+        let (durable, exported, exported_at) = (chain.head, Link::START, Instant::now());
+        Ok(Writer { db, chain, files, options, shared, full: true, durable, exported, exported_at, wal })
     }
 
     /// Serves the queue until it is closed.
@@ -172,19 +179,30 @@ impl Writer {
                 let _ = reply.try_send(());
                 return;
             }
+            if self.wal.is_too_much() {
+                self.wal.move_on(&self.db);
+            }
             self.export_if_due();
         }
         self.shut();
     }
 
-    /// The next message; `Some(None)` when it is time to export, `None` when nobody can send any more.
-    fn next(&self, queue: &Receiver<Message>) -> Option<Option<Message>> {
-        if self.exported == self.chain.head {
+    /// The next message; `Some(None)` when something else became due, `None` when nobody can send any more.
+    fn next(&mut self, queue: &Receiver<Message>) -> Option<Option<Message>> {
+        let export = (self.exported != self.chain.head)
+            .then(|| EXPORT_EVERY.saturating_sub(self.exported_at.elapsed()));
+        let tidy = self.wal.is_much().then_some(wal::PAUSE);
+        let Some(patience) = export.into_iter().chain(tidy).min() else {
             return queue.recv().ok().map(Some);
-        }
-        match queue.recv_timeout(EXPORT_EVERY.saturating_sub(self.exported_at.elapsed())) {
+        };
+        match queue.recv_timeout(patience) {
             Ok(message) => Some(Some(message)),
-            Err(RecvTimeoutError::Timeout) => Some(None),
+            Err(RecvTimeoutError::Timeout) => {
+                if tidy == Some(patience) {
+                    self.wal.move_on(&self.db);
+                }
+                Some(None)
+            }
             Err(RecvTimeoutError::Disconnected) => None,
         }
     }
@@ -228,7 +246,7 @@ impl Writer {
         let durable = self.options.sync_all || batch.iter().any(|job| job.durable());
         let result = self.try_transact(durable, |tx| batch.iter_mut().try_for_each(|job| job.run(tx)));
         match &result {
-            Ok(true) => self.empty_log(),
+            Ok(true) => self.wal.empty(&self.db),
             Ok(false) => {}
             Err(error) => self.undo(error),
         }
@@ -279,18 +297,6 @@ impl Writer {
         }
     }
 
-    /// Wiped content must not live on in the log. A reader that holds it only delays this to the next time.
-    fn empty_log(&self) {
-        let emptied = self
-            .db
-            .busy_timeout(Duration::ZERO)
-            .and_then(|()| self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())))
-            .and_then(|()| self.db.busy_timeout(super::schema::BUSY));
-        if let Err(e) = emptied {
-            log::warn!("the write-ahead log could not be emptied: {e}");
-        }
-    }
-
     fn export_if_due(&mut self) {
         if self.exported != self.chain.head && self.exported_at.elapsed() >= EXPORT_EVERY {
             self.export();
@@ -323,7 +329,7 @@ impl Writer {
 
     fn shut(&mut self) {
         self.export();
-        self.empty_log();
+        self.wal.empty(&self.db);
     }
 }
 
