@@ -102,6 +102,7 @@ INSERT INTO counts SELECT seq >> 13, at / 86400000, agent, tool, coalesce(decisi
   FROM calls WHERE outcome <> 'pending' GROUP BY 1, 2, 3, 4, 5, 6, 7, 8;
 INSERT INTO spans SELECT seq >> 13, min(at), max(at), count(*) FROM calls WHERE outcome <> 'pending' GROUP BY 1;
 ",
+    // No IN in a CHECK: SQLite sets up a table with a cache of its own to look it up, for every row.
     // Arguments and results move first, while deleted content is overwritten. What an index says, its table says too:
     // its pages are let go as they are.
     "
@@ -110,7 +111,7 @@ CREATE TABLE open_calls (
   request_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, agent TEXT NOT NULL, tool TEXT NOT NULL,
   args TEXT, binding TEXT NOT NULL, session TEXT, reason TEXT, key TEXT, rule TEXT,
   created INTEGER NOT NULL, expires INTEGER NOT NULL,
-  state TEXT NOT NULL CHECK (state IN ('open', 'approved', 'executing')), approved_by TEXT,
+  state TEXT NOT NULL CHECK (state = 'open' OR state = 'approved' OR state = 'executing'), approved_by TEXT,
   asked_up INTEGER NOT NULL DEFAULT 0, spent INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 INSERT INTO open_calls SELECT * FROM old_open_calls;
