@@ -833,6 +833,21 @@ fn rows_that_disagree_with_their_events_are_found() {
     }
 }
 
+#[test]
+fn an_open_call_that_was_taken_out_of_the_lists_is_found() {
+    for sql in ["DELETE FROM open_calls", "UPDATE open_calls SET seq = 1"] {
+        let dir = recorded();
+        let id = dir.with(async |store| record(store, asked("front")).await);
+        assert_eq!(dir.verify().fault, None);
+        dir.falsify(sql);
+        let fault = dir.verify().fault.unwrap();
+        assert_eq!(
+            (fault.seq, fault.request_id, fault.wrong),
+            (Some(13), Some(id.to_string()), Wrong::OpenMissing)
+        );
+    }
+}
+
 // --- export -------------------------------------------------------------------------------------------------------
 
 fn export(dir: &Dir) -> Vec<String> {

@@ -70,7 +70,24 @@ impl Walk {
                 return Ok(Some(fault));
             }
         }
-        Ok(self.under_way.values().find_map(difference))
+        self.still_open(db)
+    }
+
+    /// What has begun and not ended, oldest first: lists find it by its row in `open_calls`.
+    fn still_open(&self, db: &Connection) -> Result<Option<Fault>, StoreError> {
+        let mut begun: Vec<_> = self.under_way.values().collect();
+        begun.sort_unstable_by_key(|call| call.recorded.seq);
+        let mut is_open =
+            db.prepare("SELECT EXISTS (SELECT 1 FROM open_calls WHERE request_id = ? AND seq = ?)")?;
+        for call in begun {
+            let Facts { request_id, seq, .. } = &call.recorded;
+            let open: bool = is_open.query_row(params![request_id, seq], |row| row.get(0))?;
+            let missing = || (!open).then(|| Fault::call(*seq, request_id.clone(), Wrong::OpenMissing));
+            if let Some(fault) = difference(call).or_else(missing) {
+                return Ok(Some(fault));
+            }
+        }
+        Ok(None)
     }
 
     fn step(&mut self, db: &Connection, event: &Event) -> Result<Option<Fault>, StoreError> {

@@ -69,6 +69,8 @@ pub enum Wrong {
         /// Which.
         column: &'static str,
     },
+    /// The request has not ended, but is not among the open calls, by which lists find it.
+    OpenMissing,
     /// The counts of calls do not say what the calls say.
     CountsChanged,
     /// A line of an export cannot be read.
@@ -128,6 +130,7 @@ impl fmt::Display for Wrong {
             Wrong::CallMissing => f.write_str("the row of this request is missing"),
             Wrong::CallInvented => f.write_str("no event speaks of this request"),
             Wrong::CallChanged { column } => write!(f, "changed: its events say another {column}"),
+            Wrong::OpenMissing => f.write_str("it has not ended, but is not among the open calls"),
             Wrong::CountsChanged => f.write_str("the counts of calls do not fit the calls"),
             Wrong::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
         }
