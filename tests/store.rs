@@ -848,6 +848,24 @@ fn an_open_call_that_was_taken_out_of_the_lists_is_found() {
     }
 }
 
+#[test]
+fn an_index_that_hides_an_answer_is_found() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        let id = record(store, asked("front")).await;
+        assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
+    });
+    assert_eq!(dir.verify().fault, None);
+    dir.falsify(
+        "CREATE TEMP TABLE kept AS SELECT sql FROM main.sqlite_schema WHERE name = 'events_between';
+         DROP INDEX events_between;
+         CREATE INDEX events_between ON events(request_id) WHERE kind = 'noted';
+         PRAGMA writable_schema = ON;
+         UPDATE main.sqlite_schema SET sql = (SELECT sql FROM kept) WHERE name = 'events_between';",
+    );
+    assert_eq!(dir.wrong(), Wrong::IndexChanged);
+}
+
 // --- export -------------------------------------------------------------------------------------------------------
 
 fn export(dir: &Dir) -> Vec<String> {

@@ -71,6 +71,8 @@ pub enum Wrong {
     },
     /// The request has not ended, but is not among the open calls, by which lists find it.
     OpenMissing,
+    /// An index does not say what its table says.
+    IndexChanged,
     /// The counts of calls do not say what the calls say.
     CountsChanged,
     /// A line of an export cannot be read.
@@ -131,6 +133,7 @@ impl fmt::Display for Wrong {
             Wrong::CallInvented => f.write_str("no event speaks of this request"),
             Wrong::CallChanged { column } => write!(f, "changed: its events say another {column}"),
             Wrong::OpenMissing => f.write_str("it has not ended, but is not among the open calls"),
+            Wrong::IndexChanged => f.write_str("an index does not fit its table"),
             Wrong::CountsChanged => f.write_str("the counts of calls do not fit the calls"),
             Wrong::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
         }

@@ -42,6 +42,9 @@ impl Reader {
         if check.fault.is_none() {
             (check.calls, check.fault) = crosscheck::calls(&tx)?;
         }
+        if check.fault.is_none() {
+            check.fault = check_indexes(&tx)?;
+        }
         Ok(check)
     }
 }
@@ -155,6 +158,18 @@ fn rows_beyond(db: &Connection, last: i64) -> Result<bool, StoreError> {
                OR EXISTS (SELECT 1 FROM calls WHERE finished_seq > ?1)
                OR EXISTS (SELECT 1 FROM meta WHERE name = 'durable' AND CAST(value AS INTEGER) > ?1)";
     Ok(db.query_row(sql, [last], |row| row.get(0))?)
+}
+
+/// What was read so far was read from the tables, but `show` and the lists go by their indexes.
+fn check_indexes(db: &Connection) -> Result<Option<Fault>, StoreError> {
+    for table in ["events", "calls"] {
+        let found: String =
+            db.query_row(&format!("PRAGMA integrity_check({table})"), [], |row| row.get(0))?;
+        if found != "ok" {
+            return Ok(Some(Fault::record(Wrong::IndexChanged)));
+        }
+    }
+    Ok(None)
 }
 
 /// Checks an export, with the record's key when its file is given.
