@@ -58,8 +58,12 @@ pub(super) fn dropped(db: &Connection, cut: i64, newest: i64) -> Result<(), Stor
     if newest < end { Ok(()) } else { count(db, cut.saturating_add(1), end) }
 }
 
-/// Counts the calls from one number to before another, of which none is counted yet.
+/// Counts the calls from one number to before another, the end of their bucket. What is counted of it already, which
+/// should be nothing, must not stand in the way of the calls to come.
 fn count(db: &Connection, first: i64, end: i64) -> Result<(), StoreError> {
+    let bucket = end.saturating_sub(1) >> BUCKET;
+    db.prepare_cached("DELETE FROM counts WHERE bucket = ?")?.execute([bucket])?;
+    db.prepare_cached("DELETE FROM spans WHERE bucket = ?")?.execute([bucket])?;
     let rest = "FROM calls WHERE seq >= ? AND seq < ? AND outcome <> 'pending'";
     let sql = format!("INSERT INTO counts SELECT {CELL}, count(*) {rest} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8");
     db.prepare_cached(&sql)?.execute([first, end])?;
@@ -92,4 +96,25 @@ pub(super) fn agree(db: &Connection) -> Result<bool, StoreError> {
     };
     let (counts, spans) = (differ("SELECT * FROM counts", &counted), differ("SELECT * FROM spans", &spans));
     Ok(!db.query_row(&format!("SELECT {counts} OR {spans}"), [], |row| row.get::<_, bool>(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::schema;
+
+    #[test]
+    fn what_stands_in_a_bucket_before_its_time_stops_nothing() {
+        let db = schema::in_memory();
+        db.execute_batch(
+            "INSERT INTO calls (seq, request_id, at, agent, tool, outcome) VALUES (5, 'a', 7, 'pi', 't', 'refused');
+             INSERT INTO events VALUES (8192, 7, 'started', NULL, '{}', x'');
+             INSERT INTO spans VALUES (0, 0, 0, 9);
+             INSERT INTO counts SELECT 0, 0, agent, tool, '', '', outcome, -1, 9 FROM calls;",
+        )
+        .unwrap();
+        assert!(!agree(&db).unwrap());
+        begun(&db, 1 << BUCKET).unwrap();
+        assert!(agree(&db).unwrap());
+    }
 }
