@@ -101,15 +101,18 @@ impl Gate {
     /// When the record cannot be read.
     pub async fn pending_results(&self, agent: &AgentId) -> Result<Vec<PendingResult>, StoreError> {
         self.write_receipts().await;
-        let mut on_their_way: HashSet<_> = self.deliveries.borrow().keys().copied().collect();
-        on_their_way.extend(self.receipts.collected.borrow().iter());
-        // Denials that may still get a note are not ready.
-        on_their_way.extend(self.windows.borrow().keys().copied());
         let mut results =
-            self.store.pending_results(agent, on_their_way, self.clock.now(), MAX_RESULTS).await?;
-        // Some may have got on their way meanwhile.
-        let (deliveries, windows) = (self.deliveries.borrow(), self.windows.borrow());
-        results.retain(|r| !deliveries.contains_key(&r.request_id) && !windows.contains_key(&r.request_id));
+            self.store.pending_results(agent, self.not_offered(), self.clock.now(), MAX_RESULTS).await?;
+        // Some may have got on their way meanwhile, or even there.
+        let not_offered = self.not_offered();
+        results.retain(|result| !not_offered.contains(&result.request_id));
         Ok(results)
+    }
+
+    /// Results on their way, received ones that are not written down yet, and denials that may still get a note.
+    fn not_offered(&self) -> HashSet<RequestId> {
+        let (deliveries, windows) = (self.deliveries.borrow(), self.windows.borrow());
+        let received = self.receipts.collected.borrow();
+        deliveries.keys().chain(received.iter()).chain(windows.keys()).copied().collect()
     }
 }

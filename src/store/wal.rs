@@ -13,11 +13,12 @@ use super::error::StoreError;
 /// Bytes of log that are moved as soon as there is time.
 const MUCH: u64 = 4 << 20;
 
-/// Bytes of log that are moved although calls wait. A start after a crash reads it once.
-const MOST: u64 = 16 << 20;
+/// Bytes of log that are moved although calls wait, for less than a second where a card writes 10 MB in one. A start after
+/// a crash reads it once.
+const MOST: u64 = 8 << 20;
 
 /// Bytes that the file keeps for the next round: writing them again is cheaper than letting it grow.
-pub(super) const KEPT: i64 = 16 << 20;
+pub(super) const KEPT: i64 = 8 << 20;
 
 /// No call for so long: there is time.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
