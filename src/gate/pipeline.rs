@@ -14,6 +14,7 @@ use crate::approval::text;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict};
+use crate::service::{Ended, Place};
 use crate::store::{NewCall, Stage, StoreError};
 
 /// A call on its way.
@@ -136,7 +137,7 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
         }
         // The agent hears "not executed", so no later start may execute it.
         Err(early) => {
-            settle(gate, task, &early).await;
+            settle(gate, task, &early, None).await;
             early
         }
     };
@@ -167,31 +168,32 @@ pub(super) fn drift(setup: &Setup, call: &Call) -> Option<Outcome> {
 /// The call is claimed on disk: it runs once, here.
 async fn execute(gate: &Rc<Gate>, task: &Task) -> Outcome {
     // The configuration may have been read again while the disk was busy.
-    let outcome = match drift(&gate.setup(), &task.call) {
-        Some(outcome) => outcome,
+    let Ended { outcome, place } = match drift(&gate.setup(), &task.call) {
+        Some(outcome) => Ended { outcome, place: None },
         None => send(gate, &task.call).await,
     };
-    settle(gate, task, &outcome).await;
+    settle(gate, task, &outcome, place).await;
     log::info!("request {} ended: {}", task.id, outcome.as_str());
     outcome
 }
 
-async fn send(gate: &Gate, call: &Arc<Call>) -> Outcome {
+async fn send(gate: &Gate, call: &Arc<Call>) -> Ended {
     let began = Instant::now();
-    let outcome = gate.setup().services.run(call.clone()).await;
+    let ended = gate.setup().services.run(call.clone()).await;
     gate.metrics.executed(&call.tool().service, began.elapsed());
-    outcome
+    ended
 }
 
 /// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again until it
 /// succeeds. A call that was executing becomes "unknown" if the gateway restarts before.
-async fn settle(gate: &Rc<Gate>, task: &Task, outcome: &Outcome) {
+/// Until then it keeps its `place`.
+async fn settle(gate: &Rc<Gate>, task: &Task, outcome: &Outcome, place: Option<Place>) {
     let Err(e) = gate.store.settle(task.id, outcome, gate.clock.now()).await else { return };
     log::error!("request {}: its outcome could not be recorded: {e}", task.id);
-    gate.executor.spawn(settle_later(gate.clone(), task.id, outcome.clone())).detach();
+    gate.executor.spawn(settle_later(gate.clone(), task.id, outcome.clone(), place)).detach();
 }
 
-async fn settle_later(gate: Rc<Gate>, id: RequestId, outcome: Outcome) {
+async fn settle_later(gate: Rc<Gate>, id: RequestId, outcome: Outcome, _place: Option<Place>) {
     loop {
         Timer::after(RETRY).await;
         match gate.store.settle(id, &outcome, gate.clock.now()).await {

@@ -35,6 +35,9 @@ pub use scrub::Scrubber;
 /// Time for name lookup, TCP and TLS; the client keeps it below the limit of the whole call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// Bytes of an answer from which on it keeps its place until it is recorded.
+const LARGE: usize = 64 * 1024;
+
 /// All configured services. Clones are cheap and share connections, permits and health.
 #[derive(Clone)]
 pub struct Services(Rc<Inner>);
@@ -56,6 +59,18 @@ struct Service {
     /// A fresh connection for each call, so that a stale one never makes an outcome unknown.
     writing: HttpClient,
 }
+
+/// How a call ended.
+pub struct Ended {
+    /// What its agent is to hear.
+    pub outcome: Outcome,
+    /// One of the places for calls at once. To be kept until the outcome is recorded: services may be faster than the
+    /// disk, and large answers must not pile up between them. A small answer has given its place back already.
+    pub place: Option<Place>,
+}
+
+/// One of the places for calls at once.
+pub struct Place(#[expect(dead_code, reason = "held, not read")] SemaphoreGuardArc);
 
 /// A service that cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,36 +115,33 @@ impl Services {
         request::build(&service.config, call).map(drop)
     }
 
-    /// Sends `call`, once. Waits for a permit and then for the answer, each at most as long as the call may take.
+    /// Sends `call`, once. Waits for a place and then for the answer, each at most as long as the call may take.
     ///
     /// Gives `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
     /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the
     /// request is on its way, dropping this future does not stop it: the caller must see it through.
-    pub async fn run(&self, call: Arc<Call>) -> Outcome {
+    pub async fn run(&self, call: Arc<Call>) -> Ended {
+        let unsent = |outcome| Ended { outcome, place: None };
         let Some(service) = self.0.services.get(&call.tool().service).cloned() else {
             log::warn!("tool {}: its service {} is not configured", call.tool().name, call.tool().service);
-            return Outcome::ServiceUnreachable;
+            return unsent(Outcome::ServiceUnreachable);
         };
         let request = match request::build(&service.config, &call) {
             Ok(request) => request,
-            Err(why) => return Outcome::Invalid(why),
+            Err(why) => return unsent(Outcome::Invalid(why)),
         };
-        let Some(permit) = self.permit(request.timeout.unwrap_or(service.config.timeout)).await else {
+        let Some(place) = self.place(request.timeout.unwrap_or(service.config.timeout)).await else {
             log::warn!("tool {}: not sent, too many calls are running", call.tool().name);
-            return Outcome::ServiceUnreachable;
+            return unsent(Outcome::ServiceUnreachable);
         };
         let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
         let tool = call.tool().clone();
-        let outcome = smol::unblock(move || {
-            // The permit lives as long as the blocking call, whoever still waits for it.
-            let _permit = permit;
-            service.execute(&call, request, &scrubber)
-        })
-        .await;
-        if let Some(what) = failure(&outcome) {
+        // The place lives as long as the blocking call, whoever still waits for it.
+        let ended = smol::unblock(move || service.execute(&call, request, &scrubber, place)).await;
+        if let Some(what) = failure(&ended.outcome) {
             self.0.health.call_failed(&tool.service, format!("{}: {what}", tool.name));
         }
-        outcome
+        ended
     }
 
     /// Ends all calls, running or to come; those with side effects that were under way are `UnknownResult`.
@@ -140,8 +152,8 @@ impl Services {
         });
     }
 
-    async fn permit(&self, limit: Duration) -> Option<SemaphoreGuardArc> {
-        let got = async { Some(self.0.permits.acquire_arc().await) };
+    async fn place(&self, limit: Duration) -> Option<Place> {
+        let got = async { Some(Place(self.0.permits.acquire_arc().await)) };
         or(got, async {
             Timer::after(limit).await;
             None
@@ -181,13 +193,16 @@ impl Service {
     }
 
     /// BLOCKS until the answer is there or the time is over.
-    fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber) -> Outcome {
+    fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber, place: Place) -> Ended {
         let tool = call.tool();
         match self.client(tool.request.method).call(request) {
-            Ok(answer) => response::outcome(&self.config, tool, answer, scrubber),
+            Ok(answer) => {
+                let place = (answer.body.len() >= LARGE).then_some(place);
+                Ended { outcome: response::outcome(&self.config, tool, answer, scrubber), place }
+            }
             Err(why) => {
                 log::warn!("tool {}, service {}: {why}", tool.name, self.config.name);
-                without_answer(&why, tool.request.method)
+                Ended { outcome: without_answer(&why, tool.request.method), place: None }
             }
         }
     }

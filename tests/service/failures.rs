@@ -160,7 +160,7 @@ fn no_more_calls_than_permitted_run_at_once() {
     let services = services(&upstream.service(), &[]);
     let calls = (0..40).map(|n| {
         let (services, method) = (services.clone(), if n % 2 == 0 { Method::Get } else { Method::Post });
-        async move { services.run(call(tool(method, "/"), json!({}))).await }
+        async move { services.run(call(tool(method, "/"), json!({}))).await.outcome }
     });
     assert!(all(calls.collect()).iter().all(|o| *o == Outcome::Executed(json!(1))));
     assert_eq!(peak.load(Ordering::SeqCst), 8);
@@ -179,11 +179,27 @@ fn a_call_that_gets_no_turn_is_certainly_not_sent() {
     hasty.timeout = Some(Duration::from_millis(200));
     let calls = [tool(Method::Get, "/"), hasty].map(|tool| {
         let services = services.clone();
-        async move { services.run(call(tool, json!({}))).await }
+        async move { services.run(call(tool, json!({}))).await.outcome }
     });
     let ends = all(calls.into());
     assert_eq!(ends, [Outcome::Executed(json!(1)), Outcome::ServiceUnreachable]);
     assert_eq!(upstream.seen().len(), 1);
+}
+
+#[test]
+fn a_large_answer_keeps_its_place_until_it_is_put_away() {
+    for (size, waits) in [(64 * 1024 - 1, false), (64 * 1024, true)] {
+        let upstream = Upstream::body("text/plain", &vec![b'x'; size]);
+        let services = Services::new(&[upstream.service()], 1, Arc::new(Scrubber::new(&[]))).unwrap();
+        let mut hasty = tool(Method::Get, "/");
+        hasty.timeout = Some(Duration::from_millis(300));
+        let run = |tool| smol::block_on(services.run(call(tool, json!({}))));
+        let first = run(tool(Method::Get, "/"));
+        let second = run(hasty.clone()).outcome;
+        assert_eq!(second == Outcome::ServiceUnreachable, waits, "{size} bytes");
+        drop(first);
+        assert!(matches!(run(hasty).outcome, Outcome::Executed(_)), "{size} bytes");
+    }
 }
 
 #[test]
@@ -201,11 +217,11 @@ fn a_shutdown_ends_calls_at_once() {
     let upstream = Upstream::new(|_, _| sleep(Duration::from_secs(4)));
     let services = services(&upstream.service(), &[]);
     let (stopper, begun) = (services.clone(), Instant::now());
-    let write = async move { services.run(call(tool(Method::Post, "/"), json!({}))).await };
+    let write = async move { services.run(call(tool(Method::Post, "/"), json!({}))).await.outcome };
     let stop = async move {
         smol::Timer::after(Duration::from_millis(200)).await;
         stopper.shutdown();
-        stopper.run(call(tool(Method::Get, "/"), json!({}))).await
+        stopper.run(call(tool(Method::Get, "/"), json!({}))).await.outcome
     };
     let both = smol::block_on(smol::future::zip(write, stop));
     assert_eq!(both, (Outcome::UnknownResult, Outcome::ServiceUnreachable));

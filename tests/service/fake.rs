@@ -183,7 +183,7 @@ pub fn check(config: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
 }
 
 pub fn run(config: &ServiceConfig, call: Arc<Call>) -> Outcome {
-    smol::block_on(services(config, &[]).run(call))
+    smol::block_on(services(config, &[]).run(call)).outcome
 }
 
 /// Runs all futures at once on one executor, as the gateway does.

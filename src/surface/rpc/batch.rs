@@ -5,7 +5,8 @@ use std::rc::Rc;
 use serde_json::Value;
 use smol::channel::{Receiver, bounded};
 
-use super::methods::{Answer, Started, start};
+use super::methods::{Started, start};
+use super::outbox::Outgoing;
 use super::session::Session;
 use crate::protocol::frame::{self, Refused, Request, WireError};
 
@@ -26,30 +27,42 @@ pub fn run(session: &Rc<Session>, items: Vec<Result<Request, Refused>>) {
             Ok(request) => start(session, request),
             Err(refused) => Started::Answered(frame::error(&refused.id, &refused.error)),
         };
-        let sender = sender.clone();
+        let (sender, session) = (sender.clone(), session.clone());
+        // There is room for every answer in the channel.
         match begun {
-            // There is room for every answer.
-            Started::Answered(frame) => drop(sender.try_send((place, (frame, Vec::new())))),
-            Started::Waiting(wait) => {
-                let listener = session.clone();
-                session.listen(async move {
-                    let answer = wait.answer(&listener).await;
-                    drop(sender.try_send((place, answer)));
-                });
+            Started::Answered(frame) => {
+                session.outgoing(&frame, Vec::new()).map(|answer| sender.try_send((place, answer)));
             }
+            Started::Waiting(wait) => session.clone().listen(async move {
+                wait.answer(&session).await.map(|answer| sender.try_send((place, answer)));
+            }),
         }
     }
     session.listen(gather(session.clone(), receiver, count));
 }
 
-async fn gather(session: Rc<Session>, receiver: Receiver<(usize, Answer)>, count: usize) {
+async fn gather(session: Rc<Session>, receiver: Receiver<(usize, Outgoing)>, count: usize) {
     let mut answers = Vec::new();
-    while answers.len() < count
-        && let Ok(answer) = receiver.recv().await
-    {
+    while answers.len() < count {
+        // One that is missing had no room, and the connection ends.
+        let Ok(answer) = receiver.recv().await else { return };
         answers.push(answer);
     }
     answers.sort_by_key(|(place, _)| *place);
-    let (frames, carried): (Vec<_>, Vec<_>) = answers.into_iter().map(|(_, answer)| answer).unzip();
-    session.send(&Value::Array(frames), carried.into_iter().flatten().collect());
+    session.out.put(joined(answers.into_iter().map(|(_, answer)| answer)));
+}
+
+/// One frame of several, as an array.
+fn joined(answers: impl Iterator<Item = Outgoing>) -> Outgoing {
+    let mut whole = Outgoing { text: "[".to_owned(), carried: Vec::new(), held: Vec::new() };
+    for Outgoing { text, carried, held } in answers {
+        if whole.text.len() > 1 {
+            whole.text.push(',');
+        }
+        whole.text.push_str(&text);
+        whole.carried.extend(carried);
+        whole.held.extend(held);
+    }
+    whole.text.push(']');
+    whole
 }

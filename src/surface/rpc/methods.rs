@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::batch;
 use super::connection::{not_authenticated, welcome};
+use super::outbox::Outgoing;
 use super::receipts::Carried;
 use super::session::{MAX_IN_FLIGHT, Session};
 use super::wire;
@@ -21,7 +22,7 @@ use crate::protocol::frame::{self, Frame, Refused, Request, WireError};
 use crate::protocol::{code, params};
 
 /// An answer: the frame, and the results it carries.
-pub type Answer = (Value, Vec<Carried>);
+type Answer = (Value, Vec<Carried>);
 
 /// Takes one text frame; what is returned is sent at once.
 pub fn take(session: &Rc<Session>, text: &str) -> Option<String> {
@@ -46,8 +47,9 @@ fn single(session: &Rc<Session>, request: Request) -> Option<String> {
         Started::Waiting(wait) => {
             let listener = session.clone();
             session.listen(async move {
-                let (frame, carried) = wait.answer(&listener).await;
-                listener.send(&frame, carried);
+                if let Some(outgoing) = wait.answer(&listener).await {
+                    listener.out.put(outgoing);
+                }
             });
             None
         }
@@ -201,13 +203,14 @@ impl Drop for Place {
 }
 
 impl Wait {
-    /// Waits for the answer.
-    pub async fn answer(&self, session: &Rc<Session>) -> Answer {
-        match &self.what {
+    /// Waits for the answer. None when there is no room for it: the connection ends.
+    pub async fn answer(&self, session: &Rc<Session>) -> Option<Outgoing> {
+        let (frame, carried) = match &self.what {
             What::Call(ticket) => call(session, &self.id, ticket).await,
-            What::Results => results(session, &self.id).await,
+            What::Results => return results(session, &self.id).await,
             What::Cancel(request) => (withdraw(session, &self.id, *request).await, Vec::new()),
-        }
+        };
+        session.outgoing(&frame, carried)
     }
 }
 
@@ -221,9 +224,9 @@ async fn call(session: &Rc<Session>, id: &Value, ticket: &Ticket) -> Answer {
     (batch::frame_of(id, wire::reply(reply)), carried.into_iter().collect())
 }
 
-async fn results(session: &Rc<Session>, id: &Value) -> Answer {
-    let _turn = session.inbox.lock().await;
-    match session.gate.pending_results(&session.identity.agent).await {
+async fn results(session: &Rc<Session>, id: &Value) -> Option<Outgoing> {
+    let _turn = session.recipient.inbox.lock().await;
+    let (frame, carried) = match session.gate.pending_results(&session.identity.agent).await {
         Ok(results) => {
             let carried = results.iter().map(|r| Carried::Inbox(r.request_id)).collect();
             let shown: Vec<_> = results.iter().map(wire::pending).collect();
@@ -233,7 +236,8 @@ async fn results(session: &Rc<Session>, id: &Value) -> Answer {
             log::error!("pending results could not be read: {e}");
             (frame::error(id, &store_unavailable()), Vec::new())
         }
-    }
+    };
+    session.outgoing(&frame, carried)
 }
 
 async fn withdraw(session: &Rc<Session>, id: &Value, request: RequestId) -> Value {

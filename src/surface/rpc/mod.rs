@@ -8,6 +8,7 @@ mod connection;
 mod methods;
 mod outbox;
 mod receipts;
+mod recipient;
 mod session;
 mod silence;
 mod wire;
@@ -15,6 +16,8 @@ mod wire;
 use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
+
+use recipient::Recipients;
 
 use crate::gate::{Executor, Gate, Latch};
 use crate::net::listener::Listener;
@@ -27,6 +30,7 @@ pub struct Rpc {
     executor: Executor,
     acceptor: RefCell<Option<Acceptor>>,
     door: Rc<Door>,
+    recipients: Recipients,
     max_message_bytes: usize,
     stop: Rc<Latch>,
     /// Where the grid of the timers of all connections begins.
@@ -43,8 +47,8 @@ impl Rpc {
         stop: Rc<Latch>,
     ) -> Rc<Rpc> {
         let acceptor = RefCell::new(acceptor);
-        let (door, began) = (Rc::default(), Instant::now());
-        Rc::new(Rpc { gate, executor, acceptor, door, max_message_bytes, stop, began })
+        let (door, recipients, began) = (Rc::default(), Recipients::default(), Instant::now());
+        Rc::new(Rpc { gate, executor, acceptor, door, recipients, max_message_bytes, stop, began })
     }
 
     /// A renewed certificate, for connections from now on.

@@ -1,7 +1,7 @@
 //! What waits to be sent on one connection: put in by its listeners, taken out by its own task, all on one thread.
 //!
-//! It sets no bound of its own. Whoever puts something in holds one of the connection's places until then, and nothing
-//! more is read from a peer while it does not take what it is sent. It must never hold memory while it is empty: most
+//! It sets no bound of its own. Whoever puts something in holds one of the connection's places until then, nothing more
+//! is read from a peer while it does not take what it is sent, and each frame holds room of its agent. It must never hold memory while it is empty: most
 //! connections are idle.
 
 use std::cell::RefCell;
@@ -11,6 +11,7 @@ use std::task::{Context, Poll, Waker};
 use smol::future;
 
 use super::receipts::Carried;
+use super::recipient::Held;
 
 /// A text for the peer and the results that it carries.
 pub struct Outgoing {
@@ -18,6 +19,8 @@ pub struct Outgoing {
     pub text: String,
     /// What the peer has received when the ping behind it is answered.
     pub carried: Vec<Carried>,
+    /// The room it takes until it is sent.
+    pub held: Vec<Held>,
 }
 
 /// The queue.
@@ -40,6 +43,11 @@ impl Outbox {
         if let Some(taker) = inner.taker.take() {
             taker.wake();
         }
+    }
+
+    /// Forgets all that waits.
+    pub fn clear(&self) {
+        self.inner.borrow_mut().waiting = VecDeque::new();
     }
 
     /// Takes the oldest, and waits for it if there is none. For one task. Cancel-safe.
@@ -75,7 +83,7 @@ mod tests {
     use super::*;
 
     fn text(text: &str) -> Outgoing {
-        Outgoing { text: text.into(), carried: Vec::new() }
+        Outgoing { text: text.into(), carried: Vec::new(), held: Vec::new() }
     }
 
     #[test]

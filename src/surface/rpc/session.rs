@@ -9,7 +9,6 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::Value;
-use smol::lock::Mutex;
 use smol::{Timer, future};
 
 use super::Rpc;
@@ -17,6 +16,7 @@ use super::connection::{CLOSE_POLICY, Identity};
 use super::methods;
 use super::outbox::{Outbox, Outgoing};
 use super::receipts::{Carried, Receipts};
+use super::recipient::{Held, MAX_UNREAD, Recipient};
 use super::silence::{Due, Silence};
 use crate::gate::{Gate, Latch};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
@@ -28,6 +28,8 @@ pub const MAX_CONNECTIONS: usize = 64;
 pub const MAX_IN_FLIGHT: usize = 32;
 /// The gateway is restarting (IANA registry): old clients come back.
 const CLOSE_RESTART: u16 = 1012;
+/// Come back later (IANA registry).
+const CLOSE_LATER: u16 = 1013;
 
 /// Who is at the other end.
 pub struct Peer {
@@ -51,8 +53,10 @@ pub struct Session {
     pub calls: Cell<usize>,
     /// Other requests of this connection that take time.
     pub errands: Cell<usize>,
-    /// Held while the inbox is read: one at a time, or a peer could keep the record busy for all others.
-    pub inbox: Mutex<()>,
+    /// What all connections of this agent share.
+    pub recipient: Rc<Recipient>,
+    /// There was no room for an answer.
+    full: Latch,
     gone: Latch,
     rpc: Rc<Rpc>,
 }
@@ -63,6 +67,7 @@ enum Event {
     Due,
     Reloaded,
     Stop,
+    Full,
 }
 
 /// Why a connection ends: the close code and what is said.
@@ -77,19 +82,22 @@ pub async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
         return Box::pin(socket.close_with(CLOSE_POLICY, &reason)).await;
     };
     log::info!("agent {agent} connected from {}", peer.address);
+    let recipient = rpc.recipients.of(&agent);
     let session = Rc::new(Session {
         gate: gate.clone(),
         identity: peer.identity,
         out: Outbox::default(),
         calls: Cell::default(),
         errands: Cell::default(),
-        inbox: Mutex::default(),
+        recipient,
+        full: Latch::default(),
         gone: Latch::default(),
         rpc,
     });
     let mut line = Line::new(socket, &session);
     let farewell = line.talk(&session).await;
     session.gone.open();
+    session.out.clear();
     log::info!("agent {agent} disconnected from {}: {}", peer.address, farewell.1);
     // In a box: it needs room of its own only now.
     Box::pin(line.socket.close_with(farewell.0, &farewell.1)).await;
@@ -105,7 +113,20 @@ impl Session {
 
     /// Sends one frame.
     pub fn send(&self, frame: &Value, carried: Vec<Carried>) {
-        self.out.put(Outgoing { text: frame.to_string(), carried });
+        if let Some(outgoing) = self.outgoing(frame, carried) {
+            self.out.put(outgoing);
+        }
+    }
+
+    /// A frame with the room that it takes. Without room the connection ends: its agent does not read, and the results
+    /// stay in the inbox.
+    pub fn outgoing(&self, frame: &Value, carried: Vec<Carried>) -> Option<Outgoing> {
+        let text = frame.to_string();
+        let Some(held) = self.recipient.hold(text.len()) else {
+            self.full.open();
+            return None;
+        };
+        Some(Outgoing { text, carried, held: vec![held] })
     }
 }
 
@@ -114,12 +135,14 @@ struct Line {
     socket: Box<WebSocket>,
     receipts: Receipts,
     silence: Silence,
+    /// The room of what is being sent; of a connection that ends, until it has ended.
+    held: Vec<Held>,
 }
 
 impl Line {
     fn new(socket: Box<WebSocket>, session: &Session) -> Line {
         let silence = Silence::new(Instant::now(), session.rpc.began);
-        Line { socket, receipts: Receipts::default(), silence }
+        Line { socket, receipts: Receipts::default(), silence, held: Vec::new() }
     }
 
     async fn talk(&mut self, session: &Rc<Session>) -> Farewell {
@@ -136,6 +159,7 @@ impl Line {
                     looked
                 }
                 Event::Stop => Err((CLOSE_RESTART, "the gateway is restarting".to_owned())),
+                Event::Full => Err(unread()),
                 Event::Reloaded => {
                     reloaded = session.gate.reloaded();
                     still_welcome(session)
@@ -160,25 +184,37 @@ impl Line {
             session.rpc.stop.wait().await;
             Event::Stop
         };
+        let full = async {
+            session.full.wait().await;
+            Event::Full
+        };
         let reloaded = async {
             reloaded.wait().await;
             Event::Reloaded
         };
         // First what must not wait for a peer that never stops talking.
-        future::or(future::or(stop, reloaded), future::or(out, future::or(incoming, due))).await
+        let urgent = future::or(stop, future::or(full, reloaded));
+        future::or(urgent, future::or(out, future::or(incoming, due))).await
     }
 
     /// Everything that is ready goes out in one flush, with a ping behind it when results are among it.
     async fn write(&mut self, session: &Session, first: Outgoing) -> Result<(), Farewell> {
         let mut texts = Vec::new();
         let mut next = Some(first);
-        while let Some(Outgoing { text, carried }) = next {
+        while let Some(Outgoing { text, carried, held }) = next {
             texts.push(text);
             self.receipts.carry(carried);
+            self.held.extend(held);
             next = session.out.try_take();
         }
         let ping = self.receipts.ping();
-        self.send(texts, ping).await
+        let full = async {
+            session.full.wait().await;
+            Err(unread())
+        };
+        future::or(self.send(texts, ping), full).await?;
+        self.held = Vec::new();
+        Ok(())
     }
 
     async fn send(&mut self, texts: Vec<String>, ping: Option<Vec<u8>>) -> Result<(), Farewell> {
@@ -217,6 +253,13 @@ impl Line {
             Due::Farewell => Err((CLOSE_POLICY, "no frame for 90 seconds".to_owned())),
         }
     }
+}
+
+/// A peer that does not read is better off with a new connection.
+fn unread() -> Farewell {
+    let text =
+        format!("more than {} MiB of answers unread: get_pending_results has the results", MAX_UNREAD >> 20);
+    (CLOSE_LATER, text)
 }
 
 /// After a reload: the token must still be this agent's.

@@ -1,0 +1,116 @@
+//! Agents that ask for much over many connections and read nothing: what waits for them in memory has a bound, others
+//! are served meanwhile, and no result is lost.
+
+#![allow(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test says what is wrong by failing")]
+
+mod harness;
+
+use async_tungstenite::tungstenite::Message;
+use harness::gateway::{LAPTOP, TOKEN};
+use harness::{Agent, Answer, Gateway, eventually};
+use serde_json::{Value, json};
+
+/// What one answer of the service holds.
+const LARGE: usize = 900_000;
+const CONNECTIONS: usize = 24;
+/// As many as one connection may have in flight.
+const IN_FLIGHT: usize = 32;
+/// What may be resident at the worst moment, in KiB: the bound for one agent is 32 MiB, and answers are held several
+/// times while they are made. Without a bound it would be 700 MB.
+const MOST: u64 = 200 * 1024;
+
+fn gateway() -> Gateway {
+    let gateway = Gateway::start();
+    gateway.upstream.answer(|seen| match seen.target.contains("large") {
+        true => Answer::Reply(200, "text/plain", "x".repeat(LARGE)),
+        false => Answer::json("{}"),
+    });
+    gateway
+}
+
+/// A connection of the laptop that asks and does not read.
+fn deaf(gateway: &Gateway, ask: impl Fn(usize) -> Value) -> Agent {
+    let mut agent = Agent::login(gateway.address, LAPTOP);
+    for n in 0..IN_FLIGHT {
+        agent.socket.send(Message::text(ask(n).to_string())).unwrap();
+    }
+    agent
+}
+
+fn request(id: usize, method: &str, params: &Value) -> Value {
+    json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id})
+}
+
+fn large(name: &str) -> Value {
+    json!({"tool": "get_state", "args": {"entity_id": format!("large_{name}")}})
+}
+
+/// Connections were ended, others were served, and it never took too much memory.
+fn assert_bounded(gateway: &Gateway) {
+    eventually("a connection to end", || gateway.log().contains("of answers unread").then_some(()));
+    let mut other = Agent::login(gateway.address, TOKEN);
+    let reply = other.request("get_state", json!({"entity_id": "sun"}));
+    assert_eq!(reply["result"]["status"], "executed", "{reply}");
+    let status = std::fs::read_to_string(format!("/proc/{}/status", gateway.pid())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    let peak: u64 = peak.split_whitespace().next().unwrap().parse().unwrap();
+    assert!(peak < MOST, "{peak} KiB");
+}
+
+#[test]
+fn results_asked_for_again_and_again() {
+    let gateway = gateway();
+    let mut first = Agent::login(gateway.address, LAPTOP);
+    first.send("tool_request", large("1"));
+    gateway.upstream.wait_for(1);
+    drop(first);
+    let ask = |n| request(n, "get_pending_results", &json!({}));
+    let crowd: Vec<_> = (0..CONNECTIONS).map(|_| deaf(&gateway, ask)).collect();
+    assert_bounded(&gateway);
+    drop(crowd);
+    let mut reader = Agent::login(gateway.address, LAPTOP);
+    let results = eventually("the result", || {
+        let reply = reader.call("get_pending_results", json!({}));
+        reply["result"]["results"].as_array().and_then(|results| results.first().cloned())
+    });
+    assert!(results["result"].as_str().unwrap().len() > LARGE);
+}
+
+#[test]
+fn results_asked_for_in_batches() {
+    let gateway = gateway();
+    let mut first = Agent::login(gateway.address, LAPTOP);
+    first.send("tool_request", large("1"));
+    gateway.upstream.wait_for(1);
+    drop(first);
+    let ask = |n| request(n, "get_pending_results", &json!({}));
+    let all: Value = (0..IN_FLIGHT).map(ask).collect();
+    let crowd: Vec<_> = (0..CONNECTIONS)
+        .map(|_| {
+            let mut agent = Agent::login(gateway.address, LAPTOP);
+            agent.socket.send(Message::text(all.to_string())).unwrap();
+            agent
+        })
+        .collect();
+    assert_bounded(&gateway);
+    drop(crowd);
+}
+
+#[test]
+fn calls_with_large_results() {
+    let gateway = gateway();
+    let crowd: Vec<_> = (0..CONNECTIONS)
+        .map(|c| deaf(&gateway, |n| request(n, "tool_request", &large(&format!("{c}_{n}")))))
+        .collect();
+    assert_bounded(&gateway);
+    // Its calls go on without it; whoever reads gets what it asks for.
+    drop(crowd);
+    let mut reader = Agent::login(gateway.address, LAPTOP);
+    let mut tries = 0..;
+    let reply = eventually("a large result", || {
+        let reply = reader.request("get_state", large(&format!("again_{}", tries.next()?))["args"].clone());
+        (reply["result"]["status"] == "executed").then_some(reply)
+    });
+    assert_eq!(reply["result"]["data"].as_str().map(str::len), Some(LARGE));
+    gateway.verify();
+}
