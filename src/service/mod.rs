@@ -6,11 +6,13 @@
 //! | [`response`] | an answer as an outcome; pure |
 //! | [`scrub`] | the owner's credentials taken out of everything that comes back |
 //! | [`health`] | whether the services are well |
+//! | `places` | how many calls run at once, and who is next |
 //!
 //! It must never decide whether a call may happen, never send one twice, and never let a credential, a path or an
 //! answer into the log.
 
 pub mod health;
+mod places;
 pub mod request;
 pub mod response;
 pub mod scrub;
@@ -21,15 +23,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
-use smol::Timer;
-use smol::future::or;
-use smol::lock::{Semaphore, SemaphoreGuardArc};
-
 use crate::config::ServiceConfig;
 use crate::model::{Call, InvalidCall, Method, Outcome};
 use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, MaybeSent};
 use health::HealthBoard;
 pub use health::ServiceHealth;
+pub use places::Place;
+use places::Places;
 pub use scrub::Scrubber;
 
 /// Time for name lookup, TCP and TLS; the client keeps it below the limit of the whole call.
@@ -38,14 +38,14 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer from which on it keeps its place until it is recorded.
 const LARGE: usize = 64 * 1024;
 
-/// All configured services. Clones are cheap and share connections, permits and health.
+/// All configured services. Clones are cheap and share connections, places and health.
 #[derive(Clone)]
 pub struct Services(Rc<Inner>);
 
 struct Inner {
     services: BTreeMap<String, Service>,
     /// Calls at once, over all services.
-    permits: Arc<Semaphore>,
+    places: Places,
     scrubber: Arc<Scrubber>,
     health: HealthBoard,
 }
@@ -68,9 +68,6 @@ pub struct Ended {
     /// disk, and large answers must not pile up between them. A small answer has given its place back already.
     pub place: Option<Place>,
 }
-
-/// One of the places for calls at once.
-pub struct Place(#[expect(dead_code, reason = "held, not read")] SemaphoreGuardArc);
 
 /// A service that cannot be set up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -102,8 +99,8 @@ impl Services {
         let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c)?)));
         let services = made.collect::<Result<BTreeMap<_, _>, ServiceSetupError>>()?;
         let health = HealthBoard::new(services.keys().cloned());
-        let permits = Arc::new(Semaphore::new(max_concurrent.max(1)));
-        Ok(Services(Rc::new(Inner { services, permits, scrubber, health })))
+        let places = Places::new(max_concurrent.max(1));
+        Ok(Services(Rc::new(Inner { services, places, scrubber, health })))
     }
 
     /// Whether `call` can be sent at all. To be asked before the policy and before a human.
@@ -130,7 +127,8 @@ impl Services {
             Ok(request) => request,
             Err(why) => return unsent(Outcome::Invalid(why)),
         };
-        let Some(place) = self.place(request.timeout.unwrap_or(service.config.timeout)).await else {
+        let limit = request.timeout.unwrap_or(service.config.timeout);
+        let Some(place) = self.0.places.take(call.agent(), limit).await else {
             log::warn!("tool {}: not sent, too many calls are running", call.tool().name);
             return unsent(Outcome::ServiceUnreachable);
         };
@@ -150,15 +148,6 @@ impl Services {
             service.reading.shutdown();
             service.writing.shutdown();
         });
-    }
-
-    async fn place(&self, limit: Duration) -> Option<Place> {
-        let got = async { Some(Place(self.0.permits.acquire_arc().await)) };
-        or(got, async {
-            Timer::after(limit).await;
-            None
-        })
-        .await
     }
 }
 
