@@ -256,7 +256,7 @@ fn scrub(times: u32) {
 
 fn count(times: u32) {
     let metrics = Metrics::new(&Setup::new(loaded()).unwrap());
-    let outcome = Outcome::Executed(Value::Null);
+    let outcome = Outcome::Executed(Value::Null.into());
     repeat(times, || {
         metrics.decided(black_box(Duration::from_micros(7)));
         metrics.executed("homeassistant", black_box(Duration::from_millis(3)));
@@ -381,7 +381,7 @@ async fn recorded(store: &Store, call: &Arc<Call>, number: u32) {
     };
     let id = new.id;
     store.record(new, false).await.unwrap();
-    let outcome = Outcome::Executed(serde_json::from_str(STATE).unwrap());
+    let outcome = Outcome::Executed(serde_json::from_str::<Value>(STATE).unwrap().into());
     store.settle(id, &outcome, at.plus(Duration::from_millis(3))).await.unwrap();
 }
 

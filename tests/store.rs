@@ -167,7 +167,7 @@ async fn record(store: &Store, new: NewCall) -> RequestId {
 /// One executed call: two events.
 async fn execute(store: &Store, door: &str) -> RequestId {
     let id = record(store, allowed(door)).await;
-    store.settle(id, &Outcome::Executed(json!({"door": door})), at(1)).await.unwrap();
+    store.settle(id, &Outcome::Executed(json!({"door": door}).into()), at(1)).await.unwrap();
     id
 }
 
@@ -188,7 +188,7 @@ fn an_approved_call_leaves_its_whole_story() {
         assert!(store.answer(id, &approved(), None, at(5), true).await.unwrap());
         assert!(!store.answer(id, &approved(), None, at(6), true).await.unwrap(), "one answer counts");
         assert!(store.claim(id, at(7), true).await.unwrap());
-        store.settle(id, &Outcome::Executed(json!({"ok": true})), at(8)).await.unwrap();
+        store.settle(id, &Outcome::Executed(json!({"ok": true}).into()), at(8)).await.unwrap();
         assert_eq!(store.settle(id, &Outcome::TimedOut, at(9)).await, Err(StoreError::NotOpen));
         assert!(
             !store.answer(id, &Settlement::Void, Some(&Outcome::ApprovalVoid), at(9), true).await.unwrap()
@@ -432,7 +432,7 @@ fn an_idempotency_key_stands_for_one_call() {
         assert_eq!(replay, Replay { id, digest, outcome: None });
         assert_eq!(store.record(keyed("back"), true).await, Err(StoreError::KeyInUse));
 
-        let done = Outcome::Executed(json!(1));
+        let done = Outcome::Executed(json!(1).into());
         store.settle(id, &done, at(10)).await.unwrap();
         store.received(vec![id]).await.unwrap();
         let replay = store.replay(&pi, "k", NOW).await.unwrap().unwrap();
@@ -457,7 +457,7 @@ fn a_call_that_several_callers_wait_for_answers_each_ones_key() {
         record(store, new).await;
         store.alias(&pi, "b", id, digest, NOW).await.unwrap();
         assert_eq!(store.alias(&pi, "b", id, digest, NOW).await, Err(StoreError::KeyInUse));
-        let done = Outcome::Executed(json!(1));
+        let done = Outcome::Executed(json!(1).into());
         store.settle(id, &done, at(1)).await.unwrap();
         store.received(vec![id]).await.unwrap();
         for key in ["a", "b"] {
@@ -474,7 +474,7 @@ fn a_key_whose_result_is_gone_never_says_not_done() {
     dir.with(async |store| {
         let new = NewCall { key: Some("k".into()), ..allowed("front") };
         let id = record(store, new).await;
-        store.settle(id, &Outcome::Executed(json!(1)), at(1)).await.unwrap();
+        store.settle(id, &Outcome::Executed(json!(1).into()), at(1)).await.unwrap();
     });
     dir.falsify("DELETE FROM results");
     dir.with(async |store| {
@@ -778,7 +778,7 @@ fn an_older_copy_is_found_and_nothing_in_it_runs() {
     let copy = std::fs::read(dir.db()).unwrap();
     dir.with(async |store| {
         assert!(store.claim(id, at(2), true).await.unwrap());
-        store.settle(id, &Outcome::Executed(json!(1)), at(3)).await.unwrap();
+        store.settle(id, &Outcome::Executed(json!(1).into()), at(3)).await.unwrap();
     });
     assert_eq!(dir.verify().fault, None);
     std::fs::write(dir.db(), copy).unwrap();
@@ -983,7 +983,7 @@ fn the_record_stays_within_its_size() {
     smol::block_on(async {
         for _ in 0..150 {
             let id = record(&store, allowed("front")).await;
-            let big = Outcome::Executed(json!("x".repeat(20_000)));
+            let big = Outcome::Executed(json!("x".repeat(20_000)).into());
             store.settle(id, &big, at(1)).await.unwrap();
             store.note(NOW, NoteKind::Started, json!({"x": "y".repeat(10_000)})).await.unwrap();
         }
@@ -1005,7 +1005,7 @@ fn expired_results_and_keys_go() {
     let dir = Dir::new();
     dir.with(async |store| {
         let id = record(store, NewCall { key: Some("k".into()), ..allowed("front") }).await;
-        store.settle(id, &Outcome::Executed(json!(1)), at(1)).await.unwrap();
+        store.settle(id, &Outcome::Executed(json!(1).into()), at(1)).await.unwrap();
         store.maintain(at(1).plus(DAY * 7)).await.unwrap();
     });
     let db = Connection::open(dir.db()).unwrap();

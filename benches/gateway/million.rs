@@ -165,7 +165,7 @@ impl Writer {
             NewCall { id, at, call, session: None, reason: None, key: None, decision, stage: Stage::Claimed };
         self.store.record(new, false).await.unwrap();
         let data = json!({"entity": "sensor.kitchen", "state": "21.5", "attributes": {"unit": "C"}});
-        self.store.settle(id, &Outcome::Executed(data), at).await.unwrap();
+        self.store.settle(id, &Outcome::Executed(data.into()), at).await.unwrap();
         id
     }
 }

@@ -6,6 +6,7 @@ pub mod glob;
 pub mod histogram;
 pub mod ids;
 pub mod json;
+pub mod json_text;
 pub mod password;
 pub mod safe_text;
 pub mod secret;

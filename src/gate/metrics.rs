@@ -287,7 +287,11 @@ mod tests {
     fn a_reload_keeps_what_is_still_configured_and_forgets_the_rest() {
         let metrics = with(&TOOLS, &["home", "mail"]);
         metrics.ended("say", Some(Action::Ask), &Outcome::TimedOut);
-        metrics.ended("get_state", Some(Action::Allow), &Outcome::Executed(1.into()));
+        metrics.ended(
+            "get_state",
+            Some(Action::Allow),
+            &Outcome::Executed(serde_json::Value::from(1).into()),
+        );
         metrics.executed("home", Duration::ZERO);
         for i in 0..1000 {
             let name = format!("made_{i}");
@@ -307,7 +311,7 @@ mod tests {
     #[test]
     fn a_tool_named_other_is_counted_with_the_others() {
         let metrics = with(&[OTHER], &[]);
-        metrics.ended(OTHER, Some(Action::Allow), &Outcome::Executed(1.into()));
+        metrics.ended(OTHER, Some(Action::Allow), &Outcome::Executed(serde_json::Value::from(1).into()));
         metrics.ended("strange", None, &Outcome::UnknownTool { tool: "strange".into() });
         assert_eq!(count(&metrics, OTHER), [("allow", "executed", 1), ("none", "refused", 1)]);
     }

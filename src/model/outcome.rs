@@ -1,14 +1,13 @@
 //! Every way a request can end.
 
-use serde_json::Value;
-
 use super::call::InvalidCall;
+use crate::base::json_text::JsonText;
 
 /// How a request ended. The one function that turns it into wire errors is `surface::rpc`'s.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The service did it; scrubbed of secrets.
-    Executed(Value),
+    Executed(JsonText),
     /// A human said no.
     DeniedByUser {
         /// The human's words for the agent.

@@ -35,8 +35,10 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 pub const MAX_PINGS: u32 = 100;
 /// The time over which pings are counted.
 pub const PING_WINDOW: Duration = Duration::from_secs(10);
-/// What may be read while a write waits: both ends could otherwise wait for each other to read.
+/// What may be read while a write waits: both ends could otherwise wait for each other to read. So many messages, or
+/// bytes (and the message that goes beyond).
 const MAX_EARLY: usize = 8;
+const MAX_EARLY_BYTES: usize = 64 * 1024;
 /// The longest reason a close frame can carry (RFC 6455, 5.5: 125 bytes with the code).
 const MAX_REASON: usize = 123;
 /// Bytes read at once. Every connection holds such a buffer for its life, which fits into a KiB with what the allocator
@@ -219,7 +221,11 @@ impl WebSocket {
     }
 
     fn read_early(&mut self, cx: &mut Context<'_>) {
-        while self.early.len() < MAX_EARLY {
+        let size = |item: &Option<Result<Message, Error>>| match item {
+            Some(Ok(message)) => message.len(),
+            _end => 0,
+        };
+        while self.early.len() < MAX_EARLY && self.early.iter().map(size).sum::<usize>() < MAX_EARLY_BYTES {
             match self.poll_item(cx) {
                 Poll::Ready(item) => self.early.push_back(item),
                 Poll::Pending => return,

@@ -5,6 +5,7 @@
 //! | [`request`] | a call as an HTTP request; pure |
 //! | [`response`] | an answer as an outcome; pure |
 //! | [`scrub`] | the owner's credentials taken out of everything that comes back |
+//! | `scrub_json` | the same for JSON, without making a tree of it |
 //! | [`health`] | whether the services are well |
 //! | `places` | how many calls run at once, and who is next |
 //!
@@ -16,6 +17,7 @@ mod places;
 pub mod request;
 pub mod response;
 pub mod scrub;
+mod scrub_json;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -36,7 +38,7 @@ pub use scrub::Scrubber;
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Bytes of an answer from which on it keeps its place until it is recorded.
-const LARGE: usize = 64 * 1024;
+const LARGE: usize = 16 * 1024;
 
 /// All configured services. Clones are cheap and share connections, places and health.
 #[derive(Clone)]

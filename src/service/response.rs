@@ -3,9 +3,11 @@
 //! The bytes are the service's and may be hostile. They become data and nothing else; nothing leaves this module
 //! that the scrubber has not seen whole, before any cut.
 
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::scrub::Scrubber;
+use super::scrub_json;
+use crate::base::json_text::JsonText;
 use crate::base::safe_text::visible;
 use crate::config::{ErrorMapping, ServiceConfig};
 use crate::model::{Method, Outcome, Tool};
@@ -13,6 +15,9 @@ use crate::net::client::HttpResponse;
 
 /// The most characters of an error body that go into a message.
 pub const MAX_EXCERPT_CHARS: usize = 500;
+
+/// The value of an answer without a body.
+const NOTHING: &str = "null";
 
 /// How compressed bodies begin (gzip, zstd, zlib at its three levels); none was asked for.
 const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda"];
@@ -25,35 +30,36 @@ pub fn outcome(service: &ServiceConfig, tool: &Tool, answer: HttpResponse, scrub
         return Outcome::ServiceError { status: Some(status), message };
     }
     let empty = tool.request.method == Method::Head || status == 204;
-    match if empty { Ok(Value::Null) } else { read(answer) } {
-        Ok(value) => Outcome::Executed(wrapped(tool, scrubber.value(value))),
+    match if empty { Ok(NOTHING.to_owned()) } else { read(answer, scrubber) } {
+        Ok(json) => Outcome::Executed(JsonText::made(wrapped(tool, json))),
         Err(why) => Outcome::ServiceError { status: Some(status), message: why.to_owned() },
     }
 }
 
-fn wrapped(tool: &Tool, value: Value) -> Value {
+fn wrapped(tool: &Tool, json: String) -> String {
     match &tool.wrap {
-        Some(key) => json!({ key: value }),
-        None => value,
+        Some(key) => format!("{{{}:{json}}}", Value::from(key.as_str())),
+        None => json,
     }
 }
 
-/// The value in a body: what its content type says, or what it looks like when it says nothing.
-fn read(answer: HttpResponse) -> Result<Value, &'static str> {
+/// The scrubbed JSON text of a body: what its content type says, or what it looks like when it says nothing.
+fn read(answer: HttpResponse, scrubber: &Scrubber) -> Result<String, &'static str> {
     if answer.body.is_empty() {
-        return Ok(Value::Null);
+        return Ok(NOTHING.to_owned());
     }
     let text = String::from_utf8(answer.body).map_err(|e| not_text(e.as_bytes()))?;
+    let quoted = |text| Value::String(scrubber.text(text)).to_string();
     match answer.content_type.as_deref().map(is_json) {
-        Some(true) => from_json(&text).ok_or("Service answered with broken JSON"),
-        Some(false) => Ok(Value::String(text)),
-        None => Ok(from_json(&text).unwrap_or(Value::String(text))),
+        Some(true) => from_json(&text, scrubber).ok_or("Service answered with broken JSON"),
+        Some(false) => Ok(quoted(text)),
+        None => Ok(from_json(&text, scrubber).unwrap_or_else(|| quoted(text))),
     }
 }
 
-/// Nesting is bounded by the parser (128). A byte order mark is tolerated, as RFC 8259 allows.
-fn from_json(text: &str) -> Option<Value> {
-    serde_json::from_str(text.strip_prefix('\u{feff}').unwrap_or(text)).ok()
+/// A byte order mark is tolerated, as RFC 8259 allows.
+fn from_json(text: &str, scrubber: &Scrubber) -> Option<String> {
+    scrub_json::scrubbed(scrubber, text.strip_prefix('\u{feff}').unwrap_or(text))
 }
 
 fn is_json(content_type: &str) -> bool {

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::entry::{NewCall, Refusal, Stage};
 use super::error::StoreError;
 use crate::base::digest::Digest;
+use crate::base::json_text::JsonText;
 use crate::model::{Action, InvalidCall, Outcome, RuleList, RuleRef};
 
 /// The longest result kept in an event, in bytes; a longer one is cut with a visible mark.
@@ -22,15 +23,15 @@ const NAME_KEPT: usize = 128;
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct StoredOutcome {
     pub(super) outcome: String,
-    pub(super) data: Option<String>,
+    pub(super) data: Option<JsonText>,
 }
 
-pub(super) fn encode(outcome: &Outcome) -> Result<StoredOutcome, StoreError> {
+pub(super) fn encode(outcome: &Outcome) -> StoredOutcome {
     let data = match outcome {
-        Outcome::Executed(data) => Some(serde_json::to_string(data)?),
+        Outcome::Executed(data) => Some(data.clone()),
         _other => None,
     };
-    Ok(StoredOutcome { outcome: tagged(outcome).to_string(), data })
+    StoredOutcome { outcome: tagged(outcome).to_string(), data }
 }
 
 fn tagged(outcome: &Outcome) -> Value {
@@ -81,7 +82,7 @@ pub(super) fn decode(outcome: &str, data: Option<&str>) -> Result<Outcome, Store
     let tag: Value = serde_json::from_str(outcome)?;
     let unknown = || StoreError::Encoding(format!("no such outcome: {outcome}"));
     if tag.get("is").and_then(Value::as_str) == Some("executed") {
-        return Ok(Outcome::Executed(serde_json::from_str(data.ok_or_else(unknown)?)?));
+        return Ok(Outcome::Executed(JsonText::checked(data.ok_or_else(unknown)?)?));
     }
     untagged(&tag).ok_or_else(unknown)
 }

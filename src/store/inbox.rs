@@ -14,6 +14,7 @@ use super::writer::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
+use crate::base::json_text::JsonText;
 use crate::model::{AgentId, Outcome};
 
 /// Keys dropped per step of [`expire_keys`].
@@ -111,12 +112,12 @@ pub(super) struct Kept<'a> {
 pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) -> Result<(), StoreError> {
     let Kept { id, seq, agent, at } = kept;
     let keyed = has_key(tx, *id)?;
-    let size = stored.outcome.len() + stored.data.as_ref().map_or(0, String::len);
+    let size = stored.outcome.len() + stored.data.as_ref().map_or(0, |data| data.as_str().len());
     let for_replay = if keyed { tx.options.keep_keys } else { Duration::ZERO };
     let lives = tx.options.keep_results.max(for_replay);
     let sql = "INSERT INTO results (seq, agent, outcome, data, size, created, expires, received, keyed)
                VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)";
-    let StoredOutcome { outcome, data } = stored;
+    let (outcome, data) = (&stored.outcome, stored.data.as_ref().map(JsonText::as_str));
     let values = params![seq, agent.as_str(), outcome, data, size as i64, at.0, at.plus(lives).0, keyed];
     tx.db.prepare_cached(sql)?.execute(values)?;
     if keyed {
@@ -128,8 +129,8 @@ pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) 
 
 /// Puts other words into a result that waits, if it still does.
 pub(super) fn replace_result(tx: &Tx<'_>, id: RequestId, stored: &StoredOutcome) -> Result<(), StoreError> {
-    let StoredOutcome { outcome, data } = stored;
-    let size = outcome.len() + data.as_ref().map_or(0, String::len);
+    let (outcome, data) = (&stored.outcome, stored.data.as_ref().map(JsonText::as_str));
+    let size = outcome.len() + data.map_or(0, str::len);
     let sql = "UPDATE results SET outcome = ?, data = ?, size = ?
                WHERE seq = (SELECT seq FROM calls WHERE request_id = ?)";
     tx.db.prepare_cached(sql)?.execute(params![outcome, data, size as i64, id.to_string()])?;

@@ -14,6 +14,7 @@ use super::writer::Tx;
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
+use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
 use crate::model::{AgentId, Outcome, Responder, Settlement};
 
@@ -198,7 +199,7 @@ pub(super) fn add_note(
         return Ok(false);
     }
     tx.append(at, kind::NOTED, Some(id), &json!({"note": note, "by": by.as_str()}))?;
-    inbox::replace_result(tx, id, &codec::encode(&Outcome::DeniedByUser { note: Some(note.to_owned()) })?)?;
+    inbox::replace_result(tx, id, &codec::encode(&Outcome::DeniedByUser { note: Some(note.to_owned()) }))?;
     Ok(true)
 }
 
@@ -267,8 +268,8 @@ fn finish(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let stored = codec::encode(outcome)?;
-    let body = codec::finished(outcome, stored.data.as_deref());
+    let stored = codec::encode(outcome);
+    let body = codec::finished(outcome, stored.data.as_ref().map(JsonText::as_str));
     let seq = tx.append(at, kind::FINISHED, Some(id), &body)?;
     let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";
     tx.execute(sql, params![outcome.as_str(), at.0, seq, open.seq])?;

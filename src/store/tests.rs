@@ -195,8 +195,8 @@ fn every_outcome_survives_the_codec() {
         InvalidCall::SignatureTooLong,
     ];
     let outcomes = [
-        Outcome::Executed(json!({"a": [1, 0.5, null, "x"], "big": 18_446_744_073_709_551_615_u64})),
-        Outcome::Executed(json!(null)),
+        Outcome::Executed(json!({"a": [1, 0.5, null, "x"], "big": 18_446_744_073_709_551_615_u64}).into()),
+        Outcome::Executed(json!(null).into()),
         Outcome::DeniedByUser { note: Some(text()) },
         Outcome::DeniedByUser { note: None },
         Outcome::Withdrawn,
@@ -220,9 +220,13 @@ fn every_outcome_survives_the_codec() {
         Outcome::TooManyPending,
     ];
     for outcome in outcomes.into_iter().chain(invalid.map(Outcome::Invalid)) {
-        let stored = codec::encode(&outcome).unwrap();
-        assert_eq!(codec::decode(&stored.outcome, stored.data.as_deref()).unwrap(), outcome);
-        let wire = codec::result_text(&stored.outcome, stored.data.as_deref()).unwrap();
+        let stored = codec::encode(&outcome);
+        assert_eq!(
+            codec::decode(&stored.outcome, stored.data.as_ref().map(|data| data.as_str())).unwrap(),
+            outcome
+        );
+        let wire =
+            codec::result_text(&stored.outcome, stored.data.as_ref().map(|data| data.as_str())).unwrap();
         let wire: serde_json::Value = serde_json::from_str(&wire).unwrap();
         assert!(["executed", "denied", "error"].contains(&wire["status"].as_str().unwrap()), "{wire}");
         assert_eq!(wire["reason"].as_str(), outcome.reason());

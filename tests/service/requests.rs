@@ -12,7 +12,7 @@ fn sent(change: impl FnOnce(&mut ServiceConfig), tool: Tool, args: Value) -> See
     let mut config = upstream.service();
     change(&mut config);
     assert_eq!(check(&config, &call(tool.clone(), args.clone())), Ok(()));
-    assert_eq!(run(&config, call(tool, args)), Outcome::Executed(Value::Null));
+    assert_eq!(run(&config, call(tool, args)), Outcome::Executed(Value::Null.into()));
     let mut seen = upstream.seen();
     assert_eq!(seen.len(), 1);
     seen.remove(0)

@@ -104,7 +104,7 @@ async fn fill(store: &Store) -> [RequestId; 3] {
         executor.run(recorded).await;
     }
     store.record(executed, false).await.unwrap();
-    store.settle(last, &Outcome::Executed(json!({"on": true})), NOW).await.unwrap();
+    store.settle(last, &Outcome::Executed(json!({"on": true}).into()), NOW).await.unwrap();
     [id, still_open, last]
 }
 
@@ -165,7 +165,7 @@ fn the_version_before_is_read_as_it_is_and_brought_up_to_date() {
     smol::block_on(async {
         assert_eq!(pending(&store).await, waiting);
         assert!(store.claim(ids[0], NOW, false).await.unwrap());
-        store.settle(ids[0], &Outcome::Executed(json!(1)), NOW).await.unwrap();
+        store.settle(ids[0], &Outcome::Executed(json!(1).into()), NOW).await.unwrap();
         store.received(vec![ids[2]]).await.unwrap();
         assert!(pending(&store).await.iter().all(|result| result.request_id != ids[2]));
         store.close().await;

@@ -2,21 +2,12 @@
 
 use std::rc::Rc;
 
-use serde_json::Value;
 use smol::channel::{Receiver, bounded};
 
 use super::methods::{Started, start};
 use super::outbox::Outgoing;
 use super::session::Session;
-use crate::protocol::frame::{self, Refused, Request, WireError};
-
-/// A reply frame of either kind.
-pub fn frame_of(id: &Value, body: Result<Value, WireError>) -> Value {
-    match body {
-        Ok(result) => frame::result(id, result),
-        Err(error) => frame::error(id, &error),
-    }
-}
+use crate::protocol::frame::{self, Refused, Request};
 
 /// Begins all requests of a batch; a listener sends the array when the last one is answered.
 pub fn run(session: &Rc<Session>, items: Vec<Result<Request, Refused>>) {
@@ -31,7 +22,9 @@ pub fn run(session: &Rc<Session>, items: Vec<Result<Request, Refused>>) {
         // There is room for every answer in the channel.
         match begun {
             Started::Answered(frame) => {
-                session.outgoing(&frame, Vec::new()).map(|answer| sender.try_send((place, answer)));
+                session
+                    .outgoing(frame.to_string(), Vec::new())
+                    .map(|answer| sender.try_send((place, answer)));
             }
             Started::Waiting(wait) => session.clone().listen(async move {
                 wait.answer(&session).await.map(|answer| sender.try_send((place, answer)));

@@ -21,8 +21,8 @@ use crate::model::{AnswerOutcome, Call};
 use crate::protocol::frame::{self, Frame, Refused, Request, WireError};
 use crate::protocol::{code, params};
 
-/// An answer: the frame, and the results it carries.
-type Answer = (Value, Vec<Carried>);
+/// An answer: the text of its frame, and the results it carries.
+type Answer = (String, Vec<Carried>);
 
 /// Takes one text frame; what is returned is sent at once.
 pub fn take(session: &Rc<Session>, text: &str) -> Option<String> {
@@ -205,12 +205,12 @@ impl Drop for Place {
 impl Wait {
     /// Waits for the answer. None when there is no room for it: the connection ends.
     pub async fn answer(&self, session: &Rc<Session>) -> Option<Outgoing> {
-        let (frame, carried) = match &self.what {
+        let (text, carried) = match &self.what {
             What::Call(ticket) => call(session, &self.id, ticket).await,
-            What::Results => return results(session, &self.id).await,
-            What::Cancel(request) => (withdraw(session, &self.id, *request).await, Vec::new()),
+            What::Results => results(session, &self.id).await,
+            What::Cancel(request) => (withdraw(session, &self.id, *request).await.to_string(), Vec::new()),
         };
-        session.outgoing(&frame, carried)
+        session.outgoing(text, carried)
     }
 }
 
@@ -221,23 +221,21 @@ async fn call(session: &Rc<Session>, id: &Value, ticket: &Ticket) -> Answer {
     }
     let reply = ticket.reply().await;
     let carried = reply.request_id.map(|id| Carried::Reply(session.gate.delivering(id)));
-    (batch::frame_of(id, wire::reply(reply)), carried.into_iter().collect())
+    (wire::reply(id, &reply), carried.into_iter().collect())
 }
 
-async fn results(session: &Rc<Session>, id: &Value) -> Option<Outgoing> {
-    let _turn = session.recipient.inbox.lock().await;
-    let (frame, carried) = match session.gate.pending_results(&session.identity.agent).await {
+async fn results(session: &Rc<Session>, id: &Value) -> Answer {
+    match session.inbox().await {
         Ok(results) => {
             let carried = results.iter().map(|r| Carried::Inbox(r.request_id)).collect();
             let shown: Vec<_> = results.iter().map(wire::pending).collect();
-            (frame::result(id, json!({"results": shown})), carried)
+            (frame::result(id, json!({"results": shown})).to_string(), carried)
         }
         Err(e) => {
             log::error!("pending results could not be read: {e}");
-            (frame::error(id, &store_unavailable()), Vec::new())
+            (frame::error(id, &store_unavailable()).to_string(), Vec::new())
         }
-    };
-    session.outgoing(&frame, carried)
+    }
 }
 
 async fn withdraw(session: &Rc<Session>, id: &Value, request: RequestId) -> Value {

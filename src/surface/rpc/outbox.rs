@@ -1,8 +1,8 @@
 //! What waits to be sent on one connection: put in by its listeners, taken out by its own task, all on one thread.
 //!
 //! It sets no bound of its own. Whoever puts something in holds one of the connection's places until then, nothing more
-//! is read from a peer while it does not take what it is sent, and each frame holds room of its agent. It must never hold memory while it is empty: most
-//! connections are idle.
+//! is read from a peer while it does not take what it is sent, and each frame holds room of its agent. It must never
+//! hold memory while it is empty: most connections are idle.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

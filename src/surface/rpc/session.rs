@@ -9,6 +9,7 @@ use std::rc::Rc;
 use std::time::Instant;
 
 use serde_json::Value;
+use smol::channel::bounded;
 use smol::{Timer, future};
 
 use super::Rpc;
@@ -16,10 +17,11 @@ use super::connection::{CLOSE_POLICY, Identity};
 use super::methods;
 use super::outbox::{Outbox, Outgoing};
 use super::receipts::{Carried, Receipts};
-use super::recipient::{Held, MAX_UNREAD, Recipient};
+use super::recipient::{Connection, MAX_UNREAD, Recipient};
 use super::silence::{Due, Silence};
 use crate::gate::{Gate, Latch};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
+use crate::store::{PendingResult, StoreError};
 use crate::surface::door::Member;
 
 /// Connections per agent.
@@ -55,8 +57,7 @@ pub struct Session {
     pub errands: Cell<usize>,
     /// What all connections of this agent share.
     pub recipient: Rc<Recipient>,
-    /// There was no room for an answer.
-    full: Latch,
+    connection: Rc<Connection>,
     gone: Latch,
     rpc: Rc<Rpc>,
 }
@@ -67,7 +68,7 @@ enum Event {
     Due,
     Reloaded,
     Stop,
-    Full,
+    Evicted,
 }
 
 /// Why a connection ends: the close code and what is said.
@@ -89,8 +90,8 @@ pub async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
         out: Outbox::default(),
         calls: Cell::default(),
         errands: Cell::default(),
+        connection: recipient.connect(),
         recipient,
-        full: Latch::default(),
         gone: Latch::default(),
         rpc,
     });
@@ -99,33 +100,51 @@ pub async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
     session.gone.open();
     session.out.clear();
     log::info!("agent {agent} disconnected from {}: {}", peer.address, farewell.1);
-    // In a box: it needs room of its own only now.
-    Box::pin(line.socket.close_with(farewell.0, &farewell.1)).await;
+    // Behind half a message nothing can be said, and what waits to be sent takes room until the socket is gone.
+    if !line.is_cut {
+        // In a box: it needs room of its own only now.
+        Box::pin(line.socket.close_with(farewell.0, &farewell.1)).await;
+    }
 }
 
 impl Session {
     /// Runs `listener` beside the connection, and drops it when the connection is gone.
     pub fn listen(self: &Rc<Self>, listener: impl Future<Output = ()> + 'static) {
         let session = self.clone();
-        let task = async move { future::or(listener, session.gone.wait()).await };
+        // First whether anybody still listens: a listener that is dropped must not begin anything on its way.
+        let task = async move { future::or(session.gone.wait(), listener).await };
         self.rpc.executor.spawn(task).detach();
+    }
+
+    /// The results that wait for this agent. The record is read to the end even if nobody listens any more, and the next
+    /// reading begins after that: connections that come and go must not fill the record's queue.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn inbox(&self) -> Result<Vec<PendingResult>, StoreError> {
+        let (gate, agent) = (self.gate.clone(), self.identity.agent.clone());
+        let (turn, (answer, read)) = (self.recipient.inbox.clone(), bounded(1));
+        let task = async move {
+            let _turn = turn.lock_arc().await;
+            if !answer.is_closed() {
+                let _ = answer.try_send(gate.pending_results(&agent).await);
+            }
+        };
+        self.rpc.executor.spawn(task).detach();
+        read.recv().await.unwrap_or(Err(StoreError::Stopped))
     }
 
     /// Sends one frame.
     pub fn send(&self, frame: &Value, carried: Vec<Carried>) {
-        if let Some(outgoing) = self.outgoing(frame, carried) {
+        if let Some(outgoing) = self.outgoing(frame.to_string(), carried) {
             self.out.put(outgoing);
         }
     }
 
-    /// A frame with the room that it takes. Without room the connection ends: its agent does not read, and the results
-    /// stay in the inbox.
-    pub fn outgoing(&self, frame: &Value, carried: Vec<Carried>) -> Option<Outgoing> {
-        let text = frame.to_string();
-        let Some(held) = self.recipient.hold(text.len()) else {
-            self.full.open();
-            return None;
-        };
+    /// A frame with the room that it takes. None when this connection has to end because too much on it is unread; the
+    /// results stay in the inbox.
+    pub fn outgoing(&self, text: String, carried: Vec<Carried>) -> Option<Outgoing> {
+        let held = self.recipient.hold(&self.connection, text.len())?;
         Some(Outgoing { text, carried, held: vec![held] })
     }
 }
@@ -135,14 +154,14 @@ struct Line {
     socket: Box<WebSocket>,
     receipts: Receipts,
     silence: Silence,
-    /// The room of what is being sent; of a connection that ends, until it has ended.
-    held: Vec<Held>,
+    /// A message was given up half sent.
+    is_cut: bool,
 }
 
 impl Line {
     fn new(socket: Box<WebSocket>, session: &Session) -> Line {
         let silence = Silence::new(Instant::now(), session.rpc.began);
-        Line { socket, receipts: Receipts::default(), silence, held: Vec::new() }
+        Line { socket, receipts: Receipts::default(), silence, is_cut: false }
     }
 
     async fn talk(&mut self, session: &Rc<Session>) -> Farewell {
@@ -159,7 +178,7 @@ impl Line {
                     looked
                 }
                 Event::Stop => Err((CLOSE_RESTART, "the gateway is restarting".to_owned())),
-                Event::Full => Err(unread()),
+                Event::Evicted => Err(unread()),
                 Event::Reloaded => {
                     reloaded = session.gate.reloaded();
                     still_welcome(session)
@@ -184,37 +203,39 @@ impl Line {
             session.rpc.stop.wait().await;
             Event::Stop
         };
-        let full = async {
-            session.full.wait().await;
-            Event::Full
+        let evicted = async {
+            session.connection.evicted.wait().await;
+            Event::Evicted
         };
         let reloaded = async {
             reloaded.wait().await;
             Event::Reloaded
         };
         // First what must not wait for a peer that never stops talking.
-        let urgent = future::or(stop, future::or(full, reloaded));
+        let urgent = future::or(stop, future::or(evicted, reloaded));
         future::or(urgent, future::or(out, future::or(incoming, due))).await
     }
 
     /// Everything that is ready goes out in one flush, with a ping behind it when results are among it.
     async fn write(&mut self, session: &Session, first: Outgoing) -> Result<(), Farewell> {
-        let mut texts = Vec::new();
+        let (mut texts, mut room) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(Outgoing { text, carried, held }) = next {
             texts.push(text);
             self.receipts.carry(carried);
-            self.held.extend(held);
+            room.extend(held);
             next = session.out.try_take();
         }
         let ping = self.receipts.ping();
-        let full = async {
-            session.full.wait().await;
-            Err(unread())
+        let evicted = async {
+            session.connection.evicted.wait().await;
+            None
         };
-        future::or(self.send(texts, ping), full).await?;
-        self.held = Vec::new();
-        Ok(())
+        // In a box: it is larger than all that an idle connection waits for.
+        let send = Box::pin(self.send(texts, ping));
+        let sent = future::or(async { Some(send.await) }, evicted).await;
+        self.is_cut = sent.is_none();
+        sent.unwrap_or_else(|| Err(unread()))
     }
 
     async fn send(&mut self, texts: Vec<String>, ping: Option<Vec<u8>>) -> Result<(), Farewell> {

@@ -1,36 +1,31 @@
 //! From outcomes to the wire: the one place where a way to end gets its code.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use crate::base::json_text::JsonText;
 use crate::gate::Reply;
 use crate::model::{Outcome, Tool};
 use crate::protocol::code;
-use crate::protocol::frame::WireError;
+use crate::protocol::frame::{self, WireError};
 use crate::store::PendingResult;
 
-/// The result or error of a `tool_request`.
-///
-/// # Errors
-/// Every outcome but "executed" is a wire error.
-pub fn reply(reply: Reply) -> Result<Value, WireError> {
+/// The frame that answers the `tool_request` with this `id`. Every outcome but "executed" is a wire error.
+pub fn reply(id: &Value, reply: &Reply) -> String {
     let Reply { outcome, request_id, replayed } = reply;
-    let id = request_id.map(|id| id.to_string());
+    let request = request_id.map(|id| id.to_string());
     match outcome {
-        Outcome::Executed(data) => Ok(executed(data, id, replayed)),
-        other => Err(error(&other, id, replayed)),
+        Outcome::Executed(data) => executed(id, data, request, *replayed),
+        other => frame::error(id, &error(other, request, *replayed)).to_string(),
     }
 }
 
-fn executed(data: Value, id: Option<String>, replayed: bool) -> Value {
-    let mut result = Map::new();
-    result.insert("status".into(), "executed".into());
-    // Moved: `json!` would copy it.
-    result.insert("data".into(), data);
-    result.insert("request_id".into(), id.into());
-    if replayed {
-        result.insert("replayed".into(), true.into());
-    }
-    result.into()
+/// The data's own text is passed through: as a tree it would be many times as large.
+fn executed(id: &Value, data: &JsonText, request: Option<String>, replayed: bool) -> String {
+    let request = Value::from(request);
+    let replayed = if replayed { r#""replayed":true,"# } else { "" };
+    format!(
+        r#"{{"id":{id},"jsonrpc":"2.0","result":{{"data":{data},"request_id":{request},{replayed}"status":"executed"}}}}"#
+    )
 }
 
 fn error(outcome: &Outcome, id: Option<String>, replayed: bool) -> WireError {
@@ -137,8 +132,22 @@ mod tests {
     use crate::model::InvalidCall;
 
     fn wire(outcome: Outcome) -> WireError {
-        let id = Some(RequestId::random());
-        super::reply(Reply { outcome, request_id: id, replayed: false }).unwrap_err()
+        error(&outcome, Some(RequestId::random().to_string()), false)
+    }
+
+    #[test]
+    fn an_executed_call_in_words() {
+        let request = RequestId::random();
+        for (replayed, data) in [(false, json!({"a": ["\"}", 1]})), (true, json!(null))] {
+            let outcome = Outcome::Executed(data.clone().into());
+            let text = reply(&json!("an\"id"), &Reply { outcome, request_id: Some(request), replayed });
+            let mut result = json!({"status": "executed", "data": data, "request_id": request.to_string()});
+            if replayed {
+                result["replayed"] = true.into();
+            }
+            let read: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!(read, json!({"jsonrpc": "2.0", "id": "an\"id", "result": result}));
+        }
     }
 
     #[test]
