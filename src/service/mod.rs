@@ -22,7 +22,7 @@ mod scrub_json;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::ServiceConfig;
@@ -37,7 +37,7 @@ pub use scrub::Scrubber;
 /// Time for name lookup, TCP and TLS; the client keeps it below the limit of the whole call.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Bytes of an answer from which on it keeps its place until it is recorded.
+/// Bytes of an answer from which on it is read one at a time, and keeps its place until it is recorded.
 const LARGE: usize = 16 * 1024;
 
 /// All configured services. Clones are cheap and share connections, places and health.
@@ -60,6 +60,9 @@ struct Service {
     reading: HttpClient,
     /// A fresh connection for each call, so that a stale one never makes an outcome unknown.
     writing: HttpClient,
+    /// Held while a large answer is read: threads that allocate and free a lot at once hinder each other, and are slower
+    /// together than one after another.
+    reader: Arc<Mutex<()>>,
 }
 
 /// How a call ended.
@@ -98,7 +101,8 @@ impl Services {
         max_concurrent: usize,
         scrubber: Arc<Scrubber>,
     ) -> Result<Services, ServiceSetupError> {
-        let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c)?)));
+        let reader = Arc::default();
+        let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c, &reader)?)));
         let services = made.collect::<Result<BTreeMap<_, _>, ServiceSetupError>>()?;
         let health = HealthBoard::new(services.keys().cloned());
         let places = Places::new(max_concurrent.max(1));
@@ -164,7 +168,7 @@ fn failure(outcome: &Outcome) -> Option<String> {
 }
 
 impl Service {
-    fn new(config: &ServiceConfig) -> Result<Service, ServiceSetupError> {
+    fn new(config: &ServiceConfig, reader: &Arc<Mutex<()>>) -> Result<Service, ServiceSetupError> {
         let client = |reuse_connections| {
             let options = ClientOptions {
                 timeout: config.timeout,
@@ -176,7 +180,8 @@ impl Service {
             };
             HttpClient::new(options).map_err(|why| ServiceSetupError { service: config.name.clone(), why })
         };
-        Ok(Service { config: Arc::new(config.clone()), reading: client(true)?, writing: client(false)? })
+        let (reading, writing) = (client(true)?, client(false)?);
+        Ok(Service { config: Arc::new(config.clone()), reading, writing, reader: reader.clone() })
     }
 
     fn client(&self, method: Method) -> &HttpClient {
@@ -188,8 +193,10 @@ impl Service {
         let tool = call.tool();
         match self.client(tool.request.method).call(request) {
             Ok(answer) => {
-                let place = (answer.body.len() >= LARGE).then_some(place);
-                Ended { outcome: response::outcome(&self.config, tool, answer, scrubber), place }
+                let is_large = answer.body.len() >= LARGE;
+                let _turn = is_large.then(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner));
+                let outcome = response::outcome(&self.config, tool, answer, scrubber);
+                Ended { outcome, place: is_large.then_some(place) }
             }
             Err(why) => {
                 log::warn!("tool {}, service {}: {why}", tool.name, self.config.name);
