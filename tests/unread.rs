@@ -41,6 +41,10 @@ fn deaf(gateway: &Gateway, ask: impl Fn(usize) -> Value) -> Agent {
     for n in 0..IN_FLIGHT {
         agent.socket.send(Message::text(ask(n).to_string())).unwrap();
     }
+    // What is answered at once is sent by another way.
+    for n in 0..100 {
+        agent.socket.send(Message::text(request(n, "list_tools", &json!({})).to_string())).unwrap();
+    }
     agent
 }
 

@@ -8,6 +8,7 @@
 //! | [`listener`] | bind and accept |
 //! | [`tls`] | our server certificate, TLS handshakes |
 //! | [`ws`] | one WebSocket, either end |
+//! | `early` | messages read while a write waits |
 //! | [`upgrade`] | the HTTP request that becomes a WebSocket, or is answered properly |
 //! | [`connect`] | the agent's way to a gateway |
 //! | [`client`] | HTTP calls to services |
@@ -17,6 +18,7 @@ mod certificate;
 pub mod client;
 pub mod connect;
 pub mod deadline;
+mod early;
 pub mod http;
 pub mod listener;
 pub mod notify;

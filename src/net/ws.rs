@@ -9,7 +9,6 @@
 //!   [`ProtocolError`](Incoming::ProtocolError) the stream is lost: call
 //!   [`close_with`](WebSocket::close_with), with [`close_code`](Incoming::close_code) as the code.
 
-use std::collections::VecDeque;
 use std::fmt;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -24,6 +23,7 @@ use futures_util::{Sink, SinkExt, Stream as _};
 use smol::future;
 
 use super::deadline::within;
+use super::early::Early;
 use super::stream::Stream;
 
 /// How long a peer may take to read what we send before the connection counts as lost.
@@ -35,10 +35,6 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 pub const MAX_PINGS: u32 = 100;
 /// The time over which pings are counted.
 pub const PING_WINDOW: Duration = Duration::from_secs(10);
-/// What may be read while a write waits: both ends could otherwise wait for each other to read. So many messages, or
-/// bytes (and the message that goes beyond).
-const MAX_EARLY: usize = 8;
-const MAX_EARLY_BYTES: usize = 64 * 1024;
 /// The longest reason a close frame can carry (RFC 6455, 5.5: 125 bytes with the code).
 const MAX_REASON: usize = 123;
 /// Bytes read at once. Every connection holds such a buffer for its life, which fits into a KiB with what the allocator
@@ -106,7 +102,7 @@ impl fmt::Display for SendError {
 pub struct WebSocket {
     stream: WebSocketStream<Stream>,
     /// Read while a write was waiting, oldest first.
-    early: VecDeque<Option<Result<Message, Error>>>,
+    early: Early,
     pings: PingCount,
     farewell: Option<(u16, String)>,
 }
@@ -124,14 +120,14 @@ impl WebSocket {
     }
 
     fn new(stream: WebSocketStream<Stream>, pings: PingCount) -> Self {
-        Self { stream, early: VecDeque::new(), pings, farewell: None }
+        Self { stream, early: Early::default(), pings, farewell: None }
     }
 
     /// Waits for whatever comes next. Never fails, never panics; after [`Incoming::Closed`] it stays closed.
     ///
     /// Cancel-safe: a message is either returned or still there for the next call.
     pub async fn next(&mut self) -> Incoming {
-        let item = match self.early.pop_front() {
+        let item = match self.early.pop() {
             Some(item) => item,
             None => future::poll_fn(|cx| self.poll_item(cx)).await,
         };
@@ -221,13 +217,9 @@ impl WebSocket {
     }
 
     fn read_early(&mut self, cx: &mut Context<'_>) {
-        let size = |item: &Option<Result<Message, Error>>| match item {
-            Some(Ok(message)) => message.len(),
-            _end => 0,
-        };
-        while self.early.len() < MAX_EARLY && self.early.iter().map(size).sum::<usize>() < MAX_EARLY_BYTES {
+        while self.early.has_room() {
             match self.poll_item(cx) {
-                Poll::Ready(item) => self.early.push_back(item),
+                Poll::Ready(item) => self.early.push(item),
                 Poll::Pending => return,
             }
         }

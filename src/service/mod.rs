@@ -101,8 +101,7 @@ impl Services {
         max_concurrent: usize,
         scrubber: Arc<Scrubber>,
     ) -> Result<Services, ServiceSetupError> {
-        let reader = Arc::default();
-        let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c, &reader)?)));
+        let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c)?)));
         let services = made.collect::<Result<BTreeMap<_, _>, ServiceSetupError>>()?;
         let health = HealthBoard::new(services.keys().cloned());
         let places = Places::new(max_concurrent.max(1));
@@ -168,7 +167,7 @@ fn failure(outcome: &Outcome) -> Option<String> {
 }
 
 impl Service {
-    fn new(config: &ServiceConfig, reader: &Arc<Mutex<()>>) -> Result<Service, ServiceSetupError> {
+    fn new(config: &ServiceConfig) -> Result<Service, ServiceSetupError> {
         let client = |reuse_connections| {
             let options = ClientOptions {
                 timeout: config.timeout,
@@ -181,7 +180,7 @@ impl Service {
             HttpClient::new(options).map_err(|why| ServiceSetupError { service: config.name.clone(), why })
         };
         let (reading, writing) = (client(true)?, client(false)?);
-        Ok(Service { config: Arc::new(config.clone()), reading, writing, reader: reader.clone() })
+        Ok(Service { config: Arc::new(config.clone()), reading, writing, reader: Arc::default() })
     }
 
     fn client(&self, method: Method) -> &HttpClient {

@@ -2,9 +2,9 @@
 //! makes itself wait, not the others.
 
 use std::collections::VecDeque;
-use std::mem;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
+use std::{iter, mem};
 
 use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
@@ -63,15 +63,18 @@ impl Places {
     /// Who is next; free again when nobody is.
     fn next(&self) -> Option<Sender<Place>> {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = inner.waiting.pop_front().and_then(|(agent, mut queue)| {
-            let first = queue.pop_front();
+        while let Some((agent, mut queue)) = inner.waiting.pop_front() {
+            // Those that wait no more do not cost their agent its turn.
+            let next = iter::from_fn(|| queue.pop_front()).find(|turn| !turn.is_closed());
             if !queue.is_empty() {
                 inner.waiting.push_back((agent, queue));
             }
-            first
-        });
-        inner.free += usize::from(next.is_none());
-        next
+            if next.is_some() {
+                return next;
+            }
+        }
+        inner.free += 1;
+        None
     }
 }
 

@@ -173,7 +173,7 @@ impl Line {
                 Event::Out(first) => self.write(session, first).await,
                 Event::In(incoming) => self.take(session, incoming).await,
                 Event::Due => {
-                    let looked = self.look_after().await;
+                    let looked = self.look_after(session).await;
                     look.set_at(self.silence.look_at());
                     looked
                 }
@@ -227,20 +227,26 @@ impl Line {
             next = session.out.try_take();
         }
         let ping = self.receipts.ping();
+        self.send(session, texts, ping).await
+    }
+
+    /// Sends, unless the connection is evicted meanwhile.
+    async fn send(
+        &mut self,
+        session: &Session,
+        texts: Vec<String>,
+        ping: Option<Vec<u8>>,
+    ) -> Result<(), Farewell> {
+        // In a box: it is larger than all that an idle connection waits for.
+        let sending = Box::pin(self.socket.send_text_batch(texts, ping, WRITE_DEADLINE));
         let evicted = async {
             session.connection.evicted.wait().await;
             None
         };
-        // In a box: it is larger than all that an idle connection waits for.
-        let send = Box::pin(self.send(texts, ping));
-        let sent = future::or(async { Some(send.await) }, evicted).await;
-        self.is_cut = sent.is_none();
-        sent.unwrap_or_else(|| Err(unread()))
-    }
-
-    async fn send(&mut self, texts: Vec<String>, ping: Option<Vec<u8>>) -> Result<(), Farewell> {
-        let sent = self.socket.send_text_batch(texts, ping, WRITE_DEADLINE).await;
-        sent.map_err(|e| (CLOSE_POLICY, e.to_string()))
+        let sent = future::or(async { Some(sending.await) }, evicted).await;
+        self.is_cut = !matches!(sent, Some(Ok(())));
+        sent.unwrap_or(Ok(())).map_err(|e| (CLOSE_POLICY, e.to_string()))?;
+        if self.is_cut { Err(unread()) } else { Ok(()) }
     }
 
     async fn take(&mut self, session: &Rc<Session>, incoming: Incoming) -> Result<(), Farewell> {
@@ -248,14 +254,14 @@ impl Line {
         let code = incoming.close_code();
         match incoming {
             Incoming::Text(text) => match methods::take(session, &text) {
-                Some(reply) => self.send(vec![reply], None).await,
+                Some(reply) => self.send(session, vec![reply], None).await,
                 None => Ok(()),
             },
             Incoming::Ping => Ok(()),
             Incoming::Pong(payload) => {
                 session.gate.received(self.receipts.pong(&payload));
                 match self.receipts.ping() {
-                    Some(ping) => self.send(Vec::new(), Some(ping)).await,
+                    Some(ping) => self.send(session, Vec::new(), Some(ping)).await,
                     None => Ok(()),
                 }
             }
@@ -267,10 +273,10 @@ impl Line {
         }
     }
 
-    async fn look_after(&mut self) -> Result<(), Farewell> {
+    async fn look_after(&mut self, session: &Session) -> Result<(), Farewell> {
         match self.silence.look(Instant::now()) {
             Due::Nothing => Ok(()),
-            Due::Ping => self.send(Vec::new(), Some(b"idle".to_vec())).await,
+            Due::Ping => self.send(session, Vec::new(), Some(b"idle".to_vec())).await,
             Due::Farewell => Err((CLOSE_POLICY, "no frame for 90 seconds".to_owned())),
         }
     }
