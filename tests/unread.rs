@@ -22,7 +22,10 @@ const MOST: u64 = 200 * 1024;
 fn gateway() -> Gateway {
     let gateway = Gateway::start();
     gateway.upstream.answer(|seen| match seen.target.split_once("large_") {
-        Some((_, "controls")) => Answer::Reply(200, "text/plain", "\u{1}".repeat(LARGE)),
+        Some((_, "controls")) => {
+            // Each character takes six bytes in the record, and seven in an answer.
+            Answer::Reply(200, "text/plain", "\u{1}".repeat(LARGE / 6))
+        }
         Some((_, name)) if name.starts_with("objects") => Answer::Reply(200, "application/json", objects()),
         Some(_) => Answer::Reply(200, "text/plain", "x".repeat(LARGE)),
         None => Answer::json("{}"),

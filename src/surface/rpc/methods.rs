@@ -228,8 +228,9 @@ async fn results(session: &Rc<Session>, id: &Value) -> Answer {
     match session.inbox().await {
         Ok(results) => {
             let carried = results.iter().map(|r| Carried::Inbox(r.request_id)).collect();
-            let shown: Vec<_> = results.iter().map(wire::pending).collect();
-            (frame::result(id, json!({"results": shown})).to_string(), carried)
+            let shown: Value = results.into_iter().map(wire::pending).collect();
+            let result = Value::from_iter([("results", shown)]);
+            (frame::result(id, result).to_string(), carried)
         }
         Err(e) => {
             log::error!("pending results could not be read: {e}");

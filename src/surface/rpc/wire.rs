@@ -113,16 +113,18 @@ pub fn tool(tool: &Tool) -> Value {
 }
 
 /// One entry of `get_pending_results`, named as the seed's table was.
-pub fn pending(result: &PendingResult) -> Value {
-    json!({
-        "request_id": result.request_id.to_string(),
-        "tool_name": result.tool_name,
-        "args": result.args,
-        "signature": result.signature,
-        "result": result.result,
-        "created_at": result.created_at.to_string(),
-        "expires_at": result.expires_at.to_string(),
-    })
+pub fn pending(result: PendingResult) -> Value {
+    let members: [(&str, Value); 7] = [
+        ("request_id", result.request_id.to_string().into()),
+        ("tool_name", result.tool_name.into()),
+        ("args", result.args.into()),
+        ("signature", result.signature.into()),
+        // Moved: `json!` would copy it.
+        ("result", result.result.into()),
+        ("created_at", result.created_at.to_string().into()),
+        ("expires_at", result.expires_at.to_string().into()),
+    ];
+    members.into_iter().collect()
 }
 
 #[cfg(test)]
