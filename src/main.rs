@@ -1,6 +1,6 @@
 //! The thin binary: everything is in the library.
 
-/// What our own code allocates; OpenSSL and SQLite stay with the C library. See benches/README.md, "What comes back".
+/// What our own code allocates; OpenSSL and SQLite stay with the C library. See benches/memory.md, "What comes back".
 #[cfg(target_env = "musl")]
 #[global_allocator]
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;

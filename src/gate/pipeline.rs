@@ -185,8 +185,7 @@ async fn send(gate: &Gate, call: &Arc<Call>) -> Ended {
 }
 
 /// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again until it
-/// succeeds. A call that was executing becomes "unknown" if the gateway restarts before.
-/// Until then it keeps its `place`.
+/// succeeds; until then it keeps its `place`. A call that was executing becomes "unknown" if the gateway restarts before.
 async fn settle(gate: &Rc<Gate>, task: &Task, outcome: &Outcome, place: Option<Place>) {
     let Err(e) = gate.store.settle(task.id, outcome, gate.clock.now()).await else { return };
     log::error!("request {}: its outcome could not be recorded: {e}", task.id);

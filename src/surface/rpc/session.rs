@@ -243,10 +243,13 @@ impl Line {
             session.connection.evicted.wait().await;
             None
         };
-        let sent = future::or(async { Some(sending.await) }, evicted).await;
-        self.is_cut = !matches!(sent, Some(Ok(())));
-        sent.unwrap_or(Ok(())).map_err(|e| (CLOSE_POLICY, e.to_string()))?;
-        if self.is_cut { Err(unread()) } else { Ok(()) }
+        let farewell = match future::or(async { Some(sending.await) }, evicted).await {
+            Some(Ok(())) => return Ok(()),
+            Some(Err(e)) => (CLOSE_POLICY, e.to_string()),
+            None => unread(),
+        };
+        self.is_cut = true;
+        Err(farewell)
     }
 
     async fn take(&mut self, session: &Rc<Session>, incoming: Incoming) -> Result<(), Farewell> {
