@@ -15,8 +15,8 @@ const LARGE: usize = 900_000;
 const CONNECTIONS: usize = 24;
 /// As many as one connection may have in flight.
 const IN_FLIGHT: usize = 32;
-/// What may be resident at the worst moment, in KiB: the bound for one agent is 32 MiB, and answers are held several
-/// times while they are made. Without a bound it would be 350 to 700 MB.
+/// What may be resident at the worst moment, in KiB: 32 MiB may wait for one agent, and answers are held several
+/// times while they are made. Without the bounds it would be 250 to 700 MB.
 const MOST: u64 = 200 * 1024;
 
 fn gateway() -> Gateway {
