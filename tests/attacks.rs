@@ -224,3 +224,78 @@ fn calls_that_are_denied_do_not_push_the_others_out_of_the_record() {
         assert!(size < 10_000 && row.to_string().contains("[cut, 240"), "{size} bytes are kept");
     }
 }
+
+/// What a server with a folder hands out that decodes a path before it resolves `..` (Python's http.server is one), or
+/// that decodes it twice.
+fn decoding_server(root: &std::path::Path, target: &str, times: usize) -> Answer {
+    let path = target.split('?').next().unwrap().to_owned();
+    let decoded = (0..times)
+        .fold(path, |path, _| percent_encoding::percent_decode_str(&path).decode_utf8_lossy().into_owned());
+    let mut file = root.to_owned();
+    for part in decoded.split(['/', '\\']).map(|part| part.split(';').next().unwrap()) {
+        match part {
+            "" | "." => {}
+            ".." => drop(file.pop()),
+            part => file.push(part),
+        }
+    }
+    match std::fs::read_to_string(&file) {
+        Ok(text) if file.starts_with(root) => Answer::json(&Value::from(text).to_string()),
+        Ok(_) | Err(_) => Answer::Reply(404, "text/plain", String::new()),
+    }
+}
+
+#[test]
+fn an_argument_in_the_path_does_not_reach_another_folder_of_a_server_that_decodes_it() {
+    let tools = r#"
+tools:
+  read:
+    extra_args: refuse
+    args: {f: {required: true, free_text: true}}
+    request: {method: GET, path: "/public/{f}"}
+  read_deep:
+    extra_args: refuse
+    args: {f: {required: true, free_text: true}}
+    request: {method: GET, path: "/public/{f...}"}
+"#;
+    let allow = r#"rules: [{pattern: "read*", action: allow}]"#;
+    let gateway =
+        Gateway::with(&Setup { tools: tools.into(), permissions: allow.into(), ..Setup::default() });
+    let root = gateway.path("site");
+    for (folder, file, text) in
+        [("public", "note.txt", "hello"), ("private", "key.txt", "the key"), ("public/a", "b", "deep")]
+    {
+        std::fs::create_dir_all(root.join(folder)).unwrap();
+        std::fs::write(root.join(folder).join(file), text).unwrap();
+    }
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for times in [1, 2] {
+        let served = root.clone();
+        gateway.upstream.answer(move |seen| decoding_server(&served, &seen.target, times));
+        for (tool, file, text) in
+            [("read", "note.txt", "hello"), ("read_deep", "note.txt", "hello"), ("read_deep", "a/b", "deep")]
+        {
+            let reply = agent.request(tool, json!({"f": file}));
+            assert_eq!(reply["result"]["data"], text, "{reply}");
+        }
+        let before = gateway.upstream.seen().len();
+        for file in [
+            "../private/key.txt",
+            "..\\private\\key.txt",
+            "%2e%2e/private/key.txt",
+            "..%2fprivate%2fkey.txt",
+            "%2e%2e%2fprivate%2fkey.txt",
+            "..;/private/key.txt",
+            "..;x=1/private/key.txt",
+            "x/../../private/key.txt",
+            "x%2f..%2f..%2fprivate%2fkey.txt",
+        ] {
+            for tool in ["read", "read_deep"] {
+                let reply = agent.request(tool, json!({"f": file}));
+                assert_eq!(reply["error"]["code"], -32600, "{tool} {file}: {reply}");
+                assert_eq!(reply["error"]["data"]["argument"], "f", "{tool} {file}: {reply}");
+            }
+        }
+        assert_eq!(gateway.upstream.seen().len(), before, "something was sent");
+    }
+}

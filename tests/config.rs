@@ -614,6 +614,10 @@ fn mistakes_in_tools() {
             "two arguments touch in the signature\n  at t.yaml:4:16\n  help: put text between them: {a}.{b}",
         ),
         (
+            "    signature: \"{a...}\"\n",
+            "{argument...} cannot stand in the signature\n  at t.yaml:4:16\n  help: it stands in the path only",
+        ),
+        (
             "    signature: \"{l}\"\n",
             "argument l is an array and cannot stand in the signature\n  at t.yaml:4:16",
         ),
@@ -666,6 +670,12 @@ fn mistakes_in_requests() {
         ("{method: POST, path: \"/{a b}\"}", 35, "\"{a b}\" is not an argument name in path"),
         ("{method: POST, path: \"/{b}\"}", 35, "argument b is not declared"),
         ("{method: POST, path: \"/{l}\"}", 35, "argument l is an object and cannot stand in the path"),
+        ("{method: POST, path: \"/x{a...}\"}", 35, "{argument...} stands for whole segments"),
+        ("{method: POST, path: \"/{a...}{a}\"}", 35, "{argument...} stands for whole segments"),
+        ("{method: POST, path: \"/{a...}x\"}", 35, "{argument...} stands for whole segments"),
+        ("{method: POST, path: \"/{l...}\"}", 35, "argument l is an object and cannot stand in the path"),
+        ("{method: POST, path: \"/?a={a...}\"}", 35, "{argument...} cannot stand in the query"),
+        ("{method: POST, path: /, query: {q: \"{a...}\"}}", 49, "{argument...} cannot stand in the query"),
         (
             "{method: POST, path: \"/?key={a}\"}",
             35,

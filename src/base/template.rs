@@ -9,9 +9,11 @@ pub enum Piece {
     Text(String),
     /// The value of this argument.
     Arg(String),
+    /// `{name...}`: the value of this argument, a path of several segments.
+    Segments(String),
 }
 
-/// A parsed template. `{name}` holds letters, digits and `_`; there is no escape for a brace.
+/// A parsed template. `{name}` and `{name...}` hold letters, digits and `_`; there is no escape for a brace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
     pieces: Vec<Piece>,
@@ -50,7 +52,10 @@ impl Template {
             push_text(&mut pieces, before);
             let inner = from.strip_prefix('{').ok_or(TemplateError::Unbalanced)?;
             let (name, after) = inner.split_once('}').ok_or(TemplateError::Unbalanced)?;
-            pieces.push(Piece::Arg(arg_name(name)?));
+            pieces.push(match name.strip_suffix("...") {
+                Some(name) => Piece::Segments(arg_name(name)?),
+                None => Piece::Arg(arg_name(name)?),
+            });
             rest = after;
         }
         push_text(&mut pieces, rest);
@@ -65,7 +70,7 @@ impl Template {
     /// The names used, in order, repeated when used twice.
     pub fn args(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|p| match p {
-            Piece::Arg(name) => Some(name.as_str()),
+            Piece::Arg(name) | Piece::Segments(name) => Some(name.as_str()),
             Piece::Text(_) => None,
         })
     }
@@ -81,7 +86,7 @@ impl Template {
             .iter()
             .map(|p| match p {
                 Piece::Text(text) => text.clone(),
-                Piece::Arg(name) => value(name),
+                Piece::Arg(name) | Piece::Segments(name) => value(name),
             })
             .collect()
     }
@@ -92,6 +97,7 @@ impl fmt::Display for Template {
         self.pieces.iter().try_for_each(|p| match p {
             Piece::Text(text) => f.write_str(text),
             Piece::Arg(name) => write!(f, "{{{name}}}"),
+            Piece::Segments(name) => write!(f, "{{{name}...}}"),
         })
     }
 }
@@ -117,11 +123,14 @@ mod tests {
         assert_eq!(t.render(|n| n.to_uppercase()), "/api/DOMAIN/SERVICE?x=Y");
         assert_eq!(t.to_string(), "/api/{domain}/{service}?x={y}");
         assert_eq!(t.args().collect::<Vec<_>>(), ["domain", "service", "y"]);
+        let t = Template::parse("/files/{path...}").unwrap();
+        assert_eq!(t.pieces().last(), Some(&Piece::Segments("path".into())));
+        assert_eq!(t.to_string(), "/files/{path...}");
     }
 
     #[test]
     fn refuses_what_it_cannot_mean() {
-        for bad in ["{", "}", "a}b", "{a", "{}", "{a b}", "{{a}}"] {
+        for bad in ["{", "}", "a}b", "{a", "{}", "{...}", "{a..}", "{a b}", "{{a}}"] {
             assert!(Template::parse(bad).is_err(), "{bad}");
         }
         assert!(Template::parse("{a}{b}").unwrap().has_touching_args());

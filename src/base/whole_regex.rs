@@ -1,6 +1,11 @@
-//! Patterns of tool files (`validate:`). They match the whole value or not at all; only this module touches `regex`.
+//! Patterns of tool files (`validate:`). They match the whole value or not at all; only this module touches `regex` and
+//! `regex-syntax`.
 
 use std::fmt;
+
+use regex_syntax::ast::{
+    self, Ast, ClassAsciiKind, ClassSetBinaryOp, ClassSetItem, ClassUnicodeKind, Visitor,
+};
 
 /// Bound on the compiled size of one pattern, in bytes.
 const SIZE_LIMIT: usize = 1 << 20;
@@ -10,7 +15,11 @@ const SIZE_LIMIT: usize = 1 << 20;
 pub struct WholeRegex {
     source: String,
     compiled: regex::Regex,
+    spelled: Vec<char>,
 }
+
+/// Characters that [`WholeRegex::spells_out`] is asked about: what separates the segments of a path.
+const SEPARATORS: [char; 2] = ['/', '\\'];
 
 impl WholeRegex {
     /// Compiles `source`; `^` and `$` around it are harmless and not needed.
@@ -21,7 +30,15 @@ impl WholeRegex {
         // Compiled alone first: `a)|(b` is balanced only inside the brackets that come now.
         compile(source)?;
         let compiled = compile(&format!(r"\A(?:{source})\z"))?;
-        Ok(WholeRegex { source: source.to_owned(), compiled })
+        let spelled = SEPARATORS.into_iter().filter(|c| spells_out(source, *c)).collect();
+        Ok(WholeRegex { source: source.to_owned(), compiled, spelled })
+    }
+
+    /// Whether whoever wrote the pattern meant `/` or `\` to be in a value: it stands in the pattern as itself, alone or
+    /// in a class, and no part of the pattern takes it only because it takes almost everything (`.`, `[^a]`, `\S`,
+    /// `[!-~]`, `\p{P}`). False for all other characters.
+    pub fn spells_out(&self, separator: char) -> bool {
+        self.spelled.contains(&separator)
     }
 
     /// Whether the whole of `value` matches.
@@ -43,6 +60,84 @@ fn compile(pattern: &str) -> Result<regex::Regex, String> {
     })
 }
 
+fn spells_out(source: &str, wanted: char) -> bool {
+    let parsed = ast::parse::Parser::new().parse(source);
+    parsed.is_ok_and(|ast| {
+        let visited = ast::visit(&ast, Spelling { wanted, found: false, is_open: false });
+        visited.is_ok_and(|spelling| spelling.found && !spelling.is_open)
+    })
+}
+
+/// A walk through a pattern that looks for one character.
+struct Spelling {
+    wanted: char,
+    /// It is there as itself.
+    found: bool,
+    /// There is a part that may take it without naming it.
+    is_open: bool,
+}
+
+impl Spelling {
+    fn literal(&mut self, c: char) {
+        self.found |= c == self.wanted;
+    }
+
+    fn unicode(&mut self, class: &ast::ClassUnicode) {
+        // Letters, marks and numbers; the separators are punctuation.
+        let is_narrow = match &class.kind {
+            ClassUnicodeKind::OneLetter(c) => matches!(c, 'L' | 'M' | 'N'),
+            ClassUnicodeKind::Named(name) => name.len() <= 2 && name.starts_with(['L', 'M', 'N']),
+            ClassUnicodeKind::NamedValue { .. } => false,
+        };
+        self.is_open |= class.negated || !is_narrow;
+    }
+}
+
+impl Visitor for Spelling {
+    type Output = Spelling;
+    type Err = ();
+
+    fn finish(self) -> Result<Spelling, ()> {
+        Ok(self)
+    }
+
+    fn visit_pre(&mut self, ast: &Ast) -> Result<(), ()> {
+        match ast {
+            Ast::Literal(literal) => self.literal(literal.c),
+            Ast::Dot(_) => self.is_open = true,
+            Ast::ClassUnicode(class) => self.unicode(class),
+            Ast::ClassPerl(class) => self.is_open |= class.negated,
+            Ast::ClassBracketed(class) => self.is_open |= class.negated,
+            Ast::Empty(_) | Ast::Flags(_) | Ast::Assertion(_) | Ast::Repetition(_) => {}
+            Ast::Group(_) | Ast::Alternation(_) | Ast::Concat(_) => {}
+        }
+        Ok(())
+    }
+
+    fn visit_class_set_item_pre(&mut self, item: &ClassSetItem) -> Result<(), ()> {
+        use ClassAsciiKind::{Ascii, Graph, Print, Punct};
+        match item {
+            ClassSetItem::Literal(literal) => self.literal(literal.c),
+            ClassSetItem::Range(range) => {
+                self.is_open |= (range.start.c..=range.end.c).contains(&self.wanted);
+            }
+            ClassSetItem::Ascii(class) => {
+                self.is_open |= class.negated || matches!(class.kind, Ascii | Graph | Print | Punct);
+            }
+            ClassSetItem::Unicode(class) => self.unicode(class),
+            ClassSetItem::Perl(class) => self.is_open |= class.negated,
+            ClassSetItem::Bracketed(class) => self.is_open |= class.negated,
+            ClassSetItem::Empty(_) | ClassSetItem::Union(_) => {}
+        }
+        Ok(())
+    }
+
+    fn visit_class_set_binary_op_pre(&mut self, _: &ClassSetBinaryOp) -> Result<(), ()> {
+        self.is_open = true;
+        Ok(())
+    }
+}
+
 impl fmt::Debug for WholeRegex {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "/{}/", self.source)
@@ -62,6 +157,32 @@ mod tests {
         }
         assert!(!WholeRegex::new("^a$|b").unwrap().matches("xb"));
         assert!(!WholeRegex::new("(?m)^a$").unwrap().matches("a\nb"));
+    }
+
+    #[test]
+    fn a_separator_is_meant_only_where_it_is_written() {
+        let meant = |pattern: &str| WholeRegex::new(pattern).unwrap().spells_out('/');
+        for yes in ["a/b", "[a-z/]+", r"[\p{L}\d/]+", "(?:x|y)/[[:alnum:]]*", r"\x2f", "(?i)^[a/]$"] {
+            assert!(meant(yes), "{yes}");
+        }
+        for no in [
+            "[a-z]+",
+            ".*",
+            "a/.*",
+            "a/b|[^x]+",
+            r"/\S+",
+            "/[!-~]+",
+            "[^/]+",
+            "/[[:punct:]]",
+            r"/\p{P}",
+            r"/\PL",
+            "[a-z/&&[^b]]",
+            r"[/\D]",
+        ] {
+            assert!(!meant(no), "{no}");
+        }
+        let back = WholeRegex::new(r"[a-z]+\\[a-z]+").unwrap();
+        assert!(back.spells_out('\\') && !back.spells_out('/'));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use super::at::At;
 use super::services::{METHODS, check_header, param};
 use super::tool::{Args, Owner};
 use super::url::{check_chars, check_path};
-use crate::base::template::Template;
+use crate::base::template::{Piece, Template};
 use crate::model::RequestSpec;
 
 /// Reads a request. None when method or path is missing or wrong.
@@ -23,6 +23,15 @@ pub fn read(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<RequestSpec> {
 
 /// A template whose arguments are all declared single values.
 pub fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
+    let template = parsed(at, text, args, place)?;
+    let mut pieces = template.pieces().iter();
+    match pieces.find(|piece| matches!(piece, Piece::Segments(_))) {
+        Some(_) => at.fail(format!("{{argument...}} cannot stand in {place}"), "it stands in the path only"),
+        None => Some(template),
+    }
+}
+
+fn parsed(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
     let template = match Template::parse(text) {
         Ok(template) => template,
         Err(why) => return at.fail(format!("{why} in {}", at.name()), "write {argument}"),
@@ -49,7 +58,11 @@ fn path(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<(Template, Option<
     if query_text.is_some_and(|q| q.contains('?')) {
         return at.fail("path holds a second \"?\"", "write %3F for a literal one");
     }
-    let path = template(at, path_text, args, "the path")?;
+    let path = parsed(at, path_text, args, "the path")?;
+    if !has_whole_segments(&path) {
+        let help = "put slashes around it: /files/{path...}";
+        return at.fail("{argument...} stands for whole segments", help);
+    }
     let query = match query_text.filter(|q| !q.is_empty()) {
         None => None,
         Some(text) => Some(template(at, text, args, "the query")?),
@@ -63,6 +76,25 @@ fn path(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<(Template, Option<
     let names = literal_query.split('&').filter_map(|pair| pair.split('=').next());
     names.for_each(|name| check_param(at, name, owner));
     Some((path, query))
+}
+
+/// Whether every `{name...}` has a slash before it, and behind it one or the end.
+fn has_whole_segments(path: &Template) -> bool {
+    let mut before = "";
+    let mut pieces = path.pieces().iter().peekable();
+    while let Some(piece) = pieces.next() {
+        let ends_well = match pieces.peek() {
+            Some(Piece::Text(text)) => text.starts_with('/'),
+            Some(Piece::Arg(_) | Piece::Segments(_)) => false,
+            None => true,
+        };
+        match piece {
+            Piece::Segments(_) if !before.ends_with('/') || !ends_well => return false,
+            Piece::Text(text) => before = text,
+            Piece::Arg(_) | Piece::Segments(_) => before = "",
+        }
+    }
+    true
 }
 
 fn check_param(at: At<'_>, name: &str, owner: &Owner<'_>) {

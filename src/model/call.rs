@@ -300,7 +300,7 @@ fn check_unambiguous(template: &Template, args: &Map<String, Value>) -> Result<(
         let Some(text) = args.get(name).and_then(scalar_text) else { continue };
         let separator = match pieces.peek() {
             Some(Piece::Text(text)) => text.as_str(),
-            Some(Piece::Arg(_)) | None => "",
+            Some(Piece::Arg(_) | Piece::Segments(_)) | None => "",
         };
         let early = !separator.is_empty() && format!("{text}{separator}").find(separator) != Some(text.len());
         if text.is_empty() || early {

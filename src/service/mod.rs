@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`request`] | a call as an HTTP request; pure |
+//! | `path` | the path of that request, which no argument leads elsewhere |
 //! | [`response`] | an answer as an outcome; pure |
 //! | [`scrub`] | the owner's credentials taken out of everything that comes back |
 //! | `scrub_json` | the same for JSON, without making a tree of it |
@@ -13,6 +14,7 @@
 //! answer into the log.
 
 pub mod health;
+mod path;
 mod places;
 pub mod request;
 pub mod response;

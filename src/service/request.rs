@@ -8,28 +8,25 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use serde_json::{Map, Value};
 
+use super::path::{data, path};
 use crate::base::template::{Piece, Template};
 use crate::config::{Auth, Health, ServiceConfig};
 use crate::model::call::{InvalidCall, scalar_text};
 use crate::model::{Call, Tool};
 use crate::net::client::HttpRequest;
 
-/// Arguments: everything but RFC 3986's unreserved characters is encoded.
-const DATA: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-
 /// The request of `call`, credentials included.
 ///
 /// # Errors
 /// [`InvalidCall::Unsendable`] names the argument whose value cannot stand at its place: an empty, `.` or `..`
-/// path segment, an array or object outside the body, a line break in a header. [`InvalidCall::BadRequest`] when
+/// path segment or what a service could take for one, an array or object outside the body, a line break in a header. [`InvalidCall::BadRequest`] when
 /// the whole makes no URL of this service, as when it is longer than 64 KiB.
 pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, InvalidCall> {
     let tool = call.tool();
     let args = Args(call.args());
-    let mut url = format!("{}{}", service.url.as_str(), path(&tool.request.path, &args)?);
+    let mut url = format!("{}{}", service.url.as_str(), path(call)?);
     let mut headers = Headers::default();
     let body = body(tool, call.args(), &mut headers)?;
     query(service, tool, &args)?.iter().fold('?', |mark, item| append(&mut url, mark, item));
@@ -89,71 +86,16 @@ impl Args<'_> {
             .iter()
             .map(|piece| match piece {
                 Piece::Text(text) => Ok(text.clone()),
-                Piece::Arg(name) => self.text(name),
+                Piece::Arg(name) | Piece::Segments(name) => self.text(name),
             })
             .collect()
     }
-}
-
-fn data(text: &str) -> String {
-    utf8_percent_encode(text, &DATA).to_string()
 }
 
 fn append(url: &mut String, mark: char, item: &str) -> char {
     url.push(mark);
     url.push_str(item);
     '&'
-}
-
-fn path(template: &Template, args: &Args) -> Result<String, InvalidCall> {
-    let mut path = Path::default();
-    for piece in template.pieces() {
-        match piece {
-            Piece::Text(text) => path.push_literal(text)?,
-            Piece::Arg(name) => path.push_arg(name, &args.text(name)?),
-        }
-    }
-    path.end_segment()?;
-    Ok(path.done)
-}
-
-/// A path under construction. Segments are judged when they are whole: `{a}{b}` and `.{a}` can make a `..` too.
-#[derive(Default)]
-struct Path<'a> {
-    done: String,
-    segment: String,
-    /// The last argument in `segment`.
-    arg: Option<&'a str>,
-}
-
-impl<'a> Path<'a> {
-    fn push_literal(&mut self, text: &str) -> Result<(), InvalidCall> {
-        for (at, part) in text.split('/').enumerate() {
-            if at > 0 {
-                self.end_segment()?;
-                self.done.push('/');
-            }
-            self.segment.push_str(part);
-        }
-        Ok(())
-    }
-
-    fn push_arg(&mut self, name: &'a str, text: &str) {
-        self.segment.push_str(&data(text));
-        self.arg = Some(name);
-    }
-
-    fn end_segment(&mut self) -> Result<(), InvalidCall> {
-        let decoded: Vec<u8> = percent_decode_str(&self.segment).collect();
-        let unsafe_segment = matches!(decoded.as_slice(), b"" | b"." | b"..");
-        match self.arg.take() {
-            Some(name) if unsafe_segment => Err(InvalidCall::Unsendable(name.to_owned())),
-            Some(_) | None => {
-                self.done.push_str(&std::mem::take(&mut self.segment));
-                Ok(())
-            }
-        }
-    }
 }
 
 /// The query items in order, the credential last and alone under its name.
@@ -177,7 +119,7 @@ fn path_query(template: &Template, args: &Args) -> Result<String, InvalidCall> {
         .iter()
         .map(|piece| match piece {
             Piece::Text(text) => Ok(text.clone()),
-            Piece::Arg(name) => Ok(data(&args.text(name)?)),
+            Piece::Arg(name) | Piece::Segments(name) => Ok(data(&args.text(name)?)),
         })
         .collect()
 }

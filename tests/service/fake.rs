@@ -173,6 +173,12 @@ pub fn call(mut tool: Tool, args: Value) -> Arc<Call> {
     Arc::new(Call::new(AgentId::configured("a"), Arc::new(tool), args).unwrap())
 }
 
+/// A call of `tool` as it is declared.
+pub fn raw_call(tool: Tool, args: Value) -> Result<Arc<Call>, InvalidCall> {
+    let Value::Object(args) = args else { panic!("not an object") };
+    Call::new(AgentId::configured("a"), Arc::new(tool), args).map(Arc::new)
+}
+
 pub fn services(config: &ServiceConfig, secrets: &[&str]) -> Services {
     let secrets: Vec<Secret> = secrets.iter().map(|s| secret(s)).collect();
     Services::new(std::slice::from_ref(config), 8, Arc::new(Scrubber::new(&secrets))).unwrap()

@@ -1,7 +1,8 @@
 //! What reaches the service.
 
+use agentpass::base::whole_regex::WholeRegex;
 use agentpass::config::{Auth, ServiceConfig};
-use agentpass::model::{InvalidCall, Method, Outcome, Tool};
+use agentpass::model::{ArgSpec, InvalidCall, Method, Outcome, Tool};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -80,17 +81,14 @@ fn nothing_takes_the_place_of_the_credentials() {
 fn a_path_argument_is_one_segment_whatever_it_holds() {
     for (value, on_the_wire) in [
         (json!("light.x-y_z~"), "light.x-y_z~"),
-        (json!("../../secrets"), "..%2F..%2Fsecrets"),
-        (json!("..\\x"), "..%5Cx"),
-        (json!("%2e%2e"), "%252e%252e"),
-        (json!("%2e"), "%252e"),
-        (json!("..;/"), "..%3B%2F"),
+        (json!("100%"), "100%25"),
+        (json!("%20%41"), "%2520%2541"),
+        (json!("x;a=.."), "x%3Ba%3D.."),
         (json!("a&b=c"), "a%26b%3Dc"),
         (json!("a?b#c"), "a%3Fb%23c"),
         (json!("a b+c"), "a%20b%2Bc"),
         (json!("äß😀"), "%C3%A4%C3%9F%F0%9F%98%80"),
         (json!("@evil.example:80"), "%40evil.example%3A80"),
-        (json!("//evil.example"), "%2F%2Fevil.example"),
         (json!("a\r\nX: y"), "a%0D%0AX%3A%20y"),
         (json!("..."), "..."),
         (json!(7), "7"),
@@ -120,6 +118,117 @@ fn segments_that_climb_or_vanish_are_refused_before_dialling() {
     assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": ["x"]})), v);
     assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": {"x": 1}})), v);
     assert_eq!(sent(|_| {}, tool(GET, "/a/x{v}/"), json!({})).target(), "/a/x/");
+}
+
+#[test]
+fn no_reading_of_a_segment_leads_elsewhere() {
+    let v = InvalidCall::Unsendable("v".into());
+    for value in [
+        "../../secrets",
+        "x/y",
+        "..\\x",
+        "/",
+        "//evil.example",
+        "%2e",
+        "%2e%2e",
+        "%2E.",
+        "%252e%252e",
+        "..;",
+        "..;/",
+        ".;x",
+        "..;jsessionid=1",
+        "%2e%2e%3b",
+        ";x",
+        "..\u{0}",
+        "%2e%2e%00",
+        " .. ",
+        " ",
+        "x%2fy",
+        "x%252Fy",
+        "x%5cy",
+        "%c0%ae%c0%ae",
+        "%c0%af",
+        "\u{ff0e}\u{ff0e}",
+        "\u{2025}",
+        "x\u{ff0f}y",
+        "x\u{2215}y",
+        "x\u{ff05}2fy",
+        "x%ef%bc%8fy",
+        "x\u{fe68}y",
+    ] {
+        let mut tool = tool(GET, "/a/{v}/b");
+        tool.args.insert("v".into(), ArgSpec { free_text: true, ..ArgSpec::default() });
+        let raw = match raw_call(tool, json!({"v": value})) {
+            Ok(raw) => raw,
+            // A NUL never gets this far.
+            Err(why) => {
+                assert_eq!((why, value.contains('\0')), (InvalidCall::Forbidden("v".into()), true));
+                continue;
+            }
+        };
+        assert_eq!(check(&service("http://127.0.0.1:1"), &raw), Err(v.clone()), "{value:?}");
+    }
+    // Two arguments make what neither of them is.
+    let both = json!({"u": "x%2", "v": "fy"});
+    assert_eq!(refused(tool(GET, "/a/{u}{v}"), both), v);
+    assert_eq!(refused(tool(GET, "/a/{u}.{v}"), json!({"u": "%2e", "v": ";x"})), v);
+    // What the owner wrote is the owner's.
+    let seen = sent(|_| {}, tool(GET, "/p/group%2Fsub%2F{v}"), json!({"v": "x"}));
+    assert_eq!(seen.target(), "/p/group%2Fsub%2Fx");
+    assert_eq!(refused(tool(GET, "/p/group%2F{v}"), json!({"v": ".."})), v);
+}
+
+/// A tool whose argument `v` is free text of this pattern.
+fn patterned(path: &str, pattern: &str) -> Tool {
+    let validate = Some(WholeRegex::new(pattern).unwrap());
+    let mut tool = tool(GET, path);
+    tool.args.insert("v".into(), ArgSpec { validate, free_text: true, ..ArgSpec::default() });
+    tool
+}
+
+#[test]
+fn a_pattern_that_spells_a_slash_out_admits_it() {
+    let upstream = Upstream::body("", b"");
+    let said =
+        |tool: Tool, value: &str| check(&upstream.service(), &raw_call(tool, json!({"v": value})).unwrap());
+    let unsendable = Err(InvalidCall::Unsendable("v".into()));
+    let project = |pattern| patterned("/projects/{v}/issues", pattern);
+    let call = raw_call(project("[a-z.]+/[a-z.]+"), json!({"v": "group/name"})).unwrap();
+    run(&upstream.service(), call);
+    assert_eq!(upstream.seen()[0].target(), "/projects/group%2Fname/issues");
+    // A slash, but never the way up, and no backslash.
+    for value in ["../x", "x/..", "./x"] {
+        assert_eq!(said(project("[a-z.]+/[a-z.]+"), value), unsendable, "{value}");
+    }
+    for value in ["/x", "x/", "x//y"] {
+        assert_eq!(said(project("[a-z/]+"), value), unsendable, "{value}");
+    }
+    assert_eq!(said(project(r"[a-z/\\]+"), r"x\y"), Ok(()));
+    // A pattern that takes everything says nothing of slashes.
+    for pattern in [".+", "[^x]+", r"\S+", "[!-~]+", "a/.+"] {
+        assert_eq!(said(project(pattern), "a/b"), unsendable, "{pattern}");
+    }
+}
+
+#[test]
+fn several_segments_are_encoded_one_by_one() {
+    for (value, target) in [
+        ("a", "/f/a"),
+        ("a/b c/d?.txt", "/f/a/b%20c/d%3F.txt"),
+        ("a/...", "/f/a/..."),
+        ("ä/%41", "/f/%C3%A4/%2541"),
+    ] {
+        assert_eq!(sent(|_| {}, tool(GET, "/f/{v...}"), json!({"v": value})).target(), target);
+    }
+    let v = InvalidCall::Unsendable("v".into());
+    for value in
+        ["", "/", "/a", "a/", "a//b", ".", "a/..", "../a", "a/./b", "a/..;x/b", "a\\b", "a%2fb", "a/%2e%2e"]
+    {
+        assert_eq!(refused(tool(GET, "/f/{v...}"), json!({"v": value})), v, "{value:?}");
+        assert_eq!(refused(tool(GET, "/f/{v...}/x"), json!({"v": value})), v, "{value:?}");
+    }
+    assert_eq!(refused(tool(GET, "/f/{v...}"), json!({})), v);
+    assert_eq!(refused(tool(GET, "/f/{v...}"), json!({"v": ["a"]})), v);
 }
 
 #[test]
@@ -168,8 +277,8 @@ fn headers_are_one_line_each() {
 fn the_prefix_of_the_base_url_stays() {
     let upstream = Upstream::body("", b"");
     let config = service(&format!("http://127.0.0.1:{}/pre/fix/", upstream.port));
-    run(&config, call(tool(GET, "/x/{v}"), json!({"v": "../.."})));
-    assert_eq!(upstream.seen()[0].target(), "/pre/fix/x/..%2F..");
+    run(&config, call(tool(GET, "/x/{v}"), json!({"v": "a b"})));
+    assert_eq!(upstream.seen()[0].target(), "/pre/fix/x/a%20b");
 }
 
 #[test]
