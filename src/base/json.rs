@@ -7,6 +7,7 @@ use std::cell::Cell;
 use std::fmt;
 
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
+use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// The largest integer that every JSON implementation keeps exactly.
@@ -17,7 +18,8 @@ pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 pub enum JsonError {
     /// It is not JSON (-32700 on the wire).
     Syntax,
-    /// It is JSON, but not JSON that can be taken safely (-32600): duplicate key, too deep, unsafe number.
+    /// It is JSON, but not JSON that can be taken safely (-32600): duplicate key, too deep, unsafe number, half a
+    /// character. The words say what to send instead.
     Unsafe(String),
 }
 
@@ -40,20 +42,39 @@ pub const MAX_VALUES: u32 = 20_000;
 /// # Errors
 /// See [`JsonError`].
 pub fn parse_strict(bytes: &[u8], depth: u8) -> Result<Value, JsonError> {
+    parse_within(bytes, depth, &Cell::new(MAX_VALUES))
+}
+
+/// [`parse_strict`] for one of several texts that share a number of values; it takes its own from `left`.
+///
+/// # Errors
+/// See [`JsonError`].
+pub fn parse_within(bytes: &[u8], depth: u8, left: &Cell<u32>) -> Result<Value, JsonError> {
     let mut de = serde_json::Deserializer::from_slice(bytes);
-    let left = Cell::new(MAX_VALUES);
-    let value = Strict { depth, left: &left }.deserialize(&mut de).map_err(|e| why(&e))?;
+    let value = Strict { depth, left }.deserialize(&mut de).map_err(|e| why(&e))?;
     de.end().map_err(|_| JsonError::Syntax)?;
     Ok(value)
 }
 
 fn why(e: &serde_json::Error) -> JsonError {
-    if !e.is_data() {
-        return JsonError::Syntax;
-    }
     let text = e.to_string();
-    JsonError::Unsafe(text.split(" at line ").next().unwrap_or_default().to_owned())
+    let text = text.split(" at line ").next().unwrap_or_default();
+    match text {
+        // The grammar allows both (RFC 8259, 6 and 8.2); serde_json has no code for them but its words.
+        "number out of range" => JsonError::Unsafe(TOO_BIG.to_owned()),
+        "lone leading surrogate in hex escape" | "unexpected end of hex escape" => {
+            JsonError::Unsafe(HALF_A_CHARACTER.to_owned())
+        }
+        _ if e.is_data() => JsonError::Unsafe(text.to_owned()),
+        _ => JsonError::Syntax,
+    }
 }
+
+const TOO_BIG: &str = "number beyond 2^53 - 1; send it as text";
+const HALF_A_CHARACTER: &str =
+    "half a character (an unpaired \\ud800 to \\udfff); send text that is not cut inside one";
+const TOO_DEEP: &str = "nested too deeply; send the inner part as text";
+const TOO_MANY: &str = "too many values; send fewer at once, or some of them as text";
 
 /// The RFC 8785 form: equal values have equal bytes.
 ///
@@ -89,7 +110,7 @@ struct Strict<'l> {
 
 impl<'l> Strict<'l> {
     fn deeper<E: de::Error>(&self) -> Result<u8, E> {
-        self.depth.checked_sub(1).ok_or_else(|| E::custom("nested too deeply"))
+        self.depth.checked_sub(1).ok_or_else(|| E::custom(TOO_DEEP))
     }
 
     fn within(depth: u8, left: &'l Cell<u32>) -> Strict<'l> {
@@ -100,7 +121,7 @@ impl<'l> Strict<'l> {
 impl<'de> DeserializeSeed<'de> for Strict<'_> {
     type Value = Value;
     fn deserialize<D: de::Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
-        let left = self.left.get().checked_sub(1).ok_or_else(|| de::Error::custom("too many values"))?;
+        let left = self.left.get().checked_sub(1).ok_or_else(|| de::Error::custom(TOO_MANY))?;
         self.left.set(left);
         d.deserialize_any(self)
     }
@@ -161,8 +182,9 @@ impl<'de> Visitor<'de> for Strict<'_> {
         let mut members = Map::new();
         while let Some(key) = map.next_key::<String>()? {
             let value = map.next_value_seed(Strict::within(depth, self.left))?;
-            if members.insert(key, value).is_some() {
-                return Err(de::Error::custom("duplicate key"));
+            match members.entry(key) {
+                Entry::Vacant(free) => drop(free.insert(value)),
+                Entry::Occupied(taken) => return Err(repeated(taken.key())),
             }
         }
         Ok(Value::Object(members))
@@ -170,8 +192,16 @@ impl<'de> Visitor<'de> for Strict<'_> {
 }
 
 fn too_big<E: de::Error>() -> E {
-    E::custom("number beyond 2^53 - 1; send it as a string")
+    E::custom(TOO_BIG)
 }
+
+fn repeated<E: de::Error>(key: &str) -> E {
+    let shown: String = key.chars().take(SHOWN_OF_A_KEY).collect();
+    E::custom(format_args!("duplicate key {shown:?}; send each key once"))
+}
+
+/// Characters of a key that an error repeats.
+const SHOWN_OF_A_KEY: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -184,7 +214,7 @@ mod tests {
     #[test]
     fn takes_json_and_nothing_else() {
         assert_eq!(parse("[1,{\"a\":[]}]").unwrap().to_string(), "[1,{\"a\":[]}]");
-        for bad in ["", "{", "[1,]", "NaN", "01", "1e400", "{} {}", "\u{feff}1", "'a'"] {
+        for bad in ["", "{", "[1,]", "NaN", "01", "{} {}", "\u{feff}1", "'a'"] {
             assert_eq!(parse(bad), Err(JsonError::Syntax), "{bad}");
         }
         assert_eq!(parse_strict(b"\"\xff\"", 3), Err(JsonError::Syntax));
@@ -200,6 +230,7 @@ mod tests {
             "-9007199254740992",
             "18446744073709551616",
             "1e300",
+            "1e400",
         ] {
             assert!(matches!(parse(bad), Err(JsonError::Unsafe(_))), "{bad}");
         }
@@ -209,7 +240,34 @@ mod tests {
     fn refuses_more_values_than_a_small_device_can_take() {
         let many = |count: usize| format!("[{}0]", "0,".repeat(count - 2));
         assert!(parse(&many(MAX_VALUES as usize)).is_ok());
-        assert_eq!(parse(&many(MAX_VALUES as usize + 1)), Err(JsonError::Unsafe("too many values".into())));
+        assert_eq!(parse(&many(MAX_VALUES as usize + 1)), Err(JsonError::Unsafe(TOO_MANY.into())));
+        let left = Cell::new(3);
+        assert!(parse_within(b"[1,2]", 3, &left).is_ok());
+        assert!(parse_within(b"1", 3, &left).is_err());
+    }
+
+    #[test]
+    fn what_the_grammar_allows_is_no_error_of_syntax() {
+        for half in [
+            r#""\ud83d""#,
+            r#""\ud83d.""#,
+            r#""\ud83d\n""#,
+            r#""\ud83d\u0041""#,
+            r#""\udc00""#,
+            r#"{"\ud83d":1}"#,
+        ] {
+            assert_eq!(parse(half), Err(JsonError::Unsafe(HALF_A_CHARACTER.into())), "{half}");
+        }
+        assert_eq!(parse(r#""\ud83d\ude00""#).unwrap(), Value::from("😀"));
+        assert_eq!(parse("1e400"), Err(JsonError::Unsafe(TOO_BIG.into())));
+    }
+
+    #[test]
+    fn an_error_says_which_key_and_no_more_of_it_than_fits() {
+        let said = |text: &str| parse(text).unwrap_err().to_string();
+        assert_eq!(said(r#"{"a\n":1,"a\n":2}"#), r#"duplicate key "a\n"; send each key once"#);
+        let long = "k".repeat(10_000);
+        assert!(said(&format!(r#"{{"{long}":1,"{long}":2}}"#)).len() < 200);
     }
 
     #[test]

@@ -65,7 +65,7 @@ mod tests {
             (vec![":=1"], None, "no key"),
             (vec!["a:=x"], None, "not JSON"),
             (vec!["a:={\"k\":1,\"k\":2}"], None, "duplicate key"),
-            (vec!["a:=9007199254740993"], None, "send it as a string"),
+            (vec!["a:=9007199254740993"], None, "send it as text"),
             (vec!["a=1", "a=2"], None, "\"a\" is given twice"),
             (vec!["a=1"], Some("{\"a\":1}"), "\"a\" is given twice"),
             (vec![], Some("[]"), "must be a JSON object"),

@@ -1,11 +1,15 @@
 //! One text frame from an agent: a request, a batch of requests, or something to be refused.
 //!
-//! Everything is parsed strictly: duplicate keys, depth and unsafe numbers are refused for the whole frame.
+//! Everything is parsed strictly: a request with a duplicate key, too deep or with an unsafe number is refused, under its
+//! id if one can be read; the others of a batch are taken all the same.
+
+use std::cell::Cell;
 
 use serde_json::{Map, Value, json};
 
 use super::code;
-use crate::base::json::{JsonError, parse_strict};
+use super::salvage::{self, Shape};
+use crate::base::json::{JsonError, MAX_VALUES, parse_strict, parse_within};
 
 /// The deepest JSON taken, in containers.
 pub const MAX_DEPTH: u8 = 32;
@@ -70,36 +74,57 @@ pub enum Frame {
 /// Reads one text frame.
 ///
 /// # Errors
-/// When nothing in it can be taken: no JSON, unsafe JSON, an empty or an oversized batch. Answered with id null,
-/// or with the id that could still be read.
+/// When nothing in it can be taken: no JSON, an empty or an oversized batch. Answered with id null.
 pub fn parse(text: &str) -> Result<Frame, Refused> {
-    let value = parse_strict(text.as_bytes(), MAX_DEPTH)
-        .map_err(|e| Refused { id: Value::Null, error: unparsed(&e) })?;
-    match value {
-        Value::Array(items) if items.is_empty() => Err(invalid(Value::Null, "Empty batch")),
-        Value::Array(items) if items.len() > MAX_BATCH => Err(Refused {
-            id: Value::Null,
-            error: WireError::new(
-                code::INVALID_REQUEST,
-                "too_large",
-                format!("More than {MAX_BATCH} requests in a batch"),
-            ),
-        }),
-        Value::Array(items) => Ok(Frame::Batch(items.into_iter().map(request).collect())),
-        single => Ok(Frame::Single(request(single))),
+    match parse_strict(text.as_bytes(), MAX_DEPTH) {
+        Ok(Value::Array(items)) if items.is_empty() => Err(invalid(Value::Null, "Empty batch")),
+        Ok(Value::Array(items)) if items.len() > MAX_BATCH => Err(too_many()),
+        Ok(Value::Array(items)) => Ok(Frame::Batch(items.into_iter().map(request).collect())),
+        Ok(single) => Ok(Frame::Single(request(single))),
+        Err(e) => in_parts(text, &e),
     }
 }
 
-fn unparsed(e: &JsonError) -> WireError {
+/// Reads a frame that is not taken as a whole: each request of a batch by itself, and of what is refused the id.
+fn in_parts(text: &str, e: &JsonError) -> Result<Frame, Refused> {
+    match salvage::shape(text, MAX_BATCH) {
+        None => Err(unread(Value::Null, &JsonError::Syntax)),
+        Some(Shape::Single) => Ok(Frame::Single(Err(unread(salvage::id(text), e)))),
+        Some(Shape::Wide) => Err(too_many()),
+        Some(Shape::Batch(items)) => Ok(Frame::Batch(each(&items))),
+    }
+}
+
+/// The requests of a batch. All together have as many values as one frame may: the shortest are read first, so that one
+/// that is too large takes nothing from the others.
+fn each(items: &[&str]) -> Vec<Result<Request, Refused>> {
+    let left = Cell::new(MAX_VALUES);
+    let mut order: Vec<(usize, &str)> = items.iter().copied().enumerate().collect();
+    order.sort_by_key(|(_, item)| item.len());
+    let read = |item: &str| match parse_within(item.as_bytes(), MAX_DEPTH - 1, &left) {
+        Ok(value) => request(value),
+        Err(e) => Err(unread(salvage::id(item), &e)),
+    };
+    let mut read: Vec<_> = order.into_iter().map(|(place, item)| (place, read(item))).collect();
+    read.sort_by_key(|(place, _)| *place);
+    read.into_iter().map(|(_, request)| request).collect()
+}
+
+fn too_many() -> Refused {
+    let message = format!("More than {MAX_BATCH} requests in a batch");
+    Refused { id: Value::Null, error: WireError::new(code::INVALID_REQUEST, "too_large", message) }
+}
+
+fn unread(id: Value, e: &JsonError) -> Refused {
     match e {
-        JsonError::Syntax => WireError::new(code::PARSE_ERROR, "parse_error", "Parse error"),
-        JsonError::Unsafe(why) => {
-            WireError::new(code::INVALID_REQUEST, "invalid_request", format!("Invalid request: {why}"))
+        JsonError::Syntax => {
+            Refused { id, error: WireError::new(code::PARSE_ERROR, "parse_error", "Parse error") }
         }
+        JsonError::Unsafe(why) => invalid(id, format!("Invalid request: {why}")),
     }
 }
 
-fn invalid(id: Value, message: &str) -> Refused {
+fn invalid(id: Value, message: impl Into<String>) -> Refused {
     Refused { id, error: WireError::new(code::INVALID_REQUEST, "invalid_request", message) }
 }
 
@@ -129,10 +154,13 @@ fn request(value: Value) -> Result<Request, Refused> {
     }
 }
 
+/// The longest id that is a string, in bytes.
+pub const MAX_ID: usize = 256;
+
 /// Strings (of a sane length) and numbers; null, which JSON-RPC allows but nobody can match, is none.
 fn is_id(id: &Value) -> bool {
     match id {
-        Value::String(text) => text.len() <= 256,
+        Value::String(text) => text.len() <= MAX_ID,
         Value::Number(_) => true,
         Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
     }
@@ -194,6 +222,10 @@ mod tests {
             (r#"{"jsonrpc":"2.0","method":"x","id":2,"params":[]}"#, code::INVALID_REQUEST, 2.into()),
             (r#"{"jsonrpc":"2.0","method":"x","id":2,"extra":1}"#, code::INVALID_REQUEST, 2.into()),
             (r#"{"jsonrpc":"2.0","method":"x","id":2,"id":3}"#, code::INVALID_REQUEST, Value::Null),
+            (r#"{"jsonrpc":"2.0","method":"x","method":"y","id":2}"#, code::INVALID_REQUEST, 2.into()),
+            (r#"{"id":"n","params":{"args":{"a":9007199254740992}}}"#, code::INVALID_REQUEST, "n".into()),
+            (r#"{"params":{"a":"\ud83d"},"\u0069d":7}"#, code::INVALID_REQUEST, 7.into()),
+            (r#"{"id":7,"params":{"a":"\ud83d"}"#, code::PARSE_ERROR, Value::Null),
         ] {
             assert_eq!(code_of(text), (code, id), "{text}");
         }
@@ -206,5 +238,55 @@ mod tests {
         assert!(matches!(items.as_slice(), [Ok(_), Err(_)]));
         let wide = format!("[{}1]", "1,".repeat(MAX_BATCH));
         assert_eq!(code_of(&wide).0, code::INVALID_REQUEST);
+    }
+
+    /// The ids of a batch: of those that are taken, and of those that are not.
+    fn ids(text: &str) -> (Vec<Value>, Vec<Value>) {
+        let Frame::Batch(items) = parse(text).unwrap() else { panic!("{text}") };
+        let (taken, refused): (Vec<_>, Vec<_>) = items.into_iter().partition(Result::is_ok);
+        (
+            taken.into_iter().filter_map(Result::ok).map(|request| request.id).collect(),
+            refused.into_iter().filter_map(Result::err).map(|refused| refused.id).collect(),
+        )
+    }
+
+    #[test]
+    fn one_bad_request_costs_its_neighbours_nothing() {
+        let fine = |id: u8| format!(r#"{{"jsonrpc":"2.0","method":"x","id":{id}}}"#);
+        let zeros = "0,".repeat(MAX_VALUES as usize);
+        let deep = format!("{}{}", "[".repeat(MAX_DEPTH.into()), "]".repeat(MAX_DEPTH.into()));
+        for bad in ["1e22", r#""\udfff""#, r#"{"a":1,"a":1}"#, &format!("[{zeros}0]"), &deep] {
+            let batch = format!(r#"[{}, {{"params":{{"a":{bad}}},"id":2}},{} ,7 ]"#, fine(1), fine(3));
+            assert_eq!(ids(&batch), (vec![1.into(), 3.into()], vec![2.into(), Value::Null]), "{bad:.40}");
+        }
+    }
+
+    #[test]
+    fn a_batch_has_no_more_values_than_one_request_may_have() {
+        let many = format!("[{}0]", "0,".repeat(MAX_VALUES as usize / 4));
+        let item = |id: u8| format!(r#"{{"jsonrpc":"2.0","method":"x","params":{{"a":{many}}},"id":{id}}}"#);
+        let batch = format!("[{}]", (10..15).map(item).collect::<Vec<_>>().join(","));
+        let (taken, refused) = ids(&batch);
+        assert_eq!((taken.len(), refused.len()), (3, 2));
+        assert!(refused.iter().all(Value::is_u64));
+    }
+
+    #[test]
+    fn nothing_is_taken_that_the_strict_reading_refuses() {
+        let nested = |depth: u8| {
+            let depth = usize::from(depth);
+            format!("{}{}", "[".repeat(depth), "]".repeat(depth))
+        };
+        // The array and the request are two levels, beside a neighbour that makes each be read by itself.
+        let batch = |depth| {
+            format!(r#"[1e22,{{"jsonrpc":"2.0","method":"x","params":{{"a":{}}},"id":1}}]"#, nested(depth))
+        };
+        assert_eq!(ids(&batch(MAX_DEPTH - 3)).0, [Value::from(1)]);
+        assert_eq!(ids(&batch(MAX_DEPTH - 2)).0, [Value::Null; 0]);
+        for broken in
+            ["[1e22,]", "[1e22 1]", "[1e22,1", "[,1e22]", "[1e22]]", "[1e22] 1", "[1e22x]", "1e22,1"]
+        {
+            assert_eq!(code_of(broken).0, code::PARSE_ERROR, "{broken}");
+        }
     }
 }

@@ -7,3 +7,4 @@ pub mod code;
 pub mod frame;
 pub mod params;
 pub mod reply;
+mod salvage;

@@ -91,8 +91,69 @@ fn a_duplicate_key_anywhere_is_refused() {
         agent.send_text(text);
         let reply = agent.receive();
         assert_eq!(error(&reply), (-32600, "invalid_request"), "{text}");
+        // Two ids are none: the answer to one of them would be a guess.
+        let id = if text.contains(r#""id":2"#) { json!(null) } else { json!(1) };
+        assert_eq!(reply["id"], id, "{text}");
     }
     assert_eq!(gateway.upstream.seen().len(), 0);
+}
+
+#[test]
+fn what_cannot_be_taken_is_answered_under_its_id_with_what_to_do() {
+    let gateway = Gateway::start();
+    let mut agent = agent(&gateway);
+    let request = |id: usize, args: &str| {
+        format!(
+            r#"{{"jsonrpc":"2.0","method":"tool_request","id":{id},"params":{{"tool":"x","args":{args}}}}}"#
+        )
+    };
+    let deep = format!(r#"{{"a":{}{}}}"#, "[".repeat(60_000), "]".repeat(60_000));
+    let many = format!(r#"{{"a":[{}0]}}"#, "0,".repeat(30_000));
+    let cases = [
+        (r#"{"channel":1234567890123456789}"#, "send it as text"),
+        (r#"{"at":1764324000000000000}"#, "send it as text"),
+        (r#"{"n":1e22}"#, "send it as text"),
+        (r#"{"n":1e400}"#, "send it as text"),
+        (r#"{"text":"cut in an emoji \ud83d"}"#, "not cut inside"),
+        (r#"{"a":1,"a":2}"#, r#"duplicate key "a"; send each key once"#),
+        (&deep, "send the inner part as text"),
+        (&many, "send fewer at once"),
+    ];
+    for (id, (args, advice)) in cases.into_iter().enumerate() {
+        agent.send_text(&request(id, args));
+        let reply = agent.receive();
+        assert_eq!((error(&reply), &reply["id"]), ((-32600, "invalid_request"), &json!(id)), "{args:.80}");
+        let message = reply["error"]["message"].as_str().unwrap();
+        assert!(message.contains(advice), "{message}");
+    }
+    // An id that no call could hold can still be answered to.
+    agent.send_text(r#"{"jsonrpc":"2.0","method":"list_tools","id":1764324000000000000}"#);
+    assert_eq!(agent.receive()["id"], json!(1_764_324_000_000_000_000_u64));
+    agent.assert_quiet();
+    assert_eq!(gateway.audit().len(), 0);
+}
+
+#[test]
+fn the_others_of_a_batch_are_served() {
+    let gateway = Gateway::start();
+    let mut agent = agent(&gateway);
+    let get = r#"{"jsonrpc":"2.0","method":"tool_request","id":"get","params":{"tool":"get_state","args":{"entity_id":"a"}}}"#;
+    for bad in [
+        r#"{"n":1e22}"#,
+        r#"{"a":1,"a":2}"#,
+        r#"{"a":"\udead"}"#,
+        &format!(r#"{{"a":[{}0]}}"#, "0,".repeat(30_000)),
+    ] {
+        let bad = format!(
+            r#"{{"jsonrpc":"2.0","method":"tool_request","id":9,"params":{{"tool":"get_state","args":{bad}}}}}"#
+        );
+        agent.send_text(&format!(r#"[{bad},{get},{{"jsonrpc":"2.0","method":"list_tools","id":10}}]"#));
+        let reply = agent.receive();
+        assert_eq!((error(&reply[0]).0, &reply[0]["id"]), (-32600, &json!(9)), "{reply}");
+        assert_eq!((&reply[1]["id"], &reply[1]["result"]["status"]), (&json!("get"), &json!("executed")));
+        assert!(reply[2]["result"]["tools"].is_array() && reply[2]["id"] == 10, "{reply}");
+    }
+    assert_eq!(gateway.upstream.seen().len(), 4);
 }
 
 #[test]
