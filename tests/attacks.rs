@@ -12,7 +12,8 @@ mod harness;
 use std::os::unix::fs::PermissionsExt as _;
 
 use harness::gateway::{LAPTOP, TOKEN};
-use harness::{Agent, Answer, Gateway, Setup, eventually, terminal};
+use harness::site::Site;
+use harness::{Agent, Answer, Gateway, Setup, error, eventually, terminal};
 use serde_json::{Value, json};
 
 /// The usual configuration with one text replaced.
@@ -49,6 +50,49 @@ fn an_argument_with_an_empty_value_is_shown_to_the_approver() {
     agent.asked();
     let (_, shown) = terminal::run(&gateway.folder, &["approvals"], &[]);
     assert!(shown.contains("everything"), "the approver does not see it: {shown}");
+}
+
+#[test]
+fn a_name_that_looks_declared_is_shown_as_what_it_is() {
+    let gateway = Gateway::with(&Setup::with_pages());
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let args = json!({"domain": "light", "service": "toggle", "entity_\u{456}d": "light.hall"});
+    agent.send("tool_request", json!({"tool": "call_service", "args": args}));
+    let id = agent.asked();
+    let name = "entity_⟨U+0456⟩d";
+    let site = Site::signed_in(&gateway);
+    for shown in [terminal::run(&gateway.folder, &["approvals"], &[]).1, site.get("/approvals/").body] {
+        assert!(shown.contains(&format!("{name} ⟨not declared⟩")), "{shown}");
+        assert!(shown.matches("⟨not declared⟩").count() == 1, "{shown}");
+    }
+    gateway.say_no(&id);
+    let show = terminal::run(&gateway.folder, &["audit", "show", &id], &[]).1;
+    for told in [show, site.get(&format!("/audit/call/{id}")).body] {
+        assert!(told.contains(name), "{told}");
+    }
+}
+
+/// An editor empties a file before it fills it; a reload in between must not turn what is denied into questions.
+#[test]
+fn permissions_that_were_cut_while_saving_change_nothing() {
+    let gateway = Gateway::start();
+    let file = gateway.path("permissions.yaml");
+    let reload = |text: &str| {
+        std::fs::write(&file, text).unwrap();
+        gateway.cli(&["reload"])
+    };
+    for cut in ["", "# the rules of this house\n", "rules:\n", "rules: [] # none\u{85}defaults: []\n"] {
+        let output = reload(cut);
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert!(!output.status.success(), "{cut:?} is taken");
+        assert!(said.contains("permissions.yaml") && said.contains("help: "), "{said}");
+    }
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let denied = agent.request("drop_all", json!({}));
+    assert_eq!(error(&denied), (-32003, "denied_by_policy"));
+    assert!(reload("rules: []\n").status.success());
+    agent.send("tool_request", json!({"tool": "drop_all", "args": {}}));
+    agent.asked();
 }
 
 #[test]

@@ -308,6 +308,26 @@ fn mistakes_in_permissions() {
             "rules:\n  - pattern: a\n    action: ask\n    agents: [\"[\"]\n",
             "this is not a pattern for agents: unclosed character class; missing ']'\n  at permissions.yaml:4:14",
         ),
+        (
+            "",
+            "there are neither rules nor defaults in the file\n  at permissions.yaml:1:1\n  help: if there are to be none, write rules: []",
+        ),
+        (
+            "# rules:\n#   - {pattern: a, action: deny}\n",
+            "there are neither rules nor defaults in the file\n  at permissions.yaml:3:1\n  help: if there are to be none, write rules: []",
+        ),
+        (
+            "{}\n",
+            "there are neither rules nor defaults in the file\n  at permissions.yaml:1:1\n  help: if there are to be none, write rules: []",
+        ),
+        (
+            "defaults: []\nrules:\n",
+            "rules has no value\n  at permissions.yaml:2:7\n  help: if there are to be none, write rules: []",
+        ),
+        (
+            "rules: []\ndefaults: ~\n",
+            "defaults has no value\n  at permissions.yaml:2:11\n  help: if there are to be none, write defaults: []",
+        ),
         ("rules: yes\n", "rules must be a list, not \"yes\"\n  at permissions.yaml:1:8"),
         ("rules:\n  - a\n", "rules must be a section of keys, not \"a\"\n  at permissions.yaml:2:5"),
         ("- a\n", "the file must be a section of keys, not a list\n  at permissions.yaml:1:1"),
@@ -826,6 +846,37 @@ fn byte_order_marks_and_carriage_returns_do_no_harm() {
         "\u{feff}rules:\r\n  - pattern: a\r\n    action: no\r\n",
         "agentpass: cannot load permissions: unknown action \"no\"\n  at permissions.yaml:3:13\n  help: use allow, deny or ask",
     );
+}
+
+/// An editor shows one line, a comment; YAML reads two, the second of which is no comment.
+#[test]
+fn line_ends_that_editors_do_not_show_are_refused() {
+    for (end, code, help) in [
+        ("\u{85}", "0085", "remove it; inside double quotes write \"\\u0085\""),
+        ("\u{2028}", "2028", "remove it; inside double quotes write \"\\u2028\""),
+        ("\u{2029}", "2029", "remove it; inside double quotes write \"\\u2029\""),
+        ("\r", "000D", "end lines with a line feed; inside double quotes write \"\\r\""),
+    ] {
+        let said = |doing: &str, place: &str| {
+            format!(
+                "agentpass: cannot load {doing}: U+{code} ends a line of YAML here, which most editors do not show\n  \
+                 at {place}\n  help: {help}"
+            )
+        };
+        let hidden = format!("rules: [] # é{end}defaults: [{{pattern: \"*\", action: allow}}]\n");
+        permissions(&hidden, &said("permissions", "permissions.yaml:1:14"));
+        config(
+            &format!("# b{end}rate_limit: {{}}\n"),
+            &said("configuration", &format!("config.yaml:{}:4", MINIMAL.lines().count() + 1)),
+        );
+        let (dir, findings) = tool(&format!("    # a{end}# b\r\n"));
+        let shown = findings[0].to_string().replace(&format!("{}/", dir.0.display()), "");
+        assert_eq!(shown, said("tools", "t.yaml:4:8"));
+    }
+    let dir = Dir::minimal();
+    let escaped = "rules: [{pattern: \"a\\u0085\\u2028\\u2029\\r\", action: deny}]\r\n";
+    dir.write("permissions.yaml", escaped);
+    assert_eq!(dir.load().unwrap().permissions.rules[0].id.pattern, "a\u{85}\u{2028}\u{2029}\r");
 }
 
 #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::base::safe_text::{visible, visible_lines};
-use crate::model::Question;
+use crate::base::safe_text::{visible, visible_lines, visible_name};
+use crate::model::{Question, Tool};
 
 /// One labelled line (or several, for long texts) of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +38,7 @@ pub fn fields(question: &Question) -> Vec<Field> {
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
     // Arguments come after that: one without a text is sent too, so it is shown too.
-    fields.extend(call.shown_args().iter().map(|(name, value)| argument(name, value)));
+    fields.extend(call.shown_args().iter().map(|(name, value)| argument(call.tool(), name, value)));
     fields
 }
 
@@ -138,9 +138,13 @@ fn quoted(label: &str, text: &str) -> Field {
 /// What stands for an empty text. An agent's own `⟨` is spelled out, so that no text can look like it.
 const EMPTY: &str = "⟨empty⟩";
 
-fn argument(name: &str, value: &Value) -> Field {
+/// What stands behind the name of an argument that the tool takes without knowing it.
+const UNDECLARED: &str = " ⟨not declared⟩";
+
+fn argument(tool: &Tool, name: &str, value: &Value) -> Field {
     let text = shown(value);
-    let label = format!("  {}", named(name));
+    let mark = if tool.args.contains_key(name) { "" } else { UNDECLARED };
+    let label = format!("  {}{mark}", named(name));
     if text.is_empty() { by_agent(field(&label, &[EMPTY.to_owned()])) } else { quoted(&label, &text) }
 }
 
@@ -149,8 +153,8 @@ fn named(name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     match name {
         "" => EMPTY.to_owned(),
-        name if name.chars().all(is_plain) => visible(name),
-        name => without_gaps(&visible(&Value::from(name).to_string())),
+        name if name.chars().all(is_plain) => visible_name(name),
+        name => without_gaps(&visible_name(&Value::from(name).to_string())),
     }
 }
 
@@ -176,6 +180,11 @@ pub(crate) mod tests {
 
     /// A question about a tool that takes `a`, `note` (free text) and `pin` (secret), open for a minute from 0.
     pub(crate) fn question(args: &str) -> Arc<Question> {
+        question_about(args, false)
+    }
+
+    /// The same, about a tool that takes any argument where `extra_args` says so.
+    pub(crate) fn question_about(args: &str, extra_args: bool) -> Arc<Question> {
         let spec = |free_text, secret| ArgSpec { free_text, secret, ..ArgSpec::default() };
         let tool = Tool {
             name: "t_delete".into(),
@@ -196,7 +205,7 @@ pub(crate) mod tests {
                 body_exclude: BTreeSet::new(),
             },
             wrap: None,
-            extra_args: false,
+            extra_args,
             timeout: None,
             digest: Digest::of(b"t"),
         };
@@ -247,6 +256,14 @@ pub(crate) mod tests {
     }
 
     #[test]
+    fn what_is_not_declared_is_marked() {
+        let fields = fields(&question_about("{\"a\":1,\"\u{430}\":1,\"⟨not declared⟩\":1}", true));
+        let labels: Vec<_> = fields.iter().rev().take(3).map(|f| f.label.as_str()).collect();
+        let forged = "  \"⟨U+27E8⟩not declared⟨U+27E9⟩\" ⟨not declared⟩";
+        assert_eq!(labels, [forged, "  ⟨U+0430⟩ ⟨not declared⟩", "  a"]);
+    }
+
+    #[test]
     fn padding_moves_nothing_out_of_sight() {
         let padded = format!("a{}é\n{}b\n\n\nc    d", " ".repeat(300), "\n".repeat(40));
         let lines = without_padding(visible_lines(&padded));
@@ -259,7 +276,8 @@ pub(crate) mod tests {
     #[test]
     fn a_name_cannot_pose_as_a_value() {
         let names = ["to", "x-y.é_2", "", "to: bob, x", " ", "a\n\"b", &" ".repeat(20)];
-        let shown = ["to", "x-y.é_2", "⟨empty⟩", "\"to: bob, x\"", "\" \"", r#""a\n\"b""#, "\"⟨20 spaces⟩\""];
+        let shown =
+            ["to", "x-y.⟨U+00E9⟩_2", "⟨empty⟩", "\"to: bob, x\"", "\" \"", r#""a\n\"b""#, "\"⟨20 spaces⟩\""];
         assert_eq!(names.map(named), shown);
     }
 

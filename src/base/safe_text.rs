@@ -60,6 +60,16 @@ pub fn visible(text: &str) -> String {
     shown
 }
 
+/// [`visible`] for a name of an argument, where letters beyond ASCII are spelled out too: those that tools declare have
+/// none, and one that only looks like a declared name must not be taken for it.
+pub fn visible_name(name: &str) -> String {
+    let mut shown = String::with_capacity(name.len());
+    for c in name.chars() {
+        if matches!(c, ' '..='~') { shown.push(c) } else { spell_out(c, &mut shown) }
+    }
+    shown
+}
+
 /// [`visible`] for text that may have several lines: cut at each newline (U+000A) first, and at nothing else.
 pub fn visible_lines(text: &str) -> Vec<String> {
     text.split('\n').map(visible).collect()
@@ -164,6 +174,13 @@ mod tests {
         assert_eq!(visible(&format!("{four}\u{304}\u{305}b")), format!("{four}⟨U+0304⟩⟨U+0305⟩b"));
         assert_eq!(visible("\u{338}a"), "⟨U+0338⟩a");
         assert_eq!(visible("a\u{200b}\u{20e0}"), "a⟨U+200B⟩⟨U+20E0⟩");
+    }
+
+    #[test]
+    fn a_name_has_no_look_alike() {
+        assert_eq!(visible_name("dry_run"), "dry_run");
+        assert_eq!(visible_name("dry_r\u{443}n"), "dry_r⟨U+0443⟩n");
+        assert_eq!(visible_name("a\tb\u{301}⟨x"), "a⟨U+0009⟩b⟨U+0301⟩⟨U+27E8⟩x");
     }
 
     #[test]

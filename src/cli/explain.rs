@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::output::Audience;
 use super::{Exit, Trouble, layout, output, values};
 use crate::base::json::parse_strict;
-use crate::base::safe_text::visible;
+use crate::base::safe_text::{visible, visible_name};
 use crate::config::{self, Config, Finding, Paths};
 use crate::gate::explain::{Explanation, Rules, explain};
 use crate::model::{AgentId, Call, InvalidCall, RuleRef, Step};
@@ -201,7 +201,7 @@ fn step(step: &Step) -> [String; 4] {
 fn invalid(reason: &str, message: &str, argument: Option<&str>, config: &Config) -> String {
     let mut text = format!("invalid: {} ({reason})", visible(message));
     if let Some(argument) = argument {
-        text.push_str(&format!("\n  at argument {}", visible(argument)));
+        text.push_str(&format!("\n  at argument {}", visible_name(argument)));
     }
     if reason == "unknown_tool" {
         let names: Vec<_> = config.tools.keys().map(|name| visible(name)).collect();

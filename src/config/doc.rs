@@ -64,6 +64,7 @@ impl<'a> Doc<'a> {
             // The parser would count a byte order mark as a column.
             text.remove(0);
         }
+        hidden_line_end(&text).map_or(Ok(()), |found| Err(found.finding(path, doing)))?;
         let root = tree::parse(&text).map_err(|e| broken(path, doing, &text, e))?;
         let path = path.to_owned();
         let (notes, secrets) = (RefCell::default(), RefCell::default());
@@ -129,6 +130,42 @@ impl<'a> Doc<'a> {
             help: note.help,
         }
     }
+}
+
+/// A character at which a line of YAML ends (and a comment with it) while an editor shows the same line going on.
+struct HiddenLineEnd {
+    found: char,
+    line: u64,
+    column: u64,
+}
+
+impl HiddenLineEnd {
+    fn finding(&self, path: &Path, doing: &'static str) -> Finding {
+        let code = u32::from(self.found);
+        let text = format!("U+{code:04X} ends a line of YAML here, which most editors do not show");
+        let help = match self.found {
+            '\r' => "end lines with a line feed; inside double quotes write \"\\r\"".to_owned(),
+            _ => format!("remove it; inside double quotes write \"\\u{code:04X}\""),
+        };
+        let finding = Finding::whole(doing, path, text).help(help);
+        Finding { place: Place::LineCol(self.line, self.column), ..finding }
+    }
+}
+
+/// The first of U+0085, U+2028, U+2029 and a carriage return that no line feed follows: with one of them, what looks
+/// like the rest of a comment is read as rules, or rules as the rest of a comment.
+fn hidden_line_end(text: &str) -> Option<HiddenLineEnd> {
+    let (mut line, mut column) = (1, 1);
+    let mut chars = text.chars().peekable();
+    while let Some(found) = chars.next() {
+        match found {
+            '\u{85}' | '\u{2028}' | '\u{2029}' => return Some(HiddenLineEnd { found, line, column }),
+            '\r' if chars.peek() != Some(&'\n') => return Some(HiddenLineEnd { found, line, column }),
+            '\n' => (line, column) = (line + 1, 1),
+            _ => column += 1,
+        }
+    }
+    None
 }
 
 fn broken(path: &Path, doing: &'static str, text: &str, e: NotYaml) -> Finding {

@@ -36,12 +36,29 @@ pub fn read(doc: &Doc<'_>, known: Option<&Known<'_>>) -> Permissions {
     let file = doc.root().section(&["rules", "defaults"]);
     let rules = list(file, RuleList::Rules, known);
     let defaults = list(file, RuleList::Defaults, known);
+    refuse_cut_off(file, doc);
     if rules.is_empty() && defaults.is_empty() && !doc.has_errors() {
         file.at().warn("there are no rules: every call will be asked", "");
     }
     lint::check(&rules, &defaults, known);
     let bare = |placed: Vec<Placed<'_>>| placed.into_iter().map(|(_, rule)| rule).collect();
     Permissions { rules: bare(rules), defaults: bare(defaults) }
+}
+
+/// What to write instead of nothing.
+const NO_RULES: &str = "if there are to be none, write rules: []";
+
+/// A file that was cut while it was saved must not read as one without rules: what they deny would be asked, and
+/// what they ask could be allowed by a default.
+fn refuse_cut_off(file: Section<'_>, doc: &Doc<'_>) {
+    let lists = [RuleList::Rules, RuleList::Defaults].map(|list| file.get(list.as_str()));
+    if lists.iter().all(Option::is_none) && !doc.has_errors() {
+        file.at().error("there are neither rules nor defaults in the file", NO_RULES);
+    }
+    for empty in lists.into_iter().flatten().filter(|at| at.is_null()) {
+        let name = empty.name();
+        empty.error(format!("{name} has no value"), &format!("if there are to be none, write {name}: []"));
+    }
 }
 
 fn list<'d>(file: Section<'d>, list: RuleList, known: Option<&Known<'_>>) -> Vec<Placed<'d>> {

@@ -1,7 +1,7 @@
 //! Tests of the cards.
 
 use super::*;
-use crate::approval::text::tests::question;
+use crate::approval::text::tests::{question, question_about};
 use crate::model::Responder;
 
 /// The longest message.
@@ -46,6 +46,12 @@ fn a_short_question_is_one_message() {
     assert!(blocks(&all).starts_with("agent says: because"));
     let names: Vec<_> = message.keyboard.iter().map(|b| b.text.as_str()).collect();
     assert_eq!(names, ["Deny", "Allow"]);
+}
+
+#[test]
+fn a_name_that_only_looks_declared_is_told_apart() {
+    let text = messages(&question_about("{\"a\":1,\"\u{430}\":1}", true), &open()).remove(0).text;
+    assert!(text.ends_with("\n  a: 1\n  ⟨U+0430⟩ ⟨not declared⟩: 1"), "{text}");
 }
 
 #[test]

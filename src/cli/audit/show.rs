@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::base::safe_text::{visible, visible_lines};
+use crate::base::safe_text::{visible, visible_lines, visible_name};
 use crate::cli::layout;
 
 /// The width of the labels.
@@ -49,7 +49,7 @@ impl Page {
 
     fn arguments(&mut self, whole: &Value) {
         let args = || whole.get("args").and_then(Value::as_object).into_iter().flatten();
-        let name = |name: &String| visible(name);
+        let name = |name: &String| visible_name(name);
         let column = args().map(|(key, _)| layout::width(&name(key))).max().unwrap_or_default();
         for (number, (key, value)) in args().enumerate() {
             let label = if number == 0 { "arguments" } else { "" };

@@ -4,18 +4,33 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use crate::base::clock::Timestamp;
-use crate::base::safe_text::visible;
+use crate::base::safe_text::{visible, visible_name};
 
 /// Hostile text on one line, at most so many characters of it, and how many bytes there are when it was cut.
 pub(super) fn cut(text: &str, most: usize) -> (String, Option<usize>) {
+    let (kept, bytes) = beginning(text, most);
+    (visible(&kept), bytes)
+}
+
+fn beginning(text: &str, most: usize) -> (String, Option<usize>) {
     let kept: String = text.chars().take(most).collect();
     let is_cut = kept.len() < text.len();
-    (visible(&kept), is_cut.then_some(text.len()))
+    (kept, is_cut.then_some(text.len()))
 }
 
 /// The same as markup, with a link to all of it where it was cut.
 pub(super) fn short(text: &str, most: usize, all: &str) -> Markup {
     let (kept, bytes) = cut(text, most);
+    linked(&kept, bytes, all)
+}
+
+/// [`short`] for the name of an argument.
+pub(super) fn short_name(name: &str, most: usize, all: &str) -> Markup {
+    let (kept, bytes) = beginning(name, most);
+    linked(&visible_name(&kept), bytes, all)
+}
+
+fn linked(kept: &str, bytes: Option<usize>, all: &str) -> Markup {
     html! {
         (kept)
         @if let Some(bytes) = bytes { "… " a.more href=(all) { "cut, " (grouped(bytes as u64)) " bytes in all" } }
