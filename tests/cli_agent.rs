@@ -91,6 +91,23 @@ fn a_result_is_json_on_stdout_and_nothing_else() {
 }
 
 #[test]
+fn a_call_whose_answer_was_lost_is_done_and_says_so() {
+    let gateway = FakeGateway::playing(|peer| {
+        let (id, _) = peer.call();
+        peer.reply(
+            &id,
+            json!({"status": "executed", "data": null, "data_lost": "cut_off", "data_note": "so \u{9b}it is"}),
+        );
+        peer.drain();
+    });
+    let got = run(&mut at(&gateway, &["request", "t"]));
+    assert_eq!((got.code, got.out.as_str()), (0, "null\n"), "{got:?}");
+    let told = "agentpass: executed, but the service's answer was lost: cut off\nagentpass: note on the data: so ⟨U+009B⟩it is\n";
+    assert_eq!(got.err, told);
+    gateway.finish();
+}
+
+#[test]
 fn every_error_has_its_exit_code() {
     for (code, data, exit, parts) in [
         (

@@ -67,7 +67,14 @@ fn a_call_and_its_result() {
         client.close().await;
         got
     });
-    assert_eq!(got, ToolResult { data: json!([7]), request_id: "r".into(), replayed: true });
+    let whole = ToolResult {
+        data: json!([7]),
+        data_lost: None,
+        data_note: None,
+        request_id: "r".into(),
+        replayed: true,
+    };
+    assert_eq!(got, whole);
     gateway.finish();
 }
 

@@ -144,7 +144,7 @@ fn methods_with_and_without_bodies() {
 #[test]
 fn the_cap_is_exact_however_the_body_comes() {
     let cap = CAP as usize;
-    let too_large = Err(HttpError::TooLarge { cap: CAP });
+    let too_large = Err(HttpError::TooLarge { status: 200, cap: CAP });
     assert_eq!(answer_with(with_length(cap, cap)).unwrap().body.len(), cap);
     // Only the length is there: it is believed before a byte is read.
     assert_eq!(answer_with(with_length(cap + 1, 0)), too_large);
@@ -162,12 +162,16 @@ fn the_cap_is_exact_however_the_body_comes() {
 #[test]
 fn broken_answers_have_their_kinds() {
     let maybe = |kind| Err(HttpError::MaybeSent(kind));
-    for (bytes, kind) in [
-        ("", MaybeSent::Disconnected),
-        ("HTTP/1.1 200 OK\r\nContent-", MaybeSent::Disconnected),
+    for (bytes, why) in [
         ("HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nabc", MaybeSent::Disconnected),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nab", MaybeSent::Disconnected),
         ("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\nab\r\n", MaybeSent::Garbage),
+    ] {
+        assert_eq!(answer_with(bytes), Err(HttpError::Cut { status: 200, why }), "{bytes:?}");
+    }
+    for (bytes, kind) in [
+        ("", MaybeSent::Disconnected),
+        ("HTTP/1.1 200 OK\r\nContent-", MaybeSent::Disconnected),
         ("220 smtp ready\r\n\r\n", MaybeSent::Garbage),
         ("HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab", MaybeSent::Garbage),
     ] {
@@ -210,18 +214,21 @@ fn silence_trickles_and_endless_answers_end_in_time() {
             thread::sleep(Duration::from_millis(20));
         }
     }
-    for serve in [silent, trickle] {
+    let why = MaybeSent::Timeout;
+    for (serve, late) in [
+        (silent as fn(&mut TcpStream), HttpError::MaybeSent(why)),
+        (trickle, HttpError::Cut { status: 200, why }),
+    ] {
         let (address, _requests) = upstream(move |tcp, _| serve(tcp));
         let started = Instant::now();
-        let late = Err(HttpError::MaybeSent(MaybeSent::Timeout));
-        assert_eq!(call_secretly(client(options()), address), late);
+        assert_eq!(call_secretly(client(options()), address), Err(late));
         assert!(started.elapsed() < Duration::from_millis(900));
     }
     let (address, _requests) = upstream(|tcp, _| {
         tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
         while tcp.write_all(&[b'x'; 4096]).is_ok() {}
     });
-    assert_eq!(call_secretly(client(options()), address), Err(HttpError::TooLarge { cap: CAP }));
+    assert_eq!(call_secretly(client(options()), address), Err(HttpError::TooLarge { status: 200, cap: CAP }));
 }
 
 #[test]
@@ -373,7 +380,7 @@ fn an_answer_cut_by_our_own_shutdown_is_not_complete() {
     requests.recv().unwrap();
     thread::sleep(Duration::from_millis(100));
     client.shutdown();
-    assert_eq!(running.join().unwrap(), Err(HttpError::MaybeSent(MaybeSent::Disconnected)));
+    assert_eq!(running.join().unwrap(), Err(HttpError::Cut { status: 200, why: MaybeSent::Disconnected }));
 }
 
 /// An HTTPS server with a certificate of ours.

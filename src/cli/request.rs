@@ -13,6 +13,7 @@ use smol::{LocalExecutor, future, stream::StreamExt as _};
 use super::gateway::{Gateway, seconds};
 use super::progress::Progress;
 use super::{Exit, Trouble, logging, output, refusal, values};
+use crate::base::safe_text::visible;
 use crate::client::{Client, ClientError, ClientOptions, OnPending, RequestOptions, ToolResult};
 use crate::net::deadline::within;
 
@@ -144,7 +145,16 @@ impl Job {
     }
 }
 
+/// The data on stdout; on stderr what is missing from it. Whoever reads only the data and the exit code sees null and
+/// success: it was done, and must not be repeated.
 fn print(result: &ToolResult) -> Result<Exit, Trouble> {
+    if let Some(lost) = &result.data_lost {
+        let words = lost.replace('_', " ");
+        output::note(&visible(&format!("agentpass: executed, but the service's answer was lost: {words}")));
+    }
+    if let Some(note) = &result.data_note {
+        output::note(&visible(&format!("agentpass: note on the data: {note}")));
+    }
     output::print(&output::json(&result.data)).map(|_| Exit::DONE)
 }
 

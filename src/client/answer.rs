@@ -7,8 +7,12 @@ use crate::base::clock::Timestamp;
 /// A call that was carried out.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ToolResult {
-    /// What the service returned.
+    /// What the service returned; null when that was lost.
     pub data: Value,
+    /// Why there is no data, in one word: the service did it, but its answer cannot be used.
+    pub data_lost: Option<String>,
+    /// What is missing from the data or was changed in it, for people.
+    pub data_note: Option<String>,
     /// The gateway's id of the call; empty from gateways that send none.
     pub request_id: String,
     /// The outcome of an earlier call with the same idempotency key; nothing ran now.
@@ -19,6 +23,8 @@ impl ToolResult {
     pub(super) fn read(mut reply: Value) -> ToolResult {
         ToolResult {
             data: take(&mut reply, "data"),
+            data_lost: member(&reply, "data_lost"),
+            data_note: member(&reply, "data_note"),
             request_id: text(&reply, "request_id"),
             replayed: reply.get("replayed").and_then(Value::as_bool).unwrap_or_default(),
         }
@@ -128,7 +134,11 @@ fn embedded(value: &Value, name: &str) -> Value {
 }
 
 fn text(value: &Value, name: &str) -> String {
-    value.get(name).and_then(Value::as_str).unwrap_or_default().to_owned()
+    member(value, name).unwrap_or_default()
+}
+
+fn member(value: &Value, name: &str) -> Option<String> {
+    value.get(name).and_then(Value::as_str).map(str::to_owned)
 }
 
 fn take(value: &mut Value, name: &str) -> Value {
@@ -144,7 +154,16 @@ mod tests {
     fn reads_what_is_there() {
         let got =
             ToolResult::read(json!({"status": "executed", "data": [1], "request_id": "r", "replayed": true}));
-        assert_eq!(got, ToolResult { data: json!([1]), request_id: "r".into(), replayed: true });
+        let whole = ToolResult {
+            data: json!([1]),
+            data_lost: None,
+            data_note: None,
+            request_id: "r".into(),
+            replayed: true,
+        };
+        assert_eq!(got, whole);
+        let got = ToolResult::read(json!({"data": null, "data_lost": "cut_off", "data_note": 7}));
+        assert_eq!((got.data_lost.as_deref(), got.data_note), (Some("cut_off"), None));
         let got = PendingResult::read(json!({"request_id": "r", "args": "{\"a\":1}", "result": "{"}));
         assert_eq!((got.args, got.result), (json!({"a": 1}), json!("{")));
         let got = ToolInfo::read(json!({"name": "t", "args": {"a": {"required": true}, "b": 7}}));

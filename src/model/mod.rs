@@ -1,6 +1,7 @@
 //! Rank 1: the words that all other layers share. No I/O, no YAML, no SQL, no wire format.
 
 pub mod agent;
+pub mod answer;
 pub mod approval;
 pub mod call;
 pub mod outcome;
@@ -10,6 +11,7 @@ pub mod tool;
 pub mod verdict;
 
 pub use agent::AgentId;
+pub use answer::{Answer, Lost};
 pub use approval::{AnswerOutcome, Choice, Question, Responder, Settlement};
 pub use call::{Call, InvalidCall};
 pub use outcome::Outcome;

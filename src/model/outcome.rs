@@ -1,13 +1,13 @@
 //! Every way a request can end.
 
+use super::answer::Answer;
 use super::call::InvalidCall;
-use crate::base::json_text::JsonText;
 
 /// How a request ended. The one function that turns it into wire errors is `surface::rpc`'s.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// The service did it; scrubbed of secrets.
-    Executed(JsonText),
+    /// The service did it: it answered 2xx, whatever became of the answer.
+    Executed(Answer),
     /// A human said no.
     DeniedByUser {
         /// The human's words for the agent.
@@ -37,7 +37,7 @@ pub enum Outcome {
         /// A configured text or our own, scrubbed.
         message: String,
     },
-    /// The answer is larger than `max_response_bytes`.
+    /// The answer to a read is larger than `max_response_bytes`.
     ResponseTooLarge,
     /// No such tool for this agent.
     UnknownTool {

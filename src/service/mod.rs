@@ -5,6 +5,7 @@
 //! | [`request`] | a call as an HTTP request; pure |
 //! | `path` | the path of that request, which no argument leads elsewhere |
 //! | [`response`] | an answer as an outcome; pure |
+//! | [`body`] | the bytes of an answer as text |
 //! | [`scrub`] | the owner's credentials taken out of everything that comes back |
 //! | `scrub_json` | the same for JSON, without making a tree of it |
 //! | [`health`] | whether the services are well |
@@ -13,6 +14,7 @@
 //! It must never decide whether a call may happen, never send one twice, and never let a credential, a path or an
 //! answer into the log.
 
+pub mod body;
 pub mod health;
 mod path;
 mod places;
@@ -28,7 +30,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::ServiceConfig;
-use crate::model::{Call, InvalidCall, Method, Outcome};
+use crate::model::{Call, InvalidCall, Lost, Method, Outcome, Tool};
 use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, MaybeSent};
 use health::HealthBoard;
 pub use health::ServiceHealth;
@@ -201,7 +203,7 @@ impl Service {
             }
             Err(why) => {
                 log::warn!("tool {}, service {}: {why}", tool.name, self.config.name);
-                Ended { outcome: without_answer(&why, tool.request.method), place: None }
+                Ended { outcome: without_answer(&why, tool), place: None }
             }
         }
     }
@@ -209,15 +211,26 @@ impl Service {
 
 /// What it means that there is no answer: it depends on whether the request can have arrived, and whether it can
 /// have changed something.
-fn without_answer(why: &HttpError, method: Method) -> Outcome {
+fn without_answer(why: &HttpError, tool: &Tool) -> Outcome {
+    let has_effects = tool.request.method.has_side_effects();
     match why {
         HttpError::NotSent(_) => Outcome::ServiceUnreachable,
+        HttpError::TooLarge { status, .. } if has_effects => {
+            response::lost(tool, *status, Lost::TooLarge, None)
+        }
+        HttpError::Cut { status, .. } if has_effects => response::lost(tool, *status, Lost::CutOff, None),
+        HttpError::MaybeSent(_) if has_effects => Outcome::UnknownResult,
         HttpError::TooLarge { .. } => Outcome::ResponseTooLarge,
-        HttpError::MaybeSent(_) if method.has_side_effects() => Outcome::UnknownResult,
-        HttpError::MaybeSent(MaybeSent::Timeout) => Outcome::ServiceTimeout,
-        HttpError::MaybeSent(MaybeSent::HeaderTooLarge) => Outcome::ResponseTooLarge,
-        HttpError::MaybeSent(MaybeSent::Disconnected) => no_status("Service closed the connection"),
-        HttpError::MaybeSent(MaybeSent::Garbage) => no_status("Service did not answer in HTTP"),
+        HttpError::MaybeSent(why) | HttpError::Cut { status: _, why } => read_failed(*why),
+    }
+}
+
+fn read_failed(why: MaybeSent) -> Outcome {
+    match why {
+        MaybeSent::Timeout => Outcome::ServiceTimeout,
+        MaybeSent::HeaderTooLarge => Outcome::ResponseTooLarge,
+        MaybeSent::Disconnected => no_status("Service closed the connection"),
+        MaybeSent::Garbage => no_status("Service did not answer in HTTP"),
     }
 }
 

@@ -14,7 +14,7 @@ use aho_corasick::AhoCorasick;
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Number, Value};
+use serde_json::Value;
 
 use crate::base::secret::Secret;
 
@@ -39,8 +39,8 @@ const OTHERS: [AsciiSet; 4] = [
 pub struct Scrubber {
     /// None when there are so many secrets that no search can be made for them: then every text is redacted.
     spellings: Option<AhoCorasick>,
-    /// Secrets that are JSON numbers: a number is redacted when it is the whole secret.
-    numbers: HashSet<String>,
+    /// A number is redacted when it is the whole secret.
+    numbers: Numbers,
     /// What is looked for before that.
     first: Option<Arc<Scrubber>>,
 }
@@ -56,7 +56,7 @@ impl Scrubber {
     pub fn new(secrets: &[Secret]) -> Scrubber {
         let long_enough = || secrets.iter().map(Secret::expose).filter(|s| is_long_enough(s));
         let all: BTreeSet<String> = long_enough().flat_map(spellings).collect();
-        let numbers = long_enough().filter(|s| s.parse::<f64>().is_ok()).map(str::to_owned).collect();
+        let numbers = Numbers::of(long_enough());
         Scrubber { spellings: AhoCorasick::new(&all).ok(), numbers, first: None }
     }
 
@@ -85,7 +85,7 @@ impl Scrubber {
             Value::String(text) => self.is_in_text(text),
             Value::Array(items) => items.iter().any(|v| self.is_in(v)),
             Value::Object(members) => members.iter().any(|(k, v)| self.is_in_text(k) || self.is_in(v)),
-            Value::Number(number) => self.is_number(number),
+            Value::Number(number) => self.is_number(&number.to_string()),
             Value::Null | Value::Bool(_) => false,
         }
     }
@@ -96,10 +96,38 @@ impl Scrubber {
             || self.first.as_ref().is_some_and(|first| first.is_in_text(text))
     }
 
-    /// Whether `number` is a secret.
-    pub fn is_number(&self, number: &Number) -> bool {
-        (!self.numbers.is_empty() && self.numbers.contains(&number.to_string()))
-            || self.first.as_ref().is_some_and(|first| first.is_number(number))
+    /// Whether `number`, in the way JSON writes numbers, is a secret, however it is written.
+    pub fn is_number(&self, number: &str) -> bool {
+        self.numbers.has(number) || self.first.as_ref().is_some_and(|first| first.is_number(number))
+    }
+}
+
+/// Secrets that are numbers.
+#[derive(Default)]
+struct Numbers {
+    texts: HashSet<String>,
+    /// Their values without sign, in bits.
+    values: HashSet<u64>,
+}
+
+impl Numbers {
+    fn of<'a>(secrets: impl Iterator<Item = &'a str>) -> Numbers {
+        let mut numbers = Numbers::default();
+        for secret in secrets {
+            let Some(value) = secret.parse::<f64>().ok().filter(|value| value.is_finite()) else { continue };
+            numbers.texts.insert(secret.to_owned());
+            // The value of 0001 stands everywhere.
+            if is_long_enough(&value.abs().to_string()) {
+                numbers.values.insert(value.abs().to_bits());
+            }
+        }
+        numbers
+    }
+
+    fn has(&self, number: &str) -> bool {
+        let value = || number.parse::<f64>().map(|value| value.abs().to_bits());
+        !self.texts.is_empty()
+            && (self.texts.contains(number) || value().is_ok_and(|value| self.values.contains(&value)))
     }
 }
 

@@ -1,131 +1,250 @@
 //! JSON scrubbed from text to text. As a tree it could be eighty times as large, and many answers are read at once.
+//!
+//! Readers of answers are stricter than writers: NaN, half a surrogate pair or a line break within a string must not
+//! cost the whole answer. What comes out is always strict JSON, and numbers are written as they came, since a double
+//! does not hold every integer.
 
+use std::borrow::Cow;
 use std::collections::HashSet;
-use std::fmt;
-
-use serde::Serialize;
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
-use serde_json::Number;
 
 use super::scrub::{REPLACEMENT, Scrubber};
 
 /// How deep an answer may be nested. Frames put it a little deeper, and common readers give up at 127.
 const MAX_DEPTH: u8 = 100;
 
+/// Digits, without a power of ten, that no reader of JSON takes for infinite: the largest double has 309.
+const SURELY_FINITE: usize = 300;
+
+/// [`REPLACEMENT`] as a JSON string.
+const QUOTED: &str = "\"[redacted]\"";
+const _: () = assert!(QUOTED.len() == REPLACEMENT.len() + 2);
+
+/// JSON that was scrubbed.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Scrubbed {
+    /// Compact JSON.
+    pub json: String,
+    /// Whether a number that JSON or its readers cannot hold became null.
+    pub lost_numbers: bool,
+    /// Whether half a surrogate pair became U+FFFD.
+    pub lost_characters: bool,
+}
+
 /// `text` as compact JSON, with the strings, member names and numbers at any depth scrubbed. Of members of one object
 /// whose names are equal, then or before, the first stays. None when it is not JSON, or nested deeper than
 /// [`MAX_DEPTH`].
-pub fn scrubbed(scrubber: &Scrubber, text: &str) -> Option<String> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut reader = serde_json::Deserializer::from_str(text);
-    Piece { scrubber, out: &mut out, before: "", depth: MAX_DEPTH }.deserialize(&mut reader).ok()?;
-    reader.end().ok()?;
-    String::from_utf8(out).ok()
+pub fn scrubbed(scrubber: &Scrubber, text: &str) -> Option<Scrubbed> {
+    let out = Vec::with_capacity(text.len());
+    let mut scan = Scan { scrubber, text, at: 0, out, lost_numbers: false, lost_characters: false };
+    scan.value(MAX_DEPTH)?;
+    scan.space();
+    if scan.at < text.len() {
+        return None;
+    }
+    let Scan { out, lost_numbers, lost_characters, .. } = scan;
+    Some(Scrubbed { json: String::from_utf8(out).ok()?, lost_numbers, lost_characters })
 }
 
-/// The next value, which is written behind `before`.
-struct Piece<'a> {
+struct Scan<'a> {
     scrubber: &'a Scrubber,
-    out: &'a mut Vec<u8>,
-    before: &'static str,
-    /// How much deeper it may go.
-    depth: u8,
+    text: &'a str,
+    at: usize,
+    out: Vec<u8>,
+    lost_numbers: bool,
+    lost_characters: bool,
 }
 
-impl Piece<'_> {
-    fn write<E: serde::de::Error>(self, value: impl Serialize) -> Result<(), E> {
-        serde_json::to_writer(self.out, &value).map_err(E::custom)
+impl<'a> Scan<'a> {
+    fn rest(&self) -> &'a str {
+        self.text.get(self.at..).unwrap_or_default()
     }
 
-    fn number<E: serde::de::Error>(self, number: &Number) -> Result<(), E> {
-        match self.scrubber.is_number(number) {
-            true => self.write(REPLACEMENT),
-            false => self.write(number),
+    fn peek(&self) -> Option<u8> {
+        self.text.as_bytes().get(self.at).copied()
+    }
+
+    fn space(&mut self) {
+        while matches!(self.peek(), Some(b' ' | b'\n' | b'\r' | b'\t')) {
+            self.at += 1;
         }
     }
-}
 
-impl<'de> DeserializeSeed<'de> for Piece<'_> {
-    type Value = ();
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<(), D::Error> {
-        self.out.extend_from_slice(self.before.as_bytes());
-        deserializer.deserialize_any(self)
-    }
-}
-
-impl<'de> Visitor<'de> for Piece<'_> {
-    type Value = ();
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("JSON")
+    /// Takes the next character that is no space, if it is this one.
+    fn take(&mut self, wanted: u8) -> bool {
+        self.space();
+        let there = self.peek() == Some(wanted);
+        self.at += usize::from(there);
+        there
     }
 
-    fn visit_unit<E: serde::de::Error>(self) -> Result<(), E> {
-        self.write(())
+    /// `depth` is how much deeper it may go.
+    fn value(&mut self, depth: u8) -> Option<()> {
+        if self.take(b'{') {
+            self.object(depth.checked_sub(1)?)
+        } else if self.take(b'[') {
+            self.array(depth.checked_sub(1)?)
+        } else if self.take(b'"') {
+            let text = self.string()?;
+            self.write_text(text)
+        } else {
+            self.word()
+        }
     }
 
-    fn visit_bool<E: serde::de::Error>(self, value: bool) -> Result<(), E> {
-        self.write(value)
-    }
-
-    fn visit_u64<E: serde::de::Error>(self, value: u64) -> Result<(), E> {
-        self.number(&value.into())
-    }
-
-    fn visit_i64<E: serde::de::Error>(self, value: i64) -> Result<(), E> {
-        self.number(&value.into())
-    }
-
-    fn visit_f64<E: serde::de::Error>(self, value: f64) -> Result<(), E> {
-        let number = Number::from_f64(value).ok_or_else(|| E::custom("no number"))?;
-        self.number(&number)
-    }
-
-    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<(), E> {
-        match self.scrubber.is_in_text(text) {
-            true => {
-                let text = self.scrubber.text(text.to_owned());
-                self.write(text)
+    fn array(&mut self, depth: u8) -> Option<()> {
+        self.out.push(b'[');
+        if !self.take(b']') {
+            loop {
+                self.value(depth)?;
+                if self.take(b']') {
+                    break;
+                }
+                self.take(b',').then(|| self.out.push(b','))?;
             }
-            false => self.write(text),
         }
+        self.out.push(b']');
+        Some(())
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<(), A::Error> {
-        let Piece { scrubber, out, depth, .. } = self;
-        let depth = depth.checked_sub(1).ok_or_else(|| A::Error::custom("too deep"))?;
-        out.push(b'[');
-        let mut before = "";
-        while items.next_element_seed(Piece { scrubber, out: &mut *out, before, depth })?.is_some() {
-            before = ",";
-        }
-        out.push(b']');
-        Ok(())
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<(), A::Error> {
-        let Piece { scrubber, out, depth, .. } = self;
-        let depth = depth.checked_sub(1).ok_or_else(|| A::Error::custom("too deep"))?;
+    fn object(&mut self, depth: u8) -> Option<()> {
+        self.out.push(b'{');
         let mut names = HashSet::new();
-        out.push(b'{');
-        while let Some(name) = members.next_key::<String>()? {
-            let name = scrubber.text(name);
-            if names.contains(&name) {
-                let mut unread = Vec::new();
-                members.next_value_seed(Piece { scrubber, out: &mut unread, before: "", depth })?;
-                continue;
+        if !self.take(b'}') {
+            loop {
+                self.member(&mut names, depth)?;
+                if self.take(b'}') {
+                    break;
+                }
+                self.take(b',').then_some(())?;
             }
-            if !names.is_empty() {
-                out.push(b',');
-            }
-            serde_json::to_writer(&mut *out, &name).map_err(A::Error::custom)?;
-            names.insert(name);
-            members.next_value_seed(Piece { scrubber, out: &mut *out, before: ":", depth })?;
         }
-        out.push(b'}');
-        Ok(())
+        self.out.push(b'}');
+        Some(())
     }
+
+    fn member(&mut self, names: &mut HashSet<String>, depth: u8) -> Option<()> {
+        self.take(b'"').then_some(())?;
+        let name = self.scrubber.text(self.string()?.into_owned());
+        self.take(b':').then_some(())?;
+        let before = self.out.len();
+        if !names.is_empty() {
+            self.out.push(b',');
+        }
+        serde_json::to_writer(&mut self.out, &name).ok()?;
+        self.out.push(b':');
+        self.value(depth)?;
+        if !names.insert(name) {
+            self.out.truncate(before);
+        }
+        Some(())
+    }
+
+    fn write_text(&mut self, text: Cow<'a, str>) -> Option<()> {
+        match self.scrubber.is_in_text(&text) {
+            true => serde_json::to_writer(&mut self.out, &self.scrubber.text(text.into_owned())).ok(),
+            false => serde_json::to_writer(&mut self.out, &*text).ok(),
+        }
+    }
+
+    /// What stands from here to the closing quote, its escapes resolved.
+    fn string(&mut self) -> Option<Cow<'a, str>> {
+        let mut read = Cow::Borrowed("");
+        loop {
+            let rest = self.rest();
+            let plain = rest.get(..memchr::memchr2(b'"', b'\\', rest.as_bytes())?)?;
+            self.at += plain.len() + 1;
+            read += plain;
+            if rest.as_bytes().get(plain.len()) == Some(&b'"') {
+                return Some(read);
+            }
+            read.to_mut().push(self.escape()?);
+        }
+    }
+
+    /// The character of an escape; its backslash is taken.
+    fn escape(&mut self) -> Option<char> {
+        let letter = self.peek()?;
+        self.at += 1;
+        Some(match letter {
+            b'"' | b'\\' | b'/' => char::from(letter),
+            b'b' => '\u{8}',
+            b'f' => '\u{c}',
+            b'n' => '\n',
+            b'r' => '\r',
+            b't' => '\t',
+            b'u' => self.unit_or_pair()?,
+            _ => return None,
+        })
+    }
+
+    fn unit_or_pair(&mut self) -> Option<char> {
+        let first = self.unit()?;
+        let mut units = vec![first];
+        let after = self.at;
+        if (0xd800..0xdc00).contains(&first) && self.rest().starts_with("\\u") {
+            self.at += 2;
+            units.push(self.unit()?);
+        }
+        let read = char::decode_utf16(units).next()?;
+        if read.is_err() {
+            self.lost_characters = true;
+            self.at = after;
+        }
+        Some(read.unwrap_or(char::REPLACEMENT_CHARACTER))
+    }
+
+    fn unit(&mut self) -> Option<u16> {
+        let digits = self.rest().get(..4).filter(|d| d.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        self.at += 4;
+        u16::from_str_radix(digits, 16).ok()
+    }
+
+    /// A number, null, true or false, or what other writers put where JSON has no number.
+    fn word(&mut self) -> Option<()> {
+        let ends = |c: char| c.is_ascii_whitespace() || matches!(c, ',' | ']' | '}' | ':' | '"' | '[' | '{');
+        let word = self.rest().split(ends).next()?;
+        self.at += word.len();
+        let written = match word {
+            "null" | "true" | "false" => word,
+            _ if is_number(word) => self.number(word),
+            _ if is_no_number(word) => self.no_number(),
+            _ => return None,
+        };
+        self.out.extend_from_slice(written.as_bytes());
+        Some(())
+    }
+
+    fn number(&mut self, word: &'a str) -> &'a str {
+        if self.scrubber.is_number(word) {
+            return QUOTED;
+        }
+        let may_be_infinite = word.len() > SURELY_FINITE || word.contains(['e', 'E']);
+        if may_be_infinite && !word.parse::<f64>().is_ok_and(f64::is_finite) {
+            return self.no_number();
+        }
+        word
+    }
+
+    fn no_number(&mut self) -> &'static str {
+        self.lost_numbers = true;
+        "null"
+    }
+}
+
+/// RFC 8259's grammar of numbers.
+fn is_number(word: &str) -> bool {
+    let unsigned = word.strip_prefix('-').unwrap_or(word);
+    let (mantissa, power) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, "0"));
+    let digits = |text: &str| !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+    let power = power.strip_prefix(['+', '-']).unwrap_or(power);
+    digits(whole) && (whole == "0" || !whole.starts_with('0')) && digits(fraction) && digits(power)
+}
+
+/// NaN and the infinities, as Python, JavaScript and C print them.
+fn is_no_number(word: &str) -> bool {
+    let unsigned = word.strip_prefix(['-', '+']).unwrap_or(word);
+    ["nan", "inf", "infinity"].into_iter().any(|name| unsigned.eq_ignore_ascii_case(name))
 }
 
 #[cfg(test)]
@@ -138,7 +257,7 @@ mod tests {
     fn clean(text: &str) -> Option<String> {
         let secrets: Vec<_> =
             ["hunter22", "123456", "12.5"].into_iter().map(|s| Secret::new(s.to_owned())).collect();
-        scrubbed(&Scrubber::new(&secrets), text)
+        scrubbed(&Scrubber::new(&secrets), text).map(|clean| clean.json)
     }
 
     #[test]
@@ -175,16 +294,57 @@ mod tests {
             "",
             "{",
             "[1,]",
+            "[,1]",
             "[1 2]",
             "{\"a\"}",
+            "{\"a\":1,}",
+            "{a:1}",
             "1 2",
             "nul",
-            "\"\\ud800\"",
-            "1e999",
-            r#"{"a":1,"a":"\ud800"}"#,
+            "\"",
+            "\"a",
+            "\"\\",
+            "\"\\x\"",
+            "\"\\u12\"",
+            "\"\\u+123\"",
+            "\"\\ud800\\u12\"",
+            "01",
+            "1.",
+            ".5",
+            "+1",
+            "1e",
+            "-",
+            "0x10",
+            "1é",
+            "[1]]",
+            "'a'",
             &deep(101),
         ] {
             assert_eq!(clean(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn what_other_writers_write_is_read_and_told() {
+        let read = |text: &str| {
+            let Scrubbed { json, lost_numbers, lost_characters } =
+                scrubbed(&Scrubber::new(&[]), text).unwrap();
+            serde_json::from_str::<Value>(&json).unwrap();
+            (json, lost_numbers, lost_characters)
+        };
+        let told = |json: &str, numbers, characters| (json.to_owned(), numbers, characters);
+        let odd = read("[NaN, -Infinity,Infinity ,nan,-inf,1e999, -1E+400]");
+        assert_eq!(odd, told("[null,null,null,null,null,null,null]", true, false));
+        assert_eq!(read(&"9".repeat(400)), told("null", true, false));
+        assert_eq!(read(r#""a\ud800b\udc00""#), told("\"a\u{fffd}b\u{fffd}\"", false, true));
+        assert_eq!(read(r#""\ud800\ud83d\ude00""#), told("\"\u{fffd}😀\"", false, true));
+        assert_eq!(read("\"a\n\tb\u{1}\""), told(r#""a\n\tb\u0001""#, false, false));
+    }
+
+    #[test]
+    fn numbers_are_passed_on_digit_by_digit() {
+        for number in ["12345678901234567890123", "-0", "0.30000000000000004", "1.50E+2", "1e-400"] {
+            assert_eq!(clean(number).unwrap(), number);
         }
     }
 }

@@ -7,7 +7,7 @@ use super::entry::{NewCall, Refusal, Stage};
 use super::error::StoreError;
 use crate::base::digest::Digest;
 use crate::base::json_text::JsonText;
-use crate::model::{Action, InvalidCall, Outcome, RuleList, RuleRef};
+use crate::model::{Action, Answer, InvalidCall, Lost, Outcome, RuleList, RuleRef};
 
 /// The longest result kept in an event, in bytes; a longer one is cut with a visible mark.
 const RESULT_KEPT: usize = 4096;
@@ -17,6 +17,9 @@ const RESULT_CUT: usize = RESULT_KEPT / 2 - 64;
 
 /// The longest name of a tool that does not exist, in characters.
 const NAME_KEPT: usize = 128;
+
+/// An executed call's outcome, without remarks on its data.
+const EXECUTED: &str = r#"{"is":"executed"}"#;
 
 /// An outcome in two columns: what it is, and the JSON text of an executed call's data, which is never parsed when it
 /// is only handed on.
@@ -28,7 +31,7 @@ pub(super) struct StoredOutcome {
 
 pub(super) fn encode(outcome: &Outcome) -> StoredOutcome {
     let data = match outcome {
-        Outcome::Executed(data) => Some(data.clone()),
+        Outcome::Executed(answer) => Some(answer.data.clone()),
         _other => None,
     };
     StoredOutcome { outcome: tagged(outcome).to_string(), data }
@@ -36,7 +39,7 @@ pub(super) fn encode(outcome: &Outcome) -> StoredOutcome {
 
 fn tagged(outcome: &Outcome) -> Value {
     match outcome {
-        Outcome::Executed(_) => json!({"is": "executed"}),
+        Outcome::Executed(answer) => tagged_executed(answer),
         Outcome::DeniedByUser { note } => json!({"is": "denied_by_user", "note": note}),
         Outcome::Withdrawn => json!({"is": "withdrawn"}),
         Outcome::TimedOut => json!({"is": "timed_out"}),
@@ -61,6 +64,11 @@ fn tagged(outcome: &Outcome) -> Value {
     }
 }
 
+fn tagged_executed(answer: &Answer) -> Value {
+    let lost = answer.lost.map(Lost::as_str);
+    without_nulls(json!({"is": "executed", "lost": lost, "note": answer.note}))
+}
+
 fn tagged_invalid(why: &InvalidCall) -> Value {
     let (what, must_be) = match why {
         InvalidCall::Missing(_) => ("missing", None),
@@ -82,7 +90,9 @@ pub(super) fn decode(outcome: &str, data: Option<&str>) -> Result<Outcome, Store
     let tag: Value = serde_json::from_str(outcome)?;
     let unknown = || StoreError::Encoding(format!("no such outcome: {outcome}"));
     if tag.get("is").and_then(Value::as_str) == Some("executed") {
-        return Ok(Outcome::Executed(JsonText::checked(data.ok_or_else(unknown)?)?));
+        let data = JsonText::checked(data.ok_or_else(unknown)?)?;
+        let lost = tag.get("lost").and_then(Value::as_str).and_then(Lost::parse);
+        return Ok(Outcome::Executed(Answer { data, lost, note: text(&tag, "note") }));
     }
     untagged(&tag).ok_or_else(unknown)
 }
@@ -229,13 +239,15 @@ fn ending(outcome: &Outcome) -> Map<String, Value> {
 /// What an outcome says beyond its reason; names as in the `data` of wire errors.
 fn details(outcome: &Outcome) -> Map<String, Value> {
     let details = match outcome {
+        Outcome::Executed(answer) => {
+            return answer.remarks().map(|(name, what)| (name.to_owned(), what.into())).collect();
+        }
         Outcome::DeniedByUser { note } => json!({"note": note}),
         Outcome::DeniedByPolicy { rule } => json!({"rule": rule}),
         Outcome::ServiceError { status, message: _ } => json!({"status": status}),
         Outcome::Invalid(why) => json!({"argument": why.argument()}),
         Outcome::RateLimited { retry_after } => json!({"retry_after": retry_after}),
-        Outcome::Executed(_)
-        | Outcome::Withdrawn
+        Outcome::Withdrawn
         | Outcome::TimedOut
         | Outcome::ApprovalVoid
         | Outcome::KillSwitch
@@ -259,7 +271,8 @@ fn details(outcome: &Outcome) -> Map<String, Value> {
 /// The JSON text of `result` in `get_pending_results`. The data's own text is passed through untouched.
 pub(super) fn result_text(outcome: &str, data: Option<&str>) -> Result<String, StoreError> {
     if let Some(data) = data {
-        return Ok(format!(r#"{{"data":{data},"status":"executed"}}"#));
+        let remarks = remarks(outcome)?;
+        return Ok(format!(r#"{{"data":{data},{remarks}"status":"executed"}}"#));
     }
     let outcome = decode(outcome, None)?;
     let body = json!({
@@ -269,6 +282,17 @@ pub(super) fn result_text(outcome: &str, data: Option<&str>) -> Result<String, S
         "data": details(&outcome),
     });
     Ok(body.to_string())
+}
+
+/// What stands beside the data, as members of a JSON text.
+fn remarks(outcome: &str) -> Result<String, StoreError> {
+    if outcome == EXECUTED {
+        return Ok(String::new());
+    }
+    let tag: Value = serde_json::from_str(outcome)?;
+    let members = [("data_lost", "lost"), ("data_note", "note")];
+    let member = |(name, kept)| Some(format!("\"{name}\":{},", tag.get(kept)?));
+    Ok(members.into_iter().filter_map(member).collect())
 }
 
 fn inbox_status(outcome: &Outcome) -> &'static str {
@@ -359,5 +383,10 @@ mod tests {
     fn an_executed_result_is_handed_on_byte_for_byte() {
         let text = result_text(r#"{"is":"executed"}"#, Some("[1e400,0.30000000000000004]")).unwrap();
         assert_eq!(text, r#"{"data":[1e400,0.30000000000000004],"status":"executed"}"#);
+        assert_eq!(encode(&Outcome::Executed(Value::from(1).into())).outcome, EXECUTED);
+        let lost = encode(&Outcome::Executed(Answer::lost(Lost::Binary, Some("a \"b\"".into()))));
+        let text = result_text(&lost.outcome, Some("null")).unwrap();
+        let told = r#"{"data":null,"data_lost":"binary","data_note":"a \"b\"","status":"executed"}"#;
+        assert_eq!(text, told);
     }
 }

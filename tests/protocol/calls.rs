@@ -32,6 +32,59 @@ fn an_executed_call_has_data_and_an_id() {
 }
 
 #[test]
+fn a_service_that_answered_2xx_did_it_whatever_it_answered() {
+    let gateway = Gateway::start();
+    let mut agent = agent(&gateway);
+    let numbers = "numbers that JSON cannot hold (NaN, Infinity) are null";
+    for (answer, data, lost, note) in [
+        (
+            Answer::json(r#"{"done":true,"watts": NaN}"#),
+            json!({"done": true, "watts": null}),
+            None,
+            Some(numbers),
+        ),
+        (Answer::json("{broken"), Value::Null, Some("bad_json"), None),
+        (Answer::Reply(200, "text/plain", "x".repeat(2 << 20)), Value::Null, Some("too_large"), None),
+        (
+            Answer::Raw(b"HTTP/1.1 201 X\r\ncontent-length: 9\r\n\r\nhalf".to_vec()),
+            Value::Null,
+            Some("cut_off"),
+            None,
+        ),
+        (
+            Answer::Raw(
+                b"HTTP/1.1 200 X\r\ncontent-type: image/png\r\ncontent-length: 5\r\n\r\n\x89PNG\xff".to_vec(),
+            ),
+            Value::Null,
+            Some("binary"),
+            Some("image/png, 5 bytes"),
+        ),
+    ] {
+        gateway.upstream.answer(move |_| answer.clone());
+        let params = json!({"tool": "render", "args": {"template": format!("{lost:?}")}, "idempotency_key": format!("{lost:?}")});
+        let reply = agent.call("tool_request", params.clone());
+        let result = &reply["result"];
+        assert_eq!((&result["status"], &result["data"]), (&json!("executed"), &data), "{reply}");
+        let remarks = |of: &Value| {
+            (of["data_lost"].as_str().map(str::to_owned), of["data_note"].as_str().map(str::to_owned))
+        };
+        let expected = (lost.map(str::to_owned), note.map(str::to_owned));
+        assert_eq!(remarks(result), expected, "{reply}");
+        let again = agent.call("tool_request", params);
+        assert_eq!(
+            (again["result"]["replayed"].as_bool(), remarks(&again["result"])),
+            (Some(true), expected.clone())
+        );
+        let row = gateway.row(result["request_id"].as_str().unwrap());
+        assert_eq!((&row["outcome"], remarks(&row)), (&json!("executed"), expected));
+        assert_eq!(
+            agent.request("get_state", json!({"entity_id": "a"}))["error"].is_object(),
+            lost.is_some()
+        );
+    }
+}
+
+#[test]
 fn only_the_connection_that_asked_is_told_that_a_human_is_asked() {
     let gateway = Gateway::start();
     let (mut asker, mut sibling) = (agent(&gateway), agent(&gateway));

@@ -227,7 +227,10 @@ fn a_service_that_answers_too_much() {
     gateway.upstream.answer(of(64));
     assert_eq!(agent.request("render", json!({}))["result"]["data"], "x".repeat(64));
     gateway.upstream.answer(of(65));
-    assert_eq!(error(&agent.request("render", json!({}))), (-32004, "response_too_large"));
+    let read = json!({"entity_id": "a"});
+    assert_eq!(error(&agent.request("get_state", read)), (-32004, "response_too_large"));
+    // A service that answered 2xx to something with side effects did it.
+    assert_eq!(agent.request("render", json!({}))["result"]["data_lost"], "too_large");
 }
 
 #[test]

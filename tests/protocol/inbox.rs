@@ -48,6 +48,17 @@ fn a_result_waits_for_the_agent() {
 }
 
 #[test]
+fn what_was_lost_of_a_result_is_told_in_the_inbox_and_in_the_record() {
+    let gateway = Gateway::start();
+    gateway.upstream.answer(|_| Answer::json("{broken"));
+    let id = ask_and_leave(&gateway, "hi");
+    gateway.say_yes(&id);
+    let waiting = eventually("the result", || pending(&mut agent(&gateway)).pop());
+    assert_eq!(outcome(&waiting), json!({"status": "executed", "data": null, "data_lost": "bad_json"}));
+    assert_eq!(gateway.json(&["audit", "show", &id])["data_lost"], "bad_json");
+}
+
+#[test]
 fn a_result_counts_as_received_when_the_ping_behind_it_is_answered() {
     let gateway = Gateway::start();
     let id = ask_and_leave(&gateway, "hi");

@@ -1,7 +1,7 @@
 //! What the agent gets of an answer.
 
 use agentpass::config::{Auth, ErrorMapping};
-use agentpass::model::{Method, Outcome};
+use agentpass::model::{Answer, Lost, Method, Outcome};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -49,23 +49,58 @@ fn nothing_is_null() {
     assert_eq!(run(&head.service(), call(tool(Method::Head, "/"), json!({}))), executed(Value::Null));
 }
 
+fn written(content_type: &str, body: &[u8]) -> Outcome {
+    run(&Upstream::body(content_type, body).service(), call(tool(Method::Post, "/"), json!({})))
+}
+
+fn lost(why: Lost) -> Outcome {
+    Outcome::Executed(Answer::lost(why, None))
+}
+
+fn noted(value: Value, note: &str) -> Outcome {
+    Outcome::Executed(Answer { note: Some(note.to_owned()), ..value.into() })
+}
+
 #[test]
-fn what_cannot_be_read_is_an_error_with_its_status() {
-    for broken in [&b"{"[..], b"{} {}", b"<html>", b"NaN"] {
-        assert_eq!(read("application/json", broken), failed(200, "Service answered with broken JSON"));
-    }
+fn what_cannot_be_read_is_an_error_of_a_read_and_no_error_of_a_write() {
     let deep = [b'['].repeat(200).into_iter().chain([b']'].repeat(200)).collect::<Vec<_>>();
-    assert_eq!(read("application/json", &deep), failed(200, "Service answered with broken JSON"));
-    let binary = failed(200, "Service answered with data that is not UTF-8 text");
-    assert_eq!(read("text/plain; charset=iso-8859-1", b"h\xe4user"), binary);
-    assert_eq!(read("image/png", b"\x89PNG\xff"), binary);
-    assert_eq!(read("application/json", b"{\"a\":\"\xff\"}"), binary);
+    for broken in [&b"{"[..], b"{} {}", b"<html>", b"not a number", &deep] {
+        assert_eq!(read("application/json", broken), failed(200, "Service answered with broken JSON"));
+        assert_eq!(written("application/json", broken), lost(Lost::BadJson));
+    }
+    let binary = "image/png, 5 bytes";
+    assert_eq!(
+        read("image/png", b"\x89PNG\xff"),
+        failed(200, &format!("Service answered with binary data ({binary})"))
+    );
+    let described = Answer::lost(Lost::Binary, Some(binary.to_owned()));
+    assert_eq!(written("image/png", b"\x89PNG\xff"), Outcome::Executed(described));
     let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\x56\x4a\xce\xff";
     let compressed = failed(200, "Service answered with compressed data that was not asked for");
     assert_eq!(read("application/json", gzip), compressed);
+    assert_eq!(written("application/json", gzip), lost(Lost::Compressed));
     let mut told = b"HTTP/1.1 200 OK\r\ncontent-encoding: gzip\r\ncontent-length: 15\r\n\r\n".to_vec();
     told.extend(gzip);
     assert_eq!(run(&Upstream::saying(told).service(), call(tool(Method::Get, "/"), json!({}))), compressed);
+}
+
+#[test]
+fn one_bad_value_does_not_cost_the_answer() {
+    let numbers = "numbers that JSON cannot hold (NaN, Infinity) are null";
+    let characters = "what is no character is U+FFFD";
+    for ask in [read, written] {
+        let odd = ask("application/json", br#"{"done":true,"watts": NaN}"#);
+        assert_eq!(odd, noted(json!({"done": true, "watts": null}), numbers));
+        let odd = ask("application/json", b"[\"\\ud800\",-Infinity,\"\xe9\"]");
+        assert_eq!(odd, noted(json!(["\u{fffd}", null, "\u{fffd}"]), &format!("{numbers}; {characters}")));
+        assert_eq!(ask("text/plain", b"h\xe4user"), noted(json!("h\u{fffd}user"), characters));
+        assert_eq!(ask("text/plain; charset=iso-8859-1", b"h\xe4user"), executed(json!("häuser")));
+        assert_eq!(ask("application/json; charset=latin1", b"[\"\xe4\"]"), executed(json!(["ä"])));
+        assert_eq!(ask("text/plain", b"\xff\xfea\0\xe4\0"), executed(json!("aä")));
+        assert_eq!(ask("", b"NaN"), executed(json!("NaN")), "nobody said that it is JSON");
+        let Outcome::Executed(long) = ask("application/json", b"[12345678901234567890123]") else { panic!() };
+        assert_eq!(long.as_str(), "[12345678901234567890123]");
+    }
 }
 
 #[test]

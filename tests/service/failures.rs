@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use agentpass::base::clock::{Clock, Timestamp};
 use agentpass::config::{Health, ServiceConfig};
-use agentpass::model::{Method, Outcome};
+use agentpass::model::{Answer, Lost, Method, Outcome};
 use agentpass::service::{Scrubber, Services};
 use serde_json::{Value, json};
 
@@ -88,19 +88,28 @@ fn a_trickle_ends_in_time() {
     let mut config = upstream.service();
     config.timeout = Duration::from_millis(300);
     assert_eq!(outcome(&config, Method::Get), Outcome::ServiceTimeout);
+    let cut_off = Outcome::Executed(Answer::lost(Lost::CutOff, None));
+    assert_eq!(outcome(&config, Method::Post), cut_off, "the status had come");
 }
 
 #[test]
-fn a_cut_connection_after_the_request_is_unknown_for_writes_and_sent_once() {
-    let cuts: [&[u8]; 3] = [b"", b"HTTP/1.1 20", b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nhalf"];
-    for cut in cuts {
+fn a_cut_connection_after_a_write_is_as_unknown_as_its_status_and_sent_once() {
+    let half = |status| format!("HTTP/1.1 {status} X\r\ncontent-length: 10\r\n\r\nhalf");
+    let cut_off = Outcome::Executed(Answer::lost(Lost::CutOff, None));
+    let refused = Outcome::ServiceError { status: Some(500), message: "Service error 500".into() };
+    for (cut, told) in [
+        (String::new(), Outcome::UnknownResult),
+        ("HTTP/1.1 20".to_owned(), Outcome::UnknownResult),
+        (half(200), cut_off),
+        (half(500), refused),
+    ] {
         let upstream = Upstream::new(move |_, stream| {
-            let _ = stream.write_all(cut);
+            let _ = stream.write_all(cut.as_bytes());
             let _ = stream.shutdown(Shutdown::Both);
         });
         for method in [Method::Post, Method::Put, Method::Patch, Method::Delete] {
             let before = upstream.seen().len();
-            assert_eq!(outcome(&upstream.service(), method), Outcome::UnknownResult, "{method}");
+            assert_eq!(outcome(&upstream.service(), method), told, "{method}");
             assert_eq!(upstream.seen().len(), before + 1, "{method}");
         }
         assert_eq!(outcome(&upstream.service(), Method::Get), no_status("Service closed the connection"));
@@ -131,6 +140,8 @@ fn large_and_endless_answers_are_bounded() {
     assert_eq!(outcome(&exact, Method::Get), Outcome::Executed(Value::String("x".repeat(1000)).into()));
     exact.max_response_bytes = 999;
     assert_eq!(outcome(&exact, Method::Get), Outcome::ResponseTooLarge);
+    let lost = Outcome::Executed(Answer::lost(Lost::TooLarge, None));
+    assert_eq!(outcome(&exact, Method::Post), lost);
     let heads: [&[u8]; 3] = [
         b"HTTP/1.1 200 OK\r\n\r\n",
         b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n",

@@ -23,6 +23,8 @@ pub fn story(whole: &Value, width: Option<usize>) -> String {
     page.add("note by", text("note_by"));
     page.add("outcome", &outcome(whole));
     page.add("message", text("message"));
+    page.add("data lost", &text("data_lost").replace('_', " "));
+    page.add("data note", text("data_note"));
     page.add("result", text("execution_result"));
     page.lines.push(String::new());
     page.lines.push(events(whole, width));

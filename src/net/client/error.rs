@@ -13,10 +13,19 @@ pub enum HttpError {
     NotSent(NotSent),
     /// The request may have arrived: with side effects, the outcome is unknown.
     MaybeSent(MaybeSent),
-    /// The response came, but is larger than allowed.
+    /// The response came, but its body is larger than allowed.
     TooLarge {
+        /// The status.
+        status: u16,
         /// The limit in bytes.
         cap: u64,
+    },
+    /// The response came, but its body did not come whole.
+    Cut {
+        /// The status.
+        status: u16,
+        /// What ended it.
+        why: MaybeSent,
     },
 }
 
@@ -77,12 +86,12 @@ impl HttpError {
     }
 
     /// An error while the body was read, when the request has long been sent.
-    pub(super) fn from_body(error: Error, cap: u64) -> Self {
+    pub(super) fn from_body(error: Error, status: u16, cap: u64) -> Self {
         match error {
-            Error::BodyExceedsLimit(_) => Self::TooLarge { cap },
+            Error::BodyExceedsLimit(_) => Self::TooLarge { status, cap },
             other => match Self::from_ureq(other) {
-                Self::NotSent(_) => Self::MaybeSent(MaybeSent::Disconnected),
-                sent => sent,
+                Self::MaybeSent(why) => Self::Cut { status, why },
+                _stopped => Self::Cut { status, why: MaybeSent::Disconnected },
             },
         }
     }
@@ -123,7 +132,8 @@ impl fmt::Display for HttpError {
         match self {
             Self::NotSent(why) => write!(f, "not sent: {why}"),
             Self::MaybeSent(why) => write!(f, "no usable answer: {why}"),
-            Self::TooLarge { cap } => write!(f, "the answer is larger than {cap} bytes"),
+            Self::TooLarge { status: _, cap } => write!(f, "the answer is larger than {cap} bytes"),
+            Self::Cut { status, why } => write!(f, "no usable answer after status {status}: {why}"),
         }
     }
 }

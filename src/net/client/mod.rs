@@ -134,20 +134,21 @@ impl HttpClient {
     fn read(&self, response: Response<Body>) -> Result<HttpResponse, HttpError> {
         let cap = self.options.max_response_bytes;
         let (head, mut body) = response.into_parts();
+        let status = head.status.as_u16();
         let length = body.content_length();
         if length.is_some_and(|n| n > cap) {
-            return Err(HttpError::TooLarge { cap });
+            return Err(HttpError::TooLarge { status, cap });
         }
         // ureq's limit fails when it is reached, not when it is passed.
         let bytes = body.with_config().limit(cap.saturating_add(1)).read_to_vec();
-        let bytes = bytes.map_err(|e| HttpError::from_body(e, cap))?;
+        let bytes = bytes.map_err(|e| HttpError::from_body(e, status, cap))?;
         if length.is_none() && self.stopped.load(Ordering::SeqCst) {
             // Our own shutdown ended the connection, which can look like the end of such a body.
-            return Err(HttpError::MaybeSent(MaybeSent::Disconnected));
+            return Err(HttpError::Cut { status, why: MaybeSent::Disconnected });
         }
         let content_type = head.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-        Ok(HttpResponse { status: head.status.as_u16(), content_type, body: bytes })
+        Ok(HttpResponse { status, content_type, body: bytes })
     }
 }
 

@@ -99,6 +99,8 @@ impl AuditRow {
             "outcome_reason": end["reason"],
             "message": end["message"],
             "status": end["status"],
+            "data_lost": end["data_lost"],
+            "data_note": end["data_note"],
             "execution_result": end["result"],
             "result_digest": end["result_digest"],
             "finished_at": time(self.finished_at),

@@ -2,9 +2,8 @@
 
 use serde_json::{Value, json};
 
-use crate::base::json_text::JsonText;
 use crate::gate::Reply;
-use crate::model::{Outcome, Tool};
+use crate::model::{Answer, Outcome, Tool};
 use crate::protocol::code;
 use crate::protocol::frame::{self, WireError};
 use crate::store::PendingResult;
@@ -14,17 +13,20 @@ pub fn reply(id: &Value, reply: &Reply) -> String {
     let Reply { outcome, request_id, replayed } = reply;
     let request = request_id.map(|id| id.to_string());
     match outcome {
-        Outcome::Executed(data) => executed(id, data, request, *replayed),
+        Outcome::Executed(answer) => executed(id, answer, request, *replayed),
         other => frame::error(id, &error(other, request, *replayed)).to_string(),
     }
 }
 
 /// The data's own text is passed through: as a tree it would be many times as large.
-fn executed(id: &Value, data: &JsonText, request: Option<String>, replayed: bool) -> String {
+fn executed(id: &Value, answer: &Answer, request: Option<String>, replayed: bool) -> String {
     let request = Value::from(request);
     let replayed = if replayed { r#""replayed":true,"# } else { "" };
+    let data = &answer.data;
+    let remarks: String =
+        answer.remarks().map(|(name, what)| format!("\"{name}\":{},", Value::from(what))).collect();
     format!(
-        r#"{{"id":{id},"jsonrpc":"2.0","result":{{"data":{data},"request_id":{request},{replayed}"status":"executed"}}}}"#
+        r#"{{"id":{id},"jsonrpc":"2.0","result":{{"data":{data},{remarks}"request_id":{request},{replayed}"status":"executed"}}}}"#
     )
 }
 
@@ -150,6 +152,10 @@ mod tests {
             let read: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(read, json!({"jsonrpc": "2.0", "id": "an\"id", "result": result}));
         }
+        let outcome = Outcome::Executed(Answer::lost(crate::model::Lost::Binary, Some("a \"b\"".into())));
+        let text = reply(&json!(1), &Reply { outcome, request_id: None, replayed: false });
+        let result = json!({"status": "executed", "data": null, "data_lost": "binary", "data_note": "a \"b\"", "request_id": null});
+        assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["result"], result);
     }
 
     #[test]

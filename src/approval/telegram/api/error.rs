@@ -153,7 +153,10 @@ impl From<HttpError> for BotError {
     fn from(error: HttpError) -> Self {
         match error {
             HttpError::TooLarge { .. } => Self::TooLarge,
-            HttpError::MaybeSent(MaybeSent::Garbage | MaybeSent::HeaderTooLarge) => Self::Garbage,
+            HttpError::MaybeSent(MaybeSent::Garbage | MaybeSent::HeaderTooLarge)
+            | HttpError::Cut { status: _, why: MaybeSent::Garbage | MaybeSent::HeaderTooLarge } => {
+                Self::Garbage
+            }
             other => Self::Network(other),
         }
     }

@@ -129,10 +129,13 @@ impl Shown<'_> {
     fn outcome(&self) -> Option<Markup> {
         let (outcome, reason) = (member(self.whole, "outcome"), member(self.whole, "outcome_reason"));
         let status = member(self.whole, "status");
+        let (lost, note) = (member(self.whole, "data_lost"), member(self.whole, "data_note"));
         Some(html! {
             (tag(&outcome))
             @if !reason.is_empty() { " " (visible(&reason.replace('_', " "))) }
             @if !status.is_empty() { ", HTTP status " (visible(&status)) }
+            @if !lost.is_empty() { ", but the answer was lost: " (visible(&lost.replace('_', " "))) }
+            @if !note.is_empty() { br; (visible(&note)) }
         })
     }
 

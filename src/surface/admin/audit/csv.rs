@@ -21,7 +21,7 @@ use crate::surface::admin::page;
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
 /// The columns, as in the API.
-const COLUMNS: [&str; 18] = [
+const COLUMNS: [&str; 20] = [
     "request_id",
     "timestamp",
     "agent_id",
@@ -40,6 +40,8 @@ const COLUMNS: [&str; 18] = [
     "execution_result",
     "finished_at",
     "duration_ms",
+    "data_lost",
+    "data_note",
 ];
 
 /// Calls that are looked up at once.

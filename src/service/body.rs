@@ -1,0 +1,238 @@
+//! The bytes of an answer as text: which characters they stand for, as far as anybody says. Pure.
+
+use std::borrow::Cow;
+
+use crate::base::safe_text::visible;
+
+/// The most characters of a content type that are told.
+const MAX_KIND_CHARS: usize = 100;
+
+/// How compressed bodies begin (gzip, zstd, zlib at its three levels); none was asked for.
+const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda"];
+
+/// What 0x80 to 0x9F mean in windows-1252, which is what "latin-1" means in practice (WHATWG Encoding); those without a
+/// meaning stay control characters.
+const WINDOWS_1252: [char; 32] = [
+    '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
+    '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
+];
+
+/// Where ISO 8859-15 differs from ISO 8859-1.
+const LATIN_9: [(u8, char); 8] =
+    [(0xa4, '€'), (0xa6, 'Š'), (0xa8, 'š'), (0xb4, 'Ž'), (0xb8, 'ž'), (0xbc, 'Œ'), (0xbd, 'œ'), (0xbe, 'Ÿ')];
+
+/// What a content type says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// JSON.
+    Json,
+    /// Other text.
+    Text,
+    /// Something else.
+    Other,
+    /// There is no content type.
+    Unsaid,
+}
+
+impl Kind {
+    pub(super) fn of(content_type: Option<&str>) -> Kind {
+        let Some(content_type) = content_type else { return Kind::Unsaid };
+        let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+        match essence.as_str() {
+            "application/json" | "text/json" => Kind::Json,
+            "application/xml" | "application/javascript" | "application/x-www-form-urlencoded" => Kind::Text,
+            other if other.ends_with("+json") => Kind::Json,
+            other if other.ends_with("+xml") || other.starts_with("text/") => Kind::Text,
+            _ => Kind::Other,
+        }
+    }
+}
+
+/// A body as text.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Text {
+    pub(super) text: String,
+    /// Whether something could not be read, and became U+FFFD.
+    pub(super) damaged: bool,
+}
+
+/// Why a body is not text. It comes back.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum NoText {
+    Compressed,
+    Binary(Vec<u8>),
+}
+
+/// A set of characters and how it is written in bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Charset {
+    /// UTF-8, ASCII within it.
+    Utf8,
+    /// UTF-16, the low byte first.
+    Utf16Le,
+    /// UTF-16, the high byte first.
+    Utf16Be,
+    /// windows-1252, ISO 8859-1 within it.
+    Latin1,
+    /// ISO 8859-15.
+    Latin9,
+}
+
+impl Charset {
+    /// The charset of this name, in any case; None when it is not known.
+    pub fn parse(name: &str) -> Option<Charset> {
+        Some(match name.trim().to_ascii_lowercase().as_str() {
+            "utf-8" | "utf8" | "us-ascii" | "ascii" => Charset::Utf8,
+            "utf-16" | "utf-16le" => Charset::Utf16Le,
+            "utf-16be" => Charset::Utf16Be,
+            "iso-8859-1" | "iso8859-1" | "latin1" | "latin-1" | "windows-1252" | "cp1252" => Charset::Latin1,
+            "iso-8859-15" | "iso8859-15" | "latin-9" | "latin9" => Charset::Latin9,
+            _ => return None,
+        })
+    }
+
+    /// The one that a content type names, if it is known.
+    fn named(content_type: &str) -> Option<Charset> {
+        let params = content_type.split(';').skip(1).filter_map(|param| param.split_once('='));
+        let mut charsets = params.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+        charsets.next().and_then(|(_, value)| Charset::parse(value.trim().trim_matches('"')))
+    }
+}
+
+/// The text of a body: by the charset that its content type names, else by what its first bytes show, else by `unsaid`,
+/// else UTF-8. What says that it is text is text, whatever bytes it holds; other bytes that are not UTF-8 are none.
+pub(super) fn text(
+    body: Vec<u8>,
+    content_type: Option<&str>,
+    unsaid: Option<Charset>,
+) -> Result<Text, NoText> {
+    let kind = Kind::of(content_type);
+    let shown = || shown_by(&body, kind);
+    match content_type.and_then(Charset::named).or_else(shown).or(unsaid) {
+        Some(Charset::Utf16Le) => Ok(utf16(&body, u16::from_le_bytes, u16::from_be_bytes)),
+        Some(Charset::Utf16Be) => Ok(utf16(&body, u16::from_be_bytes, u16::from_le_bytes)),
+        Some(charset @ (Charset::Latin1 | Charset::Latin9)) => {
+            let text = body.iter().map(|byte| character(*byte, charset)).collect();
+            Ok(Text { text, damaged: false })
+        }
+        Some(Charset::Utf8) | None => utf8(body, kind),
+    }
+}
+
+/// What can be read of a body, for people.
+pub(super) fn readable(body: &[u8], content_type: Option<&str>) -> String {
+    match text(body.to_vec(), content_type, None) {
+        Ok(text) => text.text,
+        Err(NoText::Compressed) => String::new(),
+        Err(NoText::Binary(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+    }
+}
+
+/// What kind of bytes and how many they are, in words.
+pub(super) fn described(content_type: Option<&str>, bytes: usize) -> String {
+    let kind: String = content_type.unwrap_or("no content type").chars().take(MAX_KIND_CHARS).collect();
+    format!("{}, {bytes} bytes", visible(&kind))
+}
+
+fn utf8(body: Vec<u8>, kind: Kind) -> Result<Text, NoText> {
+    let bytes = match String::from_utf8(body) {
+        Ok(text) => return Ok(Text { text, damaged: false }),
+        Err(broken) => broken.into_bytes(),
+    };
+    if COMPRESSED.iter().any(|start| bytes.starts_with(start)) {
+        return Err(NoText::Compressed);
+    }
+    match kind {
+        Kind::Json | Kind::Text => match String::from_utf8_lossy(&bytes) {
+            Cow::Borrowed(text) => Ok(Text { text: text.to_owned(), damaged: false }),
+            Cow::Owned(text) => Ok(Text { text, damaged: true }),
+        },
+        Kind::Other | Kind::Unsaid => Err(NoText::Binary(bytes)),
+    }
+}
+
+/// A byte order mark; in text also bytes of which every other one is zero, as ASCII in UTF-16 is.
+fn shown_by(body: &[u8], kind: Kind) -> Option<Charset> {
+    match body {
+        [0xff, 0xfe, ..] => return Some(Charset::Utf16Le),
+        [0xfe, 0xff, ..] => return Some(Charset::Utf16Be),
+        _ => {}
+    }
+    if kind == Kind::Other || body.len() < 4 || !body.contains(&0) {
+        return None;
+    }
+    let zeros = |odd: usize| body.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
+    let most = body.len() / 3;
+    match (zeros(0), zeros(1)) {
+        (_, low) if low >= most => Some(Charset::Utf16Le),
+        (high, _) if high >= most => Some(Charset::Utf16Be),
+        _ => None,
+    }
+}
+
+/// A byte order mark that says otherwise is believed.
+fn utf16(body: &[u8], said: fn([u8; 2]) -> u16, other: fn([u8; 2]) -> u16) -> Text {
+    let mut damaged = body.len() % 2 == 1;
+    let pair = |unit: &[u8]| <[u8; 2]>::try_from(unit).unwrap_or_default();
+    let read = match body.get(..2).map(pair).map(said) {
+        Some(0xfffe) => other,
+        _ => said,
+    };
+    let units = body.chunks_exact(2).map(|unit| read(pair(unit)));
+    let characters = char::decode_utf16(units).map(|c| {
+        damaged |= c.is_err();
+        c.unwrap_or(char::REPLACEMENT_CHARACTER)
+    });
+    let text: String = characters.skip_while(|c| *c == '\u{feff}').collect();
+    Text { text, damaged }
+}
+
+fn character(byte: u8, charset: Charset) -> char {
+    let latin_9 = || LATIN_9.iter().find(|(other, _)| *other == byte).map(|(_, c)| *c);
+    let control = || WINDOWS_1252.get(usize::from(byte).wrapping_sub(0x80)).copied();
+    let special = if charset == Charset::Latin9 { latin_9() } else { control() };
+    special.unwrap_or(char::from(byte))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(body: &[u8], content_type: &str) -> Result<(String, bool), NoText> {
+        let content_type = (!content_type.is_empty()).then_some(content_type);
+        text(body.to_vec(), content_type, None).map(|text| (text.text, text.damaged))
+    }
+
+    #[test]
+    fn what_is_named_is_honoured() {
+        let sound = |text: &str| Ok((text.to_owned(), false));
+        for name in ["iso-8859-1", "LATIN1", "\"windows-1252\""] {
+            assert_eq!(read(b"h\xe4 \x80", &format!("text/plain; charset={name}")), sound("hä €"), "{name}");
+        }
+        assert_eq!(read(b"\xa4\x80", "text/plain;x=y; Charset=ISO-8859-15"), sound("€\u{80}"));
+        assert_eq!(read(b"a\0\xe4\0=\xd8\0\xde", "text/plain; charset=utf-16le"), sound("aä😀"));
+        assert_eq!(read(b"\0a\0\xe4", "text/plain; charset=utf-16be"), sound("aä"));
+        assert_eq!(read("ä".as_bytes(), "text/plain; charset=klingon"), sound("ä"));
+        assert_eq!(text(b"\xe4".to_vec(), None, Some(Charset::Latin1)).unwrap().text, "ä");
+    }
+
+    #[test]
+    fn utf_16_shows_itself() {
+        for body in [&b"\xff\xfea\0b\0"[..], b"\xfe\xff\0a\0b", b"a\0b\0", b"\0a\0b"] {
+            assert_eq!(read(body, "application/json"), Ok(("ab".into(), false)), "{body:?}");
+        }
+        assert_eq!(read(b"a\0b\0\0\xd8", "text/plain"), Ok(("ab\u{fffd}".into(), true)), "half a character");
+        assert_eq!(read(b"one \0 zero", "text/plain"), Ok(("one \0 zero".into(), false)));
+        assert_eq!(read(b"\0", "text/plain"), Ok(("\0".into(), false)));
+    }
+
+    #[test]
+    fn text_stays_text_and_bytes_are_bytes() {
+        assert_eq!(read(b"h\xe4user", "text/html"), Ok(("h\u{fffd}user".into(), true)));
+        assert_eq!(read(b"{\"a\":\"\xff\"}", "application/json"), Ok(("{\"a\":\"\u{fffd}\"}".into(), true)));
+        for kind in ["image/png", "application/octet-stream", ""] {
+            assert_eq!(read(b"\x89PNG\xff", kind), Err(NoText::Binary(b"\x89PNG\xff".to_vec())), "{kind}");
+        }
+        assert_eq!(read(b"\x1f\x8b\x08\xff", "application/json"), Err(NoText::Compressed));
+    }
+}
