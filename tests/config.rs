@@ -1061,6 +1061,63 @@ fn advice_on_rules() {
     assert_eq!(agents.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["default"]);
 }
 
+/// Rules that look right and match nothing, or something else.
+#[test]
+fn rules_that_can_never_match_are_found() {
+    let dir = seed();
+    copy(&dir, "tests/fixtures/never-match.yaml", "permissions.yaml");
+    let loaded = dir.load().unwrap();
+    let of_rule = |rule: &agentpass::model::Rule, word: &str| {
+        let about = format!("{:?}", rule.id.pattern);
+        loaded.warnings.iter().any(|w| w.text.contains(word) && w.text.contains(&about))
+    };
+    let rules = &loaded.permissions.rules;
+    assert_eq!(rules.len(), 7);
+    for rule in &rules[..6] {
+        assert!(of_rule(rule, "can never match"), "{:?}: {:#?}", rule.id.pattern, loaded.warnings);
+    }
+    for (rule, sign) in [(&rules[3], "\"{\""), (&rules[5], "\"\\\\\""), (&rules[6], "\"[^\"")] {
+        assert!(of_rule(rule, sign), "{:?}: {:#?}", rule.id.pattern, loaded.warnings);
+    }
+    let looks = "signatures of ha_call_service look like";
+    assert!(loaded.warnings.iter().any(|w| w.help.as_deref().is_some_and(|help| help.contains(looks))));
+}
+
+#[test]
+fn rules_that_can_match_are_left_alone() {
+    let dir = seed();
+    let patterns = [
+        "ha_call_service(lock.*)",
+        "ha_call_service(*.unlock, *)",
+        "ha_call_service(lock.unlock, lock.front)",
+        "ha_call_service(lock.unlock, )",
+        "ha_call_service([a-l]*, light.?)",
+        "ha_get_states",
+        "*",
+    ];
+    let rules: String =
+        patterns.iter().map(|p| format!("  - {{pattern: \"{p}\", action: deny}}\n")).collect();
+    dir.write("permissions.yaml", format!("rules:\n{rules}"));
+    let warnings = dir.load().unwrap().warnings;
+    assert!(!warnings.iter().any(|w| w.text.contains("never match")), "{warnings:#?}");
+}
+
+#[test]
+fn wide_allows_are_told() {
+    let dir = seed();
+    let tools = "tools:\n  ha_do:\n    signature: \"{service}, {entity_id}\"\n    args: {service: {required: true}, entity_id: {}, area_id: {}}\n    \
+                 extra_args: refuse\n    request: {method: POST, path: /x}\n";
+    dir.write("tools/homeassistant.yaml", tools);
+    dir.write(
+        "permissions.yaml",
+        "rules:\n  - {pattern: \"ha_do(light.turn_on, light.*)\", action: allow}\ndefaults:\n  - {pattern: \"*\", action: allow}\n",
+    );
+    let texts: Vec<String> = dir.load().unwrap().warnings.into_iter().map(|w| w.text).collect();
+    let around = "this allow rule names an entity, but ha_do can be led around it by area_id";
+    let rest = "everything that no rule speaks of is allowed, and so is every tool added later";
+    assert!(texts.iter().any(|t| t == around) && texts.iter().any(|t| t == rest), "{texts:#?}");
+}
+
 #[test]
 fn a_file_full_of_mistakes_is_no_flood_and_a_long_one_is_read() {
     let dir = seed();

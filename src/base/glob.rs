@@ -66,6 +66,11 @@ impl Pattern {
         })
     }
 
+    /// Its signs from left to right.
+    pub(super) fn tokens(&self) -> Vec<Token> {
+        tokenize(&self.text).0
+    }
+
     /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
@@ -140,8 +145,9 @@ impl Segment {
     }
 }
 
+/// One sign of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Token {
+pub(super) enum Token {
     Char(char),
     Any,
     Set { negated: bool, ranges: Vec<(char, char)> },

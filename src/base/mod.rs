@@ -7,6 +7,7 @@ pub mod histogram;
 pub mod ids;
 pub mod json;
 pub mod json_text;
+pub mod language;
 pub mod password;
 pub mod safe_text;
 pub mod secret;

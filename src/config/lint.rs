@@ -3,17 +3,22 @@
 use std::collections::HashMap;
 
 use super::permissions::{Known, Placed};
-use crate::base::template::Piece;
-use crate::model::{Action, Rule, Tool};
+use super::reach::{Budget, Reach};
+use crate::base::template::Template;
+use crate::model::{Action, Rule, RuleList, Tool};
 
 /// Above this many pairs, rules are no longer compared with each other: advice must not slow a reload down.
 const MAX_PAIRS: usize = 1_000_000;
 
 /// Leaves its advice at the rules.
 pub fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&Known<'_>>) {
+    rules.iter().chain(defaults).for_each(foreign_signs);
     if let Some(known) = known.filter(|known| !known.tools.is_empty()) {
-        rules.iter().chain(defaults).for_each(|placed| never_matches(placed, known));
+        let reaches: Vec<_> = known.tools.values().map(|tool| Reach::of(tool)).collect();
+        let mut budget = Budget::default();
+        rules.iter().chain(defaults).for_each(|placed| against_tools(placed, &reaches, &mut budget));
     }
+    defaults.iter().for_each(allows_the_rest);
     let mut by_force: Vec<&Placed<'_>> = rules.iter().collect();
     by_force.sort_by_key(|(_, rule)| force(rule.action()));
     never_decides(&by_force);
@@ -29,27 +34,74 @@ fn force(action: Action) -> u8 {
     }
 }
 
-fn never_matches((at, rule): &Placed<'_>, known: &Known<'_>) {
-    if !known.tools.values().any(|tool| can_match(rule, tool)) {
-        let help = "signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"";
-        at.warn(format!("this rule can never match: no tool fits {:?}", rule.id.pattern), help);
+fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], budget: &mut Budget) {
+    let met: Vec<_> = reaches.iter().filter(|reach| reach.meets(&rule.pattern, budget)).collect();
+    if met.is_empty() {
+        let text = format!("this rule can never match: no tool fits {:?}", rule.id.pattern);
+        at.warn(text, &looks_like(rule, reaches));
+    }
+    if rule.action() == Action::Allow
+        && let Some((tool, ways)) = met.iter().find_map(|reach| around(rule, reach))
+    {
+        let text = format!("this allow rule names an entity, but {tool} can be led around it by {ways}");
+        at.warn(text, "put them into the tool's signature, or take them away with extra_args: refuse");
     }
 }
 
-/// Whether some signature of this tool can begin (and, without wildcards, end) as the pattern does.
-fn can_match(rule: &Rule, tool: &Tool) -> bool {
-    let (pattern, prefix) = (&rule.pattern, rule.pattern.literal_prefix());
-    let Some(signature) = &tool.signature else {
-        return pattern.matches(&tool.name);
-    };
-    let mut head = format!("{}(", tool.name);
-    if let Some(Piece::Text(text)) = signature.pieces().first() {
-        head.push_str(text);
+/// What the signatures look like of the tool that the rule seems to mean.
+fn looks_like(rule: &Rule, reaches: &[Reach<'_>]) -> String {
+    let name = rule.id.pattern.split('(').next().unwrap_or_default();
+    match reaches.iter().find(|reach| reach.tool().name == name) {
+        Some(reach) => format!("signatures of {name} look like {:?}, values without names", reach.shown()),
+        None => {
+            "signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"".into()
+        }
     }
-    if pattern.is_literal() {
-        return prefix.starts_with(&head) && prefix.ends_with(')');
+}
+
+/// Signs that mean something in a shell or in regular expressions and stand for themselves in patterns.
+fn foreign_signs((at, rule): &Placed<'_>) {
+    for pattern in [Some(&rule.pattern), rule.any_value.as_ref()].into_iter().flatten() {
+        let text = pattern.as_str();
+        let (what, help) = if text.contains("[^") {
+            ("[^", "write [!abc] for one character that is none of these")
+        } else if text.split_once('{').is_some_and(|(_, rest)| rest.contains(',') && rest.contains('}')) {
+            ("{", "braces are no alternatives here: write a rule for each")
+        } else if let Some(sign) = regex_sign(text) {
+            (sign, "patterns are no regular expressions: * is any text, ? one character, all else itself")
+        } else {
+            continue;
+        };
+        at.warn(format!("{what:?} in the pattern {text:?} stands for itself"), help);
     }
-    head.starts_with(prefix) || prefix.starts_with(&head)
+}
+
+fn regex_sign(text: &str) -> Option<&'static str> {
+    let inside = ["\\", ".+", "|"].into_iter().find(|sign| text.contains(sign));
+    inside.or(text.starts_with('^').then_some("^")).or(text.ends_with('$').then_some("$"))
+}
+
+fn allows_the_rest((at, rule): &Placed<'_>) {
+    let is_all = rule.id.list == RuleList::Defaults && rule.pattern.covers("", "");
+    if is_all && rule.action() == Action::Allow && rule.agents.is_none() && rule.any_value.is_none() {
+        let help = "allow tools by name and let \"*\" ask or deny";
+        at.warn("everything that no rule speaks of is allowed, and so is every tool added later", help);
+    }
+}
+
+/// Arguments with which Home Assistant's services reach more than the entity they name.
+const TARGETS: [&str; 4] = ["area_id", "device_id", "label_id", "floor_id"];
+
+/// A tool whose signature names an entity while such an argument may stand beside it, unseen by the pattern.
+fn around<'a>(rule: &Rule, reach: &Reach<'a>) -> Option<(&'a str, String)> {
+    let tool: &Tool = reach.tool();
+    let signed: Vec<&str> = tool.signature.iter().flat_map(Template::args).collect();
+    if !signed.contains(&"entity_id") || reach.is_whole_in(&rule.pattern) {
+        return None;
+    }
+    let open = |name: &&str| !signed.contains(name) && (tool.extra_args || tool.args.contains_key(*name));
+    let ways: Vec<&str> = TARGETS.into_iter().filter(open).collect();
+    (!ways.is_empty()).then(|| (reach.tool().name.as_str(), ways.join(", ")))
 }
 
 /// `order` is the order in which rules are asked.

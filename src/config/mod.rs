@@ -21,6 +21,7 @@ mod lint;
 mod load;
 mod main_file;
 mod permissions;
+mod reach;
 mod request;
 mod services;
 mod settings;

@@ -22,7 +22,7 @@ pub const MAX_STRING: usize = 64 * 1024;
 /// The longest signature, in bytes: rules are matched against it and a person reads it.
 pub const MAX_SIGNATURE: usize = 4096;
 /// Refused in every string that is not `free_text`: glob characters and the signature's own punctuation.
-const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
+pub const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
 
 /// A validated, normalised call of one tool by one agent.
 #[derive(Clone, Debug)]

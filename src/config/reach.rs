@@ -1,0 +1,98 @@
+//! Which signatures the calls of a tool can have at all, so that a rule that none of them matches is found.
+
+use std::cell::OnceCell;
+
+use crate::base::glob::Pattern;
+use crate::base::language::Language;
+use crate::base::template::{Piece, Template};
+use crate::model::call::FORBIDDEN;
+use crate::model::{ArgSpec, ArgType, Tool};
+
+/// How far all patterns together are followed. Behind it, a pattern counts as one that matches: advice must not slow a
+/// start down.
+const BUDGET: usize = 2_000_000;
+
+/// The signatures of one tool.
+pub struct Reach<'a> {
+    tool: &'a Tool,
+    /// What all of them begin with.
+    head: String,
+    language: OnceCell<Language>,
+}
+
+/// What is left to be spent on following patterns.
+pub struct Budget(usize);
+
+impl Default for Budget {
+    fn default() -> Budget {
+        Budget(BUDGET)
+    }
+}
+
+impl<'a> Reach<'a> {
+    pub fn of(tool: &'a Tool) -> Reach<'a> {
+        let head = tool.signature.as_ref().map_or_else(|| tool.name.clone(), |_| format!("{}(", tool.name));
+        Reach { tool, head, language: OnceCell::new() }
+    }
+
+    /// The tool.
+    pub fn tool(&self) -> &'a Tool {
+        self.tool
+    }
+
+    /// Whether some call of the tool can have a signature that `pattern` matches. "Yes" in doubt.
+    pub fn meets(&self, pattern: &Pattern, budget: &mut Budget) -> bool {
+        let Some(signature) = &self.tool.signature else { return pattern.matches(&self.tool.name) };
+        let prefix = pattern.literal_prefix();
+        if !self.head.starts_with(prefix) && !prefix.starts_with(&self.head) {
+            return false;
+        }
+        self.is_whole_in(pattern) || self.language(signature).meets(pattern, &mut budget.0)
+    }
+
+    /// Whether `pattern` matches every call of the tool.
+    pub fn is_whole_in(&self, pattern: &Pattern) -> bool {
+        match self.tool.signature {
+            Some(_) => pattern.covers(&self.head, ")"),
+            None => pattern.matches(&self.head),
+        }
+    }
+
+    /// A signature as the tool file writes it, for people.
+    pub fn shown(&self) -> String {
+        self.tool.signature.as_ref().map_or_else(|| self.head.clone(), |s| format!("{}{s})", self.head))
+    }
+
+    fn language(&self, signature: &Template) -> &Language {
+        self.language.get_or_init(|| {
+            let mut language = Language::default();
+            language.text(&self.head);
+            signature.pieces().iter().for_each(|piece| self.add(&mut language, piece));
+            language.text(")");
+            language
+        })
+    }
+
+    fn add(&self, language: &mut Language, piece: &Piece) {
+        match piece {
+            Piece::Text(text) => language.text(text),
+            Piece::Arg(name) | Piece::Segments(name) => match self.tool.args.get(name) {
+                Some(spec) => add_value(language, spec),
+                None => language.anything_but(&FORBIDDEN),
+            },
+        }
+    }
+}
+
+fn add_value(language: &mut Language, spec: &ArgSpec) {
+    let by_type = match spec.kind {
+        Some(ArgType::Integer) => Some("-?[0-9]+"),
+        Some(ArgType::Number) => Some("[-+.0-9eE]+"),
+        Some(ArgType::Boolean) => Some("true|false"),
+        Some(ArgType::String | ArgType::Array | ArgType::Object) | None => None,
+    };
+    match spec.validate.as_ref().map(|pattern| pattern.as_str()).or(by_type) {
+        Some(pattern) => language.matching(pattern, &FORBIDDEN, !spec.required),
+        None => language.anything_but(&FORBIDDEN),
+    }
+}
