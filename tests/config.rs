@@ -12,9 +12,10 @@ use std::time::Duration;
 
 use agentpass::base::secret::TokenHash;
 use agentpass::config::{
-    Auth, CoolDown, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, check,
-    load_in, local,
+    Auth, CoolDown, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, load_in,
+    local,
 };
+use agentpass::daemon::check;
 use agentpass::model::{Action, Method, RuleList};
 
 const TOKEN: &str = "a-token-of-sufficient-length";
@@ -1116,6 +1117,11 @@ fn wide_allows_are_told() {
     let around = "this allow rule names an entity, but ha_do can be led around it by area_id";
     let rest = "everything that no rule speaks of is allowed, and so is every tool added later";
     assert!(texts.iter().any(|t| t == around) && texts.iter().any(|t| t == rest), "{texts:#?}");
+
+    let denied = "  - {pattern: \"ha_do(*)\", any_value: \"[adfl]*_id\", action: deny}\n";
+    let rule = "  - {pattern: \"ha_do(light.turn_on, light.*)\", action: allow}\n";
+    dir.write("permissions.yaml", format!("rules:\n{rule}{denied}"));
+    assert_eq!(dir.load().unwrap().warnings, []);
 }
 
 #[test]
@@ -1171,13 +1177,48 @@ fn findings_for_machines() {
     let dir = Dir::minimal();
     dir.write("permissions.yaml", "rules:\n  - {pattern: a, action: alow}\n");
     dir.write(".env", format!("AGENT_TOKEN={TOKEN}\n"));
-    let report = check(&dir.paths());
+    let report = check(&dir.paths(), true);
     let file = dir.paths().permissions.display().to_string();
     let expected = serde_json::json!({"ok": false, "findings": [{"severity": "error", "doing": "cannot load permissions",
         "text": "unknown action \"alow\"", "file": file, "line": 2, "column": 26, "help": "use allow, deny or ask"}]});
     assert_eq!((report.to_json(), report.is_ok()), (expected, false));
     dir.write("permissions.yaml", "rules:\n  - {pattern: a, action: allow}\n");
-    assert!(check(&dir.paths()).is_ok());
+    assert!(check(&dir.paths(), true).is_ok());
+}
+
+/// What copying leaves around a credential is found before it is sent to anybody.
+#[test]
+fn credentials_with_something_around_them() {
+    let dir = Dir::minimal();
+    let table = [
+        ("bearer, token: X", "\u{feff}abcdefgh0123", "token holds a byte order mark"),
+        ("bearer, token: X", "\"abcdefgh0123\"", "token stands in quotes of its own"),
+        ("bearer, token: X", "'abcdefgh0123'", "token stands in quotes of its own"),
+        ("bearer, token: X", "Bearer abcdefgh0123", "token begins with \"Bearer\""),
+        ("bearer, token: X", "bearer abcdefgh0123", "token begins with \"Bearer\""),
+        ("bearer, token: X", "abcdefgh 0123", "token holds a space"),
+        ("bearer, token: X", "abcdefgh\u{2013}0123", "token holds characters beyond ASCII"),
+        ("header, header_name: X-Key, token: X", "schl\u{fc}ssel0123", "token holds characters beyond ASCII"),
+        ("query, query_param: key, token: X", "\u{feff}abcdefgh0123", "token holds a byte order mark"),
+        ("basic, username: u, password: X", "\u{feff}abcdefgh0123", "password holds a byte order mark"),
+        ("basic, username: u, password: X", "schl\u{fc}ssel 0123", ""),
+        ("header, header_name: X-Key, token: X", "Token abcdefgh0123", ""),
+    ];
+    for (auth, value, expected) in table {
+        let auth = auth.replace('X', "\"${CREDENTIAL}\"").replace("\"${CREDENTIAL}\"-Key", "X-Key");
+        let service =
+            format!("services: {{s: {{url: 'http://s', auth: {{type: {auth}}}, tools: t.yaml}}}}\n");
+        dir.write("t.yaml", "tools: {}\n");
+        dir.write("config.yaml", format!("{MINIMAL}{service}"));
+        dir.write(".env", format!("AGENT_TOKEN={TOKEN}\n"));
+        dir.write("secrets/CREDENTIAL", value);
+        let shown = dir.shown();
+        assert!(
+            shown.contains(expected) && shown.is_empty() == expected.is_empty(),
+            "{auth} {value:?}: {shown}"
+        );
+        assert!(!shown.contains("0123"), "{shown}");
+    }
 }
 
 /// Small seeded generator (xorshift): the same mutations on every run.

@@ -236,10 +236,59 @@ fn warnings_are_no_error() {
     let (code, _, err) = ran(&folder, &["check"]);
     assert_eq!(code, 0, "{err}");
     assert!(err.contains("agentpass: warning: ") && err.contains("help: chmod o-r config.yaml"), "{err}");
-    assert!(err.ends_with("agentpass: the configuration can be used; 2 warnings\n"), "{err}");
+    assert!(err.ends_with("agentpass: the configuration can be used; 3 warnings\n"), "{err}");
     let report: Value = serde_json::from_str(&ran(&folder, &["check", "--json"]).1).unwrap();
     assert_eq!(report["ok"], true);
     assert!(report["findings"].as_array().unwrap().iter().all(|f| f["severity"] == "warning"), "{report}");
+}
+
+/// One piece of code decides for all three: what keeps a gateway from starting is found before, and is never taken over
+/// by one that runs.
+#[test]
+fn what_serve_refuses_is_refused_by_check_and_reload() {
+    let gateway = Gateway::secure(&Setup::default());
+    let right = fs::read_to_string(gateway.path("config.yaml")).unwrap();
+    let other = agentpass::net::tls::self_signed(&["localhost".to_owned()]).unwrap();
+    fs::write(gateway.path("other.pem"), &other.key_pem).unwrap();
+    fs::write(gateway.path("empty.pem"), "").unwrap();
+    fs::create_dir(gateway.path("folder")).unwrap();
+    let deep = format!("control_socket: \"{}/control.sock\"", "d".repeat(110));
+    let table = [
+        ("cert: cert.pem", "cert: gone.pem", "cannot read ", ":5:15"),
+        ("cert: cert.pem", "cert: empty.pem", "no certificate in ", ":5:15"),
+        ("key: key.pem", "key: gone.pem", "cannot read ", ":5:30"),
+        ("key: key.pem", "key: empty.pem", "no private key in ", ":5:30"),
+        ("key: key.pem", "key: other.pem", "does not belong to", ":5:30"),
+        ("port: 0", "port: 8931\n  health_port: 8931", "health_port is 8931, which is the agents' port", ""),
+        (
+            "  tls: {cert: cert.pem, key: key.pem}\n  health_port: off",
+            "  health_host: 0.0.0.0",
+            "without TLS on 0.0.0.0",
+            "",
+        ),
+        ("control_socket: \"control.sock\"", &deep, "and 107 are the most", ":6:19"),
+        ("path: \"data/agentpass.db\"", "path: folder", "folder is a directory", ""),
+    ];
+    for (from, to, expected, place) in table {
+        let text = right.replace("  health_port: off\n", "").replace(from, to);
+        let text = if from.contains("off") { right.replace(from, to) } else { text };
+        assert_ne!(text, right, "{from}");
+        fs::write(gateway.path("config.yaml"), text).unwrap();
+        for command in ["check", "serve", "reload"] {
+            let socket = ["reload", "--socket", "control.sock"];
+            let arguments = if command == "reload" { &socket[..] } else { &[command][..] };
+            let (code, _, err) = on(&gateway, arguments);
+            assert_eq!(code, 78, "{command} with {to}: {err}");
+            assert!(
+                err.contains(expected) && err.contains(&format!("config.yaml{place}")),
+                "{command}: {err}"
+            );
+        }
+        eventually("a line in the log", || gateway.log().contains(expected).then_some(()));
+    }
+    fs::write(gateway.path("config.yaml"), &right).unwrap();
+    assert_eq!(on(&gateway, &["check"]).0, 0);
+    assert_eq!(on(&gateway, &["reload"]).0, 0);
 }
 
 #[test]
@@ -256,7 +305,11 @@ fn what_is_shipped_passes() {
             told(command.env("AGENT_TOKEN", "a-token-for-this-check-only").output().unwrap());
         assert_eq!(code, 0, "{}: {err}", config.display());
     };
-    passes(&root.join("etc/config.yaml"));
+    // The installation makes the certificate that it names.
+    let shipped = files(&Setup::default());
+    assert_eq!(ran(&shipped, &["init", "made"]).0, 0);
+    fs::copy(root.join("etc/config.yaml"), shipped.0.join("made/config.yaml")).unwrap();
+    passes(&shipped.0.join("made/config.yaml"));
     let tools: Vec<_> =
         fs::read_dir(root.join("tools")).unwrap().map(|entry| entry.unwrap().path()).collect();
     assert!(tools.len() >= 3, "{tools:?}");

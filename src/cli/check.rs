@@ -5,7 +5,8 @@ use std::path::Path;
 use argh::FromArgs;
 
 use super::{Exit, Trouble, output};
-use crate::config::{self, Paths, Report};
+use crate::config::{Paths, Report};
+use crate::daemon;
 
 /// Read and check the configuration, the permissions and the tool files, and print what is wrong or doubtful.
 #[derive(FromArgs, Debug)]
@@ -17,6 +18,9 @@ pub struct Check {
     /// permissions.yaml (default: beside config.yaml)
     #[argh(option, arg_name = "file")]
     pub permissions: Option<String>,
+    /// check for `serve --insecure`: without TLS, whatever the files say
+    #[argh(switch)]
+    pub insecure: bool,
     /// print the findings to stdout as JSON
     #[argh(switch)]
     pub json: bool,
@@ -26,7 +30,7 @@ pub struct Check {
 pub fn run(args: Check) -> Exit {
     let paths =
         Paths::find(args.config.as_deref().map(Path::new), args.permissions.as_deref().map(Path::new));
-    let report = config::check(&paths);
+    let report = daemon::check(&paths, args.insecure);
     let exit = if report.is_ok() { Exit::DONE } else { Exit::BAD_CONFIGURATION };
     show(&report, args.json).map_or_else(|trouble| trouble.report(), |()| exit)
 }

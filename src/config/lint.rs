@@ -16,7 +16,10 @@ pub fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&Known
     if let Some(known) = known.filter(|known| !known.tools.is_empty()) {
         let reaches: Vec<_> = known.tools.values().map(|tool| Reach::of(tool)).collect();
         let mut budget = Budget::default();
-        rules.iter().chain(defaults).for_each(|placed| against_tools(placed, &reaches, &mut budget));
+        let denies: Vec<&Rule> = of(rules, Action::Deny).into_iter().map(|(_, rule)| rule).collect();
+        for placed in rules.iter().chain(defaults) {
+            against_tools(placed, &reaches, &denies, &mut budget);
+        }
     }
     defaults.iter().for_each(allows_the_rest);
     let mut by_force: Vec<&Placed<'_>> = rules.iter().collect();
@@ -34,17 +37,18 @@ fn force(action: Action) -> u8 {
     }
 }
 
-fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], budget: &mut Budget) {
+fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], denies: &[&Rule], budget: &mut Budget) {
     let met: Vec<_> = reaches.iter().filter(|reach| reach.meets(&rule.pattern, budget)).collect();
     if met.is_empty() {
         let text = format!("this rule can never match: no tool fits {:?}", rule.id.pattern);
         at.warn(text, &looks_like(rule, reaches));
     }
     if rule.action() == Action::Allow
-        && let Some((tool, ways)) = met.iter().find_map(|reach| around(rule, reach))
+        && let Some((tool, ways)) = met.iter().find_map(|reach| around(rule, reach, denies))
     {
         let text = format!("this allow rule names an entity, but {tool} can be led around it by {ways}");
-        at.warn(text, "put them into the tool's signature, or take them away with extra_args: refuse");
+        let help = format!("deny them: {{pattern: \"{tool}(*)\", any_value: \"[adfl]*_id\", action: deny}}");
+        at.warn(text, &help);
     }
 }
 
@@ -92,14 +96,20 @@ fn allows_the_rest((at, rule): &Placed<'_>) {
 /// Arguments with which Home Assistant's services reach more than the entity they name.
 const TARGETS: [&str; 4] = ["area_id", "device_id", "label_id", "floor_id"];
 
-/// A tool whose signature names an entity while such an argument may stand beside it, unseen by the pattern.
-fn around<'a>(rule: &Rule, reach: &Reach<'a>) -> Option<(&'a str, String)> {
+/// A tool whose signature names an entity while such an argument may stand beside it, unseen by the pattern and not
+/// denied by its name.
+fn around<'a>(rule: &Rule, reach: &Reach<'a>, denies: &[&Rule]) -> Option<(&'a str, String)> {
     let tool: &Tool = reach.tool();
     let signed: Vec<&str> = tool.signature.iter().flat_map(Template::args).collect();
     if !signed.contains(&"entity_id") || reach.is_whole_in(&rule.pattern) {
         return None;
     }
-    let open = |name: &&str| !signed.contains(name) && (tool.extra_args || tool.args.contains_key(*name));
+    let denied = |name: &str| {
+        let fits = |deny: &&&Rule| deny.any_value.as_ref().is_some_and(|value| value.matches(name));
+        denies.iter().filter(|deny| deny.agents.is_none()).filter(fits).any(|d| reach.is_whole_in(&d.pattern))
+    };
+    let taken = |name: &str| tool.extra_args || tool.args.contains_key(name);
+    let open = |name: &&str| !signed.contains(name) && taken(name) && !denied(name);
     let ways: Vec<&str> = TARGETS.into_iter().filter(open).collect();
     (!ways.is_empty()).then(|| (reach.tool().name.as_str(), ways.join(", ")))
 }

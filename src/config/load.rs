@@ -240,10 +240,21 @@ impl Report {
     }
 }
 
-/// The very code that `serve` starts with, for the findings alone.
-pub fn check(paths: &Paths) -> Report {
-    let findings = load(paths).map_or_else(|findings| findings, |loaded| loaded.warnings);
-    Report { findings }
+/// An error at the value of config.yaml that `keys` lead to, or at the nearest section above it: for what only shows
+/// when the value is used.
+pub fn misfit(paths: &Paths, keys: &[&str], text: &str, help: &str) -> Finding {
+    let whole = || {
+        let finding = Finding::whole(CONFIGURATION, &paths.config, text);
+        if help.is_empty() { finding } else { finding.help(help) }
+    };
+    let Ok(doc) = Doc::open(&paths.config, CONFIGURATION, None) else { return whole() };
+    let mut at = doc.root();
+    for key in keys {
+        let Some(below) = at.open().get(key) else { break };
+        at = below;
+    }
+    at.error(text, help);
+    doc.finish().into_iter().find(Finding::is_error).unwrap_or_else(whole)
 }
 
 #[cfg(test)]

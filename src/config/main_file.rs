@@ -122,14 +122,7 @@ fn tls(at: At<'_>, dir: &Path) -> Option<TlsFiles> {
         return None;
     }
     let section = at.section(&["cert", "key"]);
-    let [cert, key] = ["cert", "key"].map(|name| {
-        let at = section.need(name)?;
-        let file = path(at, dir)?;
-        if !file.is_file() {
-            at.warn(format!("there is no file {}", file.display()), "agentpass init makes a certificate");
-        }
-        Some(file)
-    });
+    let [cert, key] = ["cert", "key"].map(|name| path(section.need(name)?, dir));
     Some(TlsFiles { cert: cert?, key: key? })
 }
 

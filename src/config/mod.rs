@@ -15,6 +15,7 @@
 //! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
 
 mod at;
+mod credential;
 mod doc;
 mod finding;
 mod lint;
@@ -33,7 +34,7 @@ mod url;
 mod variables;
 
 pub use finding::{Finding, Place, Severity};
-pub use load::{BotHint, Loaded, Local, Paths, Report, bot, check, load, load_in, local};
+pub use load::{BotHint, Loaded, Local, Paths, Report, bot, load, load_in, local, misfit};
 pub use permissions::Permissions;
 pub use settings::{
     AgentConfig, Approvals, Auth, Config, CoolDown, ErrorMapping, Gateway, Health, Messenger, RateLimit,

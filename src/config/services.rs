@@ -7,6 +7,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 
 use super::at::{At, Name, Section};
+use super::credential;
 use super::main_file::{base_url, path};
 use super::settings::{Auth, ErrorMapping, Health, ServiceConfig};
 use super::source;
@@ -123,7 +124,9 @@ fn auth(at: At<'_>) -> Option<Auth> {
     ];
     let section = at.open();
     match section.need("type")?.choice(&types)? {
-        AuthType::Bearer => token(section.known(&["type", "token"])).map(Auth::Bearer),
+        AuthType::Bearer => {
+            section.known(&["type", "token"]).need("token").and_then(credential::bearer).map(Auth::Bearer)
+        }
         AuthType::Header => header_auth(section.known(&["type", "token", "header_name"])),
         AuthType::Query => query_auth(section.known(&["type", "token", "query_param"])),
         AuthType::Basic => basic_auth(section.known(&["type", "username", "password"])),
@@ -145,7 +148,7 @@ fn query_auth(section: Section<'_>) -> Option<Auth> {
 }
 
 fn token(section: Section<'_>) -> Option<Secret> {
-    section.need("token")?.secret()
+    section.need("token").and_then(credential::token)
 }
 
 /// The name of a query parameter.
@@ -162,7 +165,7 @@ fn basic_auth(section: Section<'_>) -> Option<Auth> {
         if fits { Some(name) } else { at.fail("username holds a colon or a control character", "") }
     });
     let at = section.need("password")?;
-    let password = at.secret()?;
+    let password = credential::text(at)?;
     let username = username?;
     let sent = STANDARD.encode(format!("{username}:{}", password.expose()));
     at.doc.secrets.borrow_mut().push(Secret::new(sent));
@@ -224,7 +227,7 @@ fn header_value(name: &str, at: At<'_>) -> Option<Secret> {
     let lower = name.to_ascii_lowercase();
     let telling = ["auth", "token", "key", "secret", "cookie", "password"].iter().any(|w| lower.contains(w));
     if telling || at.has_variable() {
-        return at.secret();
+        return credential::token(at);
     }
     let value = at.filled()?;
     if value.contains(char::is_control) {

@@ -36,15 +36,19 @@ impl AdminPort {
                 "set gateway.health_port to another port; 0 takes any free one, off does without the pages";
             StartError::machine(format!("the admin pages have no port: {e}"), help)
         })?;
-        let acceptor = needs_tls(&listener.addresses()).then_some(acceptor);
-        if let Some(None) = acceptor {
-            return Err(StartError::Setting(
-                format!("the admin pages would be open to the network without TLS on {}", config.gateway.health_host),
-                "set gateway.health_host to 127.0.0.1 and use an SSH tunnel, or give the gateway its certificate".into(),
-            ));
-        }
+        let acceptor = match (is_open(&listener.addresses()), acceptor) {
+            (false, _) => None,
+            (true, Some(acceptor)) => Some(acceptor.clone()),
+            // `preflight` looked the name up before; it may have got another address since.
+            (true, None) => {
+                return Err(StartError::machine(
+                    "the admin pages would be open to the network without TLS",
+                    "",
+                ));
+            }
+        };
         let (settings, record) = (settings(config), config.storage.path.clone());
-        Ok(Some(AdminPort { listener, acceptor: acceptor.flatten().cloned(), settings, record }))
+        Ok(Some(AdminPort { listener, acceptor, settings, record }))
     }
 
     /// Begins to answer.
@@ -70,6 +74,7 @@ pub(super) fn settings(config: &Config) -> Settings {
     Settings { hosts: gateway.admin_hosts.clone(), password: gateway.admin_password_hash.clone() }
 }
 
-fn needs_tls(addresses: &[SocketAddr]) -> bool {
+/// Whether others than programs of this machine reach one of `addresses`.
+pub(super) fn is_open(addresses: &[SocketAddr]) -> bool {
     addresses.iter().any(|address| !address.ip().is_loopback())
 }

@@ -5,6 +5,7 @@
 
 mod admin;
 mod opening;
+mod preflight;
 mod supervision;
 mod timekeeping;
 
@@ -21,7 +22,7 @@ use crate::approval::Channel;
 use crate::approval::local::Local;
 use crate::approval::telegram::{Handle, Telegram};
 use crate::base::clock::Clock;
-use crate::config::{self, Finding, Paths};
+use crate::config::{Finding, Paths};
 use crate::gate::{Executor, Gate, GateHost, Latch};
 use crate::net::deadline::within;
 use crate::net::listener::Listener;
@@ -31,8 +32,10 @@ use crate::surface::admin::Admin;
 use crate::surface::control::{Control, Reload};
 use crate::surface::rpc::Rpc;
 use admin::AdminPort;
-use opening::{Fixed, acceptor, control_socket, open_store, setup, telegram};
+use opening::{Fixed, control_socket, open_store, setup, telegram};
 pub use opening::{StartError, control_path};
+pub use preflight::check;
+use preflight::{Ready, unusable};
 
 /// How long calls at a service may take to end when the gateway stops. What is not back by then is "unknown".
 const DRAIN: Duration = Duration::from_secs(10);
@@ -113,9 +116,9 @@ impl Gateway {
     /// # Errors
     /// [`StartError`]; nothing is left running then.
     pub fn start(executor: Executor, options: Options) -> Result<Gateway, StartError> {
-        let loaded = config::load(&options.paths).map_err(StartError::Config)?;
+        let ready = preflight::load(&options.paths, options.insecure).map_err(StartError::Config)?;
+        let Ready { loaded, acceptor } = ready.or_without_tls(options.insecure)?;
         loaded.warnings.iter().for_each(|w| log::warn!("{}", one_line(&w.to_string())));
-        let acceptor = acceptor(&loaded.config, options.insecure)?;
         let listener = Listener::bind(&loaded.config.gateway.host, loaded.config.gateway.port)
             .map_err(|e| StartError::machine(&e, e.help()))?;
         let admin = AdminPort::open(&loaded.config, acceptor.as_ref())?;
@@ -178,7 +181,7 @@ impl Gateway {
             notify::reloading();
             match (self.reloader())() {
                 Ok(warnings) => warnings.iter().for_each(|w| log::warn!("{}", one_line(w))),
-                Err(findings) => findings.iter().for_each(|f| log::error!("not reloaded: {}", one_line(f))),
+                Err(_) => {}
             }
             notify::ready();
         }
@@ -217,13 +220,14 @@ impl Gateway {
         let (gate, rpc, options) = (self.gate.clone(), self.rpc.clone(), self.options.clone());
         let (fixed, admin) = (self.fixed.clone(), self.admin.clone());
         Rc::new(move || {
-            let loaded = config::load(&options.paths)
-                .map_err(|f| f.iter().map(Finding::to_string).collect::<Vec<_>>())?;
+            let unusable = |e: StartError| refused(&[unusable(&options.paths, &e)]);
+            let ready = preflight::load(&options.paths, options.insecure).map_err(|found| refused(&found))?;
+            let ready = ready.or_without_tls(options.insecure).map_err(unusable)?;
+            let Ready { loaded, acceptor: fresh } = ready;
             let mut warnings: Vec<_> = loaded.warnings.iter().map(Finding::to_string).collect();
             warnings.extend(fixed.needs_restart(&Fixed::of(&loaded.config)));
-            let fresh = acceptor(&loaded.config, options.insecure).map_err(|e| vec![e.to_string()])?;
             let admin_settings = self::admin::settings(&loaded.config);
-            let setup = setup(loaded).map_err(|e| vec![e.to_string()])?;
+            let setup = setup(loaded).map_err(unusable)?;
             if let Some(admin) = &admin {
                 admin.reload(admin_settings, fresh.clone());
             }
@@ -237,6 +241,13 @@ impl Gateway {
             Ok(warnings)
         })
     }
+}
+
+/// The findings of a reload that changes nothing, each in the log as well: whoever asked for it may not be there to read.
+fn refused(findings: &[Finding]) -> Vec<String> {
+    let texts: Vec<String> = findings.iter().map(Finding::to_string).collect();
+    texts.iter().for_each(|text| log::error!("not reloaded: {}", one_line(text)));
+    texts
 }
 
 /// A finding as one line of the log, where the level says that it is a warning.

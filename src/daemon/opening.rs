@@ -12,7 +12,6 @@ use crate::approval::telegram::{Settings, Telegram};
 use crate::base::clock::Clock;
 use crate::config::{Config, Finding, Loaded, Messenger, Storage, SyncMode};
 use crate::gate::{Executor, Setup};
-use crate::net::tls::Acceptor;
 use crate::store::{Recovered, Store, StoreOptions};
 use crate::surface::control::ControlSocket;
 
@@ -54,6 +53,16 @@ impl fmt::Display for StartError {
 impl std::error::Error for StartError {}
 
 impl StartError {
+    /// What is wrong, without what to do about it.
+    pub(super) fn cause(&self) -> String {
+        match self {
+            StartError::Config(findings) => {
+                findings.iter().map(|f| f.text.as_str()).collect::<Vec<_>>().join("; ")
+            }
+            StartError::Setting(what, _) | StartError::Machine { what, .. } => what.clone(),
+        }
+    }
+
     pub(super) fn machine(what: impl fmt::Display, help: &str) -> StartError {
         StartError::Machine { what: what.to_string(), at: None, help: help.to_owned() }
     }
@@ -100,21 +109,6 @@ impl Fixed {
 
 pub(super) fn setup(loaded: Loaded) -> Result<Setup, StartError> {
     Setup::new(loaded).map_err(|e| StartError::Setting(e.to_string(), String::new()))
-}
-
-pub(super) fn acceptor(config: &Config, insecure: bool) -> Result<Option<Acceptor>, StartError> {
-    match (&config.gateway.tls, insecure) {
-        (_, true) => Ok(None),
-        (Some(tls), false) => {
-            let made = Acceptor::from_files(&tls.cert, &tls.key);
-            made.map(Some).map_err(|e| StartError::Setting(e.to_string(), String::new()))
-        }
-        (None, false) => Err(StartError::Setting(
-            "gateway.tls is missing and --insecure was not given".into(),
-            "`agentpass init` makes a certificate; --insecure is for one machine or a protected network"
-                .into(),
-        )),
-    }
 }
 
 /// The Telegram channel, when it is configured. A token that is certainly wrong is a mistake of the configuration;

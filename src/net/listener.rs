@@ -91,7 +91,11 @@ fn local(socket: &Async<TcpListener>) -> Option<SocketAddr> {
     socket.get_ref().local_addr().ok()
 }
 
-fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
+/// The addresses of `host`, each once. Blocks while it looks up a name.
+///
+/// # Errors
+/// [`BindError::BadHost`] when it is no address and no name that is known now.
+pub fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
     let unknown = |reason: String| BindError::BadHost { host: host.into(), reason };
     let found = (bare, port).to_socket_addrs().map_err(|e| unknown(e.to_string()))?;

@@ -1,0 +1,45 @@
+//! Credentials of services, as they go out: what an editor, a shell or a hasty copy leaves around them is a mistake of
+//! the file, not a request that fails with 401 months later. Never says what a credential holds.
+
+use super::at::At;
+use crate::base::secret::Secret;
+
+const CHECK: &str = "check the variable or file it comes from";
+
+/// A credential that stands in a header line or a URL: printable ASCII without quotes around it.
+pub fn token(at: At<'_>) -> Option<Secret> {
+    let secret = text(at)?;
+    match secret.expose().chars().all(|c| c.is_ascii_graphic() || c == ' ') {
+        true => Some(secret),
+        false => at.fail(format!("{} holds characters beyond ASCII", at.name()), CHECK),
+    }
+}
+
+/// What stands behind `Bearer` in the header: one word.
+pub fn bearer(at: At<'_>) -> Option<Secret> {
+    let secret = token(at)?;
+    if secret.expose().get(..7).is_some_and(|word| word.eq_ignore_ascii_case("bearer ")) {
+        let help = "give the token alone: the gateway puts \"Bearer\" before it";
+        return at.fail(format!("{} begins with \"Bearer\"", at.name()), help);
+    }
+    match secret.expose().contains(' ') {
+        false => Some(secret),
+        true => at.fail(format!("{} holds a space", at.name()), CHECK),
+    }
+}
+
+/// A password, in any script, as long as nothing else stands around it.
+pub fn text(at: At<'_>) -> Option<Secret> {
+    let secret = at.secret()?;
+    let value = secret.expose();
+    if value.contains('\u{feff}') {
+        let help = "save the file it comes from as UTF-8 without BOM";
+        return at.fail(format!("{} holds a byte order mark", at.name()), help);
+    }
+    let quoted =
+        ['"', '\''].into_iter().any(|q| value.len() > 1 && value.starts_with(q) && value.ends_with(q));
+    match quoted {
+        false => Some(secret),
+        true => at.fail(format!("{} stands in quotes of its own", at.name()), CHECK),
+    }
+}
