@@ -179,9 +179,9 @@ impl Gateway {
                 return log::info!("stopping");
             }
             notify::reloading();
-            match (self.reloader())() {
-                Ok(warnings) => warnings.iter().for_each(|w| log::warn!("{}", one_line(w))),
-                Err(_) => {}
+            // Why it was refused is in the log already.
+            if let Ok(warnings) = (self.reloader())() {
+                warnings.iter().for_each(|w| log::warn!("{}", one_line(w)));
             }
             notify::ready();
         }
