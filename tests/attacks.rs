@@ -8,6 +8,8 @@
 )]
 
 mod harness;
+#[path = "attacks/waiting.rs"]
+mod waiting;
 
 use std::os::unix::fs::PermissionsExt as _;
 

@@ -46,6 +46,7 @@ fn help(error: &ClientError) -> Option<String> {
 fn failed(reason: &str) -> Option<&'static str> {
     match reason {
         "unknown_tool" => Some("`agentpass tools` shows the tools there are"),
+        "busy" => Some("nothing was sent; try again later"),
         "unknown_result" => Some("it may have been carried out; look before you ask again"),
         _ => None,
     }

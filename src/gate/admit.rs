@@ -144,18 +144,18 @@ impl Gate {
         self.running.borrow_mut().add_key(call.agent(), Some(&key), &shared);
         let ticket = Ticket::with_key(shared.clone(), own.clone());
         let task = async move {
-            let instead = gate.bind_key(&call, &key, &shared).await;
-            match &instead {
-                Some(reply) => {
-                    gate.metrics.replied(&call.tool().name, None, reply);
+            let bound = gate.bind_key(&call, &key, &shared).await;
+            match &bound {
+                Err(instead) => {
+                    gate.metrics.replied(&call.tool().name, None, instead);
                     gate.running.borrow_mut().forget_key(call.agent(), &key, &shared);
                 }
-                None => {
+                Ok(()) => {
                     gate.metrics.joined();
                     gate.asked_again(&shared);
                 }
             }
-            own.settle(instead);
+            own.settle(bound.err());
         };
         self.executor.spawn(task).detach();
         ticket
@@ -171,18 +171,22 @@ impl Gate {
         }
     }
 
-    /// Writes down that `key` stands for a call under way. Some: what it stands for already.
-    async fn bind_key(&self, call: &Call, key: &str, shared: &Shared) -> Option<Reply> {
-        let (id, now) = (shared.id()?, self.clock.now());
-        match self.store.alias(call.agent(), key, id, call.digest(), now).await {
-            Ok(()) => None,
-            Err(StoreError::KeyInUse) => match pipeline::replayed(self, call, key).await {
-                Ok(earlier) => earlier.filter(|reply| reply.request_id != Some(id)),
-                Err(outcome) => Some(Reply { outcome, request_id: None, replayed: false }),
+    /// Writes down that `key` stands for a call under way. An error is what the caller hears instead: what the key stands
+    /// for already, or that it could not be kept, because then a retry would be executed again.
+    async fn bind_key(&self, call: &Call, key: &str, shared: &Shared) -> Result<(), Reply> {
+        let instead = |outcome| Reply { outcome, request_id: None, replayed: false };
+        let id = shared.id().ok_or_else(|| instead(Outcome::StoreUnavailable))?;
+        match self.store.alias(call.agent(), key, id, call.digest(), self.clock.now()).await {
+            Ok(()) => Ok(()),
+            Err(StoreError::KeyInUse) => match pipeline::replayed(self, call, key).await.map_err(instead)? {
+                Some(earlier) if earlier.request_id != Some(id) => Err(earlier),
+                Some(_) => Ok(()),
+                // Its time was over between the two looks.
+                None => Err(instead(Outcome::StoreUnavailable)),
             },
             Err(e) => {
                 log::error!("request {id}: an idempotency key could not be kept: {e}");
-                None
+                Err(instead(Outcome::StoreUnavailable))
             }
         }
     }

@@ -92,22 +92,6 @@ impl Gate {
         Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
     }
 
-    /// Ends the open questions that a reload has overtaken.
-    pub(super) fn end_drifted(self: &Rc<Self>) {
-        let setup = self.setup();
-        for question in self.questions() {
-            if drift(&setup, &question.call).is_none() {
-                continue;
-            }
-            let Some(question) = self.desk.borrow_mut().take_away(question.id) else { continue };
-            let gate = self.clone();
-            let end = async move {
-                let _ = gate.conclude(question, Settlement::Void, false).await;
-            };
-            self.executor.spawn(end).detach();
-        }
-    }
-
     pub(super) fn register_waiter(&self, id: RequestId) -> Receiver<Settlement> {
         let (sender, receiver) = bounded(1);
         self.waiters.borrow_mut().insert(id, sender);
@@ -118,30 +102,39 @@ impl Gate {
         self.waiters.borrow_mut().remove(&id);
     }
 
-    /// Waits for the end of a question; when its time is over, ends it, whether or not that can be written down.
+    /// Waits for the end of a question. When its time is over, ends it, whether or not that can be written down; when a
+    /// reload has overtaken it, too, as soon as that can be written down.
     pub(super) async fn settlement(
         self: &Rc<Self>,
         question: &Arc<Question>,
         waiter: &Receiver<Settlement>,
     ) -> Settlement {
         loop {
-            let now = self.clock.now();
+            let (now, reloaded) = (self.clock.now(), self.reloaded());
             let deadline = self.desk.borrow().deadline(question.id);
             let over = deadline.is_none_or(|d| d.is_over(now));
-            let nap = if over { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
-            if over
+            let drifted = !over && drift(&self.setup(), &question.call).is_some();
+            let end = if over { Settlement::TimedOut } else { Settlement::Void };
+            let mut nap = if over || drifted { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
+            if (over || drifted)
                 && let Some(question) = self.take_away(question.id)
-                && self.conclude(question.clone(), Settlement::TimedOut, false).await.is_err()
+                && self.conclude(question.clone(), end, false).await.is_err()
             {
-                self.expire_unrecorded(&question);
-                return Settlement::TimedOut;
+                if over {
+                    self.expire_unrecorded(&question);
+                    return Settlement::TimedOut;
+                }
+                nap = deadline.map_or(RETRY, |d| d.nap(now).min(RETRY));
             }
             let heard = async { waiter.recv().await.ok() };
-            let napped = async {
-                Timer::after(nap).await;
+            let woken = async {
+                let napped = async {
+                    Timer::after(nap).await;
+                };
+                future::or(reloaded.wait(), napped).await;
                 None
             };
-            if let Some(settlement) = future::or(heard, napped).await {
+            if let Some(settlement) = future::or(heard, woken).await {
                 return settlement;
             }
         }

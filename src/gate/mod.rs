@@ -19,6 +19,7 @@ mod recovery;
 mod running;
 mod setup;
 mod status;
+mod turn;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -46,6 +47,7 @@ use crate::approval::desk::Desk;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Question, Settlement, Tool};
+use crate::service::Places;
 use crate::store::{NoteKind, Recovered, Store};
 use cool_down::CoolDowns;
 use limits::RateLimits;
@@ -72,6 +74,7 @@ pub struct Gate {
     deliveries: RefCell<HashMap<RequestId, usize>>,
     receipts: inbox::Receipts,
     connected: RefCell<HashMap<AgentId, usize>>,
+    places: Places,
     metrics: Metrics,
     started: Timestamp,
     executing: Cell<usize>,
@@ -89,6 +92,7 @@ impl Gate {
         recovered: Recovered,
     ) -> Rc<Gate> {
         let (started, metrics) = (clock.now(), Metrics::new(&setup));
+        let places = Places::new(setup.shares());
         let gate = Rc::new(Gate {
             executor,
             clock,
@@ -105,6 +109,7 @@ impl Gate {
             deliveries: RefCell::default(),
             receipts: inbox::Receipts::default(),
             connected: RefCell::default(),
+            places,
             metrics,
             started,
             executing: Cell::new(0),
@@ -144,12 +149,13 @@ impl Gate {
         self.reloaded.borrow().clone()
     }
 
-    /// Puts a new setup in force at once. Open questions whose tool or policy no longer allows them are ended.
-    pub fn reload(self: &Rc<Self>, setup: Setup) {
+    /// Puts a new setup in force at once, for everything: whatever waits (for an answer, for a place, for a connection)
+    /// looks again before it goes on, and nothing is sent as the old setup had it.
+    pub fn reload(&self, setup: Setup) {
         self.metrics.configured(&setup);
-        self.setup.replace(Rc::new(setup));
+        self.places.share_out(setup.shares());
+        self.setup.replace(Rc::new(setup)).services.retire();
         self.reloaded.replace(Rc::default()).open();
-        self.end_drifted();
     }
 
     /// The tools that this agent may see: all but those that the policy always denies it.

@@ -9,12 +9,13 @@ use std::time::{Duration, Instant};
 use smol::{Timer, future};
 
 use super::running::{Reply, Shared};
+use super::turn::NoPlace;
 use super::{Gate, Setup};
 use crate::approval::text;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict};
-use crate::service::{Ended, Place};
+use crate::service::{Place, Sent};
 use crate::store::{NewCall, Stage, StoreError};
 
 /// A call on its way.
@@ -62,28 +63,38 @@ pub(super) async fn resume(gate: Rc<Gate>, task: Task, question: Arc<Question>, 
 
 async fn decide(gate: &Rc<Gate>, task: &Task) -> Outcome {
     let began = Instant::now();
-    let verdict = gate.setup().policy.judge(&task.call);
+    let mut judged = judge(&gate.setup(), &task.call);
     gate.metrics.decided(task.checked + began.elapsed());
-    task.decision.set(Some(verdict.action));
-    log::info!("request {} by {}: {} {}", task.id, task.call.agent(), verdict.action, task.call.tool().name);
-    let outcome = match verdict.action {
-        Action::Deny => deny(gate, task, verdict).await,
-        Action::Allow => allow(gate, task, verdict).await,
-        Action::Ask => ask(gate, task, verdict).await,
+    let outcome = loop {
+        let action = judged.action();
+        task.decision.set(Some(action));
+        log::info!("request {} by {}: {action} {}", task.id, task.call.agent(), task.call.tool().name);
+        break match judged {
+            Judged::Denied(verdict, outcome) => end(gate, task, verdict, outcome).await,
+            Judged::Asked(verdict) => ask(gate, task, verdict).await,
+            Judged::Allowed(verdict) => match gate.turn(&task.call, still_allowed(&task.call)).await {
+                Ok((place, verdict)) => allow(gate, task, verdict, place).await,
+                Err(NoPlace::Busy) => end(gate, task, verdict, Outcome::Busy).await,
+                Err(NoPlace::Overtaken(anew)) => {
+                    judged = anew;
+                    continue;
+                }
+            },
+        };
     };
     outcome.unwrap_or_else(|early| early)
 }
 
-async fn deny(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
-    let outcome = denied_by(&verdict);
+/// Records a call together with its end.
+async fn end(gate: &Gate, task: &Task, verdict: Verdict, outcome: Outcome) -> Step<Outcome> {
     record(gate, task, verdict, Stage::Settled(outcome.clone())).await?;
     Ok(outcome)
 }
 
-async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
+async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict, place: Place) -> Step<Outcome> {
     let _busy = Busy::begin(gate).await;
     record(gate, task, verdict, Stage::Claimed).await?;
-    Ok(execute(gate, task).await)
+    Ok(execute(gate, task, place).await)
 }
 
 async fn ask(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
@@ -128,10 +139,16 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
 }
 
 async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>) -> Step<Outcome> {
+    let turn = gate.turn(&task.call, |setup| drift(setup, &task.call).map_or(Ok(()), Err)).await;
     let _busy = Busy::begin(gate).await;
-    let outcome = match claim(gate, task).await {
-        Ok(true) => execute(gate, task).await,
-        Ok(false) => {
+    let claimed = match turn {
+        Ok((place, ())) => claim(gate, task, place).await,
+        Err(NoPlace::Busy) => Err(Outcome::Busy),
+        Err(NoPlace::Overtaken(outcome)) => Err(outcome),
+    };
+    let outcome = match claimed {
+        Ok(Some(place)) => execute(gate, task, place).await,
+        Ok(None) => {
             log::error!("request {}: somebody else has claimed it", task.id);
             Outcome::UnknownResult
         }
@@ -145,43 +162,85 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
     Ok(outcome)
 }
 
-async fn claim(gate: &Gate, task: &Task) -> Step<bool> {
-    match drift(&gate.setup(), &task.call) {
-        Some(outcome) => Err(outcome),
-        None => {
-            let claimed = gate.store.claim(task.id, gate.clock.now(), durable(&task.call)).await;
-            claimed.map_err(|e| store_failed(task, &e))
+async fn claim(gate: &Gate, task: &Task, place: Place) -> Step<Option<Place>> {
+    let claimed = gate.store.claim(task.id, gate.clock.now(), durable(&task.call)).await;
+    claimed.map(|claimed| claimed.then_some(place)).map_err(|e| store_failed(task, &e))
+}
+
+/// What the setup in force makes of a call.
+enum Judged {
+    Allowed(Verdict),
+    Asked(Verdict),
+    Denied(Verdict, Outcome),
+}
+
+impl Judged {
+    fn action(&self) -> Action {
+        match self {
+            Judged::Allowed(_) => Action::Allow,
+            Judged::Asked(_) => Action::Ask,
+            Judged::Denied(..) => Action::Deny,
         }
     }
 }
 
-/// What was approved must still be what would run, for an agent that there still is, and a deny that came since wins.
-pub(super) fn drift(setup: &Setup, call: &Call) -> Option<Outcome> {
+/// What was checked must still be what would run, for an agent that there still is; then the rules decide.
+fn judge(setup: &Setup, call: &Call) -> Judged {
     let same = setup.tools.get(&call.tool().name).is_some_and(|now| now.digest == call.tool().digest);
     if !same || !setup.knows(call.agent()) {
-        return Some(Outcome::ApprovalVoid);
+        return Judged::Denied(Verdict { action: Action::Deny, rule: None }, Outcome::ApprovalVoid);
     }
     let verdict = setup.policy.judge(call);
-    (verdict.action == Action::Deny).then(|| denied_by(&verdict))
+    match verdict.action {
+        Action::Allow => Judged::Allowed(verdict),
+        Action::Ask => Judged::Asked(verdict),
+        Action::Deny => {
+            let outcome = denied_by(&verdict);
+            Judged::Denied(verdict, outcome)
+        }
+    }
+}
+
+/// A call that waits and that is to be asked about now has not been allowed.
+fn still_allowed(call: &Call) -> impl Fn(&Setup) -> Result<Verdict, Judged> {
+    |setup| match judge(setup, call) {
+        Judged::Allowed(verdict) => Ok(verdict),
+        other => Err(other),
+    }
+}
+
+/// Why a call that was allowed or approved may not be made any more. What only asks is not asked again.
+pub(super) fn drift(setup: &Setup, call: &Call) -> Option<Outcome> {
+    match judge(setup, call) {
+        Judged::Denied(_, outcome) => Some(outcome),
+        Judged::Allowed(_) | Judged::Asked(_) => None,
+    }
 }
 
 /// The call is claimed on disk: it runs once, here.
-async fn execute(gate: &Rc<Gate>, task: &Task) -> Outcome {
-    // The configuration may have been read again while the disk was busy.
-    let Ended { outcome, place } = match drift(&gate.setup(), &task.call) {
-        Some(outcome) => Ended { outcome, place: None },
-        None => send(gate, &task.call).await,
-    };
+async fn execute(gate: &Rc<Gate>, task: &Task, place: Place) -> Outcome {
+    let (outcome, place) = send(gate, &task.call, place).await;
     settle(gate, task, &outcome, place).await;
     log::info!("request {} ended: {}", task.id, outcome.as_str());
     outcome
 }
 
-async fn send(gate: &Gate, call: &Arc<Call>) -> Ended {
-    let began = Instant::now();
-    let ended = gate.setup().services.run(call.clone()).await;
-    gate.metrics.executed(&call.tool().service, began.elapsed());
-    ended
+/// Sends a call as the setup in force has it. That may have become another one while the disk was busy, and again
+/// while a connection was made: then nothing has been sent, and the call is looked at anew.
+async fn send(gate: &Gate, call: &Arc<Call>, mut place: Place) -> (Outcome, Option<Place>) {
+    loop {
+        let (setup, began) = (gate.setup(), Instant::now());
+        if let Some(outcome) = drift(&setup, call) {
+            return (outcome, None);
+        }
+        match setup.services.run(call.clone(), place).await {
+            Sent::Overtaken(back) => place = back,
+            Sent::Ended { outcome, place } => {
+                gate.metrics.executed(&call.tool().service, began.elapsed());
+                return (outcome, place);
+            }
+        }
+    }
 }
 
 /// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again until it

@@ -8,7 +8,7 @@ use crate::base::secret::TokenHash;
 use crate::config::{AgentConfig, Config, CoolDown, Loaded, Permissions};
 use crate::model::{AgentId, Tool};
 use crate::policy::Policy;
-use crate::service::{Scrubber, ServiceSetupError, Services};
+use crate::service::{Scrubber, ServiceSetupError, Services, Shares};
 
 /// Everything about the gateway that a reload may change.
 pub struct Setup {
@@ -31,6 +31,7 @@ pub struct Setup {
     /// Origins that may open a WebSocket from a browser.
     pub allowed_origins: Vec<String>,
     agents: Vec<AgentConfig>,
+    shares: Shares,
     requests_per_minute: u32,
     pending_approvals: u32,
 }
@@ -45,10 +46,11 @@ impl Setup {
         let Permissions { rules, defaults } = permissions;
         let Config { tools, services, agents, secrets, rate_limit, gateway, approvals, .. } = config;
         let scrubber = Arc::new(Scrubber::new(&secrets));
+        let shares = Shares::new(config.max_concurrent_calls, agents.len(), services.len());
         Ok(Setup {
             tools,
             policy: Policy::new(rules, defaults),
-            services: Services::new(&services, config.max_concurrent_calls, scrubber.clone())?,
+            services: Services::new(&services, scrubber.clone())?,
             scrubber,
             approval_timeout: config.approval_timeout,
             max_question_chars: approvals.max_question_chars,
@@ -56,6 +58,7 @@ impl Setup {
             note_window: approvals.note_window,
             allowed_origins: gateway.allowed_origins,
             agents,
+            shares,
             requests_per_minute: rate_limit.max_requests_per_minute,
             pending_approvals: rate_limit.max_pending_approvals,
         })
@@ -94,6 +97,11 @@ impl Setup {
     /// Whether there is (still) such an agent.
     pub fn knows(&self, agent: &AgentId) -> bool {
         self.agent(agent).is_some()
+    }
+
+    /// How the places for calls at once are shared out.
+    pub(super) fn shares(&self) -> Shares {
+        self.shares
     }
 
     fn agent(&self, id: &AgentId) -> Option<&AgentConfig> {

@@ -26,6 +26,8 @@ pub enum Outcome {
     ApprovalVoid,
     /// The owner stopped everything.
     KillSwitch,
+    /// Certainly not done: too many other calls were running for as long as it may take.
+    Busy,
     /// Certainly not done: the service was not reached.
     ServiceUnreachable,
     /// A read that took too long.
@@ -76,7 +78,8 @@ impl Outcome {
             | Outcome::KillSwitch => "denied",
             Outcome::Withdrawn => "withdrawn",
             Outcome::TimedOut => "timed_out",
-            Outcome::ServiceUnreachable
+            Outcome::Busy
+            | Outcome::ServiceUnreachable
             | Outcome::ServiceTimeout
             | Outcome::ServiceError { .. }
             | Outcome::ResponseTooLarge
@@ -102,6 +105,7 @@ impl Outcome {
             Outcome::DeniedByPolicy { .. } => "denied_by_policy",
             Outcome::ApprovalVoid => "approval_void",
             Outcome::KillSwitch => "kill_switch",
+            Outcome::Busy => "busy",
             Outcome::ServiceUnreachable => "service_unreachable",
             Outcome::ServiceTimeout => "service_timeout",
             Outcome::ServiceError { .. } => "service_error",
@@ -128,6 +132,7 @@ impl Outcome {
             Outcome::DeniedByPolicy { .. } => "Denied by policy".into(),
             Outcome::ApprovalVoid => "Denied by policy: the tool changed after it was asked for".into(),
             Outcome::KillSwitch => "Denied by policy: the owner has stopped all calls".into(),
+            Outcome::Busy => "Not sent: too many calls are running; it can be repeated".into(),
             Outcome::ServiceUnreachable => "Service unreachable".into(),
             Outcome::ServiceTimeout => "Service did not answer in time".into(),
             Outcome::ServiceError { message, .. } => message.clone(),

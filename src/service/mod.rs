@@ -31,11 +31,10 @@ use std::time::Duration;
 
 use crate::config::ServiceConfig;
 use crate::model::{Call, InvalidCall, Lost, Method, Outcome, Tool};
-use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, MaybeSent};
+use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, MaybeSent, NotSent};
 use health::HealthBoard;
 pub use health::ServiceHealth;
-pub use places::Place;
-use places::Places;
+pub use places::{Place, Places, Shares};
 pub use scrub::Scrubber;
 
 /// Time for name lookup, TCP and TLS; the client keeps it below the limit of the whole call.
@@ -44,14 +43,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Bytes of an answer from which on it is read one at a time, and keeps its place until it is recorded.
 const LARGE: usize = 16 * 1024;
 
-/// All configured services. Clones are cheap and share connections, places and health.
+/// All configured services. Clones are cheap and share connections and health.
 #[derive(Clone)]
 pub struct Services(Rc<Inner>);
 
 struct Inner {
     services: BTreeMap<String, Service>,
-    /// Calls at once, over all services.
-    places: Places,
     scrubber: Arc<Scrubber>,
     health: HealthBoard,
 }
@@ -69,13 +66,18 @@ struct Service {
     reader: Arc<Mutex<()>>,
 }
 
-/// How a call ended.
-pub struct Ended {
-    /// What its agent is to hear.
-    pub outcome: Outcome,
-    /// One of the places for calls at once. To be kept until the outcome is recorded: services may be faster than the
-    /// disk, and large answers must not pile up between them. A small answer has given its place back already.
-    pub place: Option<Place>,
+/// What became of a call.
+pub enum Sent {
+    /// It has ended.
+    Ended {
+        /// What its agent is to hear.
+        outcome: Outcome,
+        /// To be kept until the outcome is recorded: services may be faster than the disk, and large answers must not
+        /// pile up between them. A small answer has given its place back already.
+        place: Option<Place>,
+    },
+    /// Other services are in force: not a byte of it has left, and here is its place.
+    Overtaken(Place),
 }
 
 /// A service that cannot be set up.
@@ -96,20 +98,15 @@ impl fmt::Display for ServiceSetupError {
 impl std::error::Error for ServiceSetupError {}
 
 impl Services {
-    /// Makes the clients; connects to nothing. At most `max_concurrent` calls (at least one) run at once.
+    /// Makes the clients; connects to nothing.
     ///
     /// # Errors
     /// When a service's `ca_cert` holds no certificate.
-    pub fn new(
-        configs: &[ServiceConfig],
-        max_concurrent: usize,
-        scrubber: Arc<Scrubber>,
-    ) -> Result<Services, ServiceSetupError> {
+    pub fn new(configs: &[ServiceConfig], scrubber: Arc<Scrubber>) -> Result<Services, ServiceSetupError> {
         let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c)?)));
         let services = made.collect::<Result<BTreeMap<_, _>, ServiceSetupError>>()?;
         let health = HealthBoard::new(services.keys().cloned());
-        let places = Places::new(max_concurrent.max(1));
-        Ok(Services(Rc::new(Inner { services, places, scrubber, health })))
+        Ok(Services(Rc::new(Inner { services, scrubber, health })))
     }
 
     /// Whether `call` can be sent at all. To be asked before the policy and before a human.
@@ -121,13 +118,20 @@ impl Services {
         request::build(&service.config, call).map(drop)
     }
 
-    /// Sends `call`, once. Waits for a place and then for the answer, each at most as long as the call may take.
+    /// How long `call` may take: to get a place, and then to be answered.
+    pub fn limit(&self, call: &Call) -> Duration {
+        let tool = call.tool();
+        let service = || self.0.services.get(&tool.service).map(|service| service.config.timeout);
+        tool.timeout.or_else(service).unwrap_or_default()
+    }
+
+    /// Sends `call`, once, as these services have it.
     ///
-    /// Gives `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
+    /// The outcome is `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
     /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the
     /// request is on its way, dropping this future does not stop it: the caller must see it through.
-    pub async fn run(&self, call: Arc<Call>) -> Ended {
-        let unsent = |outcome| Ended { outcome, place: None };
+    pub async fn run(&self, call: Arc<Call>, place: Place) -> Sent {
+        let unsent = |outcome| Sent::Ended { outcome, place: None };
         let Some(service) = self.0.services.get(&call.tool().service).cloned() else {
             log::warn!("tool {}: its service {} is not configured", call.tool().name, call.tool().service);
             return unsent(Outcome::ServiceUnreachable);
@@ -136,19 +140,24 @@ impl Services {
             Ok(request) => request,
             Err(why) => return unsent(Outcome::Invalid(why)),
         };
-        let limit = request.timeout.unwrap_or(service.config.timeout);
-        let Some(place) = self.0.places.take(call.agent(), limit).await else {
-            log::warn!("tool {}: not sent, too many calls are running", call.tool().name);
-            return unsent(Outcome::ServiceUnreachable);
-        };
         let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
         let tool = call.tool().clone();
         // The place lives as long as the blocking call, whoever still waits for it.
-        let ended = smol::unblock(move || service.execute(&call, request, &scrubber, place)).await;
-        if let Some(what) = failure(&ended.outcome) {
+        let sent = smol::unblock(move || service.execute(&call, request, &scrubber, place)).await;
+        if let Sent::Ended { outcome, .. } = &sent
+            && let Some(what) = failure(outcome)
+        {
             self.0.health.call_failed(&tool.service, format!("{}: {what}", tool.name));
         }
-        ended
+        sent
+    }
+
+    /// Other services are in force from now on: what has not been sent is not sent, what has been is seen through.
+    pub fn retire(&self) {
+        self.0.services.values().for_each(|service| {
+            service.reading.retire();
+            service.writing.retire();
+        });
     }
 
     /// Ends all calls, running or to come; those with side effects that were under way are `UnknownResult`.
@@ -192,18 +201,19 @@ impl Service {
     }
 
     /// BLOCKS until the answer is there or the time is over.
-    fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber, place: Place) -> Ended {
+    fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber, place: Place) -> Sent {
         let tool = call.tool();
         match self.client(tool.request.method).call(request) {
             Ok(answer) => {
                 let is_large = answer.body.len() >= LARGE;
                 let _turn = is_large.then(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner));
                 let outcome = response::outcome(&self.config, tool, answer, scrubber);
-                Ended { outcome, place: is_large.then_some(place) }
+                Sent::Ended { outcome, place: is_large.then_some(place) }
             }
+            Err(HttpError::NotSent(NotSent::Retired)) => Sent::Overtaken(place),
             Err(why) => {
                 log::warn!("tool {}, service {}: {why}", tool.name, self.config.name);
-                Ended { outcome: without_answer(&why, tool), place: None }
+                Sent::Ended { outcome: without_answer(&why, tool), place: None }
             }
         }
     }

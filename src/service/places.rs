@@ -1,93 +1,204 @@
-//! The places for calls at once, over all services. Who waits is served agent by agent in turn: one that asks for much
-//! makes itself wait, not the others.
+//! The places for calls at once, over all services and over the setups before and after a reload.
+//!
+//! Part of them belongs to the agents, so many to each; the rest is open to everybody, in turns by agent, and one service
+//! takes at most half of that rest. So an agent that asks for much, or a service that answers slowly, makes itself
+//! wait and not the others.
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
-use std::{iter, mem};
+use std::collections::{HashMap, VecDeque};
+use std::hash::Hash;
+use std::mem;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use smol::Timer;
 use smol::channel::{Receiver, Sender, bounded};
-use smol::future::or;
 
 use crate::model::AgentId;
+
+/// How the places are shared out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Shares {
+    /// Calls at once.
+    all: usize,
+    /// Of these, those that belong to each agent.
+    own: usize,
+    /// The others, which are open to everybody.
+    open: usize,
+    /// Of the open ones, those that one service may take.
+    of_service: usize,
+}
+
+impl Shares {
+    /// Half of `all` (at least one) is divided evenly among the agents, at least one place for each; with as many agents
+    /// as places or more, nothing is. Of the rest one service takes at most half, unless there is no other.
+    pub fn new(all: usize, agents: usize, services: usize) -> Shares {
+        let all = all.max(1);
+        let own = if agents < all { (all / 2 / agents.max(1)).max(1) } else { 0 };
+        let open = all.saturating_sub(own.saturating_mul(agents));
+        let of_service = if services > 1 { open.div_ceil(2) } else { open };
+        Shares { all, own, open, of_service }
+    }
+}
 
 /// All places. Clones are the same places.
 #[derive(Clone)]
 pub struct Places(Arc<Mutex<Inner>>);
 
 struct Inner {
-    free: usize,
+    shares: Shares,
+    held: usize,
+    /// Agents' own places that are taken.
+    own: HashMap<AgentId, usize>,
+    /// Open places that are taken, by service.
+    open: HashMap<Arc<str>, usize>,
     /// Agents that wait, the one whose turn is next first; each with its own queue, which is never empty.
-    waiting: VecDeque<(AgentId, VecDeque<Sender<Place>>)>,
+    waiting: VecDeque<(AgentId, VecDeque<Waiter>)>,
+}
+
+struct Waiter {
+    service: Arc<str>,
+    turn: Sender<Place>,
 }
 
 /// One of the places, until this is dropped (on any thread).
-pub struct Place(Option<Places>);
+pub struct Place {
+    /// None when it has been given back.
+    places: Option<Places>,
+    of: Of,
+}
+
+/// Which place it is.
+#[derive(Clone)]
+enum Of {
+    Agent(AgentId),
+    Service(Arc<str>),
+}
 
 impl Places {
-    /// So many places.
-    pub fn new(free: usize) -> Places {
-        Places(Arc::new(Mutex::new(Inner { free, waiting: VecDeque::new() })))
+    /// Places shared out like this.
+    pub fn new(shares: Shares) -> Places {
+        let (own, open, waiting) = Default::default();
+        Places(Arc::new(Mutex::new(Inner { shares, held: 0, own, open, waiting })))
     }
 
-    /// A place for a call of `agent`; None after `limit`. Cancel-safe.
-    pub async fn take(&self, agent: &AgentId, limit: Duration) -> Option<Place> {
-        let turn = match self.try_take(agent) {
-            Ok(place) => return Some(place),
-            Err(turn) => turn,
-        };
-        let got = async { turn.recv().await.ok() };
-        let late = async {
-            Timer::after(limit).await;
-            None
-        };
-        or(got, late).await
+    /// From now on they are shared out like this. Nobody loses a place: who holds more than there are keeps the others
+    /// waiting until it gives them back.
+    pub fn share_out(&self, shares: Shares) {
+        self.lock().shares = shares;
+        self.hand_out();
     }
 
-    /// A free place, or one's turn at the next.
-    fn try_take(&self, agent: &AgentId) -> Result<Place, Receiver<Place>> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if inner.free > 0 {
-            inner.free -= 1;
-            return Ok(Place(Some(self.clone())));
+    /// Lines up for a place for a call of `agent` to `service`. What comes through is a place; who drops the receiver
+    /// waits no more, and a place that has come already is free again.
+    pub fn line_up(&self, agent: &AgentId, service: &str) -> Receiver<Place> {
+        let (turn, receiver) = bounded(1);
+        let service: Arc<str> = service.into();
+        let mut inner = self.lock();
+        if let Some(of) = inner.take(agent, &service) {
+            drop(inner);
+            // There is room for it, and it is heard.
+            let _ = turn.try_send(Place { places: Some(self.clone()), of });
+            return receiver;
         }
-        let (sender, turn) = bounded(1);
+        let waiter = Waiter { service, turn };
         match inner.waiting.iter_mut().find(|(known, _)| known == agent) {
-            Some((_, queue)) => queue.push_back(sender),
-            None => inner.waiting.push_back((agent.clone(), VecDeque::from([sender]))),
+            Some((_, queue)) => queue.push_back(waiter),
+            None => inner.waiting.push_back((agent.clone(), VecDeque::from([waiter]))),
         }
-        Err(turn)
+        receiver
     }
 
-    /// Who is next; free again when nobody is.
-    fn next(&self) -> Option<Sender<Place>> {
-        let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        while let Some((agent, mut queue)) = inner.waiting.pop_front() {
-            // Those that wait no more do not cost their agent its turn.
-            let next = iter::from_fn(|| queue.pop_front()).find(|turn| !turn.is_closed());
-            if !queue.is_empty() {
-                inner.waiting.push_back((agent, queue));
-            }
-            if next.is_some() {
-                return next;
+    /// Gives what is free to those whose turn it is.
+    fn hand_out(&self) {
+        loop {
+            let Some((turn, of)) = self.lock().next() else { return };
+            if let Err(refused) = turn.try_send(Place { places: Some(self.clone()), of }) {
+                // It waits no more. Not dropped as a place: that would come back here, once for each of them.
+                let mut place = refused.into_inner();
+                mem::drop(place.places.take());
+                self.lock().give_back(&place.of);
             }
         }
-        inner.free += 1;
-        None
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Inner {
+    /// A place for a call of `agent` to `service`, if it may have one.
+    fn take(&mut self, agent: &AgentId, service: &Arc<str>) -> Option<Of> {
+        let of = self.free(agent, service)?;
+        self.held += 1;
+        match &of {
+            Of::Agent(agent) => *self.own.entry(agent.clone()).or_default() += 1,
+            Of::Service(service) => *self.open.entry(service.clone()).or_default() += 1,
+        }
+        Some(of)
+    }
+
+    fn free(&self, agent: &AgentId, service: &Arc<str>) -> Option<Of> {
+        if self.held >= self.shares.all {
+            return None;
+        }
+        if self.own.get(agent).copied().unwrap_or_default() < self.shares.own {
+            return Some(Of::Agent(agent.clone()));
+        }
+        let of_service = self.open.get(service).copied().unwrap_or_default();
+        let open: usize = self.open.values().sum();
+        (of_service < self.shares.of_service && open < self.shares.open).then(|| Of::Service(service.clone()))
+    }
+
+    fn give_back(&mut self, of: &Of) {
+        self.held = self.held.saturating_sub(1);
+        match of {
+            Of::Agent(agent) => count_down(&mut self.own, agent),
+            Of::Service(service) => count_down(&mut self.open, service),
+        }
+    }
+
+    /// Who is next, and the place that is for it; taken already.
+    fn next(&mut self) -> Option<(Sender<Place>, Of)> {
+        let (mut passed, mut found) = (VecDeque::new(), None);
+        while let Some((agent, mut queue)) = self.waiting.pop_front() {
+            // Those that wait no more do not cost their agent its turn.
+            queue.retain(|waiter| !waiter.turn.is_closed());
+            found = self.first(&agent, &mut queue);
+            if !queue.is_empty() {
+                let line = if found.is_some() { &mut self.waiting } else { &mut passed };
+                line.push_back((agent, queue));
+            }
+            if found.is_some() {
+                break;
+            }
+        }
+        // Whoever could not be served keeps its turn.
+        passed.append(&mut self.waiting);
+        self.waiting = passed;
+        found
+    }
+
+    /// The first of an agent's waiters that may have a place.
+    fn first(&mut self, agent: &AgentId, queue: &mut VecDeque<Waiter>) -> Option<(Sender<Place>, Of)> {
+        let at = queue.iter().position(|waiter| self.free(agent, &waiter.service).is_some())?;
+        let waiter = queue.remove(at)?;
+        Some((waiter.turn, self.take(agent, &waiter.service)?))
+    }
+}
+
+fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
+        }
     }
 }
 
 impl Drop for Place {
     fn drop(&mut self) {
-        let Some(places) = self.0.take() else { return };
-        while let Some(next) = places.next() {
-            match next.try_send(Place(Some(places.clone()))) {
-                Ok(()) => return,
-                // It waits no more. Not dropped as a place: that would come back here, once for each of them.
-                Err(refused) => mem::drop(refused.into_inner().0.take()),
-            }
-        }
+        let Some(places) = self.places.take() else { return };
+        places.lock().give_back(&self.of);
+        places.hand_out();
     }
 }
 
@@ -95,32 +206,48 @@ impl Drop for Place {
 mod tests {
     use super::*;
 
-    const LONG: Duration = Duration::from_secs(10);
+    const HOME: &str = "home";
 
     fn agent(name: &str) -> AgentId {
         AgentId::configured(name)
     }
 
+    fn take_at(places: &Places, name: &str, service: &str) -> Option<Place> {
+        places.line_up(&agent(name), service).try_recv().ok()
+    }
+
     fn take(places: &Places, name: &str) -> Option<Place> {
-        smol::block_on(places.take(&agent(name), Duration::ZERO))
+        take_at(places, name, HOME)
+    }
+
+    /// As many as come at once.
+    fn take_all(places: &Places, name: &str, service: &str) -> Vec<Place> {
+        std::iter::from_fn(|| take_at(places, name, service)).collect()
+    }
+
+    /// Places that belong to nobody.
+    fn open(all: usize) -> Places {
+        Places::new(Shares::new(all, usize::MAX, 1))
     }
 
     #[test]
     fn so_many_and_no_more() {
-        let places = Places::new(2);
+        let places = open(2);
         let held = [take(&places, "a").unwrap(), take(&places, "b").unwrap()];
         assert!(take(&places, "c").is_none());
         drop(held);
-        assert!(take(&places, "a").is_some() && take(&places, "c").is_some());
-        assert_eq!(places.0.lock().unwrap().free, 2, "who gave up has lost nothing");
-        assert!(places.0.lock().unwrap().waiting.is_empty());
+        let held = [take(&places, "a").unwrap(), take(&places, "c").unwrap()];
+        assert!(take(&places, "b").is_none(), "who gave up has lost nothing, and nobody has won");
+        drop(held);
+        let inner = places.lock();
+        assert_eq!((inner.held, inner.own.len(), inner.open.len()), (0, 0, 0));
     }
 
     #[test]
     fn agents_take_turns() {
-        let places = Places::new(1);
+        let places = open(1);
         let mut held = take(&places, "greedy");
-        let wait = |name| (name, places.try_take(&agent(name)).err().unwrap());
+        let wait = |name| (name, places.line_up(&agent(name), HOME));
         let waiting = ["greedy", "greedy", "greedy", "modest", "third", "modest"].map(wait);
         let mut served = Vec::new();
         while held.take().is_some() {
@@ -135,23 +262,64 @@ mod tests {
 
     #[test]
     fn thousands_that_gave_up_are_passed_over() {
-        let places = Places::new(1);
+        let places = open(1);
         let held = take(&places, "a");
         for _ in 0..20_000 {
-            drop(places.try_take(&agent("a")));
+            drop(places.line_up(&agent("a"), HOME));
         }
-        let last = places.try_take(&agent("a")).err().unwrap();
+        let last = places.line_up(&agent("a"), HOME);
         drop(held);
         assert!(last.try_recv().is_ok());
     }
 
     #[test]
     fn a_place_that_comes_too_late_is_not_lost() {
-        let places = Places::new(1);
+        let places = open(1);
         let held = take(&places, "a");
-        let turn = places.try_take(&agent("b")).err().unwrap();
+        let turn = places.line_up(&agent("b"), HOME);
         drop(held);
         drop(turn);
-        assert!(smol::block_on(places.take(&agent("c"), LONG)).is_some());
+        assert!(take(&places, "c").is_some());
+    }
+
+    #[test]
+    fn nobody_takes_what_belongs_to_another_agent() {
+        for (all, agents, own) in [(32, 1, 16), (32, 2, 8), (32, 5, 3), (32, 31, 1), (2, 1, 1), (3, 2, 1)] {
+            let places = Places::new(Shares::new(all, agents, 1));
+            let greedy = take_all(&places, "greedy", HOME);
+            assert_eq!(greedy.len(), all - (agents - 1) * own, "{all} for {agents}");
+            for other in 1..agents {
+                assert_eq!(take_all(&places, &other.to_string(), HOME).len(), own, "{all} for {agents}");
+            }
+        }
+    }
+
+    #[test]
+    fn one_service_leaves_room_for_the_others() {
+        let places = Places::new(Shares::new(32, 2, 3));
+        let slow = take_all(&places, "a", "slow");
+        assert_eq!(slow.len(), 8 + 8, "its own places and half of the open ones");
+        assert_eq!(take_all(&places, "b", "slow").len(), 8, "its own ones");
+        let waits = places.line_up(&agent("b"), "slow");
+        let fast = take_at(&places, "a", "fast");
+        assert!(fast.is_some(), "who waits for the slow one stands in nobody's way");
+        drop(slow);
+        assert!(waits.try_recv().is_ok());
+    }
+
+    #[test]
+    fn a_reload_bounds_old_and_new_calls_together() {
+        let places = Places::new(Shares::new(8, 1, 1));
+        let mut old = take_all(&places, "a", HOME);
+        assert_eq!(old.len(), 8);
+        places.share_out(Shares::new(4, 1, 1));
+        let turn = places.line_up(&agent("a"), HOME);
+        old.truncate(4);
+        assert!(turn.try_recv().is_err(), "four are still held");
+        old.truncate(3);
+        assert!(turn.try_recv().is_ok());
+        let more = places.line_up(&agent("a"), HOME);
+        places.share_out(Shares::new(8, 1, 1));
+        assert!(more.try_recv().is_ok(), "who waits hears of it");
     }
 }

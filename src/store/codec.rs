@@ -46,6 +46,7 @@ fn tagged(outcome: &Outcome) -> Value {
         Outcome::DeniedByPolicy { rule } => json!({"is": "denied_by_policy", "rule": rule}),
         Outcome::ApprovalVoid => json!({"is": "approval_void"}),
         Outcome::KillSwitch => json!({"is": "kill_switch"}),
+        Outcome::Busy => json!({"is": "busy"}),
         Outcome::ServiceUnreachable => json!({"is": "service_unreachable"}),
         Outcome::ServiceTimeout => json!({"is": "service_timeout"}),
         Outcome::ServiceError { status, message } => {
@@ -105,6 +106,7 @@ fn untagged(tag: &Value) -> Option<Outcome> {
         "denied_by_policy" => Outcome::DeniedByPolicy { rule: text(tag, "rule") },
         "approval_void" => Outcome::ApprovalVoid,
         "kill_switch" => Outcome::KillSwitch,
+        "busy" => Outcome::Busy,
         "service_unreachable" => Outcome::ServiceUnreachable,
         "service_timeout" => Outcome::ServiceTimeout,
         "service_error" => Outcome::ServiceError {
@@ -251,6 +253,7 @@ fn details(outcome: &Outcome) -> Map<String, Value> {
         | Outcome::TimedOut
         | Outcome::ApprovalVoid
         | Outcome::KillSwitch
+        | Outcome::Busy
         | Outcome::ServiceUnreachable
         | Outcome::ServiceTimeout
         | Outcome::ResponseTooLarge
@@ -304,7 +307,8 @@ fn inbox_status(outcome: &Outcome) -> &'static str {
         | Outcome::TimedOut
         | Outcome::ApprovalVoid
         | Outcome::KillSwitch => "denied",
-        Outcome::ServiceUnreachable
+        Outcome::Busy
+        | Outcome::ServiceUnreachable
         | Outcome::ServiceTimeout
         | Outcome::ServiceError { .. }
         | Outcome::ResponseTooLarge

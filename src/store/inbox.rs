@@ -60,6 +60,12 @@ pub(super) fn add_key(tx: &Tx<'_>, agent: &AgentId, key: &str, bound: &Bound) ->
     Ok(())
 }
 
+/// A call that was not sent and may be repeated must not stand in its own way.
+pub(super) fn release_keys(tx: &Tx<'_>, id: RequestId) -> Result<(), StoreError> {
+    tx.db.prepare_cached("DELETE FROM keys WHERE request_id = ?")?.execute([id.to_string()])?;
+    Ok(())
+}
+
 /// Request and digest of a key that is still remembered: its time is not over, or its call is open.
 fn known_key(
     tx: &Tx<'_>,

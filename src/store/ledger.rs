@@ -274,6 +274,9 @@ fn finish(
     let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";
     tx.execute(sql, params![outcome.as_str(), at.0, seq, open.seq])?;
     counts::ended(tx.db, open.seq, seq)?;
+    if *outcome == Outcome::Busy {
+        inbox::release_keys(tx, id)?;
+    }
     inbox::keep_result(tx, &inbox::Kept { id, seq: open.seq, agent: &open.agent, at }, &stored)
 }
 

@@ -112,7 +112,10 @@ fn reason_session_and_key_have_their_lengths() {
 
 #[test]
 fn thirty_two_calls_may_be_in_flight_on_a_connection() {
-    let gateway = Gateway::start();
+    let usual = Setup::default();
+    // So many that the agent's share of the places is more than that.
+    let config = format!("{}max_concurrent_calls: 64\n", usual.config);
+    let gateway = Gateway::with(&Setup { config, ..usual });
     gateway.upstream.answer(|_| Answer::Hold);
     let mut agent = agent(&gateway);
     let held: Vec<u64> = (0..32)

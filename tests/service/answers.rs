@@ -202,15 +202,12 @@ fn secrets_echoed_in_any_usual_spelling_never_come_out() {
         {
             let config = Upstream::body(kind, body.as_bytes()).service();
             let run = services(&config, &[TOKEN]);
-            assert_eq!(
-                smol::block_on(run.run(call(tool(Method::Get, "/"), json!({})))).outcome,
-                executed(value)
-            );
+            assert_eq!(smol::block_on(send(&run, call(tool(Method::Get, "/"), json!({})))), executed(value));
         }
         let page = format!("{}{text}", "x".repeat(495));
         let config = Upstream::saying(response(500, "", page.as_bytes())).service();
         let run = services(&config, &[TOKEN]);
-        let outcome = smol::block_on(run.run(call(tool(Method::Get, "/"), json!({})))).outcome;
+        let outcome = smol::block_on(send(&run, call(tool(Method::Get, "/"), json!({}))));
         let cut = format!("Service error 500: {}[reda… (cut)", "x".repeat(495));
         assert_eq!(outcome, failed(500, &cut), "the secret is gone before the cut");
     }
@@ -233,7 +230,7 @@ fn an_echo_of_the_whole_request_holds_no_credential() {
         let mut config = upstream.service();
         config.auth = auth;
         let outcome =
-            smol::block_on(services(&config, &secrets).run(call(tool(Method::Get, "/"), json!({})))).outcome;
+            smol::block_on(send(&services(&config, &secrets), call(tool(Method::Get, "/"), json!({}))));
         let Outcome::Executed(echo) = outcome else { panic!("{outcome:?}") };
         let echo = echo.as_str();
         assert!(echo.contains("[redacted]"), "{echo}");

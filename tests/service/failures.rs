@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use agentpass::base::clock::{Clock, Timestamp};
 use agentpass::config::{Health, ServiceConfig};
-use agentpass::model::{Answer, Lost, Method, Outcome};
-use agentpass::service::{Scrubber, Services};
+use agentpass::model::{AgentId, Answer, Lost, Method, Outcome};
+use agentpass::service::{Scrubber, Sent, Services};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -45,7 +45,7 @@ fn what_was_certainly_not_sent_is_unreachable() {
 fn a_certificate_that_is_none_stops_the_setup() {
     let mut config = service("https://127.0.0.1:1");
     config.ca_cert = Some(b"no certificate".to_vec());
-    let why = Services::new(&[config], 1, Arc::new(Scrubber::new(&[]))).err().unwrap();
+    let why = Services::new(&[config], Arc::new(Scrubber::new(&[]))).err().unwrap();
     assert_eq!(why.service, "s");
     assert!(why.to_string().starts_with("service \"s\" cannot be set up: "), "{why}");
 }
@@ -168,48 +168,78 @@ fn no_more_calls_than_permitted_run_at_once() {
         r.fetch_sub(1, Ordering::SeqCst);
         drop(stream.write_all(&response(200, "", b"1")));
     });
-    let services = services(&upstream.service(), &[]);
+    let (services, places) = (services(&upstream.service(), &[]), places(8));
     let calls = (0..40).map(|n| {
-        let (services, method) = (services.clone(), if n % 2 == 0 { Method::Get } else { Method::Post });
-        async move { services.run(call(tool(method, "/"), json!({}))).await.outcome }
+        let (services, places) = (services.clone(), places.clone());
+        let method = if n % 2 == 0 { Method::Get } else { Method::Post };
+        async move {
+            let place = place(&places).await;
+            services.run(call(tool(method, "/"), json!({})), place).await
+        }
     });
-    assert!(all(calls.collect()).iter().all(|o| *o == Outcome::Executed(json!(1).into())));
+    let executed = Outcome::Executed(json!(1).into());
+    let is_executed = |sent: &Sent| matches!(sent, Sent::Ended { outcome, .. } if *outcome == executed);
+    assert!(all(calls.collect()).iter().all(is_executed));
     assert_eq!(peak.load(Ordering::SeqCst), 8);
     assert_eq!(upstream.seen().len(), 40);
-}
-
-#[test]
-fn a_call_that_gets_no_turn_is_certainly_not_sent() {
-    let upstream = Upstream::new(|_, stream| {
-        sleep(Duration::from_millis(700));
-        drop(stream.write_all(&response(200, "", b"1")));
-    });
-    let config = upstream.service();
-    let services = Services::new(&[config], 1, Arc::new(Scrubber::new(&[]))).unwrap();
-    let mut hasty = tool(Method::Post, "/");
-    hasty.timeout = Some(Duration::from_millis(200));
-    let calls = [tool(Method::Get, "/"), hasty].map(|tool| {
-        let services = services.clone();
-        async move { services.run(call(tool, json!({}))).await.outcome }
-    });
-    let ends = all(calls.into());
-    assert_eq!(ends, [Outcome::Executed(json!(1).into()), Outcome::ServiceUnreachable]);
-    assert_eq!(upstream.seen().len(), 1);
 }
 
 #[test]
 fn a_large_answer_keeps_its_place_until_it_is_put_away() {
     for (size, waits) in [(16 * 1024 - 1, false), (16 * 1024, true)] {
         let upstream = Upstream::body("text/plain", &vec![b'x'; size]);
-        let services = Services::new(&[upstream.service()], 1, Arc::new(Scrubber::new(&[]))).unwrap();
-        let mut hasty = tool(Method::Get, "/");
-        hasty.timeout = Some(Duration::from_millis(300));
-        let run = |tool| smol::block_on(services.run(call(tool, json!({}))));
-        let first = run(tool(Method::Get, "/"));
-        let second = run(hasty.clone()).outcome;
-        assert_eq!(second == Outcome::ServiceUnreachable, waits, "{size} bytes");
-        drop(first);
-        assert!(matches!(run(hasty).outcome, Outcome::Executed(_)), "{size} bytes");
+        let (services, places) = (services(&upstream.service(), &[]), places(1));
+        let run = async { services.run(call(tool(Method::Get, "/"), json!({})), place(&places).await).await };
+        let sent = smol::block_on(run);
+        assert!(matches!(&sent, Sent::Ended { outcome: Outcome::Executed(_), .. }), "{size} bytes");
+        let next = places.line_up(&AgentId::configured("a"), "s");
+        assert_eq!(next.try_recv().is_err(), waits, "{size} bytes");
+        drop(sent);
+        assert_eq!(next.try_recv().is_ok(), waits, "{size} bytes");
+    }
+}
+
+/// A server that takes a connection and says nothing until it is told to: a TLS client waits for it.
+#[test]
+fn retired_services_send_nothing_that_still_waits_for_its_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let config = service(&format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port()));
+    let services = services(&config, &[]);
+    let retirer = services.clone();
+    let run =
+        async move { services.run(call(tool(Method::Post, "/"), json!({})), place(&places(1)).await).await };
+    let retire = async move {
+        let (connection, _) = smol::unblock(move || listener.accept().unwrap()).await;
+        retirer.retire();
+        drop(connection);
+    };
+    let (sent, ()) = smol::block_on(smol::future::zip(run, retire));
+    assert!(matches!(sent, Sent::Overtaken(_)));
+}
+
+#[test]
+fn retired_services_see_through_what_they_have_sent() {
+    let upstream = Upstream::new(|_, stream| {
+        sleep(Duration::from_millis(300));
+        drop(stream.write_all(&response(200, "", b"1")));
+    });
+    for method in [Method::Get, Method::Post] {
+        let services = services(&upstream.service(), &[]);
+        let (retirer, before, seen) = (services.clone(), upstream.seen().len(), upstream.seen());
+        let run = async move { send(&services, call(tool(method, "/"), json!({}))).await };
+        let retire = async {
+            while upstream.seen().len() == before {
+                smol::Timer::after(Duration::from_millis(5)).await;
+            }
+            retirer.retire();
+        };
+        let (outcome, ()) = smol::block_on(smol::future::zip(run, retire));
+        assert_eq!(outcome, Outcome::Executed(json!(1).into()));
+        let again = smol::block_on(async {
+            retirer.run(call(tool(method, "/"), json!({})), place(&places(1)).await).await
+        });
+        assert!(matches!(again, Sent::Overtaken(_)), "also over a connection that there is");
+        assert_eq!(upstream.seen().len(), seen.len() + 1);
     }
 }
 
@@ -218,7 +248,7 @@ fn reads_keep_their_connection_and_writes_take_a_fresh_one() {
     let upstream = Upstream::body("", b"1");
     let services = services(&upstream.service(), &[]);
     for (method, connections) in [(Method::Get, 1), (Method::Get, 1), (Method::Post, 2), (Method::Post, 3)] {
-        smol::block_on(services.run(call(tool(method, "/"), json!({}))));
+        smol::block_on(send(&services, call(tool(method, "/"), json!({}))));
         assert_eq!(upstream.connections.load(Ordering::SeqCst), connections, "{method}");
     }
 }
@@ -228,11 +258,11 @@ fn a_shutdown_ends_calls_at_once() {
     let upstream = Upstream::new(|_, _| sleep(Duration::from_secs(4)));
     let services = services(&upstream.service(), &[]);
     let (stopper, begun) = (services.clone(), Instant::now());
-    let write = async move { services.run(call(tool(Method::Post, "/"), json!({}))).await.outcome };
+    let write = async move { send(&services, call(tool(Method::Post, "/"), json!({}))).await };
     let stop = async move {
         smol::Timer::after(Duration::from_millis(200)).await;
         stopper.shutdown();
-        stopper.run(call(tool(Method::Get, "/"), json!({}))).await.outcome
+        send(&stopper, call(tool(Method::Get, "/"), json!({}))).await
     };
     let both = smol::block_on(smol::future::zip(write, stop));
     assert_eq!(both, (Outcome::UnknownResult, Outcome::ServiceUnreachable));

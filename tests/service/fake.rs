@@ -12,7 +12,7 @@ use agentpass::base::secret::Secret;
 use agentpass::base::template::Template;
 use agentpass::config::{Auth, BaseUrl, ServiceConfig};
 use agentpass::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, Method, Outcome, RequestSpec, Tool};
-use agentpass::service::{Scrubber, Services};
+use agentpass::service::{Place, Places, Scrubber, Sent, Services, Shares};
 use serde_json::Value;
 
 /// One recorded request.
@@ -181,15 +181,33 @@ pub fn raw_call(tool: Tool, args: Value) -> Result<Arc<Call>, InvalidCall> {
 
 pub fn services(config: &ServiceConfig, secrets: &[&str]) -> Services {
     let secrets: Vec<Secret> = secrets.iter().map(|s| secret(s)).collect();
-    Services::new(std::slice::from_ref(config), 8, Arc::new(Scrubber::new(&secrets))).unwrap()
+    Services::new(std::slice::from_ref(config), Arc::new(Scrubber::new(&secrets))).unwrap()
 }
 
 pub fn check(config: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
     services(config, &[]).check(call)
 }
 
+/// So many places, open to everybody.
+pub fn places(count: usize) -> Places {
+    Places::new(Shares::new(count, usize::MAX, 1))
+}
+
+/// The next place, whenever it comes.
+pub async fn place(places: &Places) -> Place {
+    places.line_up(&AgentId::configured("a"), "s").recv().await.unwrap()
+}
+
+/// Sends a call in a place of its own.
+pub async fn send(services: &Services, call: Arc<Call>) -> Outcome {
+    match services.run(call, place(&places(1)).await).await {
+        Sent::Ended { outcome, .. } => outcome,
+        Sent::Overtaken(_) => panic!("nobody retired these services"),
+    }
+}
+
 pub fn run(config: &ServiceConfig, call: Arc<Call>) -> Outcome {
-    smol::block_on(services(config, &[]).run(call)).outcome
+    smol::block_on(send(&services(config, &[]), call))
 }
 
 /// Runs all futures at once on one executor, as the gateway does.

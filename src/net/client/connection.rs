@@ -1,6 +1,8 @@
 //! Connecting, marked as such: whatever fails in here has not sent a byte of the request. It must never do more.
 
 use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use ureq::Error;
 use ureq::unversioned::transport::{ConnectionDetails, DefaultConnector, Transport};
@@ -9,14 +11,28 @@ use super::super::reason::tls_reason;
 use super::error::{NotSent, before_sending};
 
 /// ureq's own connector, whose errors say that they came before the request.
-#[derive(Debug, Default)]
-pub(super) struct Connector(DefaultConnector);
+#[derive(Debug)]
+pub(super) struct Connector {
+    inner: DefaultConnector,
+    /// The client has been retired: a connection that took its time to come is not used any more.
+    retired: Arc<AtomicBool>,
+}
+
+impl Connector {
+    pub(super) fn new(retired: Arc<AtomicBool>) -> Self {
+        Self { inner: DefaultConnector::default(), retired }
+    }
+}
 
 impl ureq::unversioned::transport::Connector<()> for Connector {
     type Out = Box<dyn Transport>;
 
     fn connect(&self, details: &ConnectionDetails, chained: Option<()>) -> Result<Option<Self::Out>, Error> {
-        self.0.connect(&as_agent(details), chained).map_err(|error| before_sending(kind(error)))
+        let connected = self.inner.connect(&as_agent(details), chained);
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(before_sending(NotSent::Retired));
+        }
+        connected.map_err(|error| before_sending(kind(error)))
     }
 }
 

@@ -50,6 +50,8 @@ pub enum NotSent {
     BadHeader(&'static str),
     /// The client was shut down.
     ShutDown,
+    /// The client was retired: another one is to be used.
+    Retired,
 }
 
 /// What went wrong after the request may have been sent.
@@ -150,6 +152,7 @@ impl fmt::Display for NotSent {
             Self::BadUrl(reason) => write!(f, "bad URL: {reason}"),
             Self::BadHeader(what) => write!(f, "bad {what}"),
             Self::ShutDown => f.write_str("shutting down"),
+            Self::Retired => f.write_str("the settings have changed meanwhile"),
         }
     }
 }

@@ -75,6 +75,7 @@ pub struct HttpClient {
     agent: Agent,
     options: Arc<ClientOptions>,
     stopped: Arc<AtomicBool>,
+    retired: Arc<AtomicBool>,
 }
 
 impl HttpClient {
@@ -88,8 +89,13 @@ impl HttpClient {
             None => RootCerts::PlatformVerifier,
         };
         let resolver = addresses::Resolver::new(options.allow_link_local);
-        let agent = Agent::with_parts(config(&options, roots), connection::Connector::default(), resolver);
-        Ok(Self { agent, options: Arc::new(options), stopped: Arc::default() })
+        let retired = Arc::default();
+        let agent = Agent::with_parts(
+            config(&options, roots),
+            connection::Connector::new(Arc::clone(&retired)),
+            resolver,
+        );
+        Ok(Self { agent, options: Arc::new(options), stopped: Arc::default(), retired })
     }
 
     /// Makes a call and reads the whole response. BLOCKS for up to the timeout: run it on the blocking pool.
@@ -99,6 +105,9 @@ impl HttpClient {
     /// # Errors
     /// [`HttpError`], which says whether the service can have seen the request.
     pub fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        if self.retired.load(Ordering::SeqCst) {
+            return Err(HttpError::NotSent(NotSent::Retired));
+        }
         let timeout = request.timeout.unwrap_or(self.options.timeout);
         let (head, body) = prepare(request)?;
         let response = match body {
@@ -112,6 +121,12 @@ impl HttpClient {
     pub fn shutdown(&self) {
         self.stopped.store(true, Ordering::SeqCst);
         self.agent.clone().shutdown();
+    }
+
+    /// From now on this client and its clones send no request: what still waits for its connection fails with
+    /// [`NotSent::Retired`], what has been sent is seen through.
+    pub fn retire(&self) {
+        self.retired.store(true, Ordering::SeqCst);
     }
 
     fn run(

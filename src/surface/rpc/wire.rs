@@ -47,6 +47,7 @@ fn code_of(outcome: &Outcome) -> i64 {
             code::DENIED_BY_POLICY
         }
         Outcome::Executed(_)
+        | Outcome::Busy
         | Outcome::ServiceUnreachable
         | Outcome::ServiceTimeout
         | Outcome::ServiceError { .. }
@@ -78,6 +79,7 @@ fn details(outcome: &Outcome, error: WireError) -> WireError {
         | Outcome::TimedOut
         | Outcome::ApprovalVoid
         | Outcome::KillSwitch
+        | Outcome::Busy
         | Outcome::ServiceUnreachable
         | Outcome::ServiceTimeout
         | Outcome::ResponseTooLarge
