@@ -79,6 +79,32 @@ fn spellings(secret: &str) -> Vec<String> {
     ]
 }
 
+/// Further spellings, mixed and nested ones among them.
+fn escaped(secret: &str) -> Vec<String> {
+    let each = |escape: &dyn Fn(u32) -> String| secret.chars().map(|c| escape(u32::from(c))).collect();
+    let percent = |text: &str| text.bytes().map(|b| format!("%{b:02x}")).collect::<String>();
+    let partly = |(at, c): (usize, char)| if at % 3 == 1 { percent(&c.to_string()) } else { c.to_string() };
+    let mut mixed_case = true;
+    let mixed: String = percent(secret)
+        .chars()
+        .map(|c| {
+            mixed_case = !mixed_case;
+            if mixed_case { c.to_ascii_uppercase() } else { c }
+        })
+        .collect();
+    let json = |text: &str| Value::from(text).to_string();
+    vec![
+        each(&|c| format!("\\u{c:04X}")),
+        each(&|c| format!("&#{c};")),
+        each(&|c| format!("&#x{c:x};")),
+        mixed,
+        percent(&percent(secret)),
+        secret.chars().enumerate().map(partly).collect(),
+        json(&json(&json(secret))),
+        json(&json(&each(&|c| format!("\\u{c:04x}")))),
+    ]
+}
+
 fn assert_clean(what: &str, text: &str, looked_for: &[String]) {
     if let Some(found) = first(text.as_bytes(), looked_for) {
         panic!("{what} holds {found:?}: {text}");
@@ -192,6 +218,72 @@ fn an_echo_never_reaches_the_agent_or_the_record() {
         let reply = agent.request("get_state", json!({"entity_id": "a"})).to_string();
         assert!(!reply.contains(&SERVICE_SECRET[..4]), "{reply}");
     }
+    assert_nothing_is_kept(&gateway, &all);
+}
+
+#[test]
+fn an_echo_in_further_spellings_never_reaches_the_agent_or_the_record() {
+    let gateway = gateway();
+    let all: Vec<String> = secrets().iter().flat_map(|s| escaped(s)).collect();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for spelling in &all {
+        for (kind, body) in [
+            ("application/json", json!([{ spelling.as_str(): format!("<{spelling}>") }]).to_string()),
+            ("text/html", format!("<p>50% &amp; more: {spelling}</p>")),
+        ] {
+            gateway.upstream.answer(move |_| Answer::Reply(200, kind, body.clone()));
+            let reply = agent.request("get_state", json!({"entity_id": "a"})).to_string();
+            assert!(reply.contains("[redacted]"), "{spelling}: {reply}");
+            assert_clean("a result", &reply, &all);
+            assert!(kind == "application/json" || reply.contains("<p>50% &amp; more: "), "{reply}");
+        }
+    }
+    // In UTF-16, with and without saying so.
+    for (secret, kind) in secrets()
+        .iter()
+        .flat_map(|s| [(s, "text/plain; charset=utf-16le"), (s, "text/plain"), (s, "text/html")])
+    {
+        let body: Vec<u8> = format!("<{secret}>").encode_utf16().flat_map(u16::to_le_bytes).collect();
+        let head =
+            format!("HTTP/1.1 200 X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let answer = Answer::Raw([head.into_bytes(), body].concat());
+        gateway.upstream.answer(move |_| answer.clone());
+        let reply = agent.request("get_state", json!({"entity_id": "a"}));
+        assert_eq!(reply["result"]["data"], "<[redacted]>", "{reply}");
+    }
+    assert_nothing_is_kept(&gateway, &all);
+}
+
+#[test]
+fn a_number_that_is_a_secret_is_known_by_its_value() {
+    let mut setup = Setup::default();
+    setup.config = setup.config.replace(SERVICE_SECRET, "734512");
+    let gateway = Gateway::with(&setup);
+    gateway.upstream.answer(|_| Answer::json(r#"[734512, 734512.0, 7.34512e5, "7.34512E+5", 734513]"#));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let reply = agent.request("get_state", json!({"entity_id": "a"}));
+    let hidden = "[redacted]";
+    assert_eq!(reply["result"]["data"], json!([hidden, hidden, hidden, hidden, 734_513]));
+    for number in [json!(734_512.0), json!("7.34512e5")] {
+        let reply =
+            agent.request("call_service", json!({"domain": "light", "service": "turn_off", "code": number}));
+        assert_eq!(error(&reply), (-32600, "invalid_argument"), "{reply}");
+    }
+    assert_eq!(gateway.upstream.seen().len(), 1);
+}
+
+#[test]
+fn a_call_that_holds_a_credential_in_any_spelling_is_refused() {
+    let gateway = gateway();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let all: Vec<String> = secrets().iter().flat_map(|s| [spellings(s), escaped(s)].concat()).collect();
+    for spelling in &all {
+        for args in [json!({"text": spelling}), json!({"text": format!("a & b, 5 %: {spelling}.")})] {
+            let reply = agent.request("say", args);
+            assert_eq!(error(&reply), (-32600, "invalid_argument"), "{spelling}: {reply}");
+        }
+    }
+    assert_eq!((gateway.questions().len(), gateway.upstream.seen().len()), (0, 0));
     assert_nothing_is_kept(&gateway, &all);
 }
 

@@ -7,6 +7,8 @@
 //! | [`response`] | an answer as an outcome; pure |
 //! | [`body`] | the bytes of an answer as text |
 //! | [`scrub`] | the owner's credentials taken out of everything that comes back |
+//! | `spellings` | the ways in which a credential may be written |
+//! | `layers` | copies of a text without its escapes |
 //! | `scrub_json` | the same for JSON, without making a tree of it |
 //! | [`health`] | whether the services are well |
 //! | `places` | how many calls run at once, and who is next |
@@ -16,12 +18,14 @@
 
 pub mod body;
 pub mod health;
+mod layers;
 mod path;
 mod places;
 pub mod request;
 pub mod response;
 pub mod scrub;
 mod scrub_json;
+mod spellings;
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -1,7 +1,8 @@
 //! Takes the owner's credentials out of everything that comes back from a service.
 //!
 //! A service can echo what it was sent: in a body, an error page, a log view. So every configured secret is
-//! looked for in its usual spellings (as it is, base64, percent-encoded, inside JSON text) and replaced.
+//! looked for in its usual spellings (as it is, base64, percent-encoded, inside JSON text), in the text and in copies of
+//! it without its escapes (see `layers`), and replaced.
 //! This is a net under the wire, not a proof: a secret that is split, reversed, compressed, or one part of a
 //! longer base64 text is not found. It must never print or return what it looks for.
 
@@ -11,11 +12,10 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use aho_corasick::AhoCorasick;
-use base64::Engine as _;
-use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::Value;
 
+use super::layers::{Copy, escape_in};
+use super::spellings;
 use crate::base::secret::Secret;
 
 /// Shorter secrets, in characters, are left alone: replacing them would destroy ordinary results.
@@ -24,16 +24,9 @@ pub const MIN_SECRET_CHARS: usize = 4;
 /// What stands in the place of a secret.
 pub const REPLACEMENT: &str = "[redacted]";
 
-/// What RFC 3986 calls unreserved stays, everything else is encoded.
-const STRICT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// The ways in which common libraries differ from that: some leave nothing as it is, a path keeps its slashes,
-/// `encodeURIComponent` keeps `!'()*`, and encoders of whole paths keep the other delimiters too.
-const OTHERS: [AsciiSet; 4] = [
-    NON_ALPHANUMERIC.add(b'-'),
-    STRICT.remove(b'/'),
-    STRICT.remove(b'!').remove(b'\'').remove(b'(').remove(b')').remove(b'*'),
-    STRICT.remove(b'/').remove(b':').remove(b'@').remove(b'=').remove(b'+').remove(b'$').remove(b','),
-];
+/// The longest text, in bytes, in which a secret is replaced alone when only a copy without escapes shows it; of a longer
+/// one nothing is left. Knowing its place takes several times the memory of the text.
+const MAX_LOCATED: usize = 256 * 1024;
 
 /// Finds every spelling of every secret in one pass.
 pub struct Scrubber {
@@ -55,7 +48,7 @@ impl Scrubber {
     /// Prepares the search. Secrets of fewer than [`MIN_SECRET_CHARS`] characters are left out.
     pub fn new(secrets: &[Secret]) -> Scrubber {
         let long_enough = || secrets.iter().map(Secret::expose).filter(|s| is_long_enough(s));
-        let all: BTreeSet<String> = long_enough().flat_map(spellings).collect();
+        let all: BTreeSet<Vec<u8>> = long_enough().flat_map(spellings::of).collect();
         let numbers = Numbers::of(long_enough());
         Scrubber { spellings: AhoCorasick::new(&all).ok(), numbers, first: None }
     }
@@ -75,8 +68,12 @@ impl Scrubber {
             None => text,
         };
         let Some(spellings) = &self.spellings else { return REPLACEMENT.to_owned() };
-        let found = find(spellings, &text);
-        if found.is_empty() { text } else { replaced(&text, &found) }
+        if self.numbers.has_text(&text) {
+            return REPLACEMENT.to_owned();
+        }
+        let found = find(spellings, text.as_bytes());
+        let text = if found.is_empty() { text } else { replaced(&text, &found) };
+        if is_in_a_copy(spellings, &text) { without_escaped(spellings, &text) } else { text }
     }
 
     /// Whether a secret stands anywhere in `value`, keys included. A call that holds one is refused.
@@ -92,7 +89,9 @@ impl Scrubber {
 
     /// Whether a secret stands in `text`.
     pub fn is_in_text(&self, text: &str) -> bool {
-        self.spellings.as_ref().is_none_or(|spellings| spellings.is_match(text))
+        let is_in = |spellings: &AhoCorasick| spellings.is_match(text) || is_in_a_copy(spellings, text);
+        self.spellings.as_ref().is_none_or(is_in)
+            || self.numbers.has_text(text)
             || self.first.as_ref().is_some_and(|first| first.is_in_text(text))
     }
 
@@ -124,6 +123,13 @@ impl Numbers {
         numbers
     }
 
+    /// A text that is nothing but a number.
+    fn has_text(&self, text: &str) -> bool {
+        !self.texts.is_empty()
+            && text.trim_start().starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
+            && self.has(text.trim())
+    }
+
     fn has(&self, number: &str) -> bool {
         let value = || number.parse::<f64>().map(|value| value.abs().to_bits());
         !self.texts.is_empty()
@@ -132,7 +138,7 @@ impl Numbers {
 }
 
 /// Where secrets stand, in order; spellings that overlap are one place, so that nothing of either remains.
-fn find(spellings: &AhoCorasick, text: &str) -> Vec<Range<usize>> {
+fn find(spellings: &AhoCorasick, text: &[u8]) -> Vec<Range<usize>> {
     let mut found: Vec<Range<usize>> = Vec::new();
     for hit in spellings.find_overlapping_iter(text) {
         let mut place = hit.range();
@@ -144,8 +150,51 @@ fn find(spellings: &AhoCorasick, text: &str) -> Vec<Range<usize>> {
     found
 }
 
-fn is_long_enough(secret: &str) -> bool {
+pub(super) fn is_long_enough(secret: &str) -> bool {
     secret.chars().count() >= MIN_SECRET_CHARS
+}
+
+/// Whether a secret shows when escapes are resolved.
+fn is_in_a_copy(spellings: &AhoCorasick, text: &str) -> bool {
+    if escape_in(text.as_bytes()).is_none() {
+        return false;
+    }
+    let mut copy = Copy::of(text, false);
+    while let Some(next) = copy.next() {
+        if spellings.is_match(&*next.bytes) {
+            return true;
+        }
+        copy = next;
+    }
+    false
+}
+
+/// `text` without what shows as a secret in one of its copies; nothing of it where that is not sure to be all.
+fn without_escaped(spellings: &AhoCorasick, text: &str) -> String {
+    if text.len() > MAX_LOCATED {
+        return REPLACEMENT.to_owned();
+    }
+    let mut places = Vec::new();
+    let mut copy = Copy::of(text, true);
+    while let Some(next) = copy.next() {
+        places.extend(find(spellings, &next.bytes).into_iter().filter_map(|range| next.place(range)));
+        copy = next;
+    }
+    let clean = replaced(text, &merged(places));
+    let is_clean = !spellings.is_match(&clean) && !is_in_a_copy(spellings, &clean);
+    if is_clean { clean } else { REPLACEMENT.to_owned() }
+}
+
+fn merged(mut places: Vec<Range<usize>>) -> Vec<Range<usize>> {
+    places.sort_unstable_by_key(|place| place.start);
+    let mut merged: Vec<Range<usize>> = Vec::new();
+    for place in places {
+        match merged.last_mut().filter(|last| last.end > place.start) {
+            Some(last) => last.end = last.end.max(place.end),
+            None => merged.push(place),
+        }
+    }
+    merged
 }
 
 fn replaced(text: &str, found: &[Range<usize>]) -> String {
@@ -160,42 +209,10 @@ fn replaced(text: &str, found: &[Range<usize>]) -> String {
     scrubbed
 }
 
-fn spellings(secret: &str) -> Vec<String> {
-    let mut all = vec![secret.to_owned()];
-    all.extend([STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|form| form.encode(secret)));
-    all.extend(percent_encoded(secret));
-    all.extend(in_json(secret));
-    all
-}
-
-fn percent_encoded(secret: &str) -> impl Iterator<Item = String> {
-    let upper = |set: &'static AsciiSet| utf8_percent_encode(secret, set).to_string();
-    let form = upper(&STRICT).replace("%20", "+");
-    let all: Vec<String> = OTHERS.iter().chain([&STRICT]).map(upper).chain([form]).collect();
-    all.into_iter().flat_map(|text| [with_lower_hex(&text), text])
-}
-
-/// `%2F` as `%2f`; the other characters keep their case.
-fn with_lower_hex(text: &str) -> String {
-    let mut hex_digits = 0;
-    text.chars()
-        .map(|c| {
-            let in_escape = hex_digits > 0;
-            hex_digits = if c == '%' { 2 } else { i32::max(hex_digits - 1, 0) };
-            if in_escape { c.to_ascii_lowercase() } else { c }
-        })
-        .collect()
-}
-
-/// As it stands between the quotes of a JSON text; some writers escape the slash too.
-fn in_json(secret: &str) -> [String; 2] {
-    let quoted = Value::from(secret).to_string();
-    let inside = quoted.get(1..quoted.len().saturating_sub(1)).unwrap_or_default().to_owned();
-    [inside.replace('/', "\\/"), inside]
-}
-
 #[cfg(test)]
 mod tests {
+    use base64::Engine as _;
+    use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
     use serde_json::json;
 
     use super::*;
@@ -225,6 +242,69 @@ mod tests {
             assert!(s.is_in(&json!({"a": [text]})), "{text}");
         }
         assert_eq!(s.text("pä ss/w".into()), "pä ss/w");
+    }
+
+    #[test]
+    fn escapes_of_every_kind_hide_nothing() {
+        let s = scrubber(&["pä ss/w\"ör+d=?", "100%&more\\path"]);
+        for text in [
+            "p\\u00e4 ss\\u002Fw\\u0022\\u00F6r\\u002bd\\u003d\\u003f",
+            "p&auml; ss/w&quot;&#246;r&#x2B;d&equals;&quest;",
+            "p%c3%A4%20ss%2fw%22%C3%b6r%2Bd%3d%3F",
+            "p%25C3%25a4%2520ss%252Fw%2522%25C3%25B6r%252bd%253D%253f",
+            "p%C3%A4+ss/w%22ör%2bd=?",
+            "%70%C3%A4 ss/w\"ör+d=?",
+            "pä ss/w\\\\\\\"ör+d=?",
+            "p%E4%20ss/w%22%F6r+d=?",
+            "p\u{fffd} ss/w\"\u{fffd}r+d=?",
+            "pÃ¤ ss/w\"Ã¶r+d=?",
+            "100%25&amp;more%5Cpath",
+            "100%25%26more%5c%5cpath",
+            "100%&more\\\\path",
+        ] {
+            assert_eq!(
+                s.text(format!("<b title='50%'>{text}</b> &lt;")),
+                "<b title='50%'>[redacted]</b> &lt;",
+                "{text}"
+            );
+            assert!(s.is_in(&json!({"a": [text]})), "{text}");
+        }
+        let utf_16: String = "pä ss/w\"ör+d=?".chars().flat_map(|c| [c, '\0']).collect();
+        assert_eq!(s.text(format!("<{utf_16}>")), "<[redacted]>");
+        let innocent = "100 % of p&auml; ss/w, \\u00e4 & %2F%2F";
+        assert_eq!(s.text(innocent.to_owned()), innocent);
+    }
+
+    #[test]
+    fn of_a_long_text_nothing_is_left_when_only_a_copy_shows_the_secret() {
+        let s = scrubber(&["hunter/22"]);
+        let long = "x".repeat(MAX_LOCATED);
+        assert_eq!(s.text(format!("{long}hunter%2F22")), format!("{long}[redacted]"), "a usual spelling");
+        assert_eq!(s.text(format!("{long}hunter&sol;22")), "[redacted]");
+        assert_eq!(s.text(format!("{long}hunter&sol;2")), format!("{long}hunter&sol;2"));
+    }
+
+    #[test]
+    fn numbers_are_compared_by_value() {
+        let s = scrubber(&["734512", "0001", "12345678901234567890"]);
+        for number in [
+            "734512",
+            "734512.0",
+            "7.34512e5",
+            "7.34512E+5",
+            "73451200e-2",
+            "-734512",
+            "12345678901234567000",
+        ] {
+            assert!(s.is_number(number), "{number}");
+            assert_eq!(s.text(number.to_owned()).replace('-', ""), "[redacted]", "{number}");
+        }
+        assert!(
+            s.is_in(&json!([734_512.0])) && s.is_in(&json!("7.34512e5")) && s.is_in(&json!(" +73451.2e1 "))
+        );
+        for number in ["1", "73451", "734512.5", "7.34512e6", "1e999"] {
+            assert!(!s.is_number(number), "{number}");
+        }
     }
 
     #[test]
@@ -268,11 +348,13 @@ mod tests {
             begun.elapsed()
         };
         // The best of several rounds: whatever else the machine does only makes one of them longer.
-        let taken = |repeats: usize| {
-            let text = "token/1+abababab ".repeat(repeats);
+        let taken = |part: &str, repeats: usize| {
+            let text = part.repeat(repeats);
             (0..20).map(|_| once(&text)).min().unwrap()
         };
-        let (short, long) = (taken(8 * 1024), taken(64 * 1024));
-        assert!(long < short * 32, "{short:?}, then {long:?}");
+        for part in ["token/1+abababab ", "%25&#0&#00x\\u{1\\\\&amp", "&#0000000000000"] {
+            let (short, long) = (taken(part, 4 * 1024), taken(part, 32 * 1024));
+            assert!(long < short * 32, "{part}: {short:?}, then {long:?}");
+        }
     }
 }
