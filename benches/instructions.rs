@@ -10,7 +10,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "no sockets here, and their thread would be counted too")]
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::io::{Read as _, Write as _};
 use std::net::{TcpListener, TcpStream};
@@ -26,7 +26,8 @@ use agentpass::base::template::Template;
 use agentpass::config::{Loaded, Paths, ServiceConfig, Surroundings, load_in};
 use agentpass::gate::{Metrics, Setup};
 use agentpass::model::{
-    Action, AgentId, ArgSpec, Call, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
+    Action, AgentId, ArgSpec, Call, Kind, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool,
+    Verdict,
 };
 use agentpass::net::client::HttpResponse;
 use agentpass::net::stream::Stream;
@@ -272,18 +273,12 @@ const TOOLS: usize = 200;
 fn tool(name: &str) -> Arc<Tool> {
     let args = ["area", "device"].map(|name| (name.to_owned(), ArgSpec::default()));
     let path = Template::parse("/").unwrap();
-    let request = RequestSpec {
-        method: Method::Post,
-        path,
-        path_query: None,
-        query: Vec::new(),
-        headers: Vec::new(),
-        body_exclude: BTreeSet::new(),
-    };
+    let request = RequestSpec::new(Method::Post, path);
     Arc::new(Tool {
         name: name.to_owned(),
         description: String::new(),
         service: "house".to_owned(),
+        kind: Kind::Write,
         signature: Some(Template::parse("{area}, {device}").unwrap()),
         args: BTreeMap::from(args),
         request,

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
+use agentpass::base::digest::Digest;
 use agentpass::base::secret::TokenHash;
 use agentpass::config::{
     Auth, CoolDown, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, load_in,
@@ -113,7 +114,7 @@ fn the_examples_of_the_contract_load_unchanged() {
     assert_eq!((ha.name.as_str(), ha.url.as_str()), ("homeassistant", "http://homeassistant.local:8123"));
     assert!(matches!(&ha.auth, Auth::Bearer(token) if token.expose() == "ha-token"));
     let health = ha.health.as_ref().unwrap();
-    assert_eq!((health.method, health.path.as_str(), health.expect_status), (Method::Get, "/api/", 200));
+    assert_eq!((&health.method, health.path.as_str(), health.expect_status), (&Method::Get, "/api/", 200));
     assert_eq!(config.storage.path, dir.0.join("./data/agentpass.db"));
     assert_eq!(config.approval_timeout, Duration::from_secs(900));
     let secrets: Vec<&str> = config.secrets.iter().map(|s| s.expose()).collect();
@@ -656,7 +657,7 @@ fn mistakes_in_tools() {
         ),
         (
             "    wrap: x\n",
-            "unknown key \"wrap\"\n  at t.yaml:4:5\n  help: known here: description, signature, args, request, response, extra_args, timeout",
+            "unknown key \"wrap\"\n  at t.yaml:4:5\n  help: known here: description, kind, signature, args, request, response, extra_args, timeout",
         ),
         (
             "    timeout: 0\n",
@@ -673,10 +674,15 @@ fn mistakes_in_tools() {
 
 #[test]
 fn mistakes_in_requests() {
-    let args = "    args: {a: {}, l: {type: object}}\n";
+    let args =
+        "    args: {a: {}, l: {type: object}, k: {type: array}, o: {type: array, items: {type: object}}}\n";
     for (text, column, expected) in [
         ("{path: /x}", 14, "method is missing"),
-        ("{method: BREW, path: /x}", 23, "unknown method \"BREW\""),
+        ("{method: brew, path: /x}", 23, "\"brew\" is not a method"),
+        ("{method: Get, path: /x}", 23, "\"Get\" is not a method"),
+        ("{method: \"A B\", path: /x}", 23, "\"A B\" is not a method"),
+        ("{method: CONNECT, path: /x}", 23, "the method CONNECT is not for tools"),
+        ("{method: TRACE, path: /x}", 23, "the method TRACE is not for tools"),
         ("{method: POST}", 14, "path is missing"),
         ("{method: POST, path: x}", 35, "path must begin with \"/\""),
         ("{method: POST, path: \"http://a/x\"}", 35, "path must begin with \"/\""),
@@ -712,6 +718,18 @@ fn mistakes_in_requests() {
             49,
             "argument l is an object and cannot stand in the query",
         ),
+        (
+            "{method: POST, path: /, query: {q: \"{o}\"}}",
+            49,
+            "argument o is an array and cannot stand in the query",
+        ),
+        (
+            "{method: POST, path: /, query: {q: \"x{k}\"}}",
+            49,
+            "argument k is an array and cannot stand in the query",
+        ),
+        ("{method: POST, path: /, query: {q: }}", 49, "q has no value"),
+        ("{method: POST, path: \"/?a={k}\"}", 35, "argument k is an array and cannot stand in the query"),
         ("{method: POST, path: /, headers: {Host: x}}", 48, "the header Host is set by the gateway itself"),
         ("{method: POST, path: /, headers: {\"a b\": x}}", 48, "\"a b\" is not the name of a header"),
         ("{method: POST, path: /, headers: {A: x, a: y}}", 54, "the header a is given twice"),
@@ -728,6 +746,60 @@ fn mistakes_in_requests() {
 }
 
 #[test]
+fn a_list_of_the_signature_is_judged_element_by_element_or_not_at_all() {
+    let request = "    request: {method: POST, path: /}\n";
+    let args = "    args: {a: {type: array, each: true}, b: {type: array, each: true}, c: {type: array, join: \",\"}}\n";
+    for (signature, expected) in [
+        ("{a}, {b}", "each is said of a already"),
+        ("{a}", "each has no meaning outside the signature"),
+        ("{a}, {c}", "argument c is an array and cannot stand in the signature"),
+    ] {
+        let (_dir, findings) = tool(&format!("    signature: \"{signature}\"\n{args}{request}"));
+        assert!(findings.iter().any(|f| f.is_error() && f.text == expected), "{signature}: {findings:?}");
+    }
+    // One request goes out, so a list stands where a list can stand.
+    let args = "    signature: \"{a}\"\n    args: {a: {type: array, each: true}}\n";
+    let (_dir, findings) = tool(&format!("{args}    request: {{method: GET, path: \"/{{a}}\"}}\n"));
+    assert_eq!(findings[0].text, "argument a is an array and cannot stand in the path");
+}
+
+/// Questions that were open over an upgrade are bound to the digest of the program before.
+#[test]
+fn a_tool_file_that_uses_nothing_new_keeps_its_digest() {
+    let dir = Dir::minimal();
+    dir.write("config.yaml", format!("{MINIMAL}services:\n  s: {{url: 'http://a', tools: t.yaml}}\n"));
+    let text = r#"
+tools:
+  t:
+    description: "d"
+    signature: "{a}"
+    args: {a: {required: true, validate: "x+", type: string}, b: {type: array, secret: true}, c: {free_text: true}}
+    request: {method: POST, path: "/p/{a}?q={c}", query: {k: "{c}"}, headers: {X: "{c}"}, body_exclude: [a]}
+    response: {wrap: w}
+    extra_args: refuse
+    timeout: 5
+"#;
+    dir.write("t.yaml", text);
+    let loaded = dir.load().unwrap();
+    let said = r#"{"args":{"a":{"description":null,"free_text":false,"required":true,"secret":false,"type":"string","validate":"x+"},"b":{"description":null,"free_text":false,"required":false,"secret":true,"type":"array","validate":null},"c":{"description":null,"free_text":true,"required":false,"secret":false,"type":null,"validate":null}},"body_exclude":["a"],"description":"d","extra_args":false,"headers":[["X","{c}"]],"method":"POST","name":"t","path":"/p/{a}","path_query":"q={c}","query":[["k","{c}"]],"service":"s","signature":"{a}","timeout":5,"url":"http://a","wrap":"w"}"#;
+    let digest = |dir: &Dir| dir.load().unwrap().config.tools["t"].digest;
+    assert_eq!(loaded.config.tools["t"].digest, Digest::of(said.as_bytes()));
+    // What says nothing new changes nothing; what does, does.
+    dir.write("t.yaml", text.replace("    signature", "    kind: write\n    signature"));
+    assert_eq!(digest(&dir), loaded.config.tools["t"].digest);
+    for (from, to) in [
+        ("    signature", "    kind: pay\n    signature"),
+        ("type: array, ", "type: array, items: {type: string}, "),
+        ("type: array, ", "type: array, join: \"+\", "),
+        ("c: {free_text", "c: {default: x, free_text"),
+        ("/p/{a}", "/p/{a...}"),
+    ] {
+        dir.write("t.yaml", text.replace(from, to));
+        assert_ne!(digest(&dir), loaded.config.tools["t"].digest, "{to}");
+    }
+}
+
+#[test]
 fn mistakes_in_arguments() {
     let request = "    request: {method: POST, path: /}\n";
     for (text, column, expected) in [
@@ -738,6 +810,39 @@ fn mistakes_in_arguments() {
         ("a: {required: yes}", 26, "required must be true or false, not \"yes\""),
         ("a: {requird: true}", 16, "unknown key \"requird\""),
         ("\"a b\": {}", 12, "\"a b\" is not a name for an argument"),
+        ("a: {items: {}}", 23, "items has a meaning for arrays only"),
+        ("a: {type: array, items: {typ: x}}", 37, "unknown key \"typ\""),
+        (
+            "a: {type: array, items: {validate: \"(\"}}",
+            47,
+            "validate is not a usable pattern: unclosed group",
+        ),
+        ("a: {type: array, items: {type: object, validate: x}}", 61, "validate has no meaning for an object"),
+        ("a: {join: \",\"}", 22, "join has a meaning for arrays only"),
+        ("a: {type: array, join: \"\"}", 35, "join is empty"),
+        (
+            "a: {type: array, join: \",\", items: {type: object}}",
+            35,
+            "join needs elements that are single values, not an object",
+        ),
+        ("a: {type: array, each: split}", 35, "each: split does not exist"),
+        ("a: {type: array, each: true}", 35, "each has no meaning outside the signature"),
+        ("a: {default: }", 25, "default has no value"),
+        ("a: {required: true, default: x}", 41, "a required argument has no use for a default"),
+        ("a: {type: integer, default: x}", 40, "default does not fit: Argument 'a' must be an integer"),
+        ("a: {validate: x, default: y}", 38, "default does not fit: Invalid value for a"),
+        ("a: {default: \"a*\"}", 25, "default does not fit: Argument 'a' contains forbidden characters"),
+        (
+            "a: {type: integer, default: 9007199254740992}",
+            40,
+            "\"9007199254740992\" is not a number that JSON keeps exactly",
+        ),
+        ("a: {type: number, default: .inf}", 39, "\".inf\" is not a number that JSON keeps exactly"),
+        (
+            "a: {type: array, items: {type: integer}, default: [1, x]}",
+            62,
+            "default does not fit: Argument 'a' must be an array of integers",
+        ),
     ] {
         let (_dir, findings) = tool(&format!("    args: {{{text}}}\n{request}"));
         assert_eq!(

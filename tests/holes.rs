@@ -130,12 +130,10 @@ fn path_values_are_escaped() {
     let gateway = Gateway::start();
     let mut agent = agent(&gateway);
     for (value, target) in [
-        ("../config", "/api/states/..%2Fconfig"),
         ("a&b=c", "/api/states/a%26b%3Dc"),
         ("a#b", "/api/states/a%23b"),
         ("a b%2e", "/api/states/a%20b%252e"),
         ("a@evil.example:80", "/api/states/a%40evil.example%3A80"),
-        ("\\\\evil", "/api/states/%5C%5Cevil"),
         ("ä", "/api/states/%C3%A4"),
     ] {
         let reply = agent.request("get_state", json!({"entity_id": value}));
@@ -143,7 +141,7 @@ fn path_values_are_escaped() {
         assert_eq!(gateway.upstream.seen().last().unwrap().target, target, "{value}");
     }
     let before = gateway.upstream.seen().len();
-    for value in [".", ".."] {
+    for value in [".", "..", "../config", "\\\\evil", "%2e%2e", "..%2fconfig"] {
         assert_eq!(error(&agent.request("get_state", json!({"entity_id": value}))).0, -32600, "{value}");
     }
     assert_eq!(gateway.upstream.seen().len(), before);

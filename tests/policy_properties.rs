@@ -17,8 +17,8 @@ use agentpass::base::glob::Pattern;
 use agentpass::base::json::parse_strict;
 use agentpass::base::template::Template;
 use agentpass::model::{
-    Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Method, RequestSpec, Rule, RuleList, RuleRef, Tool,
-    Verdict, Why,
+    Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, RequestSpec, Rule, RuleList, RuleRef,
+    Tool, Verdict, Why,
 };
 use agentpass::policy::Policy;
 use serde_json::{Map, Value, json};
@@ -62,16 +62,10 @@ fn tool(name: &str, signature: Option<&str>, args: &[(&str, Option<ArgType>)]) -
         name: name.into(),
         description: String::new(),
         service: "house".into(),
+        kind: Kind::Write,
         signature: signature.map(|text| Template::parse(text).unwrap()),
         args: args.iter().map(|(name, kind)| ((*name).to_owned(), spec(*kind))).collect(),
-        request: RequestSpec {
-            method: Method::Post,
-            path: Template::parse("/").unwrap(),
-            path_query: None,
-            query: Vec::new(),
-            headers: Vec::new(),
-            body_exclude: BTreeSet::new(),
-        },
+        request: RequestSpec::new(Method::Post, Template::parse("/").unwrap()),
         wrap: None,
         extra_args: true,
         timeout: None,

@@ -28,3 +28,5 @@ mod idempotency;
 mod inbox;
 #[path = "protocol/limits.rs"]
 mod limits;
+#[path = "protocol/tool_files.rs"]
+mod tool_files;

@@ -1,6 +1,6 @@
 //! The policy alone, as a library call: how long a verdict takes among many rules, and at the worst.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -10,7 +10,7 @@ use agentpass::base::glob::Pattern;
 use agentpass::base::template::Template;
 use agentpass::model::call::{MAX_SIGNATURE, MAX_STRING};
 use agentpass::model::{
-    Action, AgentId, ArgSpec, Call, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
+    Action, AgentId, ArgSpec, Call, Kind, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
 };
 use agentpass::policy::Policy;
 use serde_json::json;
@@ -123,16 +123,10 @@ fn tool(number: usize) -> Tool {
         name: format!("tool_{number}"),
         description: String::new(),
         service: "home".into(),
+        kind: Kind::Write,
         signature: Some(Template::parse("{id}").unwrap()),
         args: BTreeMap::from(["id", "other"].map(|name| (name.to_owned(), ArgSpec::default()))),
-        request: RequestSpec {
-            method: Method::Post,
-            path: Template::parse("/").unwrap(),
-            path_query: None,
-            query: Vec::new(),
-            headers: Vec::new(),
-            body_exclude: BTreeSet::new(),
-        },
+        request: RequestSpec::new(Method::Post, Template::parse("/").unwrap()),
         wrap: None,
         extra_args: false,
         timeout: None,

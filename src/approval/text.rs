@@ -30,7 +30,11 @@ pub fn fields(question: &Question) -> Vec<Field> {
         field("agent", &[visible(call.agent().as_str())]),
     ];
     if call.signature() != call.tool().name {
-        fields.push(by_agent(field("signature", &[visible(call.signature())])));
+        let lines: Vec<String> = match call.parts() {
+            [] => vec![visible(call.signature())],
+            parts => parts.iter().map(|part| visible(part)).collect(),
+        };
+        fields.push(by_agent(field("signature", &lines)));
     }
     fields.extend(question.session.as_ref().map(|s| by_agent(field("session", &[visible(s)]))));
     fields.extend(question.risk.map(|r| field("risk", &[r.as_str().to_owned()])));
@@ -169,7 +173,7 @@ fn shown(value: &Value) -> String {
 #[cfg(test)]
 pub(crate) mod tests {
     use super::*;
-    use std::collections::{BTreeMap, BTreeSet};
+    use std::collections::BTreeMap;
     use std::sync::Arc;
 
     use crate::base::clock::Timestamp;
@@ -187,27 +191,15 @@ pub(crate) mod tests {
     pub(crate) fn question_about(args: &str, extra_args: bool) -> Arc<Question> {
         let spec = |free_text, secret| ArgSpec { free_text, secret, ..ArgSpec::default() };
         let tool = Tool {
-            name: "t_delete".into(),
             description: "Deletes".into(),
-            service: "s".into(),
-            signature: None,
             args: BTreeMap::from([
                 ("a".into(), spec(false, false)),
                 ("note".into(), spec(true, false)),
                 ("pin".into(), spec(false, true)),
             ]),
-            request: RequestSpec {
-                method: Method::Post,
-                path: Template::parse("/").unwrap(),
-                path_query: None,
-                query: vec![],
-                headers: vec![],
-                body_exclude: BTreeSet::new(),
-            },
-            wrap: None,
             extra_args,
-            timeout: None,
             digest: Digest::of(b"t"),
+            ..Tool::new("t_delete", RequestSpec::new(Method::Post, Template::parse("/").unwrap()))
         };
         let args = serde_json::from_str(args).unwrap();
         let call = Call::new(AgentId::configured("default"), Arc::new(tool), args).unwrap();

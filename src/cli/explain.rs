@@ -165,11 +165,11 @@ fn refused(message: String) -> Explanation {
 /// For people: the decision first, then how it came about.
 fn told(why: &Explanation, config: &Config) -> String {
     let width = layout::terminal_width();
-    let (signature, verdict, trace) = match why {
+    let (signature, parts, verdict, trace) = match why {
         Explanation::Invalid { reason, message, argument } => {
             return invalid(reason, message, argument.as_deref(), config);
         }
-        Explanation::Judged { signature, verdict, trace } => (signature, verdict, trace),
+        Explanation::Judged { signature, parts, verdict, trace } => (signature, parts, verdict, trace),
     };
     let mut lines = vec![layout::hanging(&format!("{}: ", verdict.action), &visible(signature), width)];
     let reason = match &verdict.rule {
@@ -179,6 +179,12 @@ fn told(why: &Explanation, config: &Config) -> String {
     lines.push(layout::hanging("  ", &reason, width));
     let said = verdict.rule.as_ref().and_then(|rule| rule.description.as_deref());
     lines.extend(said.map(|text| layout::hanging("  says: ", &visible(text), width)));
+    if !parts.is_empty() {
+        let rows: Vec<_> =
+            parts.iter().map(|(text, part)| [part.action.to_string(), visible(text)]).collect();
+        lines.push("\none by one, of which the strictest counts:".to_owned());
+        lines.push(layout::table(&rows, "  ", width));
+    }
     if !trace.is_empty() {
         let rows: Vec<_> = trace.iter().map(step).collect();
         lines.push("\nrules in the order they were looked at:".to_owned());

@@ -199,10 +199,10 @@ impl<'d> At<'d> {
     }
 
     /// One of the words in `options`.
-    pub fn choice<T: Copy>(self, options: &[(&str, T)]) -> Option<T> {
+    pub fn choice<T: Clone>(self, options: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
         let found = options.iter().find(|(word, _)| *word == text);
-        found.map(|(_, value)| *value).or_else(|| {
+        found.map(|(_, value)| value.clone()).or_else(|| {
             let words: Vec<&str> = options.iter().map(|(word, _)| *word).collect();
             self.fail(format!("unknown {} {}", self.name, self.shown()), &format!("use {}", either(&words)))
         })

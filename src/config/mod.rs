@@ -14,7 +14,9 @@
 //!
 //! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
 
+mod argument;
 mod at;
+mod constant;
 mod credential;
 mod doc;
 mod finding;

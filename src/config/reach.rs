@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use crate::base::glob::Pattern;
 use crate::base::language::Language;
 use crate::base::template::{Piece, Template};
-use crate::model::call::FORBIDDEN;
+use crate::model::arguments::FORBIDDEN;
 use crate::model::{ArgSpec, ArgType, Tool};
 
 /// How far all patterns together are followed. Behind it, a pattern counts as one that matches: advice must not slow a
@@ -85,13 +85,18 @@ impl<'a> Reach<'a> {
 }
 
 fn add_value(language: &mut Language, spec: &ArgSpec) {
-    let by_type = match spec.kind {
+    let (kind, validate) = match (&spec.items, spec.each) {
+        (Some(items), true) => (items.kind, &items.validate),
+        (None, true) => (None, &None),
+        (_, false) => (spec.kind, &spec.validate),
+    };
+    let by_type = match kind {
         Some(ArgType::Integer) => Some("-?[0-9]+"),
         Some(ArgType::Number) => Some("[-+.0-9eE]+"),
         Some(ArgType::Boolean) => Some("true|false"),
         Some(ArgType::String | ArgType::Array | ArgType::Object) | None => None,
     };
-    match spec.validate.as_ref().map(|pattern| pattern.as_str()).or(by_type) {
+    match validate.as_ref().map(|pattern| pattern.as_str()).or(by_type) {
         Some(pattern) => language.matching(pattern, &FORBIDDEN, !spec.required),
         None => language.anything_but(&FORBIDDEN),
     }

@@ -2,17 +2,24 @@
 
 use std::collections::BTreeSet;
 
+use super::argument::Args;
 use super::at::At;
 use super::services::{METHODS, check_header, param};
-use super::tool::{Args, Owner};
+use super::tool::Owner;
 use super::url::{check_chars, check_path};
 use crate::base::template::{Piece, Template};
-use crate::model::RequestSpec;
+use crate::model::{ArgType, Method, RequestSpec};
+
+/// The place that rules are matched against: a list stands there only when each of its elements is judged.
+pub const SIGNATURE: &str = "the signature";
+
+/// The longest method, in bytes.
+const MAX_METHOD: usize = 32;
 
 /// Reads a request. None when method or path is missing or wrong.
 pub fn read(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<RequestSpec> {
     let section = at.section(&["method", "path", "query", "headers", "body_exclude"]);
-    let method = section.need("method").and_then(|at| at.choice(&METHODS));
+    let method = section.need("method").and_then(method);
     let path = section.need("path").and_then(|at| path(at, args, owner));
     let query = section.get("query").map(|at| query(at, args, owner)).unwrap_or_default();
     let headers = section.get("headers").map(|at| headers(at, args, owner)).unwrap_or_default();
@@ -21,7 +28,23 @@ pub fn read(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<RequestSpec> {
     Some(RequestSpec { method: method?, path, path_query, query, headers, body_exclude })
 }
 
-/// A template whose arguments are all declared single values.
+fn method(at: At<'_>) -> Option<Method> {
+    let text = at.text()?;
+    if let Some((_, known)) = METHODS.iter().find(|(word, _)| *word == text) {
+        return Some(known.clone());
+    }
+    let fits = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "!#$%&'*+-.^_`|~".contains(c);
+    if matches!(text.as_str(), "CONNECT" | "TRACE") {
+        return at.fail(format!("the method {text} is not for tools"), "");
+    }
+    if text.is_empty() || text.len() > MAX_METHOD || !text.chars().all(fits) {
+        return at
+            .fail(format!("{} is not a method", at.shown()), "methods are words in capitals: GET, PROPFIND");
+    }
+    Some(Method::Other(text.into()))
+}
+
+/// A template whose arguments are all declared texts.
 pub fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
     let template = parsed(at, text, args, place)?;
     let mut pieces = template.pieces().iter();
@@ -32,22 +55,27 @@ pub fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Temp
 }
 
 fn parsed(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
+    let template = declared(at, text, args)?;
+    for (name, spec) in template.args().filter_map(|name| args.get_key_value(name)) {
+        let is_text = match place {
+            SIGNATURE => spec.each,
+            _ => spec.join.is_some(),
+        };
+        if let Some(kind) = spec.kind.filter(|kind| !kind.is_scalar() && !is_text) {
+            at.error(format!("argument {name} is an {} and cannot stand in {place}", kind.as_str()), "");
+        }
+    }
+    Some(template)
+}
+
+/// A template whose arguments are all declared.
+fn declared(at: At<'_>, text: &str, args: &Args) -> Option<Template> {
     let template = match Template::parse(text) {
         Ok(template) => template,
         Err(why) => return at.fail(format!("{why} in {}", at.name()), "write {argument}"),
     };
-    for name in template.args() {
-        match args.get(name) {
-            None => at.error(format!("argument {name} is not declared"), "add it under args"),
-            Some(spec) => {
-                if let Some(kind) = spec.kind.filter(|kind| !kind.is_scalar()) {
-                    at.error(
-                        format!("argument {name} is an {} and cannot stand in {place}", kind.as_str()),
-                        "",
-                    );
-                }
-            }
-        }
+    for name in template.args().filter(|name| !args.contains_key(*name)) {
+        at.error(format!("argument {name} is not declared"), "add it under args");
     }
     Some(template)
 }
@@ -110,10 +138,26 @@ fn query(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Vec<(String, Template)> 
             name.error("this is not the name of a query parameter", "");
         }
         check_param(value, name.text(), owner);
-        let template = param(value).and_then(|text| template(value, &text, args, "the query"));
-        found.extend(template.map(|t| (name.text().to_owned(), t)));
+        found.extend(query_value(value, args).map(|t| (name.text().to_owned(), t)));
     }
     found
+}
+
+/// A text, one array that repeats the name, or nothing: a name without a value.
+fn query_value(at: At<'_>, args: &Args) -> Option<Template> {
+    if at.is_single() && at.text()?.is_empty() {
+        return Template::parse("").ok();
+    }
+    let text = param(at)?;
+    let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    let spec = name.and_then(|name| args.get(name));
+    let holds_texts = |kind: Option<ArgType>| kind.is_none_or(ArgType::is_scalar);
+    match spec.filter(|spec| spec.kind == Some(ArgType::Array)) {
+        Some(spec) if spec.items.as_ref().is_none_or(|items| holds_texts(items.kind)) => {
+            declared(at, &text, args)
+        }
+        Some(_) | None => template(at, &text, args, "the query"),
+    }
 }
 
 fn headers(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Vec<(String, Template)> {

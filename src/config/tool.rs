@@ -1,9 +1,10 @@
 //! One tool of a tool file: everything that can be wrong with it is found here, so that a call never meets it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
+use super::argument::{self, Args};
 use super::at::{At, Name, Section};
 use super::request;
 use super::services::timeout;
@@ -11,7 +12,7 @@ use crate::base::digest::Digest;
 use crate::base::json::canonical;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;
-use crate::model::{ArgSpec, ArgType, Tool};
+use crate::model::{ArgSpec, ArgType, ItemSpec, Kind, Tool};
 
 /// The service that a tool file belongs to.
 pub struct Owner<'a> {
@@ -25,21 +26,29 @@ pub struct Owner<'a> {
     pub taken_param: Option<String>,
 }
 
-/// The declared arguments.
-pub type Args = BTreeMap<String, ArgSpec>;
-
 /// Reads one tool. None when there is no request that could be made.
 pub fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
-    let section =
-        at.section(&["description", "signature", "args", "request", "response", "extra_args", "timeout"]);
+    let section = at.section(&[
+        "description",
+        "kind",
+        "signature",
+        "args",
+        "request",
+        "response",
+        "extra_args",
+        "timeout",
+    ]);
     let declared = section.get("args").map(At::entries).unwrap_or_default();
-    let args: Args = declared.iter().filter_map(|(name, at)| arg(*name, *at)).collect();
+    let args: Args = declared.iter().filter_map(|(name, at)| argument::read(*name, *at)).collect();
     let signature = section.get("signature").and_then(|at| signature(at, &args));
+    argument::check_each(&declared, &args, signature.as_ref());
+    let kind = section.get("kind").and_then(kind);
     let request = section.need("request").and_then(|at| request::read(at, &args, owner))?;
     let mut tool = Tool {
         name: name.text().to_owned(),
         description: description(section).unwrap_or_default(),
         service: owner.service.to_owned(),
+        kind: kind.unwrap_or_else(|| Kind::of(&request.method)),
         signature,
         extra_args: extra_args(name, section, request.method.has_body()),
         request,
@@ -53,35 +62,13 @@ pub fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
     Some(tool)
 }
 
-fn description(section: Section<'_>) -> Option<String> {
+fn kind(at: At<'_>) -> Option<Kind> {
+    at.choice(&Kind::ALL.map(|kind| (kind.as_str(), kind)))
+}
+
+/// The description of a tool or an argument.
+pub fn description(section: Section<'_>) -> Option<String> {
     section.get("description").filter(|at| !at.is_null())?.text()
-}
-
-fn arg(name: Name<'_>, at: At<'_>) -> Option<(String, ArgSpec)> {
-    let plain = name.plain("an argument")?;
-    let section = at.section(&["required", "validate", "type", "description", "secret", "free_text"]);
-    let flag = |key| section.get(key).and_then(At::flag).unwrap_or(false);
-    let kinds = ArgType::ALL.map(|kind| (kind.as_str(), kind));
-    let spec = ArgSpec {
-        required: flag("required"),
-        validate: section.get("validate").and_then(validate),
-        kind: section.get("type").and_then(|at| at.choice(&kinds)),
-        description: description(section),
-        secret: flag("secret"),
-        free_text: flag("free_text"),
-    };
-    if let (Some(at), Some(kind)) = (section.get("validate"), spec.kind.filter(|kind| !kind.is_scalar())) {
-        at.error(
-            format!("validate has no meaning for an {}", kind.as_str()),
-            "it is matched against single values",
-        );
-    }
-    Some((plain.to_owned(), spec))
-}
-
-fn validate(at: At<'_>) -> Option<WholeRegex> {
-    let pattern = WholeRegex::new(&at.filled()?);
-    pattern.map_or_else(|why| at.fail(format!("validate is not a usable pattern: {why}"), ""), Some)
 }
 
 /// The signature in its one spelling: cut at the commas, trimmed, put together again with `, `.
@@ -97,7 +84,7 @@ fn signature(at: At<'_>, args: &Args) -> Option<Template> {
     if text.contains(char::is_control) {
         return at.fail("signature holds a control character", "");
     }
-    let template = request::template(at, &parts.join(", "), args, "the signature")?;
+    let template = request::template(at, &parts.join(", "), args, request::SIGNATURE)?;
     if template.has_touching_args() {
         return at.fail("two arguments touch in the signature", "put text between them: {a}.{b}");
     }
@@ -155,14 +142,15 @@ fn advise_unused(tool: &Tool, declared: &[(Name<'_>, At<'_>)]) {
     }
 }
 
-/// Everything that decides what a call of this tool does.
+/// Everything that decides what a call of this tool does. What was added to the files later takes part only where it is
+/// used: a question that is open over an upgrade stays bound to the same digest.
 fn digest(tool: &Tool, url: &str) -> Digest {
     let text = |template: &Template| template.to_string();
     let pairs =
         |items: &[(String, Template)]| items.iter().map(|(n, t)| json!([n, text(t)])).collect::<Vec<_>>();
-    let args: serde_json::Map<_, _> = tool.args.iter().map(|(n, spec)| (n.clone(), arg_json(spec))).collect();
+    let args: Map<_, _> = tool.args.iter().map(|(n, spec)| (n.clone(), arg_json(spec))).collect();
     let request = &tool.request;
-    let all = json!({
+    let mut all = json!({
         "service": tool.service,
         "url": url,
         "name": tool.name,
@@ -179,16 +167,33 @@ fn digest(tool: &Tool, url: &str) -> Digest {
         "extra_args": tool.extra_args,
         "timeout": tool.timeout.map(|t| t.as_secs_f64()),
     });
+    let said = Some(tool.kind).filter(|kind| *kind != Kind::of(&request.method));
+    add(&mut all, "kind", said.map(|kind| kind.as_str().into()));
     Digest::of(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
 }
 
-fn arg_json(spec: &ArgSpec) -> serde_json::Value {
-    json!({
+fn arg_json(spec: &ArgSpec) -> Value {
+    let mut all = json!({
         "required": spec.required,
         "validate": spec.validate.as_ref().map(WholeRegex::as_str),
         "type": spec.kind.map(ArgType::as_str),
         "description": spec.description,
         "secret": spec.secret,
         "free_text": spec.free_text,
-    })
+    });
+    add(&mut all, "items", spec.items.as_ref().map(items_json));
+    add(&mut all, "join", spec.join.as_deref().map(Value::from));
+    add(&mut all, "each", spec.each.then_some(true.into()));
+    add(&mut all, "default", spec.default.clone());
+    all
+}
+
+fn items_json(items: &ItemSpec) -> Value {
+    json!({"type": items.kind.map(ArgType::as_str), "validate": items.validate.as_ref().map(WholeRegex::as_str)})
+}
+
+fn add(all: &mut Value, name: &str, value: Option<Value>) {
+    if let (Some(members), Some(value)) = (all.as_object_mut(), value) {
+        members.insert(name.to_owned(), value);
+    }
 }

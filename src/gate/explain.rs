@@ -14,6 +14,8 @@ pub enum Explanation {
     Judged {
         /// What rules were matched against.
         signature: String,
+        /// Of a list that is judged element by element, each signature and the decision on it; the strictest counts.
+        parts: Vec<(String, Verdict)>,
         /// The decision.
         verdict: Verdict,
         /// The rules looked at, in order of precedence; the last one decided, unless none matched.
@@ -56,7 +58,8 @@ pub fn explain(rules: &Rules<'_>, agent: &AgentId, tool: &str, args: Map<String,
         },
         Ok(call) => {
             let (verdict, trace) = policy.judge_traced(&call);
-            Explanation::Judged { signature: call.signature().to_owned(), verdict, trace }
+            let parts = call.parts().iter().cloned().zip(policy.judge_parts(&call)).collect();
+            Explanation::Judged { signature: call.signature().to_owned(), parts, verdict, trace }
         }
     }
 }
@@ -65,12 +68,18 @@ impl Explanation {
     /// The stable JSON shape of `explain`.
     pub fn to_json(&self) -> Value {
         match self {
-            Explanation::Judged { signature, verdict, trace } => json!({
-                "decision": verdict.action.as_str(),
-                "signature": signature,
-                "rule": verdict.rule.as_deref().map(rule_json),
-                "trace": trace.iter().map(step_json).collect::<Vec<_>>(),
-            }),
+            Explanation::Judged { signature, parts, verdict, trace } => {
+                let mut shown = json!({
+                    "decision": verdict.action.as_str(),
+                    "signature": signature,
+                    "rule": verdict.rule.as_deref().map(rule_json),
+                    "trace": trace.iter().map(step_json).collect::<Vec<_>>(),
+                });
+                if let (Some(members), false) = (shown.as_object_mut(), parts.is_empty()) {
+                    members.insert("signatures".into(), parts.iter().map(part_json).collect());
+                }
+                shown
+            }
             Explanation::Invalid { reason, message, argument } => json!({
                 "decision": "invalid",
                 "signature": null,
@@ -82,6 +91,10 @@ impl Explanation {
             }),
         }
     }
+}
+
+fn part_json((signature, verdict): &(String, Verdict)) -> Value {
+    json!({"signature": signature, "decision": verdict.action.as_str()})
 }
 
 /// A rule as other programs see it.

@@ -328,7 +328,7 @@ fn denied_by(verdict: &Verdict) -> Outcome {
 
 /// Calls with side effects wait for the disk.
 pub(super) fn durable(call: &Call) -> bool {
-    call.tool().request.method.has_side_effects()
+    call.tool().kind.has_side_effects()
 }
 
 fn store_failed(task: &Task, e: &StoreError) -> Outcome {

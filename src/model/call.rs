@@ -1,4 +1,4 @@
-//! A call that has passed every check, with its one signature and its digests.
+//! A call that has passed every check, with its signature and its digests.
 //!
 //! [`Call::new`] is the only way to make one, so whoever holds a `Call` holds the proof. The policy judges it, the
 //! human is shown it and the executor runs it: the same immutable value.
@@ -9,11 +9,12 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::agent::AgentId;
-use super::tool::{ArgSpec, ArgType, Tool};
+use super::arguments;
+use super::signature::{self, Signature};
+use super::tool::Tool;
 use crate::base::digest::Digest;
 use crate::base::json::canonical;
 use crate::base::secret::Secret;
-use crate::base::template::{Piece, Template};
 
 /// The most arguments a call may have.
 pub const MAX_ARGS: usize = 64;
@@ -21,8 +22,6 @@ pub const MAX_ARGS: usize = 64;
 pub const MAX_STRING: usize = 64 * 1024;
 /// The longest signature, in bytes: rules are matched against it and a person reads it.
 pub const MAX_SIGNATURE: usize = 4096;
-/// Refused in every string that is not `free_text`: glob characters and the signature's own punctuation.
-pub const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
 
 /// A validated, normalised call of one tool by one agent.
 #[derive(Clone, Debug)]
@@ -30,7 +29,7 @@ pub struct Call {
     agent: AgentId,
     tool: Arc<Tool>,
     args: Map<String, Value>,
-    signature: String,
+    signature: Signature,
     digest: Digest,
     binding: Digest,
 }
@@ -115,8 +114,8 @@ impl fmt::Display for InvalidCall {
 impl std::error::Error for InvalidCall {}
 
 impl Call {
-    /// Checks the arguments against the tool and computes signature and digests. Arguments that are null count
-    /// as absent and are dropped, so that what is shown is what is sent.
+    /// Checks the arguments against the tool and computes signature and digests. Arguments that are null count as
+    /// absent and are dropped, and defaults are filled in, so that what is shown is what is sent.
     ///
     /// # Errors
     /// The first [`InvalidCall`] found: counts and lengths, then each argument by name, then the signature.
@@ -124,10 +123,9 @@ impl Call {
         if args.len() > MAX_ARGS {
             return Err(InvalidCall::TooMany);
         }
-        args.retain(|_, v| !v.is_null());
-        check_required(&tool, &args)?;
-        args.iter().try_for_each(|(name, value)| check_arg(&tool, name, value))?;
-        let signature = sign(&tool, &args)?;
+        arguments::normalise(&tool, &mut args);
+        arguments::check(&tool, &args)?;
+        let signature = signature::sign(&tool, &args)?;
         let content = json!({"agent": agent.as_str(), "tool": tool.name, "args": args});
         let digest = Digest::of(&canonical(&content).unwrap_or_default());
         let binding = Digest::of(&[digest.0, tool.digest.0].concat());
@@ -149,9 +147,33 @@ impl Call {
         &self.args
     }
 
-    /// What rules are matched against: `tool(…)`, or the bare name when the tool has no template.
+    /// What rules are matched against: `tool(…)`, or the bare name when the tool has no template. Of a call with a list
+    /// that is judged element by element, all [`parts`](Call::parts) with `; ` between them.
     pub fn signature(&self) -> &str {
-        &self.signature
+        &self.signature.text
+    }
+
+    /// The signatures of a call with a list that is judged element by element, in the order of the list; otherwise none.
+    pub fn parts(&self) -> &[String] {
+        &self.signature.parts
+    }
+
+    /// The text of an argument where the request wants one: of a scalar, or of a list that is joined; an absent argument
+    /// is an empty text.
+    ///
+    /// # Errors
+    /// [`InvalidCall::Unsendable`] for other lists and objects.
+    pub fn text(&self, name: &str) -> Result<String, InvalidCall> {
+        let Some(value) = self.args.get(name) else { return Ok(String::new()) };
+        let text = self.joined(name).or_else(|| scalar_text(value));
+        text.ok_or_else(|| InvalidCall::Unsendable(name.to_owned()))
+    }
+
+    /// The text of a list that the tool joins to one.
+    pub fn joined(&self, name: &str) -> Option<String> {
+        let join = self.tool.args.get(name)?.join.as_ref()?;
+        let texts: Option<Vec<String>> = self.args.get(name)?.as_array()?.iter().map(scalar_text).collect();
+        Some(texts?.join(join))
     }
 
     /// SHA-256 of the canonical agent, tool name and arguments: equal for equal requests.
@@ -202,110 +224,4 @@ pub fn scalar_text(value: &Value) -> Option<String> {
         Value::Bool(flag) => Some(flag.to_string()),
         Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
-}
-
-fn check_required(tool: &Tool, args: &Map<String, Value>) -> Result<(), InvalidCall> {
-    let missing = tool.args.iter().find(|(name, spec)| spec.required && !args.contains_key(*name));
-    missing.map_or(Ok(()), |(name, _)| Err(InvalidCall::Missing(name.clone())))
-}
-
-fn check_arg(tool: &Tool, name: &str, value: &Value) -> Result<(), InvalidCall> {
-    let undeclared = ArgSpec::default();
-    let spec = match tool.args.get(name) {
-        Some(spec) => spec,
-        None if tool.extra_args => &undeclared,
-        None => return Err(InvalidCall::Undeclared(shortened(name))),
-    };
-    check_text(name, name, false)?;
-    check_strings(name, value, spec.free_text)?;
-    if tool.args.contains_key(name) {
-        check_type(name, spec, value)?;
-        check_pattern(name, spec, value)?;
-    }
-    Ok(())
-}
-
-/// An argument name that is echoed in an error is the agent's text: it is cut.
-fn shortened(name: &str) -> String {
-    name.chars().take(64).collect()
-}
-
-fn check_type(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
-    let (fits, word) = match spec.kind {
-        None => (scalar_text(value).is_some(), "a string, a number or a boolean"),
-        Some(ArgType::String) => (value.is_string(), "a string"),
-        Some(ArgType::Integer) => (value.is_i64() || value.is_u64(), "an integer"),
-        Some(ArgType::Number) => (value.is_number(), "a number"),
-        Some(ArgType::Boolean) => (value.is_boolean(), "a boolean"),
-        Some(ArgType::Array) => (value.is_array(), "an array"),
-        Some(ArgType::Object) => (value.is_object(), "an object"),
-    };
-    if fits { Ok(()) } else { Err(InvalidCall::WrongType(name.to_owned(), word)) }
-}
-
-fn check_pattern(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
-    let Some(pattern) = &spec.validate else { return Ok(()) };
-    let fits = scalar_text(value).is_some_and(|text| pattern.matches(&text));
-    if fits { Ok(()) } else { Err(InvalidCall::NoMatch(name.to_owned())) }
-}
-
-/// Every string in `value`, object keys included. Depth is bounded by the parser.
-fn check_strings(name: &str, value: &Value, free: bool) -> Result<(), InvalidCall> {
-    match value {
-        Value::String(text) => check_text(name, text, free),
-        Value::Array(items) => items.iter().try_for_each(|v| check_strings(name, v, free)),
-        Value::Object(members) => members.iter().try_for_each(|(key, v)| {
-            check_text(name, key, free)?;
-            check_strings(name, v, free)
-        }),
-        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
-    }
-}
-
-fn check_text(name: &str, text: &str, free: bool) -> Result<(), InvalidCall> {
-    if text.len() > MAX_STRING {
-        return Err(InvalidCall::TooLong(shortened(name)));
-    }
-    let refused = |c: char| match free {
-        true => c.is_control() && !matches!(c, '\n' | '\r' | '\t'),
-        false => c.is_control() || FORBIDDEN.contains(&c),
-    };
-    if text.contains(refused) { Err(InvalidCall::Forbidden(shortened(name))) } else { Ok(()) }
-}
-
-fn sign(tool: &Tool, args: &Map<String, Value>) -> Result<String, InvalidCall> {
-    let Some(template) = &tool.signature else { return Ok(tool.name.clone()) };
-    let text_of = |name: &str| args.get(name).and_then(scalar_text).unwrap_or_default();
-    check_signed_scalars(template, args)?;
-    check_unambiguous(template, args)?;
-    let signature = format!("{}({})", tool.name, template.render(text_of));
-    if signature.len() > MAX_SIGNATURE { Err(InvalidCall::SignatureTooLong) } else { Ok(signature) }
-}
-
-/// A signed argument is absent or a scalar: a list would read as an empty text and slip past a rule.
-fn check_signed_scalars(template: &Template, args: &Map<String, Value>) -> Result<(), InvalidCall> {
-    let mut given = template.args().filter_map(|name| args.get(name).map(|value| (name, value)));
-    match given.find(|(_, value)| scalar_text(value).is_none()) {
-        Some((name, _)) => Err(InvalidCall::WrongType(name.to_owned(), "a string, a number or a boolean")),
-        None => Ok(()),
-    }
-}
-
-/// Two calls that differ in a signed value never share a signature: each value ends where the text behind it
-/// first appears, and an absent value (empty text) cannot be confused with an empty one.
-fn check_unambiguous(template: &Template, args: &Map<String, Value>) -> Result<(), InvalidCall> {
-    let mut pieces = template.pieces().iter().peekable();
-    while let Some(piece) = pieces.next() {
-        let Piece::Arg(name) = piece else { continue };
-        let Some(text) = args.get(name).and_then(scalar_text) else { continue };
-        let separator = match pieces.peek() {
-            Some(Piece::Text(text)) => text.as_str(),
-            Some(Piece::Arg(_) | Piece::Segments(_)) | None => "",
-        };
-        let early = !separator.is_empty() && format!("{text}{separator}").find(separator) != Some(text.len());
-        if text.is_empty() || early {
-            return Err(InvalidCall::Ambiguous(name.clone()));
-        }
-    }
-    Ok(())
 }

@@ -3,10 +3,13 @@
 pub mod agent;
 pub mod answer;
 pub mod approval;
+pub mod arguments;
 pub mod call;
+pub mod kind;
 pub mod outcome;
 pub mod risk;
 pub mod rule;
+mod signature;
 pub mod tool;
 pub mod verdict;
 
@@ -14,8 +17,9 @@ pub use agent::AgentId;
 pub use answer::{Answer, Lost};
 pub use approval::{AnswerOutcome, Choice, Question, Responder, Settlement};
 pub use call::{Call, InvalidCall};
+pub use kind::Kind;
 pub use outcome::Outcome;
 pub use risk::Risk;
 pub use rule::{Action, Rule, RuleList, RuleRef};
-pub use tool::{ArgSpec, ArgType, Method, RequestSpec, Tool};
+pub use tool::{ArgSpec, ArgType, ItemSpec, Method, RequestSpec, Tool};
 pub use verdict::{Step, Verdict, Why};

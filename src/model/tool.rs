@@ -2,8 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::Value;
+
+use super::kind::Kind;
 use crate::base::digest::Digest;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;
@@ -17,6 +21,8 @@ pub struct Tool {
     pub description: String,
     /// The service that runs it, by its key in config.yaml.
     pub service: String,
+    /// Whether and how it changes something.
+    pub kind: Kind,
     /// What stands between the brackets of the signature; none means that the signature is the bare name.
     pub signature: Option<Template>,
     /// The declared arguments by name.
@@ -31,6 +37,31 @@ pub struct Tool {
     pub timeout: Option<Duration>,
     /// SHA-256 of the canonical definition, the service's URL included. An approval is bound to it.
     pub digest: Digest,
+}
+
+impl Tool {
+    /// A tool of which nothing is said but its name and its request.
+    pub fn new(name: &str, request: RequestSpec) -> Tool {
+        Tool {
+            name: name.to_owned(),
+            description: String::new(),
+            service: String::new(),
+            kind: Kind::of(&request.method),
+            signature: None,
+            args: BTreeMap::new(),
+            request,
+            wrap: None,
+            extra_args: false,
+            timeout: None,
+            digest: Digest::of(b""),
+        }
+    }
+
+    /// The argument of the signature whose elements are judged one by one.
+    pub fn each(&self) -> Option<&str> {
+        let mut args = self.signature.iter().flat_map(Template::args);
+        args.find(|name| self.args.get(*name).is_some_and(|spec| spec.each))
+    }
 }
 
 /// What is declared of one argument.
@@ -48,6 +79,23 @@ pub struct ArgSpec {
     pub secret: bool,
     /// May hold the characters that are refused elsewhere, newlines and tabs; never part of the signature.
     pub free_text: bool,
+    /// What the elements of an array must be.
+    pub items: Option<ItemSpec>,
+    /// Outside the signature an array is one text, its elements with this between them.
+    pub join: Option<String>,
+    /// An array in the signature: the call is judged once for each element, and a single value is an array of one.
+    pub each: bool,
+    /// The value when it is absent.
+    pub default: Option<Value>,
+}
+
+/// What is declared of the elements of an array.
+#[derive(Clone, Debug, Default)]
+pub struct ItemSpec {
+    /// None: any string, number or boolean.
+    pub kind: Option<ArgType>,
+    /// Must match the whole of each element.
+    pub validate: Option<WholeRegex>,
 }
 
 /// The declared JSON type of an argument.
@@ -105,7 +153,8 @@ pub struct RequestSpec {
     pub path: Template,
     /// What follows `?` in the tool's path; every argument becomes one encoded query value.
     pub path_query: Option<Template>,
-    /// `request.query`: names with their templates; an item whose arguments are all absent is left out.
+    /// `request.query`: names with their templates; an item whose arguments are all absent is left out. A template that
+    /// is one array and nothing else repeats the name for each element; an empty one makes a name without a value.
     pub query: Vec<(String, Template)>,
     /// `request.headers`: names with their templates; likewise.
     pub headers: Vec<(String, Template)>,
@@ -113,30 +162,46 @@ pub struct RequestSpec {
     pub body_exclude: BTreeSet<String>,
 }
 
+impl RequestSpec {
+    /// A request of which nothing is said but method and path.
+    pub fn new(method: Method, path: Template) -> RequestSpec {
+        RequestSpec {
+            method,
+            path,
+            path_query: None,
+            query: Vec::new(),
+            headers: Vec::new(),
+            body_exclude: BTreeSet::new(),
+        }
+    }
+}
+
 /// The methods a tool may use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Method {
-    /// Read.
+    /// Reads.
     Get,
-    /// Read, headers only.
+    /// Reads, headers only.
     Head,
-    /// Has side effects and a body.
+    /// Has a body.
     Post,
-    /// Has side effects and a body.
+    /// Has a body.
     Put,
-    /// Has side effects and a body.
+    /// Has a body.
     Patch,
-    /// Has side effects, no body.
+    /// Has no body.
     Delete,
+    /// Any other token, as `PROPFIND`; never `CONNECT` or `TRACE`.
+    Other(Arc<str>),
 }
 
 impl Method {
-    /// All of them.
+    /// Those with a name here.
     pub const ALL: [Method; 6] =
         [Method::Get, Method::Head, Method::Post, Method::Put, Method::Patch, Method::Delete];
 
     /// The word on the wire.
-    pub fn as_str(self) -> &'static str {
+    pub fn as_str(&self) -> &str {
         match self {
             Method::Get => "GET",
             Method::Head => "HEAD",
@@ -144,16 +209,12 @@ impl Method {
             Method::Put => "PUT",
             Method::Patch => "PATCH",
             Method::Delete => "DELETE",
+            Method::Other(token) => token,
         }
     }
 
-    /// Everything but GET and HEAD may change something: it is on disk before it is done, and never repeated.
-    pub fn has_side_effects(self) -> bool {
-        !matches!(self, Method::Get | Method::Head)
-    }
-
     /// Whether the arguments go out as a JSON body.
-    pub fn has_body(self) -> bool {
+    pub fn has_body(&self) -> bool {
         matches!(self, Method::Post | Method::Put | Method::Patch)
     }
 }

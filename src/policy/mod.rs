@@ -42,16 +42,35 @@ impl Policy {
         Self { order: rules, index }
     }
 
-    /// What is to be done with `call`.
+    /// What is to be done with `call`: the strictest decision on any of its parts. No element of a list is judged less
+    /// strictly than a call with this element alone.
     pub fn judge(&self, call: &Call) -> Verdict {
-        self.verdict(self.first_match(call, |_, _, _| {}))
+        let texts = Texts::new(call);
+        let verdicts =
+            parts(call).map(|part| self.verdict(self.first_match(call, &part, &texts, |_, _, _| {})));
+        strictest(verdicts, |verdict| verdict.action).unwrap_or_else(|| self.verdict(None))
+    }
+
+    /// The verdicts on the parts of a call with a list that is judged element by element, in its order.
+    pub fn judge_parts(&self, call: &Call) -> Vec<Verdict> {
+        let texts = Texts::new(call);
+        let judged =
+            parts(call).map(|part| self.verdict(self.first_match(call, &part, &texts, |_, _, _| {})));
+        judged.take(call.parts().len()).collect()
     }
 
     /// [`Policy::judge`], with every rule that was looked at, in order of precedence; the last one decided
-    /// unless none matched. Rules whose literal beginning rules them out are not looked at.
+    /// unless none matched. Rules whose literal beginning rules them out are not looked at. Of several parts, the looks
+    /// are those at the one that decided.
     pub fn judge_traced(&self, call: &Call) -> (Verdict, Vec<Step>) {
+        let texts = Texts::new(call);
+        let traced = parts(call).map(|part| self.trace(call, &part, &texts));
+        strictest(traced, |(verdict, _)| verdict.action).unwrap_or_else(|| (self.verdict(None), Vec::new()))
+    }
+
+    fn trace(&self, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> (Verdict, Vec<Step>) {
         let mut looks = Vec::new();
-        let first = self.first_match(call, |place, rule, why| {
+        let first = self.first_match(call, part, texts, |place, rule, why| {
             looks.push((place, Step { rule: Arc::clone(&rule.id), why }));
         });
         // Looked at before the deciding rule was found, but of lower precedence.
@@ -86,13 +105,18 @@ impl Policy {
 
     /// The first place in `order` whose rule matches. `look` is told of each rule that was examined: all that
     /// could match before that place, and perhaps some behind it.
-    fn first_match(&self, call: &Call, mut look: impl FnMut(usize, &Rule, Why)) -> Option<usize> {
-        let texts = Texts::new(call);
+    fn first_match(
+        &self,
+        call: &Call,
+        part: &Part<'_>,
+        texts: &Texts<'_>,
+        mut look: impl FnMut(usize, &Rule, Why),
+    ) -> Option<usize> {
         let mut first = None;
-        for places in self.index.candidates(call.signature()) {
+        for places in self.index.candidates(part.signature) {
             for place in places.iter().copied().take_while(|place| first.is_none_or(|first| *place < first)) {
                 let Some(rule) = self.order.get(place) else { continue };
-                let why = examine(rule, call, &texts);
+                let why = examine(rule, call, part, texts);
                 look(place, rule, why);
                 if why == Why::Matched {
                     first = Some(place);
@@ -104,16 +128,38 @@ impl Policy {
     }
 }
 
-/// Whether `rule` matches `call`, or what keeps it from that; the costly question comes last.
-fn examine(rule: &Rule, call: &Call, texts: &Texts) -> Why {
-    if !rule.pattern.matches(call.signature()) {
+/// What is judged at once: a call, or one element of the list in it that is judged element by element.
+struct Part<'c> {
+    signature: &'c str,
+    /// The element's place in the list.
+    element: Option<usize>,
+}
+
+fn parts(call: &Call) -> impl Iterator<Item = Part<'_>> {
+    let whole = call.parts().is_empty().then(|| Part { signature: call.signature(), element: None });
+    let elements = call.parts().iter().enumerate();
+    whole.into_iter().chain(elements.map(|(at, signature)| Part { signature, element: Some(at) }))
+}
+
+/// The first of those whose action is the strictest.
+fn strictest<T>(all: impl Iterator<Item = T>, action: impl Fn(&T) -> Action) -> Option<T> {
+    all.min_by_key(|one| match action(one) {
+        Action::Deny => 0,
+        Action::Ask => 1,
+        Action::Allow => 2,
+    })
+}
+
+/// Whether `rule` matches a part of `call`, or what keeps it from that; the costly question comes last.
+fn examine(rule: &Rule, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> Why {
+    if !rule.pattern.matches(part.signature) {
         return Why::Pattern;
     }
     if !speaks_of(rule, call.agent()) {
         return Why::Agents;
     }
     match &rule.any_value {
-        Some(pattern) if !texts.any(pattern, rule.action()) => Why::AnyValue,
+        Some(pattern) if !texts.any(pattern, rule.action(), part.element) => Why::AnyValue,
         Some(_) | None => Why::Matched,
     }
 }

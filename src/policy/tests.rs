@@ -2,13 +2,13 @@
 
 use std::collections::BTreeSet;
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use super::*;
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::template::Template;
-use crate::model::{ArgSpec, Method, RequestSpec, RuleList, RuleRef};
+use crate::model::{ArgSpec, ArgType, Kind, Method, RequestSpec, RuleList, RuleRef};
 
 /// The tools of the tables: name, signature, declared arguments. All take others too.
 const TOOLS: [(&str, Option<&str>, &[&str]); 3] = [
@@ -23,16 +23,10 @@ fn tool(name: &str) -> Arc<Tool> {
         name: name.into(),
         description: String::new(),
         service: "house".into(),
+        kind: Kind::Write,
         signature: signature.map(|text| Template::parse(text).unwrap()),
         args: args.iter().map(|arg| ((*arg).into(), ArgSpec::default())).collect(),
-        request: RequestSpec {
-            method: Method::Post,
-            path: Template::parse("/").unwrap(),
-            path_query: None,
-            query: Vec::new(),
-            headers: Vec::new(),
-            body_exclude: BTreeSet::new(),
-        },
+        request: RequestSpec::new(Method::Post, Template::parse("/").unwrap()),
         wrap: None,
         extra_args: true,
         timeout: None,
@@ -212,4 +206,50 @@ fn tools_that_are_always_denied() {
     for (rules, name, expected) in table {
         assert_eq!(policy(rules).always_denies(&AgentId::configured("pi"), &tool(name)), expected, "{rules}");
     }
+}
+
+#[test]
+fn no_element_of_a_list_is_judged_less_strictly_than_alone() {
+    let things = ArgSpec { kind: Some(ArgType::Array), each: true, ..ArgSpec::default() };
+    let tool = Arc::new(Tool {
+        signature: Some(Template::parse("{id}").unwrap()),
+        args: [("id".into(), things)].into(),
+        ..(*tool("get")).clone()
+    });
+    let call = |ids: &[&str]| {
+        let args = Map::from_iter([("id".to_owned(), Value::from(ids.to_vec()))]);
+        Call::new(AgentId::configured("pi"), Arc::clone(&tool), args).unwrap()
+    };
+    let rank = |action| match action {
+        Action::Deny => 0,
+        Action::Ask => 1,
+        Action::Allow => 2,
+    };
+    let ids = ["sun", "moon", "SUN"];
+    let (mut seed, mut differs) = (11_u64, 0);
+    let mut roll = move |sides: usize| {
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (seed >> 33) as usize % sides
+    };
+    for _ in 0..3000 {
+        let mut line = || {
+            let action = ["deny", "ask", "allow"][roll(3)];
+            let pattern = ["get(*)", "get(s*)", "get(m*)", "*"][roll(4)];
+            let any = ["", " any:sun", " any:moon", " any:s*"][roll(4)];
+            format!("{action} {pattern}{any}")
+        };
+        let text = format!("{}; {} // {}; {}", line(), line(), line(), line());
+        let policy = policy(&text);
+        let list = [ids[roll(3)], ids[roll(3)], ids[roll(3)]];
+        let together = policy.judge(&call(&list));
+        let strictest = list.iter().map(|id| rank(policy.judge(&call(&[id])).action)).min().unwrap();
+        assert!(rank(together.action) <= strictest, "{text} | {list:?}");
+        // Only a deny that looks at everything is stricter than all elements alone.
+        assert!(rank(together.action) == strictest || together.action == Action::Deny, "{text} | {list:?}");
+        differs += usize::from(rank(together.action) != strictest);
+        let parts = policy.judge_parts(&call(&list));
+        assert_eq!(parts.iter().map(|v| rank(v.action)).min(), Some(rank(together.action)), "{text}");
+        assert_eq!(policy.judge_traced(&call(&list)).0, together, "{text}");
+    }
+    assert!(differs > 10, "{differs}");
 }

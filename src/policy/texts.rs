@@ -24,6 +24,8 @@ struct Found<'c> {
     plain: Vec<Cow<'c, str>>,
     /// Trimmed and in lower case, where that makes a difference.
     folded: Vec<String>,
+    /// The elements of the list that is judged element by element, in its order; they are single values.
+    elements: Vec<Cow<'c, str>>,
 }
 
 impl<'c> Texts<'c> {
@@ -34,14 +36,19 @@ impl<'c> Texts<'c> {
 
     /// Whether one of the texts matches. Services tend to trim and to fold case before they act, so a deny is
     /// asked about `" LOCK.front"` as about `"lock.front"` too; what permits must match as it stands.
-    pub fn any(&self, pattern: &Pattern, action: Action) -> bool {
+    ///
+    /// `element` is the place of the element that is judged: a deny looks at all the others too, what permits only at
+    /// this one, so that no element is permitted for another's sake.
+    pub fn any(&self, pattern: &Pattern, action: Action, element: Option<usize>) -> bool {
         let found = self.found.get_or_init(|| Found::of(self.call));
-        let folded = match action {
-            Action::Deny => found.folded.as_slice(),
-            Action::Allow | Action::Ask => &[],
+        let fits = |text: &Cow<'_, str>| pattern.matches(text);
+        let rest = || match action {
+            Action::Deny => {
+                found.elements.iter().any(fits) || found.folded.iter().any(|text| pattern.matches(text))
+            }
+            Action::Allow | Action::Ask => element.and_then(|at| found.elements.get(at)).is_some_and(fits),
         };
-        found.plain.iter().any(|text| pattern.matches(text))
-            || folded.iter().any(|text| pattern.matches(text))
+        found.plain.iter().any(fits) || rest()
     }
 }
 
@@ -51,7 +58,11 @@ impl<'c> Found<'c> {
         let undeclared = call.args().keys().filter(|name| !call.tool().args.contains_key(*name));
         undeclared.for_each(|name| found.add(Cow::Borrowed(name)));
         // No recursion: how deep the arguments go is the agent's choice.
-        let mut open: Vec<&Value> = call.args().values().collect();
+        let list = call.tool().each().filter(|_| !call.parts().is_empty());
+        let listed = list.and_then(|name| call.args().get(name)).and_then(Value::as_array);
+        listed.into_iter().flatten().filter_map(scalar_text).for_each(|text| found.add_element(text));
+        let others = call.args().iter().filter(|(name, _)| Some(name.as_str()) != list);
+        let mut open: Vec<&Value> = others.map(|(_, value)| value).collect();
         while let Some(value) = open.pop() {
             match value {
                 Value::String(text) => found.add(Cow::Borrowed(text)),
@@ -69,10 +80,19 @@ impl<'c> Found<'c> {
     }
 
     fn add(&mut self, text: Cow<'c, str>) {
+        self.fold(&text);
+        self.plain.push(text);
+    }
+
+    fn add_element(&mut self, text: String) {
+        self.fold(&text);
+        self.elements.push(Cow::Owned(text));
+    }
+
+    fn fold(&mut self, text: &str) {
         let folded = text.trim().to_lowercase();
-        if folded != *text {
+        if folded != text {
             self.folded.push(folded);
         }
-        self.plain.push(text);
     }
 }

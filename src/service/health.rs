@@ -16,6 +16,7 @@ use super::{Service, Services, request};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::random_bytes;
 use crate::config::Health;
+use crate::model::Kind;
 
 /// Time between two probes of a service; up to a tenth is added by chance, so that they do not fall together.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(60);
@@ -123,7 +124,7 @@ impl Service {
     fn probe(&self, health: &Health, scrubber: &Scrubber) -> Result<(), String> {
         let mut request = request::probe(&self.config, health).map_err(|why| why.to_string())?;
         request.timeout = Some(PROBE_TIMEOUT);
-        let answer = self.client(health.method).call(request);
+        let answer = self.client(Kind::of(&health.method)).call(request);
         let status = answer.map_err(|why| scrubber.text(why.to_string()))?.status;
         if status == health.expect_status {
             return Ok(());

@@ -34,7 +34,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::config::ServiceConfig;
-use crate::model::{Call, InvalidCall, Lost, Method, Outcome, Tool};
+use crate::model::{Call, InvalidCall, Kind, Lost, Outcome, Tool};
 use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, MaybeSent, NotSent};
 use health::HealthBoard;
 pub use health::ServiceHealth;
@@ -200,14 +200,14 @@ impl Service {
         Ok(Service { config: Arc::new(config.clone()), reading, writing, reader: Arc::default() })
     }
 
-    fn client(&self, method: Method) -> &HttpClient {
-        if method.has_side_effects() { &self.writing } else { &self.reading }
+    fn client(&self, kind: Kind) -> &HttpClient {
+        if kind.has_side_effects() { &self.writing } else { &self.reading }
     }
 
     /// BLOCKS until the answer is there or the time is over.
     fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber, place: Place) -> Sent {
         let tool = call.tool();
-        match self.client(tool.request.method).call(request) {
+        match self.client(tool.kind).call(request) {
             Ok(answer) => {
                 let is_large = answer.body.len() >= LARGE;
                 let _turn = is_large.then(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner));
@@ -226,7 +226,7 @@ impl Service {
 /// What it means that there is no answer: it depends on whether the request can have arrived, and whether it can
 /// have changed something.
 fn without_answer(why: &HttpError, tool: &Tool) -> Outcome {
-    let has_effects = tool.request.method.has_side_effects();
+    let has_effects = tool.kind.has_side_effects();
     match why {
         HttpError::NotSent(_) => Outcome::ServiceUnreachable,
         HttpError::TooLarge { status, .. } if has_effects => {

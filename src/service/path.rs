@@ -8,8 +8,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 use crate::base::template::Piece;
 use crate::base::whole_regex::WholeRegex;
-use crate::model::Call;
-use crate::model::call::{InvalidCall, scalar_text};
+use crate::model::{Call, InvalidCall};
 
 /// Arguments: everything but RFC 3986's unreserved characters is encoded.
 const DATA: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -32,8 +31,8 @@ pub fn path(call: &Call) -> Result<String, InvalidCall> {
     for piece in call.tool().request.path.pieces() {
         match piece {
             Piece::Text(text) => path.push_literal(text)?,
-            Piece::Arg(name) => path.push_arg(name, &path.text(name)?)?,
-            Piece::Segments(name) => path.push_segments(name, &path.text(name)?)?,
+            Piece::Arg(name) => path.push_arg(name, &call.text(name)?)?,
+            Piece::Segments(name) => path.push_segments(name, &call.text(name)?)?,
         }
     }
     path.end_segment()?;
@@ -60,11 +59,6 @@ struct Segment<'c> {
 }
 
 impl<'c> Path<'c> {
-    fn text(&self, name: &str) -> Result<String, InvalidCall> {
-        let Some(value) = self.call.args().get(name) else { return Ok(String::new()) };
-        scalar_text(value).ok_or_else(|| InvalidCall::Unsendable(name.to_owned()))
-    }
-
     fn push_literal(&mut self, text: &str) -> Result<(), InvalidCall> {
         for (at, part) in text.split('/').enumerate() {
             if at > 0 {

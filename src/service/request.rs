@@ -25,10 +25,10 @@ use crate::net::client::HttpRequest;
 /// the whole makes no URL of this service, as when it is longer than 64 KiB.
 pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, InvalidCall> {
     let tool = call.tool();
-    let args = Args(call.args());
+    let args = Args(call);
     let mut url = format!("{}{}", service.url.as_str(), path(call)?);
     let mut headers = Headers::default();
-    let body = body(tool, call.args(), &mut headers)?;
+    let body = body(call, &mut headers)?;
     query(service, tool, &args)?.iter().fold('?', |mark, item| append(&mut url, mark, item));
     service.headers.iter().for_each(|(name, value)| headers.set(name, value.expose().to_owned()));
     tool_headers(tool, &args, &mut headers)?;
@@ -61,17 +61,22 @@ pub fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequest, In
 }
 
 /// The arguments as texts.
-struct Args<'a>(&'a Map<String, Value>);
+struct Args<'a>(&'a Call);
 
 impl Args<'_> {
     fn has(&self, name: &str) -> bool {
-        self.0.contains_key(name)
+        self.0.args().contains_key(name)
     }
 
-    /// The text of a scalar; an absent argument is an empty text.
     fn text(&self, name: &str) -> Result<String, InvalidCall> {
-        let Some(value) = self.0.get(name) else { return Ok(String::new()) };
-        scalar_text(value).ok_or_else(|| InvalidCall::Unsendable(name.to_owned()))
+        self.0.text(name)
+    }
+
+    /// The array that a template is, when it is one argument and nothing else.
+    fn list(&self, template: &Template) -> Option<(&str, &[Value])> {
+        let [Piece::Arg(name)] = template.pieces() else { return None };
+        let (name, value) = self.0.args().get_key_value(name)?;
+        if self.0.joined(name).is_some() { None } else { Some((name, value.as_array()?)) }
     }
 
     /// Whether an item that only arguments give a meaning has none of them.
@@ -106,11 +111,27 @@ fn query(service: &ServiceConfig, tool: &Tool, args: &Args) -> Result<Vec<String
     }
     for (name, template) in &tool.request.query {
         if !args.leave_out(template) && !is_auth_param(&service.auth, name) {
-            items.push(format!("{}={}", data(name), data(&args.fill(template)?)));
+            items.extend(query_items(name, template, args)?);
         }
     }
     items.extend(auth_query(&service.auth));
     Ok(items)
+}
+
+/// One item, or one for each element of an array.
+fn query_items(name: &str, template: &Template, args: &Args) -> Result<Vec<String>, InvalidCall> {
+    let name = data(name);
+    if template.pieces().is_empty() {
+        return Ok(vec![name]);
+    }
+    let Some((list, elements)) = args.list(template) else {
+        return Ok(vec![format!("{name}={}", data(&args.fill(template)?))]);
+    };
+    let item = |element| match scalar_text(element) {
+        Some(text) => Ok(format!("{name}={}", data(&text))),
+        None => Err(InvalidCall::Unsendable(list.to_owned())),
+    };
+    elements.iter().map(item).collect()
 }
 
 fn path_query(template: &Template, args: &Args) -> Result<String, InvalidCall> {
@@ -175,18 +196,16 @@ fn authorize(auth: &Auth, headers: &mut Headers) {
     }
 }
 
-fn body(
-    tool: &Tool,
-    args: &Map<String, Value>,
-    headers: &mut Headers,
-) -> Result<Option<Vec<u8>>, InvalidCall> {
-    if !tool.request.method.has_body() {
+fn body(call: &Call, headers: &mut Headers) -> Result<Option<Vec<u8>>, InvalidCall> {
+    let request = &call.tool().request;
+    if !request.method.has_body() {
         return Ok(None);
     }
     headers.set("content-type", "application/json".to_owned());
-    let sent = |name: &String| !tool.request.body_exclude.contains(name);
-    let members: Map<String, Value> =
-        args.iter().filter(|(name, _)| sent(name)).map(|(name, v)| (name.clone(), v.clone())).collect();
+    let sent = |name: &String| !request.body_exclude.contains(name);
+    let value = |name, value: &Value| call.joined(name).map_or_else(|| value.clone(), Value::String);
+    let members = call.args().iter().filter(|(name, _)| sent(name));
+    let members: Map<String, Value> = members.map(|(name, v)| (name.clone(), value(name, v))).collect();
     serde_json::to_vec(&members).map(Some).map_err(|_| InvalidCall::BadRequest)
 }
 

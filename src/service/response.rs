@@ -47,7 +47,7 @@ pub fn lost(tool: &Tool, status: u16, why: Lost, note: Option<String>) -> Outcom
     if !is_success(status) {
         return Outcome::ServiceError { status: Some(status), message: by_status(status) };
     }
-    if tool.request.method.has_side_effects() {
+    if tool.kind.has_side_effects() {
         return Outcome::Executed(Answer::lost(why, note));
     }
     let message = match why {

@@ -7,6 +7,7 @@ use super::entry::{NewCall, Refusal, Stage};
 use super::error::StoreError;
 use crate::base::digest::Digest;
 use crate::base::json_text::JsonText;
+use crate::model::arguments;
 use crate::model::{Action, Answer, InvalidCall, Lost, Outcome, RuleList, RuleRef};
 
 /// The longest result kept in an event, in bytes; a longer one is cut with a visible mark.
@@ -145,18 +146,10 @@ fn untagged_invalid(tag: &Value) -> Option<InvalidCall> {
     })
 }
 
-/// The words of `model::call` for the types, which it keeps as static text.
+/// The words of `model` for the types, which it keeps as static text.
 fn type_words(text: &str) -> &'static str {
-    const WORDS: [&str; 7] = [
-        "a string, a number or a boolean",
-        "a string",
-        "an integer",
-        "a number",
-        "a boolean",
-        "an array",
-        "an object",
-    ];
-    WORDS.into_iter().find(|words| *words == text).unwrap_or("of the declared type")
+    let known = arguments::type_words().into_iter().find(|words| *words == text);
+    known.unwrap_or("of the declared type")
 }
 
 fn text(value: &Value, name: &str) -> Option<String> {
@@ -179,6 +172,7 @@ pub(super) fn requested(new: &NewCall) -> Value {
         "tool": call.tool().name,
         "args": kept_args(new),
         "signature": call.signature(),
+        "signatures": Some(call.parts()).filter(|parts| !parts.is_empty()),
         "digest": call.digest().hex(),
         "binding": call.binding().hex(),
         "decision": new.decision.action.as_str(),

@@ -109,7 +109,7 @@ fn a_cut_connection_after_a_write_is_as_unknown_as_its_status_and_sent_once() {
         });
         for method in [Method::Post, Method::Put, Method::Patch, Method::Delete] {
             let before = upstream.seen().len();
-            assert_eq!(outcome(&upstream.service(), method), told, "{method}");
+            assert_eq!(outcome(&upstream.service(), method.clone()), told, "{method}");
             assert_eq!(upstream.seen().len(), before + 1, "{method}");
         }
         assert_eq!(outcome(&upstream.service(), Method::Get), no_status("Service closed the connection"));
@@ -226,7 +226,8 @@ fn retired_services_see_through_what_they_have_sent() {
     for method in [Method::Get, Method::Post] {
         let services = services(&upstream.service(), &[]);
         let (retirer, before, seen) = (services.clone(), upstream.seen().len(), upstream.seen());
-        let run = async move { send(&services, call(tool(method, "/"), json!({}))).await };
+        let to_send = call(tool(method.clone(), "/"), json!({}));
+        let run = async move { send(&services, to_send).await };
         let retire = async {
             while upstream.seen().len() == before {
                 smol::Timer::after(Duration::from_millis(5)).await;
@@ -248,7 +249,7 @@ fn reads_keep_their_connection_and_writes_take_a_fresh_one() {
     let upstream = Upstream::body("", b"1");
     let services = services(&upstream.service(), &[]);
     for (method, connections) in [(Method::Get, 1), (Method::Get, 1), (Method::Post, 2), (Method::Post, 3)] {
-        smol::block_on(send(&services, call(tool(method, "/"), json!({}))));
+        smol::block_on(send(&services, call(tool(method.clone(), "/"), json!({}))));
         assert_eq!(upstream.connections.load(Ordering::SeqCst), connections, "{method}");
     }
 }

@@ -11,7 +11,9 @@ use agentpass::base::digest::Digest;
 use agentpass::base::secret::Secret;
 use agentpass::base::template::Template;
 use agentpass::config::{Auth, BaseUrl, ServiceConfig};
-use agentpass::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, Method, Outcome, RequestSpec, Tool};
+use agentpass::model::{
+    AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, Outcome, RequestSpec, Tool,
+};
 use agentpass::service::{Place, Places, Scrubber, Sent, Services, Shares};
 use serde_json::Value;
 
@@ -138,15 +140,12 @@ pub fn tool(method: Method, path: &str) -> Tool {
         name: "t".into(),
         description: String::new(),
         service: "s".into(),
+        kind: Kind::of(&method),
         signature: None,
         args: Default::default(),
         request: RequestSpec {
-            method,
-            path: Template::parse(path).unwrap(),
             path_query: query.map(|q| Template::parse(q).unwrap()),
-            query: Vec::new(),
-            headers: Vec::new(),
-            body_exclude: Default::default(),
+            ..RequestSpec::new(method, Template::parse(path).unwrap())
         },
         wrap: None,
         extra_args: true,

@@ -324,7 +324,7 @@ fn the_body_is_what_was_asked_for() {
 #[test]
 fn each_method_with_and_without_a_body() {
     for method in Method::ALL {
-        let seen = sent(|_| {}, tool(method, "/x"), json!({"a": 1}));
+        let seen = sent(|_| {}, tool(method.clone(), "/x"), json!({"a": 1}));
         assert!(seen.head.starts_with(&format!("{method} /x ")), "{}", seen.head);
         match method.has_body() {
             true => assert_eq!(seen.body, br#"{"a":1}"#),

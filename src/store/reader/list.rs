@@ -78,7 +78,7 @@ impl AuditRow {
     pub fn to_json(&self) -> Value {
         let (request, end) = (&self.request, &self.end);
         let time = |at: Option<Timestamp>| at.map(|at| at.to_string());
-        json!({
+        let mut shape = json!({
             "seq": self.seq,
             "request_id": self.request_id,
             "timestamp": self.at.to_string(),
@@ -105,7 +105,11 @@ impl AuditRow {
             "result_digest": end["result_digest"],
             "finished_at": time(self.finished_at),
             "duration_ms": self.finished_at.map(|end| end.0.saturating_sub(self.at.0)),
-        })
+        });
+        if let (Some(members), Some(parts)) = (shape.as_object_mut(), request.get("signatures")) {
+            members.insert("signatures".to_owned(), parts.clone());
+        }
+        shape
     }
 }
 

@@ -49,18 +49,12 @@ impl Drop for Dir {
 
 fn new_call(n: usize, stage: Stage) -> NewCall {
     let path = Template::parse("/x").unwrap();
-    let request = RequestSpec {
-        method: Method::Post,
-        path,
-        path_query: None,
-        query: vec![],
-        headers: vec![],
-        body_exclude: Default::default(),
-    };
+    let request = RequestSpec::new(Method::Post, path);
     let tool = Tool {
         name: format!("tool_{}", n % 5),
         description: String::new(),
         service: "home".into(),
+        kind: Kind::Write,
         signature: None,
         args: BTreeMap::from([("n".into(), ArgSpec::default())]),
         request,

@@ -14,7 +14,7 @@ pub fn question(question: &Question, times: u32) -> Value {
     let call = &question.call;
     let again = (times > 1).then(|| text::asked_times(times));
     let fields: Vec<_> = text::fields(question).into_iter().chain(again).collect();
-    json!({
+    let mut shape = json!({
         "request_id": question.id.to_string(),
         "agent_id": call.agent().as_str(),
         "session_id": question.session,
@@ -29,7 +29,11 @@ pub fn question(question: &Question, times: u32) -> Value {
         "expires_at": question.expires.to_string(),
         "times_asked": times,
         "shown": fields.iter().map(shown).collect::<Vec<_>>(),
-    })
+    });
+    if let (Some(members), false) = (shape.as_object_mut(), call.parts().is_empty()) {
+        members.insert("signatures".into(), call.parts().into());
+    }
+    shape
 }
 
 /// The text that people read, rendered here so that every command line shows the same.

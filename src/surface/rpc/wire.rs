@@ -1,9 +1,9 @@
 //! From outcomes to the wire: the one place where a way to end gets its code.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::gate::Reply;
-use crate::model::{Answer, Outcome, Tool};
+use crate::model::{Answer, ArgSpec, ItemSpec, Outcome, Tool};
 use crate::protocol::code;
 use crate::protocol::frame::{self, WireError};
 use crate::store::PendingResult;
@@ -95,25 +95,29 @@ fn details(outcome: &Outcome, error: WireError) -> WireError {
 
 /// One entry of `list_tools`.
 pub fn tool(tool: &Tool) -> Value {
-    let args: serde_json::Map<String, Value> = tool
-        .args
-        .iter()
-        .map(|(name, spec)| {
-            let mut shown = json!({"required": spec.required});
-            let optional = [
-                ("validate", spec.validate.as_ref().map(|v| v.as_str())),
-                ("type", spec.kind.map(|k| k.as_str())),
-                ("description", spec.description.as_deref()),
-            ];
-            for (member, text) in optional {
-                if let (Some(text), Some(members)) = (text, shown.as_object_mut()) {
-                    members.insert(member.into(), text.into());
-                }
-            }
-            (name.clone(), shown)
-        })
-        .collect();
+    let args: Map<_, _> = tool.args.iter().map(|(name, spec)| (name.clone(), argument(spec))).collect();
     json!({"name": tool.name, "description": tool.description, "service": tool.service, "args": args})
+}
+
+fn argument(spec: &ArgSpec) -> Value {
+    let text = |text: Option<&str>| text.map(Value::from);
+    let mut shown = Map::from_iter([("required".to_owned(), spec.required.into())]);
+    let optional = [
+        ("validate", text(spec.validate.as_ref().map(|v| v.as_str()))),
+        ("type", text(spec.kind.map(|k| k.as_str()))),
+        ("description", text(spec.description.as_deref())),
+        ("items", spec.items.as_ref().map(items)),
+        ("each", spec.each.then_some(true.into())),
+        ("default", spec.default.clone().filter(|_| !spec.secret)),
+    ];
+    shown.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
+    Value::Object(shown)
+}
+
+fn items(items: &ItemSpec) -> Value {
+    let all =
+        [("type", items.kind.map(|k| k.as_str())), ("validate", items.validate.as_ref().map(|v| v.as_str()))];
+    all.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?)))).collect()
 }
 
 /// One entry of `get_pending_results`, named as the seed's table was.

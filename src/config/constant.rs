@@ -1,0 +1,46 @@
+//! Values in a YAML file that are handed on as JSON.
+
+use serde_json::{Map, Number, Value};
+
+use super::at::At;
+use super::tree::Kind;
+use crate::base::json::MAX_SAFE_INTEGER;
+
+/// The value as JSON. Numbers are taken as agents' are: integers up to 2^53 - 1, and a number without a fraction is an
+/// integer however it is written.
+pub fn json(at: At<'_>) -> Option<Value> {
+    match &at.node.kind {
+        Kind::Null => Some(Value::Null),
+        Kind::Bool(flag) => Some(Value::Bool(*flag)),
+        Kind::Int(number) => integer(at, *number),
+        Kind::Float => fraction(at),
+        Kind::Text(_) => at.text().map(Value::String),
+        Kind::List(_) => at.items().into_iter().map(json).collect::<Option<Vec<_>>>().map(Value::Array),
+        Kind::Map(_) => {
+            let member =
+                |(name, at): (super::at::Name<'_>, At<'_>)| Some((name.text().to_owned(), json(at)?));
+            at.entries().into_iter().map(member).collect::<Option<Map<_, _>>>().map(Value::Object)
+        }
+    }
+}
+
+fn integer(at: At<'_>, number: i128) -> Option<Value> {
+    let exact = i64::try_from(number).ok().filter(|n| n.unsigned_abs() <= MAX_SAFE_INTEGER);
+    exact.map(Value::from).or_else(|| inexact(at))
+}
+
+fn fraction(at: At<'_>) -> Option<Value> {
+    let number: f64 = at.text()?.parse().ok().filter(|n: &f64| n.is_finite()).or_else(|| inexact(at))?;
+    match number.fract() == 0.0 {
+        true if number.abs() > MAX_SAFE_INTEGER as f64 => inexact(at),
+        true => Some(Value::from(number as i64)),
+        false => Number::from_f64(number).map(Value::Number),
+    }
+}
+
+fn inexact<T>(at: At<'_>) -> Option<T> {
+    at.fail(
+        format!("{} is not a number that JSON keeps exactly", at.shown()),
+        "put quotes around it to make it text",
+    )
+}

@@ -1,0 +1,191 @@
+//! Checks of single arguments against what the tool declares.
+
+use serde_json::{Map, Value};
+
+use super::call::{InvalidCall, MAX_STRING, scalar_text};
+use super::tool::{ArgSpec, ArgType, Tool};
+use crate::base::whole_regex::WholeRegex;
+
+/// The most elements of a list that is judged element by element.
+pub const MAX_EACH: usize = 128;
+
+/// Refused in every string that is not `free_text`: glob characters and the signature's own punctuation.
+pub const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
+
+/// What a list that is judged element by element has to be.
+const EACH: &str = "a value or an array of 1 to 128 of them";
+
+/// Puts the arguments into the one form in which they are judged, shown and sent: what is null counts as absent, what is
+/// absent has its default, and a single value for a list that is judged element by element is a list of one.
+pub(super) fn normalise(tool: &Tool, args: &mut Map<String, Value>) {
+    args.retain(|_, value| !value.is_null());
+    for (name, spec) in &tool.args {
+        if let (Some(default), false) = (&spec.default, args.contains_key(name)) {
+            args.insert(name.clone(), default.clone());
+        }
+        if let Some(value) = args.get_mut(name) {
+            listed(spec, value);
+        }
+    }
+}
+
+fn listed(spec: &ArgSpec, value: &mut Value) {
+    if spec.each && scalar_text(value).is_some() {
+        *value = Value::Array(vec![value.take()]);
+    }
+}
+
+/// The default of an argument, checked as if an agent had sent it.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn check_default(name: &str, spec: &ArgSpec, mut value: Value) -> Result<Value, InvalidCall> {
+    listed(spec, &mut value);
+    check_declared(name, spec, &value).map(|()| value)
+}
+
+/// Checks all arguments, in this order: none is missing, then each one by name.
+pub(super) fn check(tool: &Tool, args: &Map<String, Value>) -> Result<(), InvalidCall> {
+    let missing = tool.args.iter().find(|(name, spec)| spec.required && !args.contains_key(*name));
+    if let Some((name, _)) = missing {
+        return Err(InvalidCall::Missing(name.clone()));
+    }
+    args.iter().try_for_each(|(name, value)| check_arg(tool, name, value))
+}
+
+fn check_arg(tool: &Tool, name: &str, value: &Value) -> Result<(), InvalidCall> {
+    match tool.args.get(name) {
+        Some(spec) => check_declared(name, spec, value),
+        None if tool.extra_args => {
+            check_text(name, name, false)?;
+            check_strings(name, value, false)
+        }
+        None => Err(InvalidCall::Undeclared(shortened(name))),
+    }
+}
+
+fn check_declared(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
+    check_strings(name, value, spec.free_text)?;
+    check_type(name, spec, value)?;
+    check_pattern(name, spec, value)?;
+    check_list(name, spec, value)
+}
+
+/// An argument name that is echoed in an error is the agent's text: it is cut.
+fn shortened(name: &str) -> String {
+    name.chars().take(64).collect()
+}
+
+fn check_type(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
+    let wrong = |words| Err(InvalidCall::WrongType(name.to_owned(), words));
+    if !is_of(spec.kind, value) {
+        return wrong(words(spec.kind));
+    }
+    match (&spec.items, value) {
+        (Some(items), Value::Array(all)) if !all.iter().all(|item| is_of(items.kind, item)) => {
+            wrong(words_of_list(items.kind))
+        }
+        _ => Ok(()),
+    }
+}
+
+fn is_of(kind: Option<ArgType>, value: &Value) -> bool {
+    match kind {
+        None => scalar_text(value).is_some(),
+        Some(ArgType::String) => value.is_string(),
+        Some(ArgType::Integer) => value.is_i64() || value.is_u64(),
+        Some(ArgType::Number) => value.is_number(),
+        Some(ArgType::Boolean) => value.is_boolean(),
+        Some(ArgType::Array) => value.is_array(),
+        Some(ArgType::Object) => value.is_object(),
+    }
+}
+
+fn words(kind: Option<ArgType>) -> &'static str {
+    match kind {
+        None => "a string, a number or a boolean",
+        Some(ArgType::String) => "a string",
+        Some(ArgType::Integer) => "an integer",
+        Some(ArgType::Number) => "a number",
+        Some(ArgType::Boolean) => "a boolean",
+        Some(ArgType::Array) => "an array",
+        Some(ArgType::Object) => "an object",
+    }
+}
+
+fn words_of_list(kind: Option<ArgType>) -> &'static str {
+    match kind {
+        None => "an array of strings, numbers or booleans",
+        Some(ArgType::String) => "an array of strings",
+        Some(ArgType::Integer) => "an array of integers",
+        Some(ArgType::Number) => "an array of numbers",
+        Some(ArgType::Boolean) => "an array of booleans",
+        Some(ArgType::Array) => "an array of arrays",
+        Some(ArgType::Object) => "an array of objects",
+    }
+}
+
+/// All texts that [`InvalidCall::WrongType`] carries; the record reads them back.
+pub fn type_words() -> Vec<&'static str> {
+    let kinds = || std::iter::once(None).chain(ArgType::ALL.map(Some));
+    kinds().map(words).chain(kinds().map(words_of_list)).chain([EACH]).collect()
+}
+
+fn check_pattern(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
+    let fits = |pattern: &Option<WholeRegex>, value: &Value| {
+        pattern.as_ref().is_none_or(|p| scalar_text(value).is_some_and(|text| p.matches(&text)))
+    };
+    let elements_fit = match (&spec.items, value) {
+        (Some(items), Value::Array(all)) => all.iter().all(|item| fits(&items.validate, item)),
+        _ => true,
+    };
+    match elements_fit && fits(&spec.validate, value) {
+        true => Ok(()),
+        false => Err(InvalidCall::NoMatch(name.to_owned())),
+    }
+}
+
+/// What a list must be beyond its elements' types, for what becomes of it.
+fn check_list(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
+    let Value::Array(items) = value else { return Ok(()) };
+    let texts = || items.iter().map(scalar_text);
+    if spec.each && (!(1..=MAX_EACH).contains(&items.len()) || texts().any(|text| text.is_none())) {
+        return Err(InvalidCall::WrongType(name.to_owned(), EACH));
+    }
+    let Some(join) = &spec.join else { return Ok(()) };
+    for text in texts() {
+        match text {
+            None => return Err(InvalidCall::WrongType(name.to_owned(), words_of_list(None))),
+            // The service would read it as two, and no rule or pattern has seen the second.
+            Some(text) if text.contains(join.as_str()) => {
+                return Err(InvalidCall::Forbidden(name.to_owned()));
+            }
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Every string in `value`, object keys included. Depth is bounded by the parser.
+fn check_strings(name: &str, value: &Value, free: bool) -> Result<(), InvalidCall> {
+    match value {
+        Value::String(text) => check_text(name, text, free),
+        Value::Array(items) => items.iter().try_for_each(|v| check_strings(name, v, free)),
+        Value::Object(members) => members.iter().try_for_each(|(key, v)| {
+            check_text(name, key, free)?;
+            check_strings(name, v, free)
+        }),
+        Value::Null | Value::Bool(_) | Value::Number(_) => Ok(()),
+    }
+}
+
+fn check_text(name: &str, text: &str, free: bool) -> Result<(), InvalidCall> {
+    if text.len() > MAX_STRING {
+        return Err(InvalidCall::TooLong(shortened(name)));
+    }
+    let refused = |c: char| match free {
+        true => c.is_control() && !matches!(c, '\n' | '\r' | '\t'),
+        false => c.is_control() || FORBIDDEN.contains(&c),
+    };
+    if text.contains(refused) { Err(InvalidCall::Forbidden(shortened(name))) } else { Ok(()) }
+}
