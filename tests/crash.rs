@@ -11,6 +11,7 @@
 mod harness;
 
 use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -401,8 +402,22 @@ enum From {
     Service,
 }
 
-/// One round: some calls, a kill after `delay`, a restart, and everything must fit together.
-fn round(gateway: &mut Gateway, name: &str, from: From, delay: Duration) {
+/// The usual configuration with another credential, and with so few places that calls wait for one.
+fn some_setup(numbers: &mut Seeded) -> Setup {
+    let usual = Setup::default();
+    let credential = format!("s3rvice-cr3dential-{:010}", numbers.below(10_000_000_000));
+    let config = usual.config.replace(harness::gateway::SERVICE_SECRET, &credential);
+    Setup { config: format!("{config}max_concurrent_calls: {}\n", 1 + numbers.below(3)), ..usual }
+}
+
+/// Puts another configuration in force, without waiting for it.
+fn reload(gateway: &Gateway, setup: &Setup) -> UnixStream {
+    gateway.configure(setup);
+    gateway.say_and_leave(&[json!({"command": "reload"})])
+}
+
+/// One round: some calls, a reload to `setup` and a kill within `delay`, a restart, and everything must fit together.
+fn round(gateway: &mut Gateway, name: &str, from: From, delay: Duration, setup: &Setup) {
     let calls: Vec<Value> = (0..2)
         .flat_map(|n| [asked(&format!("{name} asked {n}")), allowed(&format!("{name} allowed {n}"))])
         .collect();
@@ -421,9 +436,11 @@ fn round(gateway: &mut Gateway, name: &str, from: From, delay: Duration) {
     if matches!(from, From::Service) {
         gateway.upstream.wait_for(before + 3);
     }
-    thread::sleep(delay);
+    thread::sleep(delay / 2);
+    let reload = reload(gateway, setup);
+    thread::sleep(delay / 2);
     gateway.kill();
-    drop(open);
+    drop((open, reload));
     let at_kill: Vec<usize> = texts.iter().map(|text| seen(gateway, text)).collect();
     gateway.restart();
     gateway.verify();
@@ -467,8 +484,8 @@ fn rounds(seed: u64, from: From, window: u64) {
     let mut numbers = Seeded(seed);
     let mut gateway = Gateway::start();
     for n in 0..ROUNDS {
-        let delay = Duration::from_micros(numbers.below(window));
-        round(&mut gateway, &format!("{from:?} {n} after {delay:?}"), from, delay);
+        let (delay, setup) = (Duration::from_micros(numbers.below(window)), some_setup(&mut numbers));
+        round(&mut gateway, &format!("{from:?} {n} after {delay:?}"), from, delay, &setup);
     }
 }
 
@@ -488,6 +505,53 @@ fn killed_while_approvals_are_acted_on() {
 #[test]
 fn killed_while_results_are_settled() {
     rounds(3, From::Service, 8_000);
+}
+
+/// A deny comes while approvals are acted on, and then the end: what was not sent before is not sent after either, and
+/// everybody hears which of the two it is.
+#[test]
+fn killed_while_a_deny_comes_into_force() {
+    let mut numbers = Seeded(4);
+    let mut gateway = Gateway::start();
+    for n in 0..ROUNDS {
+        let before = some_setup(&mut numbers);
+        let rule = "rules:\n  - {pattern: \"*\", action: deny}";
+        let denying = Setup { permissions: before.permissions.replacen("rules:", rule, 1), ..before.clone() };
+        gateway.configure(&before);
+        assert_eq!(gateway.control(&json!({"command": "reload"})).unwrap()["reloaded"], true);
+        let name = |what, i| format!("denied {n} {what} {i}");
+        let calls: Vec<Value> =
+            (0..3).flat_map(|i| [asked(&name("asked", i)), allowed(&name("allowed", i))]).collect();
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        for call in &calls {
+            agent.send("tool_request", call.clone());
+        }
+        let ids: Vec<_> = (0..3).map(|_| agent.asked_among_replies()).collect();
+        let approvals: Vec<_> = ids.iter().map(|id| json!({"command": "approve", "id": id})).collect();
+        let open = gateway.say_and_leave(&approvals);
+        thread::sleep(Duration::from_micros(numbers.below(6_000)));
+        let reload = reload(&gateway, &denying);
+        thread::sleep(Duration::from_micros(numbers.below(6_000)));
+        gateway.kill();
+        drop((open, reload));
+        gateway.restart();
+        gateway.verify();
+        let over = || gateway.audit().iter().all(|row| row["outcome"] != "pending");
+        eventually("all calls to end", || over().then_some(()));
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        for call in &calls {
+            let (reply, times) = (
+                learn(&gateway, &mut agent, call),
+                seen(&gateway, call["idempotency_key"].as_str().unwrap()),
+            );
+            match reply["error"]["code"].as_i64() {
+                None => assert_eq!(times, 1, "{reply}"),
+                Some(-32003) => assert_eq!(times, 0, "told as denied and sent: {reply}"),
+                Some(_) => assert_eq!(reply["error"]["data"]["reason"], "unknown_result", "{reply}"),
+            }
+            assert!(times <= 1, "done twice: {reply}");
+        }
+    }
 }
 
 // --- disks ---

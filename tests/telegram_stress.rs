@@ -88,6 +88,7 @@ struct Deeds {
     taps: Vec<(String, String, &'static str)>,
     kills: usize,
     outages: usize,
+    reloads: usize,
 }
 
 struct House {
@@ -97,6 +98,19 @@ struct House {
     lines: Vec<Line>,
     asks: Vec<Ask>,
     deeds: Deeds,
+}
+
+/// What a reload puts in force: another credential, so few places that calls wait for one, and sometimes a deny.
+fn another(setup: &Setup, numbers: &mut Seeded) -> Setup {
+    let credential = format!("s3rvice-cr3dential-{:010}", numbers.below(10_000_000_000));
+    let config = setup.config.replace(SERVICE_SECRET, &credential);
+    let config = format!("{config}max_concurrent_calls: {}\n", 1 + numbers.below(3));
+    let deny = "rules:\n  - {pattern: \"say*\", action: deny, description: \"Quiet now\"}";
+    let permissions = match numbers.below(4) {
+        0 => setup.permissions.replacen("rules:", deny, 1),
+        _ => setup.permissions.clone(),
+    };
+    Setup { config, permissions, ..setup.clone() }
 }
 
 fn setup(telegram: &Telegram) -> Setup {
@@ -284,6 +298,13 @@ impl House {
         self.telegram.up();
     }
 
+    fn reload(&mut self, setup: &Setup) {
+        self.gateway.configure(setup);
+        let reply = self.gateway.control(&json!({"command": "reload"})).unwrap();
+        assert_eq!(reply["reloaded"], true, "{reply}");
+        self.deeds.reloads += 1;
+    }
+
     fn trouble(&mut self, numbers: &mut Seeded) {
         let methods = ["sendMessage", "sendMessage", "editMessageText", "answerCallbackQuery", "getUpdates"];
         let method = numbers.pick(&methods).unwrap();
@@ -315,7 +336,8 @@ impl House {
             81..83 => self.withdraw(numbers),
             83..85 => self.leave(),
             85..89 => self.trouble(numbers),
-            89..95 => self.telegram.release(),
+            89..93 => self.telegram.release(),
+            93..95 => self.reload(&another(&setup(&self.telegram), numbers)),
             95..97 => self.outage(numbers),
             97..98 => self.kill(),
             _ => self.listen(),
@@ -387,6 +409,7 @@ fn text(value: &Value) -> String {
 /// All questions come to an end.
 fn settle(house: &mut House) {
     house.telegram.heal();
+    house.reload(&setup(&house.telegram));
     let over = |house: &House| house.gateway.audit().iter().all(|row| row["outcome"] != "pending");
     within(Duration::from_secs(20), "all questions to end", || over(house).then_some(()));
 }
@@ -591,7 +614,10 @@ fn live(name: u64, seed: u64) -> Tried {
     let tried = Tried::of(&house, &records);
     agents_were_answered(&mut house, &records);
     assert!(
-        house.deeds.kills > 0 && house.deeds.outages > 0 && !house.deeds.taps.is_empty(),
+        house.deeds.kills > 0
+            && house.deeds.outages > 0
+            && house.deeds.reloads > 1
+            && !house.deeds.taps.is_empty(),
         "the seed does not try enough"
     );
     tried
