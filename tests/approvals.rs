@@ -361,3 +361,53 @@ fn an_approval_and_a_deny_at_the_same_moment_never_run_a_denied_call() {
         gateway.verify();
     }
 }
+
+#[test]
+fn who_takes_back_a_question_that_has_ended_hears_how() {
+    let usual = Setup::default();
+    let config = usual.config.replace("approval_timeout: 60", "approval_timeout: 5");
+    let mut gateway = Gateway::with(&Setup { config, ..usual });
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let cancel = |agent: &mut Agent, id: &str| {
+        let request = agent.send("cancel", json!({"request_id": id}));
+        loop {
+            let message = agent.receive();
+            if message["id"] == request {
+                break message["result"]["status"].as_str().unwrap().to_owned();
+            }
+        }
+    };
+    let ask = |agent: &mut Agent, text: &str| {
+        agent.send("tool_request", json!({"tool": "say", "args": {"text": text}}));
+        agent.asked_among_replies()
+    };
+    let running = ask(&mut agent, "running");
+    gateway.say_yes(&running);
+    let denied = ask(&mut agent, "denied");
+    gateway.say_no(&denied);
+    let late = ask(&mut agent, "late");
+    gateway.upstream.wait_for(1);
+    assert_eq!(cancel(&mut agent, &running), "already_resolved", "it is at the service");
+    assert_eq!(cancel(&mut agent, &denied), "already_resolved");
+    eventually("the time-out", || (gateway.row(&late)["outcome"] == "timed_out").then_some(()));
+    assert_eq!(cancel(&mut agent, &late), "expired");
+    gateway.upstream.release();
+    eventually("the call", || (gateway.row(&running)["outcome"] == "executed").then_some(()));
+    let told = [(&running, "already_resolved"), (&denied, "already_resolved"), (&late, "expired")];
+    for restarted in [false, true] {
+        if restarted {
+            gateway.kill();
+            gateway.restart();
+            agent = Agent::login(gateway.address, TOKEN);
+        }
+        for (id, said) in told {
+            assert_eq!(cancel(&mut agent, id), said, "after a restart: {restarted}");
+        }
+    }
+    // Another agent learns nothing of them.
+    let mut laptop = Agent::login(gateway.address, LAPTOP);
+    for (id, _) in told {
+        assert_eq!(cancel(&mut laptop, id), "unknown");
+    }
+}

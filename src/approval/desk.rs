@@ -113,6 +113,11 @@ impl Desk {
         self.open.get(&id).filter(|e| !e.taken).map(|e| e.question.clone())
     }
 
+    /// Who asked a question that has not left the desk yet.
+    pub fn asker(&self, id: RequestId) -> Option<AgentId> {
+        self.open.get(&id).map(|e| e.question.call.agent().clone())
+    }
+
     /// How many questions this agent has open.
     pub fn count_of(&self, agent: &AgentId) -> usize {
         self.open.values().filter(|e| e.question.call.agent() == agent).count()
@@ -146,7 +151,8 @@ impl Desk {
         }
     }
 
-    fn past(&self, id: RequestId) -> AnswerOutcome {
+    /// What is to be said of a question that is not open.
+    pub fn past(&self, id: RequestId) -> AnswerOutcome {
         match (self.expired.contains(&id), self.settled.contains(&id)) {
             (true, _) => AnswerOutcome::Expired,
             (false, true) => AnswerOutcome::AlreadyResolved,

@@ -71,25 +71,37 @@ impl Gate {
         Ok(Answered { id: Some(id), outcome })
     }
 
-    /// An agent takes its own question back.
+    /// An agent takes its own question back, or hears that it has ended.
     ///
     /// # Errors
-    /// When that cannot be written down.
+    /// When that cannot be written down, or the record cannot be read.
     pub async fn withdraw(
         self: &Rc<Self>,
         agent: &AgentId,
         id: RequestId,
     ) -> Result<AnswerOutcome, StoreError> {
         // Another agent's question is as unknown as none: ids are no way to find out about others.
-        let own = self.desk.borrow().questions().into_iter().any(|q| q.id == id && q.call.agent() == agent);
-        if !own {
-            return Ok(AnswerOutcome::Unknown);
+        let asker = self.desk.borrow().asker(id);
+        match asker {
+            Some(asker) if asker == *agent => {}
+            Some(_) => return Ok(AnswerOutcome::Unknown),
+            None => return self.ended(agent, id).await,
         }
         let Some(question) = self.desk.borrow_mut().take_away(id) else {
             return Ok(AnswerOutcome::AlreadyResolved);
         };
         let counted = self.conclude_owned(question, Settlement::Withdrawn, false).await?;
         Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
+    }
+
+    /// What is to be said of a question that is not open any more.
+    async fn ended(&self, agent: &AgentId, id: RequestId) -> Result<AnswerOutcome, StoreError> {
+        let fate = self.store.fate(id).await?.filter(|fate| fate.agent == *agent);
+        let Some(fate) = fate else { return Ok(AnswerOutcome::Unknown) };
+        // The desk knows of a time-out that a full disk did not take.
+        let expired = fate.settlement == Some(Settlement::TimedOut)
+            || self.desk.borrow().past(id) == AnswerOutcome::Expired;
+        Ok(if expired { AnswerOutcome::Expired } else { AnswerOutcome::AlreadyResolved })
     }
 
     pub(super) fn register_waiter(&self, id: RequestId) -> Receiver<Settlement> {

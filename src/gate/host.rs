@@ -76,7 +76,7 @@ impl Host for GateHost {
         Box::pin(async move {
             let fate = self.0.upgrade()?.store.fate(id).await;
             let fate = fate.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??;
-            let crate::store::Fate { tool, settlement, at, note_by, outcome } = fate;
+            let crate::store::Fate { agent: _, tool, settlement, at, note_by, outcome } = fate;
             Some(Fate { tool, settlement, at, note_by, outcome })
         })
     }

@@ -74,6 +74,8 @@ pub enum Stage {
 /// How a call's question ended, and the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fate {
+    /// Who asked.
+    pub agent: AgentId,
     /// The tool's name.
     pub tool: String,
     /// Who or what ended the question.

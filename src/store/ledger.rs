@@ -353,7 +353,7 @@ pub(super) fn recall(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, Stor
 /// How a call's question ended, and the call.
 pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, StoreError> {
     let sql = "SELECT c.resolution, c.resolved_by, c.resolved_at, c.outcome, c.tool,
-               coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by'
+               coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by', c.agent
                FROM calls c LEFT JOIN events f ON f.seq = c.finished_seq
                LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted' WHERE c.request_id = ?";
     let read = |row: &rusqlite::Row<'_>| {
@@ -369,7 +369,8 @@ pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, Store
         };
         let at = row.get::<_, Option<i64>>(2)?.map(Timestamp);
         let note_by = row.get::<_, Option<String>>(6)?.map(|by| Responder::recorded(&by));
-        Ok(Fate { tool: row.get(4)?, settlement, at, note_by, outcome: row.get(3)? })
+        let agent = AgentId::configured(&row.get::<_, String>(7)?);
+        Ok(Fate { agent, tool: row.get(4)?, settlement, at, note_by, outcome: row.get(3)? })
     };
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }
