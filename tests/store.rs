@@ -987,10 +987,104 @@ fn the_record_stays_within_its_size() {
         assert!(kept.len() < 30, "{} results that nobody fetches", kept.len());
         store.close().await;
     });
+    assert!(used(&dir) < 2 << 20, "{} bytes", used(&dir));
+    assert_eq!(dir.verify().fault, None);
+}
+
+/// Bytes of the database's pages that hold something.
+fn used(dir: &Dir) -> i64 {
     let db = Connection::open(dir.db()).unwrap();
     let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0)).unwrap();
-    let used = (pragma("page_count") - pragma("freelist_count")) * pragma("page_size");
-    assert!(used < 2 << 20, "{used} bytes");
+    (pragma("page_count") - pragma("freelist_count")) * pragma("page_size")
+}
+
+#[test]
+fn one_agents_results_take_nothing_from_another_and_nothing_from_the_record() {
+    let dir = Dir::new();
+    let options = StoreOptions { max_mb: 4, ..dir.options() };
+    let (store, _) = Store::open(options, &Clock::manual(NOW)).unwrap();
+    let (modest, greedy) = (AgentId::configured("laptop"), AgentId::configured("pi"));
+    let pending = async |store: &Store, agent: &AgentId| {
+        let ids = store.pending_results(agent, HashSet::new(), at(2), 10_000).await.unwrap().into_iter();
+        ids.map(|result| result.request_id).collect::<Vec<_>>()
+    };
+    smol::block_on(async {
+        let mut theirs = Vec::new();
+        for door in ["front", "back"] {
+            theirs.push(record(&store, NewCall { call: call("laptop", door), ..allowed(door) }).await);
+            let done = Outcome::Executed(json!(door).into());
+            store.settle(*theirs.last().unwrap(), &done, at(1)).await.unwrap();
+        }
+        let mut own = Vec::new();
+        for n in 0..100 {
+            own.push(record(&store, allowed("front")).await);
+            let big = Outcome::Executed(json!("x".repeat(100_000)).into());
+            store.settle(own[n], &big, at(1)).await.unwrap();
+            // Whatever has to go for the newest is gone as soon as that is written: the oldest, one by one.
+            if n < 2 || n == 50 {
+                let kept = pending(&store, &greedy).await;
+                assert_eq!(kept, own[n.saturating_sub(1)..=n], "after {n}");
+            }
+        }
+        store.maintain(at(2)).await.unwrap();
+        assert_eq!(pending(&store, &modest).await, theirs);
+        store.close().await;
+    });
+    let (calls, most) = (dir.reader().list(&Filter::default()).unwrap().len(), 2 << 20);
+    assert_eq!(calls, 102, "the record is shortened because results are large");
+    assert!(used(&dir) < most, "{} bytes", used(&dir));
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn a_record_of_before_with_too_many_results_is_tidied_bit_by_bit() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        for n in 0..40 {
+            let id = record(store, allowed(&format!("door{n}"))).await;
+            store.settle(id, &Outcome::Executed(json!("x".repeat(100_000)).into()), at(1)).await.unwrap();
+        }
+    });
+    let (store, _) = Store::open(StoreOptions { max_mb: 4, ..dir.options() }, &Clock::manual(NOW)).unwrap();
+    let left = smol::block_on(async {
+        let id = execute(&store, "last").await;
+        let left = store.pending_results(&AgentId::configured("pi"), HashSet::new(), at(2), 100).await.unwrap();
+        store.close().await;
+        assert_eq!(left.last().map(|result| result.request_id), Some(id));
+        left.len()
+    });
+    assert_eq!(left, 3);
+}
+
+#[test]
+fn a_record_that_grows_is_shortened_without_waiting_for_the_clock() {
+    let dir = Dir::new();
+    let options = StoreOptions { max_mb: 1, ..dir.options() };
+    let (store, _) = Store::open(options, &Clock::manual(NOW)).unwrap();
+    smol::block_on(async {
+        for _ in 0..3000 {
+            store.note(NOW, NoteKind::Started, json!({"x": "y".repeat(10_000)})).await.unwrap();
+        }
+        store.close().await;
+    });
+    // What is written until the write-ahead log is moved comes on top.
+    assert!(used(&dir) < 12 << 20, "{} bytes of 30 MB", used(&dir));
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn no_more_is_dropped_than_is_too_much() {
+    let dir = Dir::new();
+    let options = StoreOptions { max_mb: 2, ..dir.options() };
+    let (store, _) = Store::open(options, &Clock::manual(NOW)).unwrap();
+    smol::block_on(async {
+        for _ in 0..250 {
+            store.note(NOW, NoteKind::Started, json!({"x": "y".repeat(10_000)})).await.unwrap();
+        }
+        store.maintain(at(1)).await.unwrap();
+        store.close().await;
+    });
+    assert!((1_700_000..2 << 20).contains(&used(&dir)), "{} bytes", used(&dir));
     assert_eq!(dir.verify().fault, None);
 }
 

@@ -20,7 +20,8 @@ pub struct StoreOptions {
     pub sync_all: bool,
     /// Events older than this are dropped; 0 keeps them.
     pub retain_days: u32,
-    /// The oldest events are dropped when the content is larger than this; 0 sets no bound.
+    /// The oldest events are dropped when the record is larger than this; 0 sets no bound. Results take a sixteenth of
+    /// it per agent, and a quarter in all, beside it.
     pub max_mb: u64,
     /// How long a result waits for its agent.
     pub keep_results: Duration,

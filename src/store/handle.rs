@@ -38,7 +38,7 @@ pub struct Store {
     /// Calls whose record waited for the disk: their end does too.
     durable: Rc<RefCell<HashSet<RequestId>>>,
     /// Where [`Store::maintain`] has come to among the results.
-    sweep: Rc<Cell<inbox::Sweep>>,
+    swept: Rc<Cell<i64>>,
 }
 
 impl Store {
@@ -55,8 +55,8 @@ impl Store {
         let (queue, jobs) = sync_channel(QUEUE);
         let thread = thread::Builder::new().name("agentpass-store".into()).spawn(move || writer.serve(&jobs));
         thread.map_err(|e| StoreError::unwritable(&path, &e))?;
-        let (durable, sweep) = Default::default();
-        Ok((Store { queue, shared, durable, sweep }, recovered))
+        let (durable, swept) = Default::default();
+        Ok((Store { queue, shared, durable, swept }, recovered))
     }
 
     /// Records a call, and claims or finishes it in the same transaction when its stage says so. With `durable` it is
@@ -205,15 +205,15 @@ impl Store {
     }
 
     /// Drops what is too old or too much, in bounded steps between which other jobs run; what is left over waits for
-    /// the next call. Call it every minute or so. Empties the write-ahead log, so wiped arguments are gone from it too.
+    /// the next call. Call it every hour or so: what grows fast does not wait for it. Empties the write-ahead log, so wiped arguments are gone from it too.
     ///
     /// # Errors
     /// When nothing could be written.
     pub async fn maintain(&self, now: Timestamp) -> Result<(), StoreError> {
         for _ in 0..MAINTAIN_STEPS {
-            let sweep = self.sweep.get();
-            let (sweep, more) = self.submit(false, move |tx| retention::step(tx, now, sweep)).await?;
-            self.sweep.set(sweep);
+            let swept = self.swept.get();
+            let (swept, more) = self.submit(false, move |tx| retention::step(tx, now, swept)).await?;
+            self.swept.set(swept);
             if !more {
                 break;
             }

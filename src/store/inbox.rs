@@ -20,14 +20,11 @@ use crate::model::{AgentId, Outcome};
 /// Keys dropped per step of [`expire_keys`].
 const STEP: usize = 500;
 
-/// Results looked at per step of [`sweep`].
+/// Results looked at by one [`sweep`].
 const PART: i64 = 1000;
 
-/// Results dropped at once when there are too many bytes of them.
-const SURPLUS: i64 = 50;
-
-/// Results may take this part of `max_mb`; beyond it the oldest are dropped first.
-const SHARE: u64 = 4;
+/// Results dropped at once to make room for one: only an older record holds so many too much.
+const SURPLUS: usize = 500;
 
 /// Bytes of results handed out at once. Escaped into a message they stay below the mebibyte that common WebSocket
 /// clients take; the agent asks again for the rest.
@@ -114,9 +111,14 @@ pub(super) struct Kept<'a> {
     pub(super) at: Timestamp,
 }
 
-/// Puts a result into the inbox; its key lives on from now.
-pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) -> Result<(), StoreError> {
+/// Puts a result into the inbox, which makes room for it; its key lives on from now.
+pub(super) fn keep_result(
+    tx: &mut Tx<'_>,
+    kept: &Kept<'_>,
+    stored: &StoredOutcome,
+) -> Result<(), StoreError> {
     let Kept { id, seq, agent, at } = kept;
+    tx.shares.read(tx.db)?;
     let keyed = has_key(tx, *id)?;
     let size = stored.outcome.len() + stored.data.as_ref().map_or(0, |data| data.as_str().len());
     let for_replay = if keyed { tx.options.keep_keys } else { Duration::ZERO };
@@ -130,16 +132,47 @@ pub(super) fn keep_result(tx: &Tx<'_>, kept: &Kept<'_>, stored: &StoredOutcome) 
         let sql = "UPDATE keys SET expires = ? WHERE request_id = ?";
         tx.db.prepare_cached(sql)?.execute(params![at.plus(tx.options.keep_keys).0, id.to_string()])?;
     }
+    tx.shares.put(agent.as_str(), *seq, size);
+    make_room(tx, agent, *seq)
+}
+
+/// Drops what is too much now that the result `new` of `agent` has come.
+fn make_room(tx: &mut Tx<'_>, agent: &AgentId, new: i64) -> Result<(), StoreError> {
+    let mut dropped = 0;
+    while dropped < SURPLUS
+        && let Some(seq) = tx.shares.surplus(agent.as_str(), new, tx.options.max_mb)
+    {
+        drop_result(tx, seq)?;
+        dropped += 1;
+    }
+    if dropped > 0 {
+        log::info!("agent {agent} does not fetch its results: {dropped} made room for another");
+    }
+    Ok(())
+}
+
+fn drop_result(tx: &mut Tx<'_>, seq: i64) -> Result<(), StoreError> {
+    tx.db.prepare_cached("DELETE FROM results WHERE seq = ?")?.execute([seq])?;
+    tx.shares.remove(seq);
     Ok(())
 }
 
 /// Puts other words into a result that waits, if it still does.
-pub(super) fn replace_result(tx: &Tx<'_>, id: RequestId, stored: &StoredOutcome) -> Result<(), StoreError> {
+pub(super) fn replace_result(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    stored: &StoredOutcome,
+) -> Result<(), StoreError> {
     let (outcome, data) = (&stored.outcome, stored.data.as_ref().map(JsonText::as_str));
     let size = outcome.len() + data.map_or(0, str::len);
-    let sql = "UPDATE results SET outcome = ?, data = ?, size = ?
-               WHERE seq = (SELECT seq FROM calls WHERE request_id = ?)";
-    tx.db.prepare_cached(sql)?.execute(params![outcome, data, size as i64, id.to_string()])?;
+    let sql = "SELECT seq, agent FROM calls WHERE request_id = ?";
+    let read = |row: &Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
+    let call = tx.db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?;
+    let Some((seq, agent)) = call else { return Ok(()) };
+    let sql = "UPDATE results SET outcome = ?, data = ?, size = ? WHERE seq = ?";
+    if tx.db.prepare_cached(sql)?.execute(params![outcome, data, size as i64, seq])? > 0 {
+        tx.shares.put(&agent, seq, size);
+    }
     Ok(())
 }
 
@@ -194,68 +227,34 @@ fn pending_result(row: &Row<'_>) -> Result<PendingResult, StoreError> {
 }
 
 /// These have arrived.
-pub(super) fn received(tx: &Tx<'_>, ids: &[RequestId]) -> Result<(), StoreError> {
-    let this = "seq = (SELECT seq FROM calls WHERE request_id = ?)";
-    let mut wipe = tx.db.prepare_cached(&format!("DELETE FROM results WHERE {this} AND keyed = 0"))?;
-    let mut mark = tx.db.prepare_cached(&format!("UPDATE results SET received = 1 WHERE {this}"))?;
+pub(super) fn received(tx: &mut Tx<'_>, ids: &[RequestId]) -> Result<(), StoreError> {
+    let mut find = tx.db.prepare_cached("SELECT seq FROM calls WHERE request_id = ?")?;
+    let mut wipe = tx.db.prepare_cached("DELETE FROM results WHERE seq = ? AND keyed = 0")?;
+    let mut mark = tx.db.prepare_cached("UPDATE results SET received = 1 WHERE seq = ?")?;
     for id in ids.iter().map(RequestId::to_string) {
-        if wipe.execute([&id])? == 0 {
-            mark.execute([&id])?;
+        let seq: Option<i64> = find.query_row([id], |row| row.get(0)).optional()?;
+        let Some(seq) = seq else { continue };
+        if wipe.execute([seq])? == 0 {
+            mark.execute([seq])?;
+        } else {
+            tx.shares.remove(seq);
         }
     }
     Ok(())
 }
 
-/// A way through all results, a step at a time: no index says whose time is over, because every call would have to
-/// write it.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Sweep {
-    /// The last number that was looked at.
-    through: i64,
-    /// Bytes of the results that stay.
-    size: u64,
-    /// The end was reached; what is left to do is to drop the surplus.
-    ended: bool,
-}
-
-/// One step: drops those whose time is over, and at the end what is too much. Gives the next step, if it is time for
-/// one at once.
-pub(super) fn sweep(tx: &Tx<'_>, now: Timestamp, mut sweep: Sweep) -> Result<(Sweep, bool), StoreError> {
-    if !sweep.ended {
-        let sql = "SELECT max(seq), count(*), coalesce(sum(size) FILTER (WHERE expires > ?3), 0)
-                   FROM (SELECT seq, size, expires FROM results WHERE seq > ?1 ORDER BY seq LIMIT ?2)";
-        let (last, seen, size): (Option<i64>, i64, i64) =
-            tx.db.prepare_cached(sql)?.query_row(params![sweep.through, PART, now.0], |row| {
-                Ok((row.get(0)?, row.get(1)?, row.get(2)?))
-            })?;
-        let sql = "DELETE FROM results WHERE seq > ? AND seq <= ? AND expires <= ?";
-        tx.db.prepare_cached(sql)?.execute(params![sweep.through, last, now.0])?;
-        sweep.size = sweep.size.saturating_add(u64::try_from(size).unwrap_or(0));
-        sweep.through = last.unwrap_or(sweep.through);
-        sweep.ended = seen < PART;
-        if !sweep.ended {
-            return Ok((sweep, true));
-        }
-    }
-    drop_surplus(tx, sweep)
-}
-
-/// Keeps an agent that never fetches its results from filling the disk.
-fn drop_surplus(tx: &Tx<'_>, mut sweep: Sweep) -> Result<(Sweep, bool), StoreError> {
-    let bound = tx.options.max_mb.saturating_mul(1 << 20) / SHARE;
-    if bound == 0 || sweep.size <= bound {
-        return Ok((Sweep::default(), false));
-    }
-    let sql =
-        "DELETE FROM results WHERE seq IN (SELECT seq FROM results ORDER BY seq LIMIT ?) RETURNING size";
+/// Drops those of the next [`PART`] results after `through` whose time is over. Gives the last number that was looked
+/// at; None at the end. No index says whose time is over, because every call would have to write it.
+pub(super) fn sweep(tx: &mut Tx<'_>, now: Timestamp, through: i64) -> Result<Option<i64>, StoreError> {
+    let sql = "SELECT seq, expires FROM results WHERE seq > ? ORDER BY seq LIMIT ?";
     let mut statement = tx.db.prepare_cached(sql)?;
-    let sizes = statement.query_map([SURPLUS], |row| row.get::<_, i64>(0))?;
-    let before = sweep.size;
-    for size in sizes {
-        sweep.size = sweep.size.saturating_sub(u64::try_from(size?).unwrap_or(0));
+    let rows = statement.query_map(params![through, PART], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    let seen: Vec<(i64, i64)> = rows.collect::<Result<_, _>>()?;
+    for (seq, _) in seen.iter().filter(|(_, expires)| *expires <= now.0) {
+        drop_result(tx, *seq)?;
     }
-    // Nothing left to drop: they were received meanwhile.
-    Ok(if sweep.size < before { (sweep, true) } else { (Sweep::default(), false) })
+    let whole = i64::try_from(seen.len()) == Ok(PART);
+    Ok(seen.last().map(|(seq, _)| *seq).filter(|_| whole))
 }
 
 /// Drops some keys whose time is over; true when more may be left.

@@ -14,6 +14,7 @@
 //! | `ledger` | the life of one call in SQL |
 //! | `age` | how long questions have been open, whatever the clock says |
 //! | `inbox` | results not yet received, idempotency keys |
+//! | `shares` | what each agent has in the inbox, and whose results make room |
 //! | `chain` | how events are bound to each other, to the key and to their head |
 //! | `counts` | how many calls of which kind there are, kept beside them |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
@@ -35,6 +36,7 @@ mod opening;
 pub mod reader;
 mod retention;
 mod schema;
+mod shares;
 mod wal;
 mod writer;
 

@@ -4,10 +4,10 @@
 use rusqlite::params;
 use serde_json::json;
 
-use super::chain::{Link, Seal, event_at, link_of, set_meta};
+use super::chain::{Link, Seal, event_at, last_event, link_of, set_meta};
 use super::counts;
 use super::error::StoreError;
-use super::inbox::{self, Sweep};
+use super::inbox;
 use super::ledger::kind;
 use super::writer::Tx;
 use crate::base::clock::Timestamp;
@@ -18,22 +18,43 @@ const STEP: i64 = 1000;
 /// The newest events stay, however large they are.
 const STAY: i64 = 100;
 
+/// Bytes of an event beside its body, with its part of a row of `calls` and of the indexes.
+const ROW: u64 = 200;
+
+/// Bytes that are dropped beyond what is too much, so that the next event is not too much again.
+const SLACK: u64 = 64 * 1024;
+
 /// Milliseconds of a day.
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
-/// One bounded step, in which `sweep` goes on through the results; true when there is more to do.
-pub(super) fn step(tx: &mut Tx<'_>, now: Timestamp, sweep: Sweep) -> Result<(Sweep, bool), StoreError> {
+/// One bounded step, which goes on through the results after number `swept`. Gives where to go on, and whether there
+/// is more to do.
+pub(super) fn step(tx: &mut Tx<'_>, now: Timestamp, swept: i64) -> Result<(i64, bool), StoreError> {
     tx.checkpoint = true;
-    let (sweep, more_results) = inbox::sweep(tx, now, sweep)?;
+    let swept = inbox::sweep(tx, now, swept)?;
     let more_keys = inbox::expire_keys(tx, now)?;
-    let more_events = drop_prefix(tx, now)?;
-    Ok((sweep, more_results || more_keys || more_events))
+    let first = oldest(tx)?;
+    let cut = too_old(tx, first, now)?.max(too_much(tx, first)?);
+    let more_events = drop_prefix(tx, first, cut, now)?;
+    Ok((swept.unwrap_or(0), swept.is_some() || more_keys || more_events))
 }
 
-fn drop_prefix(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
+/// The part of a [`step`] that goes by size alone, for a record that grows: no clock has to say when it is time.
+pub(super) fn shorten(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+    let first = oldest(tx)?;
+    let cut = too_much(tx, first)?;
+    let Some(newest) = last_event(tx.db)? else { return Ok(false) };
+    drop_prefix(tx, first, cut, Timestamp(newest.at))
+}
+
+/// The number of the oldest event; 0 when there is none.
+fn oldest(tx: &Tx<'_>) -> Result<i64, StoreError> {
     let sql = "SELECT coalesce(min(seq), 0) FROM events";
-    let first: i64 = tx.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    let cut = too_old(tx, first, now)?.max(too_much(tx, first)?).min(oldest_open(tx)?.saturating_sub(1));
+    Ok(tx.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?)
+}
+
+fn drop_prefix(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result<bool, StoreError> {
+    let cut = if cut < first { cut } else { cut.min(oldest_open(tx)?.saturating_sub(1)) };
     if first == 0 || cut < first {
         return Ok(false);
     }
@@ -54,15 +75,34 @@ fn too_old(tx: &Tx<'_>, first: i64, now: Timestamp) -> Result<i64, StoreError> {
     Ok(tx.db.prepare_cached(sql)?.query_row(params![limit, first, last], |row| row.get(0))?)
 }
 
-/// A step's worth of the oldest events when the content is larger than `max_mb`.
-fn too_much(tx: &Tx<'_>, first: i64) -> Result<i64, StoreError> {
+/// The last of the oldest events that together take what is more than `max_mb`, at most a step's worth.
+fn too_much(tx: &mut Tx<'_>, first: i64) -> Result<i64, StoreError> {
+    let bound = tx.options.max_mb.saturating_mul(1 << 20);
+    let surplus = size(tx)?.saturating_sub(bound);
+    if bound == 0 || surplus == 0 {
+        return Ok(0);
+    }
+    let sql = "SELECT seq, octet_length(body) FROM events WHERE seq >= ? ORDER BY seq LIMIT ?";
+    let mut statement = tx.db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![first, STEP])?;
+    let (mut last, mut freed) = (0, 0);
+    while freed < surplus.saturating_add(SLACK)
+        && let Some(row) = rows.next()?
+    {
+        last = row.get(0)?;
+        freed = freed.saturating_add(u64::try_from(row.get::<_, i64>(1)?).unwrap_or(0)).saturating_add(ROW);
+    }
+    Ok(last.min(tx.chain.head.seq.saturating_sub(STAY)))
+}
+
+/// Bytes that the record itself takes: all content but the results, which have bounds of their own. However large they
+/// are, no event goes for them.
+fn size(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
+    tx.shares.read(tx.db)?;
     let pragma = |name: &str| tx.db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let pages = pragma("page_count")?.saturating_sub(pragma("freelist_count")?);
     let bytes = u64::try_from(pages.saturating_mul(pragma("page_size")?)).unwrap_or(0);
-    if tx.options.max_mb == 0 || bytes <= tx.options.max_mb.saturating_mul(1 << 20) {
-        return Ok(0);
-    }
-    Ok(first.saturating_add(STEP - 1).min(tx.chain.head.seq.saturating_sub(STAY)))
+    Ok(bytes.saturating_sub(tx.shares.room()))
 }
 
 fn oldest_open(tx: &Tx<'_>) -> Result<i64, StoreError> {
@@ -77,6 +117,7 @@ fn drop_through(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result
     for table in ["events", "calls", "results"] {
         tx.db.prepare_cached(&format!("DELETE FROM {table} WHERE seq <= ?"))?.execute([cut])?;
     }
+    tx.shares.remove_through(cut);
     counts::dropped(tx.db, cut, tx.chain.head.seq)?;
     set_meta(tx.db, "anchor", &tx.chain.key.seal(Seal::Anchor, anchor).to_string())?;
     let body = json!({"first": first, "through": cut, "hash": anchor.hash.hex()});

@@ -17,6 +17,8 @@ use super::entry::{StoreHealth, StoreOptions};
 use super::error::StoreError;
 use super::files::{self, Files};
 use super::latency::Latency;
+use super::retention;
+use super::shares::Shares;
 use super::wal::{self, Wal};
 use crate::base::clock::Clock;
 
@@ -26,11 +28,16 @@ pub(super) const BATCH: usize = 256;
 /// The head is exported at most this often; a commit that did not wait for the disk is on it after this time.
 const EXPORT_EVERY: Duration = Duration::from_secs(5);
 
+/// The most steps by which the record is shortened at once: tens of milliseconds.
+const TIDY_STEPS: usize = 16;
+
 /// What a job works with: the open transaction and the chain's end in it.
 pub(super) struct Tx<'a> {
     pub(super) db: &'a Connection,
     pub(super) chain: &'a mut Chain,
     pub(super) options: &'a StoreOptions,
+    /// What each agent has in the inbox, as of this transaction.
+    pub(super) shares: &'a mut Shares,
     /// Set to have the write-ahead log emptied after this batch.
     pub(super) checkpoint: bool,
 }
@@ -150,6 +157,7 @@ pub(super) struct Writer {
     exported: Link,
     exported_at: Instant,
     wal: Wal,
+    shares: Shares,
 }
 
 impl Writer {
@@ -161,7 +169,8 @@ impl Writer {
     ) -> Result<Writer, StoreError> {
         let (shared, wal) = (Arc::new(Shared::default()), Wal::of(&mut db)?);
         let (durable, exported, exported_at) = (chain.head, Link::START, Instant::now());
-        Ok(Writer { db, chain, files, options, shared, full: true, durable, exported, exported_at, wal })
+        let (full, shares) = (true, Shares::default());
+        Ok(Writer { db, chain, files, options, shared, full, durable, exported, exported_at, wal, shares })
     }
 
     /// Serves the queue until it is closed.
@@ -180,7 +189,7 @@ impl Writer {
                 return;
             }
             if self.wal.is_too_much() {
-                self.wal.move_on(&self.db);
+                self.tidy();
             }
             self.export_if_due();
         }
@@ -199,7 +208,7 @@ impl Writer {
             Ok(message) => Some(Some(message)),
             Err(RecvTimeoutError::Timeout) => {
                 if tidy == Some(patience) {
-                    self.wal.move_on(&self.db);
+                    self.tidy();
                 }
                 Some(None)
             }
@@ -262,12 +271,13 @@ impl Writer {
         self.set_sync(durable)?;
         let before = self.db.total_changes();
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let Writer { db, chain, options, .. } = self;
-        let mut tx = Tx { db, chain, options, checkpoint: false };
+        let Writer { db, chain, options, shares, .. } = self;
+        let mut tx = Tx { db, chain, options, shares, checkpoint: false };
         work(&mut tx)?;
         let checkpoint = tx.checkpoint;
         let began = Instant::now();
         self.db.prepare_cached("COMMIT")?.execute([])?;
+        self.shares.keep();
         if durable {
             self.durable = self.chain.head;
         }
@@ -277,6 +287,25 @@ impl Writer {
             self.shared.latency.committed(durable, began.elapsed());
         }
         Ok(checkpoint)
+    }
+
+    /// Moves the log into the database, and drops the oldest events when it has become too large by that. So a record
+    /// that grows fast is shortened as fast.
+    fn tidy(&mut self) {
+        let mut more = true;
+        for _ in 0..TIDY_STEPS {
+            let shortened = self.try_transact(false, |tx| {
+                more = retention::shorten(tx)?;
+                Ok(())
+            });
+            if let Err(e) = &shortened {
+                self.undo(e);
+            }
+            if shortened.is_err() || !more {
+                break;
+            }
+        }
+        self.wal.move_on(&self.db);
     }
 
     /// Inside a transaction SQLite refuses this change; between two it costs nothing.
@@ -291,6 +320,7 @@ impl Writer {
     fn undo(&mut self, error: &StoreError) {
         let rolled_back = self.db.is_autocommit() || self.db.execute_batch("ROLLBACK").is_ok();
         let reloaded = self.chain.reload(&self.db);
+        self.shares.undo();
         if error.is_of_the_disk() || !rolled_back || reloaded.is_err() {
             log::error!("the record cannot be written: {error}");
             self.shared.failed(error);
