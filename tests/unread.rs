@@ -11,7 +11,7 @@ use harness::{Agent, Answer, Gateway, eventually};
 use serde_json::{Value, json};
 
 /// What one answer of the service holds.
-const LARGE: usize = 900_000;
+const LARGE: usize = 890_000;
 const CONNECTIONS: usize = 24;
 /// As many as one connection may have in flight.
 const IN_FLIGHT: usize = 32;
@@ -24,7 +24,7 @@ fn gateway() -> Gateway {
     gateway.upstream.answer(|seen| match seen.target.split_once("large_") {
         Some((_, "controls")) => {
             // Each character takes six bytes in the record, and seven in an answer.
-            Answer::Reply(200, "text/plain", "\u{1}".repeat(LARGE / 6))
+            Answer::Reply(200, "text/plain", "\u{1}".repeat(LARGE / 7))
         }
         // So many of them are under way at once that whole ones would come near the bound.
         Some((_, name)) if name.starts_with("half") => {

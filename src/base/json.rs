@@ -4,8 +4,9 @@
 //! lets the last one win), and so are numbers that RFC 8785 cannot tell apart: integers beyond 2^53 - 1.
 
 use std::cell::Cell;
-use std::fmt;
+use std::{fmt, io};
 
+use serde::Serialize;
 use serde::de::{self, DeserializeSeed, MapAccess, SeqAccess, Visitor};
 use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
@@ -100,6 +101,35 @@ fn is_written_canonically(value: &Value) -> bool {
             members.iter().all(|(name, member)| name.is_ascii() && is_written_canonically(member))
         }
     }
+}
+
+/// Bytes of `text` as a JSON string, with its quotes and escapes.
+pub fn text_length(text: &str) -> usize {
+    let length = |byte: u8| match byte {
+        b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
+        0x00..0x20 => 6,
+        _ => 1,
+    };
+    text.bytes().map(length).sum::<usize>() + 2
+}
+
+/// Bytes of `value` as JSON.
+pub fn length(value: &impl Serialize) -> usize {
+    struct Count(usize);
+    impl io::Write for Count {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            self.0 = self.0.saturating_add(bytes.len());
+            Ok(bytes.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut count = Count(0);
+    // What cannot be written counts as far as it came.
+    let _ = serde_json::to_writer(&mut count, value);
+    count.0
 }
 
 /// Carries the depth and the number of values that are left.
@@ -209,6 +239,14 @@ mod tests {
 
     fn parse(text: &str) -> Result<Value, JsonError> {
         parse_strict(text.as_bytes(), 3)
+    }
+
+    #[test]
+    fn lengths_are_those_of_what_is_written() {
+        let all: String = (0u8..=0x7f).map(char::from).chain("é\u{2028}\u{9b}🦀".chars()).collect();
+        assert_eq!(text_length(&all), Value::from(all.as_str()).to_string().len());
+        let value = serde_json::json!({"a": [1.5, null, all]});
+        assert_eq!(length(&value), value.to_string().len());
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde_json::{Map, Value, json};
 use super::entry::{NewCall, Refusal, Stage};
 use super::error::StoreError;
 use crate::base::digest::Digest;
+use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::arguments;
 use crate::model::{Action, Answer, InvalidCall, Lost, Outcome, RuleList, RuleRef};
@@ -190,9 +191,18 @@ fn kept_args(new: &NewCall) -> Value {
         Stage::Claimed | Stage::Asked { .. } => shown,
         Stage::Settled(_) | Stage::Denied { .. } => match shown.to_string() {
             short if short.len() <= RESULT_KEPT => shown,
-            long => json!({"…": cut_text(&long)}),
+            long => begin_of_args(&long),
         },
     }
+}
+
+fn begin_of_args(json: &str) -> Value {
+    json!({"…": cut_text(json)})
+}
+
+/// The JSON text of arguments, or of their beginning.
+pub(super) fn short_args(json: &str) -> String {
+    if json.len() <= RESULT_KEPT { json.to_owned() } else { begin_of_args(json).to_string() }
 }
 
 /// Body of `refused`.
@@ -279,6 +289,16 @@ pub(super) fn result_text(outcome: &str, data: Option<&str>) -> Result<String, S
         "data": details(&outcome),
     });
     Ok(body.to_string())
+}
+
+/// The same for an executed call whose `bytes` of data fit into no page.
+pub(super) fn not_handed_over(id: RequestId, bytes: usize) -> String {
+    let note = format!(
+        "{bytes} bytes are too large to be handed over from the inbox; \
+         the gateway's owner can read them with: agentpass audit show {id}"
+    );
+    json!({"status": "executed", "data": null, "data_lost": Lost::TooLarge.as_str(), "data_note": note})
+        .to_string()
 }
 
 /// What stands beside the data, as members of a JSON text.

@@ -18,7 +18,7 @@ use super::entry::{
 use super::error::StoreError;
 use super::latency::StoreLatency;
 use super::writer::{Message, Shared, Tx, Work};
-use super::{age, inbox, ledger, opening, retention};
+use super::{age, inbox, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -180,8 +180,8 @@ impl Store {
         self.submit(true, move |tx| inbox::add_key(tx, &agent, &key, &bound)).await
     }
 
-    /// The oldest results that this agent has not received, without those in `but`: at most `limit`, and in portions
-    /// that fit into one message.
+    /// The oldest results that this agent has not received, without those in `but`: at most `limit`, and no more than
+    /// make a message of 900,000 bytes. One that does not fit into such a message comes without its data.
     ///
     /// # Errors
     /// When the record cannot be read.
@@ -193,7 +193,7 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<PendingResult>, StoreError> {
         let agent = agent.clone();
-        self.submit(false, move |tx| inbox::pending(tx, &agent, &but, now, limit)).await
+        self.submit(false, move |tx| pages::next(tx, &agent, &but, now, limit)).await
     }
 
     /// These results have arrived at their agent.

@@ -1,13 +1,12 @@
 //! Results that wait for their agent, and idempotency keys. A result leaves when the agent has received it (unless a
 //! key may still ask for it) or when its time is over; it is never handed to another agent.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Row, params};
 
 use super::codec::{self, StoredOutcome};
-use super::entry::{PendingResult, Replay};
+use super::entry::Replay;
 use super::error::StoreError;
 use super::ledger::parse_id;
 use super::writer::Tx;
@@ -25,10 +24,6 @@ const PART: i64 = 1000;
 
 /// Results dropped at once to make room for one: only an older record holds so many too much.
 const SURPLUS: usize = 500;
-
-/// Bytes of results handed out at once. Escaped into a message they stay below the mebibyte that common WebSocket
-/// clients take; the agent asks again for the rest.
-const PORTION: usize = 384 * 1024;
 
 /// What an idempotency key is bound to.
 pub(super) struct Bound {
@@ -179,51 +174,6 @@ pub(super) fn replace_result(
 fn has_key(tx: &Tx<'_>, id: RequestId) -> Result<bool, StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE request_id = ?)";
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0))?)
-}
-
-/// This agent's results, oldest first, without those in `but`: at most `limit`, and no more than one when it alone
-/// is larger than [`PORTION`].
-pub(super) fn pending(
-    tx: &Tx<'_>,
-    agent: &AgentId,
-    but: &HashSet<RequestId>,
-    now: Timestamp,
-    limit: usize,
-) -> Result<Vec<PendingResult>, StoreError> {
-    let sql = "SELECT e.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
-               r.outcome, r.data, r.created, r.expires
-               FROM results r JOIN events e ON e.seq = r.seq
-               WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq";
-    let mut statement = tx.db.prepare_cached(sql)?;
-    let mut rows = statement.query(params![agent.as_str(), now.0])?;
-    let (mut results, mut size) = (Vec::new(), 0);
-    while results.len() < limit
-        && let Some(row) = rows.next()?
-    {
-        if but.contains(&parse_id(&row.get::<_, String>(0)?)?) {
-            continue;
-        }
-        let result = pending_result(row)?;
-        size += result.args.len() + result.result.len();
-        if size > PORTION && !results.is_empty() {
-            break;
-        }
-        results.push(result);
-    }
-    Ok(results)
-}
-
-fn pending_result(row: &Row<'_>) -> Result<PendingResult, StoreError> {
-    let (outcome, data): (String, Option<String>) = (row.get(4)?, row.get(5)?);
-    Ok(PendingResult {
-        request_id: parse_id(&row.get::<_, String>(0)?)?,
-        tool_name: row.get(1)?,
-        args: row.get(2)?,
-        signature: row.get(3)?,
-        result: codec::result_text(&outcome, data.as_deref())?,
-        created_at: Timestamp(row.get(6)?),
-        expires_at: Timestamp(row.get(7)?),
-    })
 }
 
 /// These have arrived.

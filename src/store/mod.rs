@@ -14,6 +14,7 @@
 //! | `ledger` | the life of one call in SQL |
 //! | `age` | how long questions have been open, whatever the clock says |
 //! | `inbox` | results not yet received, idempotency keys |
+//! | `pages` | results as they are handed over |
 //! | `shares` | what each agent has in the inbox, and whose results make room |
 //! | `chain` | how events are bound to each other, to the key and to their head |
 //! | `counts` | how many calls of which kind there are, kept beside them |
@@ -33,6 +34,7 @@ mod inbox;
 mod latency;
 mod ledger;
 mod opening;
+mod pages;
 pub mod reader;
 mod retention;
 mod schema;

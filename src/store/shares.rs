@@ -177,7 +177,8 @@ mod tests {
     fn of_many_who_are_greedy_the_greediest_loses() {
         let mut shares = empty();
         assert!(store(&mut shares, "modest", 1, 1).is_empty());
-        let gone: Vec<_> = (2..8).flat_map(|n| store(&mut shares, &format!("greedy{n}"), n, 3 * MIB)).collect();
+        let gone: Vec<_> =
+            (2..8).flat_map(|n| store(&mut shares, &format!("greedy{n}"), n, 3 * MIB)).collect();
         assert_eq!(gone.len(), 1);
         assert!((2..7).contains(&gone[0]), "{gone:?}");
     }

@@ -2,6 +2,7 @@
 //!
 //! The agent of these tests answers pings only while it reads: after a text it has not yet seen the ping behind it.
 
+use async_tungstenite::tungstenite::Message;
 use serde_json::{Value, json};
 
 use crate::harness::gateway::{LAPTOP, TOKEN};
@@ -78,6 +79,80 @@ fn a_result_counts_as_received_when_the_ping_behind_it_is_answered() {
     third.assert_quiet();
     eventually("the receipt to be written down", || pending(&mut third).is_empty().then_some(()));
     assert!(pending(&mut agent(&gateway)).is_empty());
+}
+
+/// The text of the next answer.
+fn page(agent: &mut Agent) -> (usize, Vec<Value>) {
+    agent.send_text(&format!(
+        r#"{{"jsonrpc":"2.0","method":"get_pending_results","id":"{}"}}"#,
+        "\u{7f}".repeat(256)
+    ));
+    loop {
+        let Message::Text(text) = agent.socket.read().unwrap() else { continue };
+        let reply: Value = serde_json::from_str(text.as_str()).unwrap();
+        return (text.len(), reply["result"]["results"].as_array().unwrap().clone());
+    }
+}
+
+/// Asks for something that is executed, and leaves before the answer comes.
+fn execute_and_leave(gateway: &Gateway, args: &Value, number: usize) {
+    let mut agent = agent(gateway);
+    agent.send("tool_request", json!({"tool": "call_service", "args": args}));
+    gateway.upstream.wait_for(number);
+    drop(agent);
+    let ended = || gateway.audit().iter().filter(|row| row["outcome"] == "executed").count() == number;
+    eventually("the call to end", || ended().then_some(()));
+}
+
+#[test]
+fn what_fits_into_no_message_stands_in_nobodys_way() {
+    let gateway = Gateway::start();
+    gateway.upstream.answer(|seen| {
+        let with = |text: &str, times| Answer::Reply(200, "text/plain", text.repeat(times));
+        match seen.body.split("answer:").nth(1).and_then(|kind| kind.chars().next()) {
+            Some('l') => with("x", 1_000_000),
+            // Escaped twice, each is four bytes long.
+            Some('q') => with("\"", 300_000),
+            Some('m') => with("\"", 100_000),
+            _ => with("ok", 1),
+        }
+    });
+    let args = |kind: &str, more: usize| {
+        let text = "x".repeat(60_000);
+        json!({"domain": "light", "service": "turn_off", "answer": format!("answer:{kind}"), "x": vec![text; more]})
+    };
+    for (n, (kind, more)) in
+        [("l", 0), ("q", 0), ("m", 0), ("s", 15), ("m", 15), ("m", 0)].into_iter().enumerate()
+    {
+        execute_and_leave(&gateway, &args(kind, more), n + 1);
+    }
+    let mut agent = agent(&gateway);
+    let mut got: Vec<Value> = Vec::new();
+    eventually("all results", || {
+        let (bytes, results) = page(&mut agent);
+        assert!(bytes < 900_000, "{bytes} bytes in one message");
+        assert!(results.len() <= 6);
+        got.extend(results);
+        got.dedup_by_key(|result| result["request_id"].clone());
+        (got.len() == 6).then_some(())
+    });
+    for lost in &got[..2] {
+        let (id, told) = (lost["request_id"].as_str().unwrap(), outcome(lost));
+        assert_eq!((&told["status"], &told["data"]), (&json!("executed"), &Value::Null), "{told}");
+        assert_eq!(told["data_lost"], "too_large");
+        let note = told["data_note"].as_str().unwrap();
+        assert!(note.contains(&format!("agentpass audit show {id}")), "{note}");
+    }
+    assert!(got[2..].iter().all(|result| outcome(result).get("data_lost").is_none()));
+    // Long arguments are cut before anything is lost.
+    let args: Value = serde_json::from_str(got[3]["args"].as_str().unwrap()).unwrap();
+    assert!(args["…"].as_str().unwrap().contains("[cut, "), "{args}");
+    // They have arrived, and the owner can still read what was too large.
+    agent.assert_quiet();
+    eventually("all to be received", || page(&mut agent).1.is_empty().then_some(()));
+    let shown = gateway.json(&["audit", "show", got[0]["request_id"].as_str().unwrap(), "--json"]);
+    assert_eq!(shown["execution_result"].as_str().map(str::len), Some(1_000_000 + r#"{"result":""}"#.len()));
+    gateway.verify();
 }
 
 #[test]

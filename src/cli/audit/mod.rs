@@ -206,7 +206,8 @@ fn list(args: List) -> Result<Exit, Trouble> {
 }
 
 fn show(args: Show) -> Result<Exit, Trouble> {
-    let found = open(args.config.as_deref())?.show(&args.id).map_err(|e| unreadable(&e))?;
+    let mut reader = open(args.config.as_deref())?;
+    let found = reader.show(&args.id).map_err(|e| unreadable(&e))?;
     let shown = match found {
         Lookup::Found(shown) => shown,
         Lookup::Unknown => {
@@ -222,6 +223,9 @@ fn show(args: Show) -> Result<Exit, Trouble> {
     let mut whole = shown.row.to_json();
     if let Some(members) = whole.as_object_mut() {
         members.insert("events".into(), shown.events.into());
+        if let Some(data) = reader.whole_result(&shown.row).map_err(|e| unreadable(&e))? {
+            members.insert("execution_result".into(), data.into());
+        }
     }
     if args.json || !output::stdout_is_terminal() {
         return output::print(&output::json(&whole)).map(|_| Exit::DONE);

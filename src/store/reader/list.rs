@@ -1,6 +1,6 @@
 //! One row per request: `audit list` and `audit show`. `calls` finds the rows, the events say what is in them.
 
-use rusqlite::Row;
+use rusqlite::{OptionalExtension as _, Row};
 use serde_json::{Value, json};
 
 use super::Reader;
@@ -206,6 +206,18 @@ impl Reader {
                 Ok(Lookup::Ambiguous(found.into_iter().chain([last]).map(|row| row.request_id).collect()))
             }
         }
+    }
+}
+
+impl Reader {
+    /// The whole data of an executed call, while it is kept for its agent; the record keeps the beginning of it.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub fn whole_result(&mut self, row: &AuditRow) -> Result<Option<String>, StoreError> {
+        let sql = "SELECT data FROM results WHERE seq = ?";
+        let data = |row: &Row<'_>| row.get::<_, Option<String>>(0);
+        Ok(self.snapshot()?.query_row(sql, [row.seq], data).optional()?.flatten())
     }
 }
 

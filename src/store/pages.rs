@@ -1,0 +1,88 @@
+//! Results in pages that their agent can take: common WebSocket clients close the connection at a message of a mebibyte,
+//! and what they cannot take would stand before everything behind it for as long as results are kept.
+
+use std::collections::HashSet;
+
+use rusqlite::{Row, params};
+
+use super::codec;
+use super::entry::PendingResult;
+use super::error::StoreError;
+use super::ledger::parse_id;
+use super::writer::Tx;
+use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
+use crate::base::json::text_length;
+use crate::model::AgentId;
+
+/// Bytes of a page as it is sent, with its frame and all escapes.
+const PAGE: usize = 900_000;
+
+/// Bytes of the frame around the results; its id is a string of 256 bytes at most, each of which may take six.
+const FRAME: usize = 2048;
+
+/// Bytes of a result beside its texts: names, id and times.
+const ENTRY: usize = 320;
+
+/// This agent's results, oldest first, without those in `but`: at most `limit`, and as many as fit into a page.
+pub(super) fn next(
+    tx: &Tx<'_>,
+    agent: &AgentId,
+    but: &HashSet<RequestId>,
+    now: Timestamp,
+    limit: usize,
+) -> Result<Vec<PendingResult>, StoreError> {
+    let sql = "SELECT e.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
+               r.outcome, r.data, r.created, r.expires, r.seq
+               FROM results r JOIN events e ON e.seq = r.seq
+               WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq";
+    let mut statement = tx.db.prepare_cached(sql)?;
+    let mut rows = statement.query(params![agent.as_str(), now.0])?;
+    let (mut results, mut size) = (Vec::new(), FRAME);
+    while results.len() < limit
+        && let Some(row) = rows.next()?
+    {
+        if but.contains(&parse_id(&row.get::<_, String>(0)?)?) {
+            continue;
+        }
+        let result = that_fits(tx, row)?;
+        size += sent(&result);
+        if size > PAGE && !results.is_empty() {
+            break;
+        }
+        results.push(result);
+    }
+    Ok(results)
+}
+
+/// Bytes that a result takes in a page.
+fn sent(result: &PendingResult) -> usize {
+    let texts = [&result.tool_name, &result.args, &result.signature, &result.result];
+    texts.into_iter().map(|text| text_length(text)).sum::<usize>() + ENTRY
+}
+
+/// A result as it is handed over. One that would fill more than a page loses long arguments, which its agent knows,
+/// and, if that is not enough, its data.
+fn that_fits(tx: &Tx<'_>, row: &Row<'_>) -> Result<PendingResult, StoreError> {
+    let (outcome, data): (String, Option<String>) = (row.get(4)?, row.get(5)?);
+    let mut result = PendingResult {
+        request_id: parse_id(&row.get::<_, String>(0)?)?,
+        tool_name: row.get(1)?,
+        args: row.get(2)?,
+        signature: row.get(3)?,
+        result: codec::result_text(&outcome, data.as_deref())?,
+        created_at: Timestamp(row.get(6)?),
+        expires_at: Timestamp(row.get(7)?),
+    };
+    let too_large = |result: &PendingResult| FRAME + sent(result) > PAGE;
+    if too_large(&result) {
+        result.args = codec::short_args(&result.args);
+    }
+    if let Some(data) = data.filter(|_| too_large(&result)) {
+        result.result = codec::not_handed_over(result.request_id, data.len());
+        // It stays for its owner to read after its agent has received the note.
+        let sql = "UPDATE results SET keyed = 1 WHERE seq = ? AND keyed = 0";
+        tx.db.prepare_cached(sql)?.execute([row.get::<_, i64>(8)?])?;
+    }
+    Ok(result)
+}
