@@ -191,7 +191,7 @@ fn the_inbox_comes_in_portions_that_clients_can_take() {
     let mut got = Vec::new();
     eventually("all results", || {
         let reply = agent.call("get_pending_results", json!({}));
-        assert!(reply.to_string().len() < 1 << 20, "{} bytes in one message", reply.to_string().len());
+        assert!(reply.to_string().len() < 900_000, "{} bytes in one message", reply.to_string().len());
         for result in reply["result"]["results"].as_array().unwrap() {
             let id = result["request_id"].as_str().unwrap().to_owned();
             if !got.contains(&id) {
@@ -269,6 +269,73 @@ fn calls_that_are_denied_do_not_push_the_others_out_of_the_record() {
         let size = row.to_string().len();
         assert!(size < 10_000 && row.to_string().contains("[cut, 240"), "{size} bytes are kept");
     }
+}
+
+/// What the gateway's record says to a query.
+fn count(gateway: &Gateway, sql: &str) -> u64 {
+    let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
+    let db = rusqlite::Connection::open_with_flags(gateway.path("data/agentpass.db"), flags).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().try_into().unwrap()
+}
+
+/// Asks for something that is executed, and leaves before the answer comes.
+fn ask_and_leave(gateway: &Gateway, token: &str, entity: &str) {
+    let done = "SELECT count(*) FROM calls WHERE outcome = 'executed'";
+    let before = count(gateway, done);
+    let mut agent = Agent::login(gateway.address, token);
+    agent.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": entity}}));
+    gateway.upstream.wait_for(usize::try_from(before).unwrap() + 1);
+    drop(agent);
+    eventually("the call to end", || (count(gateway, done) > before).then_some(()));
+}
+
+#[test]
+fn an_agent_that_does_not_fetch_its_results_fills_its_own_share_only() {
+    let gateway =
+        Gateway::with(&setup(r#"{path: "data/agentpass.db"}"#, r#"{path: "data/agentpass.db", max_mb: 16}"#));
+    gateway.upstream.answer(|seen| match seen.target.ends_with("large") {
+        true => Answer::json(&format!("\"{}\"", "x".repeat(400_000))),
+        false => Answer::json("1"),
+    });
+    ask_and_leave(&gateway, TOKEN, "small");
+    for _ in 0..15 {
+        ask_and_leave(&gateway, LAPTOP, "large");
+    }
+    // A sixteenth of 16 MiB for results of one agent: two of 400 KB. The newest are there, the others' too, and the
+    // record of all.
+    let kept = count(&gateway, "SELECT sum(size) FROM results WHERE agent = 'laptop'");
+    assert!((800_000..1 << 20).contains(&kept), "{kept} bytes");
+    assert_eq!(
+        count(&gateway, "SELECT max(seq) FROM results"),
+        count(&gateway, "SELECT max(seq) FROM calls")
+    );
+    let mut other = Agent::login(gateway.address, TOKEN);
+    let results = other.call("get_pending_results", json!({}));
+    assert_eq!(results["result"]["results"].as_array().map(Vec::len), Some(1), "{results}");
+    assert_eq!(gateway.audit().len(), 16);
+    gateway.verify();
+}
+
+#[test]
+fn large_arguments_do_not_push_what_others_did_out_of_the_record() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, LAPTOP);
+    let text = "x".repeat(60_000);
+    let args = json!({"domain": "light", "service": "turn_off", "a": vec![text; 16]});
+    let mut last = Value::Null;
+    for _ in 0..40 {
+        last = agent.request("call_service", args.clone());
+    }
+    assert_eq!(error(&last), (-32006, "rate_limited"), "40 MB in a moment");
+    assert!(last["error"]["data"]["retry_after"].as_u64().unwrap() > 60, "{last}");
+    let bytes = count(&gateway, "SELECT sum(octet_length(body)) FROM events");
+    assert!((16 << 20..20 << 20).contains(&bytes), "{bytes} bytes");
+    // What is not large goes on, and so does everybody else.
+    let small = json!({"domain": "light", "service": "turn_off", "a": "x".repeat(1900)});
+    assert_eq!(agent.request("call_service", small)["result"]["status"], "executed");
+    let mut other = Agent::login(gateway.address, TOKEN);
+    assert_eq!(other.request("call_service", args)["result"]["status"], "executed");
 }
 
 /// What a server with a folder hands out that decodes a path before it resolves `..` (Python's http.server is one), or

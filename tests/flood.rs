@@ -331,13 +331,54 @@ fn json_that_is_deep_or_wide_or_a_batch_of_thousands() {
         for text in [&deep, &batch, &wide, &hundred].into_iter().cycle().take_while(|_| siege.goes_on()) {
             peer.send_text(text);
             let reply = peer.receive();
-            assert!(reply.get("error").is_some() || reply.as_array().is_some_and(|all| all.len() == 100));
+            // What begins with `[` is a batch, and the deep one has one item.
+            let answers = reply.as_array().map_or(1, Vec::len);
+            assert!([1, 100].contains(&answers), "{answers} answers");
+            assert!(answers == 100 || reply.get(0).unwrap_or(&reply).get("error").is_some(), "{reply}");
         }
     });
 }
 
 fn keys(count: u32) -> String {
     (0..count).map(|n| format!("\"k{n}\":[],")).collect()
+}
+
+/// Frames that have been sent before any of them is served: those of one agent over many connections, and one of
+/// another behind them.
+#[test]
+fn agents_take_turns_however_many_connections_they_have() {
+    const CROWD: usize = 60;
+    const CALLS: usize = 30;
+    let gateway = Gateway::start();
+    let mut crowd: Vec<_> = (0..CROWD).map(|_| Agent::login(gateway.address, LAPTOP)).collect();
+    let mut modest = Agent::login(gateway.address, TOKEN);
+    for round in ["one", "two", "three", "four"] {
+        let params = json!({"tool": round});
+        let request = |id| json!({"jsonrpc": "2.0", "method": "tool_request", "params": params, "id": id});
+        let batch = json!((0..CALLS).map(request).collect::<Vec<_>>()).to_string();
+        gateway.pause();
+        crowd.iter_mut().for_each(|agent| agent.send_text(&batch));
+        modest.send_text(&request(0).to_string());
+        gateway.go_on();
+        assert_eq!(modest.receive()["error"]["data"]["reason"], "unknown_tool");
+        for agent in &mut crowd {
+            assert_eq!(agent.receive().as_array().unwrap().len(), CALLS);
+        }
+        let (all, before) = served(&gateway, round);
+        assert_eq!(all, CROWD * CALLS);
+        assert!(before < all / 2, "{before} of {all} were served first");
+    }
+}
+
+/// How many requests for this tool the record has of the crowd, and how many of them before that of the other agent.
+fn served(gateway: &Gateway, tool: &str) -> (usize, usize) {
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    let sql = "SELECT count(*), count(*) FILTER (WHERE seq < o.own) FROM calls,
+               (SELECT seq AS own FROM calls WHERE agent = 'default' AND tool = ?1) o
+               WHERE agent = 'laptop' AND tool = ?1";
+    let counts = db.query_row(sql, [tool], |row| Ok((row.get::<_, i64>(0)?, row.get::<_, i64>(1)?))).unwrap();
+    (counts.0.try_into().unwrap(), counts.1.try_into().unwrap())
 }
 
 #[test]

@@ -1048,7 +1048,8 @@ fn a_record_of_before_with_too_many_results_is_tidied_bit_by_bit() {
     let (store, _) = Store::open(StoreOptions { max_mb: 4, ..dir.options() }, &Clock::manual(NOW)).unwrap();
     let left = smol::block_on(async {
         let id = execute(&store, "last").await;
-        let left = store.pending_results(&AgentId::configured("pi"), HashSet::new(), at(2), 100).await.unwrap();
+        let left =
+            store.pending_results(&AgentId::configured("pi"), HashSet::new(), at(2), 100).await.unwrap();
         store.close().await;
         assert_eq!(left.last().map(|result| result.request_id), Some(id));
         left.len()

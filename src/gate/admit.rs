@@ -10,16 +10,32 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::Gate;
+use super::budget::Budget;
 use super::limits::TooMany;
 use super::pipeline::{self, Task};
 use super::running::{Joined, OwnKey, Reply, Shared, Ticket};
 use crate::base::ids::RequestId;
+use crate::base::json;
 use crate::model::{AgentId, Call, InvalidCall, Outcome};
 use crate::service::Scrubber;
 use crate::store::{Refusal, StoreError};
 
 /// The longest argument name in an error, in characters.
 const MAX_NAME: usize = 64;
+
+/// Bytes of arguments and reason that come with a request.
+const USUAL: usize = 2048;
+
+/// What larger requests of one agent may bring beyond [`USUAL`] at once, in bytes, and in a minute in the long run. All
+/// of it is kept in the record, from which it pushes what others did before.
+pub(super) fn detail() -> Budget {
+    Budget::new(16 << 20, 64 << 10)
+}
+
+/// What requests other than calls may cost at once, and in a minute in the long run. A tool that is listed costs one.
+pub(super) fn errands() -> Budget {
+    Budget::new(30_000, 30_000)
+}
 
 /// What an agent asks for, read but not yet checked.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +55,7 @@ pub struct Request {
 impl Gate {
     /// Takes a request in. The call goes on whatever becomes of the ticket.
     pub fn submit(self: &Rc<Self>, agent: &AgentId, request: Request) -> Ticket {
-        if let Err(too_many) = self.count(agent) {
+        if let Err(too_many) = self.count(agent).and_then(|()| self.weigh(agent, &request)) {
             return self.flooded(agent, &request, too_many);
         }
         let began = Instant::now();
@@ -59,6 +75,20 @@ impl Gate {
     fn count(&self, agent: &AgentId) -> Result<(), TooMany> {
         let limit = self.setup().requests_per_minute(agent);
         self.limits.borrow_mut().count(agent, limit)
+    }
+
+    fn weigh(&self, agent: &AgentId, request: &Request) -> Result<(), TooMany> {
+        let size = json::length(&request.args) + request.reason.as_ref().map_or(0, String::len);
+        let beyond = u64::try_from(size.saturating_sub(USUAL)).unwrap_or(u64::MAX);
+        self.detail.borrow_mut().spend(agent, beyond)
+    }
+
+    /// Takes the `cost` of a request that is no call from what `agent` has for those.
+    ///
+    /// # Errors
+    /// When nothing is left: seconds until something is.
+    pub fn spend(&self, agent: &AgentId, cost: u64) -> Result<(), u64> {
+        self.errands.borrow_mut().spend(agent, cost).map_err(|too_many| too_many.retry_after)
     }
 
     /// Only the first refusal of a flood is written down: a flood must not wear out the disk.

@@ -6,6 +6,7 @@
 
 mod admit;
 mod answers;
+mod budget;
 mod cool_down;
 pub mod explain;
 mod host;
@@ -49,6 +50,7 @@ use crate::base::ids::RequestId;
 use crate::model::{AgentId, Question, Settlement, Tool};
 use crate::service::Places;
 use crate::store::{NoteKind, Recovered, Store};
+use budget::Budget;
 use cool_down::CoolDowns;
 use limits::RateLimits;
 use notes::Window;
@@ -69,6 +71,8 @@ pub struct Gate {
     waiters: RefCell<HashMap<RequestId, Sender<Settlement>>>,
     running: RefCell<Running>,
     limits: RefCell<RateLimits>,
+    errands: RefCell<Budget>,
+    detail: RefCell<Budget>,
     cool_downs: RefCell<CoolDowns>,
     windows: RefCell<HashMap<RequestId, Window>>,
     deliveries: RefCell<HashMap<RequestId, usize>>,
@@ -104,6 +108,8 @@ impl Gate {
             waiters: RefCell::default(),
             running: RefCell::default(),
             limits: RefCell::default(),
+            errands: RefCell::new(admit::errands()),
+            detail: RefCell::new(admit::detail()),
             cool_downs: RefCell::default(),
             windows: RefCell::default(),
             deliveries: RefCell::default(),

@@ -231,6 +231,22 @@ impl Gateway {
         rustix::process::kill_process(pid, rustix::process::Signal::HUP).unwrap();
     }
 
+    /// Stops the process where it is, until [`Gateway::go_on`].
+    pub fn pause(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::STOP).unwrap();
+        eventually("the process to stand still", || {
+            let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.pid())).unwrap();
+            stat.rsplit(')').next()?.trim_start().starts_with('T').then_some(())
+        });
+    }
+
+    /// Lets a paused process run.
+    pub fn go_on(&self) {
+        let pid = rustix::process::Pid::from_child(&self.child);
+        rustix::process::kill_process(pid, rustix::process::Signal::CONT).unwrap();
+    }
+
     /// Starts a killed or stopped gateway again, on a new port.
     pub fn restart(&mut self) {
         let (child, address, log) = spawn(&self.folder, &self.arguments, &self.environment);

@@ -191,6 +191,103 @@ fn requests_beyond_the_rate_are_refused_and_say_when_to_come_back() {
     assert_eq!(gateway.upstream.seen().len(), 2);
 }
 
+/// Five hundred tools that are all alike.
+fn many_tools() -> Setup {
+    let usual = Setup::default();
+    let tool = |n| {
+        format!(
+            "  tool_{n}:\n    description: \"Nothing\"\n    extra_args: refuse\n    request: {{method: GET, path: \"/{n}\"}}\n"
+        )
+    };
+    let tools = (0..500).map(tool).collect::<String>();
+    Setup { tools: usual.tools.clone() + &tools, ..usual }
+}
+
+/// The answers to a batch of requests of one kind.
+fn batch(agent: &mut Agent, method: &str, params: &Value) -> Vec<Value> {
+    let all: Vec<_> =
+        (0..100).map(|id| json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id})).collect();
+    agent.send_text(&json!(all).to_string());
+    agent.receive().as_array().unwrap().clone()
+}
+
+#[test]
+fn what_is_listed_without_end_is_refused_and_costs_no_call_and_nobody_else() {
+    let gateway = Gateway::with(&many_tools());
+    let (mut greedy, mut second) = (agent(&gateway), agent(&gateway));
+    let answers = batch(&mut greedy, "list_tools", &json!({}));
+    let listed = answers.iter().filter(|answer| answer["result"]["tools"].is_array()).count();
+    // A minute's worth is 30,000 tools at once; as many come back in a minute.
+    assert!((59..=65).contains(&listed), "{listed}");
+    let refused = answers.last().unwrap();
+    assert_eq!(error(refused), (-32006, "rate_limited"));
+    let after = refused["error"]["data"]["retry_after"].as_u64().unwrap();
+    assert!((1..=60).contains(&after), "{after}");
+    // Whatever is no call is paid for by all connections of the agent together.
+    let again = batch(&mut second, "list_tools", &json!({}));
+    assert!(again.iter().filter(|answer| answer["error"].is_object()).count() > 50);
+    executed(&second.request("get_state", json!({"entity_id": "a"})));
+    let mut other = Agent::bearer(gateway.address, LAPTOP);
+    assert!(other.call("list_tools", json!({}))["result"]["tools"].as_array().unwrap().len() > 500);
+}
+
+#[test]
+fn reading_explaining_and_withdrawing_without_end_are_refused() {
+    for (method, params) in [
+        ("explain", json!({"tool": "get_state", "args": {"entity_id": "a"}})),
+        ("get_pending_results", json!({})),
+        ("cancel", json!({"request_id": "00000000-0000-4000-8000-000000000000"})),
+    ] {
+        let gateway = Gateway::with(&many_tools());
+        let mut agent = Agent::bearer(gateway.address, LAPTOP);
+        // What they cost is what the list costs: when that is spent, nothing is left for them.
+        assert!(agent.call(method, params.clone()).get("result").is_some(), "{method}");
+        batch(&mut agent, "list_tools", &json!({}));
+        let answers = batch(&mut agent, method, &params);
+        let refused = answers.iter().filter(|answer| error(answer) == (-32006, "rate_limited")).count();
+        assert!(refused > 0, "{method}: {:?}", answers.last());
+    }
+}
+
+#[test]
+fn the_usual_use_is_never_refused() {
+    let gateway = Gateway::with(&many_tools());
+    // A program that begins anew for each of a minute's calls.
+    for n in 0..30 {
+        let mut agent = agent(&gateway);
+        for method in ["list_tools", "get_pending_results"] {
+            let reply = agent.call(method, json!({}));
+            assert!(reply["result"].is_object(), "{reply}");
+        }
+        executed(&agent.request("get_state", json!({"entity_id": format!("e{n}")})));
+    }
+}
+
+#[test]
+fn a_reload_changes_the_list() {
+    let gateway = Gateway::start();
+    let mut agent = agent(&gateway);
+    let names = |agent: &mut Agent| {
+        let reply = agent.call("list_tools", json!({}));
+        reply["result"]["tools"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|tool| tool["name"].clone())
+            .collect::<Vec<_>>()
+    };
+    let before = names(&mut agent);
+    assert!(before.contains(&json!("say")) && names(&mut agent) == before);
+    let mut setup = Setup::default();
+    setup.permissions = setup.permissions.replace(r#"pattern: "drop_all""#, r#"pattern: "say""#);
+    gateway.configure(&setup);
+    assert!(gateway.cli(&["reload"]).status.success());
+    let after = names(&mut agent);
+    assert!(!after.contains(&json!("say")) && after.contains(&json!("drop_all")), "{after:?}");
+    // Each agent has a list of its own.
+    assert_eq!(names(&mut Agent::bearer(gateway.address, LAPTOP)), after);
+}
+
 #[test]
 fn malformed_tool_requests_count_against_the_rate() {
     let mut setup = Setup::default();

@@ -16,15 +16,13 @@ pub fn run(session: &Rc<Session>, items: Vec<Result<Request, Refused>>) {
     for (place, item) in items.into_iter().enumerate() {
         let begun = match item {
             Ok(request) => start(session, request),
-            Err(refused) => Started::Answered(frame::error(&refused.id, &refused.error)),
+            Err(refused) => Started::Answered(frame::error(&refused.id, &refused.error).to_string()),
         };
         let (sender, session) = (sender.clone(), session.clone());
         // There is room for every answer in the channel.
         match begun {
             Started::Answered(frame) => {
-                session
-                    .outgoing(frame.to_string(), Vec::new())
-                    .map(|answer| sender.try_send((place, answer)));
+                session.outgoing(frame, Vec::new()).map(|answer| sender.try_send((place, answer)));
             }
             Started::Waiting(wait) => session.clone().listen(async move {
                 wait.answer(&session).await.map(|answer| sender.try_send((place, answer)));

@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 
 use super::batch;
 use super::connection::{not_authenticated, welcome};
+use super::listing::Listing;
 use super::outbox::Outgoing;
 use super::receipts::Carried;
 use super::session::{MAX_IN_FLIGHT, Session};
@@ -43,7 +44,7 @@ fn refusal(refused: &Refused) -> Value {
 
 fn single(session: &Rc<Session>, request: Request) -> Option<String> {
     match start(session, request) {
-        Started::Answered(answer) => Some(answer.to_string()),
+        Started::Answered(answer) => Some(answer),
         Started::Waiting(wait) => {
             let listener = session.clone();
             session.listen(async move {
@@ -59,7 +60,7 @@ fn single(session: &Rc<Session>, request: Request) -> Option<String> {
 /// A request that has been begun.
 pub enum Started {
     /// This is the answer.
-    Answered(Value),
+    Answered(String),
     /// The answer takes time.
     Waiting(Wait),
 }
@@ -83,7 +84,7 @@ pub fn start(session: &Rc<Session>, request: Request) -> Started {
     let Request { id, method, params } = request;
     let begun = match method.as_str() {
         "tool_request" => tool_request(session, params),
-        "list_tools" => params::nothing_else(&params).map(|()| Begun::Now(list_tools(session))),
+        "list_tools" => list_tools(session, &params),
         "get_pending_results" => results_later(session, &params),
         "auth" => auth(session, params),
         "cancel" => cancel(session, params),
@@ -93,14 +94,16 @@ pub fn start(session: &Rc<Session>, request: Request) -> Started {
         _ => Err(unknown(&method)),
     };
     match begun {
-        Ok(Begun::Now(result)) => Started::Answered(frame::result(&id, result)),
+        Ok(Begun::Now(result)) => Started::Answered(frame::result(&id, result).to_string()),
+        Ok(Begun::Listed(listing)) => Started::Answered(wire::listed(&id, &listing)),
         Ok(Begun::Later(what, _place)) => Started::Waiting(Wait { id, what, _place }),
-        Err(error) => Started::Answered(frame::error(&id, &error)),
+        Err(error) => Started::Answered(frame::error(&id, &error).to_string()),
     }
 }
 
 enum Begun {
     Now(Value),
+    Listed(Listing),
     Later(What, Place),
 }
 
@@ -119,13 +122,34 @@ fn auth(session: &Session, params: Map<String, Value>) -> Result<Begun, WireErro
     }
 }
 
-fn list_tools(session: &Session) -> Value {
-    let tools = session.gate.tools(&session.identity.agent);
-    json!({"tools": tools.iter().map(|tool| wire::tool(tool)).collect::<Vec<_>>()})
+/// What requests cost that are no calls, in listed tools.
+mod cost {
+    /// The record is read, and up to 900 KB are handed over.
+    pub const RESULTS: u64 = 50;
+    /// The policy is asked, as for a call.
+    pub const EXPLAIN: u64 = 50;
+    /// The record is written.
+    pub const CANCEL: u64 = 20;
+}
+
+/// Takes what a request costs from its agent's budget.
+fn spend(session: &Session, cost: u64) -> Result<(), WireError> {
+    session.gate.spend(&session.identity.agent, cost).map_err(|retry_after| {
+        WireError::new(code::RATE_LIMITED, "rate_limited", "Rate limit exceeded")
+            .with("retry_after", retry_after)
+    })
+}
+
+fn list_tools(session: &Session, params: &Map<String, Value>) -> Result<Begun, WireError> {
+    params::nothing_else(params)?;
+    let listing = session.listing();
+    spend(session, listing.items.max(1))?;
+    Ok(Begun::Listed(listing))
 }
 
 fn explain_call(session: &Session, params: Map<String, Value>) -> Result<Begun, WireError> {
     let request = params::tool_request(params)?;
+    spend(session, cost::EXPLAIN)?;
     let setup = session.gate.setup();
     let agent = &session.identity.agent;
     let check = |call: &Call| setup.services.check(call);
@@ -152,14 +176,18 @@ fn without_files(mut why: Value) -> Value {
 
 fn results_later(session: &Rc<Session>, params: &Map<String, Value>) -> Result<Begun, WireError> {
     params::nothing_else(params)?;
-    Ok(Begun::Later(What::Results, Place::take(session, |s| &s.errands)?))
+    let place = Place::take(session, |s| &s.errands)?;
+    spend(session, cost::RESULTS)?;
+    Ok(Begun::Later(What::Results, place))
 }
 
 fn cancel(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
     let id = params::cancel(params)?;
     let bad = || WireError::new(code::INVALID_REQUEST, "invalid_request", "request_id is not a request id");
     let id = RequestId::parse(&id).ok_or_else(bad)?;
-    Ok(Begun::Later(What::Cancel(id), Place::take(session, |s| &s.errands)?))
+    let place = Place::take(session, |s| &s.errands)?;
+    spend(session, cost::CANCEL)?;
+    Ok(Begun::Later(What::Cancel(id), place))
 }
 
 fn tool_request(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {

@@ -5,6 +5,7 @@
 
 mod batch;
 mod connection;
+mod listing;
 mod methods;
 mod outbox;
 mod receipts;
@@ -17,6 +18,7 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
+use listing::Listings;
 use recipient::Recipients;
 
 use crate::gate::{Executor, Gate, Latch};
@@ -31,6 +33,7 @@ pub struct Rpc {
     acceptor: RefCell<Option<Acceptor>>,
     door: Rc<Door>,
     recipients: Recipients,
+    listings: Listings,
     max_message_bytes: usize,
     stop: Rc<Latch>,
     /// Where the grid of the timers of all connections begins.
@@ -47,8 +50,9 @@ impl Rpc {
         stop: Rc<Latch>,
     ) -> Rc<Rpc> {
         let acceptor = RefCell::new(acceptor);
-        let (door, recipients, began) = (Rc::default(), Recipients::default(), Instant::now());
-        Rc::new(Rpc { gate, executor, acceptor, door, recipients, max_message_bytes, stop, began })
+        let (door, recipients, listings) = (Rc::default(), Recipients::default(), Listings::default());
+        let began = Instant::now();
+        Rc::new(Rpc { gate, executor, acceptor, door, recipients, listings, max_message_bytes, stop, began })
     }
 
     /// A renewed certificate, for connections from now on.

@@ -1,4 +1,6 @@
-//! What the connections of one agent share: the room for answers that it has not read yet.
+//! What the connections of one agent share: its turn, and the room for answers that it has not read yet.
+//!
+//! They share one turn, too: however many there are, one frame of an agent is served between two of everybody else.
 //!
 //! Answers wait in memory, and an agent decides how many connections it opens and whether it reads. Each connection has
 //! a bounded number of places, but results can be large; so the bytes of all of them together have a bound too.
@@ -21,6 +23,8 @@ pub const MAX_UNREAD: usize = 32 * 1024 * 1024;
 pub struct Recipient {
     /// Held while the inbox is read: one at a time, or an agent could keep the record busy for all others.
     pub inbox: Arc<Mutex<()>>,
+    /// Held from a frame's beginning until all others had the chance of one.
+    pub turn: Mutex<()>,
     unread: Cell<usize>,
     connections: RefCell<Vec<Weak<Connection>>>,
 }

@@ -5,6 +5,7 @@
 
 use std::cell::Cell;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
 
@@ -14,6 +15,7 @@ use smol::{Timer, future};
 
 use super::Rpc;
 use super::connection::{CLOSE_POLICY, Identity};
+use super::listing::Listing;
 use super::methods;
 use super::outbox::{Outbox, Outgoing};
 use super::receipts::{Carried, Receipts};
@@ -114,6 +116,11 @@ impl Session {
         // First whether anybody still listens: a listener that is dropped must not begin anything on its way.
         let task = async move { future::or(session.gone.wait(), listener).await };
         self.rpc.executor.spawn(task).detach();
+    }
+
+    /// What `list_tools` answers.
+    pub fn listing(&self) -> Listing {
+        self.rpc.listings.of(&self.gate, &self.identity.agent)
     }
 
     /// The results that wait for this agent. The record is read to the end even if nobody listens any more, and the next
@@ -256,7 +263,7 @@ impl Line {
         self.silence.heard(Instant::now());
         let code = incoming.close_code();
         match incoming {
-            Incoming::Text(text) => match methods::take(session, &text) {
+            Incoming::Text(text) => match serve(session, text).await {
                 Some(reply) => self.send(session, vec![reply], None).await,
                 None => Ok(()),
             },
@@ -283,6 +290,17 @@ impl Line {
             Due::Farewell => Err((CLOSE_POLICY, "no frame for 90 seconds".to_owned())),
         }
     }
+}
+
+/// Takes a frame when its agent has its turn, and keeps the turn until every other task that is ready has run. In a box:
+/// an idle connection needs no room for it.
+fn serve(session: &Rc<Session>, text: String) -> Pin<Box<dyn Future<Output = Option<String>> + '_>> {
+    Box::pin(async move {
+        let _turn = session.recipient.turn.lock().await;
+        let answer = methods::take(session, &text);
+        future::yield_now().await;
+        answer
+    })
 }
 
 /// A peer that does not read is better off with a new connection.

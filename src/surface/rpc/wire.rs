@@ -2,6 +2,7 @@
 
 use serde_json::{Map, Value, json};
 
+use super::listing::Listing;
 use crate::gate::Reply;
 use crate::model::{Answer, ArgSpec, ItemSpec, Outcome, Tool};
 use crate::protocol::code;
@@ -91,6 +92,11 @@ fn details(outcome: &Outcome, error: WireError) -> WireError {
         | Outcome::TooLargeToShow
         | Outcome::TooManyPending => error,
     }
+}
+
+/// The frame that answers the `list_tools` with this `id`.
+pub fn listed(id: &Value, listing: &Listing) -> String {
+    format!(r#"{{"id":{id},"jsonrpc":"2.0","result":{}}}"#, listing.text)
 }
 
 /// One entry of `list_tools`.
