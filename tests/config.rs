@@ -223,10 +223,7 @@ fn shipped_files_load_without_a_word() {
     assert_eq!(call.signature.as_ref().unwrap().to_string(), "{domain}.{service}, {entity_id}");
     let open: Vec<&str> =
         loaded.config.tools.values().filter(|t| t.extra_args).map(|t| t.name.as_str()).collect();
-    assert_eq!(open, ["ha_call_service"]);
-    let history = &loaded.config.tools["ha_get_history"].request;
-    assert_eq!(history.path.to_string(), "/api/history/period");
-    assert_eq!(history.path_query.as_ref().unwrap().to_string(), "filter_entity_id={entity_id}");
+    assert_eq!(open, ["ha_call_service", "ha_call_service_in_area"]);
 }
 
 #[test]

@@ -471,9 +471,9 @@ fn the_rules_on_the_page_do_what_the_page_says() {
     fs::write(folder.0.join("permissions.yaml"), &rules["permissions.yaml"]).unwrap();
     is_right(&folder);
     let light = ["ha_call_service", "domain=light", "service=turn_on", "entity_id=light.desk"];
-    let target = "target:={\"entity_id\": \"LOCK.front\"}";
+    let lock = "entities:={\"LOCK.front\": \"unlocked\"}";
     for (agent, more, decision) in
-        [("laptop", None, "allow"), ("kitchen-pi", None, "ask"), ("laptop", Some(target), "deny")]
+        [("laptop", None, "allow"), ("kitchen-pi", None, "ask"), ("laptop", Some(lock), "deny")]
     {
         let call = [&["explain", "--agent", agent, "--json"], &light[..], more.as_slice()].concat();
         let output = agentpass_in(&folder, &call);
