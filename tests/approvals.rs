@@ -273,16 +273,16 @@ fn deny_say(setup: &mut Setup) {
 }
 
 /// A reload that overtakes an open question ends it; nothing can be approved any more.
-fn voids(change: impl Fn(&mut Setup)) {
+fn voids(change: impl Fn(&mut Setup), reason: &str, why: &str) {
     let (gateway, mut agent, wire, id) = asked();
     reload(&gateway, change);
     let error = agent.reply(wire)["error"].clone();
-    assert_eq!(
-        (&error["code"], &error["data"]["reason"]),
-        (&json!(-32003), &json!("approval_void")),
-        "{error}"
-    );
+    assert_eq!((&error["code"], &error["data"]["reason"]), (&json!(-32003), &json!(reason)), "{error}");
     assert_eq!(answer(&gateway, &["approve", &id]), (Some(5), json!("already_resolved")));
+    for command in ["approve", "deny"] {
+        let told = String::from_utf8(gateway.cli(&[command, &id]).stderr).unwrap();
+        assert!(told.contains(&format!("it is void: {why}")), "{told}");
+    }
     assert_eq!(gateway.row(&id)["resolution"], "void");
     assert!(gateway.upstream.seen().is_empty());
     gateway.verify();
@@ -290,12 +290,13 @@ fn voids(change: impl Fn(&mut Setup)) {
 
 #[test]
 fn a_deny_that_comes_while_a_question_is_open_wins() {
-    voids(deny_say);
+    voids(deny_say, "denied_by_policy", "a rule denies it now: Be quiet");
 }
 
 #[test]
 fn a_tool_that_changes_while_a_question_is_open_voids_it() {
-    voids(|setup| setup.tools = setup.tools.replace("/api/say", "/api/shout"));
+    let why = "the tool has changed since it was asked for";
+    voids(|setup| setup.tools = setup.tools.replace("/api/say", "/api/shout"), "approval_void", why);
 }
 
 #[test]
@@ -410,4 +411,53 @@ fn who_takes_back_a_question_that_has_ended_hears_how() {
     for (id, _) in told {
         assert_eq!(cancel(&mut laptop, id), "unknown");
     }
+}
+
+#[test]
+fn who_answers_right_after_a_reload_hears_what_it_has_brought() {
+    let (gateway, mut agent, wire, id) = asked();
+    let mut setup = Setup::default();
+    deny_say(&mut setup);
+    gateway.configure(&setup);
+    // Both in one breath: nothing has been written down between them.
+    let commands = [json!({"command": "reload"}), json!({"command": "approve", "id": id})];
+    let answers = gateway.say_and_leave(&commands);
+    let lines: Vec<Value> = std::io::BufRead::lines(std::io::BufReader::new(answers))
+        .take(2)
+        .map(|line| serde_json::from_str(&line.unwrap()).unwrap())
+        .collect();
+    assert_eq!(lines[0]["reloaded"], true, "{lines:?}");
+    let told = json!({
+        "outcome": "already_resolved",
+        "request_id": id,
+        "resolution": "void",
+        "why": "a rule denies it now: Be quiet",
+    });
+    assert_eq!(lines[1], told);
+    let reply = agent.reply(wire);
+    assert_eq!(reply["error"]["data"]["reason"], "denied_by_policy", "{reply}");
+    assert_eq!(reply["error"]["data"]["rule"], "Be quiet", "{reply}");
+}
+
+#[test]
+fn a_question_of_an_agent_that_was_removed_is_told_as_that() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, LAPTOP);
+    agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    let id = agent.asked();
+    let laptop = r#"  laptop: {token: "a-token-of-the-laptop-agent", may_explain: true}"#;
+    reload(&gateway, |setup| setup.config = setup.config.replace(laptop, ""));
+    let row = eventually("the end", || Some(gateway.row(&id)).filter(|row| row["outcome"] == "denied"));
+    assert_eq!((&row["resolution"], &row["outcome_reason"]), (&json!("void"), &json!("agent_removed")));
+    let told = String::from_utf8(gateway.cli(&["approve", &id]).stderr).unwrap();
+    assert!(told.contains("it is void: the agent that asked was removed"), "{told}");
+}
+
+#[test]
+fn who_answers_too_late_hears_who_was_first() {
+    let (gateway, mut agent, wire, id) = asked();
+    gateway.say_no(&id);
+    agent.reply(wire);
+    let told = String::from_utf8(gateway.cli(&["approve", &id]).stderr).unwrap();
+    assert!(told.contains("it has been denied already by local:"), "{told}");
 }

@@ -216,7 +216,7 @@ fn after_a_new_start_of_the_machine_its_running_time_counts() {
     assert_eq!(seen(&gateway, "hello"), 0);
 }
 
-fn changed_while_down(change: impl Fn(&mut Setup), resolution: &str) {
+fn changed_while_down(change: impl Fn(&mut Setup), resolution: &str, reason: &str) {
     let mut gateway = Gateway::start();
     let mut agent = Agent::login(gateway.address, TOKEN);
     agent.send("tool_request", asked("a"));
@@ -231,20 +231,28 @@ fn changed_while_down(change: impl Fn(&mut Setup), resolution: &str) {
     assert_ne!(gateway.approve(&id), "resolved");
     let mut agent = Agent::login(gateway.address, TOKEN);
     let told = waiting(&mut agent, &id).unwrap();
-    assert_eq!((&told["status"], &told["reason"]), (&json!("denied"), &json!("approval_void")));
+    assert_eq!((&told["status"], &told["reason"]), (&json!("denied"), &json!(reason)));
     assert_eq!(seen(&gateway, "a"), 0);
     gateway.verify();
 }
 
 #[test]
 fn a_tool_that_changed_while_down_voids_the_question() {
-    changed_while_down(|setup| setup.tools = setup.tools.replace("/api/say", "/api/shout"), "void");
+    changed_while_down(
+        |setup| setup.tools = setup.tools.replace("/api/say", "/api/shout"),
+        "void",
+        "approval_void",
+    );
 }
 
 #[test]
 fn a_deny_that_came_while_down_ends_the_question() {
     let rule = "rules:\n  - {pattern: \"say*\", action: deny}";
-    changed_while_down(|setup| setup.permissions = setup.permissions.replacen("rules:", rule, 1), "void");
+    changed_while_down(
+        |setup| setup.permissions = setup.permissions.replacen("rules:", rule, 1),
+        "void",
+        "denied_by_policy",
+    );
 }
 
 // --- an orderly stop ---

@@ -488,13 +488,16 @@ fn an_answer_says_what_became_of_it() {
     let (code, out, err) = on(&gateway, &["deny", &id, "--json"]);
     let again: Value = serde_json::from_str(&out).unwrap();
     assert_eq!((code, err.as_str()), (5, ""));
-    assert_eq!(again, json!({"outcome": "already_resolved", "request_id": id}));
+    let by = gateway.row(&id)["resolved_by"].clone();
+    let told =
+        json!({"outcome": "already_resolved", "request_id": id, "resolution": "approved", "resolved_by": by});
+    assert_eq!(again, told);
     let (code, out, _) = on(&gateway, &["approve", "ffffffff-0000-4000-8000-000000000000", "--json"]);
     assert_eq!((code, &serde_json::from_str::<Value>(&out).unwrap()["outcome"]), (5, &json!("unknown")));
 
     let (code, out, err) = on(&gateway, &["approve", &id]);
     assert_eq!((code, out.as_str()), (5, ""));
-    assert!(err.starts_with("agentpass: could not approve: it has been answered already\n  help: "), "{err}");
+    assert!(err.starts_with("agentpass: could not approve: it has been approved already by local:"), "{err}");
     let (code, _, err) = on(&gateway, &["deny", "ffffffff"]);
     assert_eq!(code, 5);
     assert!(err.starts_with("agentpass: could not deny: there is no such open question\n  help: "), "{err}");

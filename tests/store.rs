@@ -185,7 +185,10 @@ fn an_approved_call_leaves_its_whole_story() {
         store.settle(id, &Outcome::Executed(json!({"ok": true}).into()), at(8)).await.unwrap();
         assert_eq!(store.settle(id, &Outcome::TimedOut, at(9)).await, Err(StoreError::NotOpen));
         assert!(
-            !store.answer(id, &Settlement::Void, Some(&Outcome::ApprovalVoid), at(9), true).await.unwrap()
+            !store
+                .answer(id, &Settlement::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), at(9), true)
+                .await
+                .unwrap()
         );
         id
     });
@@ -218,7 +221,7 @@ fn answers_that_end_a_call_end_it_at_once() {
         ),
         (Settlement::TimedOut, Outcome::TimedOut),
         (Settlement::Withdrawn, Outcome::Withdrawn),
-        (Settlement::Void, Outcome::ApprovalVoid),
+        (Settlement::Void(Void::ToolChanged), Outcome::ApprovalVoid),
     ];
     for (settlement, outcome) in cases {
         let id = dir.with(async |store| {
@@ -318,7 +321,10 @@ fn an_approval_can_become_void_until_it_is_claimed() {
         let denied = Outcome::DeniedByUser { note: None };
         assert!(!store.answer(id, &late, Some(&denied), at(2), true).await.unwrap());
         assert!(
-            store.answer(id, &Settlement::Void, Some(&Outcome::ApprovalVoid), at(3), true).await.unwrap()
+            store
+                .answer(id, &Settlement::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), at(3), true)
+                .await
+                .unwrap()
         );
         assert!(!store.claim(id, at(4), true).await.unwrap());
     });

@@ -5,6 +5,7 @@ use serde_json::{Value, json};
 
 use super::owner::Owner;
 use super::{Exit, Trouble, output};
+use crate::base::safe_text::visible;
 
 /// Say yes to a question. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
@@ -59,9 +60,22 @@ pub fn answer(
             output::print(&format!("{id} is {}", if what == "approve" { "approved" } else { "denied" }))?;
             return Ok(Exit::DONE);
         }
-        "already_resolved" => ("it has been answered already", "`agentpass audit show` says by whom"),
-        "expired" => ("its time is over", "the agent has to ask again"),
-        _ => ("there is no such open question", "`agentpass approvals` shows those that are open"),
+        "already_resolved" => (ended(&reply), "`agentpass audit show` tells all of it"),
+        "expired" => ("its time is over".to_owned(), "the agent has to ask again"),
+        _ => ("there is no such open question".to_owned(), "`agentpass approvals` shows those that are open"),
     };
     Err(Trouble::new(Exit::FAILED, what, cause).help(help))
+}
+
+/// How a question ended before this answer.
+fn ended(reply: &Value) -> String {
+    let word = |name: &str| reply.get(name).and_then(Value::as_str).map(visible);
+    let by = word("resolved_by").map(|by| format!(" by {by}")).unwrap_or_default();
+    match word("resolution").as_deref() {
+        Some("approved") => format!("it has been approved already{by}"),
+        Some("denied") => format!("it has been denied already{by}"),
+        Some("withdrawn") => "the agent has taken it back".to_owned(),
+        Some("void") => format!("it is void: {}", word("why").unwrap_or_default()),
+        Some(_) | None => "it has been answered already".to_owned(),
+    }
 }

@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::approvals::Approvals;
 use super::owner::{Owner, command};
 use super::{Exit, Trouble, card, layout, output};
+use crate::base::safe_text::visible;
 
 /// An answer typed this soon after a question came up was meant for the one before it: an agent can withdraw a
 /// harmless question at the moment when it is answered, with another one behind it.
@@ -191,7 +192,8 @@ fn news(event: &Value) -> String {
     match (word("settled"), word("finished")) {
         (Some(settled), _) => {
             let by = word("by").map(|by| format!(" by {by}")).unwrap_or_default();
-            format!("question {id}: {}{by}", settled.replace('_', " "))
+            let why = word("why").map(|why| format!(": {}", visible(why))).unwrap_or_default();
+            format!("question {id}: {}{by}{why}", settled.replace('_', " "))
         }
         (None, Some(outcome)) => {
             let reason = word("reason").map(|why| format!(" ({})", why.replace('_', " ")));

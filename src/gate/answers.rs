@@ -14,7 +14,7 @@ use super::Gate;
 use super::pipeline::{RETRY, drift, durable};
 use crate::approval::desk::Found;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, Responder, Settlement};
+use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, Responder, Settlement, Void};
 use crate::store::StoreError;
 
 /// What became of an answer.
@@ -24,6 +24,8 @@ pub struct Answered {
     pub id: Option<RequestId>,
     /// Whether the answer counts.
     pub outcome: AnswerOutcome,
+    /// How the question ended, when that was before this answer.
+    pub ended: Option<Settlement>,
 }
 
 /// Why an answer was not taken at all. The question is as open as before.
@@ -51,13 +53,14 @@ impl Gate {
     ) -> Result<Answered, CannotAnswer> {
         let id = match self.desk.borrow().find(prefix) {
             Found::One(id) => id,
-            Found::None => return Ok(Answered { id: None, outcome: AnswerOutcome::Unknown }),
+            Found::None => return Ok(Answered { id: None, outcome: AnswerOutcome::Unknown, ended: None }),
             Found::Several => return Err(CannotAnswer::Several),
         };
+        self.end_if_overtaken(id).await.map_err(CannotAnswer::Store)?;
         let taken = self.desk.borrow_mut().take(id, self.clock.now());
         let question = match taken {
             Ok(question) => question,
-            Err(outcome) => return Ok(Answered { id: Some(id), outcome }),
+            Err(outcome) => return Ok(Answered { id: Some(id), outcome, ended: self.how_ended(id).await }),
         };
         let note_follows = choice == Choice::DenyNoteFollows;
         let settlement = match choice {
@@ -68,7 +71,22 @@ impl Gate {
         let counted =
             self.conclude_owned(question, settlement, note_follows).await.map_err(CannotAnswer::Store)?;
         let outcome = if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved };
-        Ok(Answered { id: Some(id), outcome })
+        Ok(Answered { id: Some(id), outcome, ended: None })
+    }
+
+    /// A question that a reload has overtaken a moment ago is not approved first and refused then.
+    async fn end_if_overtaken(self: &Rc<Self>, id: RequestId) -> Result<(), StoreError> {
+        let question = self.desk.borrow().get(id);
+        let why = question.and_then(|question| drift(&self.setup(), &question.call));
+        let Some(why) = why else { return Ok(()) };
+        let Some(question) = self.take_away(id) else { return Ok(()) };
+        self.conclude_owned(question, Settlement::Void(why), false).await.map(drop)
+    }
+
+    /// How a question ended that is not open any more. None also when the record cannot be read or does not say.
+    async fn how_ended(&self, id: RequestId) -> Option<Settlement> {
+        let fate = self.store.fate(id).await;
+        fate.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??.settlement
     }
 
     /// An agent takes its own question back, or hears that it has ended.
@@ -125,10 +143,12 @@ impl Gate {
             let (now, reloaded) = (self.clock.now(), self.reloaded());
             let deadline = self.desk.borrow().deadline(question.id);
             let over = deadline.is_none_or(|d| d.is_over(now));
-            let drifted = !over && drift(&self.setup(), &question.call).is_some();
-            let end = if over { Settlement::TimedOut } else { Settlement::Void };
-            let mut nap = if over || drifted { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
-            if (over || drifted)
+            let end = match over {
+                true => Some(Settlement::TimedOut),
+                false => drift(&self.setup(), &question.call).map(Settlement::Void),
+            };
+            let mut nap = if end.is_some() { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
+            if let Some(end) = end
                 && let Some(question) = self.take_away(question.id)
                 && self.conclude(question.clone(), end, false).await.is_err()
             {
@@ -218,7 +238,7 @@ impl Gate {
         if counted && note_follows {
             self.open_window(&question, deadline);
         }
-        let told = if counted { settlement } else { Settlement::Void };
+        let told = if counted { settlement } else { Settlement::Void(Void::Ended) };
         self.channels.iter().for_each(|channel| channel.settled(&question, &told));
         if let Some(waiter) = self.waiters.borrow().get(&id) {
             let _ = waiter.try_send(told);
@@ -238,6 +258,6 @@ pub(super) fn outcome_of(settlement: &Settlement) -> Option<Outcome> {
         Settlement::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
         Settlement::TimedOut => Some(Outcome::TimedOut),
         Settlement::Withdrawn => Some(Outcome::Withdrawn),
-        Settlement::Void => Some(Outcome::ApprovalVoid),
+        Settlement::Void(why) => Some(why.outcome()),
     }
 }

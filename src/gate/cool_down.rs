@@ -74,7 +74,7 @@ impl Gate {
                 self.cool_downs.borrow_mut().denied(call.digest(), rule, self.clock.now())
             }
             Settlement::Approved { .. } => self.cool_downs.borrow_mut().approved(call.digest()),
-            Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void => {}
+            Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_) => {}
         }
     }
 

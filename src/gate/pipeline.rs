@@ -14,7 +14,7 @@ use super::{Gate, Setup};
 use crate::approval::text;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict};
+use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict, Void};
 use crate::service::{Place, Sent};
 use crate::store::{NewCall, Stage, StoreError};
 
@@ -70,7 +70,7 @@ async fn decide(gate: &Rc<Gate>, task: &Task) -> Outcome {
         task.decision.set(Some(action));
         log::info!("request {} by {}: {action} {}", task.id, task.call.agent(), task.call.tool().name);
         break match judged {
-            Judged::Denied(verdict, outcome) => end(gate, task, verdict, outcome).await,
+            Judged::Denied(verdict, why) => end(gate, task, verdict, why.outcome()).await,
             Judged::Asked(verdict) => ask(gate, task, verdict).await,
             Judged::Allowed(verdict) => match gate.turn(&task.call, still_allowed(&task.call)).await {
                 Ok((place, verdict)) => allow(gate, task, verdict, place).await,
@@ -134,7 +134,7 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
         }
         Settlement::TimedOut => Ok(Outcome::TimedOut),
         Settlement::Withdrawn => Ok(Outcome::Withdrawn),
-        Settlement::Void => Ok(Outcome::ApprovalVoid),
+        Settlement::Void(why) => Ok(why.outcome()),
     }
 }
 
@@ -144,7 +144,7 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
     let claimed = match turn {
         Ok((place, ())) => claim(gate, task, place).await,
         Err(NoPlace::Busy) => Err(Outcome::Busy),
-        Err(NoPlace::Overtaken(outcome)) => Err(outcome),
+        Err(NoPlace::Overtaken(why)) => Err(why.outcome()),
     };
     let outcome = match claimed {
         Ok(Some(place)) => execute(gate, task, place).await,
@@ -171,7 +171,7 @@ async fn claim(gate: &Gate, task: &Task, place: Place) -> Step<Option<Place>> {
 enum Judged {
     Allowed(Verdict),
     Asked(Verdict),
-    Denied(Verdict, Outcome),
+    Denied(Verdict, Void),
 }
 
 impl Judged {
@@ -187,16 +187,20 @@ impl Judged {
 /// What was checked must still be what would run, for an agent that there still is; then the rules decide.
 fn judge(setup: &Setup, call: &Call) -> Judged {
     let same = setup.tools.get(&call.tool().name).is_some_and(|now| now.digest == call.tool().digest);
-    if !same || !setup.knows(call.agent()) {
-        return Judged::Denied(Verdict { action: Action::Deny, rule: None }, Outcome::ApprovalVoid);
+    let gone = |why| Judged::Denied(Verdict { action: Action::Deny, rule: None }, why);
+    if !setup.knows(call.agent()) {
+        return gone(Void::AgentRemoved);
+    }
+    if !same {
+        return gone(Void::ToolChanged);
     }
     let verdict = setup.policy.judge(call);
     match verdict.action {
         Action::Allow => Judged::Allowed(verdict),
         Action::Ask => Judged::Asked(verdict),
         Action::Deny => {
-            let outcome = denied_by(&verdict);
-            Judged::Denied(verdict, outcome)
+            let rule = verdict.rule.as_ref().and_then(|rule| rule.description.clone());
+            Judged::Denied(verdict, Void::Denied { rule })
         }
     }
 }
@@ -210,9 +214,9 @@ fn still_allowed(call: &Call) -> impl Fn(&Setup) -> Result<Verdict, Judged> {
 }
 
 /// Why a call that was allowed or approved may not be made any more. What only asks is not asked again.
-pub(super) fn drift(setup: &Setup, call: &Call) -> Option<Outcome> {
+pub(super) fn drift(setup: &Setup, call: &Call) -> Option<Void> {
     match judge(setup, call) {
-        Judged::Denied(_, outcome) => Some(outcome),
+        Judged::Denied(_, why) => Some(why),
         Judged::Allowed(_) | Judged::Asked(_) => None,
     }
 }
@@ -230,8 +234,8 @@ async fn execute(gate: &Rc<Gate>, task: &Task, place: Place) -> Outcome {
 async fn send(gate: &Gate, call: &Arc<Call>, mut place: Place) -> (Outcome, Option<Place>) {
     loop {
         let (setup, began) = (gate.setup(), Instant::now());
-        if let Some(outcome) = drift(&setup, call) {
-            return (outcome, None);
+        if let Some(why) = drift(&setup, call) {
+            return (why.outcome(), None);
         }
         match setup.services.run(call.clone(), place).await {
             Sent::Overtaken(back) => place = back,
@@ -320,10 +324,6 @@ fn reserve(gate: &Gate, question: &Arc<Question>) -> Step<()> {
     }
     desk.reserve(question.clone(), question.created);
     Ok(())
-}
-
-fn denied_by(verdict: &Verdict) -> Outcome {
-    Outcome::DeniedByPolicy { rule: verdict.rule.as_ref().and_then(|r| r.description.clone()) }
 }
 
 /// Calls with side effects wait for the disk.

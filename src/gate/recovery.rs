@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Gate;
 use super::pipeline::{self, Task};
 use super::running::Shared;
-use crate::model::{Action, Call, Outcome, Question, Risk, Settlement};
+use crate::model::{Action, Call, Outcome, Question, Risk, Settlement, Void};
 use crate::store::{OpenCall, Recovered};
 
 /// Takes up everything that was left open.
@@ -30,18 +30,22 @@ pub(super) fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
     }
     for open in recovered.open {
         match rebuild(gate, &open) {
-            Some(call) => resume(gate, open, Arc::new(call)),
-            None => void(gate, open),
+            Ok(call) => resume(gate, open, Arc::new(call)),
+            Err(why) => void(gate, open, why),
         }
     }
 }
 
-/// The same call as before, or None when the tool has changed, the tool or the agent is gone, or it is denied now.
-fn rebuild(gate: &Gate, open: &OpenCall) -> Option<Call> {
+/// The same call as before, or why there is none.
+fn rebuild(gate: &Gate, open: &OpenCall) -> Result<Call, Void> {
     let setup = gate.setup();
-    let tool = setup.tools.get(&open.tool).filter(|_| setup.knows(&open.agent))?;
-    let call = Call::new(open.agent.clone(), tool.clone(), open.args.clone()).ok()?;
-    (call.binding() == open.binding && pipeline::drift(&setup, &call).is_none()).then_some(call)
+    if !setup.knows(&open.agent) {
+        return Err(Void::AgentRemoved);
+    }
+    let tool = setup.tools.get(&open.tool).ok_or(Void::ToolChanged)?;
+    let call = Call::new(open.agent.clone(), tool.clone(), open.args.clone());
+    let call = call.ok().filter(|call| call.binding() == open.binding).ok_or(Void::ToolChanged)?;
+    pipeline::drift(&setup, &call).map_or(Ok(call), Err)
 }
 
 fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
@@ -64,7 +68,7 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     let fresh = question.expires > now;
     if approved && !fresh {
         gate.running.borrow_mut().remove(&call, &shared);
-        return end(gate, &open, Outcome::ApprovalVoid);
+        return end(gate, &open, Outcome::TimedOut);
     }
     if !approved {
         gate.desk.borrow_mut().reserve(question.clone(), now);
@@ -75,17 +79,17 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     gate.executor.spawn(pipeline::resume(gate.clone(), task, question, approved)).detach();
 }
 
-fn void(gate: &Rc<Gate>, open: OpenCall) {
-    log::warn!("request {}: it no longer fits the configuration; it is void", open.id);
+fn void(gate: &Rc<Gate>, open: OpenCall, why: Void) {
+    log::warn!("request {} is void: {why}", open.id);
+    let outcome = why.outcome();
     if open.approved_by.is_some() {
-        return end(gate, &open, Outcome::ApprovalVoid);
+        return end(gate, &open, outcome);
     }
-    let outcome = Outcome::ApprovalVoid;
     gate.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
     let owner = gate.clone();
     let task = async move {
         let now = owner.clock.now();
-        if let Err(e) = owner.store.answer(open.id, &Settlement::Void, Some(&outcome), now, true).await {
+        if let Err(e) = owner.store.answer(open.id, &Settlement::Void(why), Some(&outcome), now, true).await {
             log::error!("request {}: could not be recorded as void: {e}", open.id);
         }
     };

@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::call::Call;
+use super::outcome::Outcome;
 use super::risk::Risk;
 use super::rule::RuleRef;
 use crate::base::clock::Timestamp;
@@ -121,7 +122,48 @@ pub enum Settlement {
     /// The agent took it back.
     Withdrawn,
     /// What was asked is no longer what would run.
-    Void,
+    Void(Void),
+}
+
+/// Why a question is void.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Void {
+    /// The tool has changed, or there is none of its name any more.
+    ToolChanged,
+    /// The agent that asked is not configured any more.
+    AgentRemoved,
+    /// A rule that came meanwhile denies it.
+    Denied {
+        /// The rule's description, when it has one.
+        rule: Option<String>,
+    },
+    /// The record says that it had ended before.
+    Ended,
+}
+
+impl Void {
+    /// What the agent hears.
+    pub fn outcome(&self) -> Outcome {
+        match self {
+            Void::ToolChanged => Outcome::ApprovalVoid,
+            Void::AgentRemoved => Outcome::AgentRemoved,
+            Void::Denied { rule } => Outcome::DeniedByPolicy { rule: rule.clone() },
+            Void::Ended => Outcome::UnknownResult,
+        }
+    }
+}
+
+impl fmt::Display for Void {
+    /// For people, to go on with after "it is void: ".
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Void::ToolChanged => f.write_str("the tool has changed since it was asked for"),
+            Void::AgentRemoved => f.write_str("the agent that asked was removed"),
+            Void::Denied { rule: None } => f.write_str("a rule denies it now"),
+            Void::Denied { rule: Some(rule) } => write!(f, "a rule denies it now: {rule}"),
+            Void::Ended => f.write_str("it had ended before"),
+        }
+    }
 }
 
 impl Settlement {
@@ -132,7 +174,7 @@ impl Settlement {
             Settlement::Denied { .. } => "denied",
             Settlement::TimedOut => "timed_out",
             Settlement::Withdrawn => "withdrawn",
-            Settlement::Void => "void",
+            Settlement::Void(_) => "void",
         }
     }
 
@@ -140,7 +182,7 @@ impl Settlement {
     pub fn by(&self) -> Option<&Responder> {
         match self {
             Settlement::Approved { by } | Settlement::Denied { by, .. } => Some(by),
-            Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void => None,
+            Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_) => None,
         }
     }
 }

@@ -15,7 +15,7 @@ pub mod verdict;
 
 pub use agent::AgentId;
 pub use answer::{Answer, Lost};
-pub use approval::{AnswerOutcome, Choice, Question, Responder, Settlement};
+pub use approval::{AnswerOutcome, Choice, Question, Responder, Settlement, Void};
 pub use call::{Call, InvalidCall};
 pub use kind::Kind;
 pub use outcome::Outcome;

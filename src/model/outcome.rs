@@ -24,6 +24,8 @@ pub enum Outcome {
     },
     /// The tool changed between question and execution.
     ApprovalVoid,
+    /// The agent was removed between question and execution.
+    AgentRemoved,
     /// The owner stopped everything.
     KillSwitch,
     /// Certainly not done: too many other calls were running for as long as it may take.
@@ -75,6 +77,7 @@ impl Outcome {
             Outcome::DeniedByUser { .. }
             | Outcome::DeniedByPolicy { .. }
             | Outcome::ApprovalVoid
+            | Outcome::AgentRemoved
             | Outcome::KillSwitch => "denied",
             Outcome::Withdrawn => "withdrawn",
             Outcome::TimedOut => "timed_out",
@@ -104,6 +107,7 @@ impl Outcome {
             Outcome::TimedOut => "approval_timed_out",
             Outcome::DeniedByPolicy { .. } => "denied_by_policy",
             Outcome::ApprovalVoid => "approval_void",
+            Outcome::AgentRemoved => "agent_removed",
             Outcome::KillSwitch => "kill_switch",
             Outcome::Busy => "busy",
             Outcome::ServiceUnreachable => "service_unreachable",
@@ -131,6 +135,7 @@ impl Outcome {
             Outcome::TimedOut => "Approval timed out".into(),
             Outcome::DeniedByPolicy { .. } => "Denied by policy".into(),
             Outcome::ApprovalVoid => "Denied by policy: the tool changed after it was asked for".into(),
+            Outcome::AgentRemoved => "Denied by policy: the agent was removed".into(),
             Outcome::KillSwitch => "Denied by policy: the owner has stopped all calls".into(),
             Outcome::Busy => "Not sent: too many calls are running; it can be repeated".into(),
             Outcome::ServiceUnreachable => "Service unreachable".into(),

@@ -47,6 +47,7 @@ fn tagged(outcome: &Outcome) -> Value {
         Outcome::TimedOut => json!({"is": "timed_out"}),
         Outcome::DeniedByPolicy { rule } => json!({"is": "denied_by_policy", "rule": rule}),
         Outcome::ApprovalVoid => json!({"is": "approval_void"}),
+        Outcome::AgentRemoved => json!({"is": "agent_removed"}),
         Outcome::KillSwitch => json!({"is": "kill_switch"}),
         Outcome::Busy => json!({"is": "busy"}),
         Outcome::ServiceUnreachable => json!({"is": "service_unreachable"}),
@@ -107,6 +108,7 @@ fn untagged(tag: &Value) -> Option<Outcome> {
         "timed_out" => Outcome::TimedOut,
         "denied_by_policy" => Outcome::DeniedByPolicy { rule: text(tag, "rule") },
         "approval_void" => Outcome::ApprovalVoid,
+        "agent_removed" => Outcome::AgentRemoved,
         "kill_switch" => Outcome::KillSwitch,
         "busy" => Outcome::Busy,
         "service_unreachable" => Outcome::ServiceUnreachable,
@@ -256,6 +258,7 @@ fn details(outcome: &Outcome) -> Map<String, Value> {
         Outcome::Withdrawn
         | Outcome::TimedOut
         | Outcome::ApprovalVoid
+        | Outcome::AgentRemoved
         | Outcome::KillSwitch
         | Outcome::Busy
         | Outcome::ServiceUnreachable
@@ -320,6 +323,7 @@ fn inbox_status(outcome: &Outcome) -> &'static str {
         | Outcome::Withdrawn
         | Outcome::TimedOut
         | Outcome::ApprovalVoid
+        | Outcome::AgentRemoved
         | Outcome::KillSwitch => "denied",
         Outcome::Busy
         | Outcome::ServiceUnreachable

@@ -16,7 +16,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
-use crate::model::{AgentId, Outcome, Responder, Settlement};
+use crate::model::{AgentId, Outcome, Responder, Settlement, Void};
 
 /// Kinds of events that the store itself writes; [`NoteKind`] has the others.
 pub(super) mod kind {
@@ -147,18 +147,18 @@ pub(super) fn answer(
     let by = settlement.by().map(Responder::as_str);
     let sql = "UPDATE open_calls SET state = 'approved', approved_by = ?3
                WHERE request_id = ?1 AND (state = 'open' OR (?2 AND state = 'approved'))";
-    if tx.execute(sql, params![id.to_string(), *settlement == Settlement::Void, by])? == 0 {
+    if tx.execute(sql, params![id.to_string(), matches!(settlement, Settlement::Void(_)), by])? == 0 {
         return Ok(false);
     }
     answered(tx, id, settlement, at)?;
     match (settlement, outcome) {
         (Settlement::Approved { .. }, _) => Ok(true),
         (Settlement::Denied { .. }, Some(outcome))
-        | (Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void, Some(outcome)) => {
+        | (Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_), Some(outcome)) => {
             settle(tx, id, outcome, at).map(|()| true)
         }
         (
-            Settlement::Denied { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void,
+            Settlement::Denied { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_),
             None,
         ) => Err(StoreError::Encoding("an answer that ends a call must say its outcome".into())),
     }
@@ -173,7 +173,9 @@ fn answered(
 ) -> Result<(), StoreError> {
     let note = match settlement {
         Settlement::Denied { by: _, note } => note.as_deref(),
-        Settlement::Approved { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void => None,
+        Settlement::Approved { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_) => {
+            None
+        }
     };
     let by = settlement.by().map(Responder::as_str);
     let body = json!({"resolution": settlement.as_str(), "by": by, "note": note});
@@ -350,10 +352,21 @@ pub(super) fn recall(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, Stor
     chain::meta(tx.db, &format!("own.{name}"))
 }
 
+/// Why a question was void, read off the end of its call.
+fn void(reason: Option<String>, rule: Option<String>) -> Void {
+    match reason.as_deref() {
+        Some("denied_by_policy") => Void::Denied { rule },
+        Some("agent_removed") => Void::AgentRemoved,
+        Some("approval_void") => Void::ToolChanged,
+        Some(_) | None => Void::Ended,
+    }
+}
+
 /// How a call's question ended, and the call.
 pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, StoreError> {
     let sql = "SELECT c.resolution, c.resolved_by, c.resolved_at, c.outcome, c.tool,
-               coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by', c.agent
+               coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by', c.agent,
+               f.body ->> '$.reason', f.body ->> '$.rule'
                FROM calls c LEFT JOIN events f ON f.seq = c.finished_seq
                LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted' WHERE c.request_id = ?";
     let read = |row: &rusqlite::Row<'_>| {
@@ -364,7 +377,7 @@ pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, Store
             Some("denied") => Some(Settlement::Denied { by, note: row.get(5)? }),
             Some("timed_out") => Some(Settlement::TimedOut),
             Some("withdrawn") => Some(Settlement::Withdrawn),
-            Some("void") => Some(Settlement::Void),
+            Some("void") => Some(Settlement::Void(void(row.get(8)?, row.get(9)?))),
             Some(_) | None => None,
         };
         let at = row.get::<_, Option<i64>>(2)?.map(Timestamp);

@@ -204,6 +204,7 @@ fn every_outcome_survives_the_codec() {
         Outcome::DeniedByPolicy { rule: Some(text()) },
         Outcome::DeniedByPolicy { rule: None },
         Outcome::ApprovalVoid,
+        Outcome::AgentRemoved,
         Outcome::Busy,
         Outcome::KillSwitch,
         Outcome::ServiceUnreachable,

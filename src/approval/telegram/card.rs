@@ -181,8 +181,8 @@ fn ended(message: &mut Writer, tool: &str, progress: &Progress) {
         (Settlement::Denied { .. }, _) => ("⛔ Denied", format!("B{by}")),
         (Settlement::TimedOut, _) => ("⌛ Expired", format!("Nobody answered in time. It was not done{at}.")),
         (Settlement::Withdrawn, _) => ("↩️ Withdrawn", format!("The agent took it back{at}.")),
-        (Settlement::Void, _) => {
-            ("⚠️ Void", format!("What was asked is no longer what would run{at}. It was not done."))
+        (Settlement::Void(why), _) => {
+            ("⚠️ Void", format!("It was not done{at}: {}.", aside(&why.to_string())))
         }
     };
     message.line(&format!("{name}: {tool}"), Some(Style::Bold));

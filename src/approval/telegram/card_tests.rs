@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::approval::text::tests::{question, question_about};
-use crate::model::Responder;
+use crate::model::{Responder, Void};
 
 /// The longest message.
 const MAX_UNITS: usize = 4096;
@@ -129,7 +129,10 @@ fn what_happened_is_on_the_card() {
         ),
         (ended_by(Settlement::TimedOut), "⌛ Expired: t_delete\nNobody answered in time. It was not done at"),
         (ended_by(Settlement::Withdrawn), "↩️ Withdrawn: t_delete\nThe agent took it back at 14:26 UTC.\n"),
-        (ended_by(Settlement::Void), "⚠️ Void: t_delete\nWhat was asked is no longer what would run"),
+        (
+            ended_by(Settlement::Void(Void::Denied { rule: Some("Be quiet".into()) })),
+            "⚠️ Void: t_delete\nIt was not done at 14:26 UTC: a rule denies it now: Be quiet.",
+        ),
     ];
     for (progress, expected) in cases {
         let all = messages(&question(r#"{"a":"x"}"#), &progress);

@@ -174,7 +174,7 @@ impl Telegram {
             Some(Settlement::Denied { .. }) => format!("Already denied by {who}."),
             Some(Settlement::TimedOut) => "Too late: the time to answer is over.".into(),
             Some(Settlement::Withdrawn) => "The agent has taken it back.".into(),
-            Some(Settlement::Void) => "It is void: what was asked has changed.".into(),
+            Some(Settlement::Void(why)) => format!("It is void: {}.", visible(&why.to_string())),
             None => "It is already answered.".into(),
         }
     }

@@ -41,9 +41,27 @@ fn shown(field: &text::Field) -> Value {
     json!({"label": field.label, "lines": field.lines})
 }
 
-/// What became of an answer.
+/// What became of an answer; and how the question ended, when that was before.
 pub fn answered(answered: &Answered) -> Value {
-    json!({"outcome": answered.outcome.as_str(), "request_id": answered.id.map(|id| id.to_string())})
+    let Answered { id, outcome, ended } = answered;
+    let mut shown = json!({"outcome": outcome.as_str(), "request_id": id.map(|id| id.to_string())});
+    if let (Some(members), Some(ended)) = (shown.as_object_mut(), ended) {
+        members.insert("resolution".into(), ended.as_str().into());
+        members.extend(ended.by().map(|by| ("resolved_by".to_owned(), by.as_str().into())));
+        members.extend(why(ended).map(|why| ("why".to_owned(), why.into())));
+    }
+    shown
+}
+
+/// Why a question is void, in words.
+fn why(settlement: &Settlement) -> Option<String> {
+    match settlement {
+        Settlement::Void(why) => Some(why.to_string()),
+        Settlement::Approved { .. }
+        | Settlement::Denied { .. }
+        | Settlement::TimedOut
+        | Settlement::Withdrawn => None,
+    }
 }
 
 /// Watchers hear when the same is asked for again.
@@ -57,6 +75,7 @@ pub fn settled(question: &Question, settlement: &Settlement) -> Value {
         "request_id": question.id.to_string(),
         "settled": settlement.as_str(),
         "by": settlement.by().map(|by| by.as_str()),
+        "why": why(settlement),
     })
 }
 

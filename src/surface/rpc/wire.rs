@@ -44,9 +44,10 @@ fn code_of(outcome: &Outcome) -> i64 {
     match outcome {
         Outcome::DeniedByUser { .. } | Outcome::Withdrawn => code::DENIED_BY_USER,
         Outcome::TimedOut => code::TIMED_OUT,
-        Outcome::DeniedByPolicy { .. } | Outcome::ApprovalVoid | Outcome::KillSwitch => {
-            code::DENIED_BY_POLICY
-        }
+        Outcome::DeniedByPolicy { .. }
+        | Outcome::ApprovalVoid
+        | Outcome::AgentRemoved
+        | Outcome::KillSwitch => code::DENIED_BY_POLICY,
         Outcome::Executed(_)
         | Outcome::Busy
         | Outcome::ServiceUnreachable
@@ -79,6 +80,7 @@ fn details(outcome: &Outcome, error: WireError) -> WireError {
         | Outcome::Withdrawn
         | Outcome::TimedOut
         | Outcome::ApprovalVoid
+        | Outcome::AgentRemoved
         | Outcome::KillSwitch
         | Outcome::Busy
         | Outcome::ServiceUnreachable

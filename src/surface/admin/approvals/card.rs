@@ -114,7 +114,7 @@ pub(super) fn settled_text(settlement: &Settlement, me: &Responder) -> String {
         }
         Settlement::TimedOut => "Nobody answered in time, so it was not done".into(),
         Settlement::Withdrawn => "The agent took it back".into(),
-        Settlement::Void => "No longer what would run, so it was not done".into(),
+        Settlement::Void(why) => format!("It was not done: {}", visible(&why.to_string())),
     }
 }
 
