@@ -178,10 +178,13 @@ fn foreign_names_and_foreign_pages_are_refused() {
     let site = Site::signed_in(&gateway);
     let port = site.address.port();
     for host in ["evil.example", &format!("evil.example:{port}"), "127.0.0.1.evil.example", "", "192.0.2.1"] {
-        for path in ["/", "/healthz", "/livez", "/sign-in", "/approvals/feed"] {
+        for path in ["/", "/healthz", "/sign-in", "/approvals/feed"] {
             let page = site.ask("GET", path, &[("host", host)], "");
             assert_eq!(page.status, 421, "{host} {path}: {page:?}");
         }
+        // Whether it lives is no secret, and whoever watches may know it by any name.
+        assert_eq!(site.ask("GET", "/livez", &[("host", host)], "").body, "ok\n", "{host}");
+        assert_eq!(site.ask("POST", "/livez", &[("host", host)], "").status, 421, "{host}");
     }
     for host in ["localhost", &format!("localhost:{port}"), "[::1]:80", "127.0.0.1:9999"] {
         assert_eq!(site.ask("GET", "/", &[("host", host)], "").status, 200, "{host}");
@@ -540,6 +543,172 @@ fn a_service_that_is_down_makes_it_unhealthy() {
     let page = Site::signed_in(&gateway).get("/healthz");
     assert_eq!((page.status, &page.json()["checks"]["services"]["home"]), (503, &json!("error")));
     assert!(page.json()["details"]["services"]["home"]["last_error"].as_str().unwrap().contains("299"));
+}
+
+/// A gateway with pages and these lines below `gateway:`.
+fn with_lines(lines: &str) -> Gateway {
+    let setup = Setup::with_pages();
+    let config = setup.config.replace("health_port: 0\n", &format!("health_port: 0\n{lines}"));
+    assert!(config.contains(lines));
+    Gateway::with(&Setup { config, ..setup })
+}
+
+/// All that a page leads to and loads from here.
+fn paths(page: &Page) -> Vec<&str> {
+    let after = |mark| page.body.split(mark).skip(1).filter_map(|rest| rest.split('"').next());
+    [" href=\"/", " src=\"/", " action=\"/"].into_iter().flat_map(after).collect()
+}
+
+#[test]
+fn below_a_path_of_a_proxy_everything_leads_there() {
+    for (lines, headers) in [
+        ("  public_path: /home/gate/\n  admin_hosts: gate.example\n", &[][..]),
+        (
+            "  trusted_proxies: \"127.0.0.1\"\n  admin_hosts: gate.example\n",
+            &[
+                ("x-forwarded-prefix", "/home/gate"),
+                ("x-forwarded-proto", "https"),
+                ("x-forwarded-for", "192.0.2.7"),
+            ][..],
+        ),
+    ] {
+        let gateway = with_lines(lines);
+        let (_agent, _, id) = ask(&gateway, "hello");
+        let mut site = Site::of(&gateway);
+        let get = |site: &Site, path: &str| {
+            let headers: Vec<_> =
+                headers.iter().copied().chain([("host", "gate.example"), ("accept", "text/html")]).collect();
+            site.ask("GET", path, &headers, "")
+        };
+        let post = |site: &Site, path: &str, fields: &[(&str, &str)]| {
+            let own = [("host", "gate.example"), ("origin", "https://gate.example")];
+            let headers: Vec<_> = headers.iter().copied().chain(own).collect();
+            site.ask("POST", path, &headers, &site.form(fields))
+        };
+        assert_eq!(get(&site, "/").header("location"), "/home/gate/sign-in");
+        let page = post(&site, "/sign-in", &[("link", &link(&gateway))]);
+        assert_eq!((page.status, page.header("location")), (303, "/home/gate/"), "{page:?}");
+        let cookie = page.header("set-cookie");
+        assert!(cookie.contains("; Path=/home/gate; "), "{cookie}");
+        assert_eq!(
+            cookie.starts_with("__Secure-") && cookie.ends_with("; Secure"),
+            !headers.is_empty(),
+            "{cookie}"
+        );
+        site.cookie = cookie.split(';').next().unwrap().to_owned();
+        site.csrf = get(&site, "/approvals/").csrf();
+        for path in [
+            "/",
+            "/approvals/",
+            "/audit/",
+            "/audit/?range=all&per_page=1",
+            &format!("/audit/call/{id}"),
+            "/nothing",
+        ] {
+            let page = get(&site, path);
+            assert!(page.status == 200 || path == "/nothing", "{path}: {page:?}");
+            assert!(page.body.contains("data-root=\"/home/gate\"") && paths(&page).len() > 5, "{path}");
+            assert!(paths(&page).iter().all(|to| to.starts_with("home/gate/")), "{path}: {:?}", paths(&page));
+        }
+        let page = post(&site, &format!("/approvals/{id}"), &[("choice", "deny")]);
+        assert_eq!(page.header("location"), format!("/home/gate/approvals/?about={id}"));
+        // A proxy may leave the path on; only one that is trusted says that it has taken it off.
+        if headers.is_empty() {
+            assert_eq!(get(&site, "/home/gate/audit/").status, 200);
+            assert_eq!(site.get("/home/gate/livez").body, "ok\n");
+            let url =
+                gateway.control(&json!({"command": "web"})).unwrap()["url"].as_str().unwrap().to_owned();
+            assert!(url.contains("/home/gate/sign-in?link="), "{url}");
+        } else {
+            assert!(gateway.log().contains("admin sign-in from 192.0.2.7 by"), "{}", gateway.log());
+            assert_eq!(gateway.audit()[0]["resolved_by"], me("link").replace("127.0.0.1", "192.0.2.7"));
+        }
+    }
+}
+
+#[test]
+fn a_prefix_that_a_stranger_sends_or_that_leads_elsewhere_is_nothing() {
+    let page = |lines: &str, prefix: &str| {
+        Site::of(&with_lines(lines)).ask(
+            "GET",
+            "/",
+            &[("x-forwarded-prefix", prefix), ("accept", "text/html")],
+            "",
+        )
+    };
+    assert_eq!(page("", "/gate").header("location"), "/sign-in");
+    let trusting = "  trusted_proxies: [\"127.0.0.0/8\"]\n";
+    for bad in ["//evil.example", "/a/../b", "https://evil.example", "/\"><script>", "/gate, /gate"] {
+        assert_eq!(page(trusting, bad).header("location"), "/sign-in", "{bad}");
+    }
+    assert_eq!(page(trusting, "/gate").header("location"), "/gate/sign-in");
+}
+
+#[test]
+fn a_form_that_a_proxy_has_renamed_says_what_to_set() {
+    let gateway = gateway();
+    let site = Site::signed_in(&gateway);
+    let origin = [("origin", "https://gate.example"), ("sec-fetch-site", "same-origin")];
+    let page = site.ask("POST", "/sign-out", &origin, &site.form(&[]));
+    assert_eq!(page.status, 403);
+    for part in ["https://gate.example", "127.0.0.1", "Host header", "gateway.admin_hosts"] {
+        assert!(page.body.contains(part), "{}", page.body);
+    }
+    let foreign = [("origin", "https://evil.example"), ("sec-fetch-site", "cross-site")];
+    assert_eq!(
+        site.ask("POST", "/sign-out", &foreign, &site.form(&[])).body,
+        "this request comes from another site\n"
+    );
+    assert_eq!(site.get("/").status, 200);
+}
+
+#[test]
+fn what_is_measured_is_not_open_to_whoever_comes_through_a_proxy_here() {
+    let gateway = with_lines("  admin_hosts: gate.example\n");
+    let site = Site::of(&gateway);
+    assert_eq!(site.get("/metrics").status, 200);
+    for header in [
+        ("x-forwarded-for", "127.0.0.1"),
+        ("forwarded", "for=127.0.0.1"),
+        ("x-real-ip", "127.0.0.1"),
+        ("via", "1.1 proxy"),
+        ("x-forwarded-host", "gate.example"),
+        ("host", "gate.example"),
+    ] {
+        assert_eq!(site.ask("GET", "/metrics", &[header], "").status, 401, "{header:?}");
+        let signed_in = Site::signed_in(&gateway);
+        assert_eq!(signed_in.ask("GET", "/metrics", &[header], "").status, 200, "{header:?}");
+    }
+    let gateway = with_lines("  trusted_proxies: \"127.0.0.1\"\n  metrics_from: [\"192.0.2.0/24\"]\n");
+    let site = Site::of(&gateway);
+    for (client, status) in
+        [("192.0.2.7", 200), ("203.0.113.9", 401), ("192.0.2.7, 203.0.113.9", 401), ("x", 401)]
+    {
+        assert_eq!(
+            site.ask("GET", "/metrics", &[("x-forwarded-for", client)], "").status,
+            status,
+            "{client}"
+        );
+    }
+    let untrusting = with_lines("  metrics_from: [\"192.0.2.0/24\", \"127.0.0.1\"]\n");
+    let forged = Site::of(&untrusting).ask("GET", "/metrics", &[("x-forwarded-for", "192.0.2.7")], "");
+    assert_eq!(forged.status, 401);
+}
+
+#[test]
+fn wrong_passwords_of_one_client_make_no_other_behind_the_proxy_wait() {
+    let Setup { config, permissions, tools } = with_password();
+    let config = config.replace("health_port: 0\n", "health_port: 0\n  trusted_proxies: \"127.0.0.1\"\n");
+    let gateway = Gateway::with(&Setup { config, permissions, tools });
+    let site = Site::of(&gateway);
+    let sign_in = |client: &str, password: &str| {
+        let origin = format!("http://{}", site.address);
+        let headers = [("origin", origin.as_str()), ("x-forwarded-for", client)];
+        site.ask("POST", "/sign-in", &headers, &site.form(&[("password", password)])).status
+    };
+    let said: Vec<_> = (0..4).map(|_| sign_in("192.0.2.7", "wrong")).collect();
+    assert_eq!(said, [403, 403, 403, 429]);
+    assert_eq!(sign_in("192.0.2.8", PASSWORD), 303);
 }
 
 #[test]

@@ -374,7 +374,7 @@ fn mistakes_in_the_configuration() {
         (
             "gateway:\n  prot: 1\n",
             "unknown key \"prot\"\n  at config.yaml:3:3\n  help: known here: host, port, tls, health_host, \
-          health_port, admin_hosts, admin_password_hash, control_socket, allowed_origins, max_message_bytes",
+          health_port, admin_hosts, admin_password_hash, trusted_proxies, public_path, metrics_from, control_socket, allowed_origins, max_message_bytes",
         ),
         (
             "gateway: {port: 99999}\n",
@@ -387,6 +387,22 @@ fn mistakes_in_the_configuration() {
         (
             "gateway: {port: [1]}\n",
             "port must be a whole number from 0 to 65535, not a list\n  at config.yaml:2:17",
+        ),
+        (
+            "gateway: {trusted_proxies: [proxy.lan]}\n",
+            "\"proxy.lan\" is no address and no network\n  at config.yaml:2:29\n  help: write 192.0.2.1, ::1 or 10.0.0.0/8",
+        ),
+        (
+            "gateway: {metrics_from: 10.0.0.1/8}\n",
+            "\"10.0.0.1/8\" is no address and no network\n  at config.yaml:2:25\n  help: write 192.0.2.1, ::1 or 10.0.0.0/8",
+        ),
+        (
+            "gateway: {public_path: //evil.example}\n",
+            "public_path is not a plain path\n  at config.yaml:2:24\n  help: write it as it stands in the address: /agentpass",
+        ),
+        (
+            "gateway: {public_path: /audit/x}\n",
+            "the admin pages have a path /audit of their own\n  at config.yaml:2:24\n  help: choose another one",
         ),
         ("gateway: {port: }\n", "port has no value\n  at config.yaml:2:17"),
         ("gateway: {tls: {cert: a}}\n", "key is missing\n  at config.yaml:2:16"),

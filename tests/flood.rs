@@ -279,9 +279,13 @@ fn wrong_tokens_as_fast_as_they_can_be_sent() {
             let source = [HERE, address(n), address(next % 4000), address(next % 50)][n];
             let Ok(mut stream) = dial_from(source, gateway.address) else { continue };
             stream.set_read_timeout(Some(Duration::from_secs(2))).unwrap();
-            let header = if next % 2 == 0 { "authorization: Bearer wrong\r\n\r\n" } else { "\r\n" };
+            // The same again and again, and always another.
+            let token = format!("wrong {}", if n < 2 { 0 } else { next });
+            let header =
+                if next % 2 == 0 { format!("authorization: Bearer {token}\r\n\r\n") } else { "\r\n".into() };
             let _ = stream.write_all(UPGRADE.as_bytes()).and_then(|()| stream.write_all(header.as_bytes()));
-            let text = r#"{"jsonrpc":"2.0","method":"auth","params":{"token":"wrong"},"id":1}"#;
+            let text =
+                format!(r#"{{"jsonrpc":"2.0","method":"auth","params":{{"token":"{token}"}},"id":1}}"#);
             let mut frame = vec![0x81, 0x80 | u8::try_from(text.len()).unwrap(), 0, 0, 0, 0];
             frame.extend(text.as_bytes());
             let _ = stream.write_all(&frame);

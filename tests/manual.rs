@@ -408,7 +408,7 @@ fn the_page_has_the_parsers_defaults() {
     let said: BTreeMap<&str, String> = page
         .iter()
         .filter_map(|(key, (kind, _))| Some((key.as_str(), kind.split_once(", default ")?.1.to_owned())))
-        .filter(|(_, default)| default.starts_with(|c: char| c.is_ascii_digit()))
+        .filter(|(_, default)| default.starts_with(|c: char| c.is_ascii_digit() || c == ':'))
         .collect();
     assert_eq!(said, actual);
 }

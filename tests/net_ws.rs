@@ -45,6 +45,24 @@ async fn server_sees(bytes: &[u8], max: usize) -> (Incoming, Option<u16>) {
 }
 
 #[test]
+fn every_address_is_one_socket_that_takes_ipv4_too() {
+    run(async {
+        let listener = Listener::bind("::", 0).unwrap();
+        let [address] = listener.addresses()[..] else { panic!("{:?}", listener.addresses()) };
+        let mut clients = vec!["127.0.0.1"];
+        if address.is_ipv6() {
+            clients.push("::1");
+        }
+        for client in clients {
+            let client = std::net::SocketAddr::new(client.parse().unwrap(), address.port());
+            let (_client, (_, peer)) = zip(Async::<TcpStream>::connect(client), listener.accept()).await;
+            assert_eq!(peer.ip(), client.ip(), "limits and logs know one form of an address");
+        }
+        assert!(matches!(Listener::bind("0.0.0.0", address.port()), Err(BindError::InUse(_))));
+    });
+}
+
+#[test]
 fn texts_go_both_ways_in_order_with_a_ping_behind_them() {
     run(async {
         let (mut server, mut client) = sockets(MAX).await;

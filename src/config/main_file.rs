@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::at::{At, Name, Section};
+use super::proxy::{networks, public_path, trusted};
 use super::settings::{
     AgentConfig, Approvals, CoolDown, Gateway, Messenger, RateLimit, Storage, SyncMode, TlsFiles,
 };
@@ -43,6 +44,9 @@ pub fn gateway(file: Section<'_>, dir: &Path) -> Gateway {
         "health_port",
         "admin_hosts",
         "admin_password_hash",
+        "trusted_proxies",
+        "public_path",
+        "metrics_from",
         "control_socket",
         "allowed_origins",
         "max_message_bytes",
@@ -51,13 +55,16 @@ pub fn gateway(file: Section<'_>, dir: &Path) -> Gateway {
     let get = |key| section.and_then(|s| s.get(key));
     let port = |key| get(key).and_then(|at: At<'_>| at.whole(0..=u16::MAX));
     Gateway {
-        host: get("host").and_then(host).unwrap_or_else(|| "0.0.0.0".into()),
+        host: get("host").and_then(host).unwrap_or_else(|| "::".into()),
         port: port("port").unwrap_or(8443),
         tls: get("tls").and_then(|at| tls(at, dir)),
         health_host: get("health_host").and_then(host).unwrap_or_else(|| "127.0.0.1".into()),
         health_port: get("health_port").map_or(Some(HEALTH_PORT), health_port),
         admin_hosts: get("admin_hosts").map(admin_hosts).unwrap_or_default(),
         admin_password_hash: get("admin_password_hash").and_then(password_hash),
+        trusted_proxies: get("trusted_proxies").map(trusted).unwrap_or_default(),
+        public_path: get("public_path").and_then(public_path).unwrap_or_default(),
+        metrics_from: get("metrics_from").map(networks).unwrap_or_default(),
         control_socket: get("control_socket").and_then(|at| path(at, dir)),
         allowed_origins: get("allowed_origins").map(origins).unwrap_or_default(),
         max_message_bytes: get("max_message_bytes")

@@ -7,7 +7,7 @@
 //! | file | reads |
 //! |---|---|
 //! | `tree`, `doc`, `at` | YAML; one file with its findings; one value |
-//! | `main_file`, `services` | config.yaml |
+//! | `main_file`, `proxy`, `services` | config.yaml |
 //! | `tool_files`, `tool`, `request` | tool files |
 //! | `permissions`, `lint` | permissions.yaml |
 //! | `variables`, `source` | `${NAME}`; files |
@@ -24,6 +24,7 @@ mod lint;
 mod load;
 mod main_file;
 mod permissions;
+mod proxy;
 mod reach;
 mod request;
 mod services;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::url::BaseUrl;
+use crate::base::network::Network;
 use crate::base::password::PasswordHash;
+use crate::base::path_prefix::PathPrefix;
 use crate::base::secret::{Secret, TokenHash};
 use crate::model::{AgentId, Method, Tool};
 
@@ -44,7 +46,7 @@ pub struct Config {
 /// Listeners.
 #[derive(Clone, Debug)]
 pub struct Gateway {
-    /// Address of the agents' port.
+    /// Address of the agents' port; `::` is every address, IPv4 too.
     pub host: String,
     /// The agents' port; 0 takes any free one.
     pub port: u16,
@@ -58,6 +60,12 @@ pub struct Gateway {
     pub admin_hosts: Vec<String>,
     /// What the owner signs in with. None: by one-time links only.
     pub admin_password_hash: Option<PasswordHash>,
+    /// Proxies whose word on who asks is believed.
+    pub trusted_proxies: Vec<Network>,
+    /// Where below its own name a proxy shows the admin pages.
+    pub public_path: PathPrefix,
+    /// Who may read `/metrics` without signing in, besides programs on this machine.
+    pub metrics_from: Vec<Network>,
     /// None: the default place.
     pub control_socket: Option<PathBuf>,
     /// Origins of web pages that may connect (`https://example.org`).

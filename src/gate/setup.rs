@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::network::Network;
 use crate::base::secret::TokenHash;
 use crate::config::{AgentConfig, Config, CoolDown, Loaded, Permissions};
 use crate::model::{AgentId, Tool};
@@ -30,6 +31,8 @@ pub struct Setup {
     pub note_window: Duration,
     /// Origins that may open a WebSocket from a browser.
     pub allowed_origins: Vec<String>,
+    /// Proxies whose word on who asks is believed.
+    pub trusted_proxies: Vec<Network>,
     agents: Vec<AgentConfig>,
     shares: Shares,
     requests_per_minute: u32,
@@ -57,6 +60,7 @@ impl Setup {
             cool_down: approvals.cool_down,
             note_window: approvals.note_window,
             allowed_origins: gateway.allowed_origins,
+            trusted_proxies: gateway.trusted_proxies,
             agents,
             shares,
             requests_per_minute: rate_limit.max_requests_per_minute,

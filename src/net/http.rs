@@ -18,6 +18,7 @@ use smol::stream::Stream as _;
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::deadline::within;
+use super::forwarded::Forwarded;
 use super::reading::MustRead;
 use super::stream::Stream;
 
@@ -48,6 +49,11 @@ impl Asked {
         let mut values = self.headers.get_all(name).iter();
         let only = values.next().filter(|_| values.next().is_none());
         only.and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// What it says of its way through proxies.
+    pub fn forwarded(&self) -> Forwarded {
+        Forwarded::of(&self.headers)
     }
 }
 

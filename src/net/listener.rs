@@ -3,11 +3,12 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
+use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use smol::{Async, Timer, future};
 
 /// How long to wait when the system has no file descriptor or memory for another connection.
@@ -19,22 +20,21 @@ const BACKLOG: i32 = 4096;
 pub struct Listener(Vec<Async<TcpListener>>);
 
 impl Listener {
-    /// Binds all addresses of `host`. Port 0 lets the system choose one port for all of them.
+    /// Binds all addresses of `host`; `::` is every address, IPv4 too. Port 0 lets the system choose one port for all of them.
     /// Blocks while it looks up a name; meant for the start of the program.
     ///
     /// # Errors
     /// [`BindError`]. Addresses that this machine does not have are left out if there are others.
     pub fn bind(host: &str, port: u16) -> Result<Self, BindError> {
+        if is_everywhere(host) {
+            return Self::everywhere(port);
+        }
         let mut sockets: Vec<Async<TcpListener>> = Vec::new();
         let mut missing = None;
         for mut address in addresses(host, port)? {
             address.set_port(sockets.first().and_then(local).map_or(port, |first| first.port()));
-            match Async::<TcpListener>::bind(address) {
-                Ok(socket) => {
-                    // A crowd that comes at once must not make anybody wait for a second try a second later.
-                    rustix::net::listen(&socket, BACKLOG).map_err(|e| bind_error(address, e.into()))?;
-                    sockets.push(socket);
-                }
+            match bound(address) {
+                Ok(socket) => sockets.push(socket),
                 Err(e) if is_missing(&e) => missing = Some(BindError::Unavailable(address)),
                 Err(e) => return Err(bind_error(address, e)),
             }
@@ -42,6 +42,20 @@ impl Listener {
         match missing {
             Some(error) if sockets.is_empty() => Err(error),
             Some(_) | None => Ok(Self(sockets)),
+        }
+    }
+
+    /// Every address of the machine on one socket, IPv4 too whatever the system's default is; IPv4 alone where there is
+    /// no IPv6.
+    fn everywhere(port: u16) -> Result<Self, BindError> {
+        let [both, v4] = [IpAddr::from(Ipv6Addr::UNSPECIFIED), Ipv4Addr::UNSPECIFIED.into()]
+            .map(|address| SocketAddr::new(address, port));
+        match bound(both) {
+            Ok(socket) => Ok(Self(vec![socket])),
+            Err(e) if is_missing(&e) => {
+                bound(v4).map(|socket| Self(vec![socket])).map_err(|e| bind_error(v4, e))
+            }
+            Err(e) => Err(bind_error(both, e)),
         }
     }
 
@@ -85,6 +99,24 @@ async fn pause(error: &io::Error) {
     if error.kind() != io::ErrorKind::ConnectionAborted {
         Timer::after(PAUSE).await;
     }
+}
+
+/// A socket that listens at `address`, as the standard library makes it but for two things: `::` takes IPv4 too, and a
+/// crowd that comes at once does not make anybody wait for a second try a second later.
+fn bound(address: SocketAddr) -> io::Result<Async<TcpListener>> {
+    let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+    let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    sockopt::set_socket_reuseaddr(&socket, true)?;
+    if address.ip() == IpAddr::from(Ipv6Addr::UNSPECIFIED) {
+        sockopt::set_ipv6_v6only(&socket, false)?;
+    }
+    rustix::net::bind(&socket, &address)?;
+    rustix::net::listen(&socket, BACKLOG)?;
+    Async::new(TcpListener::from(socket))
+}
+
+fn is_everywhere(host: &str) -> bool {
+    matches!(host, "::" | "[::]")
 }
 
 fn local(socket: &Async<TcpListener>) -> Option<SocketAddr> {
@@ -153,7 +185,9 @@ impl BindError {
     /// What the owner can do; empty when there is nothing to say.
     pub fn help(&self) -> &'static str {
         match self {
-            Self::BadHost { .. } | Self::Unavailable(_) => "use an address of this machine, or 0.0.0.0",
+            Self::BadHost { .. } | Self::Unavailable(_) => {
+                "use an address of this machine, or :: for all of them"
+            }
             Self::InUse(_) => "stop the other program or choose another port",
             Self::Forbidden(_) => "use a port from 1024, or grant CAP_NET_BIND_SERVICE",
             Self::Io { .. } => "",

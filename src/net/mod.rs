@@ -9,6 +9,7 @@
 //! | [`tls`] | our server certificate, TLS handshakes |
 //! | [`ws`] | one WebSocket, either end |
 //! | `early` | messages read while a write waits |
+//! | [`forwarded`] | what proxies say of a request's way |
 //! | [`upgrade`] | the HTTP request that becomes a WebSocket, or is answered properly |
 //! | [`connect`] | the agent's way to a gateway |
 //! | [`client`] | HTTP calls to services |
@@ -19,6 +20,7 @@ pub mod client;
 pub mod connect;
 pub mod deadline;
 mod early;
+pub mod forwarded;
 pub mod http;
 pub mod listener;
 pub mod notify;

@@ -18,6 +18,7 @@ use hyper::{Method, Request, Response, StatusCode, Version};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::deadline::within;
+use super::forwarded::Forwarded;
 use super::stream::Stream;
 use super::ws::WebSocket;
 
@@ -43,6 +44,8 @@ pub struct UpgradeRequest {
     pub origin: Option<String>,
     /// The token of `Authorization: Bearer <token>`; another scheme is `None`.
     pub bearer: Option<String>,
+    /// What it says of its way through proxies.
+    pub forwarded: Forwarded,
 }
 
 /// An answer other than "welcome".
@@ -149,6 +152,7 @@ fn examine<B>(request: &Request<B>) -> Result<(String, UpgradeRequest), Refusal>
         path: request.uri().path().to_owned(),
         origin: joined(headers, &header::ORIGIN),
         bearer: joined(headers, &header::AUTHORIZATION).and_then(|value| bearer(&value)),
+        forwarded: Forwarded::of(headers),
     };
     Ok((derive_accept_key(key.as_bytes()), who))
 }

@@ -127,33 +127,110 @@ fn ten_seconds_of_silence_are_enough() {
 fn ten_failures_a_minute_close_the_door_for_that_address() {
     let gateway = Gateway::start();
     let early = Agent::login(gateway.address, TOKEN);
-    let wrong = || Agent::try_connect(gateway.address, &[("authorization", "Bearer wrong")]).err().unwrap();
-    for _ in 0..12 {
-        let refused = wrong();
+    for n in 0..12 {
+        let refused = wrong(&gateway, n);
         assert!(refused.contains("401"), "an address with a live agent is not locked out: {refused}");
     }
     drop(early);
-    let refused = eventually("the address to be refused", || Some(wrong()).filter(|r| r.contains("429")));
-    assert!(refused.contains("429"));
-    // Not even the right token gets in from there, before or after the upgrade.
-    let right = format!("Bearer {TOKEN}");
-    let late = Agent::try_connect(gateway.address, &[("authorization", &right)]).err().unwrap();
-    assert!(late.contains("429"), "{late}");
-    assert!(Agent::try_connect(gateway.address, &[]).is_err());
+    eventually("the address to be refused", || wrong(&gateway, 0).contains("429").then_some(()));
     // Other addresses do not notice.
-    let mut other = Agent::over(from([127, 0, 0, 2], gateway.address), &[]).unwrap();
-    assert_eq!(other.call("auth", json!({"token": TOKEN}))["result"]["agent_id"], "default");
+    let other = [("authorization", "Bearer wrong")];
+    let refused = Agent::over(from([127, 0, 0, 2], gateway.address), &other).err().unwrap();
+    assert!(refused.contains("401"), "{refused}");
+}
+
+/// What is said to a token that is nobody's.
+fn wrong(gateway: &Gateway, n: usize) -> String {
+    let bearer = format!("Bearer wrong {n}");
+    Agent::try_connect(gateway.address, &[("authorization", &bearer)]).err().unwrap()
+}
+
+#[test]
+fn the_right_token_gets_in_whatever_others_at_its_address_have_done() {
+    let gateway = Gateway::start();
+    (0..10).for_each(|n| assert!(wrong(&gateway, n).contains("401")));
+    assert!(wrong(&gateway, 11).contains("429"));
+    // After the upgrade, which lifts the lock-out for as long as that agent lives, and before it.
+    let by_message = Agent::login(gateway.address, TOKEN);
+    drop(by_message);
+    eventually("the address to be refused again", || wrong(&gateway, 0).contains("429").then_some(()));
+    Agent::bearer(gateway.address, LAPTOP).assert_quiet();
+}
+
+#[test]
+fn the_same_wrong_token_counts_once_however_often_it_is_tried() {
+    let gateway = Gateway::start();
+    for _ in 0..15 {
+        assert!(wrong(&gateway, 0).contains("401"));
+        let mut agent = Agent::connect(gateway.address);
+        assert_eq!(error(&agent.call("auth", json!({"token": "wrong 0"}))).0, -32005);
+    }
+    let lines = gateway.log().matches("authentication failed").count();
+    assert_eq!(lines, 1, "{}", gateway.log());
+}
+
+#[test]
+fn behind_a_trusted_proxy_everybody_counts_for_themselves() {
+    let mut setup = Setup::default();
+    setup.config =
+        setup.config.replace("port: 0", "port: 0\n  trusted_proxies: [\"127.0.0.1\", \"10.0.0.0/8\"]");
+    let gateway = Gateway::with(&setup);
+    let said = |headers: &[(&'static str, &str)], n: usize| {
+        let bearer = format!("Bearer wrong {n}");
+        let headers: Vec<_> = headers.iter().copied().chain([("authorization", bearer.as_str())]).collect();
+        Agent::try_connect(gateway.address, &headers).err().unwrap()
+    };
+    for n in 0..10 {
+        assert!(said(&[("x-forwarded-for", "203.0.113.9, 192.0.2.7, 10.0.0.1")], n).contains("401"));
+    }
+    // Whatever the agent itself has written to the left of it.
+    assert!(said(&[("x-forwarded-for", "198.51.100.1, 192.0.2.7")], 0).contains("429"));
+    assert!(said(&[("forwarded", "for=\"192.0.2.7:4711\";proto=https")], 0).contains("429"));
+    for header in ["192.0.2.8", "203.0.113.9"] {
+        assert!(said(&[("x-forwarded-for", header)], 0).contains("401"), "{header}");
+    }
+    // What cannot be read counts for the proxy, and so does what is said twice and differently.
+    for n in 0..9 {
+        assert!(said(&[("x-forwarded-for", "192.0.2.9, unknown")], n).contains("401"));
+    }
+    assert!(said(&[("x-forwarded-for", "192.0.2.9"), ("forwarded", "for=192.0.2.10")], 9).contains("401"));
+    assert!(said(&[], 0).contains("429"));
+    assert!(gateway.log().contains("connection from 192.0.2.7 through 127.0.0.1: authentication failed"));
+    // A stranger's word is nothing.
+    let forged = [("x-forwarded-for", "192.0.2.7"), ("authorization", "Bearer wrong")];
+    let refused = Agent::over(from([127, 0, 0, 2], gateway.address), &forged).err().unwrap();
+    assert!(refused.contains("401"), "{refused}");
+    let right = format!("Bearer {TOKEN}");
+    let headers = [("x-forwarded-for", "192.0.2.7"), ("authorization", right.as_str())];
+    Agent::try_connect(gateway.address, &headers).unwrap().assert_quiet();
+    assert!(gateway.log().contains("agent default connected from 192.0.2.7 through 127.0.0.1"));
+}
+
+#[test]
+fn more_strangers_than_one_address_may_have_can_come_through_a_proxy() {
+    let mut setup = Setup::default();
+    setup.config = setup.config.replace("port: 0", "port: 0\n  trusted_proxies: 127.0.0.1");
+    let gateway = Gateway::with(&setup);
+    let through = |client: &str| Agent::try_connect(gateway.address, &[("x-forwarded-for", client)]).unwrap();
+    let mut strangers: Vec<_> = (0..20).map(|n| through(&format!("192.0.2.{n}"))).collect();
+    for agent in &mut strangers {
+        assert_eq!(agent.call("auth", json!({"token": TOKEN}))["result"]["agent_id"], "default");
+    }
+    // Eight of one client, as without a proxy.
+    let mut crowd: Vec<_> = (0..9).map(|_| through("192.0.2.200")).collect();
+    assert_eq!(crowd[0].close_code(), Some(1013));
+    assert_eq!(crowd[8].call("auth", json!({"token": TOKEN}))["result"]["agent_id"], "default");
 }
 
 #[test]
 fn failures_of_the_first_message_count_too() {
     let gateway = Gateway::start();
-    for _ in 0..10 {
+    for n in 0..10 {
         let mut agent = Agent::connect(gateway.address);
-        assert_eq!(error(&agent.call("auth", json!({"token": "wrong"}))).0, -32005);
+        assert_eq!(error(&agent.call("auth", json!({"token": format!("wrong {n}")}))).0, -32005);
         assert_eq!(agent.close_code(), Some(1008));
     }
-    assert!(Agent::try_connect(gateway.address, &[]).err().unwrap().contains("429"));
+    assert!(wrong(&gateway, 0).contains("429"));
 }
 
 #[test]

@@ -11,7 +11,9 @@ use crate::net::http::{Answer, Asked};
 /// The names under which browsers may reach the listener.
 #[derive(Debug, Default)]
 pub struct Hosts {
+    /// The first of them are this machine's, so many.
     names: Vec<String>,
+    own: usize,
     addresses: Vec<IpAddr>,
     any_address: bool,
 }
@@ -22,20 +24,31 @@ impl Hosts {
         let machine = machine.to_ascii_lowercase();
         let own = [machine.clone(), format!("{machine}.local")].into_iter().filter(|_| !machine.is_empty());
         let bracketless = |name: &String| name.trim_matches(['[', ']']).to_owned();
-        let names = own.chain(["localhost".into()]).chain(more.iter().map(bracketless)).collect();
+        let mut names: Vec<_> = own.chain(["localhost".into()]).collect();
+        let own = names.len();
+        names.extend(more.iter().map(bracketless));
         let addresses: Vec<_> = bound.iter().map(|address| address.ip()).collect();
         // Whatever address leads to a listener on all of them is one of this machine's; a page cannot make it so.
         let any_address = addresses.iter().any(IpAddr::is_unspecified);
-        Hosts { names, addresses, any_address }
+        Hosts { names, own, addresses, any_address }
     }
 
     /// Whether a `Host` header (`name`, `name:port`, `[::1]:port`) is one of ours. The port does not matter: it may be
     /// that of a tunnel.
     fn knows(&self, host: &str) -> bool {
+        self.are(host, self.names.len())
+    }
+
+    /// The same, but for the names that the owner has added: those may be a proxy's.
+    pub fn are_this_machine(&self, host: &str) -> bool {
+        self.are(host, self.own)
+    }
+
+    fn are(&self, host: &str, names: usize) -> bool {
         let Some(name) = without_port(host) else { return false };
         match name.parse::<IpAddr>() {
             Ok(ip) => ip.is_loopback() || self.any_address || self.addresses.contains(&ip),
-            Err(_) => self.names.iter().any(|known| known.eq_ignore_ascii_case(name)),
+            Err(_) => self.names.iter().take(names).any(|known| known.eq_ignore_ascii_case(name)),
         }
     }
 }
@@ -58,8 +71,27 @@ pub fn refusal(hosts: &Hosts, asked: &Asked, tls: bool) -> Option<Answer> {
         let text = "this is not one of the gateway's names; use its address, or list the name in gateway.admin_hosts\n";
         return Some(refused(421, text));
     }
-    let foreign = if is_safe(asked) { is_foreign_load(asked) } else { is_foreign_form(asked, host, tls) };
-    foreign.then(|| refused(403, "this request comes from another site\n"))
+    if is_safe(asked) {
+        return is_foreign_load(asked).then(|| refused(403, FOREIGN));
+    }
+    match (is_from(asked.header("origin"), host, tls), asked.header("sec-fetch-site")) {
+        (true, "" | "same-origin" | "none") => None,
+        // The browser saw its own page: the name was changed on the way.
+        (false, "" | "same-origin" | "none") => Some(refused(403, &renamed(asked.header("origin"), host))),
+        (_, _) => Some(refused(403, FOREIGN)),
+    }
+}
+
+const FOREIGN: &str = "this request comes from another site\n";
+
+/// What a person reads whose proxy asks by another name than their browser did.
+fn renamed(origin: &str, host: &str) -> String {
+    let [origin, host] = [origin, host].map(crate::base::safe_text::visible);
+    format!(
+        "this form comes from {origin}, but was sent to the host {host}\n\
+         help: open the pages by that name; behind a reverse proxy, let it pass on the Host header (nginx: \
+         proxy_set_header Host $http_host) and list the public name in gateway.admin_hosts\n"
+    )
 }
 
 /// Whether the method only looks.
@@ -77,12 +109,11 @@ fn is_foreign_load(asked: &Asked) -> bool {
     matches!(site, "cross-site" | "same-site") && asked.header("sec-fetch-mode") != "navigate"
 }
 
-fn is_foreign_form(asked: &Asked, host: &str, tls: bool) -> bool {
-    let (origin, site) = (asked.header("origin"), asked.header("sec-fetch-site"));
+/// Whether a form's origin is the page of this host.
+fn is_from(origin: &str, host: &str, tls: bool) -> bool {
     let own = |scheme: &str| origin.strip_prefix(scheme).is_some_and(|rest| rest.eq_ignore_ascii_case(host));
     // Without TLS of our own, a proxy on this machine may have it.
-    let from_us = origin.is_empty() || own("https://") || (!tls && own("http://"));
-    !from_us || !matches!(site, "" | "same-origin" | "none")
+    origin.is_empty() || own("https://") || (!tls && own("http://"))
 }
 
 #[cfg(test)]

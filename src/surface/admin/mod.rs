@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `router` | every path there is, and what a request must show before it gets there |
 //! | `guards` | whose page a request comes from: `Host`, `Origin` |
+//! | `visitor` | who a request is from, through a proxy too |
 //! | `sign_in`, `sessions`, `links`, `backoff` | who it is that looks |
 //! | [`page`], [`assets`], `form` | the frame of every page with its headers; style and scripts; forms read |
 //! | `overview`, `approvals`, `health` | what there is to see |
@@ -30,6 +31,7 @@ mod places;
 mod router;
 mod sessions;
 mod sign_in;
+mod visitor;
 
 use std::cell::RefCell;
 use std::io;
@@ -42,6 +44,7 @@ use smol::{Async, future};
 
 use super::door::{Door, Guest, Member};
 use crate::approval::local::Local;
+use crate::base::network::any_contains;
 use crate::base::password::PasswordHash;
 use crate::gate::{Executor, Gate, Latch};
 use crate::model::Responder;
@@ -56,6 +59,7 @@ pub use page::{Here, Viewer};
 use places::Places;
 use sessions::Sessions;
 use sign_in::Turnstile;
+pub use visitor::Outside;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -71,6 +75,8 @@ pub struct Settings {
     pub hosts: Vec<String>,
     /// The password, when there is one.
     pub password: Option<PasswordHash>,
+    /// Proxies and programs.
+    pub outside: Outside,
 }
 
 /// What the listener is made of.
@@ -133,7 +139,7 @@ impl Admin {
             tls,
             door: Rc::default(),
             links: Links::default(),
-            sessions: Sessions::new(port, tls),
+            sessions: Sessions::new(port),
             turnstile: Turnstile::default(),
             feeds: Places::default(),
         })
@@ -162,7 +168,8 @@ impl Admin {
         let token = self.links.issue(by, self.gate.clock().now())?;
         let url = self.addresses.first().map(|address| self.url_of(*address)).unwrap_or_default();
         log::info!("{by} asked for a link to the admin pages");
-        Ok(format!("{url}{}?link={}", sign_in::PATH, token.expose()))
+        let path = self.settings.borrow().outside.public_path.to(sign_in::PATH);
+        Ok(format!("{url}{path}?link={}", token.expose()))
     }
 
     /// A renewed certificate and other settings, from now on.
@@ -208,7 +215,7 @@ fn machine_name() -> String {
 
 /// Who is at the other end of a connection: a stranger in the door until a request of theirs shows a session.
 struct Visit {
-    from: IpAddr,
+    peer: IpAddr,
     guest: RefCell<Option<Guest>>,
     member: RefCell<Option<Member>>,
 }
@@ -229,19 +236,21 @@ impl Visit {
         if door.members() >= MAX_SIGNED_IN {
             return false;
         }
-        self.member.replace(self.guest.take().map(|guest| guest.admitted(self.from)));
+        self.member.replace(self.guest.take().map(|guest| guest.admitted(self.peer)));
         true
     }
 }
 
-async fn connection(admin: Rc<Admin>, tcp: Async<TcpStream>, from: IpAddr) {
+async fn connection(admin: Rc<Admin>, tcp: Async<TcpStream>, peer: IpAddr) {
     // Not every kernel has it; without, a peer that vanished is noticed later.
     rustix::net::sockopt::set_tcp_user_timeout(&tcp, GONE_MS).ok();
-    let guest = admin.door.enter(from);
+    // One connection of a proxy carries requests of many people.
+    let is_proxy = any_contains(&admin.settings.borrow().outside.trusted_proxies, peer);
+    let guest = admin.door.enter((!is_proxy).then_some(peer));
     let leave = guest.leaving();
-    let visit = Visit { from, guest: RefCell::new(Some(guest)), member: RefCell::default() };
+    let visit = Visit { peer, guest: RefCell::new(Some(guest)), member: RefCell::default() };
     let work = async {
-        let Some(stream) = secured(&admin, tcp, from).await else { return };
+        let Some(stream) = secured(&admin, tcp, peer).await else { return };
         http::serve(stream, async |asked| router::answer(&admin, &visit, asked).await).await;
     };
     future::or(work, future::or(leave.wait(), admin.stop.wait())).await;

@@ -26,8 +26,8 @@ pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> Answer {
         h1 { "Overview" }
         div.tiles {
             (well(&status))
-            (waiting(admin))
-            (happened(today.as_ref()))
+            (waiting(admin, viewer))
+            (happened(viewer, today.as_ref()))
             (connected(&status))
         }
         p.soft.small { "agentpass " (env!("CARGO_PKG_VERSION")) ", up " (for_people(Duration::from_secs(status.uptime_s))) }
@@ -91,7 +91,7 @@ fn row(name: &str, up: Option<bool>, detail: Option<&str>) -> Markup {
     }
 }
 
-fn waiting(admin: &Admin) -> Markup {
+fn waiting(admin: &Admin, viewer: &Viewer) -> Markup {
     let open = admin.gate.questions();
     html! {
         section.card {
@@ -99,7 +99,7 @@ fn waiting(admin: &Admin) -> Markup {
             @if open.is_empty() {
                 p.answer { span.tag.good { "Nothing" } }
             } @else {
-                p.answer { a.button.primary href="/approvals/" { (counted(open.len(), "question")) } }
+                p.answer { a.button.primary href=(viewer.root.to("/approvals/")) { (counted(open.len(), "question")) } }
                 dl.rows {
                     @for question in open.iter().take(MOST_WAITING) {
                         dt { (visible(&question.call.tool().name)) span.soft { "from " (visible(question.call.agent().as_str())) } }
@@ -111,14 +111,14 @@ fn waiting(admin: &Admin) -> Markup {
     }
 }
 
-fn happened(today: Option<&Stats>) -> Markup {
+fn happened(viewer: &Viewer, today: Option<&Stats>) -> Markup {
     html! {
         section.card {
             h2 { "What happened in the last 24 hours?" }
             @match today {
                 None => { p.notice.bad { "The record cannot be read right now." } }
                 Some(stats) => {
-                    p.answer { a.plain href="/audit/" { strong.number { (stats.total_requests) } " " (if stats.total_requests == 1 { "call" } else { "calls" }) } }
+                    p.answer { a.plain href=(viewer.root.to("/audit/")) { strong.number { (stats.total_requests) } " " (if stats.total_requests == 1 { "call" } else { "calls" }) } }
                     dl.rows {
                         @for (word, count) in &stats.outcomes { dt { (word.replace('_', " ")) } dd.number { (count) } }
                     }

@@ -8,6 +8,7 @@
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
+use crate::base::path_prefix::PathPrefix;
 use crate::model::Responder;
 use crate::net::http::Answer;
 
@@ -32,6 +33,8 @@ pub struct Viewer {
     pub by: Responder,
     /// What every form of theirs must carry as [`CSRF_FIELD`], to show that it was ours.
     pub csrf: String,
+    /// What stands before our paths in the addresses that their browser knows.
+    pub root: PathPrefix,
 }
 
 /// The name of the field that holds [`Viewer::csrf`].
@@ -62,35 +65,35 @@ pub fn page(
     scripts: &[&str],
     main: &Markup,
 ) -> Answer {
-    let here = here.into();
+    let (here, root) = (here.into(), &viewer.root);
     let body = html! {
         a.skip href="#main" { "Skip to content" }
         header.top {
-            a.brand href="/" { img src=(assets::url("icon.svg")) alt="" width="22" height="22"; "agentpass" }
+            a.brand href=(root.to("/")) { img src=(root.to(assets::url("icon.svg"))) alt="" width="22" height="22"; "agentpass" }
             nav aria-label="Pages" {
                 @for (place, path, name) in MENU {
-                    a href=(path) aria-current=[(Some(place) == here).then_some("page")] { (name) }
+                    a href=(root.to(path)) aria-current=[(Some(place) == here).then_some("page")] { (name) }
                 }
             }
-            form.out method="post" action="/sign-out" {
+            form.out method="post" action=(root.to("/sign-out")) {
                 (csrf(viewer))
                 button.quiet type="submit" { "Sign out" }
             }
         }
         main #main tabindex="-1" { (main) }
     };
-    whole(200, title, scripts, &body)
+    whole(root, 200, title, scripts, &body)
 }
 
 /// A page for anybody: one narrow column without a menu.
-pub fn bare(status: u16, title: &str, scripts: &[&str], main: &Markup) -> Answer {
+pub fn bare(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], main: &Markup) -> Answer {
     let body = html! {
         main.bare #main {
-            p.brand { img src=(assets::url("icon.svg")) alt="" width="28" height="28"; "agentpass" }
+            p.brand { img src=(root.to(assets::url("icon.svg"))) alt="" width="28" height="28"; "agentpass" }
             (main)
         }
     };
-    whole(status, title, scripts, &body)
+    whole(root, status, title, scripts, &body)
 }
 
 /// The hidden field that every form of a signed-in page needs.
@@ -104,8 +107,8 @@ pub fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer
 }
 
 /// Sends the browser elsewhere on this listener, with GET. `path` begins with one slash.
-pub fn elsewhere(path: &str) -> Answer {
-    data(303, "text/plain; charset=utf-8", "").with("location", path)
+pub fn elsewhere(root: &PathPrefix, path: &str) -> Answer {
+    data(303, "text/plain; charset=utf-8", "").with("location", root.to(path))
 }
 
 /// An answer with the headers that all of them carry. It is not to be kept unless it says so itself.
@@ -116,19 +119,19 @@ pub fn guarded(mut answer: Answer) -> Answer {
     HEADERS.into_iter().fold(answer, |answer, (name, value)| answer.with(name, value))
 }
 
-fn whole(status: u16, title: &str, scripts: &[&str], body: &Markup) -> Answer {
+fn whole(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], body: &Markup) -> Answer {
     let page = html! {
         (DOCTYPE)
-        html lang="en" {
+        html lang="en" data-root=(root.as_str()) {
             head {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
                 title { (title) " · agentpass" }
-                link rel="icon" type="image/svg+xml" href=(assets::url("icon.svg"));
-                link rel="stylesheet" href=(assets::url("style.css"));
+                link rel="icon" type="image/svg+xml" href=(root.to(assets::url("icon.svg")));
+                link rel="stylesheet" href=(root.to(assets::url("style.css")));
                 @for script in ["page.js"].iter().chain(scripts) {
-                    script src=(assets::url(script)) defer {}
+                    script src=(root.to(assets::url(script))) defer {}
                 }
             }
             body { (body) }
@@ -143,14 +146,25 @@ mod tests {
 
     #[test]
     fn pages_are_escaped_and_guarded() {
-        let viewer = Viewer { by: Responder::new("web", "root"), csrf: "c\"<".into() };
+        let viewer = Viewer {
+            by: Responder::new("web", "root"),
+            csrf: "c\"<".into(),
+            root: PathPrefix::parse("/gate").unwrap(),
+        };
         let answer = page(&viewer, Here::Audit, "<b>", &[], &html! { p { "<script>" } });
         let crate::net::http::Body::Whole(body) = answer.body else { panic!("no page") };
         let text = String::from_utf8(body).unwrap();
         assert!(text.contains("<title>&lt;b&gt;") && text.contains("<p>&lt;script&gt;</p>"));
         assert!(
-            text.contains("value=\"c&quot;&lt;\"") && text.contains("href=\"/audit/\" aria-current=\"page\"")
+            text.contains("value=\"c&quot;&lt;\"")
+                && text.contains("href=\"/gate/audit/\" aria-current=\"page\"")
         );
+        for path in [" href=\"/", " src=\"/", " action=\"/"] {
+            assert!(
+                text.contains(path) && text.split(path).skip(1).all(|rest| rest.starts_with("gate/")),
+                "{path}"
+            );
+        }
         let header = |name| answer.headers.iter().find(|(n, _)| *n == name).map(|(_, v)| v.as_str());
         assert_eq!(header("cache-control"), Some("no-store"));
         assert!(header("content-security-policy").unwrap().starts_with("default-src 'none'"));

@@ -1,25 +1,29 @@
 //! Every path there is, and what a request must show before it gets there: a name of ours, a page of ours, a session,
 //! and the session's token in a form. Only what stands above the session may be seen by anybody.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
+use super::visitor::Visitor;
 use super::{Admin, Visit, approvals, assets, audit, form, guards, health, metrics, overview, sign_in};
 use crate::net::http::{Answer, Asked};
 
 const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Answers one request.
-pub(super) async fn answer(admin: &Rc<Admin>, visit: &Visit, asked: Asked) -> Answer {
+pub(super) async fn answer(admin: &Rc<Admin>, visit: &Visit, mut asked: Asked) -> Answer {
     visit.spoke();
+    let visitor = Visitor::of(admin, visit.peer, &asked);
+    asked.path = visitor.path(&asked.path).to_owned();
     let refusal = guards::refusal(&admin.hosts.borrow(), &asked, admin.tls);
     let answer = match refusal {
+        // Whoever watches over a fleet asks by whatever name leads here, and learns nothing.
+        _ if asked.path == "/livez" && guards::is_safe(&asked) => page::data(200, TEXT, "ok\n"),
         Some(refusal) => refusal,
-        None => routed(admin, visit, &asked).await,
+        None => routed(admin, visit, &visitor, &asked).await,
     };
-    log::debug!("admin: {} {} from {}: {}", asked.method, shown_path(&asked), visit.from, answer.status);
+    log::debug!("admin: {} {} from {}: {}", asked.method, shown_path(&asked), visitor.from, answer.status);
     // After a refusal there is no telling what the rest of the connection is about.
     if matches!(answer.status, 421 | 429) { answer.with("connection", "close") } else { answer }
 }
@@ -29,15 +33,15 @@ fn shown_path(asked: &Asked) -> String {
     crate::base::safe_text::visible(&asked.path)
 }
 
-async fn routed(admin: &Rc<Admin>, visit: &Visit, asked: &Asked) -> Answer {
+async fn routed(admin: &Rc<Admin>, visit: &Visit, visitor: &Visitor, asked: &Asked) -> Answer {
     if !guards::is_safe(asked) && asked.method != "POST" {
         return page::data(405, TEXT, "GET and POST only\n").with("allow", "GET, HEAD, POST");
     }
-    let session = admin.sessions.find(asked.header("cookie"), visit.from, admin.gate.clock().now());
-    if let Some(open) = for_anybody(admin, visit, session.as_ref(), asked).await {
+    let session = admin.sessions.find(asked.header("cookie"), visitor, admin.gate.clock().now());
+    if let Some(open) = for_anybody(admin, visitor, session.as_ref(), asked).await {
         return open;
     }
-    let Some(session) = session else { return sign_in_first(asked) };
+    let Some(session) = session else { return sign_in_first(visitor, asked) };
     if !visit.admitted(&admin.door) {
         return page::data(503, TEXT, "too many connections; close some pages\n").with("connection", "close");
     }
@@ -48,22 +52,21 @@ async fn routed(admin: &Rc<Admin>, visit: &Visit, asked: &Asked) -> Answer {
     if !has_csrf(&session.viewer, asked) {
         return page::data(403, TEXT, "this form is not from this session; go back and reload the page\n");
     }
-    changed(admin, &session, asked).await.unwrap_or_else(|| missing(&session.viewer))
+    changed(admin, visitor, &session, asked).await.unwrap_or_else(|| missing(&session.viewer))
 }
 
 /// What needs no session.
 async fn for_anybody(
     admin: &Rc<Admin>,
-    visit: &Visit,
+    visitor: &Visitor,
     session: Option<&SignedIn>,
     asked: &Asked,
 ) -> Option<Answer> {
     match (asked.path.as_str(), guards::is_safe(asked)) {
-        (sign_in::PATH, true) => Some(sign_in::form(admin, asked)),
-        (sign_in::PATH, false) => Some(sign_in::submit(admin, visit.from, asked).await),
-        ("/livez", true) => Some(page::data(200, TEXT, "ok\n")),
+        (sign_in::PATH, true) => Some(sign_in::form(admin, visitor, asked)),
+        (sign_in::PATH, false) => Some(sign_in::submit(admin, visitor, asked).await),
         ("/healthz", true) => Some(health::answer(admin, session.is_some())),
-        ("/metrics", true) if is_here(visit.from) || session.is_some() => {
+        ("/metrics", true) if visitor.may_measure || session.is_some() => {
             Some(page::data(200, metrics::CONTENT_TYPE, metrics::render(&admin.gate)))
         }
         (path, true) if path.starts_with(assets::FOLDER) => {
@@ -73,18 +76,13 @@ async fn for_anybody(
     }
 }
 
-/// Whether somebody asks from this machine, where whoever measures needs no session.
-fn is_here(from: IpAddr) -> bool {
-    from.to_canonical().is_loopback()
-}
-
 /// Pages and data.
 async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Option<Answer> {
     let viewer = &session.viewer;
     match asked.path.as_str() {
         "/" => Some(overview::answer(admin, viewer).await),
-        "/approvals" => Some(page::elsewhere("/approvals/")),
-        "/audit" => Some(page::elsewhere(audit::FOLDER)),
+        "/approvals" => Some(page::elsewhere(&viewer.root, "/approvals/")),
+        "/audit" => Some(page::elsewhere(&viewer.root, audit::FOLDER)),
         path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.audit, viewer, asked).await),
         path => match path.strip_prefix("/approvals/")? {
             "" => Some(approvals::page(admin, viewer, asked).await),
@@ -95,9 +93,9 @@ async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Opti
 }
 
 /// Forms. Their token has been checked.
-async fn changed(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Option<Answer> {
+async fn changed(admin: &Rc<Admin>, visitor: &Visitor, session: &SignedIn, asked: &Asked) -> Option<Answer> {
     match asked.path.as_str() {
-        "/sign-out" => Some(sign_in::out(admin, session)),
+        "/sign-out" => Some(sign_in::out(admin, visitor, session)),
         path => {
             let id = path.strip_prefix("/approvals/")?;
             approvals::answer(admin, &session.viewer, id, asked).await
@@ -111,9 +109,9 @@ fn has_csrf(viewer: &Viewer, asked: &Asked) -> bool {
 }
 
 /// People are led to the form; programs are told.
-fn sign_in_first(asked: &Asked) -> Answer {
+fn sign_in_first(visitor: &Visitor, asked: &Asked) -> Answer {
     if guards::is_safe(asked) && asked.header("accept").contains("text/html") {
-        return page::elsewhere(sign_in::PATH);
+        return page::elsewhere(&visitor.root, sign_in::PATH);
     }
     page::data(401, TEXT, "sign in first\n")
 }
@@ -121,7 +119,7 @@ fn sign_in_first(asked: &Asked) -> Answer {
 fn missing(viewer: &Viewer) -> Answer {
     let main = maud::html! {
         h1 { "There is nothing here" }
-        p { a href="/" { "Back to the overview" } }
+        p { a href=(viewer.root.to("/")) { "Back to the overview" } }
     };
     let found = page::page(viewer, None, "Not found", &[], &main);
     Answer { status: 404, ..found }
@@ -129,25 +127,4 @@ fn missing(viewer: &Viewer) -> Answer {
 
 fn not_found() -> Answer {
     page::data(404, TEXT, "there is nothing here\n")
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_this_machine_is_here() {
-        for (address, here) in [
-            ("127.0.0.1", true),
-            ("127.8.9.1", true),
-            ("::1", true),
-            ("::ffff:127.0.0.1", true),
-            ("192.0.2.1", false),
-            ("0.0.0.0", false),
-            ("::ffff:192.0.2.1", false),
-            ("fe80::1", false),
-        ] {
-            assert_eq!(is_here(address.parse().unwrap()), here, "{address}");
-        }
-    }
 }

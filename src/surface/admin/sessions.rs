@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use super::links::token;
 use super::page::Viewer;
+use super::visitor::Visitor;
 use crate::base::clock::{Deadline, Timestamp};
 use crate::base::secret::{Secret, TokenHash};
 use crate::gate::Latch;
@@ -41,8 +42,7 @@ impl Means {
 
 /// The sessions of one listener.
 pub struct Sessions {
-    cookie: String,
-    secure: bool,
+    port: u16,
     open: RefCell<Vec<Session>>,
 }
 
@@ -67,17 +67,16 @@ pub struct SignedIn {
 
 impl Sessions {
     /// For the listener at `port`: browsers keep cookies per host, not per port, and two gateways must not sign each
-    /// other out. With TLS the cookie goes over TLS only, and no neighbouring host can set it.
-    pub fn new(port: u16, secure: bool) -> Sessions {
-        let prefix = if secure { "__Host-" } else { "" };
-        Sessions { cookie: format!("{prefix}agentpass-{port}"), secure, open: RefCell::default() }
+    /// other out.
+    pub fn new(port: u16) -> Sessions {
+        Sessions { port, open: RefCell::default() }
     }
 
     /// Begins a session and gives the `Set-Cookie` for it.
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
-    pub fn begin(&self, means: Means, now: Timestamp) -> io::Result<String> {
+    pub fn begin(&self, means: Means, visitor: &Visitor, now: Timestamp) -> io::Result<String> {
         let (id, csrf) = (token()?, token()?);
         let mut open = self.open.borrow_mut();
         if open.len() >= MOST {
@@ -92,18 +91,19 @@ impl Sessions {
             until: Deadline::new(now.plus(LONGEST), now),
             ended: Rc::default(),
         });
-        Ok(self.set_cookie(&id, LONGEST))
+        Ok(self.set_cookie(visitor, &id, LONGEST))
     }
 
-    /// The session whose cookie is among `cookies`, for a request from `from`. It counts as used now.
-    pub fn find(&self, cookies: &str, from: IpAddr, now: Timestamp) -> Option<SignedIn> {
-        let given = self.id_in(cookies)?;
+    /// The session whose cookie is among `cookies`, for a request of `visitor`'s. It counts as used now.
+    pub fn find(&self, cookies: &str, visitor: &Visitor, now: Timestamp) -> Option<SignedIn> {
+        let given = self.id_in(visitor, cookies)?;
         self.sweep(now);
         let mut open = self.open.borrow_mut();
         let found =
             open.iter_mut().fold(None, |found, s| if s.id.matches(&given) { Some(s) } else { found })?;
         found.idle = Deadline::new(now.plus(IDLE), now);
-        let viewer = Viewer { by: found.means.responder(from), csrf: found.csrf.clone() };
+        let by = found.means.responder(visitor.from);
+        let viewer = Viewer { by, csrf: found.csrf.clone(), root: visitor.root.clone() };
         Some(SignedIn { viewer, ended: found.ended.clone(), id: found.id })
     }
 
@@ -114,9 +114,9 @@ impl Sessions {
     }
 
     /// Ends a session and gives the `Set-Cookie` that makes the browser forget it.
-    pub fn end(&self, session: &SignedIn) -> String {
+    pub fn end(&self, session: &SignedIn, visitor: &Visitor) -> String {
         self.end_those(|s| s.id.matches(&session.id));
-        self.set_cookie(&Secret::new(String::new()), Duration::ZERO)
+        self.set_cookie(visitor, &Secret::new(String::new()), Duration::ZERO)
     }
 
     /// The password is another one now: whoever came with the old one is signed out.
@@ -138,15 +138,28 @@ impl Sessions {
         });
     }
 
-    fn id_in(&self, cookies: &str) -> Option<TokenHash> {
-        let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(name, _)| *name == self.cookie).map(|(_, value)| TokenHash::of(value))
+    /// Over TLS no neighbouring host can set the cookie: it has no other path than `/`, or is under the one that only
+    /// those who share the name can use.
+    fn cookie(&self, visitor: &Visitor) -> String {
+        let prefix = match (visitor.is_secure, visitor.root.is_empty()) {
+            (true, true) => "__Host-",
+            (true, false) => "__Secure-",
+            (false, _) => "",
+        };
+        format!("{prefix}agentpass-{}", self.port)
     }
 
-    fn set_cookie(&self, id: &Secret, life: Duration) -> String {
-        let secure = if self.secure { "; Secure" } else { "" };
-        let (name, id, seconds) = (&self.cookie, id.expose(), life.as_secs());
-        format!("{name}={id}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
+    fn id_in(&self, visitor: &Visitor, cookies: &str) -> Option<TokenHash> {
+        let cookie = self.cookie(visitor);
+        let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
+        pairs.find(|(name, _)| *name == cookie).map(|(_, value)| TokenHash::of(value))
+    }
+
+    fn set_cookie(&self, visitor: &Visitor, id: &Secret, life: Duration) -> String {
+        let secure = if visitor.is_secure { "; Secure" } else { "" };
+        let (name, id, seconds) = (self.cookie(visitor), id.expose(), life.as_secs());
+        let path = if visitor.root.is_empty() { "/" } else { visitor.root.as_str() };
+        format!("{name}={id}; Path={path}; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}")
     }
 }
 
@@ -160,39 +173,45 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000);
-    const HERE: IpAddr = IpAddr::V4(std::net::Ipv4Addr::LOCALHOST);
+    fn here(is_secure: bool, root: &str) -> Visitor {
+        Visitor::here(is_secure, root)
+    }
 
     fn begin(sessions: &Sessions, means: Means, now: Timestamp) -> String {
-        sessions.begin(means, now).unwrap().split(';').next().unwrap().to_owned()
+        begin_as(sessions, means, &here(false, "/"), now)
+    }
+
+    fn begin_as(sessions: &Sessions, means: Means, visitor: &Visitor, now: Timestamp) -> String {
+        sessions.begin(means, visitor, now).unwrap().split(';').next().unwrap().to_owned()
     }
 
     #[test]
     fn a_session_ends_when_it_is_not_used_and_in_any_case() {
-        let sessions = Sessions::new(8080, false);
+        let (sessions, here) = (Sessions::new(8080), here(false, "/"));
         let cookie = begin(&sessions, Means::Link("pi".into()), NOW);
         let cookies = format!("other=1; {cookie}; x=y");
-        let found = sessions.find(&cookies, HERE, NOW).unwrap();
+        let found = sessions.find(&cookies, &here, NOW).unwrap();
         assert_eq!(found.viewer.by.as_str(), "web:pi/link@127.0.0.1");
-        assert!(sessions.find(&cookies.replace("8080", "8081"), HERE, NOW).is_none());
+        assert!(sessions.find(&cookies.replace("8080", "8081"), &here, NOW).is_none());
         let mut now = NOW;
-        while sessions.find(&cookie, HERE, now).is_some() {
+        while sessions.find(&cookie, &here, now).is_some() {
             now = now.plus(IDLE.saturating_sub(Duration::from_secs(1)));
         }
         assert!(now.since(NOW) >= LONGEST && found.ended.is_open());
         let cookie = begin(&sessions, Means::Password, now);
-        assert!(sessions.find(&cookie, HERE, now.plus(IDLE)).is_none());
+        assert!(sessions.find(&cookie, &here, now.plus(IDLE)).is_none());
     }
 
     #[test]
     fn signing_out_and_a_new_password_end_sessions() {
-        let sessions = Sessions::new(8080, true);
-        let link = begin(&sessions, Means::Link("pi".into()), NOW);
-        let password = begin(&sessions, Means::Password, NOW);
+        let (sessions, here) = (Sessions::new(8080), here(true, "/"));
+        let link = begin_as(&sessions, Means::Link("pi".into()), &here, NOW);
+        let password = begin_as(&sessions, Means::Password, &here, NOW);
         sessions.end_those_by_password();
-        assert!(sessions.find(&password, HERE, NOW).is_none());
-        let found = sessions.find(&link, HERE, NOW).unwrap();
+        assert!(sessions.find(&password, &here, NOW).is_none());
+        let found = sessions.find(&link, &here, NOW).unwrap();
         assert!(sessions.lives(&found, NOW));
-        let cleared = sessions.end(&found);
+        let cleared = sessions.end(&found, &here);
         assert!(
             cleared.starts_with("__Host-agentpass-8080=; Path=/; Max-Age=0") && cleared.ends_with("; Secure")
         );
@@ -200,11 +219,27 @@ mod tests {
     }
 
     #[test]
+    fn a_cookie_goes_where_the_pages_are_and_nowhere_else() {
+        let sessions = Sessions::new(8080);
+        let made = |visitor: &Visitor| sessions.begin(Means::Password, visitor, NOW).unwrap();
+        let (plain, below) = (here(false, "/"), here(true, "/home/gate/"));
+        assert!(made(&plain).starts_with("agentpass-8080=") && !made(&plain).contains("Secure"));
+        let cookie = made(&below);
+        assert!(
+            cookie.starts_with("__Secure-agentpass-8080=") && cookie.contains("; Path=/home/gate; "),
+            "{cookie}"
+        );
+        assert!(
+            sessions.find(&cookie, &below, NOW).is_some() && sessions.find(&cookie, &plain, NOW).is_none()
+        );
+    }
+
+    #[test]
     fn what_is_remembered_is_bounded() {
-        let sessions = Sessions::new(1, false);
+        let (sessions, here) = (Sessions::new(1), here(false, "/"));
         let first = begin(&sessions, Means::Password, NOW);
         (0..MOST).for_each(|i| drop(begin(&sessions, Means::Password, Timestamp(NOW.0 + 1 + i as i64))));
-        assert!(sessions.find(&first, HERE, NOW).is_none());
+        assert!(sessions.find(&first, &here, NOW).is_none());
         assert_eq!(sessions.open.borrow().len(), MOST);
     }
 }

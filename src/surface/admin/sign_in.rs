@@ -12,6 +12,7 @@ use super::backoff::Backoff;
 use super::form::field;
 use super::places::Places;
 use super::sessions::{Means, SignedIn};
+use super::visitor::Visitor;
 use super::{Admin, page};
 use crate::base::password::PasswordHash;
 use crate::base::secret::Secret;
@@ -37,60 +38,60 @@ enum Refused {
 }
 
 /// `GET /sign-in`: a form; with `?link=` one that needs a tap only, so that whatever previews links uses none up.
-pub fn form(admin: &Admin, asked: &Asked) -> Answer {
+pub(super) fn form(admin: &Admin, visitor: &Visitor, asked: &Asked) -> Answer {
     match field(&asked.query, "link") {
-        Some(link) => page::bare(200, "Sign in", &["sign-in.js"], &by_link(&link)),
-        None => shown(admin, 200, None),
+        Some(link) => page::bare(&visitor.root, 200, "Sign in", &["sign-in.js"], &by_link(visitor, &link)),
+        None => shown(admin, visitor, 200, None),
     }
 }
 
 /// `POST /sign-in` with `link` or `password`.
-pub async fn submit(admin: &Rc<Admin>, from: IpAddr, asked: &Asked) -> Answer {
+pub(super) async fn submit(admin: &Rc<Admin>, visitor: &Visitor, asked: &Asked) -> Answer {
     let body = String::from_utf8_lossy(&asked.body);
-    let now = admin.gate.clock().now();
+    let (now, from) = (admin.gate.clock().now(), visitor.from);
     if let Some(link) = field(&body, "link") {
         return match admin.links.redeem(&link, now) {
-            Some(user) => welcome(admin, Means::Link(user), from),
+            Some(user) => welcome(admin, Means::Link(user), visitor),
             None => {
                 log::warn!("admin sign-in from {from}: the link was used or is too old");
                 let text = "This link was used already, or is older than five minutes. Make a new one.";
-                shown(admin, 403, Some(text))
+                shown(admin, visitor, 403, Some(text))
             }
         };
     }
     let password = Secret::new(field(&body, "password").unwrap_or_default());
     match check(admin, from, password).await {
-        Ok(()) => welcome(admin, Means::Password, from),
+        Ok(()) => welcome(admin, Means::Password, visitor),
         Err(Refused::Wrong) => {
             log::warn!("admin sign-in from {from}: wrong password");
-            shown(admin, 403, Some("This is not the password."))
+            shown(admin, visitor, 403, Some("This is not the password."))
         }
         Err(Refused::Wait(time)) => {
             let seconds = time.as_secs() + 1;
             let text = format!("Too many wrong passwords. Try again in {seconds} s, or use a one-time link.");
-            shown(admin, 429, Some(&text)).with("retry-after", seconds.to_string())
+            shown(admin, visitor, 429, Some(&text)).with("retry-after", seconds.to_string())
         }
     }
 }
 
 /// `POST /sign-out`.
-pub fn out(admin: &Admin, session: &SignedIn) -> Answer {
-    page::elsewhere(PATH).with("set-cookie", admin.sessions.end(session))
+pub(super) fn out(admin: &Admin, visitor: &Visitor, session: &SignedIn) -> Answer {
+    page::elsewhere(&visitor.root, PATH).with("set-cookie", admin.sessions.end(session, visitor))
 }
 
-fn welcome(admin: &Admin, means: Means, from: IpAddr) -> Answer {
+fn welcome(admin: &Admin, means: Means, visitor: &Visitor) -> Answer {
     let how = match &means {
         Means::Link(user) => format!("a link made by {user}"),
         Means::Password => "the password".to_owned(),
     };
-    match admin.sessions.begin(means, admin.gate.clock().now()) {
+    match admin.sessions.begin(means, visitor, admin.gate.clock().now()) {
         Ok(cookie) => {
-            log::info!("admin sign-in from {from} by {how}");
-            page::elsewhere("/").with("set-cookie", cookie)
+            log::info!("admin sign-in from {} by {how}", visitor.from);
+            page::elsewhere(&visitor.root, "/").with("set-cookie", cookie)
         }
         Err(e) => {
             log::error!("admin sign-in: {e}");
-            shown(admin, 503, Some("The machine has no randomness to give. Try again."))
+            shown(admin, visitor, 503, Some("The machine has no randomness to give. Try again."))
         }
     }
 }
@@ -134,11 +135,11 @@ fn must_not_wait(turnstile: &Turnstile, from: IpAddr) -> Result<(), Refused> {
     turnstile.backoff.wait(from, Instant::now()).map_or(Ok(()), |time| Err(Refused::Wait(time)))
 }
 
-fn by_link(link: &str) -> Markup {
+fn by_link(visitor: &Visitor, link: &str) -> Markup {
     html! {
         div.card {
             h1 { "Sign in" }
-            form #by-link method="post" action=(PATH) {
+            form #by-link method="post" action=(visitor.root.to(PATH)) {
                 input type="hidden" name="link" value=(link);
                 button.primary.wide type="submit" autofocus { "Continue" }
             }
@@ -147,13 +148,13 @@ fn by_link(link: &str) -> Markup {
     }
 }
 
-fn shown(admin: &Admin, status: u16, trouble: Option<&str>) -> Answer {
+fn shown(admin: &Admin, visitor: &Visitor, status: u16, trouble: Option<&str>) -> Answer {
     let main = html! {
         div.card {
             h1 { "Sign in" }
             @if let Some(text) = trouble { p.notice.bad role="alert" { (text) } }
             @if admin.password().is_some() {
-                form method="post" action=(PATH) {
+                form method="post" action=(visitor.root.to(PATH)) {
                     label for="password" { "Admin password" }
                     input.wide #password type="password" name="password" autocomplete="current-password" required autofocus;
                     button.primary.wide type="submit" { "Sign in" }
@@ -166,5 +167,5 @@ fn shown(admin: &Admin, status: u16, trouble: Option<&str>) -> Answer {
             }
         }
     };
-    page::bare(status, "Sign in", &[], &main)
+    page::bare(&visitor.root, status, "Sign in", &[], &main)
 }

@@ -1,5 +1,7 @@
 //! One connection until it is authenticated: TLS, upgrade, token. Ten seconds for all of it.
 
+use std::cell::Cell;
+use std::fmt;
 use std::net::{IpAddr, SocketAddr, TcpStream};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
@@ -9,6 +11,7 @@ use smol::{Async, future};
 
 use super::Rpc;
 use super::session::{self, Peer};
+use crate::base::network::any_contains;
 use crate::base::secret::TokenHash;
 use crate::gate::Setup;
 use crate::model::AgentId;
@@ -18,7 +21,7 @@ use crate::net::upgrade::{Refusal, UpgradeRequest, WsLimits, serve_upgrade};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 use crate::protocol::frame::{self, Frame, Request, WireError};
 use crate::protocol::{code, params};
-use crate::surface::door::{Guest, MAX_FAILURES, Member};
+use crate::surface::door::{Guest, Member};
 
 /// Time from the accepted socket to a good token.
 pub const AUTH_TIME: Duration = Duration::from_secs(10);
@@ -34,6 +37,24 @@ pub struct Identity {
     pub agent: AgentId,
     /// The hash of the token it showed, to be looked up again after a reload.
     pub token: TokenHash,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy)]
+pub struct Whence {
+    /// The other end of the socket.
+    socket: SocketAddr,
+    /// The same, or whose connection it is by a trusted proxy's word.
+    client: IpAddr,
+}
+
+impl fmt::Display for Whence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client == self.socket.ip() {
+            true => self.socket.fmt(f),
+            false => write!(f, "{} through {}", self.client, self.socket.ip()),
+        }
+    }
 }
 
 /// What an upgrade request led to.
@@ -52,24 +73,27 @@ pub async fn run(rpc: Rc<Rpc>, tcp: Async<TcpStream>, peer: SocketAddr) {
     }
 }
 
-async fn let_in(rpc: &Rc<Rpc>, tcp: Async<TcpStream>, address: SocketAddr) -> Option<(Box<WebSocket>, Peer)> {
+async fn let_in(rpc: &Rc<Rpc>, tcp: Async<TcpStream>, socket: SocketAddr) -> Option<(Box<WebSocket>, Peer)> {
     let deadline = Instant::now() + AUTH_TIME;
-    let guest = rpc.door.enter(address.ip());
+    let is_proxy = any_contains(&rpc.gate.setup().trusted_proxies, socket.ip());
+    let guest = rpc.door.enter((!is_proxy).then_some(socket.ip()));
     let _counted = rpc.gate.metrics().stranger();
-    let upgraded = future::or(upgrade(rpc, tcp, address.ip(), &guest, deadline), async {
+    let whence = Cell::new(Whence { socket, client: socket.ip() });
+    let upgraded = future::or(upgrade(rpc, tcp, &whence, &guest, deadline), async {
         guest.must_leave().await;
         None
     });
     let (socket, entry) = upgraded.await?;
     guest.spoke();
-    let (socket, identity, _member) = admit(rpc, socket, entry, guest, address.ip(), deadline).await?;
-    Some((Box::new(socket), Peer { identity, address, _member }))
+    let whence = whence.get();
+    let (socket, identity, _member) = admit(rpc, socket, entry, guest, whence, deadline).await?;
+    Some((Box::new(socket), Peer { identity, whence, _member }))
 }
 
 async fn upgrade(
     rpc: &Rc<Rpc>,
     tcp: Async<TcpStream>,
-    address: IpAddr,
+    whence: &Cell<Whence>,
     guest: &Guest,
     deadline: Instant,
 ) -> Option<(WebSocket, Entry)> {
@@ -80,67 +104,76 @@ async fn upgrade(
         Some(acceptor) => match acceptor.accept(tcp, left()).await {
             Ok(stream) => stream,
             Err(e) => {
-                log::info!("connection from {address}: {e}");
+                log::info!("connection from {}: {e}", whence.get());
                 return None;
             }
         },
     };
     let limits = WsLimits { max_message_bytes: rpc.max_message_bytes, header_timeout: left() };
     let decide = |request: &UpgradeRequest| {
+        let setup = rpc.gate.setup();
+        let Whence { socket, client } = whence.get();
+        let client = request.forwarded.client(socket.ip(), &setup.trusted_proxies).unwrap_or(client);
+        whence.set(Whence { socket, client });
+        guest.comes_from(client);
         guest.spoke();
-        decide(rpc, address, request)
+        decide(rpc, &setup, whence.get(), request)
     };
     match serve_upgrade(stream, &limits, decide).await {
         Ok(granted) => granted,
         Err(e) => {
-            log::debug!("connection from {address}: {e}");
+            log::debug!("connection from {}: {e}", whence.get());
             None
         }
     }
 }
 
 /// What the head of an upgrade request says is enough to refuse.
-fn decide(rpc: &Rpc, address: IpAddr, request: &UpgradeRequest) -> Result<Entry, Refusal> {
-    let setup = rpc.gate.setup();
-    if rpc.door.refuses(address) {
-        let mut refusal =
-            Refusal::new(429, "too many failed authentications from this address; wait a minute");
-        refusal.headers.push(("retry-after", "60".into()));
-        return Err(refusal);
-    }
+fn decide(rpc: &Rpc, setup: &Setup, whence: Whence, request: &UpgradeRequest) -> Result<Entry, Refusal> {
     if let Some(origin) = &request.origin
         && !setup.allowed_origins.contains(origin)
     {
         log::warn!(
-            "connection from {address}: refused the origin {:?}",
+            "connection from {whence}: refused the origin {:?}",
             crate::base::safe_text::visible(origin)
         );
         return Err(Refusal::new(403, "this origin is not allowed; list it in gateway.allowed_origins"));
     }
     match &request.bearer {
         None => Ok(Entry::Unknown),
-        Some(token) => match identify(&setup, token) {
-            Some(identity) => Ok(Entry::Known(identity)),
-            None => {
-                failed(rpc, address);
-                let mut refusal = Refusal::new(401, "invalid token");
-                refusal.headers.push(("www-authenticate", "Bearer".into()));
-                Err(refusal)
-            }
-        },
+        // The right token gets in whatever others at the same address have done: they may share a router or a proxy.
+        Some(token) => identify(setup, token).map(Entry::Known).map_err(|wrong| {
+            let is_refused = rpc.door.refuses(whence.client);
+            failed(rpc, whence, &wrong);
+            if is_refused { too_often() } else { wrong_token() }
+        }),
     }
 }
 
-fn identify(setup: &Setup, token: &str) -> Option<Identity> {
-    let token = TokenHash::of(token);
-    setup.authenticate(&token).map(|agent| Identity { agent, token })
+fn too_often() -> Refusal {
+    let mut refusal =
+        Refusal::new(429, "too many wrong tokens from this address, and this is one more; wait a minute");
+    refusal.headers.push(("retry-after", "60".into()));
+    refusal
 }
 
-fn failed(rpc: &Rpc, address: IpAddr) {
+fn wrong_token() -> Refusal {
+    let mut refusal = Refusal::new(401, "invalid token");
+    refusal.headers.push(("www-authenticate", "Bearer".into()));
+    refusal
+}
+
+/// Whose token this is, or the hash of one that is nobody's.
+fn identify(setup: &Setup, token: &str) -> Result<Identity, TokenHash> {
+    let token = TokenHash::of(token);
+    setup.authenticate(&token).map(|agent| Identity { agent, token }).ok_or(token)
+}
+
+fn failed(rpc: &Rpc, whence: Whence, token: &TokenHash) {
     rpc.gate.metrics().failed_authentication();
-    // An address that is not refused, because an agent lives there, must not fill the log either.
-    let level = if rpc.door.failed(address) > MAX_FAILURES { log::Level::Debug } else { log::Level::Warn };
-    log::log!(level, "connection from {address}: authentication failed");
+    // Whoever tries again and again must not fill the log.
+    let level = if rpc.door.failed(whence.client, token) { log::Level::Warn } else { log::Level::Debug };
+    log::log!(level, "connection from {whence}: authentication failed");
 }
 
 /// The first message, when the upgrade request carried no token.
@@ -149,11 +182,11 @@ async fn admit(
     mut socket: WebSocket,
     entry: Entry,
     guest: Guest,
-    address: IpAddr,
+    whence: Whence,
     deadline: Instant,
 ) -> Option<(WebSocket, Identity, Member)> {
     if let Entry::Known(identity) = entry {
-        return Some((socket, identity, guest.admitted(address)));
+        return Some((socket, identity, guest.admitted(whence.client)));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let sent_away = async {
@@ -166,11 +199,11 @@ async fn admit(
         Ok((identity, id)) => {
             let welcome = frame::result(&id, welcome(&identity.agent));
             let sent = socket.send_text_batch([welcome.to_string()], None, WRITE_DEADLINE).await;
-            sent.ok().map(|()| (socket, identity, guest.admitted(address)))
+            sent.ok().map(|()| (socket, identity, guest.admitted(whence.client)))
         }
         Err(refused) => {
-            if refused.counts {
-                failed(rpc, address);
+            if let Some(token) = &refused.wrong {
+                failed(rpc, whence, token);
             }
             // Taking leave takes time and a descriptor: it is cut short when others come in.
             guest.sent_away();
@@ -188,36 +221,36 @@ pub fn welcome(agent: &AgentId) -> Value {
 struct TurnedAway {
     error: Option<Box<(Value, WireError)>>,
     close: (u16, &'static str),
-    counts: bool,
+    wrong: Option<TokenHash>,
 }
 
 /// It is no failure of the peer's, and it may come back at once.
 fn crowded() -> TurnedAway {
     let close = (CLOSE_TRY_AGAIN, "too many connections that have not authenticated");
-    TurnedAway { error: None, close, counts: false }
+    TurnedAway { error: None, close, wrong: None }
 }
 
 fn examine(rpc: &Rpc, first: Option<Incoming>) -> Result<(Identity, Value), TurnedAway> {
-    let refuse = |id: Value, message: &str, counts: bool| TurnedAway {
+    let refuse = |id: Value, message: &str, wrong: Option<TokenHash>| TurnedAway {
         error: Some(Box::new((id, not_authenticated(message)))),
         close: (CLOSE_POLICY, "not authenticated"),
-        counts,
+        wrong,
     };
     let text = match first {
-        None => return Err(refuse(Value::Null, "Authentication timeout", false)),
+        None => return Err(refuse(Value::Null, "Authentication timeout", None)),
         Some(Incoming::Text(text)) => text,
         Some(Incoming::Ping | Incoming::Pong(_)) => {
-            return Err(refuse(Value::Null, "Not authenticated", false));
+            return Err(refuse(Value::Null, "Not authenticated", None));
         }
         Some(ended) => {
             let close = (ended.close_code().unwrap_or(CLOSE_POLICY), "not authenticated");
-            return Err(TurnedAway { error: None, close, counts: false });
+            return Err(TurnedAway { error: None, close, wrong: None });
         }
     };
-    let (id, token) = read_auth(&text).map_err(|id| refuse(id, "Not authenticated", false))?;
+    let (id, token) = read_auth(&text).map_err(|id| refuse(id, "Not authenticated", None))?;
     match identify(&rpc.gate.setup(), &token) {
-        Some(identity) => Ok((identity, id)),
-        None => Err(refuse(id, "Invalid token", true)),
+        Ok(identity) => Ok((identity, id)),
+        Err(wrong) => Err(refuse(id, "Invalid token", Some(wrong))),
     }
 }
 

@@ -4,7 +4,6 @@
 //! are always answered. Losing the connection loses the listeners, never the calls.
 
 use std::cell::Cell;
-use std::net::SocketAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -14,7 +13,7 @@ use smol::channel::bounded;
 use smol::{Timer, future};
 
 use super::Rpc;
-use super::connection::{CLOSE_POLICY, Identity};
+use super::connection::{CLOSE_POLICY, Identity, Whence};
 use super::listing::Listing;
 use super::methods;
 use super::outbox::{Outbox, Outgoing};
@@ -40,7 +39,7 @@ pub struct Peer {
     /// Whom it speaks for.
     pub identity: Identity,
     /// Where it connects from.
-    pub address: SocketAddr,
+    pub whence: Whence,
     /// Keeps its address welcome.
     pub _member: Member,
 }
@@ -84,7 +83,7 @@ pub async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
         let reason = format!("more than {MAX_CONNECTIONS} connections of this agent");
         return Box::pin(socket.close_with(CLOSE_POLICY, &reason)).await;
     };
-    log::info!("agent {agent} connected from {}", peer.address);
+    log::info!("agent {agent} connected from {}", peer.whence);
     let recipient = rpc.recipients.of(&agent);
     let session = Rc::new(Session {
         gate: gate.clone(),
@@ -101,7 +100,7 @@ pub async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
     let farewell = line.talk(&session).await;
     session.gone.open();
     session.out.clear();
-    log::info!("agent {agent} disconnected from {}: {}", peer.address, farewell.1);
+    log::info!("agent {agent} disconnected from {}: {}", peer.whence, farewell.1);
     // Behind half a message nothing can be said, and what waits to be sent takes room until the socket is gone.
     if !line.is_cut {
         // In a box: it needs room of its own only now.

@@ -15,7 +15,7 @@ use crate::surface::admin::page::{self, Viewer};
 /// A question that can be answered.
 pub(super) fn open(viewer: &Viewer, question: &Question, left: Duration, times: u32) -> Markup {
     let id = question.id;
-    let action = format!("/approvals/{id}");
+    let action = viewer.root.to(&format!("/approvals/{id}"));
     let (note_id, title_id) = (format!("n-{id}"), format!("t-{id}"));
     html! {
         article.card.question id={ "q-" (id) } data-id=(id) aria-labelledby=(title_id) {
@@ -94,11 +94,11 @@ pub(super) fn short(id: RequestId) -> String {
 }
 
 /// What takes the place of the buttons when a question has ended.
-pub(super) fn ended(id: RequestId, text: &str) -> Markup {
+pub(super) fn ended(viewer: &Viewer, id: RequestId, text: &str) -> Markup {
     html! {
         div.ended {
             p { (text) }
-            a href={ "/audit/call/" (id) } { "In the record" }
+            a href=(viewer.root.to(&format!("/audit/call/{id}"))) { "In the record" }
         }
     }
 }

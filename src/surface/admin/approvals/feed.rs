@@ -77,14 +77,15 @@ impl Teller {
     }
 
     async fn tell(&self, event: &Event) -> Option<()> {
-        let me = &self.session.viewer.by;
+        let viewer = &self.session.viewer;
         match event {
             Event::Asked(question) => self.say("card", &self.card(question)).await,
             Event::AskedAgain(question, times) => {
                 self.say("again", &json!({"id": question.id.to_string(), "times": times})).await
             }
             Event::Settled(question, settlement) => {
-                let end = card::ended(question.id, &card::settled_text(settlement, me)).into_string();
+                let end = card::ended(viewer, question.id, &card::settled_text(settlement, &viewer.by))
+                    .into_string();
                 let word = settlement.as_str();
                 self.say("settled", &json!({"id": question.id.to_string(), "how": word, "end": end})).await
             }

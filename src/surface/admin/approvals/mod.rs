@@ -36,7 +36,7 @@ pub(super) async fn page(admin: &Admin, viewer: &Viewer, asked: &Asked) -> Answe
     let main = html! {
         div.titled {
             h1 { "Waiting for you" }
-            p.live #live role="status" { noscript { a href="/approvals/" { "Reload for new questions" } } }
+            p.live #live role="status" { noscript { a href=(viewer.root.to("/approvals/")) { "Reload for new questions" } } }
         }
         @if let Some((id, text)) = notice {
             p.notice role="status" { "Question " code { (card::short(id)) } ": " (text) }
@@ -77,7 +77,7 @@ pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: 
     };
     let answered = admin.gate.answer(&id.to_string(), choice, viewer.by.clone()).await;
     if asked.header("accept") != "application/json" {
-        return Some(page::elsewhere(&format!("/approvals/?about={id}")));
+        return Some(page::elsewhere(&viewer.root, &format!("/approvals/?about={id}")));
     }
     let (outcome, end) = match answered {
         Ok(answered) => (answered.outcome.as_str(), became_of(admin, viewer, id, answered.outcome).await),
@@ -85,7 +85,7 @@ pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: 
     };
     // If not, the card stays: the feed tells what becomes of the question, if anything does.
     let is_over = ![NOT_RECORDED, BEING_ANSWERED, STILL_OPEN].contains(&end.as_str());
-    let end = card::ended(id, &end).into_string();
+    let end = card::ended(viewer, id, &end).into_string();
     let body = json!({"request_id": id.to_string(), "outcome": outcome, "is_over": is_over, "end": end});
     Some(page::data(200, "application/json", body.to_string()))
 }
@@ -109,7 +109,7 @@ fn note(body: &str) -> Option<String> {
 pub(super) async fn end(admin: &Admin, viewer: &Viewer, id: &str) -> Option<Answer> {
     let id = RequestId::parse(id)?;
     let text = became(admin, viewer, id).await;
-    Some(page::data(200, "text/html; charset=utf-8", card::ended(id, &text).into_string()))
+    Some(page::data(200, "text/html; charset=utf-8", card::ended(viewer, id, &text).into_string()))
 }
 
 async fn became_of(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: AnswerOutcome) -> String {

@@ -7,6 +7,7 @@ use std::time::Duration;
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::base::clock::Timestamp;
+use crate::base::path_prefix::PathPrefix;
 use crate::store::reader::{Filter, Wanted};
 
 /// What a filter is made of.
@@ -76,9 +77,12 @@ impl fmt::Display for BadQuery {
     }
 }
 
-/// Parameters that were given and are not empty.
+/// Parameters that were given and are not empty, and where links with them lead.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Query(Vec<(String, String)>);
+pub(super) struct Query {
+    given: Vec<(String, String)>,
+    root: PathPrefix,
+}
 
 impl Query {
     /// Reads a query string in which only the names in `known` may occur, each once. Forms send empty fields; they
@@ -104,12 +108,17 @@ impl Query {
             given.push((name, value));
         }
         given.retain(|(name, value)| !value.is_empty() || name == "whole");
-        Ok(Query(given))
+        Ok(Query { given, root: PathPrefix::default() })
+    }
+
+    /// The same for a browser that knows our paths below `root`.
+    pub(super) fn below(self, root: &PathPrefix) -> Query {
+        Query { root: root.clone(), ..self }
     }
 
     /// What was given as `name`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
-        self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+        self.given.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     pub(super) fn is_set(&self, name: &str) -> bool {
@@ -118,18 +127,25 @@ impl Query {
 
     /// The same with another value, or without one when it is empty.
     pub(super) fn with(&self, name: &str, value: &str) -> Query {
-        let mut changed: Vec<_> = self.0.iter().filter(|(known, _)| known != name).cloned().collect();
+        let mut changed: Vec<_> = self.given.iter().filter(|(known, _)| known != name).cloned().collect();
         if !value.is_empty() {
             changed.push((name.to_owned(), value.to_owned()));
         }
-        Query(changed)
+        Query { given: changed, root: self.root.clone() }
+    }
+
+    /// A path of ours as the browser knows it.
+    pub(super) fn to(&self, path: &str) -> String {
+        self.root.to(path)
     }
 
     /// A link to `path` that asks the same.
     pub(super) fn link(&self, path: &str) -> String {
         let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-        let pairs: Vec<_> = self.0.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
-        if pairs.is_empty() { path.to_owned() } else { format!("{path}?{}", pairs.join("&")) }
+        let pairs: Vec<_> =
+            self.given.iter().map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+        let path = self.root.to(path);
+        if pairs.is_empty() { path } else { format!("{path}?{}", pairs.join("&")) }
     }
 
     /// What to look for.

@@ -3,6 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
+use super::asked::Query;
 use super::text::{cut, duration, member, moment, plain, responder, short, short_name, tag};
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines};
@@ -14,14 +15,15 @@ const VALUE: usize = 2000;
 const HEADING: usize = 200;
 
 /// The page of a call, from what `audit show --json` prints.
-pub(super) fn page(whole: &Value, all: bool) -> Markup {
+pub(super) fn page(whole: &Value, query: &Query) -> Markup {
     let signature = member(whole, "signature");
     let call = if signature.is_empty() { member(whole, "tool_name") } else { signature };
     let (heading, is_cut) = cut(&call, HEADING);
-    let shown = Shown { whole, most: if all { usize::MAX } else { VALUE }, link: link(whole) };
+    let most = if query.is_set("whole") { usize::MAX } else { VALUE };
+    let shown = Shown { whole, most, link: query.to(&link(whole)) };
     html! {
-        link rel="stylesheet" href=(assets::url("audit.css"));
-        p.back { a href="/audit/" { "← Record" } }
+        link rel="stylesheet" href=(query.to(assets::url("audit.css")));
+        p.back { a href=(query.to("/audit/")) { "← Record" } }
         h1.mono.call-name { (heading) @if is_cut.is_some() { "…" } }
         p.tags { (tag(&member(whole, "outcome"))) " " span.soft { (took(whole)) } }
         dl.facts.card {
@@ -44,7 +46,7 @@ pub(super) fn page(whole: &Value, all: bool) -> Markup {
         (shown.arguments())
         h2 { "What happened" }
         (shown.events())
-        p { a href=(format!("/audit/api/call/{}", member(whole, "request_id"))) { "All of it as JSON" } }
+        p { a href=(query.to(&format!("/audit/api/call/{}", member(whole, "request_id")))) { "All of it as JSON" } }
     }
 }
 
@@ -200,10 +202,14 @@ mod tests {
         })
     }
 
+    fn shown(query: &str) -> Markup {
+        page(&hostile(), &Query::of(query, super::super::asked::CALL).unwrap())
+    }
+
     #[test]
     fn nothing_an_agent_said_becomes_markup() {
-        for all in [false, true] {
-            let shown = page(&hostile(), all).into_string();
+        for all in ["", "whole"] {
+            let shown = shown(all).into_string();
             for tag in ["<img", "<script", "<b>", "</td>\"", "\u{202e}", "\u{200b}"] {
                 assert!(!shown.contains(tag), "{tag}");
             }
@@ -213,14 +219,14 @@ mod tests {
 
     #[test]
     fn long_values_are_cut_until_all_of_them_is_asked_for() {
-        let (cut, all) = (page(&hostile(), false).into_string(), page(&hostile(), true).into_string());
+        let (cut, all) = (shown("").into_string(), shown("whole").into_string());
         assert!(cut.contains("cut, 65\u{202f}536 bytes in all") && !cut.contains(&"x".repeat(2001)));
         assert!(all.contains(&"x".repeat(65_536)) && !all.contains("in all"));
     }
 
     #[test]
     fn it_says_who_answered_where_and_after_what_time() {
-        let shown = page(&hostile(), false).into_string();
+        let shown = shown("").into_string();
         assert!(
             shown.contains("telegram:7")
                 && shown.contains("in the Telegram chat")

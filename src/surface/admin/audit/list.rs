@@ -48,7 +48,7 @@ pub(super) fn page(
 
 fn whole(query: &Query, found: &Page, wanted: Wanted, charts: Option<Option<&Charts>>) -> Markup {
     html! {
-        link rel="stylesheet" href=(assets::url("audit.css"));
+        link rel="stylesheet" href=(query.to(assets::url("audit.css")));
         h1 { "Record" }
         (form(query))
         @if let Some(to) = found.searched_to {
@@ -68,7 +68,7 @@ fn whole(query: &Query, found: &Page, wanted: Wanted, charts: Option<Option<&Cha
         @if found.rows.is_empty() {
             p.soft { @if found.total == 0 { "No call fits this choice." } @else { "There are not so many pages." } }
         } @else {
-            ol.calls aria-labelledby="calls" { @for row in &found.rows { (line(row)) } }
+            ol.calls aria-labelledby="calls" { @for row in &found.rows { (line(row, query)) } }
         }
         (pager(query, found, wanted))
     }
@@ -80,7 +80,7 @@ fn form(query: &Query) -> Markup {
         .iter()
         .any(|name| query.is_set(name));
     html! {
-        form.choose.card method="get" action=(FOLDER) role="search" {
+        form.choose.card method="get" action=(query.to(FOLDER)) role="search" {
             div.row {
                 (field("q", "Search", "search", "tool, agent, reason, argument …", query))
                 (field("tool_name", "Tool", "text", "ha_*", query))
@@ -107,7 +107,7 @@ fn form(query: &Query) -> Markup {
                     (field("to", "To (UTC)", "text", "2026-01-31", query))
                 }
             }
-            div.actions { button.primary type="submit" { "Show" } a.button.quiet href=(FOLDER) { "Reset" } }
+            div.actions { button.primary type="submit" { "Show" } a.button.quiet href=(query.to(FOLDER)) { "Reset" } }
         }
     }
 }
@@ -136,8 +136,8 @@ fn select(name: &str, label: &str, words: &[&str], query: &Query) -> Markup {
     }
 }
 
-fn line(row: &AuditRow) -> Markup {
-    let link = format!("/audit/call/{}", row.request_id);
+fn line(row: &AuditRow, query: &Query) -> Markup {
+    let link = query.to(&format!("/audit/call/{}", row.request_id));
     let signature = row.request.get("signature").and_then(Value::as_str).unwrap_or(&row.tool);
     let reason =
         if row.request.get("outcome").is_some() { String::new() } else { member(&row.request, "reason") };

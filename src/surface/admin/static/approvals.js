@@ -7,6 +7,8 @@
   const told = document.getElementById("told");
   const nothing = document.getElementById("nothing");
   const deadlines = new WeakMap();
+  // What a proxy has put before our paths.
+  const root = document.documentElement.dataset.root;
 
   const cardOf = (id) => document.getElementById("q-" + id);
   const isOpen = (card) => card.querySelector("form") !== null;
@@ -103,7 +105,7 @@
   });
 
   function listen() {
-    const feed = new EventSource("/approvals/feed");
+    const feed = new EventSource(root + "/approvals/feed");
     const on = (name, act) => feed.addEventListener(name, (event) => act(JSON.parse(event.data)));
     feed.onopen = () => { live.textContent = ""; };
     feed.onerror = () => {
@@ -127,7 +129,7 @@
     // What was settled while this page was away.
     on("all", async (ids) => {
       for (const card of [...cards.children].filter((card) => isOpen(card) && !ids.includes(card.dataset.id))) {
-        const reply = await fetch("/approvals/" + card.dataset.id + "/end");
+        const reply = await fetch(root + "/approvals/" + card.dataset.id + "/end");
         if (reply.ok) end(card.dataset.id, await reply.text());
       }
       count();
@@ -135,7 +137,7 @@
   }
   async function again() {
     try {
-      const reply = await fetch("/approvals/", { redirect: "manual", headers: { accept: "text/html" } });
+      const reply = await fetch(root + "/approvals/", { redirect: "manual", headers: { accept: "text/html" } });
       if (reply.type === "opaqueredirect") { location.reload(); return; }
     } catch { /* the gateway is away */ }
     listen();

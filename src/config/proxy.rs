@@ -1,0 +1,46 @@
+//! The keys of `gateway:` that are about proxies in front of it and about who is asked nothing.
+
+use super::at::At;
+use crate::base::network::Network;
+use crate::base::path_prefix::PathPrefix;
+
+/// The first parts of the pages' own paths: a prefix that begins like one of them could not be told from it.
+const OWN_PATHS: [&str; 8] =
+    ["approvals", "audit", "sign-in", "sign-out", "static", "livez", "healthz", "metrics"];
+
+/// Addresses and networks.
+pub fn networks(at: At<'_>) -> Vec<Network> {
+    at.one_or_more().into_iter().filter_map(network).collect()
+}
+
+fn network(at: At<'_>) -> Option<Network> {
+    let text = at.filled()?;
+    let help = "write 192.0.2.1, ::1 or 10.0.0.0/8";
+    Network::parse(&text).or_else(|| at.fail(format!("{text:?} is no address and no network"), help))
+}
+
+/// [`networks`] whose word is believed.
+pub fn trusted(at: At<'_>) -> Vec<Network> {
+    let networks = networks(at);
+    if networks.iter().any(Network::is_everything) {
+        let help = "list the addresses of the proxies only";
+        at.warn("everybody is trusted to say whose request it is", help);
+    }
+    networks
+}
+
+/// The path below which a proxy shows the admin pages.
+pub fn public_path(at: At<'_>) -> Option<PathPrefix> {
+    let text = at.filled()?;
+    let Some(path) = PathPrefix::parse(&text) else {
+        return at
+            .fail("public_path is not a plain path", "write it as it stands in the address: /agentpass");
+    };
+    if OWN_PATHS.contains(&path.first()) {
+        return at.fail(
+            format!("the admin pages have a path /{} of their own", path.first()),
+            "choose another one",
+        );
+    }
+    Some(path)
+}
