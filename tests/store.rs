@@ -1043,6 +1043,24 @@ fn one_agents_results_take_nothing_from_another_and_nothing_from_the_record() {
 }
 
 #[test]
+fn many_small_results_do_not_shield_large_ones() {
+    let dir = Dir::new();
+    let options = StoreOptions { max_mb: 64, ..dir.options() };
+    let (store, _) = Store::open(options, &Clock::manual(NOW)).unwrap();
+    smol::block_on(async {
+        for n in 0..1500 {
+            let length = if n < 1490 { 2_000 } else { 3_000_000 };
+            let id = record(&store, allowed("front")).await;
+            store.settle(id, &Outcome::Executed(json!("x".repeat(length)).into()), at(1)).await.unwrap();
+        }
+        store.close().await;
+    });
+    let db = Connection::open(dir.db()).unwrap();
+    let kept: i64 = db.query_row("SELECT sum(size) FROM results", [], |row| row.get(0)).unwrap();
+    assert!((3_000_000..4 << 20).contains(&kept), "{kept} bytes");
+}
+
+#[test]
 fn a_record_of_before_with_too_many_results_is_tidied_bit_by_bit() {
     let dir = Dir::new();
     dir.with(async |store| {

@@ -91,6 +91,11 @@ impl Gate {
         self.errands.borrow_mut().spend(agent, cost).map_err(|too_many| too_many.retry_after)
     }
 
+    /// Takes what the answer to such a request turned out to cost besides.
+    pub fn charge(&self, agent: &AgentId, cost: u64) {
+        self.errands.borrow_mut().charge(agent, cost);
+    }
+
     /// Only the first refusal of a flood is written down: a flood must not wear out the disk.
     fn flooded(self: &Rc<Self>, agent: &AgentId, request: &Request, too_many: TooMany) -> Ticket {
         let outcome = Outcome::RateLimited { retry_after: too_many.retry_after };

@@ -42,13 +42,26 @@ impl Budget {
         self.spend_at(agent, cost, now)
     }
 
-    fn spend_at(&mut self, agent: &AgentId, cost: u64, now: Duration) -> Result<(), TooMany> {
+    /// Takes `cost`, whatever the agent owes: for what was known only afterwards.
+    pub fn charge(&mut self, agent: &AgentId, cost: u64) {
+        let left = self.left(agent, self.began.elapsed());
+        left.units = left.units.saturating_sub(i128::from(cost) * ONE);
+    }
+
+    /// What has come back by now is counted in.
+    fn left(&mut self, agent: &AgentId, now: Duration) -> &mut Left {
         let (full, pace) = (i128::from(self.most) * ONE, i128::from(self.per_minute));
         let fresh = || Left { units: full, at: now, told: false };
         let left = self.agents.entry(agent.clone()).or_insert_with(fresh);
         let passed = i128::try_from(now.saturating_sub(left.at).as_millis()).unwrap_or(0);
         left.units = left.units.saturating_add(passed.saturating_mul(pace)).min(full);
         left.at = now.max(left.at);
+        left
+    }
+
+    fn spend_at(&mut self, agent: &AgentId, cost: u64, now: Duration) -> Result<(), TooMany> {
+        let pace = i128::from(self.per_minute);
+        let left = self.left(agent, now);
         if cost == 0 {
             return Ok(());
         }

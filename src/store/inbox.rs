@@ -22,8 +22,9 @@ const STEP: usize = 500;
 /// Results looked at by one [`sweep`].
 const PART: i64 = 1000;
 
-/// Results dropped at once to make room for one: only an older record holds so many too much.
-const SURPLUS: usize = 500;
+/// Bytes of results that are dropped for one that comes, besides four times its own: enough to win against any that
+/// come, and only an older record holds more too much.
+const AT_ONCE: u64 = 8 << 20;
 
 /// What an idempotency key is bound to.
 pub(super) struct Bound {
@@ -128,13 +129,14 @@ pub(super) fn keep_result(
         tx.db.prepare_cached(sql)?.execute(params![at.plus(tx.options.keep_keys).0, id.to_string()])?;
     }
     tx.shares.put(agent.as_str(), *seq, size);
-    make_room(tx, agent, *seq)
+    make_room(tx, agent, *seq, size)
 }
 
 /// Drops what is too much now that the result `new` of `agent` has come.
-fn make_room(tx: &mut Tx<'_>, agent: &AgentId, new: i64) -> Result<(), StoreError> {
-    let mut dropped = 0;
-    while dropped < SURPLUS
+fn make_room(tx: &mut Tx<'_>, agent: &AgentId, new: i64, size: usize) -> Result<(), StoreError> {
+    let most = AT_ONCE.saturating_add(4 * size as u64);
+    let (least, mut dropped) = (tx.shares.room().saturating_sub(most), 0);
+    while tx.shares.room() > least
         && let Some(seq) = tx.shares.surplus(agent.as_str(), new, tx.options.max_mb)
     {
         drop_result(tx, seq)?;

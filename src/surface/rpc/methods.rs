@@ -12,7 +12,7 @@ use super::connection::{not_authenticated, welcome};
 use super::listing::Listing;
 use super::outbox::Outgoing;
 use super::receipts::Carried;
-use super::session::{MAX_IN_FLIGHT, Session};
+use super::session::{MAX_IN_FLIGHT, NotRead, Session};
 use super::wire;
 use crate::base::ids::RequestId;
 use crate::base::secret::TokenHash;
@@ -122,10 +122,8 @@ fn auth(session: &Session, params: Map<String, Value>) -> Result<Begun, WireErro
     }
 }
 
-/// What requests cost that are no calls, in listed tools.
+/// What requests cost that are no calls, in listed tools. What `get_pending_results` costs is known when it has its turn.
 mod cost {
-    /// The record is read, and up to 900 KB are handed over.
-    pub const RESULTS: u64 = 50;
     /// The policy is asked, as for a call.
     pub const EXPLAIN: u64 = 50;
     /// The record is written.
@@ -134,10 +132,11 @@ mod cost {
 
 /// Takes what a request costs from its agent's budget.
 fn spend(session: &Session, cost: u64) -> Result<(), WireError> {
-    session.gate.spend(&session.identity.agent, cost).map_err(|retry_after| {
-        WireError::new(code::RATE_LIMITED, "rate_limited", "Rate limit exceeded")
-            .with("retry_after", retry_after)
-    })
+    session.gate.spend(&session.identity.agent, cost).map_err(rate_limited)
+}
+
+fn rate_limited(retry_after: u64) -> WireError {
+    WireError::new(code::RATE_LIMITED, "rate_limited", "Rate limit exceeded").with("retry_after", retry_after)
 }
 
 fn list_tools(session: &Session, params: &Map<String, Value>) -> Result<Begun, WireError> {
@@ -176,9 +175,7 @@ fn without_files(mut why: Value) -> Value {
 
 fn results_later(session: &Rc<Session>, params: &Map<String, Value>) -> Result<Begun, WireError> {
     params::nothing_else(params)?;
-    let place = Place::take(session, |s| &s.errands)?;
-    spend(session, cost::RESULTS)?;
-    Ok(Begun::Later(What::Results, place))
+    Ok(Begun::Later(What::Results, Place::take(session, |s| &s.errands)?))
 }
 
 fn cancel(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
@@ -260,7 +257,10 @@ async fn results(session: &Rc<Session>, id: &Value) -> Answer {
             let result = Value::from_iter([("results", shown)]);
             (frame::result(id, result).to_string(), carried)
         }
-        Err(e) => {
+        Err(NotRead::TooSoon(retry_after)) => {
+            (frame::error(id, &rate_limited(retry_after)).to_string(), Vec::new())
+        }
+        Err(NotRead::Store(e)) => {
             log::error!("pending results could not be read: {e}");
             (frame::error(id, &store_unavailable()).to_string(), Vec::new())
         }

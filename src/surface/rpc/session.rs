@@ -21,6 +21,7 @@ use super::receipts::{Carried, Receipts};
 use super::recipient::{Connection, MAX_UNREAD, Recipient};
 use super::silence::{Due, Silence};
 use crate::gate::{Gate, Latch};
+use crate::model::AgentId;
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 use crate::store::{PendingResult, StoreError};
 use crate::surface::door::Member;
@@ -42,6 +43,14 @@ pub struct Peer {
     pub whence: Whence,
     /// Keeps its address welcome.
     pub _member: Member,
+}
+
+/// Why the inbox was not read.
+pub enum NotRead {
+    /// Seconds until it may be.
+    TooSoon(u64),
+    /// The record.
+    Store(StoreError),
 }
 
 /// What the listeners of one connection share.
@@ -126,18 +135,18 @@ impl Session {
     /// reading begins after that: connections that come and go must not fill the record's queue.
     ///
     /// # Errors
-    /// When the record cannot be read.
-    pub async fn inbox(&self) -> Result<Vec<PendingResult>, StoreError> {
+    /// When the record cannot be read, or the agent has had its share of it.
+    pub async fn inbox(&self) -> Result<Vec<PendingResult>, NotRead> {
         let (gate, agent) = (self.gate.clone(), self.identity.agent.clone());
         let (turn, (answer, read)) = (self.recipient.inbox.clone(), bounded(1));
         let task = async move {
             let _turn = turn.lock_arc().await;
             if !answer.is_closed() {
-                let _ = answer.try_send(gate.pending_results(&agent).await);
+                let _ = answer.try_send(read_inbox(&gate, &agent).await);
             }
         };
         self.rpc.executor.spawn(task).detach();
-        read.recv().await.unwrap_or(Err(StoreError::Stopped))
+        read.recv().await.unwrap_or(Err(NotRead::Store(StoreError::Stopped)))
     }
 
     /// Sends one frame.
@@ -289,6 +298,19 @@ impl Line {
             Due::Farewell => Err((CLOSE_POLICY, "no frame for 90 seconds".to_owned())),
         }
     }
+}
+
+/// What reading the inbox costs of what an agent has for such requests.
+const READ: u64 = 20;
+/// Bytes of results that cost one more.
+const BYTES_FOR_ONE: usize = 2048;
+
+async fn read_inbox(gate: &Rc<Gate>, agent: &AgentId) -> Result<Vec<PendingResult>, NotRead> {
+    gate.spend(agent, READ).map_err(NotRead::TooSoon)?;
+    let results = gate.pending_results(agent).await.map_err(NotRead::Store)?;
+    let bytes: usize = results.iter().map(|result| result.args.len() + result.result.len()).sum();
+    gate.charge(agent, u64::try_from(bytes / BYTES_FOR_ONE).unwrap_or(u64::MAX));
+    Ok(results)
 }
 
 /// Takes a frame when its agent has its turn, and keeps the turn until every other task that is ready has run. In a box:
