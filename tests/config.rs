@@ -96,11 +96,24 @@ fn seed() -> Dir {
     dir
 }
 
+/// What is said of credentials for a name in `.local` without TLS.
+const ANYBODY: &str =
+    "anybody on the network can answer for a name in .local, and is sent the credentials then";
+
+/// The same without anything to warn of.
+fn quiet_seed() -> Dir {
+    let dir = seed();
+    let config = fs::read_to_string(dir.paths().config).unwrap();
+    dir.write("config.yaml", config.replace("homeassistant.local", "homeassistant.lan"));
+    dir
+}
+
 #[test]
 fn the_examples_of_the_contract_load_unchanged() {
     let dir = seed();
     let Loaded { config, permissions, warnings } = dir.load().unwrap();
-    assert_eq!(warnings, []);
+    let texts: Vec<_> = warnings.iter().map(|w| w.text.as_str()).collect();
+    assert_eq!(texts, [ANYBODY], "Home Assistant is called in .local, without TLS");
     assert_eq!((config.gateway.host.as_str(), config.gateway.port), ("0.0.0.0", 8443));
     assert_eq!(config.agents.len(), 1);
     assert_eq!(config.agents[0].id.as_str(), "default");
@@ -1156,7 +1169,7 @@ services:
 
 #[test]
 fn advice_on_rules() {
-    let dir = seed();
+    let dir = quiet_seed();
     dir.write(
         "permissions.yaml",
         "rules:\n  - {pattern: \"ha_call_service(lock.*)\", action: deny}\n  - {pattern: \"ha_call_service(*)\", action: allow}\n  \
@@ -1183,7 +1196,7 @@ fn advice_on_rules() {
 /// Rules that look right and match nothing, or something else.
 #[test]
 fn rules_that_can_never_match_are_found() {
-    let dir = seed();
+    let dir = quiet_seed();
     copy(&dir, "tests/fixtures/never-match.yaml", "permissions.yaml");
     let loaded = dir.load().unwrap();
     let of_rule = |rule: &agentpass::model::Rule, word: &str| {
@@ -1204,7 +1217,7 @@ fn rules_that_can_never_match_are_found() {
 
 #[test]
 fn rules_that_can_match_are_left_alone() {
-    let dir = seed();
+    let dir = quiet_seed();
     let patterns = [
         "ha_call_service(lock.*)",
         "ha_call_service(*.unlock, *)",
@@ -1223,7 +1236,7 @@ fn rules_that_can_match_are_left_alone() {
 
 #[test]
 fn wide_allows_are_told() {
-    let dir = seed();
+    let dir = quiet_seed();
     let tools = "tools:\n  ha_do:\n    signature: \"{service}, {entity_id}\"\n    args: {service: {required: true}, entity_id: {}, area_id: {}}\n    \
                  extra_args: refuse\n    request: {method: POST, path: /x}\n";
     dir.write("tools/homeassistant.yaml", tools);
@@ -1244,7 +1257,7 @@ fn wide_allows_are_told() {
 
 #[test]
 fn a_file_full_of_mistakes_is_no_flood_and_a_long_one_is_read() {
-    let dir = seed();
+    let dir = quiet_seed();
     dir.write("permissions.yaml", format!("rules:\n{}", "  - {pattern: a, action: b}\n".repeat(100)));
     let findings = dir.load().unwrap_err();
     assert_eq!(findings.len(), 21);
@@ -1288,6 +1301,38 @@ fn advice_on_secrets_and_tools() {
     assert_eq!(findings[0].text, "argument b of tool t is used nowhere");
     assert_eq!((findings[0].place, findings[0].is_error()), (Place::LineCol(4, 19), false));
     assert!(dir.load().is_ok());
+}
+
+#[test]
+fn credentials_for_a_name_that_anybody_can_answer_for_are_warned_of() {
+    let warned = |url: &str, auth: &str| {
+        let dir = Dir::minimal();
+        copy(&dir, "tests/fixtures/seed/tools/my_api.yaml", "share/t.yaml");
+        let service = format!("services:\n  s:\n    url: {url}\n    auth: {auth}\n    tools: t.yaml\n");
+        dir.write("config.yaml", format!("{MINIMAL}{service}"));
+        let warnings = dir.load().unwrap().warnings;
+        let of_names = warnings.into_iter().filter(|w| w.text.contains(".local"));
+        of_names.map(|w| w.place).collect::<Vec<_>>()
+    };
+    let (bearer, none) = ("{type: bearer, token: geheim-geheim-geheim}", "{type: none}");
+    for url in ["http://homeassistant.local:8123", "HTTP://Pi.Local./x", "http://a.b.local"] {
+        let line = u64::try_from(MINIMAL.lines().count()).unwrap() + 3;
+        assert_eq!(warned(url, bearer), [Place::LineCol(line, 10)], "{url}");
+        assert_eq!(warned(url, none), [], "{url}");
+    }
+    for url in [
+        "https://pi.local",
+        "http://local",
+        "http://pi.local.lan",
+        "http://pi.lan/x.local",
+        "http://10.0.0.1",
+    ] {
+        assert_eq!(warned(url, bearer), [], "{url}");
+    }
+    let dir = Dir::minimal();
+    let bot = "messenger: {type: telegram, telegram: {token: '1:a', chat_id: 1, allowed_users: [1], api_url: 'http://bot.local'}}\n";
+    dir.write("config.yaml", format!("{MINIMAL}{bot}"));
+    assert!(dir.load().unwrap().warnings[0].text.contains("answer for a name in .local"));
 }
 
 #[test]
@@ -1371,7 +1416,7 @@ impl Dice {
 
 #[test]
 fn no_input_makes_the_loader_panic() {
-    let dir = seed();
+    let dir = quiet_seed();
     let files = ["config.yaml", "permissions.yaml", "tools/homeassistant.yaml"];
     dir.write("config.yaml", REFERENCE.replace("tools/my_api.yaml", "tools/homeassistant.yaml"));
     copy(&dir, "etc/permissions.yaml", "permissions.yaml");

@@ -237,7 +237,7 @@ fn telegram(at: At<'_>) -> Option<Messenger> {
     });
     let chat = section.need("chat_id").and_then(|at| at.whole(i64::MIN..=i64::MAX).map(|id| (at, id)));
     let users = section.need("allowed_users").and_then(allowed_users);
-    let api_url = section.get("api_url").map(base_url);
+    let api_url = section.get("api_url").map(|at| base_url(at).inspect(|url| warn_of_local(at, url)));
     let chat_id = chat.and_then(|(at, id)| if id == 0 { at.fail("chat_id is 0", "") } else { Some(id) });
     let api_url = match api_url {
         None => "https://api.telegram.org".to_owned(),
@@ -258,6 +258,17 @@ fn allowed_users(at: At<'_>) -> Option<Vec<i64>> {
 pub fn base_url(at: At<'_>) -> Option<BaseUrl> {
     let url = BaseUrl::parse(&at.text()?);
     url.map_or_else(|why| at.fail(format!("{} {why}", at.name()), ""), Some)
+}
+
+/// The warning about a credential that goes to a host whose name anybody on the network can answer for.
+pub fn warn_of_local(at: At<'_>, url: &BaseUrl) {
+    if url.anybody_can_answer() {
+        let text = "anybody on the network can answer for a name in .local, and is sent the credentials then";
+        at.warn(
+            text,
+            "use https:// (ca_cert for a certificate of your own), or the host's address or DNS name",
+        );
+    }
 }
 
 /// `storage:`, with the two times that say how long answers are kept.

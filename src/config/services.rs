@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::at::{At, Name, Section};
 use super::credential;
-use super::main_file::{base_url, path};
+use super::main_file::{base_url, path, warn_of_local};
 use super::settings::{Auth, ErrorMapping, Health, ServiceConfig};
 use super::source;
 use super::url::{check_chars, check_path};
@@ -63,6 +63,11 @@ pub fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> 
     handler(section);
     let url = section.need("url").and_then(base_url);
     let auth = section.get("auth").map_or(Some(Auth::None), auth);
+    if let (Some(at), Some(url), Some(auth)) = (section.get("url"), &url, &auth)
+        && !matches!(auth, Auth::None)
+    {
+        warn_of_local(at, url);
+    }
     let taken = auth.as_ref().and_then(header_of);
     let get = |key| section.get(key);
     let service = ServiceConfig {

@@ -39,6 +39,14 @@ impl BaseUrl {
     pub fn is_https(&self) -> bool {
         self.0.starts_with("https:")
     }
+
+    /// Whether it is without TLS and names a host in `.local`, which anybody on the network can pose as (RFC 6762).
+    pub fn anybody_can_answer(&self) -> bool {
+        let Some(rest) = self.0.strip_prefix("http://") else { return false };
+        let host =
+            rest.split(['/', ':']).next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
+        host.ends_with(".local")
+    }
 }
 
 impl fmt::Display for BaseUrl {

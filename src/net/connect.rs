@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::{IpAddr, SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::time::Duration;
 
 use async_native_tls::{Certificate, Protocol, TlsConnector, TlsStream};
@@ -16,6 +16,7 @@ use smol::Async;
 
 use super::certificate::{format_pin, spki_digest};
 use super::deadline::within;
+use super::names::Names;
 use super::reason::tls_reason;
 use super::stream::Stream;
 pub use super::url::{ServerUrl, UrlError};
@@ -23,9 +24,6 @@ use super::ws::{WebSocket, config};
 
 /// The client's end of a connection to a gateway.
 pub type ClientSocket = WebSocket;
-
-/// The most addresses of one name that are tried.
-const MAX_ADDRESSES: usize = 8;
 
 /// What makes a server's certificate acceptable.
 #[derive(Clone)]
@@ -145,7 +143,8 @@ fn request(url: &ServerUrl, bearer: Option<&str>) -> Result<Request, ConnectErro
 /// Tries one address after the other, each with its share of the time.
 async fn dial(host: &str, port: u16, timeout: Duration) -> Result<Async<TcpStream>, ConnectError> {
     let unreachable = |error: io::Error| ConnectError::Unreachable(format!("{host} port {port}: {error}"));
-    let addresses = resolve(host, port).await.map_err(unreachable)?;
+    let unknown = |why| ConnectError::Unreachable(format!("{host} port {port}: {why}"));
+    let addresses = Names::default().lookup(host, port).await.map_err(unknown)?;
     let share = timeout / u32::try_from(addresses.len().max(1)).unwrap_or(1);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {
@@ -159,15 +158,6 @@ async fn dial(host: &str, port: u16, timeout: Duration) -> Result<Async<TcpStrea
         }
     }
     Err(unreachable(last))
-}
-
-async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
-    if let Ok(ip) = host.parse::<IpAddr>() {
-        return Ok(vec![SocketAddr::new(ip, port)]);
-    }
-    let mut addresses = smol::net::resolve((host, port)).await?;
-    addresses.truncate(MAX_ADDRESSES);
-    Ok(addresses)
 }
 
 async fn secure(url: &ServerUrl, trust: &Trust, tcp: Async<TcpStream>) -> Result<Stream, ConnectError> {

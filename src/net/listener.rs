@@ -3,13 +3,15 @@
 use std::fmt;
 use std::future::Future;
 use std::io;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream, ToSocketAddrs};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, TcpStream};
 use std::pin::Pin;
 use std::task::Poll;
 use std::time::Duration;
 
 use rustix::net::{AddressFamily, SocketFlags, SocketType, sockopt};
 use smol::{Async, Timer, future};
+
+use super::names::Names;
 
 /// How long to wait when the system has no file descriptor or memory for another connection.
 const PAUSE: Duration = Duration::from_millis(100);
@@ -128,16 +130,8 @@ fn local(socket: &Async<TcpListener>) -> Option<SocketAddr> {
 /// # Errors
 /// [`BindError::BadHost`] when it is no address and no name that is known now.
 pub fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    let unknown = |reason: String| BindError::BadHost { host: host.into(), reason };
-    let found = (bare, port).to_socket_addrs().map_err(|e| unknown(e.to_string()))?;
-    let mut addresses = Vec::new();
-    for address in found {
-        if !addresses.contains(&address) {
-            addresses.push(address);
-        }
-    }
-    if addresses.is_empty() { Err(unknown("no address".into())) } else { Ok(addresses) }
+    let found = smol::block_on(Names::default().lookup(host, port));
+    found.map_err(|why| BindError::BadHost { host: host.into(), reason: why.to_string() })
 }
 
 /// This machine has no such address, or no IPv6 at all.

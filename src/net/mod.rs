@@ -13,6 +13,7 @@
 //! | [`upgrade`] | the HTTP request that becomes a WebSocket, or is answered properly |
 //! | [`connect`] | the agent's way to a gateway |
 //! | [`client`] | HTTP calls to services |
+//! | [`names`] | host names to addresses |
 //! | [`notify`] | systemd |
 
 mod certificate;
@@ -23,6 +24,7 @@ mod early;
 pub mod forwarded;
 pub mod http;
 pub mod listener;
+pub mod names;
 pub mod notify;
 mod reading;
 mod reason;

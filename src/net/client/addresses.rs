@@ -1,64 +1,59 @@
-//! Name lookup, and the addresses that nobody means to call. It must run for every connection: an address that was
-//! harmless a minute ago may be another one now.
+//! The addresses of a service, and those that nobody means to call. It must run for every connection: an address that
+//! was harmless a minute ago may be another one now.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use ureq::Error;
 use ureq::config::Config;
 use ureq::http::Uri;
-use ureq::unversioned::resolver::{DefaultResolver, ResolvedSocketAddrs, Resolver as _};
+use ureq::unversioned::resolver::{ArrayVec, ResolvedSocketAddrs};
 use ureq::unversioned::transport::NextTimeout;
 
+use super::super::deadline::within;
+use super::super::names::{Names, NoAddress};
 use super::error::{NotSent, before_sending};
 
 /// Looks names up and leaves out link-local addresses. The connector uses exactly what is left.
 #[derive(Debug)]
 pub(super) struct Resolver {
-    names: DefaultResolver,
+    names: Names,
     allow_link_local: bool,
 }
 
 impl Resolver {
     pub(super) fn new(allow_link_local: bool) -> Self {
-        Self { names: DefaultResolver::default(), allow_link_local }
+        Self { names: Names::default(), allow_link_local }
     }
 
     /// A name may have a link-local address beside a proper one (mDNS), so those are left out one by one.
-    fn allowed(&self, found: &ResolvedSocketAddrs) -> Result<ResolvedSocketAddrs, Error> {
-        let mut kept = self.names.empty();
-        for address in found.iter().filter(|a| self.allow_link_local || !is_link_local(a.ip())) {
-            kept.push(*address);
+    fn allowed(&self, found: Vec<SocketAddr>) -> Result<ResolvedSocketAddrs, NotSent> {
+        let mut kept = ArrayVec::from_fn(|_| SocketAddr::new(Ipv4Addr::UNSPECIFIED.into(), 0));
+        for address in found.into_iter().filter(|a| self.allow_link_local || !is_link_local(a.ip())) {
+            kept.push(address);
         }
-        if kept.is_empty() { Err(before_sending(NotSent::LinkLocal)) } else { Ok(kept) }
+        if kept.is_empty() { Err(NotSent::LinkLocal) } else { Ok(kept) }
     }
 
-    fn lookup(&self, uri: &Uri, config: &Config, limit: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        self.names.resolve(uri, config, limit).map_err(|error| match error {
-            Error::Timeout(_) => before_sending(NotSent::Timeout),
-            _ => before_sending(NotSent::Dns),
+    /// At most eight addresses, half of what the connector has room for.
+    fn lookup(&self, uri: &Uri, limit: NextTimeout) -> Result<Vec<SocketAddr>, NotSent> {
+        let host = uri.host().ok_or(NotSent::BadUrl("it has no host"))?;
+        let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
+        let found = self.names.lookup(host, uri.port_u16().unwrap_or(default));
+        let found = match limit.not_zero() {
+            Some(limit) => smol::block_on(within(*limit, found)).ok_or(NotSent::Timeout)?,
+            None => smol::block_on(found),
+        };
+        found.map_err(|why| match why {
+            NoAddress::Unknown => NotSent::Dns,
+            NoAddress::Silent => NotSent::NoNameServer,
         })
     }
 }
 
 impl ureq::unversioned::resolver::Resolver for Resolver {
-    /// Literal addresses need no lookup, and thus no thread: the default resolver starts one for every request.
-    fn resolve(&self, uri: &Uri, config: &Config, limit: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
-        match literal(uri) {
-            Some(address) => {
-                let mut one = self.names.empty();
-                one.push(address);
-                self.allowed(&one)
-            }
-            None => self.allowed(&self.lookup(uri, config, limit)?),
-        }
+    fn resolve(&self, uri: &Uri, _: &Config, limit: NextTimeout) -> Result<ResolvedSocketAddrs, Error> {
+        self.lookup(uri, limit).and_then(|found| self.allowed(found)).map_err(before_sending)
     }
-}
-
-fn literal(uri: &Uri) -> Option<SocketAddr> {
-    let host = uri.host()?;
-    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-    let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-    Some(SocketAddr::new(bare.parse().ok()?, uri.port_u16().unwrap_or(default)))
 }
 
 /// Whether an address is link-local or a cloud's metadata service, in any of the ways to write it.

@@ -34,6 +34,8 @@ pub enum HttpError {
 pub enum NotSent {
     /// The host name has no address.
     Dns,
+    /// No name server knows whether it has one.
+    NoNameServer,
     /// Nobody listens there.
     Refused,
     /// No connection in time.
@@ -144,6 +146,7 @@ impl fmt::Display for NotSent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Dns => f.write_str("the host name has no address"),
+            Self::NoNameServer => f.write_str("no name server gave a usable answer"),
             Self::Refused => f.write_str("connection refused; is the service running?"),
             Self::Timeout => f.write_str("no connection in time"),
             Self::Unreachable => f.write_str("the host cannot be reached"),
