@@ -700,8 +700,7 @@ fn mistakes_in_tools() {
 
 #[test]
 fn mistakes_in_requests() {
-    let args =
-        "    args: {a: {}, l: {type: object}, k: {type: array}, o: {type: array, items: {type: object}}}\n";
+    let args = "    args: {a: {}, l: {type: object}, k: {type: array}, o: {type: array, items: {type: object}}, f: {type: bytes}}\n";
     for (text, column, expected) in [
         ("{path: /x}", 14, "method is missing"),
         ("{method: brew, path: /x}", 23, "\"brew\" is not a method"),
@@ -744,6 +743,64 @@ fn mistakes_in_requests() {
             49,
             "argument l is an object and cannot stand in the query",
         ),
+        ("{method: GET, path: /, body: {a: 1}}", 43, "GET has no body"),
+        ("{method: GET, path: /, encoding: form}", 47, "GET has no body"),
+        ("{method: POST, path: /, encoding: xml}", 48, "unknown encoding \"xml\""),
+        (
+            "{method: POST, path: /, body: {a: 1}, body_exclude: [a]}",
+            66,
+            "body_exclude has no meaning with body",
+        ),
+        ("{method: POST, path: /, body: {a: \"{b}\"}}", 48, "argument b is not declared"),
+        (
+            "{method: POST, path: /, body: {a: \"x{l}\"}}",
+            48,
+            "argument l is an object and cannot stand in a text",
+        ),
+        ("{method: POST, path: /, body: {\"{a}\": 1}}", 45, "arguments stand in values, not in names"),
+        ("{method: POST, path: /, body: {a: \"{a\"}}", 48, "unbalanced braces in a"),
+        ("{method: POST, path: /, body: \"{a}\"}", 44, "argument a is the body and may be absent"),
+        (
+            "{method: POST, path: /, encoding: form, body: [1]}",
+            60,
+            "the body of a form is a section of fields",
+        ),
+        (
+            "{method: POST, path: /, encoding: form, body: {x: [[1]]}}",
+            60,
+            "a form holds no lists of lists or sections",
+        ),
+        (
+            "{method: POST, path: /, encoding: none, body: {x: 1}}",
+            60,
+            "without an encoding the body is one text or bytes",
+        ),
+        (
+            "{method: POST, path: /, encoding: form, body: {x: \"{f}\"}}",
+            48,
+            "argument f is bytes and cannot stand in a form",
+        ),
+        ("{method: POST, path: \"/{f}\"}", 35, "argument f is bytes and cannot stand in the path"),
+        (
+            "{method: POST, path: /, body: {x: 1}, headers: {content-type: text/plain}}",
+            76,
+            "this Content-Type contradicts encoding: json",
+        ),
+        (
+            "{method: POST, path: /, encoding: form, body_exclude: [f], headers: {Content-Type: application/json}}",
+            97,
+            "this Content-Type contradicts encoding: form",
+        ),
+        (
+            "{method: POST, path: /, encoding: multipart, headers: {Content-Type: multipart/form-data}}",
+            83,
+            "this Content-Type contradicts encoding: multipart",
+        ),
+        (
+            "{method: POST, path: /, encoding: json, headers: {Content-Type: \"{a}\"}}",
+            78,
+            "this Content-Type contradicts encoding: json",
+        ),
         (
             "{method: POST, path: /, query: {q: \"{o}\"}}",
             49,
@@ -769,6 +826,39 @@ fn mistakes_in_requests() {
         assert_eq!(errors[0].place, Place::LineCol(5, column), "for {text}");
         assert_eq!(errors.len(), 1, "for {text}: {errors:?}");
     }
+}
+
+#[test]
+fn a_body_and_what_else_is_said_of_arguments() {
+    let said = |text: &str| {
+        let (_dir, findings) = tool(text);
+        findings.into_iter().map(|f| (f.is_error(), f.text)).collect::<Vec<_>>()
+    };
+    let error = |text: &str| vec![(true, text.to_owned())];
+    let post = |args: &str, rest: &str| {
+        said(&format!("    args: {{{args}}}\n    request: {{method: POST, path: /{rest}}}\n"))
+    };
+    let nowhere = "as names an argument in a body of all arguments, where this one does not stand";
+    assert_eq!(post("a: {as: b}", ""), []);
+    assert_eq!(post("a: {as: b}", ", body_exclude: [a]")[0], (true, nowhere.to_owned()));
+    assert_eq!(post("a: {as: b}", ", body: {x: \"{a}\"}"), error(nowhere));
+    assert_eq!(post("a: {as: b}, b: {}", ""), error("another argument is sent as b already"));
+    assert_eq!(post("a: {as: b}, b: {as: a}", ""), []);
+    assert_eq!(post("a: {as: b}, b: {}", ", body_exclude: [b]")[0].1, "argument b of tool t is used nowhere");
+    assert_eq!(post("a: {as: \"b[]\"}", ""), error("as holds a bracket or a control character"));
+    // An old file may say what it likes: its service may not care.
+    let odd = post("a: {}", ", headers: {Content-Type: text/plain}");
+    assert_eq!(odd, [(false, "this Content-Type contradicts encoding: json".to_owned())]);
+    assert_eq!(post("a: {}", ", headers: {Content-Type: application/merge-patch+json}"), []);
+    assert_eq!(
+        post("a: {required: true}", ", encoding: none, body: \"{a}\", headers: {Content-Type: text/x}"),
+        []
+    );
+    let (dir, _) = tool("    request: {method: POST, path: /, body: {a: 1}}\n");
+    let text = fs::read_to_string(dir.0.join("t.yaml")).unwrap();
+    dir.write("t.yaml", text.replace("extra_args: refuse", "extra_args: allow"));
+    let findings = dir.load().unwrap_err();
+    assert_eq!(findings[0].text, "other arguments do not stand in the body that is laid out");
 }
 
 #[test]
@@ -819,6 +909,10 @@ tools:
         ("type: array, ", "type: array, join: \"+\", "),
         ("c: {free_text", "c: {default: x, free_text"),
         ("/p/{a}", "/p/{a...}"),
+        ("c: {free_text", "c: {as: cc, free_text"),
+        ("body_exclude: [a]", "body_exclude: [a], encoding: json"),
+        ("body_exclude: [a]", "body: {b: \"{b}\"}"),
+        ("body_exclude: [a]", "body: {b: \"{b}\", x: 1}"),
     ] {
         dir.write("t.yaml", text.replace(from, to));
         assert_ne!(digest(&dir), loaded.config.tools["t"].digest, "{to}");

@@ -1,5 +1,6 @@
 //! Rank 0: words without opinions. Nothing here knows what a tool or an approval is.
 
+pub mod bytes;
 pub mod clock;
 pub mod digest;
 pub mod glob;

@@ -11,7 +11,7 @@ use crate::model::{ArgSpec, ArgType, ItemSpec, arguments};
 /// The declared arguments.
 pub type Args = BTreeMap<String, ArgSpec>;
 
-const KEYS: [&str; 10] = [
+const KEYS: [&str; 11] = [
     "required",
     "validate",
     "type",
@@ -22,6 +22,7 @@ const KEYS: [&str; 10] = [
     "join",
     "each",
     "default",
+    "as",
 ];
 
 /// Reads one argument.
@@ -40,6 +41,7 @@ pub fn read(name: Name<'_>, at: At<'_>) -> Option<(String, ArgSpec)> {
         join: section.get("join").and_then(join),
         each: section.get("each").and_then(each).unwrap_or(false),
         default: None,
+        sent_as: section.get("as").and_then(sent_as),
     };
     single_values_only(section, spec.kind);
     arrays_only(section, &spec);
@@ -51,6 +53,11 @@ fn kind(at: At<'_>) -> Option<ArgType> {
     at.choice(&ArgType::ALL.map(|kind| (kind.as_str(), kind)))
 }
 
+fn item_kind(at: At<'_>) -> Option<ArgType> {
+    let kinds = ArgType::ALL.into_iter().filter(|kind| *kind != ArgType::Bytes);
+    at.choice(&kinds.map(|kind| (kind.as_str(), kind)).collect::<Vec<_>>())
+}
+
 fn validate(at: At<'_>) -> Option<WholeRegex> {
     let pattern = WholeRegex::new(&at.filled()?);
     pattern.map_or_else(|why| at.fail(format!("validate is not a usable pattern: {why}"), ""), Some)
@@ -59,7 +66,7 @@ fn validate(at: At<'_>) -> Option<WholeRegex> {
 fn single_values_only(section: Section<'_>, kind: Option<ArgType>) {
     if let (Some(at), Some(kind)) = (section.get("validate"), kind.filter(|kind| !kind.is_scalar())) {
         at.error(
-            format!("validate has no meaning for an {}", kind.as_str()),
+            format!("validate has no meaning for {}", kind.with_article()),
             "it is matched against single values",
         );
     }
@@ -68,11 +75,20 @@ fn single_values_only(section: Section<'_>, kind: Option<ArgType>) {
 fn items(at: At<'_>) -> Option<ItemSpec> {
     let section = at.section(&["type", "validate"]);
     let spec = ItemSpec {
-        kind: section.get("type").and_then(kind),
+        kind: section.get("type").and_then(item_kind),
         validate: section.get("validate").and_then(validate),
     };
     single_values_only(section, spec.kind);
     Some(spec)
+}
+
+/// A name in the body; in a form, brackets would nest.
+fn sent_as(at: At<'_>) -> Option<String> {
+    let name = at.filled()?;
+    match name.contains(|c: char| matches!(c, '[' | ']') || c.is_control()) {
+        true => at.fail("as holds a bracket or a control character", "lay out the body with body: {…}"),
+        false => Some(name),
+    }
 }
 
 fn join(at: At<'_>) -> Option<String> {
@@ -101,7 +117,7 @@ fn arrays_only(section: Section<'_>, spec: &ArgSpec) {
         }
         let element = spec.items.as_ref().and_then(|items| items.kind).filter(|kind| !kind.is_scalar());
         if let (true, Some(kind)) = (wants_texts, element) {
-            at.error(format!("{key} needs elements that are single values, not an {}", kind.as_str()), "");
+            at.error(format!("{key} needs elements that are single values, not {}", kind.with_article()), "");
         }
     }
 }

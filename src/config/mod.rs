@@ -16,6 +16,7 @@
 
 mod argument;
 mod at;
+mod body;
 mod constant;
 mod credential;
 mod doc;

@@ -94,7 +94,7 @@ fn add_value(language: &mut Language, spec: &ArgSpec) {
         Some(ArgType::Integer) => Some("-?[0-9]+"),
         Some(ArgType::Number) => Some("[-+.0-9eE]+"),
         Some(ArgType::Boolean) => Some("true|false"),
-        Some(ArgType::String | ArgType::Array | ArgType::Object) | None => None,
+        Some(ArgType::String | ArgType::Array | ArgType::Object | ArgType::Bytes) | None => None,
     };
     match validate.as_ref().map(|pattern| pattern.as_str()).or(by_type) {
         Some(pattern) => language.matching(pattern, &FORBIDDEN, !spec.required),

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::argument::Args;
 use super::at::At;
+use super::body;
 use super::services::{METHODS, check_header, param};
 use super::tool::Owner;
 use super::url::{check_chars, check_path};
@@ -18,14 +19,27 @@ const MAX_METHOD: usize = 32;
 
 /// Reads a request. None when method or path is missing or wrong.
 pub fn read(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<RequestSpec> {
-    let section = at.section(&["method", "path", "query", "headers", "body_exclude"]);
+    let section = at.section(&["method", "path", "query", "headers", "body_exclude", "encoding", "body"]);
     let method = section.need("method").and_then(method);
     let path = section.need("path").and_then(|at| path(at, args, owner));
     let query = section.get("query").map(|at| query(at, args, owner)).unwrap_or_default();
     let headers = section.get("headers").map(|at| headers(at, args, owner)).unwrap_or_default();
     let body_exclude = section.get("body_exclude").map(|at| body_exclude(at, args)).unwrap_or_default();
     let (path, path_query) = path?;
-    Some(RequestSpec { method: method?, path, path_query, query, headers, body_exclude })
+    let encoding = section.get("encoding").and_then(body::encoding);
+    let layout = section.get("body").and_then(|at| body::layout(at, args));
+    let request = RequestSpec {
+        method: method?,
+        path,
+        path_query,
+        query,
+        headers,
+        body_exclude,
+        encoding,
+        body: layout,
+    };
+    body::check(section, &request, args);
+    Some(request)
 }
 
 fn method(at: At<'_>) -> Option<Method> {
@@ -62,7 +76,7 @@ fn parsed(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> 
             _ => spec.join.is_some(),
         };
         if let Some(kind) = spec.kind.filter(|kind| !kind.is_scalar() && !is_text) {
-            at.error(format!("argument {name} is an {} and cannot stand in {place}", kind.as_str()), "");
+            at.error(format!("argument {name} is {} and cannot stand in {place}", kind.with_article()), "");
         }
     }
     Some(template)

@@ -6,13 +6,14 @@ use serde_json::{Map, Value, json};
 
 use super::argument::{self, Args};
 use super::at::{At, Name, Section};
+use super::body;
 use super::request;
 use super::services::timeout;
 use crate::base::digest::Digest;
 use crate::base::json::canonical;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;
-use crate::model::{ArgSpec, ArgType, ItemSpec, Kind, Tool};
+use crate::model::{ArgSpec, ArgType, ItemSpec, Kind, Node, RequestSpec, Tool};
 
 /// The service that a tool file belongs to.
 pub struct Owner<'a> {
@@ -44,13 +45,14 @@ pub fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
     argument::check_each(&declared, &args, signature.as_ref());
     let kind = section.get("kind").and_then(kind);
     let request = section.need("request").and_then(|at| request::read(at, &args, owner))?;
+    body::check_names(&declared, &args, &request);
     let mut tool = Tool {
         name: name.text().to_owned(),
         description: description(section).unwrap_or_default(),
         service: owner.service.to_owned(),
         kind: kind.unwrap_or_else(|| Kind::of(&request.method)),
         signature,
-        extra_args: extra_args(name, section, request.method.has_body()),
+        extra_args: extra_args(name, section, &request),
         request,
         wrap: section.get("response").and_then(wrap),
         timeout: section.get("timeout").and_then(timeout),
@@ -114,7 +116,8 @@ fn wrap(at: At<'_>) -> Option<String> {
 }
 
 /// Without a word from the owner, arguments that are not declared are taken where there is a body to put them in.
-fn extra_args(name: Name<'_>, section: Section<'_>, has_body: bool) -> bool {
+fn extra_args(name: Name<'_>, section: Section<'_>, request: &RequestSpec) -> bool {
+    let has_body = request.has_body() && request.body.is_none();
     let Some(at) = section.get("extra_args") else {
         if has_body {
             let help =
@@ -124,7 +127,9 @@ fn extra_args(name: Name<'_>, section: Section<'_>, has_body: bool) -> bool {
         return has_body;
     };
     let allowed = at.choice(&[("allow", true), ("refuse", false)]).unwrap_or(false);
-    if allowed && !has_body {
+    if allowed && request.body.is_some() {
+        at.error("other arguments do not stand in the body that is laid out", "extra_args: refuse");
+    } else if allowed && !has_body {
         at.warn("other arguments are taken but go nowhere: there is no body", "extra_args: refuse");
     }
     allowed
@@ -136,7 +141,9 @@ fn advise_unused(tool: &Tool, declared: &[(Name<'_>, At<'_>)]) {
     used.extend(request.path_query.iter().flat_map(Template::args));
     used.extend(request.query.iter().chain(&request.headers).flat_map(|(_, t)| t.args()));
     used.extend(tool.signature.iter().flat_map(Template::args));
-    let in_body = |name: &str| request.method.has_body() && !request.body_exclude.contains(name);
+    used.extend(request.body.iter().flat_map(Node::args));
+    let takes_all = request.has_body() && request.body.is_none();
+    let in_body = |name: &str| takes_all && !request.body_exclude.contains(name);
     for (name, _) in declared.iter().filter(|(n, _)| !used.contains(n.text()) && !in_body(n.text())) {
         name.warn(format!("argument {} of tool {} is used nowhere", name.text(), tool.name), "");
     }
@@ -169,6 +176,8 @@ fn digest(tool: &Tool, url: &str) -> Digest {
     });
     let said = Some(tool.kind).filter(|kind| *kind != Kind::of(&request.method));
     add(&mut all, "kind", said.map(|kind| kind.as_str().into()));
+    add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
+    add(&mut all, "body", request.body.as_ref().map(Node::source));
     Digest::of(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
 }
 
@@ -185,6 +194,7 @@ fn arg_json(spec: &ArgSpec) -> Value {
     add(&mut all, "join", spec.join.as_deref().map(Value::from));
     add(&mut all, "each", spec.each.then_some(true.into()));
     add(&mut all, "default", spec.default.clone());
+    add(&mut all, "as", spec.sent_as.as_deref().map(Value::from));
     all
 }
 

@@ -4,10 +4,14 @@ use serde_json::{Map, Value};
 
 use super::call::{InvalidCall, MAX_STRING, scalar_text};
 use super::tool::{ArgSpec, ArgType, Tool};
+use crate::base::bytes;
 use crate::base::whole_regex::WholeRegex;
 
 /// The most elements of a list that is judged element by element.
 pub const MAX_EACH: usize = 128;
+
+/// The longest base64 text of bytes, in bytes.
+pub const MAX_BYTES: usize = 1024 * 1024;
 
 /// Refused in every string that is not `free_text`: glob characters and the signature's own punctuation.
 pub const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
@@ -56,6 +60,10 @@ pub(super) fn check(tool: &Tool, args: &Map<String, Value>) -> Result<(), Invali
 fn check_arg(tool: &Tool, name: &str, value: &Value) -> Result<(), InvalidCall> {
     match tool.args.get(name) {
         Some(spec) => check_declared(name, spec, value),
+        // Two values for one name in the body: nobody could say which one counts.
+        None if tool.args.values().any(|spec| spec.sent_as.as_deref() == Some(name)) => {
+            Err(InvalidCall::Undeclared(shortened(name)))
+        }
         None if tool.extra_args => {
             check_text(name, name, false)?;
             check_strings(name, value, false)
@@ -65,7 +73,14 @@ fn check_arg(tool: &Tool, name: &str, value: &Value) -> Result<(), InvalidCall> 
 }
 
 fn check_declared(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
-    check_strings(name, value, spec.free_text)?;
+    match (spec.kind, value) {
+        // Longer than other texts, and without a character that is refused when it is base64.
+        (Some(ArgType::Bytes), Value::String(text)) if text.len() > MAX_BYTES => {
+            return Err(InvalidCall::TooLong(shortened(name)));
+        }
+        (Some(ArgType::Bytes), _) => {}
+        _ => check_strings(name, value, spec.free_text)?,
+    }
     check_type(name, spec, value)?;
     check_pattern(name, spec, value)?;
     check_list(name, spec, value)
@@ -98,6 +113,7 @@ fn is_of(kind: Option<ArgType>, value: &Value) -> bool {
         Some(ArgType::Boolean) => value.is_boolean(),
         Some(ArgType::Array) => value.is_array(),
         Some(ArgType::Object) => value.is_object(),
+        Some(ArgType::Bytes) => value.as_str().is_some_and(|text| bytes::decode(text).is_some()),
     }
 }
 
@@ -110,6 +126,7 @@ fn words(kind: Option<ArgType>) -> &'static str {
         Some(ArgType::Boolean) => "a boolean",
         Some(ArgType::Array) => "an array",
         Some(ArgType::Object) => "an object",
+        Some(ArgType::Bytes) => "bytes as base64 text",
     }
 }
 
@@ -122,6 +139,7 @@ fn words_of_list(kind: Option<ArgType>) -> &'static str {
         Some(ArgType::Boolean) => "an array of booleans",
         Some(ArgType::Array) => "an array of arrays",
         Some(ArgType::Object) => "an array of objects",
+        Some(ArgType::Bytes) => "an array of bytes",
     }
 }
 

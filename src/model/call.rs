@@ -11,10 +11,12 @@ use serde_json::{Map, Value, json};
 use super::agent::AgentId;
 use super::arguments;
 use super::signature::{self, Signature};
-use super::tool::Tool;
+use super::tool::{ArgType, Tool};
+use crate::base::bytes;
 use crate::base::digest::Digest;
 use crate::base::json::canonical;
 use crate::base::secret::Secret;
+use crate::base::template::{Piece, Template};
 
 /// The most arguments a call may have.
 pub const MAX_ARGS: usize = 64;
@@ -169,6 +171,18 @@ impl Call {
         text.ok_or_else(|| InvalidCall::Unsendable(name.to_owned()))
     }
 
+    /// The text of a template with the arguments as they are.
+    ///
+    /// # Errors
+    /// As [`Call::text`].
+    pub fn fill(&self, template: &Template) -> Result<String, InvalidCall> {
+        let piece = |piece: &Piece| match piece {
+            Piece::Text(text) => Ok(text.clone()),
+            Piece::Arg(name) | Piece::Segments(name) => self.text(name),
+        };
+        template.pieces().iter().map(piece).collect()
+    }
+
     /// The text of a list that the tool joins to one.
     pub fn joined(&self, name: &str) -> Option<String> {
         let join = self.tool.args.get(name)?.join.as_ref()?;
@@ -186,13 +200,14 @@ impl Call {
         self.binding
     }
 
-    /// The arguments with the secret ones replaced by dots, as the record and the approver get them.
+    /// The arguments as the record and the approver get them: secret ones are dots, bytes are their number and SHA-256.
     pub fn shown_args(&self) -> Map<String, Value> {
-        let secret = |name: &str| self.tool.args.get(name).is_some_and(|spec| spec.secret);
-        self.args
-            .iter()
-            .map(|(name, value)| (name.clone(), if secret(name) { REDACTED.into() } else { value.clone() }))
-            .collect()
+        let shown = |name: &str, value: &Value| match self.tool.args.get(name) {
+            Some(spec) if spec.secret => REDACTED.into(),
+            Some(spec) if spec.kind == Some(ArgType::Bytes) => shown_bytes(value),
+            Some(_) | None => value.clone(),
+        };
+        self.args.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect()
     }
 
     /// The texts in the secret arguments, at any depth: a service may say them back.
@@ -211,6 +226,11 @@ impl Call {
         }
         found
     }
+}
+
+fn shown_bytes(value: &Value) -> Value {
+    let bytes = value.as_str().and_then(bytes::decode).unwrap_or_default();
+    json!({"bytes": bytes.len(), "sha256": Digest::of(&bytes).hex()})
 }
 
 /// What stands in the place of a secret argument.

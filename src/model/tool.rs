@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::body::{Encoding, Node};
 use super::kind::Kind;
 use crate::base::digest::Digest;
 use crate::base::template::Template;
@@ -87,6 +88,8 @@ pub struct ArgSpec {
     pub each: bool,
     /// The value when it is absent.
     pub default: Option<Value>,
+    /// Its name in a body of all arguments, when that is another.
+    pub sent_as: Option<String>,
 }
 
 /// What is declared of the elements of an array.
@@ -113,17 +116,20 @@ pub enum ArgType {
     Array,
     /// A JSON object.
     Object,
+    /// Bytes, as base64 text.
+    Bytes,
 }
 
 impl ArgType {
     /// All of them, in the order of the documentation.
-    pub const ALL: [ArgType; 6] = [
+    pub const ALL: [ArgType; 7] = [
         ArgType::String,
         ArgType::Integer,
         ArgType::Number,
         ArgType::Boolean,
         ArgType::Array,
         ArgType::Object,
+        ArgType::Bytes,
     ];
 
     /// The word used in tool files and in `list_tools`.
@@ -135,12 +141,23 @@ impl ArgType {
             ArgType::Boolean => "boolean",
             ArgType::Array => "array",
             ArgType::Object => "object",
+            ArgType::Bytes => "bytes",
         }
     }
 
     /// Whether a value of this type may stand in a signature, a path, a query or a header.
     pub fn is_scalar(self) -> bool {
-        !matches!(self, ArgType::Array | ArgType::Object)
+        !matches!(self, ArgType::Array | ArgType::Object | ArgType::Bytes)
+    }
+
+    /// What a value of a type that is no scalar is called.
+    pub fn with_article(self) -> &'static str {
+        match self {
+            ArgType::Array => "an array",
+            ArgType::Object => "an object",
+            ArgType::Bytes => "bytes",
+            ArgType::String | ArgType::Integer | ArgType::Number | ArgType::Boolean => "a single value",
+        }
     }
 }
 
@@ -158,8 +175,12 @@ pub struct RequestSpec {
     pub query: Vec<(String, Template)>,
     /// `request.headers`: names with their templates; likewise.
     pub headers: Vec<(String, Template)>,
-    /// Arguments that stay out of the body.
+    /// Arguments that stay out of a body of all arguments.
     pub body_exclude: BTreeSet<String>,
+    /// How the body is written, when the tool file says it.
+    pub encoding: Option<Encoding>,
+    /// The body, when it is not all arguments.
+    pub body: Option<Node>,
 }
 
 impl RequestSpec {
@@ -172,6 +193,22 @@ impl RequestSpec {
             query: Vec::new(),
             headers: Vec::new(),
             body_exclude: BTreeSet::new(),
+            encoding: None,
+            body: None,
+        }
+    }
+
+    /// How a body is written.
+    pub fn encoding(&self) -> Encoding {
+        self.encoding.unwrap_or(Encoding::Json)
+    }
+
+    /// Whether there is a body: one that is laid out, or all arguments, as POST, PUT and PATCH have it.
+    pub fn has_body(&self) -> bool {
+        match (&self.body, self.encoding) {
+            (Some(_), _) => true,
+            (None, Some(encoding)) => encoding != Encoding::None,
+            (None, None) => matches!(self.method, Method::Post | Method::Put | Method::Patch),
         }
     }
 }
@@ -211,11 +248,6 @@ impl Method {
             Method::Delete => "DELETE",
             Method::Other(token) => token,
         }
-    }
-
-    /// Whether the arguments go out as a JSON body.
-    pub fn has_body(&self) -> bool {
-        matches!(self, Method::Post | Method::Put | Method::Patch)
     }
 }
 

@@ -3,6 +3,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`request`] | a call as an HTTP request; pure |
+//! | `payload` | its body |
 //! | `path` | the path of that request, which no argument leads elsewhere |
 //! | [`response`] | an answer as an outcome; pure |
 //! | [`body`] | the bytes of an answer as text |
@@ -20,6 +21,7 @@ pub mod body;
 pub mod health;
 mod layers;
 mod path;
+mod payload;
 mod places;
 pub mod request;
 pub mod response;

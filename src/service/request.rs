@@ -8,9 +8,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::path::{data, path};
+use super::payload::body;
 use crate::base::template::{Piece, Template};
 use crate::config::{Auth, Health, ServiceConfig};
 use crate::model::call::{InvalidCall, scalar_text};
@@ -21,22 +22,25 @@ use crate::net::client::HttpRequest;
 ///
 /// # Errors
 /// [`InvalidCall::Unsendable`] names the argument whose value cannot stand at its place: an empty, `.` or `..`
-/// path segment or what a service could take for one, an array or object outside the body, a line break in a header. [`InvalidCall::BadRequest`] when
-/// the whole makes no URL of this service, as when it is longer than 64 KiB.
+/// path segment or what a service could take for one, an array or object outside the body, a line break in a header.
+/// [`InvalidCall::BadRequest`] when the whole makes no URL of this service, as when it is longer than 64 KiB.
 pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, InvalidCall> {
     let tool = call.tool();
     let args = Args(call);
     let mut url = format!("{}{}", service.url.as_str(), path(call)?);
     let mut headers = Headers::default();
-    let body = body(call, &mut headers)?;
+    let body = body(call)?;
+    body.iter().for_each(|body| headers.set("content-type", body.content_type.clone()));
     query(service, tool, &args)?.iter().fold('?', |mark, item| append(&mut url, mark, item));
     service.headers.iter().for_each(|(name, value)| headers.set(name, value.expose().to_owned()));
+    let bound = body.iter().filter(|body| body.is_bound);
+    bound.for_each(|body| headers.set("content-type", body.content_type.clone()));
     tool_headers(tool, &args, &mut headers)?;
     authorize(&service.auth, &mut headers);
     check_origin(service, &url)?;
     let timeout = Some(tool.timeout.unwrap_or(service.timeout));
     let method = tool.request.method.as_str().to_owned();
-    Ok(HttpRequest { method, url, headers: headers.0, body, timeout })
+    Ok(HttpRequest { method, url, headers: headers.0, body: body.map(|body| body.bytes), timeout })
 }
 
 /// The request that asks whether the service is well.
@@ -83,18 +87,6 @@ impl Args<'_> {
     fn leave_out(&self, template: &Template) -> bool {
         template.args().next().is_some() && !template.args().any(|name| self.has(name))
     }
-
-    /// The template's text with the arguments as they are.
-    fn fill(&self, template: &Template) -> Result<String, InvalidCall> {
-        template
-            .pieces()
-            .iter()
-            .map(|piece| match piece {
-                Piece::Text(text) => Ok(text.clone()),
-                Piece::Arg(name) | Piece::Segments(name) => self.text(name),
-            })
-            .collect()
-    }
 }
 
 fn append(url: &mut String, mark: char, item: &str) -> char {
@@ -125,7 +117,7 @@ fn query_items(name: &str, template: &Template, args: &Args) -> Result<Vec<Strin
         return Ok(vec![name]);
     }
     let Some((list, elements)) = args.list(template) else {
-        return Ok(vec![format!("{name}={}", data(&args.fill(template)?))]);
+        return Ok(vec![format!("{name}={}", data(&args.0.fill(template)?))]);
     };
     let item = |element| match scalar_text(element) {
         Some(text) => Ok(format!("{name}={}", data(&text))),
@@ -169,7 +161,7 @@ impl Headers {
 
 fn tool_headers(tool: &Tool, args: &Args, headers: &mut Headers) -> Result<(), InvalidCall> {
     for (name, template) in tool.request.headers.iter().filter(|(_, template)| !args.leave_out(template)) {
-        let value = args.fill(template)?;
+        let value = args.0.fill(template)?;
         if !is_header_line(name, &value) {
             let argument = template.args().find(|a| args.has(a));
             return Err(argument.map_or(InvalidCall::BadRequest, |a| InvalidCall::Unsendable(a.to_owned())));
@@ -194,19 +186,6 @@ fn authorize(auth: &Auth, headers: &mut Headers) {
         }
         Auth::Query { .. } | Auth::None => {}
     }
-}
-
-fn body(call: &Call, headers: &mut Headers) -> Result<Option<Vec<u8>>, InvalidCall> {
-    let request = &call.tool().request;
-    if !request.method.has_body() {
-        return Ok(None);
-    }
-    headers.set("content-type", "application/json".to_owned());
-    let sent = |name: &String| !request.body_exclude.contains(name);
-    let value = |name, value: &Value| call.joined(name).map_or_else(|| value.clone(), Value::String);
-    let members = call.args().iter().filter(|(name, _)| sent(name));
-    let members: Map<String, Value> = members.map(|(name, v)| (name.clone(), value(name, v))).collect();
-    serde_json::to_vec(&members).map(Some).map_err(|_| InvalidCall::BadRequest)
 }
 
 /// The last line of defence: what was put together is still a URL of this service and of no other.

@@ -326,7 +326,7 @@ fn each_method_with_and_without_a_body() {
     for method in Method::ALL {
         let seen = sent(|_| {}, tool(method.clone(), "/x"), json!({"a": 1}));
         assert!(seen.head.starts_with(&format!("{method} /x ")), "{}", seen.head);
-        match method.has_body() {
+        match matches!(method, Method::Post | Method::Put | Method::Patch) {
             true => assert_eq!(seen.body, br#"{"a":1}"#),
             false => assert!(seen.body.is_empty() && seen.header("content-type").is_empty()),
         }

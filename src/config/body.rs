@@ -1,0 +1,190 @@
+//! `encoding:` and `body:` of a request.
+
+use super::argument::Args;
+use super::at::{At, Name, Section};
+use super::constant;
+use super::request::template;
+use super::tree::Kind;
+use crate::base::template::Template;
+use crate::model::{ArgType, Encoding, Method, Node, RequestSpec};
+
+/// Reads `encoding`.
+pub fn encoding(at: At<'_>) -> Option<Encoding> {
+    at.choice(&Encoding::ALL.map(|encoding| (encoding.as_str(), encoding)))
+}
+
+/// Reads a layout: arguments in its texts, everything else as it stands.
+pub fn layout(at: At<'_>, args: &Args) -> Option<Node> {
+    match &at.node.kind {
+        Kind::Text(_) => text(at, args),
+        Kind::List(_) => {
+            let nodes = at.items().into_iter().map(|item| layout(item, args));
+            nodes.collect::<Option<Vec<_>>>().map(Node::List)
+        }
+        Kind::Map(_) => {
+            let members = at.entries().into_iter().map(|(name, at)| Some((member(name)?, layout(at, args)?)));
+            members.collect::<Option<Vec<_>>>().map(Node::Object)
+        }
+        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float => constant::json(at).map(Node::Constant),
+    }
+}
+
+fn member(name: Name<'_>) -> Option<String> {
+    if name.text().contains(['{', '}']) {
+        name.error("arguments stand in values, not in names", "");
+        return None;
+    }
+    Some(name.text().to_owned())
+}
+
+fn text(at: At<'_>, args: &Args) -> Option<Node> {
+    let text = at.text()?;
+    // One argument keeps its type, so any type will do.
+    let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
+    match name.filter(|name| args.contains_key(*name)) {
+        Some(name) => Some(Node::Arg(name.to_owned())),
+        None => template(at, &text, args, "a text").map(Node::from),
+    }
+}
+
+/// Leaves an error where encoding, body and the rest of the request contradict each other.
+pub fn check(section: Section<'_>, request: &RequestSpec, args: &Args) {
+    if !check_method(section, &request.method) {
+        return;
+    }
+    check_content_type(section, request);
+    if let (Some(at), Some(_)) = (section.get("body_exclude"), &request.body) {
+        at.error(
+            "body_exclude has no meaning with body",
+            "what does not stand in the body is not sent in it",
+        );
+    }
+    let Some((at, body)) = section.get("body").zip(request.body.as_ref()) else {
+        return check_bytes(section, request, args);
+    };
+    check_whole(at, body, args);
+    match request.encoding() {
+        Encoding::Json => {}
+        Encoding::None => check_raw(at, body, args),
+        Encoding::Form | Encoding::Multipart => check_fields(at, body, args),
+    }
+    check_bytes(section, request, args);
+}
+
+fn check_method(section: Section<'_>, method: &Method) -> bool {
+    let encoded = section.get("encoding").filter(|at| at.text().is_some_and(|text| text != "none"));
+    match section.get("body").or(encoded).filter(|_| matches!(method, Method::Get | Method::Head)) {
+        Some(at) => {
+            at.error(format!("{method} has no body"), "send the arguments in path and query");
+            false
+        }
+        None => true,
+    }
+}
+
+/// An argument that is the whole body must be there.
+fn check_whole(at: At<'_>, body: &Node, args: &Args) {
+    let Node::Arg(name) = body else { return };
+    if args.get(name).is_some_and(|spec| !spec.required && spec.default.is_none()) {
+        at.error(
+            format!("argument {name} is the body and may be absent"),
+            "add required: true, or a default",
+        );
+    }
+}
+
+fn check_raw(at: At<'_>, body: &Node, args: &Args) {
+    let is_text = |kind: Option<ArgType>| kind.is_none_or(|kind| kind.is_scalar() || kind == ArgType::Bytes);
+    let spec = match body {
+        Node::Arg(name) => args.get(name),
+        _ => None,
+    };
+    if !spec.is_some_and(|spec| is_text(spec.kind) || spec.join.is_some()) {
+        at.error("without an encoding the body is one text or bytes", "body: \"{file}\"");
+    }
+}
+
+fn check_fields(at: At<'_>, body: &Node, args: &Args) {
+    let is_section = match body {
+        Node::Object(_) => true,
+        Node::Arg(name) => args.get(name).is_some_and(|spec| spec.kind == Some(ArgType::Object)),
+        Node::Constant(_) | Node::Text(_) | Node::List(_) => false,
+    };
+    if !is_section {
+        at.error("the body of a form is a section of fields", "");
+    }
+    if has_deep_lists(body) {
+        at.error("a form holds no lists of lists or sections", "");
+    }
+}
+
+fn has_deep_lists(node: &Node) -> bool {
+    match node {
+        Node::Constant(_) | Node::Arg(_) | Node::Text(_) => false,
+        Node::List(nodes) => nodes.iter().any(|node| matches!(node, Node::List(_) | Node::Object(_))),
+        Node::Object(members) => members.iter().any(|(_, node)| has_deep_lists(node)),
+    }
+}
+
+/// Bytes are text in JSON, files in a multipart body, and nothing in a form.
+fn check_bytes(section: Section<'_>, request: &RequestSpec, args: &Args) {
+    let Some(at) = section.get("encoding").filter(|_| request.encoding() == Encoding::Form) else { return };
+    let is_bytes = |name: &&str| args.get(*name).is_some_and(|spec| spec.kind == Some(ArgType::Bytes));
+    let sent = |name: &&str| !request.body_exclude.contains(*name);
+    let found = match &request.body {
+        Some(body) => body.args().into_iter().find(is_bytes),
+        None => args.keys().map(String::as_str).filter(sent).find(is_bytes),
+    };
+    if let Some(name) = found {
+        at.error(format!("argument {name} is bytes and cannot stand in a form"), "use encoding: multipart");
+    }
+}
+
+fn check_content_type(section: Section<'_>, request: &RequestSpec) {
+    let is_it = |name: &str| name.eq_ignore_ascii_case("content-type");
+    let Some((_, said)) = request.headers.iter().find(|(name, _)| is_it(name)) else { return };
+    let entries = section.get("headers").map(At::entries).unwrap_or_default();
+    let Some((_, at)) = entries.into_iter().find(|(name, _)| is_it(name.text())) else { return };
+    let encoding = request.encoding();
+    if !request.has_body() || fits(said, encoding) {
+        return;
+    }
+    let text = format!("this Content-Type contradicts encoding: {}", encoding.as_str());
+    match request.encoding.is_some() || request.body.is_some() {
+        true => at.error(text, "remove one of the two: the encoding sets it"),
+        // The encoding was not asked for, and the service may not care.
+        false => at.warn(text, "add encoding: json, form, multipart or none"),
+    }
+}
+
+fn fits(said: &Template, encoding: Encoding) -> bool {
+    let text = said.to_string().to_ascii_lowercase();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    match encoding {
+        Encoding::Json => matches!(essence, "application/json" | "text/json") || essence.ends_with("+json"),
+        Encoding::Form => essence == "application/x-www-form-urlencoded",
+        Encoding::Multipart => false,
+        Encoding::None => true,
+    }
+}
+
+/// Leaves an error where `as` has no meaning, or gives two arguments one name.
+pub fn check_names(declared: &[(Name<'_>, At<'_>)], args: &Args, request: &RequestSpec) {
+    let takes_all = request.has_body() && request.body.is_none();
+    for (name, at) in declared {
+        let Some(at) = at.open().get("as") else { continue };
+        let Some(sent_as) = args.get(name.text()).and_then(|spec| spec.sent_as.as_deref()) else { continue };
+        let others = args.iter().filter(|(other, _)| *other != name.text());
+        let mut names = others
+            .filter(|(other, _)| !request.body_exclude.contains(*other))
+            .map(|(other, spec)| spec.sent_as.as_deref().unwrap_or(other));
+        if !takes_all || request.body_exclude.contains(name.text()) {
+            at.error(
+                "as names an argument in a body of all arguments, where this one does not stand",
+                "remove it",
+            );
+        } else if names.any(|other| other == sent_as) {
+            at.error(format!("another argument is sent as {sent_as} already"), "");
+        }
+    }
+}
