@@ -199,6 +199,27 @@ fn joined(body: &str) -> String {
 }
 
 #[test]
+fn rows_of_what_was_refused_or_failed_say_why() {
+    let (gateway, site) = busy();
+    gateway.upstream.answer(|_| harness::Answer::Close);
+    let mut pi = Agent::login(gateway.address, TOKEN);
+    assert!(pi.request("get_state", json!({"entity_id": "light.two"}))["error"].is_object());
+    assert!(pi.request("call_service", json!({"domain": "lock", "service": "open"}))["error"].is_object());
+    let whys =
+        ["Unknown tool: no_such_tool", "Service closed the connection", "Lock control is always denied"];
+    let (page, (_, screen)) =
+        (site.get("/audit/").body, harness::terminal::run(&gateway.folder, &["audit", "list"], &[]));
+    let screen = screen.split_whitespace().collect::<Vec<_>>().join(" ");
+    for why in whys {
+        assert!(page.contains(why), "{why}: {page}");
+        assert!(screen.contains(why), "{why}: {screen}");
+    }
+    let table = joined(&site.get("/audit/export.csv").body);
+    assert!(table.lines().next().unwrap().ends_with("data_note,message,status"), "{table}");
+    assert!(table.contains("Service closed the connection"), "{table}");
+}
+
+#[test]
 fn an_export_is_a_table_without_formulas() {
     let (_gateway, site) = busy();
     let page = site.get("/audit/export.csv?agent_id=laptop");

@@ -240,6 +240,7 @@ async fn send(gate: &Gate, call: &Arc<Call>, mut place: Place) -> (Outcome, Opti
         match setup.services.run(call.clone(), place).await {
             Sent::Overtaken(back) => place = back,
             Sent::Ended { outcome, place } => {
+                setup.services.heard(call.tool(), &outcome, gate.clock.now());
                 gate.metrics.executed(&call.tool().service, began.elapsed());
                 return (outcome, place);
             }

@@ -1,4 +1,4 @@
-//! Whether the services are well, as their own health endpoints say.
+//! Whether the services are well, as their own health endpoints and the calls to them say: the newest word counts.
 //!
 //! It informs people (`status`, `/healthz`) and nothing else: a call is never refused because a probe failed.
 //! Probes have permits of their own, so that they never stand in the way of calls, nor calls in theirs.
@@ -17,6 +17,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::random_bytes;
 use crate::config::Health;
 use crate::model::Kind;
+use crate::model::{Outcome, Tool};
 
 /// Time between two probes of a service; up to a tenth is added by chance, so that they do not fall together.
 pub const PROBE_INTERVAL: Duration = Duration::from_secs(60);
@@ -28,13 +29,13 @@ const PROBES_AT_ONCE: usize = 2;
 /// What is known of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceHealth {
-    /// None until it was probed, and for ever when it has no health endpoint.
+    /// Whether it answered last; None until it was probed or called.
     pub up: Option<bool>,
     /// Since when `up` is what it is.
     pub since: Option<Timestamp>,
-    /// The last probe that was answered as expected.
+    /// The last probe that was answered as expected, or call that was answered.
     pub last_ok: Option<Timestamp>,
-    /// Why the last probe or call that failed did; without credentials, arguments and answers.
+    /// What is wrong, until something goes well again; without credentials, arguments and answers.
     pub last_error: Option<String>,
 }
 
@@ -56,18 +57,41 @@ impl HealthBoard {
         }
         known.up = up;
         match result {
-            Ok(()) => known.last_ok = Some(now),
+            Ok(()) => (known.last_ok, known.last_error) = (Some(now), None),
             Err(why) => known.last_error = Some(why),
+        }
+    }
+
+    /// It answered, and that it cannot do this: neither well nor down.
+    fn trouble(&self, service: &str, what: String) {
+        if let Some(known) = self.0.borrow_mut().get_mut(service) {
+            known.last_error = Some(what);
         }
     }
 }
 
-impl HealthBoard {
-    /// A call failed. Whether the service is up is what its health endpoint says; this is what `status` tells beside.
-    pub(super) fn call_failed(&self, service: &str, what: String) {
-        if let Some(known) = self.0.borrow_mut().get_mut(service) {
-            known.last_error = Some(what);
-        }
+/// What the end of a call says of its service.
+enum Sign {
+    Well,
+    Trouble(String),
+    Down(String),
+}
+
+fn sign(outcome: &Outcome) -> Option<Sign> {
+    let words = || outcome.reason().unwrap_or_default().replace('_', " ");
+    match outcome {
+        Outcome::Executed(_) | Outcome::ResponseTooLarge => Some(Sign::Well),
+        Outcome::ServiceError { status: Some(status), .. } => Some(match status {
+            // From what stands before it: RFC 9110, 15.6.
+            502..=504 => Sign::Down(format!("service error {status}")),
+            500.. => Sign::Trouble(format!("service error {status}")),
+            _ => Sign::Well,
+        }),
+        Outcome::ServiceError { status: None, .. }
+        | Outcome::ServiceUnreachable
+        | Outcome::ServiceTimeout
+        | Outcome::UnknownResult => Some(Sign::Down(words())),
+        _not_of_the_service => None,
     }
 }
 
@@ -79,6 +103,17 @@ fn tell(service: &str, result: &Result<(), String>) {
 }
 
 impl Services {
+    /// A call of this tool has ended so: what that says of its service.
+    pub fn heard(&self, tool: &Tool, outcome: &Outcome, now: Timestamp) {
+        let (board, told) = (&self.0.health, |what| format!("{}: {what}", tool.name));
+        match sign(outcome) {
+            Some(Sign::Well) => board.note(&tool.service, Ok(()), now),
+            Some(Sign::Trouble(what)) => board.trouble(&tool.service, told(what)),
+            Some(Sign::Down(what)) => board.note(&tool.service, Err(told(what)), now),
+            None => {}
+        }
+    }
+
     /// The state of every service, by name.
     pub fn health(&self) -> Vec<(String, ServiceHealth)> {
         let board = self.0.health.0.borrow();

@@ -147,15 +147,8 @@ impl Services {
             Err(why) => return unsent(Outcome::Invalid(why)),
         };
         let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
-        let tool = call.tool().clone();
         // The place lives as long as the blocking call, whoever still waits for it.
-        let sent = smol::unblock(move || service.execute(&call, request, &scrubber, place)).await;
-        if let Sent::Ended { outcome, .. } = &sent
-            && let Some(what) = failure(outcome)
-        {
-            self.0.health.call_failed(&tool.service, format!("{}: {what}", tool.name));
-        }
-        sent
+        smol::unblock(move || service.execute(&call, request, &scrubber, place)).await
     }
 
     /// Other services are in force from now on: what has not been sent is not sent, what has been is seen through.
@@ -172,16 +165,6 @@ impl Services {
             service.reading.shutdown();
             service.writing.shutdown();
         });
-    }
-}
-
-/// What `status` says of a call that failed by the service's fault.
-fn failure(outcome: &Outcome) -> Option<String> {
-    match outcome {
-        Outcome::ServiceError { status: Some(status), .. } if *status < 500 => None,
-        Outcome::ServiceError { status: Some(status), .. } => Some(format!("service error {status}")),
-        Outcome::Executed(_) => None,
-        other => other.reason().map(|reason| reason.replace('_', " ")),
     }
 }
 

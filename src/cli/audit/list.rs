@@ -60,10 +60,15 @@ fn by(row: &AuditRow) -> String {
     }
 }
 
+/// What was asked for, and why it was not done where the outcome alone does not say.
 fn call(row: &AuditRow) -> String {
-    match row.request.get("signature").and_then(Value::as_str) {
+    let call = match row.request.get("signature").and_then(Value::as_str) {
         Some(signature) if !signature.is_empty() => visible(signature),
         Some(_) | None => visible(&row.tool),
+    };
+    match row.why_not() {
+        Some(why) => format!("{call}: {}", visible(&why)),
+        None => call,
     }
 }
 

@@ -74,6 +74,20 @@ pub struct AuditRow {
 }
 
 impl AuditRow {
+    /// Why a call was refused, failed or denied by a rule, in the words that its agent heard. None where the outcome
+    /// says all there is, and where a person has answered.
+    pub fn why_not(&self) -> Option<String> {
+        let text = |name: &str| self.end.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        match self.outcome.as_str() {
+            "refused" | "failed" => text("message").or_else(|| text("reason")).map(str::to_owned),
+            "denied" => text("rule").map(str::to_owned).or_else(|| match text("reason")? {
+                "denied_by_user" | "denied_by_policy" => None,
+                _ => text("message").map(str::to_owned),
+            }),
+            _ => None,
+        }
+    }
+
     /// The row in the names that other programs rely on. `execution_result` is JSON text, `args` is an object.
     pub fn to_json(&self) -> Value {
         let (request, end) = (&self.request, &self.end);

@@ -1,28 +1,38 @@
-//! `/healthz`: whether everything works, for monitoring. What exactly does not is for people who have signed in.
+//! `/healthz`: whether the gateway works, for monitoring: it can record, and people can be reached. A sick service is no
+//! reason to restart the gateway; it is listed. What exactly is wrong is for people who have signed in.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{Admin, page};
 use crate::gate::Status;
 use crate::net::http::Answer;
 use crate::surface::control::shapes;
 
-/// 200 when all is well, 503 when anything is not.
+/// 200 when the gateway works, 503 when it does not.
 pub(super) fn answer(admin: &Admin, in_detail: bool) -> Answer {
     let status = admin.gate.status();
-    let well = is_well(&status);
-    let word = if well { "healthy" } else { "unhealthy" };
-    let body = match in_detail {
-        false => json!({"status": word}),
-        true => json!({"status": word, "checks": checks(&status), "details": shapes::status(&status)}),
-    };
+    let (well, degraded) = (is_well(&status), degraded(&status));
+    let mut body = Map::from_iter([("status".to_owned(), if well { "healthy" } else { "unhealthy" }.into())]);
+    if !degraded.is_empty() {
+        body.insert("degraded".into(), degraded.into());
+    }
+    if in_detail {
+        body.insert("checks".into(), checks(&status));
+        body.insert("details".into(), shapes::status(&status));
+    }
+    let body = Value::Object(body);
     page::data(if well { 200 } else { 503 }, "application/json", format!("{body}\n"))
 }
 
-/// Whether calls can be recorded, people be reached and services called, as far as is known.
+/// Whether calls can be recorded and people be reached.
 pub(super) fn is_well(status: &Status) -> bool {
-    let services = status.services.iter().all(|(_, health)| health.up != Some(false));
-    status.store.writable && status.channels.iter().all(|(_, health)| health.up) && services
+    status.store.writable && status.channels.iter().all(|(_, health)| health.up)
+}
+
+/// The services that do not answer, as far as is known.
+pub(super) fn degraded(status: &Status) -> Vec<&str> {
+    let down = status.services.iter().filter(|(_, health)| health.up == Some(false));
+    down.map(|(name, _)| name.as_str()).collect()
 }
 
 /// The predecessor's shape: `database`, the channels by name, `services`.

@@ -112,13 +112,12 @@ fn channels(text: &mut Exposition, status: &Status) {
 
 fn services(text: &mut Exposition, status: &Status) {
     let services = || status.services.iter().map(|(name, health)| ([("service", name.as_str())], health));
-    let help =
-        "Whether the service's health endpoint answered as expected (1) or not (0), where there is one.";
+    let help = "Whether the service answered its last probe or call (1) or not (0), once there was one.";
     let mut up = text.family(Kind::Gauge, "agentpass_service_up", help);
     services().for_each(|(labels, health)| {
         health.up.iter().for_each(|well| up.sample(&labels, u8::from(*well)));
     });
-    let help = "When it last answered as expected.";
+    let help = "When it last answered.";
     let mut good = text.family(Kind::Gauge, "agentpass_service_last_success_timestamp_seconds", help);
     services().for_each(|(labels, health)| {
         health.last_ok.iter().for_each(|at| good.sample(&labels, seconds(*at)));

@@ -43,11 +43,15 @@ async fn today(admin: &Admin) -> Option<Stats> {
 }
 
 fn well(status: &Status) -> Markup {
-    let is_well = health::is_well(status);
+    let (is_well, degraded) = (health::is_well(status), health::degraded(status));
     html! {
         section.card {
             h2 { "Is it well?" }
-            p.answer { @if is_well { span.tag.good { "All is well" } } @else { span.tag.bad { "Something is wrong" } } }
+            p.answer {
+                @if !is_well { span.tag.bad { "Something is wrong" } }
+                @else if degraded.is_empty() { span.tag.good { "All is well" } }
+                @else { span.tag.warn { (counted(degraded.len(), "service")) " down" } }
+            }
             dl.rows {
                 (record(status))
                 @for (name, channel) in &status.channels {

@@ -21,7 +21,7 @@ use crate::surface::admin::page;
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
 /// The columns, as in the API.
-const COLUMNS: [&str; 20] = [
+const COLUMNS: [&str; 22] = [
     "request_id",
     "timestamp",
     "agent_id",
@@ -42,6 +42,8 @@ const COLUMNS: [&str; 20] = [
     "duration_ms",
     "data_lost",
     "data_note",
+    "message",
+    "status",
 ];
 
 /// Calls that are looked up at once.

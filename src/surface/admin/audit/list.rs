@@ -149,7 +149,11 @@ fn line(row: &AuditRow, query: &Query) -> Markup {
                 @if !reason.is_empty() { span.reason.soft { (short(&reason, REASON, &link)) } }
             }
             span.who { (cut(&row.agent, 40).0) }
-            span.how { (tag(&row.outcome)) @if let Some(answer) = answer(row) { (answer) } }
+            span.how {
+                (tag(&row.outcome))
+                @if let Some(answer) = answer(row) { (answer) }
+                @if let Some(why) = row.why_not() { span.answer.soft { (short(&why, REASON, &link)) } }
+            }
         }
     }
 }
