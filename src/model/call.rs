@@ -31,6 +31,8 @@ pub struct Call {
     agent: AgentId,
     tool: Arc<Tool>,
     args: Map<String, Value>,
+    /// What people are told of bytes: hashed once, shown many times.
+    described: Map<String, Value>,
     signature: Signature,
     digest: Digest,
     binding: Digest,
@@ -131,7 +133,8 @@ impl Call {
         let content = json!({"agent": agent.as_str(), "tool": tool.name, "args": args});
         let digest = Digest::of(&canonical(&content).unwrap_or_default());
         let binding = Digest::of(&[digest.0, tool.digest.0].concat());
-        Ok(Call { agent, tool, args, signature, digest, binding })
+        let described = described(&tool, &args);
+        Ok(Call { agent, tool, args, described, signature, digest, binding })
     }
 
     /// Who asks.
@@ -204,8 +207,7 @@ impl Call {
     pub fn shown_args(&self) -> Map<String, Value> {
         let shown = |name: &str, value: &Value| match self.tool.args.get(name) {
             Some(spec) if spec.secret => REDACTED.into(),
-            Some(spec) if spec.kind == Some(ArgType::Bytes) => shown_bytes(value),
-            Some(_) | None => value.clone(),
+            Some(_) | None => self.described.get(name).unwrap_or(value).clone(),
         };
         self.args.iter().map(|(name, value)| (name.clone(), shown(name, value))).collect()
     }
@@ -228,9 +230,14 @@ impl Call {
     }
 }
 
-fn shown_bytes(value: &Value) -> Value {
-    let bytes = value.as_str().and_then(bytes::decode).unwrap_or_default();
-    json!({"bytes": bytes.len(), "sha256": Digest::of(&bytes).hex()})
+/// The bytes among the arguments, by their number and SHA-256.
+fn described(tool: &Tool, args: &Map<String, Value>) -> Map<String, Value> {
+    let is_bytes = |name: &str| tool.args.get(name).is_some_and(|spec| spec.kind == Some(ArgType::Bytes));
+    let described = |(name, value): (&String, &Value)| {
+        let bytes = bytes::decode(value.as_str()?)?;
+        Some((name.clone(), json!({"bytes": bytes.len(), "sha256": Digest::of(&bytes).hex()})))
+    };
+    args.iter().filter(|(name, _)| is_bytes(name)).filter_map(described).collect()
 }
 
 /// What stands in the place of a secret argument.

@@ -116,7 +116,7 @@ impl Policy {
         for places in self.index.candidates(part.signature) {
             for place in places.iter().copied().take_while(|place| first.is_none_or(|first| *place < first)) {
                 let Some(rule) = self.order.get(place) else { continue };
-                let why = examine(rule, call, part, texts);
+                let why = examine(place, rule, call, part, texts);
                 look(place, rule, why);
                 if why == Why::Matched {
                     first = Some(place);
@@ -150,8 +150,8 @@ fn strictest<T>(all: impl Iterator<Item = T>, action: impl Fn(&T) -> Action) -> 
     })
 }
 
-/// Whether `rule` matches a part of `call`, or what keeps it from that; the costly question comes last.
-fn examine(rule: &Rule, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> Why {
+/// Whether the rule at this `place` matches a part of `call`, or what keeps it from that; the costly question comes last.
+fn examine(place: usize, rule: &Rule, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> Why {
     if !rule.pattern.matches(part.signature) {
         return Why::Pattern;
     }
@@ -159,7 +159,7 @@ fn examine(rule: &Rule, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> Why 
         return Why::Agents;
     }
     match &rule.any_value {
-        Some(pattern) if !texts.any(pattern, rule.action(), part.element) => Why::AnyValue,
+        Some(pattern) if !texts.any(place, pattern, rule.action(), part.element) => Why::AnyValue,
         Some(_) | None => Why::Matched,
     }
 }

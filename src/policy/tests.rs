@@ -208,14 +208,34 @@ fn tools_that_are_always_denied() {
     }
 }
 
-#[test]
-fn no_element_of_a_list_is_judged_less_strictly_than_alone() {
+/// A tool `get` whose `id` is a list.
+fn listing() -> Arc<Tool> {
     let things = ArgSpec { kind: Some(ArgType::Array), each: true, ..ArgSpec::default() };
-    let tool = Arc::new(Tool {
+    Arc::new(Tool {
         signature: Some(Template::parse("{id}").unwrap()),
         args: [("id".into(), things)].into(),
         ..(*tool("get")).clone()
-    });
+    })
+}
+
+/// Were every element looked up in everything, this would take minutes.
+#[test]
+fn what_does_not_depend_on_the_element_is_looked_at_once() {
+    let texts: Vec<String> = (0..16).map(|_| "sun ".repeat(12_000)).collect();
+    let args = serde_json::json!({"id": vec!["sun"; 128], "other": texts});
+    let call = Call::new(AgentId::configured("pi"), listing(), args.as_object().unwrap().clone()).unwrap();
+    let deny = "deny get(*) any:*moon; ".repeat(30);
+    assert_eq!(policy(&format!("{deny} allow get(*)")).judge(&call).action, Action::Allow);
+    assert_eq!(policy(&format!("{deny} allow get(*) // deny *")).judge(&call).action, Action::Allow);
+    assert_eq!(
+        policy(&format!("allow get(*) any:*moon; {deny} ask * any:sun")).judge(&call).action,
+        Action::Ask
+    );
+}
+
+#[test]
+fn no_element_of_a_list_is_judged_less_strictly_than_alone() {
+    let tool = listing();
     let call = |ids: &[&str]| {
         let args = Map::from_iter([("id".to_owned(), Value::from(ids.to_vec()))]);
         Call::new(AgentId::configured("pi"), Arc::clone(&tool), args).unwrap()

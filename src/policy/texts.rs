@@ -5,7 +5,8 @@
 //! it does declare are the owner's words, not the agent's, and do not count.
 
 use std::borrow::Cow;
-use std::cell::OnceCell;
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
 
 use serde_json::Value;
 
@@ -17,6 +18,8 @@ use crate::model::{Action, Call};
 pub struct Texts<'c> {
     call: &'c Call,
     found: OnceCell<Found<'c>>,
+    /// What was found for a rule, by its place: the same for all elements of a list, however many there are.
+    known: RefCell<BTreeMap<usize, bool>>,
 }
 
 #[derive(Default)]
@@ -31,28 +34,33 @@ struct Found<'c> {
 impl<'c> Texts<'c> {
     /// The texts of `call`; nothing is collected yet.
     pub fn new(call: &'c Call) -> Self {
-        Self { call, found: OnceCell::new() }
+        Self { call, found: OnceCell::new(), known: RefCell::default() }
     }
 
-    /// Whether one of the texts matches. Services tend to trim and to fold case before they act, so a deny is
+    /// Whether one of the texts matches the `any_value` of the rule at this `place`. Services tend to trim and to fold case before they act, so a deny is
     /// asked about `" LOCK.front"` as about `"lock.front"` too; what permits must match as it stands.
     ///
     /// `element` is the place of the element that is judged: a deny looks at all the others too, what permits only at
     /// this one, so that no element is permitted for another's sake.
-    pub fn any(&self, pattern: &Pattern, action: Action, element: Option<usize>) -> bool {
+    pub fn any(&self, place: usize, pattern: &Pattern, action: Action, element: Option<usize>) -> bool {
         let found = self.found.get_or_init(|| Found::of(self.call));
-        let fits = |text: &Cow<'_, str>| pattern.matches(text);
-        let rest = || match action {
-            Action::Deny => {
-                found.elements.iter().any(fits) || found.folded.iter().any(|text| pattern.matches(text))
-            }
-            Action::Allow | Action::Ask => element.and_then(|at| found.elements.get(at)).is_some_and(fits),
-        };
-        found.plain.iter().any(fits) || rest()
+        let Some(element) = element else { return found.anywhere(pattern, action) };
+        let known = self.known.borrow().get(&place).copied();
+        let anywhere = known.unwrap_or_else(|| found.anywhere(pattern, action));
+        self.known.borrow_mut().insert(place, anywhere);
+        anywhere || found.elements.get(element).is_some_and(|text| pattern.matches(text))
     }
 }
 
 impl<'c> Found<'c> {
+    /// Whether one of the texts matches that count for every element.
+    fn anywhere(&self, pattern: &Pattern, action: Action) -> bool {
+        let fits = |text: &Cow<'_, str>| pattern.matches(text);
+        let is_denied =
+            || self.elements.iter().any(fits) || self.folded.iter().any(|text| pattern.matches(text));
+        self.plain.iter().any(fits) || action == Action::Deny && is_denied()
+    }
+
     fn of(call: &'c Call) -> Self {
         let mut found = Self::default();
         let undeclared = call.args().keys().filter(|name| !call.tool().args.contains_key(*name));
