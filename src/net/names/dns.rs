@@ -5,8 +5,8 @@ use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use smol::Async;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use smol::{Async, future};
 
 use super::Outcome;
 use super::message::{Family, Question, Reply};
@@ -40,14 +40,14 @@ pub async fn ask(name: &str, family: Family, settings: &Settings) -> Outcome {
     Outcome::Failed
 }
 
-/// None when the server could not or would not say.
+/// None when the server could not or would not say. 0.0.0.0 and :: are how servers against advertising say that a name is
+/// to be found nowhere; connecting to them would reach this machine.
 fn outcome(reply: Reply) -> Option<Outcome> {
+    let found = reply.found.into_iter().filter(|ip| !ip.is_unspecified());
+    let found: Vec<_> = found.map(|ip| SocketAddr::new(ip, 0)).collect();
     match reply.code {
-        SUCCESS if reply.found.is_empty() => Some(Outcome::Nothing),
-        SUCCESS => {
-            let found = reply.found.into_iter().map(|ip| SocketAddr::new(ip, 0)).collect();
-            Some(Outcome::Found(found, Duration::from_secs(reply.ttl.into())))
-        }
+        SUCCESS if found.is_empty() => Some(Outcome::Nothing),
+        SUCCESS => Some(Outcome::Found(found, Duration::from_secs(reply.ttl.into()))),
         NO_SUCH_NAME => Some(Outcome::NoSuchName),
         _ => None,
     }
@@ -78,6 +78,8 @@ async fn over_udp(server: SocketAddr, question: &Question) -> io::Result<Reply> 
         if let Some(reply) = buffer.get(..length).and_then(|message| question.read(message)) {
             return Ok(reply);
         }
+        // However fast forged answers come, the time limit is looked at.
+        future::yield_now().await;
     }
 }
 

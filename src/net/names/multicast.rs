@@ -1,8 +1,8 @@
 //! mDNS (RFC 6762): asking everybody on the network for a name in `.local`, once, from a port of its own, so that the
 //! answer comes to this socket alone.
 //!
-//! Anybody there can answer, with any address. So what nobody outside this machine may decide is refused: an address of
-//! the machine itself. Everything else is for TLS, or a pin, to find out.
+//! Anybody there can answer, with any address. Loopback is refused, since no other host has such an address: what listens
+//! there is not for strangers to point at. Everything else is for TLS, or a pin, to find out.
 
 use std::collections::HashMap;
 use std::io;
@@ -74,7 +74,7 @@ async fn one(name: &str, family: Family) -> Outcome {
         let message = question.bytes();
         loop {
             for socket in [&v4, &v6].into_iter().flatten() {
-                socket.send_everywhere(&message, &interfaces).await;
+                socket.send_everywhere(&message, &interfaces);
             }
             Timer::after(AGAIN).await;
         }
@@ -100,6 +100,8 @@ async fn first(socket: Option<&Socket>, question: &Question) -> Outcome {
                 return Outcome::Found(found, time);
             }
         }
+        // However fast useless answers come, the time limit is looked at.
+        future::yield_now().await;
     }
 }
 
@@ -115,10 +117,10 @@ fn usable(reply: Reply, from: SocketAddr) -> Vec<SocketAddr> {
         }
         ip => Some(SocketAddr::new(ip, 0)),
     };
-    reply.found.into_iter().filter(|ip| !is_own(ip.to_canonical())).filter_map(fits).collect()
+    reply.found.into_iter().filter(|ip| !is_no_host(ip.to_canonical())).filter_map(fits).collect()
 }
 
-fn is_own(ip: IpAddr) -> bool {
+fn is_no_host(ip: IpAddr) -> bool {
     ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
@@ -142,7 +144,7 @@ impl Socket {
     }
 
     /// Where it does not get out, nobody hears it.
-    async fn send_everywhere(&self, message: &[u8], interfaces: &[u32]) {
+    fn send_everywhere(&self, message: &[u8], interfaces: &[u32]) {
         let by_default = [0];
         let interfaces = if interfaces.is_empty() { &by_default[..] } else { interfaces };
         for interface in interfaces {
@@ -166,7 +168,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stranger_cannot_lead_to_this_machine() {
+    fn a_stranger_cannot_lead_to_loopback() {
         let found: Vec<IpAddr> =
             ["127.0.0.1", "127.9.9.9", "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.168.1.7"]
                 .map(|ip| ip.parse().unwrap())

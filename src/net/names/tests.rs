@@ -90,6 +90,11 @@ fn a_server_that_fails_is_passed_over_and_one_that_knows_is_believed() {
     assert_eq!(shown(ask(&settings(&[closed, refuses, silent, knows]))), "192.168.1.7");
     assert_eq!(ask(&settings(&[denies, knows])), Outcome::NoSuchName);
     assert_eq!(ask(&settings(&[refuses, closed])), Outcome::Failed);
+    let blocks = server(|q| {
+        let nowhere: &[u8] = if kind_of(q) == V4 { &[0; 4] } else { &[0; 16] };
+        Some(answer(q, 0, &[record("box.lan", kind_of(q), 2, nowhere)]))
+    });
+    assert_eq!(ask(&settings(&[blocks])), Outcome::Nothing);
     let no_v6 = Settings { wants_v6: false, ..settings(&[knows]) };
     assert_eq!(shown(ask(&no_v6)), "192.168.1.7");
 }
