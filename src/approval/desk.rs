@@ -15,9 +15,6 @@ use crate::model::{AgentId, AnswerOutcome, Question};
 /// How many settled questions are remembered, so that a late answer hears "already resolved", not "unknown".
 const REMEMBERED: usize = 4096;
 
-/// The shortest beginning of an id that is taken: with less, the question it means could change under one's hands.
-const SHORTEST: usize = 4;
-
 /// All open questions of the gateway.
 #[derive(Default)]
 pub struct Desk {
@@ -133,21 +130,16 @@ impl Desk {
         self.open.is_empty()
     }
 
-    /// The question whose id begins with `prefix`. A whole id is also looked up among the settled ones.
+    /// The question whose id begins with `prefix`: an open one, else one that has ended not long ago.
     pub fn find(&self, prefix: &str) -> Found {
         if let Some(id) = RequestId::parse(prefix) {
             return Found::One(id);
         }
-        if (1..SHORTEST).contains(&prefix.len()) {
-            return Found::Several;
-        }
         let wanted = prefix.to_ascii_lowercase();
-        let mut hits =
-            self.open.keys().filter(|id| !wanted.is_empty() && id.to_string().starts_with(&wanted));
-        match (hits.next(), hits.next()) {
-            (Some(id), None) => Found::One(*id),
-            (None, _) => Found::None,
-            (Some(_), Some(_)) => Found::Several,
+        let begins = |id: &&RequestId| !wanted.is_empty() && id.to_string().starts_with(&wanted);
+        match only(self.open.keys().filter(begins)) {
+            Found::None => only(self.expired.iter().chain(&self.settled).filter(begins)),
+            found => found,
         }
     }
 
@@ -170,6 +162,14 @@ impl Desk {
             let set = if was_expired { &mut self.expired } else { &mut self.settled };
             set.remove(&old);
         }
+    }
+}
+
+fn only<'a>(mut hits: impl Iterator<Item = &'a RequestId>) -> Found {
+    match (hits.next(), hits.next()) {
+        (Some(id), None) => Found::One(*id),
+        (None, _) => Found::None,
+        (Some(_), Some(_)) => Found::Several,
     }
 }
 
@@ -238,7 +238,7 @@ mod tests {
         assert_eq!(desk.find(&id.to_string()[..6]), Found::One(id));
         assert_eq!(desk.find(""), Found::None);
         assert_eq!(desk.find("zzzz"), Found::None);
-        assert_eq!(desk.find(&id.to_string()[..3]), Found::Several, "too short to be meant");
+        assert_eq!(desk.find(&id.to_string()[..1]), Found::One(id), "as much as is unique");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! `agentpass approve`: a yes to one question.
 
+use std::time::{Duration, Instant};
+
 use argh::FromArgs;
 use serde_json::{Value, json};
 
@@ -7,7 +9,7 @@ use super::owner::Owner;
 use super::{Exit, Trouble, output};
 use crate::base::safe_text::visible;
 
-/// Say yes to a question. Runs on the gateway's machine.
+/// Say yes to a question, and wait for the outcome of its call. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
 #[argh(
     subcommand,
@@ -19,7 +21,7 @@ pub struct Approve {
     /// the request id, or as much of its beginning as is unique
     #[argh(positional)]
     pub id: String,
-    /// print JSON
+    /// print JSON: what became of the answer, without waiting for the call
     #[argh(switch)]
     pub json: bool,
     /// the gateway's control socket (default: the one in config.yaml)
@@ -30,11 +32,51 @@ pub struct Approve {
     pub config: Option<String>,
 }
 
+/// How long it waits for the outcome of the call that it let through.
+const PATIENCE: Duration = Duration::from_secs(60);
+
 /// Runs it.
 pub fn run(args: Approve) -> Exit {
+    approve(&args).unwrap_or_else(|trouble| trouble.report())
+}
+
+/// With `--json` it is the answer alone; people also hear how the call went.
+fn approve(args: &Approve) -> Result<Exit, Trouble> {
+    let (socket, config) = (args.socket.as_deref(), args.config.as_deref());
     let command = json!({"command": "approve", "id": args.id});
-    answer("approve", args.socket.as_deref(), args.config.as_deref(), &command, args.json)
-        .unwrap_or_else(|trouble| trouble.report())
+    if args.json {
+        return answer("approve", socket, config, &command, true);
+    }
+    // Listens before it answers: the call may be over before the answer is here.
+    let mut events = Owner::connect("approve", socket, config)?;
+    events.send(&super::owner::command("watch"))?;
+    let reply = Owner::connect("approve", socket, config)?.ask(&command)?;
+    let exit = told("approve", &reply)?;
+    let id = reply.get("request_id").cloned().unwrap_or_default();
+    match outcome_of(&mut events, &id) {
+        Some(outcome) => output::print(&outcome)?,
+        None => {
+            output::note("it is still running; `agentpass audit show` tells how it ends");
+            return Ok(exit);
+        }
+    };
+    Ok(exit)
+}
+
+/// How the call ended, in words; None when it has not ended in time or nobody can say.
+fn outcome_of(events: &mut Owner, id: &Value) -> Option<String> {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        events.patience(until.checked_duration_since(Instant::now()).filter(|left| !left.is_zero())?);
+        let event = events.hear().ok()??;
+        if event.get("request_id") != Some(id) {
+            continue;
+        }
+        if let Some(outcome) = event.get("finished").and_then(Value::as_str) {
+            let reason = event.get("reason").and_then(Value::as_str).map(|why| format!(": {why}"));
+            return Some(format!("{outcome}{}", reason.unwrap_or_default()).replace('_', " "));
+        }
+    }
 }
 
 /// Gives one answer and says what became of it.
@@ -49,12 +91,18 @@ pub fn answer(
     as_json: bool,
 ) -> Result<Exit, Trouble> {
     let reply = Owner::connect(what, socket, config)?.ask(command)?;
-    let word = |name: &str| reply.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-    let (outcome, id) = (word("outcome"), word("request_id"));
     if as_json {
         output::print(&output::json(&reply))?;
-        return Ok(if outcome == "resolved" { Exit::DONE } else { Exit::FAILED });
+        let resolved = reply.get("outcome").and_then(Value::as_str) == Some("resolved");
+        return Ok(if resolved { Exit::DONE } else { Exit::FAILED });
     }
+    told(what, &reply)
+}
+
+/// What became of an answer, for people.
+fn told(what: &'static str, reply: &Value) -> Result<Exit, Trouble> {
+    let word = |name: &str| reply.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (outcome, id) = (word("outcome"), word("request_id"));
     let (cause, help) = match outcome.as_str() {
         "resolved" => {
             output::print(&format!("{id} is {}", if what == "approve" { "approved" } else { "denied" }))?;

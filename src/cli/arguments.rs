@@ -7,11 +7,24 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 
+use super::suggest::nearest;
 use super::{Exit, Trouble};
 
 /// The options that take no value, of all commands.
 pub(super) const SWITCHES: [&str; 8] =
     ["--hash-password", "--help", "--insecure", "--json", "--secrets", "--stdin", "--watch", "--yes"];
+/// Short names of options that are typed often, the same for every command that has the option.
+pub(super) const SHORT: [(&str, &str); 9] = [
+    ("-a", "--agent"),
+    ("-c", "--config"),
+    ("-j", "--json"),
+    ("-n", "--limit"),
+    ("-r", "--reason"),
+    ("-t", "--timeout"),
+    ("-u", "--url"),
+    ("-w", "--watch"),
+    ("-y", "--yes"),
+];
 /// The commands whose first positional argument is a command again.
 pub(super) const NESTED: [&str; 1] = ["audit"];
 
@@ -34,7 +47,7 @@ pub fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Prepared, Tro
     let command = match rest.peek().map(String::as_str) {
         Some("-V" | "--version") => return Ok(Prepared::Version),
         Some("-h" | "--help") => return Ok(Prepared::Command(vec!["--help".into()])),
-        Some("help") => return Ok(Prepared::Command(help_of(rest.nth(1)))),
+        Some("help") => return Ok(Prepared::Command(help_of(rest.skip(1)))),
         Some(first) if !first.starts_with('-') => rest.next().unwrap_or_default(),
         Some(_) | None => "serve".into(),
     };
@@ -43,11 +56,19 @@ pub fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Prepared, Tro
     Ok(Prepared::Command(sorted.line(command)))
 }
 
-/// Argh's words for a mistake, in ours.
-pub(super) fn mistake(command: Option<&str>, output: &str) -> Trouble {
+/// Argh's words for a mistake, in ours. `help` is the help text of the command that was meant.
+pub(super) fn mistake(args: &[&str], output: &str, help: &str) -> Trouble {
     let words: Vec<&str> = output.split_whitespace().collect();
     let words = words.join(" ");
-    bad(command, words.split(" Run ").next().unwrap_or(&words))
+    let cause = words.split(" Run ").next().unwrap_or(&words);
+    let trouble = bad(args.first().copied(), cause);
+    // Argh quotes nothing: the word it did not know is the last one.
+    let unknown = cause.rsplit(' ').next().unwrap_or_default();
+    let known = help.lines().filter_map(|line| line.strip_prefix("  ")?.split([' ', ',']).next());
+    match nearest(unknown, known.filter(|word| word.starts_with("--") == unknown.starts_with("--"))) {
+        Some(word) if word != unknown => trouble.help(format!("did you mean {word}?")),
+        Some(_) | None => trouble,
+    }
 }
 
 fn bad(command: Option<&str>, cause: &str) -> Trouble {
@@ -63,9 +84,13 @@ fn utf8(arg: OsString) -> Result<String, Trouble> {
     arg.into_string().map_err(|arg| bad(None, &format!("{} is not UTF-8", arg.to_string_lossy())))
 }
 
-/// `agentpass help`, `agentpass help COMMAND`.
-fn help_of(command: Option<String>) -> Vec<String> {
-    command.into_iter().filter(|c| !c.starts_with('-')).chain(["--help".to_owned()]).collect()
+/// `agentpass help`, `agentpass help COMMAND`, `agentpass help audit list`.
+fn help_of(command: impl Iterator<Item = String>) -> Vec<String> {
+    let mut words: Vec<String> = command.take_while(|word| !word.starts_with('-')).collect();
+    let nested = words.first().is_some_and(|first| NESTED.contains(&first.as_str()));
+    words.truncate(if nested { 2 } else { 1 });
+    words.push("--help".to_owned());
+    words
 }
 
 #[derive(Default)]
@@ -86,10 +111,11 @@ impl Sorted {
                 }
                 "-h" | "--help" => self.help = true,
                 option if option.starts_with("--") => self.option(option, &mut rest)?,
-                _ if arg.starts_with('-') => {
-                    return Err(format!(
-                        "there is no option {arg}; write -- before a text that begins with a dash"
-                    ));
+                short if arg.starts_with('-') => {
+                    let long = SHORT.iter().find(|(name, _)| *name == short).ok_or_else(|| {
+                        format!("there is no option {arg}; write -- before a text that begins with a dash")
+                    })?;
+                    self.option(long.1, &mut rest)?;
                 }
                 _ => self.positionals.push(arg),
             }
@@ -157,8 +183,11 @@ mod tests {
             ("-V", "(version)"),
             ("--version", "(version)"),
             ("-h", "--help"),
+            ("audit list -n 5 -j -a x", "audit list --limit 5 --json --agent x"),
             ("help", "--help"),
             ("help request", "request --help"),
+            ("help audit list", "audit list --help"),
+            ("help tools x", "tools --help"),
             ("serve -h", "serve --help"),
             ("request t -h --url", "request t --url needs a value"),
             ("request t a=1 --url=ws://x --timeout 5", "request --url ws://x --timeout 5 -- t a=1"),

@@ -3,8 +3,9 @@
 use argh::FromArgs;
 use serde_json::json;
 
-use super::Exit;
 use super::approve::answer;
+use super::{Exit, Trouble};
+use crate::gate::MAX_NOTE;
 
 /// Say no to a question. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
@@ -34,6 +35,13 @@ pub struct Deny {
 
 /// Runs it.
 pub fn run(args: Deny) -> Exit {
+    let length = args.note.as_deref().map_or(0, |note| note.trim().chars().count());
+    if length > MAX_NOTE {
+        let cause = format!("the note has {length} characters, and {MAX_NOTE} are the most");
+        return Trouble::new(Exit::BAD_ARGUMENTS, "deny", cause)
+            .help("shorten it; the question is still open")
+            .report();
+    }
     let command = json!({"command": "deny", "id": args.id, "note": args.note});
     answer("deny", args.socket.as_deref(), args.config.as_deref(), &command, args.json)
         .unwrap_or_else(|trouble| trouble.report())

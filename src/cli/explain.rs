@@ -7,12 +7,13 @@ use argh::FromArgs;
 use serde_json::{Map, Value};
 
 use super::output::Audience;
+use super::suggest::hint;
 use super::{Exit, Trouble, layout, output, values};
 use crate::base::json::parse_strict;
 use crate::base::safe_text::{visible, visible_name};
 use crate::config::{self, Config, Finding, Paths};
 use crate::gate::explain::{Explanation, Rules, explain};
-use crate::model::{AgentId, Call, InvalidCall, RuleRef, Step};
+use crate::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, RuleRef, Step};
 use crate::policy::Policy;
 use crate::protocol::frame::MAX_DEPTH;
 use crate::service::request;
@@ -65,15 +66,20 @@ fn answer(args: Explain) -> Result<Exit, Trouble> {
         Err(findings) => return Ok(unreadable(&findings)),
     };
     let policy = Policy::new(loaded.permissions.rules, loaded.permissions.defaults);
+    known_agent(&loaded.config, args.agent.as_deref())?;
     let files = Files { agent: agent(&loaded.config, args.agent.as_deref()), config: loaded.config, policy };
     match (args.stdin, args.call.split_first()) {
         (true, None) => files.batch(),
         (true, Some(_)) => Err(usage("--stdin takes no tool")),
         (false, None) => Err(usage("name a tool, or give --stdin")),
         (false, Some((tool, pairs))) => {
-            let values = values::read(pairs, args.json_args.as_deref()).map_err(|e| usage(&e))?;
+            let mut values = values::read(pairs, args.json_args.as_deref()).map_err(|e| usage(&e))?;
+            if let Some(known) = files.config.tools.get(tool) {
+                let kind = |name: &str| known.args.get(name).and_then(|spec| spec.kind);
+                values::typed(&mut values, pairs, |name| kind(name).map(ArgType::as_str));
+            }
             let why = files.explain(&files.agent, tool, values);
-            let text = if args.json { output::json(&why.to_json()) } else { told(&why, &files.config) };
+            let text = if args.json { output::json(&why.to_json()) } else { told(tool, &why, &files.config) };
             output::print(&text).map(|_| Exit::DONE)
         }
     }
@@ -86,6 +92,19 @@ fn usage(cause: &str) -> Trouble {
 fn unreadable(findings: &[Finding]) -> Exit {
     findings.iter().for_each(|finding| output::note(&finding.to_string()));
     Exit::BAD_CONFIGURATION
+}
+
+/// Rules for agents would be left out for a name that is none.
+fn known_agent(config: &Config, given: Option<&str>) -> Result<(), Trouble> {
+    let names: Vec<&str> = config.agents.iter().map(|agent| agent.id.as_str()).collect();
+    match given {
+        Some(name) if !names.contains(&name) => {
+            let cause = format!("there is no agent {name:?}");
+            let help = hint(name, names.iter().copied(), format!("the agents are {}", names.join(", ")));
+            Err(Trouble::new(Exit::BAD_ARGUMENTS, WHAT, cause).help(help))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 fn agent(config: &Config, given: Option<&str>) -> AgentId {
@@ -163,11 +182,11 @@ fn refused(message: String) -> Explanation {
 }
 
 /// For people: the decision first, then how it came about.
-fn told(why: &Explanation, config: &Config) -> String {
+fn told(tool: &str, why: &Explanation, config: &Config) -> String {
     let width = layout::terminal_width();
     let (signature, parts, verdict, trace) = match why {
         Explanation::Invalid { reason, message, argument } => {
-            return invalid(reason, message, argument.as_deref(), config);
+            return invalid(tool, reason, message, argument.as_deref(), config);
         }
         Explanation::Judged { signature, parts, verdict, trace } => (signature, parts, verdict, trace),
     };
@@ -204,19 +223,41 @@ fn step(step: &Step) -> [String; 4] {
 }
 
 /// What the agent would be told, and what would have been right.
-fn invalid(reason: &str, message: &str, argument: Option<&str>, config: &Config) -> String {
+fn invalid(tool: &str, reason: &str, message: &str, argument: Option<&str>, config: &Config) -> String {
     let mut text = format!("invalid: {} ({reason})", visible(message));
     if let Some(argument) = argument {
         text.push_str(&format!("\n  at argument {}", visible_name(argument)));
     }
-    if reason == "unknown_tool" {
-        let names: Vec<_> = config.tools.keys().map(|name| visible(name)).collect();
-        let help = match names.as_slice() {
-            [] => "there are no tools yet: name a service in config.yaml".to_owned(),
-            names => format!("the tools are {}", names.join(", ")),
-        };
+    let help = match (config.tools.get(tool), argument) {
+        (None, _) => {
+            let names: Vec<_> = config.tools.keys().map(String::as_str).collect();
+            let all = match names.as_slice() {
+                [] => "there are no tools yet: name a service in config.yaml".to_owned(),
+                names => format!("the tools are {}", names.join(", ")),
+            };
+            Some(hint(tool, names.iter().copied(), all))
+        }
+        (Some(known), Some(name)) if !known.args.contains_key(name) => {
+            let names: Vec<_> = known.args.keys().map(String::as_str).collect();
+            let all =
+                format!("{tool} takes {}", if names.is_empty() { "none".into() } else { names.join(", ") });
+            Some(hint(name, names.iter().copied(), all))
+        }
+        (Some(known), Some(name)) => known.args.get(name).map(wanted).filter(|text| !text.is_empty()),
+        (Some(_), None) => None,
+    };
+    if let Some(help) = help {
         text.push('\n');
-        text.push_str(&layout::hanging("  help: ", &help, layout::terminal_width()));
+        text.push_str(&layout::hanging("  help: ", &visible(&help), layout::terminal_width()));
     }
     text
+}
+
+/// What an argument may be, as its tool file says.
+fn wanted(spec: &ArgSpec) -> String {
+    let kind = spec.kind.map(|kind| format!("it is of type {}", kind.as_str()));
+    let pattern = spec.validate.as_ref().map(|pattern| format!("it matches {}", pattern.as_str()));
+    let plain =
+        (!spec.free_text).then(|| "it holds none of * ? [ ] ( ) , and no control characters".to_owned());
+    [kind, pattern, plain].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }

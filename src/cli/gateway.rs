@@ -39,7 +39,8 @@ impl Gateway {
         })?;
         ServerUrl::parse(&url).map_err(|e| unusable(format!("{url:?}: {e}")))?;
         let token = token(self.token, self.token_file)?;
-        let trust = trust(self.ca_cert, self.pin)?;
+        let pin = self.pin.or_else(|| variable("AGENTPASS_PIN").filter(|_| self.ca_cert.is_none()));
+        let trust = trust(self.ca_cert, pin)?;
         Ok(ClientOptions { trust, fail_fast: true, ..ClientOptions::new(url, token) })
     }
 }

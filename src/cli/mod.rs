@@ -26,6 +26,7 @@ mod output;
 pub mod owner;
 mod progress;
 pub mod refusal;
+pub mod suggest;
 pub mod trouble;
 pub mod values;
 mod watch;
@@ -134,9 +135,22 @@ fn parse(args: &[String]) -> Result<Command, Exit> {
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match Agentpass::from_args(&["agentpass"], &args) {
         Ok(Agentpass { command }) => Ok(command),
-        Err(early) if early.status.is_ok() => Err(said(&help::wrapped(early.output.trim_end()))),
-        Err(early) => Err(arguments::mistake(args.first().copied(), &early.output).report()),
+        Err(early) if early.status.is_ok() => Err(said(&help::shown(early.output.trim_end()))),
+        Err(early) => Err(arguments::mistake(&args, &early.output, &help_for(&args)).report()),
     }
+}
+
+/// The help text of the command that `args` begin with, or of the whole program.
+fn help_for(args: &[&str]) -> String {
+    let help = |words: &[&str]| {
+        let early = Agentpass::from_args(&["agentpass"], &[words, &["--help"]].concat()).err();
+        early.filter(|early| early.status.is_ok()).map(|early| early.output)
+    };
+    let nested = args.iter().take(2).copied().collect::<Vec<_>>();
+    let first = args.iter().take(1).copied().collect::<Vec<_>>();
+    let is_nested = first.first().is_some_and(|name| arguments::NESTED.contains(name));
+    let found = if is_nested { help(&nested).or_else(|| help(&first)) } else { help(&first) };
+    found.or_else(|| help(&[])).unwrap_or_default()
 }
 
 /// Prints one text as the whole outcome of the program.

@@ -3,6 +3,7 @@
 use std::io::{BufRead as _, BufReader, Lines, Write as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -55,6 +56,12 @@ impl Owner {
     pub fn send(&mut self, command: &Value) -> Result<(), Trouble> {
         let line = format!("{command}\n");
         self.writer.write_all(line.as_bytes()).map_err(|e| self.lost(&e.to_string()))
+    }
+
+    /// How long [`Owner::hear`] waits at most from now on.
+    pub fn patience(&mut self, limit: Duration) {
+        // Reader and writer are one socket. Without the limit it would only wait longer.
+        self.writer.set_read_timeout(Some(limit)).ok();
     }
 
     /// The next line; None when the gateway has gone.

@@ -39,6 +39,10 @@ fn help(error: &ClientError) -> Option<String> {
         ClientError::Connection(ConnectionError::NotAuthenticated(_)) => {
             Some("check the token in AGENT_TOKEN, --token or --token-file".into())
         }
+        ClientError::Connection(ConnectionError::Unreachable(why)) if why.contains("its pin") => Some(
+            "give its key with --pin sha256:… or AGENTPASS_PIN; `agentpass init`, run again on the gateway, prints it"
+                .into(),
+        ),
         ClientError::Connection(_) | ClientError::Denied { .. } | ClientError::TimedOut { .. } => None,
     }
 }

@@ -12,6 +12,7 @@ use smol::{LocalExecutor, future, stream::StreamExt as _};
 
 use super::gateway::{Gateway, seconds};
 use super::progress::Progress;
+use super::suggest::nearest;
 use super::{Exit, Trouble, logging, output, refusal, values};
 use crate::base::safe_text::visible;
 use crate::client::{Client, ClientError, ClientOptions, OnPending, RequestOptions, ToolResult};
@@ -19,6 +20,8 @@ use crate::net::deadline::within;
 
 /// How long withdrawing a question may take after Ctrl-C.
 const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
+/// How long to wait for the list of tools that makes a message better.
+const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
 /// Ask the gateway to run a tool, wait for the approval if it needs one, and print the result as JSON.
 #[derive(FromArgs, Debug)]
@@ -87,6 +90,7 @@ struct Job {
     what: String,
     tool: String,
     args: Map<String, Value>,
+    pairs: Vec<String>,
     gateway: ClientOptions,
     request: RequestOptions,
     timeout: Duration,
@@ -104,7 +108,7 @@ fn prepare(args: Request) -> Result<Job, Trouble> {
     gateway.connect_timeout = gateway.connect_timeout.min(timeout);
     let request =
         RequestOptions { reason, session_id: session, idempotency_key, ..RequestOptions::default() };
-    Ok(Job { what: format!("run {tool}"), tool, args: values, gateway, request, timeout })
+    Ok(Job { what: format!("run {tool}"), tool, args: values, pairs: args.args, gateway, request, timeout })
 }
 
 impl Job {
@@ -115,9 +119,15 @@ impl Job {
 
     async fn call(self, executor: &LocalExecutor<'_>) -> Result<Exit, Trouble> {
         let began = Instant::now();
-        let Job { what, tool, args, gateway, mut request, timeout } = self;
+        let Job { what, tool, mut args, pairs, gateway, mut request, timeout } = self;
         let refused = |e: ClientError| refusal::trouble(&what, &e);
         let client = Client::connect(executor, gateway).await.map_err(refused)?;
+        if values::may_be_typed(&pairs) {
+            let declared = declared(&client, &tool).await;
+            values::typed(&mut args, &pairs, |name| {
+                declared.iter().find(|(n, _)| n == name).map(|(_, k)| k.as_str())
+            });
+        }
         // From here on Ctrl-C is ours; before, it simply ends the program.
         let mut signals = Signals::new([Signal::Int]).map_err(|e| Trouble::new(Exit::FAILED, &what, e))?;
         request.timeout = Some(timeout.saturating_sub(began.elapsed()));
@@ -132,7 +142,16 @@ impl Job {
         let question = waiting.end();
         match outcome {
             Some(reply) => {
-                let ended = reply.map_err(refused).and_then(|result| print(&result));
+                let ended = match reply {
+                    Ok(result) => print(&result),
+                    Err(e) => {
+                        let trouble = refused(e.clone());
+                        Err(match remedy(&client, &tool, &e).await {
+                            Some(help) => trouble.help(help),
+                            None => trouble,
+                        })
+                    }
+                };
                 client.close().await;
                 ended
             }
@@ -143,6 +162,38 @@ impl Job {
             }
         }
     }
+}
+
+/// The arguments of `tool` with their declared types; nothing when the gateway does not say.
+async fn declared(client: &Client, tool: &str) -> Vec<(String, String)> {
+    let tools = within(LOOK_LIMIT, client.list_tools()).await.and_then(Result::ok).unwrap_or_default();
+    let args = tools.into_iter().find(|known| known.name == tool).map(|known| known.args);
+    args.into_iter().flatten().filter_map(|arg| Some((arg.name, arg.kind?))).collect()
+}
+
+/// What the one who typed the call probably meant.
+async fn remedy(client: &Client, tool: &str, e: &ClientError) -> Option<String> {
+    let argument = match e {
+        ClientError::Failed { reason, .. } if &**reason == "unknown_tool" => None,
+        ClientError::Invalid { argument: Some(argument), .. } => Some(argument),
+        _ => return None,
+    };
+    let tools = within(LOOK_LIMIT, client.list_tools()).await?.ok()?;
+    let Some(argument) = argument else {
+        return nearest(tool, tools.iter().map(|known| known.name.as_str())).map(meant);
+    };
+    let known = tools.iter().find(|known| known.name == tool)?;
+    let Some(arg) = known.args.iter().find(|arg| arg.name == *argument) else {
+        return nearest(argument, known.args.iter().map(|arg| arg.name.as_str())).map(meant);
+    };
+    let kind = arg.kind.as_ref().map(|kind| format!("it is of type {kind}"));
+    let pattern = arg.validate.as_ref().map(|pattern| format!("it matches {pattern}"));
+    let said: Vec<String> = [kind, pattern].into_iter().flatten().collect();
+    (!said.is_empty()).then(|| said.join("; "))
+}
+
+fn meant(word: &str) -> String {
+    format!("did you mean {word:?}?")
 }
 
 /// The data on stdout; on stderr what is missing from it. Whoever reads only the data and the exit code sees null and

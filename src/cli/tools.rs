@@ -94,7 +94,13 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned_and_safe() {
-        let arg = |name: &str, required| ArgInfo { name: name.into(), required, description: String::new() };
+        let arg = |name: &str, required| ArgInfo {
+            name: name.into(),
+            required,
+            kind: None,
+            validate: None,
+            description: String::new(),
+        };
         let tool = |name: &str, args, description: &str| ToolInfo {
             name: name.into(),
             description: description.into(),

@@ -20,6 +20,37 @@ pub fn read(pairs: &[String], json_args: Option<&str>) -> Result<Map<String, Val
     Ok(args)
 }
 
+/// Reads the plain `pairs` among `args` as what their tool declares them to be: `id=12` is a number where `id` is an
+/// integer. What cannot be read so stays text, and the gateway says what is wrong with it.
+pub fn typed<'k>(args: &mut Map<String, Value>, pairs: &[String], kind: impl Fn(&str) -> Option<&'k str>) {
+    for text in pairs {
+        let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.ends_with(':')) else {
+            continue;
+        };
+        let wanted = match kind(name) {
+            None | Some("string") => continue,
+            Some(wanted) => wanted,
+        };
+        let fits = |read: &Value| match wanted {
+            "integer" => read.is_i64() || read.is_u64(),
+            "number" => read.is_number(),
+            "boolean" => read.is_boolean(),
+            "array" => read.is_array(),
+            "object" => read.is_object(),
+            _ => false,
+        };
+        if let Some(read) = json(value).ok().filter(fits) {
+            args.insert(name.to_owned(), read);
+        }
+    }
+}
+
+/// Whether some plain pair reads as something other than text, so that it is worth asking what the tool declares.
+pub fn may_be_typed(pairs: &[String]) -> bool {
+    let plain = pairs.iter().filter_map(|text| text.split_once('=')).filter(|(name, _)| !name.ends_with(':'));
+    plain.into_iter().any(|(_, value)| json(value).is_ok_and(|read| !read.is_string() && !read.is_null()))
+}
+
 fn object(text: &str) -> Result<Map<String, Value>, String> {
     match json(text).map_err(|e| format!("--json-args is not taken: {e}"))? {
         Value::Object(args) => Ok(args),
@@ -55,6 +86,29 @@ mod tests {
         assert_eq!(args(&["a=1", "b:=1", "c="], None), Ok(json!({"a": "1", "b": 1, "c": ""})));
         assert_eq!(args(&["q=x=y", "e:={\"n\":[true]}"], None), Ok(json!({"q": "x=y", "e": {"n": [true]}})));
         assert_eq!(args(&["a=1"], Some("{\"b\":null}")), Ok(json!({"a": "1", "b": null})));
+    }
+
+    #[test]
+    fn plain_pairs_become_what_the_tool_declares() {
+        let kinds = [
+            ("i", "integer"),
+            ("n", "number"),
+            ("b", "boolean"),
+            ("l", "array"),
+            ("s", "string"),
+            ("i2", "integer"),
+        ];
+        let kind = |name: &str| kinds.iter().find(|(known, _)| *known == name).map(|(_, kind)| *kind);
+        let pairs: Vec<String> =
+            ["i=12", "n=1.5", "b=true", "l=[1]", "s=12", "i2=twelve", "free=7", "t:=\"3\""]
+                .map(str::to_owned)
+                .into();
+        let mut args = read(&pairs, None).unwrap();
+        typed(&mut args, &pairs, kind);
+        let expected =
+            json!({"i": 12, "n": 1.5, "b": true, "l": [1], "s": "12", "i2": "twelve", "free": "7", "t": "3"});
+        assert_eq!(Value::Object(args), expected);
+        assert!(may_be_typed(&pairs) && !may_be_typed(&["a=light.x".into(), "b:=1".into(), "c=null".into()]));
     }
 
     #[test]

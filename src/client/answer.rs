@@ -69,6 +69,10 @@ pub struct ArgInfo {
     pub name: String,
     /// Whether a call without it is refused.
     pub required: bool,
+    /// Its declared JSON type.
+    pub kind: Option<String>,
+    /// The pattern that the whole value must match.
+    pub validate: Option<String>,
     /// What it is for.
     pub description: String,
 }
@@ -87,8 +91,11 @@ impl ToolInfo {
 }
 
 fn arguments(args: &Map<String, Value>) -> Vec<ArgInfo> {
+    let maybe = |arg: &Value, name: &str| arg.get(name).and_then(Value::as_str).map(str::to_owned);
     let read = |(name, arg): (&String, &Value)| ArgInfo {
         name: name.clone(),
+        kind: maybe(arg, "type"),
+        validate: maybe(arg, "validate"),
         required: arg.get("required").and_then(Value::as_bool).unwrap_or_default(),
         description: text(arg, "description"),
     };

@@ -159,7 +159,7 @@ impl Client {
             Some(limit) => match within(limit, work).await {
                 Some(reply) => reply,
                 None => Err(ClientError::TimedOut {
-                    message: format!("no answer within {} s", limit.as_secs_f32()),
+                    message: format!("no answer within {} s", tenths(limit)),
                     request_id: seen.take(),
                     by_gateway: false,
                 }),
@@ -274,6 +274,11 @@ fn object(value: Value) -> Map<String, Value> {
         Value::Object(members) => members,
         _ => Map::new(),
     }
+}
+
+/// Seconds with at most one digit behind the point.
+fn tenths(limit: Duration) -> f64 {
+    (limit.as_secs_f64() * 10.0).round() / 10.0
 }
 
 #[cfg(test)]

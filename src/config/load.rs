@@ -21,6 +21,8 @@ const CONFIGURATION: &str = "cannot load configuration";
 const PERMISSIONS: &str = "cannot load permissions";
 /// The file that everything starts from.
 const CONFIG: &str = "config.yaml";
+/// Names config.yaml for every command of a shell.
+const VARIABLE: &str = "AGENTPASS_CONFIG";
 /// Where the files are when the gateway runs as a service.
 const SERVICE_DIR: &str = "/etc/agentpass";
 
@@ -34,9 +36,12 @@ pub struct Paths {
 }
 
 impl Paths {
-    /// The files given on the command line; else those in the working directory where it has a config.yaml; else, and
-    /// always for a service, those in `/etc/agentpass`. permissions.yaml is looked for beside a given config.yaml.
+    /// The files given on the command line or by `AGENTPASS_CONFIG`; else those in the working directory where it has a
+    /// config.yaml; else, and always for a service, those in `/etc/agentpass`. permissions.yaml is looked for beside a
+    /// given config.yaml.
     pub fn find(config: Option<&Path>, permissions: Option<&Path>) -> Paths {
+        let variable = std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let config = config.or(variable.as_deref());
         let is_service = std::env::var_os("NOTIFY_SOCKET").is_some();
         let is_here = Path::new(CONFIG).exists() || !Path::new(SERVICE_DIR).join(CONFIG).exists();
         Paths::find_in(if is_here && !is_service { "" } else { SERVICE_DIR }, config, permissions)

@@ -6,6 +6,7 @@ mod show;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write as _, stdout};
 use std::path::PathBuf;
+use std::time::Duration;
 
 pub use self::list::table;
 use super::output::Audience;
@@ -57,7 +58,7 @@ pub struct List {
     /// only this outcome: executed, failed, denied, timed_out, withdrawn, refused, unknown or pending
     #[argh(option)]
     pub outcome: Option<String>,
-    /// only from this time on, such as 2026-01-31T12:00:00Z
+    /// only from this time on: 24h (ago; also s, m, d, w), 2026-01-31 or 2026-01-31T12:00:00Z
     #[argh(option, arg_name = "time")]
     pub since: Option<String>,
     /// only before this time
@@ -114,7 +115,7 @@ pub struct Export {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "stats")]
 pub struct Stats {
-    /// only from this time on, such as 2026-01-31T12:00:00Z
+    /// only from this time on: 24h (ago; also s, m, d, w), 2026-01-31 or 2026-01-31T12:00:00Z
     #[argh(option, arg_name = "time")]
     pub since: Option<String>,
     /// only before this time
@@ -162,9 +163,25 @@ fn usage(cause: String) -> Trouble {
 fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
     let Some(text) = text else { return Ok(None) };
     let day = format!("{text}T00:00:00Z");
-    let read = Timestamp::parse(text).or_else(|| Timestamp::parse(&day));
-    read.map(Some)
-        .ok_or_else(|| usage(format!("--{name} is not a time such as 2026-01-31 or 2026-01-31T12:00:00Z")))
+    let ago = || span(text).map(|span| Clock::system().now().minus(span));
+    let read = Timestamp::parse(text).or_else(|| Timestamp::parse(&day)).or_else(ago);
+    read.map(Some).ok_or_else(|| {
+        usage(format!("--{name} is not a time such as 24h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"))
+    })
+}
+
+/// `90s`, `30m`, `24h`, `7d`, `2w`.
+fn span(text: &str) -> Option<Duration> {
+    let unit = match text.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        'w' => 7 * 24 * 3600,
+        _ => return None,
+    };
+    let count: u64 = text.get(..text.len() - 1)?.parse().ok()?;
+    count.checked_mul(unit).map(Duration::from_secs)
 }
 
 fn one_of(name: &str, given: Option<String>, words: &[&str]) -> Result<Option<String>, Trouble> {

@@ -139,11 +139,13 @@ pub fn numbers(stats: &Value) -> String {
     let sum = format!("{all} calls, {recent} of them in the last 24 hours{}", rate.unwrap_or_default());
     let mut rows = counts("decision", stats.get("decision_breakdown"));
     rows.extend(counts("outcome", stats.get("outcome_breakdown")));
-    let tools = stats.get("top_tools").and_then(Value::as_array).into_iter().flatten();
-    rows.extend(tools.enumerate().map(|(at, tool)| {
-        let text = |name: &str| tool.get(name).map(plain).unwrap_or_default();
-        row("tools", at, &text("tool_name"), &text("count"))
-    }));
+    for (label, list, name) in [("agents", "top_agents", "agent_id"), ("tools", "top_tools", "tool_name")] {
+        let most = stats.get(list).and_then(Value::as_array).into_iter().flatten();
+        rows.extend(most.enumerate().map(|(at, one)| {
+            let text = |name: &str| one.get(name).map(plain).unwrap_or_default();
+            row(label, at, &text(name), &text("count"))
+        }));
+    }
     format!("{sum}\n\n{}", layout::table(&rows, "  ", None)).trim_end().to_owned()
 }
 

@@ -24,6 +24,8 @@ pub struct Stats {
     pub approval_rate: Option<f64>,
     /// The most used tools with their counts, most used first.
     pub top_tools: Vec<(String, u64)>,
+    /// The agents that asked most with their counts, most first.
+    pub top_agents: Vec<(String, u64)>,
     /// Requests by decision.
     pub decisions: Vec<(String, i64)>,
     /// Requests by outcome.
@@ -34,6 +36,7 @@ impl Stats {
     /// The seed's shape.
     pub fn to_json(&self) -> Value {
         let tools = self.top_tools.iter().map(|(tool, count)| json!({"tool_name": tool, "count": count}));
+        let agents = self.top_agents.iter().map(|(agent, count)| json!({"agent_id": agent, "count": count}));
         let breakdown = |counts: &[(String, i64)]| {
             counts.iter().map(|(word, count)| (word.clone(), Value::from(*count))).collect::<Map<_, _>>()
         };
@@ -42,6 +45,7 @@ impl Stats {
             "last_24h": self.last_24h,
             "approval_rate": self.approval_rate,
             "top_tools": tools.collect::<Vec<_>>(),
+            "top_agents": agents.collect::<Vec<_>>(),
             "decision_breakdown": breakdown(&self.decisions),
             "outcome_breakdown": breakdown(&self.outcomes),
         })
@@ -71,6 +75,7 @@ impl Reader {
             last_24h: i64::try_from(last_24h).unwrap_or(i64::MAX),
             approval_rate: rate(by_people("approved")?, by_people("denied")?),
             top_tools: top(&tx, &scope, "tool")?,
+            top_agents: top(&tx, &scope, "agent")?,
             decisions: counted(&tx, &scope, "decision")?,
             outcomes,
         })
