@@ -275,3 +275,33 @@ fn a_strict_verifier_accepts_our_certificate() {
     });
     assert!(client.wait().unwrap().success());
 }
+
+/// Clients that end at TLS 1.2 get in, unless the owner has shut them out.
+#[test]
+fn the_oldest_version_is_the_owners_choice() {
+    use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
+
+    let files = Files::new("versions");
+    let visit = |acceptor: Acceptor, newest: SslVersion| {
+        let (listener, address) = listen();
+        let client = std::thread::spawn(move || {
+            let mut builder = SslConnector::builder(SslMethod::tls_client()).unwrap();
+            builder.set_verify(SslVerifyMode::NONE);
+            builder.set_max_proto_version(Some(newest)).unwrap();
+            let tcp = std::net::TcpStream::connect(address).unwrap();
+            let made = builder.build().connect("localhost", tcp);
+            made.ok().map(|stream| stream.ssl().version_str().to_owned())
+        });
+        let served = run(async {
+            let (tcp, _) = listener.accept().await;
+            acceptor.accept(tcp, SECOND).await.is_ok()
+        });
+        (served, client.join().unwrap())
+    };
+    let both = || acceptor(&files);
+    let newer = || Acceptor::of_tls13(&files.cert, &files.key).unwrap();
+    assert_eq!(visit(both(), SslVersion::TLS1_3), (true, Some("TLSv1.3".into())));
+    assert_eq!(visit(both(), SslVersion::TLS1_2), (true, Some("TLSv1.2".into())));
+    assert_eq!(visit(newer(), SslVersion::TLS1_3), (true, Some("TLSv1.3".into())));
+    assert_eq!(visit(newer(), SslVersion::TLS1_2), (false, None));
+}

@@ -477,6 +477,22 @@ fn tables_fit_the_terminal() {
 }
 
 #[test]
+fn terminals_have_colours_and_files_none() {
+    let (gateway, _agent) = history();
+    for (command, coloured) in [
+        (&["explain", "drop_all"][..], "\x1b[31mdeny\x1b[0m: drop_all"),
+        (&["audit", "list"], "\x1b[31mdenied\x1b[0m "),
+        (&["explain", "say", "--agent", "x"], "\x1b[31magentpass:\x1b[0m could not"),
+    ] {
+        let (_, screen) = terminal::in_colour(&gateway.folder, command);
+        assert!(screen.contains(coloured), "{screen:?}");
+        let (_, out, err) = on(&gateway, command);
+        assert!(!out.contains('\x1b') && !err.contains('\x1b'), "{out}{err}");
+        assert!(!terminal::run(&gateway.folder, command, &[]).1.contains('\x1b'));
+    }
+}
+
+#[test]
 fn an_answer_says_what_became_of_it() {
     let gateway = Gateway::start();
     let mut agent = Agent::login(gateway.address, TOKEN);
@@ -517,6 +533,120 @@ fn ids_may_be_shortened_and_a_no_may_have_a_reason() {
     assert!(reply.to_string().contains("not at night"), "{reply}");
     assert_eq!(gateway.row(&id)["note"], "not at night");
     assert!(gateway.upstream.seen().is_empty());
+}
+
+#[test]
+fn approve_tells_how_the_call_went() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let call = ask(&mut agent, "hello");
+    let id = gateway.question();
+    // One character is enough while nothing else begins with it.
+    let (code, out, err) = on(&gateway, &["approve", &id[..1]]);
+    assert_eq!((code, out, err), (0, format!("{id} is approved\nexecuted\n"), String::new()));
+    let (code, _, err) = on(&gateway, &["approve", &id[..8]]);
+    assert_eq!(code, 5);
+    assert!(err.contains("it has been answered already"), "{err}");
+    agent.reply(call);
+
+    let long = "x".repeat(501);
+    let call = ask(&mut agent, "again");
+    let id = gateway.question();
+    let (code, _, err) = on(&gateway, &["deny", &id, "--note", &long]);
+    assert_eq!(code, 4);
+    assert!(err.contains("the note has 501 characters, and 500 are the most"), "{err}");
+    assert_eq!(gateway.questions().len(), 1, "still open");
+    gateway.say_no(&id);
+    agent.reply(call);
+}
+
+#[test]
+fn mistyped_words_get_the_right_one() {
+    let folder = files(&Setup::default());
+    for (arguments, expected) in [
+        (&["aprove", "x"][..], "did you mean approve?"),
+        (&["audit", "lst"], "did you mean list?"),
+        (&["audit", "list", "--agnet", "x"], "did you mean --agent?"),
+        (&["request", "say", "--timout", "5"], "did you mean --timeout?"),
+        (&["explain", "say", "--agent", "lapptop"], "did you mean \"laptop\"?"),
+        (&["explain", "say", "--agent", "nobody"], "the agents are default, laptop"),
+    ] {
+        let (code, _, err) = ran(&folder, arguments);
+        assert_eq!(code, 4, "{arguments:?}");
+        assert!(err.contains(&format!("\n  help: {expected}")), "{arguments:?}: {err}");
+    }
+    for (arguments, expected) in [
+        (&["explain", "sya"][..], "did you mean \"say\"?"),
+        (&["explain", "render", "templat=x"], "did you mean \"template\"?"),
+        (&["explain", "call_service", "domain=Light", "service=on"], "it matches ^[a-z_]+$"),
+        (&["explain", "get_state", "entity_id=a*"], "it holds none of * ? [ ] ( ) ,"),
+    ] {
+        let (code, out, _) = ran(&folder, arguments);
+        assert_eq!(code, 0, "{arguments:?}");
+        let flat = out.split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(flat.contains(&format!("help: {expected}")), "{arguments:?}: {out}");
+    }
+}
+
+#[test]
+fn values_are_read_as_the_tool_declares_them() {
+    let tools = format!(
+        "{}  count:\n    args: {{n: {{type: integer, required: true}}, text: {{}}}}\n    extra_args: refuse\n    \
+         request: {{method: POST, path: \"/api/count\"}}\n",
+        Setup::default().tools
+    );
+    let permissions = format!(
+        "{}  - {{pattern: \"*\", action: ask}}\n",
+        "rules:\n  - {pattern: count, action: allow}\ndefaults:\n"
+    );
+    let gateway = Gateway::with(&Setup { tools, permissions, ..Setup::default() });
+    let url = format!("ws://{}", gateway.address);
+    let request = |arguments: &[&str]| {
+        let mut command = Command::new(BINARY);
+        command.args(["request", "--url", &url]).args(arguments).env("AGENT_TOKEN", TOKEN);
+        told(command.output().unwrap())
+    };
+    let (code, _, err) = request(&["count", "n=12", "text=7"]);
+    assert_eq!((code, err.as_str()), (0, ""));
+    let sent: Value = serde_json::from_str(&gateway.upstream.seen()[0].body).unwrap();
+    assert_eq!(sent, json!({"n": 12, "text": "7"}));
+    let (code, _, err) = request(&["count", "n=twelve"]);
+    assert!(code == 4 && err.contains("\n  help: it is of type integer"), "{err}");
+    let (code, _, err) = request(&["cuont", "n=1"]);
+    assert!(code == 5 && err.contains("\n  help: did you mean \"count\"?"), "{err}");
+    assert_eq!(gateway.upstream.seen().len(), 1);
+}
+
+#[test]
+fn the_configuration_may_be_named_by_a_variable() {
+    let (folder, elsewhere) = (files(&Setup::default()), Folder::new());
+    let mut command = Command::new(BINARY);
+    command.arg("check").current_dir(&elsewhere.0).env("AGENTPASS_CONFIG", folder.0.join("config.yaml"));
+    assert_eq!(told(command.output().unwrap()).0, 0);
+}
+
+#[test]
+fn help_names_values_and_short_forms() {
+    let folder = Folder::new();
+    let (code, out, _) = ran(&folder, &["help", "audit", "list"]);
+    assert_eq!((code, &out), (0, &ran(&folder, &["audit", "list", "--help"]).1));
+    for line in ["  --tool <tool>", "  --limit, -n <limit>", "  --config, -c <file>", "  --help, -h "] {
+        assert!(out.contains(line), "{out}");
+    }
+    assert!(out.lines().all(|line| line.chars().count() <= 80), "{out}");
+}
+
+#[test]
+fn times_may_be_spans() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.request("get_state", json!({"entity_id": "x"}));
+    let listed = |since: &str| objects(&on(&gateway, &["audit", "list", "--json", "--since", since]).1).len();
+    assert_eq!([listed("24h"), listed("2w"), listed("0s")], [1, 1, 0]);
+    let (code, _, err) = on(&gateway, &["audit", "list", "--since", "yesterday"]);
+    assert!(code == 4 && err.contains("--since is not a time such as 24h"), "{err}");
+    let stats = gateway.json(&["audit", "stats", "--json"]);
+    assert_eq!(stats["top_agents"], json!([{"agent_id": "default", "count": 1}]));
 }
 
 #[test]

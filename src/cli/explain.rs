@@ -6,6 +6,7 @@ use std::path::Path;
 use argh::FromArgs;
 use serde_json::{Map, Value};
 
+use super::colour::{Shade, on_stdout};
 use super::output::Audience;
 use super::suggest::hint;
 use super::{Exit, Trouble, layout, output, values};
@@ -190,7 +191,8 @@ fn told(tool: &str, why: &Explanation, config: &Config) -> String {
         }
         Explanation::Judged { signature, parts, verdict, trace } => (signature, parts, verdict, trace),
     };
-    let mut lines = vec![layout::hanging(&format!("{}: ", verdict.action), &visible(signature), width)];
+    let action = on_stdout(verdict.action.as_str(), Shade::of(verdict.action.as_str()));
+    let mut lines = vec![layout::hanging(&format!("{action}: "), &visible(signature), width)];
     let reason = match &verdict.rule {
         None => "no rule matched, so a human is asked".to_owned(),
         Some(rule) => format!("by {} in {}", place(rule), rule.file),

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
-use super::next_step::{self, host_name};
+use super::next_step::{Address, Agent, host_name, typed};
 use super::{Exit, Trouble, output};
 use crate::base::digest::to_hex;
 use crate::base::ids::random_bytes;
@@ -142,9 +142,10 @@ fn trouble(path: &Path, e: &std::io::Error) -> Trouble {
 fn next_steps(dir: &Path, host: &str, pin: &str) -> String {
     // In the working directory everything is found by itself.
     let is_here = dir == Path::new(".");
-    let file = |name: &str| if is_here { name.to_owned() } else { dir.join(name).display().to_string() };
+    let file = |name: &str| if is_here { name.to_owned() } else { typed(&dir.join(name)) };
     let (config, env, permissions) = (file("config.yaml"), file(".env"), file("permissions.yaml"));
-    let agent = next_step::for_the_agent(host, DEFAULT_PORT, Some(pin), &env);
+    let address = Address::All(host.to_owned());
+    let agent = Agent { address, port: DEFAULT_PORT, pin: Some(pin.to_owned()) }.step(&env);
     let option = if is_here { String::new() } else { format!(" --config {config}") };
     format!(
         "

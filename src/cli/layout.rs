@@ -12,9 +12,18 @@ pub fn terminal_width() -> Option<usize> {
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
 
-/// How many columns `text` takes. For characters of doubtful width rather too many than too few.
+/// How many columns `text` takes, colours apart. For characters of doubtful width rather too many than too few.
 pub fn width(text: &str) -> usize {
-    text.chars().map(cells).sum()
+    let mut columns = 0;
+    let mut rest = text.chars();
+    while let Some(c) = rest.next() {
+        match c {
+            // Only `colour` writes these; texts of others have been made visible.
+            '\x1b' => rest.by_ref().take_while(|c| *c != 'm').for_each(drop),
+            c => columns += cells(c),
+        }
+    }
+    columns
 }
 
 fn cells(c: char) -> usize {
@@ -104,6 +113,7 @@ mod tests {
     fn wide_characters_take_two_columns() {
         assert_eq!(wrap(&"漢".repeat(20), 20), ["漢".repeat(10), "漢".repeat(10)]);
         assert_eq!(width("⟨U+202E⟩ü"), 9);
+        assert_eq!(width("\x1b[31mred\x1b[0m!"), 4);
     }
 
     #[test]

@@ -9,13 +9,15 @@
 //! | [`exit`], [`trouble`] | the exit codes, and the shape of every error |
 //! | [`output`], [`logging`] | stdout for results, stderr for everything else |
 //! | [`gateway`], [`refusal`] | how agents reach a gateway, and what its refusals exit with |
-//! | `layout`, `help` | text no wider than the terminal |
+//! | `layout`, `help`, `colour` | text no wider than the terminal, and its colours |
+//! | `suggest` | "did you mean" |
 //! | [`values`] | `key=value` and `key:=JSON` |
 //!
 //! Commands must never decide anything that other surfaces would have to decide again.
 
 pub mod arguments;
 pub mod card;
+mod colour;
 pub mod exit;
 pub mod gateway;
 mod help;

@@ -1,6 +1,7 @@
 //! What the owner does next, told by `init` and by `status` until there is a service and an agent.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 
 use serde_json::Value;
@@ -21,27 +22,86 @@ pub fn next_step(status: &Value, config: Option<&str>) -> Option<String> {
     let is_connected = |agent: &Value| agent.get("connections").and_then(Value::as_u64) != Some(0);
     let nobody = !agents.values().any(is_connected);
     nobody.then(|| {
-        let token = secrets(&paths.config).display().to_string();
-        for_the_agent(&host_name(), local.gateway.port, pin(&local).as_deref(), &token)
+        let token = typed(&secrets(&paths.config));
+        let agent =
+            Agent { address: Address::of(&local.gateway.host), port: local.gateway.port, pin: pin(&local) };
+        agent.step(&token)
     })
 }
 
-/// How an agent's device finds the gateway. `token` is where its token stands.
-pub fn for_the_agent(host: &str, port: u16, pin: Option<&str>, token: &str) -> String {
-    let option = pin.map(|pin| format!(" --pin {pin}")).unwrap_or_default();
-    let scheme = if pin.is_some() { "wss" } else { "ws" };
-    format!(
-        "On the agent's device, with the token that stands in {token}:
+/// Under which address agents reach the gateway.
+pub enum Address {
+    /// Listens on this machine alone.
+    Here(String),
+    /// Listens on one address.
+    One(String),
+    /// Listens on all of them; the machine's name is one that agents may know.
+    All(String),
+}
+
+impl Address {
+    /// What follows from `gateway.host`.
+    pub fn of(host: &str) -> Address {
+        let bare = host.trim_matches(['[', ']']);
+        match bare.parse::<IpAddr>() {
+            Ok(ip) if ip.is_unspecified() => Address::All(host_name()),
+            Ok(ip) if ip.is_loopback() => Address::Here(in_url(ip)),
+            Ok(ip) => Address::One(in_url(ip)),
+            Err(_) if bare == "localhost" => Address::Here(bare.to_owned()),
+            Err(_) => Address::One(bare.to_owned()),
+        }
+    }
+}
+
+fn in_url(ip: IpAddr) -> String {
+    if ip.is_ipv6() { format!("[{ip}]") } else { ip.to_string() }
+}
+
+/// How agents find the gateway.
+pub struct Agent {
+    /// Where.
+    pub address: Address,
+    /// The agents' port.
+    pub port: u16,
+    /// The pin of the gateway's key; None without TLS.
+    pub pin: Option<String>,
+}
+
+impl Agent {
+    /// What to type on the agent's device. `token` is where its token stands.
+    pub fn step(&self, token: &str) -> String {
+        let (host, place, hint) = match &self.address {
+            Address::Here(host) => (host, "For agents on this machine", String::new()),
+            Address::One(host) => (host, "On the agent's device", String::new()),
+            Address::All(host) => {
+                let hint = format!("\nAn address of this machine will do in place of {host}.");
+                (host, "On the agent's device", hint)
+            }
+        };
+        let pin = self.pin.as_ref().map(|pin| format!(" --pin {pin}")).unwrap_or_default();
+        let (scheme, port) = (if self.pin.is_some() { "wss" } else { "ws" }, self.port);
+        format!(
+            "{place}, with the token that stands in {token}:
   export AGENTPASS_URL={scheme}://{host}:{port}
   export AGENT_TOKEN=...
-  agentpass tools{option}
-An address of this machine will do in place of {host}."
-    )
+  agentpass tools{pin}{hint}"
+        )
+    }
+}
+
+/// A path as it can be typed: in quotes where a shell would take it apart.
+pub fn typed(path: &Path) -> String {
+    let text = path.display().to_string();
+    let plain = |c: char| c.is_alphanumeric() || "/._-+@%,:=~".contains(c);
+    if !text.is_empty() && text.chars().all(plain) {
+        text
+    } else {
+        format!("'{}'", text.replace('\'', "'\\''"))
+    }
 }
 
 fn for_the_owner(config: &Path) -> String {
-    let (place, config) = (secrets(config), config.display());
-    let place = place.display();
+    let (place, config) = (typed(&secrets(config)), typed(config));
     format!(
         "Next: take the marks from a service in {config}, put its token into
 {place}, and restart the gateway (systemctl restart agentpass)."
@@ -64,4 +124,35 @@ pub fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
     if fits { name } else { "gateway".to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_address_is_one_that_reaches_the_gateway() {
+        let step = |host: &str| Agent { address: Address::of(host), port: 8443, pin: None }.step("t");
+        for (host, url) in [
+            ("127.0.0.1", "ws://127.0.0.1:8443\n"),
+            ("::1", "ws://[::1]:8443\n"),
+            ("localhost", "ws://localhost:8443\n"),
+            ("192.168.1.5", "ws://192.168.1.5:8443\n"),
+            ("gate.example", "ws://gate.example:8443\n"),
+        ] {
+            assert!(step(host).contains(url) && !step(host).contains("in place of"), "{}", step(host));
+        }
+        for host in ["0.0.0.0", "::", "[::]"] {
+            assert!(step(host).contains(&format!("ws://{}:8443\n", host_name())), "{}", step(host));
+        }
+    }
+
+    #[test]
+    fn paths_can_be_typed() {
+        for (path, expected) in
+            [("a/b.yaml", "a/b.yaml"), ("my gw/.env", "'my gw/.env'"), ("it's", r"'it'\''s'"), ("$x", "'$x'")]
+        {
+            assert_eq!(typed(Path::new(path)), expected);
+        }
+    }
 }

@@ -119,21 +119,15 @@ impl Job {
 
     async fn call(self, executor: &LocalExecutor<'_>) -> Result<Exit, Trouble> {
         let began = Instant::now();
-        let Job { what, tool, mut args, pairs, gateway, mut request, timeout } = self;
+        let Job { what, tool, args, pairs, gateway, mut request, timeout } = self;
         let refused = |e: ClientError| refusal::trouble(&what, &e);
         let client = Client::connect(executor, gateway).await.map_err(refused)?;
-        if values::may_be_typed(&pairs) {
-            let declared = declared(&client, &tool).await;
-            values::typed(&mut args, &pairs, |name| {
-                declared.iter().find(|(n, _)| n == name).map(|(_, k)| k.as_str())
-            });
-        }
         // From here on Ctrl-C is ours; before, it simply ends the program.
         let mut signals = Signals::new([Signal::Int]).map_err(|e| Trouble::new(Exit::FAILED, &what, e))?;
         request.timeout = Some(timeout.saturating_sub(began.elapsed()));
         let waiting = Waiting::new();
         request.on_pending = Some(waiting.on_pending());
-        let call = async { Some(client.tool_request(&tool, args, request).await) };
+        let call = async { Some(ask(&client, &tool, args, &pairs, request).await) };
         let interrupt = async {
             signals.next().await;
             None
@@ -162,6 +156,27 @@ impl Job {
             }
         }
     }
+}
+
+/// Asks for the call. Values are sent as text first; where the gateway wants another type that they can be read as, they
+/// are sent once more as that: what was refused has not been carried out.
+async fn ask(
+    client: &Client,
+    tool: &str,
+    mut args: Map<String, Value>,
+    pairs: &[String],
+    options: RequestOptions,
+) -> Result<ToolResult, ClientError> {
+    let reply = client.tool_request(tool, args.clone(), options.clone()).await;
+    let wrong = |e: &ClientError| matches!(e, ClientError::Invalid { argument: Some(_), .. });
+    if !reply.as_ref().is_err_and(wrong) || !values::may_be_typed(pairs) {
+        return reply;
+    }
+    let (declared, sent) = (declared(client, tool).await, args.clone());
+    values::typed(&mut args, pairs, |name| {
+        declared.iter().find(|(known, _)| known == name).map(|(_, kind)| kind.as_str())
+    });
+    if args == sent { reply } else { client.tool_request(tool, args, options).await }
 }
 
 /// The arguments of `tool` with their declared types; nothing when the gateway does not say.

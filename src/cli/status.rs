@@ -3,6 +3,7 @@
 use argh::FromArgs;
 use serde_json::Value;
 
+use super::colour::{Shade, on_stdout};
 use super::next_step::next_step;
 use super::owner::{Owner, command};
 use super::{Exit, Trouble, card, layout, output};
@@ -106,12 +107,13 @@ fn members<'v>(status: &'v Value, name: &str) -> impl Iterator<Item = (&'v Strin
     status.get(name).and_then(Value::as_object).into_iter().flatten()
 }
 
-fn up_or_down(part: &Value) -> &'static str {
-    match part.get("up").and_then(Value::as_bool) {
+fn up_or_down(part: &Value) -> String {
+    let word = match part.get("up").and_then(Value::as_bool) {
         Some(true) => "up",
         Some(false) => "DOWN",
         None => "not checked",
-    }
+    };
+    on_stdout(word, Shade::of(word))
 }
 
 fn record(store: &Value) -> String {

@@ -2,6 +2,7 @@
 
 use std::fmt;
 
+use super::colour::{Shade, on_stderr};
 use super::exit::Exit;
 use super::output;
 use crate::base::safe_text::visible;
@@ -40,7 +41,10 @@ impl Trouble {
 
     /// Prints it to stderr and returns the exit code.
     pub fn report(&self) -> Exit {
-        output::note(&self.to_string());
+        let text = self.to_string();
+        let name = "agentpass:";
+        let rest = text.strip_prefix(name).unwrap_or(&text);
+        output::note(&format!("{}{rest}", on_stderr(name, Some(Shade::Bad))));
         self.exit
     }
 }

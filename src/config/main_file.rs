@@ -128,9 +128,11 @@ fn tls(at: At<'_>, dir: &Path) -> Option<TlsFiles> {
     if at.is_null() {
         return None;
     }
-    let section = at.section(&["cert", "key"]);
+    let section = at.section(&["cert", "key", "min_version"]);
+    let versions = [("1.2", false), ("1.3", true)];
+    let only_tls13 = section.get("min_version").and_then(|at| at.choice(&versions)).unwrap_or(false);
     let [cert, key] = ["cert", "key"].map(|name| path(section.need(name)?, dir));
-    Some(TlsFiles { cert: cert?, key: key? })
+    Some(TlsFiles { cert: cert?, key: key?, only_tls13 })
 }
 
 fn origins(at: At<'_>) -> Vec<String> {

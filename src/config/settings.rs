@@ -81,6 +81,8 @@ pub struct TlsFiles {
     pub cert: PathBuf,
     /// Private key.
     pub key: PathBuf,
+    /// `min_version: "1.3"`: no older clients.
+    pub only_tls13: bool,
 }
 
 /// One agent.

@@ -85,7 +85,10 @@ impl Look<'_> {
             return None;
         }
         let files = self.config.gateway.tls.as_ref()?;
-        let made = Acceptor::from_files(&files.cert, &files.key);
+        let made = match files.only_tls13 {
+            true => Acceptor::of_tls13(&files.cert, &files.key),
+            false => Acceptor::from_files(&files.cert, &files.key),
+        };
         if let Err(e) = &made {
             let of_key = match e {
                 TlsError::Read { path, .. } => *path == files.key,

@@ -12,7 +12,7 @@ use std::time::Duration;
 use async_openssl::SslStream;
 use openssl::error::ErrorStack;
 use openssl::pkey::{PKey, Private};
-use openssl::ssl::{self, Ssl, SslAcceptor, SslAcceptorBuilder, SslMethod, SslMode};
+use openssl::ssl::{self, Ssl, SslAcceptor, SslAcceptorBuilder, SslMethod, SslMode, SslVersion};
 use openssl::x509::X509;
 use smol::Async;
 use zeroize::Zeroizing;
@@ -32,8 +32,21 @@ impl Acceptor {
     /// # Errors
     /// A [`TlsError`] that names the file and what to do about it.
     pub fn from_files(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        Acceptor::from_version(SslVersion::TLS1_2, cert, key)
+    }
+
+    /// [`Acceptor::from_files`] for clients that speak TLS 1.3.
+    ///
+    /// # Errors
+    /// As there.
+    pub fn of_tls13(cert: &Path, key: &Path) -> Result<Self, TlsError> {
+        Acceptor::from_version(SslVersion::TLS1_3, cert, key)
+    }
+
+    fn from_version(oldest: SslVersion, cert: &Path, key: &Path) -> Result<Self, TlsError> {
         let (chain, private) = (read_chain(cert)?, read_key(key)?);
         let mut builder = SslAcceptor::mozilla_intermediate_v5(SslMethod::tls_server())?;
+        builder.set_min_proto_version(Some(oldest))?;
         add_chain(&mut builder, chain)?;
         let mismatch = |_| TlsError::Mismatch { cert: cert.into(), key: key.into() };
         builder.set_private_key(&private).map_err(mismatch)?;

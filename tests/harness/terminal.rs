@@ -36,11 +36,26 @@ sys.exit(os.waitstatus_to_exitcode(status) % 256 if not os.WIFSIGNALED(status) e
 "#;
 
 /// Runs `arguments` in `folder`; `talk` is what the person waits for and then types, in order. Gives the exit code
-/// (128 and the number for a signal; 137 after 20 s) and all that was on the screen, without carriage returns.
+/// (128 and the number for a signal; 137 after 20 s) and all that was on the screen, without carriage returns. There are
+/// no colours.
 pub fn run(folder: &Folder, arguments: &[&str], talk: &[(&str, &str)]) -> (i32, String) {
+    shown(folder, arguments, talk, ("NO_COLOR", "1"))
+}
+
+/// The same on a terminal with colours.
+pub fn in_colour(folder: &Folder, arguments: &[&str]) -> (i32, String) {
+    shown(folder, arguments, &[], ("NO_COLOR", ""))
+}
+
+fn shown(folder: &Folder, arguments: &[&str], talk: &[(&str, &str)], colour: (&str, &str)) -> (i32, String) {
     let mut command = Command::new("python3");
     command.args(["-c", PERSON, &serde_json::to_string(talk).unwrap(), BINARY]).args(arguments);
-    command.current_dir(&folder.0).env("TMPDIR", &folder.0).stdin(Stdio::null());
+    command
+        .current_dir(&folder.0)
+        .env("TMPDIR", &folder.0)
+        .env("TERM", "xterm")
+        .env(colour.0, colour.1)
+        .stdin(Stdio::null());
     let output = command.stderr(Stdio::inherit()).output().unwrap();
     (output.status.code().unwrap(), String::from_utf8(output.stdout).unwrap().replace('\r', ""))
 }

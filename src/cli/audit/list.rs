@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::safe_text::visible;
+use crate::cli::colour::{Shade, on_stdout};
 use crate::cli::layout;
 use crate::store::reader::AuditRow;
 
@@ -20,13 +21,12 @@ pub fn table(rows: &[AuditRow], indent: &str, width: Option<usize>) -> String {
     let today = Clock::system().now();
     if rows.iter().all(|row| row.agent == ONLY_AGENT) {
         let head = ["TIME (UTC)", "ID", "DECIDED BY", "OUTCOME", "CALL"];
-        let cells =
-            |row: &AuditRow| [when(row.at, today), id(row), by(row), visible(&row.outcome), call(row)];
+        let cells = |row: &AuditRow| [when(row.at, today), id(row), by(row), outcome(row), call(row)];
         return layout::table(&headed(head, rows.iter().map(cells)), indent, width);
     }
     let head = ["TIME (UTC)", "ID", "AGENT", "DECIDED BY", "OUTCOME", "CALL"];
     let cells = |row: &AuditRow| {
-        [when(row.at, today), id(row), visible(&row.agent), by(row), visible(&row.outcome), call(row)]
+        [when(row.at, today), id(row), visible(&row.agent), by(row), outcome(row), call(row)]
     };
     layout::table(&headed(head, rows.iter().map(cells)), indent, width)
 }
@@ -43,6 +43,10 @@ fn when(at: Timestamp, now: Timestamp) -> String {
     };
     let part = |text: &str, length: usize| text.chars().take(length).collect::<String>();
     if day == this_day { part(time, 8) } else { format!("{day} {}", part(time, 5)) }
+}
+
+fn outcome(row: &AuditRow) -> String {
+    on_stdout(&visible(&row.outcome), Shade::of(&row.outcome))
 }
 
 fn id(row: &AuditRow) -> String {
