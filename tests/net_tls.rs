@@ -281,7 +281,7 @@ fn a_strict_verifier_accepts_our_certificate() {
 fn the_oldest_version_is_the_owners_choice() {
     use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 
-    let files = Files::new("versions");
+    let files = Files::new("oldest");
     let visit = |acceptor: Acceptor, newest: SslVersion| {
         let (listener, address) = listen();
         let client = std::thread::spawn(move || {

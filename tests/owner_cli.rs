@@ -546,7 +546,7 @@ fn approve_tells_how_the_call_went() {
     assert_eq!((code, out, err), (0, format!("{id} is approved\nexecuted\n"), String::new()));
     let (code, _, err) = on(&gateway, &["approve", &id[..8]]);
     assert_eq!(code, 5);
-    assert!(err.contains("it has been answered already"), "{err}");
+    assert!(err.contains("it has been approved already by local:"), "{err}");
     agent.reply(call);
 
     let long = "x".repeat(501);
