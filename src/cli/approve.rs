@@ -108,7 +108,7 @@ fn told(what: &'static str, reply: &Value) -> Result<Exit, Trouble> {
             output::print(&format!("{id} is {}", if what == "approve" { "approved" } else { "denied" }))?;
             return Ok(Exit::DONE);
         }
-        "already_resolved" => (ended(&reply), "`agentpass audit show` tells all of it"),
+        "already_resolved" => (ended(reply), "`agentpass audit show` tells all of it"),
         "expired" => ("its time is over".to_owned(), "the agent has to ask again"),
         _ => ("there is no such open question".to_owned(), "`agentpass approvals` shows those that are open"),
     };
