@@ -16,7 +16,7 @@ use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use harness::gateway::TOKEN;
+use harness::gateway::{LAPTOP, TOKEN};
 use harness::{Agent, Answer, Gateway, Setup, TestClock, eventually};
 use serde_json::{Value, json};
 
@@ -147,8 +147,7 @@ fn a_deadline_that_passed_while_down_is_a_time_out() {
     gateway.verify();
 }
 
-/// Changes the configuration while the gateway is down with an open question: nobody is asked any more.
-/// Changes the record while the gateway is down.
+/// Changes the record behind the gateway's back.
 fn falsify(gateway: &Gateway, sql: &str) {
     let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
     db.execute_batch(sql).unwrap();
@@ -199,23 +198,22 @@ fn a_clock_that_jumps_meanwhile_makes_no_question_longer() {
 
 #[test]
 fn after_a_new_start_of_the_machine_its_running_time_counts() {
-    let mut gateway = Gateway::with(&with_approval_timeout(8));
+    let clock = TestClock::new();
+    let mut gateway = Gateway::with_clock(&with_approval_timeout(8), &clock);
     let mut agent = Agent::login(gateway.address, TOKEN);
     agent.send("tool_request", asked("hello"));
     let id = agent.asked();
     gateway.kill();
+    clock.shift(-3600);
     // The machine that the tests run on has been running for longer than eight seconds.
-    falsify(
-        &gateway,
-        "UPDATE open_calls SET created = created + 3600000, expires = expires + 3600000;
-                       UPDATE meta SET value = 'another' WHERE name = 'boot'",
-    );
+    falsify(&gateway, "UPDATE meta SET value = 'another' WHERE name = 'boot'");
     let began = Instant::now();
     gateway.restart();
     assert!(times_out(&gateway, &id, began) < Duration::from_secs(4));
     assert_eq!(seen(&gateway, "hello"), 0);
 }
 
+/// Changes the configuration while the gateway is down with an open question: nobody is asked any more.
 fn changed_while_down(change: impl Fn(&mut Setup), resolution: &str, reason: &str) {
     let mut gateway = Gateway::start();
     let mut agent = Agent::login(gateway.address, TOKEN);
@@ -253,6 +251,262 @@ fn a_deny_that_came_while_down_ends_the_question() {
         "void",
         "denied_by_policy",
     );
+}
+
+// --- changed from outside ---
+
+/// What `audit verify` says is wrong.
+fn fault(gateway: &Gateway) -> String {
+    let output = gateway.cli(&["audit", "verify"]);
+    assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// Two questions, which are open when the gateway is killed.
+fn two_questions() -> (Gateway, [String; 2]) {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let ids = ["a", "b"].map(|text| {
+        agent.send("tool_request", asked(text));
+        agent.asked_among_replies()
+    });
+    (gateway, ids)
+}
+
+#[test]
+fn a_question_whose_row_was_changed_is_void() {
+    let by = "state = 'approved', approved_by = 'local:root'";
+    let changes = [
+        (format!("UPDATE open_calls SET {by} WHERE request_id = 'ID'"), "another state"),
+        (
+            "UPDATE open_calls SET args = (SELECT args FROM open_calls WHERE request_id = 'OTHER')
+             WHERE request_id = 'ID'"
+                .into(),
+            "another args",
+        ),
+        ("UPDATE open_calls SET args = '{' WHERE request_id = 'ID'".into(), "another args"),
+        (
+            "UPDATE open_calls SET expires = expires + 3600000 WHERE request_id = 'ID'".into(),
+            "another expires",
+        ),
+        ("UPDATE open_calls SET reason = 'harmless' WHERE request_id = 'ID'".into(), "another reason"),
+        ("UPDATE open_calls SET agent = 'laptop' WHERE request_id = 'ID'".into(), "another agent"),
+        ("DELETE FROM open_calls WHERE request_id = 'ID'".into(), "not among the open calls"),
+    ];
+    for (change, words) in changes {
+        let (mut gateway, [a, b]) = two_questions();
+        gateway.kill();
+        falsify(&gateway, &change.replace("ID", &a).replace("OTHER", &b));
+        let told = fault(&gateway);
+        assert!(told.contains(&a) && told.contains(words), "{change}: {told}");
+        gateway.restart();
+        eventually("the end", || (gateway.row(&a)["resolution"] == "void").then_some(()));
+        assert_eq!((gateway.question(), seen(&gateway, "a")), (b.clone(), 0), "{change}");
+        gateway.say_yes(&b);
+        eventually("the other call", || (seen(&gateway, "b") == 1).then_some(()));
+        assert_eq!(seen(&gateway, "a"), 0, "{change}");
+        let told = fault(&gateway);
+        assert!(told.contains("changed from outside") && told.contains(&a), "{change}: {told}");
+        assert!(gateway.log().contains(&a) && gateway.log().contains("audit verify"), "{}", gateway.log());
+    }
+}
+
+#[test]
+fn what_was_executed_is_not_executed_again() {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("a"));
+    let id = agent.asked();
+    falsify(&gateway, "CREATE TABLE aside AS SELECT * FROM open_calls");
+    gateway.say_yes(&id);
+    eventually("the call", || (gateway.row(&id)["outcome"] == "executed").then_some(()));
+    gateway.kill();
+    falsify(
+        &gateway,
+        "INSERT INTO open_calls SELECT * FROM aside; DROP TABLE aside;
+         UPDATE open_calls SET state = 'approved', approved_by = 'local:root'",
+    );
+    assert!(fault(&gateway).contains("it has ended"), "{}", fault(&gateway));
+    gateway.restart();
+    assert!(gateway.questions().is_empty());
+    thread::sleep(Duration::from_millis(300));
+    assert_eq!((seen(&gateway, "a"), gateway.row(&id)["outcome"].as_str()), (1, Some("executed")));
+}
+
+#[test]
+fn a_running_gateway_goes_by_what_it_knows_itself() {
+    let (gateway, [a, b]) = two_questions();
+    // Approved by nobody; and the waiting one's state taken back while it is being answered.
+    falsify(&gateway, "UPDATE open_calls SET state = 'approved', approved_by = 'local:root'");
+    let swap = "UPDATE open_calls SET args = '{\"text\":\"c\"}'";
+    falsify(&gateway, swap);
+    gateway.say_yes(&a);
+    eventually("the call", || (gateway.row(&a)["outcome"] == "executed").then_some(()));
+    falsify(&gateway, "DELETE FROM open_calls");
+    gateway.say_no(&b);
+    eventually("the denial", || (gateway.row(&b)["outcome"] == "denied").then_some(()));
+    assert_eq!(["a", "b", "c"].map(|text| seen(&gateway, text)), [1, 0, 0]);
+    gateway.verify();
+}
+
+#[test]
+fn a_key_whose_row_is_gone_is_still_taken() {
+    let forget = ["DELETE FROM keys", "UPDATE keys SET expires = 0", "UPDATE keys SET key = 'x' || key"];
+    for (down, change) in [false, true].into_iter().flat_map(|down| forget.map(|change| (down, change))) {
+        let mut gateway = Gateway::start();
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        let first = agent.call("tool_request", allowed("a"));
+        assert_eq!(first["result"]["status"], "executed", "{first}");
+        if down {
+            gateway.kill();
+        }
+        falsify(&gateway, change);
+        if change.contains("key") && !change.contains("expires") {
+            assert!(fault(&gateway).contains("idempotency key"), "{}", fault(&gateway));
+        }
+        if down {
+            gateway.restart();
+        }
+        let again = Agent::login(gateway.address, TOKEN).call("tool_request", allowed("a"));
+        assert_eq!(
+            (&again["result"]["replayed"], seen(&gateway, "a")),
+            (&json!(true), 1),
+            "{change}: {again}"
+        );
+        assert_eq!(again["result"]["request_id"], first["result"]["request_id"]);
+    }
+}
+
+#[test]
+fn a_key_that_leads_to_another_call_is_found() {
+    for down in [false, true] {
+        let mut gateway = Gateway::start();
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        let ids = ["a", "b"].map(|text| {
+            let reply = agent.call("tool_request", allowed(text));
+            reply["result"]["request_id"].as_str().unwrap().to_owned()
+        });
+        if down {
+            gateway.kill();
+        }
+        falsify(
+            &gateway,
+            "UPDATE keys SET request_id = (SELECT k.request_id FROM keys k WHERE k.key = 'b') WHERE key = 'a'",
+        );
+        assert!(fault(&gateway).contains("idempotency key"), "{}", fault(&gateway));
+        if down {
+            gateway.restart();
+        }
+        let again = Agent::login(gateway.address, TOKEN).call("tool_request", allowed("a"));
+        assert_eq!(
+            (&again["result"]["replayed"], &again["result"]["request_id"]),
+            (&json!(true), &json!(ids[0]))
+        );
+        assert_eq!((seen(&gateway, "a"), seen(&gateway, "b")), (1, 1));
+    }
+}
+
+#[test]
+fn a_key_of_a_caller_who_joined_survives_its_row() {
+    let mut gateway = Gateway::start();
+    let mut agents = ["k1", "k2"].map(|key| {
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        agent.send("tool_request", json!({"tool": "say", "args": {"text": "a"}, "idempotency_key": key}));
+        agent
+    });
+    let id = agents[0].asked();
+    assert_eq!(agents[1].asked(), id);
+    gateway.say_yes(&id);
+    eventually("the call", || (gateway.row(&id)["outcome"] == "executed").then_some(()));
+    gateway.verify();
+    gateway.kill();
+    falsify(&gateway, "DELETE FROM keys");
+    gateway.restart();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for key in ["k1", "k2"] {
+        let again =
+            agent.call("tool_request", json!({"tool": "say", "args": {"text": "a"}, "idempotency_key": key}));
+        assert_eq!(
+            (&again["result"]["replayed"], &again["result"]["request_id"]),
+            (&json!(true), &json!(id))
+        );
+    }
+    assert_eq!(seen(&gateway, "a"), 1);
+    gateway.verify();
+}
+
+#[test]
+fn a_forged_answer_is_withheld() {
+    let forged = [
+        "UPDATE results SET data = '{\"forged\":true}'",
+        "UPDATE results SET outcome = '{\"is\":\"denied_by_user\",\"note\":\"forged\"}', data = NULL",
+        "UPDATE results SET data = '{\"forged\":true}'; UPDATE calls SET finished_seq = NULL",
+    ];
+    for (down, change) in [false, true].into_iter().flat_map(|down| forged.map(|change| (down, change))) {
+        let mut gateway = Gateway::start();
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        agent.send("tool_request", allowed("a"));
+        eventually("the call", || (seen(&gateway, "a") == 1).then_some(()));
+        drop(agent);
+        eventually("its end", || (gateway.audit()[0]["outcome"] == "executed").then_some(()));
+        if down {
+            gateway.kill();
+        }
+        falsify(&gateway, &format!("UPDATE results SET received = 0; {change}"));
+        assert!(!fault(&gateway).is_empty());
+        if down {
+            gateway.restart();
+        }
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        let told = pending(&mut agent);
+        assert!(!json!(told).to_string().contains("forged"), "{change}: {told:?}");
+        assert!(json!(told).to_string().contains("unknown_result"), "{change}: {told:?}");
+        let again = agent.call("tool_request", allowed("a"));
+        assert_eq!(again["error"]["data"]["reason"], "unknown_result", "{change}: {again}");
+        assert_eq!(seen(&gateway, "a"), 1);
+        assert!(gateway.log().contains("its result was changed from outside"));
+        assert!(fault(&gateway).contains("changed"));
+    }
+}
+
+#[test]
+fn another_agents_answer_is_not_handed_out() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", allowed("a"));
+    eventually("the call", || (seen(&gateway, "a") == 1).then_some(()));
+    drop(agent);
+    eventually("its end", || (gateway.audit()[0]["outcome"] == "executed").then_some(()));
+    falsify(&gateway, "UPDATE results SET received = 0, agent = 'laptop'");
+    let told = pending(&mut Agent::login(gateway.address, LAPTOP));
+    assert!(told.is_empty(), "{told:?}");
+    assert!(fault(&gateway).contains("changed"));
+}
+
+#[test]
+fn where_events_are_missing_nothing_open_runs_and_no_key_is_given_away() {
+    let (mut gateway, [a, b]) = two_questions();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert_eq!(agent.call("tool_request", allowed("c"))["result"]["status"], "executed");
+    gateway.say_yes(&a);
+    eventually("the call", || (gateway.row(&a)["outcome"] == "executed").then_some(()));
+    gateway.kill();
+    // The call and its key never were, and what was done is still to be done.
+    falsify(
+        &gateway,
+        "DELETE FROM keys WHERE key = 'c';
+         DELETE FROM events WHERE seq = (SELECT seq FROM calls WHERE tool = 'call_service');",
+    );
+    gateway.restart();
+    assert!(gateway.questions().is_empty());
+    eventually("the end", || (gateway.row(&b)["outcome"] == "unknown").then_some(()));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let again = agent.call("tool_request", allowed("c"));
+    assert_eq!(again["error"]["data"]["reason"], "store_unavailable", "{again}");
+    let without = json!({"tool": "call_service", "args": allowed("d")["args"]});
+    assert_eq!(agent.call("tool_request", without)["result"]["status"], "executed");
+    assert_eq!(["a", "b", "c", "d"].map(|text| seen(&gateway, text)), [1, 0, 1, 1]);
+    assert!(fault(&gateway).contains("missing"), "{}", fault(&gateway));
 }
 
 // --- an orderly stop ---

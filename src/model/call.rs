@@ -130,11 +130,16 @@ impl Call {
         arguments::normalise(&tool, &mut args);
         arguments::check(&tool, &args)?;
         let signature = signature::sign(&tool, &args)?;
-        let content = json!({"agent": agent.as_str(), "tool": tool.name, "args": args});
-        let digest = Digest::of(&canonical(&content).unwrap_or_default());
+        let digest = Call::digest_of(&agent, &tool.name, &args);
         let binding = Digest::of(&[digest.0, tool.digest.0].concat());
         let described = described(&tool, &args);
         Ok(Call { agent, tool, args, described, signature, digest, binding })
+    }
+
+    /// [`Call::digest`] of a call with these arguments, none of them null.
+    pub fn digest_of(agent: &AgentId, tool: &str, args: &Map<String, Value>) -> Digest {
+        let content = json!({"agent": agent.as_str(), "tool": tool, "args": args});
+        Digest::of(&canonical(&content).unwrap_or_default())
     }
 
     /// Who asks.

@@ -234,7 +234,7 @@ pub(super) fn finished(outcome: &Outcome, data: Option<&str>) -> Value {
 }
 
 /// How it ended, for the record: the word, the reason and what belongs to it.
-fn ending(outcome: &Outcome) -> Map<String, Value> {
+pub(super) fn ending(outcome: &Outcome) -> Map<String, Value> {
     let mut body = details(outcome);
     body.insert("outcome".into(), outcome.as_str().into());
     if let Some(reason) = outcome.reason() {
@@ -242,6 +242,11 @@ fn ending(outcome: &Outcome) -> Map<String, Value> {
         body.insert("message".into(), outcome.message().into());
     }
     body
+}
+
+/// Whether a result's column says that nothing is known, which is never more than the record says.
+pub(super) fn is_unknown(outcome: &str) -> bool {
+    decode(outcome, None) == Ok(Outcome::UnknownResult)
 }
 
 /// What an outcome says beyond its reason; names as in the `data` of wire errors.

@@ -49,6 +49,8 @@ pub enum StoreError {
     KeyInUse,
     /// There is no open call of this id to settle.
     NotOpen,
+    /// Somebody else has changed what is needed here: the record's own events do not bear it out.
+    Forged(String),
     /// There is no database yet.
     Absent(PathBuf),
     /// A query was stopped because it took too long.
@@ -58,6 +60,10 @@ pub enum StoreError {
     /// A stored value cannot be read, or a value cannot be stored.
     Encoding(String),
 }
+
+/// What the owner can do about a record that was changed from outside.
+pub(super) const REMEDY: &str =
+    "run `agentpass audit verify`, then restore a backup or move the database aside";
 
 impl StoreError {
     /// What the owner can do, when there is something.
@@ -77,6 +83,7 @@ impl StoreError {
             StoreError::KeyMissing(path) => {
                 format!("restore {}, or move the database aside to begin a new record", path.display())
             }
+            StoreError::Forged(_) => REMEDY.into(),
             StoreError::KeyMismatch { .. } => {
                 "run `agentpass audit verify`, then restore the right key or move the database aside".into()
             }
@@ -95,9 +102,11 @@ impl StoreError {
     /// Whether the disk or the database is at fault, rather than this one job.
     pub(super) fn is_of_the_disk(&self) -> bool {
         match self {
-            StoreError::KeyInUse | StoreError::NotOpen | StoreError::TooLong | StoreError::Encoding(_) => {
-                false
-            }
+            StoreError::KeyInUse
+            | StoreError::NotOpen
+            | StoreError::Forged(_)
+            | StoreError::TooLong
+            | StoreError::Encoding(_) => false,
             StoreError::NewerSchema { .. }
             | StoreError::Foreign(_)
             | StoreError::Corrupt(_)
@@ -139,6 +148,7 @@ impl fmt::Display for StoreError {
             StoreError::Stopped => f.write_str("the store is closed"),
             StoreError::KeyInUse => f.write_str("the idempotency key is in use"),
             StoreError::NotOpen => f.write_str("the call is not open"),
+            StoreError::Forged(what) => write!(f, "the record was changed from outside: {what}"),
             StoreError::Absent(path) => write!(f, "there is no record at {}", path.display()),
             StoreError::TooLong => f.write_str("it took too long"),
             StoreError::Sql(why) => write!(f, "sqlite: {why}"),

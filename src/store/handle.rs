@@ -18,7 +18,7 @@ use super::entry::{
 use super::error::StoreError;
 use super::latency::StoreLatency;
 use super::writer::{Message, Shared, Tx, Work};
-use super::{age, inbox, ledger, opening, pages, retention};
+use super::{age, inbox, keys, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -161,7 +161,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<Option<Replay>, StoreError> {
         let (agent, key) = (agent.clone(), key.to_owned());
-        self.submit(false, move |tx| inbox::replay(tx, &agent, &key, now)).await
+        self.submit(false, move |tx| keys::replay(tx, &agent, &key, now)).await
     }
 
     /// Binds one more idempotency key to a request that another caller began.
@@ -176,8 +176,8 @@ impl Store {
         digest: Digest,
         at: Timestamp,
     ) -> Result<(), StoreError> {
-        let (agent, key, bound) = (agent.clone(), key.to_owned(), inbox::Bound { id, digest, at });
-        self.submit(true, move |tx| inbox::add_key(tx, &agent, &key, &bound)).await
+        let (agent, key, bound) = (agent.clone(), key.to_owned(), keys::Bound { id, digest, at });
+        self.submit(true, move |tx| keys::join(tx, &agent, &key, &bound)).await
     }
 
     /// The oldest results that this agent has not received, without those in `but`: at most `limit`, and no more than

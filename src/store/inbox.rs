@@ -1,23 +1,20 @@
-//! Results that wait for their agent, and idempotency keys. A result leaves when the agent has received it (unless a
-//! key may still ask for it) or when its time is over; it is never handed to another agent.
+//! Results that wait for their agent. A result leaves when the agent has received it (unless a key may still ask for it)
+//! or when its time is over; it is never handed to another agent, and only as its `finished` event vouches for it.
 
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Row, params};
+use serde_json::json;
 
 use super::codec::{self, StoredOutcome};
-use super::entry::Replay;
-use super::error::StoreError;
-use super::ledger::parse_id;
+use super::error::{REMEDY, StoreError};
+use super::ledger::kind;
+use super::proof::vouches_for;
 use super::writer::Tx;
 use crate::base::clock::Timestamp;
-use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::{AgentId, Outcome};
-
-/// Keys dropped per step of [`expire_keys`].
-const STEP: usize = 500;
 
 /// Results looked at by one [`sweep`].
 const PART: i64 = 1000;
@@ -26,108 +23,71 @@ const PART: i64 = 1000;
 /// come, and only an older record holds more too much.
 const AT_ONCE: u64 = 8 << 20;
 
-/// What an idempotency key is bound to.
-pub(super) struct Bound {
-    pub(super) id: RequestId,
-    pub(super) digest: Digest,
-    pub(super) at: Timestamp,
-}
-
-/// Binds a key to a new request.
-pub(super) fn take_key(tx: &Tx<'_>, agent: &AgentId, key: &str, bound: &Bound) -> Result<(), StoreError> {
-    if known_key(tx, agent, key, bound.at)?.is_some() {
-        return Err(StoreError::KeyInUse);
+/// The outcome of a finished call, for its key. If it is kept no more, or is not what the record says, the call was
+/// still made once: never "not done".
+pub(super) fn kept_outcome(tx: &mut Tx<'_>, id: RequestId, now: Timestamp) -> Result<Outcome, StoreError> {
+    let sql = "SELECT r.outcome, r.data, c.finished_seq, r.seq FROM calls c JOIN results r ON r.seq = c.seq
+               WHERE c.request_id = ?";
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let kept: Option<(String, Option<String>, Option<i64>, i64)> =
+        tx.db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?;
+    let Some((outcome, data, finished, seq)) = kept else { return Ok(Outcome::UnknownResult) };
+    let columns = (outcome.as_str(), data.as_deref());
+    if may_go_out(tx, id, finished, columns)? {
+        return codec::decode(&outcome, data.as_deref());
     }
-    let sql = "INSERT OR REPLACE INTO keys (agent, key, request_id, digest, expires) VALUES (?, ?, ?, ?, ?)";
-    let expires = bound.at.plus(tx.options.keep_keys).0;
-    let (id, digest) = (bound.id.to_string(), bound.digest.hex());
-    tx.db.prepare_cached(sql)?.execute(params![agent.as_str(), key, id, digest, expires])?;
+    withhold(tx, id, seq, now)?;
+    Ok(Outcome::UnknownResult)
+}
+
+/// A result that is not the one that was recorded is never handed out. What is left says that nothing is known; when
+/// not even that is this agent's, no agent is offered it.
+pub(super) fn withhold(tx: &mut Tx<'_>, id: RequestId, seq: i64, now: Timestamp) -> Result<(), StoreError> {
+    log::error!("request {id}: its result was changed from outside and is withheld; {REMEDY}");
+    tx.append(now, kind::TAMPERED, Some(id), &json!({"found": ["the result was changed"]}))?;
+    let sql = "UPDATE results SET outcome = ?, data = NULL, agent =
+               coalesce((SELECT body ->> '$.agent' FROM events e WHERE e.seq = results.seq), '') WHERE seq = ?";
+    tx.execute(sql, params![codec::encode(&Outcome::UnknownResult).outcome, seq])?;
     Ok(())
 }
 
-/// Binds one more key to a request that is under way, or that has just ended.
-pub(super) fn add_key(tx: &Tx<'_>, agent: &AgentId, key: &str, bound: &Bound) -> Result<(), StoreError> {
-    take_key(tx, agent, key, bound)?;
-    let sql = "UPDATE results SET keyed = 1 WHERE seq = (SELECT seq FROM calls WHERE request_id = ?)";
-    tx.db.prepare_cached(sql)?.execute([bound.id.to_string()])?;
-    Ok(())
-}
-
-/// A call that was not sent and may be repeated must not stand in its own way.
-pub(super) fn release_keys(tx: &Tx<'_>, id: RequestId) -> Result<(), StoreError> {
-    tx.db.prepare_cached("DELETE FROM keys WHERE request_id = ?")?.execute([id.to_string()])?;
-    Ok(())
-}
-
-/// Request and digest of a key that is still remembered: its time is not over, or its call is open.
-fn known_key(
+/// Whether these columns may be handed out as the end of request `id`. What says that nothing is known always may.
+pub(super) fn may_go_out(
     tx: &Tx<'_>,
-    agent: &AgentId,
-    key: &str,
-    now: Timestamp,
-) -> Result<Option<(String, String)>, StoreError> {
-    let sql = "SELECT request_id, digest FROM keys WHERE agent = ? AND key = ? AND (expires > ?
-               OR EXISTS (SELECT 1 FROM open_calls o WHERE o.request_id = keys.request_id))";
-    let found = tx
-        .db
-        .prepare_cached(sql)?
-        .query_row(params![agent.as_str(), key, now.0], |row| Ok((row.get(0)?, row.get(1)?)));
-    Ok(found.optional()?)
-}
-
-/// What a key stands for.
-pub(super) fn replay(
-    tx: &Tx<'_>,
-    agent: &AgentId,
-    key: &str,
-    now: Timestamp,
-) -> Result<Option<Replay>, StoreError> {
-    let Some((id, digest)) = known_key(tx, agent, key, now)? else { return Ok(None) };
-    let sql = "SELECT EXISTS (SELECT 1 FROM open_calls WHERE request_id = ?)";
-    let open: bool = tx.db.prepare_cached(sql)?.query_row([&id], |row| row.get(0))?;
-    let outcome = if open { None } else { Some(kept_outcome(tx, &id)?) };
-    let digest = Digest::parse(&digest).ok_or_else(|| StoreError::Encoding("no digest".into()))?;
-    Ok(Some(Replay { id: parse_id(&id)?, digest, outcome }))
-}
-
-/// The outcome of a finished call. If it is kept no more, the call was still made once: never "not done".
-fn kept_outcome(tx: &Tx<'_>, id: &str) -> Result<Outcome, StoreError> {
-    let sql = "SELECT outcome, data FROM results WHERE seq = (SELECT seq FROM calls WHERE request_id = ?)";
-    let kept: Option<(String, Option<String>)> =
-        tx.db.prepare_cached(sql)?.query_row([id], |row| Ok((row.get(0)?, row.get(1)?))).optional()?;
-    kept.map_or(Ok(Outcome::UnknownResult), |(outcome, data)| codec::decode(&outcome, data.as_deref()))
+    id: RequestId,
+    finished: Option<i64>,
+    columns: (&str, Option<&str>),
+) -> Result<bool, StoreError> {
+    let is_unknown = columns.1.is_none() && codec::is_unknown(columns.0);
+    Ok(is_unknown || vouches_for((tx.db, &tx.chain.key), &id.to_string(), finished, columns)?)
 }
 
 /// A result to be kept.
 pub(super) struct Kept<'a> {
-    pub(super) id: RequestId,
     /// The number of its `requested` event.
     pub(super) seq: i64,
     pub(super) agent: &'a AgentId,
     pub(super) at: Timestamp,
+    /// An idempotency key stands for it.
+    pub(super) keyed: bool,
 }
 
-/// Puts a result into the inbox, which makes room for it; its key lives on from now.
+/// Puts a result into the inbox, which makes room for it.
 pub(super) fn keep_result(
     tx: &mut Tx<'_>,
     kept: &Kept<'_>,
     stored: &StoredOutcome,
 ) -> Result<(), StoreError> {
-    let Kept { id, seq, agent, at } = kept;
+    let Kept { seq, agent, at, keyed } = kept;
     tx.shares.read(tx.db)?;
-    let keyed = has_key(tx, *id)?;
     let size = stored.outcome.len() + stored.data.as_ref().map_or(0, |data| data.as_str().len());
-    let for_replay = if keyed { tx.options.keep_keys } else { Duration::ZERO };
+    let for_replay = if *keyed { tx.options.keep_keys } else { Duration::ZERO };
     let lives = tx.options.keep_results.max(for_replay);
     let sql = "INSERT INTO results (seq, agent, outcome, data, size, created, expires, received, keyed)
                VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)";
     let (outcome, data) = (&stored.outcome, stored.data.as_ref().map(JsonText::as_str));
     let values = params![seq, agent.as_str(), outcome, data, size as i64, at.0, at.plus(lives).0, keyed];
     tx.db.prepare_cached(sql)?.execute(values)?;
-    if keyed {
-        let sql = "UPDATE keys SET expires = ? WHERE request_id = ?";
-        tx.db.prepare_cached(sql)?.execute(params![at.plus(tx.options.keep_keys).0, id.to_string()])?;
-    }
     tx.shares.put(agent.as_str(), *seq, size);
     make_room(tx, agent, *seq, size)
 }
@@ -173,11 +133,6 @@ pub(super) fn replace_result(
     Ok(())
 }
 
-fn has_key(tx: &Tx<'_>, id: RequestId) -> Result<bool, StoreError> {
-    let sql = "SELECT EXISTS (SELECT 1 FROM keys WHERE request_id = ?)";
-    Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0))?)
-}
-
 /// These have arrived.
 pub(super) fn received(tx: &mut Tx<'_>, ids: &[RequestId]) -> Result<(), StoreError> {
     let mut find = tx.db.prepare_cached("SELECT seq FROM calls WHERE request_id = ?")?;
@@ -207,11 +162,4 @@ pub(super) fn sweep(tx: &mut Tx<'_>, now: Timestamp, through: i64) -> Result<Opt
     }
     let whole = i64::try_from(seen.len()) == Ok(PART);
     Ok(seen.last().map(|(seq, _)| *seq).filter(|_| whole))
-}
-
-/// Drops some keys whose time is over; true when more may be left.
-pub(super) fn expire_keys(tx: &Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
-    let sql = "DELETE FROM keys WHERE request_id IN (SELECT request_id FROM keys WHERE expires <= ?
-               AND NOT EXISTS (SELECT 1 FROM open_calls o WHERE o.request_id = keys.request_id) LIMIT ?)";
-    Ok(tx.db.prepare_cached(sql)?.execute(params![now.0, STEP as i64])? == STEP)
 }

@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use super::chain;
 use super::codec;
 use super::counts;
-use super::entry::{Fate, NewCall, NoteKind, OpenCall, Refusal, Stage};
+use super::entry::{Fate, NewCall, NoteKind, Refusal, Stage};
 use super::error::StoreError;
 use super::inbox;
+use super::keys;
+use super::live::{Open, State};
 use super::writer::Tx;
 use crate::base::clock::{Timestamp, Uptime};
-use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
@@ -32,12 +33,16 @@ pub(super) mod kind {
     pub(in crate::store) const EXECUTING: &str = "executing";
     /// How it ended.
     pub(in crate::store) const FINISHED: &str = "finished";
+    /// One more idempotency key stands for a call: that of a caller who joined it.
+    pub(in crate::store) const JOINED: &str = "joined";
     /// A prefix was dropped.
     pub(in crate::store) const RETENTION: &str = "retention";
     /// Opening found calls that were being executed.
     pub(in crate::store) const RECOVERED: &str = "recovered";
     /// Opening found the record older than its exported head.
     pub(in crate::store) const ROLLED_BACK: &str = "rolled_back";
+    /// Tables beside the events did not say what the events say, or events did not verify.
+    pub(in crate::store) const TAMPERED: &str = "tampered";
 }
 
 impl Tx<'_> {
@@ -54,7 +59,7 @@ impl Tx<'_> {
         Ok(seq)
     }
 
-    fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
+    pub(super) fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
         Ok(self.db.prepare_cached(sql)?.execute(values)?)
     }
 }
@@ -62,33 +67,37 @@ impl Tx<'_> {
 /// Records a call and takes it as far as its stage says.
 pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall) -> Result<(), StoreError> {
     let agent = new.call.agent();
-    if let Some(key) = &new.key {
-        inbox::take_key(tx, agent, key, &inbox::Bound { id: new.id, digest: new.call.digest(), at: new.at })?;
-    }
     let seq = tx.append(new.at, kind::REQUESTED, Some(new.id), &codec::requested(new))?;
+    let mut open = Open { seq, agent: agent.clone(), state: State::Executing, keys: vec![] };
+    if let Some(key) = &new.key {
+        let bound = keys::Bound { id: new.id, digest: new.call.digest(), at: new.at };
+        open.keys = vec![keys::take(tx, agent, key, &bound, seq)?];
+    }
     let sql = "INSERT INTO calls (seq, request_id, at, agent, session, tool, decision, outcome)
                VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')";
     let (id, decision) = (new.id.to_string(), new.decision.action.as_str());
     let tool = &new.call.tool().name;
     tx.execute(sql, params![seq, id, new.at.0, agent.as_str(), new.session, tool, decision])?;
     match &new.stage {
-        Stage::Asked { expires } => open(tx, new, seq, *expires),
-        Stage::Claimed => open_claimed(tx, new, seq),
-        Stage::Settled(outcome) => {
-            let open = Open { seq, agent: agent.clone() };
-            finish(tx, new.id, &open, outcome, new.at)
+        Stage::Asked { expires } => {
+            tx.live.put(new.id, Open { state: State::Open, ..open });
+            open_question(tx, new, seq, *expires)
         }
+        Stage::Claimed => {
+            tx.live.put(new.id, open);
+            open_claimed(tx, new, seq)
+        }
+        Stage::Settled(outcome) => finish(tx, new.id, &open, outcome, new.at),
         Stage::Denied { by, note } => {
             let note = Some(note.clone());
             answered(tx, new.id, &Settlement::Denied { by: by.clone(), note: note.clone() }, new.at)?;
-            let open = Open { seq, agent: agent.clone() };
             finish(tx, new.id, &open, &Outcome::DeniedByUser { note }, new.at)
         }
     }
 }
 
 /// A question keeps its arguments in clear until it is claimed or settled: a restart must be able to run it.
-fn open(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Result<(), StoreError> {
+fn open_question(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Result<(), StoreError> {
     let call = &new.call;
     let args = serde_json::to_string(call.args())?;
     let rule = new.decision.rule.as_deref().map(|rule| codec::rule(rule).to_string());
@@ -144,15 +153,19 @@ pub(super) fn answer(
     outcome: Option<&Outcome>,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
-    let by = settlement.by().map(Responder::as_str);
-    let sql = "UPDATE open_calls SET state = 'approved', approved_by = ?3
-               WHERE request_id = ?1 AND (state = 'open' OR (?2 AND state = 'approved'))";
-    if tx.execute(sql, params![id.to_string(), matches!(settlement, Settlement::Void(_)), by])? == 0 {
-        return Ok(false);
+    match tx.live.state(id) {
+        Some(State::Open) => {}
+        Some(State::Approved) if matches!(settlement, Settlement::Void(_)) => {}
+        Some(State::Approved | State::Executing) | None => return Ok(false),
     }
     answered(tx, id, settlement, at)?;
     match (settlement, outcome) {
-        (Settlement::Approved { .. }, _) => Ok(true),
+        (Settlement::Approved { by }, _) => {
+            tx.live.advance(id, State::Approved);
+            let sql = "UPDATE open_calls SET state = 'approved', approved_by = ? WHERE request_id = ?";
+            tx.execute(sql, params![by.as_str(), id.to_string()])?;
+            Ok(true)
+        }
         (Settlement::Denied { .. }, Some(outcome))
         | (Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_), Some(outcome)) => {
             settle(tx, id, outcome, at).map(|()| true)
@@ -207,11 +220,10 @@ pub(super) fn add_note(
 
 /// Takes an approved call for execution. True exactly once for any call.
 pub(super) fn claim(tx: &mut Tx<'_>, id: RequestId, at: Timestamp) -> Result<bool, StoreError> {
-    let sql = "SELECT seq FROM open_calls WHERE request_id = ? AND state = 'approved'";
-    let seq: Option<i64> =
-        tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0)).optional()?;
-    let Some(seq) = seq else { return Ok(false) };
+    let approved = tx.live.call(id).filter(|open| open.state == State::Approved);
+    let Some(seq) = approved.map(|open| open.seq) else { return Ok(false) };
     forget_secrets(tx, seq)?;
+    tx.live.advance(id, State::Executing);
     tx.execute(
         "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ?",
         [id.to_string()],
@@ -229,12 +241,6 @@ fn forget_secrets(tx: &mut Tx<'_>, seq: i64) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// What finishing needs to know of an open call.
-struct Open {
-    seq: i64,
-    agent: AgentId,
-}
-
 /// Ends an open call.
 pub(super) fn settle(
     tx: &mut Tx<'_>,
@@ -242,25 +248,12 @@ pub(super) fn settle(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let (open, held_args) = take_open(tx, id)?;
-    if held_args {
+    let open = tx.live.end(id).ok_or(StoreError::NotOpen)?;
+    tx.execute("DELETE FROM open_calls WHERE request_id = ?", [id.to_string()])?;
+    if open.state != State::Executing {
         forget_secrets(tx, open.seq)?;
     }
     finish(tx, id, &open, outcome, at)
-}
-
-/// Removes an open call; and whether its arguments were kept. Not by RETURNING, for which SQLite sets up a table with a
-/// cache of its own every time.
-fn take_open(tx: &Tx<'_>, id: RequestId) -> Result<(Open, bool), StoreError> {
-    let id = id.to_string();
-    let sql = "SELECT seq, agent, args IS NOT NULL FROM open_calls WHERE request_id = ?";
-    let read = |row: &rusqlite::Row<'_>| {
-        let agent: String = row.get(1)?;
-        Ok((Open { seq: row.get(0)?, agent: AgentId::configured(&agent) }, row.get(2)?))
-    };
-    let open = tx.db.prepare_cached(sql)?.query_row([&id], read).optional()?;
-    tx.execute("DELETE FROM open_calls WHERE request_id = ?", [&id])?;
-    open.ok_or(StoreError::NotOpen)
 }
 
 fn finish(
@@ -276,65 +269,36 @@ fn finish(
     let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";
     tx.execute(sql, params![outcome.as_str(), at.0, seq, open.seq])?;
     counts::ended(tx.db, open.seq, seq)?;
-    if *outcome == Outcome::Busy {
-        inbox::release_keys(tx, id)?;
-    }
-    inbox::keep_result(tx, &inbox::Kept { id, seq: open.seq, agent: &open.agent, at }, &stored)
+    let keyed = keys::keep(tx, id, &open.keys, outcome, at)?;
+    inbox::keep_result(tx, &inbox::Kept { seq: open.seq, agent: &open.agent, at, keyed }, &stored)
 }
 
 /// Records something that belongs to no call.
 pub(super) fn note(tx: &mut Tx<'_>, at: Timestamp, kind: NoteKind, detail: &Value) -> Result<(), StoreError> {
-    tx.append(at, kind.as_str(), None, detail)?;
+    let mut body = detail.clone();
+    if let (NoteKind::Started, Some(body)) = (kind, body.as_object_mut()) {
+        let keys = u64::try_from(tx.options.keep_keys.as_millis()).unwrap_or(u64::MAX);
+        body.insert(KEEP_KEYS.into(), keys.into());
+    }
+    tx.append(at, kind.as_str(), None, &body)?;
     Ok(())
 }
 
-/// Turns every open call in one of `states` into outcome unknown; how many there were.
+/// How many milliseconds keys are remembered in this run, in `started`. From then on every key has its event.
+pub(super) const KEEP_KEYS: &str = "keep_keys_ms";
+
+/// Turns the calls that were being executed, or all open ones, into outcome unknown; how many there were.
 pub(super) fn give_up(tx: &mut Tx<'_>, all: bool, at: Timestamp) -> Result<usize, StoreError> {
-    let sql = "SELECT request_id FROM open_calls WHERE ? OR state = 'executing' ORDER BY seq";
-    let ids: Vec<String> =
-        tx.db.prepare_cached(sql)?.query_map([all], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    let calls = tx.live.calls().into_iter();
+    let ids: Vec<_> =
+        calls.filter(|(_, open)| all || open.state == State::Executing).map(|(id, _)| id).collect();
     for id in &ids {
-        settle(tx, parse_id(id)?, &Outcome::UnknownResult, at)?;
+        settle(tx, *id, &Outcome::UnknownResult, at)?;
     }
     if !ids.is_empty() {
         tx.append(at, kind::RECOVERED, None, &json!({"unknown": ids.len()}))?;
     }
     Ok(ids.len())
-}
-
-/// The questions and approvals that are left, oldest first.
-pub(super) fn open_calls(db: &rusqlite::Connection) -> Result<Vec<OpenCall>, StoreError> {
-    let sql = "SELECT request_id, agent, tool, args, binding, session, reason, key, rule, created, expires,
-               approved_by, asked_up FROM open_calls WHERE state IN ('open', 'approved') ORDER BY seq";
-    let mut statement = db.prepare(sql)?;
-    let mut rows = statement.query([])?;
-    let mut open = Vec::new();
-    while let Some(row) = rows.next()? {
-        open.push(open_call(row)?);
-    }
-    Ok(open)
-}
-
-fn open_call(row: &rusqlite::Row<'_>) -> Result<OpenCall, StoreError> {
-    let text = |column| row.get::<_, String>(column);
-    let maybe = |column| row.get::<_, Option<String>>(column);
-    let binding = Digest::parse(&text(4)?).ok_or_else(|| StoreError::Encoding("no digest".into()))?;
-    let rule = maybe(8)?.map(|json| serde_json::from_str::<Value>(&json)).transpose()?;
-    Ok(OpenCall {
-        id: parse_id(&text(0)?)?,
-        agent: AgentId::configured(&text(1)?),
-        tool: text(2)?,
-        args: serde_json::from_str(&text(3)?)?,
-        binding,
-        session: maybe(5)?,
-        reason: maybe(6)?,
-        key: maybe(7)?,
-        rule: rule.as_ref().and_then(codec::read_rule).map(Into::into),
-        created: Timestamp(row.get(9)?),
-        expires: Timestamp(row.get(10)?),
-        age: Uptime::now().since(Uptime(row.get(12)?)),
-        approved_by: maybe(11)?.as_deref().map(Responder::recorded),
-    })
 }
 
 /// A request id as stored.

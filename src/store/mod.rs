@@ -12,8 +12,11 @@
 //! | `opening` | files, keys, refusals, and what a crash left behind |
 //! | `latency` | how long commits and jobs take |
 //! | `ledger` | the life of one call in SQL |
+//! | `live` | what is under way and which keys are taken, in memory: no row is asked whether a call may run |
+//! | `story`, `take_up` | at a start: `live` from the events; what the tables say otherwise |
+//! | `proof`, `questions` | whether an event vouches for a row |
 //! | `age` | how long questions have been open, whatever the clock says |
-//! | `inbox` | results not yet received, idempotency keys |
+//! | `inbox`, `keys` | results not yet received; idempotency keys |
 //! | `pages` | results as they are handed over |
 //! | `shares` | what each agent has in the inbox, and whose results make room |
 //! | `chain` | how events are bound to each other, to the key and to their head |
@@ -31,14 +34,20 @@ mod error;
 mod files;
 mod handle;
 mod inbox;
+mod keys;
 mod latency;
 mod ledger;
+mod live;
 mod opening;
 mod pages;
+mod proof;
+mod questions;
 pub mod reader;
 mod retention;
 mod schema;
 mod shares;
+mod story;
+mod take_up;
 mod wal;
 mod writer;
 

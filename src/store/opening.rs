@@ -7,8 +7,9 @@ use super::chain::{self, Chain, ChainKey, Link, Seal};
 use super::entry::{Recovered, StoreOptions};
 use super::error::StoreError;
 use super::files::Files;
-use super::ledger::{self, kind};
+use super::ledger::kind;
 use super::schema;
+use super::take_up::{TakenUp, take_up};
 use super::writer::Writer;
 use crate::base::clock::{Clock, Timestamp, boot_id};
 use crate::base::time_sync::TimeSync;
@@ -17,14 +18,14 @@ use crate::base::time_sync::TimeSync;
 /// A `clock` that is not to be believed goes on from the newest event, so that times in the record never run back.
 pub(super) fn open(options: StoreOptions, clock: &Clock) -> Result<(Writer, Recovered), StoreError> {
     let files = Files::prepare(&options.path)?;
-    let db = schema::connect(&files.db)?;
+    let (db, version) = schema::connect(&files.db)?;
     let head = chain::head(&db)?;
     let key = ChainKey::load(&files.db, head == Link::START)?;
     let newest = check_tail(&db, &key, &files)?;
     clock.carry_on(newest, TimeSync::look());
     let rolled_back = rolled_back(&db, &key, head, &files)?;
     let mut writer = Writer::new(db, Chain { key, head }, files, options)?;
-    let recovered = recover(&mut writer, rolled_back, clock.now())?;
+    let recovered = recover(&mut writer, rolled_back, version, clock.now())?;
     writer.try_export()?;
     Ok((writer, recovered))
 }
@@ -68,17 +69,19 @@ fn rolled_back(
 fn recover(
     writer: &mut Writer,
     rolled_back: Option<String>,
+    version: i64,
     now: Timestamp,
 ) -> Result<Recovered, StoreError> {
-    let mut unknown = 0;
+    let mut taken = None;
     writer.try_transact(true, |tx| {
         if let Some(found) = &rolled_back {
             tx.append(now, kind::ROLLED_BACK, None, &json!({"found": found}))?;
         }
-        unknown = ledger::give_up(tx, rolled_back.is_some(), now)?;
         age::take_over(tx.db, boot_id().as_deref())?;
+        taken = Some(take_up(tx, now, rolled_back.is_some(), version)?);
         // Proves that the disk takes writes, also when there is nothing else to say.
         chain::set_meta(tx.db, "opened", &now.to_string())
     })?;
-    Ok(Recovered { open: ledger::open_calls(&writer.db)?, unknown, rolled_back })
+    let TakenUp { open, unknown } = taken.ok_or(StoreError::Stopped)?;
+    Ok(Recovered { open, unknown, rolled_back })
 }

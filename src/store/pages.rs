@@ -8,12 +8,14 @@ use rusqlite::{Row, params};
 use super::codec;
 use super::entry::PendingResult;
 use super::error::StoreError;
+use super::inbox;
 use super::ledger::parse_id;
+use super::proof::asked_by;
 use super::writer::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::json::text_length;
-use crate::model::AgentId;
+use crate::model::{AgentId, Outcome};
 
 /// Bytes of a page as it is sent, with its frame and all escapes.
 const PAGE: usize = 900_000;
@@ -26,32 +28,48 @@ const ENTRY: usize = 320;
 
 /// This agent's results, oldest first, without those in `but`: at most `limit`, and as many as fit into a page.
 pub(super) fn next(
-    tx: &Tx<'_>,
+    tx: &mut Tx<'_>,
     agent: &AgentId,
     but: &HashSet<RequestId>,
     now: Timestamp,
     limit: usize,
 ) -> Result<Vec<PendingResult>, StoreError> {
     let sql = "SELECT e.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
-               r.outcome, r.data, r.created, r.expires, r.seq
-               FROM results r JOIN events e ON e.seq = r.seq
+               r.outcome, r.data, r.created, r.expires, r.seq, c.finished_seq
+               FROM results r JOIN events e ON e.seq = r.seq LEFT JOIN calls c ON c.seq = r.seq
                WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq";
-    let mut statement = tx.db.prepare_cached(sql)?;
+    let db = tx.db;
+    let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![agent.as_str(), now.0])?;
-    let (mut results, mut size) = (Vec::new(), FRAME);
+    let (mut results, mut size, mut forged) = (Vec::new(), FRAME, Vec::new());
     while results.len() < limit
         && let Some(row) = rows.next()?
     {
-        if but.contains(&parse_id(&row.get::<_, String>(0)?)?) {
+        let (id, seq) = (parse_id(&row.get::<_, String>(0)?)?, row.get(8)?);
+        if but.contains(&id) {
             continue;
         }
-        let result = that_fits(tx, row)?;
+        let asked = asked_by(db, &tx.chain.key, seq, agent.as_str())?;
+        let own = asked.is_some_and(|event| event.request_id == Some(id.to_string()));
+        let (outcome, data): (String, Option<String>) = (row.get(4)?, row.get(5)?);
+        let true_to_its_end = own && inbox::may_go_out(tx, id, row.get(9)?, (&outcome, data.as_deref()))?;
+        if !true_to_its_end {
+            forged.push((id, seq));
+        }
+        let result = match (own, true_to_its_end) {
+            (true, true) => that_fits(tx, row, &outcome, data)?,
+            (true, false) => that_fits(tx, row, &codec::encode(&Outcome::UnknownResult).outcome, None)?,
+            (false, _) => continue,
+        };
         size += sent(&result);
         if size > PAGE && !results.is_empty() {
             break;
         }
         results.push(result);
     }
+    drop(rows);
+    drop(statement);
+    forged.into_iter().try_for_each(|(id, seq)| inbox::withhold(tx, id, seq, now))?;
     Ok(results)
 }
 
@@ -63,14 +81,18 @@ fn sent(result: &PendingResult) -> usize {
 
 /// A result as it is handed over. One that would fill more than a page loses long arguments, which its agent knows,
 /// and, if that is not enough, its data.
-fn that_fits(tx: &Tx<'_>, row: &Row<'_>) -> Result<PendingResult, StoreError> {
-    let (outcome, data): (String, Option<String>) = (row.get(4)?, row.get(5)?);
+fn that_fits(
+    tx: &Tx<'_>,
+    row: &Row<'_>,
+    outcome: &str,
+    data: Option<String>,
+) -> Result<PendingResult, StoreError> {
     let mut result = PendingResult {
         request_id: parse_id(&row.get::<_, String>(0)?)?,
         tool_name: row.get(1)?,
         args: row.get(2)?,
         signature: row.get(3)?,
-        result: codec::result_text(&outcome, data.as_deref())?,
+        result: codec::result_text(outcome, data.as_deref())?,
         created_at: Timestamp(row.get(6)?),
         expires_at: Timestamp(row.get(7)?),
     };

@@ -8,6 +8,7 @@ use super::chain::{Link, Seal, event_at, last_event, link_of, set_meta};
 use super::counts;
 use super::error::StoreError;
 use super::inbox;
+use super::keys;
 use super::ledger::kind;
 use super::writer::Tx;
 use crate::base::clock::Timestamp;
@@ -32,7 +33,7 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 pub(super) fn step(tx: &mut Tx<'_>, now: Timestamp, swept: i64) -> Result<(i64, bool), StoreError> {
     tx.checkpoint = true;
     let swept = inbox::sweep(tx, now, swept)?;
-    let more_keys = inbox::expire_keys(tx, now)?;
+    let more_keys = keys::expire(tx, now)?;
     let first = oldest(tx)?;
     let cut = too_old(tx, first, now)?.max(too_much(tx, first)?);
     let more_events = drop_prefix(tx, first, cut, now)?;
@@ -54,7 +55,7 @@ fn oldest(tx: &Tx<'_>) -> Result<i64, StoreError> {
 }
 
 fn drop_prefix(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result<bool, StoreError> {
-    let cut = if cut < first { cut } else { cut.min(oldest_open(tx)?.saturating_sub(1)) };
+    let cut = if cut < first { cut } else { cut.min(oldest_open(tx).saturating_sub(1)) };
     if first == 0 || cut < first {
         return Ok(false);
     }
@@ -105,10 +106,8 @@ fn size(tx: &mut Tx<'_>) -> Result<u64, StoreError> {
     Ok(bytes.saturating_sub(tx.shares.room()))
 }
 
-fn oldest_open(tx: &Tx<'_>) -> Result<i64, StoreError> {
-    let sql = "SELECT min(seq) FROM open_calls";
-    let oldest: Option<i64> = tx.db.prepare_cached(sql)?.query_row([], |row| row.get(0))?;
-    Ok(oldest.unwrap_or(i64::MAX))
+fn oldest_open(tx: &Tx<'_>) -> i64 {
+    tx.live.oldest().unwrap_or(i64::MAX)
 }
 
 fn drop_through(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result<(), StoreError> {

@@ -33,7 +33,7 @@ const READER_CACHE: i64 = -512;
 pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 4] = [
+const MIGRATIONS: [&str; 5] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -140,13 +140,23 @@ DELETE FROM counts WHERE bucket >= (SELECT max(seq) >> 13 FROM events);
 DELETE FROM spans WHERE bucket >= (SELECT max(seq) >> 13 FROM events);
 PRAGMA secure_delete = ON;
 ",
+    "
+PRAGMA secure_delete = FAST;
+DROP INDEX events_between;
+CREATE INDEX events_between ON events(request_id)
+  WHERE kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined';
+PRAGMA secure_delete = ON;
+",
 ];
+
+/// From this version on every idempotency key has an event that binds it, also the keys of callers who joined a call.
+pub(super) const EVERY_KEY_HAS_ITS_EVENT: i64 = 5;
 
 /// The version this program writes.
 const KNOWN: i64 = MIGRATIONS.len() as i64;
 
-/// Opens the writing connection and brings the tables up to date.
-pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
+/// Opens the writing connection and brings the tables up to date. Gives the version they were of as well.
+pub(super) fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
     db.busy_timeout(BUSY)?;
@@ -155,7 +165,7 @@ pub(super) fn connect(path: &Path) -> Result<Connection, StoreError> {
     pragmas(&db)?;
     migrate(&mut db, version)?;
     db.set_prepared_statement_cache_capacity(64);
-    Ok(db)
+    Ok((db, version))
 }
 
 /// Opens a connection that can only read, of the version this program knows.

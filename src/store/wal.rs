@@ -110,7 +110,7 @@ mod tests {
         std::fs::create_dir(&dir).unwrap();
         let path = dir.join("a.db");
         std::fs::write(&path, "").unwrap();
-        let mut db = schema::connect(&path).unwrap();
+        let (mut db, _) = schema::connect(&path).unwrap();
         let mut wal = Wal::of(&mut db).unwrap();
         for round in 0..3 {
             write(&db, 3);

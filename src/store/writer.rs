@@ -17,6 +17,7 @@ use super::entry::{StoreHealth, StoreOptions};
 use super::error::StoreError;
 use super::files::{self, Files};
 use super::latency::Latency;
+use super::live::Live;
 use super::retention;
 use super::shares::Shares;
 use super::wal::{self, Wal};
@@ -35,6 +36,7 @@ const TIDY_STEPS: usize = 16;
 pub(super) struct Tx<'a> {
     pub(super) db: &'a Connection,
     pub(super) chain: &'a mut Chain,
+    pub(super) live: &'a mut Live,
     pub(super) options: &'a StoreOptions,
     /// What each agent has in the inbox, as of this transaction.
     pub(super) shares: &'a mut Shares,
@@ -147,6 +149,7 @@ impl Shared {
 pub(super) struct Writer {
     pub(super) db: Connection,
     pub(super) chain: Chain,
+    pub(super) live: Live,
     pub(super) files: Files,
     pub(super) options: StoreOptions,
     pub(super) shared: Arc<Shared>,
@@ -169,8 +172,21 @@ impl Writer {
     ) -> Result<Writer, StoreError> {
         let (shared, wal) = (Arc::new(Shared::default()), Wal::of(&mut db)?);
         let (durable, exported, exported_at) = (chain.head, Link::START, Instant::now());
-        let (full, shares) = (true, Shares::default());
-        Ok(Writer { db, chain, files, options, shared, full, durable, exported, exported_at, wal, shares })
+        let (full, live, shares) = (true, Live::default(), Shares::default());
+        Ok(Writer {
+            db,
+            chain,
+            live,
+            files,
+            options,
+            shared,
+            full,
+            durable,
+            exported,
+            exported_at,
+            wal,
+            shares,
+        })
     }
 
     /// Serves the queue until it is closed.
@@ -271,13 +287,14 @@ impl Writer {
         self.set_sync(durable)?;
         let before = self.db.total_changes();
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let Writer { db, chain, options, shares, .. } = self;
-        let mut tx = Tx { db, chain, options, shares, checkpoint: false };
+        let Writer { db, chain, live, options, shares, .. } = self;
+        let mut tx = Tx { db, chain, live, options, shares, checkpoint: false };
         work(&mut tx)?;
         let checkpoint = tx.checkpoint;
         let began = Instant::now();
         self.db.prepare_cached("COMMIT")?.execute([])?;
         self.shares.keep();
+        self.live.commit();
         if durable {
             self.durable = self.chain.head;
         }
@@ -319,6 +336,7 @@ impl Writer {
 
     fn undo(&mut self, error: &StoreError) {
         let rolled_back = self.db.is_autocommit() || self.db.execute_batch("ROLLBACK").is_ok();
+        self.live.roll_back();
         let reloaded = self.chain.reload(&self.db);
         self.shares.undo();
         if error.is_of_the_disk() || !rolled_back || reloaded.is_err() {

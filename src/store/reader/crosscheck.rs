@@ -7,10 +7,12 @@ use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
 use super::fault::{Fault, Wrong};
-use crate::store::chain::Event;
+use super::life::Life;
+use crate::store::chain::{self, Event};
 use crate::store::counts;
 use crate::store::error::StoreError;
-use crate::store::ledger::kind;
+use crate::store::ledger::{kind, parse_id};
+use crate::store::questions::{Asked, QuestionRow};
 
 /// What a request's row must say.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -38,6 +40,7 @@ const COLUMNS: &str =
 struct Begun {
     recorded: Facts,
     stored: Facts,
+    life: Life,
 }
 
 /// Compares every row; how many, and the first fault.
@@ -73,18 +76,24 @@ impl Walk {
         self.still_open(db)
     }
 
-    /// What has begun and not ended, oldest first: lists find it by its row in `open_calls`.
+    /// What has begun and not ended, oldest first, against its row in `open_calls`; and rows of nothing that is open.
     fn still_open(&self, db: &Connection) -> Result<Option<Fault>, StoreError> {
         let mut begun: Vec<_> = self.under_way.values().collect();
         begun.sort_unstable_by_key(|call| call.recorded.seq);
-        let mut is_open =
-            db.prepare("SELECT EXISTS (SELECT 1 FROM open_calls WHERE request_id = ? AND seq = ?)")?;
         for call in begun {
-            let Facts { request_id, seq, .. } = &call.recorded;
-            let open: bool = is_open.query_row(params![request_id, seq], |row| row.get(0))?;
-            let missing = || (!open).then(|| Fault::call(*seq, request_id.clone(), Wrong::OpenMissing));
-            if let Some(fault) = difference(call).or_else(missing) {
+            if let Some(fault) = difference(call) {
                 return Ok(Some(fault));
+            }
+            if let Some(wrong) = open_difference(db, call)? {
+                return Ok(Some(Fault::call(call.recorded.seq, call.recorded.request_id.clone(), wrong)));
+            }
+        }
+        let mut statement = db.prepare("SELECT seq, request_id FROM open_calls ORDER BY seq")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            let id: String = row.get(1)?;
+            if !self.under_way.contains_key(&id) {
+                return Ok(Some(Fault::call(row.get(0)?, id, Wrong::OpenInvented)));
             }
         }
         Ok(None)
@@ -96,16 +105,18 @@ impl Walk {
             kind::REQUESTED | kind::REFUSED => match row_of(db, event)? {
                 Some(stored) => {
                     self.calls += 1;
-                    Begun { recorded: beginning(event)?, stored }
+                    Begun { recorded: beginning(event)?, stored, life: Life::of(event)? }
                 }
                 None => return Ok(Some(Fault::call(event.seq, id.to_owned(), Wrong::CallMissing))),
             },
             _later => match self.under_way.remove(id) {
                 Some(begun) => begun,
-                // What began before the first event that is kept has no row any more; a note comes after the end.
-                None => return Ok(None),
+                None => return self.after_the_end(db, event),
             },
         };
+        if let Some(wrong) = call.life.step(event)? {
+            return Ok(Some(Fault::call(event.seq, id.to_owned(), wrong)));
+        }
         fold(&mut call.recorded, event)?;
         if call.recorded.finished_seq.is_none() {
             self.under_way.insert(id.to_owned(), call);
@@ -113,6 +124,38 @@ impl Walk {
         }
         Ok(difference(&call))
     }
+
+    /// A note comes after the end, and sometimes one more key. What began before the first event that is kept has no
+    /// row any more.
+    fn after_the_end(&self, db: &Connection, event: &Event) -> Result<Option<Fault>, StoreError> {
+        if event.kind == kind::NOTED || event.kind == kind::JOINED || event.kind == kind::TAMPERED {
+            return Ok(None);
+        }
+        let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE request_id = ?)";
+        let ended: bool = db.prepare_cached(sql)?.query_row([&event.request_id], |row| row.get(0))?;
+        let id = event.request_id.clone().unwrap_or_default();
+        let wrong = Wrong::OutOfOrder { kind: event.kind.clone() };
+        Ok(ended.then(|| Fault::call(event.seq, id, wrong)))
+    }
+}
+
+/// What is wrong with the row of an open call.
+fn open_difference(db: &Connection, call: &Begun) -> Result<Option<Wrong>, StoreError> {
+    let Facts { request_id, seq, resolution, resolved_by, .. } = &call.recorded;
+    let sql = format!("SELECT {} FROM open_calls WHERE request_id = ? AND seq = ?", QuestionRow::COLUMNS);
+    let row = db.prepare_cached(&sql)?.query_row(params![request_id, seq], QuestionRow::read).optional()?;
+    let Some(row) = row else { return Ok(Some(Wrong::OpenMissing)) };
+    if call.life.is_executing() {
+        return Ok((row.state != "executing").then_some(Wrong::OpenChanged { column: "state" }));
+    }
+    let Some(event) = chain::event_at(db, *seq)? else { return Ok(Some(Wrong::OpenMissing)) };
+    let asked = Asked {
+        id: parse_id(request_id)?,
+        body: serde_json::from_str(&event.body)?,
+        event,
+        approved_by: resolved_by.clone().filter(|_| resolution.as_deref() == Some("approved")),
+    };
+    Ok(asked.difference(&row).map(|column| Wrong::OpenChanged { column }))
 }
 
 /// The row of the call that begins with this event.
@@ -193,7 +236,7 @@ fn text(body: &Value, name: &str) -> Option<String> {
 }
 
 /// The first column in which row and events differ.
-fn difference(Begun { recorded, stored }: &Begun) -> Option<Fault> {
+fn difference(Begun { recorded, stored, .. }: &Begun) -> Option<Fault> {
     let equal = [
         ("seq", stored.seq == recorded.seq),
         ("at", stored.at == recorded.at),

@@ -71,6 +71,29 @@ pub enum Wrong {
     },
     /// The request has not ended, but is not among the open calls, by which lists find it.
     OpenMissing,
+    /// Its row among the open calls says something else than its events.
+    OpenChanged {
+        /// The first such column.
+        column: &'static str,
+    },
+    /// It is among the open calls, but it has ended, or was never asked for.
+    OpenInvented,
+    /// An event of a call that nothing before it allows: claimed twice, finished twice, answered after its end.
+    OutOfOrder {
+        /// Its kind.
+        kind: String,
+    },
+    /// The call needed an approval and was executed without one.
+    NotApproved,
+    /// The result that is kept for the agent is not the recorded one.
+    ResultChanged,
+    /// The row of an idempotency key is missing, or stands for something else than what was recorded.
+    KeyChanged,
+    /// The gateway found here that the record had been changed from outside.
+    Tampered {
+        /// What it found first.
+        found: String,
+    },
     /// An index does not say what its table says.
     IndexChanged,
     /// The counts of calls do not say what the calls say.
@@ -133,6 +156,21 @@ impl fmt::Display for Wrong {
             Wrong::CallInvented => f.write_str("no event speaks of this request"),
             Wrong::CallChanged { column } => write!(f, "changed: its events say another {column}"),
             Wrong::OpenMissing => f.write_str("it has not ended, but is not among the open calls"),
+            Wrong::OpenChanged { column } => {
+                write!(f, "changed among the open calls: its events say another {column}")
+            }
+            Wrong::OpenInvented => {
+                f.write_str("it is among the open calls, but it has ended or was never asked for")
+            }
+            Wrong::OutOfOrder { kind } => {
+                write!(f, "out of order: \"{kind}\" does not follow from what came before")
+            }
+            Wrong::NotApproved => f.write_str("executed without an approval"),
+            Wrong::ResultChanged => f.write_str("the result kept for its agent is not the recorded one"),
+            Wrong::KeyChanged => f.write_str("its idempotency key is not kept as it was recorded"),
+            Wrong::Tampered { found } => {
+                write!(f, "changed from outside: the gateway found this here and did not act on it: {found}")
+            }
             Wrong::IndexChanged => f.write_str("an index does not fit its table"),
             Wrong::CountsChanged => f.write_str("the counts of calls do not fit the calls"),
             Wrong::Unreadable { line } => write!(f, "line {line} is not a line of an export"),

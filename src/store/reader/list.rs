@@ -265,7 +265,7 @@ fn events_of(db: &rusqlite::Connection, id: &str) -> Result<Vec<Value>, StoreErr
     let sql = format!(
         "SELECT {} FROM events WHERE seq IN (SELECT seq FROM calls WHERE request_id = ?1 UNION ALL
          SELECT finished_seq FROM calls WHERE request_id = ?1 UNION ALL SELECT seq FROM events WHERE request_id = ?1
-         AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted')) ORDER BY seq",
+         AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined')) ORDER BY seq",
         Event::COLUMNS
     );
     let mut statement = db.prepare(&sql)?;

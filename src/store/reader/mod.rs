@@ -5,11 +5,13 @@ mod charts;
 mod crosscheck;
 mod export;
 mod fault;
+mod life;
 mod list;
 mod page;
 mod scope;
 mod search;
 mod stats;
+mod tables;
 #[cfg(test)]
 mod tests;
 mod verify;

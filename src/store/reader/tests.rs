@@ -46,7 +46,7 @@ impl Record {
     }
 
     fn writer(&self) -> Connection {
-        schema::connect(&self.path()).unwrap()
+        schema::connect(&self.path()).unwrap().0
     }
 
     fn reader(&self) -> Reader {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::fault::{Check, Fault, Wrong};
-use super::{Reader, crosscheck};
+use super::{Reader, crosscheck, tables};
 use crate::base::digest::Digest;
 use crate::base::json::parse_strict;
 use crate::store::chain::{self, ChainKey, Event, Link, Seal};
@@ -41,6 +41,9 @@ impl Reader {
         let mut check = Check { events: walk.events, last: walk.at.seq, calls: 0, keyed: true, fault };
         if check.fault.is_none() {
             (check.calls, check.fault) = crosscheck::calls(&tx)?;
+        }
+        if check.fault.is_none() {
+            check.fault = tables::compare(&tx, &key, walk.at)?;
         }
         if check.fault.is_none() {
             check.fault = check_indexes(&tx)?;
@@ -103,11 +106,28 @@ fn walk_events(db: &Connection, walk: &mut Walk<'_>) -> Result<Option<Fault>, St
             }
             return Ok(Some(fault));
         }
-        if event.kind == kind::ROLLED_BACK {
-            return Ok(Some(Fault::event(event.seq, Wrong::RolledBack)));
+        if let Some(fault) = confessed(&event) {
+            return Ok(Some(fault));
         }
     }
     Ok(None)
+}
+
+/// What the gateway itself has found wrong and gone on from.
+fn confessed(event: &Event) -> Option<Fault> {
+    let wrong = match event.kind.as_str() {
+        kind::ROLLED_BACK => Wrong::RolledBack,
+        kind::TAMPERED => {
+            let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
+            let found = body.pointer("/found/0").and_then(Value::as_str).unwrap_or_default().to_owned();
+            Wrong::Tampered { found }
+        }
+        _other => return None,
+    };
+    Some(match &event.request_id {
+        Some(id) => Fault::call(event.seq, id.clone(), wrong),
+        None => Fault::event(event.seq, wrong),
+    })
 }
 
 /// Whether a row that does not fit its place is an unchanged event from another one: then its hash fits behind
@@ -259,10 +279,7 @@ fn event_of_export(walk: &mut Walk<'_>, value: &Value) -> Option<Option<Fault>> 
     if unlinked || text("at")? != shown_at {
         return Some(Some(Fault::event(event.seq, Wrong::Changed)));
     }
-    Some(walk.step(&event).or_else(|| {
-        let rolled_back = event.kind == kind::ROLLED_BACK;
-        rolled_back.then(|| Fault::event(event.seq, Wrong::RolledBack))
-    }))
+    Some(walk.step(&event).or_else(|| confessed(&event)))
 }
 
 /// A line that seems to be missing may follow further down.

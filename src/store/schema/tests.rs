@@ -153,6 +153,18 @@ fn the_version_before_is_read_as_it_is_and_brought_up_to_date() {
     assert_eq!(expected.2.as_array().unwrap().len(), 2);
     assert_eq!(seen(&old.db(), ids[0]), expected, "as it is");
 
+    // The caller of the executed call had company, whose key had no event yet.
+    let joined = "INSERT INTO keys SELECT json_extract(body, '$.agent'), 'company', request_id,
+                  json_extract(body, '$.digest'), ? FROM events WHERE request_id = ? AND kind = 'requested'";
+    let later = NOW.plus(Duration::from_secs(60)).0;
+    let add_key = |path: &Path| {
+        let db = Connection::open(path).unwrap();
+        assert_eq!(db.execute(joined, rusqlite::params![later, ids[2].to_string()]).unwrap(), 1);
+        db
+    };
+    drop(add_key(&old.db()));
+    assert_eq!(Reader::open(&old.db()).unwrap().verify().unwrap().fault, None);
+
     let (store, recovered) = old.open();
     let open: Vec<_> = recovered.open.iter().map(|open| (open.id, open.approved_by.is_some())).collect();
     assert_eq!(open, [(ids[0], true), (ids[1], false)]);
@@ -162,6 +174,8 @@ fn the_version_before_is_read_as_it_is_and_brought_up_to_date() {
         store.settle(ids[0], &Outcome::Executed(json!(1).into()), NOW).await.unwrap();
         store.received(vec![ids[2]]).await.unwrap();
         assert!(pending(&store).await.iter().all(|result| result.request_id != ids[2]));
+        assert_eq!(store.replay(&pi, "company", NOW).await.unwrap().unwrap().id, ids[2]);
+        store.note(NOW, crate::store::NoteKind::Started, json!({})).await.unwrap();
         store.close().await;
     });
     assert_eq!(seen(&old.db(), ids[1]).0.len(), expected.0.len());
@@ -170,4 +184,19 @@ fn the_version_before_is_read_as_it_is_and_brought_up_to_date() {
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .unwrap();
     assert_eq!(version, KNOWN);
+
+    // Said to be old once more, it is not taken for that: its own events say otherwise.
+    Connection::open(old.db())
+        .unwrap()
+        .execute("UPDATE keys SET key = 'company2' WHERE key = 'company'", [])
+        .unwrap();
+    add_key(&old.db()).pragma_update(None, "user_version", 4).unwrap();
+    smol::block_on(async {
+        let store = old.open().0;
+        assert!(store.replay(&pi, "company2", NOW).await.unwrap().is_none());
+        assert!(store.replay(&pi, "company", NOW).await.unwrap().is_some());
+        store.close().await;
+    });
+    let fault = Reader::open(&old.db()).unwrap().verify().unwrap().fault.unwrap();
+    assert!(fault.to_string().contains("changed from outside"), "{fault}");
 }

@@ -1,0 +1,200 @@
+//! What is under way at a start, from the events alone: the chain is read backwards from its head for as long as keys
+//! are remembered, and as far back as the oldest call that a table takes for open. Every event counts only when it
+//! fits between its neighbours.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde_json::Value;
+
+use super::chain::{self, ChainKey, Event, Link, Seal};
+use super::error::StoreError;
+use super::ledger::{kind, parse_id};
+use super::live::{Key, Live, Open, State};
+use super::proof::Binding;
+use super::questions::Asked;
+use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, Outcome};
+
+/// So many events in a row that are too old end the way back: fewer may be from a clock that was wrong for a while.
+const OLD: u32 = 1000;
+
+/// What the events say.
+#[derive(Default)]
+pub(super) struct Story {
+    pub(super) live: Live,
+    /// Questions that are not answered, and approvals that were not acted on.
+    pub(super) questions: Vec<Asked>,
+    /// Keys that are remembered, and until when.
+    pub(super) keys: Vec<(Binding, Timestamp)>,
+    /// What does not verify, in words, and when at the latest it was written.
+    pub(super) broken: Option<(String, Timestamp)>,
+    /// The beginning was dropped by retention, of a time whose keys are still remembered.
+    pub(super) dropped: bool,
+}
+
+/// What the later events of a call have said, until its first is met.
+#[derive(Default)]
+struct Life {
+    finished: Option<Finished>,
+    executing: bool,
+    /// The last answer: how, and by whom.
+    answered: Option<(String, Option<String>)>,
+    joined: Vec<(Binding, Event)>,
+}
+
+#[derive(Clone, Copy)]
+struct Finished {
+    at: Timestamp,
+    /// Its keys were released.
+    busy: bool,
+}
+
+struct Walk<'a> {
+    key: &'a ChainKey,
+    now: Timestamp,
+    keep_keys: Duration,
+    lives: HashMap<RequestId, Life>,
+    story: Story,
+}
+
+/// Reads it back from the event `head`. `through` is an event that must be met, however old it is.
+pub(super) fn read(
+    (db, key): (&Connection, &ChainKey),
+    (now, keep_keys): (Timestamp, Duration),
+    (head, through): (i64, i64),
+) -> Result<Story, StoreError> {
+    let mut walk = Walk { key, now, keep_keys, lives: HashMap::new(), story: Story::default() };
+    let mut statement = db.prepare(&format!("SELECT {} FROM events ORDER BY seq DESC", Event::COLUMNS))?;
+    let mut rows = statement.query([])?;
+    let mut next = rows.next()?.map(Event::read).transpose()?;
+    let (mut later, mut old) = (head.saturating_add(1), 0);
+    let mut later_at = now;
+    while let Some(event) = next.take() {
+        next = rows.next()?.map(Event::read).transpose()?;
+        let before = match &next {
+            Some(event) => chain::link_of(event).ok(),
+            None => walk.beginning(db)?,
+        };
+        let fits = walk.fits(before, &event);
+        if !fits || later != event.seq.saturating_add(1) {
+            walk.broken(&event, later_at);
+        }
+        if fits {
+            walk.fold(&event)?;
+        }
+        (later, later_at) = (event.seq, Timestamp(event.at));
+        old = if event.at < now.minus(keep_keys).0 { old + 1 } else { 0 };
+        if old >= OLD && walk.lives.is_empty() && event.seq <= through {
+            return Ok(walk.story);
+        }
+    }
+    walk.story.dropped = later > 1;
+    Ok(walk.story)
+}
+
+impl Walk<'_> {
+    /// What the oldest event that is kept follows.
+    fn beginning(&self, db: &Connection) -> Result<Option<Link>, StoreError> {
+        Ok(match chain::anchor(db)? {
+            None => Some(Link::START),
+            Some(sealed) => self.key.unseal(Seal::Anchor, &sealed),
+        })
+    }
+
+    fn fits(&self, before: Option<Link>, event: &Event) -> bool {
+        before.is_some_and(|before| {
+            before.seq == event.seq.saturating_sub(1)
+                && self.key.hash(&before.hash, event).0.as_slice() == event.hash.as_slice()
+        })
+    }
+
+    fn broken(&mut self, event: &Event, later_at: Timestamp) {
+        let what = format!("event {}, or one beside it, was changed, removed or put elsewhere", event.seq);
+        self.story.broken.get_or_insert((what, later_at));
+    }
+
+    fn fold(&mut self, event: &Event) -> Result<(), StoreError> {
+        let Some(id) = event.request_id.as_deref() else { return Ok(()) };
+        let id = parse_id(id)?;
+        match event.kind.as_str() {
+            kind::FINISHED => {
+                let reason = body_of(event)?.get("reason").and_then(Value::as_str).map(str::to_owned);
+                let busy = reason.as_deref() == Outcome::Busy.reason();
+                self.life(id).finished = Some(Finished { at: Timestamp(event.at), busy });
+            }
+            kind::EXECUTING => self.life(id).executing = true,
+            kind::ANSWERED => {
+                let body = body_of(event)?;
+                let text = |name| body.get(name).and_then(Value::as_str).map(str::to_owned);
+                let answer = (text("resolution").unwrap_or_default(), text("by"));
+                self.life(id).answered.get_or_insert(answer);
+            }
+            kind::JOINED => {
+                let binding = Binding::of(event, &body_of(event)?);
+                let joined = binding.map(|binding| (binding, event.clone()));
+                self.life(id).joined.extend(joined);
+            }
+            kind::REQUESTED => {
+                let life = self.lives.remove(&id).unwrap_or_default();
+                self.begun(id, life, event)?;
+            }
+            _other => {}
+        }
+        Ok(())
+    }
+
+    fn life(&mut self, id: RequestId) -> &mut Life {
+        self.lives.entry(id).or_default()
+    }
+
+    /// The first event of a call, after all its others.
+    fn begun(&mut self, id: RequestId, life: Life, event: &Event) -> Result<(), StoreError> {
+        let body = body_of(event)?;
+        let own = Binding::of(event, &body).map(|binding| (binding, event.clone()));
+        let mut marks = Vec::new();
+        for (binding, bound) in own.into_iter().chain(life.joined) {
+            marks.extend(self.bind(binding, &bound, life.finished));
+        }
+        if life.finished.is_some() {
+            return Ok(());
+        }
+        let then = body.get("then").and_then(Value::as_str);
+        let (state, approved_by) = match (life.executing, life.answered) {
+            (false, None) if then == Some("asked") => (State::Open, None),
+            (false, Some((how, by))) if how == "approved" => (State::Approved, by),
+            (_, _) => (State::Executing, None),
+        };
+        let agent = body.get("agent").and_then(Value::as_str).unwrap_or_default();
+        let agent = AgentId::configured(agent);
+        self.story.live.put(id, Open { seq: event.seq, agent, state, keys: marks });
+        if state != State::Executing {
+            self.story.questions.push(Asked { id, event: event.clone(), body, approved_by });
+        }
+        Ok(())
+    }
+
+    /// Remembers a key, unless its time is over or it has come to stand for a later call; its mark.
+    fn bind(&mut self, binding: Binding, event: &Event, finished: Option<Finished>) -> Option<u64> {
+        let expires = match finished {
+            None => Key::OPEN,
+            Some(Finished { busy: true, .. }) => return None,
+            Some(Finished { at, busy: false }) => at.max(Timestamp(event.at)).plus(self.keep_keys),
+        };
+        let live = &mut self.story.live;
+        let mark = live.mark(&binding.agent, &binding.key);
+        let newer = live.known(mark).is_some_and(|known| known.event > event.seq);
+        if newer || expires <= self.now {
+            return None;
+        }
+        live.put_key(mark, Key { event: event.seq, expires });
+        self.story.keys.push((binding, expires));
+        Some(mark)
+    }
+}
+
+fn body_of(event: &Event) -> Result<Value, StoreError> {
+    Ok(serde_json::from_str(&event.body)?)
+}
