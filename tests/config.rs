@@ -574,7 +574,7 @@ fn mistakes_in_services() {
         ),
         (
             "{url: 'http://a', tools: t.yaml, auth: {type: oauth}}",
-            "unknown type \"oauth\"\n  at config.yaml:3:52\n  help: use bearer, header, query, basic or none",
+            "unknown type \"oauth\"\n  at config.yaml:3:52\n  help: use bearer, header, query, basic, login or none",
         ),
         (
             "{url: 'http://a', tools: t.yaml, auth: {type: bearer, tokn: x}}",
@@ -604,6 +604,70 @@ fn mistakes_in_services() {
         (
             "{url: 'http://a', tools: t.yaml, errors: [{status: 200, message: x}]}",
             "status must be a whole number from 400 to 599, not \"200\"\n  at config.yaml:3:57",
+        ),
+        (
+            "{url: 'unix:run/x', tools: t.yaml}",
+            "url must name a socket by its plain absolute path\n  at config.yaml:3:12\n  help: url: \"unix:/run/docker.sock\"",
+        ),
+        (
+            "{url: 'unix:/run/../x', tools: t.yaml}",
+            "url must name a socket by its plain absolute path\n  at config.yaml:3:12\n  help: url: \"unix:/run/docker.sock\"",
+        ),
+        (
+            "{url: 'unix://run/x', tools: t.yaml}",
+            "url must name a socket by its plain absolute path\n  at config.yaml:3:12\n  help: url: \"unix:/run/docker.sock\"",
+        ),
+        (
+            "{url: 'unix:/run/x?y', tools: t.yaml}",
+            "url must name a socket by its plain absolute path\n  at config.yaml:3:12\n  help: url: \"unix:/run/docker.sock\"",
+        ),
+        (
+            "{url: 'unix:', tools: t.yaml}",
+            "url must name a socket by its plain absolute path\n  at config.yaml:3:12\n  help: url: \"unix:/run/docker.sock\"",
+        ),
+        (
+            "{url: 'unix:/xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx', tools: t.yaml}",
+            "the path of the socket is longer than 107 bytes\n  at config.yaml:3:12",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, server_name: nas.lan}",
+            "server_name has no meaning without https\n  at config.yaml:3:52\n  help: remove it, or use https://",
+        ),
+        (
+            "{url: 'unix:/run/x', tools: t.yaml, pin: 'sha256:abababababababababababababababababababababababababababababababab'}",
+            "pin has no meaning without https\n  at config.yaml:3:47\n  help: remove it, or use https://",
+        ),
+        (
+            "{url: 'https://a', tools: t.yaml, pin: 'sha256:beef'}",
+            "pin must be sha256: and 64 hex digits\n  at config.yaml:3:45\n  help: the SHA-256 of the certificate's public key (SubjectPublicKeyInfo)",
+        ),
+        (
+            "{url: 'https://a', tools: t.yaml, server_name: 'nas lan'}",
+            "server_name is no host name\n  at config.yaml:3:53\n  help: server_name: \"nas.lan\"",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: login, request: {method: POST, path: /l}, take: {json: sid}, send: {header: X}}}",
+            "\"sid\" is no JSON pointer\n  at config.yaml:3:107\n  help: it begins with a slash: /session/sid",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: login, request: {method: POST, path: /l}, take: {json: /sid, cookie: c}, send: {header: X}}}",
+            "take must say one place\n  at config.yaml:3:100\n  help: json: /session/sid, header: NAME or cookie: NAME",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: login, request: {method: POST, path: /l}, take: {json: /sid}, send: {header: Host}}}",
+            "the header Host is set by the gateway itself\n  at config.yaml:3:129",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: login, request: {method: POST, path: /l}, take: {json: /sid}, send: {header: X, value: abc}}}",
+            "value must hold {token} once, and nothing beyond ASCII\n  at config.yaml:3:139\n  help: value: \"Bearer {token}\"",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: login, request: {method: POST, path: /l}, take: {json: /sid}}}",
+            "send is missing\n  at config.yaml:3:45",
+        ),
+        (
+            "{url: 'http://a', tools: t.yaml, auth: {type: login, request: {method: POST, path: /l}, take: {json: /sid}, send: {header: X}, logout: {method: DELETE, path: out}}}",
+            "path must begin with \"/\"\n  at config.yaml:3:164",
         ),
         ("{url: 'http://a'}", "tools is missing\n  at config.yaml:3:6"),
         (
@@ -1231,6 +1295,72 @@ fn numbers_and_lists_come_from_variables() {
             "values of variables are not shown"
         );
     }
+}
+
+#[test]
+fn services_behind_a_login_or_a_socket() {
+    let dir = Dir::minimal();
+    dir.write(
+        "config.yaml",
+        r#"
+agent: {token: agent-token-0123456789}
+services:
+  docker: {url: "unix:/run/docker.sock", tools: t.yaml}
+  nas: {url: "https://192.168.1.2", tools: u.yaml, server_name: nas.lan}
+  pihole:
+    url: "https://pi.hole"
+    pin: "sha256:BEEFBEEFbeefbeefbeefbeefbeefbeefbeefbeefbeefbeefbeefbeefbeefbeef"
+    auth:
+      type: login
+      request: {method: POST, path: /api/auth, body: {user: "${USER}", password: "${PIHOLE}", n: [1, true, null]}}
+      take: {json: /session/sid}
+      send: {header: X-FTL-SID, value: "{token}"}
+      expires: 300
+      logout: {method: DELETE, path: /api/auth}
+    tools: v.yaml
+  torrents:
+    url: "http://a"
+    auth:
+      type: login
+      request: {method: POST, path: /login, encoding: form, body: {username: me, password: "p&ss word"}, headers: {Referer: "http://a"}}
+      take: {cookie: SID}
+    tools: w.yaml
+"#,
+    );
+    for name in ["t", "u", "v", "w"] {
+        dir.write(
+            &format!("{name}.yaml"),
+            format!("tools: {{{name}: {{description: d, request: {{method: GET, path: /}}}}}}\n"),
+        );
+    }
+    let config = dir.load_with(&[("PIHOLE", "pi-hole-password"), ("USER", "admin")]).unwrap().config;
+    let [docker, nas, pihole, torrents] = &config.services[..] else { panic!() };
+    assert_eq!((docker.url.as_str(), docker.address()), ("http://localhost", "unix:/run/docker.sock".into()));
+    assert_eq!(nas.peer.server_name.as_deref(), Some("nas.lan"));
+    assert_eq!(pihole.peer.pin, Some([0xbe, 0xef].repeat(16).try_into().unwrap()));
+    let Auth::Login(login) = &pihole.auth else { panic!() };
+    let (kind, body) = login.request.body.as_ref().unwrap();
+    assert_eq!(*kind, "application/json");
+    assert_eq!(body.expose(), r#"{"n":[1,true,null],"password":"pi-hole-password","user":"admin"}"#);
+    assert_eq!((login.header.as_str(), login.before.as_str()), ("X-FTL-SID", ""));
+    assert_eq!(login.expires, Some(Duration::from_secs(300)));
+    assert_eq!(login.logout.as_ref().unwrap().path, "/api/auth");
+    let Auth::Login(login) = &torrents.auth else { panic!() };
+    let (kind, body) = login.request.body.as_ref().unwrap();
+    assert_eq!(
+        (*kind, body.expose()),
+        ("application/x-www-form-urlencoded", "username=me&password=p%26ss%20word")
+    );
+    assert_eq!((login.header.as_str(), login.before.as_str()), ("Cookie", "SID="));
+    let secrets: Vec<&str> = config.secrets.iter().map(|s| s.expose()).collect();
+    assert_eq!(secrets, ["agent-token-0123456789", "pi-hole-password", "p&ss word"]);
+    assert!(!format!("{config:?}").contains("pi-hole-password"));
+    let digest = |config: &agentpass::config::Config| config.tools["t"].digest;
+    let before = digest(&config);
+    let text = fs::read_to_string(dir.0.join("config.yaml")).unwrap();
+    dir.write("config.yaml", text.replace("docker.sock", "other.sock"));
+    let moved = dir.load_with(&[("PIHOLE", "pi-hole-password"), ("USER", "admin")]).unwrap().config;
+    assert_ne!(digest(&moved), before, "an approval is bound to where the call goes");
 }
 
 #[test]

@@ -8,6 +8,10 @@ mod net;
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -27,6 +31,9 @@ fn options() -> ClientOptions {
         connect_timeout: Duration::from_millis(250),
         max_response_bytes: CAP,
         ca_pem: None,
+        socket: None,
+        pin: None,
+        server_name: None,
         allow_link_local: false,
         reuse_connections: false,
     }
@@ -109,9 +116,10 @@ fn a_call_sends_what_it_was_given_and_nothing_else() {
     post.headers.push(("x-one".into(), "1".into()));
     post.body = Some(b"{\"a\":1}".to_vec());
     let answer = client(options()).call(post).unwrap();
-    let expected =
-        HttpResponse { status: 418, content_type: Some("a/b; c=\u{fffd}".into()), body: b"hi".to_vec() };
-    assert_eq!(answer, expected);
+    let HttpResponse { status, content_type, body, .. } = &answer;
+    let content_type = content_type.as_deref();
+    assert_eq!((*status, content_type, body.as_slice()), (418, Some("a/b; c=\u{fffd}"), &b"hi"[..]));
+    assert_eq!(answer.header("Content-Length").collect::<Vec<_>>(), ["2"]);
     let seen = requests.recv().unwrap();
     assert!(seen.starts_with("POST /p%20q?a=b%26c HTTP/1.1\r\n"), "{seen}");
     assert!(seen.ends_with("\r\n\r\n{\"a\":1}") && seen.contains("x-one: 1\r\n"), "{seen}");
@@ -427,6 +435,143 @@ fn a_certificate_of_ours_is_trusted_when_told_so() {
 /// Reading the system's certificates takes a while on a loaded machine.
 fn slow() -> ClientOptions {
     ClientOptions { timeout: Duration::from_secs(5), connect_timeout: Duration::from_secs(4), ..options() }
+}
+
+fn url(host: &str, port: u16) -> HttpRequest {
+    request("GET", format!("https://{host}:{port}/"))
+}
+
+fn tls_failure(result: Result<HttpResponse, HttpError>) -> String {
+    match result {
+        Err(HttpError::NotSent(NotSent::Tls(reason))) => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_pin_goes_by_the_key_alone() {
+    let files = Files::new("pinned");
+    let port = https(&files).port();
+    let pin = |pem: &[u8]| {
+        let text = agentpass::net::tls::spki_pin_of_pem(pem).unwrap();
+        let agentpass::net::connect::Trust::Pin(pin) =
+            agentpass::net::connect::Trust::parse_pin(&text).unwrap()
+        else {
+            panic!()
+        };
+        Some(pin)
+    };
+    let right = client(ClientOptions { pin: pin(&files.made.cert_pem), ..slow() });
+    for _ in 0..2 {
+        assert_eq!(right.call(url("127.0.0.1", port)).unwrap().body, b"ok");
+    }
+    let other = agentpass::net::tls::self_signed(&["localhost".into()]).unwrap();
+    let wrong = client(ClientOptions { pin: pin(&other.cert_pem), ..slow() });
+    let reason = tls_failure(wrong.call(url("localhost", port)));
+    assert!(reason.starts_with("the server's key is sha256:"), "{reason}");
+    // What speaks no TLS at all has sent nothing either.
+    let (address, _requests) = upstream(|_, _| {});
+    assert!(matches!(right.call(url("127.0.0.1", address.port())), Err(HttpError::NotSent(_))));
+}
+
+#[test]
+fn another_name_may_stand_in_the_certificate() {
+    let files = Files::new("named");
+    let port = https(&files).port();
+    let named = |name: &str, ca: &Files| {
+        let ca_pem = Some(ca.made.cert_pem.clone());
+        client(ClientOptions { server_name: Some(name.into()), ca_pem, ..slow() })
+    };
+    assert_eq!(named("localhost", &files).call(url("127.0.0.1", port)).unwrap().body, b"ok");
+    let reason = tls_failure(named("nas.lan", &files).call(url("localhost", port)));
+    assert!(reason.contains("hostname mismatch"), "{reason}");
+    let stranger = Files::new("stranger");
+    let reason = tls_failure(named("localhost", &stranger).call(url("127.0.0.1", port)));
+    assert!(reason.starts_with("certificate verify failed: self-signed certificate"), "{reason}");
+    // A server that says nothing during the handshake.
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let quick = ClientOptions {
+        server_name: Some("localhost".into()),
+        connect_timeout: Duration::from_millis(200),
+        ..slow()
+    };
+    let silent = client(quick).call(url("127.0.0.1", listener.local_addr().unwrap().port()));
+    assert_eq!(silent, Err(HttpError::NotSent(NotSent::Timeout)));
+}
+
+/// A server on a unix socket that keeps its connections, and counts them.
+fn behind_a_socket(
+    name: &str,
+    serve: impl Fn(&mut UnixStream, &str) + Send + Sync + 'static,
+) -> (PathBuf, Arc<AtomicUsize>) {
+    let path = std::env::temp_dir().join(format!("agentpass-{}-{name}.sock", std::process::id()));
+    std::fs::remove_file(&path).ok();
+    let (listener, connections) = (UnixListener::bind(&path).unwrap(), Arc::new(AtomicUsize::new(0)));
+    let (count, serve) = (connections.clone(), Arc::new(serve));
+    thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            count.fetch_add(1, Ordering::SeqCst);
+            let (mut stream, serve) = (stream, serve.clone());
+            thread::spawn(move || {
+                loop {
+                    let request = read_request(&mut stream);
+                    if request.is_empty() {
+                        return;
+                    }
+                    serve(&mut stream, &request);
+                }
+            });
+        }
+    });
+    (path, connections)
+}
+
+#[test]
+fn a_service_behind_a_socket_is_like_any_other() {
+    let (path, connections) = behind_a_socket("echo", |stream, request| {
+        let large = "x".repeat(900);
+        let body = if request.starts_with("GET /large") { large.as_str() } else { request };
+        write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
+    });
+    let through = |options| client(ClientOptions { socket: Some(path.clone()), ..options });
+    let reading = through(ClientOptions { reuse_connections: true, ..options() });
+    for _ in 0..3 {
+        assert_eq!(reading.call(request("GET", "http://localhost/large")).unwrap().body.len(), 900);
+    }
+    assert_eq!(connections.load(Ordering::SeqCst), 1);
+    let mut post = request("POST", "http://localhost/a?b=c");
+    post.body = Some(b"hello".to_vec());
+    let echo = through(options()).call(post).unwrap().body;
+    let echo = String::from_utf8(echo).unwrap();
+    assert!(echo.starts_with("POST /a?b=c HTTP/1.1\r\n") && echo.ends_with("\r\n\r\nhello"), "{echo}");
+    assert!(echo.to_lowercase().contains("host: localhost\r\n"), "{echo}");
+    std::fs::remove_file(&path).unwrap();
+    let gone = through(options()).call(request("GET", "http://localhost/"));
+    assert_eq!(gone, Err(HttpError::NotSent(NotSent::Socket(std::io::ErrorKind::NotFound))));
+}
+
+#[test]
+fn a_socket_without_anybody_behind_it_is_refused_or_waited_for_in_vain() {
+    let path = std::env::temp_dir().join(format!("agentpass-{}-dead.sock", std::process::id()));
+    std::fs::remove_file(&path).ok();
+    drop(UnixListener::bind(&path).unwrap());
+    let through = || client(ClientOptions { socket: Some(path.clone()), ..options() });
+    let nobody = through().call(request("POST", "http://localhost/"));
+    assert_eq!(nobody, Err(HttpError::NotSent(NotSent::Refused)));
+    std::fs::remove_file(&path).unwrap();
+    let (silent, _) = behind_a_socket("silent", |_, _| thread::sleep(Duration::from_secs(3)));
+    let through = client(ClientOptions { socket: Some(silent), ..options() });
+    let started = Instant::now();
+    let late = through.call(request("POST", "http://localhost/"));
+    assert_eq!(late, Err(HttpError::MaybeSent(MaybeSent::Timeout)));
+    let stopper = through.clone();
+    let mut long = request("POST", "http://localhost/");
+    long.timeout = Some(Duration::from_secs(20));
+    let running = thread::spawn(move || through.call(long));
+    thread::sleep(Duration::from_millis(200));
+    stopper.shutdown();
+    assert_eq!(running.join().unwrap(), Err(HttpError::MaybeSent(MaybeSent::Disconnected)));
+    assert!(started.elapsed() < Duration::from_secs(10));
 }
 
 #[test]

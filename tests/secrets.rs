@@ -244,14 +244,62 @@ fn an_echo_in_further_spellings_never_reaches_the_agent_or_the_record() {
         .flat_map(|s| [(s, "text/plain; charset=utf-16le"), (s, "text/plain"), (s, "text/html")])
     {
         let body: Vec<u8> = format!("<{secret}>").encode_utf16().flat_map(u16::to_le_bytes).collect();
-        let head =
-            format!("HTTP/1.1 200 X\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n", body.len());
+        let head = format!(
+            "HTTP/1.1 200 X\r\nconnection: close\r\ncontent-type: {kind}\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
         let answer = Answer::Raw([head.into_bytes(), body].concat());
         gateway.upstream.answer(move |_| answer.clone());
         let reply = agent.request("get_state", json!({"entity_id": "a"}));
         assert_eq!(reply["result"]["data"], "<[redacted]>", "{reply}");
     }
     assert_nothing_is_kept(&gateway, &all);
+}
+
+/// What a service gives for a login.
+const SESSION: &str = "s3ssion-0f-the-day+42";
+
+#[test]
+fn the_token_of_a_session_is_a_credential_like_the_others() {
+    let mut setup = Setup::default();
+    let guarded = r#"
+  guarded:
+    url: "{upstream}"
+    auth:
+      type: login
+      request: {method: POST, path: /login, body: {password: "${PASSWORD}"}}
+      take: {json: /sid}
+      send: {header: X-Sid}
+      logout: {method: POST, path: /logout}
+    tools: "guarded.yaml"
+storage:"#;
+    setup.config = setup.config.replace("\nstorage:", guarded);
+    let mut gateway =
+        Gateway::prepared(&setup, &[("LOG_LEVEL", "trace"), ("PASSWORD", PASSWORD)], |folder| {
+            let tool = "tools:\n  get_look:\n    request: {method: GET, path: /look}\n";
+            std::fs::write(folder.join("guarded.yaml"), tool).unwrap();
+        });
+    gateway.upstream.answer(|seen| match seen.target.as_str() {
+        "/login" => Answer::json(&json!({"sid": SESSION, "password": PASSWORD}).to_string()),
+        _ => Answer::json(&json!({"headers": seen.headers, "sid": SESSION}).to_string()),
+    });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let looked_for = [vec![SESSION.to_owned()], spellings(SESSION), spellings(PASSWORD)].concat();
+    // Other services have no business with it either.
+    for (tool, args) in [("get_look", json!({})), ("get_state", json!({"entity_id": "a"}))] {
+        let reply = agent.request(tool, args);
+        assert_eq!(reply["result"]["data"]["sid"], "[redacted]", "{reply}");
+        assert_clean("a result", &reply.to_string(), &looked_for);
+    }
+    for spelling in [SESSION.to_owned(), SESSION.replace('+', "%2b"), STANDARD.encode(SESSION)] {
+        let reply = agent.request("say", json!({"text": spelling}));
+        assert_eq!(error(&reply), (-32600, "invalid_argument"), "{reply}");
+    }
+    assert_eq!(gateway.upstream.seen()[0].json(), json!({"password": PASSWORD}));
+    assert_nothing_is_kept(&gateway, &looked_for);
+    assert_eq!(gateway.terminate(), Some(0));
+    let last = gateway.upstream.seen().pop().unwrap();
+    assert_eq!((last.target.as_str(), last.header("x-sid")), ("/logout", Some(SESSION)));
 }
 
 #[test]

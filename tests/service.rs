@@ -9,5 +9,7 @@ mod answers;
 mod failures;
 #[path = "service/fake.rs"]
 mod fake;
+#[path = "service/login.rs"]
+mod login;
 #[path = "service/requests.rs"]
 mod requests;

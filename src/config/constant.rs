@@ -9,16 +9,25 @@ use crate::base::json::MAX_SAFE_INTEGER;
 /// The value as JSON. Numbers are taken as agents' are: integers up to 2^53 - 1, and a number without a fraction is an
 /// integer however it is written.
 pub fn json(at: At<'_>) -> Option<Value> {
+    json_with(at, |at| at.text())
+}
+
+/// The same, with texts read by `text`.
+pub fn json_with(at: At<'_>, text: fn(At<'_>) -> Option<String>) -> Option<Value> {
     match &at.node.kind {
         Kind::Null => Some(Value::Null),
         Kind::Bool(flag) => Some(Value::Bool(*flag)),
         Kind::Int(number) => integer(at, *number),
         Kind::Float => fraction(at),
-        Kind::Text(_) => at.text().map(Value::String),
-        Kind::List(_) => at.items().into_iter().map(json).collect::<Option<Vec<_>>>().map(Value::Array),
+        Kind::Text(_) => text(at).map(Value::String),
+        Kind::List(_) => {
+            let items = at.items().into_iter().map(|item| json_with(item, text));
+            items.collect::<Option<Vec<_>>>().map(Value::Array)
+        }
         Kind::Map(_) => {
-            let member =
-                |(name, at): (super::at::Name<'_>, At<'_>)| Some((name.text().to_owned(), json(at)?));
+            let member = |(name, at): (super::at::Name<'_>, At<'_>)| {
+                Some((name.text().to_owned(), json_with(at, text)?))
+            };
             at.entries().into_iter().map(member).collect::<Option<Map<_, _>>>().map(Value::Object)
         }
     }

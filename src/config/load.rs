@@ -144,11 +144,11 @@ fn all_services(file: Section<'_>, dir: &Path, toolbox: &mut Toolbox, share: &Pa
 fn owner<'a>(name: &'a str, service: Option<&'a ServiceConfig>) -> Owner<'a> {
     let taken_param = service.and_then(|s| match &s.auth {
         Auth::Query { param, .. } => Some(param.clone()),
-        Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } | Auth::None => None,
+        Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } | Auth::Login(_) | Auth::None => None,
     });
     Owner {
         service: name,
-        url: service.map_or("", |s| s.url.as_str()),
+        url: service.map(ServiceConfig::address).unwrap_or_default(),
         taken_header: service.and_then(|s| services::header_of(&s.auth)),
         taken_param,
     }

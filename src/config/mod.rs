@@ -23,7 +23,9 @@ mod doc;
 mod finding;
 mod lint;
 mod load;
+mod login;
 mod main_file;
+mod peer;
 mod permissions;
 mod proxy;
 mod reach;
@@ -41,8 +43,8 @@ pub use finding::{Finding, Place, Severity};
 pub use load::{BotHint, Loaded, Local, Paths, Report, bot, load, load_in, local, misfit};
 pub use permissions::Permissions;
 pub use settings::{
-    AgentConfig, Approvals, Auth, Config, CoolDown, ErrorMapping, Gateway, Health, Messenger, RateLimit,
-    ServiceConfig, Storage, SyncMode, TlsFiles,
+    AgentConfig, Approvals, Auth, Config, CoolDown, ErrorMapping, Gateway, Health, Login, LoginRequest,
+    Messenger, Peer, RateLimit, ServiceConfig, Storage, SyncMode, Take, TlsFiles,
 };
 pub use url::BaseUrl;
 pub use variables::Surroundings;

@@ -8,7 +8,9 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::at::{At, Name, Section};
 use super::credential;
-use super::main_file::{base_url, path, warn_of_local};
+use super::login;
+use super::main_file::{path, warn_of_local};
+use super::peer;
 use super::settings::{Auth, ErrorMapping, Health, ServiceConfig};
 use super::source;
 use super::url::{check_chars, check_path};
@@ -41,7 +43,7 @@ const OWN_HEADERS: [&str; 12] = [
     "accept-encoding",
 ];
 
-const KEYS: [&str; 12] = [
+const KEYS: [&str; 14] = [
     "url",
     "auth",
     "handler",
@@ -49,6 +51,8 @@ const KEYS: [&str; 12] = [
     "timeout",
     "max_response_bytes",
     "ca_cert",
+    "pin",
+    "server_name",
     "allow_link_local",
     "headers",
     "health",
@@ -61,7 +65,7 @@ pub fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> 
     let section = at.section(&KEYS);
     let plain = name.plain("a service");
     handler(section);
-    let url = section.need("url").and_then(base_url);
+    let (url, socket) = section.need("url").and_then(peer::address).unzip();
     let auth = section.get("auth").map_or(Some(Auth::None), auth);
     if let (Some(at), Some(url), Some(auth)) = (section.get("url"), &url, &auth)
         && !matches!(auth, Auth::None)
@@ -77,6 +81,7 @@ pub fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> 
             .and_then(|at| at.whole(1..=64 << 20))
             .unwrap_or(1 << 20),
         ca_cert: get("ca_cert").and_then(|at| certificate(at, dir)),
+        peer: peer::peer(section, url.as_ref(), socket.flatten()),
         allow_link_local: get("allow_link_local").and_then(At::flag).unwrap_or(false),
         headers: get("headers").map(|at| headers(at, taken.as_deref())).unwrap_or_default(),
         health: get("health").and_then(health),
@@ -116,6 +121,7 @@ enum AuthType {
     Header,
     Query,
     Basic,
+    Login,
     None,
 }
 
@@ -125,6 +131,7 @@ fn auth(at: At<'_>) -> Option<Auth> {
         ("header", AuthType::Header),
         ("query", AuthType::Query),
         ("basic", AuthType::Basic),
+        ("login", AuthType::Login),
         ("none", AuthType::None),
     ];
     let section = at.open();
@@ -135,6 +142,9 @@ fn auth(at: At<'_>) -> Option<Auth> {
         AuthType::Header => header_auth(section.known(&["type", "token", "header_name"])),
         AuthType::Query => query_auth(section.known(&["type", "token", "query_param"])),
         AuthType::Basic => basic_auth(section.known(&["type", "username", "password"])),
+        AuthType::Login => {
+            login::read(section.known(&["type", "request", "take", "send", "expires", "logout"]))
+        }
         AuthType::None => {
             section.known(&["type"]);
             Some(Auth::None)
@@ -182,6 +192,7 @@ pub fn header_of(auth: &Auth) -> Option<String> {
     match auth {
         Auth::Bearer(_) | Auth::Basic { .. } => Some("authorization".into()),
         Auth::Header { name, .. } => Some(name.to_ascii_lowercase()),
+        Auth::Login(login) => Some(login.header.to_ascii_lowercase()),
         Auth::Query { .. } | Auth::None => None,
     }
 }
@@ -213,7 +224,8 @@ pub fn check_header(name: &str, taken: Option<&str>) -> Result<(), String> {
     Ok(())
 }
 
-fn headers(at: At<'_>, taken: Option<&str>) -> Vec<(String, Secret)> {
+/// Headers with constant values.
+pub fn headers(at: At<'_>, taken: Option<&str>) -> Vec<(String, Secret)> {
     let mut found: Vec<(String, Secret)> = Vec::new();
     for (name, value) in at.entries() {
         let repeated = found.iter().any(|(other, _)| other.eq_ignore_ascii_case(name.text()));
@@ -271,7 +283,7 @@ fn health(at: At<'_>) -> Option<Health> {
         return None;
     }
     let section = at.section(&["method", "path", "expect_status"]);
-    let path = section.get("path").map_or(Some("/".into()), health_path);
+    let path = section.get("path").map_or(Some("/".into()), request_path);
     Some(Health {
         method: section.get("method").and_then(|at| at.choice(&METHODS)).unwrap_or(Method::Get),
         expect_status: section.get("expect_status").and_then(|at| at.whole(100..=599)).unwrap_or(200),
@@ -279,7 +291,8 @@ fn health(at: At<'_>) -> Option<Health> {
     })
 }
 
-fn health_path(at: At<'_>) -> Option<String> {
+/// A constant path of a service, with or without a query.
+pub fn request_path(at: At<'_>) -> Option<String> {
     let text = at.text()?;
     let (path, query) = text.split_once('?').unwrap_or((&text, ""));
     match check_path(path).and_then(|()| check_chars(query)) {

@@ -133,6 +133,8 @@ pub struct ServiceConfig {
     pub max_response_bytes: u64,
     /// PEM certificates that are trusted as well.
     pub ca_cert: Option<Vec<u8>>,
+    /// What its URL does not say of it.
+    pub peer: Peer,
     /// Whether link-local and metadata addresses may be dialled.
     pub allow_link_local: bool,
     /// Sent with each call.
@@ -141,6 +143,27 @@ pub struct ServiceConfig {
     pub health: Option<Health>,
     /// Texts for statuses.
     pub errors: Vec<ErrorMapping>,
+}
+
+impl ServiceConfig {
+    /// Its address as the owner gave it.
+    pub fn address(&self) -> String {
+        match &self.peer.socket {
+            Some(path) => format!("unix:{}", path.display()),
+            None => self.url.as_str().to_owned(),
+        }
+    }
+}
+
+/// How a service is reached and known when its URL does not say it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Peer {
+    /// The unix socket that it listens on.
+    pub socket: Option<PathBuf>,
+    /// SHA-256 of its public key (SubjectPublicKeyInfo), checked instead of names and authorities.
+    pub pin: Option<[u8; 32]>,
+    /// The name in its certificate, when it is not the host of the URL.
+    pub server_name: Option<String>,
 }
 
 /// Credentials of a service.
@@ -169,8 +192,53 @@ pub enum Auth {
         /// The password.
         password: Secret,
     },
+    /// A token that the service gives for a login.
+    Login(Arc<Login>),
     /// None.
     None,
+}
+
+/// How a session begins, is shown and ends.
+#[derive(Clone, Debug)]
+pub struct Login {
+    /// The request that begins it.
+    pub request: LoginRequest,
+    /// Where its token is in the answer.
+    pub take: Take,
+    /// The header that shows it.
+    pub header: String,
+    /// What stands before the token in that header.
+    pub before: String,
+    /// What stands behind it.
+    pub after: String,
+    /// How long the service knows it. None: until it says 401.
+    pub expires: Option<Duration>,
+    /// The request that ends it.
+    pub logout: Option<LoginRequest>,
+}
+
+/// A request that begins or ends a session.
+#[derive(Clone, Debug)]
+pub struct LoginRequest {
+    /// Its method.
+    pub method: Method,
+    /// Path with or without a query.
+    pub path: String,
+    /// Sent with it.
+    pub headers: Vec<(String, Secret)>,
+    /// Its body, after the content type.
+    pub body: Option<(&'static str, Secret)>,
+}
+
+/// Where an answer holds a token.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Take {
+    /// At this JSON pointer in the body.
+    Json(String),
+    /// In this header.
+    Header(String),
+    /// In this cookie.
+    Cookie(String),
 }
 
 /// A request that shows whether a service works.

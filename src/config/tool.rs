@@ -20,7 +20,7 @@ pub struct Owner<'a> {
     /// Its key in config.yaml.
     pub service: &'a str,
     /// Its address; empty when that was wrong.
-    pub url: &'a str,
+    pub url: String,
     /// The header that carries its credentials, in lower case.
     pub taken_header: Option<String>,
     /// The query parameter that carries its credentials.
@@ -59,7 +59,7 @@ pub fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
         digest: Digest::of(b""),
         args,
     };
-    tool.digest = digest(&tool, owner.url);
+    tool.digest = digest(&tool, &owner.url);
     advise_unused(&tool, &declared);
     Some(tool)
 }

@@ -207,7 +207,9 @@ impl Gateway {
         if let Some(telegram) = &self.telegram {
             telegram.stop().await;
         }
-        self.gate.setup().services.shutdown();
+        let services = self.gate.setup().services.clone();
+        services.log_out().await;
+        services.shutdown();
         keep_ages(&self.gate).await;
         self.gate.write_receipts().await;
         self.gate.note(NoteKind::Stopped).await;

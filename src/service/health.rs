@@ -159,7 +159,7 @@ impl Service {
     fn probe(&self, health: &Health, scrubber: &Scrubber) -> Result<(), String> {
         let mut request = request::probe(&self.config, health).map_err(|why| why.to_string())?;
         request.timeout = Some(PROBE_TIMEOUT);
-        let answer = self.client(Kind::of(&health.method)).call(request);
+        let answer = self.send(request, Kind::of(&health.method)).map_err(|outcome| outcome.message())?;
         let status = answer.map_err(|why| scrubber.text(why.to_string()))?.status;
         if status == health.expect_status {
             return Ok(());

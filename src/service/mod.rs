@@ -11,6 +11,7 @@
 //! | `spellings` | the ways in which a credential may be written |
 //! | `layers` | copies of a text without its escapes |
 //! | `scrub_json` | the same for JSON, without making a tree of it |
+//! | `login` | sessions: a token for a login |
 //! | [`health`] | whether the services are well |
 //! | `places` | how many calls run at once, and who is next |
 //!
@@ -20,6 +21,7 @@
 pub mod body;
 pub mod health;
 mod layers;
+mod login;
 mod path;
 mod payload;
 mod places;
@@ -35,11 +37,14 @@ use std::rc::Rc;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use crate::config::ServiceConfig;
+use crate::config::{Auth, ServiceConfig};
 use crate::model::{Call, InvalidCall, Kind, Lost, Outcome, Tool};
-use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, MaybeSent, NotSent};
+use crate::net::client::{
+    ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent, NotSent,
+};
 use health::HealthBoard;
 pub use health::ServiceHealth;
+use login::Sessions;
 pub use places::{Place, Places, Shares};
 pub use scrub::Scrubber;
 
@@ -67,6 +72,8 @@ struct Service {
     reading: HttpClient,
     /// A fresh connection for each call, so that a stale one never makes an outcome unknown.
     writing: HttpClient,
+    /// Where calls show a token that a login gave.
+    sessions: Option<Arc<Sessions>>,
     /// Held while a large answer is read: threads that allocate and free a lot at once hinder each other, and are slower
     /// together than one after another.
     reader: Arc<Mutex<()>>,
@@ -109,7 +116,7 @@ impl Services {
     /// # Errors
     /// When a service's `ca_cert` holds no certificate.
     pub fn new(configs: &[ServiceConfig], scrubber: Arc<Scrubber>) -> Result<Services, ServiceSetupError> {
-        let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c)?)));
+        let made = configs.iter().map(|c| Ok((c.name.clone(), Service::new(c, &scrubber)?)));
         let services = made.collect::<Result<BTreeMap<_, _>, ServiceSetupError>>()?;
         let health = HealthBoard::new(services.keys().cloned());
         Ok(Services(Rc::new(Inner { services, scrubber, health })))
@@ -159,30 +166,50 @@ impl Services {
         });
     }
 
+    /// Ends the sessions at services, as far as they can be ended. Waits a bounded time.
+    pub async fn log_out(&self) {
+        let sessions = self.0.services.values().filter_map(|service| service.sessions.clone());
+        let ends: Vec<_> = sessions.map(|s| smol::unblock(move || s.close())).collect();
+        for end in ends {
+            end.await;
+        }
+    }
+
     /// Ends all calls, running or to come; those with side effects that were under way are `UnknownResult`.
     pub fn shutdown(&self) {
         self.0.services.values().for_each(|service| {
             service.reading.shutdown();
             service.writing.shutdown();
+            service.sessions.iter().for_each(|sessions| sessions.shutdown());
         });
     }
 }
 
 impl Service {
-    fn new(config: &ServiceConfig) -> Result<Service, ServiceSetupError> {
+    fn new(config: &ServiceConfig, scrubber: &Arc<Scrubber>) -> Result<Service, ServiceSetupError> {
+        let config = Arc::new(config.clone());
         let client = |reuse_connections| {
             let options = ClientOptions {
                 timeout: config.timeout,
                 connect_timeout: CONNECT_TIMEOUT,
                 max_response_bytes: config.max_response_bytes,
                 ca_pem: config.ca_cert.clone(),
+                socket: config.peer.socket.clone(),
+                pin: config.peer.pin,
+                server_name: config.peer.server_name.clone(),
                 allow_link_local: config.allow_link_local,
                 reuse_connections,
             };
             HttpClient::new(options).map_err(|why| ServiceSetupError { service: config.name.clone(), why })
         };
         let (reading, writing) = (client(true)?, client(false)?);
-        Ok(Service { config: Arc::new(config.clone()), reading, writing, reader: Arc::default() })
+        let sessions = match &config.auth {
+            Auth::Login(login) => Some(Arc::new(Sessions::new(login, &config, client(false)?, scrubber))),
+            Auth::Bearer(_) | Auth::Header { .. } | Auth::Query { .. } | Auth::Basic { .. } | Auth::None => {
+                None
+            }
+        };
+        Ok(Service { config, reading, writing, sessions, reader: Arc::default() })
     }
 
     fn client(&self, kind: Kind) -> &HttpClient {
@@ -192,7 +219,11 @@ impl Service {
     /// BLOCKS until the answer is there or the time is over.
     fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber, place: Place) -> Sent {
         let tool = call.tool();
-        match self.client(tool.kind).call(request) {
+        let answer = match self.send(request, tool.kind) {
+            Ok(answer) => answer,
+            Err(outcome) => return Sent::Ended { outcome, place: None },
+        };
+        match answer {
             Ok(answer) => {
                 let is_large = answer.body.len() >= LARGE;
                 let _turn = is_large.then(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner));
@@ -205,6 +236,33 @@ impl Service {
                 Sent::Ended { outcome: without_answer(&why, tool), place: None }
             }
         }
+    }
+}
+
+impl Service {
+    /// BLOCKS until the answer is there or the time is over. Where there are sessions, a read that is turned away with 401
+    /// is sent once more with a token of a new one; nothing else is ever sent twice.
+    ///
+    /// # Errors
+    /// The outcome of a call that was not sent, because there is no token for it.
+    fn send(&self, request: HttpRequest, kind: Kind) -> Result<Result<HttpResponse, HttpError>, Outcome> {
+        let Some(sessions) = &self.sessions else { return Ok(self.client(kind).call(request)) };
+        let limit = request.timeout.unwrap_or(self.config.timeout);
+        let signed = || {
+            let mut request = request.clone();
+            sessions.sign(&mut request, limit).map(|number| (request, number))
+        };
+        let (first, number) = signed()?;
+        let answer = self.client(kind).call(first);
+        if !answer.as_ref().is_ok_and(|answer| answer.status == 401) {
+            return Ok(answer);
+        }
+        sessions.forget(number);
+        if kind.has_side_effects() {
+            return Ok(answer);
+        }
+        let (second, _) = signed()?;
+        Ok(self.client(kind).call(second))
     }
 }
 

@@ -144,7 +144,7 @@ fn is_auth_param(auth: &Auth, name: &str) -> bool {
 fn auth_query(auth: &Auth) -> Option<String> {
     match auth {
         Auth::Query { param, token } => Some(format!("{}={}", data(param), data(token.expose()))),
-        Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } | Auth::None => None,
+        Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } | Auth::Login(_) | Auth::None => None,
     }
 }
 
@@ -184,7 +184,8 @@ fn authorize(auth: &Auth, headers: &mut Headers) {
             let pair = STANDARD.encode(format!("{username}:{}", password.expose()));
             headers.set("authorization", format!("Basic {pair}"));
         }
-        Auth::Query { .. } | Auth::None => {}
+        // The token of a session comes last of all, when it is known.
+        Auth::Query { .. } | Auth::Login(_) | Auth::None => {}
     }
 }
 

@@ -6,10 +6,11 @@
 //! This is a net under the wire, not a proof: a secret that is split, reversed, compressed, or one part of a
 //! longer base64 text is not found. It must never print or return what it looks for.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashSet, VecDeque};
 use std::fmt;
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use aho_corasick::AhoCorasick;
 use serde_json::Value;
@@ -20,6 +21,13 @@ use crate::base::secret::Secret;
 
 /// Shorter secrets, in characters, are left alone: replacing them would destroy ordinary results.
 pub const MIN_SECRET_CHARS: usize = 4;
+
+/// Shorter tokens of sessions are not looked for: they could be words of ordinary results, and it is the service that
+/// chooses them.
+pub const MIN_TOKEN_CHARS: usize = 12;
+
+/// How many tokens of earlier sessions are remembered.
+const MAX_LEARNED: usize = 64;
 
 /// What stands in the place of a secret.
 pub const REPLACEMENT: &str = "[redacted]";
@@ -36,6 +44,16 @@ pub struct Scrubber {
     numbers: Numbers,
     /// What is looked for before that.
     first: Option<Arc<Scrubber>>,
+    /// What became known later.
+    learned: Learned,
+}
+
+/// Tokens that services gave for a login.
+#[derive(Default)]
+struct Learned {
+    /// Whether there is any: most gateways never have one.
+    any: AtomicBool,
+    known: RwLock<(VecDeque<Secret>, Option<Arc<Scrubber>>)>,
 }
 
 impl fmt::Debug for Scrubber {
@@ -50,7 +68,29 @@ impl Scrubber {
         let long_enough = || secrets.iter().map(Secret::expose).filter(|s| is_long_enough(s));
         let all: BTreeSet<Vec<u8>> = long_enough().flat_map(spellings::of).collect();
         let numbers = Numbers::of(long_enough());
-        Scrubber { spellings: AhoCorasick::new(&all).ok(), numbers, first: None }
+        let spellings = AhoCorasick::new(&all).ok();
+        Scrubber { spellings, numbers, first: None, learned: Learned::default() }
+    }
+
+    /// Looks for `token` too from now on, and for the [`MAX_LEARNED`] before it. One of fewer than
+    /// [`MIN_TOKEN_CHARS`] characters is left out.
+    pub fn learn(&self, token: &Secret) {
+        if token.expose().chars().count() < MIN_TOKEN_CHARS {
+            return;
+        }
+        let mut known = self.learned.known.write().unwrap_or_else(PoisonError::into_inner);
+        let (tokens, scrubber) = &mut *known;
+        tokens.truncate(MAX_LEARNED);
+        tokens.push_front(token.clone());
+        *scrubber = Some(Arc::new(Scrubber::new(tokens.make_contiguous())));
+        self.learned.any.store(true, Ordering::Release);
+    }
+
+    fn learned(&self) -> Option<Arc<Scrubber>> {
+        if !self.learned.any.load(Ordering::Acquire) {
+            return None;
+        }
+        self.learned.known.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
     /// Looks for `more` besides: for one call, whose secret arguments must not come back into the record.
@@ -65,6 +105,10 @@ impl Scrubber {
     pub fn text(&self, text: String) -> String {
         let text = match &self.first {
             Some(first) => first.text(text),
+            None => text,
+        };
+        let text = match self.learned() {
+            Some(learned) => learned.text(text),
             None => text,
         };
         let Some(spellings) = &self.spellings else { return REPLACEMENT.to_owned() };
@@ -93,11 +137,14 @@ impl Scrubber {
         self.spellings.as_ref().is_none_or(is_in)
             || self.numbers.has_text(text)
             || self.first.as_ref().is_some_and(|first| first.is_in_text(text))
+            || self.learned().is_some_and(|learned| learned.is_in_text(text))
     }
 
     /// Whether `number`, in the way JSON writes numbers, is a secret, however it is written.
     pub fn is_number(&self, number: &str) -> bool {
-        self.numbers.has(number) || self.first.as_ref().is_some_and(|first| first.is_number(number))
+        self.numbers.has(number)
+            || self.first.as_ref().is_some_and(|first| first.is_number(number))
+            || self.learned().is_some_and(|learned| learned.is_number(number))
     }
 }
 

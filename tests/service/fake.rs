@@ -126,6 +126,7 @@ pub fn service(url: &str) -> ServiceConfig {
         timeout: Duration::from_secs(5),
         max_response_bytes: 64 * 1024,
         ca_cert: None,
+        peer: Default::default(),
         allow_link_local: false,
         headers: Vec::new(),
         health: None,

@@ -113,6 +113,9 @@ impl Bot {
             connect_timeout: Duration::from_secs(10),
             max_response_bytes: MAX_ANSWER,
             ca_pem: None,
+            socket: None,
+            pin: None,
+            server_name: None,
             allow_link_local: false,
             // A message that goes into a connection which is just being closed may be sent or not.
             reuse_connections: false,

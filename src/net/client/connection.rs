@@ -1,38 +1,74 @@
 //! Connecting, marked as such: whatever fails in here has not sent a byte of the request. It must never do more.
 
 use std::io;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use ureq::Error;
-use ureq::unversioned::transport::{ConnectionDetails, DefaultConnector, Transport};
+use ureq::unversioned::transport::Connector as UreqConnector;
+use ureq::unversioned::transport::{ConnectionDetails, DefaultConnector, TcpConnector, Transport};
 
 use super::super::reason::tls_reason;
-use super::error::{NotSent, before_sending};
+use super::error::{BeforeSending, NotSent, before_sending};
+use super::identity::Identity;
+use super::socket;
 
-/// ureq's own connector, whose errors say that they came before the request.
+/// How a service is reached.
+#[derive(Debug)]
+pub(super) enum Way {
+    /// As its URL says.
+    Usual(DefaultConnector),
+    /// Through a socket of this machine.
+    Socket(PathBuf),
+    /// As its URL says, but known by something else.
+    Known(TcpConnector, Arc<Identity>),
+}
+
+/// A connector whose errors say that they came before the request.
 #[derive(Debug)]
 pub(super) struct Connector {
-    inner: DefaultConnector,
+    way: Way,
     /// The client has been retired: a connection that took its time to come is not used any more.
     retired: Arc<AtomicBool>,
 }
 
 impl Connector {
-    pub(super) fn new(retired: Arc<AtomicBool>) -> Self {
-        Self { inner: DefaultConnector::default(), retired }
+    pub(super) fn new(way: Way, retired: Arc<AtomicBool>) -> Self {
+        Self { way, retired }
     }
 }
 
-impl ureq::unversioned::transport::Connector<()> for Connector {
+impl Way {
+    fn connect(
+        &self,
+        details: &ConnectionDetails<'_>,
+        chained: Option<()>,
+    ) -> Result<Option<Box<dyn Transport>>, Error> {
+        match self {
+            Way::Usual(usual) => usual.connect(details, chained),
+            Way::Socket(path) => socket::open(path, details).map(Some),
+            Way::Known(tcp, identity) => {
+                let Some(plain) = tcp.connect(details, chained)? else { return Ok(None) };
+                let plain = Box::new(plain);
+                if details.needs_tls() { identity.secure(plain, details).map(Some) } else { Ok(Some(plain)) }
+            }
+        }
+    }
+}
+
+impl UreqConnector<()> for Connector {
     type Out = Box<dyn Transport>;
 
     fn connect(&self, details: &ConnectionDetails, chained: Option<()>) -> Result<Option<Self::Out>, Error> {
-        let connected = self.inner.connect(&as_agent(details), chained);
+        let connected = self.way.connect(&as_agent(details), chained);
         if self.retired.load(Ordering::SeqCst) {
             return Err(before_sending(NotSent::Retired));
         }
-        connected.map_err(|error| before_sending(kind(error)))
+        connected.map_err(|error| match error {
+            Error::Other(said) if said.is::<BeforeSending>() => Error::Other(said),
+            other => before_sending(kind(other)),
+        })
     }
 }
 
@@ -67,6 +103,7 @@ fn io_kind(error: &io::Error) -> NotSent {
         io::ErrorKind::ConnectionRefused => NotSent::Refused,
         io::ErrorKind::TimedOut => NotSent::Timeout,
         io::ErrorKind::NotConnected => NotSent::ShutDown,
+        kind @ (io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied) => NotSent::Socket(kind),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => {
             NotSent::Tls("the other side hung up during the handshake".into())
         }

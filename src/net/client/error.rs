@@ -42,6 +42,8 @@ pub enum NotSent {
     Timeout,
     /// No way to that host.
     Unreachable,
+    /// The unix socket cannot be opened.
+    Socket(io::ErrorKind),
     /// TLS failed; in words.
     Tls(String),
     /// All its addresses are link-local.
@@ -113,7 +115,7 @@ pub(super) fn before_sending(why: NotSent) -> Error {
 }
 
 #[derive(Debug)]
-struct BeforeSending(NotSent);
+pub(super) struct BeforeSending(NotSent);
 
 impl std::error::Error for BeforeSending {}
 
@@ -150,6 +152,7 @@ impl fmt::Display for NotSent {
             Self::Refused => f.write_str("connection refused; is the service running?"),
             Self::Timeout => f.write_str("no connection in time"),
             Self::Unreachable => f.write_str("the host cannot be reached"),
+            Self::Socket(kind) => write!(f, "the socket cannot be opened: {kind}"),
             Self::Tls(reason) => write!(f, "no trusted connection: {reason}"),
             Self::LinkLocal => f.write_str("link-local address refused; see allow_link_local"),
             Self::BadUrl(reason) => write!(f, "bad URL: {reason}"),

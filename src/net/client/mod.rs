@@ -5,18 +5,26 @@
 mod addresses;
 mod connection;
 mod error;
+mod identity;
 mod roots;
+mod socket;
+mod wire;
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use ureq::http::{HeaderName, HeaderValue, Method, Request, Response, Uri, header};
+use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
+use ureq::unversioned::transport::{DefaultConnector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body};
 
 pub use addresses::is_link_local;
 pub use error::{HttpError, MaybeSent, NotSent};
+
+use connection::{Connector, Way};
+use identity::Identity;
 
 /// The largest response head.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
@@ -36,6 +44,13 @@ pub struct ClientOptions {
     pub max_response_bytes: u64,
     /// Certificates (PEM) to trust besides the system's.
     pub ca_pem: Option<Vec<u8>>,
+    /// The unix socket that the service listens on; its URL's host is only a name then.
+    pub socket: Option<PathBuf>,
+    /// Only a server with this public key: SHA-256 of its SubjectPublicKeyInfo. Names, dates and authorities do not
+    /// matter.
+    pub pin: Option<[u8; 32]>,
+    /// The name that the server's certificate is for, instead of the URL's host.
+    pub server_name: Option<String>,
     /// Whether link-local and cloud metadata addresses may be called.
     pub allow_link_local: bool,
     /// Whether idle connections are used again. Only for calls without side effects: the server may close one at
@@ -65,8 +80,17 @@ pub struct HttpResponse {
     pub status: u16,
     /// The (first) content type as it came, bytes that are no UTF-8 replaced.
     pub content_type: Option<String>,
+    /// All headers.
+    pub headers: HeaderMap,
     /// The whole body.
     pub body: Vec<u8>,
+}
+
+impl HttpResponse {
+    /// The values of a header that are text, in order.
+    pub fn header(&self, name: &str) -> impl Iterator<Item = &str> {
+        self.headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok())
+    }
 }
 
 /// Makes HTTP calls. Clones share their connections.
@@ -88,13 +112,13 @@ impl HttpClient {
             Some(pem) => roots::system_and(pem)?,
             None => RootCerts::PlatformVerifier,
         };
-        let resolver = addresses::Resolver::new(options.allow_link_local);
         let retired = Arc::default();
-        let agent = Agent::with_parts(
-            config(&options, roots),
-            connection::Connector::new(Arc::clone(&retired)),
-            resolver,
-        );
+        let connector = Connector::new(way(&options)?, Arc::clone(&retired));
+        let config = config(&options, roots);
+        let agent = match &options.socket {
+            Some(_) => Agent::with_parts(config, connector, socket::NoNames),
+            None => Agent::with_parts(config, connector, addresses::Resolver::new(options.allow_link_local)),
+        };
         Ok(Self { agent, options: Arc::new(options), stopped: Arc::default(), retired })
     }
 
@@ -163,8 +187,19 @@ impl HttpClient {
         }
         let content_type = head.headers.get(header::CONTENT_TYPE);
         let content_type = content_type.map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
-        Ok(HttpResponse { status, content_type, body: bytes })
+        Ok(HttpResponse { status, content_type, headers: head.headers, body: bytes })
     }
+}
+
+fn way(options: &ClientOptions) -> Result<Way, NotSent> {
+    if let Some(path) = &options.socket {
+        return Ok(Way::Socket(path.clone()));
+    }
+    if options.pin.is_none() && options.server_name.is_none() {
+        return Ok(Way::Usual(DefaultConnector::default()));
+    }
+    let identity = Identity::new(options.pin, options.server_name.clone(), options.ca_pem.as_deref())?;
+    Ok(Way::Known(TcpConnector::default(), identity))
 }
 
 fn config(options: &ClientOptions, roots: RootCerts) -> ureq::config::Config {

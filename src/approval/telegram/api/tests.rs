@@ -5,7 +5,8 @@ use super::*;
 const TOKEN: &str = "123456:AAsecret_half-of-it";
 
 fn answered(status: u16, body: &[u8]) -> Result<Value, BotError> {
-    let response = HttpResponse { status, content_type: None, body: body.to_vec() };
+    let response =
+        HttpResponse { status, content_type: None, headers: Default::default(), body: body.to_vec() };
     answer(&response, &Secret::new(TOKEN.into()))
 }
 

@@ -1,0 +1,133 @@
+//! `auth: {type: login}`: a request that gives a token, where the token is in its answer, and how calls show it.
+
+use std::sync::Arc;
+
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
+
+use super::at::{At, Name, Section};
+use super::constant::json_with;
+use super::credential;
+use super::services::{METHODS, check_header, headers, request_path};
+use super::settings::{Auth, Login, LoginRequest, Take};
+use crate::base::secret::Secret;
+use crate::model::Method;
+
+/// What stands for the token in `send.value`.
+const TOKEN: &str = "{token}";
+
+/// Reads it.
+pub fn read(section: Section<'_>) -> Option<Auth> {
+    let request = section.need("request").and_then(|at| exchange(at, true));
+    let take = section.need("take").and_then(take);
+    let send = match (section.get("send"), &take) {
+        (None, Some(Take::Cookie(name))) => Some(("Cookie".to_owned(), format!("{name}={TOKEN}"))),
+        _ => section.need("send").and_then(send),
+    };
+    let expires = section.get("expires").and_then(|at| at.seconds(1.0..=31_536_000.0));
+    let logout = section.get("logout").and_then(|at| exchange(at, false));
+    let (header, value) = send?;
+    let (before, after) = value.split_once(TOKEN)?;
+    Some(Auth::Login(Arc::new(Login {
+        request: request?,
+        take: take?,
+        header,
+        before: before.to_owned(),
+        after: after.to_owned(),
+        expires,
+        logout,
+    })))
+}
+
+fn exchange(at: At<'_>, with_body: bool) -> Option<LoginRequest> {
+    let keys: &[&str] =
+        if with_body { &["method", "path", "headers", "body", "encoding"] } else { &["method", "path"] };
+    let section = at.section(keys);
+    let method = section.need("method").and_then(|at| at.choice(&METHODS));
+    let path = section.need("path").and_then(request_path);
+    let form = section.get("encoding").and_then(|at| at.choice(&[("json", false), ("form", true)]));
+    let body = section.get("body").filter(|at| !at.is_null());
+    let headers = section.get("headers").map(|at| headers(at, Some("content-type"))).unwrap_or_default();
+    if let (Some(at), Some(Method::Get | Method::Head)) = (body, &method) {
+        at.error("a GET request has no body", "method: POST");
+    }
+    let body = match body {
+        None => None,
+        Some(at) if form == Some(true) => Some(("application/x-www-form-urlencoded", fields(at)?)),
+        Some(at) => Some(("application/json", json_with(at, text)?.to_string())),
+    };
+    let body = body.map(|(kind, text)| (kind, Secret::new(text)));
+    Some(LoginRequest { method: method?, path: path?, headers, body })
+}
+
+/// What comes from a variable or stands under a telling name is a secret. The name of a user is none: it stands in too
+/// many answers.
+fn text(at: At<'_>) -> Option<String> {
+    let name = at.name().to_ascii_lowercase();
+    let has = |words: &[&str]| words.iter().any(|word| name.contains(word));
+    let telling = has(&["pass", "pw", "token", "key", "secret", "pin"]);
+    match telling || (at.has_variable() && !has(&["user", "name", "mail"])) {
+        true => credential::text(at).map(|secret| secret.expose().to_owned()),
+        false => at.text(),
+    }
+}
+
+fn fields(at: At<'_>) -> Option<String> {
+    let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
+    let field =
+        |(name, at): (Name<'_>, At<'_>)| Some(format!("{}={}", encoded(name.text()), encoded(&text(at)?)));
+    at.entries().into_iter().map(field).collect::<Option<Vec<_>>>().map(|fields| fields.join("&"))
+}
+
+fn take(at: At<'_>) -> Option<Take> {
+    let section = at.section(&["json", "header", "cookie"]);
+    let found = [section.get("json"), section.get("header"), section.get("cookie")];
+    match found {
+        [Some(at), None, None] => pointer(at).map(Take::Json),
+        [None, Some(at), None] => token_name(at).map(Take::Header),
+        [None, None, Some(at)] => token_name(at).map(Take::Cookie),
+        _ => at.fail("take must say one place", "json: /session/sid, header: NAME or cookie: NAME"),
+    }
+}
+
+/// RFC 6901.
+fn pointer(at: At<'_>) -> Option<String> {
+    let text = at.filled()?;
+    match text.starts_with('/') {
+        true => Some(text),
+        false => {
+            at.fail(format!("{} is no JSON pointer", at.shown()), "it begins with a slash: /session/sid")
+        }
+    }
+}
+
+/// The name of a header or a cookie: both are tokens of HTTP.
+fn token_name(at: At<'_>) -> Option<String> {
+    let name = at.filled()?;
+    let fits = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    if name.chars().all(fits) { Some(name) } else { at.fail(format!("{} is no name", at.shown()), "") }
+}
+
+fn send(at: At<'_>) -> Option<(String, String)> {
+    let section = at.section(&["header", "value"]);
+    let header = section.need("header").and_then(|at| {
+        let name = at.text()?;
+        match check_header(&name, None) {
+            Ok(()) => Some(name),
+            Err(why) => at.fail(why, ""),
+        }
+    });
+    let value = match section.get("value") {
+        None => Some(TOKEN.to_owned()),
+        Some(at) => {
+            let value = at.filled()?;
+            let fits = value.matches(TOKEN).count() == 1
+                && !value.contains(|c: char| !c.is_ascii() || c.is_control());
+            if fits {
+                Some(value)
+            } else {
+                at.fail("value must hold {token} once, and nothing beyond ASCII", "value: \"Bearer {token}\"")
+            }
+        }
+    };
+    Some((header?, value?))
+}
