@@ -1528,6 +1528,18 @@ fn advice_on_secrets_and_tools() {
 }
 
 #[test]
+fn places_that_one_agent_can_take_from_all_others_are_warned_of() {
+    for (places, warned) in [(1, true), (2, true), (3, false)] {
+        let dir = Dir::minimal();
+        let agents = "agents: {a: {token: 0123456789abcdef}, b: {token: 0123456789abcdeg}}";
+        dir.write("config.yaml", format!("{agents}\nmax_concurrent_calls: {places}\n"));
+        let warnings = dir.load().unwrap().warnings;
+        let of_places = warnings.iter().filter(|w| w.text.contains("places for calls at once")).count();
+        assert_eq!(of_places == 1, warned, "{places}: {warnings:?}");
+    }
+}
+
+#[test]
 fn credentials_for_a_name_that_anybody_can_answer_for_are_warned_of() {
     let warned = |url: &str, auth: &str| {
         let dir = Dir::minimal();

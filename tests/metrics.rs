@@ -300,6 +300,30 @@ fn connections_and_wrong_tokens_are_counted() {
 }
 
 #[test]
+fn calls_that_wait_for_a_place_are_counted_apart() {
+    let setup = setup(&[]);
+    let config = format!("{}max_concurrent_calls: 1\n", setup.config);
+    let gateway = Gateway::with(&Setup { config, ..setup });
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for n in 0..3 {
+        agent.send("tool_request", json!({"tool": "render", "args": {"template": n.to_string()}}));
+    }
+    gateway.upstream.wait_for(1);
+    let counts = || ["waiting", "executing"].map(|what| format!("agentpass_{what}_calls"));
+    eventually("two to wait", || {
+        let read = scrape(&gateway);
+        (counts().map(|name| read.value(&name, &[])) == [2.0, 1.0]).then_some(())
+    });
+    gateway.upstream.release();
+    (0..3).for_each(|_| drop(agent.receive()));
+    eventually("none to wait", || {
+        let read = scrape(&gateway);
+        (counts().map(|name| read.value(&name, &[])) == [0.0, 0.0]).then_some(())
+    });
+}
+
+#[test]
 fn after_a_crash_it_tells_how_many_calls_were_cut_off_and_counts_on_with_the_questions() {
     let mut gateway = Gateway::with(&setup(&[]));
     let mut agent = Agent::login(gateway.address, TOKEN);

@@ -110,9 +110,9 @@ fn read_config(
 fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     let file = doc.root().section(&main::KEYS);
     let (storage, results_days, idempotency_hours) = main::storage(file, doc.dir());
+    let agents = main::agents(file);
     let mut config = Config {
         gateway: main::gateway(file, doc.dir()),
-        agents: main::agents(file),
         messenger: main::messenger(file),
         services: all_services(file, doc.dir(), toolbox, share),
         tools: std::mem::take(&mut toolbox.tools),
@@ -120,7 +120,8 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
         approval_timeout: main::approval_timeout(file),
         approvals: main::approvals(file),
         rate_limit: main::rate_limit(file),
-        max_concurrent_calls: main::max_concurrent_calls(file),
+        max_concurrent_calls: main::max_concurrent_calls(file, agents.len()),
+        agents,
         results_days,
         idempotency_hours,
         secrets: Vec::new(),

@@ -351,7 +351,17 @@ fn requests(at: At<'_>) -> Option<u32> {
     at.whole(1..=100_000_000)
 }
 
-/// `max_concurrent_calls:`; each one takes a thread while it waits.
-pub fn max_concurrent_calls(file: Section<'_>) -> usize {
-    file.get("max_concurrent_calls").and_then(|at| at.whole(1..=256)).unwrap_or(32)
+/// `max_concurrent_calls:`; each one takes a thread while it waits. So many `agents` want a share of them.
+pub fn max_concurrent_calls(file: Section<'_>, agents: usize) -> usize {
+    let at = file.get("max_concurrent_calls");
+    let places = at.and_then(|at| at.whole(1..=256)).unwrap_or(32);
+    if agents > 1 && agents >= places {
+        at.unwrap_or(file.at()).warn(
+            format!(
+                "{agents} agents share {places} places for calls at once, so one of them can take them all"
+            ),
+            "set max_concurrent_calls to more than the number of agents",
+        );
+    }
+    places
 }

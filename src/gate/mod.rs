@@ -196,6 +196,11 @@ impl Gate {
         self.executing.get()
     }
 
+    /// Calls that wait for one of the places for calls at once.
+    pub fn waiting(&self) -> usize {
+        self.places.waiting()
+    }
+
     /// Runs a task of the gate's own.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
         self.executor.spawn(task).detach();

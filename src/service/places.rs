@@ -106,6 +106,13 @@ impl Places {
         receiver
     }
 
+    /// How many wait in line.
+    pub fn waiting(&self) -> usize {
+        let inner = self.lock();
+        let open = |queue: &VecDeque<Waiter>| queue.iter().filter(|waiter| !waiter.turn.is_closed()).count();
+        inner.waiting.iter().map(|(_, queue)| open(queue)).sum()
+    }
+
     /// Gives what is free to those whose turn it is.
     fn hand_out(&self) {
         loop {

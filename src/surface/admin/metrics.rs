@@ -15,7 +15,7 @@ pub fn render(gate: &Gate) -> String {
     let (status, counts) = (gate.status(), gate.metrics().read());
     let mut text = Exposition::default();
     gateway(&mut text, &status);
-    calls(&mut text, &counts, &status, gate.executing());
+    calls(&mut text, &counts, &status, gate);
     connections(&mut text, &counts, &status);
     record(&mut text, &status, &gate.store().latency());
     channels(&mut text, &status);
@@ -31,7 +31,7 @@ fn gateway(text: &mut Exposition, status: &Status) {
     text.gauge("agentpass_uptime_seconds", "Time since the gateway was started.", status.uptime_s);
 }
 
-fn calls(text: &mut Exposition, counts: &Counts, status: &Status, executing: usize) {
+fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
     let help = "Requests that have ended, by tool, the policy's decision, and how they ended. A tool that is not \
                 configured is \"other\". Decision none: refused before there was one.";
     let mut ended = text.family(Kind::Counter, "agentpass_calls_total", help);
@@ -50,14 +50,17 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, executing: usi
     let help = "Calls that were under way when the last process ended without order. Whether they were done is not known.";
     text.gauge("agentpass_cut_off_calls", help, counts.cut_off);
     text.gauge("agentpass_running_calls", "Calls under way, questions included.", status.running);
-    text.gauge("agentpass_executing_calls", "Calls that are being recorded, done, or settled.", executing);
+    let help = "Calls that wait for a free place, because as many as may are being done.";
+    text.gauge("agentpass_waiting_calls", help, gate.waiting());
+    let help = "Calls that are being recorded, done, or settled.";
+    text.gauge("agentpass_executing_calls", help, gate.executing());
     text.gauge("agentpass_open_questions", "Questions that wait for a person.", status.open_questions);
     let help = "Checking a call's arguments and judging it.";
     text.family(Kind::Histogram, "agentpass_decision_seconds", help).histogram(&[], &counts.decision);
     let help = "How long questions were open, by how they ended.";
     let mut waiting = text.family(Kind::Histogram, "agentpass_waiting_seconds", help);
     counts.waiting.iter().for_each(|(how, reading)| waiting.histogram(&[("ended", how)], reading));
-    let help = "Calls at a service, waiting for a free place included.";
+    let help = "Calls at a service, from making the connection to the whole answer.";
     let mut execution = text.family(Kind::Histogram, "agentpass_execution_seconds", help);
     counts.execution.iter().for_each(|(name, reading)| execution.histogram(&[("service", name)], reading));
 }
