@@ -428,3 +428,31 @@ fn a_person_sees_what_a_file_is() {
     assert!(gateway.row(&id).to_string().len() < 5000, "the record holds the file");
     gateway.verify();
 }
+
+#[test]
+fn a_question_about_a_list_a_default_and_a_file_survives_a_crash() {
+    let tools = r#"
+tools:
+  send:
+    signature: "{to}"
+    extra_args: refuse
+    args: {to: {type: array, each: true}, mode: {default: soft}, file: {type: bytes, required: true}}
+    request: {method: POST, path: "/s"}
+"#;
+    let permissions = "rules: [{pattern: \"*\", action: ask}]";
+    let mut gateway =
+        Gateway::with(&Setup { tools: tools.into(), permissions: permissions.into(), ..Setup::default() });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", json!({"tool": "send", "args": {"to": ["a", "b"], "file": "aGVsbG8="}}));
+    let id = agent.asked();
+    let before = gateway.questions();
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(gateway.questions(), before);
+    assert_eq!(before[0]["signatures"], json!(["send(a)", "send(b)"]));
+    gateway.say_yes(&id);
+    gateway.upstream.wait_for(1);
+    let body = json!({"to": ["a", "b"], "mode": "soft", "file": "aGVsbG8="});
+    assert_eq!(gateway.upstream.seen()[0].json(), body);
+    gateway.verify();
+}

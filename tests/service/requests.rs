@@ -3,6 +3,7 @@
 use agentpass::base::whole_regex::WholeRegex;
 use agentpass::config::{Auth, ServiceConfig};
 use agentpass::model::{ArgSpec, InvalidCall, Method, Outcome, Tool};
+use agentpass::service::request;
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -341,4 +342,57 @@ fn a_service_that_is_not_configured_is_never_called() {
     let config = Upstream::body("", b"").service();
     assert_eq!(check(&config, &call(tool.clone(), json!({}))), Err(InvalidCall::BadRequest));
     assert_eq!(run(&config, call(tool, json!({}))), Outcome::ServiceUnreachable);
+}
+
+/// A number below `sides`, from a fixed sequence.
+fn roll(seed: &mut u64, sides: usize) -> usize {
+    *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+    (*seed >> 33) as usize % sides
+}
+
+/// What a server makes of a path that decodes it so often, and drops parameters and blanks.
+fn resolved(path: &str, times: usize) -> Option<Vec<String>> {
+    let fold = |text: String| {
+        text.replace('\u{ff0e}', ".")
+            .replace('\u{ff0f}', "/")
+            .replace('\u{ff05}', "%")
+            .replace('\u{ff3c}', "\\")
+    };
+    let mut text = path.to_owned();
+    for _ in 0..times {
+        text = fold(percent_encoding::percent_decode_str(&text).decode_utf8().ok()?.into_owned());
+    }
+    let parts = text.split(['/', '\\']).map(|part| part.split(';').next().unwrap().trim().to_owned());
+    Some(parts.collect())
+}
+
+#[test]
+fn whatever_is_sent_has_the_segments_that_the_tool_shows() {
+    let pieces = [
+        ".", "..", "/", "\\", "%", "2", "e", "f", "F", "5", "c", "%2e", "%2f", "%25", "%5c", "%252e",
+        "%252f", ";", ";x", " ", "x", "a.b", "\u{ff0e}", "\u{ff0f}", "\u{ff05}", "\u{ff3c}", "\t",
+    ];
+    let config = service("http://127.0.0.1:1");
+    let (mut seed, mut sent, mut refused) = (5, 0, 0);
+    for _ in 0..20_000 {
+        let mut text = || {
+            let count = 1 + roll(&mut seed, 4);
+            (0..count).map(|_| pieces[roll(&mut seed, pieces.len())]).collect::<String>()
+        };
+        let args = json!({"u": text(), "v": text(), "w": text()});
+        let tool = tool(GET, "/base/{u}{v}/x.{w}/end");
+        let Ok(request) = request::build(&config, &call(tool, args.clone())) else {
+            refused += 1;
+            continue;
+        };
+        sent += 1;
+        let path = request.url.strip_prefix("http://127.0.0.1:1/").unwrap();
+        for times in 1..=3 {
+            let parts = resolved(path, times).unwrap_or_else(|| panic!("{args} is no text"));
+            assert_eq!(parts.len(), 4, "{args}, decoded {times} times: {parts:?}");
+            let climbs = parts.iter().any(|part| matches!(part.as_str(), "" | "." | ".."));
+            assert!(!climbs, "{args}, decoded {times} times: {parts:?}");
+        }
+    }
+    assert!(sent > 1000 && refused > 1000, "{sent} sent, {refused} refused");
 }
