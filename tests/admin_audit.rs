@@ -9,6 +9,8 @@
 
 mod harness;
 
+use agentpass::base::clock::Timestamp;
+use agentpass::base::zone::Zone;
 use harness::gateway::{LAPTOP, SERVICE_SECRET, TOKEN};
 use harness::site::{Page, Site};
 use harness::{Agent, Gateway, Setup};
@@ -49,6 +51,43 @@ fn entries(page: &Page) -> Vec<Value> {
 
 fn id_of(site: &Site, query: &str) -> String {
     entries(&site.get(&format!("/audit/api/log?{query}")))[0]["request_id"].as_str().unwrap().to_owned()
+}
+
+#[test]
+fn a_page_has_one_time_zone_the_gateways() {
+    let gateway = Gateway::with_environment(&Setup::with_pages(), &[("TZ", "XST-5:45")]);
+    let mut agent = Agent::bearer(gateway.address, TOKEN);
+    agent.request("get_state", json!({"entity_id": "sun"}));
+    let id = gateway.audit()[0]["request_id"].as_str().unwrap().to_owned();
+    let came = gateway.audit()[0]["timestamp"].as_str().unwrap().to_owned();
+    let local = Zone::named("XST-5:45").unwrap().date_and_time(Timestamp::parse(&came).unwrap());
+    let site = Site::signed_in(&gateway);
+    for path in ["/audit/", &format!("/audit/call/{id}")] {
+        let page = site.get(path);
+        assert!(page.body.contains("Times are those of the gateway: XST (UTC+5:45)."), "{}", page.body);
+        assert!(
+            page.body.contains(&format!("<time datetime=\"{came}\">{local}</time>")),
+            "{local}: {}",
+            page.body
+        );
+        let shown = page.body.replace(&format!("datetime=\"{came}\""), "").replace(&came, "");
+        assert!(!shown.contains(&came[..13].replace('T', " ")) && !shown.contains("UTC)"), "{shown}");
+    }
+    // What is typed is of that zone, and a table or program is told in UTC.
+    let minute = local[..16].replace(' ', "T");
+    let page = site.get(&format!("/audit/?from={minute}"));
+    assert!(page.body.contains("1 call<"), "{}", page.body);
+    assert!(
+        page.body.contains(&format!("from={}", encoded(&format!("{}:00.000Z", &came[..16])))),
+        "{}",
+        page.body
+    );
+    assert_eq!(site.get(&format!("/audit/api/log?from={}", &came[..16])).json()["total"], 1);
+    assert_eq!(site.get(&format!("/audit/api/log?from={minute}")).json()["total"], 0);
+}
+
+fn encoded(text: &str) -> String {
+    text.replace('-', "%2D").replace(':', "%3A").replace('.', "%2E")
 }
 
 #[test]

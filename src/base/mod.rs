@@ -17,3 +17,4 @@ pub mod secret;
 pub mod template;
 pub mod time_sync;
 pub mod whole_regex;
+pub mod zone;

@@ -8,6 +8,7 @@ use super::Reader;
 use super::list::Filter;
 use super::scope::{Scope, number};
 use crate::base::clock::Timestamp;
+use crate::base::zone::Zone;
 use crate::store::counts;
 use crate::store::error::StoreError;
 
@@ -19,6 +20,10 @@ const DAY: i64 = 24 * HOUR;
 const DAYS_BY_HOUR: i64 = 3;
 /// More calls than this are not looked at one by one, as hours need it.
 const CALLS_BY_HOUR: u64 = 100_000;
+/// More calls than this are not looked at one by one for the days of a zone; the days that are counted already are UTC's.
+const CALLS_BY_LOCAL_DAY: u64 = 20_000;
+/// What all zones' days begin with a multiple of.
+const QUARTER: i64 = HOUR / 4;
 /// Bars that fit beside each other; more days are put together in weeks, more weeks in four.
 const MAX_BARS: i64 = 120;
 /// Names in a chart.
@@ -66,6 +71,8 @@ pub struct Bar {
 pub struct Charts {
     /// What a bar stands for.
     pub step: Step,
+    /// Whether days are those of UTC, although another zone was asked for: of very many calls.
+    pub in_utc: bool,
     /// Without gaps, oldest first; none when there are no calls.
     pub bars: Vec<Bar>,
     /// Questions that a person answered, by how long that took; see [`WAITS`].
@@ -85,19 +92,20 @@ impl Reader {
         &mut self,
         patience: Duration,
         filter: &Filter,
+        zone: &Zone,
     ) -> Result<Option<Charts>, StoreError> {
         self.limit(patience)?;
-        match self.charts(filter) {
+        match self.charts(filter, zone) {
             Err(StoreError::TooLong) => Ok(None),
             charts => charts.map(Some),
         }
     }
 
-    /// Counts the calls that pass `filter`, without regard to its text and limit.
+    /// Counts the calls that pass `filter`, without regard to its text and limit, by the days of `zone`.
     ///
     /// # Errors
     /// When the database cannot be read; [`StoreError::TooLong`] after [`Reader::limit`].
-    pub fn charts(&mut self, filter: &Filter) -> Result<Charts, StoreError> {
+    pub fn charts(&mut self, filter: &Filter, zone: &Zone) -> Result<Charts, StoreError> {
         let tx = self.snapshot()?;
         let scope = Scope::of(&tx, filter)?;
         let cells = by_day(&tx, &scope)?;
@@ -107,14 +115,19 @@ impl Reader {
                 *class += cell.n;
             }
         }
-        let (step, bars) = bars(&tx, &scope, filter, &cells)?;
+        let all: u64 = cells.iter().map(|cell| cell.n).sum();
+        let is_utc = *zone == Zone::default();
+        let in_utc = !is_utc && all > CALLS_BY_LOCAL_DAY;
+        let days = if is_utc || in_utc { cells } else { by_local_day(&tx, &scope, zone)? };
+        let zone = if in_utc { &Zone::default() } else { zone };
+        let (step, bars) = bars(&tx, &scope, filter, &days, zone)?;
         let (tools, agents) = (top(&tx, &scope, "tool")?, top(&tx, &scope, "agent")?);
-        Ok(Charts { step, bars, waits, tools, agents })
+        Ok(Charts { step, in_utc: in_utc && step != Step::Hour, bars, waits, tools, agents })
     }
 }
 
 struct Cell {
-    /// Days or hours since 1970.
+    /// Days or shorter spans since 1970.
     at: i64,
     decision: String,
     waited: i64,
@@ -131,10 +144,20 @@ fn by_day(db: &Connection, scope: &Scope) -> Result<Vec<Cell>, StoreError> {
     })
 }
 
-fn by_hour(db: &Connection, scope: &Scope) -> Result<Vec<Cell>, StoreError> {
-    let columns = format!("at / {HOUR} AS hour, coalesce(decision, '') AS decision");
+/// Each quarter of an hour in the day that it is in where `zone` is.
+fn by_local_day(db: &Connection, scope: &Scope, zone: &Zone) -> Result<Vec<Cell>, StoreError> {
+    let mut cells = each(db, scope, QUARTER)?;
+    for cell in &mut cells {
+        cell.at = zone.wall(Timestamp(cell.at.saturating_mul(QUARTER))).0.div_euclid(DAY);
+    }
+    Ok(cells)
+}
+
+/// Counts by spans of `unit` milliseconds.
+fn each(db: &Connection, scope: &Scope, unit: i64) -> Result<Vec<Cell>, StoreError> {
+    let columns = format!("at / {unit} AS span, coalesce(decision, '') AS decision");
     let sql =
-        format!("SELECT hour, decision, count(*) FROM ({}) GROUP BY 1, 2 ORDER BY 1", scope.calls(&columns));
+        format!("SELECT span, decision, count(*) FROM ({}) GROUP BY 1, 2 ORDER BY 1", scope.calls(&columns));
     scope.query(db, &sql, |row| {
         Ok(Cell { at: row.get(0)?, decision: row.get(1)?, waited: -1, n: number(row, 2)? })
     })
@@ -145,21 +168,25 @@ fn bars(
     scope: &Scope,
     filter: &Filter,
     cells: &[Cell],
+    zone: &Zone,
 ) -> Result<(Step, Vec<Bar>), StoreError> {
     let (Some(first), Some(last)) = (cells.first(), cells.last()) else {
         return Ok((Step::Hour, Vec::new()));
     };
-    let (from, to) = (first.at.saturating_mul(DAY), last.at.saturating_add(1).saturating_mul(DAY));
+    let midnight = |day: i64| zone.when(Timestamp(day.saturating_mul(DAY))).0;
+    let (from, to) = (midnight(first.at), midnight(last.at.saturating_add(1)));
     let (from, to) =
         (filter.since.map_or(from, |at| at.0.max(from)), filter.until.map_or(to, |at| at.0.min(to)));
     let all: u64 = cells.iter().map(|cell| cell.n).sum();
     if to.saturating_sub(from) <= DAYS_BY_HOUR * DAY && all <= CALLS_BY_HOUR {
-        let cells = by_hour(db, scope)?;
+        let cells = each(db, scope, HOUR)?;
         return Ok((Step::Hour, filled(&cells, HOUR, Step::Hour)));
     }
     let days = last.at.saturating_sub(first.at).saturating_add(1);
     let step = [1, 7].into_iter().find(|step| days / step <= MAX_BARS).unwrap_or((days / MAX_BARS).max(28));
-    Ok((Step::Days(step), filled(cells, DAY, Step::Days(step))))
+    let mut bars = filled(cells, DAY, Step::Days(step));
+    bars.iter_mut().for_each(|bar| bar.from = zone.when(bar.from));
+    Ok((Step::Days(step), bars))
 }
 
 /// Bars from the first to the last of `cells`, whose `at` counts in `unit`s.

@@ -9,8 +9,9 @@ use rusqlite::Connection;
 
 use super::page::Wanted;
 use super::scope::Scope;
-use super::{AuditRow, Filter, Reader};
+use super::{AuditRow, Filter, Reader, Step};
 use crate::base::clock::Timestamp;
+use crate::base::zone::Zone;
 use crate::store::{counts, schema};
 
 const BEGIN: i64 = 1_700_000_000_000;
@@ -160,9 +161,28 @@ fn pages_hold_what_a_plain_query_finds() {
         };
         while walk.next(&mut reader, 70, &mut take).unwrap() {}
         assert_eq!(walked, expected, "{filter:?}");
-        let charts = reader.charts(&filter).unwrap();
+        let charts = reader.charts(&filter, &Zone::default()).unwrap();
         let sum: u64 = charts.bars.iter().map(|bar| bar.allow + bar.ask + bar.deny + bar.refused).sum();
         assert_eq!(sum, expected.len() as u64, "{filter:?}");
+        // The same calls by days that begin at another zone's midnight, summer and winter.
+        let zone = Zone::named("CET-1CEST,M3.5.0,M10.5.0/3").unwrap();
+        let local = reader.charts(&filter, &zone).unwrap();
+        let there: u64 = local.bars.iter().map(|bar| bar.allow + bar.ask + bar.deny + bar.refused).sum();
+        assert_eq!((there, &local.waits, local.in_utc), (sum, &charts.waits, false), "{filter:?}");
+        for bar in local.bars.iter().filter(|_| local.step != Step::Hour) {
+            assert!(zone.date_and_time(bar.from).ends_with(" 00:00:00"), "{} of {filter:?}", bar.from);
+        }
+        if let (Step::Days(1), false) = (local.step, local.bars.is_empty()) {
+            let first = plain(&db, &condition).first().copied().unwrap();
+            let at: i64 =
+                db.query_row("SELECT at FROM calls WHERE seq = ?1", [first], |row| row.get(0)).unwrap();
+            assert!(
+                local
+                    .bars
+                    .iter()
+                    .any(|bar| zone.date_and_time(bar.from)[..10] == zone.date_and_time(Timestamp(at))[..10])
+            );
+        }
         let human = format!("{condition} AND resolution IN ('approved', 'denied')");
         assert_eq!(charts.waits.iter().sum::<u64>(), plain(&db, &human).len() as u64, "{filter:?}");
     }
@@ -302,7 +322,7 @@ fn a_page_of_a_large_record_is_found_without_reading_it() {
             assert!(steps < most, "{steps} steps for page {page} of {filter:?}");
         }
         let begun = Instant::now();
-        let (charts, steps) = steps(&mut reader, |reader| reader.charts(&filter).unwrap());
+        let (charts, steps) = steps(&mut reader, |reader| reader.charts(&filter, &Zone::default()).unwrap());
         println!("{:>10.1?} {steps:>9}  charts, {} bars", begun.elapsed(), charts.bars.len());
         assert!(steps < 8 * most, "{steps} steps for the charts of {filter:?}");
     }
@@ -324,7 +344,7 @@ fn names_that_agents_invent_do_not_hide_what_happened() {
     let invented = "UPDATE calls SET tool = 'no_such_' || seq WHERE seq % 2";
     let record = Record::with(20_000, invented);
     let mut reader = record.reader();
-    let charts = reader.charts(&Filter::default()).unwrap();
+    let charts = reader.charts(&Filter::default(), &Zone::default()).unwrap();
     assert_eq!(charts.tools.len(), 10);
     assert!(charts.tools.iter().all(|(tool, n)| tool.starts_with("tool_") && *n > 1), "{:?}", charts.tools);
     for (pattern, like) in
@@ -336,6 +356,11 @@ fn names_that_agents_invent_do_not_hide_what_happened() {
         assert_eq!(page.total, there, "{pattern}");
     }
     // Charts may take too long; the calls are shown all the same.
-    assert_eq!(reader.charts_within(Duration::ZERO, &Filter::default()).unwrap(), None);
-    assert!(reader.charts_within(Duration::from_secs(60), &Filter::default()).unwrap().is_some());
+    assert_eq!(reader.charts_within(Duration::ZERO, &Filter::default(), &Zone::default()).unwrap(), None);
+    assert!(
+        reader
+            .charts_within(Duration::from_secs(60), &Filter::default(), &Zone::default())
+            .unwrap()
+            .is_some()
+    );
 }

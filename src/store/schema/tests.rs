@@ -13,6 +13,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::template::Template;
+use crate::base::zone::Zone;
 use crate::model::*;
 use crate::store::reader::{Filter, Lookup, Reader};
 use crate::store::{NewCall, Recovered, Stage, Store, StoreOptions};
@@ -129,8 +130,11 @@ fn seen(path: &Path, id: RequestId) -> (Vec<Value>, String, Value) {
     let rows = reader.list(&Filter::default()).unwrap().iter().map(|row| row.to_json()).collect();
     let filter =
         Filter { tool: Some("t*l_[13]".into()), outcome: Some("denied".into()), ..Filter::default() };
-    let counted =
-        format!("{:?} {:?}", reader.charts(&filter).unwrap(), reader.stats(None, None, NOW).unwrap());
+    let counted = format!(
+        "{:?} {:?}",
+        reader.charts(&filter, &Zone::default()).unwrap(),
+        reader.stats(None, None, NOW).unwrap()
+    );
     let Lookup::Found(shown) = reader.show(&id.to_string()).unwrap() else { panic!("not found") };
     (rows, counted, shown.events.into())
 }

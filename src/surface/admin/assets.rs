@@ -16,11 +16,10 @@ const HASH_DIGITS: usize = 16;
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Name, content type, content. A page names those that it needs; the style and `page.js` are on every page.
-const FILES: [(&str, &str, &str); 6] = [
+/// Name, content type, content. A page names those that it needs; the style is on every page.
+const FILES: [(&str, &str, &str); 5] = [
     ("style.css", CSS, include_str!("static/style.css")),
     ("audit.css", CSS, include_str!("static/audit.css")),
-    ("page.js", SCRIPT, include_str!("static/page.js")),
     ("sign-in.js", SCRIPT, include_str!("static/sign-in.js")),
     ("approvals.js", SCRIPT, include_str!("static/approvals.js")),
     ("icon.svg", "image/svg+xml", include_str!("static/icon.svg")),

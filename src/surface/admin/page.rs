@@ -5,10 +5,14 @@
 //! The content security policy has no exception: a page must not carry a `style` attribute, a `<style>`, an inline
 //! script or an `on…` attribute. They would be ignored.
 
+use std::sync::Arc;
+
 use maud::{DOCTYPE, Markup, html};
 
 use super::assets;
+use crate::base::clock::Timestamp;
 use crate::base::path_prefix::PathPrefix;
+use crate::base::zone::Zone;
 use crate::model::Responder;
 use crate::net::http::Answer;
 
@@ -35,6 +39,10 @@ pub struct Viewer {
     pub csrf: String,
     /// What stands before our paths in the addresses that their browser knows.
     pub root: PathPrefix,
+    /// What times are shown in: the gateway's own.
+    pub zone: Arc<Zone>,
+    /// When they asked.
+    pub now: Timestamp,
 }
 
 /// The name of the field that holds [`Viewer::csrf`].
@@ -81,6 +89,7 @@ pub fn page(
             }
         }
         main #main tabindex="-1" { (main) }
+        footer.soft.small { "Times are those of the gateway: " (viewer.zone.described(viewer.now)) "." }
     };
     whole(root, 200, title, scripts, &body)
 }
@@ -130,7 +139,7 @@ fn whole(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], body: &M
                 title { (title) " · agentpass" }
                 link rel="icon" type="image/svg+xml" href=(root.to(assets::url("icon.svg")));
                 link rel="stylesheet" href=(root.to(assets::url("style.css")));
-                @for script in ["page.js"].iter().chain(scripts) {
+                @for script in scripts {
                     script src=(root.to(assets::url(script))) defer {}
                 }
             }
@@ -150,6 +159,8 @@ mod tests {
             by: Responder::new("web", "root"),
             csrf: "c\"<".into(),
             root: PathPrefix::parse("/gate").unwrap(),
+            zone: Arc::default(),
+            now: Timestamp(0),
         };
         let answer = page(&viewer, Here::Audit, "<b>", &[], &html! { p { "<script>" } });
         let crate::net::http::Body::Whole(body) = answer.body else { panic!("no page") };

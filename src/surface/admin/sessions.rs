@@ -11,6 +11,7 @@ use super::page::Viewer;
 use super::visitor::Visitor;
 use crate::base::clock::{Deadline, Timestamp};
 use crate::base::secret::{Secret, TokenHash};
+use crate::base::zone::Zone;
 use crate::gate::Latch;
 use crate::model::Responder;
 
@@ -103,7 +104,8 @@ impl Sessions {
             open.iter_mut().fold(None, |found, s| if s.id.matches(&given) { Some(s) } else { found })?;
         found.idle = Deadline::new(now.plus(IDLE), now);
         let by = found.means.responder(visitor.from);
-        let viewer = Viewer { by, csrf: found.csrf.clone(), root: visitor.root.clone() };
+        let (csrf, root) = (found.csrf.clone(), visitor.root.clone());
+        let viewer = Viewer { by, csrf, root, zone: Zone::system(), now };
         Some(SignedIn { viewer, ended: found.ended.clone(), id: found.id })
     }
 

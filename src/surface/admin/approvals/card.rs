@@ -6,6 +6,7 @@ use std::time::Duration;
 use maud::{Markup, html};
 
 use crate::approval::text::{Field, asked_times, fields, time_left};
+use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::safe_text::visible;
 use crate::gate::MAX_NOTE;
@@ -19,7 +20,7 @@ pub(super) fn open(viewer: &Viewer, question: &Question, left: Duration, times: 
     let (note_id, title_id) = (format!("n-{id}"), format!("t-{id}"));
     html! {
         article.card.question id={ "q-" (id) } data-id=(id) aria-labelledby=(title_id) {
-            (head(question, left, &title_id))
+            (head(viewer, question, left, &title_id))
             (body(question, times))
             form.answer method="post" action=(action) {
                 (page::csrf(viewer))
@@ -33,7 +34,7 @@ pub(super) fn open(viewer: &Viewer, question: &Question, left: Duration, times: 
     }
 }
 
-fn head(question: &Question, left: Duration, title_id: &str) -> Markup {
+fn head(viewer: &Viewer, question: &Question, left: Duration, title_id: &str) -> Markup {
     let tool = question.call.tool();
     html! {
         header {
@@ -46,8 +47,8 @@ fn head(question: &Question, left: Duration, title_id: &str) -> Markup {
         p.facts {
             span { "from " strong { (visible(question.call.agent().as_str())) } }
             @if let Some(risk) = question.risk { span.tag.warn { (risk.as_str()) } }
-            span.soft { "asked " (moment(question.created)) }
-            span.soft { "until " (moment(question.expires)) }
+            span.soft { "asked " (moment(viewer, question.created)) }
+            span.soft { "until " (moment(viewer, question.expires)) }
             span.soft title=(question.id) { "id " code { (short(question.id)) } }
         }
     }
@@ -82,10 +83,8 @@ fn list(class: &str, fields: &[Field]) -> Markup {
     }
 }
 
-fn moment(at: crate::base::clock::Timestamp) -> Markup {
-    let text = at.to_string();
-    let time: String = text.chars().skip("2026-01-01T".len()).take("00:00:00".len()).collect();
-    html! { time datetime=(text) data-show="time" { (time) } }
+fn moment(viewer: &Viewer, at: Timestamp) -> Markup {
+    html! { time datetime=(at) title=(viewer.zone.date_and_time(at)) { (viewer.zone.hour_and_minute(at)) } }
 }
 
 /// What `agentpass approve` takes.

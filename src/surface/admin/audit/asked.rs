@@ -2,13 +2,16 @@
 //! is refused: a filter that is silently ignored shows people the wrong thing.
 
 use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
 use crate::base::clock::Timestamp;
 use crate::base::path_prefix::PathPrefix;
+use crate::base::zone::Zone;
 use crate::store::reader::{Filter, Wanted};
+use crate::surface::admin::page::Viewer;
 
 /// What a filter is made of.
 pub(super) const FILTERS: &[&str] = &[
@@ -77,11 +80,12 @@ impl fmt::Display for BadQuery {
     }
 }
 
-/// Parameters that were given and are not empty, and where links with them lead.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Parameters that were given and are not empty, where links with them lead, and which zone's times they mean.
+#[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Query {
     given: Vec<(String, String)>,
     root: PathPrefix,
+    zone: Arc<Zone>,
 }
 
 impl Query {
@@ -108,12 +112,26 @@ impl Query {
             given.push((name, value));
         }
         given.retain(|(name, value)| !value.is_empty() || name == "whole");
-        Ok(Query { given, root: PathPrefix::default() })
+        Ok(Query { given, ..Query::default() })
     }
 
-    /// The same for a browser that knows our paths below `root`.
-    pub(super) fn below(self, root: &PathPrefix) -> Query {
-        Query { root: root.clone(), ..self }
+    /// The same on a page: links are those that the viewer's browser knows, and times those that they are shown.
+    pub(super) fn of_page(self, viewer: &Viewer) -> Query {
+        Query { root: viewer.root.clone(), zone: viewer.zone.clone(), ..self }
+    }
+
+    /// What times are shown in; UTC for programs.
+    pub(super) fn zone(&self) -> &Zone {
+        &self.zone
+    }
+
+    /// The same for a program: times say their zone.
+    pub(super) fn in_utc(&self) -> Query {
+        let stated = |query: Query, name: &str, end_of_day| match query.time(name, end_of_day) {
+            Ok(Some(at)) => query.with(name, &at.to_string()),
+            Ok(None) | Err(_) => query,
+        };
+        stated(stated(self.clone(), "from", false), "to", true)
     }
 
     /// What was given as `name`.
@@ -131,7 +149,7 @@ impl Query {
         if !value.is_empty() {
             changed.push((name.to_owned(), value.to_owned()));
         }
-        Query { given: changed, root: self.root.clone() }
+        Query { given: changed, ..self.clone() }
     }
 
     /// A path of ours as the browser knows it.
@@ -191,7 +209,7 @@ impl Query {
     }
 
     fn range(&self, now: Timestamp) -> Result<(Option<Timestamp>, Option<Timestamp>), BadQuery> {
-        let (from, to) = (self.time("from", Timestamp(0))?, self.time("to", Timestamp(0).plus(DAY))?);
+        let (from, to) = (self.time("from", false)?, self.time("to", true)?);
         let Some(word) = self.get("range") else {
             return match (from, to) {
                 (Some(from), Some(to)) if from >= to => Err(BadQuery("from must be before to".into())),
@@ -209,14 +227,18 @@ impl Query {
         Ok((days.map(|days| now.minus(length(days))), None))
     }
 
-    /// A time, or a day in UTC, which ends `day_ends` after it begins.
-    fn time(&self, name: &str, day_ends: Timestamp) -> Result<Option<Timestamp>, BadQuery> {
+    /// A time, or the beginning or end of a day; where they do not say it, in this query's zone.
+    fn time(&self, name: &str, end_of_day: bool) -> Result<Option<Timestamp>, BadQuery> {
         let Some(text) = self.get(name) else { return Ok(None) };
+        let here = |text: String| Timestamp::parse(&text);
         let day = || {
-            Timestamp::parse(&format!("{text}T00:00:00Z")).map(|day| day.plus(day_ends.since(Timestamp(0))))
+            let day = here(format!("{text}T00:00:00Z"))?;
+            Some(self.zone.when(if end_of_day { day.plus(DAY) } else { day }))
         };
-        let without_zone =
-            || Timestamp::parse(&format!("{text}Z")).or_else(|| Timestamp::parse(&format!("{text}:00Z")));
+        let without_zone = || {
+            let wall = here(format!("{text}Z")).or_else(|| here(format!("{text}:00Z")))?;
+            Some(self.zone.when(wall))
+        };
         let read = Timestamp::parse(text).or_else(without_zone).or_else(day);
         read.map(Some).ok_or_else(|| {
             BadQuery(format!("{name} must be a time such as 2026-01-31 or 2026-01-31T12:00:00Z"))
@@ -270,6 +292,32 @@ mod tests {
         assert_eq!(filter("to=2026-01-31").unwrap().until, at("2026-02-01T00:00:00Z"), "a last day is whole");
         assert_eq!(filter("range=7d").unwrap().since, Some(NOW.minus(DAY * 7)));
         assert_eq!(filter("range=all").unwrap().since, None);
+    }
+
+    #[test]
+    fn times_of_a_page_are_those_of_its_zone_and_programs_are_told_them_in_utc() {
+        let zone = Arc::new(Zone::named("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        // The day on which clocks are set back has 25 hours.
+        for (from, to, since, until) in [
+            ("2026-07-01", "2026-07-01", "2026-06-30T22:00:00.000Z", "2026-07-01T22:00:00.000Z"),
+            ("2026-10-25", "2026-10-25", "2026-10-24T22:00:00.000Z", "2026-10-25T23:00:00.000Z"),
+            (
+                "2026-01-31T12:30",
+                "2026-01-31T12:30:00Z",
+                "2026-01-31T11:30:00.000Z",
+                "2026-01-31T12:30:00.000Z",
+            ),
+        ] {
+            let given = format!("from={from}&to={to}");
+            let query = Query { zone: zone.clone(), ..Query::of(&given, LOG).unwrap() };
+            let filter = query.filter(NOW).unwrap();
+            assert_eq!(
+                (filter.since, filter.until),
+                (Timestamp::parse(since), Timestamp::parse(until)),
+                "{given}"
+            );
+            assert_eq!((query.in_utc().get("from"), query.in_utc().get("to")), (Some(since), Some(until)));
+        }
     }
 
     #[test]

@@ -20,14 +20,14 @@ pub(super) fn page(whole: &Value, query: &Query) -> Markup {
     let call = if signature.is_empty() { member(whole, "tool_name") } else { signature };
     let (heading, is_cut) = cut(&call, HEADING);
     let most = if query.is_set("whole") { usize::MAX } else { VALUE };
-    let shown = Shown { whole, most, link: query.to(&link(whole)) };
+    let shown = Shown { whole, query, most, link: query.to(&link(whole)) };
     html! {
         link rel="stylesheet" href=(query.to(assets::url("audit.css")));
         p.back { a href=(query.to("/audit/")) { "← Record" } }
         h1.mono.call-name { (heading) @if is_cut.is_some() { "…" } }
         p.tags { (tag(&member(whole, "outcome"))) " " span.soft { (took(whole)) } }
         dl.facts.card {
-            (shown.fact("Came", Some(time(whole, "timestamp"))))
+            (shown.fact("Came", Some(shown.time(whole, "timestamp"))))
             (shown.fact("Agent", shown.text("agent_id")))
             (shown.fact("Session", shown.text("session_id")))
             (shown.fact("Tool", shown.text("tool_name")))
@@ -58,10 +58,6 @@ fn at(value: &Value, name: &str) -> Option<Timestamp> {
     value.get(name).and_then(Value::as_str).and_then(Timestamp::parse)
 }
 
-fn time(whole: &Value, name: &str) -> Markup {
-    html! { @if let Some(at) = at(whole, name) { (moment(at)) } }
-}
-
 fn took(whole: &Value) -> String {
     whole
         .get("duration_ms")
@@ -77,6 +73,7 @@ fn by(whole: &Value, name: &str) -> Option<Markup> {
 /// A call and how much of it is shown.
 struct Shown<'a> {
     whole: &'a Value,
+    query: &'a Query,
     most: usize,
     link: String,
 }
@@ -84,6 +81,10 @@ struct Shown<'a> {
 impl Shown<'_> {
     fn fact(&self, name: &str, value: Option<Markup>) -> Markup {
         html! { @if let Some(value) = value { dt { (name) } dd { (value) } } }
+    }
+
+    fn time(&self, whole: &Value, name: &str) -> Markup {
+        html! { @if let Some(at) = at(whole, name) { (moment(at, self.query.zone())) } }
     }
 
     fn text(&self, name: &str) -> Option<Markup> {
@@ -174,7 +175,7 @@ impl Shown<'_> {
         html! {
             tr {
                 td.n { (member(event, "seq")) }
-                td { (time(event, "at")) }
+                td { (self.time(event, "at")) }
                 td.n { (after.unwrap_or_default()) }
                 td { strong { (visible(&member(event, "kind"))) } @if let Some(word) = word { ": " (visible(&word.replace('_', " "))) }
                     @if let Some(by) = by(&body, "by") { " by " (by) } }

@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::asked::Query;
 use super::text::{cut, grouped};
 use crate::base::clock::Timestamp;
+use crate::base::zone::Zone;
 use crate::store::reader::{Bar, Charts, Step, WAITS};
 
 /// The picture's own units; it is stretched to where it stands.
@@ -17,8 +18,8 @@ const NAME: usize = 60;
 /// All charts of a time.
 pub(super) fn all(charts: &Charts, query: &Query) -> Markup {
     html! {
-        div.charts {
-            (over_time(charts))
+        div.charts #charts {
+            (over_time(charts, query.zone()))
             (names("Tools most in use", "tool_name", &charts.tools, query))
             (waiting(charts))
             (names("Agents", "agent_id", &charts.agents, query))
@@ -40,13 +41,18 @@ fn sum(bar: &Bar) -> u64 {
     parts(bar).iter().map(|(_, _, n)| n).sum()
 }
 
-fn over_time(charts: &Charts) -> Markup {
+fn over_time(charts: &Charts, zone: &Zone) -> Markup {
     let bars = &charts.bars;
     let most = bars.iter().map(sum).max().unwrap_or(0).max(1);
     let (step, each) = match charts.step {
         Step::Hour => ("Calls per hour".to_owned(), "an hour"),
         Step::Days(1) => ("Calls per day".to_owned(), "a day"),
         Step::Days(days) => (format!("Calls per {days} days"), "a bar"),
+    };
+    let utc = Zone::default();
+    let (zone, step) = match charts.in_utc {
+        true => (&utc, format!("{step}, from midnight to midnight UTC")),
+        false => (zone, step),
     };
     let all: u64 = bars.iter().map(sum).sum();
     let said = format!("{} calls by decision; at most {} {each}.", grouped(all), grouped(most));
@@ -57,9 +63,9 @@ fn over_time(charts: &Charts) -> Markup {
                 p.soft { "No calls in this time." }
             } @else {
                 p.axis.soft { span { (grouped(most)) } }
-                (stack(bars, most, charts.step, &said))
-                p.axis.soft { span { (label(first(bars), charts.step)) } @if bars.len() > 1 { span { (label(last(bars), charts.step)) } } }
-                details { summary { "The numbers as a table" } (table(bars, charts.step)) }
+                (stack(bars, most, &|from| label(from, charts.step, zone), &said))
+                p.axis.soft { span { (label(first(bars), charts.step, zone)) } @if bars.len() > 1 { span { (label(last(bars), charts.step, zone)) } } }
+                details { summary { "The numbers as a table" } (table(bars, &|from| label(from, charts.step, zone))) }
             }
         }
     }
@@ -76,7 +82,7 @@ fn last(bars: &[Bar]) -> Timestamp {
 /// A few bars must not be as wide as doors.
 const FEW: usize = 24;
 
-fn stack(bars: &[Bar], most: u64, step: Step, said: &str) -> Markup {
+fn stack(bars: &[Bar], most: u64, label: Label<'_>, said: &str) -> Markup {
     let slot = bars.len().max(FEW) * BAR / bars.len().max(1);
     let width = slot * bars.len();
     html! {
@@ -84,17 +90,17 @@ fn stack(bars: &[Bar], most: u64, step: Step, said: &str) -> Markup {
             aria-labelledby="over-time-title over-time-said" {
             title #over-time-title { "Calls over time" }
             desc #over-time-said { (said) }
-            @for (place, bar) in bars.iter().enumerate() { (column(place * slot, slot, bar, most, step)) }
+            @for (place, bar) in bars.iter().enumerate() { (column(place * slot, slot, bar, most, label)) }
         }
     }
 }
 
 /// A bar in the middle of its place, which begins at `from` and is `slot` wide.
-fn column(from: usize, slot: usize, bar: &Bar, most: u64, step: Step) -> Markup {
+fn column(from: usize, slot: usize, bar: &Bar, most: u64, label: Label<'_>) -> Markup {
     let (mut top, x) = (HEIGHT as f64, from + slot.saturating_sub(BODY) / 2);
     html! {
         g {
-            title { (label(bar.from, step)) ": " (spoken(bar)) }
+            title { (label(bar.from)) ": " (spoken(bar)) }
             rect.touch x=(from) y="0" width=(slot) height=(HEIGHT) {}
             @for (class, _, n) in parts(bar) {
                 @if n > 0 {
@@ -113,15 +119,16 @@ fn spoken(bar: &Bar) -> String {
     if words.is_empty() { "none".to_owned() } else { words.join(", ") }
 }
 
-/// The beginning of a bar, in UTC as the days are.
-fn label(from: Timestamp, step: Step) -> String {
-    let text = from.to_string();
+/// The beginning of a bar in words.
+type Label<'l> = &'l dyn Fn(Timestamp) -> String;
+
+fn label(from: Timestamp, step: Step, zone: &Zone) -> String {
+    let text = zone.date_and_time(from);
     let shown = match step {
         Step::Hour => text.get(..16),
         Step::Days(_) => text.get(..10),
     };
-    let utc = if step == Step::Hour { " UTC" } else { "" };
-    format!("{}{utc}", shown.unwrap_or(&text).replace('T', " "))
+    shown.unwrap_or(&text).to_owned()
 }
 
 fn legend() -> Markup {
@@ -134,13 +141,13 @@ fn legend() -> Markup {
     }
 }
 
-fn table(bars: &[Bar], step: Step) -> Markup {
+fn table(bars: &[Bar], label: Label<'_>) -> Markup {
     html! {
         div.scroll { table {
             thead { tr { th scope="col" { "From" } @for (_, word, _) in bars.first().map(parts).into_iter().flatten() { th.n scope="col" { (word) } } } }
             tbody {
                 @for bar in bars.iter().filter(|bar| sum(bar) > 0) {
-                    tr { th scope="row" { (label(bar.from, step)) } @for (_, _, n) in parts(bar) { td.n { (grouped(n)) } } }
+                    tr { th scope="row" { (label(bar.from)) } @for (_, _, n) in parts(bar) { td.n { (grouped(n)) } } }
                 }
             }
         } }
@@ -229,6 +236,7 @@ mod tests {
             |day: i64, allow| Bar { from: Timestamp(day * 86_400_000), allow, ask: 2, deny: 0, refused: 1 };
         Charts {
             step: Step::Days(1),
+            in_utc: false,
             bars: vec![bar(0, 7), bar(1, 0)],
             waits: [3, 0, 0, 0, 0, 0, 0, 1],
             tools: vec![("<script>\u{202e}&".into(), 9)],
@@ -249,7 +257,7 @@ mod tests {
 
     #[test]
     fn bars_stand_on_each_other_and_their_sum_fills_the_height() {
-        let shown = over_time(&charts()).into_string();
+        let shown = over_time(&charts(), &Zone::default()).into_string();
         assert!(
             shown.contains(r#"<rect class="allow" x="56" y="30.00" width="8" height="70.00">"#),
             "{shown}"
@@ -262,7 +270,14 @@ mod tests {
 
     #[test]
     fn nothing_is_said_in_words_too() {
-        let none = Charts { bars: vec![], waits: [0; 8], tools: vec![], agents: vec![], step: Step::Hour };
+        let none = Charts {
+            bars: vec![],
+            waits: [0; 8],
+            tools: vec![],
+            agents: vec![],
+            step: Step::Hour,
+            in_utc: false,
+        };
         let shown = all(&none, &Query::default()).into_string();
         assert!(shown.contains("No calls in this time.") && shown.contains("Nobody answered"));
         assert!(!shown.contains("NaN"));

@@ -42,7 +42,7 @@ pub(super) fn page(
     let found = reader.page(filter, wanted)?;
     // A search has read enough, and later pages say nothing new about the whole.
     let pictured = filter.text.is_none() && wanted.page == 1;
-    let charts = if pictured { Some(reader.charts_within(CHART_TIME, filter)?) } else { None };
+    let charts = if pictured { Some(reader.charts_within(CHART_TIME, filter, query.zone())?) } else { None };
     Ok(whole(query, &found, wanted, charts.as_ref().map(Option::as_ref)))
 }
 
@@ -53,17 +53,28 @@ fn whole(query: &Query, found: &Page, wanted: Wanted, charts: Option<Option<&Cha
         (form(query))
         @if let Some(to) = found.searched_to {
             p.notice.warn role="status" {
-                "The search looked through the calls since " (moment(to)) " and stopped there. Narrow the time range to search earlier ones."
+                "The search looked through the calls since " (moment(to, query.zone())) " and stopped there. Narrow the time range to search earlier ones."
             }
         }
-        @match charts {
-            Some(Some(charts)) => (chart::all(charts, query)),
-            Some(None) => p.soft { "Charts of so much would take too long. Choose a shorter time." },
-            None => {},
+        div.record {
+            div.listed { (listed(query, found, wanted, charts.is_some())) }
+            @match charts {
+                Some(Some(charts)) => (chart::all(charts, query)),
+                Some(None) => p.soft #charts { "Charts of so much would take too long. Choose a shorter time." },
+                None => {},
+            }
         }
+    }
+}
+
+/// The calls come first: charts stand beside them where there is room, otherwise below.
+fn listed(query: &Query, found: &Page, wanted: Wanted, pictured: bool) -> Markup {
+    let table = query.in_utc().with("page", "").with("per_page", "").link("/audit/export.csv");
+    html! {
         div.heading {
             h2 #calls { (grouped(found.total)) @if found.total == 1 { " call" } @else { " calls" } }
-            a href=(query.with("page", "").with("per_page", "").link("/audit/export.csv")) download { "Save as CSV" }
+            @if pictured { a.jump href="#charts" { "Charts" } }
+            a href=(table) download { "Save as CSV" }
         }
         @if found.rows.is_empty() {
             p.soft { @if found.total == 0 { "No call fits this choice." } @else { "There are not so many pages." } }
@@ -80,7 +91,36 @@ fn form(query: &Query) -> Markup {
         .iter()
         .any(|name| query.is_set(name));
     html! {
-        form.choose.card method="get" action=(query.to(FOLDER)) role="search" {
+        details.choose.card {
+            summary { span { strong { "Filter" } " " span.soft { (in_words(query)) } } }
+            (fields(query, own_dates, more))
+        }
+    }
+}
+
+/// What the list is narrowed to, for a form that is folded.
+fn in_words(query: &Query) -> String {
+    let range =
+        RANGES.iter().find(|(word, _, _)| query.get("range") == Some(word)).map(|(_, label, _)| *label);
+    let named = [
+        ("q", "with"),
+        ("tool_name", "tool"),
+        ("outcome", "outcome"),
+        ("agent_id", "agent"),
+        ("session_id", "session"),
+        ("decision", "decision"),
+        ("resolution", "answer"),
+        ("from", "from"),
+        ("to", "to"),
+    ];
+    let given =
+        named.iter().filter_map(|(name, word)| Some(format!("{word} {}", cut(query.get(name)?, 40).0)));
+    range.map(str::to_owned).into_iter().chain(given).collect::<Vec<_>>().join(", ")
+}
+
+fn fields(query: &Query, own_dates: bool, more: bool) -> Markup {
+    html! {
+        form method="get" action=(query.to(FOLDER)) role="search" {
             div.row {
                 (field("q", "Search", "search", "tool, agent, reason, argument …", query))
                 (field("tool_name", "Tool", "text", "ha_*", query))
@@ -103,8 +143,8 @@ fn form(query: &Query) -> Markup {
                     (field("session_id", "Session", "text", "", query))
                     (select("decision", "Decision", DECISIONS, query))
                     (select("resolution", "Answer", RESOLUTIONS, query))
-                    (field("from", "From (UTC)", "text", "2026-01-31T12:00", query))
-                    (field("to", "To (UTC)", "text", "2026-01-31", query))
+                    (field("from", "From", "text", "2026-01-31T12:00", query))
+                    (field("to", "To", "text", "2026-01-31", query))
                 }
             }
             div.actions { button.primary type="submit" { "Show" } a.button.quiet href=(query.to(FOLDER)) { "Reset" } }
@@ -143,7 +183,7 @@ fn line(row: &AuditRow, query: &Query) -> Markup {
         if row.request.get("outcome").is_some() { String::new() } else { member(&row.request, "reason") };
     html! {
         li.call {
-            span.when { (moment(row.at)) }
+            span.when { (moment(row.at, query.zone())) }
             span.what {
                 a.mono href=(link) { (cut(signature, CALL).0) @if cut(signature, CALL).1.is_some() { "…" } }
                 @if !reason.is_empty() { span.reason.soft { (short(&reason, REASON, &link)) } }

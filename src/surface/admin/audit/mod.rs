@@ -161,14 +161,14 @@ async fn routed(audit: &Audit, viewer: &Viewer, asked: &Asked) -> Result<Answer,
 }
 
 async fn list_page(audit: &Audit, viewer: &Viewer, query: &str) -> Result<Answer, Refusal> {
-    let query = list::chosen(Query::of(query, asked::LOG)?).below(&viewer.root);
+    let query = list::chosen(Query::of(query, asked::LOG)?).of_page(viewer);
     let (filter, wanted) = (query.filter(audit.clock.now())?, query.wanted()?);
     let main = audit.read(move |reader| list::page(reader, &query, &filter, wanted)).await?;
     Ok(page::page(viewer, Here::Audit, "Record", &[], &main))
 }
 
 async fn call_page(audit: &Audit, viewer: &Viewer, id: &str, query: &str) -> Result<Answer, Refusal> {
-    let query = Query::of(query, asked::CALL)?.below(&viewer.root);
+    let query = Query::of(query, asked::CALL)?.of_page(viewer);
     let main = call::page(&whole(shown(audit, id).await?), &query);
     Ok(page::page(viewer, Here::Audit, "Call", &[], &main))
 }

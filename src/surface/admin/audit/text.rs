@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_name};
+use crate::base::zone::Zone;
 
 /// Hostile text on one line, at most so many characters of it, and how many bytes there are when it was cut.
 pub(super) fn cut(text: &str, most: usize) -> (String, Option<usize>) {
@@ -51,11 +52,9 @@ pub(super) fn member(whole: &Value, name: &str) -> String {
     whole.get(name).map(plain).unwrap_or_default()
 }
 
-/// `2026-11-21 09:43:13`, in UTC until the browser makes it local.
-pub(super) fn moment(at: Timestamp) -> Markup {
-    let text = at.to_string();
-    let (seconds, _) = text.split_once('.').unwrap_or((&text, ""));
-    html! { time datetime=(text) { (seconds.replace('T', " ")) } }
+/// `2026-11-21 09:43:13`
+pub(super) fn moment(at: Timestamp, zone: &Zone) -> Markup {
+    html! { time datetime=(at) { (zone.date_and_time(at)) } }
 }
 
 /// `0.123 s`, `12.3 s`, `3 min 05 s`, `2 h 03 min`.

@@ -75,7 +75,6 @@
     if (old) { if (isOpen(old)) { old.querySelector(".left").dataset.left = fresh.querySelector(".left").dataset.left; wind(old); } return; }
     cards.append(fresh);
     wind(fresh);
-    localTimes(fresh);
     say("New question: " + fresh.querySelector("h2").textContent);
     count();
   }
