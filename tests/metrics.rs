@@ -12,6 +12,7 @@ mod prometheus;
 
 use std::time::Duration;
 
+use harness::gateway::LAPTOP;
 use harness::site::{Page, Site};
 use harness::{Agent, Answer, Gateway, Setup, error, eventually};
 use prometheus::{Scrape, parse};
@@ -321,6 +322,39 @@ fn calls_that_wait_for_a_place_are_counted_apart() {
         let read = scrape(&gateway);
         (counts().map(|name| read.value(&name, &[])) == [0.0, 0.0]).then_some(())
     });
+}
+
+#[test]
+fn what_greedy_agents_lose_and_are_refused_is_counted() {
+    let gateway = Gateway::with(&setup(&[(
+        r#"{path: "data/agentpass.db"}"#,
+        r#"{path: "data/agentpass.db", max_mb: 1}"#,
+    )]));
+    gateway.upstream.answer(|_| Answer::json(&format!("\"{}\"", "x".repeat(40_000))));
+    for number in 1..=3 {
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        agent.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": number.to_string()}}));
+        gateway.upstream.wait_for(number);
+        drop(agent);
+        eventually("the call to end", || {
+            (gateway.log().matches("ended: executed").count() == number).then_some(())
+        });
+    }
+    // A sixteenth of a mebibyte has room for one of them.
+    assert_eq!(scrape(&gateway).value("agentpass_store_dropped_results_total", &[]), 2.0);
+
+    let mut agent = Agent::login(gateway.address, LAPTOP);
+    let listing = |id| json!({"jsonrpc": "2.0", "method": "list_tools", "id": id});
+    let batch = json!((0..100).map(listing).collect::<Vec<_>>()).to_string();
+    let refused = (0..10_000).find_map(|_| {
+        agent.send_text(&batch);
+        let answers = agent.receive();
+        Some(answers.as_array().unwrap().iter().filter(|a| a["error"].is_object()).count()).filter(|n| *n > 0)
+    });
+    assert_eq!(
+        scrape(&gateway).value("agentpass_refused_other_requests_total", &[]),
+        refused.unwrap() as f64
+    );
 }
 
 #[test]

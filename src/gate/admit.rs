@@ -88,7 +88,8 @@ impl Gate {
     /// # Errors
     /// When nothing is left: seconds until something is.
     pub fn spend(&self, agent: &AgentId, cost: u64) -> Result<(), u64> {
-        self.errands.borrow_mut().spend(agent, cost).map_err(|too_many| too_many.retry_after)
+        let spent = self.errands.borrow_mut().spend(agent, cost);
+        spent.inspect_err(|_| self.metrics.refused_errand()).map_err(|too_many| too_many.retry_after)
     }
 
     /// Takes what the answer to such a request turned out to cost besides.

@@ -69,6 +69,7 @@ pub struct Metrics {
     execution: RefCell<BTreeMap<String, Histogram>>,
     strangers: Cell<usize>,
     failed_authentications: Cell<u64>,
+    refused_errands: Cell<u64>,
     cut_off: Cell<usize>,
 }
 
@@ -82,6 +83,7 @@ impl Default for Metrics {
             execution: RefCell::default(),
             strangers: Cell::default(),
             failed_authentications: Cell::default(),
+            refused_errands: Cell::default(),
             cut_off: Cell::default(),
         }
     }
@@ -206,6 +208,11 @@ impl Metrics {
         self.failed_authentications.set(self.failed_authentications.get().saturating_add(1));
     }
 
+    /// A request that is no call came too soon.
+    pub(super) fn refused_errand(&self) {
+        self.refused_errands.set(self.refused_errands.get().saturating_add(1));
+    }
+
     /// A connection to the agents' port that has not authenticated, until this is dropped.
     pub fn stranger(&self) -> Stranger<'_> {
         self.strangers.set(self.strangers.get().saturating_add(1));
@@ -230,6 +237,8 @@ pub struct Counts {
     pub strangers: usize,
     /// Wrong tokens.
     pub failed_authentications: u64,
+    /// Requests that were no calls and came too soon.
+    pub refused_errands: u64,
     /// Calls that were under way when the last process ended; their outcome is `unknown`.
     pub cut_off: usize,
 }
@@ -248,6 +257,7 @@ impl Metrics {
             execution: self.execution.borrow().iter().map(|(name, h)| (name.clone(), h.read())).collect(),
             strangers: self.strangers.get(),
             failed_authentications: self.failed_authentications.get(),
+            refused_errands: self.refused_errands.get(),
             cut_off: self.cut_off.get(),
         }
     }

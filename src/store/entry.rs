@@ -232,4 +232,6 @@ pub struct StoreHealth {
     pub commits: u64,
     /// Failures of the disk or database since opening.
     pub errors: u64,
+    /// Results that made room for others since opening.
+    pub dropped_results: u64,
 }

@@ -99,7 +99,8 @@ fn make_room(tx: &mut Tx<'_>, agent: &AgentId, new: i64, size: usize) -> Result<
     while tx.shares.room() > least
         && let Some(seq) = tx.shares.surplus(agent.as_str(), new, tx.options.max_mb)
     {
-        drop_result(tx, seq)?;
+        delete(tx, seq)?;
+        tx.shares.make_room(seq);
         dropped += 1;
     }
     if dropped > 0 {
@@ -108,9 +109,8 @@ fn make_room(tx: &mut Tx<'_>, agent: &AgentId, new: i64, size: usize) -> Result<
     Ok(())
 }
 
-fn drop_result(tx: &mut Tx<'_>, seq: i64) -> Result<(), StoreError> {
+fn delete(tx: &Tx<'_>, seq: i64) -> Result<(), StoreError> {
     tx.db.prepare_cached("DELETE FROM results WHERE seq = ?")?.execute([seq])?;
-    tx.shares.remove(seq);
     Ok(())
 }
 
@@ -158,7 +158,8 @@ pub(super) fn sweep(tx: &mut Tx<'_>, now: Timestamp, through: i64) -> Result<Opt
     let rows = statement.query_map(params![through, PART], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let seen: Vec<(i64, i64)> = rows.collect::<Result<_, _>>()?;
     for (seq, _) in seen.iter().filter(|(_, expires)| *expires <= now.0) {
-        drop_result(tx, *seq)?;
+        delete(tx, *seq)?;
+        tx.shares.remove(*seq);
     }
     let whole = i64::try_from(seen.len()) == Ok(PART);
     Ok(seen.last().map(|(seq, _)| *seq).filter(|_| whole))

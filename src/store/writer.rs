@@ -96,6 +96,8 @@ pub(super) struct Shared {
     pub(super) latency: Latency,
     commits: AtomicU64,
     errors: AtomicU64,
+    /// See [`StoreHealth::dropped_results`].
+    pub(super) dropped_results: AtomicU64,
     state: Mutex<State>,
 }
 
@@ -123,6 +125,7 @@ impl Shared {
             events,
             commits,
             errors,
+            dropped_results: self.dropped_results.load(Ordering::Relaxed),
         }
     }
 
@@ -293,7 +296,7 @@ impl Writer {
         let checkpoint = tx.checkpoint;
         let began = Instant::now();
         self.db.prepare_cached("COMMIT")?.execute([])?;
-        self.shares.keep();
+        self.shared.dropped_results.fetch_add(self.shares.keep(), Ordering::Relaxed);
         self.live.commit();
         if durable {
             self.durable = self.chain.head;

@@ -72,6 +72,8 @@ fn connections(text: &mut Exposition, counts: &Counts, status: &Status) {
     text.gauge("agentpass_unauthenticated_connections", help, counts.strangers);
     let help = "Wrong tokens on the agents' port.";
     text.counter("agentpass_failed_authentications_total", help, counts.failed_authentications);
+    let help = "Requests that were no calls, such as list_tools, and came too soon.";
+    text.counter("agentpass_refused_other_requests_total", help, counts.refused_errands);
 }
 
 fn record(text: &mut Exposition, status: &Status, latency: &StoreLatency) {
@@ -87,6 +89,8 @@ fn record(text: &mut Exposition, status: &Status, latency: &StoreLatency) {
     text.gauge("agentpass_store_events", "The number of the newest event in the record.", store.events);
     text.counter("agentpass_store_commits_total", "Transactions that wrote something.", store.commits);
     text.counter("agentpass_store_errors_total", "Failures of the disk or the database.", store.errors);
+    let help = "Results that made room for others before their agents had fetched them.";
+    text.counter("agentpass_store_dropped_results_total", help, store.dropped_results);
     let help = "When the disk or the database last failed.";
     let mut failed = text.family(Kind::Gauge, "agentpass_store_last_error_timestamp_seconds", help);
     store.last_error.iter().for_each(|(at, _)| failed.sample(&[], seconds(*at)));
