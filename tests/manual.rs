@@ -90,6 +90,19 @@ fn the_page_names_every_command_and_every_option_and_no_others() {
     assert_eq!(named, known);
 }
 
+/// A quote macro goes on to the end of its line: a second one would open inside the first.
+#[test]
+fn no_quote_opens_inside_another() {
+    for name in ["agentpass.1", "agentpass.yaml.5", "agentpass-permissions.5", "agentpass-protocol.7"] {
+        for line in page(name).lines().filter(|line| line.starts_with('.')) {
+            let quotes = line
+                .split_whitespace()
+                .filter(|word| ["Dq", "Sq", "Qq"].contains(&word.trim_start_matches('.')));
+            assert!(quotes.count() < 2, "{name}: {line}");
+        }
+    }
+}
+
 #[test]
 fn every_exit_code_of_a_help_text_is_on_the_page() {
     let text = page("agentpass.1");
