@@ -509,6 +509,46 @@ fn where_events_are_missing_nothing_open_runs_and_no_key_is_given_away() {
     assert!(fault(&gateway).contains("missing"), "{}", fault(&gateway));
 }
 
+#[test]
+fn an_anchor_kept_elsewhere_finds_a_record_rolled_back_with_its_head() {
+    let mut gateway = Gateway::start();
+    let call = |gateway: &Gateway, text: &str| {
+        let reply = Agent::login(gateway.address, TOKEN).call("tool_request", allowed(text));
+        assert_eq!(reply["result"]["status"], "executed", "{reply}");
+    };
+    let anchor = |gateway: &Gateway| {
+        let output = gateway.cli(&["audit", "anchor"]);
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let verify = |gateway: &Gateway, line: &str| gateway.cli(&["audit", "verify", "--anchor", line]);
+    call(&gateway, "a");
+    assert_eq!(gateway.terminate(), Some(0));
+    let [db, head] = ["data/agentpass.db", "data/agentpass.db.head"].map(|name| gateway.path(name));
+    let older = [&db, &head].map(|path| std::fs::read(path).unwrap());
+    let early = anchor(&gateway);
+    gateway.restart();
+    call(&gateway, "b");
+    assert_eq!(gateway.terminate(), Some(0));
+    let late = anchor(&gateway);
+    assert_eq!(late.lines().count(), 1);
+    assert_eq!(gateway.json(&["audit", "anchor", "--json"])["line"], late.trim_end());
+    for line in [&early, &late] {
+        let output = verify(&gateway, line);
+        assert!(String::from_utf8_lossy(&output.stdout).contains("it holds the anchor"), "{output:?}");
+    }
+    std::fs::write(&db, &older[0]).unwrap();
+    std::fs::write(&head, &older[1]).unwrap();
+    gateway.restart();
+    gateway.verify();
+    let told = |line: &str| String::from_utf8_lossy(&verify(&gateway, line).stderr).into_owned();
+    assert!(told(&late).contains("older copy"), "{}", told(&late));
+    (0..5).for_each(|n| call(&gateway, &format!("c{n}")));
+    gateway.verify();
+    assert!(told(&late).contains("not the event that the anchor was taken of"), "{}", told(&late));
+    assert_eq!((told(&early), verify(&gateway, "nonsense").status.code()), (String::new(), Some(4)));
+}
+
 // --- an orderly stop ---
 
 #[test]

@@ -21,7 +21,7 @@ use agentpass::base::digest::Digest;
 use agentpass::base::ids::RequestId;
 use agentpass::base::template::Template;
 use agentpass::model::*;
-use agentpass::store::reader::{Check, Filter, Lookup, Reader, Wrong, verify_export};
+use agentpass::store::reader::{Anchor, Anchored, Check, Filter, Lookup, Reader, Wrong, verify_export};
 use agentpass::store::*;
 use rusqlite::Connection;
 use serde_json::{Value, json};
@@ -793,11 +793,52 @@ fn an_older_copy_is_found_and_nothing_in_it_runs() {
 }
 
 #[test]
+fn a_record_that_was_rolled_back_with_its_head_does_not_fit_an_anchor_from_outside() {
+    let dir = recorded();
+    let older: Vec<_> =
+        ["", ".head"].map(|s| std::fs::read(format!("{}{s}", dir.db().display())).unwrap()).into();
+    let early = dir.reader().anchor().unwrap();
+    dir.with(async |store| execute(store, "door9").await);
+    let late = dir.reader().anchor().unwrap();
+    assert_eq!((early.seq, late.seq), (12, 14));
+    for anchor in [early, late] {
+        let check = dir.reader().verify_with(Some(&anchor)).unwrap();
+        assert_eq!((check.fault, check.anchored), (None, Some(Anchored::Confirmed)));
+        let lines = export(&dir).join("\n") + "\n";
+        let check = verify_export(&mut Cursor::new(lines), None, Some(&anchor)).unwrap();
+        assert_eq!((check.fault, check.anchored), (None, Some(Anchored::Confirmed)));
+    }
+    for wrong in [Anchor { at: at(99), ..late }, Anchor { hash: early.hash, ..late }] {
+        assert_eq!(
+            dir.reader().verify_with(Some(&wrong)).unwrap().fault.unwrap().wrong,
+            Wrong::ForeignAnchor
+        );
+    }
+
+    std::fs::write(dir.db(), &older[0]).unwrap();
+    std::fs::write(dir.beside("head"), &older[1]).unwrap();
+    assert_eq!(dir.verify().fault, None, "nothing in the folder tells");
+    let wrong = |anchor| dir.reader().verify_with(Some(anchor)).unwrap().fault.unwrap().wrong;
+    assert_eq!(wrong(&late), Wrong::EndsBeforeAnchor { anchor: 14, end: 12 });
+    let lines = export(&dir).join("\n") + "\n";
+    let exported = verify_export(&mut Cursor::new(lines), None, Some(&late)).unwrap();
+    assert_eq!(exported.fault.unwrap().wrong, Wrong::EndsBeforeAnchor { anchor: 14, end: 12 });
+    dir.with(async |store| {
+        execute(store, "door7").await;
+        execute(store, "door8").await;
+    });
+    assert_eq!(dir.verify().fault, None);
+    assert_eq!(wrong(&late), Wrong::ForeignAnchor);
+    assert_eq!(dir.reader().verify_with(Some(&early)).unwrap().fault, None);
+}
+
+#[test]
 fn the_head_can_be_neither_removed_nor_forged() {
     let dir = recorded();
     let head = std::fs::read_to_string(dir.beside("head")).unwrap();
     std::fs::remove_file(dir.beside("head")).unwrap();
     assert_eq!(dir.wrong(), Wrong::HeadMissing);
+    assert!(matches!(dir.reader().anchor(), Err(StoreError::Forged(_))));
     std::fs::write(dir.beside("head"), head.replace("\"seq\":12", "\"seq\":11")).unwrap();
     assert_eq!(dir.wrong(), Wrong::HeadForged);
     let (store, recovered) = dir.open();
@@ -875,7 +916,7 @@ fn export(dir: &Dir) -> Vec<String> {
 }
 
 fn check(lines: &[String], key: Option<&Path>) -> Check {
-    verify_export(&mut Cursor::new(lines.join("\n") + "\n"), key).unwrap()
+    verify_export(&mut Cursor::new(lines.join("\n") + "\n"), key, None).unwrap()
 }
 
 #[test]
@@ -929,7 +970,15 @@ fn a_falsified_export_is_found() {
 
 #[test]
 fn old_events_go_as_a_prefix_and_the_rest_verifies() {
-    let dir = recorded();
+    let dir = Dir::new();
+    dir.with(async |store| execute(store, "door").await);
+    let older = dir.reader().anchor().unwrap();
+    dir.with(async |store| {
+        for n in 0..5 {
+            execute(store, &format!("door{n}")).await;
+        }
+    });
+    let last = dir.reader().anchor().unwrap();
     let later = NOW.plus(DAY * 366);
     let open = dir.with(async |store| {
         let open = record(store, NewCall { at: later.minus(DAY), ..asked("front") }).await;
@@ -939,12 +988,14 @@ fn old_events_go_as_a_prefix_and_the_rest_verifies() {
     let check = dir.verify();
     // The question and the note about retention.
     assert_eq!((check.events, check.calls, check.fault), (2, 1, None));
+    let anchored = |anchor| dir.reader().verify_with(Some(anchor)).unwrap().anchored;
+    assert_eq!((anchored(&older), anchored(&last)), (Some(Anchored::Dropped), Some(Anchored::Confirmed)));
     assert_eq!(dir.reader().list(&Filter::default()).unwrap().len(), 1);
     assert_eq!(row(&dir, open)["outcome"], "pending");
     let lines = export(&dir);
     assert!(lines[0].starts_with("{\"anchor\""));
     let key = dir.beside("key");
-    assert_eq!(verify_export(&mut Cursor::new(lines.join("\n")), Some(&key)).unwrap().fault, None);
+    assert_eq!(verify_export(&mut Cursor::new(lines.join("\n")), Some(&key), None).unwrap().fault, None);
 
     dir.falsify("UPDATE meta SET value = replace(value, '\"seq\":12', '\"seq\":13') WHERE name = 'anchor'");
     assert_eq!(dir.wrong(), Wrong::AnchorBroken);

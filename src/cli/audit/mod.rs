@@ -14,8 +14,9 @@ use super::{Exit, Trouble, layout, output, owner};
 use crate::base::clock::{Clock, Timestamp};
 use crate::config::{self, Paths};
 use crate::store::StoreError;
-use crate::store::reader::{Filter, Lookup, Reader, key_path, verify_export};
+use crate::store::reader::{Anchor, Anchored, Filter, Lookup, Reader, key_path, verify_export};
 use argh::FromArgs;
+use serde_json::json;
 
 /// Read and check the record of everything that was asked, decided and done.
 #[derive(FromArgs, Debug)]
@@ -36,6 +37,8 @@ pub enum AuditCommand {
     Show(Show),
     /// Is the chain whole?
     Verify(Verify),
+    /// Where the record ends, for another place.
+    Anchor(TakeAnchor),
     /// Every event.
     Export(Export),
     /// Numbers.
@@ -97,6 +100,22 @@ pub struct Verify {
     /// an export to check instead of the store
     #[argh(positional)]
     pub file: Option<String>,
+    /// a line of "audit anchor", which must still fit
+    #[argh(option, arg_name = "line")]
+    pub anchor: Option<String>,
+    /// config.yaml, which names the store (default: as for serve)
+    #[argh(option, arg_name = "file")]
+    pub config: Option<String>,
+}
+
+/// Print where the record ends as one line, to be kept on another machine or in a chat: "audit verify --anchor" says
+/// later whether the record still holds it.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "anchor")]
+pub struct TakeAnchor {
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
     /// config.yaml, which names the store (default: as for serve)
     #[argh(option, arg_name = "file")]
     pub config: Option<String>,
@@ -137,6 +156,7 @@ pub fn run(args: Audit) -> Exit {
         AuditCommand::List(args) => list(args),
         AuditCommand::Show(args) => show(args),
         AuditCommand::Verify(args) => verify(args),
+        AuditCommand::Anchor(args) => anchor(args),
         AuditCommand::Export(args) => export(args),
         AuditCommand::Stats(args) => stats(args),
     };
@@ -250,12 +270,30 @@ fn show(args: Show) -> Result<Exit, Trouble> {
     output::print(&show::story(&whole, layout::terminal_width())).map(|_| Exit::DONE)
 }
 
+fn anchor(args: TakeAnchor) -> Result<Exit, Trouble> {
+    let anchor = open(args.config.as_deref())?.anchor().map_err(|e| unreadable(&e))?;
+    let Anchor { seq, hash, at } = anchor;
+    let text = match args.json {
+        true => json!({"line": anchor.to_string(), "seq": seq, "hash": hash.hex(), "at": at.to_string()})
+            .to_string(),
+        false => anchor.to_string(),
+    };
+    output::print(&text).map(|_| Exit::DONE)
+}
+
+fn read_anchor(line: &str) -> Result<Anchor, Trouble> {
+    Anchor::parse(line)
+        .ok_or_else(|| usage("--anchor is not a line that `agentpass audit anchor` has printed".into()))
+}
+
 fn verify(args: Verify) -> Result<Exit, Trouble> {
+    let anchor = args.anchor.as_deref().map(read_anchor).transpose()?;
     let check = match args.file {
-        None => open(args.config.as_deref())?.verify(),
+        None => open(args.config.as_deref())?.verify_with(anchor.as_ref()),
         Some(file) => {
             let opened = File::open(&file).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e).at(file))?;
-            verify_export(&mut BufReader::new(opened), key(args.config.as_deref())?.as_deref())
+            let key = key(args.config.as_deref())?;
+            verify_export(&mut BufReader::new(opened), key.as_deref(), anchor.as_ref())
         }
     };
     let check = check.map_err(|e| unreadable(&e))?;
@@ -267,7 +305,15 @@ fn verify(args: Verify) -> Result<Exit, Trouble> {
         None => {
             let calls = if check.calls > 0 { format!(" of {} calls", check.calls) } else { String::new() };
             let order = if check.keyed { "" } else { " (the order only: the key is not here)" };
-            let text = format!("whole: {} events{calls}, the last is {}{order}", check.events, check.last);
+            let anchored = match check.anchored {
+                Some(Anchored::Confirmed) => "; it holds the anchor",
+                Some(Anchored::Dropped) => {
+                    "; the anchor's event was dropped by retention and cannot be compared"
+                }
+                None => "",
+            };
+            let (events, last) = (check.events, check.last);
+            let text = format!("whole: {events} events{calls}, the last is {last}{order}{anchored}");
             output::print(&text).map(|_| Exit::DONE)
         }
     }

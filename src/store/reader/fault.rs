@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::anchor::Anchored;
+
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -14,6 +16,8 @@ pub struct Check {
     /// Whether the hashes were checked with the key. Without it only the order of an export is proven: whoever
     /// changes it could have written new hashes.
     pub keyed: bool,
+    /// What the record says of the anchor it was to be compared with, when it does not contradict it.
+    pub anchored: Option<Anchored>,
     /// The first fault.
     pub fault: Option<Fault>,
 }
@@ -52,6 +56,15 @@ pub enum Wrong {
     RolledBack,
     /// The event that was exported as head is another one here.
     ForeignHead,
+    /// The record ends before an anchor that was taken from it: it was exchanged for an older copy.
+    EndsBeforeAnchor {
+        /// The anchor's event.
+        anchor: i64,
+        /// The last one here.
+        end: i64,
+    },
+    /// The anchor's event is another one here: the record was exchanged for an older copy, which went on differently.
+    ForeignAnchor,
     /// There is no exported head.
     HeadMissing,
     /// The exported head is not sealed by this record's key.
@@ -146,6 +159,13 @@ impl fmt::Display for Wrong {
                 f.write_str("rolled back: the gateway found the record older than its exported head here")
             }
             Wrong::ForeignHead => f.write_str("not the event that was exported as head"),
+            Wrong::EndsBeforeAnchor { anchor, end } => write!(
+                f,
+                "older copy: the record ends at event {end}, but event {anchor} was there when the anchor was taken"
+            ),
+            Wrong::ForeignAnchor => f.write_str(
+                "not the event that the anchor was taken of: the record is another one, or an older copy that went on",
+            ),
             Wrong::HeadMissing => f.write_str("the exported head is missing"),
             Wrong::HeadForged => f.write_str("the exported head is not sealed by this record's key"),
             Wrong::AnchorBroken => {

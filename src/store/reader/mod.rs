@@ -1,6 +1,7 @@
 //! Reading the record: for the owner's commands and pages, beside a running gateway or without one. It can never write; every
 //! function reads one snapshot.
 
+mod anchor;
 mod charts;
 mod crosscheck;
 mod export;
@@ -25,6 +26,7 @@ use super::chain::ChainKey;
 use super::error::StoreError;
 use super::{files, schema};
 
+pub use anchor::{Anchor, Anchored};
 pub use charts::{Bar, Charts, Step, WAITS};
 pub use fault::{Check, Fault, Wrong};
 pub use list::{AuditRow, Filter, Lookup, Shown};

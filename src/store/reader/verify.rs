@@ -6,6 +6,7 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde_json::Value;
 
+use super::anchor::{Anchor, Anchored};
 use super::fault::{Check, Fault, Wrong};
 use super::{Reader, crosscheck, tables};
 use crate::base::digest::Digest;
@@ -24,21 +25,29 @@ impl Reader {
     /// # Errors
     /// When the database cannot be read; what is wrong with its content is a [`Fault`].
     pub fn verify(&mut self) -> Result<Check, StoreError> {
+        self.verify_with(None)
+    }
+
+    /// The same, and whether the record still holds what `anchor` was taken of.
+    ///
+    /// # Errors
+    /// As [`Reader::verify`].
+    pub fn verify_with(&mut self, anchor: Option<&Anchor>) -> Result<Check, StoreError> {
         // Read before the snapshot: a running gateway only moves it forward.
         let head = chain::exported_head(&self.path);
         let key = self.key.clone();
         let tx = self.snapshot()?;
         let Some(key) = key else { return Ok(unchecked(Wrong::KeyMissing)) };
-        let start = match anchor(&tx, &key)? {
+        let start = match beginning(&tx, &key)? {
             Ok(start) => start,
             Err(wrong) => return Ok(unchecked(wrong)),
         };
-        let mut walk = Walk { key: Some(&key), at: start, events: 0 };
+        let mut walk = Walk { key: Some(&key), anchor, ..Walk::from(start) };
         let fault = match walk_events(&tx, &mut walk)? {
             Some(fault) => Some(fault),
             None => check_head(&tx, &key, head.as_ref(), walk.at)?,
         };
-        let mut check = Check { events: walk.events, last: walk.at.seq, calls: 0, keyed: true, fault };
+        let mut check = walk.result(fault);
         if check.fault.is_none() {
             (check.calls, check.fault) = crosscheck::calls(&tx)?;
         }
@@ -53,11 +62,11 @@ impl Reader {
 }
 
 fn unchecked(wrong: Wrong) -> Check {
-    Check { events: 0, last: 0, calls: 0, keyed: false, fault: Some(Fault::record(wrong)) }
+    Check { events: 0, last: 0, calls: 0, keyed: false, anchored: None, fault: Some(Fault::record(wrong)) }
 }
 
 /// What the first event follows.
-fn anchor(db: &Connection, key: &ChainKey) -> Result<Result<Link, Wrong>, StoreError> {
+fn beginning(db: &Connection, key: &ChainKey) -> Result<Result<Link, Wrong>, StoreError> {
     Ok(match chain::meta(db, "anchor")? {
         None => Ok(Link::START),
         Some(text) => serde_json::from_str(&text)
@@ -70,11 +79,38 @@ fn anchor(db: &Connection, key: &ChainKey) -> Result<Result<Link, Wrong>, StoreE
 /// The chain's walk: where it stands, and what the next event must follow.
 struct Walk<'a> {
     key: Option<&'a ChainKey>,
+    /// What the first event follows.
+    start: Link,
     at: Link,
     events: u64,
+    /// What the record is to be compared with, and whether its event was met.
+    anchor: Option<&'a Anchor>,
+    met: bool,
+}
+
+impl From<Link> for Walk<'_> {
+    fn from(start: Link) -> Self {
+        Walk { key: None, start, at: start, events: 0, anchor: None, met: false }
+    }
 }
 
 impl Walk<'_> {
+    /// What came of it; an anchor counts when nothing else was wrong.
+    fn result(&self, fault: Option<Fault>) -> Check {
+        let anchored = match (&fault, self.anchor) {
+            (None, Some(_)) if self.met => Some(Ok(Anchored::Confirmed)),
+            (None, Some(anchor)) => Some(anchor.outside(self.start, self.at)),
+            (_, _) => None,
+        };
+        let (anchored, wrong) = match anchored {
+            Some(Ok(anchored)) => (Some(anchored), None),
+            Some(Err(wrong)) => (None, Some(Fault::record(wrong))),
+            None => (None, None),
+        };
+        let (events, last, keyed) = (self.events, self.at.seq, self.key.is_some());
+        Check { events, last, calls: 0, keyed, anchored, fault: fault.or(wrong) }
+    }
+
     fn step(&mut self, event: &Event) -> Option<Fault> {
         let expected = self.at.seq.saturating_add(1);
         if event.seq > expected {
@@ -86,6 +122,12 @@ impl Walk<'_> {
         let Ok(link) = chain::link_of(event) else { return Some(Fault::event(event.seq, Wrong::Changed)) };
         if self.key.is_some_and(|key| key.hash(&self.at.hash, event) != link.hash) {
             return Some(Fault::event(event.seq, Wrong::Changed));
+        }
+        if let Some(anchor) = self.anchor.filter(|anchor| anchor.seq == event.seq) {
+            if anchor.differs(event) {
+                return Some(Fault::event(event.seq, Wrong::ForeignAnchor));
+            }
+            self.met = true;
         }
         self.at = link;
         self.events += 1;
@@ -192,15 +234,19 @@ fn check_indexes(db: &Connection) -> Result<Option<Fault>, StoreError> {
     Ok(None)
 }
 
-/// Checks an export, with the record's key when its file is given.
+/// Checks an export, with the record's key when its file is given, and against `anchor`.
 ///
 /// # Errors
 /// When `input` or the key cannot be read; what is wrong with the content is a [`Fault`].
-pub fn verify_export(input: &mut dyn BufRead, key_file: Option<&Path>) -> Result<Check, StoreError> {
+pub fn verify_export(
+    input: &mut dyn BufRead,
+    key_file: Option<&Path>,
+    anchor: Option<&Anchor>,
+) -> Result<Check, StoreError> {
     let key = key_file.map(read_key).transpose()?;
-    let mut walk = Walk { key: key.as_ref(), at: Link::START, events: 0 };
+    let mut walk = Walk { key: key.as_ref(), anchor, ..Walk::from(Link::START) };
     let fault = walk_lines(input, &mut walk)?;
-    Ok(Check { events: walk.events, last: walk.at.seq, calls: 0, keyed: key.is_some(), fault })
+    Ok(walk.result(fault))
 }
 
 fn read_key(path: &Path) -> Result<ChainKey, StoreError> {
@@ -244,7 +290,7 @@ fn begin_export(walk: &mut Walk<'_>, sealed: &Value) -> Option<Fault> {
         None => chain::unsealed(sealed),
     };
     match link {
-        Some(link) => walk.at = link,
+        Some(link) => (walk.start, walk.at) = (link, link),
         None => return Some(Fault::record(Wrong::AnchorBroken)),
     }
     None
