@@ -230,6 +230,26 @@ fn every_way_a_service_can_answer_is_counted_once() {
 }
 
 #[test]
+fn the_kind_of_a_tool_says_whether_its_calls_wait_for_the_disk() {
+    let tools = r#"
+tools:
+  plug: {kind: write, extra_args: refuse, request: {method: GET, path: "/cm?cmnd=Power"}}
+  search: {kind: read, extra_args: refuse, request: {method: POST, path: "/search"}}
+"#;
+    let permissions = r#"rules: [{pattern: "*", action: allow}]"#;
+    let gateway =
+        Gateway::with(&Setup { tools: tools.into(), permissions: permissions.into(), ..setup(&[]) });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for (tool, waits) in [("plug", 2.0), ("search", 0.0)] {
+        let before = scrape(&gateway);
+        assert_eq!(agent.request(tool, json!({}))["result"]["status"], "executed");
+        let name = "agentpass_commit_seconds_count";
+        let durable = |scrape: &Scrape| scrape.value(name, &[("durable", "yes")]);
+        assert_eq!(durable(&scrape(&gateway)) - durable(&before), waits, "{tool}");
+    }
+}
+
+#[test]
 fn who_joins_or_repeats_a_call_is_not_counted_as_another() {
     let gateway = Gateway::with(&setup(&[]));
     let mut agent = Agent::login(gateway.address, TOKEN);
