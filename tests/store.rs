@@ -1259,6 +1259,7 @@ fn the_lists_work_beside_a_running_gateway() {
     let expected = json!({
         "total_requests": 7, "last_24h": 7, "approval_rate": 0.5,
         "top_tools": [{"tool_name": "door_open", "count": 7}],
+        "top_agents": [{"agent_id": "pi", "count": 6}, {"agent_id": "laptop", "count": 1}],
         "decision_breakdown": {"allow": 5, "ask": 2},
         "outcome_breakdown": {"executed": 5, "denied": 1, "pending": 1},
     });

@@ -153,6 +153,12 @@ fn what_fits_into_no_message_stands_in_nobodys_way() {
     let shown = gateway.json(&["audit", "show", got[0]["request_id"].as_str().unwrap(), "--json"]);
     assert_eq!(shown["execution_result"].as_str().map(str::len), Some(1_000_000 + r#"{"result":""}"#.len()));
     gateway.verify();
+    // What somebody else has put in its place is not shown as the service's.
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.execute("UPDATE results SET data = '\"forged\"' WHERE keyed = 1", []).unwrap();
+    let shown = gateway.json(&["audit", "show", got[0]["request_id"].as_str().unwrap(), "--json"]);
+    assert!(shown["execution_result"].as_str().unwrap().contains("[cut, "), "{shown}");
 }
 
 #[test]

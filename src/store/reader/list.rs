@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 use super::Reader;
 use super::page::Walk;
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::store::chain::Event;
 use crate::store::error::StoreError;
 
@@ -224,14 +225,17 @@ impl Reader {
 }
 
 impl Reader {
-    /// The whole data of an executed call, while it is kept for its agent; the record keeps the beginning of it.
+    /// The whole data of an executed call, while it is kept for its agent; the record keeps the beginning of it, and its
+    /// digest: data of another digest is somebody else's.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub fn whole_result(&mut self, row: &AuditRow) -> Result<Option<String>, StoreError> {
         let sql = "SELECT data FROM results WHERE seq = ?";
         let data = |row: &Row<'_>| row.get::<_, Option<String>>(0);
-        Ok(self.snapshot()?.query_row(sql, [row.seq], data).optional()?.flatten())
+        let kept = self.snapshot()?.query_row(sql, [row.seq], data).optional()?.flatten();
+        let recorded = row.end.get("result_digest").and_then(Value::as_str).and_then(Digest::parse);
+        Ok(kept.filter(|data| recorded == Some(Digest::of(data.as_bytes()))))
     }
 }
 
