@@ -713,6 +713,38 @@ fn mistakes_in_tools() {
     let get =
         "    request: {method: GET, path: \"/x\", query: {a: \"{a}\", n: \"{n}\", f: \"{f}\", s: \"{s}\"}}\n";
     for (text, expected) in [
+        ("    response: {binary: hex}\n", "unknown binary \"hex\"\n  at t.yaml:4:24\n  help: use base64"),
+        (
+            "    response: {ok: {at: a..b, in: [1]}}\n",
+            "at has an empty part\n  at t.yaml:4:25\n  help: at: ocs.meta.statuscode",
+        ),
+        (
+            "    response: {ok: {at: a, in: []}}\n",
+            "in must list 1 to 20 values\n  at t.yaml:4:32\n  help: in: [100, 200]",
+        ),
+        (
+            "    response: {ok: {at: a, in: [[1]]}}\n",
+            "this is no single value\n  at t.yaml:4:33\n  help: in: [100, 200]",
+        ),
+        ("    response: {ok: {in: 1}}\n", "at is missing\n  at t.yaml:4:20"),
+        (
+            "    response: {headers: [Set-Cookie]}\n",
+            "the header Set-Cookie carries credentials\n  at t.yaml:4:26",
+        ),
+        ("    response: {headers: [A, a]}\n", "the header a is given twice\n  at t.yaml:4:29"),
+        ("    response: {headers: [\"a b\"]}\n", "\"a b\" is not the name of a header\n  at t.yaml:4:26"),
+        (
+            "    response: {follow: {status: 404}}\n",
+            "status must be a whole number from 200 to 299, not \"404\"\n  at t.yaml:4:33",
+        ),
+        (
+            "    response: {follow: {every: 30, within: 20}}\n",
+            "every is longer than within\n  at t.yaml:4:24",
+        ),
+        (
+            "    response: {charset: klingon}\n",
+            "unknown charset \"klingon\"\n  at t.yaml:4:25\n  help: known are utf-8, utf-16le, utf-16be, iso-8859-1, iso-8859-15 and windows-1252",
+        ),
         (
             "    signature: \"{b}\"\n",
             "argument b is not declared\n  at t.yaml:4:16\n  help: add it under args",
@@ -753,7 +785,10 @@ fn mistakes_in_tools() {
             "    timeout: 0\n",
             "timeout must be a number of seconds from 0.1 to 3600, not \"0\"\n  at t.yaml:4:14",
         ),
-        ("    response: {warp: x}\n", "unknown key \"warp\"\n  at t.yaml:4:16\n  help: known here: wrap"),
+        (
+            "    response: {warp: x}\n",
+            "unknown key \"warp\"\n  at t.yaml:4:16\n  help: known here: wrap, binary, ok, headers, follow, charset",
+        ),
     ] {
         let (dir, findings) = tool(&format!("{text}{args}{get}"));
         let errors: Vec<String> = findings.iter().filter(|f| f.is_error()).map(Finding::to_string).collect();
@@ -1295,6 +1330,46 @@ fn numbers_and_lists_come_from_variables() {
             "values of variables are not shown"
         );
     }
+}
+
+#[test]
+fn answers_are_part_of_what_an_approval_is_bound_to() {
+    let dir = Dir::minimal();
+    let text = "services: {s: {url: 'http://a', tools: t.yaml}}\nagent: {token: agent-token-0123456789}\n";
+    dir.write("config.yaml", text);
+    let load = |response: &str| {
+        let tool = "tools:\n  t:\n    description: d\n    request: {method: GET, path: /}\n";
+        dir.write("t.yaml", format!("{tool}{response}"));
+        let tool = dir.load().unwrap().config.tools["t"].clone();
+        (tool.digest, tool.response.clone(), tool.wrap.clone())
+    };
+    let whole = "    response: {wrap: w, binary: base64, ok: {at: a.0, in: [1, \"x\", true]}, headers: [Location], \
+                 follow: {every: 0.5}, charset: Latin-1}\n";
+    let (digest, response, wrap) = load(whole);
+    assert_eq!(wrap.as_deref(), Some("w"));
+    assert!(response.binary && response.headers == ["Location"]);
+    let ok = response.ok.unwrap();
+    assert_eq!(ok.at, ["a", "0"]);
+    assert_eq!(ok.among, [serde_json::json!(1), "x".into(), true.into()]);
+    let follow = response.follow.unwrap();
+    assert_eq!(
+        (follow.status, follow.every, follow.within),
+        (202, Duration::from_millis(500), Duration::from_secs(60))
+    );
+    assert_eq!(response.charset, Some(agentpass::model::Charset::Latin1));
+    let mut digests = vec![digest, load("").0];
+    for change in [
+        ("binary: base64, ", ""),
+        ("\"x\"", "\"y\""),
+        ("Location", "Link"),
+        ("0.5", "0.6"),
+        ("Latin-1", "utf-8"),
+    ] {
+        digests.push(load(&whole.replace(change.0, change.1)).0);
+    }
+    digests.sort_unstable();
+    digests.dedup();
+    assert_eq!(digests.len(), 7);
 }
 
 #[test]

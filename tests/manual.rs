@@ -391,8 +391,10 @@ fn the_page_has_the_parsers_defaults() {
     let service = "services: {s: {url: \"http://127.0.0.1\", tools: t.yaml, health: {}}}\n";
     fs::write(folder.0.join("config.yaml"), format!("{AGENT}{service}")).unwrap();
     fs::write(folder.0.join("permissions.yaml"), "rules: []\n").unwrap();
-    fs::write(folder.0.join("t.yaml"), "tools: {}\n").unwrap();
+    let tool = "tools: {t: {request: {method: GET, path: /}, response: {follow: {}}}}\n";
+    fs::write(folder.0.join("t.yaml"), tool).unwrap();
     let config = load(&folder).unwrap().config;
+    let follow = config.tools["t"].response.follow.clone().unwrap();
     let (gateway, storage, service) = (&config.gateway, &config.storage, &config.services[0]);
     let (health, cool_down) = (service.health.as_ref().unwrap(), config.approvals.cool_down.unwrap());
     let actual = BTreeMap::from([
@@ -416,6 +418,9 @@ fn the_page_has_the_parsers_defaults() {
         ("rate_limit.max_requests_per_minute", config.rate_limit.max_requests_per_minute.to_string()),
         ("rate_limit.max_pending_approvals", config.rate_limit.max_pending_approvals.to_string()),
         ("max_concurrent_calls", config.max_concurrent_calls.to_string()),
+        ("tools.NAME.response.follow.status", follow.status.to_string()),
+        ("tools.NAME.response.follow.every", follow.every.as_secs().to_string()),
+        ("tools.NAME.response.follow.within", follow.within.as_secs().to_string()),
     ]);
     let page = documented(&page("agentpass.yaml.5"));
     let said: BTreeMap<&str, String> = page

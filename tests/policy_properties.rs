@@ -67,6 +67,7 @@ fn tool(name: &str, signature: Option<&str>, args: &[(&str, Option<ArgType>)]) -
         args: args.iter().map(|(name, kind)| ((*name).to_owned(), spec(*kind))).collect(),
         request: RequestSpec::new(Method::Post, Template::parse("/").unwrap()),
         wrap: None,
+        response: Default::default(),
         extra_args: true,
         timeout: None,
         digest: Digest::of(b""),

@@ -13,3 +13,5 @@ mod fake;
 mod login;
 #[path = "service/requests.rs"]
 mod requests;
+#[path = "service/responses.rs"]
+mod responses;

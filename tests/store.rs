@@ -108,6 +108,7 @@ fn tool() -> Arc<Tool> {
         args: BTreeMap::from([("door".into(), ArgSpec::default()), ("pin".into(), arg(true))]),
         request: RequestSpec::new(Method::Post, Template::parse("/open").unwrap()),
         wrap: None,
+        response: Default::default(),
         extra_args: false,
         timeout: None,
         digest: Digest::of(b"tool"),

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use super::time_sync::TimeSync;
 use rustix::time::{ClockId, clock_gettime};
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 /// Milliseconds since 1970-01-01 UTC. Shown as RFC 3339 in UTC, to the millisecond.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +34,12 @@ impl Timestamp {
     pub fn parse(text: &str) -> Option<Timestamp> {
         let at = OffsetDateTime::parse(text, &Rfc3339).ok()?;
         i64::try_from(at.unix_timestamp_nanos() / 1_000_000).ok().map(Timestamp)
+    }
+
+    /// Reads the time of an HTTP header (RFC 9110): `Sun, 06 Nov 1994 08:49:37 GMT`.
+    pub fn parse_http_date(text: &str) -> Option<Timestamp> {
+        let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
+        at.unix_timestamp().checked_mul(1000).map(Timestamp)
     }
 }
 

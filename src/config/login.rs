@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::at::{At, Name, Section};
 use super::constant::json_with;
 use super::credential;
-use super::services::{METHODS, check_header, headers, request_path};
+use super::services::{METHODS, check_header, headers, is_header_name, request_path};
 use super::settings::{Auth, Login, LoginRequest, Take};
 use crate::base::secret::Secret;
 use crate::model::Method;
@@ -103,8 +103,7 @@ fn pointer(at: At<'_>) -> Option<String> {
 /// The name of a header or a cookie: both are tokens of HTTP.
 fn token_name(at: At<'_>) -> Option<String> {
     let name = at.filled()?;
-    let fits = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.chars().all(fits) { Some(name) } else { at.fail(format!("{} is no name", at.shown()), "") }
+    if is_header_name(&name) { Some(name) } else { at.fail(format!("{} is no name", at.shown()), "") }
 }
 
 fn send(at: At<'_>) -> Option<(String, String)> {

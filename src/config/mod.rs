@@ -30,6 +30,7 @@ mod permissions;
 mod proxy;
 mod reach;
 mod request;
+mod response;
 mod services;
 mod settings;
 mod source;

@@ -211,8 +211,7 @@ fn header_name(at: At<'_>) -> Option<String> {
 /// Why not.
 pub fn check_header(name: &str, taken: Option<&str>) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
-    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
-    if name.is_empty() || name.len() > 128 || !name.chars().all(token) {
+    if !is_header_name(name) {
         return Err(format!("\"{}\" is not the name of a header", name.escape_debug()));
     }
     if OWN_HEADERS.contains(&lower.as_str()) {
@@ -222,6 +221,12 @@ pub fn check_header(name: &str, taken: Option<&str>) -> Result<(), String> {
         return Err(format!("the header {name} carries the credentials of the service"));
     }
     Ok(())
+}
+
+/// A token of HTTP (RFC 9110), at most 128 bytes.
+pub fn is_header_name(name: &str) -> bool {
+    let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
+    (1..=128).contains(&name.len()) && name.chars().all(token)
 }
 
 /// Headers with constant values.

@@ -8,6 +8,7 @@ use super::argument::{self, Args};
 use super::at::{At, Name, Section};
 use super::body;
 use super::request;
+use super::response;
 use super::services::timeout;
 use crate::base::digest::Digest;
 use crate::base::json::canonical;
@@ -46,6 +47,8 @@ pub fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
     let kind = section.get("kind").and_then(kind);
     let request = section.need("request").and_then(|at| request::read(at, &args, owner))?;
     body::check_names(&declared, &args, &request);
+    let said = section.get("response").map(|at| response::read(at, owner.taken_header.as_deref()));
+    let (wrap, response) = said.unwrap_or_default();
     let mut tool = Tool {
         name: name.text().to_owned(),
         description: description(section).unwrap_or_default(),
@@ -54,7 +57,8 @@ pub fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
         signature,
         extra_args: extra_args(name, section, &request),
         request,
-        wrap: section.get("response").and_then(wrap),
+        wrap,
+        response,
         timeout: section.get("timeout").and_then(timeout),
         digest: Digest::of(b""),
         args,
@@ -109,10 +113,6 @@ fn signed(at: At<'_>, arg: &str, args: &Args) {
             "take it out of the signature",
         );
     }
-}
-
-fn wrap(at: At<'_>) -> Option<String> {
-    at.section(&["wrap"]).get("wrap")?.filled()
 }
 
 /// Without a word from the owner, arguments that are not declared are taken where there is a body to put them in.
@@ -178,6 +178,7 @@ fn digest(tool: &Tool, url: &str) -> Digest {
     add(&mut all, "kind", said.map(|kind| kind.as_str().into()));
     add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
     add(&mut all, "body", request.body.as_ref().map(Node::source));
+    add(&mut all, "response", tool.response.source());
     Digest::of(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
 }
 

@@ -40,6 +40,8 @@ pub enum Outcome {
         status: Option<u16>,
         /// A configured text or our own, scrubbed.
         message: String,
+        /// Whole seconds until it is worth trying again, when the service said so.
+        retry_after: Option<u64>,
     },
     /// The answer to a read is larger than `max_response_bytes`.
     ResponseTooLarge,

@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::body::{Encoding, Node};
 use super::kind::Kind;
+use super::response::ResponseSpec;
 use crate::base::digest::Digest;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;
@@ -32,6 +33,8 @@ pub struct Tool {
     pub request: RequestSpec,
     /// `response.wrap`: the result becomes `{wrap: result}`.
     pub wrap: Option<String>,
+    /// What else is said about its answers.
+    pub response: ResponseSpec,
     /// Whether arguments that are not declared are taken (they go into the body).
     pub extra_args: bool,
     /// Time for the whole call when it differs from the service's.
@@ -52,6 +55,7 @@ impl Tool {
             args: BTreeMap::new(),
             request,
             wrap: None,
+            response: ResponseSpec::default(),
             extra_args: false,
             timeout: None,
             digest: Digest::of(b""),

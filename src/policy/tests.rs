@@ -28,6 +28,7 @@ fn tool(name: &str) -> Arc<Tool> {
         args: args.iter().map(|arg| ((*arg).into(), ArgSpec::default())).collect(),
         request: RequestSpec::new(Method::Post, Template::parse("/").unwrap()),
         wrap: None,
+        response: Default::default(),
         extra_args: true,
         timeout: None,
         digest: Digest::of(b""),

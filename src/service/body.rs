@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 
 use crate::base::safe_text::visible;
+use crate::model::Charset;
 
 /// The most characters of a content type that are told.
 const MAX_KIND_CHARS: usize = 100;
@@ -63,40 +64,11 @@ pub(super) enum NoText {
     Binary(Vec<u8>),
 }
 
-/// A set of characters and how it is written in bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Charset {
-    /// UTF-8, ASCII within it.
-    Utf8,
-    /// UTF-16, the low byte first.
-    Utf16Le,
-    /// UTF-16, the high byte first.
-    Utf16Be,
-    /// windows-1252, ISO 8859-1 within it.
-    Latin1,
-    /// ISO 8859-15.
-    Latin9,
-}
-
-impl Charset {
-    /// The charset of this name, in any case; None when it is not known.
-    pub fn parse(name: &str) -> Option<Charset> {
-        Some(match name.trim().to_ascii_lowercase().as_str() {
-            "utf-8" | "utf8" | "us-ascii" | "ascii" => Charset::Utf8,
-            "utf-16" | "utf-16le" => Charset::Utf16Le,
-            "utf-16be" => Charset::Utf16Be,
-            "iso-8859-1" | "iso8859-1" | "latin1" | "latin-1" | "windows-1252" | "cp1252" => Charset::Latin1,
-            "iso-8859-15" | "iso8859-15" | "latin-9" | "latin9" => Charset::Latin9,
-            _ => return None,
-        })
-    }
-
-    /// The one that a content type names, if it is known.
-    fn named(content_type: &str) -> Option<Charset> {
-        let params = content_type.split(';').skip(1).filter_map(|param| param.split_once('='));
-        let mut charsets = params.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
-        charsets.next().and_then(|(_, value)| Charset::parse(value.trim().trim_matches('"')))
-    }
+/// The charset that a content type names, if it is known.
+fn named(content_type: &str) -> Option<Charset> {
+    let params = content_type.split(';').skip(1).filter_map(|param| param.split_once('='));
+    let mut charsets = params.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
+    charsets.next().and_then(|(_, value)| Charset::parse(value.trim().trim_matches('"')))
 }
 
 /// The text of a body: by the charset that its content type names, else by what its first bytes show, else by `unsaid`,
@@ -108,7 +80,7 @@ pub(super) fn text(
 ) -> Result<Text, NoText> {
     let kind = Kind::of(content_type);
     let shown = || shown_by(&body, kind);
-    match content_type.and_then(Charset::named).or_else(shown).or(unsaid) {
+    match content_type.and_then(named).or_else(shown).or(unsaid) {
         Some(Charset::Utf16Le) => Ok(utf16(&body, u16::from_le_bytes, u16::from_be_bytes)),
         Some(Charset::Utf16Be) => Ok(utf16(&body, u16::from_be_bytes, u16::from_le_bytes)),
         Some(charset @ (Charset::Latin1 | Charset::Latin9)) => {
@@ -120,8 +92,8 @@ pub(super) fn text(
 }
 
 /// What can be read of a body, for people.
-pub(super) fn readable(body: &[u8], content_type: Option<&str>) -> String {
-    match text(body.to_vec(), content_type, None) {
+pub(super) fn readable(body: &[u8], content_type: Option<&str>, unsaid: Option<Charset>) -> String {
+    match text(body.to_vec(), content_type, unsaid) {
         Ok(text) => text.text,
         Err(NoText::Compressed) => String::new(),
         Err(NoText::Binary(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),

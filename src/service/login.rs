@@ -203,7 +203,7 @@ impl Sessions {
         let failed = |message: String| {
             log::warn!("service {name}: {message}");
             NoToken {
-                outcome: Outcome::ServiceError { status: Some(status), message },
+                outcome: Outcome::ServiceError { status: Some(status), message, retry_after: None },
                 refused: status < 500,
             }
         };
@@ -271,6 +271,7 @@ fn not_logged_in(why: &HttpError) -> Outcome {
     let no_answer = |status| Outcome::ServiceError {
         status,
         message: "Service did not answer the gateway's login as it should".to_owned(),
+        retry_after: None,
     };
     match why {
         HttpError::NotSent(_)

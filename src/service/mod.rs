@@ -12,6 +12,8 @@
 //! | `layers` | copies of a text without its escapes |
 //! | `scrub_json` | the same for JSON, without making a tree of it |
 //! | `login` | sessions: a token for a login |
+//! | `follow` | answers that say "not yet" |
+//! | `lookup` | one value out of a JSON text |
 //! | [`health`] | whether the services are well |
 //! | `places` | how many calls run at once, and who is next |
 //!
@@ -19,9 +21,11 @@
 //! answer into the log.
 
 pub mod body;
+mod follow;
 pub mod health;
 mod layers;
 mod login;
+mod lookup;
 mod path;
 mod payload;
 mod places;
@@ -219,12 +223,21 @@ impl Service {
     /// BLOCKS until the answer is there or the time is over.
     fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber, place: Place) -> Sent {
         let tool = call.tool();
+        let original = tool.response.follow.is_some().then(|| request.clone());
         let answer = match self.send(request, tool.kind) {
             Ok(answer) => answer,
             Err(outcome) => return Sent::Ended { outcome, place: None },
         };
         match answer {
             Ok(answer) => {
+                let answer = match &original {
+                    Some(sent) => self.follow(tool, sent, answer),
+                    None => Ok(answer),
+                };
+                let answer = match answer {
+                    Ok(answer) => answer,
+                    Err(outcome) => return Sent::Ended { outcome, place: None },
+                };
                 let is_large = answer.body.len() >= LARGE;
                 let _turn = is_large.then(|| self.reader.lock().unwrap_or_else(PoisonError::into_inner));
                 let outcome = response::outcome(&self.config, tool, answer, scrubber);
@@ -292,5 +305,5 @@ fn read_failed(why: MaybeSent) -> Outcome {
 }
 
 fn no_status(message: &str) -> Outcome {
-    Outcome::ServiceError { status: None, message: message.to_owned() }
+    Outcome::ServiceError { status: None, message: message.to_owned(), retry_after: None }
 }

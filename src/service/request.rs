@@ -48,9 +48,7 @@ pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, Invali
 /// # Errors
 /// [`InvalidCall::BadRequest`] when the configured path makes no URL of this service.
 pub fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequest, InvalidCall> {
-    let mut url = format!("{}{}", service.url.as_str(), health.path);
-    let mark = if health.path.contains('?') { '&' } else { '?' };
-    auth_query(&service.auth).iter().fold(mark, |mark, item| append(&mut url, mark, item));
+    let url = with_credentials(service, &format!("{}{}", service.url.as_str(), health.path));
     let mut headers = Headers::default();
     service.headers.iter().for_each(|(name, value)| headers.set(name, value.expose().to_owned()));
     authorize(&service.auth, &mut headers);
@@ -189,8 +187,19 @@ fn authorize(auth: &Auth, headers: &mut Headers) {
     }
 }
 
+/// `url` with the credentials that stand in a URL, alone under their name.
+pub fn with_credentials(service: &ServiceConfig, url: &str) -> String {
+    let mut url = url.to_owned();
+    let mark = if url.contains('?') { '&' } else { '?' };
+    auth_query(&service.auth).iter().fold(mark, |mark, item| append(&mut url, mark, item));
+    url
+}
+
 /// The last line of defence: what was put together is still a URL of this service and of no other.
-fn check_origin(service: &ServiceConfig, url: &str) -> Result<(), InvalidCall> {
+///
+/// # Errors
+/// [`InvalidCall::BadRequest`] when it is not.
+pub fn check_origin(service: &ServiceConfig, url: &str) -> Result<(), InvalidCall> {
     let origin = |text: &str| {
         let uri: Uri = text.parse().ok()?;
         let authority = uri.authority()?.as_str().to_ascii_lowercase();

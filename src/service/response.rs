@@ -3,11 +3,15 @@
 //! The bytes are the service's and may be hostile. They become data and nothing else; nothing leaves this module
 //! that the scrubber has not seen whole, before any cut.
 
-use serde_json::Value;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use serde_json::{Map, Value};
 
 use super::body::{self, Kind, NoText, Text};
+use super::lookup;
 use super::scrub::Scrubber;
 use super::scrub_json;
+use crate::base::clock::Timestamp;
 use crate::base::json_text::JsonText;
 use crate::base::safe_text::visible;
 use crate::config::{ErrorMapping, ServiceConfig};
@@ -16,6 +20,9 @@ use crate::net::client::HttpResponse;
 
 /// The most characters of an error body that go into a message.
 pub const MAX_EXCERPT_CHARS: usize = 500;
+
+/// The longest time after which an agent is told to come back, in seconds: a day.
+const LONGEST_PAUSE: u64 = 86_400;
 
 /// The value of an answer without a body.
 const NOTHING: &str = "null";
@@ -27,17 +34,56 @@ const LOST_CHARACTERS: &str = "what is no character is U+FFFD";
 type Unusable = (Lost, Option<String>);
 
 /// The outcome that an answer stands for.
-pub fn outcome(service: &ServiceConfig, tool: &Tool, answer: HttpResponse, scrubber: &Scrubber) -> Outcome {
+pub fn outcome(
+    service: &ServiceConfig,
+    tool: &Tool,
+    mut answer: HttpResponse,
+    scrubber: &Scrubber,
+) -> Outcome {
     let status = answer.status;
     if !is_success(status) {
-        return refused(service, answer, scrubber);
+        return refused(service, tool, answer, scrubber);
     }
     let empty = tool.request.method == Method::Head || status == 204 || answer.body.is_empty();
-    match if empty { Ok((NOTHING.to_owned(), None)) } else { read(answer, scrubber) } {
+    let headers = headers(tool, &answer, scrubber);
+    answer.body.truncate(if empty { 0 } else { usize::MAX });
+    match if empty { Ok((NOTHING.to_owned(), None)) } else { read(tool, answer, scrubber) } {
+        Ok((json, _)) if !is_ok(tool, &json) => {
+            let message = format!("Service says that it failed: {}", excerpt(&json));
+            Outcome::ServiceError { status: Some(status), message, retry_after: None }
+        }
         Ok((json, note)) => {
-            Outcome::Executed(Answer { data: JsonText::made(wrapped(tool, json)), lost: None, note })
+            let json = with_headers(wrapped(tool, json), headers);
+            Outcome::Executed(Answer { data: JsonText::made(json), lost: None, note })
         }
         Err((why, note)) => lost(tool, status, why, note),
+    }
+}
+
+/// Whether the body says so too, where it is asked.
+fn is_ok(tool: &Tool, json: &str) -> bool {
+    let Some(ok) = &tool.response.ok else { return true };
+    let said = lookup::single(json, &ok.at);
+    let same = |wanted: &Value, said: &Value| {
+        wanted == said || wanted.as_f64().is_some_and(|wanted| said.as_f64() == Some(wanted))
+    };
+    said.is_some_and(|said| ok.among.iter().any(|wanted| same(wanted, &said)))
+}
+
+/// Those that the tool hands on; None when it hands none on.
+fn headers(tool: &Tool, answer: &HttpResponse, scrubber: &Scrubber) -> Option<Map<String, Value>> {
+    let wanted = Some(&tool.response.headers).filter(|names| !names.is_empty())?;
+    let value = |name: &String| {
+        let values: Vec<&str> = answer.header(name).collect();
+        (!values.is_empty()).then(|| (name.clone(), scrubber.text(values.join(", ")).into()))
+    };
+    Some(wanted.iter().filter_map(value).collect())
+}
+
+fn with_headers(json: String, headers: Option<Map<String, Value>>) -> String {
+    match headers {
+        Some(headers) => format!("{{\"data\":{json},\"headers\":{}}}", Value::Object(headers)),
+        None => json,
     }
 }
 
@@ -45,7 +91,7 @@ pub fn outcome(service: &ServiceConfig, tool: &Tool, answer: HttpResponse, scrub
 /// 2xx did it, and an agent repeats what failed: only a read can fail for want of its answer.
 pub fn lost(tool: &Tool, status: u16, why: Lost, note: Option<String>) -> Outcome {
     if !is_success(status) {
-        return Outcome::ServiceError { status: Some(status), message: by_status(status) };
+        return Outcome::ServiceError { status: Some(status), message: by_status(status), retry_after: None };
     }
     if tool.kind.has_side_effects() {
         return Outcome::Executed(Answer::lost(why, note));
@@ -58,7 +104,7 @@ pub fn lost(tool: &Tool, status: u16, why: Lost, note: Option<String>) -> Outcom
         Lost::Credential => "Service answered with bytes that hold a credential".to_owned(),
         Lost::Binary => format!("Service answered with binary data ({})", note.unwrap_or_default()),
     };
-    Outcome::ServiceError { status: Some(status), message }
+    Outcome::ServiceError { status: Some(status), message, retry_after: None }
 }
 
 fn is_success(status: u16) -> bool {
@@ -74,16 +120,25 @@ fn wrapped(tool: &Tool, json: String) -> String {
 
 /// The scrubbed JSON text of a body: what its content type says, or what it looks like when it says nothing. And what
 /// was changed in it besides.
-fn read(answer: HttpResponse, scrubber: &Scrubber) -> Result<(String, Option<String>), Unusable> {
+fn read(
+    tool: &Tool,
+    answer: HttpResponse,
+    scrubber: &Scrubber,
+) -> Result<(String, Option<String>), Unusable> {
     let HttpResponse { content_type, body, .. } = answer;
-    let (kind, size) = (Kind::of(content_type.as_deref()), body.len());
-    let Text { text, damaged } =
-        body::text(body, content_type.as_deref(), None).map_err(|why| match why {
-            NoText::Compressed => (Lost::Compressed, None),
-            NoText::Binary(_) => {
-                (Lost::Binary, Some(scrubber.text(body::described(content_type.as_deref(), size))))
-            }
-        })?;
+    let content_type = content_type.as_deref();
+    let (kind, size) = (Kind::of(content_type), body.len());
+    if tool.response.binary && kind == Kind::Other {
+        return bytes(content_type, &body, scrubber);
+    }
+    let Text { text, damaged } = match body::text(body, content_type, tool.response.charset) {
+        Ok(text) => text,
+        Err(NoText::Binary(body)) if tool.response.binary => return bytes(content_type, &body, scrubber),
+        Err(NoText::Compressed) => return Err((Lost::Compressed, None)),
+        Err(NoText::Binary(_)) => {
+            return Err((Lost::Binary, Some(scrubber.text(body::described(content_type, size)))));
+        }
+    };
     let quoted = |text| (Value::String(scrubber.text(text)).to_string(), note(false, damaged));
     match kind {
         Kind::Json => from_json(&text, damaged, scrubber).ok_or((Lost::BadJson, None)),
@@ -95,6 +150,20 @@ fn read(answer: HttpResponse, scrubber: &Scrubber) -> Result<(String, Option<Str
             Ok(json.unwrap_or_else(|| quoted(text)))
         }
     }
+}
+
+/// Nothing can be replaced in bytes: with a credential in them they are lost.
+fn bytes(
+    content_type: Option<&str>,
+    body: &[u8],
+    scrubber: &Scrubber,
+) -> Result<(String, Option<String>), Unusable> {
+    if scrubber.is_in_bytes(body) {
+        return Err((Lost::Credential, None));
+    }
+    let kind = Value::from(content_type.map(|kind| scrubber.text(kind.to_owned())));
+    let (size, text) = (body.len(), STANDARD.encode(body));
+    Ok((format!("{{\"base64\":\"{text}\",\"bytes\":{size},\"content_type\":{kind}}}"), None))
 }
 
 /// A byte order mark is tolerated, as RFC 8259 allows.
@@ -110,16 +179,32 @@ fn note(lost_numbers: bool, lost_characters: bool) -> Option<String> {
 }
 
 /// What the agent is told about a status that is no success.
-fn refused(service: &ServiceConfig, answer: HttpResponse, scrubber: &Scrubber) -> Outcome {
+fn refused(service: &ServiceConfig, tool: &Tool, answer: HttpResponse, scrubber: &Scrubber) -> Outcome {
+    let retry_after = retry_after(&answer);
     let HttpResponse { status, content_type, body, .. } = answer;
-    let excerpt = || excerpt(&scrubber.text(body::readable(&body, content_type.as_deref())));
+    let readable = || body::readable(&body, content_type.as_deref(), tool.response.charset);
+    let excerpt = || excerpt(&scrubber.text(readable()));
     let mapping = |m: &&ErrorMapping| m.status == status;
     let message = match service.errors.iter().find(mapping) {
         Some(mapping) => scrubber.text(filled(&mapping.message, status, &excerpt())),
         None if tells_its_body(status) && !body.is_empty() => format!("{}: {}", by_status(status), excerpt()),
         None => by_status(status),
     };
-    Outcome::ServiceError { status: Some(status), message }
+    Outcome::ServiceError { status: Some(status), message, retry_after }
+}
+
+/// `Retry-After` of those who have too much to do: seconds, or a time, which is compared with the service's own clock.
+fn retry_after(answer: &HttpResponse) -> Option<u64> {
+    if !matches!(answer.status, 429 | 503) {
+        return None;
+    }
+    let said = answer.header("retry-after").next()?.trim();
+    let at = |text: &str| Timestamp::parse_http_date(text.trim());
+    let seconds = said.parse().ok().or_else(|| {
+        let now = answer.header("date").next().and_then(at)?;
+        Some(at(said)?.since(now).as_secs())
+    });
+    seconds.map(|seconds: u64| seconds.clamp(1, LONGEST_PAUSE))
 }
 
 fn by_status(status: u16) -> String {

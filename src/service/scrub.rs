@@ -140,6 +140,14 @@ impl Scrubber {
             || self.learned().is_some_and(|learned| learned.is_in_text(text))
     }
 
+    /// Whether a secret stands in bytes that are no text, as text or in UTF-16.
+    pub fn is_in_bytes(&self, bytes: &[u8]) -> bool {
+        self.spellings.as_ref().is_none_or(|spellings| spellings.is_match(bytes))
+            || self.first.as_ref().is_some_and(|first| first.is_in_bytes(bytes))
+            || self.learned().is_some_and(|learned| learned.is_in_bytes(bytes))
+            || self.is_in_text(&String::from_utf8_lossy(bytes))
+    }
+
     /// Whether `number`, in the way JSON writes numbers, is a secret, however it is written.
     pub fn is_number(&self, number: &str) -> bool {
         self.numbers.has(number)

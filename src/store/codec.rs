@@ -52,8 +52,11 @@ fn tagged(outcome: &Outcome) -> Value {
         Outcome::Busy => json!({"is": "busy"}),
         Outcome::ServiceUnreachable => json!({"is": "service_unreachable"}),
         Outcome::ServiceTimeout => json!({"is": "service_timeout"}),
-        Outcome::ServiceError { status, message } => {
+        Outcome::ServiceError { status, message, retry_after: None } => {
             json!({"is": "service_error", "status": status, "message": message})
+        }
+        Outcome::ServiceError { status, message, retry_after } => {
+            json!({"is": "service_error", "status": status, "message": message, "retry_after": retry_after})
         }
         Outcome::ResponseTooLarge => json!({"is": "response_too_large"}),
         Outcome::UnknownTool { tool } => json!({"is": "unknown_tool", "tool": tool}),
@@ -116,6 +119,7 @@ fn untagged(tag: &Value) -> Option<Outcome> {
         "service_error" => Outcome::ServiceError {
             status: tag.get("status").and_then(Value::as_u64).and_then(|s| u16::try_from(s).ok()),
             message: text(tag, "message")?,
+            retry_after: tag.get("retry_after").and_then(Value::as_u64),
         },
         "response_too_large" => Outcome::ResponseTooLarge,
         "unknown_tool" => Outcome::UnknownTool { tool: text(tag, "tool")? },
@@ -257,7 +261,9 @@ fn details(outcome: &Outcome) -> Map<String, Value> {
         }
         Outcome::DeniedByUser { note } => json!({"note": note}),
         Outcome::DeniedByPolicy { rule } => json!({"rule": rule}),
-        Outcome::ServiceError { status, message: _ } => json!({"status": status}),
+        Outcome::ServiceError { status, message: _, retry_after } => {
+            json!({"status": status, "retry_after": retry_after})
+        }
         Outcome::Invalid(why) => json!({"argument": why.argument()}),
         Outcome::RateLimited { retry_after } => json!({"retry_after": retry_after}),
         Outcome::Withdrawn

@@ -15,7 +15,7 @@ fn executed(value: Value) -> Outcome {
 }
 
 fn failed(status: u16, message: &str) -> Outcome {
-    Outcome::ServiceError { status: Some(status), message: message.to_owned() }
+    Outcome::ServiceError { status: Some(status), message: message.to_owned(), retry_after: None }
 }
 
 #[test]

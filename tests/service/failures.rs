@@ -20,7 +20,7 @@ fn outcome(config: &ServiceConfig, method: Method) -> Outcome {
 }
 
 fn no_status(message: &str) -> Outcome {
-    Outcome::ServiceError { status: None, message: message.to_owned() }
+    Outcome::ServiceError { status: None, message: message.to_owned(), retry_after: None }
 }
 
 fn closed_port() -> u16 {
@@ -96,7 +96,8 @@ fn a_trickle_ends_in_time() {
 fn a_cut_connection_after_a_write_is_as_unknown_as_its_status_and_sent_once() {
     let half = |status| format!("HTTP/1.1 {status} X\r\ncontent-length: 10\r\n\r\nhalf");
     let cut_off = Outcome::Executed(Answer::lost(Lost::CutOff, None));
-    let refused = Outcome::ServiceError { status: Some(500), message: "Service error 500".into() };
+    let refused =
+        Outcome::ServiceError { status: Some(500), message: "Service error 500".into(), retry_after: None };
     for (cut, told) in [
         (String::new(), Outcome::UnknownResult),
         ("HTTP/1.1 20".to_owned(), Outcome::UnknownResult),
@@ -120,7 +121,8 @@ fn a_cut_connection_after_a_write_is_as_unknown_as_its_status_and_sent_once() {
 #[test]
 fn an_error_status_after_a_write_is_known() {
     let upstream = Upstream::saying(response(503, "", b""));
-    let known = Outcome::ServiceError { status: Some(503), message: "Service error 503".into() };
+    let known =
+        Outcome::ServiceError { status: Some(503), message: "Service error 503".into(), retry_after: None };
     assert_eq!(outcome(&upstream.service(), Method::Post), known);
 }
 

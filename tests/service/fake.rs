@@ -149,6 +149,7 @@ pub fn tool(method: Method, path: &str) -> Tool {
             ..RequestSpec::new(method, Template::parse(path).unwrap())
         },
         wrap: None,
+        response: Default::default(),
         extra_args: true,
         timeout: None,
         digest: Digest::of(b""),

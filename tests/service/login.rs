@@ -81,7 +81,7 @@ fn ask(services: &Services, method: Method) -> Outcome {
 }
 
 fn refused(status: u16, message: &str) -> Outcome {
-    Outcome::ServiceError { status: Some(status), message: message.into() }
+    Outcome::ServiceError { status: Some(status), message: message.into(), retry_after: None }
 }
 
 #[test]

@@ -60,6 +60,7 @@ fn new_call(n: usize, stage: Stage) -> NewCall {
         args: BTreeMap::from([("n".into(), ArgSpec::default())]),
         request,
         wrap: None,
+        response: Default::default(),
         extra_args: false,
         timeout: None,
         digest: Digest::of(b"tool"),

@@ -67,7 +67,13 @@ fn details(outcome: &Outcome, error: WireError) -> WireError {
     match outcome {
         Outcome::DeniedByUser { note: Some(note) } => error.with("note", note.as_str()),
         Outcome::DeniedByPolicy { rule: Some(rule) } => error.with("rule", rule.as_str()),
-        Outcome::ServiceError { status: Some(status), .. } => error.with("status", *status),
+        Outcome::ServiceError { status: Some(status), retry_after, .. } => {
+            let error = error.with("status", *status);
+            match retry_after {
+                Some(seconds) => error.with("retry_after", *seconds),
+                None => error,
+            }
+        }
         Outcome::Invalid(why) => match why.argument() {
             Some(argument) => error.with("argument", argument),
             None => error,
@@ -194,7 +200,9 @@ mod tests {
         assert_eq!(wire(Outcome::RateLimited { retry_after: 3 }).data["retry_after"], 3);
         assert_eq!(wire(Outcome::DeniedByUser { note: Some("no".into()) }).data["note"], "no");
         assert_eq!(wire(Outcome::Invalid(InvalidCall::Missing("a".into()))).data["argument"], "a");
-        let failed = Outcome::ServiceError { status: Some(404), message: "gone".into() };
-        assert_eq!(wire(failed).data["status"], 404);
+        let failed = Outcome::ServiceError { status: Some(404), message: "gone".into(), retry_after: None };
+        assert_eq!((wire(failed.clone()).data["status"].clone(), wire(failed).data.len()), (json!(404), 2));
+        let busy = Outcome::ServiceError { status: Some(429), message: "busy".into(), retry_after: Some(9) };
+        assert_eq!(wire(busy).data["retry_after"], 9);
     }
 }
