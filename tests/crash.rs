@@ -464,7 +464,8 @@ fn a_forged_answer_is_withheld() {
         let again = agent.call("tool_request", allowed("a"));
         assert_eq!(again["error"]["data"]["reason"], "unknown_result", "{change}: {again}");
         assert_eq!(seen(&gateway, "a"), 1);
-        assert!(gateway.log().contains("its result was changed from outside"));
+        let logged = || gateway.log().contains("its result was changed from outside");
+        eventually("the log", || logged().then_some(()));
         assert!(fault(&gateway).contains("changed"));
     }
 }
