@@ -64,8 +64,8 @@ fn a_name_poses_as_nothing_else() {
     world.agent().send("tool_request", json!({"tool": "call_service", "args": args}));
     let card = world.card("light.door");
     let shown = card.text();
-    assert!(shown.contains("\n  \"entity_id: light.lamp\": x"), "{shown}");
-    assert!(shown.contains("\n  \"⟨2000 spaces⟩\": y"), "{shown}");
+    assert!(shown.contains("\n  \"entity_id: light.lamp\" ⟨not declared⟩: x"), "{shown}");
+    assert!(shown.contains("\n  \"⟨2000 spaces⟩\" ⟨not declared⟩: y"), "{shown}");
     world.check();
 }
 
