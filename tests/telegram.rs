@@ -31,6 +31,7 @@ at_once!(answers_notes_and_fatigue: [
     an_answer_that_cannot_be_recorded_does_not_count,
     a_question_that_ends_before_its_turn_is_never_sent,
     a_reload_leaves_cards_alone,
+    deny_answers_at_once,
     a_reply_after_deny_reaches_the_agent,
     no_reason_ends_the_wait,
     the_window_for_a_note_closes,
@@ -102,7 +103,7 @@ at_once!(outages_and_refusals: [
 fn a_tap_on_allow_executes_once_and_the_card_says_so() {
     let world = World::new();
     let (mut agent, wire, card) = world.asked("hello");
-    assert_eq!(card.buttons(), ["Deny", "Allow"]);
+    assert_eq!(card.buttons(), ["Deny", "Allow", "Deny with a reason"]);
     let tap = world.telegram.tap(&card, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     let toast = world.telegram.toast(&tap);
@@ -351,10 +352,27 @@ fn a_tap_that_comes_again_does_nothing_again() {
 
 // --- notes ---
 
+fn deny_answers_at_once() {
+    let world = World::with("approvals: {note_seconds: 600}\napproval_timeout: 900");
+    let (mut agent, wire, card) = world.asked("hello");
+    // What an older version has put on cards that are still in the chat.
+    let data = card.button("Deny").unwrap();
+    assert!(data.starts_with("1d") && data.len() == 24, "{data}");
+    let tap = world.telegram.tap(&card, "Deny", ANNA);
+    let error = agent.reply(wire)["error"].clone();
+    assert_eq!((&error["data"]["reason"], &error["data"]["note"]), (&json!("denied_by_user"), &Value::Null));
+    assert_eq!(world.telegram.toast(&tap).text, "Denied.");
+    let ended = world.telegram.ends(&card, "denied");
+    assert!(!ended.text().contains("reply"), "{}", ended.text());
+    world.telegram.reply(&ended, ANNA, "because");
+    world.telegram.find(GROUP, "an answer", |m| m.text().contains("answered already"));
+    world.check();
+}
+
 fn a_reply_after_deny_reaches_the_agent() {
     let world = World::with("approvals: {note_seconds: 20}");
     let (mut agent, wire, card) = world.asked("hello");
-    world.telegram.tap(&card, "Deny", ANNA);
+    world.telegram.tap(&card, "Deny with a reason", ANNA);
     let invited = world.telegram.becomes(&card, "an invitation", |m| m.text().contains("reply"));
     assert_eq!(invited.buttons(), ["No reason"]);
     // It is decided already: nobody can approve it any more.
@@ -379,7 +397,7 @@ fn a_reply_after_deny_reaches_the_agent() {
 fn no_reason_ends_the_wait() {
     let world = World::with("approvals: {note_seconds: 60}");
     let (mut agent, wire, card) = world.asked("hello");
-    world.telegram.tap(&card, "Deny", ANNA);
+    world.telegram.tap(&card, "Deny with a reason", ANNA);
     let invited = world.telegram.becomes(&card, "an invitation", |m| m.buttons() == ["No reason"]);
     let tap = world.telegram.tap(&invited, "No reason", BEN);
     world.telegram.toast(&tap);
@@ -393,7 +411,7 @@ fn the_window_for_a_note_closes() {
     let world = World::with("approvals: {note_seconds: 2}");
     let (mut agent, wire, card) = world.asked("hello");
     let began = Instant::now();
-    world.telegram.tap(&card, "Deny", ANNA);
+    world.telegram.tap(&card, "Deny with a reason", ANNA);
     assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     let ended = world.telegram.ends(&card, "denied");
@@ -410,7 +428,7 @@ fn a_denial_stands_after_a_kill_in_the_window() {
     let mut world = World::with("approvals: {note_seconds: 60}");
     let (_agent, _, card) = world.asked("hello");
     world.knows(&card);
-    world.telegram.tap(&card, "Deny", ANNA);
+    world.telegram.tap(&card, "Deny with a reason", ANNA);
     eventually("the record", || (world.gateway.audit()[0]["resolution"] == "denied").then_some(()));
     world.gateway.kill();
     world.gateway.restart();
@@ -620,7 +638,7 @@ fn an_orderly_stop_answers_nobody() {
     let began = Instant::now();
     assert_eq!(world.gateway.wait(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(8), "a long poll keeps the gateway from stopping");
-    assert_eq!(world.telegram.message(GROUP, card.id).buttons(), ["Deny", "Allow"]);
+    assert_eq!(world.telegram.message(GROUP, card.id).buttons(), ["Deny", "Allow", "Deny with a reason"]);
     world.gateway.restart();
     world.telegram.tap(&card, "Allow", BEN);
     eventually("the call", || (seen(&world.gateway, "hello") == 1).then_some(()));
@@ -647,7 +665,7 @@ fn a_reminder_comes_at_half_time_where_it_is_wanted() {
     let world = World::with("approval_timeout: 6\napprovals: {reminder: true}");
     let (_agent, _, card) = world.asked("hello");
     let reminded = world.telegram.becomes(&card, "a reminder", |m| m.edits() == 1);
-    assert_eq!(reminded.buttons(), ["Deny", "Allow"]);
+    assert_eq!(reminded.buttons(), ["Deny", "Allow", "Deny with a reason"]);
     world.telegram.tap(&reminded, "Allow", ANNA);
     world.telegram.ends(&card, "done");
     world.check();
@@ -948,7 +966,7 @@ fn an_answer_that_cannot_be_recorded_does_not_count() {
     let toast = world.telegram.toast(&tap);
     assert!(toast.is_alert && toast.text.contains("does not count"), "{toast:?}");
     nothing_happened(&world, &id);
-    assert_eq!(world.telegram.message(GROUP, card.id).buttons(), ["Deny", "Allow"]);
+    assert_eq!(world.telegram.message(GROUP, card.id).buttons(), ["Deny", "Allow", "Deny with a reason"]);
     sql(&world.gateway, "DROP TRIGGER forbidden");
     world.telegram.tap(&card, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
@@ -1047,7 +1065,7 @@ fn after_a_long_absence_open_questions_say_so() {
     drop(db);
     world.gateway.restart();
     let told = world.telegram.becomes(&card, "one that says it was away", |m| m.text().contains("away"));
-    assert_eq!(told.buttons(), ["Deny", "Allow"]);
+    assert_eq!(told.buttons(), ["Deny", "Allow", "Deny with a reason"]);
     world.telegram.tap(&told, "Allow", ANNA);
     let card = world.telegram.ends(&card, "done");
     assert!(!card.text().contains("away"), "{}", card.text());
@@ -1145,7 +1163,7 @@ fn two_agents_with_the_same_call_are_two_questions() {
     world.telegram.tap(&card, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     assert_eq!(world.gateway.questions().len(), 1);
-    assert_eq!(world.telegram.message(GROUP, other.id).buttons(), ["Deny", "Allow"]);
+    assert_eq!(world.telegram.message(GROUP, other.id).buttons(), ["Deny", "Allow", "Deny with a reason"]);
     assert_eq!(seen(&world.gateway, "hello"), 1);
     world.check();
 }
@@ -1183,7 +1201,7 @@ fn the_window_for_a_note_never_outlasts_the_question() {
     let world = World::with("approval_timeout: 5\napprovals: {note_seconds: 60}");
     let began = Instant::now();
     let (mut agent, wire, card) = world.asked("hello");
-    world.telegram.tap(&card, "Deny", ANNA);
+    world.telegram.tap(&card, "Deny with a reason", ANNA);
     assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
     assert!(world.telegram.ends(&card, "denied").buttons().is_empty());

@@ -58,7 +58,7 @@ fn showing(world: &World, chat: i64, text: &str) -> Vec<Shown> {
 fn a_note_names_who_wrote_it() {
     let world = World::with("approvals: {note_seconds: 20}");
     let (mut agent, wire, card) = world.asked("hello");
-    world.telegram.tap(&card, "Deny", ANNA);
+    world.telegram.tap(&card, "Deny with a reason", ANNA);
     world.telegram.becomes(&card, "an invitation", |m| m.text().contains("reply"));
     world.telegram.reply(&card, BEN, "not at night");
     assert_eq!(reason(&agent.reply(wire)), "denied_by_user");
@@ -116,7 +116,7 @@ fn a_copy_that_is_tapped_after_the_end_says_how_it_ended() {
     world.telegram.tap(&second, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     world.telegram.ends(&second, "done");
-    assert_eq!(world.telegram.message(GROUP, first.id).buttons(), ["Deny", "Allow"]);
+    assert_eq!(world.telegram.message(GROUP, first.id).buttons(), ["Deny", "Allow", "Deny with a reason"]);
     let late = world.telegram.tap(&first, "Deny", BEN);
     assert!(world.telegram.toast(&late).text.contains("Already allowed by Anna"));
     world.telegram.ends(&first, "done");
@@ -143,7 +143,7 @@ fn a_copy_of_long_ago_says_how_it_ended() {
     world.telegram.tap_data(GROUP, card.id + 900, "1aAAAAAAAAAAAAAAAAAAAAAA", ANNA);
     let forged = world.telegram.tap_data(GROUP, card.id, &first.button("Allow").unwrap(), ANNA);
     world.telegram.toast(&forged);
-    assert_eq!(world.telegram.message(GROUP, card.id).buttons(), ["Deny", "Allow"]);
+    assert_eq!(world.telegram.message(GROUP, card.id).buttons(), ["Deny", "Allow", "Deny with a reason"]);
     assert_eq!(seen(&world.gateway, "hello"), 1);
     world.check();
 }

@@ -15,9 +15,9 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::gateway::TOKEN;
-use harness::{Agent, Answer, Gateway, TestClock, eventually};
+use harness::{Agent, Answer, Gateway, Setup, TestClock, eventually};
 use serde_json::{Value, json};
-use telegram_api::{ANNA, Fault, GROUP, Shown, Telegram, within};
+use telegram_api::{ANNA, BEN, Fault, GROUP, Kind, Shown, Telegram, within};
 use telegram_world::{LONG, World, at_once, say, seen, setup};
 
 at_once!(no_answer: [
@@ -38,6 +38,9 @@ at_once!(refusals: [
     a_bot_that_was_thrown_out_of_the_group_says_so_and_recovers,
     status_in_the_chat_names_the_last_error_of_a_service,
     a_group_gets_twenty_messages_a_minute_and_no_more,
+    a_chat_that_is_not_there_is_told_before_the_first_question,
+    a_page_that_is_not_telegrams_says_nothing_about_the_token,
+    a_topic_that_is_not_there_is_told,
 ]);
 
 at_once!(moves_absences_and_kills: [
@@ -259,6 +262,63 @@ fn a_bot_that_is_unknown_for_a_while_is_taken_again() {
     refused_for_a_while(404, "Not Found", "no such bot");
 }
 
+fn a_chat_that_is_not_there_is_told_before_the_first_question() {
+    let telegram = Telegram::start();
+    let usual = setup(&telegram, "");
+    let wrong = -1_234_567_890;
+    let config = usual.config.replace(&format!("chat_id: {GROUP}"), &format!("chat_id: {wrong}"));
+    let world = World { gateway: Gateway::with(&Setup { config, ..usual }), telegram };
+    is_down(&world.gateway, &["sees no chat -1234567890", "write -1001234567890;", "telegram-setup"]);
+    assert!(world.gateway.log().contains("nobody can be asked: the bot sees no chat -1234567890"));
+    answered_here(&world.gateway, "meanwhile");
+    // Somebody makes the group, and adds the bot.
+    world.telegram.add_chat(wrong, Kind::Group);
+    world.telegram.say(wrong, ANNA, "this ends the poll");
+    is_up(&world.gateway);
+}
+
+fn a_page_that_is_not_telegrams_says_nothing_about_the_token() {
+    for code in [404, 401, 403] {
+        let telegram = Telegram::start();
+        telegram.break_down("*", Fault::Page(code));
+        let world = World { gateway: Gateway::with(&setup(&telegram, "")), telegram };
+        is_down(&world.gateway, &["not Telegram", &code.to_string()]);
+        world.telegram.heal();
+        let (mut agent, wire, card) = {
+            let mut agent = world.agent();
+            let wire = agent.send("tool_request", say("hello"));
+            (agent, wire, patient_card(&world.telegram, "hello"))
+        };
+        world.telegram.tap(&card, "Allow", ANNA);
+        assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+        world.check();
+    }
+}
+
+fn a_topic_that_is_not_there_is_told() {
+    let telegram = Telegram::start();
+    let usual = setup(&telegram, "");
+    let chat = format!("chat_id: {GROUP}");
+    let config = usual.config.replace(&chat, &format!("{chat}, message_thread_id: 77"));
+    let world = World { gateway: Gateway::with(&Setup { config, ..usual }), telegram };
+    let mut agent = world.agent();
+    let wire = agent.send("tool_request", say("hello"));
+    is_down(&world.gateway, &["no such topic", "message_thread_id"]);
+    world.telegram.add_topic(GROUP, 77);
+    let card = patient_card(&world.telegram, "hello");
+    assert_eq!(card.topic, Some(77));
+    // In other topics people talk of other things.
+    world.telegram.say_in(GROUP, 5, ANNA, "/status");
+    world.telegram.say(GROUP, ANNA, "/status");
+    world.telegram.say_in(GROUP, 77, BEN, "/pending");
+    let told = world.telegram.find(GROUP, "an answer", |m| m.text().contains("1 open"));
+    assert_eq!(told.topic, Some(77));
+    assert_eq!(world.telegram.bot_messages(GROUP).len(), 2);
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    world.check();
+}
+
 fn a_bot_that_was_thrown_out_of_the_group_says_so_and_recovers() {
     let world = World::new();
     let words = "Forbidden: bot was kicked from the supergroup chat";
@@ -353,7 +413,7 @@ fn a_live_outage_of_more_than_two_minutes_is_told_on_open_cards() {
         let now = world.telegram.message(GROUP, card.id);
         now.text().contains("away").then_some(now)
     });
-    assert_eq!(told.buttons(), ["Deny", "Allow"]);
+    assert_eq!(told.buttons(), ["Deny", "Allow", "Deny with a reason"]);
     world.telegram.tap(&told, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     let ended = world.telegram.ends(&card, "done");

@@ -214,7 +214,7 @@ impl House {
 
     fn tap(&mut self, numbers: &mut Seeded) {
         let Some(card) = self.some_card(numbers).as_ref().map(first) else { return };
-        let label = if numbers.below(2) == 0 { "Deny" } else { "Allow" };
+        let label = *numbers.pick(&["Deny", "Deny with a reason", "Allow", "Allow"]).unwrap();
         let id = id_of(&card);
         for _ in 0..=numbers.below(3) {
             match label {

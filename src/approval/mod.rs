@@ -89,6 +89,8 @@ pub trait Host {
         note: Option<String>,
         by: Responder,
     ) -> Later<'_, Result<bool, NotRecorded>>;
+    /// Whether the agent's answer may wait for the reason of a denial at all (`approvals.note_seconds`).
+    fn takes_reasons(&self) -> bool;
     /// How long such a reason is still taken; zero when it is not.
     fn note_window(&self, id: RequestId) -> Duration;
     /// How often this was asked, identical requests counted.

@@ -16,6 +16,7 @@ use serde_json::{Value, json};
 use super::gateway::seconds;
 use super::{Exit, Trouble, output};
 use crate::approval::telegram::api::{Bot, BotError, Me, Message, UpdateKind, User};
+use crate::approval::telegram::chat::why_not;
 use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
 use crate::config::{self, Paths};
@@ -81,6 +82,9 @@ fn find(args: &TelegramSetup) -> Result<Exit, Trouble> {
     let bot = Bot::new(token, &api_url).map_err(|e| trouble("use the bot", &e))?;
     let me = bot.get_me().map_err(|e| trouble("use the bot", &e))?;
     output::note(&format!("the token is right: this is @{}", visible(&me.username)));
+    if let Some(chat) = configured.chat_id {
+        output::note(&about_chat(&bot, chat));
+    }
     output::note("write something to the bot, or add it to your group and write /start there");
     let Some(messages) = listen(&bot, until)? else {
         let silent = Trouble::new(Exit::TIMED_OUT, WHAT, "nobody wrote to the bot");
@@ -89,6 +93,17 @@ fn find(args: &TelegramSetup) -> Result<Exit, Trouble> {
     let text =
         if args.json { output::json(&whole(&me, &messages, &api_url)) } else { told(&messages, &api_url) };
     output::print(&text).map(|_| Exit::DONE)
+}
+
+/// What is to be said of the chat in config.yaml.
+fn about_chat(bot: &Bot, chat: i64) -> String {
+    match bot.get_chat(chat) {
+        Ok(found) => {
+            let title = found.title.map(|title| format!(" \"{}\"", visible(&title))).unwrap_or_default();
+            format!("the chat_id in config.yaml is right: {} {}{title}", found.id, visible(&found.kind))
+        }
+        Err(error) => format!("the chat_id in config.yaml: {}", why_not(&error, chat)),
+    }
 }
 
 fn given_token(args: &TelegramSetup) -> Result<Option<String>, Trouble> {

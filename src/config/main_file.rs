@@ -227,7 +227,7 @@ fn unused_telegram(key: Name<'_>) {
 }
 
 fn telegram(at: At<'_>) -> Option<Messenger> {
-    let section = at.section(&["token", "chat_id", "allowed_users", "api_url"]);
+    let section = at.section(&["token", "chat_id", "message_thread_id", "allowed_users", "api_url"]);
     let token = section.need("token").and_then(|at| {
         let token = at.secret()?;
         let fits = token.expose().chars().all(|c| c.is_ascii_alphanumeric() || ":_-".contains(c));
@@ -240,12 +240,32 @@ fn telegram(at: At<'_>) -> Option<Messenger> {
     let chat = section.need("chat_id").and_then(|at| at.whole(i64::MIN..=i64::MAX).map(|id| (at, id)));
     let users = section.need("allowed_users").and_then(allowed_users);
     let api_url = section.get("api_url").map(|at| base_url(at).inspect(|url| warn_of_local(at, url)));
+    let topic = section.get("message_thread_id").map(topic);
     let chat_id = chat.and_then(|(at, id)| if id == 0 { at.fail("chat_id is 0", "") } else { Some(id) });
     let api_url = match api_url {
         None => "https://api.telegram.org".to_owned(),
         Some(url) => url?.as_str().to_owned(),
     };
-    Some(Messenger::Telegram { token: token?, chat_id: chat_id?, allowed_users: users?, api_url })
+    let message_thread_id = match topic {
+        None => None,
+        Some(topic) => Some(topic?),
+    };
+    Some(Messenger::Telegram {
+        token: token?,
+        chat_id: chat_id?,
+        message_thread_id,
+        allowed_users: users?,
+        api_url,
+    })
+}
+
+/// A topic of a group. Telegram numbers the general one 1, and takes no message for that number.
+fn topic(at: At<'_>) -> Option<i64> {
+    let number = at.whole(1..=i64::from(i32::MAX))?;
+    if number == 1 {
+        return at.fail("message_thread_id 1 is the general topic", "leave the key out for it");
+    }
+    Some(number)
 }
 
 fn allowed_users(at: At<'_>) -> Option<Vec<i64>> {

@@ -111,6 +111,8 @@ pub enum Messenger {
         chat_id: i64,
         /// The users whose answers count; at least one.
         allowed_users: Vec<i64>,
+        /// The topic of the group that all messages go to, at least 2.
+        message_thread_id: Option<i64>,
         /// The Bot API server, without a slash at the end.
         api_url: String,
     },

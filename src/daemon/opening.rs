@@ -127,12 +127,14 @@ pub(super) fn telegram(
 }
 
 pub(super) fn telegram_settings(config: &Config) -> Option<Settings> {
-    let Messenger::Telegram { token, chat_id, allowed_users, api_url } = &config.messenger else {
+    let Messenger::Telegram { token, chat_id, message_thread_id, allowed_users, api_url } = &config.messenger
+    else {
         return None;
     };
     Some(Settings {
         token: token.clone(),
         chat_id: *chat_id,
+        topic: *message_thread_id,
         allowed_users: allowed_users.clone(),
         api_url: api_url.clone(),
         reminder: config.approvals.reminder,

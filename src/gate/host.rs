@@ -52,6 +52,10 @@ impl Host for GateHost {
         })
     }
 
+    fn takes_reasons(&self) -> bool {
+        self.ask(|gate| !gate.setup().note_window.is_zero())
+    }
+
     fn note_window(&self, id: RequestId) -> Duration {
         self.ask(|gate| gate.note_window(id))
     }

@@ -1,4 +1,5 @@
-//! The reason for a denial, given after it: people tap Deny first and say why then.
+//! The reason for a denial, given after it: people tap "Deny with a reason" first and say why then. A plain Deny opens
+//! no window.
 //!
 //! The denial is on disk before the window opens and nothing in here can undo it. The agent's answer is held back
 //! while the window is open. If the gateway stops meanwhile, the denial stands without a note and waits in the inbox.

@@ -1,6 +1,6 @@
 //! Chats and their messages, as people see them.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -54,6 +54,7 @@ pub struct Shown {
     pub id: i64,
     pub from: i64,
     pub reply_to: Option<i64>,
+    pub topic: Option<i64>,
     pub versions: Vec<Version>,
     pub is_deleted: bool,
     pub is_locked: bool,
@@ -105,6 +106,8 @@ pub struct Chat {
     pub kind: Kind,
     messages: BTreeMap<i64, Shown>,
     next: i64,
+    /// Of a group with topics; the general one has no number.
+    pub(super) topics: BTreeSet<i64>,
     pub(super) migrated_to: Option<i64>,
     /// Tokens left for sends and edits, when they were counted, and until when a refused bot has to wait.
     flood: Option<(f64, Duration)>,
@@ -119,6 +122,7 @@ impl Chat {
             kind,
             messages: BTreeMap::new(),
             next,
+            topics: BTreeSet::new(),
             migrated_to: None,
             flood: None,
             refused_until: Duration::ZERO,
@@ -141,7 +145,7 @@ impl Chat {
         let id = self.next;
         self.next += 1;
         let (chat, versions) = (self.id, vec![version]);
-        let shown = Shown { chat, id, from, reply_to, versions, is_deleted: false, is_locked: false };
+        let shown = Shown { chat, id, from, reply_to, topic: None, versions, is_deleted: false, is_locked: false };
         self.messages.insert(id, shown);
         id
     }
@@ -179,6 +183,10 @@ impl Chat {
             "message_id": id, "chat": self.json(), "date": date, "from": user_json(shown.from),
             "text": shown.text(),
         });
+        if let Some(topic) = shown.topic {
+            message["message_thread_id"] = json!(topic);
+            message["is_topic_message"] = json!(true);
+        }
         if !shown.entities().is_empty() {
             message["entities"] = json!(shown.entities());
         }

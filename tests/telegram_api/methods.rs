@@ -45,6 +45,8 @@ const TOO_OLD: &str = "Bad Request: query is too old and response timeout expire
 pub fn perform(method: &str, arguments: &Arguments, shared: &Shared) -> Answer {
     let done = match method {
         "getMe" => known(shared, method, arguments, &[]).map(|()| me()),
+        "getChat" => known(shared, method, arguments, &["chat_id"])
+            .and_then(|()| get_chat(arguments, &shared.lock())),
         "deleteWebhook" => known(shared, method, arguments, &["drop_pending_updates"])
             .and_then(|()| delete_webhook(arguments, &mut shared.lock())),
         "getUpdates" => known(shared, method, arguments, &["offset", "limit", "timeout", "allowed_updates"])
@@ -175,6 +177,20 @@ fn get_updates(arguments: &Arguments, shared: &Shared) -> Step<Value> {
 
 // --- messages ---
 
+/// A chat that the bot has never been in is as unknown as one that does not exist; asking is no mistake.
+fn get_chat(arguments: &Arguments, state: &State) -> Step<Value> {
+    let chat = arguments.get("chat_id").and_then(Value::as_i64).and_then(|id| state.chats.get(&id));
+    match chat {
+        None => fail(400, "Bad Request: chat not found"),
+        Some(chat) if chat.migrated_to.is_some() => Err(Failure {
+            code: 400,
+            text: "Bad Request: group chat was upgraded to a supergroup chat".into(),
+            parameters: json!({"migrate_to_chat_id": chat.migrated_to}),
+        }),
+        Some(chat) => Ok(chat.json()),
+    }
+}
+
 fn chat_of(arguments: &Arguments, state: &mut State) -> Step<i64> {
     let id = match arguments.get("chat_id") {
         Some(Value::Number(n)) => n.as_i64(),
@@ -229,9 +245,14 @@ fn send(arguments: &Arguments, state: &mut State) -> Step<Value> {
             found
         }
     };
+    let topic = arguments.get("message_thread_id").map(|v| v.as_i64().unwrap_or_default());
+    if topic.is_some_and(|topic| !state.chats[&chat].topics.contains(&topic)) {
+        return fail(400, "Bad Request: message thread not found");
+    }
     let date = state.now().as_secs();
     let chat = state.chats.get_mut(&chat).unwrap();
     let id = chat.put(BOT_ID, reply_to, version);
+    chat.get_mut(id).unwrap().topic = topic;
     Ok(chat.message_json(id, 1_700_000_000 + date))
 }
 

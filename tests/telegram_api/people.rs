@@ -235,6 +235,18 @@ impl Telegram {
         state.chats.get_mut(&from).unwrap().migrated_to = Some(to);
     }
 
+    /// The group has a topic of this number.
+    pub fn add_topic(&self, chat: i64, topic: i64) {
+        self.lock().chats.get_mut(&chat).unwrap().topics.insert(topic);
+    }
+
+    /// Writes in a topic. Whoever replies to nobody there replies to the topic's first message, as far as bots see.
+    pub fn say_in(&self, chat: i64, topic: i64, by: Person, text: &str) -> i64 {
+        let root = json!({"message_id": topic, "chat": {"id": chat, "type": "supergroup"}, "date": 0});
+        let more = json!({"message_thread_id": topic, "is_topic_message": true, "reply_to_message": root});
+        self.write(chat, by.id, text, None, &more)
+    }
+
     /// Adds a chat.
     pub fn add_chat(&self, id: i64, kind: Kind) {
         self.lock().chats.insert(id, Chat::new(id, kind));

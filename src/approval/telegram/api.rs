@@ -1,4 +1,4 @@
-//! The Bot API of Telegram, as much of it as approvals need: seven methods over [`HttpClient`].
+//! The Bot API of Telegram, as much of it as approvals need: eight methods over [`HttpClient`].
 //!
 //! It only carries: what a tap means and whose counts is decided elsewhere. It must never let the token out (it is
 //! part of every URL), follow a redirect, or take an answer of more than 1 MiB. Every call BLOCKS up to its limit
@@ -41,8 +41,8 @@ pub struct Outgoing {
     pub text: String,
     /// How parts of the text look.
     pub entities: Vec<Entity>,
-    /// One row of buttons; empty for none.
-    pub keyboard: Vec<Button>,
+    /// Buttons, row by row; empty for none.
+    pub keyboard: Vec<Vec<Button>>,
     /// The message that this one answers, in the same chat. If that is gone, it is sent all the same.
     pub reply_to: Option<i64>,
 }
@@ -131,6 +131,14 @@ impl Bot {
         parse::me(&self.call("getMe", &json!({}), TIME_LIMIT)?).ok_or(BotError::Garbage)
     }
 
+    /// A chat that the bot can see.
+    ///
+    /// # Errors
+    /// [`BotError`]; [`BotError::Refused`] where there is none for this bot.
+    pub fn get_chat(&self, chat: i64) -> Result<Chat, BotError> {
+        parse::chat(&self.call("getChat", &json!({"chat_id": chat}), TIME_LIMIT)?).ok_or(BotError::Garbage)
+    }
+
     /// Takes a webhook away, which would keep [`get_updates`](Bot::get_updates) from working. Updates that wait are
     /// kept.
     ///
@@ -172,14 +180,15 @@ impl Bot {
         Ok(updates)
     }
 
-    /// Sends a message; its number in the chat comes back.
+    /// Sends a message, in groups with topics into `topic`; its number in the chat comes back.
     ///
     /// # Errors
     /// [`BotError`]. After [`BotError::Network`] it may have been sent all the same; see
     /// [`BotError::is_certain`].
-    pub fn send_message(&self, chat: i64, message: &Outgoing) -> Result<i64, BotError> {
+    pub fn send_message(&self, chat: i64, topic: Option<i64>, message: &Outgoing) -> Result<i64, BotError> {
         let mut params = look(message);
         params.insert("chat_id".into(), chat.into());
+        params.extend(topic.map(|topic| ("message_thread_id".to_owned(), topic.into())));
         if let Some(id) = message.reply_to {
             let reply = json!({"message_id": id, "allow_sending_without_reply": true});
             params.insert("reply_parameters".into(), reply);
@@ -261,8 +270,9 @@ fn look(message: &Outgoing) -> Map<String, Value> {
         ("link_preview_options".to_owned(), json!({"is_disabled": true})),
     ]);
     if !message.keyboard.is_empty() {
-        let row: Value = message.keyboard.iter().map(button).collect();
-        params.insert("reply_markup".into(), json!({"inline_keyboard": [row]}));
+        let rows: Value =
+            message.keyboard.iter().map(|row| row.iter().map(button).collect::<Value>()).collect();
+        params.insert("reply_markup".into(), json!({"inline_keyboard": rows}));
     }
     params
 }

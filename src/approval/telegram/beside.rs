@@ -46,7 +46,7 @@ impl Telegram {
     /// that one.
     pub(super) fn tell_stranger(self: &Rc<Self>, chat: i64, text: &str) {
         let message = Outgoing { text: text.to_owned(), ..Outgoing::default() };
-        self.beside(To::Stranger, move |bot| bot.send_message(chat, &message).map(drop));
+        self.beside(To::Stranger, move |bot| bot.send_message(chat, None, &message).map(drop));
     }
 
     fn lane(&self, to: To) -> &Lane {

@@ -145,13 +145,15 @@ pub struct Board {
 }
 
 impl Board {
-    /// A question was asked. True when a card must be sent. With `loose`, one may have been sent before.
-    pub fn asked(&mut self, question: &Arc<Question>, loose: bool, times: u32) -> bool {
+    /// A question was asked. True when a card must be sent. With `loose`, one may have been sent before; with
+    /// `reasons`, a denial of it may wait for its reason.
+    pub fn asked(&mut self, question: &Arc<Question>, loose: bool, times: u32, reasons: bool) -> bool {
         let fresh = || Card::new(None, &question.call.tool().name);
         let card = self.cards.entry(question.id).or_insert_with(fresh);
         card.question = Some(question.clone());
         card.strays += u32::from(loose);
         card.progress.count = times;
+        card.progress.reasons = reasons;
         card.next_message().is_some()
     }
 

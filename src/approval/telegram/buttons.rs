@@ -12,22 +12,30 @@ use crate::base::ids::RequestId;
 pub enum Press {
     /// Yes.
     Allow,
-    /// No.
+    /// No, at once.
     Deny,
+    /// No, and the agent's answer waits for a note.
+    DenyWithReason,
     /// After a "no": there will be no note.
     NoReason,
 }
 
-const ACTIONS: [(Press, &str); 3] = [(Press::Allow, "1a"), (Press::Deny, "1d"), (Press::NoReason, "1n")];
+const ACTIONS: [(Press, &str); 4] =
+    [(Press::Allow, "1a"), (Press::Deny, "1d"), (Press::DenyWithReason, "1r"), (Press::NoReason, "1n")];
 
-/// The buttons of an open question.
-pub fn deny_and_allow(id: RequestId) -> Vec<Button> {
-    vec![button("Deny", Press::Deny, id), button("Allow", Press::Allow, id)]
+/// The buttons of an open question, row by row; with one for a denial whose reason follows where reasons are taken.
+pub fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
+    let mut rows = vec![vec![button("Deny", Press::Deny, id), button("Allow", Press::Allow, id)]];
+    if reasons {
+        // The label is too long for a third of a phone.
+        rows.push(vec![button("Deny with a reason", Press::DenyWithReason, id)]);
+    }
+    rows
 }
 
 /// The button while a note may be added.
-pub fn no_reason(id: RequestId) -> Vec<Button> {
-    vec![button("No reason", Press::NoReason, id)]
+pub fn no_reason(id: RequestId) -> Vec<Vec<Button>> {
+    vec![vec![button("No reason", Press::NoReason, id)]]
 }
 
 fn button(text: &str, press: Press, id: RequestId) -> Button {
@@ -50,8 +58,10 @@ mod tests {
     #[test]
     fn what_was_written_is_read_and_nothing_else() {
         let id = RequestId::random();
-        let [deny, allow] = deny_and_allow(id).try_into().unwrap();
+        let [deny, allow, reason] = answers(id, true).concat().try_into().unwrap();
+        assert_eq!(answers(id, false), [vec![deny.clone(), allow.clone()]]);
         assert_eq!(read(&deny.data), Some((Press::Deny, id)));
+        assert_eq!(read(&reason.data), Some((Press::DenyWithReason, id)));
         assert_eq!(read(&allow.data), Some((Press::Allow, id)));
         assert!(allow.data.len() == 24 && deny.data.starts_with("1d"));
         let good = allow.data.as_str();

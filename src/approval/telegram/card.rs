@@ -30,6 +30,8 @@ const CONTINUED: &str = "⟨continued⟩";
 pub struct Progress {
     /// How often an agent has asked it, when more than once.
     pub count: u32,
+    /// Whether a denial may wait for its reason.
+    pub reasons: bool,
     /// When Telegram could not be reached: taps of that time are lost.
     pub away: Option<(Option<Timestamp>, Timestamp)>,
     /// Half of the time is over: what was left then.
@@ -124,9 +126,9 @@ pub fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-fn keyboard(question: &Question, progress: &Progress) -> Vec<Button> {
+fn keyboard(question: &Question, progress: &Progress) -> Vec<Vec<Button>> {
     match (&progress.settled, progress.note) {
-        (None, _) => buttons::deny_and_allow(question.id),
+        (None, _) => buttons::answers(question.id, progress.reasons),
         (Some(_), Some(_)) => buttons::no_reason(question.id),
         (Some(_), None) => Vec::new(),
     }
@@ -331,7 +333,7 @@ impl Writer {
         self.entities.extend(entity);
     }
 
-    fn done(self, keyboard: Vec<Button>) -> Outgoing {
+    fn done(self, keyboard: Vec<Vec<Button>>) -> Outgoing {
         Outgoing { text: self.text, entities: self.entities, keyboard, reply_to: None }
     }
 }

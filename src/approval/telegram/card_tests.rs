@@ -44,8 +44,11 @@ fn a_short_question_is_one_message() {
     let bold = part(message, &message.entities[0]);
     assert_eq!((bold.as_str(), message.entities[0].style), ("❓ Allow t_delete?", Style::Bold));
     assert!(blocks(&all).starts_with("agent says: because"));
-    let names: Vec<_> = message.keyboard.iter().map(|b| b.text.as_str()).collect();
-    assert_eq!(names, ["Deny", "Allow"]);
+    let names = |m: &Outgoing| m.keyboard.iter().flatten().map(|b| b.text.clone()).collect::<Vec<_>>();
+    assert_eq!(names(message), ["Deny", "Allow"]);
+    let reasons = Progress { reasons: true, ..open() };
+    let with_reasons = messages(&question("{}"), &reasons).remove(0);
+    assert_eq!(names(&with_reasons), ["Deny", "Allow", "Deny with a reason"]);
 }
 
 #[test]
@@ -77,7 +80,7 @@ fn long_questions_are_split_and_nothing_is_lost() {
         let all = messages(&q, &open());
         assert!(all.len() > 1 && all.iter().all(|m| units(&m.text) <= MAX_UNITS), "{unit:?}");
         let (last, first) = all.split_last().unwrap();
-        assert!(first.iter().all(|m| m.keyboard.is_empty()) && last.keyboard.len() == 2);
+        assert!(first.iter().all(|m| m.keyboard.is_empty()) && last.keyboard.concat().len() == 2);
         assert!(last.text.contains(&format!("Part {0} of {0}", all.len())));
         let whole = blocks(&all).replace(&format!("{CONTINUES}\n{CONTINUED}"), "");
         let shown: Vec<_> = fields(&q).iter().filter(|f| f.by_agent).flat_map(field_lines).collect();

@@ -11,6 +11,7 @@
 //! | `board` | which message stands for which question (pure) |
 //! | `queue` | what is sent next, and when (pure) |
 //! | `updates` | what an update means, and from whom it counts (pure) |
+//! | `chat` | whether the chat is there, and where it has gone |
 //! | `link` | whether Telegram is reachable (pure) |
 //! | `beside` | what is said without waiting for cards |
 //! | `poll`, `send`, `people` | the two loops, and what is done about people's taps and words |
@@ -20,6 +21,7 @@ mod beside;
 mod board;
 mod buttons;
 mod card;
+pub mod chat;
 mod link;
 mod people;
 mod poll;
@@ -67,6 +69,8 @@ pub struct Settings {
     pub chat_id: i64,
     /// The users whose answers count.
     pub allowed_users: Vec<i64>,
+    /// The topic that all messages go to, in a group that has topics.
+    pub topic: Option<i64>,
     /// The Bot API server.
     pub api_url: String,
     /// Whether a card is edited when half of its time is over.
@@ -75,7 +79,7 @@ pub struct Settings {
 
 impl PartialEq for Settings {
     fn eq(&self, other: &Settings) -> bool {
-        let rest = |s: &Settings| (s.chat_id, s.allowed_users.clone(), s.api_url.clone(), s.reminder);
+        let rest = |s: &Settings| (s.chat_id, s.topic, s.allowed_users.clone(), s.api_url.clone(), s.reminder);
         self.token.expose() == other.token.expose() && rest(self) == rest(other)
     }
 }
@@ -145,7 +149,8 @@ impl Telegram {
         let bot = Bot::new(settings.token.clone(), &settings.api_url)?;
         let bot_name = introduce(&bot)?;
         let chat = settings.chat_id;
-        let rules = Rules { chat, allowed_users: settings.allowed_users.clone(), bot_name };
+        let rules =
+            Rules { chat, topic: settings.topic, allowed_users: settings.allowed_users.clone(), bot_name };
         let state = State {
             board: Board::default(),
             queue: Queue::new(chat),
@@ -276,7 +281,8 @@ impl Channel for Handle {
         // What is asked before the board is restored was open when the gateway stopped: its card may be in the chat.
         let loose = !state.restored;
         let times = channel.ask_host(|host| host.times_asked(question)).unwrap_or(1);
-        if state.board.asked(question, loose, times) {
+        let reasons = channel.ask_host(|host| host.takes_reasons()).unwrap_or_default();
+        if state.board.asked(question, loose, times, reasons) {
             state.ask(question.id);
         }
         drop(state);

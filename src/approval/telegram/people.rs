@@ -27,7 +27,7 @@ const MAX_LISTED: usize = 30;
 const MAX_UNITS: usize = 4096;
 
 const HELP: &str = "Your agents' questions come here. Allow runs the call once; Deny refuses it.\n\
-    After Deny you may reply to the card: the agent hears why.\n\n\
+    After Deny with a reason, reply to the card: the agent hears why.\n\n\
     /pending  what is open\n/status  how the gateway is\n/help  this";
 
 /// What the person who tapped sees for a moment; until it is dismissed when it is important.
@@ -82,7 +82,8 @@ impl Telegram {
         let responder = Responder::new(NAME, &by.id.to_string());
         let choice = match press {
             Press::Allow => Choice::Approve,
-            Press::Deny => Choice::DenyNoteFollows,
+            Press::Deny => Choice::Deny { note: None },
+            Press::DenyWithReason => Choice::DenyNoteFollows,
             Press::NoReason => return no_reason(id, responder, host).await,
         };
         match host.answer(id, choice, responder).await {
@@ -149,7 +150,9 @@ impl Telegram {
             Ok(true) => return,
             Err(_) => "Not passed on: it could not be recorded.",
             Ok(false) if denied => "Not passed on: the agent has been answered already.",
-            Ok(false) if open => "A reply decides nothing: tap a button. After Deny you can say why.",
+            Ok(false) if open => {
+                "A reply decides nothing: tap a button. Deny with a reason lets you say why."
+            }
             Ok(false) => return,
         };
         self.say(Some(message), answer.to_owned());

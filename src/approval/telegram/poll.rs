@@ -33,7 +33,7 @@ pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
     channel.spawn(send::run(channel.clone()));
     let mut poll = Poll { backoff: Backoff::default(), greeted: false, handled: VecDeque::new() };
     let mut offset = channel.recall_offset(&*host).await;
-    let (mut first, mut quick) = (true, true);
+    let (mut first, mut quick, mut chat_seen) = (true, true, false);
     while !channel.has_stopped() {
         let (began, clock) = (channel.clock.now(), Instant::now());
         match poll.fetch(&channel, offset, if quick { 0 } else { POLL_S }).await {
@@ -50,6 +50,7 @@ pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
                 if first {
                     channel.tidy_up(&*host).await;
                 }
+                chat_seen = chat_seen || channel.look_at_chat().await;
                 (first, quick) = (false, false);
             }
             Err(error) => {

@@ -7,6 +7,7 @@ use smol::Timer;
 
 use super::api::{Bot, BotError, Outgoing};
 use super::board::Card;
+use super::chat::{follow, why_not};
 use super::card::{Progress, remains};
 use super::link::Change;
 use super::queue::{Job, Next};
@@ -72,10 +73,10 @@ impl Telegram {
     }
 
     async fn send_reply(&self, to: Option<i64>, text: String) {
-        let chat = self.state.borrow().home.chat;
+        let (chat, topic) = (self.state.borrow().home.chat, self.settings.topic);
         let message = Outgoing { text: text.clone(), reply_to: to, ..Outgoing::default() };
         let began = Instant::now();
-        let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
+        let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
         let error = self.after(began, What::New, sent.map(drop));
         // Nobody waits for it for long, so it is tried again only if the server asks for time, or the group has moved.
         let moved = self.state.borrow().home.chat != chat;
@@ -87,9 +88,9 @@ impl Telegram {
     /// Sends the next message of a card.
     async fn send_card(self: &Rc<Self>, id: RequestId) {
         let Some((chat, message, before, shown)) = self.begin_sending(id) else { return };
-        let has_buttons = !message.keyboard.is_empty();
+        let (has_buttons, topic) = (!message.keyboard.is_empty(), self.settings.topic);
         let began = Instant::now();
-        let sent = self.call(move |bot| bot.send_message(chat, &message)).await;
+        let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
         let number = sent.as_ref().ok().copied();
         let error = self.after(began, What::New, sent.map(drop));
         let unsure = error.as_ref().is_some_and(|e| !e.is_certain());
@@ -260,24 +261,10 @@ impl Telegram {
             }
         }
         let too_many = matches!(error, BotError::TooMany { .. });
-        if !too_many && state.sending.failed(wall.minus(began.elapsed()), error.to_string()) == Change::Lost {
-            log::warn!("telegram: a message could not be sent: {error}");
+        let why = why_not(&error, state.home.chat);
+        if !too_many && state.sending.failed(wall.minus(began.elapsed()), why.clone()) == Change::Lost {
+            log::warn!("telegram: a message could not be sent: {why}");
         }
         Some(error)
     }
-}
-
-/// The configured group became a supergroup, as Telegram has said to a message of ours: it has another number, and its
-/// messages have none that we know. That happens once; anything else is not believed.
-fn follow(state: &mut State, chat: i64) -> bool {
-    if !state.home.may_become(chat) {
-        return false;
-    }
-    log::warn!("telegram: the group is a supergroup now; set messenger.telegram.chat_id to {chat}");
-    state.home.chat = chat;
-    state.rules.chat = chat;
-    for id in state.board.forget_messages() {
-        state.ask(id);
-    }
-    true
 }

@@ -18,6 +18,8 @@ const MAX_NAME: usize = 40;
 pub struct Rules {
     /// The chat.
     pub chat: i64,
+    /// The topic in it; None when all count.
+    pub topic: Option<i64>,
     /// The people.
     pub allowed_users: Vec<i64>,
     /// The bot's own name, for `/status@name`.
@@ -140,6 +142,10 @@ fn read_message(message: &Message, rules: &Rules) -> Incoming {
     }
     let (Some(from), Some(text)) = (&message.from, &message.text) else { return Incoming::Ignored };
     if message.on_behalf || message.forwarded || from.is_bot {
+        return Incoming::Ignored;
+    }
+    // Other topics are for other things. A tap needs no such rule: it comes from a card of ours or does not count.
+    if message.chat.id == rules.chat && rules.topic.is_some() && message.topic != rules.topic {
         return Incoming::Ignored;
     }
     let by = person(from, Some(message.chat.id), rules);

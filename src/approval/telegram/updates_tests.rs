@@ -7,7 +7,7 @@ const GROUP: i64 = -100;
 const ANN: i64 = 7;
 
 fn rules() -> Rules {
-    Rules { chat: GROUP, allowed_users: vec![ANN, ANONYMOUS_ADMIN], bot_name: "GateBot".into() }
+    Rules { chat: GROUP, topic: None, allowed_users: vec![ANN, ANONYMOUS_ADMIN], bot_name: "GateBot".into() }
 }
 
 fn user(id: i64) -> User {
@@ -37,6 +37,7 @@ fn message(text: &str) -> Message {
         on_behalf: false,
         forwarded: false,
         text: Some(text.into()),
+        topic: None,
         reply_to: None,
         migrated_to: None,
     }
@@ -53,7 +54,7 @@ fn is_stranger(incoming: &Incoming) -> bool {
 #[test]
 fn a_tap_counts_from_allowed_people_in_the_chat_only() {
     let id = RequestId::random();
-    let data = &buttons::deny_and_allow(id)[1].data;
+    let data = &buttons::answers(id, false)[0][1].data;
     let by = Person { id: ANN, shown: "Ann (7)".into() };
     let good = Incoming::Tap { callback: "cb".into(), by, press: Press::Allow, id, message: 55 };
     assert_eq!(tap(user(ANN), Some(GROUP), Some(data)), good);

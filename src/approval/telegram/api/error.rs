@@ -19,8 +19,10 @@ const MAX_TEXT: usize = 200;
 pub enum BotError {
     /// 401: the token was right once, or never.
     Unauthorized,
-    /// 404: there is no such bot, or `api_url` is not a Bot API server.
+    /// 404 in the words of the Bot API: there is no such bot.
     NotFound,
+    /// A "no" that is not the Bot API's: a proxy, a captive portal, a wrong `api_url`.
+    NotTheApi(u16),
     /// 409: somebody else polls for this bot, or a webhook is set.
     Conflict,
     /// 429: too many calls.
@@ -59,7 +61,11 @@ impl BotError {
     pub fn is_certain(&self) -> bool {
         match self {
             Self::Network(HttpError::NotSent(_)) => true,
-            Self::Network(_) | Self::Server(_) | Self::TooLarge | Self::Garbage => false,
+            Self::Network(_)
+            | Self::Server(_)
+            | Self::NotTheApi(_)
+            | Self::TooLarge
+            | Self::Garbage => false,
             _ => true,
         }
     }
@@ -78,7 +84,8 @@ impl BotError {
 }
 
 /// What refusals of the whole chat say; others are about one message.
-const OF_CHAT: [&str; 8] = [
+const OF_CHAT: [&str; 9] = [
+    "message thread not found",
     "chat not found",
     "no rights",
     "enough rights",
@@ -111,8 +118,8 @@ pub(super) fn refusal(body: &Value, status: u16, token: &Secret) -> BotError {
 /// The error in an answer that is not from the Bot API, but for example from a proxy in front of it.
 pub(super) fn without_words(status: u16) -> BotError {
     match status {
-        404 => BotError::NotFound,
         429 => BotError::TooMany { retry_after: bounded(None) },
+        400..=499 => BotError::NotTheApi(status),
         500..=599 => BotError::Server(status.into()),
         _ => BotError::Garbage,
     }
@@ -175,6 +182,10 @@ impl fmt::Display for BotError {
         match self {
             Self::Unauthorized => f.write_str("the token is not valid; copy it from @BotFather"),
             Self::NotFound => f.write_str("there is no such bot; check the token and api_url"),
+            Self::NotTheApi(status) => write!(
+                f,
+                "something that is not Telegram has answered ({status}): a proxy, a login page of the network, or a wrong api_url"
+            ),
             Self::Conflict => {
                 f.write_str("somebody else fetches this bot's messages; use a bot for one gateway only")
             }

@@ -66,6 +66,8 @@ pub struct Message {
     pub forwarded: bool,
     /// The text, if it is one.
     pub text: Option<String>,
+    /// The topic, in a group that has some; None in the general one.
+    pub topic: Option<i64>,
     /// The message in the same chat that it answers.
     pub reply_to: Option<i64>,
     /// The group became a supergroup with this number.
@@ -137,6 +139,9 @@ fn message(value: &Value) -> Option<Message> {
         on_behalf: has("sender_chat"),
         forwarded: has("forward_origin") || has("forward_date"),
         text: text(value.get("text")),
+        // In other groups the number is that of a chain of replies.
+        topic: id(value.get("message_thread_id"))
+            .filter(|_| value.get("is_topic_message") == Some(&Value::Bool(true))),
         reply_to: value.get("reply_to_message").and_then(message_id),
         migrated_to: id(value.get("migrate_to_chat_id")),
     })
@@ -152,7 +157,7 @@ fn user(value: &Value) -> Option<User> {
     })
 }
 
-fn chat(value: &Value) -> Option<Chat> {
+pub(super) fn chat(value: &Value) -> Option<Chat> {
     let kind = text(value.get("type")).unwrap_or_default();
     Some(Chat { id: id(value.get("id"))?, kind, title: text(value.get("title")) })
 }

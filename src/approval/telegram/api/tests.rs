@@ -53,7 +53,7 @@ fn what_is_no_answer_is_garbage() {
         Err(BotError::Garbage),
         "a proxy's login page is not our token's fault"
     );
-    assert_eq!(answered(404, b"<html>"), Err(BotError::NotFound));
+    assert_eq!(answered(404, b"<html>"), Err(BotError::NotTheApi(404)));
     assert_eq!(answered(502, b"<html>"), Err(BotError::Server(502)));
     assert!(matches!(answered(429, b""), Err(BotError::TooMany { .. })));
 }
@@ -235,15 +235,19 @@ const MAX: i64 = (1 << 52) - 1;
 fn messages_are_plain_text_with_entities() {
     let entity = Entity { style: Style::Bold, offset: 0, length: 2 };
     let keyboard = vec![
-        Button { text: "Deny".into(), data: "1d".into() },
-        Button { text: "Allow".into(), data: "1a".into() },
+        vec![
+            Button { text: "Deny".into(), data: "1d".into() },
+            Button { text: "Allow".into(), data: "1a".into() },
+        ],
+        vec![Button { text: "Why".into(), data: "1r".into() }],
     ];
     let message = Outgoing { text: "<b>".into(), entities: vec![entity], keyboard, reply_to: None };
     let params = look(&message);
     assert_eq!(
         Value::from(params),
         json!({"text": "<b>", "entities": [{"type": "bold", "offset": 0, "length": 2}], "link_preview_options": {"is_disabled": true},
-            "reply_markup": {"inline_keyboard": [[{"text": "Deny", "callback_data": "1d"}, {"text": "Allow", "callback_data": "1a"}]]}})
+            "reply_markup": {"inline_keyboard": [[{"text": "Deny", "callback_data": "1d"}, {"text": "Allow", "callback_data": "1a"}],
+                [{"text": "Why", "callback_data": "1r"}]]}})
     );
     assert_eq!(look(&Outgoing::default()).get("reply_markup"), None);
 }
