@@ -50,7 +50,7 @@ fn what_is_no_answer_is_garbage() {
     assert_eq!(answered(302, b"<html>"), Err(BotError::Garbage));
     assert_eq!(
         answered(401, b"<html>"),
-        Err(BotError::Garbage),
+        Err(BotError::NotTheApi(401)),
         "a proxy's login page is not our token's fault"
     );
     assert_eq!(answered(404, b"<html>"), Err(BotError::NotTheApi(404)));
