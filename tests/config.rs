@@ -117,7 +117,9 @@ fn the_examples_of_the_contract_load_unchanged() {
     assert_eq!((config.gateway.host.as_str(), config.gateway.port), ("0.0.0.0", 8443));
     assert_eq!(config.agents.len(), 1);
     assert_eq!(config.agents[0].id.as_str(), "default");
-    let Messenger::Telegram { token, chat_id, allowed_users, api_url, .. } = &config.messenger else { panic!() };
+    let Messenger::Telegram { token, chat_id, allowed_users, api_url, .. } = &config.messenger else {
+        panic!()
+    };
     assert_eq!((token.expose(), *chat_id), ("123:ABC", -100_123_456_789));
     assert_eq!(
         (allowed_users.as_slice(), api_url.as_str()),

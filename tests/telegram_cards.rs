@@ -13,13 +13,16 @@ mod telegram_world;
 
 use std::time::{Duration, Instant};
 
-use harness::eventually;
+use agentpass::base::clock::Timestamp;
+use agentpass::base::zone::Zone;
+use harness::{Gateway, eventually};
 use serde_json::{Value, json};
-use telegram_api::{ANNA, BEN, Fault, GROUP, Person, STRANGER, Shown, within};
-use telegram_world::{LONG, World, at_once, nothing_happened, reason, say, seen};
+use telegram_api::{ANNA, BEN, Fault, GROUP, Person, STRANGER, Shown, Telegram, within};
+use telegram_world::{LONG, World, at_once, nothing_happened, reason, say, seen, setup};
 
 at_once!(notes_and_names: [
     a_note_names_who_wrote_it,
+    a_card_tells_a_text_from_a_number_and_keeps_everyday_text,
     a_restart_forgets_nobodys_name,
 ]);
 
@@ -54,6 +57,37 @@ fn showing(world: &World, chat: i64, text: &str) -> Vec<Shown> {
 }
 
 // --- notes and names ---
+
+fn a_card_tells_a_text_from_a_number_and_keeps_everyday_text() {
+    let telegram = Telegram::start();
+    let zone = "CET-1CEST,M3.5.0,M10.5.0/3";
+    let gateway = Gateway::with_environment(&setup(&telegram, ""), &[("TZ", zone)]);
+    let world = World { telegram, gateway };
+    let args = json!({"domain": "light", "service": "turn_on", "entity_id": "light.door", "a": "false", "b": false,
+        "c": "1", "d": 1, "e": "\"1\"", "f": "👩\u{200d}👧 20\u{a0}°C می\u{200c}خواهم", "g": "x\u{200c}y "});
+    world.agent().send("tool_request", json!({"tool": "call_service", "args": args}));
+    let card = world.card("light.door");
+    let shown = card.text();
+    for line in [
+        "a ⟨not declared⟩: \"false\"",
+        "b ⟨not declared⟩: false",
+        "c ⟨not declared⟩: \"1\"",
+        "d ⟨not declared⟩: 1",
+        "e ⟨not declared⟩: \"\\\"1\\\"\"",
+        "f ⟨not declared⟩: 👩\u{200d}👧 20\u{a0}°C می\u{200c}خواهم",
+        "g ⟨not declared⟩: \"x⟨U+200C⟩y \"",
+    ] {
+        assert!(shown.contains(&format!("\n  {line}")), "{line:?} is missing in\n{shown}");
+    }
+    assert!(shown.contains("Rule: no rule allows it, so you are asked"), "{shown}");
+    // The clocks of the house, on the card only.
+    let question = world.gateway.questions().remove(0);
+    let until = Timestamp::parse(question["expires_at"].as_str().unwrap()).unwrap();
+    let local = Zone::named(zone).unwrap().hour_and_minute(until);
+    assert!(shown.contains(&format!("Answer by {local} (")), "{local} is missing in\n{shown}");
+    assert_eq!(question["rule"]["list"], "defaults", "{question}");
+    world.check();
+}
 
 fn a_note_names_who_wrote_it() {
     let world = World::with("approvals: {note_seconds: 20}");

@@ -84,7 +84,9 @@ fn rule_text(question: &Question) -> String {
         None => "no rule matched, so you are asked".into(),
         Some(rule) => match &rule.description {
             Some(text) => visible(text),
-            None => format!("{}[{}] {}", rule.list.as_str(), rule.index, visible(&rule.pattern)),
+            // The rule for all that no other is about. `explain` and JSON tell its place.
+            None if rule.pattern == "*" => "no rule allows it, so you are asked".into(),
+            None => format!("you are asked about {}", visible(&rule.pattern)),
         },
     }
 }
@@ -146,7 +148,7 @@ const EMPTY: &str = "⟨empty⟩";
 const UNDECLARED: &str = " ⟨not declared⟩";
 
 fn argument(tool: &Tool, name: &str, value: &Value) -> Field {
-    let text = shown(value);
+    let text = typed(value);
     let mark = if tool.args.contains_key(name) { "" } else { UNDECLARED };
     let label = format!("  {}{mark}", named(name));
     if text.is_empty() { by_agent(field(&label, &[EMPTY.to_owned()])) } else { quoted(&label, &text) }
@@ -162,12 +164,23 @@ fn named(name: &str) -> String {
     }
 }
 
-/// A string as it stands; anything else as JSON.
-fn shown(value: &Value) -> String {
+/// A value as people read it: a text as it stands, anything else as JSON. A text that could be taken for something else
+/// (`false`, `1`, `["a"]`, `"a"`), or whose end cannot be seen, stands in quotes.
+pub fn typed(value: &Value) -> String {
     match value {
-        Value::String(text) => text.clone(),
+        Value::String(text) if is_plain(text) => text.clone(),
         other => other.to_string(),
     }
+}
+
+fn is_plain(text: &str) -> bool {
+    let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
+    let is_number = || text.trim().parse::<f64>().is_ok();
+    let is_word = || ["true", "false", "null"].iter().any(|word| text.trim().eq_ignore_ascii_case(word));
+    // Blanks alone are counted, and lines of their own show where they end.
+    let is_padded =
+        || !text.contains('\n') && !is_blank(text) && (text.starts_with(' ') || text.ends_with(' '));
+    !is_json && !is_number() && !is_word() && !is_padded()
 }
 
 #[cfg(test)]
@@ -181,6 +194,7 @@ pub(crate) mod tests {
     use crate::base::ids::RequestId;
     use crate::base::template::Template;
     use crate::model::{AgentId, ArgSpec, Call, Method, RequestSpec, Tool};
+    use serde_json::json;
 
     /// A question about a tool that takes `a`, `note` (free text) and `pin` (secret), open for a minute from 0.
     pub(crate) fn question(args: &str) -> Arc<Question> {
@@ -245,6 +259,42 @@ pub(crate) mod tests {
             assert!(text.contains(line), "{text}");
         }
         assert!(text_of(r#"{"note":"\n"}"#).contains("  note: "));
+    }
+
+    #[test]
+    fn a_text_is_not_taken_for_another_type() {
+        let values = [
+            (json!(false), "false"),
+            (json!("false"), "\"false\""),
+            (json!("False"), "\"False\""),
+            (json!(1), "1"),
+            (json!("1"), "\"1\""),
+            (json!("1\n"), r#""1\n""#),
+            (json!(" 1"), "\" 1\""),
+            (json!("01"), "\"01\""),
+            (json!("1e5"), "\"1e5\""),
+            (json!(null), "null"),
+            (json!("null"), "\"null\""),
+            (json!([1]), "[1]"),
+            (json!("[1]"), "\"[1]\""),
+            (json!("{ }"), "\"{ }\""),
+            (json!("\"false\""), r##""\"false\"""##),
+            (json!("say \"hi\""), "say \"hi\""),
+            (json!("\"hi\" there"), "\"hi\" there"),
+            (json!(["1", 1]), r#"["1",1]"#),
+            (json!(" x"), "\" x\""),
+            (json!("x "), "\"x \""),
+            (json!("turn_on"), "turn_on"),
+            (json!("12 lamps"), "12 lamps"),
+            (json!("two\nlines"), "two\nlines"),
+            (json!("   "), "   "),
+            (json!(""), ""),
+        ];
+        for (value, shown) in &values {
+            assert_eq!(typed(value), *shown, "{value}");
+        }
+        let shown: std::collections::BTreeSet<_> = values.iter().map(|(value, _)| typed(value)).collect();
+        assert_eq!(shown.len(), values.len());
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::fmt::Write as _;
 
-use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeGeneralCategory};
+use unicode_properties::{GeneralCategory, GeneralCategoryGroup, UnicodeEmoji, UnicodeGeneralCategory};
 
 /// Marks that may stack on one base character. No script needs more; a taller stack buries the lines around it.
 const MAX_MARKS: usize = 4;
@@ -37,23 +37,33 @@ const BLANKS: [(char, char); 16] = [
 /// Spelled out are: controls (newline and tab too), format characters (bidi, zero-width, soft hyphen, tags),
 /// every space but U+0020, line and paragraph separators, private-use and unassigned characters, fillers,
 /// `⟨` itself, and combining marks that have no base or are more than four on one.
+///
+/// Everyday text stays as it is: a joiner or a selector within an emoji, a joiner between letters of a script that is
+/// written with it, and a single no-break space between two visible characters.
 pub fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
+    let mut rest = text.chars().peekable();
+    // The character before, unless it was spelled out.
+    let mut before = None;
     // Room for marks on the character before; a mark at the start would sit on whatever the text is put behind.
     let mut marks_left = 0;
-    for c in text.chars() {
+    while let Some(c) = rest.next() {
         // Nearly all text, and the tables are slow: a log line would cost more than the call that it tells of.
         if matches!(c, ' '..='~') {
             shown.push(c);
             marks_left = MAX_MARKS;
+            before = Some(c);
             continue;
         }
+        let hidden = is_hidden(c) && !is_everyday(before, c, rest.peek().copied());
         let is_mark = c.general_category_group() == GeneralCategoryGroup::Mark;
-        if is_hidden(c) || (is_mark && marks_left == 0) {
+        if hidden || (is_mark && marks_left == 0) {
             spell_out(c, &mut shown);
             marks_left = 0;
+            before = None;
         } else {
             shown.push(c);
+            before = Some(c);
             marks_left = if is_mark { marks_left - 1 } else { MAX_MARKS };
         }
     }
@@ -78,6 +88,39 @@ pub fn visible_lines(text: &str) -> Vec<String> {
 fn spell_out(c: char, shown: &mut String) {
     // Writing to a String cannot fail.
     let _ = write!(shown, "⟨U+{:04X}⟩", u32::from(c));
+}
+
+/// Whether `c`, hidden by itself, has its usual place between these neighbours. Each place has room for one.
+fn is_everyday(before: Option<char>, c: char, after: Option<char>) -> bool {
+    match (before, c, after) {
+        (Some(before), '\u{A0}' | '\u{202F}', Some(after)) => is_inked(before) && is_inked(after),
+        (Some('0'..='9' | '#' | '*'), '\u{FE0F}', after) => after == Some('\u{20E3}'),
+        (Some(before), '\u{FE0E}' | '\u{FE0F}', _) => is_emoji(before),
+        (Some(before), '\u{200D}', Some(after)) => {
+            ((is_emoji(before) || before == '\u{FE0F}') && is_emoji(after)) || (joins(before) && joins(after))
+        }
+        (Some(before), '\u{200C}', Some(after)) => joins(before) && joins(after),
+        _ => false,
+    }
+}
+
+fn is_inked(c: char) -> bool {
+    c != ' ' && !is_hidden(c)
+}
+
+/// Digits are emoji as well, but join nothing.
+fn is_emoji(c: char) -> bool {
+    !c.is_ascii() && c.is_emoji_char()
+}
+
+/// Letters and marks of the scripts in which a joiner changes how their neighbours look: Arabic and Syriac, those of
+/// India, Tibetan, Myanmar, Khmer, Mongolian. Source: chapter 23.2 of the Unicode Standard.
+fn joins(c: char) -> bool {
+    let is_script = matches!(c,
+        '\u{0600}'..='\u{07FF}' | '\u{0840}'..='\u{0DFF}' | '\u{0F00}'..='\u{109F}' | '\u{1780}'..='\u{18AF}'
+        | '\u{A8E0}'..='\u{A8FF}' | '\u{FB50}'..='\u{FDFF}' | '\u{FE70}'..='\u{FEFC}');
+    let group = c.general_category_group();
+    is_script && matches!(group, GeneralCategoryGroup::Letter | GeneralCategoryGroup::Mark) && !is_hidden(c)
 }
 
 fn is_hidden(c: char) -> bool {
@@ -108,6 +151,10 @@ mod tests {
             "😀 ©",
             "a\u{fffd}b",
             "<b>&[x]",
+            "❤\u{fe0f} ☎\u{fe0e} 👩🏽\u{200d}🔧 👩\u{200d}❤\u{fe0f}\u{200d}👨 1\u{fe0f}\u{20e3} 🇩🇪",
+            "20\u{a0}°C, 1\u{202f}000\u{a0}€",
+            "می\u{200c}خواهم",
+            "क्\u{200d}ष",
         ] {
             assert_eq!(visible(text), text);
         }
@@ -125,7 +172,17 @@ mod tests {
             ("\u{2066}x\u{2069}", "⟨U+2066⟩x⟨U+2069⟩"),
             ("\u{61c}\u{200e}", "⟨U+061C⟩⟨U+200E⟩"),
             ("a\u{200b}b\u{200d}c", "a⟨U+200B⟩b⟨U+200D⟩c"),
-            ("a\u{a0}b\u{3000}", "a⟨U+00A0⟩b⟨U+3000⟩"),
+            ("a\u{a0}\u{a0}b\u{3000}", "a⟨U+00A0⟩⟨U+00A0⟩b⟨U+3000⟩"),
+            ("\u{a0}a\u{a0}", "⟨U+00A0⟩a⟨U+00A0⟩"),
+            ("a \u{a0} b", "a ⟨U+00A0⟩ b"),
+            ("x\u{200c}y", "x⟨U+200C⟩y"),
+            ("1\u{fe0f}", "1⟨U+FE0F⟩"),
+            ("❤\u{fe0f}\u{fe0f}", "❤\u{fe0f}⟨U+FE0F⟩"),
+            ("👩\u{200d}", "👩⟨U+200D⟩"),
+            ("👩\u{200d}\u{200d}👧", "👩⟨U+200D⟩⟨U+200D⟩👧"),
+            ("م\u{200c}\u{200c}م", "م⟨U+200C⟩⟨U+200C⟩م"),
+            ("م\u{202e}", "م⟨U+202E⟩"),
+            ("🏴\u{e0067}", "🏴⟨U+E0067⟩"),
             ("\u{2028}\u{2029}", "⟨U+2028⟩⟨U+2029⟩"),
             ("a\u{fe0f}", "a⟨U+FE0F⟩"),
             ("\u{e000}\u{10fffd}", "⟨U+E000⟩⟨U+10FFFD⟩"),

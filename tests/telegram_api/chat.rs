@@ -145,7 +145,8 @@ impl Chat {
         let id = self.next;
         self.next += 1;
         let (chat, versions) = (self.id, vec![version]);
-        let shown = Shown { chat, id, from, reply_to, topic: None, versions, is_deleted: false, is_locked: false };
+        let shown =
+            Shown { chat, id, from, reply_to, topic: None, versions, is_deleted: false, is_locked: false };
         self.messages.insert(id, shown);
         id
     }

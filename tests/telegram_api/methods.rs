@@ -45,8 +45,9 @@ const TOO_OLD: &str = "Bad Request: query is too old and response timeout expire
 pub fn perform(method: &str, arguments: &Arguments, shared: &Shared) -> Answer {
     let done = match method {
         "getMe" => known(shared, method, arguments, &[]).map(|()| me()),
-        "getChat" => known(shared, method, arguments, &["chat_id"])
-            .and_then(|()| get_chat(arguments, &shared.lock())),
+        "getChat" => {
+            known(shared, method, arguments, &["chat_id"]).and_then(|()| get_chat(arguments, &shared.lock()))
+        }
         "deleteWebhook" => known(shared, method, arguments, &["drop_pending_updates"])
             .and_then(|()| delete_webhook(arguments, &mut shared.lock())),
         "getUpdates" => known(shared, method, arguments, &["offset", "limit", "timeout", "allowed_updates"])

@@ -133,5 +133,11 @@ pub fn hidden(text: &str) -> Option<char> {
             0..=9 | 0xb..=0x1f | 0x7f..=0x9f | 0xad | 0x61c | 0x180e | 0x200b..=0x200f | 0x2028..=0x202e
             | 0x2060..=0x206f | 0xfeff | 0xfff9..=0xfffb | 0xe0000..=0xe0fff)
     };
-    text.chars().find(is_hidden)
+    // Within an emoji, and between letters of some scripts, a joiner is no secret.
+    let chars: Vec<char> = text.chars().collect();
+    let far = |at: Option<usize>| at.and_then(|at| chars.get(at)).is_some_and(|c| u32::from(*c) > 0x5ff);
+    let joins = |at: usize| {
+        matches!(chars[at], '\u{200c}' | '\u{200d}') && far(at.checked_sub(1)) && far(Some(at + 1))
+    };
+    (0..chars.len()).find(|at| is_hidden(&chars[*at]) && !joins(*at)).map(|at| chars[at])
 }

@@ -13,6 +13,7 @@ use super::api::Outgoing;
 use super::card::{self, Progress};
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
+use crate::base::zone::Zone;
 use crate::model::{Question, Settlement};
 
 /// How many finished cards are remembered, to tell late tappers who was first.
@@ -147,13 +148,21 @@ pub struct Board {
 impl Board {
     /// A question was asked. True when a card must be sent. With `loose`, one may have been sent before; with
     /// `reasons`, a denial of it may wait for its reason.
-    pub fn asked(&mut self, question: &Arc<Question>, loose: bool, times: u32, reasons: bool) -> bool {
+    pub fn asked(
+        &mut self,
+        question: &Arc<Question>,
+        loose: bool,
+        times: u32,
+        reasons: bool,
+        zone: Arc<Zone>,
+    ) -> bool {
         let fresh = || Card::new(None, &question.call.tool().name);
         let card = self.cards.entry(question.id).or_insert_with(fresh);
         card.question = Some(question.clone());
         card.strays += u32::from(loose);
         card.progress.count = times;
         card.progress.reasons = reasons;
+        card.progress.zone = zone;
         card.next_message().is_some()
     }
 

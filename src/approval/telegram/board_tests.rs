@@ -7,7 +7,7 @@ const HOME: Home = Home { bot: 1, configured: -5, chat: -6 };
 
 fn with_one() -> (Board, Arc<Question>) {
     let (mut board, q) = (Board::default(), question(r#"{"a":"x"}"#));
-    assert!(board.asked(&q, false, 1, false));
+    assert!(board.asked(&q, false, 1, false, Arc::default()));
     (board, q)
 }
 
@@ -18,13 +18,13 @@ fn taps_count_on_the_own_card_only() {
     board.get_mut(q.id).unwrap().strays = 1;
     assert_eq!(board.place(q.id, 70), Place::Own);
     let mut lost = Board::default();
-    lost.asked(&q, true, 1, false);
+    lost.asked(&q, true, 1, false, Arc::default());
     assert!(lost.found(q.id, 70) && !lost.found(q.id, 70) && !lost.found(q.id, 71));
     assert_eq!(lost.get(q.id).unwrap().messages, [70]);
     assert!(!lost.found(RequestId::random(), 72) && !board.found(RequestId::random(), 70));
     assert_eq!(lost.place(q.id, 71), Place::Elsewhere, "no more is missing");
     let other = question(r#"{"a":"y"}"#);
-    board.asked(&other, false, 1, false);
+    board.asked(&other, false, 1, false, Arc::default());
     board.get_mut(other.id).unwrap().messages = vec![70];
     assert_eq!(board.place(q.id, 70), Place::Elsewhere);
     assert_eq!(board.place(other.id, 70), Place::Own);
@@ -45,7 +45,7 @@ fn a_group_moves_once_and_to_a_supergroup() {
 fn a_restart_knows_the_cards_and_no_question() {
     let (mut board, q) = with_one();
     let unsent = question(r#"{"a":"hidden"}"#);
-    board.asked(&unsent, false, 1, false);
+    board.asked(&unsent, false, 1, false, Arc::default());
     board.get_mut(q.id).unwrap().messages = vec![70];
     assert!(board.meet(7, "Ann (7)") && !board.meet(7, "Ann (7)") && board.meet(8, "Ben (8)"));
     let kept = board.kept(HOME, Timestamp(9));
@@ -53,14 +53,14 @@ fn a_restart_knows_the_cards_and_no_question() {
 
     let mut after = Board::default();
     assert_eq!(after.restore(&kept, HOME), Some((-6, Timestamp(9))));
-    assert!(!after.asked(&q, true, 1, false));
-    assert!(after.asked(&unsent, true, 1, false));
+    assert!(!after.asked(&q, true, 1, false, Arc::default()));
+    assert!(after.asked(&unsent, true, 1, false, Arc::default()));
     assert_eq!(after.of_message(70), Some(q.id));
     after.keep_names_of(&[7]);
     assert_eq!((after.name(7).as_deref(), after.name(8)), (Some("Ann (7)"), None));
     // The other way round: the question is taken up first.
     let mut after = Board::default();
-    assert!(after.asked(&q, true, 1, false));
+    assert!(after.asked(&q, true, 1, false, Arc::default()));
     after.restore(&kept, HOME);
     let card = after.get(q.id).unwrap();
     assert!(card.next_message().is_none() && card.stale == [70]);
@@ -80,7 +80,7 @@ fn what_is_over_is_remembered_for_a_while() {
     let mut board = Board::default();
     let questions: Vec<_> = (0..REMEMBERED + 3).map(|_| question("{}")).collect();
     for q in &questions {
-        board.asked(q, false, 1, false);
+        board.asked(q, false, 1, false, Arc::default());
         board.finish(q.id);
         board.finish(q.id);
     }
@@ -114,7 +114,7 @@ fn what_was_sent_twice_is_one_card() {
 fn a_question_that_ended_half_sent_says_so_on_what_was_sent() {
     let mut board = Board::default();
     let q = question(&json!({"note": "x".repeat(9000)}).to_string());
-    board.asked(&q, false, 1, false);
+    board.asked(&q, false, 1, false, Arc::default());
     let card = board.get_mut(q.id).unwrap();
     card.messages = vec![70];
     assert!(card.look().is_none() && !card.is_final());

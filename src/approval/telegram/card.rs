@@ -4,6 +4,7 @@
 //! Telegram finds no links, mentions or commands. Nothing is ever cut: what does not fit into one message goes on in
 //! the next, and the buttons are below the last.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::api::{Button, Entity, Outgoing, Style};
@@ -11,6 +12,7 @@ use super::buttons;
 use crate::approval::text::{Field, fields, for_people};
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::visible;
+use crate::base::zone::Zone;
 use crate::model::{Outcome, Question, Settlement};
 
 /// What the question itself may take of a message, in UTF-16 units, of the 4096 that fit. The rest is for what changes: the title and the lines below it.
@@ -32,6 +34,8 @@ pub struct Progress {
     pub count: u32,
     /// Whether a denial may wait for its reason.
     pub reasons: bool,
+    /// Whose time of day is shown.
+    pub zone: Arc<Zone>,
     /// When Telegram could not be reached: taps of that time are lost.
     pub away: Option<(Option<Timestamp>, Timestamp)>,
     /// Half of the time is over: what was left then.
@@ -115,10 +119,10 @@ pub fn remains(tool: &str, progress: &Progress) -> Outgoing {
     message.done(Vec::new())
 }
 
-/// `14:32 UTC`.
-pub fn clock_time(at: Timestamp) -> String {
-    let text = at.to_string();
-    format!("{} UTC", text.get(11..16).unwrap_or("?"))
+/// `14:32` as clocks where the gateway stands show it; `14:32 UTC` where that is not known.
+pub fn clock_time(at: Timestamp, zone: &Zone) -> String {
+    let utc = if *zone == Zone::default() { " UTC" } else { "" };
+    format!("{}{utc}", zone.hour_and_minute(at))
 }
 
 /// The length of a text as Telegram counts it.
@@ -142,14 +146,15 @@ fn head(message: &mut Writer, question: &Question, progress: &Progress) {
     }
     message.line(&format!("❓ Allow {}?", title(tool)), Some(Style::Bold));
     let time = for_people(question.expires.since(question.created));
-    message.line(&format!("Answer by {} ({time})", day_and_time(question)), None);
+    message.line(&format!("Answer by {} ({time})", day_and_time(question, &progress.zone)), None);
     if progress.count > 1 {
         message.line(&format!("Asked {} times", progress.count), None);
     }
+    let clock = |at| clock_time(at, &progress.zone);
     if let Some((from, to)) = progress.away {
         let when = match from {
-            Some(from) => format!("from {} to {}", clock_time(from), clock_time(to)),
-            None => format!("until {}", clock_time(to)),
+            Some(from) => format!("from {} to {}", clock(from), clock(to)),
+            None => format!("until {}", clock(to)),
         };
         message.line(&format!("⚠️ I was away {when}. If you have tapped already, tap again."), None);
     }
@@ -159,17 +164,16 @@ fn head(message: &mut Writer, question: &Question, progress: &Progress) {
 }
 
 /// With the date when it is not within the day.
-fn day_and_time(question: &Question) -> String {
-    let (text, asked) = (question.expires.to_string(), question.created.to_string());
-    let (day, today) = (text.get(..10).unwrap_or_default(), asked.get(..10).unwrap_or_default());
-    let time = clock_time(question.expires);
-    if day == today { time } else { format!("{day} {time}") }
+fn day_and_time(question: &Question, zone: &Zone) -> String {
+    let day = |at| zone.date_and_time(at).chars().take("2026-01-31".len()).collect::<String>();
+    let (ends, time) = (day(question.expires), clock_time(question.expires, zone));
+    if ends == day(question.created) { time } else { format!("{ends} {time}") }
 }
 
 fn ended(message: &mut Writer, tool: &str, progress: &Progress) {
     let Some((settlement, at, who)) = &progress.settled else { return };
     let tool = title(tool);
-    let at = at.map(|at| format!(" at {}", clock_time(at))).unwrap_or_default();
+    let at = at.map(|at| format!(" at {}", clock_time(at, &progress.zone))).unwrap_or_default();
     let by = format!("y {}{at}.", who.as_deref().unwrap_or("somebody"));
     let (name, line) = match (settlement, &progress.end) {
         (Settlement::Approved { .. }, None) => ("✅ Allowed", format!("B{by}")),

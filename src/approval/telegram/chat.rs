@@ -42,7 +42,10 @@ impl Telegram {
 pub fn why_not(error: &BotError, chat: i64) -> String {
     match error {
         BotError::Refused { text, .. } if text.to_ascii_lowercase().contains("chat not found") => {
-            format!("the bot sees no chat {chat}: {}; agentpass telegram-setup finds the number", remedy(chat))
+            format!(
+                "the bot sees no chat {chat}: {}; agentpass telegram-setup finds the number",
+                remedy(chat)
+            )
         }
         BotError::Refused { text, .. } if text.to_ascii_lowercase().contains("thread not found") => {
             "the chat has no such topic: check messenger.telegram.message_thread_id".to_owned()
@@ -54,7 +57,8 @@ pub fn why_not(error: &BotError, chat: i64) -> String {
 /// People copy the number of a group without what stands before it.
 fn remedy(chat: i64) -> String {
     match chat {
-        1.. => "open the bot and press Start; a group's number is negative, a supergroup's begins with -100".into(),
+        1.. => "open the bot and press Start; a group's number is negative, a supergroup's begins with -100"
+            .into(),
         -999_999_999_999.. => {
             format!("add the bot to the group, or if it is a supergroup, write -100{}", chat.unsigned_abs())
         }

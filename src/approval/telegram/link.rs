@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::card::clock_time;
 use crate::base::clock::Timestamp;
+use crate::base::zone::Zone;
 
 /// Telegram keeps taps for 150 s. After an absence longer than this, open questions say that taps may be lost.
 pub const LONG: Duration = Duration::from_secs(120);
@@ -65,8 +66,8 @@ impl Link {
     }
 
     /// For people: since when, and why not.
-    pub fn told(&self) -> String {
-        let since = self.since.map(|at| format!(" since {}", clock_time(at))).unwrap_or_default();
+    pub fn told(&self, zone: &Zone) -> String {
+        let since = self.since.map(|at| format!(" since {}", clock_time(at, zone))).unwrap_or_default();
         match (&self.why, self.good) {
             (Some(why), _) => format!("not reachable{since}: {why}"),
             (None, true) => format!("reachable{since}"),
@@ -82,14 +83,17 @@ mod tests {
     #[test]
     fn an_absence_begins_with_the_first_failure() {
         let mut link = Link::default();
-        assert_eq!((link.told().as_str(), link.is_up()), ("not reached yet", false));
+        assert_eq!((link.told(&Zone::default()).as_str(), link.is_up()), ("not reached yet", false));
         assert_eq!(link.worked(Timestamp(0)), Change::Back(None));
         assert_eq!(link.worked(Timestamp(60_000)), Change::Same);
-        assert_eq!(link.told(), "reachable since 00:00 UTC");
+        assert_eq!(link.told(&Zone::default()), "reachable since 00:00 UTC");
         assert_eq!(link.failed(Timestamp(120_000), "no answer".into()), Change::Lost);
         assert_eq!(link.failed(Timestamp(180_000), "no answer".into()), Change::Same);
         assert_eq!(link.failed(Timestamp(180_000), "refused".into()), Change::Lost);
-        assert_eq!((link.told().as_str(), link.is_up()), ("not reachable since 00:02 UTC: refused", false));
+        assert_eq!(
+            (link.told(&Zone::default()).as_str(), link.is_up()),
+            ("not reachable since 00:02 UTC: refused", false)
+        );
         assert_eq!(link.worked(Timestamp(240_000)), Change::Back(Some(Timestamp(120_000))));
     }
 }

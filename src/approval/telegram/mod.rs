@@ -43,6 +43,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
+use crate::base::zone::Zone;
 use crate::model::{Outcome, Question, Responder, Settlement};
 use api::{Bot, BotError};
 use beside::Lane;
@@ -79,7 +80,8 @@ pub struct Settings {
 
 impl PartialEq for Settings {
     fn eq(&self, other: &Settings) -> bool {
-        let rest = |s: &Settings| (s.chat_id, s.topic, s.allowed_users.clone(), s.api_url.clone(), s.reminder);
+        let rest =
+            |s: &Settings| (s.chat_id, s.topic, s.allowed_users.clone(), s.api_url.clone(), s.reminder);
         self.token.expose() == other.token.expose() && rest(self) == rest(other)
     }
 }
@@ -229,6 +231,7 @@ impl Telegram {
     fn update(&self, id: RequestId, change: impl FnOnce(&mut board::Card)) {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id).filter(|card| !card.over) else { return };
+        card.progress.zone = Zone::system();
         change(card);
         card.changed();
         match (card.is_unsent(), card.is_final()) {
@@ -282,7 +285,7 @@ impl Channel for Handle {
         let loose = !state.restored;
         let times = channel.ask_host(|host| host.times_asked(question)).unwrap_or(1);
         let reasons = channel.ask_host(|host| host.takes_reasons()).unwrap_or_default();
-        if state.board.asked(question, loose, times, reasons) {
+        if state.board.asked(question, loose, times, reasons, Zone::system()) {
             state.ask(question.id);
         }
         drop(state);
@@ -346,7 +349,7 @@ impl Channel for Handle {
             up: fetching.is_up() && !cannot_send,
             since: link.since(),
             waiting: state.queue.len(),
-            detail: format!("{word}{}{waits}{refused}", link.told()),
+            detail: format!("{word}{}{waits}{refused}", link.told(&Zone::system())),
         }
     }
 }

@@ -7,8 +7,8 @@ use smol::Timer;
 
 use super::api::{Bot, BotError, Outgoing};
 use super::board::Card;
-use super::chat::{follow, why_not};
 use super::card::{Progress, remains};
+use super::chat::{follow, why_not};
 use super::link::Change;
 use super::queue::{Job, Next};
 use super::{State, Telegram};

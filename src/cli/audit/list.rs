@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::safe_text::visible;
+use crate::base::zone::Zone;
 use crate::cli::colour::{Shade, on_stdout};
 use crate::cli::layout;
 use crate::store::reader::AuditRow;
@@ -18,15 +19,17 @@ pub fn table(rows: &[AuditRow], indent: &str, width: Option<usize>) -> String {
     if rows.is_empty() {
         return format!("{indent}nothing is recorded");
     }
-    let today = Clock::system().now();
+    let (today, zone) = (Clock::system().now(), Zone::system());
+    let time = zone.described(today);
+    let time = format!("TIME ({})", time.split(" (").next().unwrap_or_default());
     if rows.iter().all(|row| row.agent == ONLY_AGENT) {
-        let head = ["TIME (UTC)", "ID", "DECIDED BY", "OUTCOME", "CALL"];
-        let cells = |row: &AuditRow| [when(row.at, today), id(row), by(row), outcome(row), call(row)];
+        let head = [&time, "ID", "DECIDED BY", "OUTCOME", "CALL"];
+        let cells = |row: &AuditRow| [when(row.at, today, &zone), id(row), by(row), outcome(row), call(row)];
         return layout::table(&headed(head, rows.iter().map(cells)), indent, width);
     }
-    let head = ["TIME (UTC)", "ID", "AGENT", "DECIDED BY", "OUTCOME", "CALL"];
+    let head = [&time, "ID", "AGENT", "DECIDED BY", "OUTCOME", "CALL"];
     let cells = |row: &AuditRow| {
-        [when(row.at, today), id(row), visible(&row.agent), by(row), outcome(row), call(row)]
+        [when(row.at, today, &zone), id(row), visible(&row.agent), by(row), outcome(row), call(row)]
     };
     layout::table(&headed(head, rows.iter().map(cells)), indent, width)
 }
@@ -36,9 +39,9 @@ fn headed<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N
 }
 
 /// The time of day for today's calls, the date as well for others.
-fn when(at: Timestamp, now: Timestamp) -> String {
-    let (text, today) = (at.to_string(), now.to_string());
-    let (Some((day, time)), Some((this_day, _))) = (text.split_once('T'), today.split_once('T')) else {
+fn when(at: Timestamp, now: Timestamp, zone: &Zone) -> String {
+    let (text, today) = (zone.date_and_time(at), zone.date_and_time(now));
+    let (Some((day, time)), Some((this_day, _))) = (text.split_once(' '), today.split_once(' ')) else {
         return text;
     };
     let part = |text: &str, length: usize| text.chars().take(length).collect::<String>();
@@ -83,7 +86,11 @@ mod tests {
     #[test]
     fn times_of_today_are_short() {
         let now = Timestamp::parse("2026-11-21T09:43:13.791Z").unwrap();
-        assert_eq!(when(now, now), "09:43:13");
-        assert_eq!(when(Timestamp::parse("2026-11-20T23:59:00Z").unwrap(), now), "2026-11-20 23:59");
+        let late = Timestamp::parse("2026-11-20T23:59:00Z").unwrap();
+        let (utc, berlin) = (Zone::default(), Zone::named("CET-1CEST,M3.5.0,M10.5.0/3").unwrap());
+        assert_eq!(when(now, now, &utc), "09:43:13");
+        assert_eq!(when(late, now, &utc), "2026-11-20 23:59");
+        assert_eq!(when(now, now, &berlin), "10:43:13");
+        assert_eq!(when(late, now, &berlin), "00:59:00");
     }
 }

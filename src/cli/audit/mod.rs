@@ -12,6 +12,7 @@ pub use self::list::table;
 use super::output::Audience;
 use super::{Exit, Trouble, layout, output, owner};
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::zone::Zone;
 use crate::config::{self, Paths};
 use crate::store::StoreError;
 use crate::store::reader::{Anchor, Anchored, Filter, Lookup, Reader, key_path, verify_export};
@@ -182,9 +183,10 @@ fn usage(cause: String) -> Trouble {
 
 fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
     let Some(text) = text else { return Ok(None) };
-    let day = format!("{text}T00:00:00Z");
+    // A day is one of the clocks here.
+    let day = || Timestamp::parse(&format!("{text}T00:00:00Z")).map(|wall| Zone::system().when(wall));
     let ago = || span(text).map(|span| Clock::system().now().minus(span));
-    let read = Timestamp::parse(text).or_else(|| Timestamp::parse(&day)).or_else(ago);
+    let read = Timestamp::parse(text).or_else(day).or_else(ago);
     read.map(Some).ok_or_else(|| {
         usage(format!("--{name} is not a time such as 24h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"))
     })

@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
+use crate::approval::text::typed;
+use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines, visible_name};
+use crate::base::zone::Zone;
 use crate::cli::layout;
 
 /// The width of the labels.
@@ -56,15 +59,16 @@ impl Page {
         for (number, (key, value)) in args().enumerate() {
             let label = if number == 0 { "arguments" } else { "" };
             let head = format!("  {label:<LABEL$}{}  ", layout::padded(&name(key), column));
-            self.lines.push(layout::hanging(&head, &plain(value), self.width));
+            self.lines.push(layout::hanging(&head, &visible(&typed(value)), self.width));
         }
     }
 }
 
-/// `2026-11-21 09:43:13 UTC`.
+/// `2026-11-21 09:43:13 CET`, as clocks here showed it.
 fn moment(text: &str) -> String {
-    let (seconds, _) = text.split_once('.').unwrap_or((text, ""));
-    format!("{} UTC", seconds.replace('T', " "))
+    let zone = Zone::system();
+    let shown = |at| format!("{} {}", zone.date_and_time(at), zone.name(at));
+    Timestamp::parse(text).map_or_else(|| text.to_owned(), shown)
 }
 
 fn session(whole: &Value) -> String {
@@ -115,14 +119,19 @@ fn outcome(whole: &Value) -> String {
 
 fn events(whole: &Value, width: Option<usize>) -> String {
     let rows = whole.get("events").and_then(Value::as_array).into_iter().flatten().map(event);
-    let head = ["EVENT", "TIME (UTC)", "WHAT", ""].map(str::to_owned);
+    let head = ["EVENT", "TIME", "WHAT", ""].map(str::to_owned);
     layout::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), "  ", width)
 }
 
 /// Number, time, kind, and the word of its body that tells what it was. `--json` shows whole bodies.
 fn event(event: &Value) -> [String; 4] {
     let text = |name: &str| event.get(name).map(plain).unwrap_or_default();
-    let time = text("at").split_once('T').map_or_else(|| text("at"), |(_, time)| time.replace('Z', ""));
+    // To the millisecond, on the same clocks as the rest.
+    let wall = Timestamp::parse(&text("at")).map(|at| Zone::system().wall(at).to_string());
+    let time = wall
+        .as_deref()
+        .and_then(|wall| wall.split_once('T'))
+        .map_or_else(|| text("at"), |(_, time)| time.replace('Z', ""));
     let body = event.get("body").cloned().unwrap_or_default();
     let word = ["outcome", "resolution", "decision"].iter().find_map(|name| body.get(*name)?.as_str());
     let by = body.get("by").and_then(Value::as_str).map(|by| format!(" by {by}"));

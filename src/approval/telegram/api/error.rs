@@ -61,11 +61,7 @@ impl BotError {
     pub fn is_certain(&self) -> bool {
         match self {
             Self::Network(HttpError::NotSent(_)) => true,
-            Self::Network(_)
-            | Self::Server(_)
-            | Self::NotTheApi(_)
-            | Self::TooLarge
-            | Self::Garbage => false,
+            Self::Network(_) | Self::Server(_) | Self::NotTheApi(_) | Self::TooLarge | Self::Garbage => false,
             _ => true,
         }
     }

@@ -4,7 +4,8 @@ use maud::{Markup, html};
 use serde_json::Value;
 
 use super::asked::Query;
-use super::text::{cut, duration, member, moment, plain, responder, short, short_name, tag};
+use super::text::{cut, duration, member, moment, responder, short, short_name, tag};
+use crate::approval::text::typed;
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines};
 use crate::surface::admin::assets;
@@ -148,7 +149,7 @@ impl Shown<'_> {
             @match args {
                 None => p.soft { "None are recorded." },
                 Some(args) => dl.facts.card.mono {
-                    @for (name, value) in args { dt { (short_name(name, self.most.min(200), &self.link)) } dd { (self.lines(&plain(value))) } }
+                    @for (name, value) in args { dt { (short_name(name, self.most.min(200), &self.link)) } dd { (self.lines(&typed(value))) } }
                 },
             }
         }
