@@ -73,7 +73,8 @@ fn without_a_session_there_is_nothing_to_see() {
         is_guarded(&page);
         assert_eq!(page.header("cache-control"), "no-store");
         let page = site.ask("GET", path, &[("accept", "text/html,*/*")], "");
-        assert_eq!((page.status, page.header("location")), (303, "/sign-in"), "{path}");
+        assert_eq!(page.status, 303, "{path}");
+        assert!(page.header("location").starts_with("/sign-in"), "{path}: {page:?}");
     }
     let page = site.post(&format!("/approvals/{id}"), &[("choice", "approve")]);
     assert_eq!(page.status, 401);
@@ -243,6 +244,19 @@ fn the_password_signs_in_and_wrong_ones_cost_time() {
     let gateway = Gateway::with(&with_password());
     let mut site = Site::of(&gateway);
     assert!(site.get("/sign-in").body.contains("type=\"password\""));
+    // The page that was asked for is found again, and only a page of ours.
+    let wanted = "/audit/?outcome=failed";
+    let led = site.ask("GET", wanted, &[("accept", "text/html")], "");
+    assert_eq!(led.header("location"), "/sign-in?to=%2Faudit%2F%3Foutcome%3Dfailed");
+    let form = site.get(led.header("location"));
+    assert!(form.body.contains("name=\"to\" value=\"/audit/?outcome=failed\""), "{}", form.body);
+    let there = site.post("/sign-in", &[("password", PASSWORD), ("to", wanted)]);
+    assert_eq!((there.status, there.header("location")), (303, wanted));
+    for evil in ["//evil.example/", "https://evil.example/", "/\\evil.example", "/sign-out"] {
+        let there = site.post("/sign-in", &[("password", PASSWORD), ("to", evil)]);
+        assert_eq!((there.status, there.header("location")), (303, "/"), "{evil}");
+    }
+    assert!(!site.get("/sign-in?to=%2F%2Fevil.example").body.contains("evil"));
     let page = site.post("/sign-in", &[("password", PASSWORD)]);
     site.take_session(&page);
     let (_agent, _, id) = ask(&gateway, "hello");

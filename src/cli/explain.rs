@@ -179,15 +179,16 @@ impl Files {
 }
 
 fn refused(message: String) -> Explanation {
-    Explanation::Invalid { reason: "invalid_request", message, argument: None }
+    Explanation::Invalid { reason: "invalid_request", message, argument: None, forbidden: None }
 }
 
 /// For people: the decision first, then how it came about.
 fn told(tool: &str, why: &Explanation, config: &Config) -> String {
     let width = layout::terminal_width();
     let (signature, parts, verdict, trace) = match why {
-        Explanation::Invalid { reason, message, argument } => {
-            return invalid(tool, reason, message, argument.as_deref(), config);
+        Explanation::Invalid { reason, message, argument, forbidden } => {
+            let holds = forbidden.as_ref().map(|(character, _)| format!(": {character}")).unwrap_or_default();
+            return invalid(tool, reason, &format!("{message}{holds}"), argument.as_deref(), config);
         }
         Explanation::Judged { signature, parts, verdict, trace } => (signature, parts, verdict, trace),
     };

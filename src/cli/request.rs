@@ -189,6 +189,9 @@ async fn declared(client: &Client, tool: &str) -> Vec<(String, String)> {
 /// What the one who typed the call probably meant.
 async fn remedy(client: &Client, tool: &str, e: &ClientError) -> Option<String> {
     let argument = match e {
+        ClientError::Invalid { forbidden: Some((character, valid)), .. } => {
+            return Some(format!("it holds {character:?}; valid is {valid}"));
+        }
         ClientError::Failed { reason, .. } if &**reason == "unknown_tool" => None,
         ClientError::Invalid { argument: Some(argument), .. } => Some(argument),
         _ => return None,

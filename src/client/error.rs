@@ -68,6 +68,8 @@ pub enum ClientError {
         reason: Box<str>,
         /// The argument that is wrong.
         argument: Option<String>,
+        /// The character in it that is refused, and what is valid.
+        forbidden: Option<(String, String)>,
         /// For people.
         message: String,
     },
@@ -104,7 +106,12 @@ impl ClientError {
     /// What the gateway's checks, run here, say.
     pub(super) fn invalid(e: &WireError) -> ClientError {
         let argument = e.data.get("argument").and_then(Value::as_str).map(str::to_owned);
-        ClientError::Invalid { reason: e.reason.into(), argument, message: e.message.clone() }
+        ClientError::Invalid {
+            reason: e.reason.into(),
+            argument,
+            forbidden: None,
+            message: e.message.clone(),
+        }
     }
 
     /// The gateway's id of the call, where it is known.
@@ -141,7 +148,8 @@ impl From<ReplyError> for ClientError {
             }
             code::NOT_AUTHENTICATED => ClientError::Connection(ConnectionError::NotAuthenticated(message)),
             code::INVALID_REQUEST | code::METHOD_NOT_FOUND | code::PARSE_ERROR => {
-                ClientError::Invalid { reason, argument: get("argument"), message }
+                let forbidden = get("character").zip(get("valid"));
+                ClientError::Invalid { reason, argument: get("argument"), forbidden, message }
             }
             _ => {
                 let status = data.get("status").and_then(Value::as_u64);

@@ -250,7 +250,12 @@ fn write_frame(id: u64, method: &str, params: Map<String, Value>) -> Result<Stri
         json!({"jsonrpc": "2.0", "method": method, "params": params, "id": id.to_string()}).to_string();
     if text.len() > MAX_FRAME {
         let message = format!("the request is larger than {MAX_FRAME} bytes");
-        return Err(ClientError::Invalid { reason: "too_large".into(), argument: None, message });
+        return Err(ClientError::Invalid {
+            reason: "too_large".into(),
+            argument: None,
+            forbidden: None,
+            message,
+        });
     }
     match frame::parse(&text) {
         Ok(frame::Frame::Single(Ok(_))) => Ok(text),

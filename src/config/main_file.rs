@@ -261,11 +261,7 @@ fn telegram(at: At<'_>) -> Option<Messenger> {
 
 /// A topic of a group. Telegram numbers the general one 1, and takes no message for that number.
 fn topic(at: At<'_>) -> Option<i64> {
-    let number = at.whole(1..=i64::from(i32::MAX))?;
-    if number == 1 {
-        return at.fail("message_thread_id 1 is the general topic", "leave the key out for it");
-    }
-    Some(number)
+    at.whole(2..=i64::from(i32::MAX))
 }
 
 fn allowed_users(at: At<'_>) -> Option<Vec<i64>> {

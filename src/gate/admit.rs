@@ -235,11 +235,11 @@ fn refuse_leaks(scrubber: &Scrubber, request: &Request) -> Result<(), InvalidCal
     let leaked = request.args.iter().find(|(name, value)| is_in_text(name) || scrubber.is_in(value));
     if let Some((name, _)) = leaked {
         let shown = scrubber.text(name.clone());
-        return Err(InvalidCall::Forbidden(shown.chars().take(MAX_NAME).collect()));
+        return Err(InvalidCall::Forbidden(shown.chars().take(MAX_NAME).collect(), None));
     }
     match &request.key {
         // Two keys must never become one, so a key is refused rather than scrubbed.
-        Some(key) if is_in_text(key) => Err(InvalidCall::Forbidden("idempotency_key".to_owned())),
+        Some(key) if is_in_text(key) => Err(InvalidCall::Forbidden("idempotency_key".to_owned(), None)),
         Some(_) | None => Ok(()),
     }
 }

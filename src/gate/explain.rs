@@ -29,6 +29,8 @@ pub enum Explanation {
         message: String,
         /// The argument at fault, when it is one.
         argument: Option<String>,
+        /// The character in it that is refused, and what is valid.
+        forbidden: Option<(String, String)>,
     },
 }
 
@@ -47,7 +49,7 @@ pub fn explain(rules: &Rules<'_>, agent: &AgentId, tool: &str, args: Map<String,
     let Rules { tools, policy, check } = rules;
     let Some(known) = tools.get(tool) else {
         let message = format!("Unknown tool: {tool}");
-        return Explanation::Invalid { reason: "unknown_tool", message, argument: None };
+        return Explanation::Invalid { reason: "unknown_tool", message, argument: None, forbidden: None };
     };
     let call = Call::new(agent.clone(), known.clone(), args);
     match call.and_then(|call| check(&call).map(|()| call)) {
@@ -55,6 +57,7 @@ pub fn explain(rules: &Rules<'_>, agent: &AgentId, tool: &str, args: Map<String,
             reason: why.reason(),
             message: why.to_string(),
             argument: why.argument().map(str::to_owned),
+            forbidden: why.forbidden(),
         },
         Ok(call) => {
             let (verdict, trace) = policy.judge_traced(&call);
@@ -80,7 +83,7 @@ impl Explanation {
                 }
                 shown
             }
-            Explanation::Invalid { reason, message, argument } => json!({
+            Explanation::Invalid { reason, message, argument, forbidden } => json!({
                 "decision": "invalid",
                 "signature": null,
                 "rule": null,
@@ -88,6 +91,8 @@ impl Explanation {
                 "reason": reason,
                 "message": message,
                 "argument": argument,
+                "character": forbidden.as_ref().map(|(character, _)| character),
+                "valid": forbidden.as_ref().map(|(_, valid)| valid),
             }),
         }
     }

@@ -176,7 +176,7 @@ fn check_list(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCa
             None => return Err(InvalidCall::WrongType(name.to_owned(), words_of_list(None))),
             // The service would read it as two, and no rule or pattern has seen the second.
             Some(text) if text.contains(join.as_str()) => {
-                return Err(InvalidCall::Forbidden(name.to_owned()));
+                return Err(InvalidCall::Forbidden(name.to_owned(), join.chars().next()));
             }
             Some(_) => {}
         }
@@ -205,5 +205,6 @@ fn check_text(name: &str, text: &str, free: bool) -> Result<(), InvalidCall> {
         true => c.is_control() && !matches!(c, '\n' | '\r' | '\t'),
         false => c.is_control() || FORBIDDEN.contains(&c),
     };
-    if text.contains(refused) { Err(InvalidCall::Forbidden(shortened(name))) } else { Ok(()) }
+    let found = text.chars().find(|c| refused(*c));
+    found.map_or(Ok(()), |c| Err(InvalidCall::Forbidden(shortened(name), Some(c))))
 }

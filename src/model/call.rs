@@ -9,7 +9,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::agent::AgentId;
-use super::arguments;
+use super::arguments::{self, FORBIDDEN};
 use super::signature::{self, Signature};
 use super::tool::{ArgType, Tool};
 use crate::base::bytes;
@@ -47,8 +47,8 @@ pub enum InvalidCall {
     Undeclared(String),
     /// The value is not of the declared type.
     WrongType(String, &'static str),
-    /// A string in this argument holds a refused character.
-    Forbidden(String),
+    /// A string in this argument holds a refused character: this one, where it may be told.
+    Forbidden(String, Option<char>),
     /// The whole value does not match `validate`.
     NoMatch(String),
     /// A string in this argument is longer than [`MAX_STRING`].
@@ -72,13 +72,28 @@ impl InvalidCall {
             InvalidCall::Missing(a)
             | InvalidCall::Undeclared(a)
             | InvalidCall::WrongType(a, _)
-            | InvalidCall::Forbidden(a)
+            | InvalidCall::Forbidden(a, _)
             | InvalidCall::NoMatch(a)
             | InvalidCall::TooLong(a)
             | InvalidCall::Ambiguous(a)
             | InvalidCall::Unsendable(a) => Some(a),
             InvalidCall::TooMany | InvalidCall::SignatureTooLong | InvalidCall::BadRequest => None,
         }
+    }
+
+    /// The refused character, safe to show, and what is valid instead.
+    pub fn forbidden(&self) -> Option<(String, String)> {
+        let InvalidCall::Forbidden(_, Some(c)) = self else { return None };
+        let valid = match c {
+            c if c.is_control() => "text without control characters".to_owned(),
+            c if FORBIDDEN.contains(c) => {
+                let all = FORBIDDEN.map(String::from).join(" ");
+                format!("text that holds none of {all} and no control characters")
+            }
+            c => format!("elements without {c}"),
+        };
+        let shown = if c.is_control() { format!("U+{:04X}", u32::from(*c)) } else { c.to_string() };
+        Some((shown, valid))
     }
 
     /// The snake_case reason on the wire.
@@ -88,7 +103,7 @@ impl InvalidCall {
             InvalidCall::Missing(_)
             | InvalidCall::Undeclared(_)
             | InvalidCall::WrongType(..)
-            | InvalidCall::Forbidden(_)
+            | InvalidCall::Forbidden(..)
             | InvalidCall::NoMatch(_)
             | InvalidCall::Ambiguous(_)
             | InvalidCall::Unsendable(_)
@@ -103,7 +118,7 @@ impl fmt::Display for InvalidCall {
             InvalidCall::Missing(a) => write!(f, "Missing required argument: {a}"),
             InvalidCall::Undeclared(a) => write!(f, "Unknown argument: {a}"),
             InvalidCall::WrongType(a, kind) => write!(f, "Argument '{a}' must be {kind}"),
-            InvalidCall::Forbidden(a) => write!(f, "Argument '{a}' contains forbidden characters"),
+            InvalidCall::Forbidden(a, _) => write!(f, "Argument '{a}' contains forbidden characters"),
             InvalidCall::NoMatch(a) => write!(f, "Invalid value for {a}"),
             InvalidCall::TooLong(a) => write!(f, "Argument '{a}' is longer than {MAX_STRING} bytes"),
             InvalidCall::TooMany => write!(f, "More than {MAX_ARGS} arguments"),

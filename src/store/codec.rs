@@ -81,7 +81,7 @@ fn tagged_invalid(why: &InvalidCall) -> Value {
         InvalidCall::Missing(_) => ("missing", None),
         InvalidCall::Undeclared(_) => ("undeclared", None),
         InvalidCall::WrongType(_, kind) => ("wrong_type", Some(*kind)),
-        InvalidCall::Forbidden(_) => ("forbidden", None),
+        InvalidCall::Forbidden(..) => ("forbidden", None),
         InvalidCall::NoMatch(_) => ("no_match", None),
         InvalidCall::TooLong(_) => ("too_long", None),
         InvalidCall::TooMany => ("too_many", None),
@@ -90,7 +90,9 @@ fn tagged_invalid(why: &InvalidCall) -> Value {
         InvalidCall::Unsendable(_) => ("unsendable", None),
         InvalidCall::BadRequest => ("bad_request", None),
     };
-    json!({"is": "invalid", "what": what, "argument": why.argument(), "must_be": must_be})
+    let character = if let InvalidCall::Forbidden(_, c) = why { *c } else { None };
+    without_nulls(json!({"is": "invalid", "what": what, "argument": why.argument(), "must_be": must_be,
+        "character": character}))
 }
 
 pub(super) fn decode(outcome: &str, data: Option<&str>) -> Result<Outcome, StoreError> {
@@ -141,7 +143,9 @@ fn untagged_invalid(tag: &Value) -> Option<InvalidCall> {
         "missing" => InvalidCall::Missing(argument()?),
         "undeclared" => InvalidCall::Undeclared(argument()?),
         "wrong_type" => InvalidCall::WrongType(argument()?, type_words(&text(tag, "must_be")?)),
-        "forbidden" => InvalidCall::Forbidden(argument()?),
+        "forbidden" => {
+            InvalidCall::Forbidden(argument()?, text(tag, "character").and_then(|c| c.chars().next()))
+        }
         "no_match" => InvalidCall::NoMatch(argument()?),
         "too_long" => InvalidCall::TooLong(argument()?),
         "too_many" => InvalidCall::TooMany,

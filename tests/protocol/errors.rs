@@ -71,6 +71,14 @@ fn bad_arguments_are_named() {
         assert_eq!(reply["error"]["data"]["argument"], argument, "{tool} {args}");
         assert_eq!(reply["error"]["message"], message, "{tool} {args}");
         assert!(is_request_id(&reply["error"]["data"]["request_id"]), "{reply}");
+        let data = &reply["error"]["data"];
+        let character = match args["entity_id"].as_str() {
+            Some("a*") => json!("*"),
+            Some("a\n") => json!("U+000A"),
+            _ => Value::Null,
+        };
+        assert_eq!(data["character"], character, "{reply}");
+        assert_eq!(data["valid"].is_string(), !character.is_null(), "{reply}");
     }
     assert_eq!((gateway.upstream.seen().len(), gateway.questions().len()), (0, 0));
     // Each refusal is on record.

@@ -163,7 +163,10 @@ fn no_reading_of_a_segment_leads_elsewhere() {
             Ok(raw) => raw,
             // A NUL never gets this far.
             Err(why) => {
-                assert_eq!((why, value.contains('\0')), (InvalidCall::Forbidden("v".into()), true));
+                assert_eq!(
+                    (why, value.contains('\0')),
+                    (InvalidCall::Forbidden("v".into(), Some('\0')), true)
+                );
                 continue;
             }
         };

@@ -111,7 +111,7 @@ fn has_csrf(viewer: &Viewer, asked: &Asked) -> bool {
 /// People are led to the form; programs are told.
 fn sign_in_first(visitor: &Visitor, asked: &Asked) -> Answer {
     if guards::is_safe(asked) && asked.header("accept").contains("text/html") {
-        return page::elsewhere(&visitor.root, sign_in::PATH);
+        return page::elsewhere(&visitor.root, &sign_in::on_the_way_to(asked));
     }
     page::data(401, TEXT, "sign in first\n")
 }

@@ -5,6 +5,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use maud::{Markup, html};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use smol::channel::bounded;
 use smol::lock::Mutex;
 
@@ -20,6 +21,8 @@ use crate::net::http::{Answer, Asked};
 
 /// Where.
 pub const PATH: &str = "/sign-in";
+/// The longest address of a page that is remembered while somebody signs in, in bytes.
+const MAX_WANTED: usize = 1024;
 /// Passwords that may wait while one is looked at.
 const MAX_WAITING: usize = 4;
 
@@ -37,11 +40,28 @@ enum Refused {
     Wait(Duration),
 }
 
+/// The form's address, with the page that was asked for.
+pub(super) fn on_the_way_to(asked: &Asked) -> String {
+    let query = if asked.query.is_empty() { String::new() } else { format!("?{}", asked.query) };
+    match own_page(format!("{}{query}", asked.path)) {
+        Some(page) if page != "/" => format!("{PATH}?to={}", utf8_percent_encode(&page, NON_ALPHANUMERIC)),
+        Some(_) | None => PATH.to_owned(),
+    }
+}
+
+/// A page of this listener and nothing else: whoever makes a link to the form must not choose where it leads to. What
+/// browsers read as another host (`//host`, `/\host`) or leave out (line ends, tabs) is no page of ours.
+fn own_page(wanted: String) -> Option<String> {
+    let is_local = wanted.starts_with('/') && !wanted.starts_with("//");
+    let is_plain = wanted.len() <= MAX_WANTED && wanted.bytes().all(|b| b.is_ascii_graphic() && b != b'\\');
+    (is_local && is_plain && !wanted.starts_with("/sign-")).then_some(wanted)
+}
+
 /// `GET /sign-in`: a form; with `?link=` one that needs a tap only, so that whatever previews links uses none up.
 pub(super) fn form(admin: &Admin, visitor: &Visitor, asked: &Asked) -> Answer {
     match field(&asked.query, "link") {
         Some(link) => page::bare(&visitor.root, 200, "Sign in", &["sign-in.js"], &by_link(visitor, &link)),
-        None => shown(admin, visitor, 200, None),
+        None => shown(admin, visitor, 200, None, field(&asked.query, "to")),
     }
 }
 
@@ -51,25 +71,26 @@ pub(super) async fn submit(admin: &Rc<Admin>, visitor: &Visitor, asked: &Asked) 
     let (now, from) = (admin.gate.clock().now(), visitor.from);
     if let Some(link) = field(&body, "link") {
         return match admin.links.redeem(&link, now) {
-            Some(user) => welcome(admin, Means::Link(user), visitor),
+            Some(user) => welcome(admin, Means::Link(user), visitor, None),
             None => {
                 log::warn!("admin sign-in from {from}: the link was used or is too old");
                 let text = "This link was used already, or is older than five minutes. Make a new one.";
-                shown(admin, visitor, 403, Some(text))
+                shown(admin, visitor, 403, Some(text), None)
             }
         };
     }
+    let wanted = field(&body, "to");
     let password = Secret::new(field(&body, "password").unwrap_or_default());
     match check(admin, from, password).await {
-        Ok(()) => welcome(admin, Means::Password, visitor),
+        Ok(()) => welcome(admin, Means::Password, visitor, wanted),
         Err(Refused::Wrong) => {
             log::warn!("admin sign-in from {from}: wrong password");
-            shown(admin, visitor, 403, Some("This is not the password."))
+            shown(admin, visitor, 403, Some("This is not the password."), wanted)
         }
         Err(Refused::Wait(time)) => {
             let seconds = time.as_secs() + 1;
             let text = format!("Too many wrong passwords. Try again in {seconds} s, or use a one-time link.");
-            shown(admin, visitor, 429, Some(&text)).with("retry-after", seconds.to_string())
+            shown(admin, visitor, 429, Some(&text), wanted).with("retry-after", seconds.to_string())
         }
     }
 }
@@ -79,7 +100,7 @@ pub(super) fn out(admin: &Admin, visitor: &Visitor, session: &SignedIn) -> Answe
     page::elsewhere(&visitor.root, PATH).with("set-cookie", admin.sessions.end(session, visitor))
 }
 
-fn welcome(admin: &Admin, means: Means, visitor: &Visitor) -> Answer {
+fn welcome(admin: &Admin, means: Means, visitor: &Visitor, wanted: Option<String>) -> Answer {
     let how = match &means {
         Means::Link(user) => format!("a link made by {user}"),
         Means::Password => "the password".to_owned(),
@@ -87,11 +108,12 @@ fn welcome(admin: &Admin, means: Means, visitor: &Visitor) -> Answer {
     match admin.sessions.begin(means, visitor, admin.gate.clock().now()) {
         Ok(cookie) => {
             log::info!("admin sign-in from {} by {how}", visitor.from);
-            page::elsewhere(&visitor.root, "/").with("set-cookie", cookie)
+            let page = wanted.and_then(own_page).unwrap_or_else(|| "/".to_owned());
+            page::elsewhere(&visitor.root, &page).with("set-cookie", cookie)
         }
         Err(e) => {
             log::error!("admin sign-in: {e}");
-            shown(admin, visitor, 503, Some("The machine has no randomness to give. Try again."))
+            shown(admin, visitor, 503, Some("The machine has no randomness to give. Try again."), wanted)
         }
     }
 }
@@ -148,13 +170,20 @@ fn by_link(visitor: &Visitor, link: &str) -> Markup {
     }
 }
 
-fn shown(admin: &Admin, visitor: &Visitor, status: u16, trouble: Option<&str>) -> Answer {
+fn shown(
+    admin: &Admin,
+    visitor: &Visitor,
+    status: u16,
+    trouble: Option<&str>,
+    wanted: Option<String>,
+) -> Answer {
     let main = html! {
         div.card {
             h1 { "Sign in" }
             @if let Some(text) = trouble { p.notice.bad role="alert" { (text) } }
             @if admin.password().is_some() {
                 form method="post" action=(visitor.root.to(PATH)) {
+                    @if let Some(page) = wanted.and_then(own_page) { input type="hidden" name="to" value=(page); }
                     label for="password" { "Admin password" }
                     input.wide #password type="password" name="password" autocomplete="current-password" required autofocus;
                     button.primary.wide type="submit" { "Sign in" }
@@ -168,4 +197,32 @@ fn shown(admin: &Admin, visitor: &Visitor, status: u16, trouble: Option<&str>) -
         }
     };
     page::bare(&visitor.root, status, "Sign in", &[], &main)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_pages_of_ours_are_remembered() {
+        for page in ["/", "/audit/", "/audit/?outcome=failed&from=2026-01-31", "/approvals/x"] {
+            assert_eq!(own_page(page.to_owned()).as_deref(), Some(page));
+        }
+        let long = format!("/{}", "a".repeat(MAX_WANTED));
+        for page in [
+            "",
+            "audit",
+            "//evil.example",
+            "/\\evil.example",
+            "https://evil.example",
+            "/a\r\nset-cookie: x",
+            "/\t/evil",
+            "/sign-out",
+            "/sign-in?to=/",
+            "/é",
+            &long,
+        ] {
+            assert_eq!(own_page(page.to_owned()), None, "{page:?}");
+        }
+    }
 }

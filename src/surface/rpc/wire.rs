@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::listing::Listing;
 use crate::gate::Reply;
-use crate::model::{Answer, ArgSpec, ItemSpec, Outcome, Tool};
+use crate::model::{Answer, ArgSpec, InvalidCall, ItemSpec, Outcome, Tool};
 use crate::protocol::code;
 use crate::protocol::frame::{self, WireError};
 use crate::store::PendingResult;
@@ -63,6 +63,17 @@ fn code_of(outcome: &Outcome) -> i64 {
     }
 }
 
+fn invalid(why: &InvalidCall, error: WireError) -> WireError {
+    let error = match why.argument() {
+        Some(argument) => error.with("argument", argument),
+        None => error,
+    };
+    match why.forbidden() {
+        Some((character, valid)) => error.with("character", character).with("valid", valid),
+        None => error,
+    }
+}
+
 fn details(outcome: &Outcome, error: WireError) -> WireError {
     match outcome {
         Outcome::DeniedByUser { note: Some(note) } => error.with("note", note.as_str()),
@@ -74,10 +85,7 @@ fn details(outcome: &Outcome, error: WireError) -> WireError {
                 None => error,
             }
         }
-        Outcome::Invalid(why) => match why.argument() {
-            Some(argument) => error.with("argument", argument),
-            None => error,
-        },
+        Outcome::Invalid(why) => invalid(why, error),
         Outcome::RateLimited { retry_after } => error.with("retry_after", *retry_after),
         Outcome::DeniedByUser { note: None }
         | Outcome::DeniedByPolicy { rule: None }
@@ -153,7 +161,6 @@ pub fn pending(result: PendingResult) -> Value {
 mod tests {
     use super::*;
     use crate::base::ids::RequestId;
-    use crate::model::InvalidCall;
 
     fn wire(outcome: Outcome) -> WireError {
         error(&outcome, Some(RequestId::random().to_string()), false)
