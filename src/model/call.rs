@@ -81,18 +81,23 @@ impl InvalidCall {
         }
     }
 
+    /// The refused character, where it may be told.
+    pub fn character(&self) -> Option<char> {
+        if let InvalidCall::Forbidden(_, c) = self { *c } else { None }
+    }
+
     /// The refused character, safe to show, and what is valid instead.
     pub fn forbidden(&self) -> Option<(String, String)> {
-        let InvalidCall::Forbidden(_, Some(c)) = self else { return None };
+        let c = self.character()?;
         let valid = match c {
             c if c.is_control() => "text without control characters".to_owned(),
-            c if FORBIDDEN.contains(c) => {
+            c if FORBIDDEN.contains(&c) => {
                 let all = FORBIDDEN.map(String::from).join(" ");
                 format!("text that holds none of {all} and no control characters")
             }
             c => format!("elements without {c}"),
         };
-        let shown = if c.is_control() { format!("U+{:04X}", u32::from(*c)) } else { c.to_string() };
+        let shown = if c.is_control() { format!("U+{:04X}", u32::from(c)) } else { c.to_string() };
         Some((shown, valid))
     }
 

@@ -90,9 +90,9 @@ fn tagged_invalid(why: &InvalidCall) -> Value {
         InvalidCall::Unsendable(_) => ("unsendable", None),
         InvalidCall::BadRequest => ("bad_request", None),
     };
-    let character = if let InvalidCall::Forbidden(_, c) = why { *c } else { None };
-    without_nulls(json!({"is": "invalid", "what": what, "argument": why.argument(), "must_be": must_be,
-        "character": character}))
+    without_nulls(
+        json!({"is": "invalid", "what": what, "argument": why.argument(), "must_be": must_be, "character": why.character()}),
+    )
 }
 
 pub(super) fn decode(outcome: &str, data: Option<&str>) -> Result<Outcome, StoreError> {
@@ -144,7 +144,7 @@ fn untagged_invalid(tag: &Value) -> Option<InvalidCall> {
         "undeclared" => InvalidCall::Undeclared(argument()?),
         "wrong_type" => InvalidCall::WrongType(argument()?, type_words(&text(tag, "must_be")?)),
         "forbidden" => {
-            InvalidCall::Forbidden(argument()?, text(tag, "character").and_then(|c| c.chars().next()))
+            InvalidCall::Forbidden(argument()?, text(tag, "character").and_then(|c| c.parse().ok()))
         }
         "no_match" => InvalidCall::NoMatch(argument()?),
         "too_long" => InvalidCall::TooLong(argument()?),
