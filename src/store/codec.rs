@@ -90,9 +90,7 @@ fn tagged_invalid(why: &InvalidCall) -> Value {
         InvalidCall::Unsendable(_) => ("unsendable", None),
         InvalidCall::BadRequest => ("bad_request", None),
     };
-    without_nulls(
-        json!({"is": "invalid", "what": what, "argument": why.argument(), "must_be": must_be, "character": why.character()}),
-    )
+    json!({"is": "invalid", "what": what, "argument": why.argument(), "must_be": must_be, "char": why.character()})
 }
 
 pub(super) fn decode(outcome: &str, data: Option<&str>) -> Result<Outcome, StoreError> {
@@ -138,14 +136,12 @@ fn untagged(tag: &Value) -> Option<Outcome> {
 }
 
 fn untagged_invalid(tag: &Value) -> Option<InvalidCall> {
-    let argument = || text(tag, "argument");
+    let (argument, refused) = (|| text(tag, "argument"), text(tag, "char"));
     Some(match tag.get("what")?.as_str()? {
         "missing" => InvalidCall::Missing(argument()?),
         "undeclared" => InvalidCall::Undeclared(argument()?),
         "wrong_type" => InvalidCall::WrongType(argument()?, type_words(&text(tag, "must_be")?)),
-        "forbidden" => {
-            InvalidCall::Forbidden(argument()?, text(tag, "character").and_then(|c| c.parse().ok()))
-        }
+        "forbidden" => InvalidCall::Forbidden(argument()?, refused.and_then(|c| c.parse().ok())),
         "no_match" => InvalidCall::NoMatch(argument()?),
         "too_long" => InvalidCall::TooLong(argument()?),
         "too_many" => InvalidCall::TooMany,
