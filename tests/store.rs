@@ -1005,6 +1005,19 @@ fn old_events_go_as_a_prefix_and_the_rest_verifies() {
 }
 
 #[test]
+fn changed_events_are_not_dropped_unseen() {
+    let dir = recorded();
+    dir.with(async |store| {
+        dir.falsify("UPDATE events SET at = 0, body = replace(body, 'door2', 'door9') WHERE seq <= 8");
+        store.maintain(NOW).await.unwrap();
+    });
+    let check = dir.verify();
+    let Some(Wrong::Tampered { found }) = check.fault.map(|fault| fault.wrong) else { panic!("whole") };
+    assert!(found.contains("event 1 did not verify"), "{found}");
+    assert!(export(&dir)[0].contains("\"seq\":8"), "dropped, as too old");
+}
+
+#[test]
 fn an_open_call_keeps_its_events() {
     let dir = Dir::new();
     dir.with(async |store| {
