@@ -67,6 +67,22 @@ fn explained(folder: &Folder, call: &[&str]) -> Value {
 // explain
 
 #[test]
+fn a_refused_character_is_told_with_what_is_valid() {
+    let folder = files(&Setup::default());
+    let why = explained(&folder, &["get_state", "entity_id=a*"]);
+    assert_eq!((&why["argument"], &why["character"]), (&json!("entity_id"), &json!("*")));
+    assert!(why["valid"].as_str().unwrap().contains("none of * ? [ ] ( ) ,"), "{why}");
+    let (_, out, _) = ran(&folder, &["explain", "get_state", "entity_id=a*"]);
+    assert!(out.contains("contains forbidden characters: *") && out.contains("none of * ?"), "{out}");
+    let gateway = Gateway::start();
+    let url = format!("ws://{}", gateway.address);
+    let call = ["request", "get_state", "entity_id=a*", "--url", &url, "--token", TOKEN];
+    let (code, _, err) = told(gateway.cli(&call));
+    assert_eq!(code, 4, "{err}");
+    assert!(err.contains("help: it holds \"*\"; valid is text that holds none of * ? [ ] ( ) ,"), "{err}");
+}
+
+#[test]
 fn explain_gives_decision_rule_and_trace() {
     let folder = files(&Setup::default());
     let deny = explained(&folder, &LOCK);
