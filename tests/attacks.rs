@@ -54,6 +54,26 @@ fn an_argument_with_an_empty_value_is_shown_to_the_approver() {
     assert!(shown.contains("everything"), "the approver does not see it: {shown}");
 }
 
+/// What is looked for in an answer is the agent's choice here: it must not keep the gateway busy for minutes.
+#[test]
+fn long_secrets_of_a_call_make_nobody_wait() {
+    let usual = Setup::default();
+    let permissions = usual.permissions.replace("rules:", "rules:\n  - {pattern: \"say\", action: allow}");
+    let gateway = Gateway::with(&Setup { permissions, ..usual });
+    let mut greedy = Agent::login(gateway.address, TOKEN);
+    for pin in ["\"\u{e4}".repeat(20_000), "abcdefgh".repeat(8_000)] {
+        greedy.send("tool_request", json!({"tool": "say", "args": {"text": "x", "pin": pin}}));
+    }
+    let mut other = Agent::login(gateway.address, LAPTOP);
+    let state = other.call("tool_request", json!({"tool": "get_state", "args": {"entity_id": "light.a"}}));
+    assert_eq!(state["result"]["status"], "executed", "{state}");
+    for _ in 0..2 {
+        let reply = greedy.receive();
+        assert_eq!(reply["result"]["status"], "executed", "{reply}");
+        assert!(!reply.to_string().contains("abcdefgh"), "{reply}");
+    }
+}
+
 #[test]
 fn a_name_that_looks_declared_is_shown_as_what_it_is() {
     let gateway = Gateway::with(&Setup::with_pages());
@@ -400,6 +420,7 @@ tools:
             "%2e%2e%2fprivate%2fkey.txt",
             "..;/private/key.txt",
             "..;x=1/private/key.txt",
+            "..#/private/key.txt",
             "x/../../private/key.txt",
             "x%2f..%2f..%2fprivate%2fkey.txt",
         ] {

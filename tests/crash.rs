@@ -550,6 +550,36 @@ fn an_anchor_kept_elsewhere_finds_a_record_rolled_back_with_its_head() {
     assert_eq!((told(&early), verify(&gateway, "nonsense").status.code()), (String::new(), Some(4)));
 }
 
+#[test]
+fn what_is_cut_off_the_running_record_is_missed_also_after_something_failed() {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("q"));
+    agent.asked();
+    let mut other = Agent::login(gateway.address, TOKEN);
+    for text in ["c", "d"] {
+        assert_eq!(other.call("tool_request", allowed(text))["result"]["status"], "executed");
+    }
+    eventually("its end", || (gateway.audit()[0]["outcome"] == "executed").then_some(()));
+    falsify(
+        &gateway,
+        "CREATE TEMP TABLE cut AS SELECT max(seq) AS seq FROM calls;
+         DELETE FROM events WHERE seq >= (SELECT seq FROM cut);
+         DELETE FROM results WHERE seq >= (SELECT seq FROM cut);
+         DELETE FROM keys WHERE request_id = (SELECT request_id FROM calls WHERE seq = (SELECT seq FROM cut));
+         DELETE FROM calls WHERE seq >= (SELECT seq FROM cut);",
+    );
+    // The key stands for another call: this is written and taken back.
+    let mut joins = asked("q");
+    joins["idempotency_key"] = json!("c");
+    let refused = other.call("tool_request", joins);
+    assert_eq!(refused["error"]["data"]["reason"], "idempotency_conflict", "{refused}");
+    assert_eq!(other.call("tool_request", allowed("e"))["result"]["status"], "executed");
+    gateway.terminate();
+    let found = fault(&gateway);
+    assert!(found.contains("missing"), "{found}");
+}
+
 // --- an orderly stop ---
 
 #[test]

@@ -59,6 +59,9 @@ const LATIN_1: &str = "\
 /// The longest name of an entity.
 const LONGEST_NAME: usize = 8;
 
+/// Bytes that are searched at once.
+const WINDOW: usize = 512;
+
 /// A text with layers taken off.
 pub(super) struct Copy<'a> {
     /// What is left. It need not be UTF-8: `%E4` is a byte.
@@ -141,11 +144,14 @@ fn push(meaning: Meaning, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Where something may be escaped.
+/// Where something may be escaped. Looked for window by window: a search for one kind of mark must not go on far beyond
+/// the first of another, again and again.
 pub(super) fn escape_in(bytes: &[u8]) -> Option<usize> {
-    let marked = memchr::memchr3(b'%', b'&', b'\\', bytes);
-    let before = bytes.get(..marked.unwrap_or(bytes.len())).unwrap_or_default();
-    memchr::memchr(0, before).or(marked)
+    bytes.chunks(WINDOW).enumerate().find_map(|(number, window)| {
+        let marked = memchr::memchr3(b'%', b'&', b'\\', window);
+        let before = window.get(..marked.unwrap_or(window.len())).unwrap_or_default();
+        memchr::memchr(0, before).or(marked).map(|at| number * WINDOW + at)
+    })
 }
 
 /// What the escape that `rest` begins with means, and its length.
@@ -220,7 +226,8 @@ fn numbered(after: &[u8]) -> Option<(Meaning, usize)> {
 fn named(after: &[u8]) -> Option<(Meaning, usize)> {
     let length = after.iter().take(LONGEST_NAME + 1).take_while(|b| b.is_ascii_alphanumeric()).count();
     let name = after.get(..length)?;
-    if let Some(c) = entity(name).filter(|_| after.get(length) == Some(&b';')) {
+    let closed = after.get(length) == Some(&b';');
+    if let Some(c) = closed.then(|| entity(name)).flatten() {
         return Some((Meaning::Character(c), length + 2));
     }
     let loose = ENTITIES.iter().take(4).find(|(known, _)| name.starts_with(known.as_bytes()));

@@ -174,9 +174,9 @@ fn is_admitted(text: &str, validate: Option<&WholeRegex>) -> bool {
     text.chars().filter(|c| is_separator(*c)).all(meant)
 }
 
-/// Whether what stands between two separators is nothing or leads upwards: also with parameters behind it, as
-/// `..;x=1`, or with blanks and control characters around it.
+/// Whether what stands between two separators is nothing or leads upwards: also with something behind it at which a
+/// reader ends a segment or a path, as in `..;x=1`, `..?` or `..#`, or with blanks and control characters around it.
 fn climbs(part: &str) -> bool {
-    let name = part.split(';').next().unwrap_or_default();
+    let name = part.split([';', '?', '#']).next().unwrap_or_default();
     matches!(name.trim_matches(|c: char| c.is_whitespace() || c.is_control()), "" | "." | "..")
 }

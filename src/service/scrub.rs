@@ -12,7 +12,7 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aho_corasick::AhoCorasick;
+use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use serde_json::Value;
 
 use super::layers::{Copy, escape_in};
@@ -35,6 +35,13 @@ pub const REPLACEMENT: &str = "[redacted]";
 /// The longest text, in bytes, in which a secret is replaced alone when only a copy without escapes shows it; of a longer
 /// one nothing is left. Knowing its place takes several times the memory of the text.
 const MAX_LOCATED: usize = 256 * 1024;
+
+/// The longest secrets of one call, in bytes together, that are looked for; of an answer to longer ones nothing is left. It
+/// is the agent that chooses them, and every spelling of every byte takes memory.
+const MAX_OF_CALL: usize = 4 * 1024;
+
+/// Bytes of spellings up to which the fastest search is made: making it takes time that grows with their square.
+const FEW: usize = 4 * 1024;
 
 /// Finds every spelling of every secret in one pass.
 pub struct Scrubber {
@@ -68,7 +75,7 @@ impl Scrubber {
         let long_enough = || secrets.iter().map(Secret::expose).filter(|s| is_long_enough(s));
         let all: BTreeSet<Vec<u8>> = long_enough().flat_map(spellings::of).collect();
         let numbers = Numbers::of(long_enough());
-        let spellings = AhoCorasick::new(&all).ok();
+        let spellings = search(&all);
         Scrubber { spellings, numbers, first: None, learned: Learned::default() }
     }
 
@@ -97,6 +104,9 @@ impl Scrubber {
     pub fn and(self: Arc<Self>, more: &[Secret]) -> Arc<Scrubber> {
         match more {
             [] => self,
+            more if length(more) > MAX_OF_CALL => {
+                Arc::new(Scrubber { spellings: None, first: Some(self), ..Scrubber::new(&[]) })
+            }
             more => Arc::new(Scrubber { first: Some(self), ..Scrubber::new(more) }),
         }
     }
@@ -154,6 +164,16 @@ impl Scrubber {
             || self.first.as_ref().is_some_and(|first| first.is_number(number))
             || self.learned().is_some_and(|learned| learned.is_number(number))
     }
+}
+
+fn length(secrets: &[Secret]) -> usize {
+    secrets.iter().map(|secret| secret.expose().len()).sum()
+}
+
+fn search(spellings: &BTreeSet<Vec<u8>>) -> Option<AhoCorasick> {
+    let is_large = spellings.iter().map(Vec::len).sum::<usize>() > FEW;
+    let kind = is_large.then_some(AhoCorasickKind::ContiguousNFA);
+    AhoCorasick::builder().kind(kind).build(spellings).ok()
 }
 
 /// Secrets that are numbers.
@@ -407,9 +427,34 @@ mod tests {
             let text = part.repeat(repeats);
             (0..20).map(|_| once(&text)).min().unwrap()
         };
-        for part in ["token/1+abababab ", "%25&#0&#00x\\u{1\\\\&amp", "&#0000000000000"] {
+        for part in ["token/1+abababab ", "%25&#0&#00x\\u{1\\\\&amp", "&#0000000000000", "\0"] {
             let (short, long) = (taken(part, 4 * 1024), taken(part, 32 * 1024));
             assert!(long < short * 32, "{part}: {short:?}, then {long:?}");
         }
+    }
+
+    #[test]
+    fn the_time_to_prepare_grows_with_the_length_of_a_secret_and_no_faster() {
+        let taken = |part: &str, length: usize| {
+            let secret = [Secret::new(part.repeat(length / part.len()))];
+            let once = || {
+                let begun = std::time::Instant::now();
+                assert!(Scrubber::new(&secret).is_in_text(secret[0].expose()));
+                begun.elapsed()
+            };
+            (0..3).map(|_| once()).min().unwrap()
+        };
+        for part in ["abcdefgh", "\"ä", "%"] {
+            let (short, long) = (taken(part, 4 * 1024), taken(part, 32 * 1024));
+            assert!(long < short * 32, "{part}: {short:?}, then {long:?}");
+        }
+    }
+
+    #[test]
+    fn of_an_answer_to_very_long_secrets_nothing_is_left() {
+        let s = Arc::new(scrubber(&["hunter22"]));
+        let of_call = |length: usize| Arc::clone(&s).and(&[Secret::new("x+".repeat(length / 2))]);
+        assert_eq!(of_call(MAX_OF_CALL).text("a hunter22 b".into()), "a [redacted] b");
+        assert_eq!(of_call(MAX_OF_CALL + 2).text("a b".into()), "[redacted]");
     }
 }

@@ -158,13 +158,21 @@ pub(super) fn unsealed(sealed: &Value) -> Option<Link> {
     Some(Link { seq: sealed.get("seq")?.as_i64()?, hash })
 }
 
-/// The writing end of the chain.
+/// The writing end of the chain. Where it ends is known from memory: whoever else can write the database could have cut
+/// events off its end.
 pub(super) struct Chain {
     pub(super) key: ChainKey,
     pub(super) head: Link,
+    /// The head after the last transaction that succeeded.
+    committed: Link,
 }
 
 impl Chain {
+    /// The chain that ends here.
+    pub(super) fn new(key: ChainKey, head: Link) -> Chain {
+        Chain { key, head, committed: head }
+    }
+
     /// Appends one event and returns its number.
     pub(super) fn append(
         &mut self,
@@ -186,9 +194,22 @@ impl Chain {
         Ok(seq)
     }
 
-    /// Takes the head from the database again, after a transaction failed.
-    pub(super) fn reload(&mut self, db: &Connection) -> Result<(), StoreError> {
-        self.head = head(db)?;
+    /// What was appended stays.
+    pub(super) fn commit(&mut self) {
+        self.committed = self.head;
+    }
+
+    /// What was appended is gone, because the transaction failed; unless the database has it all the same. An end that
+    /// this chain never had is not gone on from: what is missing then stays to be found.
+    pub(super) fn roll_back(&mut self, db: &Connection) -> Result<(), StoreError> {
+        let reached = std::mem::replace(&mut self.head, self.committed);
+        let found = head(db)?;
+        if found == reached {
+            (self.head, self.committed) = (reached, reached);
+        } else if found != self.committed {
+            let (ends, ended) = (found.seq, self.committed.seq);
+            log::error!("the record was changed from outside: it ends at event {ends}, not {ended}");
+        }
         Ok(())
     }
 }

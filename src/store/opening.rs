@@ -24,7 +24,7 @@ pub(super) fn open(options: StoreOptions, clock: &Clock) -> Result<(Writer, Reco
     let newest = check_tail(&db, &key, &files)?;
     clock.carry_on(newest, TimeSync::look());
     let rolled_back = rolled_back(&db, &key, head, &files)?;
-    let mut writer = Writer::new(db, Chain { key, head }, files, options)?;
+    let mut writer = Writer::new(db, Chain::new(key, head), files, options)?;
     let recovered = recover(&mut writer, rolled_back, version, clock.now())?;
     writer.try_export()?;
     Ok((writer, recovered))

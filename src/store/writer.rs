@@ -298,6 +298,7 @@ impl Writer {
         self.db.prepare_cached("COMMIT")?.execute([])?;
         self.shared.dropped_results.fetch_add(self.shares.keep(), Ordering::Relaxed);
         self.live.commit();
+        self.chain.commit();
         if durable {
             self.durable = self.chain.head;
         }
@@ -340,9 +341,9 @@ impl Writer {
     fn undo(&mut self, error: &StoreError) {
         let rolled_back = self.db.is_autocommit() || self.db.execute_batch("ROLLBACK").is_ok();
         self.live.roll_back();
-        let reloaded = self.chain.reload(&self.db);
+        let known = self.chain.roll_back(&self.db);
         self.shares.undo();
-        if error.is_of_the_disk() || !rolled_back || reloaded.is_err() {
+        if error.is_of_the_disk() || !rolled_back || known.is_err() {
             log::error!("the record cannot be written: {error}");
             self.shared.failed(error);
         }

@@ -138,6 +138,8 @@ fn no_reading_of_a_segment_leads_elsewhere() {
         "..;/",
         ".;x",
         "..;jsessionid=1",
+        "..#x",
+        "..%3fx",
         "%2e%2e%3b",
         ";x",
         "..\u{0}",
