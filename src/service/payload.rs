@@ -188,8 +188,25 @@ fn add_node(fields: &mut Vec<Field>, name: String, node: &Node, call: &Call) -> 
         Node::Arg(_) | Node::Text(_) | Node::Constant(_) => {
             let Some(value) = value(node, call)? else { return Ok(()) };
             let about = node.args().first().map_or(InvalidCall::BadRequest, |arg| unsendable(arg));
+            if is_required(node, call) && is_empty(&value) {
+                return Err(about);
+            }
             add(fields, name, &value).ok_or(about)
         }
+    }
+}
+
+fn is_required(node: &Node, call: &Call) -> bool {
+    matches!(node, Node::Arg(arg) if call.tool().args.get(arg).is_some_and(|spec| spec.required))
+}
+
+/// Whether a form would hold nothing of it, as if it had not been given.
+fn is_empty(value: &Value) -> bool {
+    match value {
+        Value::Array(items) => items.is_empty(),
+        Value::Object(members) => members.values().all(is_empty),
+        Value::Null => true,
+        Value::Bool(_) | Value::Number(_) | Value::String(_) => false,
     }
 }
 

@@ -22,7 +22,8 @@ use crate::net::client::HttpRequest;
 ///
 /// # Errors
 /// [`InvalidCall::Unsendable`] names the argument whose value cannot stand at its place: an empty, `.` or `..`
-/// path segment or what a service could take for one, an array or object outside the body, a line break in a header.
+/// path segment or what a service could take for one, an array or object outside the body, a required list without
+/// elements in the query, a line break in a header.
 /// [`InvalidCall::BadRequest`] when the whole makes no URL of this service, as when it is longer than 64 KiB.
 pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, InvalidCall> {
     let tool = call.tool();
@@ -117,6 +118,11 @@ fn query_items(name: &str, template: &Template, args: &Args) -> Result<Vec<Strin
     let Some((list, elements)) = args.list(template) else {
         return Ok(vec![format!("{name}={}", data(&args.0.fill(template)?))]);
     };
+    // Without one the parameter would be gone: what deletes these items would delete all.
+    let is_required = args.0.tool().args.get(list).is_some_and(|spec| spec.required);
+    if elements.is_empty() && is_required {
+        return Err(InvalidCall::Unsendable(list.to_owned()));
+    }
     let item = |element| match scalar_text(element) {
         Some(text) => Ok(format!("{name}={}", data(&text))),
         None => Err(InvalidCall::Unsendable(list.to_owned())),

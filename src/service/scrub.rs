@@ -26,8 +26,10 @@ pub const MIN_SECRET_CHARS: usize = 4;
 /// chooses them.
 pub const MIN_TOKEN_CHARS: usize = 12;
 
-/// How many tokens of earlier sessions are remembered.
+/// How many tokens of earlier sessions are remembered, and bytes of all: it is the service that chooses them, and every
+/// login makes the search anew.
 const MAX_LEARNED: usize = 64;
+const MAX_LEARNED_BYTES: usize = 32 * 1024;
 
 /// What stands in the place of a secret.
 pub const REPLACEMENT: &str = "[redacted]";
@@ -79,7 +81,7 @@ impl Scrubber {
         Scrubber { spellings, numbers, first: None, learned: Learned::default() }
     }
 
-    /// Looks for `token` too from now on, and for the [`MAX_LEARNED`] before it. One of fewer than
+    /// Looks for `token` too from now on, and for up to [`MAX_LEARNED`] before it. One of fewer than
     /// [`MIN_TOKEN_CHARS`] characters is left out.
     pub fn learn(&self, token: &Secret) {
         if token.expose().chars().count() < MIN_TOKEN_CHARS {
@@ -87,8 +89,12 @@ impl Scrubber {
         }
         let mut known = self.learned.known.write().unwrap_or_else(PoisonError::into_inner);
         let (tokens, scrubber) = &mut *known;
-        tokens.truncate(MAX_LEARNED);
+        tokens.retain(|known| known.expose() != token.expose());
         tokens.push_front(token.clone());
+        tokens.truncate(MAX_LEARNED + 1);
+        while tokens.len() > 1 && length(tokens.make_contiguous()) > MAX_LEARNED_BYTES {
+            tokens.pop_back();
+        }
         *scrubber = Some(Arc::new(Scrubber::new(tokens.make_contiguous())));
         self.learned.any.store(true, Ordering::Release);
     }
@@ -456,5 +462,17 @@ mod tests {
         let of_call = |length: usize| Arc::clone(&s).and(&[Secret::new("x+".repeat(length / 2))]);
         assert_eq!(of_call(MAX_OF_CALL).text("a hunter22 b".into()), "a [redacted] b");
         assert_eq!(of_call(MAX_OF_CALL + 2).text("a b".into()), "[redacted]");
+    }
+
+    #[test]
+    fn long_tokens_push_out_older_ones_and_equal_ones_do_not() {
+        let s = scrubber(&[]);
+        let token = |n: usize, length: usize| Secret::new(format!("{n:09}{}", "t".repeat(length)));
+        s.learn(&token(0, 20));
+        (0..200).for_each(|_| s.learn(&token(1, 20)));
+        assert!(s.is_in_text(token(0, 20).expose()) && s.is_in_text(token(1, 20).expose()));
+        (2..10).for_each(|n| s.learn(&token(n, 8000)));
+        let known = |n: usize| s.is_in_text(token(n, 8000).expose());
+        assert_eq!((known(5), known(6), known(9)), (false, true, true));
     }
 }

@@ -1,8 +1,9 @@
 //! What reaches the service.
 
+use agentpass::base::template::Template;
 use agentpass::base::whole_regex::WholeRegex;
 use agentpass::config::{Auth, ServiceConfig};
-use agentpass::model::{ArgSpec, InvalidCall, Method, Outcome, Tool};
+use agentpass::model::{ArgSpec, ArgType, Encoding, InvalidCall, Method, Outcome, Tool};
 use agentpass::service::request;
 use serde_json::{Value, json};
 
@@ -119,6 +120,38 @@ fn segments_that_climb_or_vanish_are_refused_before_dialling() {
     assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": ["x"]})), v);
     assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": {"x": 1}})), v);
     assert_eq!(sent(|_| {}, tool(GET, "/a/x{v}/"), json!({})).target(), "/a/x/");
+}
+
+/// What deletes the given items must not become what deletes all.
+#[test]
+fn a_required_list_without_elements_is_not_left_out() {
+    let of = |method: Method, path: &str, place: &str| {
+        let mut tool = tool(method, path);
+        let spec = ArgSpec { required: true, kind: Some(ArgType::Array), ..ArgSpec::default() };
+        tool.args.insert("ids".into(), spec);
+        match place {
+            "query" => tool.request.query.push(("id".into(), Template::parse("{ids}").unwrap())),
+            _ => tool.request.encoding = Some(Encoding::Form),
+        }
+        tool
+    };
+    let upstream = Upstream::body("", b"");
+    let run_with = |tool: Tool, ids: Value| {
+        let call = raw_call(tool, json!({"ids": ids})).unwrap();
+        (check(&upstream.service(), &call), run(&upstream.service(), call))
+    };
+    let delete = || of(Method::Delete, "/items", "query");
+    let form = || of(POST, "/delete", "form");
+    for tool in [delete(), form()] {
+        let why = InvalidCall::Unsendable("ids".into());
+        assert_eq!(run_with(tool, json!([])), (Err(why.clone()), Outcome::Invalid(why)));
+    }
+    assert_eq!(upstream.seen().len(), 0);
+    assert_eq!(run_with(delete(), json!([1, 2])).0, Ok(()));
+    assert_eq!(run_with(form(), json!([1])).0, Ok(()));
+    let seen = upstream.seen();
+    assert_eq!(seen[0].target(), "/items?id=1&id=2");
+    assert_eq!(seen[1].body, b"ids%5B%5D=1");
 }
 
 #[test]
