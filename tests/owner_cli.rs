@@ -607,7 +607,7 @@ fn mistyped_words_get_the_right_one() {
 #[test]
 fn values_are_read_as_the_tool_declares_them() {
     let tools = format!(
-        "{}  count:\n    args: {{n: {{type: integer, required: true}}, text: {{}}}}\n    extra_args: refuse\n    \
+        "{}  count:\n    args: {{n: {{type: integer, required: true, description: How many}}, text: {{}}}}\n    extra_args: refuse\n    \
          request: {{method: POST, path: \"/api/count\"}}\n",
         Setup::default().tools
     );
@@ -627,7 +627,12 @@ fn values_are_read_as_the_tool_declares_them() {
     let sent: Value = serde_json::from_str(&gateway.upstream.seen()[0].body).unwrap();
     assert_eq!(sent, json!({"n": 12, "text": "7"}));
     let (code, _, err) = request(&["count", "n=twelve"]);
-    assert!(code == 4 && err.contains("\n  help: it is of type integer"), "{err}");
+    assert!(code == 4 && err.contains("\n  help: it is of type integer; How many"), "{err}");
+    let (code, _, err) = request(&["count", "n=1", "--timeout", "1.5s"]);
+    assert!(
+        code == 4 && err.contains("a number of seconds above 0\n  help: agentpass request --help"),
+        "{err}"
+    );
     let (code, _, err) = request(&["cuont", "n=1"]);
     assert!(code == 5 && err.contains("\n  help: did you mean \"count\"?"), "{err}");
     assert_eq!(gateway.upstream.seen().len(), 1);
@@ -659,6 +664,8 @@ fn times_may_be_spans() {
     agent.request("get_state", json!({"entity_id": "x"}));
     let listed = |since: &str| objects(&on(&gateway, &["audit", "list", "--json", "--since", since]).1).len();
     assert_eq!([listed("24h"), listed("2w"), listed("0s")], [1, 1, 0]);
+    let (code, _, err) = on(&gateway, &["audit", "list", "-n", "x"]);
+    assert!(code == 4 && err.contains("it must be a whole number"), "{err}");
     let (code, _, err) = on(&gateway, &["audit", "list", "--since", "yesterday"]);
     assert!(code == 4 && err.contains("--since is not a time such as 24h"), "{err}");
     let stats = gateway.json(&["audit", "stats", "--json"]);

@@ -62,9 +62,10 @@ pub(super) fn mistake(args: &[&str], output: &str, help: &str) -> Trouble {
     let words = words.join(" ");
     let cause = words.split(" Run ").next().unwrap_or(&words);
     let trouble = bad(args.first().copied(), cause);
-    // Argh quotes nothing: the word it did not know is the last one.
-    let unknown = cause.rsplit(' ').next().unwrap_or_default();
+    // Other mistakes than an unknown word are no mistyped ones.
+    let Some((_, unknown)) = cause.split_once("nrecognized argument: ") else { return trouble };
     let known = help.lines().filter_map(|line| line.strip_prefix("  ")?.split([' ', ',']).next());
+    let known = known.filter(|word| !word.is_empty());
     match nearest(unknown, known.filter(|word| word.starts_with("--") == unknown.starts_with("--"))) {
         Some(word) if word != unknown => trouble.help(format!("did you mean {word}?")),
         Some(_) | None => trouble,

@@ -108,10 +108,10 @@ fn for_the_owner(config: &Path) -> String {
     )
 }
 
-/// Where secrets stand: in the files of `secrets/` where that exists, else in `.env`.
+/// Where secrets stand: in `.env`, which goes first where there are both, or in the files of `secrets/`.
 fn secrets(config: &Path) -> PathBuf {
-    let dir = config.with_file_name("secrets");
-    if dir.is_dir() { dir } else { config.with_file_name(".env") }
+    let (file, dir) = (config.with_file_name(".env"), config.with_file_name("secrets"));
+    if dir.is_dir() && !file.is_file() { dir } else { file }
 }
 
 fn pin(local: &Local) -> Option<String> {
@@ -145,6 +145,19 @@ mod tests {
         for host in ["0.0.0.0", "::", "[::]"] {
             assert!(step(host).contains(&format!("ws://{}:8443\n", host_name())), "{}", step(host));
         }
+    }
+
+    #[test]
+    fn secrets_are_where_they_are_read_first() {
+        let folder = std::env::temp_dir().join(format!("agentpass-next-step-{}", std::process::id()));
+        let config = folder.join("config.yaml");
+        fs::create_dir_all(&folder).unwrap();
+        assert_eq!(secrets(&config), folder.join(".env"));
+        fs::create_dir(folder.join("secrets")).unwrap();
+        assert_eq!(secrets(&config), folder.join("secrets"));
+        fs::write(folder.join(".env"), "").unwrap();
+        assert_eq!(secrets(&config), folder.join(".env"));
+        fs::remove_dir_all(&folder).unwrap();
     }
 
     #[test]

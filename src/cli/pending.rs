@@ -28,7 +28,7 @@ pub struct Pending {
     /// trust only the certificates in this PEM file
     #[argh(option, arg_name = "file")]
     pub ca_cert: Option<String>,
-    /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it
+    /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it (default: AGENTPASS_PIN)
     #[argh(option)]
     pub pin: Option<String>,
     /// how much is logged to stderr: error, warn, info, debug or trace (default: LOG_LEVEL, else warn)

@@ -43,6 +43,10 @@ fn help(error: &ClientError) -> Option<String> {
             "give its key with --pin sha256:… or AGENTPASS_PIN; `agentpass init`, run again on the gateway, prints it"
                 .into(),
         ),
+        ClientError::Connection(ConnectionError::Unreachable(why)) if why.contains("the pin says") => Some(
+            "`agentpass init`, run again on the gateway, prints its pin; if that is yours, something else answers here"
+                .into(),
+        ),
         ClientError::Connection(_) | ClientError::Denied { .. } | ClientError::TimedOut { .. } => None,
     }
 }

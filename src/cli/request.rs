@@ -60,7 +60,7 @@ pub struct Request {
     /// trust only the certificates in this PEM file
     #[argh(option, arg_name = "file")]
     pub ca_cert: Option<String>,
-    /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it
+    /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it (default: AGENTPASS_PIN)
     #[argh(option)]
     pub pin: Option<String>,
     /// seconds to wait in all (default: 900)
@@ -206,7 +206,8 @@ async fn remedy(client: &Client, tool: &str, e: &ClientError) -> Option<String> 
     };
     let kind = arg.kind.as_ref().map(|kind| format!("it is of type {kind}"));
     let pattern = arg.validate.as_ref().map(|pattern| format!("it matches {pattern}"));
-    let said: Vec<String> = [kind, pattern].into_iter().flatten().collect();
+    let about = Some(arg.description.clone()).filter(|text| !text.is_empty());
+    let said: Vec<String> = [kind, pattern, about].into_iter().flatten().collect();
     (!said.is_empty()).then(|| said.join("; "))
 }
 

@@ -19,6 +19,10 @@ use crate::store::reader::{Anchor, Anchored, Filter, Lookup, Reader, key_path, v
 use argh::FromArgs;
 use serde_json::json;
 
+fn rows(text: &str) -> Result<u32, String> {
+    text.parse().map_err(|_| "it must be a whole number".into())
+}
+
 /// Read and check the record of everything that was asked, decided and done.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "audit")]
@@ -69,7 +73,7 @@ pub struct List {
     #[argh(option, arg_name = "time")]
     pub until: Option<String>,
     /// at most so many (default: 50)
-    #[argh(option, default = "50")]
+    #[argh(option, default = "50", from_str_fn(rows))]
     pub limit: u32,
     /// JSON on a terminal too
     #[argh(switch)]
