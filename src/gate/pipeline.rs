@@ -94,7 +94,7 @@ async fn end(gate: &Gate, task: &Task, verdict: Verdict, outcome: Outcome) -> St
 async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict, place: Place) -> Step<Outcome> {
     let _busy = Busy::begin(gate).await;
     record(gate, task, verdict, Stage::Claimed).await?;
-    Ok(execute(gate, task, place).await)
+    Ok(execute(gate, task, place, no_longer_allowed).await)
 }
 
 async fn ask(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
@@ -147,7 +147,9 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
         Err(NoPlace::Overtaken(why)) => Err(why.outcome()),
     };
     let outcome = match claimed {
-        Ok(Some(place)) => execute(gate, task, place).await,
+        Ok(Some(place)) => {
+            execute(gate, task, place, |setup, call| drift(setup, call).map(|why| why.outcome())).await
+        }
         Ok(None) => {
             log::error!("request {}: somebody else has claimed it", task.id);
             Outcome::UnknownResult
@@ -221,9 +223,24 @@ pub(super) fn drift(setup: &Setup, call: &Call) -> Option<Void> {
     }
 }
 
+/// What becomes of a claimed call instead of being sent; None when it may be sent.
+type Refuse = fn(&Setup, &Call) -> Option<Outcome>;
+
+/// What its agent hears of a call that was allowed when it was claimed, and that a person is to be asked about now.
+const ASKED_NOW: &str = "a person is to be asked since the rules have changed; ask for it again";
+
+/// Nobody was asked about this call, so it is not made when somebody is to be asked now.
+fn no_longer_allowed(setup: &Setup, call: &Call) -> Option<Outcome> {
+    match judge(setup, call) {
+        Judged::Allowed(_) => None,
+        Judged::Asked(_) => Some(Outcome::DeniedByPolicy { rule: Some(ASKED_NOW.into()) }),
+        Judged::Denied(_, why) => Some(why.outcome()),
+    }
+}
+
 /// The call is claimed on disk: it runs once, here.
-async fn execute(gate: &Rc<Gate>, task: &Task, place: Place) -> Outcome {
-    let (outcome, place) = send(gate, &task.call, place).await;
+async fn execute(gate: &Rc<Gate>, task: &Task, place: Place, refuse: Refuse) -> Outcome {
+    let (outcome, place) = send(gate, &task.call, place, refuse).await;
     settle(gate, task, &outcome, place).await;
     log::info!("request {} ended: {}", task.id, outcome.as_str());
     outcome
@@ -231,11 +248,11 @@ async fn execute(gate: &Rc<Gate>, task: &Task, place: Place) -> Outcome {
 
 /// Sends a call as the setup in force has it. That may have become another one while the disk was busy, and again
 /// while a connection was made: then nothing has been sent, and the call is looked at anew.
-async fn send(gate: &Gate, call: &Arc<Call>, mut place: Place) -> (Outcome, Option<Place>) {
+async fn send(gate: &Gate, call: &Arc<Call>, mut place: Place, refuse: Refuse) -> (Outcome, Option<Place>) {
     loop {
         let (setup, began) = (gate.setup(), Instant::now());
-        if let Some(why) = drift(&setup, call) {
-            return (why.outcome(), None);
+        if let Some(refused) = refuse(&setup, call) {
+            return (refused, None);
         }
         match setup.services.run(call.clone(), place).await {
             Sent::Overtaken(back) => place = back,

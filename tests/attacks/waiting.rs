@@ -156,6 +156,27 @@ fn a_call_of_an_agent_that_was_removed_while_it_waited_for_a_place_is_not_sent()
 }
 
 #[test]
+fn a_call_that_waits_for_its_connection_and_is_allowed_no_more_is_not_sent() {
+    // It takes connections and never says a word of TLS; what comes afterwards would be sent.
+    let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let usual = Setup::default();
+    let config = usual.config.replace("{upstream}", &format!("https://{}", silent.local_addr().unwrap()));
+    let gateway = Gateway::with(&Setup { config, ..usual.clone() });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", json!({"tool": "render", "args": {"template": "x"}}));
+    let (connection, _) = silent.accept().unwrap();
+    let permissions = usual.permissions.replacen("  - {pattern: \"render*\", action: allow}\n", "", 1);
+    assert_ne!(permissions, usual.permissions);
+    let config = gateway.path("config.yaml");
+    let same = std::fs::read_to_string(config).unwrap();
+    reload(&gateway, &Setup { config: same, permissions, ..usual });
+    drop(connection);
+    let reply = agent.receive();
+    assert_eq!(error(&reply), (-32003, "denied_by_policy"), "{reply}");
+    assert!(reply["error"]["data"]["rule"].as_str().unwrap().contains("ask for it again"), "{reply}");
+}
+
+#[test]
 fn a_deny_reaches_a_call_that_waits_for_its_connection() {
     // It takes the connection and never says a word of TLS.
     let silent = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
