@@ -26,8 +26,8 @@ use agentpass::base::template::Template;
 use agentpass::config::{Loaded, Paths, ServiceConfig, Surroundings, load_in};
 use agentpass::gate::{Metrics, Setup};
 use agentpass::model::{
-    Action, AgentId, ArgSpec, Call, Kind, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool,
-    Verdict,
+    Action, AgentId, ArgSpec, Call, Kind, Method, Outcome, RequestSpec, ResponseSpec, Rule, RuleList,
+    RuleRef, Tool, Verdict,
 };
 use agentpass::net::client::HttpResponse;
 use agentpass::net::stream::Stream;
@@ -39,6 +39,7 @@ use agentpass::service::{request, response};
 use agentpass::store::reader::{Filter, Reader, Wanted};
 use agentpass::store::{NewCall, Stage, Store, StoreOptions};
 use serde_json::{Map, Value, json};
+use ureq::http::HeaderMap;
 
 /// A path: its name, how often it is worth running, and what runs it so often.
 type Named = (&'static str, u32, fn(u32));
@@ -248,6 +249,7 @@ fn scrub(times: u32) {
     let answer = HttpResponse {
         status: 200,
         content_type: Some("application/json".to_owned()),
+        headers: HeaderMap::new(),
         body: STATE.as_bytes().to_vec(),
     };
     let read = || response::outcome(service(&loaded), tool, black_box(&answer).clone(), &setup.scrubber);
@@ -283,6 +285,7 @@ fn tool(name: &str) -> Arc<Tool> {
         args: BTreeMap::from(args),
         request,
         wrap: None,
+        response: ResponseSpec::default(),
         extra_args: true,
         timeout: None,
         digest: Digest::of(b""),

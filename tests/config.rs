@@ -380,6 +380,14 @@ fn the_traps_of_yaml_have_remedies() {
 
 #[test]
 fn mistakes_in_the_configuration() {
+    for bad in ["socks5://p:1", "http://", "http://p:1/path", "http://u@v@p:1", "http://a b@p", "p:1"] {
+        let telegram = format!("{{token: '1:a', chat_id: 1, allowed_users: [1], proxy: '{bad}'}}");
+        config(
+            &format!("messenger: {{type: telegram, telegram: {telegram}}}\n"),
+            "agentpass: cannot load configuration: proxy is not the address of an HTTP proxy\n  at config.yaml:2:93\n  \
+             help: write http://host:port, or http://user:password@host:port with % for what cannot stand there",
+        );
+    }
     for (text, expected) in [
         (
             "gatway: {}\n",

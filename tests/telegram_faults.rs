@@ -11,6 +11,9 @@ mod harness;
 mod telegram_api;
 mod telegram_world;
 
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::mpsc::{Receiver, channel as channel_of_texts};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -41,6 +44,7 @@ at_once!(refusals: [
     a_chat_that_is_not_there_is_told_before_the_first_question,
     a_page_that_is_not_telegrams_says_nothing_about_the_token,
     a_topic_that_is_not_there_is_told,
+    what_is_blocked_is_reached_by_a_proxy,
 ]);
 
 at_once!(moves_absences_and_kills: [
@@ -293,6 +297,55 @@ fn a_page_that_is_not_telegrams_says_nothing_about_the_token() {
         assert_eq!(agent.reply(wire)["result"]["status"], "executed");
         world.check();
     }
+}
+
+/// An HTTP proxy that connects whoever asks to `server`, wherever they wanted to go; what they asked it.
+fn proxy(server: SocketAddr) -> (SocketAddr, Receiver<String>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let (asked, heard) = channel_of_texts();
+    thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let mut head = Vec::new();
+            let mut byte = [0];
+            while !head.ends_with(b"\r\n\r\n") && client.read_exact(&mut byte).is_ok() {
+                head.push(byte[0]);
+            }
+            let _ = asked.send(String::from_utf8(head).unwrap());
+            let mut server = TcpStream::connect(server).unwrap();
+            client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n").unwrap();
+            let (mut to_client, mut from_server) = (client.try_clone().unwrap(), server.try_clone().unwrap());
+            thread::spawn(move || {
+                let _ = io::copy(&mut from_server, &mut to_client);
+                let _ = to_client.shutdown(Shutdown::Both);
+            });
+            thread::spawn(move || {
+                let _ = io::copy(&mut client, &mut server);
+                let _ = server.shutdown(Shutdown::Both);
+            });
+        }
+    });
+    (address, heard)
+}
+
+fn what_is_blocked_is_reached_by_a_proxy() {
+    let telegram = Telegram::start();
+    let server: SocketAddr = telegram.url().trim_start_matches("http://").parse().unwrap();
+    let (address, heard) = proxy(server);
+    let usual = setup(&telegram, "");
+    let blocked =
+        format!("api_url: \"http://api.telegram.invalid\", proxy: \"http://me:proxy-passw0rd@{address}\"");
+    let config = usual.config.replace(&format!("api_url: \"{}\"", telegram.url()), &blocked);
+    assert_ne!(config, usual.config);
+    let world = World { gateway: Gateway::with(&Setup { config, ..usual }), telegram };
+    let (mut agent, wire, card) = world.asked("hello");
+    world.telegram.tap(&card, "Allow", ANNA);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    let first = heard.recv().unwrap();
+    assert!(first.starts_with("CONNECT api.telegram.invalid:80 HTTP/1.1\r\n"), "{first}");
+    assert!(first.contains("Proxy-Authorization: Basic bWU6cHJveHktcGFzc3cwcmQ=\r\n"), "{first}");
+    assert!(!world.gateway.log().contains("passw0rd"));
+    world.check();
 }
 
 fn a_topic_that_is_not_there_is_told() {

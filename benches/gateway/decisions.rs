@@ -10,7 +10,8 @@ use agentpass::base::glob::Pattern;
 use agentpass::base::template::Template;
 use agentpass::model::call::{MAX_SIGNATURE, MAX_STRING};
 use agentpass::model::{
-    Action, AgentId, ArgSpec, Call, Kind, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
+    Action, AgentId, ArgSpec, Call, Kind, Method, RequestSpec, ResponseSpec, Rule, RuleList, RuleRef, Tool,
+    Verdict,
 };
 use agentpass::policy::Policy;
 use serde_json::json;
@@ -128,6 +129,7 @@ fn tool(number: usize) -> Tool {
         args: BTreeMap::from(["id", "other"].map(|name| (name.to_owned(), ArgSpec::default()))),
         request: RequestSpec::new(Method::Post, Template::parse("/").unwrap()),
         wrap: None,
+        response: ResponseSpec::default(),
         extra_args: false,
         timeout: None,
         digest: Digest::of(b""),

@@ -79,7 +79,8 @@ fn find(args: &TelegramSetup) -> Result<Exit, Trouble> {
             .help("get one from @BotFather and set TELEGRAM_TOKEN, or use --token-file FILE"));
     };
     let api_url = args.api_url.clone().or(configured.api_url).unwrap_or_else(|| OFFICIAL.to_owned());
-    let bot = Bot::new(token, &api_url).map_err(|e| trouble("use the bot", &e))?;
+    let bot =
+        Bot::through(configured.proxy.as_ref(), token, &api_url).map_err(|e| trouble("use the bot", &e))?;
     let me = bot.get_me().map_err(|e| trouble("use the bot", &e))?;
     output::note(&format!("the token is right: this is @{}", visible(&me.username)));
     if let Some(chat) = configured.chat_id {

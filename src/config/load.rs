@@ -204,6 +204,8 @@ pub struct BotHint {
     pub token: Option<Secret>,
     /// The Bot API server, when config.yaml names one.
     pub api_url: Option<String>,
+    /// The proxy that leads there, when config.yaml names one.
+    pub proxy: Option<Secret>,
     /// The chat, when config.yaml names one.
     pub chat_id: Option<i64>,
 }
@@ -218,6 +220,7 @@ pub fn bot(paths: &Paths) -> BotHint {
         let section =
             doc.root().open().get("messenger").and_then(|at| at.open().get("telegram")).map(At::open);
         hint.token = section.and_then(|s| s.get("token")).and_then(At::secret);
+        hint.proxy = section.and_then(|s| s.get("proxy")).and_then(main::proxy);
         hint.chat_id = section.and_then(|s| s.get("chat_id")).and_then(|at| at.whole(i64::MIN..=i64::MAX));
         hint.api_url = section
             .and_then(|s| s.get("api_url"))

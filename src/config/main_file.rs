@@ -12,7 +12,7 @@ use super::settings::{
 };
 use super::url::{BaseUrl, is_origin};
 use crate::base::password::PasswordHash;
-use crate::base::secret::TokenHash;
+use crate::base::secret::{Secret, TokenHash};
 use crate::model::AgentId;
 
 /// A shorter token can be guessed or was chosen by a person.
@@ -227,7 +227,7 @@ fn unused_telegram(key: Name<'_>) {
 }
 
 fn telegram(at: At<'_>) -> Option<Messenger> {
-    let section = at.section(&["token", "chat_id", "message_thread_id", "allowed_users", "api_url"]);
+    let section = at.section(&["token", "chat_id", "message_thread_id", "allowed_users", "api_url", "proxy"]);
     let token = section.need("token").and_then(|at| {
         let token = at.secret()?;
         let fits = token.expose().chars().all(|c| c.is_ascii_alphanumeric() || ":_-".contains(c));
@@ -250,13 +250,39 @@ fn telegram(at: At<'_>) -> Option<Messenger> {
         None => None,
         Some(topic) => Some(topic?),
     };
+    let proxy = match section.get("proxy").filter(|at| !at.is_null()) {
+        None => None,
+        Some(at) => Some(proxy(at)?),
+    };
     Some(Messenger::Telegram {
         token: token?,
         chat_id: chat_id?,
         message_thread_id,
         allowed_users: users?,
         api_url,
+        proxy,
     })
+}
+
+/// The address of an HTTP proxy. It may hold a password: only what has none may be repeated in results.
+pub fn proxy(at: At<'_>) -> Option<Secret> {
+    let text = at.text()?;
+    let rest = text.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
+    let (login, host) = match rest.and_then(|rest| rest.rsplit_once('@')) {
+        Some((login, host)) => (Some(login), Some(host)),
+        None => (None, rest),
+    };
+    let fits = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
+    let right = host.is_some_and(|host| !host.is_empty() && fits(host, "-._:[]"));
+    let login_right = login.is_none_or(|login| !login.is_empty() && fits(login, "-._~%!$&'()*+,;=:"));
+    match (right && login_right, login) {
+        (true, Some(_)) => at.secret(),
+        (true, None) => Some(Secret::new(text)),
+        (false, _) => at.fail(
+            "proxy is not the address of an HTTP proxy",
+            "write http://host:port, or http://user:password@host:port with % for what cannot stand there",
+        ),
+    }
 }
 
 /// A topic of a group. Telegram numbers the general one 1, and takes no message for that number.

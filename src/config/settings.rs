@@ -115,6 +115,8 @@ pub enum Messenger {
         message_thread_id: Option<i64>,
         /// The Bot API server, without a slash at the end.
         api_url: String,
+        /// The HTTP proxy that leads there: `http://[user:password@]host[:port]`.
+        proxy: Option<Secret>,
     },
     /// Only through the control socket.
     Local,

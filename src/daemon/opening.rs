@@ -127,7 +127,8 @@ pub(super) fn telegram(
 }
 
 pub(super) fn telegram_settings(config: &Config) -> Option<Settings> {
-    let Messenger::Telegram { token, chat_id, message_thread_id, allowed_users, api_url } = &config.messenger
+    let Messenger::Telegram { token, chat_id, message_thread_id, allowed_users, api_url, proxy } =
+        &config.messenger
     else {
         return None;
     };
@@ -137,6 +138,7 @@ pub(super) fn telegram_settings(config: &Config) -> Option<Settings> {
         topic: *message_thread_id,
         allowed_users: allowed_users.clone(),
         api_url: api_url.clone(),
+        proxy: proxy.clone(),
         reminder: config.approvals.reminder,
     })
 }

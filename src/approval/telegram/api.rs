@@ -100,6 +100,14 @@ impl Bot {
     /// [`BotError::Network`] with [`NotSent::BadUrl`] when `api_url` is no `http` or `https` URL or the token cannot
     /// stand in one.
     pub fn new(token: Secret, api_url: &str) -> Result<Bot, BotError> {
+        Bot::through(None, token, api_url)
+    }
+
+    /// A bot that reaches its server by a proxy ([`HttpClient::through`]).
+    ///
+    /// # Errors
+    /// As for [`Bot::new`], and when `proxy` is none.
+    pub fn through(proxy: Option<&Secret>, token: Secret, api_url: &str) -> Result<Bot, BotError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-');
         if token.expose().is_empty() || !token.expose().chars().all(fits) {
             return Err(bad_url("the token is not a bot token; copy it from @BotFather"));
@@ -108,7 +116,7 @@ impl Bot {
             return Err(bad_url("api_url must begin with http:// or https://"));
         }
         let base = format!("{}/bot{}/", api_url.trim_end_matches('/'), token.expose());
-        let client = HttpClient::new(ClientOptions {
+        let options = ClientOptions {
             timeout: TIME_LIMIT,
             connect_timeout: Duration::from_secs(10),
             max_response_bytes: MAX_ANSWER,
@@ -119,7 +127,11 @@ impl Bot {
             allow_link_local: false,
             // A message that goes into a connection which is just being closed may be sent or not.
             reuse_connections: false,
-        })?;
+        };
+        let client = match proxy {
+            Some(proxy) => HttpClient::through(proxy, options)?,
+            None => HttpClient::new(options)?,
+        };
         Ok(Bot { client, token, base: Secret::new(base) })
     }
 

@@ -74,6 +74,8 @@ pub struct Settings {
     pub topic: Option<i64>,
     /// The Bot API server.
     pub api_url: String,
+    /// The HTTP proxy that leads to the server.
+    pub proxy: Option<Secret>,
     /// Whether a card is edited when half of its time is over.
     pub reminder: bool,
 }
@@ -82,7 +84,11 @@ impl PartialEq for Settings {
     fn eq(&self, other: &Settings) -> bool {
         let rest =
             |s: &Settings| (s.chat_id, s.topic, s.allowed_users.clone(), s.api_url.clone(), s.reminder);
-        self.token.expose() == other.token.expose() && rest(self) == rest(other)
+        let secret = |s: &Settings| (s.token.clone(), s.proxy.clone());
+        let exposed = |(token, proxy): (Secret, Option<Secret>)| {
+            (token.expose().to_owned(), proxy.map(|proxy| proxy.expose().to_owned()))
+        };
+        exposed(secret(self)) == exposed(secret(other)) && rest(self) == rest(other)
     }
 }
 
@@ -148,7 +154,7 @@ impl Telegram {
         clock: Clock,
         executor: Rc<LocalExecutor<'static>>,
     ) -> Result<Rc<Telegram>, BotError> {
-        let bot = Bot::new(settings.token.clone(), &settings.api_url)?;
+        let bot = Bot::through(settings.proxy.as_ref(), settings.token.clone(), &settings.api_url)?;
         let bot_name = introduce(&bot)?;
         let chat = settings.chat_id;
         let rules =

@@ -1,6 +1,6 @@
 //! HTTP calls to services: the only place that makes `ureq` agents (most of their defaults would be wrong here,
-//! and one of them panics). It must never follow a redirect, use a proxy, repeat a request, ask for compression,
-//! or put a path, query or header into an error or log line: they hold secrets.
+//! and one of them panics). It must never follow a redirect, use a proxy of the environment, repeat a request, ask for
+//! compression, or put a path, query or header into an error or log line: they hold secrets.
 
 mod addresses;
 mod connection;
@@ -18,11 +18,12 @@ use std::time::Duration;
 use ureq::http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, Uri, header};
 use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::{DefaultConnector, TcpConnector};
-use ureq::{Agent, AsSendBody, Body};
+use ureq::{Agent, AsSendBody, Body, Proxy};
 
 pub use addresses::is_link_local;
 pub use error::{HttpError, MaybeSent, NotSent};
 
+use crate::base::secret::Secret;
 use connection::{Connector, Way};
 use identity::Identity;
 
@@ -108,13 +109,29 @@ impl HttpClient {
     /// # Errors
     /// [`NotSent::Tls`] when `ca_pem` holds no certificate.
     pub fn new(options: ClientOptions) -> Result<Self, HttpError> {
+        HttpClient::made(options, None)
+    }
+
+    /// A client whose connections are made by an HTTP proxy (CONNECT), which also looks the names up. `proxy` is
+    /// `http://[user:password@]host[:port]`; it learns the host and port of what is called, and with TLS nothing else.
+    ///
+    /// # Errors
+    /// As for [`HttpClient::new`], and [`NotSent::BadUrl`] when `proxy` is no such address.
+    pub fn through(proxy: &Secret, options: ClientOptions) -> Result<Self, HttpError> {
+        let proxy = Proxy::new(proxy.expose()).map_err(|_| {
+            NotSent::BadUrl("the proxy must be http://host:port, with or without user:password@")
+        })?;
+        HttpClient::made(options, Some(proxy))
+    }
+
+    fn made(options: ClientOptions, proxy: Option<Proxy>) -> Result<Self, HttpError> {
         let roots = match &options.ca_pem {
             Some(pem) => roots::system_and(pem)?,
             None => RootCerts::PlatformVerifier,
         };
         let retired = Arc::default();
         let connector = Connector::new(way(&options)?, Arc::clone(&retired));
-        let config = config(&options, roots);
+        let config = config(&options, roots, proxy);
         let agent = match &options.socket {
             Some(_) => Agent::with_parts(config, connector, socket::NoNames),
             None => Agent::with_parts(config, connector, addresses::Resolver::new(options.allow_link_local)),
@@ -202,14 +219,14 @@ fn way(options: &ClientOptions) -> Result<Way, NotSent> {
     Ok(Way::Known(TcpConnector::default(), identity))
 }
 
-fn config(options: &ClientOptions, roots: RootCerts) -> ureq::config::Config {
+fn config(options: &ClientOptions, roots: RootCerts, proxy: Option<Proxy>) -> ureq::config::Config {
     let idle = if options.reuse_connections { MAX_IDLE } else { 0 };
     let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
     Agent::config_builder()
         .http_status_as_error(false)
         .max_redirects(0)
         .max_redirects_will_error(false)
-        .proxy(None)
+        .proxy(proxy)
         .accept_encoding("")
         .user_agent(concat!("agentpass/", env!("CARGO_PKG_VERSION")))
         .max_response_header_size(MAX_RESPONSE_HEAD)
