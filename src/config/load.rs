@@ -7,6 +7,7 @@ use super::at::{At, Section};
 use super::doc::Doc;
 use super::finding::Finding;
 use super::main_file as main;
+use super::messenger;
 use super::permissions::{self, Known, Permissions};
 use super::services;
 use super::settings::{Auth, Config, Gateway, ServiceConfig, Storage};
@@ -113,7 +114,7 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     let agents = main::agents(file);
     let mut config = Config {
         gateway: main::gateway(file, doc.dir()),
-        messenger: main::messenger(file),
+        messenger: messenger::messenger(file),
         services: all_services(file, doc.dir(), toolbox, share),
         tools: std::mem::take(&mut toolbox.tools),
         storage,
@@ -220,7 +221,7 @@ pub fn bot(paths: &Paths) -> BotHint {
         let section =
             doc.root().open().get("messenger").and_then(|at| at.open().get("telegram")).map(At::open);
         hint.token = section.and_then(|s| s.get("token")).and_then(At::secret);
-        hint.proxy = section.and_then(|s| s.get("proxy")).and_then(main::proxy);
+        hint.proxy = section.and_then(|s| s.get("proxy")).and_then(messenger::proxy);
         hint.chat_id = section.and_then(|s| s.get("chat_id")).and_then(|at| at.whole(i64::MIN..=i64::MAX));
         hint.api_url = section
             .and_then(|s| s.get("api_url"))

@@ -25,6 +25,7 @@ mod lint;
 mod load;
 mod login;
 mod main_file;
+mod messenger;
 mod peer;
 mod permissions;
 mod proxy;
