@@ -111,7 +111,13 @@ impl Scrubber {
         match more {
             [] => self,
             more if length(more) > MAX_OF_CALL => {
-                Arc::new(Scrubber { spellings: None, first: Some(self), ..Scrubber::new(&[]) })
+                let numbers = Numbers::of(more.iter().map(Secret::expose).filter(|s| is_long_enough(s)));
+                Arc::new(Scrubber {
+                    spellings: None,
+                    numbers,
+                    first: Some(self),
+                    learned: Learned::default(),
+                })
             }
             more => Arc::new(Scrubber { first: Some(self), ..Scrubber::new(more) }),
         }
@@ -461,7 +467,11 @@ mod tests {
         let s = Arc::new(scrubber(&["hunter22"]));
         let of_call = |length: usize| Arc::clone(&s).and(&[Secret::new("x+".repeat(length / 2))]);
         assert_eq!(of_call(MAX_OF_CALL).text("a hunter22 b".into()), "a [redacted] b");
-        assert_eq!(of_call(MAX_OF_CALL + 2).text("a b".into()), "[redacted]");
+        let long = of_call(MAX_OF_CALL + 2);
+        assert_eq!(long.text("a b".into()), "[redacted]");
+        assert!(long.is_in_bytes(b"a b"));
+        let more = [Secret::new("734512".into()), Secret::new("x".repeat(MAX_OF_CALL))];
+        assert!(s.and(&more).is_number("734512.0"));
     }
 
     #[test]
