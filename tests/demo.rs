@@ -282,10 +282,11 @@ fn what_init_prints_works() {
         assert_eq!(tools(&pin[1..]), (0, "[]\n".into(), String::new()));
         assert_eq!(tools(&["--ca-cert", "cert.pem"]), (0, "[]\n".into(), String::new()));
         let wrong = format!("sha256:{}", "0".repeat(64));
-        for trust in [&["--pin", wrong.as_str()][..], &[]] {
+        let hints = ["help: `agentpass init`, run again on the gateway", "help: give its key with --pin"];
+        for (trust, hint) in [&["--pin", wrong.as_str()][..], &[]].into_iter().zip(hints) {
             let (code, out, err) = tools(trust);
             assert_eq!((code, out.as_str()), (3, ""), "{trust:?}");
-            assert!(err.starts_with("agentpass: could not list the tools: "), "{err}");
+            assert!(err.starts_with("agentpass: could not list the tools: ") && err.contains(hint), "{err}");
         }
         eventually("the gateway to have stayed", || {
             agentpass(&folder, &[&["status"], &watch[2..]].concat()).status.success().then_some(())

@@ -44,7 +44,7 @@ fn help(error: &ClientError) -> Option<String> {
                 .into(),
         ),
         ClientError::Connection(ConnectionError::Unreachable(why)) if why.contains("the pin says") => Some(
-            "`agentpass init`, run again on the gateway, prints its pin; if that is yours, something else answers here"
+            "`agentpass init`, run again on the gateway, prints its pin; if it is the one you have, something else answers here"
                 .into(),
         ),
         ClientError::Connection(_) | ClientError::Denied { .. } | ClientError::TimedOut { .. } => None,

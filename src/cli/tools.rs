@@ -39,6 +39,9 @@ pub struct Tools {
     pub log_level: Option<String>,
 }
 
+/// The columns that a description wants beside the arguments, with the blanks between.
+const ROOM: usize = 34;
+
 /// Runs it.
 pub fn run(args: Tools) -> Exit {
     show(args).unwrap_or_else(|trouble| trouble.report())
@@ -70,11 +73,30 @@ async fn fetch(
     tools
 }
 
-/// The tools with aligned columns; all of it comes from the network.
+/// The tools with aligned columns, or with the arguments below the description where a line has no room for both; all
+/// of it comes from the network.
 fn table(tools: &[ToolInfo], width: Option<usize>) -> String {
     let head = ["TOOL", "ARGUMENTS", "DESCRIPTION"].map(str::to_owned);
     let rows: Vec<[String; 3]> = std::iter::once(head).chain(tools.iter().map(row)).collect();
-    layout::table(&rows, "", width)
+    let names = rows.iter().map(|[name, ..]| layout::width(name)).max().unwrap_or_default();
+    let args = rows.iter().map(|[_, args, _]| layout::width(args)).max().unwrap_or_default();
+    match width {
+        Some(width) if names + args + ROOM > width => {
+            rows.iter().map(|row| stacked(row, names, width)).collect::<Vec<_>>().join("\n")
+        }
+        _ => layout::table(&rows, "", width),
+    }
+}
+
+/// A tool's description, and its arguments on lines of their own.
+fn stacked([name, args, description]: &[String; 3], names: usize, width: usize) -> String {
+    let texts = [description, args].into_iter().filter(|text| !text.is_empty());
+    let lines = texts.enumerate().map(|(number, text)| {
+        let head = layout::padded(if number == 0 { name } else { "" }, names + 2);
+        layout::hanging(&head, text, Some(width))
+    });
+    let lines: Vec<String> = lines.collect();
+    if lines.is_empty() { name.clone() } else { lines.join("\n") }
 }
 
 fn row(tool: &ToolInfo) -> [String; 3] {
@@ -116,6 +138,12 @@ mod tests {
             table(&tools, None),
             "TOOL         ARGUMENTS  DESCRIPTION\n\
              get          id [deep]  Fetch⟨U+001B⟩[2J it\n\
+             longer_name"
+        );
+        assert_eq!(
+            table(&tools, Some(40)),
+            "TOOL         DESCRIPTION\n\x20            ARGUMENTS\n\
+             get          Fetch⟨U+001B⟩[2J it\n\x20            id [deep]\n\
              longer_name"
         );
     }
