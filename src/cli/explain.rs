@@ -29,7 +29,7 @@ use crate::service::request;
     error_code(78, "bad configuration")
 )]
 pub struct Explain {
-    /// the tool, then its arguments: key=value is text, key:=JSON is typed; nothing with --stdin
+    /// the tool, then its arguments: key=value is text or what the tool declares, key:=JSON is JSON; nothing with --stdin
     #[argh(positional, arg_name = "tool key=value")]
     pub call: Vec<String>,
     /// more arguments, as one JSON object

@@ -42,7 +42,7 @@ pub struct Request {
     /// the tool
     #[argh(positional)]
     pub tool: String,
-    /// its arguments: key=value is text, key:=JSON is typed
+    /// its arguments: key=value is text or what the tool declares, key:=JSON is JSON
     #[argh(positional, arg_name = "key=value")]
     pub args: Vec<String>,
     /// more arguments, as one JSON object
