@@ -251,6 +251,20 @@ fn reading_explaining_and_withdrawing_without_end_are_refused() {
     }
 }
 
+/// Explaining looks at every value: what is large costs as much as it is large.
+#[test]
+fn explaining_large_calls_costs_by_their_size() {
+    let gateway = Gateway::with(&many_tools());
+    let mut agent = Agent::bearer(gateway.address, LAPTOP);
+    let large: Vec<String> = (0..15).map(|n| format!("{n}{}", "x".repeat(60_000))).collect();
+    let params = json!({"tool": "get_state", "args": {"entity_id": "a", "more": large}});
+    // A full budget is thirty thousand, and one of these nine hundred; the small ones could be six hundred.
+    let answered =
+        (0..60).take_while(|_| error(&agent.call("explain", params.clone())) != (-32006, "rate_limited"));
+    let answered = answered.count();
+    assert!((20..60).contains(&answered), "{answered}");
+}
+
 #[test]
 fn the_usual_use_is_never_refused() {
     let gateway = Gateway::with(&many_tools());

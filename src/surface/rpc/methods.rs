@@ -124,8 +124,10 @@ fn auth(session: &Session, params: Map<String, Value>) -> Result<Begun, WireErro
 
 /// What requests cost that are no calls, in listed tools. What `get_pending_results` costs is known when it has its turn.
 mod cost {
-    /// The policy is asked, as for a call.
+    /// The policy is asked, as for a call …
     pub const EXPLAIN: u64 = 50;
+    /// … and every value of it is looked at: one more for so many bytes of arguments.
+    pub const EXPLAINED_BYTES: usize = 1024;
     /// The record is written.
     pub const CANCEL: u64 = 20;
 }
@@ -148,7 +150,8 @@ fn list_tools(session: &Session, params: &Map<String, Value>) -> Result<Begun, W
 
 fn explain_call(session: &Session, params: Map<String, Value>) -> Result<Begun, WireError> {
     let request = params::tool_request(params)?;
-    spend(session, cost::EXPLAIN)?;
+    let size = serde_json::to_vec(&request.args).map_or(0, |text| text.len());
+    spend(session, cost::EXPLAIN + u64::try_from(size / cost::EXPLAINED_BYTES).unwrap_or(u64::MAX / 2))?;
     let setup = session.gate.setup();
     let agent = &session.identity.agent;
     let check = |call: &Call| setup.services.check(call);
