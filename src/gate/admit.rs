@@ -211,7 +211,8 @@ impl Gate {
     /// for already, or that it could not be kept, because then a retry would be executed again.
     async fn bind_key(&self, call: &Call, key: &str, shared: &Shared) -> Result<(), Reply> {
         let instead = |outcome| Reply { outcome, request_id: None, replayed: false };
-        let id = shared.id().ok_or_else(|| instead(Outcome::StoreUnavailable))?;
+        // Not before the call itself is on record: a key stands for what a later start can find.
+        let id = shared.in_record().await.ok_or_else(|| instead(Outcome::StoreUnavailable))?;
         match self.store.alias(call.agent(), key, id, call.digest(), self.clock.now()).await {
             Ok(()) => Ok(()),
             Err(StoreError::KeyInUse) => match pipeline::replayed(self, call, key).await.map_err(instead)? {

@@ -299,7 +299,9 @@ async fn record(gate: &Gate, task: &Task, verdict: Verdict, stage: Stage) -> Ste
         decision: verdict,
         stage,
     };
-    gate.store.record(new, durable(&task.call)).await.map_err(|e| store_failed(task, &e))
+    gate.store.record(new, durable(&task.call)).await.map_err(|e| store_failed(task, &e))?;
+    task.shared.set_recorded();
+    Ok(())
 }
 
 /// The outcome of an earlier call with the same idempotency key, if there is one.

@@ -62,6 +62,7 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
         expires: open.expires,
     });
     let shared = Shared::new(open.id, call.digest());
+    shared.set_recorded();
     gate.running.borrow_mut().add(&call, open.key.as_deref(), &shared);
     let approved = open.approved_by.is_some();
     // An approval that could not be acted on before its deadline is too old to act on.

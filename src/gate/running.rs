@@ -31,6 +31,9 @@ pub(super) struct Shared {
     keys: RefCell<Vec<String>>,
     joined: Cell<u32>,
     expires: Cell<Option<Timestamp>>,
+    /// Whether the call is in the record.
+    is_recorded: Cell<bool>,
+    recorded: Latch,
     asked: Latch,
     reply: OnceCell<Reply>,
     done: Latch,
@@ -43,6 +46,22 @@ impl Shared {
 
     pub(super) fn id(&self) -> Option<RequestId> {
         self.id.get()
+    }
+
+    /// The call is in the record.
+    pub(super) fn set_recorded(&self) {
+        self.is_recorded.set(true);
+        self.recorded.open();
+    }
+
+    /// Waits until it is known which call in the record answers this one: itself, or an earlier one with its key. None
+    /// when none does.
+    pub(super) async fn in_record(&self) -> Option<RequestId> {
+        self.recorded.wait().await;
+        match self.is_recorded.get() {
+            true => self.id(),
+            false => self.reply.get().filter(|reply| reply.replayed)?.request_id,
+        }
     }
 
     /// One more caller has asked for the same.
@@ -58,6 +77,7 @@ impl Shared {
 
     pub(super) fn finish(&self, reply: Reply) {
         let _ = self.reply.set(reply);
+        self.recorded.open();
         self.asked.open();
         self.done.open();
     }
