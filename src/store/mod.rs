@@ -9,6 +9,7 @@
 //! | `handle` | [`Store`]: the async side, one function per thing the gate wants kept |
 //! | `writer` | the thread: group commit, durability, health |
 //! | `wal` | when the log is moved into the database |
+//! | `wipe` | nothing of a wiped argument stays in a page |
 //! | `opening` | files, keys, refusals, and what a crash left behind |
 //! | `latency` | how long commits and jobs take |
 //! | `ledger` | the life of one call in SQL |
@@ -49,6 +50,7 @@ mod shares;
 mod story;
 mod take_up;
 mod wal;
+mod wipe;
 mod writer;
 
 #[cfg(test)]

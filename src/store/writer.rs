@@ -21,6 +21,7 @@ use super::live::Live;
 use super::retention;
 use super::shares::Shares;
 use super::wal::{self, Wal};
+use super::wipe;
 use crate::base::clock::Clock;
 
 /// The most jobs in one transaction.
@@ -294,6 +295,9 @@ impl Writer {
         let mut tx = Tx { db, chain, live, options, shares, checkpoint: false };
         work(&mut tx)?;
         let checkpoint = tx.checkpoint;
+        if checkpoint {
+            wipe::open_calls(tx.db)?;
+        }
         let began = Instant::now();
         self.db.prepare_cached("COMMIT")?.execute([])?;
         self.shared.dropped_results.fetch_add(self.shares.keep(), Ordering::Relaxed);
