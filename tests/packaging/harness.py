@@ -120,7 +120,7 @@ def whole_round(agent, service, owner):
     owner("approve", asked["request_id"])
     answer(asking)
     called = [(token, json.loads(body)) for _, _, token, body in service.calls("/api/services/light/turn_on")]
-    equal(called, [("Bearer the-token-of-home-assistant", {"entity_id": "light.desk", "brightness": 128})],
+    equal(called, [("Bearer the-token-of-home-assistant", {"entity_id": ["light.desk"], "brightness": 128})],
           "the approved call")
     owner("audit", "verify")
 
