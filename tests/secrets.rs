@@ -296,6 +296,13 @@ storage:"#;
         assert_eq!(error(&reply), (-32600, "invalid_argument"), "{reply}");
     }
     assert_eq!(gateway.upstream.seen()[0].json(), json!({"password": PASSWORD}));
+    // A reload logs in anew only when it has to; what was handed out before may still be good at the service.
+    assert!(gateway.cli(&["reload"]).status.success());
+    let reply = agent.request("get_state", json!({"entity_id": "b"}));
+    assert_eq!(reply["result"]["data"]["sid"], "[redacted]", "{reply}");
+    let reply = agent.request("say", json!({"text": SESSION}));
+    assert_eq!(error(&reply), (-32600, "invalid_argument"), "{reply}");
+    agent.request("get_look", json!({}));
     assert_nothing_is_kept(&gateway, &looked_for);
     assert_eq!(gateway.terminate(), Some(0));
     let last = gateway.upstream.seen().pop().unwrap();

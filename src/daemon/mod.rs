@@ -132,7 +132,7 @@ impl Gateway {
         let local = Rc::new(Local::default());
         let mut channels: Vec<Rc<dyn Channel>> = vec![local.clone()];
         channels.extend(telegram.clone().map(|telegram| Rc::new(Handle(telegram)) as Rc<dyn Channel>));
-        let setup = setup(loaded)?;
+        let setup = setup(loaded, None)?;
         let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels, recovered);
         if let Some(telegram) = &telegram {
             telegram.start(GateHost::of(&gate));
@@ -229,7 +229,7 @@ impl Gateway {
             let mut warnings: Vec<_> = loaded.warnings.iter().map(Finding::to_string).collect();
             warnings.extend(fixed.needs_restart(&Fixed::of(&loaded.config)));
             let admin_settings = self::admin::settings(&loaded.config);
-            let setup = setup(loaded).map_err(unusable)?;
+            let setup = setup(loaded, Some(&gate.setup())).map_err(unusable)?;
             if let Some(admin) = &admin {
                 admin.reload(admin_settings, fresh.clone());
             }

@@ -107,8 +107,13 @@ impl Fixed {
     }
 }
 
-pub(super) fn setup(loaded: Loaded) -> Result<Setup, StartError> {
-    Setup::new(loaded).map_err(|e| StartError::Setting(e.to_string(), String::new()))
+/// `earlier`: the setup that is replaced by a reload.
+pub(super) fn setup(loaded: Loaded, earlier: Option<&Setup>) -> Result<Setup, StartError> {
+    let made = match earlier {
+        Some(earlier) => Setup::after(earlier, loaded),
+        None => Setup::new(loaded),
+    };
+    made.map_err(|e| StartError::Setting(e.to_string(), String::new()))
 }
 
 /// The Telegram channel, when it is configured. A token that is certainly wrong is a mistake of the configuration;

@@ -59,7 +59,7 @@ pub(super) fn load(paths: &Paths, insecure: bool) -> Result<Ready, Vec<Finding>>
 pub fn check(paths: &Paths, insecure: bool) -> Report {
     let checked = load(paths, insecure).and_then(|ready| {
         let warnings = ready.loaded.warnings.clone();
-        setup(ready.loaded).map_err(|e| vec![unusable(paths, &e)]).map(|_| warnings)
+        setup(ready.loaded, None).map_err(|e| vec![unusable(paths, &e)]).map(|_| warnings)
     });
     Report { findings: checked.unwrap_or_else(|findings| findings) }
 }

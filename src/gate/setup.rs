@@ -45,10 +45,26 @@ impl Setup {
     /// # Errors
     /// When a service's TLS settings cannot be used.
     pub fn new(loaded: Loaded) -> Result<Setup, ServiceSetupError> {
+        Setup::made(loaded, None)
+    }
+
+    /// The setup that takes the place of `earlier`.
+    ///
+    /// # Errors
+    /// As for [`Setup::new`].
+    pub fn after(earlier: &Setup, loaded: Loaded) -> Result<Setup, ServiceSetupError> {
+        Setup::made(loaded, Some(earlier))
+    }
+
+    fn made(loaded: Loaded, earlier: Option<&Setup>) -> Result<Setup, ServiceSetupError> {
         let Loaded { config, permissions, .. } = loaded;
         let Permissions { rules, defaults } = permissions;
         let Config { tools, services, agents, secrets, rate_limit, gateway, approvals, .. } = config;
-        let scrubber = Arc::new(Scrubber::new(&secrets));
+        let scrubber = Scrubber::new(&secrets);
+        let scrubber = Arc::new(match earlier {
+            Some(earlier) => scrubber.continuing(&earlier.scrubber),
+            None => scrubber,
+        });
         let shares = Shares::new(config.max_concurrent_calls, agents.len(), services.len());
         Ok(Setup {
             tools,

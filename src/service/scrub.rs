@@ -54,7 +54,7 @@ pub struct Scrubber {
     /// What is looked for before that.
     first: Option<Arc<Scrubber>>,
     /// What became known later.
-    learned: Learned,
+    learned: Arc<Learned>,
 }
 
 /// Tokens that services gave for a login.
@@ -78,7 +78,13 @@ impl Scrubber {
         let all: BTreeSet<Vec<u8>> = long_enough().flat_map(spellings::of).collect();
         let numbers = Numbers::of(long_enough());
         let spellings = search(&all);
-        Scrubber { spellings, numbers, first: None, learned: Learned::default() }
+        Scrubber { spellings, numbers, first: None, learned: Arc::default() }
+    }
+
+    /// Goes on with what `earlier` has learned, and learns together with it from now on: a token outlives a reload at
+    /// the service that gave it.
+    pub fn continuing(self, earlier: &Scrubber) -> Scrubber {
+        Scrubber { learned: Arc::clone(&earlier.learned), ..self }
     }
 
     /// Looks for `token` too from now on, and for up to [`MAX_LEARNED`] before it. One of fewer than
@@ -112,12 +118,7 @@ impl Scrubber {
             [] => self,
             more if length(more) > MAX_OF_CALL => {
                 let numbers = Numbers::of(more.iter().map(Secret::expose).filter(|s| is_long_enough(s)));
-                Arc::new(Scrubber {
-                    spellings: None,
-                    numbers,
-                    first: Some(self),
-                    learned: Learned::default(),
-                })
+                Arc::new(Scrubber { spellings: None, numbers, first: Some(self), learned: Arc::default() })
             }
             more => Arc::new(Scrubber { first: Some(self), ..Scrubber::new(more) }),
         }
