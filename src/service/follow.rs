@@ -43,6 +43,10 @@ impl Service {
                 unknown_end(tool, accepted, NO_ANSWER)
             })?;
         }
+        if place.is_some() && tool.kind.has_side_effects() && says_nothing_of_the_call(answer.status) {
+            log::warn!("tool {}: {NO_ANSWER}", tool.name);
+            return Err(unknown_end(tool, accepted, NO_ANSWER));
+        }
         Ok(answer)
     }
 
@@ -56,8 +60,13 @@ impl Service {
             body: None,
             timeout: sent.timeout,
         };
-        self.send(question, Kind::Read).ok()?.ok()
+        self.send_by(&self.asking, question, Kind::Read).ok()?.ok()
     }
+}
+
+/// Whether an answer is about the question only: whoever heard it as the end of the call would repeat what was done.
+fn says_nothing_of_the_call(status: u16) -> bool {
+    matches!(status, 300..=399 | 401 | 403 | 404 | 408 | 410 | 429 | 502..=504)
 }
 
 fn unknown_end(tool: &Tool, status: u16, note: &str) -> Outcome {

@@ -76,6 +76,8 @@ struct Service {
     reading: HttpClient,
     /// A fresh connection for each call, so that a stale one never makes an outcome unknown.
     writing: HttpClient,
+    /// Asks after calls that have been sent: a reload does not retire it.
+    asking: HttpClient,
     /// Where calls show a token that a login gave.
     sessions: Option<Arc<Sessions>>,
     /// Held while a large answer is read: threads that allocate and free a lot at once hinder each other, and are slower
@@ -184,6 +186,7 @@ impl Services {
         self.0.services.values().for_each(|service| {
             service.reading.shutdown();
             service.writing.shutdown();
+            service.asking.shutdown();
             service.sessions.iter().for_each(|sessions| sessions.shutdown());
         });
     }
@@ -206,14 +209,14 @@ impl Service {
             };
             HttpClient::new(options).map_err(|why| ServiceSetupError { service: config.name.clone(), why })
         };
-        let (reading, writing) = (client(true)?, client(false)?);
+        let (reading, writing, asking) = (client(true)?, client(false)?, client(true)?);
         let sessions = match &config.auth {
             Auth::Login(login) => Some(Arc::new(Sessions::new(login, &config, client(false)?, scrubber))),
             Auth::Bearer(_) | Auth::Header { .. } | Auth::Query { .. } | Auth::Basic { .. } | Auth::None => {
                 None
             }
         };
-        Ok(Service { config, reading, writing, sessions, reader: Arc::default() })
+        Ok(Service { config, reading, writing, asking, sessions, reader: Arc::default() })
     }
 
     fn client(&self, kind: Kind) -> &HttpClient {
@@ -259,14 +262,23 @@ impl Service {
     /// # Errors
     /// The outcome of a call that was not sent, because there is no token for it.
     fn send(&self, request: HttpRequest, kind: Kind) -> Result<Result<HttpResponse, HttpError>, Outcome> {
-        let Some(sessions) = &self.sessions else { return Ok(self.client(kind).call(request)) };
+        self.send_by(self.client(kind), request, kind)
+    }
+
+    fn send_by(
+        &self,
+        client: &HttpClient,
+        request: HttpRequest,
+        kind: Kind,
+    ) -> Result<Result<HttpResponse, HttpError>, Outcome> {
+        let Some(sessions) = &self.sessions else { return Ok(client.call(request)) };
         let limit = request.timeout.unwrap_or(self.config.timeout);
         let signed = || {
             let mut request = request.clone();
             sessions.sign(&mut request, limit).map(|number| (request, number))
         };
         let (first, number) = signed()?;
-        let answer = self.client(kind).call(first);
+        let answer = client.call(first);
         if !answer.as_ref().is_ok_and(|answer| answer.status == 401) {
             return Ok(answer);
         }
@@ -275,7 +287,7 @@ impl Service {
             return Ok(answer);
         }
         let (second, _) = signed()?;
-        Ok(self.client(kind).call(second))
+        Ok(client.call(second))
     }
 }
 

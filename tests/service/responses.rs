@@ -171,6 +171,23 @@ fn what_is_not_done_yet_is_asked_again_where_the_answer_says() {
 }
 
 #[test]
+fn what_is_being_followed_is_seen_through_a_reload() {
+    let upstream = slow_job(4, "/jobs/7", response(200, "application/json", b"{\"done\":true}"));
+    let services = services(&upstream.service(), &[]);
+    let retirer = services.clone();
+    let run = async move { send(&services, call(following(Method::Post), json!({"a": 1}))).await };
+    let retire = async {
+        while upstream.seen().is_empty() {
+            smol::Timer::after(Duration::from_millis(5)).await;
+        }
+        smol::Timer::after(Duration::from_millis(20)).await;
+        retirer.retire();
+    };
+    let (outcome, ()) = smol::block_on(smol::future::zip(run, retire));
+    assert_eq!(outcome, executed(json!({"done": true})));
+}
+
+#[test]
 fn following_has_an_end_and_never_leaves_the_service() {
     let upstream = slow_job(usize::MAX, "/jobs/7", Vec::new());
     let begun = Instant::now();
@@ -187,6 +204,13 @@ fn following_has_an_end_and_never_leaves_the_service() {
     hasty.timeout = Some(Duration::from_millis(300));
     let unknown = "the service took it on; what became of it could not be asked";
     assert_eq!(ask(&lost, &hasty), Outcome::Executed(Answer::lost(Lost::CutOff, Some(unknown.into()))));
+    // What is only about the question is no end of the call, which would be repeated then.
+    for status in ["303 See Other", "404 Not Found", "429 Too Many", "503 Busy"] {
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes();
+        let gone = slow_job(2, "/jobs/7", answer);
+        let expected = Outcome::Executed(Answer::lost(Lost::CutOff, Some(unknown.into())));
+        assert_eq!(ask(&gone, &following(Method::Post)), expected, "{status}");
+    }
     let other = Upstream::body("", b"stolen");
     let elsewhere = format!("http://127.0.0.1:{}/x", other.port);
     for place in
