@@ -1193,6 +1193,24 @@ fn expired_results_and_keys_go() {
     }
 }
 
+#[test]
+fn a_key_that_joined_late_outlives_the_others_of_its_call() {
+    let dir = Dir::new();
+    let pi = AgentId::configured("pi");
+    dir.with(async |store| {
+        let new = NewCall { key: Some("early".into()), ..allowed("front") };
+        let (id, digest) = (new.id, new.call.digest());
+        record(store, new).await;
+        store.settle(id, &Outcome::Executed(json!(1).into()), at(1)).await.unwrap();
+        store.alias(&pi, "late", id, digest, at(3600)).await.unwrap();
+        store.maintain(at(60).plus(DAY)).await.unwrap();
+    });
+    let db = Connection::open(dir.db()).unwrap();
+    let left: String = db.query_row("SELECT group_concat(key) FROM keys", [], |row| row.get(0)).unwrap();
+    assert_eq!(left, "late");
+    assert_eq!(dir.verify().fault, None);
+}
+
 // --- secrets, and reading beside the gateway ----------------------------------------------------------------------
 
 #[test]

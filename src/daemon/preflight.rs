@@ -105,13 +105,16 @@ impl Look<'_> {
     /// Two listeners cannot have one port of one address.
     fn ports(&mut self) {
         let gateway = &self.config.gateway;
-        let (Some(port), true) = (gateway.health_port, gateway.port != 0) else { return };
+        // Names are looked up only where it matters: a reload does not wait for a name server.
+        let Some(port) = gateway.health_port.filter(|port| *port != 0 && *port == gateway.port) else {
+            return;
+        };
         let all = |host: &str| addresses(host, port).unwrap_or_default();
         let (agents, admin) = (all(&gateway.host), all(&gateway.health_host));
         let met = agents.iter().any(|a| {
             admin.iter().any(|b| a.ip() == b.ip() || a.ip().is_unspecified() || b.ip().is_unspecified())
         });
-        if port == gateway.port && met {
+        if met {
             let text = format!("health_port is {port}, which is the agents' port");
             self.error(
                 &["gateway", "health_port"],

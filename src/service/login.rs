@@ -181,9 +181,9 @@ impl Sessions {
                 state.held = Some(Held { token, number, since });
             }
             Err(NoToken { outcome, refused }) => {
-                let in_a_row = state.failed.as_ref().map_or(0, |failed| failed.in_a_row).saturating_add(1);
-                let pause = FIRST_PAUSE.saturating_mul(1 << in_a_row.min(5)).min(LONGEST_PAUSE);
-                let again = refused.then(|| Instant::now() + pause);
+                let earlier = state.failed.as_ref().map_or(0, |failed| failed.in_a_row);
+                let in_a_row = earlier.saturating_add(u32::from(refused));
+                let again = refused.then(|| Instant::now() + pause(earlier));
                 state.failed = Some(Failed { outcome, number, in_a_row, again });
             }
         }
@@ -248,6 +248,11 @@ impl Sessions {
     }
 }
 
+/// The pause after a login that was refused, behind so many that were.
+fn pause(earlier: u32) -> Duration {
+    FIRST_PAUSE.saturating_mul(1 << earlier.min(5)).min(LONGEST_PAUSE)
+}
+
 /// After a reload the session goes with its services. A drop cannot wait for it.
 impl Drop for Sessions {
     fn drop(&mut self) {
@@ -305,4 +310,14 @@ fn token(take: &Take, answer: &HttpResponse) -> Option<Secret> {
     };
     let fits = !text.is_empty() && text.len() <= MAX_TOKEN && !text.contains(char::is_whitespace);
     (fits && HeaderValue::try_from(text.as_str()).is_ok()).then(|| Secret::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_up_to_a_minute() {
+        assert_eq!([0, 1, 2, 3, 4, 9].map(|n| pause(n).as_secs()), [5, 10, 20, 40, 60, 60]);
+    }
 }

@@ -143,7 +143,8 @@ pub(super) fn replay(
 /// Drops some keys whose time is over; true when more may be left.
 pub(super) fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
     tx.live.forget_keys(now);
-    let sql = "DELETE FROM keys WHERE request_id IN (SELECT request_id FROM keys WHERE expires <= ?
+    // One by one: a caller who joined later has a key that is remembered longer.
+    let sql = "DELETE FROM keys WHERE (agent, key) IN (SELECT agent, key FROM keys WHERE expires <= ?
                AND NOT EXISTS (SELECT 1 FROM open_calls o WHERE o.request_id = keys.request_id) LIMIT ?)";
     Ok(tx.db.prepare_cached(sql)?.execute(params![now.0, STEP as i64])? == STEP)
 }

@@ -171,19 +171,24 @@ async fn both<F: Future<Output = Outcome>>(ask: impl Fn(Family) -> F) -> Outcome
         Outcome::Found(..) => within(longer, rest).await.unwrap_or(Outcome::Failed),
         _ => rest.await,
     };
-    first.and(second)
+    let (v4, v6) = if is_v4 { (first, second) } else { (second, first) };
+    v4.and(v6)
 }
 
 impl Outcome {
-    fn and(self, other: Outcome) -> Outcome {
-        match (self, other) {
+    /// What IPv4 said, and what IPv6 said. "No such name" counts from either when both have spoken. Beside a failure it
+    /// counts for IPv4 only: many servers at home deny a name for the IPv6 address that it lacks, and going on with the
+    /// name under another domain would lead to another host.
+    fn and(self, v6: Outcome) -> Outcome {
+        match (self, v6) {
             (Outcome::Found(mut all, one), Outcome::Found(more, two)) => {
                 all.extend(more);
                 Outcome::Found(all, one.min(two))
             }
             (found @ Outcome::Found(..), _) | (_, found @ Outcome::Found(..)) => found,
-            (Outcome::NoSuchName, _) | (_, Outcome::NoSuchName) => Outcome::NoSuchName,
+            (Outcome::NoSuchName, _) => Outcome::NoSuchName,
             (Outcome::Failed, _) | (_, Outcome::Failed) => Outcome::Failed,
+            (_, Outcome::NoSuchName) => Outcome::NoSuchName,
             (Outcome::Nothing, Outcome::Nothing) => Outcome::Nothing,
         }
     }

@@ -100,6 +100,13 @@ fn a_server_that_fails_is_passed_over_and_one_that_knows_is_believed() {
 }
 
 #[test]
+fn a_failed_lookup_is_not_taken_for_no_such_name_because_ipv6_denies() {
+    let fails = |kind| server(move |q| Some(answer(q, if kind_of(q) == kind { 2 } else { NX }, &[])));
+    assert_eq!(ask(&settings(&[fails(V4)])), Outcome::Failed, "another domain would be another host's");
+    assert_eq!(ask(&settings(&[fails(V6)])), Outcome::NoSuchName);
+}
+
+#[test]
 fn forged_answers_are_passed_over() {
     let socket = UdpSocket::bind("127.0.0.1:0").unwrap();
     let address = socket.local_addr().unwrap();
