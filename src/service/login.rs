@@ -73,6 +73,20 @@ struct NoToken {
     refused: bool,
 }
 
+/// Why a request has no token. It has not been sent.
+pub(super) enum Unsigned {
+    /// Other services are in force, and they log in themselves.
+    Retired,
+    /// How the call ends.
+    Ended(Outcome),
+}
+
+impl From<Outcome> for Unsigned {
+    fn from(outcome: Outcome) -> Unsigned {
+        Unsigned::Ended(outcome)
+    }
+}
+
 impl Sessions {
     pub(super) fn new(
         login: &Arc<Login>,
@@ -91,17 +105,25 @@ impl Sessions {
     }
 
     /// Puts the token into `request`, after a login if there is none. BLOCKS for at most `limit`. Gives the number of the
-    /// session.
+    /// session. `client` will send the request: once it is retired, nobody waits for a login or makes one for it.
     ///
     /// # Errors
-    /// The outcome of a call that was not sent for want of a token.
-    pub(super) fn sign(&self, request: &mut HttpRequest, limit: Duration) -> Result<u64, Outcome> {
+    /// Why there is no token.
+    pub(super) fn sign(
+        &self,
+        request: &mut HttpRequest,
+        client: &HttpClient,
+        limit: Duration,
+    ) -> Result<u64, Unsigned> {
         let deadline = Instant::now() + limit;
         let mut state = self.lock();
         let began = state.tried;
         loop {
+            if client.is_retired() {
+                return Err(Unsigned::Retired);
+            }
             if state.closed {
-                return Err(Outcome::ServiceUnreachable);
+                return Err(Outcome::ServiceUnreachable.into());
             }
             if let Some(held) = state.held.as_ref().filter(|held| !self.is_over(held)) {
                 self.show(&held.token, request);
@@ -110,17 +132,24 @@ impl Sessions {
             if let Some(failed) = &state.failed
                 && (failed.number > began || failed.again.is_some_and(|again| Instant::now() < again))
             {
-                return Err(failed.outcome.clone());
+                return Err(failed.outcome.clone().into());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Outcome::ServiceUnreachable);
+                return Err(Outcome::ServiceUnreachable.into());
             }
             state = match state.busy {
                 true => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
                 false => self.begin(state, left),
             };
         }
+    }
+
+    /// Wakes those who wait for a login: a reload has retired what they wait for.
+    pub(super) fn wake(&self) {
+        // Who has just looked holds the lock until it waits, so that it hears this.
+        let _state = self.lock();
+        self.changed.notify_all();
     }
 
     /// The session with this number is over: the service does not know it any more.

@@ -48,7 +48,7 @@ use crate::net::client::{
 };
 use health::HealthBoard;
 pub use health::ServiceHealth;
-use login::Sessions;
+use login::{Sessions, Unsigned};
 pub use places::{Place, Places, Shares};
 pub use scrub::Scrubber;
 
@@ -169,6 +169,7 @@ impl Services {
         self.0.services.values().for_each(|service| {
             service.reading.retire();
             service.writing.retire();
+            service.sessions.iter().for_each(|sessions| sessions.wake());
         });
     }
 
@@ -275,9 +276,12 @@ impl Service {
         let limit = request.timeout.unwrap_or(self.config.timeout);
         let signed = || {
             let mut request = request.clone();
-            sessions.sign(&mut request, limit).map(|number| (request, number))
+            sessions.sign(&mut request, client, limit).map(|number| (request, number))
         };
-        let (first, number) = signed()?;
+        let (first, number) = match signed() {
+            Ok(signed) => signed,
+            Err(unsigned) => return unsigned_end(unsigned),
+        };
         let answer = client.call(first);
         if !answer.as_ref().is_ok_and(|answer| answer.status == 401) {
             return Ok(answer);
@@ -286,8 +290,17 @@ impl Service {
         if kind.has_side_effects() {
             return Ok(answer);
         }
-        let (second, _) = signed()?;
-        Ok(client.call(second))
+        match signed() {
+            Ok((second, _)) => Ok(client.call(second)),
+            Err(unsigned) => unsigned_end(unsigned),
+        }
+    }
+}
+
+fn unsigned_end(unsigned: Unsigned) -> Result<Result<HttpResponse, HttpError>, Outcome> {
+    match unsigned {
+        Unsigned::Retired => Ok(Err(HttpError::NotSent(NotSent::Retired))),
+        Unsigned::Ended(outcome) => Err(outcome),
     }
 }
 

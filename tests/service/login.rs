@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentpass::config::{Auth, Login, LoginRequest, ServiceConfig, Take};
 use agentpass::model::{Method, Outcome};
-use agentpass::service::Services;
+use agentpass::service::{Sent, Services};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -228,4 +228,36 @@ fn a_token_given_later_is_looked_for_everywhere() {
     assert!(matches!(ask(&services, Method::Get), Outcome::Executed(_)));
     assert!(scrubber.is_in(&value));
     assert_eq!(scrubber.text(format!("<{}>", token(1))), "<[redacted]>");
+}
+
+/// A password that was wrong is corrected, and the call goes on with the new one: nothing of it has been sent.
+#[test]
+fn who_waits_for_a_login_is_overtaken_by_a_reload() {
+    let (upstream, logins) = guarded(|_, _| true);
+    let hangs = Upstream::new(|_, stream| {
+        sleep(Duration::from_millis(400));
+        drop(stream.write_all(&response(403, "", b"")));
+    });
+    let old = services(&login(&hangs, |_| {}), &[]);
+    let (first, second, retirer) = (old.clone(), old.clone(), old);
+    let wait = |services: Services| async move {
+        services.run(call(tool(Method::Post, "/x"), json!({})), place(&places(1)).await).await
+    };
+    let retire = async {
+        while hangs.seen().is_empty() {
+            smol::Timer::after(Duration::from_millis(5)).await;
+        }
+        smol::Timer::after(Duration::from_millis(30)).await;
+        retirer.retire();
+    };
+    let both = smol::future::zip(wait(first), wait(second));
+    let ((one, two), ()) = smol::block_on(smol::future::zip(both, retire));
+    assert!(matches!((one, two), (Sent::Overtaken(_), Sent::Overtaken(_))), "the setup in force makes them");
+    let new = services(&login(&upstream, |_| {}), &[]);
+    assert!(matches!(ask(&new, Method::Post), Outcome::Executed(_)));
+    assert_eq!(
+        (hangs.seen().len(), logins_of(&logins)),
+        (1, 1),
+        "one login at the old one, and nothing else"
+    );
 }

@@ -146,7 +146,7 @@ impl HttpClient {
     /// # Errors
     /// [`HttpError`], which says whether the service can have seen the request.
     pub fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
-        if self.retired.load(Ordering::SeqCst) {
+        if self.is_retired() {
             return Err(HttpError::NotSent(NotSent::Retired));
         }
         let timeout = request.timeout.unwrap_or(self.options.timeout);
@@ -168,6 +168,11 @@ impl HttpClient {
     /// [`NotSent::Retired`], what has been sent is seen through.
     pub fn retire(&self) {
         self.retired.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether it has been retired.
+    pub fn is_retired(&self) -> bool {
+        self.retired.load(Ordering::SeqCst)
     }
 
     fn run(
