@@ -6,16 +6,29 @@ use super::Telegram;
 use super::api::BotError;
 use super::link::Change;
 
+/// What is known of the chat since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Sight {
+    /// Nobody has looked with success.
+    #[default]
+    Unknown,
+    /// It was not there at the last look, and may come.
+    Missing,
+    /// It is there; what becomes of messages tells the rest.
+    There,
+}
+
 impl Telegram {
-    /// Looks whether the bot can see the chat, so that a wrong number is found before the first question. True when
-    /// that is settled; a chat that is not there may come.
-    pub(super) async fn look_at_chat(&self) -> bool {
+    /// Looks whether the bot can see the chat, so that a wrong number is found before the first question. `before` is
+    /// what the last look saw.
+    pub(super) async fn look_at_chat(&self, before: Sight) -> Sight {
         let (chat, began) = (self.state.borrow().home.chat, self.clock.now());
         let found = self.call(move |bot| bot.get_chat(chat)).await;
         let mut state = self.state.borrow_mut();
         match found {
             Ok(_) => {
-                if state.sending.failing() {
+                // A message that was refused is another matter: only the next one shows that it is over.
+                if before == Sight::Missing && state.sending.failing() {
                     let _ = state.sending.worked(self.clock.now());
                     state.queue.release();
                     log::info!("telegram: the chat {chat} is there");
@@ -27,14 +40,14 @@ impl Telegram {
                 if state.sending.failed(began, why.clone()) == Change::Lost {
                     log::error!("telegram: nobody can be asked: {why}");
                 }
-                return false;
+                return Sight::Missing;
             }
             // That Telegram cannot be reached is told by the loop that fetches.
-            Err(_) => return false,
+            Err(_) => return before,
         }
         drop(state);
         self.wake();
-        true
+        Sight::There
     }
 }
 

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::api::{BotError, Update};
 use super::board::Card;
 use super::card::End;
+use super::chat::Sight;
 use super::link::{Change, LONG};
 use super::queue::{Backoff, SLOWLY};
 use super::{Absence, Host, Telegram, send};
@@ -33,7 +34,7 @@ pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
     channel.spawn(send::run(channel.clone()));
     let mut poll = Poll { backoff: Backoff::default(), greeted: false, handled: VecDeque::new() };
     let mut offset = channel.recall_offset(&*host).await;
-    let (mut first, mut quick, mut chat_seen) = (true, true, false);
+    let (mut first, mut quick, mut chat) = (true, true, Sight::default());
     while !channel.has_stopped() {
         let (began, clock) = (channel.clock.now(), Instant::now());
         match poll.fetch(&channel, offset, if quick { 0 } else { POLL_S }).await {
@@ -50,7 +51,9 @@ pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
                 if first {
                     channel.tidy_up(&*host).await;
                 }
-                chat_seen = chat_seen || channel.look_at_chat().await;
+                if chat != Sight::There {
+                    chat = channel.look_at_chat(chat).await;
+                }
                 (first, quick) = (false, false);
             }
             Err(error) => {
