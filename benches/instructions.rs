@@ -18,26 +18,26 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentpass::base::clock::{Clock, Timestamp};
-use agentpass::base::digest::Digest;
-use agentpass::base::glob::Pattern;
-use agentpass::base::ids::RequestId;
-use agentpass::base::template::Template;
-use agentpass::config::{Loaded, Paths, ServiceConfig, Surroundings, load_in};
-use agentpass::gate::{Metrics, Setup};
-use agentpass::model::{
+use agentpass::testing::base::clock::{Clock, Timestamp};
+use agentpass::testing::base::digest::Digest;
+use agentpass::testing::base::glob::Pattern;
+use agentpass::testing::base::ids::RequestId;
+use agentpass::testing::base::template::Template;
+use agentpass::testing::config::{Loaded, Paths, ServiceConfig, Surroundings, load_in};
+use agentpass::testing::gate::{Metrics, Setup};
+use agentpass::testing::model::{
     Action, AgentId, ArgSpec, Call, Kind, Method, Outcome, RequestSpec, ResponseSpec, Rule, RuleList,
     RuleRef, Tool, Verdict,
 };
-use agentpass::net::client::HttpResponse;
-use agentpass::net::stream::Stream;
-use agentpass::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
-use agentpass::policy::Policy;
-use agentpass::protocol::frame::{self, MAX_BATCH};
-use agentpass::protocol::params;
-use agentpass::service::{request, response};
-use agentpass::store::reader::{Filter, Reader, Wanted};
-use agentpass::store::{NewCall, Stage, Store, StoreOptions};
+use agentpass::testing::net::client::HttpResponse;
+use agentpass::testing::net::stream::Stream;
+use agentpass::testing::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
+use agentpass::testing::policy::Policy;
+use agentpass::testing::protocol::frame::{self, MAX_BATCH};
+use agentpass::testing::protocol::params;
+use agentpass::testing::service::{request, response};
+use agentpass::testing::store::reader::{Filter, Reader, Wanted};
+use agentpass::testing::store::{NewCall, Stage, Store, StoreOptions};
 use serde_json::{Map, Value, json};
 use ureq::http::HeaderMap;
 

@@ -7,26 +7,34 @@
 //!
 //! | rank | modules | what they are |
 //! |---|---|---|
-//! | 7 | [`cli`] | commands, output, exit codes; the only place that prints |
-//! | 6 | [`daemon`], [`client`] | wiring and shutdown of the gateway; the connection that agents use |
-//! | 5 | [`surface`] | how the outside reaches the gate: WebSocket, control socket |
-//! | 4 | [`gate`] | the path of one call; read `gate/pipeline.rs` first |
-//! | 3 | [`store`], [`approval`], [`service`] | the record; the questions; the HTTP calls |
-//! | 2 | [`config`], [`policy`], [`net`] | YAML to model; pure decisions; sockets and TLS |
-//! | 1 | [`model`], [`protocol`] | the shared words; the JSON-RPC wire types |
-//! | 0 | [`base`] | clock, ids, secrets, patterns, templates, safe text |
+//! | 7 | `cli` | commands, output, exit codes; the only place that prints |
+//! | 6 | `daemon`, [`client`] | wiring and shutdown of the gateway; the connection that agents use |
+//! | 5 | `surface` | how the outside reaches the gate: WebSocket, control socket |
+//! | 4 | `gate` | the path of one call; read `gate/pipeline.rs` first |
+//! | 3 | `store`, `approval`, `service` | the record; the questions; the HTTP calls |
+//! | 2 | `config`, `policy`, `net` | YAML to model; pure decisions; sockets and TLS |
+//! | 1 | `model`, `protocol` | the shared words; the JSON-RPC wire types |
+//! | 0 | `base` | clock, ids, secrets, patterns, templates, safe text |
+//!
+//! Other crates see [`client`], [`run`] and, for our own tests and benches, [`testing`].
 
-pub mod approval;
-pub mod base;
-pub mod cli;
+#![warn(unreachable_pub)]
+
+mod approval;
+mod base;
+mod cli;
 pub mod client;
-pub mod config;
-pub mod daemon;
-pub mod gate;
-pub mod model;
-pub mod net;
-pub mod policy;
-pub mod protocol;
-pub mod service;
-pub mod store;
-pub mod surface;
+mod config;
+mod daemon;
+mod gate;
+mod model;
+mod net;
+mod policy;
+mod protocol;
+mod service;
+mod store;
+mod surface;
+#[doc(hidden)]
+pub mod testing;
+
+pub use cli::run;

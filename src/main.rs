@@ -6,5 +6,5 @@
 static ALLOCATOR: dlmalloc::GlobalDlmalloc = dlmalloc::GlobalDlmalloc;
 
 fn main() -> std::process::ExitCode {
-    agentpass::cli::run(std::env::args_os())
+    agentpass::run(std::env::args_os())
 }

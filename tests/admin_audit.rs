@@ -9,8 +9,8 @@
 
 mod harness;
 
-use agentpass::base::clock::Timestamp;
-use agentpass::base::zone::Zone;
+use agentpass::testing::base::clock::Timestamp;
+use agentpass::testing::base::zone::Zone;
 use harness::gateway::{LAPTOP, SERVICE_SECRET, TOKEN};
 use harness::site::{Page, Site};
 use harness::{Agent, Gateway, Setup};

@@ -14,9 +14,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use agentpass::base::secret::Secret;
+use agentpass::client::Secret;
 use agentpass::client::*;
-use agentpass::net::deadline::within;
+use agentpass::testing::net::deadline::within;
 use async_tungstenite::tungstenite::Message;
 use fake_gateway::*;
 use serde_json::{Map, Value, json};

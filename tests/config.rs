@@ -10,14 +10,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use agentpass::base::digest::Digest;
-use agentpass::base::secret::TokenHash;
-use agentpass::config::{
+use agentpass::testing::base::digest::Digest;
+use agentpass::testing::base::secret::TokenHash;
+use agentpass::testing::config::{
     Auth, CoolDown, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, load_in,
     local,
 };
-use agentpass::daemon::check;
-use agentpass::model::{Action, Method, RuleList};
+use agentpass::testing::daemon::check;
+use agentpass::testing::model::{Action, Method, RuleList};
 
 const TOKEN: &str = "a-token-of-sufficient-length";
 
@@ -1366,7 +1366,7 @@ fn answers_are_part_of_what_an_approval_is_bound_to() {
         (follow.status, follow.every, follow.within),
         (202, Duration::from_millis(500), Duration::from_secs(60))
     );
-    assert_eq!(response.charset, Some(agentpass::model::Charset::Latin1));
+    assert_eq!(response.charset, Some(agentpass::testing::model::Charset::Latin1));
     let mut digests = vec![digest, load("").0];
     for change in [
         ("binary: base64, ", ""),
@@ -1440,7 +1440,7 @@ services:
     let secrets: Vec<&str> = config.secrets.iter().map(|s| s.expose()).collect();
     assert_eq!(secrets, ["agent-token-0123456789", "pi-hole-password", "p&ss word"]);
     assert!(!format!("{config:?}").contains("pi-hole-password"));
-    let digest = |config: &agentpass::config::Config| config.tools["t"].digest;
+    let digest = |config: &agentpass::testing::config::Config| config.tools["t"].digest;
     let before = digest(&config);
     let text = fs::read_to_string(dir.0.join("config.yaml")).unwrap();
     dir.write("config.yaml", text.replace("docker.sock", "other.sock"));
@@ -1508,7 +1508,7 @@ fn rules_that_can_never_match_are_found() {
     let dir = quiet_seed();
     copy(&dir, "tests/fixtures/never-match.yaml", "permissions.yaml");
     let loaded = dir.load().unwrap();
-    let of_rule = |rule: &agentpass::model::Rule, word: &str| {
+    let of_rule = |rule: &agentpass::testing::model::Rule, word: &str| {
         let about = format!("{:?}", rule.id.pattern);
         loaded.warnings.iter().any(|w| w.text.contains(word) && w.text.contains(&about))
     };

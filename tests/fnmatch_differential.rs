@@ -6,7 +6,7 @@
 use std::io::Write as _;
 use std::process::{Command, Stdio};
 
-use agentpass::base::glob::Pattern;
+use agentpass::testing::base::glob::Pattern;
 
 const PAIRS: usize = 80_000;
 

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-const RANKS: [(&str, u8); 14] = [
+const RANKS: [(&str, u8); 15] = [
     ("base", 0),
     ("model", 1),
     ("protocol", 1),
@@ -21,6 +21,7 @@ const RANKS: [(&str, u8); 14] = [
     ("daemon", 6),
     ("client", 6),
     ("cli", 7),
+    ("testing", 7),
 ];
 const MAX_FILE: usize = 400;
 const MAX_FUNCTION: usize = 60;

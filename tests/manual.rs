@@ -15,11 +15,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-use agentpass::base::json::MAX_VALUES;
-use agentpass::config::{Finding, Loaded, Paths, Surroundings, load_in};
-use agentpass::model::call::{MAX_ARGS, MAX_SIGNATURE};
-use agentpass::protocol::frame::{MAX_BATCH, MAX_DEPTH};
-use agentpass::protocol::params::{MAX_KEY, MAX_REASON, MAX_TOOL};
+use agentpass::testing::base::json::MAX_VALUES;
+use agentpass::testing::config::{Finding, Loaded, Paths, Surroundings, load_in};
+use agentpass::testing::model::call::{MAX_ARGS, MAX_SIGNATURE};
+use agentpass::testing::protocol::frame::{MAX_BATCH, MAX_DEPTH};
+use agentpass::testing::protocol::params::{MAX_KEY, MAX_REASON, MAX_TOOL};
 use harness::{BINARY, Folder};
 
 const PAGES: [&str; 4] =

@@ -16,7 +16,7 @@ use std::sync::mpsc::{Receiver, channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agentpass::net::client::{
+use agentpass::testing::net::client::{
     ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent, NotSent,
 };
 use net::Files;
@@ -426,7 +426,7 @@ fn a_certificate_of_ours_is_trusted_when_told_so() {
         panic!("an unknown certificate was accepted")
     };
     assert!(reason.starts_with("certificate verify failed: self-signed certificate"), "{reason}");
-    let other = agentpass::net::tls::self_signed(&["localhost".into()]).unwrap();
+    let other = agentpass::testing::net::tls::self_signed(&["localhost".into()]).unwrap();
     let other = client(ClientOptions { ca_pem: Some(other.cert_pem), ..slow() });
     let result = other.call(request("GET", format!("https://localhost:{port}/")));
     assert!(matches!(result, Err(HttpError::NotSent(NotSent::Tls(_)))), "{result:?}");
@@ -453,9 +453,9 @@ fn a_pin_goes_by_the_key_alone() {
     let files = Files::new("pinned");
     let port = https(&files).port();
     let pin = |pem: &[u8]| {
-        let text = agentpass::net::tls::spki_pin_of_pem(pem).unwrap();
-        let agentpass::net::connect::Trust::Pin(pin) =
-            agentpass::net::connect::Trust::parse_pin(&text).unwrap()
+        let text = agentpass::testing::net::tls::spki_pin_of_pem(pem).unwrap();
+        let agentpass::testing::net::connect::Trust::Pin(pin) =
+            agentpass::testing::net::connect::Trust::parse_pin(&text).unwrap()
         else {
             panic!()
         };
@@ -465,7 +465,7 @@ fn a_pin_goes_by_the_key_alone() {
     for _ in 0..2 {
         assert_eq!(right.call(url("127.0.0.1", port)).unwrap().body, b"ok");
     }
-    let other = agentpass::net::tls::self_signed(&["localhost".into()]).unwrap();
+    let other = agentpass::testing::net::tls::self_signed(&["localhost".into()]).unwrap();
     let wrong = client(ClientOptions { pin: pin(&other.cert_pem), ..slow() });
     let reason = tls_failure(wrong.call(url("localhost", port)));
     assert!(reason.starts_with("the server's key is sha256:"), "{reason}");

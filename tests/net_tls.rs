@@ -10,11 +10,11 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use agentpass::net::connect::{ConnectError, ServerUrl, Trust, connect};
-use agentpass::net::listener::Listener;
-use agentpass::net::tls::{Acceptor, TlsError, self_signed, spki_pin_of_pem};
-use agentpass::net::upgrade::serve_upgrade;
-use agentpass::net::ws::{Incoming, WRITE_DEADLINE};
+use agentpass::testing::net::connect::{ConnectError, ServerUrl, Trust, connect};
+use agentpass::testing::net::listener::Listener;
+use agentpass::testing::net::tls::{Acceptor, TlsError, self_signed, spki_pin_of_pem};
+use agentpass::testing::net::upgrade::serve_upgrade;
+use agentpass::testing::net::ws::{Incoming, WRITE_DEADLINE};
 use net::*;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use smol::Async;

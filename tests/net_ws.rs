@@ -9,11 +9,11 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use agentpass::net::connect::{ConnectError, ServerUrl, Trust, connect};
-use agentpass::net::listener::{BindError, Listener};
-use agentpass::net::stream::Stream;
-use agentpass::net::upgrade::{Refusal, UpgradeError, serve_upgrade};
-use agentpass::net::ws::{Incoming, MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket};
+use agentpass::testing::net::connect::{ConnectError, ServerUrl, Trust, connect};
+use agentpass::testing::net::listener::{BindError, Listener};
+use agentpass::testing::net::stream::Stream;
+use agentpass::testing::net::upgrade::{Refusal, UpgradeError, serve_upgrade};
+use agentpass::testing::net::ws::{Incoming, MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket};
 use net::*;
 use smol::future::{or, zip};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -428,7 +428,7 @@ fn the_client_tells_refusals_apart() {
             let (listener, address) = listen();
             let server = async {
                 let (tcp, _) = listener.accept().await;
-                let refuse = |who: &agentpass::net::upgrade::UpgradeRequest| {
+                let refuse = |who: &agentpass::testing::net::upgrade::UpgradeRequest| {
                     assert_eq!(who.bearer.as_deref(), Some("tok"));
                     Err::<(), _>(Refusal::new(status, "no"))
                 };

@@ -14,11 +14,11 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use agentpass::base::ids::RequestId;
-use agentpass::config::Paths;
-use agentpass::daemon::{Gateway, Options};
-use agentpass::gate::{Executor, Gate};
-use agentpass::model::{AgentId, AnswerOutcome, Choice, Responder};
+use agentpass::testing::base::ids::RequestId;
+use agentpass::testing::config::Paths;
+use agentpass::testing::daemon::{Gateway, Options};
+use agentpass::testing::gate::{Executor, Gate};
+use agentpass::testing::model::{AgentId, AnswerOutcome, Choice, Responder};
 use harness::gateway::{TOKEN, cli};
 use harness::{Agent, Folder, Setup, Upstream};
 use serde_json::{Value, json};

@@ -15,7 +15,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use agentpass::base::clock::Timestamp;
+use agentpass::testing::base::clock::Timestamp;
 use harness::gateway::{LAPTOP, SERVICE_SECRET, TOKEN, cli};
 use harness::{Agent, Answer, BINARY, Folder, Gateway, Setup, eventually, stranger, terminal};
 use serde_json::{Value, json};
@@ -264,7 +264,7 @@ fn warnings_are_no_error() {
 fn what_serve_refuses_is_refused_by_check_and_reload() {
     let gateway = Gateway::secure(&Setup::default());
     let right = fs::read_to_string(gateway.path("config.yaml")).unwrap();
-    let other = agentpass::net::tls::self_signed(&["localhost".to_owned()]).unwrap();
+    let other = agentpass::testing::net::tls::self_signed(&["localhost".to_owned()]).unwrap();
     fs::write(gateway.path("other.pem"), &other.key_pem).unwrap();
     fs::write(gateway.path("empty.pem"), "").unwrap();
     fs::create_dir(gateway.path("folder")).unwrap();

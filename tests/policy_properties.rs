@@ -12,15 +12,15 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use agentpass::base::digest::Digest;
-use agentpass::base::glob::Pattern;
-use agentpass::base::json::parse_strict;
-use agentpass::base::template::Template;
-use agentpass::model::{
+use agentpass::testing::base::digest::Digest;
+use agentpass::testing::base::glob::Pattern;
+use agentpass::testing::base::json::parse_strict;
+use agentpass::testing::base::template::Template;
+use agentpass::testing::model::{
     Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, RequestSpec, Rule, RuleList, RuleRef,
     Tool, Verdict, Why,
 };
-use agentpass::policy::Policy;
+use agentpass::testing::policy::Policy;
 use serde_json::{Map, Value, json};
 
 struct Random {

@@ -16,13 +16,15 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
-use agentpass::base::clock::{Clock, Timestamp};
-use agentpass::base::digest::Digest;
-use agentpass::base::ids::RequestId;
-use agentpass::base::template::Template;
-use agentpass::model::*;
-use agentpass::store::reader::{Anchor, Anchored, Check, Filter, Lookup, Reader, Wrong, verify_export};
-use agentpass::store::*;
+use agentpass::testing::base::clock::{Clock, Timestamp};
+use agentpass::testing::base::digest::Digest;
+use agentpass::testing::base::ids::RequestId;
+use agentpass::testing::base::template::Template;
+use agentpass::testing::model::*;
+use agentpass::testing::store::reader::{
+    Anchor, Anchored, Check, Filter, Lookup, Reader, Wrong, verify_export,
+};
+use agentpass::testing::store::*;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 

@@ -13,8 +13,8 @@ mod telegram_world;
 
 use std::time::{Duration, Instant};
 
-use agentpass::base::clock::Timestamp;
-use agentpass::base::zone::Zone;
+use agentpass::testing::base::clock::Timestamp;
+use agentpass::testing::base::zone::Zone;
 use harness::{Gateway, eventually};
 use serde_json::{Value, json};
 use telegram_api::{ANNA, BEN, Fault, GROUP, Person, STRANGER, Shown, Telegram, within};

@@ -19,7 +19,7 @@ use std::ops::AddAssign;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use agentpass::base::ids::RequestId;
+use agentpass::testing::base::ids::RequestId;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use harness::gateway::{SERVICE_SECRET, TOKEN};

@@ -5,15 +5,15 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentpass::base::digest::Digest;
-use agentpass::base::glob::Pattern;
-use agentpass::base::template::Template;
-use agentpass::model::call::{MAX_SIGNATURE, MAX_STRING};
-use agentpass::model::{
+use agentpass::testing::base::digest::Digest;
+use agentpass::testing::base::glob::Pattern;
+use agentpass::testing::base::template::Template;
+use agentpass::testing::model::call::{MAX_SIGNATURE, MAX_STRING};
+use agentpass::testing::model::{
     Action, AgentId, ArgSpec, Call, Kind, Method, RequestSpec, ResponseSpec, Rule, RuleList, RuleRef, Tool,
     Verdict,
 };
-use agentpass::policy::Policy;
+use agentpass::testing::policy::Policy;
 use serde_json::json;
 
 use super::Bench;

@@ -10,12 +10,12 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentpass::base::clock::{Clock, Timestamp};
-use agentpass::base::ids::RequestId;
-use agentpass::config::{self, Paths};
-use agentpass::model::{AgentId, Call, Outcome, Tool};
-use agentpass::policy::Policy;
-use agentpass::store::{NewCall, Stage, Store, StoreOptions};
+use agentpass::testing::base::clock::{Clock, Timestamp};
+use agentpass::testing::base::ids::RequestId;
+use agentpass::testing::config::{self, Paths};
+use agentpass::testing::model::{AgentId, Call, Outcome, Tool};
+use agentpass::testing::policy::Policy;
+use agentpass::testing::store::{NewCall, Stage, Store, StoreOptions};
 use serde_json::json;
 use smol::LocalExecutor;
 

@@ -49,7 +49,7 @@ impl Setup {
         put("tools.yaml", TOOLS);
         put("permissions.yaml", PERMISSIONS);
         if self.tls {
-            let made = agentpass::net::tls::self_signed(&["localhost".to_owned()]).unwrap();
+            let made = agentpass::testing::net::tls::self_signed(&["localhost".to_owned()]).unwrap();
             put("cert.pem", &String::from_utf8_lossy(made.cert_pem.as_ref()));
             put("key.pem", &String::from_utf8_lossy(made.key_pem.as_ref()));
         }

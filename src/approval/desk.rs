@@ -17,7 +17,7 @@ const REMEMBERED: usize = 4096;
 
 /// All open questions of the gateway.
 #[derive(Default)]
-pub struct Desk {
+pub(crate) struct Desk {
     open: BTreeMap<RequestId, Entry>,
     settled: HashSet<RequestId>,
     order: VecDeque<(RequestId, bool)>,
@@ -32,7 +32,7 @@ struct Entry {
 
 /// What a shortened id stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Found {
+pub(crate) enum Found {
     /// Exactly this question.
     One(RequestId),
     /// No open or remembered question.
@@ -44,26 +44,26 @@ pub enum Found {
 impl Desk {
     /// Keeps a place for a question that is about to be written down. Nobody sees or answers it yet, but it
     /// counts. `now` is when its deadline is promised.
-    pub fn reserve(&mut self, question: Arc<Question>, now: Timestamp) {
+    pub(crate) fn reserve(&mut self, question: Arc<Question>, now: Timestamp) {
         // A clock that stands before the question was asked does not make its time longer.
         let deadline = Deadline::new(question.expires, now.max(question.created));
         self.open.insert(question.id, Entry { question, deadline, taken: true });
     }
 
     /// The question is on disk and open; or an answer to it could not be written down, and it is open again.
-    pub fn open(&mut self, id: RequestId) {
+    pub(crate) fn open(&mut self, id: RequestId) {
         if let Some(entry) = self.open.get_mut(&id) {
             entry.taken = false;
         }
     }
 
     /// The question could not be written down: it was never asked.
-    pub fn forget(&mut self, id: RequestId) {
+    pub(crate) fn forget(&mut self, id: RequestId) {
         self.open.remove(&id);
     }
 
     /// The deadline of an open question.
-    pub fn deadline(&self, id: RequestId) -> Option<Deadline> {
+    pub(crate) fn deadline(&self, id: RequestId) -> Option<Deadline> {
         self.open.get(&id).map(|e| e.deadline)
     }
 
@@ -71,7 +71,7 @@ impl Desk {
     ///
     /// # Errors
     /// What to tell the one who answered: unknown, already resolved, or expired.
-    pub fn take(&mut self, id: RequestId, now: Timestamp) -> Result<Arc<Question>, AnswerOutcome> {
+    pub(crate) fn take(&mut self, id: RequestId, now: Timestamp) -> Result<Arc<Question>, AnswerOutcome> {
         let Some(entry) = self.open.get_mut(&id) else { return Err(self.past(id)) };
         if entry.taken {
             return Err(AnswerOutcome::AlreadyResolved);
@@ -85,53 +85,43 @@ impl Desk {
 
     /// Reserves a question that ends without a human: it expired, was withdrawn or became void. None when somebody
     /// was first.
-    pub fn take_away(&mut self, id: RequestId) -> Option<Arc<Question>> {
+    pub(crate) fn take_away(&mut self, id: RequestId) -> Option<Arc<Question>> {
         let entry = self.open.get_mut(&id).filter(|e| !e.taken)?;
         entry.taken = true;
         Some(entry.question.clone())
     }
 
     /// The end of a question is on disk: it leaves the desk.
-    pub fn settle(&mut self, id: RequestId, expired: bool) {
+    pub(crate) fn settle(&mut self, id: RequestId, expired: bool) {
         if self.open.remove(&id).is_some() {
             self.remember(id, expired);
         }
     }
 
     /// All open questions, the oldest first.
-    pub fn questions(&self) -> Vec<Arc<Question>> {
+    pub(crate) fn questions(&self) -> Vec<Arc<Question>> {
         let mut all: Vec<_> = self.open.values().filter(|e| !e.taken).map(|e| e.question.clone()).collect();
         all.sort_by_key(|q| (q.created, q.id));
         all
     }
 
     /// An open question that nobody is answering right now.
-    pub fn get(&self, id: RequestId) -> Option<Arc<Question>> {
+    pub(crate) fn get(&self, id: RequestId) -> Option<Arc<Question>> {
         self.open.get(&id).filter(|e| !e.taken).map(|e| e.question.clone())
     }
 
     /// Who asked a question that has not left the desk yet.
-    pub fn asker(&self, id: RequestId) -> Option<AgentId> {
+    pub(crate) fn asker(&self, id: RequestId) -> Option<AgentId> {
         self.open.get(&id).map(|e| e.question.call.agent().clone())
     }
 
     /// How many questions this agent has open.
-    pub fn count_of(&self, agent: &AgentId) -> usize {
+    pub(crate) fn count_of(&self, agent: &AgentId) -> usize {
         self.open.values().filter(|e| e.question.call.agent() == agent).count()
     }
 
-    /// How many questions are open.
-    pub fn len(&self) -> usize {
-        self.open.len()
-    }
-
-    /// Whether nothing is open.
-    pub fn is_empty(&self) -> bool {
-        self.open.is_empty()
-    }
-
     /// The question whose id begins with `prefix`: an open one, else one that has ended not long ago.
-    pub fn find(&self, prefix: &str) -> Found {
+    pub(crate) fn find(&self, prefix: &str) -> Found {
         if let Some(id) = RequestId::parse(prefix) {
             return Found::One(id);
         }
@@ -144,7 +134,7 @@ impl Desk {
     }
 
     /// What is to be said of a question that is not open.
-    pub fn past(&self, id: RequestId) -> AnswerOutcome {
+    pub(crate) fn past(&self, id: RequestId) -> AnswerOutcome {
         match (self.expired.contains(&id), self.settled.contains(&id)) {
             (true, _) => AnswerOutcome::Expired,
             (false, true) => AnswerOutcome::AlreadyResolved,
@@ -249,6 +239,6 @@ mod tests {
             desk.settle(id, false);
         }
         assert_eq!(desk.settled.len(), REMEMBERED);
-        assert!(desk.is_empty());
+        assert!(desk.open.is_empty());
     }
 }

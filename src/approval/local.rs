@@ -16,7 +16,7 @@ const BACKLOG: usize = 256;
 
 /// What a watcher hears.
 #[derive(Clone, Debug)]
-pub enum Event {
+pub(crate) enum Event {
     /// A new question.
     Asked(Arc<Question>),
     /// One of them was asked for again, so many times in all.
@@ -29,13 +29,13 @@ pub enum Event {
 
 /// The watchers on the control socket.
 #[derive(Default)]
-pub struct Local {
+pub(crate) struct Local {
     watchers: RefCell<Vec<Sender<Event>>>,
 }
 
 impl Local {
     /// A new watcher. It hears what happens from now on; dropping the receiver ends it.
-    pub fn watch(&self) -> Receiver<Event> {
+    pub(crate) fn watch(&self) -> Receiver<Event> {
         let (sender, receiver) = bounded(BACKLOG);
         self.watchers.borrow_mut().push(sender);
         receiver

@@ -3,10 +3,10 @@
 //! The desk decides time-outs, order and who was first; a channel only shows and reports. Neither knows the store
 //! or the services: `gate` joins them.
 
-pub mod desk;
-pub mod local;
-pub mod telegram;
-pub mod text;
+pub(crate) mod desk;
+pub(crate) mod local;
+pub(crate) mod telegram;
+pub(crate) mod text;
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -51,15 +51,15 @@ pub struct ChannelHealth {
 }
 
 /// Something that a [`Host`] does for a channel; on the same thread.
-pub type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
+pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// The answer could not be written down: it does not count, and the question is as open as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct NotRecorded;
+pub(crate) struct NotRecorded;
 
 /// How a question ended, as the record has it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub(crate) struct Fate {
     /// The tool's name.
     pub tool: String,
     /// Who or what ended it. None when the record does not say.
@@ -73,7 +73,7 @@ pub struct Fate {
 }
 
 /// What a channel may ask of the gate. Answers go this way, and a channel's memory across restarts.
-pub trait Host {
+pub(crate) trait Host {
     /// Somebody whom the channel has authenticated answers a question. What comes back is committed.
     fn answer(
         &self,

@@ -12,17 +12,17 @@ use crate::model::{Question, Tool};
 
 /// One labelled line (or several, for long texts) of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Field {
+pub(crate) struct Field {
     /// The gateway's word.
     pub label: String,
     /// Lines, already safe to show.
     pub lines: Vec<String>,
     /// Whether the agent has a say in these words; a channel sets them apart from the gateway's.
-    pub by_agent: bool,
+    pub(crate) by_agent: bool,
 }
 
 /// Everything a person is shown of a question, in order, the time left aside.
-pub fn fields(question: &Question) -> Vec<Field> {
+pub(crate) fn fields(question: &Question) -> Vec<Field> {
     let call = &question.call;
     let mut fields = vec![
         field("tool", &[visible(&call.tool().name)]),
@@ -47,18 +47,18 @@ pub fn fields(question: &Question) -> Vec<Field> {
 }
 
 /// That an agent has asked for the same several times; goes below the others.
-pub fn asked_times(times: u32) -> Field {
+pub(crate) fn asked_times(times: u32) -> Field {
     field("asked", &[format!("{times} times")])
 }
 
 /// The length of the whole text in characters, for `approvals.max_question_chars`.
-pub fn length(question: &Question) -> usize {
+pub(crate) fn length(question: &Question) -> usize {
     let chars = |text: &String| text.chars().count() + 1;
     fields(question).iter().map(|f| chars(&f.label) + f.lines.iter().map(chars).sum::<usize>()).sum()
 }
 
 /// `14:32`, or `1:02:03` above an hour.
-pub fn time_left(left: Duration) -> String {
+pub(crate) fn time_left(left: Duration) -> String {
     let s = left.as_secs();
     match s / 3600 {
         0 => format!("{:02}:{:02}", s / 60, s % 60),
@@ -67,7 +67,7 @@ pub fn time_left(left: Duration) -> String {
 }
 
 /// `45 s`, `10 min`, `2 h 5 min`, `3 days 4 h`.
-pub fn for_people(time: Duration) -> String {
+pub(crate) fn for_people(time: Duration) -> String {
     let seconds = time.as_secs();
     let (minutes, hours, days) = (seconds.div_ceil(60), seconds / 3600, seconds / 86_400);
     match (days, hours, seconds) {
@@ -166,7 +166,7 @@ fn named(name: &str) -> String {
 
 /// A value as people read it: a text as it stands, anything else as JSON. A text that could be taken for something else
 /// (`false`, `1`, `["a"]`, `"a"`), or whose end cannot be seen, stands in quotes.
-pub fn typed(value: &Value) -> String {
+pub(crate) fn typed(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
         other => other.to_string(),

@@ -37,7 +37,7 @@ impl Timestamp {
     }
 
     /// Reads the time of an HTTP header (RFC 9110): `Sun, 06 Nov 1994 08:49:37 GMT`.
-    pub fn parse_http_date(text: &str) -> Option<Timestamp> {
+    pub(crate) fn parse_http_date(text: &str) -> Option<Timestamp> {
         let at = OffsetDateTime::parse(text, &Rfc2822).ok()?;
         at.unix_timestamp().checked_mul(1000).map(Timestamp)
     }
@@ -95,7 +95,7 @@ impl Clock {
 
     /// Goes on from `newest`, the newest time in the record, where the system's clock stands before that and is not
     /// to be believed; until it has caught up, or [`Clock::believe`]. A manual clock is always believed.
-    pub fn carry_on(&self, newest: Timestamp, sync: TimeSync) {
+    pub(crate) fn carry_on(&self, newest: Timestamp, sync: TimeSync) {
         let system = system_now();
         let is_wrong = match sync {
             TimeSync::Synchronized => false,
@@ -108,12 +108,12 @@ impl Clock {
     }
 
     /// The system's clock is right from now on.
-    pub fn believe(&self) {
+    pub(crate) fn believe(&self) {
         self.carried.set(None);
     }
 
     /// By how much the system's clock is corrected; zero when it is believed.
-    pub fn correction(&self) -> Duration {
+    pub(crate) fn correction(&self) -> Duration {
         if self.manual.is_some() { Duration::ZERO } else { self.now().since(system_now()) }
     }
 
@@ -135,17 +135,17 @@ fn system_now() -> Timestamp {
 /// Milliseconds since this machine was started, suspends included: nobody can set it. It means nothing in another
 /// [boot](boot_id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Uptime(pub i64);
+pub(crate) struct Uptime(pub i64);
 
 impl Uptime {
     /// Now.
-    pub fn now() -> Uptime {
+    pub(crate) fn now() -> Uptime {
         let at = clock_gettime(ClockId::Boottime);
         Uptime(at.tv_sec.saturating_mul(1000).saturating_add(at.tv_nsec / 1_000_000))
     }
 
     /// How long after `earlier` this is; zero when it is not after it.
-    pub fn since(self, earlier: Uptime) -> Duration {
+    pub(crate) fn since(self, earlier: Uptime) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 }
@@ -154,7 +154,7 @@ impl Uptime {
 const BOOT: &str = "AGENTPASS_BOOT";
 
 /// A name of this run of the machine; None where neither the unit nor the kernel tells.
-pub fn boot_id() -> Option<String> {
+pub(crate) fn boot_id() -> Option<String> {
     let told = std::env::var(BOOT).ok();
     let id = told.or_else(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok())?;
     // The kernel writes it with dashes, systemd without.
@@ -162,13 +162,13 @@ pub fn boot_id() -> Option<String> {
 }
 
 /// The longest a sleeping task goes without looking at the wall clock again.
-pub const RECHECK: Duration = Duration::from_secs(30);
+pub(crate) const RECHECK: Duration = Duration::from_secs(30);
 
 /// A moment after which something no longer counts. It is kept as wall clock (stored, shown to people) and,
 /// while the process lives, bounded by the machine's own time too: a clock set back never extends it, a clock set
 /// forward or a suspend ends it.
 #[derive(Clone, Copy, Debug)]
-pub struct Deadline {
+pub(crate) struct Deadline {
     at: Timestamp,
     armed: Uptime,
     budget: Duration,
@@ -176,27 +176,27 @@ pub struct Deadline {
 
 impl Deadline {
     /// A deadline at `at`, promised at `now`.
-    pub fn new(at: Timestamp, now: Timestamp) -> Deadline {
+    pub(crate) fn new(at: Timestamp, now: Timestamp) -> Deadline {
         Deadline { at, armed: Uptime::now(), budget: at.since(now) }
     }
 
     /// The wall-clock moment, as stored and shown.
-    pub fn at(&self) -> Timestamp {
+    pub(crate) fn at(&self) -> Timestamp {
         self.at
     }
 
     /// Time left by whichever of the two clocks leaves less.
-    pub fn left(&self, now: Timestamp) -> Duration {
+    pub(crate) fn left(&self, now: Timestamp) -> Duration {
         self.at.since(now).min(self.budget.saturating_sub(Uptime::now().since(self.armed)))
     }
 
     /// Whether nothing is left.
-    pub fn is_over(&self, now: Timestamp) -> bool {
+    pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.left(now).is_zero()
     }
 
     /// How long to sleep before looking again: what is left, at most [`RECHECK`].
-    pub fn nap(&self, now: Timestamp) -> Duration {
+    pub(crate) fn nap(&self, now: Timestamp) -> Duration {
         self.left(now).min(RECHECK)
     }
 }

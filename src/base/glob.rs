@@ -77,12 +77,12 @@ impl Pattern {
     }
 
     /// The text that every matching value begins with: all before the first wildcard.
-    pub fn literal_prefix(&self) -> &str {
+    pub(crate) fn literal_prefix(&self) -> &str {
         self.text.get(..self.literal).unwrap_or_default()
     }
 
     /// Whether there is no wildcard, so that the only matching value is the pattern itself.
-    pub fn is_literal(&self) -> bool {
+    pub(crate) fn is_literal(&self) -> bool {
         self.literal == self.text.len()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 /// Durations, counted in buckets.
 #[derive(Debug)]
-pub struct Histogram {
+pub(crate) struct Histogram {
     bounds: &'static [Duration],
     /// One for each bound, and one for what is above all of them.
     counts: Box<[AtomicU64]>,
@@ -27,13 +27,13 @@ pub struct Reading {
 
 impl Histogram {
     /// An empty one. `bounds` rise; each is the largest duration of its bucket.
-    pub fn new(bounds: &'static [Duration]) -> Histogram {
+    pub(crate) fn new(bounds: &'static [Duration]) -> Histogram {
         let counts = (0..=bounds.len()).map(|_| AtomicU64::new(0)).collect();
         Histogram { bounds, counts, sum_ns: AtomicU64::new(0) }
     }
 
     /// Counts one duration.
-    pub fn observe(&self, took: Duration) {
+    pub(crate) fn observe(&self, took: Duration) {
         let bucket = self.bounds.iter().position(|bound| took <= *bound).unwrap_or(self.bounds.len());
         if let Some(count) = self.counts.get(bucket) {
             count.fetch_add(1, Ordering::Relaxed);
@@ -42,7 +42,7 @@ impl Histogram {
     }
 
     /// What has been counted. The buckets agree with the count also while another thread counts on.
-    pub fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> Reading {
         let sum = Duration::from_nanos(self.sum_ns.load(Ordering::Relaxed));
         let mut count = 0;
         let mut add = |bucket: &AtomicU64| {

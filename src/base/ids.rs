@@ -38,7 +38,7 @@ impl fmt::Display for RequestId {
 ///
 /// # Errors
 /// When the kernel has no randomness to give; nothing that needs secrecy may go on without it.
-pub fn random_bytes<const N: usize>() -> std::io::Result<[u8; N]> {
+pub(crate) fn random_bytes<const N: usize>() -> std::io::Result<[u8; N]> {
     let mut bytes = [0; N];
     getrandom::fill(&mut bytes).map_err(std::io::Error::from)?;
     Ok(bytes)

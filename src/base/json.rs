@@ -12,7 +12,7 @@ use serde_json::map::Entry;
 use serde_json::{Map, Number, Value};
 
 /// The largest integer that every JSON implementation keeps exactly.
-pub const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
+pub(crate) const MAX_SAFE_INTEGER: u64 = (1 << 53) - 1;
 
 /// Why a text is not taken.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub fn parse_strict(bytes: &[u8], depth: u8) -> Result<Value, JsonError> {
 ///
 /// # Errors
 /// See [`JsonError`].
-pub fn parse_within(bytes: &[u8], depth: u8, left: &Cell<u32>) -> Result<Value, JsonError> {
+pub(crate) fn parse_within(bytes: &[u8], depth: u8, left: &Cell<u32>) -> Result<Value, JsonError> {
     let mut de = serde_json::Deserializer::from_slice(bytes);
     let value = Strict { depth, left }.deserialize(&mut de).map_err(|e| why(&e))?;
     de.end().map_err(|_| JsonError::Syntax)?;
@@ -81,7 +81,7 @@ const TOO_MANY: &str = "too many values; send fewer at once, or some of them as 
 ///
 /// # Errors
 /// Never for values that came through [`parse_strict`]; the serializer's own error otherwise.
-pub fn canonical(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
+pub(crate) fn canonical(value: &Value) -> Result<Vec<u8>, serde_json::Error> {
     // The canonicalizer sorts and buffers every member anew: a fifth of what it costs to record a call.
     if is_written_canonically(value) {
         serde_json::to_vec(value)
@@ -104,7 +104,7 @@ fn is_written_canonically(value: &Value) -> bool {
 }
 
 /// Bytes of `text` as a JSON string, with its quotes and escapes.
-pub fn text_length(text: &str) -> usize {
+pub(crate) fn text_length(text: &str) -> usize {
     let length = |byte: u8| match byte {
         b'"' | b'\\' | b'\n' | b'\r' | b'\t' | 0x08 | 0x0c => 2,
         0x00..0x20 => 6,
@@ -114,7 +114,7 @@ pub fn text_length(text: &str) -> usize {
 }
 
 /// Bytes of `value` as JSON.
-pub fn length(value: &impl Serialize) -> usize {
+pub(crate) fn length(value: &impl Serialize) -> usize {
     struct Count(usize);
     impl io::Write for Count {
         fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {

@@ -14,7 +14,7 @@ const MAX_STATES: usize = 1024;
 
 /// Texts, put together from left to right.
 #[derive(Debug)]
-pub struct Language {
+pub(crate) struct Language {
     states: Vec<State>,
 }
 
@@ -34,12 +34,12 @@ impl Default for Language {
 
 impl Language {
     /// Then exactly this text.
-    pub fn text(&mut self, text: &str) {
+    pub(crate) fn text(&mut self, text: &str) {
         text.chars().for_each(|c| self.one_of(only(&[(c, c)])));
     }
 
     /// Then any text without these characters, control characters apart.
-    pub fn anything_but(&mut self, refused: &[char]) {
+    pub(crate) fn anything_but(&mut self, refused: &[char]) {
         let loops = self.last();
         self.one_of(allowed(refused));
         let end = self.last();
@@ -48,7 +48,7 @@ impl Language {
     }
 
     /// Then a text that `pattern` matches as a whole, without the refused characters; nothing too if it is `optional`.
-    pub fn matching(&mut self, pattern: &str, refused: &[char], optional: bool) {
+    pub(crate) fn matching(&mut self, pattern: &str, refused: &[char], optional: bool) {
         let begin = self.join();
         let kept = self.states.len();
         let read = regex_syntax::parse(pattern).ok().and_then(|hir| self.add(&hir, &allowed(refused)));
@@ -64,7 +64,7 @@ impl Language {
     }
 
     /// Whether some text of it matches `pattern`, and what is left of `budget`. When that runs out the answer is yes.
-    pub fn meets(&self, pattern: &Pattern, budget: &mut usize) -> bool {
+    pub(crate) fn meets(&self, pattern: &Pattern, budget: &mut usize) -> bool {
         let tokens = pattern.tokens();
         let accepted = (tokens.len(), self.last());
         let (mut seen, mut open) = (HashSet::from([(0, 0)]), vec![(0, 0)]);

@@ -31,13 +31,13 @@ impl Network {
     }
 
     /// Whether every address of its family lies in it.
-    pub fn is_everything(&self) -> bool {
+    pub(crate) fn is_everything(&self) -> bool {
         self.length == 0
     }
 }
 
 /// Whether `address` lies in one of `networks`.
-pub fn any_contains(networks: &[Network], address: IpAddr) -> bool {
+pub(crate) fn any_contains(networks: &[Network], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(address))
 }
 

@@ -13,9 +13,9 @@ use super::ids::random_bytes;
 use super::secret::Secret;
 
 /// The shortest password that a hash is made of, in characters.
-pub const MIN_CHARS: usize = 10;
+pub(crate) const MIN_CHARS: usize = 10;
 /// The longest password that is looked at, in bytes.
-pub const MAX_BYTES: usize = 1024;
+pub(crate) const MAX_BYTES: usize = 1024;
 /// The cost of a new hash: 2^15 blocks of 1 KiB three times over, as OWASP's password storage cheat sheet has it.
 const COST: Cost = Cost { log_n: 15, r: 8, p: 3 };
 /// More memory than this is never used for a hash that somebody else made, in bytes.

@@ -27,7 +27,7 @@ impl PathPrefix {
     }
 
     /// The path without the prefix; as it is when it does not begin with it.
-    pub fn strip<'p>(&self, path: &'p str) -> &'p str {
+    pub(crate) fn strip<'p>(&self, path: &'p str) -> &'p str {
         match path.strip_prefix(&self.0) {
             Some("") => "/",
             Some(rest) if rest.starts_with('/') => rest,

@@ -40,7 +40,7 @@ const BLANKS: [(char, char); 16] = [
 ///
 /// Everyday text stays as it is: a joiner or a selector within an emoji, a joiner between letters of a script that is
 /// written with it, and a single no-break space between two visible characters.
-pub fn visible(text: &str) -> String {
+pub(crate) fn visible(text: &str) -> String {
     let mut shown = String::with_capacity(text.len());
     let mut rest = text.chars().peekable();
     // The character before, unless it was spelled out.
@@ -72,7 +72,7 @@ pub fn visible(text: &str) -> String {
 
 /// [`visible`] for a name of an argument, where letters beyond ASCII are spelled out too: those that tools declare have
 /// none, and one that only looks like a declared name must not be taken for it.
-pub fn visible_name(name: &str) -> String {
+pub(crate) fn visible_name(name: &str) -> String {
     let mut shown = String::with_capacity(name.len());
     for c in name.chars() {
         if matches!(c, ' '..='~') { shown.push(c) } else { spell_out(c, &mut shown) }
@@ -81,7 +81,7 @@ pub fn visible_name(name: &str) -> String {
 }
 
 /// [`visible`] for text that may have several lines: cut at each newline (U+000A) first, and at nothing else.
-pub fn visible_lines(text: &str) -> Vec<String> {
+pub(crate) fn visible_lines(text: &str) -> Vec<String> {
     text.split('\n').map(visible).collect()
 }
 

@@ -9,7 +9,7 @@ const TIMESYNC: &str = "/run/systemd/timesync";
 
 /// What the machine's time service says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimeSync {
+pub(crate) enum TimeSync {
     /// The clock was set in this boot.
     Synchronized,
     /// It was not yet.
@@ -20,7 +20,7 @@ pub enum TimeSync {
 
 impl TimeSync {
     /// As it is now.
-    pub fn look() -> TimeSync {
+    pub(crate) fn look() -> TimeSync {
         TimeSync::look_in(Path::new(TIMESYNC))
     }
 

@@ -37,7 +37,7 @@ impl WholeRegex {
     /// Whether whoever wrote the pattern meant `/` or `\` to be in a value: it stands in the pattern as itself, alone or
     /// in a class, and no part of the pattern takes it only because it takes almost everything (`.`, `[^a]`, `\S`,
     /// `[!-~]`, `\p{P}`). False for all other characters.
-    pub fn spells_out(&self, separator: char) -> bool {
+    pub(crate) fn spells_out(&self, separator: char) -> bool {
         self.spelled.contains(&separator)
     }
 

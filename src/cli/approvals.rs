@@ -12,7 +12,7 @@ use super::{Exit, Trouble, card, layout, output, watch};
 /// Show the questions that wait for an answer. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "approvals", error_code(3, "no gateway is running"))]
-pub struct Approvals {
+pub(crate) struct Approvals {
     /// stay, and ask y/n for each question as it comes; without a terminal, print each as a line of JSON
     #[argh(switch)]
     pub watch: bool,
@@ -28,7 +28,7 @@ pub struct Approvals {
 }
 
 /// Runs it.
-pub fn run(args: Approvals) -> Exit {
+pub(crate) fn run(args: Approvals) -> Exit {
     show(&args).unwrap_or_else(|trouble| trouble.report())
 }
 

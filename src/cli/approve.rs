@@ -17,7 +17,7 @@ use crate::base::safe_text::visible;
     error_code(3, "no gateway is running"),
     error_code(5, "it was not open any more")
 )]
-pub struct Approve {
+pub(crate) struct Approve {
     /// the request id, or as much of its beginning as is unique
     #[argh(positional)]
     pub id: String,
@@ -36,7 +36,7 @@ pub struct Approve {
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Runs it.
-pub fn run(args: Approve) -> Exit {
+pub(crate) fn run(args: Approve) -> Exit {
     approve(&args).unwrap_or_else(|trouble| trouble.report())
 }
 
@@ -83,7 +83,7 @@ fn outcome_of(events: &mut Owner, id: &Value) -> Option<String> {
 ///
 /// # Errors
 /// When there is no gateway, the id is not unique, or the answer came too late.
-pub fn answer(
+pub(crate) fn answer(
     what: &'static str,
     socket: Option<&str>,
     config: Option<&str>,

@@ -30,7 +30,7 @@ pub(super) const NESTED: [&str; 1] = ["audit"];
 
 /// A command line that argh can read.
 #[derive(Debug, PartialEq)]
-pub enum Prepared {
+pub(crate) enum Prepared {
     /// Only the version is wanted.
     Version,
     /// A command with its arguments.
@@ -41,7 +41,7 @@ pub enum Prepared {
 ///
 /// # Errors
 /// Exit 4: an argument that is not UTF-8, an option that is given twice, lacks its value or takes none.
-pub fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Prepared, Trouble> {
+pub(crate) fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Prepared, Trouble> {
     let args: Vec<String> = args.into_iter().map(utf8).collect::<Result<_, _>>()?;
     let mut rest = args.into_iter().peekable();
     let command = match rest.peek().map(String::as_str) {

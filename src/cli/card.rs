@@ -10,14 +10,14 @@ use crate::base::clock::{Clock, Timestamp};
 const LABEL: (usize, usize) = (10, 24);
 
 /// The whole question in lines of at most `width` columns. The gateway has made every text safe to show.
-pub fn question(question: &Value, width: Option<usize>) -> String {
+pub(crate) fn question(question: &Value, width: Option<usize>) -> String {
     let fields = question.get("shown").and_then(Value::as_array).into_iter().flatten().map(field);
     let head = format!("question {}, {} left\n", short_id(question), left(question));
     format!("{head}{}", labelled("  ", fields.collect(), width))
 }
 
 /// Labels with their lines, aligned; each line begins with `indent`.
-pub fn labelled(indent: &str, fields: Vec<(String, Vec<String>)>, width: Option<usize>) -> String {
+pub(crate) fn labelled(indent: &str, fields: Vec<(String, Vec<String>)>, width: Option<usize>) -> String {
     let longest = fields.iter().map(|(label, _)| layout::width(label)).max().unwrap_or_default();
     let column = longest.clamp(LABEL.0, LABEL.1);
     let lines = fields.iter().flat_map(|(label, texts)| {
@@ -37,13 +37,13 @@ fn field(field: &Value) -> (String, Vec<String>) {
 
 /// The id, shortened to what people type. Ids are random, so eight digits are unique in practice; if not, the
 /// gateway says so.
-pub fn short_id(question: &Value) -> String {
+pub(crate) fn short_id(question: &Value) -> String {
     let id = question.get("request_id").and_then(Value::as_str).unwrap_or_default();
     id.chars().take(8).collect()
 }
 
 /// Time left, as `14:32`.
-pub fn left(question: &Value) -> String {
+pub(crate) fn left(question: &Value) -> String {
     let expires = question.get("expires_at").and_then(Value::as_str).and_then(Timestamp::parse);
     time_left(expires.map(|at| at.since(Clock::system().now())).unwrap_or_default())
 }

@@ -11,7 +11,7 @@ use crate::daemon;
 /// Read and check the configuration, the permissions and the tool files, and print what is wrong or doubtful.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "check", error_code(78, "something is wrong; warnings alone are no error"))]
-pub struct Check {
+pub(crate) struct Check {
     /// config.yaml (default: as for serve)
     #[argh(option, arg_name = "file")]
     pub config: Option<String>,
@@ -27,7 +27,7 @@ pub struct Check {
 }
 
 /// Runs it.
-pub fn run(args: Check) -> Exit {
+pub(crate) fn run(args: Check) -> Exit {
     let paths =
         Paths::find(args.config.as_deref().map(Path::new), args.permissions.as_deref().map(Path::new));
     let report = daemon::check(&paths, args.insecure);

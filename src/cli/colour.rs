@@ -7,7 +7,7 @@ use super::output;
 
 /// What a word says, at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Shade {
+pub(crate) enum Shade {
     /// Allowed, done, up.
     Good,
     /// Denied, failed, down.
@@ -18,7 +18,7 @@ pub enum Shade {
 
 impl Shade {
     /// The shade of a decision or an outcome as the record names it.
-    pub fn of(word: &str) -> Option<Shade> {
+    pub(crate) fn of(word: &str) -> Option<Shade> {
         match word {
             "allow" | "executed" | "permitted" | "approved" | "resolved" | "up" => Some(Shade::Good),
             "deny" | "denied" | "failed" | "unknown" | "DOWN" => Some(Shade::Bad),
@@ -37,12 +37,12 @@ impl Shade {
 }
 
 /// `text` in the colour of `shade`, where stdout shows colours.
-pub fn on_stdout(text: &str, shade: Option<Shade>) -> String {
+pub(crate) fn on_stdout(text: &str, shade: Option<Shade>) -> String {
     painted(text, shade.filter(|_| output::stdout_is_terminal() && wanted()))
 }
 
 /// The same for stderr.
-pub fn on_stderr(text: &str, shade: Option<Shade>) -> String {
+pub(crate) fn on_stderr(text: &str, shade: Option<Shade>) -> String {
     painted(text, shade.filter(|_| output::stderr_is_terminal() && wanted()))
 }
 

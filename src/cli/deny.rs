@@ -15,7 +15,7 @@ use crate::gate::MAX_NOTE;
     error_code(3, "no gateway is running"),
     error_code(5, "it was not open any more")
 )]
-pub struct Deny {
+pub(crate) struct Deny {
     /// the request id, or as much of its beginning as is unique
     #[argh(positional)]
     pub id: String,
@@ -34,7 +34,7 @@ pub struct Deny {
 }
 
 /// Runs it.
-pub fn run(args: Deny) -> Exit {
+pub(crate) fn run(args: Deny) -> Exit {
     let length = args.note.as_deref().map_or(0, |note| note.trim().chars().count());
     if length > MAX_NOTE {
         let cause = format!("the note has {length} characters, and {MAX_NOTE} are the most");

@@ -9,21 +9,21 @@ pub struct Exit(u8);
 
 impl Exit {
     /// Done.
-    pub const DONE: Exit = Exit(0);
+    pub(crate) const DONE: Exit = Exit(0);
     /// A human or the policy said no; also: `audit verify` found a bad row.
-    pub const DENIED: Exit = Exit(1);
+    pub(crate) const DENIED: Exit = Exit(1);
     /// Nobody answered in time.
-    pub const TIMED_OUT: Exit = Exit(2);
+    pub(crate) const TIMED_OUT: Exit = Exit(2);
     /// No connection, or not authenticated.
-    pub const CONNECTION: Exit = Exit(3);
+    pub(crate) const CONNECTION: Exit = Exit(3);
     /// Bad arguments, of the command or of the tool.
-    pub const BAD_ARGUMENTS: Exit = Exit(4);
+    pub(crate) const BAD_ARGUMENTS: Exit = Exit(4);
     /// It was tried and failed, or was not tried because of a limit.
     pub const FAILED: Exit = Exit(5);
     /// Bad configuration (sysexits EX_CONFIG; systemd does not restart after it).
-    pub const BAD_CONFIGURATION: Exit = Exit(78);
+    pub(crate) const BAD_CONFIGURATION: Exit = Exit(78);
     /// Ended by Ctrl-C, as shells report it.
-    pub const INTERRUPTED: Exit = Exit(130);
+    pub(crate) const INTERRUPTED: Exit = Exit(130);
 }
 
 impl From<Exit> for ExitCode {

@@ -28,13 +28,13 @@ use crate::service::request;
     error_code(4, "bad arguments"),
     error_code(78, "bad configuration")
 )]
-pub struct Explain {
+pub(crate) struct Explain {
     /// the tool, then its arguments: key=value is text or what the tool declares, key:=JSON is JSON; nothing with --stdin
     #[argh(positional, arg_name = "tool key=value")]
     pub call: Vec<String>,
     /// more arguments, as one JSON object
     #[argh(option, arg_name = "json")]
-    pub json_args: Option<String>,
+    pub(crate) json_args: Option<String>,
     /// the agent that would ask (default: the only one, else "default")
     #[argh(option)]
     pub agent: Option<String>,
@@ -55,7 +55,7 @@ pub struct Explain {
 const WHAT: &str = "explain the call";
 
 /// Runs it.
-pub fn run(args: Explain) -> Exit {
+pub(crate) fn run(args: Explain) -> Exit {
     answer(args).unwrap_or_else(|trouble| trouble.report())
 }
 

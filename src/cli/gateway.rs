@@ -15,13 +15,13 @@ const MAX_FILE: u64 = 1 << 20;
 
 /// The options that `request`, `tools` and `pending` share.
 #[derive(Debug, Default)]
-pub struct Gateway {
+pub(crate) struct Gateway {
     /// `--url`
     pub url: Option<String>,
     /// `--token`
     pub token: Option<String>,
     /// `--token-file`
-    pub token_file: Option<String>,
+    pub(crate) token_file: Option<String>,
     /// `--ca-cert`
     pub ca_cert: Option<String>,
     /// `--pin`
@@ -33,7 +33,7 @@ impl Gateway {
     ///
     /// # Errors
     /// Exit 3 without a URL or a token, exit 4 for options that cannot be used.
-    pub fn options(self) -> Result<ClientOptions, Trouble> {
+    pub(crate) fn options(self) -> Result<ClientOptions, Trouble> {
         let url = self.url.or_else(|| variable("AGENTPASS_URL")).ok_or_else(|| {
             missing("no gateway address is given").help("use --url wss://host:port, or set AGENTPASS_URL")
         })?;
@@ -98,7 +98,7 @@ fn variable(name: &str) -> Option<String> {
 ///
 /// # Errors
 /// A sentence, for argh.
-pub fn seconds(text: &str) -> Result<Duration, String> {
+pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: Option<f64> = text.parse().ok().filter(|s| *s > 0.0);
     let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
     duration.ok_or_else(|| "it must be a number of seconds above 0".into())

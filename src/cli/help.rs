@@ -12,7 +12,7 @@ const COLUMN: usize = 26;
 const TOGETHER: &str = "\u{1}";
 
 /// `help` with whole options and its long lines broken.
-pub fn shown(help: &str) -> String {
+pub(crate) fn shown(help: &str) -> String {
     let (usage, mut lines, mut options) = (help.lines().next().unwrap_or_default(), Vec::new(), None);
     for text in help.lines() {
         match (&mut options, text) {

@@ -17,7 +17,7 @@ use crate::net::tls::{self_signed, spki_pin_of_pem};
 /// next. Files that exist are left alone.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "init")]
-pub struct Init {
+pub(crate) struct Init {
     /// where (default: the working directory)
     #[argh(positional)]
     pub dir: Option<String>,
@@ -43,7 +43,7 @@ const SHARED: u32 = 0o755;
 const OWN: u32 = 0o700;
 
 /// Runs it.
-pub fn run(args: Init) -> Exit {
+pub(crate) fn run(args: Init) -> Exit {
     init(args).unwrap_or_else(|trouble| trouble.report())
 }
 

@@ -7,13 +7,13 @@
 const NARROWEST: usize = 20;
 
 /// The width of the terminal on stdout in columns; None when there is none.
-pub fn terminal_width() -> Option<usize> {
+pub(crate) fn terminal_width() -> Option<usize> {
     let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
     (size.ws_col > 0).then(|| usize::from(size.ws_col))
 }
 
 /// How many columns `text` takes, colours apart. For characters of doubtful width rather too many than too few.
-pub fn width(text: &str) -> usize {
+pub(crate) fn width(text: &str) -> usize {
     let mut columns = 0;
     let mut rest = text.chars();
     while let Some(c) = rest.next() {
@@ -35,7 +35,7 @@ fn cells(c: char) -> usize {
 }
 
 /// `text` in lines of at most `limit` columns, broken after a blank or punctuation where there is one.
-pub fn wrap(text: &str, limit: usize) -> Vec<String> {
+pub(crate) fn wrap(text: &str, limit: usize) -> Vec<String> {
     let limit = limit.max(NARROWEST);
     let (mut lines, mut line, mut left) = (Vec::new(), String::new(), limit);
     for word in text.split_inclusive([' ', ',', '(', '/', '&']) {
@@ -58,7 +58,7 @@ pub fn wrap(text: &str, limit: usize) -> Vec<String> {
 }
 
 /// `text` behind `head`, its further lines below its first one.
-pub fn hanging(head: &str, text: &str, limit: Option<usize>) -> String {
+pub(crate) fn hanging(head: &str, text: &str, limit: Option<usize>) -> String {
     let indent = width(head);
     let lines = match limit {
         Some(limit) => wrap(text, limit.saturating_sub(indent)),
@@ -76,14 +76,14 @@ pub fn hanging(head: &str, text: &str, limit: Option<usize>) -> String {
 }
 
 /// `text` in at least `columns` columns.
-pub fn padded(text: &str, columns: usize) -> String {
+pub(crate) fn padded(text: &str, columns: usize) -> String {
     let missing = columns.saturating_sub(width(text));
     format!("{text}{:missing$}", "")
 }
 
 /// Rows of cells with aligned columns, two blanks apart; the last column wraps at `limit`. Each line begins with
 /// `indent`.
-pub fn table<const N: usize>(rows: &[[String; N]], indent: &str, limit: Option<usize>) -> String {
+pub(crate) fn table<const N: usize>(rows: &[[String; N]], indent: &str, limit: Option<usize>) -> String {
     let widest = |column: usize| rows.iter().filter_map(|row| row.get(column)).map(|c| width(c)).max();
     let widths: Vec<usize> = (0..N).map(|column| widest(column).unwrap_or_default()).collect();
     let line = |row: &[String; N]| {

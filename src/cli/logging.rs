@@ -13,13 +13,13 @@ use crate::base::clock::Clock;
 use crate::base::safe_text::visible;
 
 /// The variable that sets the level.
-pub const LOG_LEVEL: &str = "LOG_LEVEL";
+pub(crate) const LOG_LEVEL: &str = "LOG_LEVEL";
 
 /// Starts logging at the level of the option `--log-level`, else of `LOG_LEVEL`, else at `default`.
 ///
 /// # Errors
 /// A level that is none: exit 4 for the option, 78 for the variable.
-pub fn start(option: Option<&str>, default: LevelFilter) -> Result<(), Trouble> {
+pub(crate) fn start(option: Option<&str>, default: LevelFilter) -> Result<(), Trouble> {
     let variable = env::var(LOG_LEVEL).ok().filter(|text| !text.is_empty());
     let level = match (option, variable) {
         (Some(text), _) => level(text).ok_or_else(|| unknown(Exit::BAD_ARGUMENTS, "--log-level", text))?,

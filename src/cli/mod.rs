@@ -15,40 +15,40 @@
 //!
 //! Commands must never decide anything that other surfaces would have to decide again.
 
-pub mod arguments;
-pub mod card;
+pub(crate) mod arguments;
+pub(crate) mod card;
 mod colour;
-pub mod exit;
-pub mod gateway;
+pub(crate) mod exit;
+pub(crate) mod gateway;
 mod help;
 mod layout;
-pub mod logging;
-pub mod next_step;
+pub(crate) mod logging;
+pub(crate) mod next_step;
 mod output;
-pub mod owner;
+pub(crate) mod owner;
 mod progress;
-pub mod refusal;
-pub mod suggest;
-pub mod trouble;
-pub mod values;
+pub(crate) mod refusal;
+pub(crate) mod suggest;
+pub(crate) mod trouble;
+pub(crate) mod values;
 mod watch;
 
-pub mod approvals;
-pub mod approve;
-pub mod audit;
-pub mod check;
-pub mod demo;
-pub mod deny;
-pub mod explain;
-pub mod init;
-pub mod pending;
-pub mod reload;
-pub mod request;
-pub mod serve;
-pub mod status;
-pub mod telegram_setup;
-pub mod tools;
-pub mod web;
+pub(crate) mod approvals;
+pub(crate) mod approve;
+pub(crate) mod audit;
+pub(crate) mod check;
+pub(crate) mod demo;
+pub(crate) mod deny;
+pub(crate) mod explain;
+pub(crate) mod init;
+pub(crate) mod pending;
+pub(crate) mod reload;
+pub(crate) mod request;
+pub(crate) mod serve;
+pub(crate) mod status;
+pub(crate) mod telegram_setup;
+pub(crate) mod tools;
+pub(crate) mod web;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -56,8 +56,8 @@ use std::process::ExitCode;
 use argh::FromArgs;
 
 use self::arguments::Prepared;
-pub use self::exit::Exit;
-pub use self::trouble::Trouble;
+pub(crate) use self::exit::Exit;
+pub(crate) use self::trouble::Trouble;
 
 /// An execution gateway for AI agents on untrusted devices. Without a command it serves.
 #[derive(FromArgs, Debug)]

@@ -11,7 +11,7 @@ use crate::net::tls::spki_pin_of_pem;
 
 /// The next step for a gateway with this status and the configuration that `--config` names; None when it has services
 /// and an agent is connected, or when the configuration cannot be read.
-pub fn next_step(status: &Value, config: Option<&str>) -> Option<String> {
+pub(crate) fn next_step(status: &Value, config: Option<&str>) -> Option<String> {
     let paths = Paths::find(config.map(Path::new), None);
     let local = config::local(&paths).ok()?;
     let is_empty = |name: &str| status.get(name).and_then(Value::as_object).is_some_and(|all| all.is_empty());
@@ -30,7 +30,7 @@ pub fn next_step(status: &Value, config: Option<&str>) -> Option<String> {
 }
 
 /// Under which address agents reach the gateway.
-pub enum Address {
+pub(crate) enum Address {
     /// Listens on this machine alone.
     Here(String),
     /// Listens on one address.
@@ -41,7 +41,7 @@ pub enum Address {
 
 impl Address {
     /// What follows from `gateway.host`.
-    pub fn of(host: &str) -> Address {
+    pub(crate) fn of(host: &str) -> Address {
         let bare = host.trim_matches(['[', ']']);
         match bare.parse::<IpAddr>() {
             Ok(ip) if ip.is_unspecified() => Address::All(host_name()),
@@ -58,7 +58,7 @@ fn in_url(ip: IpAddr) -> String {
 }
 
 /// How agents find the gateway.
-pub struct Agent {
+pub(crate) struct Agent {
     /// Where.
     pub address: Address,
     /// The agents' port.
@@ -69,7 +69,7 @@ pub struct Agent {
 
 impl Agent {
     /// What to type on the agent's device. `token` is where its token stands.
-    pub fn step(&self, token: &str) -> String {
+    pub(crate) fn step(&self, token: &str) -> String {
         let (host, place, hint) = match &self.address {
             Address::Here(host) => (host, "For agents on this machine", String::new()),
             Address::One(host) => (host, "On the agent's device", String::new()),
@@ -90,7 +90,7 @@ impl Agent {
 }
 
 /// A path as it can be typed: in quotes where a shell would take it apart.
-pub fn typed(path: &Path) -> String {
+pub(crate) fn typed(path: &Path) -> String {
     let text = path.display().to_string();
     let plain = |c: char| c.is_alphanumeric() || "/._-+@%,:=~".contains(c);
     if !text.is_empty() && text.chars().all(plain) {
@@ -120,7 +120,7 @@ fn pin(local: &Local) -> Option<String> {
 }
 
 /// The machine's name as it is in /etc/hostname; names that cannot stand in a certificate become "gateway".
-pub fn host_name() -> String {
+pub(crate) fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');
     if fits { name } else { "gateway".to_owned() }

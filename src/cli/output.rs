@@ -8,7 +8,7 @@ use super::{Exit, Trouble};
 
 /// Whether anybody still reads stdout. Commands that print without end stop at [`Audience::Gone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Audience {
+pub(crate) enum Audience {
     /// It was written.
     Listening,
     /// The pipe is closed; that is no error.
@@ -19,7 +19,7 @@ pub enum Audience {
 ///
 /// # Errors
 /// When it cannot be written for another reason than a closed pipe, such as a full disk.
-pub fn print(text: &str) -> Result<Audience, Trouble> {
+pub(crate) fn print(text: &str) -> Result<Audience, Trouble> {
     match write(io::stdout().lock(), text) {
         Ok(()) => Ok(Audience::Listening),
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Audience::Gone),
@@ -28,24 +28,24 @@ pub fn print(text: &str) -> Result<Audience, Trouble> {
 }
 
 /// Writes `text` and a newline to stderr; if that fails there is nobody left to tell.
-pub fn note(text: &str) {
+pub(crate) fn note(text: &str) {
     write(io::stderr().lock(), text).ok();
 }
 
 /// Replaces the current line of the terminal on stderr; an empty text clears it.
-pub fn replace_line(text: &str) {
+pub(crate) fn replace_line(text: &str) {
     let mut stderr = io::stderr().lock();
     stderr.write_all(format!("\r\x1b[K{text}").as_bytes()).and_then(|()| stderr.flush()).ok();
 }
 
 /// Writes over the beginning of the current line of the terminal on stderr; what is typed behind it stays.
-pub fn update_line(text: &str) {
+pub(crate) fn update_line(text: &str) {
     let mut stderr = io::stderr().lock();
     stderr.write_all(format!("\x1b7\r{text}\x1b8").as_bytes()).and_then(|()| stderr.flush()).ok();
 }
 
 /// Puts a line above the current one of the terminal on stderr; what is typed there stays. `text` must fit.
-pub fn line_above(text: &str) {
+pub(crate) fn line_above(text: &str) {
     let mut stderr = io::stderr().lock();
     // Make room below and come back; insert a line here, write on it, return to the column one line lower.
     let moves = format!("\x1bD\x1b[A\x1b7\x1b[L\r{text}\x1b8\x1b[B");
@@ -53,12 +53,12 @@ pub fn line_above(text: &str) {
 }
 
 /// Whether a person looks at stdout.
-pub fn stdout_is_terminal() -> bool {
+pub(crate) fn stdout_is_terminal() -> bool {
     io::stdout().is_terminal()
 }
 
 /// Whether a person looks at stderr.
-pub fn stderr_is_terminal() -> bool {
+pub(crate) fn stderr_is_terminal() -> bool {
     io::stderr().is_terminal()
 }
 
@@ -69,7 +69,7 @@ fn write(mut to: impl Write, text: &str) -> io::Result<()> {
 
 /// JSON with an indent of two. Characters that steer a terminal or hide text are written as JSON escapes, which
 /// mean the same to every parser.
-pub fn json(value: &Value) -> String {
+pub(crate) fn json(value: &Value) -> String {
     // `{:#}` of a Value is its pretty form, and cannot fail.
     let pretty = format!("{value:#}");
     if !pretty.contains(steers) {

@@ -12,7 +12,7 @@ use crate::config::{self, Local, Paths};
 use crate::daemon;
 
 /// A connection to the gateway on this machine.
-pub struct Owner {
+pub(crate) struct Owner {
     what: &'static str,
     path: PathBuf,
     lines: Lines<BufReader<UnixStream>>,
@@ -24,7 +24,11 @@ impl Owner {
     ///
     /// # Errors
     /// Exit 3 when no gateway answers, 78 when config.yaml cannot be read.
-    pub fn connect(what: &'static str, socket: Option<&str>, config: Option<&str>) -> Result<Owner, Trouble> {
+    pub(crate) fn connect(
+        what: &'static str,
+        socket: Option<&str>,
+        config: Option<&str>,
+    ) -> Result<Owner, Trouble> {
         let path = match socket {
             Some(path) => PathBuf::from(path),
             None => {
@@ -44,7 +48,7 @@ impl Owner {
     ///
     /// # Errors
     /// When the gateway goes away, or says why not.
-    pub fn ask(&mut self, command: &Value) -> Result<Value, Trouble> {
+    pub(crate) fn ask(&mut self, command: &Value) -> Result<Value, Trouble> {
         self.send(command)?;
         self.hear()?.ok_or_else(|| self.lost("the gateway closed the connection"))
     }
@@ -53,13 +57,13 @@ impl Owner {
     ///
     /// # Errors
     /// When the gateway is gone.
-    pub fn send(&mut self, command: &Value) -> Result<(), Trouble> {
+    pub(crate) fn send(&mut self, command: &Value) -> Result<(), Trouble> {
         let line = format!("{command}\n");
         self.writer.write_all(line.as_bytes()).map_err(|e| self.lost(&e.to_string()))
     }
 
     /// How long [`Owner::hear`] waits at most from now on.
-    pub fn patience(&mut self, limit: Duration) {
+    pub(crate) fn patience(&mut self, limit: Duration) {
         // Reader and writer are one socket. Without the limit it would only wait longer.
         self.writer.set_read_timeout(Some(limit)).ok();
     }
@@ -68,7 +72,7 @@ impl Owner {
     ///
     /// # Errors
     /// When it cannot be read, or is an error the gateway reports.
-    pub fn hear(&mut self) -> Result<Option<Value>, Trouble> {
+    pub(crate) fn hear(&mut self) -> Result<Option<Value>, Trouble> {
         let Some(line) = self.lines.next() else { return Ok(None) };
         let line = line.map_err(|e| self.lost(&e.to_string()))?;
         let value: Value = serde_json::from_str(&line).map_err(|e| self.lost(&e.to_string()))?;
@@ -79,7 +83,7 @@ impl Owner {
     }
 
     /// The gateway is gone.
-    pub fn lost(&self, cause: &str) -> Trouble {
+    pub(crate) fn lost(&self, cause: &str) -> Trouble {
         Trouble::new(Exit::CONNECTION, self.what, cause).at(self.path.display().to_string())
     }
 
@@ -97,7 +101,7 @@ impl Owner {
 ///
 /// # Errors
 /// Exit 78 when config.yaml cannot be read; its findings have been printed then.
-pub fn local(what: &'static str, config: Option<&str>) -> Result<Local, Trouble> {
+pub(crate) fn local(what: &'static str, config: Option<&str>) -> Result<Local, Trouble> {
     let paths = Paths::find(config.map(Path::new), None);
     config::local(&paths).map_err(|findings| {
         findings.iter().for_each(|finding| output::note(&finding.to_string()));
@@ -117,6 +121,6 @@ fn unreachable(what: &'static str, path: &Path, e: &std::io::Error) -> Trouble {
 }
 
 /// `{"command": name}`.
-pub fn command(name: &str) -> Value {
+pub(crate) fn command(name: &str) -> Value {
     json!({"command": name})
 }

@@ -15,7 +15,7 @@ const WHAT: &str = "fetch the pending results";
 /// What was printed counts as received and is not returned again.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "pending")]
-pub struct Pending {
+pub(crate) struct Pending {
     /// the gateway, wss://host:port (default: AGENTPASS_URL); ws:// sends the token unencrypted
     #[argh(option)]
     pub url: Option<String>,
@@ -24,7 +24,7 @@ pub struct Pending {
     pub token: Option<String>,
     /// read the token from this file
     #[argh(option, arg_name = "file")]
-    pub token_file: Option<String>,
+    pub(crate) token_file: Option<String>,
     /// trust only the certificates in this PEM file
     #[argh(option, arg_name = "file")]
     pub ca_cert: Option<String>,
@@ -37,7 +37,7 @@ pub struct Pending {
 }
 
 /// Runs it.
-pub fn run(args: Pending) -> Exit {
+pub(crate) fn run(args: Pending) -> Exit {
     show(args).unwrap_or_else(|trouble| trouble.report())
 }
 

@@ -6,7 +6,7 @@ use super::{Exit, Trouble};
 use crate::client::{ClientError, ConnectionError};
 
 /// The error of `what`, ready to report.
-pub fn trouble(what: &str, error: &ClientError) -> Trouble {
+pub(crate) fn trouble(what: &str, error: &ClientError) -> Trouble {
     let trouble = Trouble::new(exit(error), what, error);
     let trouble = match error.request_id() {
         Some(id) => trouble.at(format!("request {id}")),

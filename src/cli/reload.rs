@@ -14,7 +14,7 @@ use super::{Exit, Trouble, output};
     error_code(3, "no gateway is running"),
     error_code(78, "the files are wrong")
 )]
-pub struct Reload {
+pub(crate) struct Reload {
     /// the gateway's control socket (default: the one in config.yaml)
     #[argh(option, arg_name = "file")]
     pub socket: Option<String>,
@@ -24,7 +24,7 @@ pub struct Reload {
 }
 
 /// Runs it.
-pub fn run(args: Reload) -> Exit {
+pub(crate) fn run(args: Reload) -> Exit {
     reload(args).unwrap_or_else(|trouble| trouble.report())
 }
 

@@ -38,7 +38,7 @@ const LOOK_LIMIT: Duration = Duration::from_secs(5);
     error_code(5, "the action failed, or too many requests"),
     error_code(130, "ended by Ctrl-C")
 )]
-pub struct Request {
+pub(crate) struct Request {
     /// the tool
     #[argh(positional)]
     pub tool: String,
@@ -47,7 +47,7 @@ pub struct Request {
     pub args: Vec<String>,
     /// more arguments, as one JSON object
     #[argh(option, arg_name = "json")]
-    pub json_args: Option<String>,
+    pub(crate) json_args: Option<String>,
     /// the gateway, wss://host:port (default: AGENTPASS_URL); ws:// sends the token unencrypted
     #[argh(option)]
     pub url: Option<String>,
@@ -56,7 +56,7 @@ pub struct Request {
     pub token: Option<String>,
     /// read the token from this file
     #[argh(option, arg_name = "file")]
-    pub token_file: Option<String>,
+    pub(crate) token_file: Option<String>,
     /// trust only the certificates in this PEM file
     #[argh(option, arg_name = "file")]
     pub ca_cert: Option<String>,
@@ -81,7 +81,7 @@ pub struct Request {
 }
 
 /// Runs it.
-pub fn run(args: Request) -> Exit {
+pub(crate) fn run(args: Request) -> Exit {
     prepare(args).and_then(|job| job.run()).unwrap_or_else(|trouble| trouble.report())
 }
 

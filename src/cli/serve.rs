@@ -12,7 +12,7 @@ use crate::daemon::{self, Options, StartError};
 /// Run the gateway. Logs go to stderr; SIGHUP reloads the configuration, SIGTERM ends it in order.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "serve", error_code(78, "bad configuration; nothing was started"))]
-pub struct Serve {
+pub(crate) struct Serve {
     /// serve without TLS: tokens and results are then readable on the network
     #[argh(switch)]
     pub insecure: bool,
@@ -28,7 +28,7 @@ pub struct Serve {
 }
 
 /// Runs it.
-pub fn run(args: Serve) -> Exit {
+pub(crate) fn run(args: Serve) -> Exit {
     let Serve { insecure, config, permissions, log_level } = args;
     if let Err(trouble) = logging::start(log_level.as_deref(), LevelFilter::Info) {
         return trouble.report();

@@ -12,7 +12,7 @@ use crate::base::safe_text::visible;
 /// Show how the running gateway is: agents, open questions, channels, store, services.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "status", error_code(3, "no gateway is running"))]
-pub struct Status {
+pub(crate) struct Status {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
@@ -25,7 +25,7 @@ pub struct Status {
 }
 
 /// Runs it.
-pub fn run(args: Status) -> Exit {
+pub(crate) fn run(args: Status) -> Exit {
     show(args).unwrap_or_else(|trouble| trouble.report())
 }
 

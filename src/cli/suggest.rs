@@ -1,7 +1,7 @@
 //! "Did you mean": the known word that a mistyped one is closest to.
 
 /// The word of `known` that is like `given`, as long as no more than a third of it is different.
-pub fn nearest<'w>(given: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
+pub(crate) fn nearest<'w>(given: &str, known: impl IntoIterator<Item = &'w str>) -> Option<&'w str> {
     let lower = given.to_lowercase();
     let far = |word: &str| strsim::damerau_levenshtein(&lower, &word.to_lowercase());
     // Words from outside may be long: what is far longer than any name is like none.
@@ -11,7 +11,7 @@ pub fn nearest<'w>(given: &str, known: impl IntoIterator<Item = &'w str>) -> Opt
 }
 
 /// `did you mean "word"?`, or else `otherwise`.
-pub fn hint<'w>(
+pub(crate) fn hint<'w>(
     given: &str,
     known: impl IntoIterator<Item = &'w str>,
     otherwise: impl Into<String>,

@@ -44,13 +44,13 @@ const WHAT: &str = "find the chat";
     error_code(4, "bad arguments"),
     error_code(5, "another program fetches the bot's messages")
 )]
-pub struct TelegramSetup {
+pub(crate) struct TelegramSetup {
     /// the bot's token; other users of this machine can see it on the command line
     #[argh(option)]
     pub token: Option<String>,
     /// read the token from this file
     #[argh(option, arg_name = "file")]
-    pub token_file: Option<String>,
+    pub(crate) token_file: Option<String>,
     /// a Bot API server of your own (default: the one in config.yaml, else https://api.telegram.org)
     #[argh(option, arg_name = "url")]
     pub api_url: Option<String>,
@@ -66,7 +66,7 @@ pub struct TelegramSetup {
 }
 
 /// Runs it.
-pub fn run(args: TelegramSetup) -> Exit {
+pub(crate) fn run(args: TelegramSetup) -> Exit {
     find(&args).unwrap_or_else(|trouble| trouble.report())
 }
 

@@ -15,7 +15,7 @@ const WHAT: &str = "list the tools";
 /// List the tools that this agent may ask for: a table on a terminal, JSON otherwise.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "tools")]
-pub struct Tools {
+pub(crate) struct Tools {
     /// JSON on a terminal too
     #[argh(switch)]
     pub json: bool,
@@ -27,7 +27,7 @@ pub struct Tools {
     pub token: Option<String>,
     /// read the token from this file
     #[argh(option, arg_name = "file")]
-    pub token_file: Option<String>,
+    pub(crate) token_file: Option<String>,
     /// trust only the certificates in this PEM file
     #[argh(option, arg_name = "file")]
     pub ca_cert: Option<String>,
@@ -43,7 +43,7 @@ pub struct Tools {
 const ROOM: usize = 34;
 
 /// Runs it.
-pub fn run(args: Tools) -> Exit {
+pub(crate) fn run(args: Tools) -> Exit {
     show(args).unwrap_or_else(|trouble| trouble.report())
 }
 

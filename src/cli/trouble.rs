@@ -13,7 +13,7 @@ const MAX_CAUSE: usize = 2000;
 /// Why a command did not do what it was asked to do. Lower case, no full stop.
 #[derive(Debug, PartialEq)]
 #[must_use]
-pub struct Trouble {
+pub(crate) struct Trouble {
     exit: Exit,
     what: String,
     cause: String,
@@ -23,24 +23,24 @@ pub struct Trouble {
 
 impl Trouble {
     /// "could not `what`: `cause`".
-    pub fn new(exit: Exit, what: impl Into<String>, cause: impl fmt::Display) -> Trouble {
+    pub(crate) fn new(exit: Exit, what: impl Into<String>, cause: impl fmt::Display) -> Trouble {
         Trouble { exit, what: what.into(), cause: cause.to_string(), at: None, help: None }
     }
 
     /// Where: a file with its line, a request.
-    pub fn at(mut self, place: impl Into<String>) -> Trouble {
+    pub(crate) fn at(mut self, place: impl Into<String>) -> Trouble {
         self.at = Some(place.into());
         self
     }
 
     /// What to do about it.
-    pub fn help(mut self, remedy: impl Into<String>) -> Trouble {
+    pub(crate) fn help(mut self, remedy: impl Into<String>) -> Trouble {
         self.help = Some(remedy.into());
         self
     }
 
     /// Prints it to stderr and returns the exit code.
-    pub fn report(&self) -> Exit {
+    pub(crate) fn report(&self) -> Exit {
         let text = self.to_string();
         let name = "agentpass:";
         let rest = text.strip_prefix(name).unwrap_or(&text);

@@ -9,7 +9,7 @@ use crate::protocol::frame::MAX_DEPTH;
 ///
 /// # Errors
 /// A sentence for a pair that is none, JSON that is none, or a name given twice.
-pub fn read(pairs: &[String], json_args: Option<&str>) -> Result<Map<String, Value>, String> {
+pub(crate) fn read(pairs: &[String], json_args: Option<&str>) -> Result<Map<String, Value>, String> {
     let mut args = json_args.map_or_else(|| Ok(Map::new()), object)?;
     for text in pairs {
         let (key, value) = pair(text)?;
@@ -22,7 +22,11 @@ pub fn read(pairs: &[String], json_args: Option<&str>) -> Result<Map<String, Val
 
 /// Reads the plain `pairs` among `args` as what their tool declares them to be: `id=12` is a number where `id` is an
 /// integer. What cannot be read so stays text, and the gateway says what is wrong with it.
-pub fn typed<'k>(args: &mut Map<String, Value>, pairs: &[String], kind: impl Fn(&str) -> Option<&'k str>) {
+pub(crate) fn typed<'k>(
+    args: &mut Map<String, Value>,
+    pairs: &[String],
+    kind: impl Fn(&str) -> Option<&'k str>,
+) {
     for text in pairs {
         let Some((name, value)) = text.split_once('=').filter(|(name, _)| !name.ends_with(':')) else {
             continue;
@@ -46,7 +50,7 @@ pub fn typed<'k>(args: &mut Map<String, Value>, pairs: &[String], kind: impl Fn(
 }
 
 /// Whether some plain pair reads as something other than text, so that it is worth asking what the tool declares.
-pub fn may_be_typed(pairs: &[String]) -> bool {
+pub(crate) fn may_be_typed(pairs: &[String]) -> bool {
     let plain = pairs.iter().filter_map(|text| text.split_once('=')).filter(|(name, _)| !name.ends_with(':'));
     plain.into_iter().any(|(_, value)| json(value).is_ok_and(|read| !read.is_string() && !read.is_null()))
 }

@@ -36,7 +36,7 @@ enum Event {
 ///
 /// # Errors
 /// When the gateway goes away.
-pub fn ask(mut owner: Owner, args: &Approvals) -> Result<Exit, Trouble> {
+pub(crate) fn ask(mut owner: Owner, args: &Approvals) -> Result<Exit, Trouble> {
     let answers = Owner::connect("answer the question", args.socket.as_deref(), args.config.as_deref())?;
     owner.send(&command("watch"))?;
     let (sender, events) = channel();

@@ -21,10 +21,10 @@ use crate::base::secret::Secret;
     error_code(3, "no gateway is running"),
     error_code(5, "the admin pages are switched off")
 )]
-pub struct Web {
+pub(crate) struct Web {
     /// read a password instead and print its hash, for gateway.admin_password_hash
     #[argh(switch)]
-    pub hash_password: bool,
+    pub(crate) hash_password: bool,
     /// the gateway's control socket (default: the one in config.yaml)
     #[argh(option, arg_name = "file")]
     pub socket: Option<String>,
@@ -34,7 +34,7 @@ pub struct Web {
 }
 
 /// Runs it.
-pub fn run(args: Web) -> Exit {
+pub(crate) fn run(args: Web) -> Exit {
     let done = if args.hash_password { hash() } else { link(&args) };
     done.unwrap_or_else(|trouble| trouble.report())
 }

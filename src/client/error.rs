@@ -92,7 +92,7 @@ pub enum ConnectionError {
 
 impl ConnectionError {
     /// Whether trying again is pointless.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         match self {
             ConnectionError::Address(_) | ConnectionError::NotAuthenticated(_) | ConnectionError::Closed => {
                 true

@@ -6,7 +6,7 @@
 //! client ends the driver; [`Client::close`] says goodbye first, so that the gateway knows what arrived.
 //!
 //! ```no_run
-//! # use agentpass::{base::secret::Secret, client::*};
+//! # use agentpass::client::*;
 //! # fn main() -> Result<(), ClientError> {
 //! let executor = smol::LocalExecutor::new();
 //! smol::block_on(executor.run(async {
@@ -43,12 +43,12 @@ use smol::{LocalExecutor, Task};
 
 pub use self::answer::{ArgInfo, Pending, PendingResult, ToolInfo, ToolResult};
 pub use self::error::{ClientError, ConnectionError};
+pub use crate::base::secret::Secret;
 pub use crate::net::connect::Trust;
 
 use self::call::Call;
 use self::driver::{Driver, Order, State};
 use crate::base::ids::RequestId;
-use crate::base::secret::Secret;
 use crate::net::connect::ServerUrl;
 use crate::net::deadline::within;
 use crate::protocol::{frame, params};

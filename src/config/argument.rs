@@ -9,7 +9,7 @@ use crate::base::whole_regex::WholeRegex;
 use crate::model::{ArgSpec, ArgType, ItemSpec, arguments};
 
 /// The declared arguments.
-pub type Args = BTreeMap<String, ArgSpec>;
+pub(crate) type Args = BTreeMap<String, ArgSpec>;
 
 const KEYS: [&str; 11] = [
     "required",
@@ -26,7 +26,7 @@ const KEYS: [&str; 11] = [
 ];
 
 /// Reads one argument.
-pub fn read(name: Name<'_>, at: At<'_>) -> Option<(String, ArgSpec)> {
+pub(crate) fn read(name: Name<'_>, at: At<'_>) -> Option<(String, ArgSpec)> {
     let plain = name.plain("an argument")?;
     let section = at.section(&KEYS);
     let flag = |key| section.get(key).and_then(At::flag).unwrap_or(false);
@@ -138,7 +138,7 @@ fn default(at: At<'_>, name: &str, spec: &ArgSpec) -> Option<serde_json::Value> 
 }
 
 /// Leaves an error where `each` has no meaning: on an argument outside the signature, on more than one.
-pub fn check_each(declared: &[(Name<'_>, At<'_>)], args: &Args, signature: Option<&Template>) {
+pub(crate) fn check_each(declared: &[(Name<'_>, At<'_>)], args: &Args, signature: Option<&Template>) {
     let mut others: Option<&str> = None;
     for (name, at) in declared.iter().filter(|(name, _)| args.get(name.text()).is_some_and(|spec| spec.each))
     {

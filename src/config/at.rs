@@ -14,7 +14,7 @@ use crate::base::secret::Secret;
 
 /// A value and where it stands.
 #[derive(Clone, Copy)]
-pub struct At<'d> {
+pub(crate) struct At<'d> {
     pub(super) doc: &'d Doc<'d>,
     pub(super) node: &'d Node,
     pub(super) name: &'d str,
@@ -22,44 +22,44 @@ pub struct At<'d> {
 
 /// A section whose keys are known.
 #[derive(Clone, Copy)]
-pub struct Section<'d> {
+pub(crate) struct Section<'d> {
     at: At<'d>,
     entries: &'d [(Key, Node)],
 }
 
 /// A key of a section in which the owner chooses the keys.
 #[derive(Clone, Copy)]
-pub struct Name<'d> {
+pub(crate) struct Name<'d> {
     doc: &'d Doc<'d>,
     key: &'d Key,
 }
 
 impl<'d> At<'d> {
     /// Leaves an error here; an empty `help` is none.
-    pub fn error(self, text: impl Into<String>, help: &str) {
+    pub(crate) fn error(self, text: impl Into<String>, help: &str) {
         let help = (!help.is_empty()).then(|| help.to_owned());
         self.doc.note(self.node.id, Severity::Error, text.into(), help);
     }
 
     /// Leaves an error here and gives nothing.
-    pub fn fail<T>(self, text: impl Into<String>, help: &str) -> Option<T> {
+    pub(crate) fn fail<T>(self, text: impl Into<String>, help: &str) -> Option<T> {
         self.error(text, help);
         None
     }
 
     /// Leaves a piece of advice here.
-    pub fn warn(self, text: impl Into<String>, help: &str) {
+    pub(crate) fn warn(self, text: impl Into<String>, help: &str) {
         let help = (!help.is_empty()).then(|| help.to_owned());
         self.doc.note(self.node.id, Severity::Warning, text.into(), help);
     }
 
     /// Its key, or what it is.
-    pub fn name(self) -> &'d str {
+    pub(crate) fn name(self) -> &'d str {
         self.name
     }
 
     /// The value as written (variables by their names), for a finding; cut when it is long.
-    pub fn shown(self) -> String {
+    pub(crate) fn shown(self) -> String {
         let raw = match &self.node.kind {
             Kind::Text(text) => text.clone(),
             Kind::Bool(_) | Kind::Int(_) | Kind::Float => self.doc.raw(self.node.id).unwrap_or_default(),
@@ -81,12 +81,12 @@ impl<'d> At<'d> {
     }
 
     /// Its keys, which must be among `known`; nothing counts as no keys.
-    pub fn section(self, known: &[&str]) -> Section<'d> {
+    pub(crate) fn section(self, known: &[&str]) -> Section<'d> {
         self.open().known(known)
     }
 
     /// Its keys, unchecked; whoever calls this calls [`Section::known`] later.
-    pub fn open(self) -> Section<'d> {
+    pub(crate) fn open(self) -> Section<'d> {
         let entries = match &self.node.kind {
             Kind::Map(entries) => entries.as_slice(),
             Kind::Null => &[],
@@ -96,7 +96,7 @@ impl<'d> At<'d> {
     }
 
     /// Its entries under keys of the owner's choice; nothing counts as none.
-    pub fn entries(self) -> Vec<(Name<'d>, At<'d>)> {
+    pub(crate) fn entries(self) -> Vec<(Name<'d>, At<'d>)> {
         match &self.node.kind {
             Kind::Map(entries) => entries.iter().map(|(key, node)| self.entry(key, node)).collect(),
             Kind::Null => Vec::new(),
@@ -109,7 +109,7 @@ impl<'d> At<'d> {
     }
 
     /// The values of a list; nothing counts as none.
-    pub fn items(self) -> Vec<At<'d>> {
+    pub(crate) fn items(self) -> Vec<At<'d>> {
         match &self.node.kind {
             Kind::List(items) => items.iter().map(|node| At { node, ..self }).collect(),
             Kind::Null => Vec::new(),
@@ -118,7 +118,7 @@ impl<'d> At<'d> {
     }
 
     /// Like [`At::items`]; a single value is a list of one.
-    pub fn one_or_more(self) -> Vec<At<'d>> {
+    pub(crate) fn one_or_more(self) -> Vec<At<'d>> {
         match &self.node.kind {
             Kind::List(_) | Kind::Null => self.items(),
             _ => vec![self],
@@ -126,22 +126,22 @@ impl<'d> At<'d> {
     }
 
     /// Whether it is `null`, `~` or nothing.
-    pub fn is_null(self) -> bool {
+    pub(crate) fn is_null(self) -> bool {
         matches!(self.node.kind, Kind::Null)
     }
 
     /// Whether it is a single value, neither a section nor a list nor nothing.
-    pub fn is_single(self) -> bool {
+    pub(crate) fn is_single(self) -> bool {
         !matches!(self.node.kind, Kind::Null | Kind::List(_) | Kind::Map(_))
     }
 
     /// Whether a variable stands in it.
-    pub fn has_variable(self) -> bool {
+    pub(crate) fn has_variable(self) -> bool {
         matches!(&self.node.kind, Kind::Text(text) if text.contains("${"))
     }
 
     /// A single value as text; numbers and truth values as they are written.
-    pub fn text(self) -> Option<String> {
+    pub(crate) fn text(self) -> Option<String> {
         self.single("text")
     }
 
@@ -163,13 +163,13 @@ impl<'d> At<'d> {
     }
 
     /// Text that is not empty.
-    pub fn filled(self) -> Option<String> {
+    pub(crate) fn filled(self) -> Option<String> {
         let text = self.text()?;
         if text.trim().is_empty() { self.fail(format!("{} is empty", self.name), "") } else { Some(text) }
     }
 
     /// A credential: not empty, in one line. It and the variables in it are remembered for scrubbing.
-    pub fn secret(self) -> Option<Secret> {
+    pub(crate) fn secret(self) -> Option<Secret> {
         let (text, parts) = self.resolved("text")?;
         if text.is_empty() {
             return self.fail(format!("{} is empty", self.name), "");
@@ -199,7 +199,7 @@ impl<'d> At<'d> {
     }
 
     /// One of the words in `options`.
-    pub fn choice<T: Clone>(self, options: &[(&str, T)]) -> Option<T> {
+    pub(crate) fn choice<T: Clone>(self, options: &[(&str, T)]) -> Option<T> {
         let text = self.text()?;
         let found = options.iter().find(|(word, _)| *word == text);
         found.map(|(_, value)| value.clone()).or_else(|| {
@@ -209,7 +209,7 @@ impl<'d> At<'d> {
     }
 
     /// `true` or `false`.
-    pub fn flag(self) -> Option<bool> {
+    pub(crate) fn flag(self) -> Option<bool> {
         if let Kind::Bool(flag) = self.node.kind {
             return Some(flag);
         }
@@ -221,7 +221,10 @@ impl<'d> At<'d> {
     }
 
     /// A whole number within `range`.
-    pub fn whole<T: TryFrom<i128> + PartialOrd + Display>(self, range: RangeInclusive<T>) -> Option<T> {
+    pub(crate) fn whole<T: TryFrom<i128> + PartialOrd + Display>(
+        self,
+        range: RangeInclusive<T>,
+    ) -> Option<T> {
         let wanted = format!("a whole number from {} to {}", range.start(), range.end());
         let number = match self.node.kind {
             Kind::Int(number) => Some(number),
@@ -232,7 +235,7 @@ impl<'d> At<'d> {
     }
 
     /// Whole numbers: a list, one number, or a text such as `1, 2` or `[1, 2]` that came from a variable.
-    pub fn whole_list(self, range: RangeInclusive<i64>) -> Option<Vec<i64>> {
+    pub(crate) fn whole_list(self, range: RangeInclusive<i64>) -> Option<Vec<i64>> {
         if !matches!(self.node.kind, Kind::Text(_)) {
             return self.one_or_more().into_iter().map(|item| item.whole(range.clone())).collect();
         }
@@ -245,7 +248,7 @@ impl<'d> At<'d> {
     }
 
     /// Text that is a pattern.
-    pub fn pattern(self) -> Option<String> {
+    pub(crate) fn pattern(self) -> Option<String> {
         if let Kind::List(_) = self.node.kind {
             return self
                 .fail(format!("{} must be text, not a list", self.name), "put quotes around patterns");
@@ -254,7 +257,7 @@ impl<'d> At<'d> {
     }
 
     /// A time in seconds, with or without a fraction, within `range`.
-    pub fn seconds(self, range: RangeInclusive<f64>) -> Option<Duration> {
+    pub(crate) fn seconds(self, range: RangeInclusive<f64>) -> Option<Duration> {
         let wanted = format!("a number of seconds from {} to {}", range.start(), range.end());
         let number = self.single(&wanted)?.trim().parse::<f64>().ok().filter(|n| range.contains(n));
         let number = number.or_else(|| self.unfit(&wanted))?;
@@ -264,7 +267,7 @@ impl<'d> At<'d> {
 
 impl<'d> Section<'d> {
     /// Refuses all keys but these.
-    pub fn known(self, known: &[&str]) -> Section<'d> {
+    pub(crate) fn known(self, known: &[&str]) -> Section<'d> {
         for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
             let unknown = Name { doc: self.at.doc, key };
             let help = format!("known here: {}", known.join(", "));
@@ -274,13 +277,13 @@ impl<'d> Section<'d> {
     }
 
     /// The value of a key, when it is there.
-    pub fn get(self, key: &str) -> Option<At<'d>> {
+    pub(crate) fn get(self, key: &str) -> Option<At<'d>> {
         let (key, node) = self.entries.iter().find(|(k, _)| k.text == key)?;
         Some(self.at.entry(key, node).1)
     }
 
     /// The value of a key that must be there.
-    pub fn need(self, key: &str) -> Option<At<'d>> {
+    pub(crate) fn need(self, key: &str) -> Option<At<'d>> {
         // What is no section was refused as such already.
         let is_section = matches!(self.at.node.kind, Kind::Map(_) | Kind::Null);
         self.get(key)
@@ -288,31 +291,31 @@ impl<'d> Section<'d> {
     }
 
     /// The key itself, when it is there.
-    pub fn key(self, key: &str) -> Option<Name<'d>> {
+    pub(crate) fn key(self, key: &str) -> Option<Name<'d>> {
         let (key, _) = self.entries.iter().find(|(k, _)| k.text == key)?;
         Some(Name { doc: self.at.doc, key })
     }
 
     /// The section as a value.
-    pub fn at(self) -> At<'d> {
+    pub(crate) fn at(self) -> At<'d> {
         self.at
     }
 }
 
 impl<'d> Name<'d> {
     /// The key.
-    pub fn text(self) -> &'d str {
+    pub(crate) fn text(self) -> &'d str {
         &self.key.text
     }
 
     /// Leaves an error at the key; an empty `help` is none.
-    pub fn error(self, text: impl Into<String>, help: &str) {
+    pub(crate) fn error(self, text: impl Into<String>, help: &str) {
         let help = (!help.is_empty()).then(|| help.to_owned());
         self.doc.note(self.key.id, Severity::Error, text.into(), help);
     }
 
     /// Leaves a piece of advice at the key.
-    pub fn warn(self, text: impl Into<String>, help: &str) {
+    pub(crate) fn warn(self, text: impl Into<String>, help: &str) {
         let help = (!help.is_empty()).then(|| help.to_owned());
         self.doc.note(self.key.id, Severity::Warning, text.into(), help);
     }
@@ -323,7 +326,7 @@ impl<'d> Name<'d> {
     }
 
     /// The key as a name of a tool, service or agent: 1 to 64 letters, digits and `_ - .`.
-    pub fn plain(self, what: &str) -> Option<&'d str> {
+    pub(crate) fn plain(self, what: &str) -> Option<&'d str> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
         if (1..=64).contains(&self.key.text.len()) && self.key.text.chars().all(fits) {
             return Some(&self.key.text);

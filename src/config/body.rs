@@ -9,12 +9,12 @@ use crate::base::template::Template;
 use crate::model::{ArgType, Encoding, Method, Node, RequestSpec};
 
 /// Reads `encoding`.
-pub fn encoding(at: At<'_>) -> Option<Encoding> {
+pub(crate) fn encoding(at: At<'_>) -> Option<Encoding> {
     at.choice(&Encoding::ALL.map(|encoding| (encoding.as_str(), encoding)))
 }
 
 /// Reads a layout: arguments in its texts, everything else as it stands.
-pub fn layout(at: At<'_>, args: &Args) -> Option<Node> {
+pub(crate) fn layout(at: At<'_>, args: &Args) -> Option<Node> {
     match &at.node.kind {
         Kind::Text(_) => text(at, args),
         Kind::List(_) => {
@@ -48,7 +48,7 @@ fn text(at: At<'_>, args: &Args) -> Option<Node> {
 }
 
 /// Leaves an error where encoding, body and the rest of the request contradict each other.
-pub fn check(section: Section<'_>, request: &RequestSpec, args: &Args) {
+pub(crate) fn check(section: Section<'_>, request: &RequestSpec, args: &Args) {
     if !check_method(section, &request.method) {
         return;
     }
@@ -169,7 +169,7 @@ fn fits(said: &Template, encoding: Encoding) -> bool {
 }
 
 /// Leaves an error where `as` has no meaning, or gives two arguments one name.
-pub fn check_names(declared: &[(Name<'_>, At<'_>)], args: &Args, request: &RequestSpec) {
+pub(crate) fn check_names(declared: &[(Name<'_>, At<'_>)], args: &Args, request: &RequestSpec) {
     let takes_all = request.has_body() && request.body.is_none();
     for (name, at) in declared {
         let Some(at) = at.open().get("as") else { continue };

@@ -8,12 +8,12 @@ use crate::base::json::MAX_SAFE_INTEGER;
 
 /// The value as JSON. Numbers are taken as agents' are: integers up to 2^53 - 1, and a number without a fraction is an
 /// integer however it is written.
-pub fn json(at: At<'_>) -> Option<Value> {
+pub(crate) fn json(at: At<'_>) -> Option<Value> {
     json_with(at, |at| at.text())
 }
 
 /// The same, with texts read by `text`.
-pub fn json_with(at: At<'_>, text: fn(At<'_>) -> Option<String>) -> Option<Value> {
+pub(crate) fn json_with(at: At<'_>, text: fn(At<'_>) -> Option<String>) -> Option<Value> {
     match &at.node.kind {
         Kind::Null => Some(Value::Null),
         Kind::Bool(flag) => Some(Value::Bool(*flag)),

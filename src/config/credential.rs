@@ -7,7 +7,7 @@ use crate::base::secret::Secret;
 const CHECK: &str = "check the variable or file it comes from";
 
 /// A credential that stands in a header line or a URL: printable ASCII without quotes around it.
-pub fn token(at: At<'_>) -> Option<Secret> {
+pub(crate) fn token(at: At<'_>) -> Option<Secret> {
     let secret = text(at)?;
     match secret.expose().chars().all(|c| c.is_ascii_graphic() || c == ' ') {
         true => Some(secret),
@@ -16,7 +16,7 @@ pub fn token(at: At<'_>) -> Option<Secret> {
 }
 
 /// What stands behind `Bearer` in the header: one word.
-pub fn bearer(at: At<'_>) -> Option<Secret> {
+pub(crate) fn bearer(at: At<'_>) -> Option<Secret> {
     let secret = token(at)?;
     if secret.expose().get(..7).is_some_and(|word| word.eq_ignore_ascii_case("bearer ")) {
         let help = "give the token alone: the gateway puts \"Bearer\" before it";
@@ -29,7 +29,7 @@ pub fn bearer(at: At<'_>) -> Option<Secret> {
 }
 
 /// A password, in any script, as long as nothing else stands around it.
-pub fn text(at: At<'_>) -> Option<Secret> {
+pub(crate) fn text(at: At<'_>) -> Option<Secret> {
     let secret = at.secret()?;
     let value = secret.expose();
     if value.contains('\u{feff}') {

@@ -17,7 +17,7 @@ use crate::base::secret::Secret;
 const MAX_FINDINGS: usize = 20;
 
 /// A file that is valid YAML.
-pub struct Doc<'a> {
+pub(crate) struct Doc<'a> {
     path: PathBuf,
     text: String,
     root: tree::Node,
@@ -28,7 +28,7 @@ pub struct Doc<'a> {
     /// Every secret value that was read.
     pub secrets: RefCell<Vec<Secret>>,
     /// Whether a secret stands in the file itself.
-    pub literal_secret: Cell<bool>,
+    pub(crate) literal_secret: Cell<bool>,
 }
 
 /// A finding by number; it becomes a place at the end.
@@ -54,7 +54,7 @@ impl<'a> Doc<'a> {
     ///
     /// # Errors
     /// With the one finding that keeps it from being looked at any closer.
-    pub fn open(
+    pub(crate) fn open(
         path: &Path,
         doing: &'static str,
         vars: Option<&'a Variables<'a>>,
@@ -72,37 +72,37 @@ impl<'a> Doc<'a> {
     }
 
     /// The file.
-    pub fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
     /// The directory that relative paths in the file start from.
-    pub fn dir(&self) -> &Path {
+    pub(crate) fn dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
     }
 
     /// The value that is the whole document.
-    pub fn root(&self) -> At<'_> {
+    pub(crate) fn root(&self) -> At<'_> {
         At { doc: self, node: &self.root, name: "the file" }
     }
 
     /// A single value as written, which the tree holds as a number or a truth value.
-    pub fn raw(&self, id: u32) -> Option<String> {
+    pub(crate) fn raw(&self, id: u32) -> Option<String> {
         tree::raw(&self.text, id)
     }
 
     /// Notes a mistake (or advice) at a value or key.
-    pub fn note(&self, id: u32, severity: Severity, text: String, help: Option<String>) {
+    pub(crate) fn note(&self, id: u32, severity: Severity, text: String, help: Option<String>) {
         self.notes.borrow_mut().push(Note { id, severity, text, help });
     }
 
     /// Whether a mistake was found so far.
-    pub fn has_errors(&self) -> bool {
+    pub(crate) fn has_errors(&self) -> bool {
         self.notes.borrow().iter().any(|note| note.severity == Severity::Error)
     }
 
     /// Errors before warnings, each in the order of the file.
-    pub fn finish(&self) -> Vec<Finding> {
+    pub(crate) fn finish(&self) -> Vec<Finding> {
         let mut notes = self.notes.take();
         notes.sort_by_key(|n| (n.severity != Severity::Error, n.id));
         let more = notes.len().saturating_sub(MAX_FINDINGS);

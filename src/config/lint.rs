@@ -11,7 +11,7 @@ use crate::model::{Action, Rule, RuleList, Tool};
 const MAX_PAIRS: usize = 1_000_000;
 
 /// Leaves its advice at the rules.
-pub fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&Known<'_>>) {
+pub(crate) fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&Known<'_>>) {
     rules.iter().chain(defaults).for_each(foreign_signs);
     if let Some(known) = known.filter(|known| !known.tools.is_empty()) {
         let reaches: Vec<_> = known.tools.values().map(|tool| Reach::of(tool)).collect();

@@ -200,7 +200,7 @@ pub fn local(paths: &Paths) -> Result<Local, Vec<Finding>> {
 
 /// What can be known of the Telegram bot before the configuration is complete.
 #[derive(Clone, Debug, Default)]
-pub struct BotHint {
+pub(crate) struct BotHint {
     /// Its token: in config.yaml, else the variable TELEGRAM_TOKEN.
     pub token: Option<Secret>,
     /// The Bot API server, when config.yaml names one.
@@ -212,7 +212,7 @@ pub struct BotHint {
 }
 
 /// Looks for the bot; mistakes in the file, or none at all, do not matter.
-pub fn bot(paths: &Paths) -> BotHint {
+pub(crate) fn bot(paths: &Paths) -> BotHint {
     let around = Surroundings::of_process();
     let early = RefCell::default();
     let vars = Variables::near(&paths.config, &around, &early);
@@ -255,7 +255,7 @@ impl Report {
 
 /// An error at the value of config.yaml that `keys` lead to, or at the nearest section above it: for what only shows
 /// when the value is used.
-pub fn misfit(paths: &Paths, keys: &[&str], text: &str, help: &str) -> Finding {
+pub(crate) fn misfit(paths: &Paths, keys: &[&str], text: &str, help: &str) -> Finding {
     let whole = || {
         let finding = Finding::whole(CONFIGURATION, &paths.config, text);
         if help.is_empty() { finding } else { finding.help(help) }

@@ -16,7 +16,7 @@ use crate::model::Method;
 const TOKEN: &str = "{token}";
 
 /// Reads it.
-pub fn read(section: Section<'_>) -> Option<Auth> {
+pub(crate) fn read(section: Section<'_>) -> Option<Auth> {
     let request = section.need("request").and_then(|at| exchange(at, true));
     let take = section.need("take").and_then(take);
     let send = match (section.get("send"), &take) {

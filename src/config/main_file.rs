@@ -19,7 +19,7 @@ const SHORT_TOKEN: usize = 16;
 const MAX_APPROVAL: f64 = 86_400.0;
 
 /// The keys of config.yaml.
-pub const KEYS: [&str; 10] = [
+pub(crate) const KEYS: [&str; 10] = [
     "gateway",
     "agent",
     "agents",
@@ -33,7 +33,7 @@ pub const KEYS: [&str; 10] = [
 ];
 
 /// `gateway:`.
-pub fn gateway(file: Section<'_>, dir: &Path) -> Gateway {
+pub(crate) fn gateway(file: Section<'_>, dir: &Path) -> Gateway {
     let keys = [
         "host",
         "port",
@@ -114,7 +114,7 @@ fn host(at: At<'_>) -> Option<String> {
 }
 
 /// A path, relative to the directory of config.yaml.
-pub fn path(at: At<'_>, dir: &Path) -> Option<PathBuf> {
+pub(crate) fn path(at: At<'_>, dir: &Path) -> Option<PathBuf> {
     let text = at.filled()?;
     if text.contains('\0') {
         return at.fail(format!("{} is not a path", at.name()), "");
@@ -143,7 +143,7 @@ fn origins(at: At<'_>) -> Vec<String> {
 }
 
 /// `agent:` or `agents:`.
-pub fn agents(file: Section<'_>) -> Vec<AgentConfig> {
+pub(crate) fn agents(file: Section<'_>) -> Vec<AgentConfig> {
     let help = "put the one agent among the others, as \"default\"";
     if let (Some(_), Some(second)) = (file.key("agent"), file.key("agents")) {
         second.error("agent and agents exclude each other", help);
@@ -202,13 +202,13 @@ fn token(section: Section<'_>) -> Option<TokenHash> {
 }
 
 /// An address that other code adds paths to.
-pub fn base_url(at: At<'_>) -> Option<BaseUrl> {
+pub(crate) fn base_url(at: At<'_>) -> Option<BaseUrl> {
     let url = BaseUrl::parse(&at.text()?);
     url.map_or_else(|why| at.fail(format!("{} {why}", at.name()), ""), Some)
 }
 
 /// The warning about a credential that goes to a host whose name anybody on the network can answer for.
-pub fn warn_of_local(at: At<'_>, url: &BaseUrl) {
+pub(crate) fn warn_of_local(at: At<'_>, url: &BaseUrl) {
     if url.anybody_can_answer() {
         let text = "anybody on the network can answer for a name in .local, and is sent the credentials then";
         at.warn(
@@ -219,7 +219,7 @@ pub fn warn_of_local(at: At<'_>, url: &BaseUrl) {
 }
 
 /// `storage:`, with the two times that say how long answers are kept.
-pub fn storage(file: Section<'_>, dir: &Path) -> (Storage, u32, u32) {
+pub(crate) fn storage(file: Section<'_>, dir: &Path) -> (Storage, u32, u32) {
     let keys = ["type", "path", "sync", "retain_days", "max_mb", "keep_results_days", "keep_keys_hours"];
     let section = file.get("storage").map(|at| at.section(&keys));
     let get = |key| section.and_then(|s| s.get(key));
@@ -240,13 +240,13 @@ pub fn storage(file: Section<'_>, dir: &Path) -> (Storage, u32, u32) {
 }
 
 /// `approval_timeout:`.
-pub fn approval_timeout(file: Section<'_>) -> Duration {
+pub(crate) fn approval_timeout(file: Section<'_>) -> Duration {
     let given = file.get("approval_timeout").and_then(|at| at.seconds(0.1..=MAX_APPROVAL));
     given.unwrap_or(Duration::from_secs(900))
 }
 
 /// `approvals:`.
-pub fn approvals(file: Section<'_>) -> Approvals {
+pub(crate) fn approvals(file: Section<'_>) -> Approvals {
     let keys = ["max_question_chars", "cool_down", "note_seconds", "reminder"];
     let section = file.get("approvals").map(|at| at.section(&keys));
     let get = |key| section.and_then(|s| s.get(key));
@@ -278,7 +278,7 @@ fn cool_down(at: At<'_>) -> Option<CoolDown> {
 }
 
 /// `rate_limit:`.
-pub fn rate_limit(file: Section<'_>) -> RateLimit {
+pub(crate) fn rate_limit(file: Section<'_>) -> RateLimit {
     let keys = ["max_pending_approvals", "max_requests_per_minute"];
     let section = file.get("rate_limit").map(|at| at.section(&keys));
     let get = |key| section.and_then(|s| s.get(key));
@@ -297,7 +297,7 @@ fn requests(at: At<'_>) -> Option<u32> {
 }
 
 /// `max_concurrent_calls:`; each one takes a thread while it waits. So many `agents` want a share of them.
-pub fn max_concurrent_calls(file: Section<'_>, agents: usize) -> usize {
+pub(crate) fn max_concurrent_calls(file: Section<'_>, agents: usize) -> usize {
     let at = file.get("max_concurrent_calls");
     let places = at.and_then(|at| at.whole(1..=256)).unwrap_or(32);
     if agents > 1 && agents >= places {

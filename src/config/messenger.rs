@@ -6,7 +6,7 @@ use super::settings::Messenger;
 use crate::base::secret::Secret;
 
 /// `messenger:`.
-pub fn messenger(file: Section<'_>) -> Messenger {
+pub(crate) fn messenger(file: Section<'_>) -> Messenger {
     let Some(at) = file.get("messenger").filter(|at| !at.is_null()) else { return Messenger::Local };
     let section = at.section(&["type", "telegram"]);
     let is_telegram = section.need("type").and_then(|at| at.choice(&[("telegram", true), ("local", false)]));
@@ -67,7 +67,7 @@ fn telegram(at: At<'_>) -> Option<Messenger> {
 }
 
 /// The address of an HTTP proxy. It may hold a password: only what has none may be repeated in results.
-pub fn proxy(at: At<'_>) -> Option<Secret> {
+pub(crate) fn proxy(at: At<'_>) -> Option<Secret> {
     let text = at.text()?;
     let rest = text.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
     let (login, host) = match rest.and_then(|rest| rest.rsplit_once('@')) {

@@ -42,11 +42,13 @@ mod url;
 mod variables;
 
 pub use finding::{Finding, Place, Severity};
-pub use load::{BotHint, Loaded, Local, Paths, Report, bot, load, load_in, local, misfit};
-pub use permissions::Permissions;
+pub use load::{Loaded, Paths, load, load_in, local};
+pub(crate) use load::{Local, Report, bot, misfit};
+pub(crate) use permissions::Permissions;
+pub(crate) use settings::{AgentConfig, Storage};
 pub use settings::{
-    AgentConfig, Approvals, Auth, Config, CoolDown, ErrorMapping, Gateway, Health, Login, LoginRequest,
-    Messenger, Peer, RateLimit, ServiceConfig, Storage, SyncMode, Take, TlsFiles,
+    Auth, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, Messenger, ServiceConfig, SyncMode,
+    Take,
 };
 pub use url::BaseUrl;
 pub use variables::Surroundings;

@@ -12,7 +12,7 @@ use crate::base::digest::Digest;
 const MAX_SOCKET_PATH: usize = 107;
 
 /// `url:`; behind a socket everything is `http://localhost`.
-pub fn address(at: At<'_>) -> Option<(BaseUrl, Option<PathBuf>)> {
+pub(crate) fn address(at: At<'_>) -> Option<(BaseUrl, Option<PathBuf>)> {
     let text = at.text()?;
     let Some(path) = text.strip_prefix("unix:") else { return base_url(at).map(|url| (url, None)) };
     if !is_plain_path(path) {
@@ -34,7 +34,7 @@ fn is_plain_path(path: &str) -> bool {
 }
 
 /// `pin:` and `server_name:`, which only make sense where there is a certificate.
-pub fn peer(section: Section<'_>, url: Option<&BaseUrl>, socket: Option<PathBuf>) -> Peer {
+pub(crate) fn peer(section: Section<'_>, url: Option<&BaseUrl>, socket: Option<PathBuf>) -> Peer {
     let (pin, name) = (section.get("pin"), section.get("server_name"));
     for at in [pin, name].into_iter().flatten() {
         if socket.is_some() || url.is_some_and(|url| !url.is_https()) {

@@ -21,7 +21,7 @@ pub struct Permissions {
 }
 
 /// What config.yaml says that rules speak of.
-pub struct Known<'a> {
+pub(crate) struct Known<'a> {
     /// The configured agents.
     pub agents: Vec<AgentId>,
     /// The tools.
@@ -29,10 +29,10 @@ pub struct Known<'a> {
 }
 
 /// A rule and where it stands.
-pub type Placed<'d> = (At<'d>, Rule);
+pub(crate) type Placed<'d> = (At<'d>, Rule);
 
 /// Reads both lists. Without `known` (config.yaml is broken) nothing is said about agents and tools.
-pub fn read(doc: &Doc<'_>, known: Option<&Known<'_>>) -> Permissions {
+pub(crate) fn read(doc: &Doc<'_>, known: Option<&Known<'_>>) -> Permissions {
     let file = doc.root().section(&["rules", "defaults"]);
     let rules = list(file, RuleList::Rules, known);
     let defaults = list(file, RuleList::Defaults, known);

@@ -9,7 +9,7 @@ const OWN_PATHS: [&str; 8] =
     ["approvals", "audit", "sign-in", "sign-out", "static", "livez", "healthz", "metrics"];
 
 /// Addresses and networks.
-pub fn networks(at: At<'_>) -> Vec<Network> {
+pub(crate) fn networks(at: At<'_>) -> Vec<Network> {
     at.one_or_more().into_iter().filter_map(network).collect()
 }
 
@@ -20,7 +20,7 @@ fn network(at: At<'_>) -> Option<Network> {
 }
 
 /// [`networks`] whose word is believed.
-pub fn trusted(at: At<'_>) -> Vec<Network> {
+pub(crate) fn trusted(at: At<'_>) -> Vec<Network> {
     let networks = networks(at);
     if networks.iter().any(Network::is_everything) {
         let help = "list the addresses of the proxies only";
@@ -30,7 +30,7 @@ pub fn trusted(at: At<'_>) -> Vec<Network> {
 }
 
 /// The path below which a proxy shows the admin pages.
-pub fn public_path(at: At<'_>) -> Option<PathPrefix> {
+pub(crate) fn public_path(at: At<'_>) -> Option<PathPrefix> {
     let text = at.filled()?;
     let Some(path) = PathPrefix::parse(&text) else {
         return at

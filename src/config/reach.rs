@@ -13,7 +13,7 @@ use crate::model::{ArgSpec, ArgType, Tool};
 const BUDGET: usize = 2_000_000;
 
 /// The signatures of one tool.
-pub struct Reach<'a> {
+pub(crate) struct Reach<'a> {
     tool: &'a Tool,
     /// What all of them begin with.
     head: String,
@@ -21,7 +21,7 @@ pub struct Reach<'a> {
 }
 
 /// What is left to be spent on following patterns.
-pub struct Budget(usize);
+pub(crate) struct Budget(usize);
 
 impl Default for Budget {
     fn default() -> Budget {
@@ -30,18 +30,18 @@ impl Default for Budget {
 }
 
 impl<'a> Reach<'a> {
-    pub fn of(tool: &'a Tool) -> Reach<'a> {
+    pub(crate) fn of(tool: &'a Tool) -> Reach<'a> {
         let head = tool.signature.as_ref().map_or_else(|| tool.name.clone(), |_| format!("{}(", tool.name));
         Reach { tool, head, language: OnceCell::new() }
     }
 
     /// The tool.
-    pub fn tool(&self) -> &'a Tool {
+    pub(crate) fn tool(&self) -> &'a Tool {
         self.tool
     }
 
     /// Whether some call of the tool can have a signature that `pattern` matches. "Yes" in doubt.
-    pub fn meets(&self, pattern: &Pattern, budget: &mut Budget) -> bool {
+    pub(crate) fn meets(&self, pattern: &Pattern, budget: &mut Budget) -> bool {
         let Some(signature) = &self.tool.signature else { return pattern.matches(&self.tool.name) };
         let prefix = pattern.literal_prefix();
         if !self.head.starts_with(prefix) && !prefix.starts_with(&self.head) {
@@ -51,7 +51,7 @@ impl<'a> Reach<'a> {
     }
 
     /// Whether `pattern` matches every call of the tool.
-    pub fn is_whole_in(&self, pattern: &Pattern) -> bool {
+    pub(crate) fn is_whole_in(&self, pattern: &Pattern) -> bool {
         match self.tool.signature {
             Some(_) => pattern.covers(&self.head, ")"),
             None => pattern.matches(&self.head),
@@ -59,7 +59,7 @@ impl<'a> Reach<'a> {
     }
 
     /// A signature as the tool file writes it, for people.
-    pub fn shown(&self) -> String {
+    pub(crate) fn shown(&self) -> String {
         self.tool.signature.as_ref().map_or_else(|| self.head.clone(), |s| format!("{}{s})", self.head))
     }
 

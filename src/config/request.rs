@@ -12,13 +12,13 @@ use crate::base::template::{Piece, Template};
 use crate::model::{ArgType, Method, RequestSpec};
 
 /// The place that rules are matched against: a list stands there only when each of its elements is judged.
-pub const SIGNATURE: &str = "the signature";
+pub(crate) const SIGNATURE: &str = "the signature";
 
 /// The longest method, in bytes.
 const MAX_METHOD: usize = 32;
 
 /// Reads a request. None when method or path is missing or wrong.
-pub fn read(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<RequestSpec> {
+pub(crate) fn read(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<RequestSpec> {
     let section = at.section(&["method", "path", "query", "headers", "body_exclude", "encoding", "body"]);
     let method = section.need("method").and_then(method);
     let path = section.need("path").and_then(|at| path(at, args, owner));
@@ -59,7 +59,7 @@ fn method(at: At<'_>) -> Option<Method> {
 }
 
 /// A template whose arguments are all declared texts.
-pub fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
+pub(crate) fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
     let template = parsed(at, text, args, place)?;
     let mut pieces = template.pieces().iter();
     match pieces.find(|piece| matches!(piece, Piece::Segments(_))) {

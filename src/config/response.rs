@@ -14,7 +14,7 @@ const MAX_ITEMS: usize = 20;
 const KEPT: [&str; 2] = ["set-cookie", "set-cookie2"];
 
 /// Reads it, and `wrap` in it. `taken` is the header that carries the credentials.
-pub fn read(at: At<'_>, taken: Option<&str>) -> (Option<String>, ResponseSpec) {
+pub(crate) fn read(at: At<'_>, taken: Option<&str>) -> (Option<String>, ResponseSpec) {
     let section = at.section(&["wrap", "binary", "ok", "headers", "follow", "charset"]);
     let get = |key| section.get(key);
     let spec = ResponseSpec {

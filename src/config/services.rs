@@ -18,7 +18,7 @@ use crate::base::secret::Secret;
 use crate::model::Method;
 
 /// The methods as words.
-pub const METHODS: [(&str, Method); 6] = [
+pub(crate) const METHODS: [(&str, Method); 6] = [
     ("GET", Method::Get),
     ("HEAD", Method::Head),
     ("POST", Method::Post),
@@ -61,7 +61,7 @@ const KEYS: [&str; 14] = [
 ];
 
 /// One service; its `tools:` are read by `tool_files`. None when it has no usable name, address or credentials.
-pub fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> {
+pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> {
     let section = at.section(&KEYS);
     let plain = name.plain("a service");
     handler(section);
@@ -93,7 +93,7 @@ pub fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> 
 }
 
 /// A time limit of a call, in seconds.
-pub fn timeout(at: At<'_>) -> Option<Duration> {
+pub(crate) fn timeout(at: At<'_>) -> Option<Duration> {
     at.seconds(0.1..=3600.0)
 }
 
@@ -167,7 +167,7 @@ fn token(section: Section<'_>) -> Option<Secret> {
 }
 
 /// The name of a query parameter.
-pub fn param(at: At<'_>) -> Option<String> {
+pub(crate) fn param(at: At<'_>) -> Option<String> {
     let name = at.filled()?;
     let fits = !name.contains(char::is_control);
     if fits { Some(name) } else { at.fail(format!("{} holds control characters", at.name()), "") }
@@ -188,7 +188,7 @@ fn basic_auth(section: Section<'_>) -> Option<Auth> {
 }
 
 /// The header that carries the credentials, in lower case.
-pub fn header_of(auth: &Auth) -> Option<String> {
+pub(crate) fn header_of(auth: &Auth) -> Option<String> {
     match auth {
         Auth::Bearer(_) | Auth::Basic { .. } => Some("authorization".into()),
         Auth::Header { name, .. } => Some(name.to_ascii_lowercase()),
@@ -209,7 +209,7 @@ fn header_name(at: At<'_>) -> Option<String> {
 ///
 /// # Errors
 /// Why not.
-pub fn check_header(name: &str, taken: Option<&str>) -> Result<(), String> {
+pub(crate) fn check_header(name: &str, taken: Option<&str>) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
     if !is_header_name(name) {
         return Err(format!("\"{}\" is not the name of a header", name.escape_debug()));
@@ -224,13 +224,13 @@ pub fn check_header(name: &str, taken: Option<&str>) -> Result<(), String> {
 }
 
 /// A token of HTTP (RFC 9110), at most 128 bytes.
-pub fn is_header_name(name: &str) -> bool {
+pub(crate) fn is_header_name(name: &str) -> bool {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     (1..=128).contains(&name.len()) && name.chars().all(token)
 }
 
 /// Headers with constant values.
-pub fn headers(at: At<'_>, taken: Option<&str>) -> Vec<(String, Secret)> {
+pub(crate) fn headers(at: At<'_>, taken: Option<&str>) -> Vec<(String, Secret)> {
     let mut found: Vec<(String, Secret)> = Vec::new();
     for (name, value) in at.entries() {
         let repeated = found.iter().any(|(other, _)| other.eq_ignore_ascii_case(name.text()));
@@ -297,7 +297,7 @@ fn health(at: At<'_>) -> Option<Health> {
 }
 
 /// A constant path of a service, with or without a query.
-pub fn request_path(at: At<'_>) -> Option<String> {
+pub(crate) fn request_path(at: At<'_>) -> Option<String> {
     let text = at.text()?;
     let (path, query) = text.split_once('?').unwrap_or((&text, ""));
     match check_path(path).and_then(|()| check_chars(query)) {

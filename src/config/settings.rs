@@ -82,7 +82,7 @@ pub struct TlsFiles {
     /// Private key.
     pub key: PathBuf,
     /// `min_version: "1.3"`: no older clients.
-    pub only_tls13: bool,
+    pub(crate) only_tls13: bool,
 }
 
 /// One agent.

@@ -9,11 +9,11 @@ use std::path::Path;
 use super::finding::{Finding, Severity};
 
 /// No configuration file is larger, in bytes.
-pub const MAX_FILE: u64 = 4 << 20;
+pub(crate) const MAX_FILE: u64 = 4 << 20;
 
 /// Why a file is not taken.
 #[derive(Debug)]
-pub enum Unreadable {
+pub(crate) enum Unreadable {
     /// The system says no.
     Io(io::Error),
     /// A directory, a pipe, a device.
@@ -26,7 +26,7 @@ pub enum Unreadable {
 
 impl Unreadable {
     /// Whether there is no such file.
-    pub fn is_missing(&self) -> bool {
+    pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Unreadable::Io(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
     }
 }
@@ -58,7 +58,7 @@ impl From<io::Error> for Unreadable {
 ///
 /// # Errors
 /// See [`Unreadable`].
-pub fn read_text(path: &Path) -> Result<String, Unreadable> {
+pub(crate) fn read_text(path: &Path) -> Result<String, Unreadable> {
     String::from_utf8(read_bytes(path)?).map_err(|_| Unreadable::NotText)
 }
 
@@ -66,7 +66,7 @@ pub fn read_text(path: &Path) -> Result<String, Unreadable> {
 ///
 /// # Errors
 /// See [`Unreadable`].
-pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
+pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
     if !fs::metadata(path)?.is_file() {
         return Err(Unreadable::NotAFile);
     }
@@ -77,17 +77,17 @@ pub fn read_bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
 }
 
 /// Whether every user of this machine may read it.
-pub fn is_world_readable(path: &Path) -> bool {
+pub(crate) fn is_world_readable(path: &Path) -> bool {
     fs::metadata(path).is_ok_and(|m| m.permissions().mode() & 0o004 != 0)
 }
 
 /// Whether every user of this machine may open the files in a directory.
-pub fn is_world_open(dir: &Path) -> bool {
+pub(crate) fn is_world_open(dir: &Path) -> bool {
     fs::metadata(dir).is_ok_and(|m| m.permissions().mode() & 0o001 != 0)
 }
 
 /// The warning about secrets in a file that every user may read.
-pub fn world_readable(path: &Path) -> Finding {
+pub(crate) fn world_readable(path: &Path) -> Finding {
     let finding =
         Finding::whole("", path, "the file holds secrets and every user of this machine can read it");
     Finding { severity: Severity::Warning, ..finding.help(format!("chmod o-r {}", path.display())) }

@@ -17,19 +17,19 @@ use crate::base::whole_regex::WholeRegex;
 use crate::model::{ArgSpec, ArgType, ItemSpec, Kind, Node, RequestSpec, Tool};
 
 /// The service that a tool file belongs to.
-pub struct Owner<'a> {
+pub(crate) struct Owner<'a> {
     /// Its key in config.yaml.
     pub service: &'a str,
     /// Its address; empty when that was wrong.
     pub url: String,
     /// The header that carries its credentials, in lower case.
-    pub taken_header: Option<String>,
+    pub(crate) taken_header: Option<String>,
     /// The query parameter that carries its credentials.
-    pub taken_param: Option<String>,
+    pub(crate) taken_param: Option<String>,
 }
 
 /// Reads one tool. None when there is no request that could be made.
-pub fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
+pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
     let section = at.section(&[
         "description",
         "kind",
@@ -73,7 +73,7 @@ fn kind(at: At<'_>) -> Option<Kind> {
 }
 
 /// The description of a tool or an argument.
-pub fn description(section: Section<'_>) -> Option<String> {
+pub(crate) fn description(section: Section<'_>) -> Option<String> {
     section.get("description").filter(|at| !at.is_null())?.text()
 }
 

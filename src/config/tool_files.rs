@@ -18,7 +18,7 @@ const DOING: &str = "cannot load tools";
 
 /// All tools so far.
 #[derive(Default)]
-pub struct Toolbox {
+pub(crate) struct Toolbox {
     /// By name.
     pub tools: BTreeMap<String, Arc<Tool>>,
     /// What is wrong in the files.
@@ -28,7 +28,7 @@ pub struct Toolbox {
 
 impl Toolbox {
     /// Reads the tool files of one service.
-    pub fn add(&mut self, at: At<'_>, owner: &Owner<'_>, share: &Path) {
+    pub(crate) fn add(&mut self, at: At<'_>, owner: &Owner<'_>, share: &Path) {
         let wanted = at.one_or_more();
         if wanted.is_empty() {
             at.error("tools names no file", "tools: \"tools/my_api.yaml\"");

@@ -18,7 +18,7 @@ const MAX_VALUES: u32 = 1_000_000;
 
 /// A value and its number.
 #[derive(Debug)]
-pub struct Node {
+pub(crate) struct Node {
     /// Its number, for [`place`] and [`raw`].
     pub id: u32,
     /// What it is.
@@ -27,7 +27,7 @@ pub struct Node {
 
 /// What a value is.
 #[derive(Debug)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// `null`, `~` or nothing.
     Null,
     /// `true` or `false`.
@@ -46,7 +46,7 @@ pub enum Kind {
 
 impl Kind {
     /// For people.
-    pub fn name(&self) -> &'static str {
+    pub(crate) fn name(&self) -> &'static str {
         match self {
             Kind::Null => "nothing",
             Kind::Bool(_) => "true or false",
@@ -60,7 +60,7 @@ impl Kind {
 
 /// The key of a map.
 #[derive(Debug)]
-pub struct Key {
+pub(crate) struct Key {
     /// Its number.
     pub id: u32,
     /// The key as written.
@@ -69,20 +69,20 @@ pub struct Key {
 
 /// Why a text is no usable YAML.
 #[derive(Debug, PartialEq, Eq)]
-pub struct NotYaml {
+pub(crate) struct NotYaml {
     /// What is wrong.
     pub text: String,
     /// Line and column from 1.
     pub place: Option<(u64, u64)>,
     /// Whether the parser itself gave up there.
-    pub is_syntax: bool,
+    pub(crate) is_syntax: bool,
 }
 
 /// Reads one document; an empty text is [`Kind::Null`].
 ///
 /// # Errors
 /// With the exact place, when it is no YAML or one of the things refused in this file's head.
-pub fn parse(text: &str) -> Result<Node, NotYaml> {
+pub(crate) fn parse(text: &str) -> Result<Node, NotYaml> {
     let reading = Reading::for_aim(Aim::Tree);
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let root = match documents.next() {
@@ -96,12 +96,12 @@ pub fn parse(text: &str) -> Result<Node, NotYaml> {
 }
 
 /// Line and column, from 1, of the value or key with this number.
-pub fn place(text: &str, id: u32) -> Option<(u64, u64)> {
+pub(crate) fn place(text: &str, id: u32) -> Option<(u64, u64)> {
     reread(text, &Reading::for_aim(Aim::Place(id)))
 }
 
 /// The single value with this number exactly as written, where reading made a number or a truth value of it.
-pub fn raw(text: &str, id: u32) -> Option<String> {
+pub(crate) fn raw(text: &str, id: u32) -> Option<String> {
     let reading = Reading::for_aim(Aim::Raw(id));
     reread(text, &reading);
     reading.raw.into_inner()

@@ -36,12 +36,12 @@ impl BaseUrl {
     }
 
     /// Whether what goes there is encrypted.
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.0.starts_with("https:")
     }
 
     /// Whether it is without TLS and names a host in `.local`, which anybody on the network can pose as (RFC 6762).
-    pub fn anybody_can_answer(&self) -> bool {
+    pub(crate) fn anybody_can_answer(&self) -> bool {
         let Some(rest) = self.0.strip_prefix("http://") else { return false };
         let host =
             rest.split(['/', ':']).next().unwrap_or_default().trim_end_matches('.').to_ascii_lowercase();
@@ -81,14 +81,14 @@ fn is_port(digits: &str) -> bool {
 }
 
 /// A host name or an IPv4 address. Names in other scripts must be given in their `xn--` form.
-pub fn is_host(host: &str) -> bool {
+pub(crate) fn is_host(host: &str) -> bool {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
     let label = |l: &str| !l.is_empty() && l.len() <= 63 && l.chars().all(fits);
     host.len() <= 253 && host.strip_suffix('.').unwrap_or(host).split('.').all(label)
 }
 
 /// Whether this is what a browser sends as `Origin`: scheme and host, no path.
-pub fn is_origin(text: &str) -> bool {
+pub(crate) fn is_origin(text: &str) -> bool {
     let base = BaseUrl::parse(text);
     base.is_ok_and(|base| base.as_str() == text && text.matches('/').count() == 2)
 }
@@ -97,7 +97,7 @@ pub fn is_origin(text: &str) -> bool {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_path(path: &str) -> Result<(), &'static str> {
+pub(crate) fn check_path(path: &str) -> Result<(), &'static str> {
     let segments = path.strip_prefix('/').ok_or("must begin with \"/\"")?;
     if segments.starts_with('/') || segments.contains("//") {
         return Err("must not hold empty segments (\"//\")");
@@ -112,7 +112,7 @@ pub fn check_path(path: &str) -> Result<(), &'static str> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn check_chars(text: &str) -> Result<(), &'static str> {
+pub(crate) fn check_chars(text: &str) -> Result<(), &'static str> {
     if text.contains('#') {
         return Err("must not hold a fragment (\"#\")");
     }

@@ -21,7 +21,7 @@ pub struct Surroundings<'a> {
 
 impl Surroundings<'static> {
     /// The process's environment and the directory of the package.
-    pub fn of_process() -> Surroundings<'static> {
+    pub(crate) fn of_process() -> Surroundings<'static> {
         Surroundings {
             variable: &|name| std::env::var_os(name),
             share: PathBuf::from("/usr/share/agentpass"),
@@ -35,7 +35,7 @@ const FROM_DIRECTORY: &str = "secret_";
 const SECRETS: &str = "secrets";
 
 /// The places in which a variable is looked for.
-pub struct Variables<'a> {
+pub(crate) struct Variables<'a> {
     variable: &'a dyn Fn(&str) -> Option<OsString>,
     credentials: Option<PathBuf>,
     dotenv: BTreeMap<String, String>,
@@ -44,7 +44,7 @@ pub struct Variables<'a> {
 }
 
 /// A value that holds no more variables.
-pub struct Resolved {
+pub(crate) struct Resolved {
     /// The whole value.
     pub text: String,
     /// The values of the variables in it.
@@ -53,7 +53,7 @@ pub struct Resolved {
 
 /// Why a value cannot be resolved.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Unresolved {
+pub(crate) struct Unresolved {
     /// What is wrong.
     pub text: String,
     /// What to do about it.
@@ -62,7 +62,11 @@ pub struct Unresolved {
 
 impl<'a> Variables<'a> {
     /// Reads the `.env` file beside `config`, when there is one.
-    pub fn near(config: &Path, around: &Surroundings<'a>, findings: &RefCell<Vec<Finding>>) -> Variables<'a> {
+    pub(crate) fn near(
+        config: &Path,
+        around: &Surroundings<'a>,
+        findings: &RefCell<Vec<Finding>>,
+    ) -> Variables<'a> {
         let dotenv_path = config.with_file_name(".env");
         let dotenv = read_dotenv(&dotenv_path, findings);
         let credentials = (around.variable)("CREDENTIALS_DIRECTORY").map(PathBuf::from);
@@ -75,7 +79,7 @@ impl<'a> Variables<'a> {
     ///
     /// # Errors
     /// When a variable is nowhere, is no text, or the braces hold no name.
-    pub fn resolve(&self, raw: &str) -> Result<Resolved, Unresolved> {
+    pub(crate) fn resolve(&self, raw: &str) -> Result<Resolved, Unresolved> {
         let (mut text, mut parts, mut rest) = (String::new(), Vec::new(), raw);
         while let Some((before, after)) = rest.split_once("${") {
             if let Some(before) = before.strip_suffix('$') {

@@ -33,7 +33,7 @@ use crate::surface::control::{Control, Reload};
 use crate::surface::rpc::Rpc;
 use admin::AdminPort;
 use opening::{Fixed, control_socket, open_store, setup, telegram};
-pub use opening::{StartError, control_path};
+pub(crate) use opening::{StartError, control_path};
 pub use preflight::check;
 use preflight::{Ready, unusable};
 
@@ -76,7 +76,7 @@ pub struct Gateway {
 ///
 /// # Errors
 /// When it cannot start.
-pub fn run(options: Options) -> Result<(), StartError> {
+pub(crate) fn run(options: Options) -> Result<(), StartError> {
     let began = Instant::now();
     take_all_descriptors();
     let executor: Executor = Rc::new(LocalExecutor::new());

@@ -178,7 +178,7 @@ pub(super) fn control_socket(config: &Config) -> Result<ControlSocket, StartErro
 
 /// Where the control socket is: as configured, else in /run/agentpass for the service's own record, else beside the
 /// record. It follows from the configuration alone: the gateway and the owner's commands must agree.
-pub fn control_path(configured: Option<&Path>, storage: &Storage) -> PathBuf {
+pub(crate) fn control_path(configured: Option<&Path>, storage: &Storage) -> PathBuf {
     let beside = storage.path.parent().unwrap_or(Path::new("."));
     let dir = if storage.path.starts_with(STATE) { Path::new(RUNTIME) } else { beside };
     configured.map_or_else(|| dir.join("control.sock"), Path::to_owned)

@@ -39,7 +39,7 @@ pub(super) fn errands() -> Budget {
 
 /// What an agent asks for, read but not yet checked.
 #[derive(Clone, Debug, Default)]
-pub struct Request {
+pub(crate) struct Request {
     /// The tool's name.
     pub tool: String,
     /// Its arguments.
@@ -54,7 +54,7 @@ pub struct Request {
 
 impl Gate {
     /// Takes a request in. The call goes on whatever becomes of the ticket.
-    pub fn submit(self: &Rc<Self>, agent: &AgentId, request: Request) -> Ticket {
+    pub(crate) fn submit(self: &Rc<Self>, agent: &AgentId, request: Request) -> Ticket {
         if let Err(too_many) = self.count(agent).and_then(|()| self.weigh(agent, &request)) {
             return self.flooded(agent, &request, too_many);
         }
@@ -66,7 +66,7 @@ impl Gate {
     }
 
     /// Counts a request that was refused for this reason before it came this far: every one counts against the rate.
-    pub fn count_refused(&self, agent: &AgentId, reason: &'static str) {
+    pub(crate) fn count_refused(&self, agent: &AgentId, reason: &'static str) {
         let limit = self.setup().requests_per_minute(agent);
         self.limits.borrow_mut().spend(agent, limit);
         self.metrics.refused_unread(reason);
@@ -87,13 +87,13 @@ impl Gate {
     ///
     /// # Errors
     /// When nothing is left: seconds until something is.
-    pub fn spend(&self, agent: &AgentId, cost: u64) -> Result<(), u64> {
+    pub(crate) fn spend(&self, agent: &AgentId, cost: u64) -> Result<(), u64> {
         let spent = self.errands.borrow_mut().spend(agent, cost);
         spent.inspect_err(|_| self.metrics.refused_errand()).map_err(|too_many| too_many.retry_after)
     }
 
     /// Takes what the answer to such a request turned out to cost besides.
-    pub fn charge(&self, agent: &AgentId, cost: u64) {
+    pub(crate) fn charge(&self, agent: &AgentId, cost: u64) {
         self.errands.borrow_mut().charge(agent, cost);
     }
 

@@ -7,7 +7,7 @@ use super::limits::TooMany;
 use crate::model::AgentId;
 
 /// The stores of all agents.
-pub struct Budget {
+pub(crate) struct Budget {
     /// What a full one holds.
     most: u64,
     /// What comes back in a minute.
@@ -29,7 +29,7 @@ const ONE: i128 = 60_000;
 
 impl Budget {
     /// Full stores.
-    pub fn new(most: u64, per_minute: u64) -> Budget {
+    pub(crate) fn new(most: u64, per_minute: u64) -> Budget {
         Budget { most, per_minute, began: Instant::now(), agents: HashMap::new() }
     }
 
@@ -37,13 +37,13 @@ impl Budget {
     ///
     /// # Errors
     /// When it does; nothing is taken.
-    pub fn spend(&mut self, agent: &AgentId, cost: u64) -> Result<(), TooMany> {
+    pub(crate) fn spend(&mut self, agent: &AgentId, cost: u64) -> Result<(), TooMany> {
         let now = self.began.elapsed();
         self.spend_at(agent, cost, now)
     }
 
     /// Takes `cost`, whatever the agent owes: for what was known only afterwards.
-    pub fn charge(&mut self, agent: &AgentId, cost: u64) {
+    pub(crate) fn charge(&mut self, agent: &AgentId, cost: u64) {
         let left = self.left(agent, self.began.elapsed());
         left.units = left.units.saturating_sub(i128::from(cost) * ONE);
     }

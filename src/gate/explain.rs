@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 /// What would become of a call. [`to_json`](Explanation::to_json) is the shape that other programs rely on.
 #[derive(Debug)]
-pub enum Explanation {
+pub(crate) enum Explanation {
     /// The policy was asked.
     Judged {
         /// What rules were matched against.
@@ -35,7 +35,7 @@ pub enum Explanation {
 }
 
 /// What a call is explained by.
-pub struct Rules<'r> {
+pub(crate) struct Rules<'r> {
     /// The tools by name.
     pub tools: &'r BTreeMap<String, Arc<Tool>>,
     /// The owner's rules.
@@ -45,7 +45,12 @@ pub struct Rules<'r> {
 }
 
 /// Explains a call of `tool` with `args` by `agent`.
-pub fn explain(rules: &Rules<'_>, agent: &AgentId, tool: &str, args: Map<String, Value>) -> Explanation {
+pub(crate) fn explain(
+    rules: &Rules<'_>,
+    agent: &AgentId,
+    tool: &str,
+    args: Map<String, Value>,
+) -> Explanation {
     let Rules { tools, policy, check } = rules;
     let Some(known) = tools.get(tool) else {
         let message = format!("Unknown tool: {tool}");
@@ -69,7 +74,7 @@ pub fn explain(rules: &Rules<'_>, agent: &AgentId, tool: &str, args: Map<String,
 
 impl Explanation {
     /// The stable JSON shape of `explain`.
-    pub fn to_json(&self) -> Value {
+    pub(crate) fn to_json(&self) -> Value {
         match self {
             Explanation::Judged { signature, parts, verdict, trace } => {
                 let mut shown = json!({
@@ -103,7 +108,7 @@ fn part_json((signature, verdict): &(String, Verdict)) -> Value {
 }
 
 /// A rule as other programs see it.
-pub fn rule_json(rule: &RuleRef) -> Value {
+pub(crate) fn rule_json(rule: &RuleRef) -> Value {
     let mut shown = json!({
         "list": rule.list.as_str(),
         "index": rule.index,

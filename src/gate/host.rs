@@ -13,11 +13,11 @@ use crate::base::safe_text::visible;
 use crate::model::{AnswerOutcome, Choice, Question, Responder};
 
 /// The gate, as channels see it.
-pub struct GateHost(Weak<Gate>);
+pub(crate) struct GateHost(Weak<Gate>);
 
 impl GateHost {
     /// For this gate.
-    pub fn of(gate: &Rc<Gate>) -> Rc<GateHost> {
+    pub(crate) fn of(gate: &Rc<Gate>) -> Rc<GateHost> {
         Rc::new(GateHost(Rc::downgrade(gate)))
     }
 

@@ -24,14 +24,14 @@ const RECEIPTS_AT_ONCE: usize = 256;
 
 /// A result that is being carried over a living connection. While it lives, the result is not offered again;
 /// when it is dropped without [`Delivery::received`], it is.
-pub struct Delivery {
+pub(crate) struct Delivery {
     gate: Rc<Gate>,
     id: RequestId,
 }
 
 impl Delivery {
     /// The request whose result this is.
-    pub fn id(&self) -> RequestId {
+    pub(crate) fn id(&self) -> RequestId {
         self.id
     }
 }
@@ -58,7 +58,7 @@ pub(super) struct Receipts {
 
 impl Gate {
     /// A reply that has been handed to a connection.
-    pub fn delivering(self: &Rc<Self>, id: RequestId) -> Delivery {
+    pub(crate) fn delivering(self: &Rc<Self>, id: RequestId) -> Delivery {
         *self.deliveries.borrow_mut().entry(id).or_default() += 1;
         Delivery { gate: self.clone(), id }
     }
@@ -81,7 +81,7 @@ impl Gate {
     }
 
     /// Writes down what [`Gate::received`] has collected so far.
-    pub async fn write_receipts(&self) {
+    pub(crate) async fn write_receipts(&self) {
         let collected: Vec<_> = self.receipts.collected.borrow().iter().copied().collect();
         for some in collected.chunks(RECEIPTS_AT_ONCE) {
             if let Err(e) = self.store.received(some.to_vec()).await {

@@ -15,7 +15,7 @@ impl Latch {
     }
 
     /// Whether it is open.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.0.is_initialized()
     }
 

@@ -9,7 +9,7 @@ use crate::model::AgentId;
 const WINDOW: usize = 60;
 
 /// A sliding minute per agent, counted by the second: constant memory whatever the limit is.
-pub struct RateLimits {
+pub(crate) struct RateLimits {
     started: Instant,
     agents: HashMap<AgentId, Minute>,
 }
@@ -23,7 +23,7 @@ struct Minute {
 
 /// The answer to one request too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TooMany {
+pub(crate) struct TooMany {
     /// Whole seconds until a request fits again, at least 1.
     pub retry_after: u64,
     /// Whether this is the first refusal since a request last passed (the record takes only that one).
@@ -32,7 +32,7 @@ pub struct TooMany {
 
 impl RateLimits {
     /// Limits that begin now.
-    pub fn new() -> RateLimits {
+    pub(crate) fn new() -> RateLimits {
         RateLimits { started: Instant::now(), agents: HashMap::new() }
     }
 
@@ -40,13 +40,13 @@ impl RateLimits {
     ///
     /// # Errors
     /// When the minute is full. Such a request counts too only in so far as it is answered: it takes no place.
-    pub fn count(&mut self, agent: &AgentId, limit: u32) -> Result<(), TooMany> {
+    pub(crate) fn count(&mut self, agent: &AgentId, limit: u32) -> Result<(), TooMany> {
         let second = self.started.elapsed().as_secs();
         self.count_at(agent, limit, second)
     }
 
     /// Takes the place of one request, if there is any, for a request that was refused before it could be counted.
-    pub fn spend(&mut self, agent: &AgentId, limit: u32) {
+    pub(crate) fn spend(&mut self, agent: &AgentId, limit: u32) {
         let second = self.started.elapsed().as_secs();
         self.minute(agent, second).take(limit);
     }

@@ -13,7 +13,7 @@ use crate::base::histogram::{Histogram, Reading};
 use crate::model::{Action, Outcome, Question, Settlement};
 
 /// Tools that the owner has not configured, or no longer.
-pub const OTHER: &str = "other";
+pub(crate) const OTHER: &str = "other";
 /// The decision on a request that was refused before there was one.
 const NONE: &str = "none";
 
@@ -204,7 +204,7 @@ impl Metrics {
     }
 
     /// Somebody gave a wrong token to the agents' port.
-    pub fn failed_authentication(&self) {
+    pub(crate) fn failed_authentication(&self) {
         self.failed_authentications.set(self.failed_authentications.get().saturating_add(1));
     }
 
@@ -236,9 +236,9 @@ pub struct Counts {
     /// Connections that have not authenticated.
     pub strangers: usize,
     /// Wrong tokens.
-    pub failed_authentications: u64,
+    pub(crate) failed_authentications: u64,
     /// Requests that were no calls and came too soon.
-    pub refused_errands: u64,
+    pub(crate) refused_errands: u64,
     /// Calls that were under way when the last process ended; their outcome is `unknown`.
     pub cut_off: usize,
 }

@@ -8,7 +8,7 @@ mod admit;
 mod answers;
 mod budget;
 mod cool_down;
-pub mod explain;
+pub(crate) mod explain;
 mod host;
 mod inbox;
 mod latch;
@@ -32,16 +32,17 @@ use serde_json::{Value, json};
 use smol::LocalExecutor;
 use smol::channel::Sender;
 
-pub use admit::Request;
-pub use answers::{Answered, CannotAnswer};
-pub use host::GateHost;
-pub use inbox::Delivery;
-pub use latch::Latch;
-pub use metrics::{Counts, End, Metrics};
-pub use notes::MAX_NOTE;
-pub use running::{Reply, Ticket};
+pub(crate) use admit::Request;
+pub(crate) use answers::{Answered, CannotAnswer};
+pub(crate) use host::GateHost;
+pub(crate) use inbox::Delivery;
+pub(crate) use latch::Latch;
+pub(crate) use metrics::Counts;
+pub use metrics::Metrics;
+pub(crate) use notes::MAX_NOTE;
+pub(crate) use running::{Reply, Ticket};
 pub use setup::Setup;
-pub use status::Status;
+pub(crate) use status::Status;
 
 use crate::approval::Channel;
 use crate::approval::desk::Desk;
@@ -181,13 +182,13 @@ impl Gate {
     }
 
     /// Time left to answer a question, by the stricter of two clocks. Zero when it is not open.
-    pub fn time_left(&self, id: RequestId) -> Duration {
+    pub(crate) fn time_left(&self, id: RequestId) -> Duration {
         let now = self.clock.now();
         self.desk.borrow().deadline(id).map(|d| d.left(now)).unwrap_or_default()
     }
 
     /// From now on no further call is sent to a service; those under way are seen through.
-    pub fn wind_down(&self) {
+    pub(crate) fn wind_down(&self) {
         self.stopping.set(true);
     }
 
@@ -212,7 +213,7 @@ impl Gate {
     }
 
     /// The same with a `detail` of its own: a JSON object without secrets.
-    pub async fn note_with(&self, kind: NoteKind, detail: Value) {
+    pub(crate) async fn note_with(&self, kind: NoteKind, detail: Value) {
         if let Err(e) = self.store.note(self.clock.now(), kind, detail).await {
             log::error!("\"{}\" could not be recorded: {e}", kind.as_str());
         }

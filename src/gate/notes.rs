@@ -19,7 +19,7 @@ use crate::model::{Question, Responder};
 use crate::store::StoreError;
 
 /// The longest note, in characters; a longer one is cut with a visible mark.
-pub const MAX_NOTE: usize = 500;
+pub(crate) const MAX_NOTE: usize = 500;
 
 /// The time in which a note may come.
 pub(super) struct Window {

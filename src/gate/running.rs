@@ -14,7 +14,7 @@ use crate::model::{AgentId, Call, Outcome};
 
 /// How a request ended, as its callers hear it.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// How it ended.
     pub outcome: Outcome,
     /// Its id in the record; None when nothing was recorded (a flood is counted, not written down).
@@ -85,7 +85,7 @@ impl Shared {
 
 /// A caller's place at a call under way.
 #[derive(Clone)]
-pub struct Ticket {
+pub(crate) struct Ticket {
     shared: Rc<Shared>,
     /// When this caller joined with an idempotency key of its own.
     key: Option<Rc<OwnKey>>,
@@ -125,7 +125,7 @@ impl Ticket {
     }
 
     /// Waits until a human is asked: the request's id and when the question expires. None when it ended without.
-    pub async fn asked(&self) -> Option<(RequestId, Timestamp)> {
+    pub(crate) async fn asked(&self) -> Option<(RequestId, Timestamp)> {
         if self.instead().await.is_some() {
             return None;
         }
@@ -134,7 +134,7 @@ impl Ticket {
     }
 
     /// Waits until the call has ended.
-    pub async fn reply(&self) -> Reply {
+    pub(crate) async fn reply(&self) -> Reply {
         if let Some(reply) = self.instead().await {
             return reply;
         }

@@ -85,7 +85,7 @@ impl Setup {
     }
 
     /// Who has the token with this hash. Every configured hash is compared, so that the time taken says nothing.
-    pub fn authenticate(&self, given: &TokenHash) -> Option<AgentId> {
+    pub(crate) fn authenticate(&self, given: &TokenHash) -> Option<AgentId> {
         let known = self.agents.iter().fold(None, |found, agent| match agent.token.matches(given) {
             true => Some(agent),
             false => found,
@@ -99,12 +99,12 @@ impl Setup {
     }
 
     /// Requests this agent may make in a minute.
-    pub fn requests_per_minute(&self, agent: &AgentId) -> u32 {
+    pub(crate) fn requests_per_minute(&self, agent: &AgentId) -> u32 {
         self.agent(agent).and_then(|a| a.max_requests_per_minute).unwrap_or(self.requests_per_minute)
     }
 
     /// Questions this agent may have open.
-    pub fn pending_approvals(&self, agent: &AgentId) -> usize {
+    pub(crate) fn pending_approvals(&self, agent: &AgentId) -> usize {
         let limit = self.agent(agent).and_then(|a| a.max_pending_approvals).unwrap_or(self.pending_approvals);
         usize::try_from(limit).unwrap_or(usize::MAX)
     }

@@ -26,7 +26,7 @@ pub struct Question {
     /// The rule that asked; None for the fallback.
     pub rule: Option<Arc<RuleRef>>,
     /// When it was asked.
-    pub created: Timestamp,
+    pub(crate) created: Timestamp,
     /// When it stops counting.
     pub expires: Timestamp,
 }

@@ -8,13 +8,13 @@ use crate::base::bytes;
 use crate::base::whole_regex::WholeRegex;
 
 /// The most elements of a list that is judged element by element.
-pub const MAX_EACH: usize = 128;
+pub(crate) const MAX_EACH: usize = 128;
 
 /// The longest base64 text of bytes, in bytes.
-pub const MAX_BYTES: usize = 1024 * 1024;
+pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
 /// Refused in every string that is not `free_text`: glob characters and the signature's own punctuation.
-pub const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
+pub(crate) const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
 
 /// What a list that is judged element by element has to be.
 const EACH: &str = "a value or an array of 1 to 128 of them";
@@ -43,7 +43,7 @@ fn listed(spec: &ArgSpec, value: &mut Value) {
 ///
 /// # Errors
 /// The first thing that is wrong with it.
-pub fn check_default(name: &str, spec: &ArgSpec, mut value: Value) -> Result<Value, InvalidCall> {
+pub(crate) fn check_default(name: &str, spec: &ArgSpec, mut value: Value) -> Result<Value, InvalidCall> {
     listed(spec, &mut value);
     check_declared(name, spec, &value).map(|()| value)
 }
@@ -144,7 +144,7 @@ fn words_of_list(kind: Option<ArgType>) -> &'static str {
 }
 
 /// All texts that [`InvalidCall::WrongType`] carries; the record reads them back.
-pub fn type_words() -> Vec<&'static str> {
+pub(crate) fn type_words() -> Vec<&'static str> {
     let kinds = || std::iter::once(None).chain(ArgType::ALL.map(Some));
     kinds().map(words).chain(kinds().map(words_of_list)).chain([EACH]).collect()
 }

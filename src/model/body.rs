@@ -30,11 +30,6 @@ impl Encoding {
             Encoding::None => "none",
         }
     }
-
-    /// Whether the body is a section of fields.
-    pub fn has_fields(self) -> bool {
-        matches!(self, Encoding::Form | Encoding::Multipart)
-    }
 }
 
 /// A part of a body.

@@ -157,7 +157,7 @@ impl Call {
     }
 
     /// [`Call::digest`] of a call with these arguments, none of them null.
-    pub fn digest_of(agent: &AgentId, tool: &str, args: &Map<String, Value>) -> Digest {
+    pub(crate) fn digest_of(agent: &AgentId, tool: &str, args: &Map<String, Value>) -> Digest {
         let content = json!({"agent": agent.as_str(), "tool": tool, "args": args});
         Digest::of(&canonical(&content).unwrap_or_default())
     }
@@ -229,7 +229,7 @@ impl Call {
     }
 
     /// The arguments as the record and the approver get them: secret ones are dots, bytes are their number and SHA-256.
-    pub fn shown_args(&self) -> Map<String, Value> {
+    pub(crate) fn shown_args(&self) -> Map<String, Value> {
         let shown = |name: &str, value: &Value| match self.tool.args.get(name) {
             Some(spec) if spec.secret => REDACTED.into(),
             Some(_) | None => self.described.get(name).unwrap_or(value).clone(),
@@ -266,10 +266,10 @@ fn described(tool: &Tool, args: &Map<String, Value>) -> Map<String, Value> {
 }
 
 /// What stands in the place of a secret argument.
-pub const REDACTED: &str = "•••";
+pub(crate) const REDACTED: &str = "•••";
 
 /// The text of a scalar in signatures, paths, queries, headers and for `validate`; None for containers and null.
-pub fn scalar_text(value: &Value) -> Option<String> {
+pub(crate) fn scalar_text(value: &Value) -> Option<String> {
     match value {
         Value::String(text) => Some(text.clone()),
         Value::Number(number) => Some(number.to_string()),

@@ -66,7 +66,7 @@ impl Kind {
     }
 
     /// Everything but reading may change something: it is on disk before it is done, and never repeated.
-    pub fn has_side_effects(self) -> bool {
+    pub(crate) fn has_side_effects(self) -> bool {
         self != Kind::Read
     }
 }

@@ -150,12 +150,12 @@ impl ArgType {
     }
 
     /// Whether a value of this type may stand in a signature, a path, a query or a header.
-    pub fn is_scalar(self) -> bool {
+    pub(crate) fn is_scalar(self) -> bool {
         !matches!(self, ArgType::Array | ArgType::Object | ArgType::Bytes)
     }
 
     /// What a value of a type that is no scalar is called.
-    pub fn with_article(self) -> &'static str {
+    pub(crate) fn with_article(self) -> &'static str {
         match self {
             ArgType::Array => "an array",
             ArgType::Object => "an object",
@@ -208,7 +208,7 @@ impl RequestSpec {
     }
 
     /// Whether there is a body: one that is laid out, or all arguments, as POST, PUT and PATCH have it.
-    pub fn has_body(&self) -> bool {
+    pub(crate) fn has_body(&self) -> bool {
         match (&self.body, self.encoding) {
             (Some(_), _) => true,
             (None, Some(encoding)) => encoding != Encoding::None,

@@ -19,11 +19,12 @@ use super::deadline::within;
 use super::names::Names;
 use super::reason::tls_reason;
 use super::stream::Stream;
-pub use super::url::{ServerUrl, UrlError};
+pub use super::url::ServerUrl;
+pub(crate) use super::url::UrlError;
 use super::ws::{WebSocket, config};
 
 /// The client's end of a connection to a gateway.
-pub type ClientSocket = WebSocket;
+pub(crate) type ClientSocket = WebSocket;
 
 /// What makes a server's certificate acceptable.
 #[derive(Clone)]

@@ -71,7 +71,7 @@ impl Forwarded {
     }
 
     /// Whether a proxy has had it in hand, trusted or not.
-    pub fn is_forwarded(&self) -> bool {
+    pub(crate) fn is_forwarded(&self) -> bool {
         self.is_forwarded
     }
 
@@ -81,7 +81,7 @@ impl Forwarded {
     }
 
     /// Whether every proxy says that it was asked over TLS (`X-Forwarded-Proto`).
-    pub fn is_https(&self) -> bool {
+    pub(crate) fn is_https(&self) -> bool {
         self.is_https
     }
 }

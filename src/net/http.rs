@@ -31,7 +31,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A whole request.
 #[derive(Debug)]
-pub struct Asked {
+pub(crate) struct Asked {
     /// `GET`, `POST` and so on.
     pub method: String,
     /// The path, undecoded.
@@ -45,21 +45,21 @@ pub struct Asked {
 
 impl Asked {
     /// A header's value; empty when it is absent, is no text, or was sent more than once.
-    pub fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let mut values = self.headers.get_all(name).iter();
         let only = values.next().filter(|_| values.next().is_none());
         only.and_then(|value| value.to_str().ok()).unwrap_or_default()
     }
 
     /// What it says of its way through proxies.
-    pub fn forwarded(&self) -> Forwarded {
+    pub(crate) fn forwarded(&self) -> Forwarded {
         Forwarded::of(&self.headers)
     }
 }
 
 /// An answer.
 #[derive(Debug)]
-pub struct Answer {
+pub(crate) struct Answer {
     /// The HTTP status.
     pub status: u16,
     /// Headers besides those that follow from the body. Those that are no text are left out.
@@ -70,14 +70,14 @@ pub struct Answer {
 
 impl Answer {
     /// An answer with a content type.
-    pub fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+    pub(crate) fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
         let headers = vec![("content-type", content_type.to_owned())];
         Answer { status, headers, body: Body::Whole(body.into()) }
     }
 
     /// The same with one more header.
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
+    pub(crate) fn with(mut self, name: &'static str, value: impl Into<String>) -> Answer {
         self.headers.push((name, value.into()));
         self
     }
@@ -85,7 +85,7 @@ impl Answer {
 
 /// What is sent back.
 #[derive(Debug)]
-pub enum Body {
+pub(crate) enum Body {
     /// All of it.
     Whole(Vec<u8>),
     /// Piece by piece, until the sender is dropped. When the client leaves, the receiver is.
@@ -93,7 +93,7 @@ pub enum Body {
 }
 
 /// Serves one connection until the client leaves or dawdles: with its request, between two requests, or with reading.
-pub async fn serve(stream: Stream, answer: impl AsyncFn(Asked) -> Answer) {
+pub(crate) async fn serve(stream: Stream, answer: impl AsyncFn(Asked) -> Answer) {
     let service = service_fn(|request: Request<Incoming>| {
         let answer = &answer;
         Box::pin(async move {

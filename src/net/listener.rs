@@ -129,7 +129,7 @@ fn local(socket: &Async<TcpListener>) -> Option<SocketAddr> {
 ///
 /// # Errors
 /// [`BindError::BadHost`] when it is no address and no name that is known now.
-pub fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
+pub(crate) fn addresses(host: &str, port: u16) -> Result<Vec<SocketAddr>, BindError> {
     let found = smol::block_on(Names::default().lookup(host, port));
     found.map_err(|why| BindError::BadHost { host: host.into(), reason: why.to_string() })
 }

@@ -17,19 +17,19 @@
 //! | [`notify`] | systemd |
 
 mod certificate;
-pub mod client;
-pub mod connect;
-pub mod deadline;
+pub(crate) mod client;
+pub(crate) mod connect;
+pub(crate) mod deadline;
 mod early;
-pub mod forwarded;
-pub mod http;
-pub mod listener;
-pub mod names;
-pub mod notify;
+pub(crate) mod forwarded;
+pub(crate) mod http;
+pub(crate) mod listener;
+pub(crate) mod names;
+pub(crate) mod notify;
 mod reading;
 mod reason;
-pub mod stream;
-pub mod tls;
-pub mod upgrade;
+pub(crate) mod stream;
+pub(crate) mod tls;
+pub(crate) mod upgrade;
 mod url;
-pub mod ws;
+pub(crate) mod ws;

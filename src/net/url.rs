@@ -37,7 +37,7 @@ impl ServerUrl {
     }
 
     /// The address as a URL, with its port.
-    pub fn to_uri(&self) -> String {
+    pub(crate) fn to_uri(&self) -> String {
         let scheme = if self.tls { "wss" } else { "ws" };
         format!("{scheme}://{}{}", self.authority(), self.path)
     }

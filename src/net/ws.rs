@@ -34,7 +34,7 @@ const CLOSE_DEADLINE: Duration = Duration::from_secs(1);
 /// 20 seconds. A client takes any number: its gateway sends one behind each result.
 pub const MAX_PINGS: u32 = 100;
 /// The time over which pings are counted.
-pub const PING_WINDOW: Duration = Duration::from_secs(10);
+pub(crate) const PING_WINDOW: Duration = Duration::from_secs(10);
 /// The longest reason a close frame can carry (RFC 6455, 5.5: 125 bytes with the code).
 const MAX_REASON: usize = 123;
 /// Bytes read at once. Every connection holds such a buffer for its life, which fits into a KiB with what the allocator

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 /// Places in a list, by the literal beginning of what stands there.
 #[derive(Clone, Debug)]
-pub struct Index {
+pub(crate) struct Index {
     /// Sorted by `beginning`, each one once.
     nodes: Vec<Node>,
 }
@@ -23,7 +23,7 @@ struct Node {
 
 impl Index {
     /// An index of `beginnings`; the place of each is its number in the iteration, from 0.
-    pub fn new<'a>(beginnings: impl Iterator<Item = &'a str>) -> Self {
+    pub(crate) fn new<'a>(beginnings: impl Iterator<Item = &'a str>) -> Self {
         let mut sorted: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
         for (place, beginning) in beginnings.enumerate() {
             sorted.entry(beginning).or_default().push(place);
@@ -40,7 +40,7 @@ impl Index {
     }
 
     /// The places whose beginning is one of `text`'s, in ascending groups, the longest beginning first.
-    pub fn candidates<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a [usize]> {
+    pub(crate) fn candidates<'a>(&'a self, text: &'a str) -> impl Iterator<Item = &'a [usize]> {
         let nearest = self.nodes.partition_point(|node| node.beginning.as_str() <= text).checked_sub(1);
         chain(&self.nodes, nearest)
             .filter(|(_, node)| text.starts_with(&node.beginning))

@@ -52,7 +52,7 @@ impl Policy {
     }
 
     /// The verdicts on the parts of a call with a list that is judged element by element, in its order.
-    pub fn judge_parts(&self, call: &Call) -> Vec<Verdict> {
+    pub(crate) fn judge_parts(&self, call: &Call) -> Vec<Verdict> {
         let texts = Texts::new(call);
         let judged =
             parts(call).map(|part| self.verdict(self.first_match(call, &part, &texts, |_, _, _| {})));

@@ -15,7 +15,7 @@ use crate::model::call::scalar_text;
 use crate::model::{Action, Call};
 
 /// The texts of one call, collected when the first rule asks and then kept for the others.
-pub struct Texts<'c> {
+pub(crate) struct Texts<'c> {
     call: &'c Call,
     found: OnceCell<Found<'c>>,
     /// What was found for a rule, by its place: the same for all elements of a list, however many there are.
@@ -33,7 +33,7 @@ struct Found<'c> {
 
 impl<'c> Texts<'c> {
     /// The texts of `call`; nothing is collected yet.
-    pub fn new(call: &'c Call) -> Self {
+    pub(crate) fn new(call: &'c Call) -> Self {
         Self { call, found: OnceCell::new(), known: RefCell::default() }
     }
 
@@ -42,7 +42,13 @@ impl<'c> Texts<'c> {
     ///
     /// `element` is the place of the element that is judged: a deny looks at all the others too, what permits only at
     /// this one, so that no element is permitted for another's sake.
-    pub fn any(&self, place: usize, pattern: &Pattern, action: Action, element: Option<usize>) -> bool {
+    pub(crate) fn any(
+        &self,
+        place: usize,
+        pattern: &Pattern,
+        action: Action,
+        element: Option<usize>,
+    ) -> bool {
         let found = self.found.get_or_init(|| Found::of(self.call));
         let Some(element) = element else { return found.anywhere(pattern, action) };
         let known = self.known.borrow().get(&place).copied();

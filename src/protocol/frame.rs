@@ -155,7 +155,7 @@ fn request(value: Value) -> Result<Request, Refused> {
 }
 
 /// The longest id that is a string, in bytes.
-pub const MAX_ID: usize = 256;
+pub(crate) const MAX_ID: usize = 256;
 
 /// Strings (of a sane length) and numbers; null, which JSON-RPC allows but nobody can match, is none.
 fn is_id(id: &Value) -> bool {
@@ -172,7 +172,7 @@ pub fn result(id: &Value, result: Value) -> Value {
 }
 
 /// An error reply.
-pub fn error(id: &Value, error: &WireError) -> Value {
+pub(crate) fn error(id: &Value, error: &WireError) -> Value {
     let mut data = error.data.clone();
     data.insert("reason".into(), error.reason.into());
     let said = json!({"code": error.code, "message": error.message, "data": data});

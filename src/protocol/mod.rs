@@ -3,8 +3,8 @@
 //! The gateway parses [`frame`]s and reads [`params`]; the client reads replies through [`reply`]. Every code is in
 //! [`code`].
 
-pub mod code;
-pub mod frame;
-pub mod params;
-pub mod reply;
+pub(crate) mod code;
+pub(crate) mod frame;
+pub(crate) mod params;
+pub(crate) mod reply;
 mod salvage;

@@ -63,7 +63,7 @@ pub fn tool_request(mut params: Map<String, Value>) -> Result<ToolRequest, WireE
 ///
 /// # Errors
 /// -32600 as above.
-pub fn cancel(mut params: Map<String, Value>) -> Result<String, WireError> {
+pub(crate) fn cancel(mut params: Map<String, Value>) -> Result<String, WireError> {
     let id = text(&mut params, "request_id", MAX_KEY)?.ok_or_else(|| bad("Missing request_id"))?;
     nothing_else(&params)?;
     Ok(id)
@@ -73,7 +73,7 @@ pub fn cancel(mut params: Map<String, Value>) -> Result<String, WireError> {
 ///
 /// # Errors
 /// -32600 when there is any.
-pub fn nothing_else(params: &Map<String, Value>) -> Result<(), WireError> {
+pub(crate) fn nothing_else(params: &Map<String, Value>) -> Result<(), WireError> {
     match params.keys().next() {
         Some(name) => {
             let name: String = name.chars().take(64).collect();

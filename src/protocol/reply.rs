@@ -8,7 +8,7 @@ use crate::base::json::{JsonError, parse_strict};
 
 /// One message from the gateway.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Message {
+pub(crate) enum Message {
     /// The answer to the request with this id.
     Reply {
         /// As sent by the client.
@@ -44,7 +44,7 @@ const _: () = assert!(RESULT_DEPTH > MAX_DEPTH);
 ///
 /// # Errors
 /// When it is not JSON or neither reply nor notification.
-pub fn parse(text: &str) -> Result<Message, JsonError> {
+pub(crate) fn parse(text: &str) -> Result<Message, JsonError> {
     let value: Value = match parse_strict(text.as_bytes(), RESULT_DEPTH) {
         Ok(value) => value,
         // A service may answer with numbers or keys that we would not take from an agent.

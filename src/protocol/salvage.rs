@@ -13,7 +13,7 @@ use crate::base::json::MAX_SAFE_INTEGER;
 
 /// What the text of a frame is at its top.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Shape<'t> {
+pub(crate) enum Shape<'t> {
     /// Anything but an array.
     Single,
     /// An array: the text of each element.
@@ -23,7 +23,7 @@ pub enum Shape<'t> {
 }
 
 /// The shape of `text`, or None when it is not JSON. Of an array that has more than `most` elements nothing is kept.
-pub fn shape(text: &str, most: usize) -> Option<Shape<'_>> {
+pub(crate) fn shape(text: &str, most: usize) -> Option<Shape<'_>> {
     match text.trim_start_matches(is_space).strip_prefix('[') {
         None => serde_json::from_str::<IgnoredAny>(text).ok().map(|_| Shape::Single),
         Some(rest) => elements(rest, most),
@@ -59,7 +59,7 @@ fn is_space(c: char) -> bool {
 }
 
 /// The id of the request in `text`; null when there is none, or more than one.
-pub fn id(text: &str) -> Value {
+pub(crate) fn id(text: &str) -> Value {
     let mut de = serde_json::Deserializer::from_str(text);
     de.deserialize_map(RequestId).unwrap_or_default()
 }

@@ -20,9 +20,9 @@ use crate::model::Kind;
 use crate::model::{Outcome, Tool};
 
 /// Time between two probes of a service; up to a tenth is added by chance, so that they do not fall together.
-pub const PROBE_INTERVAL: Duration = Duration::from_secs(60);
+pub(crate) const PROBE_INTERVAL: Duration = Duration::from_secs(60);
 /// The limit of one probe.
-pub const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 /// Probes at once.
 const PROBES_AT_ONCE: usize = 2;
 

@@ -20,18 +20,18 @@
 //! It must never decide whether a call may happen, never send one twice, and never let a credential, a path or an
 //! answer into the log.
 
-pub mod body;
+pub(crate) mod body;
 mod follow;
-pub mod health;
+pub(crate) mod health;
 mod layers;
 mod login;
 mod lookup;
 mod path;
 mod payload;
 mod places;
-pub mod request;
-pub mod response;
-pub mod scrub;
+pub(crate) mod request;
+pub(crate) mod response;
+pub(crate) mod scrub;
 mod scrub_json;
 mod spellings;
 

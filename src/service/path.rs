@@ -17,7 +17,7 @@ const DATA: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').r
 const READINGS: usize = 3;
 
 /// A value as it stands in a URL.
-pub fn data(text: &str) -> String {
+pub(crate) fn data(text: &str) -> String {
     utf8_percent_encode(text, &DATA).to_string()
 }
 
@@ -26,7 +26,7 @@ pub fn data(text: &str) -> String {
 /// # Errors
 /// [`InvalidCall::Unsendable`] names the argument with which a segment is empty, `.` or `..`, or holds a separator that
 /// the argument's `validate` does not spell out, whichever way the segment is read.
-pub fn path(call: &Call) -> Result<String, InvalidCall> {
+pub(crate) fn path(call: &Call) -> Result<String, InvalidCall> {
     let mut path = Path { call, done: String::new(), segment: Segment::default() };
     for piece in call.tool().request.path.pieces() {
         match piece {

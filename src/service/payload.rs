@@ -10,13 +10,13 @@ use crate::model::call::scalar_text;
 use crate::model::{ArgType, Call, Encoding, InvalidCall, Node};
 
 /// A body and what it is.
-pub struct Body {
+pub(crate) struct Body {
     /// Its bytes.
     pub bytes: Vec<u8>,
     /// Its content type.
     pub content_type: String,
     /// Whether it makes no sense under another content type.
-    pub is_bound: bool,
+    pub(crate) is_bound: bool,
 }
 
 /// The body of `call`; None when it has none.
@@ -24,7 +24,7 @@ pub struct Body {
 /// # Errors
 /// [`InvalidCall::Unsendable`] when an argument cannot stand in this encoding: a list of lists or of objects in a form.
 /// [`InvalidCall::Undeclared`] for an argument that a form would mistake for another.
-pub fn body(call: &Call) -> Result<Option<Body>, InvalidCall> {
+pub(crate) fn body(call: &Call) -> Result<Option<Body>, InvalidCall> {
     let request = &call.tool().request;
     if !request.has_body() {
         return Ok(None);

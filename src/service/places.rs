@@ -81,7 +81,7 @@ impl Places {
 
     /// From now on they are shared out like this. Nobody loses a place: who holds more than there are keeps the others
     /// waiting until it gives them back.
-    pub fn share_out(&self, shares: Shares) {
+    pub(crate) fn share_out(&self, shares: Shares) {
         self.lock().shares = shares;
         self.hand_out();
     }

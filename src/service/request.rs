@@ -48,7 +48,7 @@ pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, Invali
 ///
 /// # Errors
 /// [`InvalidCall::BadRequest`] when the configured path makes no URL of this service.
-pub fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequest, InvalidCall> {
+pub(crate) fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequest, InvalidCall> {
     let url = with_credentials(service, &format!("{}{}", service.url.as_str(), health.path));
     let mut headers = Headers::default();
     service.headers.iter().for_each(|(name, value)| headers.set(name, value.expose().to_owned()));
@@ -194,7 +194,7 @@ fn authorize(auth: &Auth, headers: &mut Headers) {
 }
 
 /// `url` with the credentials that stand in a URL, alone under their name.
-pub fn with_credentials(service: &ServiceConfig, url: &str) -> String {
+pub(crate) fn with_credentials(service: &ServiceConfig, url: &str) -> String {
     let mut url = url.to_owned();
     let mark = if url.contains('?') { '&' } else { '?' };
     auth_query(&service.auth).iter().fold(mark, |mark, item| append(&mut url, mark, item));
@@ -205,7 +205,7 @@ pub fn with_credentials(service: &ServiceConfig, url: &str) -> String {
 ///
 /// # Errors
 /// [`InvalidCall::BadRequest`] when it is not.
-pub fn check_origin(service: &ServiceConfig, url: &str) -> Result<(), InvalidCall> {
+pub(crate) fn check_origin(service: &ServiceConfig, url: &str) -> Result<(), InvalidCall> {
     let origin = |text: &str| {
         let uri: Uri = text.parse().ok()?;
         let authority = uri.authority()?.as_str().to_ascii_lowercase();

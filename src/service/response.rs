@@ -19,7 +19,7 @@ use crate::model::{Answer, Lost, Method, Outcome, Tool};
 use crate::net::client::HttpResponse;
 
 /// The most characters of an error body that go into a message.
-pub const MAX_EXCERPT_CHARS: usize = 500;
+pub(crate) const MAX_EXCERPT_CHARS: usize = 500;
 
 /// The longest time after which an agent is told to come back, in seconds: a day.
 const LONGEST_PAUSE: u64 = 86_400;
@@ -89,7 +89,7 @@ fn with_headers(json: String, headers: Option<Map<String, Value>>) -> String {
 
 /// What it means that a service answered with this status, and then nothing that can be used. A service that answered
 /// 2xx did it, and an agent repeats what failed: only a read can fail for want of its answer.
-pub fn lost(tool: &Tool, status: u16, why: Lost, note: Option<String>) -> Outcome {
+pub(crate) fn lost(tool: &Tool, status: u16, why: Lost, note: Option<String>) -> Outcome {
     if !is_success(status) {
         return Outcome::ServiceError { status: Some(status), message: by_status(status), retry_after: None };
     }

@@ -20,11 +20,11 @@ use super::spellings;
 use crate::base::secret::Secret;
 
 /// Shorter secrets, in characters, are left alone: replacing them would destroy ordinary results.
-pub const MIN_SECRET_CHARS: usize = 4;
+pub(crate) const MIN_SECRET_CHARS: usize = 4;
 
 /// Shorter tokens of sessions are not looked for: they could be words of ordinary results, and it is the service that
 /// chooses them.
-pub const MIN_TOKEN_CHARS: usize = 12;
+pub(crate) const MIN_TOKEN_CHARS: usize = 12;
 
 /// How many tokens of earlier sessions are remembered, and bytes of all: it is the service that chooses them, and every
 /// login makes the search anew.
@@ -32,7 +32,7 @@ const MAX_LEARNED: usize = 64;
 const MAX_LEARNED_BYTES: usize = 32 * 1024;
 
 /// What stands in the place of a secret.
-pub const REPLACEMENT: &str = "[redacted]";
+pub(crate) const REPLACEMENT: &str = "[redacted]";
 
 /// The longest text, in bytes, in which a secret is replaced alone when only a copy without escapes shows it; of a longer
 /// one nothing is left. Knowing its place takes several times the memory of the text.
@@ -83,7 +83,7 @@ impl Scrubber {
 
     /// Goes on with what `earlier` has learned, and learns together with it from now on: a token outlives a reload at
     /// the service that gave it.
-    pub fn continuing(self, earlier: &Scrubber) -> Scrubber {
+    pub(crate) fn continuing(self, earlier: &Scrubber) -> Scrubber {
         Scrubber { learned: Arc::clone(&earlier.learned), ..self }
     }
 
@@ -155,7 +155,7 @@ impl Scrubber {
     }
 
     /// Whether a secret stands in `text`.
-    pub fn is_in_text(&self, text: &str) -> bool {
+    pub(crate) fn is_in_text(&self, text: &str) -> bool {
         let is_in = |spellings: &AhoCorasick| spellings.is_match(text) || is_in_a_copy(spellings, text);
         self.spellings.as_ref().is_none_or(is_in)
             || self.numbers.has_text(text)
@@ -164,7 +164,7 @@ impl Scrubber {
     }
 
     /// Whether a secret stands in bytes that are no text, as text or in UTF-16.
-    pub fn is_in_bytes(&self, bytes: &[u8]) -> bool {
+    pub(crate) fn is_in_bytes(&self, bytes: &[u8]) -> bool {
         self.spellings.as_ref().is_none_or(|spellings| spellings.is_match(bytes))
             || self.first.as_ref().is_some_and(|first| first.is_in_bytes(bytes))
             || self.learned().is_some_and(|learned| learned.is_in_bytes(bytes))

@@ -21,19 +21,19 @@ const _: () = assert!(QUOTED.len() == REPLACEMENT.len() + 2);
 
 /// JSON that was scrubbed.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Scrubbed {
+pub(crate) struct Scrubbed {
     /// Compact JSON.
     pub json: String,
     /// Whether a number that JSON or its readers cannot hold became null.
-    pub lost_numbers: bool,
+    pub(crate) lost_numbers: bool,
     /// Whether half a surrogate pair became U+FFFD.
-    pub lost_characters: bool,
+    pub(crate) lost_characters: bool,
 }
 
 /// `text` as compact JSON, with the strings, member names and numbers at any depth scrubbed. Of members of one object
 /// whose names are equal, then or before, the first stays. None when it is not JSON, or nested deeper than
 /// [`MAX_DEPTH`].
-pub fn scrubbed(scrubber: &Scrubber, text: &str) -> Option<Scrubbed> {
+pub(crate) fn scrubbed(scrubber: &Scrubber, text: &str) -> Option<Scrubbed> {
     let out = Vec::with_capacity(text.len());
     let mut scan = Scan { scrubber, text, at: 0, out, lost_numbers: false, lost_characters: false };
     scan.value(MAX_DEPTH)?;

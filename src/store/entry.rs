@@ -74,7 +74,7 @@ pub enum Stage {
 
 /// How a call's question ended, and the call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Fate {
+pub(crate) struct Fate {
     /// Who asked.
     pub agent: AgentId,
     /// The tool's name.
@@ -178,7 +178,7 @@ pub struct OpenCall {
     /// The rule that asked.
     pub rule: Option<Arc<RuleRef>>,
     /// When it was asked.
-    pub created: Timestamp,
+    pub(crate) created: Timestamp,
     /// Its deadline.
     pub expires: Timestamp,
     /// How long it has been open at least, whatever the wall clock says.
@@ -229,9 +229,9 @@ pub struct StoreHealth {
     /// The number of the newest event.
     pub events: i64,
     /// Transactions committed since opening.
-    pub commits: u64,
+    pub(crate) commits: u64,
     /// Failures of the disk or database since opening.
     pub errors: u64,
     /// Results that made room for others since opening.
-    pub dropped_results: u64,
+    pub(crate) dropped_results: u64,
 }

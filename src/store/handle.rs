@@ -226,7 +226,7 @@ impl Store {
     ///
     /// # Errors
     /// When nothing could be written.
-    pub async fn keep_ages(&self) -> Result<(), StoreError> {
+    pub(crate) async fn keep_ages(&self) -> Result<(), StoreError> {
         self.submit(false, |tx| age::write_down(tx.db, Uptime::now())).await
     }
 
@@ -250,7 +250,7 @@ impl Store {
     ///
     /// # Errors
     /// When the record cannot be read.
-    pub async fn fate(&self, id: RequestId) -> Result<Option<Fate>, StoreError> {
+    pub(crate) async fn fate(&self, id: RequestId) -> Result<Option<Fate>, StoreError> {
         self.submit(false, move |tx| ledger::fate(tx, id)).await
     }
 
@@ -266,7 +266,7 @@ impl Store {
 
     /// Whether the writing thread still answers, whatever the disk says; waits for what is queued before. False only
     /// when it cannot be asked.
-    pub async fn is_alive(&self) -> bool {
+    pub(crate) async fn is_alive(&self) -> bool {
         let (reply, answered) = smol::channel::bounded(1);
         self.queue.try_send(Message::Ping(reply)).is_ok() && answered.recv().await.is_ok()
     }

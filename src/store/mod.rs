@@ -43,7 +43,7 @@ mod opening;
 mod pages;
 mod proof;
 mod questions;
-pub mod reader;
+pub(crate) mod reader;
 mod retention;
 mod schema;
 mod shares;
@@ -56,10 +56,8 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
-pub use entry::{
-    Fate, NewCall, NoteKind, OpenCall, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth,
-    StoreOptions,
-};
+pub(crate) use entry::{Fate, OpenCall, PendingResult, StoreHealth};
+pub use entry::{NewCall, NoteKind, Recovered, Refusal, Replay, Stage, StoreOptions};
 pub use error::StoreError;
 pub use handle::Store;
-pub use latency::StoreLatency;
+pub(crate) use latency::StoreLatency;

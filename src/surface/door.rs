@@ -14,19 +14,19 @@ use crate::base::secret::TokenHash;
 use crate::gate::Latch;
 
 /// Unauthenticated connections in all.
-pub const MAX_GUESTS: usize = 32;
+pub(crate) const MAX_GUESTS: usize = 32;
 /// Unauthenticated connections from one address.
-pub const MAX_GUESTS_PER_ADDRESS: usize = 8;
+pub(crate) const MAX_GUESTS_PER_ADDRESS: usize = 8;
 /// Different wrong tokens from one address within [`PENALTY`] after which wrong ones are refused for as long.
-pub const MAX_FAILURES: usize = 10;
+pub(crate) const MAX_FAILURES: usize = 10;
 /// The window in which wrong tokens are counted, and how long an address is refused.
-pub const PENALTY: Duration = Duration::from_secs(60);
+pub(crate) const PENALTY: Duration = Duration::from_secs(60);
 /// Addresses whose failures are remembered; an attacker with more than that is not told apart.
 const MAX_ADDRESSES: usize = 4096;
 
 /// The state of the door.
 #[derive(Default)]
-pub struct Door {
+pub(crate) struct Door {
     inner: RefCell<Inner>,
 }
 
@@ -53,14 +53,14 @@ struct Failures {
 }
 
 /// A connection that has not authenticated. Dropping it frees its place.
-pub struct Guest {
+pub(crate) struct Guest {
     door: Rc<Door>,
     number: u64,
     leave: Rc<Latch>,
 }
 
 /// An authenticated connection's address: it is never refused while one lives.
-pub struct Member {
+pub(crate) struct Member {
     door: Rc<Door>,
     address: IpAddr,
 }
@@ -68,7 +68,7 @@ pub struct Member {
 impl Door {
     /// A new connection; of one from a trusted proxy the address is not known yet. Somebody else may have to leave for
     /// it.
-    pub fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Guest {
+    pub(crate) fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Guest {
         let mut inner = self.inner.borrow_mut();
         inner.make_room_at(address);
         if inner.guests.len() >= MAX_GUESTS {
@@ -81,7 +81,7 @@ impl Door {
     }
 
     /// Whether this address has failed too often and has no living agent. The right token gets in all the same.
-    pub fn refuses(&self, address: IpAddr) -> bool {
+    pub(crate) fn refuses(&self, address: IpAddr) -> bool {
         let inner = self.inner.borrow();
         let failed =
             inner.failures.get(&address).is_some_and(|f| f.is_recent() && f.tokens.len() >= MAX_FAILURES);
@@ -89,13 +89,13 @@ impl Door {
     }
 
     /// Authenticated connections.
-    pub fn members(&self) -> usize {
+    pub(crate) fn members(&self) -> usize {
         self.inner.borrow().members.values().sum()
     }
 
     /// A wrong token. False when nothing new is known by it: it was shown from this address a moment ago, or so many
     /// others were that no more are remembered.
-    pub fn failed(&self, address: IpAddr, token: &TokenHash) -> bool {
+    pub(crate) fn failed(&self, address: IpAddr, token: &TokenHash) -> bool {
         let mut inner = self.inner.borrow_mut();
         if inner.failures.len() >= MAX_ADDRESSES {
             inner.failures.retain(|_, f| f.is_recent());
@@ -155,17 +155,17 @@ impl Inner {
 
 impl Guest {
     /// Waits until this guest has to make room.
-    pub async fn must_leave(&self) {
+    pub(crate) async fn must_leave(&self) {
         self.leave.wait().await;
     }
 
     /// Opens when this guest has to make room.
-    pub fn leaving(&self) -> Rc<Latch> {
+    pub(crate) fn leaving(&self) -> Rc<Latch> {
         self.leave.clone()
     }
 
     /// A trusted proxy has said whose it is: it counts among those of that address. Somebody else may have to leave.
-    pub fn comes_from(&self, address: IpAddr) {
+    pub(crate) fn comes_from(&self, address: IpAddr) {
         let mut inner = self.door.inner.borrow_mut();
         let is_it = |g: &Standing| g.number == self.number;
         if inner.guests.iter().any(|g| is_it(g) && g.address != Some(address)) {
@@ -177,7 +177,7 @@ impl Guest {
     }
 
     /// It has sent a whole request head: others leave before it does.
-    pub fn spoke(&self) {
+    pub(crate) fn spoke(&self) {
         let mut inner = self.door.inner.borrow_mut();
         if let Some(standing) = inner.guests.iter_mut().find(|g| g.number == self.number) {
             standing.spoke = true;
@@ -185,7 +185,7 @@ impl Guest {
     }
 
     /// It is being sent away: until it is gone it counts, and it is the first to make room.
-    pub fn sent_away(&self) {
+    pub(crate) fn sent_away(&self) {
         let mut inner = self.door.inner.borrow_mut();
         if let Some(index) = inner.guests.iter().position(|g| g.number == self.number) {
             let mut standing = inner.guests.remove(index);
@@ -195,7 +195,7 @@ impl Guest {
     }
 
     /// It has authenticated: it no longer stands in the door.
-    pub fn admitted(self, address: IpAddr) -> Member {
+    pub(crate) fn admitted(self, address: IpAddr) -> Member {
         *self.door.inner.borrow_mut().members.entry(address).or_default() += 1;
         Member { door: self.door.clone(), address }
     }

@@ -3,7 +3,7 @@
 //! [`rpc`] is for agents (WebSocket), [`admin`] for the owner's browser (HTTP), [`control`] for people on the gateway
 //! (unix socket). Both ports have a `door` each.
 
-pub mod admin;
-pub mod control;
+pub(crate) mod admin;
+pub(crate) mod control;
 mod door;
-pub mod rpc;
+pub(crate) mod rpc;

@@ -8,8 +8,8 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use agentpass::protocol::frame::{self, Frame, Request};
-use agentpass::protocol::params;
+use agentpass::testing::protocol::frame::{self, Frame, Request};
+use agentpass::testing::protocol::params;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use async_tungstenite::tungstenite::{self, Message, WebSocket};

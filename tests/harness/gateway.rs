@@ -172,7 +172,7 @@ impl Gateway {
         let config =
             setup.config.replace("\n  port: 0", "\n  port: 0\n  tls: {cert: cert.pem, key: key.pem}");
         let setup = Setup { config, ..setup.clone() };
-        let made = agentpass::net::tls::self_signed(&["localhost".to_owned()]).unwrap();
+        let made = agentpass::testing::net::tls::self_signed(&["localhost".to_owned()]).unwrap();
         Gateway::with_arguments(Folder::new(), &setup, &["serve"], &[], |folder| {
             std::fs::write(folder.join("cert.pem"), &made.cert_pem).unwrap();
             std::fs::write(folder.join("key.pem"), &made.key_pem).unwrap();

@@ -1,7 +1,7 @@
 //! What the agent gets of an answer.
 
-use agentpass::config::{Auth, ErrorMapping};
-use agentpass::model::{Answer, Lost, Method, Outcome};
+use agentpass::testing::config::{Auth, ErrorMapping};
+use agentpass::testing::model::{Answer, Lost, Method, Outcome};
 use serde_json::{Value, json};
 
 use super::fake::*;

@@ -7,10 +7,10 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
-use agentpass::base::clock::{Clock, Timestamp};
-use agentpass::config::{Health, ServiceConfig};
-use agentpass::model::{AgentId, Answer, Lost, Method, Outcome};
-use agentpass::service::{Scrubber, Sent, Services};
+use agentpass::testing::base::clock::{Clock, Timestamp};
+use agentpass::testing::config::{Health, ServiceConfig};
+use agentpass::testing::model::{AgentId, Answer, Lost, Method, Outcome};
+use agentpass::testing::service::{Scrubber, Sent, Services};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -272,9 +272,9 @@ fn a_shutdown_ends_calls_at_once() {
     assert!(begun.elapsed() < Duration::from_secs(2));
 }
 
-fn probed(upstream: &Upstream, expect_status: u16) -> agentpass::service::ServiceHealth {
+fn probed(upstream: &Upstream, expect_status: u16) -> agentpass::testing::service::ServiceHealth {
     let mut config = upstream.service();
-    config.auth = agentpass::config::Auth::Query { param: "k".into(), token: secret("t0ken") };
+    config.auth = agentpass::testing::config::Auth::Query { param: "k".into(), token: secret("t0ken") };
     config.health = Some(Health { method: Method::Get, path: "/health?x=1".into(), expect_status });
     let services = services(&config, &["t0ken"]);
     assert_eq!(services.health()[0].1.up, None);

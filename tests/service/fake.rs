@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use agentpass::base::digest::Digest;
-use agentpass::base::secret::Secret;
-use agentpass::base::template::Template;
-use agentpass::config::{Auth, BaseUrl, ServiceConfig};
-use agentpass::model::{
+use agentpass::testing::base::digest::Digest;
+use agentpass::testing::base::secret::Secret;
+use agentpass::testing::base::template::Template;
+use agentpass::testing::config::{Auth, BaseUrl, ServiceConfig};
+use agentpass::testing::model::{
     AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, Outcome, RequestSpec, Tool,
 };
-use agentpass::service::{Place, Places, Scrubber, Sent, Services, Shares};
+use agentpass::testing::service::{Place, Places, Scrubber, Sent, Services, Shares};
 use serde_json::Value;
 
 /// One recorded request.

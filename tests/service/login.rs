@@ -7,9 +7,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use agentpass::config::{Auth, Login, LoginRequest, ServiceConfig, Take};
-use agentpass::model::{Method, Outcome};
-use agentpass::service::{Sent, Services};
+use agentpass::testing::config::{Auth, Login, LoginRequest, ServiceConfig, Take};
+use agentpass::testing::model::{Method, Outcome};
+use agentpass::testing::service::{Sent, Services};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -220,7 +220,7 @@ fn a_login_that_hangs_lets_everybody_wait_for_their_own_time_only() {
 #[test]
 fn a_token_given_later_is_looked_for_everywhere() {
     let (upstream, _) = guarded(|_, _| true);
-    let scrubber = Arc::new(agentpass::service::Scrubber::new(&[]));
+    let scrubber = Arc::new(agentpass::testing::service::Scrubber::new(&[]));
     let config = login(&upstream, |_| {});
     let services = Services::new(&[config], scrubber.clone()).unwrap();
     let value: Value = json!({"a": [token(1).replace('-', "%2d")]});

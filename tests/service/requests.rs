@@ -1,10 +1,10 @@
 //! What reaches the service.
 
-use agentpass::base::template::Template;
-use agentpass::base::whole_regex::WholeRegex;
-use agentpass::config::{Auth, ServiceConfig};
-use agentpass::model::{ArgSpec, ArgType, Encoding, InvalidCall, Method, Outcome, Tool};
-use agentpass::service::request;
+use agentpass::testing::base::template::Template;
+use agentpass::testing::base::whole_regex::WholeRegex;
+use agentpass::testing::config::{Auth, ServiceConfig};
+use agentpass::testing::model::{ArgSpec, ArgType, Encoding, InvalidCall, Method, Outcome, Tool};
+use agentpass::testing::service::request;
 use serde_json::{Value, json};
 
 use super::fake::*;

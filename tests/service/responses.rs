@@ -4,8 +4,8 @@ use std::io::Write as _;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use agentpass::model::response::{Follow, Success};
-use agentpass::model::{Answer, Charset, Lost, Method, Outcome, ResponseSpec, Tool};
+use agentpass::testing::model::response::{Follow, Success};
+use agentpass::testing::model::{Answer, Charset, Lost, Method, Outcome, ResponseSpec, Tool};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -158,7 +158,7 @@ fn following(method: Method) -> Tool {
 fn what_is_not_done_yet_is_asked_again_where_the_answer_says() {
     let upstream = slow_job(3, "/jobs/7?x=1", response(200, "application/json", b"{\"done\":true}"));
     let mut config = upstream.service();
-    config.auth = agentpass::config::Auth::Query { param: "k".into(), token: secret("T0kenT0ken") };
+    config.auth = agentpass::testing::config::Auth::Query { param: "k".into(), token: secret("T0kenT0ken") };
     assert_eq!(run(&config, call(following(Method::Post), json!({"a": 1}))), executed(json!({"done": true})));
     let seen = upstream.seen();
     let lines: Vec<_> = seen.iter().map(|s| s.head.split(" HTTP").next().unwrap().to_owned()).collect();

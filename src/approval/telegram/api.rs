@@ -14,8 +14,8 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-pub use error::BotError;
-pub use parse::{Chat, Me, Message, Tap, Update, UpdateKind, User};
+pub(crate) use error::BotError;
+pub(crate) use parse::{Chat, Me, Message, Tap, Update, UpdateKind, User};
 
 use crate::base::secret::Secret;
 use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, NotSent};
@@ -36,7 +36,7 @@ const MAX_TOAST: usize = 200;
 
 /// A message as it is sent. Text and entities are shown as they are: nothing in the text is markup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     /// 1 to 4096 UTF-16 units.
     pub text: String,
     /// How parts of the text look.
@@ -49,7 +49,7 @@ pub struct Outgoing {
 
 /// The look of a part of a text.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Entity {
+pub(crate) struct Entity {
     /// The look.
     pub style: Style,
     /// Where it begins, in UTF-16 units.
@@ -60,24 +60,16 @@ pub struct Entity {
 
 /// The looks in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Style {
+pub(crate) enum Style {
     /// Bold.
     Bold,
-    /// Italic.
-    Italic,
-    /// Monospaced, in a line.
-    Code,
     /// A monospaced block.
     Pre,
-    /// A quotation.
-    Quote,
-    /// A quotation that is folded until it is tapped.
-    LongQuote,
 }
 
 /// A button below a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Button {
+pub(crate) struct Button {
     /// What it says.
     pub text: String,
     /// What a tap on it brings back: 1 to 64 bytes.
@@ -86,7 +78,7 @@ pub struct Button {
 
 /// A bot at a Bot API server. Clones are the same bot.
 #[derive(Clone)]
-pub struct Bot {
+pub(crate) struct Bot {
     client: HttpClient,
     token: Secret,
     /// Everything of the URL but the method. Holds the token.
@@ -94,20 +86,12 @@ pub struct Bot {
 }
 
 impl Bot {
-    /// A bot. Connects to nobody yet.
+    /// A bot that reaches its server by `proxy`, if any ([`HttpClient::through`]). Connects to nobody yet.
     ///
     /// # Errors
-    /// [`BotError::Network`] with [`NotSent::BadUrl`] when `api_url` is no `http` or `https` URL or the token cannot
-    /// stand in one.
-    pub fn new(token: Secret, api_url: &str) -> Result<Bot, BotError> {
-        Bot::through(None, token, api_url)
-    }
-
-    /// A bot that reaches its server by a proxy ([`HttpClient::through`]).
-    ///
-    /// # Errors
-    /// As for [`Bot::new`], and when `proxy` is none.
-    pub fn through(proxy: Option<&Secret>, token: Secret, api_url: &str) -> Result<Bot, BotError> {
+    /// [`BotError::Network`] with [`NotSent::BadUrl`] when `api_url` is no `http` or `https` URL, the token cannot stand
+    /// in one, or `proxy` is none.
+    pub(crate) fn through(proxy: Option<&Secret>, token: Secret, api_url: &str) -> Result<Bot, BotError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-');
         if token.expose().is_empty() || !token.expose().chars().all(fits) {
             return Err(bad_url("the token is not a bot token; copy it from @BotFather"));
@@ -139,7 +123,7 @@ impl Bot {
     ///
     /// # Errors
     /// [`BotError`].
-    pub fn get_me(&self) -> Result<Me, BotError> {
+    pub(crate) fn get_me(&self) -> Result<Me, BotError> {
         parse::me(&self.call("getMe", &json!({}), TIME_LIMIT)?).ok_or(BotError::Garbage)
     }
 
@@ -147,7 +131,7 @@ impl Bot {
     ///
     /// # Errors
     /// [`BotError`]; [`BotError::Refused`] where there is none for this bot.
-    pub fn get_chat(&self, chat: i64) -> Result<Chat, BotError> {
+    pub(crate) fn get_chat(&self, chat: i64) -> Result<Chat, BotError> {
         parse::chat(&self.call("getChat", &json!({"chat_id": chat}), TIME_LIMIT)?).ok_or(BotError::Garbage)
     }
 
@@ -156,7 +140,7 @@ impl Bot {
     ///
     /// # Errors
     /// [`BotError`].
-    pub fn delete_webhook(&self) -> Result<(), BotError> {
+    pub(crate) fn delete_webhook(&self) -> Result<(), BotError> {
         self.call("deleteWebhook", &json!({"drop_pending_updates": false}), TIME_LIMIT).map(drop)
     }
 
@@ -165,7 +149,7 @@ impl Bot {
     ///
     /// # Errors
     /// [`BotError`].
-    pub fn get_updates(&self, offset: i64, timeout_s: u64) -> Result<Vec<Update>, BotError> {
+    pub(crate) fn get_updates(&self, offset: i64, timeout_s: u64) -> Result<Vec<Update>, BotError> {
         let mut wait = timeout_s.min(MAX_POLL);
         for limit in PORTIONS {
             match self.poll(offset, wait, limit) {
@@ -197,7 +181,12 @@ impl Bot {
     /// # Errors
     /// [`BotError`]. After [`BotError::Network`] it may have been sent all the same; see
     /// [`BotError::is_certain`].
-    pub fn send_message(&self, chat: i64, topic: Option<i64>, message: &Outgoing) -> Result<i64, BotError> {
+    pub(crate) fn send_message(
+        &self,
+        chat: i64,
+        topic: Option<i64>,
+        message: &Outgoing,
+    ) -> Result<i64, BotError> {
         let mut params = look(message);
         params.insert("chat_id".into(), chat.into());
         params.extend(topic.map(|topic| ("message_thread_id".to_owned(), topic.into())));
@@ -213,7 +202,12 @@ impl Bot {
     ///
     /// # Errors
     /// [`BotError`]. [`BotError::NotModified`] means that it looks like that already.
-    pub fn edit_message(&self, chat: i64, message_id: i64, message: &Outgoing) -> Result<(), BotError> {
+    pub(crate) fn edit_message(
+        &self,
+        chat: i64,
+        message_id: i64,
+        message: &Outgoing,
+    ) -> Result<(), BotError> {
         let mut params = look(message);
         params.insert("chat_id".into(), chat.into());
         params.insert("message_id".into(), message_id.into());
@@ -225,14 +219,14 @@ impl Bot {
     ///
     /// # Errors
     /// [`BotError`].
-    pub fn answer_callback(&self, id: &str, text: &str, alert: bool) -> Result<(), BotError> {
+    pub(crate) fn answer_callback(&self, id: &str, text: &str, alert: bool) -> Result<(), BotError> {
         let text: String = text.chars().take(MAX_TOAST).collect();
         let params = json!({"callback_query_id": id, "text": text, "show_alert": alert});
         self.call("answerCallbackQuery", &params, TIME_LIMIT).map(drop)
     }
 
     /// Ends every call of this bot and its clones, running or to come. Running ones return an error at once.
-    pub fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         self.client.shutdown();
     }
 
@@ -259,11 +253,7 @@ impl Style {
     fn as_str(self) -> &'static str {
         match self {
             Style::Bold => "bold",
-            Style::Italic => "italic",
-            Style::Code => "code",
             Style::Pre => "pre",
-            Style::Quote => "blockquote",
-            Style::LongQuote => "expandable_blockquote",
         }
     }
 }

@@ -15,21 +15,21 @@ use super::api::{Bot, BotError, Outgoing};
 const WAITING: usize = 32;
 
 /// Calls of one kind, so that those of another need not wait for them.
-pub struct Lane {
+pub(crate) struct Lane {
     permits: Arc<Semaphore>,
     waiting: Cell<usize>,
 }
 
 impl Lane {
     /// With so many calls at once.
-    pub fn new(at_once: usize) -> Lane {
+    pub(crate) fn new(at_once: usize) -> Lane {
         Lane { permits: Arc::new(Semaphore::new(at_once)), waiting: Cell::default() }
     }
 }
 
 /// For whom it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum To {
+pub(crate) enum To {
     /// Somebody who may answer.
     Known,
     /// Anybody else: they have a lane of their own, so that they keep nobody waiting.

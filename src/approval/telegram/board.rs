@@ -25,7 +25,7 @@ const MAX_REFUSALS: u32 = 4;
 
 /// One card.
 #[derive(Clone, Debug)]
-pub struct Card {
+pub(crate) struct Card {
     /// None after a restart, when the question had ended meanwhile.
     pub question: Option<Arc<Question>>,
     /// The tool's name.
@@ -35,11 +35,11 @@ pub struct Card {
     /// Further messages with the buttons: what was sent again because nobody knew whether it had arrived.
     pub copies: Vec<i64>,
     /// How many messages with the buttons may be in the chat whose numbers are not known (yet).
-    pub strays: u32,
+    pub(crate) strays: u32,
     /// Messages that do not look as they should.
     pub stale: Vec<i64>,
     /// What has happened.
-    pub progress: Progress,
+    pub(crate) progress: Progress,
     /// How often Telegram has refused to take it.
     pub refusals: u32,
     /// Nothing will happen any more, and the card says so.
@@ -62,12 +62,12 @@ impl Card {
     }
 
     /// Whether the question can still be answered, as far as this channel has heard.
-    pub fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         self.progress.settled.is_none() && self.question.is_some()
     }
 
     /// Whether nothing more can happen to it.
-    pub fn is_final(&self) -> bool {
+    pub(crate) fn is_final(&self) -> bool {
         let progress = &self.progress;
         let waits =
             matches!(progress.settled, Some((Settlement::Approved { .. }, ..))) && progress.end.is_none();
@@ -75,13 +75,13 @@ impl Card {
     }
 
     /// The next message to send; None when all are in the chat.
-    pub fn next_message(&self) -> Option<Outgoing> {
+    pub(crate) fn next_message(&self) -> Option<Outgoing> {
         let question = self.question.as_ref().filter(|_| self.is_open())?;
         card::messages(question, &self.progress).into_iter().nth(self.messages.len())
     }
 
     /// What the message with the buttons should look like now. None while it has not been sent.
-    pub fn look(&self) -> Option<Outgoing> {
+    pub(crate) fn look(&self) -> Option<Outgoing> {
         let all = self.question.as_ref().map(|question| card::messages(question, &self.progress));
         match all {
             Some(mut all) if all.len() == self.messages.len() => all.pop(),
@@ -91,24 +91,24 @@ impl Card {
     }
 
     /// All that has buttons must be edited.
-    pub fn changed(&mut self) {
+    pub(crate) fn changed(&mut self) {
         // A part that is not the last has neither buttons nor news.
         let last = self.messages.last().filter(|_| self.next_message().is_none());
         self.stale = last.into_iter().chain(&self.copies).copied().collect();
     }
 
     /// Whether Telegram has refused it so often that it is not sent any more.
-    pub fn is_given_up(&self) -> bool {
+    pub(crate) fn is_given_up(&self) -> bool {
         self.refusals >= MAX_REFUSALS
     }
 
     /// Whether nothing of it is in the chat, as far as is known.
-    pub fn is_unsent(&self) -> bool {
+    pub(crate) fn is_unsent(&self) -> bool {
         self.messages.is_empty() && self.strays == 0
     }
 
     /// A message arrived as the part after the first `before`; a tap may have told its number before.
-    pub fn arrived(&mut self, number: i64, before: usize) {
+    pub(crate) fn arrived(&mut self, number: i64, before: usize) {
         if self.has(number) {
             return;
         }
@@ -120,14 +120,14 @@ impl Card {
     }
 
     /// Whether this message is part of it.
-    pub fn has(&self, number: i64) -> bool {
+    pub(crate) fn has(&self, number: i64) -> bool {
         self.messages.contains(&number) || self.copies.contains(&number)
     }
 }
 
 /// Where a tap came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub(crate) enum Place {
     /// The question's own card.
     Own,
     /// Another message.
@@ -138,7 +138,7 @@ pub enum Place {
 
 /// All cards.
 #[derive(Default)]
-pub struct Board {
+pub(crate) struct Board {
     cards: BTreeMap<RequestId, Card>,
     over: VecDeque<RequestId>,
     /// What people who may answer are called, by their ids; for showing only.
@@ -148,7 +148,7 @@ pub struct Board {
 impl Board {
     /// A question was asked. True when a card must be sent. With `loose`, one may have been sent before; with
     /// `reasons`, a denial of it may wait for its reason.
-    pub fn asked(
+    pub(crate) fn asked(
         &mut self,
         question: &Arc<Question>,
         loose: bool,
@@ -167,27 +167,27 @@ impl Board {
     }
 
     /// A card.
-    pub fn get(&self, id: RequestId) -> Option<&Card> {
+    pub(crate) fn get(&self, id: RequestId) -> Option<&Card> {
         self.cards.get(&id)
     }
 
     /// A card, to be changed.
-    pub fn get_mut(&mut self, id: RequestId) -> Option<&mut Card> {
+    pub(crate) fn get_mut(&mut self, id: RequestId) -> Option<&mut Card> {
         self.cards.get_mut(&id)
     }
 
     /// All that are not over.
-    pub fn live(&self) -> impl Iterator<Item = (RequestId, &Card)> {
+    pub(crate) fn live(&self) -> impl Iterator<Item = (RequestId, &Card)> {
         self.cards.iter().filter(|(_, card)| !card.over).map(|(id, card)| (*id, card))
     }
 
     /// The card that this message is part of.
-    pub fn of_message(&self, message: i64) -> Option<RequestId> {
+    pub(crate) fn of_message(&self, message: i64) -> Option<RequestId> {
         self.cards.iter().find(|(_, card)| card.has(message)).map(|(id, _)| *id)
     }
 
     /// Whether a button on this message may speak for the question.
-    pub fn place(&self, id: RequestId, message: i64) -> Place {
+    pub(crate) fn place(&self, id: RequestId, message: i64) -> Place {
         let Some(card) = self.cards.get(&id) else { return Place::Unknown };
         let own = match self.of_message(message) {
             Some(owner) => owner == id,
@@ -198,7 +198,7 @@ impl Board {
 
     /// A tap came from a message that was sent without our hearing its number. It is one with the buttons, so the
     /// card is whole when only that was missing. True when the number is news.
-    pub fn found(&mut self, id: RequestId, message: i64) -> bool {
+    pub(crate) fn found(&mut self, id: RequestId, message: i64) -> bool {
         if self.of_message(message).is_some() {
             return false;
         }
@@ -214,7 +214,7 @@ impl Board {
 
     /// A tap came from the card of a question that has ended and that nobody remembers here. False: the message is
     /// part of another card.
-    pub fn adopt(&mut self, id: RequestId, tool: &str, message: i64) -> bool {
+    pub(crate) fn adopt(&mut self, id: RequestId, tool: &str, message: i64) -> bool {
         let free = self.of_message(message).is_none() && !self.cards.contains_key(&id);
         if free {
             self.cards.insert(id, Card { messages: vec![message], ..Card::new(None, tool) });
@@ -223,7 +223,7 @@ impl Board {
     }
 
     /// Nothing will happen to this card any more.
-    pub fn finish(&mut self, id: RequestId) {
+    pub(crate) fn finish(&mut self, id: RequestId) {
         let Some(card) = self.cards.get_mut(&id).filter(|card| !card.over) else { return };
         card.over = true;
         self.over.push_back(id);
@@ -235,7 +235,7 @@ impl Board {
     }
 
     /// The group moved, and its messages have no numbers any more: what is open is sent again.
-    pub fn forget_messages(&mut self) -> Vec<RequestId> {
+    pub(crate) fn forget_messages(&mut self) -> Vec<RequestId> {
         for card in self.cards.values_mut() {
             let none = Card::new(None, "");
             (card.messages, card.copies, card.stale) = (none.messages, none.copies, none.stale);
@@ -245,22 +245,22 @@ impl Board {
     }
 
     /// Somebody who may answer is called so, safe to show. True when that is news.
-    pub fn meet(&mut self, person: i64, name: &str) -> bool {
+    pub(crate) fn meet(&mut self, person: i64, name: &str) -> bool {
         self.names.insert(person, name.to_owned()).as_deref() != Some(name)
     }
 
     /// What a person is called, once met.
-    pub fn name(&self, person: i64) -> Option<String> {
+    pub(crate) fn name(&self, person: i64) -> Option<String> {
         self.names.get(&person).cloned()
     }
 
     /// Forgets the names of all others.
-    pub fn keep_names_of(&mut self, people: &[i64]) {
+    pub(crate) fn keep_names_of(&mut self, people: &[i64]) {
         self.names.retain(|person, _| people.contains(person));
     }
 
     /// For the next start.
-    pub fn kept(&self, place: Home, now: Timestamp) -> String {
+    pub(crate) fn kept(&self, place: Home, now: Timestamp) -> String {
         let sent = self.live().filter(|(_, card)| !card.is_unsent());
         let card = |card: &Card| json!({"tool": card.tool, "messages": card.messages, "copies": card.copies, "strays": card.strays});
         let cards: Map<_, _> = sent.map(|(id, c)| (id.to_string(), card(c))).collect();
@@ -271,7 +271,7 @@ impl Board {
 
     /// Takes over what was kept, for the same bot and configured chat: the chat in use, and when that was. Where the
     /// owner has configured the chat that was in use, it is the same as well.
-    pub fn restore(&mut self, kept: &str, place: Home) -> Option<(i64, Timestamp)> {
+    pub(crate) fn restore(&mut self, kept: &str, place: Home) -> Option<(i64, Timestamp)> {
         let kept: Value = serde_json::from_str(kept).ok()?;
         let number = |name: &str| kept.get(name).and_then(Value::as_i64);
         let same_chat = [number("configured"), number("chat")].contains(&Some(place.configured));
@@ -308,7 +308,7 @@ impl Board {
 
 /// Which bot and chat a board is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Home {
+pub(crate) struct Home {
     /// The bot's id.
     pub bot: i64,
     /// The chat as configured.
@@ -319,7 +319,7 @@ pub struct Home {
 
 impl Home {
     /// Whether the group can have become this one: groups become supergroups, and do so once.
-    pub fn may_become(&self, chat: i64) -> bool {
+    pub(crate) fn may_become(&self, chat: i64) -> bool {
         self.chat == self.configured && chat != self.chat && SUPERGROUPS.contains(&chat)
     }
 }

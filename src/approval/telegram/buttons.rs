@@ -9,7 +9,7 @@ use crate::base::ids::RequestId;
 
 /// What a button means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Press {
+pub(crate) enum Press {
     /// Yes.
     Allow,
     /// No, at once.
@@ -24,7 +24,7 @@ const ACTIONS: [(Press, &str); 4] =
     [(Press::Allow, "1a"), (Press::Deny, "1d"), (Press::DenyWithReason, "1r"), (Press::NoReason, "1n")];
 
 /// The buttons of an open question, row by row; with one for a denial whose reason follows where reasons are taken.
-pub fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
+pub(crate) fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
     let mut rows = vec![vec![button("Deny", Press::Deny, id), button("Allow", Press::Allow, id)]];
     if reasons {
         // The label is too long for a third of a phone.
@@ -34,7 +34,7 @@ pub fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
 }
 
 /// The button while a note may be added.
-pub fn no_reason(id: RequestId) -> Vec<Vec<Button>> {
+pub(crate) fn no_reason(id: RequestId) -> Vec<Vec<Button>> {
     vec![vec![button("No reason", Press::NoReason, id)]]
 }
 
@@ -44,7 +44,7 @@ fn button(text: &str, press: Press, id: RequestId) -> Button {
 }
 
 /// Reads what a button carries. None for everything that this version does not write.
-pub fn read(data: &str) -> Option<(Press, RequestId)> {
+pub(crate) fn read(data: &str) -> Option<(Press, RequestId)> {
     let (press, id) =
         ACTIONS.iter().find_map(|(press, action)| Some((*press, data.strip_prefix(action)?)))?;
     let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;

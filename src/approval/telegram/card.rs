@@ -29,7 +29,7 @@ const CONTINUED: &str = "⟨continued⟩";
 
 /// What has happened to a question since it was asked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Progress {
+pub(crate) struct Progress {
     /// How often an agent has asked it, when more than once.
     pub count: u32,
     /// Whether a denial may wait for its reason.
@@ -52,7 +52,7 @@ pub struct Progress {
 
 /// What came of an approved call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum End {
+pub(crate) enum End {
     /// It was carried out.
     Done,
     /// Nobody knows.
@@ -63,7 +63,7 @@ pub enum End {
 
 impl End {
     /// In the words of a card.
-    pub fn of(outcome: &Outcome) -> End {
+    pub(crate) fn of(outcome: &Outcome) -> End {
         match outcome {
             Outcome::Executed(_) => End::Done,
             Outcome::UnknownResult => End::Unknown,
@@ -72,7 +72,7 @@ impl End {
     }
 
     /// From the outcome's word in the record.
-    pub fn recorded(word: &str) -> Option<End> {
+    pub(crate) fn recorded(word: &str) -> Option<End> {
         match word {
             "pending" => None,
             "executed" => Some(End::Done),
@@ -83,7 +83,7 @@ impl End {
 }
 
 /// The question in as many messages as it takes; the buttons are on the last while it is open.
-pub fn messages(question: &Question, progress: &Progress) -> Vec<Outgoing> {
+pub(crate) fn messages(question: &Question, progress: &Progress) -> Vec<Outgoing> {
     let pieces = pieces(body(question));
     let count = pieces.len();
     let mut begun = false;
@@ -107,7 +107,7 @@ pub fn messages(question: &Question, progress: &Progress) -> Vec<Outgoing> {
 }
 
 /// What remains of a card whose question is no longer known in full.
-pub fn remains(tool: &str, progress: &Progress) -> Outgoing {
+pub(crate) fn remains(tool: &str, progress: &Progress) -> Outgoing {
     let mut message = Writer::default();
     match &progress.settled {
         None => {
@@ -120,13 +120,13 @@ pub fn remains(tool: &str, progress: &Progress) -> Outgoing {
 }
 
 /// `14:32` as clocks where the gateway stands show it; `14:32 UTC` where that is not known.
-pub fn clock_time(at: Timestamp, zone: &Zone) -> String {
+pub(crate) fn clock_time(at: Timestamp, zone: &Zone) -> String {
     let utc = if *zone == Zone::default() { " UTC" } else { "" };
     format!("{}{utc}", zone.hour_and_minute(at))
 }
 
 /// The length of a text as Telegram counts it.
-pub fn units(text: &str) -> usize {
+pub(crate) fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
@@ -215,7 +215,7 @@ fn aside(text: &str) -> String {
 }
 
 /// Safe to show and no longer than `most` UTF-16 units (and a "…").
-pub fn shortened(text: &str, most: usize) -> String {
+pub(crate) fn shortened(text: &str, most: usize) -> String {
     // Escapes make it longer only, so no more than this can be shown.
     let text: String = text.chars().take(most + 1).collect();
     let shown = visible(&text);

@@ -52,7 +52,7 @@ impl Telegram {
 }
 
 /// The error of a call about a chat, with what can be done where the number is likely wrong.
-pub fn why_not(error: &BotError, chat: i64) -> String {
+pub(crate) fn why_not(error: &BotError, chat: i64) -> String {
     match error {
         BotError::Refused { text, .. } if text.to_ascii_lowercase().contains("chat not found") => {
             format!(

@@ -7,11 +7,11 @@ use crate::base::clock::Timestamp;
 use crate::base::zone::Zone;
 
 /// Telegram keeps taps for 150 s. After an absence longer than this, open questions say that taps may be lost.
-pub const LONG: Duration = Duration::from_secs(120);
+pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// One direction: fetching or sending.
 #[derive(Debug, Default)]
-pub struct Link {
+pub(crate) struct Link {
     good: bool,
     since: Option<Timestamp>,
     why: Option<String>,
@@ -19,7 +19,7 @@ pub struct Link {
 
 /// What changed.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Change {
+pub(crate) enum Change {
     /// Nothing.
     Same,
     /// It works again; it had not since then.
@@ -30,7 +30,7 @@ pub enum Change {
 
 impl Link {
     /// It worked.
-    pub fn worked(&mut self, now: Timestamp) -> Change {
+    pub(crate) fn worked(&mut self, now: Timestamp) -> Change {
         self.why = None;
         if self.good {
             return Change::Same;
@@ -40,7 +40,7 @@ impl Link {
     }
 
     /// It did not, in an attempt that began then.
-    pub fn failed(&mut self, began: Timestamp, why: String) -> Change {
+    pub(crate) fn failed(&mut self, began: Timestamp, why: String) -> Change {
         if self.good || self.since.is_none() {
             self.since = Some(began);
         }
@@ -51,22 +51,22 @@ impl Link {
     }
 
     /// Whether it worked at the last attempt.
-    pub fn is_up(&self) -> bool {
+    pub(crate) fn is_up(&self) -> bool {
         self.good
     }
 
     /// Whether the last attempt failed.
-    pub fn failing(&self) -> bool {
+    pub(crate) fn failing(&self) -> bool {
         self.why.is_some()
     }
 
     /// Since when that is so.
-    pub fn since(&self) -> Option<Timestamp> {
+    pub(crate) fn since(&self) -> Option<Timestamp> {
         self.since
     }
 
     /// For people: since when, and why not.
-    pub fn told(&self, zone: &Zone) -> String {
+    pub(crate) fn told(&self, zone: &Zone) -> String {
         let since = self.since.map(|at| format!(" since {}", clock_time(at, zone))).unwrap_or_default();
         match (&self.why, self.good) {
             (Some(why), _) => format!("not reachable{since}: {why}"),

@@ -16,12 +16,12 @@
 //! | `beside` | what is said without waiting for cards |
 //! | `poll`, `send`, `people` | the two loops, and what is done about people's taps and words |
 
-pub mod api;
+pub(crate) mod api;
 mod beside;
 mod board;
 mod buttons;
 mod card;
-pub mod chat;
+pub(crate) mod chat;
 mod link;
 mod people;
 mod poll;
@@ -63,7 +63,7 @@ const FIRST_WORD: Duration = Duration::from_secs(3);
 
 /// What the owner has set.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The bot's token.
     pub token: Secret,
     /// The chat that is asked; negative for groups.
@@ -95,7 +95,7 @@ impl PartialEq for Settings {
 impl Eq for Settings {}
 
 /// The channel.
-pub struct Telegram {
+pub(crate) struct Telegram {
     bot: Bot,
     settings: Settings,
     clock: Clock,
@@ -149,7 +149,7 @@ impl Telegram {
     ///
     /// # Errors
     /// [`BotError::Unauthorized`] and [`BotError::NotFound`] when the token or `api_url` is certainly wrong.
-    pub fn new(
+    pub(crate) fn new(
         settings: Settings,
         clock: Clock,
         executor: Rc<LocalExecutor<'static>>,
@@ -187,13 +187,13 @@ impl Telegram {
     }
 
     /// Begins to fetch and send.
-    pub fn start(self: &Rc<Self>, host: Rc<dyn Host>) {
+    pub(crate) fn start(self: &Rc<Self>, host: Rc<dyn Host>) {
         self.host.replace(Some(host.clone()));
         self.spawn(poll::run(self.clone(), host));
     }
 
     /// Ends fetching and sending; calls under way return at once. Open questions and their cards stay as they are.
-    pub async fn stop(&self) {
+    pub(crate) async fn stop(&self) {
         self.end.0.close();
         self.wake.0.close();
         self.bot.shutdown();
@@ -277,7 +277,7 @@ impl Telegram {
 }
 
 /// The channel as the gate holds it.
-pub struct Handle(pub Rc<Telegram>);
+pub(crate) struct Handle(pub Rc<Telegram>);
 
 impl Channel for Handle {
     fn name(&self) -> &'static str {

@@ -29,7 +29,7 @@ const REMEMBERED: usize = 256;
 const PACE: Duration = Duration::from_secs(1);
 
 /// Fetches until the channel is stopped.
-pub async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
+pub(crate) async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
     channel.restore(&*host).await;
     channel.spawn(send::run(channel.clone()));
     let mut poll = Poll { backoff: Backoff::default(), greeted: false, handled: VecDeque::new() };

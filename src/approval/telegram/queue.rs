@@ -29,7 +29,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// Something to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Job {
+pub(crate) enum Job {
     /// The next message of a card that is not in the chat as a whole.
     Ask(RequestId),
     /// A card that no longer looks as it should.
@@ -45,7 +45,7 @@ pub enum Job {
 
 /// What to do now.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Next {
+pub(crate) enum Next {
     /// Send this.
     Send(Job),
     /// Nothing before then.
@@ -55,7 +55,7 @@ pub enum Next {
 }
 
 /// The jobs that wait.
-pub struct Queue {
+pub(crate) struct Queue {
     asks: VecDeque<RequestId>,
     replies: VecDeque<Job>,
     edits: VecDeque<RequestId>,
@@ -73,7 +73,7 @@ pub struct Queue {
 
 impl Queue {
     /// An empty queue for this chat.
-    pub fn new(chat: i64) -> Queue {
+    pub(crate) fn new(chat: i64) -> Queue {
         Queue {
             asks: VecDeque::new(),
             replies: VecDeque::new(),
@@ -89,7 +89,7 @@ impl Queue {
 
     /// A question is to be sent, whole or the rest of it. Agents take turns: the second of one comes after the first of
     /// another, so that no agent's many long questions keep those of others waiting.
-    pub fn ask<A: Ord>(&mut self, id: RequestId, owner: impl Fn(RequestId) -> A) {
+    pub(crate) fn ask<A: Ord>(&mut self, id: RequestId, owner: impl Fn(RequestId) -> A) {
         if self.asks.contains(&id) {
             return;
         }
@@ -108,7 +108,7 @@ impl Queue {
 
     /// A card looks different now. One edit stands for all changes until it is sent. When there are too many, the one
     /// that has waited longest is given up and comes back.
-    pub fn edit(&mut self, id: RequestId) -> Option<RequestId> {
+    pub(crate) fn edit(&mut self, id: RequestId) -> Option<RequestId> {
         if !self.edits.contains(&id) {
             self.edits.push_back(id);
         }
@@ -116,12 +116,12 @@ impl Queue {
     }
 
     /// A question ended: what was not sent of it is not sent any more.
-    pub fn forget_ask(&mut self, id: RequestId) {
+    pub(crate) fn forget_ask(&mut self, id: RequestId) {
         self.asks.retain(|waiting| *waiting != id);
     }
 
     /// Words for somebody; the oldest give way when there are too many.
-    pub fn reply(&mut self, to: Option<i64>, text: String) {
+    pub(crate) fn reply(&mut self, to: Option<i64>, text: String) {
         self.replies.push_back(Job::Reply { to, text });
         if self.replies.len() > MAX_REPLIES {
             self.replies.pop_front();
@@ -129,12 +129,12 @@ impl Queue {
     }
 
     /// How many jobs wait.
-    pub fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.asks.len() + self.edits.len() + self.replies.len()
     }
 
     /// What to do now. A job that is handed out has left the queue.
-    pub fn next(&mut self, now: Instant) -> Next {
+    pub(crate) fn next(&mut self, now: Instant) -> Next {
         while self.sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= MINUTE) {
             self.sent.pop_front();
         }
@@ -174,12 +174,12 @@ impl Queue {
     }
 
     /// A message was sent (or may have been).
-    pub fn sent(&mut self, now: Instant) {
+    pub(crate) fn sent(&mut self, now: Instant) {
         self.sent.push_back(now);
     }
 
     /// A job that could not be done: it is first again.
-    pub fn put_back(&mut self, job: Job) {
+    pub(crate) fn put_back(&mut self, job: Job) {
         match job {
             Job::Ask(id) => {
                 self.forget_ask(id);
@@ -192,17 +192,17 @@ impl Queue {
     }
 
     /// Nothing is sent for this long; at most five minutes.
-    pub fn hold(&mut self, now: Instant, time: Duration) {
+    pub(crate) fn hold(&mut self, now: Instant, time: Duration) {
         self.held_until = Some(now + time.min(LONGEST));
     }
 
     /// No card is edited for this long; at most five minutes. Questions and replies go on.
-    pub fn hold_edits(&mut self, now: Instant, time: Duration) {
+    pub(crate) fn hold_edits(&mut self, now: Instant, time: Duration) {
         self.edits_held_until = Some(now + time.min(LONGEST));
     }
 
     /// The connection is back: no need to wait for the end of a back-off.
-    pub fn release(&mut self) {
+    pub(crate) fn release(&mut self) {
         (self.held_until, self.edits_held_until) = (None, None);
     }
 }
@@ -210,14 +210,14 @@ impl Queue {
 /// How long to wait after errors: 1 s, 2 s, 4 s and so on to 60 s, spread by chance; four times as long where in
 /// general only a person can mend it.
 #[derive(Debug, Default)]
-pub struct Backoff(u32);
+pub(crate) struct Backoff(u32);
 
 /// How long to wait when only a person can mend it.
-pub const SLOWLY: Duration = Duration::from_secs(60);
+pub(crate) const SLOWLY: Duration = Duration::from_secs(60);
 
 impl Backoff {
     /// The wait after this error.
-    pub fn after(&mut self, error: &BotError) -> Duration {
+    pub(crate) fn after(&mut self, error: &BotError) -> Duration {
         self.0 = self.0.saturating_add(1);
         match error {
             BotError::TooMany { retry_after } => (*retry_after).min(LONGEST),
@@ -231,7 +231,7 @@ impl Backoff {
     }
 
     /// It worked.
-    pub fn reset(&mut self) {
+    pub(crate) fn reset(&mut self) {
         self.0 = 0;
     }
 }

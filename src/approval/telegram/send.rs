@@ -33,7 +33,7 @@ enum What {
 }
 
 /// Sends until the channel is stopped.
-pub async fn run(channel: Rc<Telegram>) {
+pub(crate) async fn run(channel: Rc<Telegram>) {
     while !channel.has_stopped() {
         let next = channel.state.borrow_mut().queue.next(Instant::now());
         match next {

@@ -15,7 +15,7 @@ const MAX_NAME: usize = 40;
 
 /// Whose words count, and where.
 #[derive(Clone, Debug)]
-pub struct Rules {
+pub(crate) struct Rules {
     /// The chat.
     pub chat: i64,
     /// The topic in it; None when all count.
@@ -23,12 +23,12 @@ pub struct Rules {
     /// The people.
     pub allowed_users: Vec<i64>,
     /// The bot's own name, for `/status@name`.
-    pub bot_name: String,
+    pub(crate) bot_name: String,
 }
 
 /// Somebody who may answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Person {
+pub(crate) struct Person {
     /// The user id.
     pub id: i64,
     /// `Ann (7)`, safe to show.
@@ -37,7 +37,7 @@ pub struct Person {
 
 /// What an update means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Incoming {
+pub(crate) enum Incoming {
     /// Somebody who may tapped a button of ours.
     Tap {
         /// For the answer.
@@ -91,7 +91,7 @@ pub enum Incoming {
 
 /// What somebody who may not has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Approach {
+pub(crate) enum Approach {
     /// A tap: its id.
     Tap(String),
     /// A message to the bot.
@@ -105,7 +105,7 @@ pub enum Approach {
 
 /// What people can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Command {
+pub(crate) enum Command {
     /// The open questions.
     Pending,
     /// How the gateway is.
@@ -115,7 +115,7 @@ pub enum Command {
 }
 
 /// What an update means under these rules.
-pub fn read(update: &Update, rules: &Rules) -> Incoming {
+pub(crate) fn read(update: &Update, rules: &Rules) -> Incoming {
     match &update.kind {
         UpdateKind::Tap(tap) => read_tap(tap, rules),
         UpdateKind::Message(message) => read_message(message, rules),

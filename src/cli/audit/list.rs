@@ -15,7 +15,7 @@ const ONLY_AGENT: &str = "default";
 const SHORT_ID: usize = 8;
 
 /// The rows as a table in lines of at most `width` columns that begin with `indent`.
-pub fn table(rows: &[AuditRow], indent: &str, width: Option<usize>) -> String {
+pub(crate) fn table(rows: &[AuditRow], indent: &str, width: Option<usize>) -> String {
     if rows.is_empty() {
         return format!("{indent}nothing is recorded");
     }

@@ -8,7 +8,7 @@ use std::io::{BufReader, BufWriter, ErrorKind, Write as _, stdout};
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use self::list::table;
+pub(crate) use self::list::table;
 use super::output::Audience;
 use super::{Exit, Trouble, layout, output, owner};
 use crate::base::clock::{Clock, Timestamp};
@@ -26,7 +26,7 @@ fn rows(text: &str) -> Result<u32, String> {
 /// Read and check the record of everything that was asked, decided and done.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "audit")]
-pub struct Audit {
+pub(crate) struct Audit {
     /// what to do with it
     #[argh(subcommand)]
     pub command: AuditCommand,
@@ -35,7 +35,7 @@ pub struct Audit {
 /// What `audit` can do.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
-pub enum AuditCommand {
+pub(crate) enum AuditCommand {
     /// Calls, newest first.
     List(List),
     /// One call with its events.
@@ -53,7 +53,7 @@ pub enum AuditCommand {
 /// List calls, newest first: a table on a terminal, one JSON object per line otherwise.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
-pub struct List {
+pub(crate) struct List {
     /// only this tool
     #[argh(option)]
     pub tool: Option<String>,
@@ -86,7 +86,7 @@ pub struct List {
 /// Show one call with all its events.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "show")]
-pub struct Show {
+pub(crate) struct Show {
     /// the request id, or as much of its beginning as is unique
     #[argh(positional)]
     pub id: String,
@@ -101,7 +101,7 @@ pub struct Show {
 /// Check that no event was changed, removed or put elsewhere.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "verify", error_code(1, "it was; the first bad row is named"))]
-pub struct Verify {
+pub(crate) struct Verify {
     /// an export to check instead of the store
     #[argh(positional)]
     pub file: Option<String>,
@@ -117,7 +117,7 @@ pub struct Verify {
 /// later whether the record still holds it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "anchor")]
-pub struct TakeAnchor {
+pub(crate) struct TakeAnchor {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
@@ -129,7 +129,7 @@ pub struct TakeAnchor {
 /// Print every event with its link in the chain, oldest first, one JSON object per line.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "export")]
-pub struct Export {
+pub(crate) struct Export {
     /// config.yaml, which names the store (default: as for serve)
     #[argh(option, arg_name = "file")]
     pub config: Option<String>,
@@ -138,7 +138,7 @@ pub struct Export {
 /// Count calls by tool, agent, decision and outcome.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "stats")]
-pub struct Stats {
+pub(crate) struct Stats {
     /// only from this time on: 24h (ago; also s, m, d, w), 2026-01-31 or 2026-01-31T12:00:00Z
     #[argh(option, arg_name = "time")]
     pub since: Option<String>,
@@ -156,7 +156,7 @@ pub struct Stats {
 const WHAT: &str = "read the record";
 
 /// Runs it.
-pub fn run(args: Audit) -> Exit {
+pub(crate) fn run(args: Audit) -> Exit {
     let done = match args.command {
         AuditCommand::List(args) => list(args),
         AuditCommand::Show(args) => show(args),

@@ -12,7 +12,7 @@ use crate::cli::layout;
 const LABEL: usize = 11;
 
 /// One request with its events, from what `audit show --json` prints.
-pub fn story(whole: &Value, width: Option<usize>) -> String {
+pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     let text = |name: &str| whole.get(name).and_then(Value::as_str).unwrap_or_default();
     let call = if text("signature").is_empty() { text("tool_name") } else { text("signature") };
     let mut page = Page { width, lines: vec![layout::hanging("", &visible(call), width), String::new()] };
@@ -140,7 +140,7 @@ fn event(event: &Value) -> [String; 4] {
 }
 
 /// The numbers, from what `audit stats --json` prints.
-pub fn numbers(stats: &Value) -> String {
+pub(crate) fn numbers(stats: &Value) -> String {
     let number = |name: &str| stats.get(name).and_then(Value::as_u64).unwrap_or_default();
     let rate = stats.get("approval_rate").and_then(Value::as_f64);
     let rate = rate.map(|rate| format!("\nof those a human answered, {:.0} % were approved", rate * 100.0));

@@ -12,7 +12,7 @@ use crate::base::ids::random_bytes;
 
 const TOOLS: &str = include_str!("../../../tools/homeassistant.yaml");
 /// The policy, short enough to be shown.
-pub const PERMISSIONS: &str = r#"rules:
+pub(crate) const PERMISSIONS: &str = r#"rules:
   - pattern: "ha_call_service(lock.*)"
     action: deny
     description: "doors stay shut"
@@ -23,7 +23,7 @@ defaults:
 "#;
 
 /// The demo's files and its agent's token.
-pub struct Files {
+pub(crate) struct Files {
     folder: PathBuf,
     /// The agent's token, made for this run.
     pub token: String,
@@ -34,7 +34,7 @@ impl Files {
     ///
     /// # Errors
     /// When the temporary folder cannot be written.
-    pub fn write(address: SocketAddr) -> io::Result<Files> {
+    pub(crate) fn write(address: SocketAddr) -> io::Result<Files> {
         let name = format!("agentpass-demo-{}", to_hex(&random_bytes::<8>()?));
         let files = Files { folder: std::env::temp_dir().join(name), token: to_hex(&random_bytes::<16>()?) };
         fs::DirBuilder::new().mode(0o700).create(&files.folder)?;
@@ -45,17 +45,17 @@ impl Files {
     }
 
     /// config.yaml.
-    pub fn config(&self) -> PathBuf {
+    pub(crate) fn config(&self) -> PathBuf {
         self.folder.join("config.yaml")
     }
 
     /// permissions.yaml.
-    pub fn permissions(&self) -> PathBuf {
+    pub(crate) fn permissions(&self) -> PathBuf {
         self.folder.join("permissions.yaml")
     }
 
     /// The record.
-    pub fn record(&self) -> PathBuf {
+    pub(crate) fn record(&self) -> PathBuf {
         self.folder.join("record.db")
     }
 

@@ -12,11 +12,11 @@ use crate::net::listener::{BindError, Listener};
 use crate::net::stream::Stream;
 
 /// The home's token. Only the gateway knows it; the demo shows that the agent never does.
-pub const TOKEN: &str = "the-home-token-that-no-agent-ever-sees";
+pub(crate) const TOKEN: &str = "the-home-token-that-no-agent-ever-sees";
 
 /// The state of the home, and every request that came in.
 #[derive(Default)]
-pub struct Home {
+pub(crate) struct Home {
     lamp: Cell<bool>,
     requests: RefCell<Vec<String>>,
 }
@@ -26,7 +26,7 @@ impl Home {
     ///
     /// # Errors
     /// When loopback cannot be listened on.
-    pub fn start(executor: &Executor) -> Result<(Rc<Home>, SocketAddr), BindError> {
+    pub(crate) fn start(executor: &Executor) -> Result<(Rc<Home>, SocketAddr), BindError> {
         let listener = Listener::bind("127.0.0.1", 0)?;
         let address = listener.addresses().first().copied().unwrap_or(([127, 0, 0, 1], 0).into());
         let home = Rc::new(Home::default());
@@ -35,12 +35,12 @@ impl Home {
     }
 
     /// What was asked of the home, in order.
-    pub fn requests(&self) -> Vec<String> {
+    pub(crate) fn requests(&self) -> Vec<String> {
         self.requests.borrow().clone()
     }
 
     /// `on` or `off`.
-    pub fn lamp(&self) -> &'static str {
+    pub(crate) fn lamp(&self) -> &'static str {
         if self.lamp.get() { "on" } else { "off" }
     }
 

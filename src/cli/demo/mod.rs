@@ -30,14 +30,14 @@ use story::Story;
 /// Needs no configuration and leaves nothing behind.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "demo")]
-pub struct Demo {
+pub(crate) struct Demo {
     /// approve without asking
     #[argh(switch)]
     pub yes: bool,
 }
 
 /// Runs it.
-pub fn run(args: Demo) -> Exit {
+pub(crate) fn run(args: Demo) -> Exit {
     if let Err(trouble) = logging::start(None, LevelFilter::Error) {
         return trouble.report();
     }

@@ -45,7 +45,7 @@ Now your own:
    agentpass --help            shows the commands";
 
 /// Everybody in the demo.
-pub struct Story {
+pub(crate) struct Story {
     /// The gateway.
     pub gate: Rc<Gate>,
     /// The agent's connection to it.
@@ -63,7 +63,7 @@ impl Story {
     ///
     /// # Errors
     /// When something that must work does not.
-    pub async fn tell(&self) -> Result<Exit, Trouble> {
+    pub(crate) async fn tell(&self) -> Result<Exit, Trouble> {
         say(INTRODUCTION)?;
         say(&indented(PERMISSIONS))?;
         self.read().await?;

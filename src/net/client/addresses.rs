@@ -60,7 +60,7 @@ impl ureq::unversioned::resolver::Resolver for Resolver {
 ///
 /// 169.254.0.0/16 and fe80::/10 (RFC 3927, RFC 4291), 100.100.100.200 and fd00:ec2::254 (clouds), and the IPv4 ones
 /// inside ::ffff:0:0/96, ::/96 and 64:ff9b::/96 (RFC 4291, RFC 6052).
-pub fn is_link_local(ip: IpAddr) -> bool {
+pub(crate) fn is_link_local(ip: IpAddr) -> bool {
     match ip {
         IpAddr::V4(v4) => is_link_local_v4(v4),
         IpAddr::V6(v6) => {

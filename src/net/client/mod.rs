@@ -20,7 +20,6 @@ use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::{DefaultConnector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body, Proxy};
 
-pub use addresses::is_link_local;
 pub use error::{HttpError, MaybeSent, NotSent};
 
 use crate::base::secret::Secret;
@@ -171,7 +170,7 @@ impl HttpClient {
     }
 
     /// Whether it has been retired.
-    pub fn is_retired(&self) -> bool {
+    pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::SeqCst)
     }
 

@@ -22,7 +22,7 @@ const LIMIT: Duration = Duration::from_secs(1);
 const MAX_LINE: u64 = 1024;
 
 /// Asks the daemon for both families. [`Outcome::Failed`] when it is not there.
-pub async fn ask(socket: &Path, name: &str) -> Outcome {
+pub(crate) async fn ask(socket: &Path, name: &str) -> Outcome {
     if !socket.exists() {
         return Outcome::Failed;
     }

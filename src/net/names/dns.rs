@@ -22,7 +22,7 @@ const SUCCESS: u8 = 0;
 const NO_SUCH_NAME: u8 = 3;
 
 /// Asks one server after the other, until one knows the answer.
-pub async fn ask(name: &str, family: Family, settings: &Settings) -> Outcome {
+pub(crate) async fn ask(name: &str, family: Family, settings: &Settings) -> Outcome {
     if family == Family::V6 && !settings.wants_v6 {
         return Outcome::Nothing;
     }

@@ -11,7 +11,7 @@ const MAX_FILE: u64 = 16 << 20;
 const MAX_ADDRESSES: usize = 8;
 
 /// All addresses that the file gives a name, which is in lower case. None when there is no such file.
-pub fn find(path: &Path, name: &str) -> Vec<IpAddr> {
+pub(crate) fn find(path: &Path, name: &str) -> Vec<IpAddr> {
     let Ok(file) = File::open(path) else { return Vec::new() };
     let lines = BufReader::new(file.take(MAX_FILE)).split(b'\n').map_while(Result::ok);
     lines.filter_map(|line| address(&line, name)).take(MAX_ADDRESSES).collect()

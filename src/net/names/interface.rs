@@ -14,7 +14,7 @@ const LIST: &str = "/proc/self/net/dev";
 const MAX_LIST: u64 = 64 << 10;
 
 /// The numbers of all interfaces but loopback. Empty when the system does not tell.
-pub fn all() -> Vec<u32> {
+pub(crate) fn all() -> Vec<u32> {
     let mut list = String::new();
     let read = File::open(LIST).and_then(|file| file.take(MAX_LIST).read_to_string(&mut list));
     let lines = list.lines().filter(|_| read.is_ok());
@@ -23,7 +23,7 @@ pub fn all() -> Vec<u32> {
 }
 
 /// The number of an interface, given as a name or as that number.
-pub fn index(name: &str) -> Option<u32> {
+pub(crate) fn index(name: &str) -> Option<u32> {
     let by_name = || {
         let socket = UdpSocket::bind("127.0.0.1:0").or_else(|_| UdpSocket::bind("[::1]:0")).ok()?;
         name_to_index(&socket, name).ok()

@@ -3,12 +3,12 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 /// The address that a host is: as usual, or IPv4 in the spellings of inet_aton(3), `127.1`, `0x7f.1` and `2130706433`.
-pub fn address(host: &str) -> Option<IpAddr> {
+pub(crate) fn address(host: &str) -> Option<IpAddr> {
     host.parse().ok().or_else(|| old_spelling(host).map(IpAddr::V4))
 }
 
 /// Whether the last part is a number: an address, or a broken one.
-pub fn is_like_one(host: &str) -> bool {
+pub(crate) fn is_like_one(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or_default();
     last.bytes().all(|b| b.is_ascii_digit()) || number(last).is_some()
 }

@@ -20,7 +20,7 @@ const TOP_BIT: u16 = 0x8000;
 
 /// The kind of address that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Family {
+pub(crate) enum Family {
     /// A records.
     V4,
     /// AAAA records.
@@ -43,14 +43,14 @@ impl Family {
     }
 
     /// Whether an address is of this kind.
-    pub fn has(self, address: IpAddr) -> bool {
+    pub(crate) fn has(self, address: IpAddr) -> bool {
         matches!((self, address), (Family::V4, IpAddr::V4(_)) | (Family::V6, IpAddr::V6(_)))
     }
 }
 
 /// What is asked, under a number that nobody can guess.
 #[derive(Debug)]
-pub struct Question {
+pub(crate) struct Question {
     id: u16,
     name: Vec<u8>,
     family: Family,
@@ -59,20 +59,20 @@ pub struct Question {
 
 /// What an answer says.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Reply {
+pub(crate) struct Reply {
     /// The addresses; empty when there are none.
     pub found: Vec<IpAddr>,
     /// How long they may be kept, in seconds.
-    pub ttl: u32,
+    pub(crate) ttl: u32,
     /// 0 is success, 3 says that there is no such name at all.
     pub code: u8,
     /// Whether there is more than fitted into it.
-    pub is_cut: bool,
+    pub(crate) is_cut: bool,
 }
 
 impl Question {
     /// A question to a name server. None when no message can hold the name.
-    pub fn new(name: &str, family: Family) -> Option<Question> {
+    pub(crate) fn new(name: &str, family: Family) -> Option<Question> {
         let id = getrandom::u32().ok()?.to_be_bytes();
         let [high, low, ..] = id;
         Some(Question {
@@ -84,12 +84,12 @@ impl Question {
     }
 
     /// A question to whoever has that name on this network.
-    pub fn to_all(name: &str, family: Family) -> Option<Question> {
+    pub(crate) fn to_all(name: &str, family: Family) -> Option<Question> {
         Some(Question { is_multicast: true, ..Question::new(name, family)? })
     }
 
     /// As it is sent.
-    pub fn bytes(&self) -> Vec<u8> {
+    pub(crate) fn bytes(&self) -> Vec<u8> {
         let (flags, class) = if self.is_multicast { (0, INTERNET | TOP_BIT) } else { (RECURSE, INTERNET) };
         let head = [self.id, flags, 1, 0, 0, 0];
         let mut bytes: Vec<u8> = head.iter().flat_map(|word| word.to_be_bytes()).collect();
@@ -99,7 +99,7 @@ impl Question {
     }
 
     /// None when the message is not a well-formed answer to this very question.
-    pub fn read(&self, message: &[u8]) -> Option<Reply> {
+    pub(crate) fn read(&self, message: &[u8]) -> Option<Reply> {
         let mut reader = Reader { message, at: 0 };
         let [id, flags, questions, answers, ..] = reader.words::<6>()?;
         if id != self.id || flags & (ANSWER | OPCODE) != ANSWER || questions != 1 {

@@ -3,7 +3,7 @@
 use super::*;
 
 /// A resource record.
-pub fn record(owner: &str, kind: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
+pub(crate) fn record(owner: &str, kind: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = encoded(owner).unwrap();
     bytes.extend([kind, INTERNET].iter().flat_map(|word| word.to_be_bytes()));
     bytes.extend(ttl.to_be_bytes());
@@ -13,7 +13,7 @@ pub fn record(owner: &str, kind: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
 }
 
 /// The answer of a server to a question as it came.
-pub fn answer(question: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
+pub(crate) fn answer(question: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
     let mut bytes = question[..2].to_vec();
     let counts = [0x8180 | flags, 1, u16::try_from(records.len()).unwrap(), 0, 0];
     bytes.extend(counts.iter().flat_map(|word| word.to_be_bytes()));
@@ -23,7 +23,7 @@ pub fn answer(question: &[u8], flags: u16, records: &[Vec<u8>]) -> Vec<u8> {
 }
 
 /// What is asked for: 1 for A, 28 for AAAA.
-pub fn kind_of(question: &[u8]) -> u16 {
+pub(crate) fn kind_of(question: &[u8]) -> u16 {
     let end = question.len() - 4;
     u16::from_be_bytes([question[end], question[end + 1]])
 }

@@ -51,7 +51,7 @@ const NOWHERE: [&str; 2] = ["invalid", "onion"];
 
 /// Looks names up.
 #[derive(Debug)]
-pub struct Names {
+pub(crate) struct Names {
     hosts: PathBuf,
     resolv_conf: PathBuf,
     avahi: PathBuf,
@@ -60,7 +60,7 @@ pub struct Names {
 
 /// Why a name leads nowhere.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum NoAddress {
+pub(crate) enum NoAddress {
     /// There is no such name, or it has no address.
     Unknown,
     /// No name server gave a usable answer.
@@ -109,7 +109,7 @@ impl Names {
     ///
     /// # Errors
     /// [`NoAddress`].
-    pub async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
+    pub(crate) async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
         let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
         if let Some(address) = literal::address(bare) {
             return Ok(vec![SocketAddr::new(address, port)]);

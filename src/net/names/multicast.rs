@@ -35,7 +35,7 @@ const MAX_DATAGRAM: usize = 9000;
 
 /// Answers that are still good.
 #[derive(Debug, Default)]
-pub struct Remembered(Mutex<HashMap<String, (Instant, Vec<SocketAddr>)>>);
+pub(crate) struct Remembered(Mutex<HashMap<String, (Instant, Vec<SocketAddr>)>>);
 
 impl Remembered {
     fn get(&self, name: &str) -> Option<Vec<SocketAddr>> {
@@ -54,7 +54,7 @@ impl Remembered {
 }
 
 /// The addresses of a name, by an answer that is still good or by asking.
-pub async fn ask(name: &str, remembered: &Remembered) -> Outcome {
+pub(crate) async fn ask(name: &str, remembered: &Remembered) -> Outcome {
     if let Some(found) = remembered.get(name) {
         return Outcome::Found(found, Duration::ZERO);
     }

@@ -8,7 +8,7 @@ const MAX_ADDRESSES: usize = 8;
 
 /// Each address once: those that a packet can be sent to before the others, link-local ones last among them, and IPv6 and
 /// IPv4 in turns, so that one family that is broken behind this machine costs one attempt (RFC 8305, 4).
-pub fn promising_first(found: Vec<SocketAddr>, port: u16) -> Vec<SocketAddr> {
+pub(crate) fn promising_first(found: Vec<SocketAddr>, port: u16) -> Vec<SocketAddr> {
     let mut seen = HashSet::new();
     let with_port = found.into_iter().map(|mut address| {
         address.set_port(port);

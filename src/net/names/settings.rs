@@ -21,26 +21,26 @@ const DNS_PORT: u16 = 53;
 
 /// What resolv.conf(5) says.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// The name servers in order; never empty.
-    pub servers: Vec<SocketAddr>,
+    pub(crate) servers: Vec<SocketAddr>,
     /// Domains in which a short name is looked for.
     pub search: Vec<String>,
     /// A name with fewer dots is short.
-    pub dots: usize,
+    pub(crate) dots: usize,
     /// How long to wait for a server.
     pub timeout: Duration,
     /// How often to ask every server.
     pub attempts: u32,
     /// Whether to ask over TCP only.
-    pub is_tcp: bool,
+    pub(crate) is_tcp: bool,
     /// Whether to ask for IPv6 addresses at all.
-    pub wants_v6: bool,
+    pub(crate) wants_v6: bool,
 }
 
 impl Settings {
     /// Reads the file. One that is missing says nothing, lines that are none of it likewise.
-    pub fn read(path: &Path) -> Settings {
+    pub(crate) fn read(path: &Path) -> Settings {
         let mut bytes = Vec::new();
         let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_end(&mut bytes));
         Settings::parse(if read.is_ok() { &bytes } else { b"" })
@@ -67,7 +67,7 @@ impl Settings {
 
     /// The names to ask for, in order. A short one is looked for in every domain before it stands for itself; a complete
     /// one is never looked for elsewhere.
-    pub fn candidates(&self, name: &str, is_complete: bool) -> Vec<String> {
+    pub(crate) fn candidates(&self, name: &str, is_complete: bool) -> Vec<String> {
         let is_short = !is_complete && name.matches('.').count() < self.dots;
         let domains = self.search.iter().filter(|_| is_short);
         let joined = domains.map(|domain| format!("{name}.{domain}"));

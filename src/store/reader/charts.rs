@@ -30,11 +30,11 @@ const MAX_BARS: i64 = 120;
 const TOP: usize = 10;
 
 /// Seconds at which the next class of waiting times begins; there is one class more than there are numbers here.
-pub const WAITS: [u32; 7] = counts::WAITS;
+pub(crate) const WAITS: [u32; 7] = counts::WAITS;
 
 /// What one bar stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
+pub(crate) enum Step {
     /// An hour.
     Hour,
     /// So many days.
@@ -43,7 +43,7 @@ pub enum Step {
 
 impl Step {
     /// Its length in milliseconds.
-    pub fn length(self) -> i64 {
+    pub(crate) fn length(self) -> i64 {
         match self {
             Step::Hour => HOUR,
             Step::Days(days) => days.saturating_mul(DAY),
@@ -53,7 +53,7 @@ impl Step {
 
 /// Calls of one step of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Bar {
+pub(crate) struct Bar {
     /// When it begins.
     pub from: Timestamp,
     /// Calls that the policy allowed.
@@ -68,13 +68,13 @@ pub struct Bar {
 
 /// Counts of the calls of some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Charts {
+pub(crate) struct Charts {
     /// What a bar stands for.
     pub step: Step,
     /// Whether days are those of UTC, although another zone was asked for: of very many calls.
-    pub in_utc: bool,
+    pub(crate) in_utc: bool,
     /// Without gaps, oldest first; none when there are no calls.
-    pub bars: Vec<Bar>,
+    pub(crate) bars: Vec<Bar>,
     /// Questions that a person answered, by how long that took; see [`WAITS`].
     pub waits: [u64; WAITS.len() + 1],
     /// The tools most in use, most used first.
@@ -88,7 +88,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn charts_within(
+    pub(crate) fn charts_within(
         &mut self,
         patience: Duration,
         filter: &Filter,
@@ -105,7 +105,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read; [`StoreError::TooLong`] after [`Reader::limit`].
-    pub fn charts(&mut self, filter: &Filter, zone: &Zone) -> Result<Charts, StoreError> {
+    pub(crate) fn charts(&mut self, filter: &Filter, zone: &Zone) -> Result<Charts, StoreError> {
         let tx = self.snapshot()?;
         let scope = Scope::of(&tx, filter)?;
         let cells = by_day(&tx, &scope)?;

@@ -77,7 +77,7 @@ pub struct AuditRow {
 impl AuditRow {
     /// Why a call was refused, failed or denied by a rule, in the words that its agent heard. None where the outcome
     /// says all there is, and where a person has answered.
-    pub fn why_not(&self) -> Option<String> {
+    pub(crate) fn why_not(&self) -> Option<String> {
         let text = |name: &str| self.end.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
         match self.outcome.as_str() {
             "refused" | "failed" => text("message").or_else(|| text("reason")).map(str::to_owned),
@@ -230,7 +230,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn whole_result(&mut self, row: &AuditRow) -> Result<Option<String>, StoreError> {
+    pub(crate) fn whole_result(&mut self, row: &AuditRow) -> Result<Option<String>, StoreError> {
         let sql = "SELECT data FROM results WHERE seq = ?";
         let data = |row: &Row<'_>| row.get::<_, Option<String>>(0);
         let kept = self.snapshot()?.query_row(sql, [row.seq], data).optional()?.flatten();

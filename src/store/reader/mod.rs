@@ -27,18 +27,20 @@ use super::error::StoreError;
 use super::{files, schema};
 
 pub use anchor::{Anchor, Anchored};
-pub use charts::{Bar, Charts, Step, WAITS};
-pub use fault::{Check, Fault, Wrong};
-pub use list::{AuditRow, Filter, Lookup, Shown};
-pub use page::{Page, Walk, Wanted};
-pub use stats::Stats;
+pub(crate) use charts::{Bar, Charts, Step, WAITS};
+pub use fault::{Check, Wrong};
+pub(crate) use list::{AuditRow, Shown};
+pub use list::{Filter, Lookup};
+pub use page::Wanted;
+pub(crate) use page::{Page, Walk};
+pub(crate) use stats::Stats;
 pub use verify::verify_export;
 
 /// Steps of SQLite's machine between two looks at the clock: some ten microseconds.
 const STEPS: i32 = 1000;
 
 /// Where the key of the record at `db` is.
-pub fn key_path(db: &Path) -> PathBuf {
+pub(crate) fn key_path(db: &Path) -> PathBuf {
     files::beside(db, "key")
 }
 

@@ -43,7 +43,7 @@ pub struct Page {
     /// How many pages; at least 1.
     pub pages: u64,
     /// Set when a search ended before the record did: calls from before then were not looked at.
-    pub searched_to: Option<Timestamp>,
+    pub(crate) searched_to: Option<Timestamp>,
     /// Number of the newest event: as [`Filter::before`] plus one it keeps later pages from moving.
     pub newest: i64,
 }
@@ -79,14 +79,14 @@ impl Reader {
     ///
     /// # Errors
     /// As for [`Reader::page`].
-    pub fn walk(&mut self, filter: &Filter) -> Result<Walk, StoreError> {
+    pub(crate) fn walk(&mut self, filter: &Filter) -> Result<Walk, StoreError> {
         Walk::of(&*self.snapshot()?, filter)
     }
 }
 
 /// A way through the record, newest first. Between portions it holds nothing of the database, so that whoever reads
 /// slowly does not keep the gateway's log from being tidied.
-pub struct Walk {
+pub(crate) struct Walk {
     scope: Scope,
     search: Option<Search>,
     /// Those still to come, the next one last.
@@ -109,7 +109,7 @@ impl Walk {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub fn next(
+    pub(crate) fn next(
         &mut self,
         reader: &mut Reader,
         most: u64,

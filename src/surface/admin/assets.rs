@@ -7,7 +7,7 @@ use crate::base::digest::Digest;
 use crate::net::http::Answer;
 
 /// Where they are.
-pub const FOLDER: &str = "/static/";
+pub(crate) const FOLDER: &str = "/static/";
 /// A year, in the words of RFC 9111 and RFC 8246.
 const FOR_GOOD: &str = "public, max-age=31536000, immutable";
 /// Hex digits of the hash in an address: enough to tell any two versions apart.
@@ -40,12 +40,12 @@ fn asset((name, content_type, content): (&'static str, &'static str, &'static st
 }
 
 /// The address of a file; empty when there is none of that name.
-pub fn url(name: &str) -> &'static str {
+pub(crate) fn url(name: &str) -> &'static str {
     ASSETS.iter().find(|asset| asset.name == name).map_or("", |asset| &asset.path)
 }
 
 /// The file at `path`.
-pub fn answer(path: &str) -> Option<Answer> {
+pub(crate) fn answer(path: &str) -> Option<Answer> {
     let asset = ASSETS.iter().find(|asset| asset.path == path)?;
     let answer = Answer::new(200, asset.content_type, asset.content);
     Some(answer.with("cache-control", FOR_GOOD))

@@ -21,7 +21,7 @@ const MAX_ADDRESSES: usize = 1024;
 
 /// The wrong passwords of late.
 #[derive(Default)]
-pub struct Backoff {
+pub(crate) struct Backoff {
     inner: RefCell<Inner>,
 }
 
@@ -40,7 +40,7 @@ struct Wrong {
 
 impl Backoff {
     /// How long this address has to wait before a password of its is looked at; None: not at all.
-    pub fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
+    pub(crate) fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let inner = self.inner.borrow();
         let own = inner.by_address.get(&address).map(|wrong| left(wrong.at, penalty(wrong.count), now));
         let all = inner.all.filter(|all| all.count >= MANY).map(|all| left(all.at, WINDOW, now));
@@ -48,7 +48,7 @@ impl Backoff {
     }
 
     /// A wrong password.
-    pub fn wrong(&self, address: IpAddr, now: Instant) {
+    pub(crate) fn wrong(&self, address: IpAddr, now: Instant) {
         let mut inner = self.inner.borrow_mut();
         let recent = |wrong: &Wrong| now.saturating_duration_since(wrong.at) < FORGET;
         inner.by_address.retain(|_, wrong| recent(wrong));
@@ -63,7 +63,7 @@ impl Backoff {
     }
 
     /// The right password: the address begins anew.
-    pub fn right(&self, address: IpAddr) {
+    pub(crate) fn right(&self, address: IpAddr) {
         self.inner.borrow_mut().by_address.remove(&address);
     }
 }

@@ -7,14 +7,14 @@ use std::fmt::{Display, Write as _};
 use crate::base::histogram::Reading;
 
 /// What an answer in this format calls itself.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// A name and its value. Values are escaped; names are ours.
-pub type Label<'a> = (&'a str, &'a str);
+pub(crate) type Label<'a> = (&'a str, &'a str);
 
 /// The kinds of metrics that there are here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub(crate) enum Kind {
     /// Only grows, until the gateway is started again.
     Counter,
     /// Goes up and down.
@@ -35,13 +35,13 @@ impl Kind {
 
 /// A text that grows family by family.
 #[derive(Default)]
-pub struct Exposition {
+pub(crate) struct Exposition {
     text: String,
 }
 
 impl Exposition {
     /// Begins a family: everything of one name. Each name once.
-    pub fn family<'e>(&'e mut self, kind: Kind, name: &'e str, help: &str) -> Family<'e> {
+    pub(crate) fn family<'e>(&'e mut self, kind: Kind, name: &'e str, help: &str) -> Family<'e> {
         let help = help.replace('\\', "\\\\").replace('\n', "\\n");
         // Writing into a String does not fail.
         let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {}\n", kind.as_str());
@@ -49,35 +49,35 @@ impl Exposition {
     }
 
     /// A counter that stands alone.
-    pub fn counter(&mut self, name: &str, help: &str, value: u64) {
+    pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) {
         self.family(Kind::Counter, name, help).sample(&[], value);
     }
 
     /// A gauge that stands alone.
-    pub fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
+    pub(crate) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
         self.family(Kind::Gauge, name, help).sample(&[], value);
     }
 
     /// The whole text.
-    pub fn into_text(self) -> String {
+    pub(crate) fn into_text(self) -> String {
         self.text
     }
 }
 
 /// The samples of one family.
-pub struct Family<'e> {
+pub(crate) struct Family<'e> {
     text: &'e mut String,
     name: &'e str,
 }
 
 impl Family<'_> {
     /// One sample. Each set of labels once.
-    pub fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
+    pub(crate) fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
         self.line("", labels, value);
     }
 
     /// The samples of one histogram, in seconds.
-    pub fn histogram(&mut self, labels: &[Label<'_>], reading: &Reading) {
+    pub(crate) fn histogram(&mut self, labels: &[Label<'_>], reading: &Reading) {
         for (bound, count) in &reading.buckets {
             self.bucket(labels, &bound.as_secs_f64().to_string(), *count);
         }

@@ -6,7 +6,7 @@ use percent_encoding::percent_decode_str;
 const MAX_FIELDS: usize = 64;
 
 /// The decoded value of the first field called `name`; None when it is absent or no text.
-pub fn field(encoded: &str, name: &str) -> Option<String> {
+pub(crate) fn field(encoded: &str, name: &str) -> Option<String> {
     encoded.split('&').take(MAX_FIELDS).find_map(|pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decoded(key)? == name).then(|| decoded(value)).flatten()

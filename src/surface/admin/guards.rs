@@ -10,7 +10,7 @@ use crate::net::http::{Answer, Asked};
 
 /// The names under which browsers may reach the listener.
 #[derive(Debug, Default)]
-pub struct Hosts {
+pub(crate) struct Hosts {
     /// The first of them are this machine's, so many.
     names: Vec<String>,
     own: usize,
@@ -20,7 +20,7 @@ pub struct Hosts {
 
 impl Hosts {
     /// The names of this machine and of the addresses that it listens on; `more` are the owner's, in lower case.
-    pub fn new(bound: &[SocketAddr], machine: &str, more: &[String]) -> Hosts {
+    pub(crate) fn new(bound: &[SocketAddr], machine: &str, more: &[String]) -> Hosts {
         let machine = machine.to_ascii_lowercase();
         let own = [machine.clone(), format!("{machine}.local")].into_iter().filter(|_| !machine.is_empty());
         let bracketless = |name: &String| name.trim_matches(['[', ']']).to_owned();
@@ -40,7 +40,7 @@ impl Hosts {
     }
 
     /// The same, but for the names that the owner has added: those may be a proxy's.
-    pub fn are_this_machine(&self, host: &str) -> bool {
+    pub(crate) fn are_this_machine(&self, host: &str) -> bool {
         self.are(host, self.own)
     }
 
@@ -64,7 +64,7 @@ fn without_port(host: &str) -> Option<&str> {
 }
 
 /// The refusal of a request that comes by a foreign name or from a foreign page; None when it may go on.
-pub fn refusal(hosts: &Hosts, asked: &Asked, tls: bool) -> Option<Answer> {
+pub(crate) fn refusal(hosts: &Hosts, asked: &Asked, tls: bool) -> Option<Answer> {
     let host = asked.header("host");
     if !hosts.knows(host) {
         log::debug!("refused an admin request for the host {:?}", crate::base::safe_text::visible(host));
@@ -95,7 +95,7 @@ fn renamed(origin: &str, host: &str) -> String {
 }
 
 /// Whether the method only looks.
-pub fn is_safe(asked: &Asked) -> bool {
+pub(crate) fn is_safe(asked: &Asked) -> bool {
     matches!(asked.method.as_str(), "GET" | "HEAD")
 }
 

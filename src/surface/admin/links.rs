@@ -15,13 +15,13 @@ use crate::base::secret::{Secret, TokenHash};
 use crate::model::Responder;
 
 /// How long a link is good.
-pub const LIFE: Duration = Duration::from_secs(300);
+pub(crate) const LIFE: Duration = Duration::from_secs(300);
 /// Links that are good at once; a new one ends the oldest.
 const MOST: usize = 16;
 
 /// The links that have not been used.
 #[derive(Default)]
-pub struct Links {
+pub(crate) struct Links {
     open: RefCell<Vec<Link>>,
 }
 
@@ -35,7 +35,7 @@ struct Link {
 ///
 /// # Errors
 /// When the kernel has no randomness to give.
-pub fn token() -> io::Result<Secret> {
+pub(crate) fn token() -> io::Result<Secret> {
     random_bytes::<32>().map(|bytes| Secret::new(BASE64_URL_SAFE_NO_PAD.encode(bytes)))
 }
 
@@ -44,7 +44,7 @@ impl Links {
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
-    pub fn issue(&self, by: &Responder, now: Timestamp) -> io::Result<Secret> {
+    pub(crate) fn issue(&self, by: &Responder, now: Timestamp) -> io::Result<Secret> {
         let made = token()?;
         let issued_by = by.as_str().strip_prefix("local:").unwrap_or(by.as_str()).to_owned();
         let until = Deadline::new(now.plus(LIFE), now);
@@ -58,7 +58,7 @@ impl Links {
     }
 
     /// Uses a link up and tells who had it made. Every link is compared, so that the time taken says nothing.
-    pub fn redeem(&self, token: &str, now: Timestamp) -> Option<String> {
+    pub(crate) fn redeem(&self, token: &str, now: Timestamp) -> Option<String> {
         let given = TokenHash::of(token);
         let mut open = self.open.borrow_mut();
         open.retain(|link| !link.until.is_over(now));

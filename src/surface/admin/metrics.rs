@@ -4,14 +4,14 @@
 
 use rustix::time::{ClockId, clock_gettime};
 
-pub use super::exposition::CONTENT_TYPE;
+pub(crate) use super::exposition::CONTENT_TYPE;
 use super::exposition::{Exposition, Kind};
 use crate::base::clock::Timestamp;
 use crate::gate::{Counts, Gate, Status};
 use crate::store::StoreLatency;
 
 /// The whole text as of now. Takes well under a millisecond and waits for nothing.
-pub fn render(gate: &Gate) -> String {
+pub(crate) fn render(gate: &Gate) -> String {
     let (status, counts) = (gate.status(), gate.metrics().read());
     let mut text = Exposition::default();
     gateway(&mut text, &status);

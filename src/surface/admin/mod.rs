@@ -16,17 +16,17 @@
 //! | [`audit`] | the record: calls, charts, one call, the API, CSV |
 
 mod approvals;
-pub mod assets;
-pub mod audit;
+pub(crate) mod assets;
+pub(crate) mod audit;
 mod backoff;
 mod exposition;
 mod form;
 mod guards;
 mod health;
 mod links;
-pub mod metrics;
+pub(crate) mod metrics;
 mod overview;
-pub mod page;
+pub(crate) mod page;
 mod places;
 mod router;
 mod sessions;
@@ -53,13 +53,12 @@ use crate::net::listener::Listener;
 use crate::net::stream::Stream;
 use crate::net::tls::Acceptor;
 use guards::Hosts;
-pub use links::LIFE as LINK_LIFE;
+pub(crate) use links::LIFE as LINK_LIFE;
 use links::Links;
-pub use page::{Here, Viewer};
 use places::Places;
 use sessions::Sessions;
 use sign_in::Turnstile;
-pub use visitor::Outside;
+pub(crate) use visitor::Outside;
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -70,9 +69,9 @@ const MAX_SIGNED_IN: usize = 64;
 
 /// What of it a reload may change.
 #[derive(Clone, Debug, Default)]
-pub struct Settings {
+pub(crate) struct Settings {
     /// Names besides those of this machine.
-    pub hosts: Vec<String>,
+    pub(crate) hosts: Vec<String>,
     /// The password, when there is one.
     pub password: Option<PasswordHash>,
     /// Proxies and programs.
@@ -80,7 +79,7 @@ pub struct Settings {
 }
 
 /// What the listener is made of.
-pub struct Parts {
+pub(crate) struct Parts {
     /// The gate.
     pub gate: Rc<Gate>,
     /// Where questions are heard of.
@@ -94,11 +93,11 @@ pub struct Parts {
     /// Opens when the gateway stops.
     pub stop: Rc<Latch>,
     /// What a reload may change.
-    pub settings: Settings,
+    pub(crate) settings: Settings,
 }
 
 /// The admin listener.
-pub struct Admin {
+pub(crate) struct Admin {
     gate: Rc<Gate>,
     local: Rc<Local>,
     executor: Executor,
@@ -119,7 +118,7 @@ pub struct Admin {
 
 impl Admin {
     /// For a listener at `addresses`.
-    pub fn new(parts: Parts, addresses: Vec<SocketAddr>) -> Rc<Admin> {
+    pub(crate) fn new(parts: Parts, addresses: Vec<SocketAddr>) -> Rc<Admin> {
         let Parts { gate, local, executor, acceptor, record, stop, settings } = parts;
         let tls = acceptor.is_some();
         let port = addresses.first().map_or(0, SocketAddr::port);
@@ -145,18 +144,13 @@ impl Admin {
         })
     }
 
-    /// The gate.
-    pub fn gate(&self) -> &Rc<Gate> {
-        &self.gate
-    }
-
     /// Where the record lies, for [`Reader`](crate::store::reader::Reader) on the blocking pool.
-    pub fn record(&self) -> &Path {
+    pub(crate) fn record(&self) -> &Path {
         &self.record
     }
 
     /// Where it listens, as a browser writes it: `http://127.0.0.1:8080`.
-    pub fn urls(&self) -> Vec<String> {
+    pub(crate) fn urls(&self) -> Vec<String> {
         self.addresses.iter().map(|address| self.url_of(*address)).collect()
     }
 
@@ -164,7 +158,7 @@ impl Admin {
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
-    pub fn link(&self, by: &Responder) -> io::Result<String> {
+    pub(crate) fn link(&self, by: &Responder) -> io::Result<String> {
         let token = self.links.issue(by, self.gate.clock().now())?;
         let url = self.addresses.first().map(|address| self.url_of(*address)).unwrap_or_default();
         log::info!("{by} asked for a link to the admin pages");
@@ -173,7 +167,7 @@ impl Admin {
     }
 
     /// A renewed certificate and other settings, from now on.
-    pub fn reload(&self, settings: Settings, acceptor: Option<Acceptor>) {
+    pub(crate) fn reload(&self, settings: Settings, acceptor: Option<Acceptor>) {
         if self.tls && acceptor.is_some() {
             self.acceptor.replace(acceptor);
         }
@@ -184,7 +178,7 @@ impl Admin {
     }
 
     /// Accepts connections until the stop latch opens.
-    pub async fn serve(self: Rc<Self>, listener: Listener) {
+    pub(crate) async fn serve(self: Rc<Self>, listener: Listener) {
         let accept = async {
             loop {
                 let (tcp, peer) = listener.accept().await;

@@ -32,7 +32,7 @@ const HTML: &str = "text/html; charset=utf-8";
 
 /// Somebody who has signed in, for the length of one request.
 #[derive(Clone, Debug)]
-pub struct Viewer {
+pub(crate) struct Viewer {
     /// Who that is in the record: `web:root/link@127.0.0.1`.
     pub by: Responder,
     /// What every form of theirs must carry as [`CSRF_FIELD`], to show that it was ours.
@@ -46,11 +46,11 @@ pub struct Viewer {
 }
 
 /// The name of the field that holds [`Viewer::csrf`].
-pub const CSRF_FIELD: &str = "csrf";
+pub(crate) const CSRF_FIELD: &str = "csrf";
 
 /// Where in the menu a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Here {
+pub(crate) enum Here {
     /// `/`
     Overview,
     /// `/approvals/`
@@ -66,7 +66,7 @@ const MENU: [(Here, &str, &str); 3] = [
 ];
 
 /// A page for somebody who has signed in. `scripts` are names in [`assets`], `main` is what lies below the menu.
-pub fn page(
+pub(crate) fn page(
     viewer: &Viewer,
     here: impl Into<Option<Here>>,
     title: &str,
@@ -95,7 +95,7 @@ pub fn page(
 }
 
 /// A page for anybody: one narrow column without a menu.
-pub fn bare(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], main: &Markup) -> Answer {
+pub(crate) fn bare(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], main: &Markup) -> Answer {
     let body = html! {
         main.bare #main {
             p.brand { img src=(root.to(assets::url("icon.svg"))) alt="" width="28" height="28"; "agentpass" }
@@ -106,22 +106,22 @@ pub fn bare(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], main:
 }
 
 /// The hidden field that every form of a signed-in page needs.
-pub fn csrf(viewer: &Viewer) -> Markup {
+pub(crate) fn csrf(viewer: &Viewer) -> Markup {
     html! { input type="hidden" name=(CSRF_FIELD) value=(viewer.csrf); }
 }
 
 /// Anything that is no page: JSON, CSV, plain text. Not to be kept.
-pub fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
+pub(crate) fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
     guarded(Answer::new(status, content_type, body))
 }
 
 /// Sends the browser elsewhere on this listener, with GET. `path` begins with one slash.
-pub fn elsewhere(root: &PathPrefix, path: &str) -> Answer {
+pub(crate) fn elsewhere(root: &PathPrefix, path: &str) -> Answer {
     data(303, "text/plain; charset=utf-8", "").with("location", root.to(path))
 }
 
 /// An answer with the headers that all of them carry. It is not to be kept unless it says so itself.
-pub fn guarded(mut answer: Answer) -> Answer {
+pub(crate) fn guarded(mut answer: Answer) -> Answer {
     if !answer.headers.iter().any(|(name, _)| *name == "cache-control") {
         answer.headers.push(("cache-control", "no-store".to_owned()));
     }

@@ -5,14 +5,14 @@ use std::rc::Rc;
 
 /// How many places are taken.
 #[derive(Clone, Default)]
-pub struct Places(Rc<Cell<usize>>);
+pub(crate) struct Places(Rc<Cell<usize>>);
 
 /// One of them, for as long as it lives.
-pub struct Place(Places);
+pub(crate) struct Place(Places);
 
 impl Places {
     /// A place, unless `most` are taken.
-    pub fn take(&self, most: usize) -> Option<Place> {
+    pub(crate) fn take(&self, most: usize) -> Option<Place> {
         let taken = self.0.get();
         (taken < most).then(|| {
             self.0.set(taken + 1);

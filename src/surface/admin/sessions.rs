@@ -16,15 +16,15 @@ use crate::gate::Latch;
 use crate::model::Responder;
 
 /// A session in which nothing was asked for so long ends. A page that is only open does not count.
-pub const IDLE: Duration = Duration::from_secs(12 * 3600);
+pub(crate) const IDLE: Duration = Duration::from_secs(12 * 3600);
 /// And every session ends after so long.
-pub const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
 /// Sessions at once; a new one ends the one that was used least recently.
 const MOST: usize = 32;
 
 /// How somebody signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Means {
+pub(crate) enum Means {
     /// By a one-time link that this user of the gateway's machine had made.
     Link(String),
     /// By the admin password.
@@ -42,7 +42,7 @@ impl Means {
 }
 
 /// The sessions of one listener.
-pub struct Sessions {
+pub(crate) struct Sessions {
     port: u16,
     open: RefCell<Vec<Session>>,
 }
@@ -58,9 +58,9 @@ struct Session {
 
 /// The session that a request belongs to.
 #[derive(Clone)]
-pub struct SignedIn {
+pub(crate) struct SignedIn {
     /// Who it is.
-    pub viewer: Viewer,
+    pub(crate) viewer: Viewer,
     /// Opens when they sign out.
     pub ended: Rc<Latch>,
     id: TokenHash,
@@ -69,7 +69,7 @@ pub struct SignedIn {
 impl Sessions {
     /// For the listener at `port`: browsers keep cookies per host, not per port, and two gateways must not sign each
     /// other out.
-    pub fn new(port: u16) -> Sessions {
+    pub(crate) fn new(port: u16) -> Sessions {
         Sessions { port, open: RefCell::default() }
     }
 
@@ -77,7 +77,7 @@ impl Sessions {
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
-    pub fn begin(&self, means: Means, visitor: &Visitor, now: Timestamp) -> io::Result<String> {
+    pub(crate) fn begin(&self, means: Means, visitor: &Visitor, now: Timestamp) -> io::Result<String> {
         let (id, csrf) = (token()?, token()?);
         let mut open = self.open.borrow_mut();
         if open.len() >= MOST {
@@ -96,7 +96,7 @@ impl Sessions {
     }
 
     /// The session whose cookie is among `cookies`, for a request of `visitor`'s. It counts as used now.
-    pub fn find(&self, cookies: &str, visitor: &Visitor, now: Timestamp) -> Option<SignedIn> {
+    pub(crate) fn find(&self, cookies: &str, visitor: &Visitor, now: Timestamp) -> Option<SignedIn> {
         let given = self.id_in(visitor, cookies)?;
         self.sweep(now);
         let mut open = self.open.borrow_mut();
@@ -110,19 +110,19 @@ impl Sessions {
     }
 
     /// Whether a session has not ended, without using it.
-    pub fn lives(&self, session: &SignedIn, now: Timestamp) -> bool {
+    pub(crate) fn lives(&self, session: &SignedIn, now: Timestamp) -> bool {
         self.sweep(now);
         self.open.borrow().iter().any(|s| s.id.matches(&session.id))
     }
 
     /// Ends a session and gives the `Set-Cookie` that makes the browser forget it.
-    pub fn end(&self, session: &SignedIn, visitor: &Visitor) -> String {
+    pub(crate) fn end(&self, session: &SignedIn, visitor: &Visitor) -> String {
         self.end_those(|s| s.id.matches(&session.id));
         self.set_cookie(visitor, &Secret::new(String::new()), Duration::ZERO)
     }
 
     /// The password is another one now: whoever came with the old one is signed out.
-    pub fn end_those_by_password(&self) {
+    pub(crate) fn end_those_by_password(&self) {
         self.end_those(|s| s.means == Means::Password);
     }
 
@@ -166,7 +166,7 @@ impl Sessions {
 }
 
 /// Whether a form carries the token of this session's forms. Takes the same time whatever it carries.
-pub fn is_ours(viewer: &Viewer, given: &str) -> bool {
+pub(crate) fn is_ours(viewer: &Viewer, given: &str) -> bool {
     TokenHash::of(&viewer.csrf).matches(&TokenHash::of(given))
 }
 

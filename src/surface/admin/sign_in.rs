@@ -20,7 +20,7 @@ use crate::base::secret::Secret;
 use crate::net::http::{Answer, Asked};
 
 /// Where.
-pub const PATH: &str = "/sign-in";
+pub(crate) const PATH: &str = "/sign-in";
 /// The longest address of a page that is remembered while somebody signs in, in bytes.
 const MAX_WANTED: usize = 1024;
 /// Passwords that may wait while one is looked at.
@@ -28,7 +28,7 @@ const MAX_WAITING: usize = 4;
 
 /// What guards the password.
 #[derive(Default)]
-pub struct Turnstile {
+pub(crate) struct Turnstile {
     backoff: Backoff,
     one: Mutex<()>,
     waiting: Places,

@@ -11,7 +11,7 @@ use crate::net::http::Asked;
 
 /// Settings about proxies and programs, from config.yaml.
 #[derive(Clone, Debug, Default)]
-pub struct Outside {
+pub(crate) struct Outside {
     /// Proxies whose word on who asks is believed.
     pub trusted_proxies: Vec<Network>,
     /// Where below its own name a proxy shows the pages.
@@ -29,9 +29,9 @@ pub(super) struct Visitor {
     /// A proxy has taken it off the path already.
     was_stripped: bool,
     /// Whether the browser speaks TLS, with us or with a trusted proxy.
-    pub is_secure: bool,
+    pub(crate) is_secure: bool,
     /// Whether the measurements may be read without a session.
-    pub may_measure: bool,
+    pub(crate) may_measure: bool,
 }
 
 impl Visitor {

@@ -12,7 +12,7 @@ use crate::surface::admin;
 
 /// One command line, read.
 #[derive(Debug, PartialEq)]
-pub enum Command {
+pub(crate) enum Command {
     /// All open questions.
     Approvals,
     /// Questions as they come, until the client leaves.
@@ -36,7 +36,7 @@ pub enum Command {
 ///
 /// # Errors
 /// What is wrong with it, for the person who wrote the client.
-pub fn parse(line: &[u8]) -> Result<Command, String> {
+pub(crate) fn parse(line: &[u8]) -> Result<Command, String> {
     let Ok(Value::Object(mut members)) = parse_strict(line, 4) else {
         return Err("a command is one JSON object per line".into());
     };
@@ -77,7 +77,7 @@ fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, 
 }
 
 /// Runs a command for `by`.
-pub async fn run(control: &Control, command: Command, by: &Responder) -> Value {
+pub(crate) async fn run(control: &Control, command: Command, by: &Responder) -> Value {
     match command {
         Command::Approvals | Command::Watch => {
             let gate = &control.gate;

@@ -4,8 +4,8 @@
 //! it was. Nothing here is reachable from the network.
 
 mod commands;
-pub mod people;
-pub mod shapes;
+pub(crate) mod people;
+pub(crate) mod shapes;
 mod socket;
 mod watch;
 
@@ -16,7 +16,7 @@ use smol::future;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
 use smol::net::unix::UnixStream;
 
-pub use socket::{ControlSocket, SocketError};
+pub(crate) use socket::ControlSocket;
 
 use crate::approval::local::Local;
 use crate::gate::{Executor, Gate, Latch};
@@ -28,10 +28,10 @@ const MAX_LINE: u64 = 64 * 1024;
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
 /// Reloads the configuration. Gives the warnings, or the findings that kept everything as it was.
-pub type Reload = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
+pub(crate) type Reload = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
 
 /// What the control socket works on.
-pub struct Control {
+pub(crate) struct Control {
     gate: Rc<Gate>,
     local: Rc<Local>,
     executor: Executor,
@@ -42,7 +42,7 @@ pub struct Control {
 
 impl Control {
     /// Puts the parts together.
-    pub fn new(
+    pub(crate) fn new(
         gate: Rc<Gate>,
         local: Rc<Local>,
         executor: Executor,
@@ -54,7 +54,7 @@ impl Control {
     }
 
     /// Serves the socket until the stop latch opens; the file is removed then.
-    pub async fn serve(self: Rc<Self>, socket: ControlSocket) {
+    pub(crate) async fn serve(self: Rc<Self>, socket: ControlSocket) {
         let accept = async {
             loop {
                 let stream = socket.accept().await;

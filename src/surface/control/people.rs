@@ -6,7 +6,7 @@ use crate::model::Responder;
 
 /// Who is at the other end of a unix socket, as the kernel says: `local:root`, or `local:1000` when the user has
 /// no name. The process id is not recorded: it may belong to somebody else by now.
-pub fn responder(stream: &impl AsFd) -> Responder {
+pub(crate) fn responder(stream: &impl AsFd) -> Responder {
     let user = match rustix::net::sockopt::socket_peercred(stream.as_fd()) {
         Ok(peer) => user_name(peer.uid.as_raw()),
         Err(_) => "unknown".to_owned(),
@@ -26,7 +26,7 @@ fn named(file: &str, id: u32) -> Option<String> {
 }
 
 /// The id of a group.
-pub fn group_id(name: &str) -> Option<u32> {
+pub(crate) fn group_id(name: &str) -> Option<u32> {
     let file = std::fs::read_to_string("/etc/group").unwrap_or_default();
     let line = file.lines().find(|line| column(line, 0) == Some(name))?;
     column(line, 2)?.parse().ok()

@@ -10,7 +10,7 @@ use crate::model::{Outcome, Question, Settlement};
 use crate::service::ServiceHealth;
 
 /// An open question, which was asked so many times.
-pub fn question(question: &Question, times: u32) -> Value {
+pub(crate) fn question(question: &Question, times: u32) -> Value {
     let call = &question.call;
     let again = (times > 1).then(|| text::asked_times(times));
     let fields: Vec<_> = text::fields(question).into_iter().chain(again).collect();
@@ -42,7 +42,7 @@ fn shown(field: &text::Field) -> Value {
 }
 
 /// What became of an answer; and how the question ended, when that was before.
-pub fn answered(answered: &Answered) -> Value {
+pub(crate) fn answered(answered: &Answered) -> Value {
     let Answered { id, outcome, ended } = answered;
     let mut shown = json!({"outcome": outcome.as_str(), "request_id": id.map(|id| id.to_string())});
     if let (Some(members), Some(ended)) = (shown.as_object_mut(), ended) {
@@ -65,12 +65,12 @@ fn why(settlement: &Settlement) -> Option<String> {
 }
 
 /// Watchers hear when the same is asked for again.
-pub fn asked_again(question: &Question, times: u32) -> Value {
+pub(crate) fn asked_again(question: &Question, times: u32) -> Value {
     json!({"request_id": question.id.to_string(), "times_asked": times})
 }
 
 /// Watchers hear how questions ended.
-pub fn settled(question: &Question, settlement: &Settlement) -> Value {
+pub(crate) fn settled(question: &Question, settlement: &Settlement) -> Value {
     json!({
         "request_id": question.id.to_string(),
         "settled": settlement.as_str(),
@@ -80,7 +80,7 @@ pub fn settled(question: &Question, settlement: &Settlement) -> Value {
 }
 
 /// And what came of those that were approved.
-pub fn finished(question: &Question, outcome: &Outcome) -> Value {
+pub(crate) fn finished(question: &Question, outcome: &Outcome) -> Value {
     json!({
         "request_id": question.id.to_string(),
         "finished": outcome.as_str(),
@@ -89,12 +89,12 @@ pub fn finished(question: &Question, outcome: &Outcome) -> Value {
 }
 
 /// Something that could not be done.
-pub fn failure(what: &str, help: Option<&str>) -> Value {
+pub(crate) fn failure(what: &str, help: Option<&str>) -> Value {
     json!({"error": {"message": what, "help": help}})
 }
 
 /// `status --json`.
-pub fn status(status: &Status) -> Value {
+pub(crate) fn status(status: &Status) -> Value {
     let agents: Map<_, _> = status
         .agents
         .iter()

@@ -20,14 +20,14 @@ const UMASK: u32 = 0o117;
 const PAUSE: Duration = Duration::from_millis(100);
 
 /// The bound socket. The file goes away with it.
-pub struct ControlSocket {
+pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
 }
 
 /// Why there is no socket.
 #[derive(Debug)]
-pub enum SocketError {
+pub(crate) enum SocketError {
     /// Another gateway answers there.
     InUse(PathBuf),
     /// There is a file that is no socket; it is left alone.
@@ -55,7 +55,7 @@ impl ControlSocket {
     ///
     /// # Errors
     /// [`SocketError`]; nothing of somebody else's is removed.
-    pub fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
+    pub(crate) fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
         clear_stale(path)?;
         let io = |e| SocketError::Io(path.to_owned(), e);
         // The mask is narrow before the file exists, so that there is no moment in which others may open it.
@@ -68,7 +68,7 @@ impl ControlSocket {
     }
 
     /// Waits for a connection. Cancel-safe.
-    pub async fn accept(&self) -> UnixStream {
+    pub(crate) async fn accept(&self) -> UnixStream {
         loop {
             match self.listener.accept().await {
                 Ok((stream, _)) => return stream,

@@ -8,7 +8,7 @@ use super::{Control, say, shapes};
 use crate::approval::local::Event;
 
 /// Tells one watcher until it leaves or does not read.
-pub async fn run(control: &Control, writer: &mut UnixStream) {
+pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     // Watching begins before the open questions are listed, so that none falls in between.
     let events = control.local.watch();
     for question in control.gate.questions() {

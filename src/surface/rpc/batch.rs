@@ -10,7 +10,7 @@ use super::session::Session;
 use crate::protocol::frame::{self, Refused, Request};
 
 /// Begins all requests of a batch; a listener sends the array when the last one is answered.
-pub fn run(session: &Rc<Session>, items: Vec<Result<Request, Refused>>) {
+pub(crate) fn run(session: &Rc<Session>, items: Vec<Result<Request, Refused>>) {
     let count = items.len();
     let (sender, receiver) = bounded(count);
     for (place, item) in items.into_iter().enumerate() {

@@ -24,15 +24,15 @@ use crate::protocol::{code, params};
 use crate::surface::door::{Guest, Member};
 
 /// Time from the accepted socket to a good token.
-pub const AUTH_TIME: Duration = Duration::from_secs(10);
+pub(crate) const AUTH_TIME: Duration = Duration::from_secs(10);
 /// Policy violation (RFC 6455, 7.4.1).
-pub const CLOSE_POLICY: u16 = 1008;
+pub(crate) const CLOSE_POLICY: u16 = 1008;
 /// Try again later (IANA registry).
 const CLOSE_TRY_AGAIN: u16 = 1013;
 
 /// Who a connection speaks for.
 #[derive(Clone)]
-pub struct Identity {
+pub(crate) struct Identity {
     /// The agent.
     pub agent: AgentId,
     /// The hash of the token it showed, to be looked up again after a reload.
@@ -41,7 +41,7 @@ pub struct Identity {
 
 /// Where a connection comes from.
 #[derive(Clone, Copy)]
-pub struct Whence {
+pub(crate) struct Whence {
     /// The other end of the socket.
     socket: SocketAddr,
     /// The same, or whose connection it is by a trusted proxy's word.
@@ -66,7 +66,7 @@ enum Entry {
 }
 
 /// Serves one accepted socket to its end.
-pub async fn run(rpc: Rc<Rpc>, tcp: Async<TcpStream>, peer: SocketAddr) {
+pub(crate) async fn run(rpc: Rc<Rpc>, tcp: Async<TcpStream>, peer: SocketAddr) {
     // In a box, which is gone before the session begins: handshakes need several times the room of an idle connection.
     if let Some((socket, peer)) = Box::pin(let_in(&rpc, tcp, peer)).await {
         session::run(rpc, socket, peer).await;
@@ -214,7 +214,7 @@ async fn admit(
 }
 
 /// The result of `auth`.
-pub fn welcome(agent: &AgentId) -> Value {
+pub(crate) fn welcome(agent: &AgentId) -> Value {
     json!({"status": "authenticated", "agent_id": agent.as_str(), "version": env!("CARGO_PKG_VERSION")})
 }
 
@@ -267,7 +267,7 @@ fn read_auth(text: &str) -> Result<(Value, String), Value> {
 }
 
 /// Error -32005.
-pub fn not_authenticated(message: &str) -> WireError {
+pub(crate) fn not_authenticated(message: &str) -> WireError {
     WireError::new(code::NOT_AUTHENTICATED, "not_authenticated", message)
 }
 

@@ -12,7 +12,7 @@ use crate::model::AgentId;
 
 /// The answers of all agents.
 #[derive(Default)]
-pub struct Listings(RefCell<Inner>);
+pub(crate) struct Listings(RefCell<Inner>);
 
 #[derive(Default)]
 struct Inner {
@@ -23,7 +23,7 @@ struct Inner {
 
 /// One agent's answer.
 #[derive(Clone)]
-pub struct Listing {
+pub(crate) struct Listing {
     /// The result, as JSON text.
     pub text: Rc<str>,
     /// How many tools it lists.
@@ -32,7 +32,7 @@ pub struct Listing {
 
 impl Listings {
     /// What `agent` hears of the setup in force.
-    pub fn of(&self, gate: &Gate, agent: &AgentId) -> Listing {
+    pub(crate) fn of(&self, gate: &Gate, agent: &AgentId) -> Listing {
         let (setup, mut inner) = (gate.setup(), self.0.borrow_mut());
         if !std::ptr::eq(inner.setup.as_ptr(), Rc::as_ptr(&setup)) {
             *inner = Inner { setup: Rc::downgrade(&setup), of: HashMap::new() };

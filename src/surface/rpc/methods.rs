@@ -26,7 +26,7 @@ use crate::protocol::{code, params};
 type Answer = (String, Vec<Carried>);
 
 /// Takes one text frame; what is returned is sent at once.
-pub fn take(session: &Rc<Session>, text: &str) -> Option<String> {
+pub(crate) fn take(session: &Rc<Session>, text: &str) -> Option<String> {
     match frame::parse(text) {
         Err(refused) => Some(refusal(&refused).to_string()),
         Ok(Frame::Single(Err(refused))) => Some(refusal(&refused).to_string()),
@@ -58,7 +58,7 @@ fn single(session: &Rc<Session>, request: Request) -> Option<String> {
 }
 
 /// A request that has been begun.
-pub enum Started {
+pub(crate) enum Started {
     /// This is the answer.
     Answered(String),
     /// The answer takes time.
@@ -66,7 +66,7 @@ pub enum Started {
 }
 
 /// What a listener waits for.
-pub struct Wait {
+pub(crate) struct Wait {
     id: Value,
     what: What,
     /// Kept until the answer is on its way: a peer that does not read gets no further.
@@ -80,7 +80,7 @@ enum What {
 }
 
 /// Begins one request (of a batch or alone).
-pub fn start(session: &Rc<Session>, request: Request) -> Started {
+pub(crate) fn start(session: &Rc<Session>, request: Request) -> Started {
     let Request { id, method, params } = request;
     let begun = match method.as_str() {
         "tool_request" => tool_request(session, params),
@@ -125,11 +125,11 @@ fn auth(session: &Session, params: Map<String, Value>) -> Result<Begun, WireErro
 /// What requests cost that are no calls, in listed tools. What `get_pending_results` costs is known when it has its turn.
 mod cost {
     /// The policy is asked, as for a call …
-    pub const EXPLAIN: u64 = 50;
+    pub(crate) const EXPLAIN: u64 = 50;
     /// … and every value of it is looked at: one more for so many bytes of arguments.
-    pub const EXPLAINED_BYTES: usize = 1024;
+    pub(crate) const EXPLAINED_BYTES: usize = 1024;
     /// The record is written.
-    pub const CANCEL: u64 = 20;
+    pub(crate) const CANCEL: u64 = 20;
 }
 
 /// Takes what a request costs from its agent's budget.
@@ -232,7 +232,7 @@ impl Drop for Place {
 
 impl Wait {
     /// Waits for the answer. None when there is no room for it: the connection ends.
-    pub async fn answer(&self, session: &Rc<Session>) -> Option<Outgoing> {
+    pub(crate) async fn answer(&self, session: &Rc<Session>) -> Option<Outgoing> {
         let (text, carried) = match &self.what {
             What::Call(ticket) => call(session, &self.id, ticket).await,
             What::Results => results(session, &self.id).await,

@@ -27,7 +27,7 @@ use crate::net::tls::Acceptor;
 use crate::surface::door::Door;
 
 /// What the port needs beside the gate.
-pub struct Rpc {
+pub(crate) struct Rpc {
     gate: Rc<Gate>,
     executor: Executor,
     acceptor: RefCell<Option<Acceptor>>,
@@ -42,7 +42,7 @@ pub struct Rpc {
 
 impl Rpc {
     /// A port without `acceptor` speaks plain text: only for `--insecure`.
-    pub fn new(
+    pub(crate) fn new(
         gate: Rc<Gate>,
         executor: Executor,
         acceptor: Option<Acceptor>,
@@ -56,12 +56,12 @@ impl Rpc {
     }
 
     /// A renewed certificate, for connections from now on.
-    pub fn replace_acceptor(&self, acceptor: Acceptor) {
+    pub(crate) fn replace_acceptor(&self, acceptor: Acceptor) {
         self.acceptor.replace(Some(acceptor));
     }
 
     /// Accepts connections until the stop latch opens.
-    pub async fn serve(self: Rc<Self>, listener: Listener) {
+    pub(crate) async fn serve(self: Rc<Self>, listener: Listener) {
         let accept = async {
             loop {
                 let (tcp, peer) = listener.accept().await;

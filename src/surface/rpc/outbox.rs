@@ -14,7 +14,7 @@ use super::receipts::Carried;
 use super::recipient::Held;
 
 /// A text for the peer and the results that it carries.
-pub struct Outgoing {
+pub(crate) struct Outgoing {
     /// One frame.
     pub text: String,
     /// What the peer has received when the ping behind it is answered.
@@ -25,7 +25,7 @@ pub struct Outgoing {
 
 /// The queue.
 #[derive(Default)]
-pub struct Outbox {
+pub(crate) struct Outbox {
     inner: RefCell<Inner>,
 }
 
@@ -37,7 +37,7 @@ struct Inner {
 
 impl Outbox {
     /// Puts something behind all that waits.
-    pub fn put(&self, out: Outgoing) {
+    pub(crate) fn put(&self, out: Outgoing) {
         let mut inner = self.inner.borrow_mut();
         inner.waiting.push_back(out);
         if let Some(taker) = inner.taker.take() {
@@ -46,17 +46,17 @@ impl Outbox {
     }
 
     /// Forgets all that waits.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         self.inner.borrow_mut().waiting = VecDeque::new();
     }
 
     /// Takes the oldest, and waits for it if there is none. For one task. Cancel-safe.
-    pub async fn take(&self) -> Outgoing {
+    pub(crate) async fn take(&self) -> Outgoing {
         future::poll_fn(|cx| self.poll_take(cx)).await
     }
 
     /// Takes the oldest if there is one.
-    pub fn try_take(&self) -> Option<Outgoing> {
+    pub(crate) fn try_take(&self) -> Option<Outgoing> {
         let mut inner = self.inner.borrow_mut();
         let oldest = inner.waiting.pop_front();
         if inner.waiting.is_empty() {

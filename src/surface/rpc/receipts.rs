@@ -7,7 +7,7 @@ use crate::base::ids::RequestId;
 use crate::gate::Delivery;
 
 /// A result on its way to the peer.
-pub enum Carried {
+pub(crate) enum Carried {
     /// The reply to a request: not offered in the inbox while this connection lives.
     Reply(Delivery),
     /// Out of the inbox: offered again until it is received.
@@ -28,7 +28,7 @@ const MAX_WAITING: usize = 1024;
 
 /// The receipts of one connection.
 #[derive(Default)]
-pub struct Receipts {
+pub(crate) struct Receipts {
     number: u64,
     pinged: Option<(Vec<u8>, Vec<Carried>)>,
     fresh: Vec<Carried>,
@@ -36,13 +36,13 @@ pub struct Receipts {
 
 impl Receipts {
     /// A result that is about to be sent.
-    pub fn carry(&mut self, carried: Vec<Carried>) {
+    pub(crate) fn carry(&mut self, carried: Vec<Carried>) {
         let room = MAX_WAITING.saturating_sub(self.fresh.len());
         self.fresh.extend(carried.into_iter().take(room));
     }
 
     /// The ping to send behind what has been carried, if one is due.
-    pub fn ping(&mut self) -> Option<Vec<u8>> {
+    pub(crate) fn ping(&mut self) -> Option<Vec<u8>> {
         if self.pinged.is_some() || self.fresh.is_empty() {
             return None;
         }
@@ -53,7 +53,7 @@ impl Receipts {
     }
 
     /// What a pong proves to have arrived. A pong that answers no ping of ours proves nothing.
-    pub fn pong(&mut self, payload: &[u8]) -> Vec<RequestId> {
+    pub(crate) fn pong(&mut self, payload: &[u8]) -> Vec<RequestId> {
         match self.pinged.take_if(|(expected, _)| expected == payload) {
             Some((_, carried)) => carried.iter().map(Carried::id).collect(),
             None => Vec::new(),

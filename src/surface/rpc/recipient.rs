@@ -16,11 +16,11 @@ use crate::gate::Latch;
 use crate::model::AgentId;
 
 /// Bytes of answers that may wait for one agent.
-pub const MAX_UNREAD: usize = 32 * 1024 * 1024;
+pub(crate) const MAX_UNREAD: usize = 32 * 1024 * 1024;
 
 /// One agent, while it is connected.
 #[derive(Default)]
-pub struct Recipient {
+pub(crate) struct Recipient {
     /// Held while the inbox is read: one at a time, or an agent could keep the record busy for all others.
     pub inbox: Arc<Mutex<()>>,
     /// Held from a frame's beginning until all others had the chance of one.
@@ -31,18 +31,18 @@ pub struct Recipient {
 
 /// One of its connections.
 #[derive(Default)]
-pub struct Connection {
+pub(crate) struct Connection {
     unread: Cell<usize>,
     /// It has to end: it holds most of what is unread, and there was no room for an answer.
-    pub evicted: Latch,
+    pub(crate) evicted: Latch,
 }
 
 /// The connected agents.
 #[derive(Default)]
-pub struct Recipients(RefCell<HashMap<AgentId, Weak<Recipient>>>);
+pub(crate) struct Recipients(RefCell<HashMap<AgentId, Weak<Recipient>>>);
 
 /// Room that an answer takes, until this is dropped.
-pub struct Held {
+pub(crate) struct Held {
     by: Rc<Recipient>,
     connection: Rc<Connection>,
     bytes: usize,
@@ -50,7 +50,7 @@ pub struct Held {
 
 impl Recipients {
     /// What the connections of `agent` share.
-    pub fn of(&self, agent: &AgentId) -> Rc<Recipient> {
+    pub(crate) fn of(&self, agent: &AgentId) -> Rc<Recipient> {
         let mut known = self.0.borrow_mut();
         let living = known.get(agent).and_then(Weak::upgrade);
         living.unwrap_or_else(|| {
@@ -63,7 +63,7 @@ impl Recipients {
 
 impl Recipient {
     /// One more connection.
-    pub fn connect(&self) -> Rc<Connection> {
+    pub(crate) fn connect(&self) -> Rc<Connection> {
         let new = Rc::default();
         let mut connections = self.connections.borrow_mut();
         connections.retain(|known| known.strong_count() > 0);
@@ -74,7 +74,7 @@ impl Recipient {
     /// Room on `connection` for an answer of so many bytes. When more than [`MAX_UNREAD`] would wait, the connections
     /// that hold the most of it are evicted; None when this one is among them. Where nothing else waits there is room
     /// for one answer of any size.
-    pub fn hold(self: &Rc<Self>, connection: &Rc<Connection>, bytes: usize) -> Option<Held> {
+    pub(crate) fn hold(self: &Rc<Self>, connection: &Rc<Connection>, bytes: usize) -> Option<Held> {
         while self.unread.get() > 0 && self.unread.get().saturating_add(bytes) > MAX_UNREAD {
             self.evict_largest();
         }

@@ -27,26 +27,26 @@ use crate::store::{PendingResult, StoreError};
 use crate::surface::door::Member;
 
 /// Connections per agent.
-pub const MAX_CONNECTIONS: usize = 64;
+pub(crate) const MAX_CONNECTIONS: usize = 64;
 /// Calls in flight per connection, and as many other requests that take time.
-pub const MAX_IN_FLIGHT: usize = 32;
+pub(crate) const MAX_IN_FLIGHT: usize = 32;
 /// The gateway is restarting (IANA registry): old clients come back.
 const CLOSE_RESTART: u16 = 1012;
 /// Come back later (IANA registry).
 const CLOSE_LATER: u16 = 1013;
 
 /// Who is at the other end.
-pub struct Peer {
+pub(crate) struct Peer {
     /// Whom it speaks for.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// Where it connects from.
-    pub whence: Whence,
+    pub(crate) whence: Whence,
     /// Keeps its address welcome.
-    pub _member: Member,
+    pub(crate) _member: Member,
 }
 
 /// Why the inbox was not read.
-pub enum NotRead {
+pub(crate) enum NotRead {
     /// Seconds until it may be.
     TooSoon(u64),
     /// The record.
@@ -54,19 +54,19 @@ pub enum NotRead {
 }
 
 /// What the listeners of one connection share.
-pub struct Session {
+pub(crate) struct Session {
     /// The gate.
     pub gate: Rc<Gate>,
     /// Whom this connection speaks for.
-    pub identity: Identity,
+    pub(crate) identity: Identity,
     /// Frames for the peer.
     pub out: Outbox,
     /// Calls that this connection waits for.
     pub calls: Cell<usize>,
     /// Other requests of this connection that take time.
-    pub errands: Cell<usize>,
+    pub(crate) errands: Cell<usize>,
     /// What all connections of this agent share.
-    pub recipient: Rc<Recipient>,
+    pub(crate) recipient: Rc<Recipient>,
     connection: Rc<Connection>,
     gone: Latch,
     rpc: Rc<Rpc>,
@@ -85,7 +85,7 @@ enum Event {
 type Farewell = (u16, String);
 
 /// Serves one authenticated connection to its end.
-pub async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
+pub(crate) async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
     let gate = rpc.gate.clone();
     let agent = peer.identity.agent.clone();
     let Some(_connected) = gate.connect(&agent, MAX_CONNECTIONS) else {
@@ -119,7 +119,7 @@ pub async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
 
 impl Session {
     /// Runs `listener` beside the connection, and drops it when the connection is gone.
-    pub fn listen(self: &Rc<Self>, listener: impl Future<Output = ()> + 'static) {
+    pub(crate) fn listen(self: &Rc<Self>, listener: impl Future<Output = ()> + 'static) {
         let session = self.clone();
         // First whether anybody still listens: a listener that is dropped must not begin anything on its way.
         let task = async move { future::or(session.gone.wait(), listener).await };
@@ -127,7 +127,7 @@ impl Session {
     }
 
     /// What `list_tools` answers.
-    pub fn listing(&self) -> Listing {
+    pub(crate) fn listing(&self) -> Listing {
         self.rpc.listings.of(&self.gate, &self.identity.agent)
     }
 
@@ -136,7 +136,7 @@ impl Session {
     ///
     /// # Errors
     /// When the record cannot be read, or the agent has had its share of it.
-    pub async fn inbox(&self) -> Result<Vec<PendingResult>, NotRead> {
+    pub(crate) async fn inbox(&self) -> Result<Vec<PendingResult>, NotRead> {
         let (gate, agent) = (self.gate.clone(), self.identity.agent.clone());
         let (turn, (answer, read)) = (self.recipient.inbox.clone(), bounded(1));
         let task = async move {
@@ -150,7 +150,7 @@ impl Session {
     }
 
     /// Sends one frame.
-    pub fn send(&self, frame: &Value, carried: Vec<Carried>) {
+    pub(crate) fn send(&self, frame: &Value, carried: Vec<Carried>) {
         if let Some(outgoing) = self.outgoing(frame.to_string(), carried) {
             self.out.put(outgoing);
         }
@@ -158,7 +158,7 @@ impl Session {
 
     /// A frame with the room that it takes. None when this connection has to end because too much on it is unread; the
     /// results stay in the inbox.
-    pub fn outgoing(&self, text: String, carried: Vec<Carried>) -> Option<Outgoing> {
+    pub(crate) fn outgoing(&self, text: String, carried: Vec<Carried>) -> Option<Outgoing> {
         let held = self.recipient.hold(&self.connection, text.len())?;
         Some(Outgoing { text, carried, held: vec![held] })
     }

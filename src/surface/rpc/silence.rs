@@ -14,7 +14,7 @@ const GRID: Duration = Duration::from_millis(100);
 
 /// What there is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Due {
+pub(crate) enum Due {
     /// Nothing: something was heard since the timer was set.
     Nothing,
     /// Send a ping.
@@ -24,7 +24,7 @@ pub enum Due {
 }
 
 /// What is known of one peer's silence.
-pub struct Silence {
+pub(crate) struct Silence {
     heard: Instant,
     asked: Instant,
     /// Where the grid begins, the same for all.
@@ -33,17 +33,17 @@ pub struct Silence {
 
 impl Silence {
     /// A connection that begins `now`.
-    pub fn new(now: Instant, grid: Instant) -> Silence {
+    pub(crate) fn new(now: Instant, grid: Instant) -> Silence {
         Silence { heard: now, asked: now, grid }
     }
 
     /// A frame of any kind has come.
-    pub fn heard(&mut self, now: Instant) {
+    pub(crate) fn heard(&mut self, now: Instant) {
         self.heard = now;
     }
 
     /// When to look again.
-    pub fn look_at(&self) -> Instant {
+    pub(crate) fn look_at(&self) -> Instant {
         let due = self.due();
         let since = due.saturating_duration_since(self.grid).as_millis();
         let steps = since.div_euclid(GRID.as_millis()).saturating_add(1);
@@ -51,7 +51,7 @@ impl Silence {
     }
 
     /// What to do; a ping counts as sent.
-    pub fn look(&mut self, now: Instant) -> Due {
+    pub(crate) fn look(&mut self, now: Instant) -> Due {
         if now < self.due() {
             return Due::Nothing;
         }

@@ -10,7 +10,7 @@ use crate::protocol::frame::{self, WireError};
 use crate::store::PendingResult;
 
 /// The frame that answers the `tool_request` with this `id`. Every outcome but "executed" is a wire error.
-pub fn reply(id: &Value, reply: &Reply) -> String {
+pub(crate) fn reply(id: &Value, reply: &Reply) -> String {
     let Reply { outcome, request_id, replayed } = reply;
     let request = request_id.map(|id| id.to_string());
     match outcome {
@@ -111,12 +111,12 @@ fn details(outcome: &Outcome, error: WireError) -> WireError {
 }
 
 /// The frame that answers the `list_tools` with this `id`.
-pub fn listed(id: &Value, listing: &Listing) -> String {
+pub(crate) fn listed(id: &Value, listing: &Listing) -> String {
     format!(r#"{{"id":{id},"jsonrpc":"2.0","result":{}}}"#, listing.text)
 }
 
 /// One entry of `list_tools`.
-pub fn tool(tool: &Tool) -> Value {
+pub(crate) fn tool(tool: &Tool) -> Value {
     let args: Map<_, _> = tool.args.iter().map(|(name, spec)| (name.clone(), argument(spec))).collect();
     json!({"name": tool.name, "description": tool.description, "service": tool.service, "args": args})
 }
@@ -143,7 +143,7 @@ fn items(items: &ItemSpec) -> Value {
 }
 
 /// One entry of `get_pending_results`, named as the seed's table was.
-pub fn pending(result: PendingResult) -> Value {
+pub(crate) fn pending(result: PendingResult) -> Value {
     let members: [(&str, Value); 7] = [
         ("request_id", result.request_id.to_string().into()),
         ("tool_name", result.tool_name.into()),

@@ -16,7 +16,7 @@ const MAX_TEXT: usize = 200;
 
 /// Why a call did not work.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum BotError {
+pub(crate) enum BotError {
     /// 401: the token was right once, or never.
     Unauthorized,
     /// 404 in the words of the Bot API: there is no such bot.
@@ -58,7 +58,7 @@ pub enum BotError {
 
 impl BotError {
     /// Whether the call has certainly not been done. Otherwise nobody knows.
-    pub fn is_certain(&self) -> bool {
+    pub(crate) fn is_certain(&self) -> bool {
         match self {
             Self::Network(HttpError::NotSent(_)) => true,
             Self::Network(_) | Self::Server(_) | Self::NotTheApi(_) | Self::TooLarge | Self::Garbage => false,
@@ -67,7 +67,7 @@ impl BotError {
     }
 
     /// Whether it is about this one message and others may be welcome.
-    pub fn is_of_message(&self) -> bool {
+    pub(crate) fn is_of_message(&self) -> bool {
         match self {
             Self::CannotEdit => true,
             Self::Refused { code, text } => {

@@ -9,7 +9,7 @@ const MAX_ID: i64 = 1 << 52;
 
 /// The bot itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Me {
+pub(crate) struct Me {
     /// Its user id.
     pub id: i64,
     /// Without the `@`.
@@ -18,7 +18,7 @@ pub struct Me {
 
 /// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Update {
+pub(crate) struct Update {
     /// Its number, at least 0 and below 2^52.
     pub id: i64,
     /// What it was.
@@ -27,7 +27,7 @@ pub struct Update {
 
 /// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum UpdateKind {
+pub(crate) enum UpdateKind {
     /// Somebody tapped a button.
     Tap(Tap),
     /// Somebody wrote something.
@@ -38,7 +38,7 @@ pub enum UpdateKind {
 
 /// A tap on a button.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tap {
+pub(crate) struct Tap {
     /// For [`answer_callback`](super::Bot::answer_callback).
     pub id: String,
     /// Who tapped.
@@ -53,7 +53,7 @@ pub struct Tap {
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
+pub(crate) struct Message {
     /// Its number in the chat.
     pub id: i64,
     /// Where it was written.
@@ -61,7 +61,7 @@ pub struct Message {
     /// Who wrote it; in a channel nobody. Means nothing when `on_behalf`.
     pub from: Option<User>,
     /// Written in the name of a chat: by an anonymous admin, or as a channel.
-    pub on_behalf: bool,
+    pub(crate) on_behalf: bool,
     /// Written by somebody else in the first place.
     pub forwarded: bool,
     /// The text, if it is one.
@@ -76,7 +76,7 @@ pub struct Message {
 
 /// A person or bot.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct User {
+pub(crate) struct User {
     /// What identity rests on; not 0.
     pub id: i64,
     /// Whether it is a bot.
@@ -89,7 +89,7 @@ pub struct User {
 
 /// A chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Chat {
+pub(crate) struct Chat {
     /// Negative for groups; not 0.
     pub id: i64,
     /// `private`, `group`, `supergroup` or `channel`.

@@ -125,7 +125,7 @@ fn the_token_is_in_no_text() {
         let error = refused(&json!({"ok": false, "error_code": 400, "description": text}));
         assert!(!format!("{error} {error:?}").contains("AAsecret"), "{error:?}");
     }
-    let bot = Bot::new(Secret::new(TOKEN.into()), "http://127.0.0.1:1").unwrap();
+    let bot = Bot::through(None, Secret::new(TOKEN.into()), "http://127.0.0.1:1").unwrap();
     let error = bot.get_me().unwrap_err();
     assert!(!format!("{bot:?} {error} {error:?}").contains("AAsecret"));
     assert_eq!(error, BotError::Network(HttpError::NotSent(NotSent::Refused)));
@@ -150,7 +150,7 @@ fn tokens_and_addresses_that_fit_no_url_are_refused() {
         ("1:a", "ftp://x"),
         ("1:a", "api.telegram.org"),
     ] {
-        let refused = Bot::new(Secret::new(token.into()), url).unwrap_err();
+        let refused = Bot::through(None, Secret::new(token.into()), url).unwrap_err();
         assert!(matches!(refused, BotError::Network(HttpError::NotSent(NotSent::BadUrl(_)))), "{refused:?}");
     }
 }

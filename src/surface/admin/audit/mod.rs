@@ -36,7 +36,7 @@ use crate::store::reader::{Lookup, Page, Reader, Shown, Wanted};
 use asked::{BadQuery, Query};
 
 /// Where the pages are.
-pub const FOLDER: &str = "/audit/";
+pub(crate) const FOLDER: &str = "/audit/";
 
 /// Requests that may read at the same time; an export is one for as long as it lasts.
 const READERS: usize = 2;
@@ -51,7 +51,7 @@ const TEXT: &str = "text/plain; charset=utf-8";
 const JSON: &str = "application/json";
 
 /// What the pages are made from.
-pub struct Audit {
+pub(crate) struct Audit {
     record: PathBuf,
     clock: Clock,
     readers: Arc<Semaphore>,
@@ -62,7 +62,7 @@ pub struct Audit {
 
 impl Audit {
     /// For the record at `record`, which the store has opened before.
-    pub fn new(record: PathBuf, clock: Clock) -> Audit {
+    pub(crate) fn new(record: PathBuf, clock: Clock) -> Audit {
         let readers = Arc::new(Semaphore::new(READERS));
         Audit { record, clock, readers, exports: Arc::new(Semaphore::new(1)), waiting: Cell::new(0) }
     }
@@ -139,7 +139,7 @@ impl Refusal {
 }
 
 /// Answers a request for a path below [`FOLDER`] of somebody who has signed in.
-pub async fn answer(audit: &Audit, viewer: &Viewer, asked: &Asked) -> Answer {
+pub(crate) async fn answer(audit: &Audit, viewer: &Viewer, asked: &Asked) -> Answer {
     if asked.method != "GET" && asked.method != "HEAD" {
         return page::data(405, TEXT, "the record can only be read\n").with("allow", "GET, HEAD");
     }

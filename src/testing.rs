@@ -1,0 +1,124 @@
+//! What tests and benches reach of the inside, by the path it has there. Everything else is seen by the crate alone, so
+//! that the compiler reports what nothing uses.
+
+pub mod base {
+    pub mod clock {
+        pub use crate::base::clock::{Clock, Timestamp};
+    }
+    pub mod digest {
+        pub use crate::base::digest::Digest;
+    }
+    pub mod glob {
+        pub use crate::base::glob::Pattern;
+    }
+    pub mod ids {
+        pub use crate::base::ids::RequestId;
+    }
+    pub mod json {
+        pub use crate::base::json::{MAX_VALUES, parse_strict};
+    }
+    pub mod secret {
+        pub use crate::base::secret::{Secret, TokenHash};
+    }
+    pub mod template {
+        pub use crate::base::template::Template;
+    }
+    pub mod whole_regex {
+        pub use crate::base::whole_regex::WholeRegex;
+    }
+    pub mod zone {
+        pub use crate::base::zone::Zone;
+    }
+}
+
+pub mod config {
+    pub use crate::config::{
+        Auth, BaseUrl, Config, CoolDown, ErrorMapping, Finding, Health, Loaded, Login, LoginRequest,
+        Messenger, Paths, Place, ServiceConfig, Severity, Surroundings, SyncMode, Take, load, load_in, local,
+    };
+}
+
+pub mod daemon {
+    pub use crate::daemon::{Gateway, Options, check};
+}
+
+pub mod gate {
+    pub use crate::gate::{Executor, Gate, Metrics, Setup};
+}
+
+pub mod model {
+    pub use crate::model::{
+        Action, AgentId, Answer, AnswerOutcome, ArgSpec, ArgType, Call, Charset, Choice, Encoding,
+        InvalidCall, Kind, Lost, Method, Outcome, RequestSpec, Responder, ResponseSpec, Rule, RuleList,
+        RuleRef, Settlement, Tool, Verdict, Void, Why,
+    };
+    pub mod call {
+        pub use crate::model::call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};
+    }
+    pub mod response {
+        pub use crate::model::response::{Follow, Success};
+    }
+}
+
+pub mod net {
+    pub mod client {
+        pub use crate::net::client::{
+            ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent, NotSent,
+        };
+    }
+    pub mod connect {
+        pub use crate::net::connect::{ConnectError, ServerUrl, Trust, connect};
+    }
+    pub mod deadline {
+        pub use crate::net::deadline::within;
+    }
+    pub mod listener {
+        pub use crate::net::listener::{BindError, Listener};
+    }
+    pub mod stream {
+        pub use crate::net::stream::Stream;
+    }
+    pub mod tls {
+        pub use crate::net::tls::{Acceptor, SelfSigned, TlsError, self_signed, spki_pin_of_pem};
+    }
+    pub mod upgrade {
+        pub use crate::net::upgrade::{Refusal, UpgradeError, UpgradeRequest, WsLimits, serve_upgrade};
+    }
+    pub mod ws {
+        pub use crate::net::ws::{Incoming, MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket};
+    }
+}
+
+pub mod policy {
+    pub use crate::policy::Policy;
+}
+
+pub mod protocol {
+    pub mod frame {
+        pub use crate::protocol::frame::{Frame, MAX_BATCH, MAX_DEPTH, Request, notification, parse, result};
+    }
+    pub mod params {
+        pub use crate::protocol::params::{MAX_KEY, MAX_REASON, MAX_TOOL, ToolRequest, auth, tool_request};
+    }
+}
+
+pub mod service {
+    pub use crate::service::{Place, Places, Scrubber, Sent, ServiceHealth, Services, Shares};
+    pub mod request {
+        pub use crate::service::request::build;
+    }
+    pub mod response {
+        pub use crate::service::response::outcome;
+    }
+}
+
+pub mod store {
+    pub use crate::store::{
+        NewCall, NoteKind, Recovered, Refusal, Replay, Stage, Store, StoreError, StoreOptions,
+    };
+    pub mod reader {
+        pub use crate::store::reader::{
+            Anchor, Anchored, Check, Filter, Lookup, Reader, Wanted, Wrong, verify_export,
+        };
+    }
+}
