@@ -6,6 +6,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "layering/graph.rs"]
+mod graph;
+
 const RANKS: [(&str, u8); 15] = [
     ("base", 0),
     ("model", 1),
@@ -174,4 +177,16 @@ fn only_one_module_touches_what_one_module_should() {
             assert!(!used || shown.contains(home), "{shown} touches {name}, which is {home}'s");
         }
     }
+}
+
+#[test]
+fn files_and_siblings_have_no_circles() {
+    let graph = graph::Graph::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src"));
+    let shown =
+        |circles: Vec<Vec<String>>| circles.iter().map(|c| c.join(" <-> ")).collect::<Vec<_>>().join("\n");
+    let (files, siblings) = (shown(graph.between_files()), shown(graph.between_siblings()));
+    assert!(
+        files.is_empty() && siblings.is_empty(),
+        "between files:\n{files}\nbetween siblings:\n{siblings}"
+    );
 }

@@ -1,0 +1,248 @@
+//! Which file of `src/` names something of which other file, and the circles in it.
+//!
+//! A path counts for the file that defines what it names: re-exports are followed, and a re-export alone is no use.
+//! Tests inside `src/` are left out.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+
+use proc_macro2::{Delimiter, TokenStream, TokenTree};
+
+type Module = Vec<String>;
+
+/// What one file says of others.
+#[derive(Default)]
+struct Source {
+    /// Name here (or `*`) and the path it stands for; `use` of any visibility.
+    aliases: Vec<(String, Vec<String>)>,
+    /// Paths in code and in private `use`s.
+    paths: BTreeSet<Vec<String>>,
+}
+
+/// All files by the module they hold.
+pub struct Graph(BTreeMap<Module, Source>);
+
+impl Graph {
+    /// Reads the files of `src`.
+    pub fn read(src: &Path) -> Graph {
+        let mut files = BTreeMap::new();
+        collect(src, &mut Vec::new(), &mut files);
+        Graph(files)
+    }
+
+    /// The circles between files: groups in which each file needs, by whatever way, each other.
+    pub fn between_files(&self) -> Vec<Vec<String>> {
+        circles(&self.edges(|module| Some(module.join("::"))))
+    }
+
+    /// The circles between what lies in one folder: its files, and its folders as a whole.
+    pub fn between_siblings(&self) -> Vec<Vec<String>> {
+        let folders: BTreeSet<&[String]> =
+            self.0.keys().filter_map(|m| m.split_last().map(|l| l.1)).collect();
+        let of = |folder: &[String]| {
+            circles(&self.edges(|module| {
+                module.strip_prefix(folder)?;
+                Some(module.get(..=folder.len()).unwrap_or(module).join("::"))
+            }))
+        };
+        folders.into_iter().flat_map(of).collect()
+    }
+
+    /// What needs what, by the names that `name` gives; a module without one is left out.
+    fn edges(&self, name: impl Fn(&Module) -> Option<String>) -> BTreeMap<String, BTreeSet<String>> {
+        let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+        for (module, source) in &self.0 {
+            for path in &source.paths {
+                let Some(target) = self.resolve(module, path, 0) else { continue };
+                if let (Some(from), Some(to)) = (name(module), name(&target))
+                    && from != to
+                {
+                    edges.entry(from).or_default().insert(to);
+                }
+            }
+        }
+        edges
+    }
+
+    /// The module whose file defines what `path` names inside `module`; None for other crates and local names.
+    fn resolve(&self, module: &Module, path: &[String], depth: u8) -> Option<Module> {
+        assert!(depth < 20, "{module:?} {path:?}");
+        let (first, mut rest) = path.split_first()?;
+        let mut here = match first.as_str() {
+            "crate" => Vec::new(),
+            "self" => module.clone(),
+            "super" => module.split_last()?.1.to_vec(),
+            name => {
+                let child = [module.as_slice(), &[name.to_owned()]].concat();
+                if !self.0.contains_key(&child) {
+                    return self.through_alias(module, path, depth);
+                }
+                child
+            }
+        };
+        while let Some((next, after)) = rest.split_first() {
+            if next == "super" {
+                here.pop();
+            } else if next != "self" {
+                here.push(next.clone());
+                if !self.0.contains_key(&here) {
+                    here.pop();
+                    return self.through_alias(&here, rest, depth).or(Some(here));
+                }
+            }
+            rest = after;
+        }
+        Some(here)
+    }
+
+    /// The same for a path that begins with a name that a `use` of the module brings in.
+    fn through_alias(&self, module: &Module, path: &[String], depth: u8) -> Option<Module> {
+        let (first, rest) = path.split_first()?;
+        let (_, meant) =
+            self.0.get(module)?.aliases.iter().find(|(name, meant)| name == first && meant != path)?;
+        self.resolve(module, &[meant, rest].concat(), depth + 1)
+    }
+}
+
+fn collect(folder: &Path, module: &mut Module, files: &mut BTreeMap<Module, Source>) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+        if path.is_dir() {
+            module.push(name);
+            collect(&path, module, files);
+            module.pop();
+        } else if path.extension().is_some_and(|e| e == "rs") && name != "main" && !super::is_test_file(&path)
+        {
+            let mut here = module.clone();
+            if name != "mod" && name != "lib" {
+                here.push(name);
+            }
+            let code: TokenStream = fs::read_to_string(&path).unwrap().parse().unwrap();
+            let mut source = Source::default();
+            scan(&code.into_iter().collect::<Vec<_>>(), &mut source);
+            files.insert(here, source);
+        }
+    }
+}
+
+/// Collects the paths among the tokens, whatever they stand in: also inside macros.
+fn scan(tokens: &[TokenTree], source: &mut Source) {
+    let mut at = 0;
+    while let Some(token) = tokens.get(at) {
+        match token {
+            TokenTree::Punct(p) if p.as_char() == '#' && is_cfg_test(tokens.get(at + 1)) => {
+                at = end_of_item(tokens, at + 2);
+                continue;
+            }
+            TokenTree::Ident(word) if word == "use" => {
+                let end = end_of_item(tokens, at);
+                let public = at > 0
+                    && !matches!(&tokens[at - 1], TokenTree::Punct(_))
+                    && !matches!(&tokens[at - 1], TokenTree::Group(g) if g.delimiter() != Delimiter::Parenthesis);
+                for (name, path) in use_tree(&tokens[at + 1..end], &[]) {
+                    if !public {
+                        source.paths.insert(path.clone());
+                    }
+                    source.aliases.push((name, path));
+                }
+                at = end;
+                continue;
+            }
+            TokenTree::Group(group) => scan(&group.stream().into_iter().collect::<Vec<_>>(), source),
+            TokenTree::Ident(_) => {
+                let (path, next) = path_at(tokens, at);
+                if path.len() > 1 {
+                    source.paths.insert(path);
+                }
+                at = next;
+                continue;
+            }
+            _ => {}
+        }
+        at += 1;
+    }
+}
+
+fn is_cfg_test(token: Option<&TokenTree>) -> bool {
+    matches!(token, Some(TokenTree::Group(g)) if g.to_string().replace(' ', "") == "[cfg(test)]")
+}
+
+/// Where the item that begins at `at` ends: behind its semicolon or its braces.
+fn end_of_item(tokens: &[TokenTree], at: usize) -> usize {
+    let is_use = matches!(tokens.get(at), Some(TokenTree::Ident(word)) if word == "use");
+    let ends = |token: &TokenTree| match token {
+        TokenTree::Punct(p) => p.as_char() == ';',
+        TokenTree::Group(g) => !is_use && g.delimiter() == Delimiter::Brace,
+        _ => false,
+    };
+    tokens.iter().skip(at).position(ends).map_or(tokens.len(), |found| at + found + 1)
+}
+
+/// The path of identifiers that begins at `at`, and where the tokens go on.
+fn path_at(tokens: &[TokenTree], mut at: usize) -> (Vec<String>, usize) {
+    let mut path = Vec::new();
+    while let Some(TokenTree::Ident(word)) = tokens.get(at) {
+        path.push(word.to_string());
+        at += 1;
+        let colons = tokens.iter().skip(at).take(2);
+        if colons.filter(|t| matches!(t, TokenTree::Punct(p) if p.as_char() == ':')).count() < 2 {
+            break;
+        }
+        at += 2;
+    }
+    (path, at)
+}
+
+/// The names that a `use` brings in, each with its path.
+fn use_tree(tokens: &[TokenTree], prefix: &[String]) -> Vec<(String, Vec<String>)> {
+    let (path, at) = path_at(tokens, 0);
+    let full = [prefix, &path].concat();
+    match tokens.get(at) {
+        Some(TokenTree::Group(group)) => {
+            let inner: Vec<_> = group.stream().into_iter().collect();
+            inner
+                .split(|t| matches!(t, TokenTree::Punct(p) if p.as_char() == ','))
+                .flat_map(|part| use_tree(part, &full))
+                .collect()
+        }
+        Some(TokenTree::Ident(word)) if word == "as" => vec![(tokens[at + 1].to_string(), full)],
+        _ if full.is_empty() => Vec::new(),
+        _ => {
+            let full =
+                if full.last().is_some_and(|l| l == "self") { full[..full.len() - 1].to_vec() } else { full };
+            vec![(full.last().unwrap().clone(), full)]
+        }
+    }
+}
+
+/// Groups of more than one node that reach each other.
+fn circles(edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
+    let reach = |from: &str| {
+        let mut seen: BTreeSet<String> = BTreeSet::new();
+        let mut open = vec![from.to_owned()];
+        while let Some(node) = open.pop() {
+            for next in edges.get(&node).into_iter().flatten() {
+                if seen.insert(next.clone()) {
+                    open.push(next.clone());
+                }
+            }
+        }
+        seen
+    };
+    let reached: BTreeMap<&String, BTreeSet<String>> = edges.keys().map(|node| (node, reach(node))).collect();
+    let mut found: BTreeSet<Vec<String>> = BTreeSet::new();
+    for (node, theirs) in &reached {
+        if theirs.contains(*node) {
+            found.insert(
+                theirs
+                    .iter()
+                    .filter(|other| reached.get(other).is_some_and(|r| r.contains(*node)))
+                    .cloned()
+                    .collect(),
+            );
+        }
+    }
+    found.into_iter().collect()
+}
