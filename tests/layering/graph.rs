@@ -138,10 +138,9 @@ fn scan(tokens: &[TokenTree], source: &mut Source) {
             }
             TokenTree::Ident(word) if word == "use" => {
                 let end = end_of_item(tokens, at);
-                let public = at > 0
-                    && !matches!(&tokens[at - 1], TokenTree::Punct(_))
-                    && !matches!(&tokens[at - 1], TokenTree::Group(g) if g.delimiter() != Delimiter::Parenthesis);
-                for (name, path) in use_tree(&tokens[at + 1..end], &[]) {
+                let public =
+                    at.checked_sub(1).and_then(|before| tokens.get(before)).is_some_and(is_visibility);
+                for (name, path) in use_tree(tokens.get(at + 1..end).unwrap_or_default(), &[]) {
                     if !public {
                         source.paths.insert(path.clone());
                     }
@@ -162,6 +161,15 @@ fn scan(tokens: &[TokenTree], source: &mut Source) {
             _ => {}
         }
         at += 1;
+    }
+}
+
+/// Whether a `use` behind this token is a re-export: `pub`, or the braces of `pub(crate)`.
+fn is_visibility(token: &TokenTree) -> bool {
+    match token {
+        TokenTree::Ident(word) => word == "pub",
+        TokenTree::Group(group) => group.delimiter() == Delimiter::Parenthesis,
+        _ => false,
     }
 }
 
@@ -207,11 +215,15 @@ fn use_tree(tokens: &[TokenTree], prefix: &[String]) -> Vec<(String, Vec<String>
                 .flat_map(|part| use_tree(part, &full))
                 .collect()
         }
-        Some(TokenTree::Ident(word)) if word == "as" => vec![(tokens[at + 1].to_string(), full)],
+        Some(TokenTree::Ident(word)) if word == "as" => {
+            tokens.get(at + 1).map(|name| (name.to_string(), full)).into_iter().collect()
+        }
         _ if full.is_empty() => Vec::new(),
         _ => {
-            let full =
-                if full.last().is_some_and(|l| l == "self") { full[..full.len() - 1].to_vec() } else { full };
+            let full = match full.split_last() {
+                Some((last, folder)) if last == "self" => folder.to_vec(),
+                _ => full,
+            };
             vec![(full.last().unwrap().clone(), full)]
         }
     }
