@@ -36,7 +36,11 @@ fn show(args: &Approvals) -> Result<Exit, Trouble> {
     let people = output::stdout_is_terminal() && !args.json;
     let mut owner = Owner::connect("show the questions", args.socket.as_deref(), args.config.as_deref())?;
     match (args.watch, people && stdin().is_terminal()) {
-        (true, true) => watch::ask(owner, args),
+        (true, true) => {
+            let answers =
+                Owner::connect("answer the question", args.socket.as_deref(), args.config.as_deref())?;
+            watch::ask(owner, answers)
+        }
         (true, false) => {
             owner.send(&command("watch"))?;
             lines(&mut owner)

@@ -12,7 +12,6 @@ use std::time::{Duration, Instant};
 use rustix::termios::{QueueSelector, tcflush};
 use serde_json::{Value, json};
 
-use super::approvals::Approvals;
 use super::owner::{Owner, command};
 use super::{Exit, Trouble, card, layout, output};
 use crate::base::safe_text::visible;
@@ -32,12 +31,11 @@ enum Event {
     Left,
 }
 
-/// Shows questions and takes answers until the person or the gateway leaves.
+/// Shows the questions that come from one connection and sends answers by the other, until the person or the gateway leaves.
 ///
 /// # Errors
 /// When the gateway goes away.
-pub(crate) fn ask(mut owner: Owner, args: &Approvals) -> Result<Exit, Trouble> {
-    let answers = Owner::connect("answer the question", args.socket.as_deref(), args.config.as_deref())?;
+pub(crate) fn ask(mut owner: Owner, answers: Owner) -> Result<Exit, Trouble> {
     owner.send(&command("watch"))?;
     let (sender, events) = channel();
     let keyboard = sender.clone();

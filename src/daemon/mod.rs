@@ -20,7 +20,7 @@ use smol::{LocalExecutor, Timer, future};
 
 use crate::approval::Channel;
 use crate::approval::local::Local;
-use crate::approval::telegram::{Handle, Telegram};
+use crate::approval::telegram::Telegram;
 use crate::base::clock::Clock;
 use crate::config::{Finding, Paths};
 use crate::gate::{Executor, Gate, GateHost, Latch};
@@ -131,7 +131,7 @@ impl Gateway {
         let max_message = fixed.max_message_bytes;
         let local = Rc::new(Local::default());
         let mut channels: Vec<Rc<dyn Channel>> = vec![local.clone()];
-        channels.extend(telegram.clone().map(|telegram| Rc::new(Handle(telegram)) as Rc<dyn Channel>));
+        channels.extend(telegram.clone().map(|telegram| telegram as Rc<dyn Channel>));
         let setup = setup(loaded, None)?;
         let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels, recovered);
         if let Some(telegram) = &telegram {

@@ -125,7 +125,7 @@ pub(super) fn telegram(
 ) -> Result<Option<Rc<Telegram>>, StartError> {
     let Some(settings) = telegram_settings(config) else { return Ok(None) };
     let made = Telegram::new(settings, clock.clone(), executor.clone());
-    made.map(Some).map_err(|e| {
+    made.map(|made| Some(Rc::new(made))).map_err(|e| {
         let help = "check messenger.telegram: the token is from @BotFather, api_url is usually left out";
         StartError::Setting(format!("Telegram does not know this bot: {e}"), help.into())
     })

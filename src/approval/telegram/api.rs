@@ -36,7 +36,7 @@ const MAX_TOAST: usize = 200;
 
 /// A message as it is sent. Text and entities are shown as they are: nothing in the text is markup.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Outgoing {
+pub(crate) struct OutgoingMessage {
     /// 1 to 4096 UTF-16 units.
     pub text: String,
     /// How parts of the text look.
@@ -185,7 +185,7 @@ impl Bot {
         &self,
         chat: i64,
         topic: Option<i64>,
-        message: &Outgoing,
+        message: &OutgoingMessage,
     ) -> Result<i64, BotError> {
         let mut params = look(message);
         params.insert("chat_id".into(), chat.into());
@@ -206,7 +206,7 @@ impl Bot {
         &self,
         chat: i64,
         message_id: i64,
-        message: &Outgoing,
+        message: &OutgoingMessage,
     ) -> Result<(), BotError> {
         let mut params = look(message);
         params.insert("chat_id".into(), chat.into());
@@ -263,7 +263,7 @@ fn bad_url(why: &'static str) -> BotError {
 }
 
 /// What sending and editing have in common.
-fn look(message: &Outgoing) -> Map<String, Value> {
+fn look(message: &OutgoingMessage) -> Map<String, Value> {
     let entity = |e: &Entity| json!({"type": e.style.as_str(), "offset": e.offset, "length": e.length});
     let button = |b: &Button| json!({"text": b.text, "callback_data": b.data});
     let mut params = Map::from_iter([

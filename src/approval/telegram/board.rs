@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::api::Outgoing;
+use super::api::OutgoingMessage;
 use super::card::{self, Progress};
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
@@ -75,13 +75,13 @@ impl Card {
     }
 
     /// The next message to send; None when all are in the chat.
-    pub(crate) fn next_message(&self) -> Option<Outgoing> {
+    pub(crate) fn next_message(&self) -> Option<OutgoingMessage> {
         let question = self.question.as_ref().filter(|_| self.is_open())?;
         card::messages(question, &self.progress).into_iter().nth(self.messages.len())
     }
 
     /// What the message with the buttons should look like now. None while it has not been sent.
-    pub(crate) fn look(&self) -> Option<Outgoing> {
+    pub(crate) fn look(&self) -> Option<OutgoingMessage> {
         let all = self.question.as_ref().map(|question| card::messages(question, &self.progress));
         match all {
             Some(mut all) if all.len() == self.messages.len() => all.pop(),
@@ -260,7 +260,7 @@ impl Board {
     }
 
     /// For the next start.
-    pub(crate) fn kept(&self, place: Home, now: Timestamp) -> String {
+    pub(crate) fn kept(&self, place: BotChat, now: Timestamp) -> String {
         let sent = self.live().filter(|(_, card)| !card.is_unsent());
         let card = |card: &Card| json!({"tool": card.tool, "messages": card.messages, "copies": card.copies, "strays": card.strays});
         let cards: Map<_, _> = sent.map(|(id, c)| (id.to_string(), card(c))).collect();
@@ -271,7 +271,7 @@ impl Board {
 
     /// Takes over what was kept, for the same bot and configured chat: the chat in use, and when that was. Where the
     /// owner has configured the chat that was in use, it is the same as well.
-    pub(crate) fn restore(&mut self, kept: &str, place: Home) -> Option<(i64, Timestamp)> {
+    pub(crate) fn restore(&mut self, kept: &str, place: BotChat) -> Option<(i64, Timestamp)> {
         let kept: Value = serde_json::from_str(kept).ok()?;
         let number = |name: &str| kept.get(name).and_then(Value::as_i64);
         let same_chat = [number("configured"), number("chat")].contains(&Some(place.configured));
@@ -308,7 +308,7 @@ impl Board {
 
 /// Which bot and chat a board is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Home {
+pub(crate) struct BotChat {
     /// The bot's id.
     pub bot: i64,
     /// The chat as configured.
@@ -317,7 +317,7 @@ pub(crate) struct Home {
     pub chat: i64,
 }
 
-impl Home {
+impl BotChat {
     /// Whether the group can have become this one: groups become supergroups, and do so once.
     pub(crate) fn may_become(&self, chat: i64) -> bool {
         self.chat == self.configured && chat != self.chat && SUPERGROUPS.contains(&chat)

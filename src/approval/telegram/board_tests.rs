@@ -3,7 +3,7 @@
 use super::*;
 use crate::approval::text::tests::question;
 
-const HOME: Home = Home { bot: 1, configured: -5, chat: -6 };
+const HOME: BotChat = BotChat { bot: 1, configured: -5, chat: -6 };
 
 fn with_one() -> (Board, Arc<Question>) {
     let (mut board, q) = (Board::default(), question(r#"{"a":"x"}"#));
@@ -33,12 +33,12 @@ fn taps_count_on_the_own_card_only() {
 
 #[test]
 fn a_group_moves_once_and_to_a_supergroup() {
-    let home = Home { chat: -5, ..HOME };
+    let home = BotChat { chat: -5, ..HOME };
     assert!(home.may_become(-1_001_234_567_890));
     for other in [-5, 5, 0, -6, -100, -1_000_000_000_000, -2_000_000_000_001, i64::MIN, i64::MAX] {
         assert!(!home.may_become(other), "{other}");
     }
-    assert!(!Home { chat: -1_001_234_567_890, ..home }.may_become(-1_001_234_567_891));
+    assert!(!BotChat { chat: -1_001_234_567_890, ..home }.may_become(-1_001_234_567_891));
 }
 
 #[test]
@@ -65,9 +65,9 @@ fn a_restart_knows_the_cards_and_no_question() {
     let card = after.get(q.id).unwrap();
     assert!(card.next_message().is_none() && card.stale == [70]);
     // The owner did as the log says.
-    let told = Home { configured: -6, ..HOME };
+    let told = BotChat { configured: -6, ..HOME };
     assert_eq!(Board::default().restore(&kept, told), Some((-6, Timestamp(9))));
-    for other in [Home { bot: 2, ..HOME }, Home { configured: -7, ..HOME }] {
+    for other in [BotChat { bot: 2, ..HOME }, BotChat { configured: -7, ..HOME }] {
         assert_eq!(Board::default().restore(&kept, other), None);
     }
     for damaged in ["", "{}", "[]", r#"{"bot":1,"configured":-5,"cards":7}"#] {

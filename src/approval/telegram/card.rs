@@ -7,7 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::api::{Button, Entity, Outgoing, Style};
+use super::api::{Button, Entity, OutgoingMessage, Style};
 use super::buttons;
 use crate::approval::text::{Field, fields, for_people};
 use crate::base::clock::Timestamp;
@@ -47,12 +47,12 @@ pub(crate) struct Progress {
     /// Who wrote the note, as people call them.
     pub note_by: Option<String>,
     /// What came of an approved call.
-    pub end: Option<End>,
+    pub end: Option<CallEnd>,
 }
 
 /// What came of an approved call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum End {
+pub(crate) enum CallEnd {
     /// It was carried out.
     Done,
     /// Nobody knows.
@@ -61,29 +61,29 @@ pub(crate) enum End {
     Failed(String),
 }
 
-impl End {
+impl CallEnd {
     /// In the words of a card.
-    pub(crate) fn of(outcome: &Outcome) -> End {
+    pub(crate) fn after(outcome: &Outcome) -> CallEnd {
         match outcome {
-            Outcome::Executed(_) => End::Done,
-            Outcome::UnknownResult => End::Unknown,
-            other => End::Failed(other.message()),
+            Outcome::Executed(_) => CallEnd::Done,
+            Outcome::UnknownResult => CallEnd::Unknown,
+            other => CallEnd::Failed(other.message()),
         }
     }
 
     /// From the outcome's word in the record.
-    pub(crate) fn recorded(word: &str) -> Option<End> {
+    pub(crate) fn recorded(word: &str) -> Option<CallEnd> {
         match word {
             "pending" => None,
-            "executed" => Some(End::Done),
-            "unknown" => Some(End::Unknown),
-            other => Some(End::Failed(format!("The record says: {other}"))),
+            "executed" => Some(CallEnd::Done),
+            "unknown" => Some(CallEnd::Unknown),
+            other => Some(CallEnd::Failed(format!("The record says: {other}"))),
         }
     }
 }
 
 /// The question in as many messages as it takes; the buttons are on the last while it is open.
-pub(crate) fn messages(question: &Question, progress: &Progress) -> Vec<Outgoing> {
+pub(crate) fn messages(question: &Question, progress: &Progress) -> Vec<OutgoingMessage> {
     let pieces = pieces(body(question));
     let count = pieces.len();
     let mut begun = false;
@@ -107,7 +107,7 @@ pub(crate) fn messages(question: &Question, progress: &Progress) -> Vec<Outgoing
 }
 
 /// What remains of a card whose question is no longer known in full.
-pub(crate) fn remains(tool: &str, progress: &Progress) -> Outgoing {
+pub(crate) fn remains(tool: &str, progress: &Progress) -> OutgoingMessage {
     let mut message = Writer::default();
     match &progress.settled {
         None => {
@@ -177,11 +177,11 @@ fn ended(message: &mut Writer, tool: &str, progress: &Progress) {
     let by = format!("y {}{at}.", who.as_deref().unwrap_or("somebody"));
     let (name, line) = match (settlement, &progress.end) {
         (Settlement::Approved { .. }, None) => ("✅ Allowed", format!("B{by}")),
-        (Settlement::Approved { .. }, Some(End::Done)) => ("✅ Allowed", format!("B{by} Done.")),
-        (Settlement::Approved { .. }, Some(End::Unknown)) => {
+        (Settlement::Approved { .. }, Some(CallEnd::Done)) => ("✅ Allowed", format!("B{by} Done.")),
+        (Settlement::Approved { .. }, Some(CallEnd::Unknown)) => {
             ("⚠️ Unknown", format!("Allowed b{by} It may have been done or not."))
         }
-        (Settlement::Approved { .. }, Some(End::Failed(why))) => {
+        (Settlement::Approved { .. }, Some(CallEnd::Failed(why))) => {
             ("⚠️ Failed", format!("Allowed b{by} {}.", aside(why)))
         }
         (Settlement::Denied { .. }, _) => ("⛔ Denied", format!("B{by}")),
@@ -337,8 +337,8 @@ impl Writer {
         self.entities.extend(entity);
     }
 
-    fn done(self, keyboard: Vec<Vec<Button>>) -> Outgoing {
-        Outgoing { text: self.text, entities: self.entities, keyboard, reply_to: None }
+    fn done(self, keyboard: Vec<Vec<Button>>) -> OutgoingMessage {
+        OutgoingMessage { text: self.text, entities: self.entities, keyboard, reply_to: None }
     }
 }
 

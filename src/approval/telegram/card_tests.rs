@@ -21,12 +21,12 @@ fn approved() -> Settlement {
 }
 
 /// The part of a text that an entity is about.
-fn part(message: &Outgoing, entity: &Entity) -> String {
+fn part(message: &OutgoingMessage, entity: &Entity) -> String {
     let units: Vec<u16> = message.text.encode_utf16().collect();
     String::from_utf16(&units[entity.offset..entity.offset + entity.length]).unwrap()
 }
 
-fn blocks(messages: &[Outgoing]) -> String {
+fn blocks(messages: &[OutgoingMessage]) -> String {
     let blocks = messages.iter().flat_map(|m| m.entities.iter().map(move |e| (m, e)));
     blocks.filter(|(_, e)| e.style == Style::Pre).map(|(m, e)| part(m, e) + "\n").collect()
 }
@@ -44,7 +44,7 @@ fn a_short_question_is_one_message() {
     let bold = part(message, &message.entities[0]);
     assert_eq!((bold.as_str(), message.entities[0].style), ("❓ Allow t_delete?", Style::Bold));
     assert!(blocks(&all).starts_with("agent says: because"));
-    let names = |m: &Outgoing| m.keyboard.iter().flatten().map(|b| b.text.clone()).collect::<Vec<_>>();
+    let names = |m: &OutgoingMessage| m.keyboard.iter().flatten().map(|b| b.text.clone()).collect::<Vec<_>>();
     assert_eq!(names(message), ["Deny", "Allow"]);
     let reasons = Progress { reasons: true, ..open() };
     let with_reasons = messages(&question("{}"), &reasons).remove(0);
@@ -108,13 +108,13 @@ fn what_happened_is_on_the_card() {
     let minute = Some(Duration::from_secs(60));
     let cases = [
         (ended_by(approved()), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC.\n"),
-        (end(End::Done), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.\n"),
+        (end(CallEnd::Done), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.\n"),
         (
-            end(End::Failed("Service unreachable".into())),
+            end(CallEnd::Failed("Service unreachable".into())),
             "⚠️ Failed: t_delete\nAllowed by Ann (7) at 14:26 UTC. Service unreachable.\n",
         ),
         (
-            end(End::Unknown),
+            end(CallEnd::Unknown),
             "⚠️ Unknown: t_delete\nAllowed by Ann (7) at 14:26 UTC. It may have been done or not.\n",
         ),
         (denied(None), "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\n\n"),
@@ -155,7 +155,7 @@ fn what_changes_never_moves_the_parts_or_fills_the_message() {
         reminded: Some(Duration::from_secs(300)),
         ..open()
     };
-    let failed = Progress { end: Some(End::Failed(long)), ..ended_by(approved()) };
+    let failed = Progress { end: Some(CallEnd::Failed(long)), ..ended_by(approved()) };
     let blocks_of = |progress: &Progress| blocks(&messages(&q, progress));
     for progress in [&busy, &failed] {
         assert_eq!(blocks_of(progress), blocks_of(&open()));
@@ -170,7 +170,7 @@ fn what_changes_never_moves_the_parts_or_fills_the_message() {
 
 #[test]
 fn a_card_without_its_question_says_what_is_known() {
-    let text = remains("t_delete", &Progress { end: Some(End::Done), ..ended_by(approved()) }).text;
+    let text = remains("t_delete", &Progress { end: Some(CallEnd::Done), ..ended_by(approved()) }).text;
     assert_eq!(text, "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.");
     assert!(remains("t_delete", &open()).text.starts_with("⚠️ Ended: t_delete\n"));
 }

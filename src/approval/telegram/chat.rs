@@ -1,9 +1,8 @@
 //! The chat that is asked: whether the bot can see it, and where it has gone. A chat that is not there is no mistake for
 //! which a gateway ends: the bot may be added to the group a minute later, and other channels go on meanwhile.
 
-use super::State;
-use super::Telegram;
 use super::api::BotError;
+use super::conversation::{ChatState, Conversation};
 use super::link::Change;
 
 /// What is known of the chat since the start.
@@ -18,7 +17,7 @@ pub(super) enum Sight {
     There,
 }
 
-impl Telegram {
+impl Conversation {
     /// Looks whether the bot can see the chat, so that a wrong number is found before the first question. `before` is
     /// what the last look saw.
     pub(super) async fn look_at_chat(&self, before: Sight) -> Sight {
@@ -81,13 +80,13 @@ fn remedy(chat: i64) -> String {
 
 /// The configured group became a supergroup, as Telegram has said to a message of ours: it has another number, and its
 /// messages have none that we know. That happens once; anything else is not believed.
-pub(super) fn follow(state: &mut State, chat: i64) -> bool {
+pub(super) fn follow(state: &mut ChatState, chat: i64) -> bool {
     if !state.home.may_become(chat) {
         return false;
     }
     log::warn!("telegram: the group is a supergroup now; set messenger.telegram.chat_id to {chat}");
     state.home.chat = chat;
-    state.rules.chat = chat;
+    state.approvers.chat = chat;
     for id in state.board.forget_messages() {
         state.ask(id);
     }

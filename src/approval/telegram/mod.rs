@@ -12,136 +12,50 @@
 //! | `queue` | what is sent next, and when (pure) |
 //! | `updates` | what an update means, and from whom it counts (pure) |
 //! | `chat` | whether the chat is there, and where it has gone |
+//! | `conversation` | what the loops and the gate's calls share |
 //! | `link` | whether Telegram is reachable (pure) |
-//! | `beside` | what is said without waiting for cards |
+//! | `urgent` | what does not wait for cards: answers to taps, words to strangers |
 //! | `poll`, `send`, `people` | the two loops, and what is done about people's taps and words |
 
 pub(crate) mod api;
-mod beside;
 mod board;
 mod buttons;
 mod card;
 pub(crate) mod chat;
+mod conversation;
 mod link;
 mod people;
 mod poll;
 mod queue;
 mod send;
 mod updates;
+mod urgent;
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::mpsc::sync_channel;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use smol::channel::{Receiver, Sender, bounded};
-use smol::{LocalExecutor, Timer};
+use smol::LocalExecutor;
 
 use super::{Channel, ChannelHealth, Host};
-use crate::base::clock::{Clock, Timestamp};
-use crate::base::ids::RequestId;
-use crate::base::safe_text::visible;
-use crate::base::secret::Secret;
+use crate::base::clock::Clock;
 use crate::base::zone::Zone;
 use crate::model::{Outcome, Question, Responder, Settlement};
 use api::{Bot, BotError};
-use beside::Lane;
-use board::{Board, Home};
-use card::End;
-use link::Link;
-use queue::{Backoff, Queue};
-use updates::Rules;
+use card::CallEnd;
+pub(crate) use conversation::Settings;
+use conversation::{Conversation, NAME};
+use urgent::To;
 
-/// The name in the record: `telegram:123456`.
-const NAME: &str = "telegram";
 /// Answers to taps at once, of those who may answer and of strangers. Beside them there are the long poll and one card.
 const ANSWERS_AT_ONCE: usize = 2;
 const STRANGERS_AT_ONCE: usize = 1;
 /// How long a start waits for Telegram.
 const FIRST_WORD: Duration = Duration::from_secs(3);
 
-/// What the owner has set.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The bot's token.
-    pub token: Secret,
-    /// The chat that is asked; negative for groups.
-    pub chat_id: i64,
-    /// The users whose answers count.
-    pub allowed_users: Vec<i64>,
-    /// The topic that all messages go to, in a group that has topics.
-    pub topic: Option<i64>,
-    /// The Bot API server.
-    pub api_url: String,
-    /// The HTTP proxy that leads to the server.
-    pub proxy: Option<Secret>,
-    /// Whether a card is edited when half of its time is over.
-    pub reminder: bool,
-}
-
-impl PartialEq for Settings {
-    fn eq(&self, other: &Settings) -> bool {
-        let rest =
-            |s: &Settings| (s.chat_id, s.topic, s.allowed_users.clone(), s.api_url.clone(), s.reminder);
-        let secret = |s: &Settings| (s.token.clone(), s.proxy.clone());
-        let exposed = |(token, proxy): (Secret, Option<Secret>)| {
-            (token.expose().to_owned(), proxy.map(|proxy| proxy.expose().to_owned()))
-        };
-        exposed(secret(self)) == exposed(secret(other)) && rest(self) == rest(other)
-    }
-}
-
-impl Eq for Settings {}
-
-/// The channel.
-pub(crate) struct Telegram {
-    bot: Bot,
-    settings: Settings,
-    clock: Clock,
-    executor: Rc<LocalExecutor<'static>>,
-    host: RefCell<Option<Rc<dyn Host>>>,
-    state: RefCell<State>,
-    answers: Lane,
-    strangers: Lane,
-    wake: (Sender<()>, Receiver<()>),
-    /// Closed at the end.
-    end: (Sender<()>, Receiver<()>),
-    began: Instant,
-}
-
-struct State {
-    board: Board,
-    queue: Queue,
-    rules: Rules,
-    home: Home,
-    fetching: Link,
-    sending: Link,
-    backoff: Backoff,
-    /// Of edits, which must hold no question up.
-    edit_backoff: Backoff,
-    /// When strangers were last logged or answered, and who.
-    strangers: Vec<(Instant, i64)>,
-    /// Whether what an earlier run has kept is known.
-    restored: bool,
-}
-
-impl State {
-    /// A question is to be sent when it is its agent's turn.
-    fn ask(&mut self, id: RequestId) {
-        let question = |id| self.board.get(id).and_then(|card| card.question.as_ref());
-        self.queue.ask(id, |id| question(id).map(|question| question.call.agent()));
-    }
-
-    /// A card is to be edited. One that is given up for it looks as it did, but a tap on it still hears how it ended.
-    fn edit(&mut self, id: RequestId) {
-        let given_up = self.queue.edit(id);
-        if let Some(id) = given_up.filter(|id| self.board.get(*id).is_some_and(board::Card::is_final)) {
-            log::warn!("request {id}: its card could not be changed");
-            self.board.finish(id);
-        }
-    }
-}
+/// The channel as the gate holds it.
+pub(crate) struct Telegram(Rc<Conversation>);
 
 impl Telegram {
     /// Makes the channel and asks Telegram who the bot is, for at most three seconds: without an answer the start goes
@@ -153,133 +67,28 @@ impl Telegram {
         settings: Settings,
         clock: Clock,
         executor: Rc<LocalExecutor<'static>>,
-    ) -> Result<Rc<Telegram>, BotError> {
+    ) -> Result<Telegram, BotError> {
         let bot = Bot::through(settings.proxy.as_ref(), settings.token.clone(), &settings.api_url)?;
         let bot_name = introduce(&bot)?;
-        let chat = settings.chat_id;
-        let rules =
-            Rules { chat, topic: settings.topic, allowed_users: settings.allowed_users.clone(), bot_name };
-        let state = State {
-            board: Board::default(),
-            queue: Queue::new(chat),
-            rules,
-            home: Home { bot: bot_id(&settings.token), configured: chat, chat },
-            fetching: Link::default(),
-            sending: Link::default(),
-            backoff: Backoff::default(),
-            edit_backoff: Backoff::default(),
-            strangers: Vec::new(),
-            restored: false,
-        };
-        Ok(Rc::new(Telegram {
-            bot,
-            settings,
-            clock,
-            executor,
-            host: RefCell::default(),
-            state: RefCell::new(state),
-            answers: Lane::new(ANSWERS_AT_ONCE),
-            strangers: Lane::new(STRANGERS_AT_ONCE),
-            wake: bounded(1),
-            end: bounded(1),
-            began: Instant::now(),
-        }))
+        Ok(Telegram(Rc::new(Conversation::new(settings, bot, bot_name, clock, executor))))
     }
 
     /// Begins to fetch and send.
-    pub(crate) fn start(self: &Rc<Self>, host: Rc<dyn Host>) {
-        self.host.replace(Some(host.clone()));
-        self.spawn(poll::run(self.clone(), host));
+    pub(crate) fn start(&self, host: Rc<dyn Host>) {
+        let channel = &self.0;
+        channel.begin(host.clone());
+        (0..ANSWERS_AT_ONCE).for_each(|_| channel.spawn(urgent::run(channel.clone(), To::Known)));
+        (0..STRANGERS_AT_ONCE).for_each(|_| channel.spawn(urgent::run(channel.clone(), To::Stranger)));
+        channel.spawn(poll::run(channel.clone(), host));
     }
 
-    /// Ends fetching and sending; calls under way return at once. Open questions and their cards stay as they are.
+    /// Ends fetching and sending. Open questions and their cards stay as they are.
     pub(crate) async fn stop(&self) {
-        self.end.0.close();
-        self.wake.0.close();
-        self.bot.shutdown();
-        self.save().await;
-        self.host.replace(None);
-    }
-
-    fn has_stopped(&self) -> bool {
-        self.end.0.is_closed()
-    }
-
-    /// Keeps the board for the next start.
-    async fn save(&self) {
-        let Some(host) = self.host.borrow().clone() else { return };
-        let kept = {
-            let state = self.state.borrow();
-            if !state.restored {
-                return;
-            }
-            state.board.kept(state.home, self.clock.now())
-        };
-        host.remember("telegram.cards", kept).await;
-    }
-
-    /// None before the start and after the stop.
-    fn ask_host<T>(&self, ask: impl FnOnce(&dyn Host) -> T) -> Option<T> {
-        let host = self.host.borrow().clone();
-        host.map(|host| ask(&*host))
-    }
-
-    fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.executor.spawn(task).detach();
-    }
-
-    /// There is something to send, or to send again.
-    fn wake(&self) {
-        let _ = self.wake.0.try_send(());
-    }
-
-    /// Changes a card and has it shown.
-    fn update(&self, id: RequestId, change: impl FnOnce(&mut board::Card)) {
-        let mut state = self.state.borrow_mut();
-        let Some(card) = state.board.get_mut(id).filter(|card| !card.over) else { return };
-        card.progress.zone = Zone::system();
-        change(card);
-        card.changed();
-        match (card.is_unsent(), card.is_final()) {
-            (true, true) => state.board.finish(id),
-            (true, false) => {}
-            (false, _) => state.edit(id),
-        }
-        drop(state);
-        self.wake();
-    }
-
-    /// `Ann (7)` for `telegram:7`, `root on the gateway` for `local:root`.
-    fn called(&self, by: &Responder) -> String {
-        match by.as_str().split_once(':') {
-            Some((NAME, id)) => {
-                let name = id.parse().ok().and_then(|id: i64| self.state.borrow().board.name(id));
-                name.unwrap_or_else(|| format!("user {}", visible(id)))
-            }
-            Some(("local", user)) => format!("{} on the gateway", visible(user)),
-            _ => visible(by.as_str()),
-        }
-    }
-
-    /// After half of the time, if that is wanted.
-    fn remind_later(self: &Rc<Self>, question: &Question, left: Duration) {
-        let whole = question.expires.since(question.created);
-        let Some(wait) = left.checked_sub(whole / 2).filter(|_| self.settings.reminder) else { return };
-        let (channel, id) = (self.clone(), question.id);
-        self.spawn(async move {
-            Timer::after(wait).await;
-            let left = channel.ask_host(|host| host.time_left(id)).unwrap_or_default();
-            if !left.is_zero() {
-                channel.update(id, |card| card.progress.reminded = Some(left));
-            }
-        });
+        self.0.stop().await;
     }
 }
 
-/// The channel as the gate holds it.
-pub(crate) struct Handle(pub Rc<Telegram>);
-
-impl Channel for Handle {
+impl Channel for Telegram {
     fn name(&self) -> &'static str {
         NAME
     }
@@ -301,7 +110,7 @@ impl Channel for Handle {
 
     fn settled(&self, question: &Arc<Question>, settlement: &Settlement) {
         let (channel, now) = (&self.0, self.0.clock.now());
-        let who = settlement.by().map(|by| channel.called(by));
+        let who = settlement.by().map(|by| channel.shown_name(by));
         channel.state.borrow_mut().queue.forget_ask(question.id);
         let settled = Some((settlement.clone(), Some(now), who));
         let window = channel.ask_host(|host| host.note_window(question.id)).unwrap_or_default();
@@ -316,7 +125,7 @@ impl Channel for Handle {
     }
 
     fn noted(&self, question: &Arc<Question>, said: Option<(&str, &Responder)>) {
-        let writer = said.map(|(_, by)| self.0.called(by));
+        let writer = said.map(|(_, by)| self.0.shown_name(by));
         self.0.update(question.id, |card| {
             card.progress.note = None;
             card.progress.note_by = writer;
@@ -328,7 +137,7 @@ impl Channel for Handle {
 
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {
         self.0.update(question.id, |card| {
-            card.progress.end = Some(End::of(outcome));
+            card.progress.end = Some(CallEnd::after(outcome));
             // After a restart a card is known without its question.
             if card.progress.settled.is_some() {
                 card.question.get_or_insert_with(|| question.clone());
@@ -382,11 +191,3 @@ fn unreachable_now(why: &str) -> String {
     log::warn!("telegram cannot be reached ({why}); questions are sent when it can");
     String::new()
 }
-
-/// The number in front of a token. Not secret.
-fn bot_id(token: &Secret) -> i64 {
-    token.expose().split(':').next().and_then(|id| id.parse().ok()).unwrap_or_default()
-}
-
-/// For people: from when to when Telegram was not reachable.
-type Absence = (Option<Timestamp>, Timestamp);

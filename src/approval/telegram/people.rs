@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::api::Update;
-use super::beside::To;
 use super::board::Place;
 use super::buttons::Press;
 use super::card::units;
+use super::conversation::{Conversation, NAME};
 use super::updates::{Approach, Command, Incoming, Person, read};
-use super::{Host, NAME, Telegram};
+use super::urgent::To;
+use crate::approval::Host;
 use crate::approval::text::for_people;
 use crate::base::ids::RequestId;
 use crate::base::safe_text::visible;
@@ -43,10 +44,10 @@ impl Toast {
     }
 }
 
-impl Telegram {
+impl Conversation {
     /// Does what an update asks for. When this returns, a decision is on disk or was refused.
     pub(super) async fn handle(self: &Rc<Self>, update: &Update, host: &dyn Host) {
-        let incoming = read(update, &self.state.borrow().rules);
+        let incoming = read(update, &self.state.borrow().approvers);
         match incoming {
             Incoming::Tap { callback, by, press, id, message } => {
                 let Toast(text, alert) = self.tapped(&by, press, id, message, host).await;
@@ -129,7 +130,7 @@ impl Telegram {
         if let Some(fate) = fate
             && self.state.borrow_mut().board.adopt(id, &fate.tool, message)
         {
-            self.tell_fate(id, Some(fate));
+            self.show_fate(id, Some(fate));
         }
         Toast::short("This question has ended.")
     }
@@ -209,7 +210,7 @@ impl Telegram {
             Approach::Words { .. } if !welcome => {}
             // The pace of the home chat's messages is kept by the queue.
             Approach::Words { chat, message } if chat == home => self.say(Some(message), STRANGE.to_owned()),
-            Approach::Words { chat, .. } => self.tell_stranger(chat, STRANGE),
+            Approach::Words { chat, .. } => self.write_to_stranger(chat, STRANGE),
         }
     }
 }

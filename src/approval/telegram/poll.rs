@@ -7,14 +7,13 @@ use std::time::{Duration, Instant};
 
 use super::api::{BotError, Update};
 use super::board::Card;
-use super::card::End;
 use super::chat::Sight;
+use super::conversation::Conversation;
 use super::link::{Change, LONG};
 use super::queue::{Backoff, SLOWLY};
-use super::{Absence, Host, Telegram, send};
-use crate::approval::Fate;
+use super::send;
+use crate::approval::Host;
 use crate::base::clock::Timestamp;
-use crate::base::ids::RequestId;
 use crate::net::deadline::within;
 
 /// How long Telegram holds a poll open when nothing happens, in seconds.
@@ -29,7 +28,7 @@ const REMEMBERED: usize = 256;
 const PACE: Duration = Duration::from_secs(1);
 
 /// Fetches until the channel is stopped.
-pub(crate) async fn run(channel: Rc<Telegram>, host: Rc<dyn Host>) {
+pub(crate) async fn run(channel: Rc<Conversation>, host: Rc<dyn Host>) {
     channel.restore(&*host).await;
     channel.spawn(send::run(channel.clone()));
     let mut poll = Poll { backoff: Backoff::default(), greeted: false, handled: VecDeque::new() };
@@ -79,19 +78,19 @@ impl Poll {
     /// is taken away.
     async fn fetch(
         &mut self,
-        channel: &Telegram,
+        channel: &Conversation,
         offset: i64,
         timeout: u64,
     ) -> Result<Vec<Update>, BotError> {
         if !self.greeted {
             let bot = channel.bot.clone();
-            let name_known = !channel.state.borrow().rules.bot_name.is_empty();
+            let name_known = !channel.state.borrow().approvers.bot_name.is_empty();
             let greeting = move || {
                 let me = if name_known { None } else { Some(bot.get_me()?) };
                 bot.delete_webhook().map(|()| me)
             };
             if let Some(me) = smol::unblock(greeting).await? {
-                channel.state.borrow_mut().rules.bot_name = me.username;
+                channel.state.borrow_mut().approvers.bot_name = me.username;
             }
             self.greeted = true;
         }
@@ -116,7 +115,7 @@ impl Poll {
     }
 
     /// Logs what is news and gives the wait before the next try.
-    fn failed(&mut self, channel: &Telegram, began: Timestamp, error: &BotError) -> Duration {
+    fn failed(&mut self, channel: &Conversation, began: Timestamp, error: &BotError) -> Duration {
         if channel.has_stopped() {
             return Duration::ZERO;
         }
@@ -135,7 +134,7 @@ impl Poll {
     }
 }
 
-impl Telegram {
+impl Conversation {
     /// Handles updates in order; the offset for the next poll, if there were any. Numbers may jump, also backwards
     /// (Telegram starts anew after a quiet week).
     async fn handle_all(self: &Rc<Self>, updates: &[Update], host: &dyn Host) -> Option<i64> {
@@ -170,7 +169,7 @@ impl Telegram {
             _ => Some(began),
         };
         if let Some(since) = absent.filter(|since| now.since(*since) > LONG) {
-            self.tell_absence((Some(since), now));
+            self.tell_absence(Some(since), now);
         }
         if change != Change::Same {
             let mut state = self.state.borrow_mut();
@@ -183,13 +182,13 @@ impl Telegram {
     }
 
     /// Taps made while Telegram could not be reached may be lost: open questions say so.
-    fn tell_absence(&self, absence: Absence) {
+    fn tell_absence(&self, from: Option<Timestamp>, to: Timestamp) {
         let mut state = self.state.borrow_mut();
         let shown = |card: &Card| card.is_open() && !card.messages.is_empty();
         let open: Vec<_> = state.board.live().filter(|(_, c)| shown(c)).map(|(id, _)| id).collect();
         for id in open {
             if let Some(card) = state.board.get_mut(id) {
-                card.progress.away = Some(absence);
+                card.progress.away = Some((from, to));
                 card.changed();
             }
             state.edit(id);
@@ -205,17 +204,17 @@ impl Telegram {
         let mut state = self.state.borrow_mut();
         let home = state.home;
         let restored = kept.and_then(|kept| state.board.restore(&kept, home));
-        let allowed = state.rules.allowed_users.clone();
+        let allowed = state.approvers.allowed_users.clone();
         state.board.keep_names_of(&allowed);
         state.restored = true;
         let Some((chat, seen)) = restored else { return };
         if chat != home.chat {
             log::warn!("telegram: the group is a supergroup now; set messenger.telegram.chat_id to {chat}");
-            (state.home.chat, state.rules.chat) = (chat, chat);
+            (state.home.chat, state.approvers.chat) = (chat, chat);
         }
         drop(state);
         if now.since(seen) > LONG {
-            self.tell_absence((None, now));
+            self.tell_absence(None, now);
         }
     }
 
@@ -228,25 +227,8 @@ impl Telegram {
         for id in orphans {
             let fate = host.fate(id).await;
             if fate.as_ref().is_some_and(|fate| fate.settlement.is_some()) || !host.is_under_way(id) {
-                self.tell_fate(id, fate);
+                self.show_fate(id, fate);
             }
         }
-    }
-
-    /// A card says what the record knows of its question's end.
-    pub(super) fn tell_fate(&self, id: RequestId, fate: Option<Fate>) {
-        let end = fate.as_ref().and_then(|fate| End::recorded(&fate.outcome));
-        let note_by = fate.as_ref().and_then(|fate| fate.note_by.as_ref()).map(|by| self.called(by));
-        let settled = fate.and_then(|fate| Some((fate.settlement?, fate.at)));
-        let settled = settled.map(|(settlement, at)| {
-            let who = settlement.by().map(|by| self.called(by));
-            (settlement, at, who)
-        });
-        self.update(id, |card| {
-            card.progress.settled = settled;
-            card.progress.note_by = note_by;
-            // The gate may have told us how it went meanwhile.
-            card.progress.end = card.progress.end.take().or(end);
-        });
     }
 }

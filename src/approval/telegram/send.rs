@@ -5,13 +5,13 @@ use std::time::{Duration, Instant};
 
 use smol::Timer;
 
-use super::api::{Bot, BotError, Outgoing};
+use super::api::{BotError, OutgoingMessage};
 use super::board::Card;
 use super::card::{Progress, remains};
 use super::chat::{follow, why_not};
+use super::conversation::{ChatState, Conversation};
 use super::link::Change;
 use super::queue::{Job, Next};
-use super::{State, Telegram};
 use crate::base::ids::RequestId;
 use crate::net::deadline::within;
 
@@ -33,7 +33,7 @@ enum What {
 }
 
 /// Sends until the channel is stopped.
-pub(crate) async fn run(channel: Rc<Telegram>) {
+pub(crate) async fn run(channel: Rc<Conversation>) {
     while !channel.has_stopped() {
         let next = channel.state.borrow_mut().queue.next(Instant::now());
         match next {
@@ -50,16 +50,7 @@ pub(crate) async fn run(channel: Rc<Telegram>) {
     }
 }
 
-impl Telegram {
-    /// A call on the blocking pool.
-    pub(super) async fn call<T: Send + 'static>(
-        &self,
-        call: impl FnOnce(Bot) -> Result<T, BotError> + Send + 'static,
-    ) -> Result<T, BotError> {
-        let bot = self.bot.clone();
-        smol::unblock(move || call(bot)).await
-    }
-
+impl Conversation {
     async fn perform(self: &Rc<Self>, job: Job) {
         let home = self.state.borrow().home.chat;
         match job {
@@ -74,7 +65,7 @@ impl Telegram {
 
     async fn send_reply(&self, to: Option<i64>, text: String) {
         let (chat, topic) = (self.state.borrow().home.chat, self.settings.topic);
-        let message = Outgoing { text: text.clone(), reply_to: to, ..Outgoing::default() };
+        let message = OutgoingMessage { text: text.clone(), reply_to: to, ..OutgoingMessage::default() };
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
         let error = self.after(began, What::New, sent.map(drop));
@@ -116,7 +107,7 @@ impl Telegram {
     }
 
     /// What is to be done about a card after an attempt to send the next message of it.
-    fn go_on(self: &Rc<Self>, state: &mut State, id: RequestId, error: Option<&BotError>) {
+    fn go_on(self: &Rc<Self>, state: &mut ChatState, id: RequestId, error: Option<&BotError>) {
         let Some(card) = state.board.get_mut(id) else { return };
         if !card.is_open() {
             // It ended while it was being sent: the card must say so.
@@ -137,7 +128,7 @@ impl Telegram {
     }
 
     /// Telegram does not take this card. Others need not wait for it.
-    fn refused(self: &Rc<Self>, state: &mut State, id: RequestId, error: &BotError) {
+    fn refused(self: &Rc<Self>, state: &mut ChatState, id: RequestId, error: &BotError) {
         let Some(card) = state.board.get_mut(id) else { return };
         card.refusals += 1;
         if card.is_given_up() {
@@ -156,7 +147,7 @@ impl Telegram {
     }
 
     /// From here until the send returns, a tap may come from a message whose number is not known.
-    fn begin_sending(&self, id: RequestId) -> Option<(i64, Outgoing, usize, Progress)> {
+    fn begin_sending(&self, id: RequestId) -> Option<(i64, OutgoingMessage, usize, Progress)> {
         let mut state = self.state.borrow_mut();
         let chat = state.home.chat;
         let card = state.board.get_mut(id)?;

@@ -15,7 +15,7 @@ const MAX_NAME: usize = 40;
 
 /// Whose words count, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct Rules {
+pub(crate) struct Approvers {
     /// The chat.
     pub chat: i64,
     /// The topic in it; None when all count.
@@ -114,19 +114,19 @@ pub(crate) enum Command {
     Help,
 }
 
-/// What an update means under these rules.
-pub(crate) fn read(update: &Update, rules: &Rules) -> Incoming {
+/// What an update means under these approvers.
+pub(crate) fn read(update: &Update, approvers: &Approvers) -> Incoming {
     match &update.kind {
-        UpdateKind::Tap(tap) => read_tap(tap, rules),
-        UpdateKind::Message(message) => read_message(message, rules),
+        UpdateKind::Tap(tap) => read_tap(tap, approvers),
+        UpdateKind::Message(message) => read_message(message, approvers),
         UpdateKind::Unknown => Incoming::Ignored,
     }
 }
 
-fn read_tap(tap: &Tap, rules: &Rules) -> Incoming {
+fn read_tap(tap: &Tap, approvers: &Approvers) -> Incoming {
     let chat = tap.chat.as_ref().map(|chat| chat.id);
     let callback = tap.id.clone();
-    let Some(by) = person(&tap.from, chat, rules) else {
+    let Some(by) = person(&tap.from, chat, approvers) else {
         let (person, who) = (tap.from.id, who(&tap.from, chat));
         return Incoming::Stranger { person, from: Approach::Tap(callback), who };
     };
@@ -136,8 +136,8 @@ fn read_tap(tap: &Tap, rules: &Rules) -> Incoming {
     }
 }
 
-fn read_message(message: &Message, rules: &Rules) -> Incoming {
-    if message.migrated_to.is_some() && message.chat.id == rules.chat {
+fn read_message(message: &Message, approvers: &Approvers) -> Incoming {
+    if message.migrated_to.is_some() && message.chat.id == approvers.chat {
         return Incoming::Moved;
     }
     let (Some(from), Some(text)) = (&message.from, &message.text) else { return Incoming::Ignored };
@@ -145,11 +145,11 @@ fn read_message(message: &Message, rules: &Rules) -> Incoming {
         return Incoming::Ignored;
     }
     // Other topics are for other things. A tap needs no such rule: it comes from a card of ours or does not count.
-    if message.chat.id == rules.chat && rules.topic.is_some() && message.topic != rules.topic {
+    if message.chat.id == approvers.chat && approvers.topic.is_some() && message.topic != approvers.topic {
         return Incoming::Ignored;
     }
-    let by = person(from, Some(message.chat.id), rules);
-    let word = command_word(text, &rules.bot_name);
+    let by = person(from, Some(message.chat.id), approvers);
+    let word = command_word(text, &approvers.bot_name);
     match (word.and_then(command), by, message.reply_to) {
         (Some(command), Some(_), _) => Incoming::Command { command, message: message.id },
         (None, Some(by), Some(to)) => Incoming::Reply { by, to, message: message.id, text: text.clone() },
@@ -169,9 +169,9 @@ fn stranger(message: &Message, from: &User, is_command: bool) -> Incoming {
 }
 
 /// The one place that says who may answer.
-fn person(from: &User, chat: Option<i64>, rules: &Rules) -> Option<Person> {
-    let may = chat == Some(rules.chat)
-        && rules.allowed_users.contains(&from.id)
+fn person(from: &User, chat: Option<i64>, approvers: &Approvers) -> Option<Person> {
+    let may = chat == Some(approvers.chat)
+        && approvers.allowed_users.contains(&from.id)
         && from.id > 0
         && from.id != ANONYMOUS_ADMIN
         && !from.is_bot;

@@ -6,8 +6,13 @@ use super::*;
 const GROUP: i64 = -100;
 const ANN: i64 = 7;
 
-fn rules() -> Rules {
-    Rules { chat: GROUP, topic: None, allowed_users: vec![ANN, ANONYMOUS_ADMIN], bot_name: "GateBot".into() }
+fn approvers() -> Approvers {
+    Approvers {
+        chat: GROUP,
+        topic: None,
+        allowed_users: vec![ANN, ANONYMOUS_ADMIN],
+        bot_name: "GateBot".into(),
+    }
 }
 
 fn user(id: i64) -> User {
@@ -26,7 +31,7 @@ fn tap(from: User, in_chat: Option<i64>, data: Option<&str>) -> Incoming {
         message_id: Some(55),
         data: data.map(str::to_owned),
     };
-    read(&Update { id: 1, kind: UpdateKind::Tap(tap) }, &rules())
+    read(&Update { id: 1, kind: UpdateKind::Tap(tap) }, &approvers())
 }
 
 fn message(text: &str) -> Message {
@@ -44,7 +49,7 @@ fn message(text: &str) -> Message {
 }
 
 fn written(message: Message) -> Incoming {
-    read(&Update { id: 1, kind: UpdateKind::Message(message) }, &rules())
+    read(&Update { id: 1, kind: UpdateKind::Message(message) }, &approvers())
 }
 
 fn is_stranger(incoming: &Incoming) -> bool {

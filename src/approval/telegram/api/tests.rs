@@ -241,7 +241,7 @@ fn messages_are_plain_text_with_entities() {
         ],
         vec![Button { text: "Why".into(), data: "1r".into() }],
     ];
-    let message = Outgoing { text: "<b>".into(), entities: vec![entity], keyboard, reply_to: None };
+    let message = OutgoingMessage { text: "<b>".into(), entities: vec![entity], keyboard, reply_to: None };
     let params = look(&message);
     assert_eq!(
         Value::from(params),
@@ -249,5 +249,5 @@ fn messages_are_plain_text_with_entities() {
             "reply_markup": {"inline_keyboard": [[{"text": "Deny", "callback_data": "1d"}, {"text": "Allow", "callback_data": "1a"}],
                 [{"text": "Why", "callback_data": "1r"}]]}})
     );
-    assert_eq!(look(&Outgoing::default()).get("reply_markup"), None);
+    assert_eq!(look(&OutgoingMessage::default()).get("reply_markup"), None);
 }
