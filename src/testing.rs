@@ -56,7 +56,7 @@ pub mod model {
         pub use crate::model::call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};
     }
     pub mod response {
-        pub use crate::model::response::{Follow, Success};
+        pub use crate::model::http::response::{Follow, Success};
     }
 }
 
@@ -105,10 +105,10 @@ pub mod protocol {
 pub mod service {
     pub use crate::service::{Place, Places, Scrubber, Sent, ServiceHealth, Services, Shares};
     pub mod request {
-        pub use crate::service::request::build;
+        pub use crate::service::http::request::build;
     }
     pub mod response {
-        pub use crate::service::response::outcome;
+        pub use crate::service::http::response::outcome;
     }
 }
 

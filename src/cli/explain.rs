@@ -17,7 +17,7 @@ use crate::gate::explain::{Explanation, Rules, explain};
 use crate::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, RuleRef, Step};
 use crate::policy::Policy;
 use crate::protocol::frame::MAX_DEPTH;
-use crate::service::request;
+use crate::service::http::request;
 
 /// Say what would happen to a call, and why: the decision, the rule, the trace. Needs no running gateway.
 #[derive(FromArgs, Debug)]

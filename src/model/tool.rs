@@ -7,9 +7,8 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::body::{Encoding, Node};
+use super::http::{Encoding, Node, ResponseSpec};
 use super::kind::Kind;
-use super::response::ResponseSpec;
 use crate::base::digest::Digest;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;

@@ -11,8 +11,9 @@ use std::time::Duration;
 use smol::lock::Semaphore;
 use smol::{LocalExecutor, Timer};
 
+use super::http::request;
 use super::scrub::Scrubber;
-use super::{Service, Services, request};
+use super::{Service, Services};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::random_bytes;
 use crate::config::Health;

@@ -1,39 +1,19 @@
 //! The calls to services: what an allowed [`Call`] becomes on the wire, and what its answer becomes for the agent.
 //!
-//! | file | what |
+//! | folder or file | what |
 //! |---|---|
-//! | [`request`] | a call as an HTTP request; pure |
-//! | `payload` | its body |
-//! | `path` | the path of that request, which no argument leads elsewhere |
-//! | [`response`] | an answer as an outcome; pure |
-//! | [`body`] | the bytes of an answer as text |
+//! | [`http`] | the calls to services that speak HTTP |
 //! | [`scrub`] | the owner's credentials taken out of everything that comes back |
-//! | `spellings` | the ways in which a credential may be written |
-//! | `layers` | copies of a text without its escapes |
-//! | `scrub_json` | the same for JSON, without making a tree of it |
-//! | `login` | sessions: a token for a login |
-//! | `follow` | answers that say "not yet" |
-//! | `lookup` | one value out of a JSON text |
 //! | [`health`] | whether the services are well |
 //! | `places` | how many calls run at once, and who is next |
 //!
 //! It must never decide whether a call may happen, never send one twice, and never let a credential, a path or an
 //! answer into the log.
 
-pub(crate) mod body;
-mod follow;
 pub(crate) mod health;
-mod layers;
-mod login;
-mod lookup;
-mod path;
-mod payload;
+pub(crate) mod http;
 mod places;
-pub(crate) mod request;
-pub(crate) mod response;
-pub(crate) mod scrub;
-mod scrub_json;
-mod spellings;
+mod scrub;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -48,7 +28,8 @@ use crate::net::client::{
 };
 use health::HealthBoard;
 pub use health::ServiceHealth;
-use login::{Sessions, Unsigned};
+use http::login::{Sessions, Unsigned};
+use http::{request, response};
 pub use places::{Place, Places, Shares};
 pub use scrub::Scrubber;
 

@@ -9,11 +9,11 @@ use std::time::{Duration, Instant};
 use hyper::header::HeaderValue;
 use serde_json::Value;
 
-use super::scrub::Scrubber;
 use crate::base::secret::Secret;
 use crate::config::{Login, LoginRequest, ServiceConfig, Take};
 use crate::model::Outcome;
 use crate::net::client::{HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent};
+use crate::service::scrub::Scrubber;
 
 /// The longest token, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;
@@ -29,7 +29,7 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The sessions of one service, one after another.
-pub(super) struct Sessions {
+pub(crate) struct Sessions {
     login: Arc<Login>,
     service: Arc<ServiceConfig>,
     /// It is not retired by a reload, so that a session can still be ended then.
@@ -74,7 +74,7 @@ struct NoToken {
 }
 
 /// Why a request has no token. It has not been sent.
-pub(super) enum Unsigned {
+pub(crate) enum Unsigned {
     /// Other services are in force, and they log in themselves.
     Retired,
     /// How the call ends.
@@ -88,7 +88,7 @@ impl From<Outcome> for Unsigned {
 }
 
 impl Sessions {
-    pub(super) fn new(
+    pub(crate) fn new(
         login: &Arc<Login>,
         service: &Arc<ServiceConfig>,
         client: HttpClient,
@@ -109,7 +109,7 @@ impl Sessions {
     ///
     /// # Errors
     /// Why there is no token.
-    pub(super) fn sign(
+    pub(crate) fn sign(
         &self,
         request: &mut HttpRequest,
         client: &HttpClient,
@@ -146,20 +146,20 @@ impl Sessions {
     }
 
     /// Wakes those who wait for a login: a reload has retired what they wait for.
-    pub(super) fn wake(&self) {
+    pub(crate) fn wake(&self) {
         // Who has just looked holds the lock until it waits, so that it hears this.
         let _state = self.lock();
         self.changed.notify_all();
     }
 
     /// The session with this number is over: the service does not know it any more.
-    pub(super) fn forget(&self, number: u64) {
+    pub(crate) fn forget(&self, number: u64) {
         let mut state = self.lock();
         state.held.take_if(|held| held.number == number);
     }
 
     /// Ends the session, and there will be no other. BLOCKS for up to [`LOGOUT_TIMEOUT`].
-    pub(super) fn close(&self) {
+    pub(crate) fn close(&self) {
         let held = {
             let mut state = self.lock();
             state.closed = true;
@@ -172,7 +172,7 @@ impl Sessions {
     }
 
     /// Ends all of its calls, running or to come.
-    pub(super) fn shutdown(&self) {
+    pub(crate) fn shutdown(&self) {
         self.client.shutdown();
     }
 

@@ -7,16 +7,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Map, Value};
 
-use super::body::{self, Kind, NoText, Text};
 use super::lookup;
-use super::scrub::Scrubber;
-use super::scrub_json;
+use super::response_text::{self, Kind, NoText, Text};
 use crate::base::clock::Timestamp;
 use crate::base::json_text::JsonText;
 use crate::base::safe_text::visible;
 use crate::config::{ErrorMapping, ServiceConfig};
 use crate::model::{Answer, Lost, Method, Outcome, Tool};
 use crate::net::client::HttpResponse;
+use crate::service::scrub::{Scrubber, json};
 
 /// The most characters of an error body that go into a message.
 pub(crate) const MAX_EXCERPT_CHARS: usize = 500;
@@ -131,12 +130,12 @@ fn read(
     if tool.response.binary && kind == Kind::Other {
         return bytes(content_type, &body, scrubber);
     }
-    let Text { text, damaged } = match body::text(body, content_type, tool.response.charset) {
+    let Text { text, damaged } = match response_text::text(body, content_type, tool.response.charset) {
         Ok(text) => text,
         Err(NoText::Binary(body)) if tool.response.binary => return bytes(content_type, &body, scrubber),
         Err(NoText::Compressed) => return Err((Lost::Compressed, None)),
         Err(NoText::Binary(_)) => {
-            return Err((Lost::Binary, Some(scrubber.text(body::described(content_type, size)))));
+            return Err((Lost::Binary, Some(scrubber.text(response_text::described(content_type, size)))));
         }
     };
     let quoted = |text| (Value::String(scrubber.text(text)).to_string(), note(false, damaged));
@@ -168,7 +167,7 @@ fn bytes(
 
 /// A byte order mark is tolerated, as RFC 8259 allows.
 fn from_json(text: &str, damaged: bool, scrubber: &Scrubber) -> Option<(String, Option<String>)> {
-    let clean = scrub_json::scrubbed(scrubber, text.strip_prefix('\u{feff}').unwrap_or(text))?;
+    let clean = json::scrubbed(scrubber, text.strip_prefix('\u{feff}').unwrap_or(text))?;
     Some((clean.json, note(clean.lost_numbers, clean.lost_characters || damaged)))
 }
 
@@ -182,7 +181,7 @@ fn note(lost_numbers: bool, lost_characters: bool) -> Option<String> {
 fn refused(service: &ServiceConfig, tool: &Tool, answer: HttpResponse, scrubber: &Scrubber) -> Outcome {
     let retry_after = retry_after(&answer);
     let HttpResponse { status, content_type, body, .. } = answer;
-    let readable = || body::readable(&body, content_type.as_deref(), tool.response.charset);
+    let readable = || response_text::readable(&body, content_type.as_deref(), tool.response.charset);
     let excerpt = || excerpt(&scrubber.text(readable()));
     let mapping = |m: &&ErrorMapping| m.status == status;
     let message = match service.errors.iter().find(mapping) {

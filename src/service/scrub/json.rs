@@ -7,7 +7,7 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::scrub::{REPLACEMENT, Scrubber};
+use super::scrubber::{REPLACEMENT, Scrubber};
 
 /// How deep an answer may be nested. Frames put it a little deeper, and common readers give up at 127.
 const MAX_DEPTH: u8 = 100;

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_S
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
 use super::layers::Copy;
-use super::scrub::is_long_enough;
+use super::scrubber::is_long_enough;
 
 /// What RFC 3986 calls unreserved stays, everything else is encoded.
 const STRICT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');

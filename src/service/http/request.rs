@@ -11,7 +11,7 @@ use hyper::header::{HeaderName, HeaderValue};
 use serde_json::Value;
 
 use super::path::{data, path};
-use super::payload::body;
+use super::request_body::body;
 use crate::base::template::{Piece, Template};
 use crate::config::{Auth, Health, ServiceConfig};
 use crate::model::call::{InvalidCall, scalar_text};

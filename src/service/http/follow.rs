@@ -6,10 +6,11 @@
 use std::thread;
 use std::time::Instant;
 
-use super::{Service, request, response};
+use super::{request, response};
 use crate::config::ServiceConfig;
 use crate::model::{Kind, Lost, Outcome, Tool};
 use crate::net::client::{HttpRequest, HttpResponse};
+use crate::service::Service;
 
 const NOT_YET: &str = "the service took it on; what became of it was not known in time";
 const NO_ANSWER: &str = "the service took it on; what became of it could not be asked";
@@ -20,7 +21,7 @@ impl Service {
     ///
     /// # Errors
     /// The outcome of a call whose end is not known.
-    pub(super) fn follow(
+    pub(crate) fn follow(
         &self,
         tool: &Tool,
         sent: &HttpRequest,
