@@ -37,7 +37,7 @@ use agentpass::testing::protocol::frame::{self, MAX_BATCH};
 use agentpass::testing::protocol::params;
 use agentpass::testing::service::{request, response};
 use agentpass::testing::store::reader::{Filter, Reader, Wanted};
-use agentpass::testing::store::{NewCall, Stage, Store, StoreOptions};
+use agentpass::testing::store::{NewCall, Store, StoreOptions};
 use serde_json::{Map, Value, json};
 use ureq::http::HeaderMap;
 
@@ -375,10 +375,9 @@ async fn recorded(store: &Store, call: &Arc<Call>, number: u32) {
         reason: None,
         key: None,
         decision: Verdict { action: Action::Allow, rule: None },
-        stage: Stage::Claimed,
     };
     let id = new.id;
-    store.record(new, false).await.unwrap();
+    store.record_claimed(new, false).await.unwrap();
     let outcome = Outcome::Executed(serde_json::from_str::<Value>(STATE).unwrap().into());
     store.settle(id, &outcome, at.plus(Duration::from_millis(3))).await.unwrap();
 }

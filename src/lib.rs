@@ -11,8 +11,8 @@
 //! | 6 | `daemon`, [`client`] | wiring and shutdown of the gateway; the connection that agents use |
 //! | 5 | `surface` | how the outside reaches the gate: WebSocket, control socket |
 //! | 4 | `gate` | the path of one call; read `gate/pipeline.rs` first |
-//! | 3 | `store`, `approval`, `service` | the record; the questions; the HTTP calls |
-//! | 2 | `config`, `policy`, `net` | YAML to model; pure decisions; sockets and TLS |
+//! | 3 | `approval`, `service` | the questions; the HTTP calls that the record has claimed |
+//! | 2 | `config`, `policy`, `net`, `store` | YAML to model; pure decisions; sockets and TLS; the record |
 //! | 1 | `model`, `protocol` | the shared words; the JSON-RPC wire types |
 //! | 0 | `base` | clock, ids, secrets, patterns, templates, safe text |
 //!

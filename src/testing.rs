@@ -114,7 +114,7 @@ pub mod service {
 
 pub mod store {
     pub use crate::store::{
-        NewCall, NoteKind, Recovered, Refusal, Replay, Stage, Store, StoreError, StoreOptions,
+        Claim, NewCall, NoteKind, Recovered, Refusal, Replay, Stage, Store, StoreError, StoreOptions,
     };
     pub mod reader {
         pub use crate::store::reader::{

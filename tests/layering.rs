@@ -16,7 +16,7 @@ const RANKS: [(&str, u8); 15] = [
     ("config", 2),
     ("policy", 2),
     ("net", 2),
-    ("store", 3),
+    ("store", 2),
     ("approval", 3),
     ("service", 3),
     ("gate", 4),
@@ -105,6 +105,24 @@ fn imports_go_strictly_downhill() {
         }
     }
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+/// Execution needs what the record claimed; nothing else of the record concerns those who ask people or call services.
+#[test]
+fn of_the_record_a_service_sees_claims_alone() {
+    for path in sources() {
+        let code = fs::read_to_string(&path).unwrap();
+        let seen: Vec<_> = code.match_indices("crate::store").map(|(at, _)| &code[at..]).collect();
+        match module_of(&path).as_deref() {
+            Some("service") => assert!(
+                seen.iter().all(|used| used.starts_with("crate::store::Claim;")),
+                "{} sees more of the record than its claims",
+                path.display()
+            ),
+            Some("approval") => assert!(seen.is_empty(), "{} sees the record", path.display()),
+            _ => {}
+        }
+    }
 }
 
 #[test]

@@ -122,7 +122,7 @@ fn call(agent: &str, door: &str) -> Arc<Call> {
     Arc::new(Call::new(AgentId::configured(agent), tool(), args).unwrap())
 }
 
-fn new_call(door: &str, action: Action, stage: Stage) -> NewCall {
+fn new_call(door: &str, action: Action) -> NewCall {
     let rule = RuleRef {
         list: RuleList::Rules,
         index: 3,
@@ -139,26 +139,44 @@ fn new_call(door: &str, action: Action, stage: Stage) -> NewCall {
         reason: Some("guests\nare \u{1b}[31mhere\u{202e}".into()),
         key: None,
         decision: Verdict { action, rule: Some(Arc::new(rule)) },
-        stage,
     }
 }
 
 fn asked(door: &str) -> NewCall {
-    new_call(door, Action::Ask, Stage::Asked { expires: at(900) })
+    new_call(door, Action::Ask)
 }
 
 fn allowed(door: &str) -> NewCall {
-    new_call(door, Action::Allow, Stage::Claimed)
+    new_call(door, Action::Allow)
 }
 
 fn approved() -> Settlement {
     Settlement::Approved { by: Responder::new("local", "root") }
 }
 
+/// Records a call as its decision says: claimed, or as an open question.
+async fn try_record(store: &Store, new: NewCall) -> Result<(), StoreError> {
+    match new.decision.action {
+        Action::Allow => store.record_claimed(new, true).await.map(drop),
+        Action::Ask | Action::Deny => store.record(new, Stage::Asked { expires: at(900) }, true).await,
+    }
+}
+
 async fn record(store: &Store, new: NewCall) -> RequestId {
     let id = new.id;
-    store.record(new, true).await.unwrap();
+    try_record(store, new).await.unwrap();
     id
+}
+
+async fn record_ended(store: &Store, new: NewCall, stage: Stage) -> RequestId {
+    let id = new.id;
+    store.record(new, stage, true).await.unwrap();
+    id
+}
+
+/// Whether this approved call could be claimed.
+async fn claimed(store: &Store, id: RequestId, door: &str, at: Timestamp) -> bool {
+    store.claim(id, call("pi", door), at, true).await.unwrap().is_some()
 }
 
 /// One executed call: two events.
@@ -184,7 +202,7 @@ fn an_approved_call_leaves_its_whole_story() {
         let id = record(store, asked("front")).await;
         assert!(store.answer(id, &approved(), None, at(5), true).await.unwrap());
         assert!(!store.answer(id, &approved(), None, at(6), true).await.unwrap(), "one answer counts");
-        assert!(store.claim(id, at(7), true).await.unwrap());
+        assert!(claimed(store, id, "front", at(7)).await);
         store.settle(id, &Outcome::Executed(json!({"ok": true}).into()), at(8)).await.unwrap();
         assert_eq!(store.settle(id, &Outcome::TimedOut, at(9)).await, Err(StoreError::NotOpen));
         assert!(
@@ -230,7 +248,7 @@ fn answers_that_end_a_call_end_it_at_once() {
         let id = dir.with(async |store| {
             let id = record(store, asked("front")).await;
             assert!(store.answer(id, &settlement, Some(&outcome), at(5), true).await.unwrap());
-            assert!(!store.claim(id, at(6), true).await.unwrap());
+            assert!(!claimed(store, id, "front", at(6)).await);
             id
         });
         let row = row(&dir, id);
@@ -296,8 +314,8 @@ fn a_denial_without_a_question_is_one_transaction_and_nobodys_opinion() {
     let dir = Dir::new();
     let id = dir.with(async |store| {
         let stage = Stage::Denied { by: Responder::cool_down(), note: "not asked".into() };
-        let id = record(store, new_call("front", Action::Ask, stage)).await;
-        assert!(!store.claim(id, at(1), true).await.unwrap());
+        let id = record_ended(store, new_call("front", Action::Ask), stage).await;
+        assert!(!claimed(store, id, "front", at(1)).await);
         id
     });
     let row = row(&dir, id);
@@ -329,9 +347,27 @@ fn an_approval_can_become_void_until_it_is_claimed() {
                 .await
                 .unwrap()
         );
-        assert!(!store.claim(id, at(4), true).await.unwrap());
+        assert!(!claimed(store, id, "front", at(4)).await);
     });
     assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn a_claim_is_for_the_call_that_was_recorded() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        let new = allowed("front");
+        let claim = store.record_claimed(new.clone(), true).await.unwrap();
+        assert_eq!((claim.id(), claim.approved_by(), claim.at()), (new.id, None, NOW));
+        assert_eq!(claim.call().digest(), new.call.digest());
+
+        let id = record(store, asked("front")).await;
+        assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
+        assert!(!claimed(store, id, "back", at(2)).await, "somebody approved another call");
+        let claim = store.claim(id, call("pi", "front"), at(3), true).await.unwrap().unwrap();
+        let by = Responder::new("local", "root");
+        assert_eq!((claim.id(), claim.approved_by(), claim.at()), (id, Some(&by), at(3)));
+    });
 }
 
 #[test]
@@ -341,12 +377,12 @@ fn a_call_is_claimed_exactly_once() {
     let executor = smol::LocalExecutor::new();
     let id = smol::block_on(executor.run(async {
         let id = record(&store, asked("front")).await;
-        assert!(!store.claim(id, at(1), true).await.unwrap(), "not before it is approved");
+        assert!(!claimed(&store, id, "front", at(1)).await, "not before it is approved");
         assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
         let tasks: Vec<_> = (0..100)
             .map(|_| {
                 let store = store.clone();
-                executor.spawn(async move { store.claim(id, at(2), true).await.unwrap() })
+                executor.spawn(async move { claimed(&store, id, "front", at(2)).await })
             })
             .collect();
         let mut won = 0;
@@ -359,7 +395,7 @@ fn a_call_is_claimed_exactly_once() {
     }));
     let (store, recovered) = dir.open();
     assert_eq!(recovered.unknown, 1);
-    assert!(!smol::block_on(store.claim(id, at(3), true)).unwrap(), "not after a restart either");
+    assert!(!smol::block_on(claimed(&store, id, "front", at(3))), "not after a restart either");
     smol::block_on(store.close());
 }
 
@@ -368,7 +404,7 @@ fn denials_and_refusals_are_recorded_too() {
     let dir = Dir::new();
     let (denied, refused) = dir.with(async |store| {
         let outcome = Outcome::DeniedByPolicy { rule: Some("doors".into()) };
-        let denied = record(store, new_call("front", Action::Deny, Stage::Settled(outcome))).await;
+        let denied = record_ended(store, new_call("front", Action::Deny), Stage::Settled(outcome)).await;
         let refusal = Refusal {
             id: RequestId::random(),
             at: NOW,
@@ -433,7 +469,7 @@ fn an_idempotency_key_stands_for_one_call() {
         record(store, first).await;
         let replay = store.replay(&pi, "k", NOW).await.unwrap().unwrap();
         assert_eq!(replay, Replay { id, digest, outcome: None });
-        assert_eq!(store.record(keyed("back"), true).await, Err(StoreError::KeyInUse));
+        assert_eq!(try_record(store, keyed("back")).await, Err(StoreError::KeyInUse));
 
         let done = Outcome::Executed(json!(1).into());
         store.settle(id, &done, at(10)).await.unwrap();
@@ -442,11 +478,11 @@ fn an_idempotency_key_stands_for_one_call() {
         assert_eq!(replay.outcome, Some(done), "received, and still there for a replay");
         assert_eq!(store.pending_results(&pi, HashSet::new(), NOW, 10).await.unwrap(), []);
         assert_eq!(store.replay(&AgentId::configured("laptop"), "k", NOW).await.unwrap(), None);
-        assert_eq!(store.record(keyed("front"), true).await, Err(StoreError::KeyInUse));
+        assert_eq!(try_record(store, keyed("front")).await, Err(StoreError::KeyInUse));
 
         let later = at(10).plus(DAY);
         assert_eq!(store.replay(&pi, "k", later).await.unwrap(), None);
-        store.record(NewCall { at: later, ..keyed("back") }, true).await.unwrap();
+        record(store, NewCall { at: later, ..keyed("back") }).await;
     });
 }
 
@@ -518,7 +554,7 @@ fn open_questions_and_approvals_outlive_the_process() {
     assert_eq!((first.expires, first.approved_by.clone()), (at(900), None));
     assert_eq!((first.key.as_deref(), first.session.as_deref()), (Some("k"), Some("s1")));
     assert_eq!(second.approved_by, Some(Responder::new("local", "root")));
-    assert!(smol::block_on(store.claim(yes, at(6), true)).unwrap());
+    assert!(smol::block_on(claimed(&store, yes, "back", at(6))));
     smol::block_on(store.close());
     assert_eq!((recovered.unknown, recovered.rolled_back), (0, None));
 }
@@ -780,7 +816,7 @@ fn an_older_copy_is_found_and_nothing_in_it_runs() {
     });
     let copy = std::fs::read(dir.db()).unwrap();
     dir.with(async |store| {
-        assert!(store.claim(id, at(2), true).await.unwrap());
+        assert!(claimed(store, id, "front", at(2)).await);
         store.settle(id, &Outcome::Executed(json!(1).into()), at(3)).await.unwrap();
     });
     assert_eq!(dir.verify().fault, None);
@@ -790,7 +826,7 @@ fn an_older_copy_is_found_and_nothing_in_it_runs() {
     let (store, recovered) = dir.open();
     assert!(recovered.rolled_back.is_some());
     assert_eq!((recovered.open.len(), recovered.unknown), (0, 1));
-    assert!(!smol::block_on(store.claim(id, at(4), true)).unwrap(), "it ran once already");
+    assert!(!smol::block_on(claimed(&store, id, "front", at(4))), "it ran once already");
     smol::block_on(store.close());
     assert_eq!(dir.wrong(), Wrong::RolledBack);
 }
@@ -1240,7 +1276,8 @@ fn arguments_in_clear_are_wiped_when_the_call_is_over() {
                     .unwrap();
             } else {
                 store.answer(id, &approved(), None, at(1), false).await.unwrap();
-                assert!(store.claim(id, at(2), false).await.unwrap());
+                let door = call("pi", &format!("door{n}"));
+                assert!(store.claim(id, door, at(2), false).await.unwrap().is_some());
             }
         }
         store.maintain(at(3)).await.unwrap();

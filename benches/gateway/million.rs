@@ -15,7 +15,7 @@ use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::config::{self, Paths};
 use agentpass::testing::model::{AgentId, Call, Outcome, Tool};
 use agentpass::testing::policy::Policy;
-use agentpass::testing::store::{NewCall, Stage, Store, StoreOptions};
+use agentpass::testing::store::{NewCall, Store, StoreOptions};
 use serde_json::json;
 use smol::LocalExecutor;
 
@@ -161,9 +161,8 @@ impl Writer {
         let call = Call::new(agent, tool.clone(), args.as_object().unwrap().clone()).unwrap();
         let decision = self.policy.judge(&call);
         let (id, call) = (RequestId::random(), Arc::new(call));
-        let new =
-            NewCall { id, at, call, session: None, reason: None, key: None, decision, stage: Stage::Claimed };
-        self.store.record(new, false).await.unwrap();
+        let new = NewCall { id, at, call, session: None, reason: None, key: None, decision };
+        self.store.record_claimed(new, false).await.unwrap();
         let data = json!({"entity": "sensor.kitchen", "state": "21.5", "attributes": {"unit": "C"}});
         self.store.settle(id, &Outcome::Executed(data.into()), at).await.unwrap();
         id

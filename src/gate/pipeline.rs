@@ -16,7 +16,7 @@ use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict, Void};
 use crate::service::{Place, Sent};
-use crate::store::{NewCall, Stage, StoreError};
+use crate::store::{Claim, NewCall, Stage, StoreError};
 
 /// A call on its way.
 pub(super) struct Task {
@@ -93,8 +93,10 @@ async fn end(gate: &Gate, task: &Task, verdict: Verdict, outcome: Outcome) -> St
 
 async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict, place: Place) -> Step<Outcome> {
     let _busy = Busy::begin(gate).await;
-    record(gate, task, verdict, Stage::Claimed).await?;
-    Ok(execute(gate, task, place, no_longer_allowed).await)
+    let claim = gate.store.record_claimed(new_call(task, verdict), durable(&task.call)).await;
+    let claim = claim.map_err(|e| store_failed(task, &e))?;
+    task.shared.set_recorded();
+    Ok(execute(gate, task, claim, place, no_longer_allowed).await)
 }
 
 async fn ask(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
@@ -147,8 +149,9 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
         Err(NoPlace::Overtaken(why)) => Err(why.outcome()),
     };
     let outcome = match claimed {
-        Ok(Some(place)) => {
-            execute(gate, task, place, |setup, call| drift(setup, call).map(|why| why.outcome())).await
+        Ok(Some((claim, place))) => {
+            let refuse: Refuse = |setup, call| drift(setup, call).map(|why| why.outcome());
+            execute(gate, task, claim, place, refuse).await
         }
         Ok(None) => {
             log::error!("request {}: somebody else has claimed it", task.id);
@@ -164,9 +167,9 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
     Ok(outcome)
 }
 
-async fn claim(gate: &Gate, task: &Task, place: Place) -> Step<Option<Place>> {
-    let claimed = gate.store.claim(task.id, gate.clock.now(), durable(&task.call)).await;
-    claimed.map(|claimed| claimed.then_some(place)).map_err(|e| store_failed(task, &e))
+async fn claim(gate: &Gate, task: &Task, place: Place) -> Step<Option<(Claim, Place)>> {
+    let claim = gate.store.claim(task.id, task.call.clone(), gate.clock.now(), durable(&task.call)).await;
+    claim.map(|claim| claim.map(|claim| (claim, place))).map_err(|e| store_failed(task, &e))
 }
 
 /// What the setup in force makes of a call.
@@ -239,8 +242,8 @@ fn no_longer_allowed(setup: &Setup, call: &Call) -> Option<Outcome> {
 }
 
 /// The call is claimed on disk: it runs once, here.
-async fn execute(gate: &Rc<Gate>, task: &Task, place: Place, refuse: Refuse) -> Outcome {
-    let (outcome, place) = send(gate, &task.call, place, refuse).await;
+async fn execute(gate: &Rc<Gate>, task: &Task, claim: Claim, place: Place, refuse: Refuse) -> Outcome {
+    let (outcome, place) = send(gate, claim, place, refuse).await;
     settle(gate, task, &outcome, place).await;
     log::info!("request {} ended: {}", task.id, outcome.as_str());
     outcome
@@ -248,14 +251,15 @@ async fn execute(gate: &Rc<Gate>, task: &Task, place: Place, refuse: Refuse) -> 
 
 /// Sends a call as the setup in force has it. That may have become another one while the disk was busy, and again
 /// while a connection was made: then nothing has been sent, and the call is looked at anew.
-async fn send(gate: &Gate, call: &Arc<Call>, mut place: Place, refuse: Refuse) -> (Outcome, Option<Place>) {
+async fn send(gate: &Gate, mut claim: Claim, mut place: Place, refuse: Refuse) -> (Outcome, Option<Place>) {
+    let call = claim.call().clone();
     loop {
         let (setup, began) = (gate.setup(), Instant::now());
-        if let Some(refused) = refuse(&setup, call) {
+        if let Some(refused) = refuse(&setup, &call) {
             return (refused, None);
         }
-        match setup.services.run(call.clone(), place).await {
-            Sent::Overtaken(back) => place = back,
+        match setup.services.run(claim, place).await {
+            Sent::Overtaken(unused, back) => (claim, place) = (unused, back),
             Sent::Ended { outcome, place } => {
                 setup.services.heard(call.tool(), &outcome, gate.clock.now());
                 gate.metrics.executed(&call.tool().service, began.elapsed());
@@ -289,19 +293,22 @@ async fn settle_later(gate: Rc<Gate>, id: RequestId, outcome: Outcome, _place: O
 pub(super) const RETRY: Duration = Duration::from_secs(5);
 
 async fn record(gate: &Gate, task: &Task, verdict: Verdict, stage: Stage) -> Step<()> {
-    let new = NewCall {
+    let recorded = gate.store.record(new_call(task, verdict), stage, durable(&task.call)).await;
+    recorded.map_err(|e| store_failed(task, &e))?;
+    task.shared.set_recorded();
+    Ok(())
+}
+
+fn new_call(task: &Task, decision: Verdict) -> NewCall {
+    NewCall {
         id: task.id,
         at: task.at,
         call: task.call.clone(),
         session: task.session.clone(),
         reason: task.reason.clone(),
         key: task.key.clone(),
-        decision: verdict,
-        stage,
-    };
-    gate.store.record(new, durable(&task.call)).await.map_err(|e| store_failed(task, &e))?;
-    task.shared.set_recorded();
-    Ok(())
+        decision,
+    }
 }
 
 /// The outcome of an earlier call with the same idempotency key, if there is one.

@@ -26,6 +26,7 @@ use crate::model::{Call, InvalidCall, Kind, Lost, Outcome, Tool};
 use crate::net::client::{
     ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent, NotSent,
 };
+use crate::store::Claim;
 use health::HealthBoard;
 pub use health::ServiceHealth;
 use http::login::{Sessions, Unsigned};
@@ -76,8 +77,8 @@ pub enum Sent {
         /// pile up between them. A small answer has given its place back already.
         place: Option<Place>,
     },
-    /// Other services are in force: not a byte of it has left, and here is its place.
-    Overtaken(Place),
+    /// Other services are in force: not a byte of it has left, and it can be sent by them.
+    Overtaken(Claim, Place),
 }
 
 /// A service that cannot be set up.
@@ -125,24 +126,25 @@ impl Services {
         tool.timeout.or_else(service).unwrap_or_default()
     }
 
-    /// Sends `call`, once, as these services have it.
+    /// Sends the claimed call, once, as these services have it.
     ///
     /// The outcome is `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
     /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the
     /// request is on its way, dropping this future does not stop it: the caller must see it through.
-    pub async fn run(&self, call: Arc<Call>, place: Place) -> Sent {
+    pub async fn run(&self, claim: Claim, place: Place) -> Sent {
+        let call = claim.call();
         let unsent = |outcome| Sent::Ended { outcome, place: None };
         let Some(service) = self.0.services.get(&call.tool().service).cloned() else {
             log::warn!("tool {}: its service {} is not configured", call.tool().name, call.tool().service);
             return unsent(Outcome::ServiceUnreachable);
         };
-        let request = match request::build(&service.config, &call) {
+        let request = match request::build(&service.config, call) {
             Ok(request) => request,
             Err(why) => return unsent(Outcome::Invalid(why)),
         };
         let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
         // The place lives as long as the blocking call, whoever still waits for it.
-        smol::unblock(move || service.execute(&call, request, &scrubber, place)).await
+        smol::unblock(move || service.execute(claim, request, &scrubber, place)).await
     }
 
     /// Other services are in force from now on: what has not been sent is not sent, what has been is seen through.
@@ -206,8 +208,8 @@ impl Service {
     }
 
     /// BLOCKS until the answer is there or the time is over.
-    fn execute(&self, call: &Call, request: HttpRequest, scrubber: &Scrubber, place: Place) -> Sent {
-        let tool = call.tool();
+    fn execute(&self, claim: Claim, request: HttpRequest, scrubber: &Scrubber, place: Place) -> Sent {
+        let tool = claim.call().tool();
         let original = tool.response.follow.is_some().then(|| request.clone());
         let answer = match self.send(request, tool.kind) {
             Ok(answer) => answer,
@@ -228,7 +230,7 @@ impl Service {
                 let outcome = response::outcome(&self.config, tool, answer, scrubber);
                 Sent::Ended { outcome, place: is_large.then_some(place) }
             }
-            Err(HttpError::NotSent(NotSent::Retired)) => Sent::Overtaken(place),
+            Err(HttpError::NotSent(NotSent::Retired)) => Sent::Overtaken(claim, place),
             Err(why) => {
                 log::warn!("tool {}, service {}: {why}", tool.name, self.config.name);
                 Sent::Ended { outcome: without_answer(&why, tool), place: None }

@@ -9,7 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::arguments;
-use crate::model::{Action, Answer, InvalidCall, Lost, Outcome, RuleList, RuleRef};
+use crate::model::{Action, Answer, Call, InvalidCall, Lost, Outcome, RuleList, RuleRef};
 
 /// The longest result kept in an event, in bytes; a longer one is cut with a visible mark.
 const RESULT_KEPT: usize = 4096;
@@ -41,7 +41,9 @@ pub(super) fn encode(outcome: &Outcome) -> StoredOutcome {
 
 fn tagged(outcome: &Outcome) -> Value {
     match outcome {
-        Outcome::Executed(answer) => tagged_executed(answer),
+        Outcome::Executed(Answer { lost, note, .. }) => {
+            without_nulls(json!({"is": "executed", "lost": lost.map(Lost::as_str), "note": note}))
+        }
         Outcome::DeniedByUser { note } => json!({"is": "denied_by_user", "note": note}),
         Outcome::Withdrawn => json!({"is": "withdrawn"}),
         Outcome::TimedOut => json!({"is": "timed_out"}),
@@ -69,11 +71,6 @@ fn tagged(outcome: &Outcome) -> Value {
         Outcome::RateLimited { retry_after } => json!({"is": "rate_limited", "retry_after": retry_after}),
         Outcome::TooManyPending => json!({"is": "too_many_pending"}),
     }
-}
-
-fn tagged_executed(answer: &Answer) -> Value {
-    let lost = answer.lost.map(Lost::as_str);
-    without_nulls(json!({"is": "executed", "lost": lost, "note": answer.note}))
 }
 
 fn tagged_invalid(why: &InvalidCall) -> Value {
@@ -164,12 +161,13 @@ fn text(value: &Value, name: &str) -> Option<String> {
 }
 
 /// Body of `requested`: the request and the verdict on it, since one never stands without the other.
-pub(super) fn requested(new: &NewCall) -> Value {
+/// Without a `stage` the call is claimed at once.
+pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
     let call = &new.call;
-    let (stage, expires) = match &new.stage {
-        Stage::Claimed => ("executing", None),
-        Stage::Asked { expires } => ("asked", Some(expires.to_string())),
-        Stage::Settled(_) | Stage::Denied { .. } => ("settled", None),
+    let (then, expires) = match stage {
+        None => ("executing", None),
+        Some(Stage::Asked { expires }) => ("asked", Some(expires.to_string())),
+        Some(Stage::Settled(_) | Stage::Denied { .. }) => ("settled", None),
     };
     without_nulls(json!({
         "agent": call.agent().as_str(),
@@ -177,25 +175,25 @@ pub(super) fn requested(new: &NewCall) -> Value {
         "reason": new.reason,
         "key": new.key,
         "tool": call.tool().name,
-        "args": kept_args(new),
+        "args": kept_args(call, stage),
         "signature": call.signature(),
         "signatures": Some(call.parts()).filter(|parts| !parts.is_empty()),
         "digest": call.digest().hex(),
         "binding": call.binding().hex(),
         "decision": new.decision.action.as_str(),
         "rule": new.decision.rule.as_deref().map(rule),
-        "then": stage,
+        "then": then,
         "expires": expires,
     }))
 }
 
 /// All arguments of a call that may run. Of one that never will, only the beginning of very long ones: otherwise an
 /// agent could push everything it did before out of the record with a few hundred calls that are denied.
-fn kept_args(new: &NewCall) -> Value {
-    let shown = Value::Object(new.call.shown_args());
-    match &new.stage {
-        Stage::Claimed | Stage::Asked { .. } => shown,
-        Stage::Settled(_) | Stage::Denied { .. } => match shown.to_string() {
+fn kept_args(call: &Call, stage: Option<&Stage>) -> Value {
+    let shown = Value::Object(call.shown_args());
+    match stage {
+        None | Some(Stage::Asked { .. }) => shown,
+        Some(Stage::Settled(_) | Stage::Denied { .. }) => match shown.to_string() {
             short if short.len() <= RESULT_KEPT => shown,
             long => begin_of_args(&long),
         },

@@ -46,15 +46,11 @@ pub struct NewCall {
     pub key: Option<String>,
     /// What the policy said.
     pub decision: Verdict,
-    /// How far the call gets in the same transaction.
-    pub stage: Stage,
 }
 
-/// How far a new call gets at once.
+/// How far a new call that is not claimed gets in the transaction that records it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
-    /// Allowed: recorded and claimed for execution together.
-    Claimed,
     /// A question, open until then.
     Asked {
         /// Its deadline.

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::claim::{self, Claim};
 use super::entry::{
     Fate, NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
 };
@@ -22,7 +23,7 @@ use super::{age, inbox, keys, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Outcome, Responder, Settlement};
+use crate::model::{AgentId, Call, Outcome, Responder, Settlement};
 
 /// Jobs that may wait. More than the gate can have in flight; beyond it calls fail at once instead of piling up.
 const QUEUE: usize = 8192;
@@ -59,17 +60,26 @@ impl Store {
         Ok((Store { queue, shared, durable, swept }, recovered))
     }
 
-    /// Records a call, and claims or finishes it in the same transaction when its stage says so. With `durable` it is
-    /// on disk when this returns.
+    /// Records a call that is not executed now: a question, or one that ends with that. With `durable` it is on disk
+    /// when this returns.
     ///
     /// # Errors
     /// [`StoreError::KeyInUse`] when its idempotency key is still remembered; else when nothing could be written.
-    pub async fn record(&self, new: NewCall, durable: bool) -> Result<(), StoreError> {
-        let id = new.id;
-        let open = matches!(new.stage, Stage::Asked { .. } | Stage::Claimed);
-        self.submit(durable, move |tx| ledger::record(tx, &new)).await?;
+    pub async fn record(&self, new: NewCall, stage: Stage, durable: bool) -> Result<(), StoreError> {
+        let (id, open) = (new.id, matches!(stage, Stage::Asked { .. }));
+        self.submit(durable, move |tx| ledger::record(tx, &new, &stage)).await?;
         self.remember_durable(id, durable && open);
         Ok(())
+    }
+
+    /// Records an allowed call and claims it in the same transaction.
+    ///
+    /// # Errors
+    /// As for [`Store::record`]; the call must then not be executed.
+    pub async fn record_claimed(&self, new: NewCall, durable: bool) -> Result<Claim, StoreError> {
+        let claim = self.submit(durable, move |tx| claim::allowed(tx, &new)).await?;
+        self.remember_durable(claim.id(), durable);
+        Ok(claim)
     }
 
     /// Records a request that never became a call.
@@ -119,14 +129,20 @@ impl Store {
         self.submit(durable, move |tx| ledger::add_note(tx, id, &note, &by, at)).await
     }
 
-    /// Takes an approved call for execution: true exactly once ever, also across restarts.
+    /// Claims an approved call: Some exactly once ever, also across restarts, and only for the call that was asked about.
     ///
     /// # Errors
     /// When nothing could be written; the call must then not be executed.
-    pub async fn claim(&self, id: RequestId, at: Timestamp, durable: bool) -> Result<bool, StoreError> {
-        let claimed = self.submit(durable, move |tx| ledger::claim(tx, id, at)).await?;
-        self.remember_durable(id, durable && claimed);
-        Ok(claimed)
+    pub async fn claim(
+        &self,
+        id: RequestId,
+        call: Arc<Call>,
+        at: Timestamp,
+        durable: bool,
+    ) -> Result<Option<Claim>, StoreError> {
+        let claim = self.submit(durable, move |tx| claim::approved(tx, id, &call, at)).await?;
+        self.remember_durable(id, durable && claim.is_some());
+        Ok(claim)
     }
 
     /// Ends a call: outcome, event and result together; its arguments are wiped. It waits for the disk if the call's

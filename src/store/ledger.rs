@@ -64,11 +64,30 @@ impl Tx<'_> {
     }
 }
 
-/// Records a call and takes it as far as its stage says.
-pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall) -> Result<(), StoreError> {
+/// Records a call that is not executed now, and takes it as far as `stage` says.
+pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall, stage: &Stage) -> Result<(), StoreError> {
+    let open = begin(tx, new, Some(stage))?;
+    match stage {
+        Stage::Asked { expires } => {
+            open_question(tx, new, open.seq, *expires)?;
+            tx.live.put(new.id, open);
+            Ok(())
+        }
+        Stage::Settled(outcome) => finish(tx, new.id, &open, outcome, new.at),
+        Stage::Denied { by, note } => {
+            let note = Some(note.clone());
+            answered(tx, new.id, &Settlement::Denied { by: by.clone(), note: note.clone() }, new.at)?;
+            finish(tx, new.id, &open, &Outcome::DeniedByUser { note }, new.at)
+        }
+    }
+}
+
+/// Appends the event that a call begins with, takes its key and makes its row. Without a `stage` it is claimed at once.
+pub(super) fn begin(tx: &mut Tx<'_>, new: &NewCall, stage: Option<&Stage>) -> Result<Open, StoreError> {
     let agent = new.call.agent();
-    let seq = tx.append(new.at, kind::REQUESTED, Some(new.id), &codec::requested(new))?;
-    let mut open = Open { seq, agent: agent.clone(), state: State::Executing, keys: vec![] };
+    let seq = tx.append(new.at, kind::REQUESTED, Some(new.id), &codec::requested(new, stage))?;
+    let binding = new.call.binding();
+    let mut open = Open { seq, agent: agent.clone(), binding, state: State::Open, keys: vec![] };
     if let Some(key) = &new.key {
         let bound = keys::Bound { id: new.id, digest: new.call.digest(), at: new.at };
         open.keys = vec![keys::take(tx, agent, key, &bound, seq)?];
@@ -78,22 +97,7 @@ pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall) -> Result<(), StoreError> {
     let (id, decision) = (new.id.to_string(), new.decision.action.as_str());
     let tool = &new.call.tool().name;
     tx.execute(sql, params![seq, id, new.at.0, agent.as_str(), new.session, tool, decision])?;
-    match &new.stage {
-        Stage::Asked { expires } => {
-            tx.live.put(new.id, Open { state: State::Open, ..open });
-            open_question(tx, new, seq, *expires)
-        }
-        Stage::Claimed => {
-            tx.live.put(new.id, open);
-            open_claimed(tx, new, seq)
-        }
-        Stage::Settled(outcome) => finish(tx, new.id, &open, outcome, new.at),
-        Stage::Denied { by, note } => {
-            let note = Some(note.clone());
-            answered(tx, new.id, &Settlement::Denied { by: by.clone(), note: note.clone() }, new.at)?;
-            finish(tx, new.id, &open, &Outcome::DeniedByUser { note }, new.at)
-        }
-    }
+    Ok(open)
 }
 
 /// A question keeps its arguments in clear until it is claimed or settled: a restart must be able to run it.
@@ -123,16 +127,6 @@ fn open_question(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Re
     Ok(())
 }
 
-/// A call that runs at once is never run again, so its arguments are not kept.
-fn open_claimed(tx: &Tx<'_>, new: &NewCall, seq: i64) -> Result<(), StoreError> {
-    let call = &new.call;
-    let sql = "INSERT INTO open_calls (request_id, seq, agent, tool, binding, key, created, expires, state)
-               VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'executing')";
-    let (agent, tool) = (call.agent().as_str(), &call.tool().name);
-    tx.execute(sql, params![new.id.to_string(), seq, agent, tool, call.binding().hex(), new.key, new.at.0])?;
-    Ok(())
-}
-
 /// Records a request that never became a call.
 pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &Refusal) -> Result<(), StoreError> {
     let seq = tx.append(refusal.at, kind::REFUSED, Some(refusal.id), &codec::refused(refusal))?;
@@ -155,13 +149,13 @@ pub(super) fn answer(
 ) -> Result<bool, StoreError> {
     match tx.live.state(id) {
         Some(State::Open) => {}
-        Some(State::Approved) if matches!(settlement, Settlement::Void(_)) => {}
-        Some(State::Approved | State::Executing) | None => return Ok(false),
+        Some(State::Approved { .. }) if matches!(settlement, Settlement::Void(_)) => {}
+        Some(State::Approved { .. } | State::Executing) | None => return Ok(false),
     }
     answered(tx, id, settlement, at)?;
     match (settlement, outcome) {
         (Settlement::Approved { by }, _) => {
-            tx.live.advance(id, State::Approved);
+            tx.live.advance(id, State::Approved { by: by.clone() });
             let sql = "UPDATE open_calls SET state = 'approved', approved_by = ? WHERE request_id = ?";
             tx.execute(sql, params![by.as_str(), id.to_string()])?;
             Ok(true)
@@ -218,23 +212,9 @@ pub(super) fn add_note(
     Ok(true)
 }
 
-/// Takes an approved call for execution. True exactly once for any call.
-pub(super) fn claim(tx: &mut Tx<'_>, id: RequestId, at: Timestamp) -> Result<bool, StoreError> {
-    let approved = tx.live.call(id).filter(|open| open.state == State::Approved);
-    let Some(seq) = approved.map(|open| open.seq) else { return Ok(false) };
-    forget_secrets(tx, seq)?;
-    tx.live.advance(id, State::Executing);
-    tx.execute(
-        "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ?",
-        [id.to_string()],
-    )?;
-    tx.append(at, kind::EXECUTING, Some(id), &json!({}))?;
-    Ok(true)
-}
-
 /// The arguments of this call are wiped in this transaction. When secret ones are among them (the event shows them as
 /// dots), the write-ahead log must not keep them either.
-fn forget_secrets(tx: &mut Tx<'_>, seq: i64) -> Result<(), StoreError> {
+pub(super) fn forget_secrets(tx: &mut Tx<'_>, seq: i64) -> Result<(), StoreError> {
     let sql = "SELECT EXISTS (SELECT 1 FROM events WHERE seq = ? AND instr(body -> '$.args', ?))";
     let held: bool = tx.db.prepare_cached(sql)?.query_row(params![seq, REDACTED], |row| row.get(0))?;
     tx.checkpoint |= held;

@@ -7,16 +7,17 @@ use std::hash::{BuildHasher as _, RandomState};
 
 use super::error::StoreError;
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::AgentId;
+use crate::model::{AgentId, Responder};
 
 /// How far a call has come that has not ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum State {
     /// A question, not answered yet.
     Open,
     /// Approved, not claimed yet.
-    Approved,
+    Approved { by: Responder },
     /// Claimed: it may have been done.
     Executing,
 }
@@ -27,6 +28,8 @@ pub(super) struct Open {
     /// The number of its `requested` event.
     pub(super) seq: i64,
     pub(super) agent: AgentId,
+    /// [`Call::binding`](crate::model::Call::binding).
+    pub(super) binding: Digest,
     pub(super) state: State,
     /// The idempotency keys that stand for it.
     pub(super) keys: Vec<KeyMark>,
@@ -74,8 +77,8 @@ impl Live {
     }
 
     /// How far it has come; None when it has ended or never began.
-    pub(super) fn state(&self, id: RequestId) -> Option<State> {
-        self.open.get(&id).map(|open| open.state)
+    pub(super) fn state(&self, id: RequestId) -> Option<&State> {
+        self.open.get(&id).map(|open| &open.state)
     }
 
     /// Puts a call in this state, or in its place.
@@ -183,7 +186,12 @@ mod tests {
     use super::*;
 
     fn open(seq: i64) -> Open {
-        Open { seq, agent: AgentId::configured("pi"), state: State::Open, keys: vec![] }
+        let (agent, binding) = (AgentId::configured("pi"), Digest::of(b"call"));
+        Open { seq, agent, binding, state: State::Open, keys: vec![] }
+    }
+
+    fn approved() -> State {
+        State::Approved { by: Responder::new("local", "root") }
     }
 
     #[test]
@@ -193,20 +201,20 @@ mod tests {
         let mark = live.mark("pi", "k");
         live.put_key(mark, Key { event: 1, expires: Key::OPEN });
         live.commit();
-        live.advance(a, State::Approved);
+        live.advance(a, approved());
         live.advance(a, State::Executing);
         live.put(b, open(2));
         live.keep_keys(&[mark], Some(Timestamp(5)));
         live.put_key(live.mark("pi", "l"), Key { event: 2, expires: Key::OPEN });
         live.end(a);
         live.roll_back();
-        assert_eq!((live.state(a), live.state(b), live.oldest()), (Some(State::Open), None, Some(1)));
+        assert_eq!((live.state(a), live.state(b), live.oldest()), (Some(&State::Open), None, Some(1)));
         assert!(live.key("pi", "k", Timestamp(9)).unwrap().is_some());
         assert!(live.key("pi", "l", Timestamp(9)).unwrap().is_none());
-        live.advance(a, State::Approved);
+        live.advance(a, approved());
         live.commit();
         live.roll_back();
-        assert_eq!(live.state(a), Some(State::Approved));
+        assert_eq!(live.state(a), Some(&approved()));
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Rank 3: the record. SQLite on one thread, the keyed chain of events, the questions that survive a restart and the
+//! Rank 2: the record. SQLite on one thread, the keyed chain of events, the questions that survive a restart and the
 //! results that wait for their agent.
 //!
 //! It must never decide, ask or execute anything, and never say "written" before the commit returned without error.
@@ -13,6 +13,7 @@
 //! | `opening` | files, keys, refusals, and what a crash left behind |
 //! | `latency` | how long commits and jobs take |
 //! | `ledger` | the life of one call in SQL |
+//! | `claim` | the step into execution, and the [`Claim`] that proves it |
 //! | `live` | what is under way and which keys are taken, in memory: no row is asked whether a call may run |
 //! | `story`, `take_up` | at a start: `live` from the events; what the tables say otherwise |
 //! | `proof`, `questions` | whether an event vouches for a row |
@@ -28,6 +29,7 @@
 
 mod age;
 mod chain;
+mod claim;
 mod codec;
 mod counts;
 mod entry;
@@ -56,6 +58,7 @@ mod writer;
 #[cfg(test)]
 mod tests;
 
+pub use claim::Claim;
 pub(crate) use entry::{Fate, OpenCall, PendingResult, StoreHealth};
 pub use entry::{NewCall, NoteKind, Recovered, Refusal, Replay, Stage, StoreOptions};
 pub use error::StoreError;

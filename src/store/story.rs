@@ -15,8 +15,9 @@ use super::live::{Key, Live, Open, State};
 use super::proof::Binding;
 use super::questions::Asked;
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Outcome};
+use crate::model::{AgentId, Outcome, Responder};
 
 /// So many events in a row that are too old end the way back: fewer may be from a clock that was wrong for a while.
 const OLD: u32 = 1000;
@@ -164,13 +165,17 @@ impl Walk<'_> {
         let then = body.get("then").and_then(Value::as_str);
         let (state, approved_by) = match (life.executing, life.answered) {
             (false, None) if then == Some("asked") => (State::Open, None),
-            (false, Some((how, by))) if how == "approved" => (State::Approved, by),
+            (false, Some((how, by))) if how == "approved" => {
+                (State::Approved { by: Responder::recorded(by.as_deref().unwrap_or_default()) }, by)
+            }
             (_, _) => (State::Executing, None),
         };
-        let agent = body.get("agent").and_then(Value::as_str).unwrap_or_default();
-        let agent = AgentId::configured(agent);
-        self.story.live.put(id, Open { seq: event.seq, agent, state, keys: marks });
-        if state != State::Executing {
+        let text = |name| body.get(name).and_then(Value::as_str);
+        let agent = AgentId::configured(text("agent").unwrap_or_default());
+        let binding = text("binding").and_then(Digest::parse).unwrap_or(Digest([0; 32]));
+        let is_question = state != State::Executing;
+        self.story.live.put(id, Open { seq: event.seq, agent, binding, state, keys: marks });
+        if is_question {
             self.story.questions.push(Asked { id, event: event.clone(), body, approved_by });
         }
         Ok(())

@@ -99,7 +99,7 @@ fn fitting(
     }
     for row in rows.into_values() {
         let state = RequestId::parse(&row.id).and_then(|id| tx.live.state(id));
-        if state == Some(State::Executing) && row.state == "executing" {
+        if state == Some(&State::Executing) && row.state == "executing" {
             continue;
         }
         found.push(format!("request {}: the record knows nothing of its being {}", row.id, row.state));

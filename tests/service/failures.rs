@@ -176,7 +176,7 @@ fn no_more_calls_than_permitted_run_at_once() {
         let method = if n % 2 == 0 { Method::Get } else { Method::Post };
         async move {
             let place = place(&places).await;
-            services.run(call(tool(method, "/"), json!({})), place).await
+            services.run(claim(call(tool(method, "/"), json!({}))).await, place).await
         }
     });
     let executed = Outcome::Executed(json!(1).into());
@@ -191,7 +191,9 @@ fn a_large_answer_keeps_its_place_until_it_is_put_away() {
     for (size, waits) in [(16 * 1024 - 1, false), (16 * 1024, true)] {
         let upstream = Upstream::body("text/plain", &vec![b'x'; size]);
         let (services, places) = (services(&upstream.service(), &[]), places(1));
-        let run = async { services.run(call(tool(Method::Get, "/"), json!({})), place(&places).await).await };
+        let run = async {
+            services.run(claim(call(tool(Method::Get, "/"), json!({}))).await, place(&places).await).await
+        };
         let sent = smol::block_on(run);
         assert!(matches!(&sent, Sent::Ended { outcome: Outcome::Executed(_), .. }), "{size} bytes");
         let next = places.line_up(&AgentId::configured("a"), "s");
@@ -208,15 +210,16 @@ fn retired_services_send_nothing_that_still_waits_for_its_connection() {
     let config = service(&format!("https://127.0.0.1:{}", listener.local_addr().unwrap().port()));
     let services = services(&config, &[]);
     let retirer = services.clone();
-    let run =
-        async move { services.run(call(tool(Method::Post, "/"), json!({})), place(&places(1)).await).await };
+    let run = async move {
+        services.run(claim(call(tool(Method::Post, "/"), json!({}))).await, place(&places(1)).await).await
+    };
     let retire = async move {
         let (connection, _) = smol::unblock(move || listener.accept().unwrap()).await;
         retirer.retire();
         drop(connection);
     };
     let (sent, ()) = smol::block_on(smol::future::zip(run, retire));
-    assert!(matches!(sent, Sent::Overtaken(_)));
+    assert!(matches!(sent, Sent::Overtaken(..)));
 }
 
 #[test]
@@ -239,9 +242,9 @@ fn retired_services_see_through_what_they_have_sent() {
         let (outcome, ()) = smol::block_on(smol::future::zip(run, retire));
         assert_eq!(outcome, Outcome::Executed(json!(1).into()));
         let again = smol::block_on(async {
-            retirer.run(call(tool(method, "/"), json!({})), place(&places(1)).await).await
+            retirer.run(claim(call(tool(method, "/"), json!({}))).await, place(&places(1)).await).await
         });
-        assert!(matches!(again, Sent::Overtaken(_)), "also over a connection that there is");
+        assert!(matches!(again, Sent::Overtaken(..)), "also over a connection that there is");
         assert_eq!(upstream.seen().len(), seen.len() + 1);
     }
 }

@@ -2,19 +2,23 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use agentpass::testing::base::clock::Clock;
 use agentpass::testing::base::digest::Digest;
+use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::base::secret::Secret;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::config::{Auth, BaseUrl, ServiceConfig};
 use agentpass::testing::model::{
-    AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, Outcome, RequestSpec, Tool,
+    Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, Outcome, RequestSpec, Tool, Verdict,
 };
 use agentpass::testing::service::{Place, Places, Scrubber, Sent, Services, Shares};
+use agentpass::testing::store::{Claim, NewCall, Store, StoreOptions};
 use serde_json::Value;
 
 /// One recorded request.
@@ -199,11 +203,49 @@ pub async fn place(places: &Places) -> Place {
     places.line_up(&AgentId::configured("a"), "s").recv().await.unwrap()
 }
 
+/// A record that is there for claims alone.
+struct Record(Store, PathBuf);
+
+impl Record {
+    fn new() -> Record {
+        let folder = std::env::temp_dir().join(format!("agentpass-claims-{}", RequestId::random()));
+        std::fs::create_dir_all(&folder).unwrap();
+        let options = StoreOptions {
+            path: folder.join("agentpass.db"),
+            sync_all: false,
+            retain_days: 0,
+            max_mb: 0,
+            keep_results: Duration::ZERO,
+            keep_keys: Duration::ZERO,
+        };
+        Record(Store::open(options, &Clock::system()).unwrap().0, folder)
+    }
+}
+
+impl Drop for Record {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.1);
+    }
+}
+
+thread_local! {
+    static RECORD: Record = Record::new();
+}
+
+/// Services run what a record has claimed, and nothing else.
+pub async fn claim(call: Arc<Call>) -> Claim {
+    let store = RECORD.with(|record| record.0.clone());
+    let (id, decision) = (RequestId::random(), Verdict { action: Action::Allow, rule: None });
+    let at = Clock::system().now();
+    let new = NewCall { id, at, call, session: None, reason: None, key: None, decision };
+    store.record_claimed(new, false).await.unwrap()
+}
+
 /// Sends a call in a place of its own.
 pub async fn send(services: &Services, call: Arc<Call>) -> Outcome {
-    match services.run(call, place(&places(1)).await).await {
+    match services.run(claim(call).await, place(&places(1)).await).await {
         Sent::Ended { outcome, .. } => outcome,
-        Sent::Overtaken(_) => panic!("nobody retired these services"),
+        Sent::Overtaken(..) => panic!("nobody retired these services"),
     }
 }
 

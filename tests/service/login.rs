@@ -241,7 +241,7 @@ fn who_waits_for_a_login_is_overtaken_by_a_reload() {
     let old = services(&login(&hangs, |_| {}), &[]);
     let (first, second, retirer) = (old.clone(), old.clone(), old);
     let wait = |services: Services| async move {
-        services.run(call(tool(Method::Post, "/x"), json!({})), place(&places(1)).await).await
+        services.run(claim(call(tool(Method::Post, "/x"), json!({}))).await, place(&places(1)).await).await
     };
     let retire = async {
         while hangs.seen().is_empty() {
@@ -252,7 +252,10 @@ fn who_waits_for_a_login_is_overtaken_by_a_reload() {
     };
     let both = smol::future::zip(wait(first), wait(second));
     let ((one, two), ()) = smol::block_on(smol::future::zip(both, retire));
-    assert!(matches!((one, two), (Sent::Overtaken(_), Sent::Overtaken(_))), "the setup in force makes them");
+    assert!(
+        matches!((one, two), (Sent::Overtaken(..), Sent::Overtaken(..))),
+        "the setup in force makes them"
+    );
     let new = services(&login(&upstream, |_| {}), &[]);
     assert!(matches!(ask(&new, Method::Post), Outcome::Executed(_)));
     assert_eq!(

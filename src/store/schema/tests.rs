@@ -48,7 +48,7 @@ impl Drop for Dir {
     }
 }
 
-fn new_call(n: usize, stage: Stage) -> NewCall {
+fn new_call(n: usize) -> NewCall {
     let path = Template::parse("/x").unwrap();
     let request = RequestSpec::new(Method::Post, path);
     let tool = Tool {
@@ -70,36 +70,36 @@ fn new_call(n: usize, stage: Stage) -> NewCall {
     let decision = Verdict { action: Action::Allow, rule: None };
     let key = n.is_multiple_of(7).then(|| format!("key{n}"));
     let id = RequestId::random();
-    NewCall { id, at: NOW, call: call.into(), session: None, reason: None, key, decision, stage }
+    NewCall { id, at: NOW, call: call.into(), session: None, reason: None, key, decision }
 }
 
 /// Calls of every sort, beyond the end of a bucket; the ids of an approved, an open and an executed one.
 async fn fill(store: &Store) -> [RequestId; 3] {
     let asked = || Stage::Asked { expires: NOW.plus(Duration::from_secs(60)) };
     let local = || Responder::new("local", "root");
-    let approved = new_call(1, asked());
-    let (id, open) = (approved.id, new_call(2, asked()));
-    let (still_open, executed) = (open.id, new_call(4, Stage::Claimed));
+    let approved = new_call(1);
+    let (id, open) = (approved.id, new_call(2));
+    let (still_open, executed) = (open.id, new_call(4));
     let last = executed.id;
-    store.record(approved, false).await.unwrap();
+    store.record(approved, asked(), false).await.unwrap();
     store.answer(id, &Settlement::Approved { by: local() }, None, NOW, false).await.unwrap();
-    store.record(open, false).await.unwrap();
-    let denied = new_call(3, asked());
+    store.record(open, asked(), false).await.unwrap();
+    let denied = new_call(3);
     let (denied_id, note) = (denied.id, Outcome::DeniedByUser { note: None });
-    store.record(denied, false).await.unwrap();
+    store.record(denied, asked(), false).await.unwrap();
     let no = Settlement::Denied { by: local(), note: None };
     store.answer(denied_id, &no, Some(&note), NOW, false).await.unwrap();
     store.add_note(denied_id, "too loud".into(), local(), NOW, false).await.unwrap();
     let executor = smol::LocalExecutor::new();
     let many = (0..4200).map(|n| {
         let (store, ended) = (store.clone(), Stage::Settled(Outcome::DeniedByPolicy { rule: None }));
-        executor.spawn(async move { store.record(new_call(n, ended), false).await.unwrap() })
+        executor.spawn(async move { store.record(new_call(n), ended, false).await.unwrap() })
     });
     let many: Vec<_> = many.collect();
     for recorded in many {
         executor.run(recorded).await;
     }
-    store.record(executed, false).await.unwrap();
+    store.record_claimed(executed, false).await.unwrap();
     store.settle(last, &Outcome::Executed(json!({"on": true}).into()), NOW).await.unwrap();
     [id, still_open, last]
 }
@@ -175,7 +175,7 @@ fn the_version_before_is_read_as_it_is_and_brought_up_to_date() {
     assert_eq!(open, [(ids[0], true), (ids[1], false)]);
     smol::block_on(async {
         assert_eq!(pending(&store).await, waiting);
-        assert!(store.claim(ids[0], NOW, false).await.unwrap());
+        assert!(store.claim(ids[0], new_call(1).call, NOW, false).await.unwrap().is_some());
         store.settle(ids[0], &Outcome::Executed(json!(1).into()), NOW).await.unwrap();
         store.received(vec![ids[2]]).await.unwrap();
         assert!(pending(&store).await.iter().all(|result| result.request_id != ids[2]));

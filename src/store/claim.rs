@@ -1,0 +1,98 @@
+//! Claims: "recorded before executed" as a type. A [`Claim`] is made in this file alone, together with the event that
+//! says so, and a service runs nothing else.
+
+use std::sync::Arc;
+
+use rusqlite::params;
+use serde_json::json;
+
+use super::entry::NewCall;
+use super::error::StoreError;
+use super::ledger::{self, kind};
+use super::live::{Open, State};
+use super::writer::Tx;
+use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
+use crate::model::{Call, Responder};
+
+/// The right to execute one call once: the record says that it is being executed. There is one per call, ever, and it
+/// cannot be copied; a service that has not sent anything gives it back.
+///
+/// Everybody who has one can read it, and nobody but this file can make or change one:
+///
+/// ```
+/// # use agentpass::testing::{model::Responder, store::Claim};
+/// fn read(claim: &Claim) -> Option<&Responder> {
+///     claim.approved_by()
+/// }
+/// ```
+///
+/// ```compile_fail,E0451
+/// # use agentpass::testing::{model::Responder, store::Claim};
+/// fn forged(claim: Claim, by: Responder) -> Claim {
+///     Claim { approved_by: Some(by), ..claim }
+/// }
+/// ```
+#[derive(Debug)]
+pub struct Claim {
+    id: RequestId,
+    call: Arc<Call>,
+    approved_by: Option<Responder>,
+    at: Timestamp,
+}
+
+impl Claim {
+    /// The request.
+    pub fn id(&self) -> RequestId {
+        self.id
+    }
+
+    /// What is to be executed.
+    pub fn call(&self) -> &Arc<Call> {
+        &self.call
+    }
+
+    /// None when the policy allowed it without a question.
+    pub fn approved_by(&self) -> Option<&Responder> {
+        self.approved_by.as_ref()
+    }
+
+    /// When it was claimed.
+    pub fn at(&self) -> Timestamp {
+        self.at
+    }
+}
+
+/// Records an allowed call and claims it. It is never run again, so its arguments are not kept.
+pub(super) fn allowed(tx: &mut Tx<'_>, new: &NewCall) -> Result<Claim, StoreError> {
+    let open = ledger::begin(tx, new, None)?;
+    let call = &new.call;
+    let sql = "INSERT INTO open_calls (request_id, seq, agent, tool, binding, key, created, expires, state)
+               VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'executing')";
+    let (agent, tool) = (call.agent().as_str(), &call.tool().name);
+    let binding = call.binding().hex();
+    tx.execute(sql, params![new.id.to_string(), open.seq, agent, tool, binding, new.key, new.at.0])?;
+    tx.live.put(new.id, Open { state: State::Executing, ..open });
+    Ok(Claim { id: new.id, call: new.call.clone(), approved_by: None, at: new.at })
+}
+
+/// Claims an approved call, if `call` is what was approved. Some exactly once for any call.
+pub(super) fn approved(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    call: &Arc<Call>,
+    at: Timestamp,
+) -> Result<Option<Claim>, StoreError> {
+    let Some(Open { state: State::Approved { by }, seq, binding, .. }) = tx.live.call(id).cloned() else {
+        return Ok(None);
+    };
+    if binding != call.binding() {
+        return Ok(None);
+    }
+    ledger::forget_secrets(tx, seq)?;
+    tx.live.advance(id, State::Executing);
+    let sql = "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ?";
+    tx.execute(sql, [id.to_string()])?;
+    tx.append(at, kind::EXECUTING, Some(id), &json!({}))?;
+    Ok(Some(Claim { id, call: call.clone(), approved_by: Some(by), at }))
+}
