@@ -14,6 +14,7 @@ pub(crate) mod password;
 pub(crate) mod path_prefix;
 pub(crate) mod safe_text;
 pub(crate) mod secret;
+pub(crate) mod slots;
 pub(crate) mod template;
 pub(crate) mod time_sync;
 pub(crate) mod whole_regex;

@@ -9,6 +9,7 @@ use smol::Timer;
 
 use super::Gate;
 use crate::base::ids::RequestId;
+use crate::base::slots::KeyedSlot;
 use crate::model::AgentId;
 use crate::store::{PendingResult, StoreError};
 
@@ -22,31 +23,9 @@ const RECEIPTS_EVERY: Duration = Duration::from_secs(1);
 /// The most receipts in one transaction, so that no call waits long behind them.
 const RECEIPTS_AT_ONCE: usize = 256;
 
-/// A result that is being carried over a living connection. While it lives, the result is not offered again;
-/// when it is dropped without [`Delivery::received`], it is.
-pub(crate) struct Delivery {
-    gate: Rc<Gate>,
-    id: RequestId,
-}
-
-impl Delivery {
-    /// The request whose result this is.
-    pub(crate) fn id(&self) -> RequestId {
-        self.id
-    }
-}
-
-impl Drop for Delivery {
-    fn drop(&mut self) {
-        let mut deliveries = self.gate.deliveries.borrow_mut();
-        if let Some(count) = deliveries.get_mut(&self.id) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                deliveries.remove(&self.id);
-            }
-        }
-    }
-}
+/// Counts one delivery of the result of a request over a living connection. Meanwhile the result is not offered again;
+/// when this is dropped without [`Gate::received`], it is.
+pub(crate) type Delivery = KeyedSlot<RequestId>;
 
 /// Results that have arrived, until that is written down.
 #[derive(Default)]
@@ -58,9 +37,8 @@ pub(super) struct Receipts {
 
 impl Gate {
     /// A reply that has been handed to a connection.
-    pub(crate) fn delivering(self: &Rc<Self>, id: RequestId) -> Delivery {
-        *self.deliveries.borrow_mut().entry(id).or_default() += 1;
-        Delivery { gate: self.clone(), id }
+    pub(crate) fn delivering(&self, id: RequestId) -> Delivery {
+        self.deliveries.count(&id)
     }
 
     /// The peer has proven that it received these. What cannot be written down now is offered once more later.
@@ -111,8 +89,7 @@ impl Gate {
 
     /// Results on their way, received ones that are not written down yet, and denials that may still get a note.
     fn not_offered(&self) -> HashSet<RequestId> {
-        let (deliveries, windows) = (self.deliveries.borrow(), self.windows.borrow());
-        let received = self.receipts.collected.borrow();
-        deliveries.keys().chain(received.iter()).chain(windows.keys()).copied().collect()
+        let (received, windows) = (self.receipts.collected.borrow(), self.windows.borrow());
+        self.deliveries.keys().into_iter().chain(received.iter().chain(windows.keys()).copied()).collect()
     }
 }

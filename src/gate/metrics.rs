@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::{Reply, Setup};
 use crate::base::histogram::{Histogram, Reading};
+use crate::base::slots::{Slot, Slots};
 use crate::model::{Action, Outcome, Question, Settlement};
 
 /// Tools that the owner has not configured, or no longer.
@@ -67,7 +68,7 @@ pub struct Metrics {
     /// By how the question ended.
     waiting: RefCell<BTreeMap<&'static str, Histogram>>,
     execution: RefCell<BTreeMap<String, Histogram>>,
-    strangers: Cell<usize>,
+    strangers: Slots,
     failed_authentications: Cell<u64>,
     refused_errands: Cell<u64>,
     cut_off: Cell<usize>,
@@ -81,7 +82,7 @@ impl Default for Metrics {
             decision: Histogram::new(&DECISION),
             waiting: RefCell::default(),
             execution: RefCell::default(),
-            strangers: Cell::default(),
+            strangers: Slots::default(),
             failed_authentications: Cell::default(),
             refused_errands: Cell::default(),
             cut_off: Cell::default(),
@@ -101,15 +102,6 @@ pub struct End {
     pub outcome: &'static str,
     /// [`Outcome::reason`]; empty when it was executed.
     pub reason: &'static str,
-}
-
-/// Counts a connection that has not authenticated while it lives.
-pub struct Stranger<'m>(&'m Metrics);
-
-impl Drop for Stranger<'_> {
-    fn drop(&mut self) {
-        self.0.strangers.set(self.0.strangers.get().saturating_sub(1));
-    }
 }
 
 /// What happens to calls and connections.
@@ -214,9 +206,8 @@ impl Metrics {
     }
 
     /// A connection to the agents' port that has not authenticated, until this is dropped.
-    pub fn stranger(&self) -> Stranger<'_> {
-        self.strangers.set(self.strangers.get().saturating_add(1));
-        Stranger(self)
+    pub(crate) fn stranger(&self) -> Slot {
+        self.strangers.count()
     }
 }
 
@@ -255,7 +246,7 @@ impl Metrics {
             decision: self.decision.read(),
             waiting: self.waiting.borrow().iter().map(|(how, h)| (*how, h.read())).collect(),
             execution: self.execution.borrow().iter().map(|(name, h)| (name.clone(), h.read())).collect(),
-            strangers: self.strangers.get(),
+            strangers: self.strangers.taken(),
             failed_authentications: self.failed_authentications.get(),
             refused_errands: self.refused_errands.get(),
             cut_off: self.cut_off.get(),

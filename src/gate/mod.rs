@@ -48,6 +48,7 @@ use crate::approval::Channel;
 use crate::approval::desk::Desk;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
+use crate::base::slots::{KeyedSlots, Slots};
 use crate::model::{AgentId, Question, Settlement, Tool};
 use crate::service::Places;
 use crate::store::{NoteKind, Recovered, Store};
@@ -76,13 +77,13 @@ pub struct Gate {
     detail: RefCell<Budget>,
     cool_downs: RefCell<CoolDowns>,
     windows: RefCell<HashMap<RequestId, Window>>,
-    deliveries: RefCell<HashMap<RequestId, usize>>,
+    deliveries: KeyedSlots<RequestId>,
     receipts: inbox::Receipts,
-    connected: RefCell<HashMap<AgentId, usize>>,
+    connected: KeyedSlots<AgentId>,
     places: Places,
     metrics: Metrics,
     started: Timestamp,
-    executing: Cell<usize>,
+    executing: Slots,
     stopping: Cell<bool>,
 }
 
@@ -113,13 +114,13 @@ impl Gate {
             detail: RefCell::new(admit::detail()),
             cool_downs: RefCell::default(),
             windows: RefCell::default(),
-            deliveries: RefCell::default(),
+            deliveries: KeyedSlots::default(),
             receipts: inbox::Receipts::default(),
-            connected: RefCell::default(),
+            connected: KeyedSlots::default(),
             places,
             metrics,
             started,
-            executing: Cell::new(0),
+            executing: Slots::default(),
             stopping: Cell::new(false),
         });
         recovery::take_up(&gate, recovered);
@@ -194,7 +195,7 @@ impl Gate {
 
     /// Calls that are at a service right now. Questions that wait for a person are not among them.
     pub fn executing(&self) -> usize {
-        self.executing.get()
+        self.executing.taken()
     }
 
     /// Calls that wait for one of the places for calls at once.

@@ -14,6 +14,7 @@ use super::{Gate, Setup};
 use crate::approval::text;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
+use crate::base::slots::Slot;
 use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict, Void};
 use crate::service::{Place, Sent};
 use crate::store::{Claim, NewCall, Stage, StoreError};
@@ -92,7 +93,7 @@ async fn end(gate: &Gate, task: &Task, verdict: Verdict, outcome: Outcome) -> St
 }
 
 async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict, place: Place) -> Step<Outcome> {
-    let _busy = Busy::begin(gate).await;
+    let _executing = executing(gate).await;
     let claim = gate.store.record_claimed(new_call(task, verdict), durable(&task.call)).await;
     let claim = claim.map_err(|e| store_failed(task, &e))?;
     task.shared.set_recorded();
@@ -142,7 +143,7 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
 
 async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>) -> Step<Outcome> {
     let turn = gate.turn(&task.call, |setup| drift(setup, &task.call).map_or(Ok(()), Err)).await;
-    let _busy = Busy::begin(gate).await;
+    let _executing = executing(gate).await;
     let claimed = match turn {
         Ok((place, ())) => claim(gate, task, place).await,
         Err(NoPlace::Busy) => Err(Outcome::Busy),
@@ -369,24 +370,13 @@ fn finish(gate: &Gate, task: &Task, reply: Reply) {
     task.shared.finish(reply);
 }
 
-/// Counts a call from before it is claimed until its end is written down, so that stopping waits for it.
-struct Busy<'g>(&'g Gate);
-
-impl Busy<'_> {
-    /// Never returns once the gateway is stopping: what is on disk by then is taken up at the next start.
-    async fn begin(gate: &Gate) -> Busy<'_> {
-        if gate.stopping.get() {
-            return future::pending().await;
-        }
-        gate.executing.set(gate.executing.get() + 1);
-        Busy(gate)
+/// Counts a call from before it is claimed until its end is written down, so that stopping waits for it. Never returns
+/// once the gateway is stopping: what is on disk by then is taken up at the next start.
+async fn executing(gate: &Gate) -> Slot {
+    if gate.stopping.get() {
+        return future::pending().await;
     }
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        self.0.executing.set(self.0.executing.get().saturating_sub(1));
-    }
+    gate.executing.count()
 }
 
 impl Task {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Gate;
 use crate::approval::ChannelHealth;
+use crate::base::slots::KeyedSlot;
 use crate::model::AgentId;
 use crate::service::ServiceHealth;
 use crate::store::StoreHealth;
@@ -27,31 +28,13 @@ pub struct Status {
     pub services: Vec<(String, ServiceHealth)>,
 }
 
-/// Counts one connection of an agent while it lives.
-pub struct Connected<'g> {
-    gate: &'g Gate,
-    agent: AgentId,
-}
-
-impl Drop for Connected<'_> {
-    fn drop(&mut self) {
-        if let Some(count) = self.gate.connected.borrow_mut().get_mut(&self.agent) {
-            *count = count.saturating_sub(1);
-        }
-    }
-}
-
 impl Gate {
     /// A snapshot of everything `status` tells.
     pub fn status(&self) -> Status {
         let setup = self.setup();
-        let connected = self.connected.borrow();
         Status {
             uptime_s: self.clock.now().since(self.started).as_secs(),
-            agents: setup
-                .agents()
-                .map(|a| (a.clone(), connected.get(a).copied().unwrap_or_default()))
-                .collect(),
+            agents: setup.agents().map(|a| (a.clone(), self.connected.taken(a))).collect(),
             open_questions: self.desk.borrow().questions().len(),
             running: self.running.borrow().len(),
             channels: self.channels.iter().map(|c| (c.name(), c.health())).collect(),
@@ -61,18 +44,12 @@ impl Gate {
     }
 
     /// Counts a connection; None when the agent has `limit` already.
-    pub fn connect(&self, agent: &AgentId, limit: usize) -> Option<Connected<'_>> {
-        let mut connected = self.connected.borrow_mut();
-        let count = connected.entry(agent.clone()).or_default();
-        if *count >= limit {
-            return None;
-        }
-        *count += 1;
-        Some(Connected { gate: self, agent: agent.clone() })
+    pub(crate) fn connect(&self, agent: &AgentId, limit: usize) -> Option<KeyedSlot<AgentId>> {
+        self.connected.take(agent, limit)
     }
 
     /// How many connections of agents there are.
     pub fn connected(&self) -> usize {
-        self.connected.borrow().values().sum()
+        self.connected.all_taken()
     }
 }

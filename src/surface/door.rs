@@ -11,6 +11,7 @@ use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use crate::base::secret::TokenHash;
+use crate::base::slots::{KeyedSlot, KeyedSlots};
 use crate::gate::Latch;
 
 /// Unauthenticated connections in all.
@@ -28,6 +29,8 @@ const MAX_ADDRESSES: usize = 4096;
 #[derive(Default)]
 pub(crate) struct Door {
     inner: RefCell<Inner>,
+    /// By address: one is never refused while it has an authenticated connection.
+    members: KeyedSlots<IpAddr>,
 }
 
 #[derive(Default)]
@@ -35,7 +38,6 @@ struct Inner {
     next: u64,
     guests: Vec<Standing>,
     failures: HashMap<IpAddr, Failures>,
-    members: HashMap<IpAddr, usize>,
 }
 
 struct Standing {
@@ -59,12 +61,6 @@ pub(crate) struct Guest {
     leave: Rc<Latch>,
 }
 
-/// An authenticated connection's address: it is never refused while one lives.
-pub(crate) struct Member {
-    door: Rc<Door>,
-    address: IpAddr,
-}
-
 impl Door {
     /// A new connection; of one from a trusted proxy the address is not known yet. Somebody else may have to leave for
     /// it.
@@ -85,12 +81,12 @@ impl Door {
         let inner = self.inner.borrow();
         let failed =
             inner.failures.get(&address).is_some_and(|f| f.is_recent() && f.tokens.len() >= MAX_FAILURES);
-        failed && !inner.members.contains_key(&address)
+        failed && self.members.taken(&address) == 0
     }
 
     /// Authenticated connections.
     pub(crate) fn members(&self) -> usize {
-        self.inner.borrow().members.values().sum()
+        self.members.all_taken()
     }
 
     /// A wrong token. False when nothing new is known by it: it was shown from this address a moment ago, or so many
@@ -195,27 +191,14 @@ impl Guest {
     }
 
     /// It has authenticated: it no longer stands in the door.
-    pub(crate) fn admitted(self, address: IpAddr) -> Member {
-        *self.door.inner.borrow_mut().members.entry(address).or_default() += 1;
-        Member { door: self.door.clone(), address }
+    pub(crate) fn admitted(self, address: IpAddr) -> KeyedSlot<IpAddr> {
+        self.door.members.count(&address)
     }
 }
 
 impl Drop for Guest {
     fn drop(&mut self) {
         self.door.inner.borrow_mut().guests.retain(|g| g.number != self.number);
-    }
-}
-
-impl Drop for Member {
-    fn drop(&mut self) {
-        let mut inner = self.door.inner.borrow_mut();
-        if let Some(count) = inner.members.get_mut(&self.address) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                inner.members.remove(&self.address);
-            }
-        }
     }
 }
 

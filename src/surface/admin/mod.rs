@@ -27,7 +27,6 @@ mod links;
 pub(crate) mod metrics;
 mod overview;
 pub(crate) mod page;
-mod places;
 mod router;
 mod sessions;
 mod sign_in;
@@ -42,10 +41,11 @@ use std::time::Duration;
 
 use smol::{Async, future};
 
-use super::door::{Door, Guest, Member};
+use super::door::{Door, Guest};
 use crate::approval::local::Local;
 use crate::base::network::any_contains;
 use crate::base::password::PasswordHash;
+use crate::base::slots::{KeyedSlot, Slots};
 use crate::gate::{Executor, Gate, Latch};
 use crate::model::Responder;
 use crate::net::http;
@@ -55,7 +55,6 @@ use crate::net::tls::Acceptor;
 use guards::Hosts;
 pub(crate) use links::LIFE as LINK_LIFE;
 use links::Links;
-use places::Places;
 use sessions::Sessions;
 use sign_in::Turnstile;
 pub(crate) use visitor::Outside;
@@ -113,7 +112,7 @@ pub(crate) struct Admin {
     links: Links,
     sessions: Sessions,
     turnstile: Turnstile,
-    feeds: Places,
+    feeds: Slots,
 }
 
 impl Admin {
@@ -140,7 +139,7 @@ impl Admin {
             links: Links::default(),
             sessions: Sessions::new(port),
             turnstile: Turnstile::default(),
-            feeds: Places::default(),
+            feeds: Slots::default(),
         })
     }
 
@@ -211,7 +210,7 @@ fn machine_name() -> String {
 struct Visit {
     peer: IpAddr,
     guest: RefCell<Option<Guest>>,
-    member: RefCell<Option<Member>>,
+    member: RefCell<Option<KeyedSlot<IpAddr>>>,
 }
 
 impl Visit {

@@ -11,12 +11,12 @@ use smol::lock::Mutex;
 
 use super::backoff::Backoff;
 use super::form::field;
-use super::places::Places;
 use super::sessions::{Means, SignedIn};
 use super::visitor::Visitor;
 use super::{Admin, page};
 use crate::base::password::PasswordHash;
 use crate::base::secret::Secret;
+use crate::base::slots::Slots;
 use crate::net::http::{Answer, Asked};
 
 /// Where.
@@ -31,7 +31,7 @@ const MAX_WAITING: usize = 4;
 pub(crate) struct Turnstile {
     backoff: Backoff,
     one: Mutex<()>,
-    waiting: Places,
+    waiting: Slots,
 }
 
 /// Why a password was not taken.

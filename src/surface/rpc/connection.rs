@@ -13,6 +13,7 @@ use super::Rpc;
 use super::session::{self, Peer};
 use crate::base::network::any_contains;
 use crate::base::secret::TokenHash;
+use crate::base::slots::KeyedSlot;
 use crate::gate::Setup;
 use crate::model::AgentId;
 use crate::net::deadline::within;
@@ -21,7 +22,7 @@ use crate::net::upgrade::{Refusal, UpgradeRequest, WsLimits, serve_upgrade};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 use crate::protocol::frame::{self, Frame, Request, WireError};
 use crate::protocol::{code, params};
-use crate::surface::door::{Guest, Member};
+use crate::surface::door::Guest;
 
 /// Time from the accepted socket to a good token.
 pub(crate) const AUTH_TIME: Duration = Duration::from_secs(10);
@@ -184,7 +185,7 @@ async fn admit(
     guest: Guest,
     whence: Whence,
     deadline: Instant,
-) -> Option<(WebSocket, Identity, Member)> {
+) -> Option<(WebSocket, Identity, KeyedSlot<IpAddr>)> {
     if let Entry::Known(identity) = entry {
         return Some((socket, identity, guest.admitted(whence.client)));
     }

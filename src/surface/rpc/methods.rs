@@ -2,7 +2,6 @@
 //!
 //! [`take`] answers at once what can be answered at once; everything that waits gets a listener.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use serde_json::{Map, Value, json};
@@ -16,6 +15,7 @@ use super::session::{MAX_IN_FLIGHT, NotRead, Session};
 use super::wire;
 use crate::base::ids::RequestId;
 use crate::base::secret::TokenHash;
+use crate::base::slots::{Slot, Slots};
 use crate::gate::explain::{Rules, explain};
 use crate::gate::{Request as GateRequest, Ticket};
 use crate::model::{AnswerOutcome, Call};
@@ -70,7 +70,7 @@ pub(crate) struct Wait {
     id: Value,
     what: What,
     /// Kept until the answer is on its way: a peer that does not read gets no further.
-    _place: Place,
+    _slot: Slot,
 }
 
 enum What {
@@ -96,7 +96,7 @@ pub(crate) fn start(session: &Rc<Session>, request: Request) -> Started {
     match begun {
         Ok(Begun::Now(result)) => Started::Answered(frame::result(&id, result).to_string()),
         Ok(Begun::Listed(listing)) => Started::Answered(wire::listed(&id, &listing)),
-        Ok(Begun::Later(what, _place)) => Started::Waiting(Wait { id, what, _place }),
+        Ok(Begun::Later(what, _slot)) => Started::Waiting(Wait { id, what, _slot }),
         Err(error) => Started::Answered(frame::error(&id, &error).to_string()),
     }
 }
@@ -104,7 +104,7 @@ pub(crate) fn start(session: &Rc<Session>, request: Request) -> Started {
 enum Begun {
     Now(Value),
     Listed(Listing),
-    Later(What, Place),
+    Later(What, Slot),
 }
 
 fn unknown(method: &str) -> WireError {
@@ -178,56 +178,34 @@ fn without_files(mut why: Value) -> Value {
 
 fn results_later(session: &Rc<Session>, params: &Map<String, Value>) -> Result<Begun, WireError> {
     params::nothing_else(params)?;
-    Ok(Begun::Later(What::Results, Place::take(session, |s| &s.errands)?))
+    Ok(Begun::Later(What::Results, in_flight(&session.errands)?))
 }
 
 fn cancel(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
     let id = params::cancel(params)?;
     let bad = || WireError::new(code::INVALID_REQUEST, "invalid_request", "request_id is not a request id");
     let id = RequestId::parse(&id).ok_or_else(bad)?;
-    let place = Place::take(session, |s| &s.errands)?;
+    let slot = in_flight(&session.errands)?;
     spend(session, cost::CANCEL)?;
-    Ok(Begun::Later(What::Cancel(id), place))
+    Ok(Begun::Later(What::Cancel(id), slot))
 }
 
 fn tool_request(session: &Rc<Session>, params: Map<String, Value>) -> Result<Begun, WireError> {
     let agent = &session.identity.agent;
-    let read = params::tool_request(params).and_then(|p| Ok((p, Place::take(session, |s| &s.calls)?)));
-    let (read, place) = read.inspect_err(|e| session.gate.count_refused(agent, e.reason))?;
+    let read = params::tool_request(params).and_then(|p| Ok((p, in_flight(&session.calls)?)));
+    let (read, slot) = read.inspect_err(|e| session.gate.count_refused(agent, e.reason))?;
     let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = read;
     let request = GateRequest { tool, args, reason, session: session_id, key: idempotency_key };
     let ticket = session.gate.submit(agent, request);
-    Ok(Begun::Later(What::Call(ticket), place))
+    Ok(Begun::Later(What::Call(ticket), slot))
 }
 
-/// One of a connection's places for calls, or for other requests that take time.
-struct Place {
-    session: Rc<Session>,
-    among: Count,
-}
-
-/// Which places of a session.
-type Count = fn(&Session) -> &Cell<usize>;
-
-impl Place {
-    fn take(session: &Rc<Session>, among: Count) -> Result<Place, WireError> {
-        let taken = among(session);
-        if taken.get() >= MAX_IN_FLIGHT {
-            let message = format!("More than {MAX_IN_FLIGHT} requests in flight on this connection");
-            return Err(
-                WireError::new(code::RATE_LIMITED, "too_many_pending", message).with("limit", MAX_IN_FLIGHT)
-            );
-        }
-        taken.set(taken.get() + 1);
-        Ok(Place { session: session.clone(), among })
-    }
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let taken = (self.among)(&self.session);
-        taken.set(taken.get().saturating_sub(1));
-    }
+/// Counts a request in flight among those of its kind on the connection.
+fn in_flight(slots: &Slots) -> Result<Slot, WireError> {
+    slots.take(MAX_IN_FLIGHT).ok_or_else(|| {
+        let message = format!("More than {MAX_IN_FLIGHT} requests in flight on this connection");
+        WireError::new(code::RATE_LIMITED, "too_many_pending", message).with("limit", MAX_IN_FLIGHT)
+    })
 }
 
 impl Wait {

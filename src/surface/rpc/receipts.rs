@@ -17,7 +17,7 @@ pub(crate) enum Carried {
 impl Carried {
     fn id(&self) -> RequestId {
         match self {
-            Carried::Reply(delivery) => delivery.id(),
+            Carried::Reply(delivery) => *delivery.key(),
             Carried::Inbox(id) => *id,
         }
     }

@@ -3,7 +3,7 @@
 //! One task reads and writes. Waiting for calls happens in listeners of their own, so reading never stops and pings
 //! are always answered. Losing the connection loses the listeners, never the calls.
 
-use std::cell::Cell;
+use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -20,11 +20,11 @@ use super::outbox::{Outbox, Outgoing};
 use super::receipts::{Carried, Receipts};
 use super::recipient::{Connection, MAX_UNREAD, Recipient};
 use super::silence::{Due, Silence};
+use crate::base::slots::{KeyedSlot, Slots};
 use crate::gate::{Gate, Latch};
 use crate::model::AgentId;
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 use crate::store::{PendingResult, StoreError};
-use crate::surface::door::Member;
 
 /// Connections per agent.
 pub(crate) const MAX_CONNECTIONS: usize = 64;
@@ -42,7 +42,7 @@ pub(crate) struct Peer {
     /// Where it connects from.
     pub(crate) whence: Whence,
     /// Keeps its address welcome.
-    pub(crate) _member: Member,
+    pub(crate) _member: KeyedSlot<IpAddr>,
 }
 
 /// Why the inbox was not read.
@@ -62,9 +62,9 @@ pub(crate) struct Session {
     /// Frames for the peer.
     pub out: Outbox,
     /// Calls that this connection waits for.
-    pub calls: Cell<usize>,
+    pub calls: Slots,
     /// Other requests of this connection that take time.
-    pub(crate) errands: Cell<usize>,
+    pub(crate) errands: Slots,
     /// What all connections of this agent share.
     pub(crate) recipient: Rc<Recipient>,
     connection: Rc<Connection>,
@@ -98,8 +98,8 @@ pub(crate) async fn run(rpc: Rc<Rpc>, socket: Box<WebSocket>, peer: Peer) {
         gate: gate.clone(),
         identity: peer.identity,
         out: Outbox::default(),
-        calls: Cell::default(),
-        errands: Cell::default(),
+        calls: Slots::default(),
+        errands: Slots::default(),
         connection: recipient.connect(),
         recipient,
         gone: Latch::default(),

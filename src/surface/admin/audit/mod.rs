@@ -20,7 +20,6 @@ mod csv;
 mod list;
 mod text;
 
-use std::cell::Cell;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -30,6 +29,7 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 
 use super::page::{self, Here, Viewer};
 use crate::base::clock::Clock;
+use crate::base::slots::Slots;
 use crate::net::http::{Answer, Asked};
 use crate::store::StoreError;
 use crate::store::reader::{Lookup, Page, Reader, Shown, Wanted};
@@ -57,23 +57,19 @@ pub(crate) struct Audit {
     readers: Arc<Semaphore>,
     /// At most one of the readers is an export: pages must not wait until somebody has saved a year.
     exports: Arc<Semaphore>,
-    waiting: Cell<usize>,
+    waiting: Slots,
 }
 
 impl Audit {
     /// For the record at `record`, which the store has opened before.
     pub(crate) fn new(record: PathBuf, clock: Clock) -> Audit {
         let readers = Arc::new(Semaphore::new(READERS));
-        Audit { record, clock, readers, exports: Arc::new(Semaphore::new(1)), waiting: Cell::new(0) }
+        Audit { record, clock, readers, exports: Arc::new(Semaphore::new(1)), waiting: Slots::default() }
     }
 
     /// A place among the readers, or a short wait for one.
     async fn place(&self) -> Result<SemaphoreGuardArc, Refusal> {
-        if self.waiting.get() >= QUEUE {
-            return Err(Refusal::Busy);
-        }
-        self.waiting.set(self.waiting.get() + 1);
-        let _left = Leaving(&self.waiting);
+        let _waiting = self.waiting.take(QUEUE).ok_or(Refusal::Busy)?;
         Ok(self.readers.acquire_arc().await)
     }
 
@@ -92,15 +88,6 @@ impl Audit {
             work(&mut reader)
         };
         smol::unblock(work).await.map_err(Refusal::Store)
-    }
-}
-
-/// Counts a waiting request down, also when it is dropped while it waits.
-struct Leaving<'a>(&'a Cell<usize>);
-
-impl Drop for Leaving<'_> {
-    fn drop(&mut self) {
-        self.0.set(self.0.get().saturating_sub(1));
     }
 }
 
