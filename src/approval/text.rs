@@ -3,8 +3,6 @@
 //! Rendered from the same [`Call`](crate::model::Call) that was judged and will run. Nothing is cut; what has no
 //! visible shape is written out.
 
-use std::time::Duration;
-
 use serde_json::Value;
 
 use crate::base::safe_text::{visible, visible_lines, visible_name};
@@ -55,28 +53,6 @@ pub(crate) fn asked_times(times: u32) -> Field {
 pub(crate) fn length(question: &Question) -> usize {
     let chars = |text: &String| text.chars().count() + 1;
     fields(question).iter().map(|f| chars(&f.label) + f.lines.iter().map(chars).sum::<usize>()).sum()
-}
-
-/// `14:32`, or `1:02:03` above an hour.
-pub(crate) fn time_left(left: Duration) -> String {
-    let s = left.as_secs();
-    match s / 3600 {
-        0 => format!("{:02}:{:02}", s / 60, s % 60),
-        hours => format!("{hours}:{:02}:{:02}", s / 60 % 60, s % 60),
-    }
-}
-
-/// `45 s`, `10 min`, `2 h 5 min`, `3 days 4 h`.
-pub(crate) fn for_people(time: Duration) -> String {
-    let seconds = time.as_secs();
-    let (minutes, hours, days) = (seconds.div_ceil(60), seconds / 3600, seconds / 86_400);
-    match (days, hours, seconds) {
-        (0, 0, 0..=90) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0, _, _) => format!("{hours} h {} min", seconds / 60 % 60),
-        (1, _, _) => format!("1 day {} h", hours % 24),
-        (_, _, _) => format!("{days} days {} h", hours % 24),
-    }
 }
 
 fn rule_text(question: &Question) -> String {
@@ -321,13 +297,5 @@ pub(crate) mod tests {
         let shown =
             ["to", "x-y.⟨U+00E9⟩_2", "⟨empty⟩", "\"to: bob, x\"", "\" \"", r#""a\n\"b""#, "\"⟨20 spaces⟩\""];
         assert_eq!(names.map(named), shown);
-    }
-
-    #[test]
-    fn time_is_short() {
-        assert_eq!(time_left(Duration::from_secs(872)), "14:32");
-        assert_eq!(time_left(Duration::from_secs(3723)), "1:02:03");
-        let shown = [5, 90, 600, 3725, 90_000, 800_000].map(|s| for_people(Duration::from_secs(s)));
-        assert_eq!(shown, ["5 s", "90 s", "10 min", "1 h 2 min", "1 day 1 h", "9 days 6 h"]);
     }
 }

@@ -1,5 +1,6 @@
 //! Rank 0: words without opinions. Nothing here knows what a tool or an approval is.
 
+pub(crate) mod backoff;
 pub(crate) mod bytes;
 pub(crate) mod clock;
 pub(crate) mod digest;
@@ -12,6 +13,7 @@ pub(crate) mod language;
 pub(crate) mod network;
 pub(crate) mod password;
 pub(crate) mod path_prefix;
+pub(crate) mod readable;
 pub(crate) mod safe_text;
 pub(crate) mod secret;
 pub(crate) mod slots;

@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::layout;
-use crate::approval::text::time_left;
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::readable::{countdown, short_id};
 
 /// The labels take as much room as the longest of them, within these bounds.
 const LABEL: (usize, usize) = (10, 24);
@@ -12,7 +12,7 @@ const LABEL: (usize, usize) = (10, 24);
 /// The whole question in lines of at most `width` columns. The gateway has made every text safe to show.
 pub(crate) fn question(question: &Value, width: Option<usize>) -> String {
     let fields = question.get("shown").and_then(Value::as_array).into_iter().flatten().map(field);
-    let head = format!("question {}, {} left\n", short_id(question), left(question));
+    let head = format!("question {}, {} left\n", id(question), left(question));
     format!("{head}{}", labelled("  ", fields.collect(), width))
 }
 
@@ -35,15 +35,13 @@ fn field(field: &Value) -> (String, Vec<String>) {
     (label.to_owned(), lines.filter_map(Value::as_str).map(str::to_owned).collect())
 }
 
-/// The id, shortened to what people type. Ids are random, so eight digits are unique in practice; if not, the
-/// gateway says so.
-pub(crate) fn short_id(question: &Value) -> String {
-    let id = question.get("request_id").and_then(Value::as_str).unwrap_or_default();
-    id.chars().take(8).collect()
+/// The short id of a question or of what became of it.
+pub(crate) fn id(question: &Value) -> String {
+    short_id(question.get("request_id").and_then(Value::as_str).unwrap_or_default())
 }
 
 /// Time left, as `14:32`.
 pub(crate) fn left(question: &Value) -> String {
     let expires = question.get("expires_at").and_then(Value::as_str).and_then(Timestamp::parse);
-    time_left(expires.map(|at| at.since(Clock::system().now())).unwrap_or_default())
+    countdown(expires.map(|at| at.since(Clock::system().now())).unwrap_or_default())
 }

@@ -1,5 +1,7 @@
 //! `agentpass status`: how the running gateway is.
 
+use std::time::Duration;
+
 use argh::FromArgs;
 use serde_json::Value;
 
@@ -7,6 +9,7 @@ use super::colour::{Shade, on_stdout};
 use super::next_step::next_step;
 use super::owner::{Owner, command};
 use super::{Exit, Trouble, card, layout, output};
+use crate::base::readable::span;
 use crate::base::safe_text::visible;
 
 /// Show how the running gateway is: agents, open questions, channels, store, services.
@@ -71,13 +74,9 @@ fn pages(status: &Value) -> String {
 
 /// `12 s`, `14 min`, `3 h 12 min`, `8 days 3 h`.
 fn uptime(seconds: u64) -> String {
-    let (minutes, hours, days) = (seconds / 60, seconds / 3600, seconds / 86_400);
-    match (days, hours, minutes) {
-        (0, 0, 0) => format!("{seconds} s"),
-        (0, 0, _) => format!("{minutes} min"),
-        (0, _, _) => format!("{hours} h {} min", minutes % 60),
-        (1, _, _) => format!("1 day {} h", hours % 24),
-        (_, _, _) => format!("{days} days {} h", hours % 24),
+    match seconds {
+        60..3600 => format!("{} min", seconds / 60),
+        _ => span(Duration::from_secs(seconds)),
     }
 }
 

@@ -186,7 +186,7 @@ impl Screen {
 /// One line about a question that was answered, has run out or was carried out.
 fn news(event: &Value) -> String {
     let word = |name: &str| event.get(name).and_then(Value::as_str);
-    let id = card::short_id(event);
+    let id = card::id(event);
     match (word("settled"), word("finished")) {
         (Some(settled), _) => {
             let by = word("by").map(|by| format!(" by {by}")).unwrap_or_default();

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use smol::{Timer, future};
 
+use crate::base::readable::counted;
 use crate::gate::{Gate, Status};
 use crate::net::notify;
 
@@ -62,8 +63,4 @@ fn line(status: &Status) -> String {
         .collect();
     let down = if down.is_empty() { String::new() } else { format!("; down: {}", down.join(", ")) };
     format!("{agents} connected, {questions} open{down}")
-}
-
-fn counted(count: usize, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }

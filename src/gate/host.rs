@@ -6,9 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Gate;
-use crate::approval::text::for_people;
 use crate::approval::{Fate, Host, Later, NotRecorded};
 use crate::base::ids::RequestId;
+use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::model::{AnswerOutcome, Choice, Question, Responder};
 
@@ -107,7 +107,7 @@ impl Host for GateHost {
 
 fn status_text(gate: &Rc<Gate>) -> String {
     let status = gate.status();
-    let up = for_people(Duration::from_secs(status.uptime_s));
+    let up = span(Duration::from_secs(status.uptime_s));
     let mut lines = vec![format!("agentpass {}, up {up}", env!("CARGO_PKG_VERSION"))];
     lines.push(format!("Open questions: {}", status.open_questions));
     let agents = status.agents.iter().map(|(agent, connections)| match connections {

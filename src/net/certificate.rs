@@ -17,6 +17,7 @@ use openssl::x509::{X509, X509Builder, X509Extension, X509Name, X509Ref};
 use zeroize::Zeroizing;
 
 use super::tls::TlsError;
+use crate::base::digest::to_hex;
 
 /// How long a certificate of ours is valid; people who pin it should not have to come back soon.
 const VALID_DAYS: u32 = 3650;
@@ -68,8 +69,7 @@ pub(super) fn spki_digest(cert: &X509Ref) -> Result<[u8; 32], ErrorStack> {
 
 /// A pin as people write it.
 pub(super) fn format_pin(digest: &[u8; 32]) -> String {
-    let hex: String = digest.iter().map(|b| format!("{b:02x}")).collect();
-    format!("sha256:{hex}")
+    format!("sha256:{}", to_hex(digest))
 }
 
 /// OpenSSL reads names as little configuration texts, so only plain names may reach it.

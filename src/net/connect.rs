@@ -22,6 +22,7 @@ use super::stream::Stream;
 pub use super::url::ServerUrl;
 pub(crate) use super::url::UrlError;
 use super::ws::{WebSocket, config};
+use crate::base::digest::Digest;
 
 /// The client's end of a connection to a gateway.
 pub(crate) type ClientSocket = WebSocket;
@@ -44,15 +45,8 @@ impl Trust {
     /// [`BadPin`].
     pub fn parse_pin(text: &str) -> Result<Self, BadPin> {
         let lower = text.trim().to_ascii_lowercase();
-        let hex =
-            lower.strip_prefix("sha256:").filter(|hex| hex.len() == 64 && hex.is_ascii()).ok_or(BadPin)?;
-        let mut digest = [0; 32];
-        for (byte, pair) in digest.iter_mut().zip(hex.as_bytes().chunks(2)) {
-            let pair = std::str::from_utf8(pair).map_err(|_| BadPin)?;
-            *byte = u8::from_str_radix(pair, 16).map_err(|_| BadPin)?;
-        }
-        // from_str_radix takes a sign, which is no digit.
-        if hex.contains('+') { Err(BadPin) } else { Ok(Self::Pin(digest)) }
+        let digest = lower.strip_prefix("sha256:").and_then(Digest::parse).ok_or(BadPin)?;
+        Ok(Self::Pin(digest.0))
     }
 }
 

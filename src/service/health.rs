@@ -14,8 +14,8 @@ use smol::{LocalExecutor, Timer};
 use super::http::request;
 use super::scrub::Scrubber;
 use super::{Service, Services};
+use crate::base::backoff::jitter;
 use crate::base::clock::{Clock, Timestamp};
-use crate::base::ids::random_bytes;
 use crate::config::Health;
 use crate::model::Kind;
 use crate::model::{Outcome, Tool};
@@ -150,7 +150,7 @@ impl Services {
                 service.probe(&health, &scrubber)
             });
             self.0.health.note(name, result.await, clock.now());
-            Timer::after(PROBE_INTERVAL + jitter()).await;
+            Timer::after(PROBE_INTERVAL + jitter(PROBE_INTERVAL / 10)).await;
         }
     }
 }
@@ -167,10 +167,4 @@ impl Service {
         }
         Err(format!("it answered {status} instead of {}", health.expect_status))
     }
-}
-
-/// Up to a tenth of the interval; none when the kernel has no randomness, which is no reason to stop probing.
-fn jitter() -> Duration {
-    let [byte] = random_bytes::<1>().unwrap_or_default();
-    PROBE_INTERVAL / 10 * u32::from(byte) / 256
 }

@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use super::api::{Button, Entity, OutgoingMessage, Style};
 use super::buttons;
-use crate::approval::text::{Field, fields, for_people};
+use crate::approval::text::{Field, fields};
 use crate::base::clock::Timestamp;
+use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
 use crate::model::{Outcome, Question, Settlement};
@@ -145,7 +146,7 @@ fn head(message: &mut Writer, question: &Question, progress: &Progress) {
         return ended(message, tool, progress);
     }
     message.line(&format!("❓ Allow {}?", title(tool)), Some(Style::Bold));
-    let time = for_people(question.expires.since(question.created));
+    let time = span(question.expires.since(question.created));
     message.line(&format!("Answer by {} ({time})", day_and_time(question, &progress.zone)), None);
     if progress.count > 1 {
         message.line(&format!("Asked {} times", progress.count), None);
@@ -159,7 +160,7 @@ fn head(message: &mut Writer, question: &Question, progress: &Progress) {
         message.line(&format!("⚠️ I was away {when}. If you have tapped already, tap again."), None);
     }
     if let Some(left) = progress.reminded {
-        message.line(&format!("⏰ Still waiting, {} left", for_people(left)), None);
+        message.line(&format!("⏰ Still waiting, {} left", span(left)), None);
     }
 }
 
@@ -199,7 +200,7 @@ fn ended(message: &mut Writer, tool: &str, progress: &Progress) {
             message.line(&format!("The agent was told{by}: {}", aside(note)), None);
         }
         (_, Some(time)) => {
-            let time = for_people(time);
+            let time = span(time);
             message.line(&format!("To tell the agent why, reply to this message within {time}."), None);
         }
         (_, None) => {}

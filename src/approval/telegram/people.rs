@@ -12,8 +12,8 @@ use super::conversation::{Conversation, NAME};
 use super::updates::{Approach, Command, Incoming, Person, read};
 use super::urgent::To;
 use crate::approval::Host;
-use crate::approval::text::for_people;
 use crate::base::ids::RequestId;
+use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::model::{AnswerOutcome, Choice, Question, Responder, Settlement};
 
@@ -229,7 +229,7 @@ fn pending(host: &dyn Host) -> String {
     }
     let line = |q: &Arc<Question>| {
         let (tool, agent) = (visible(&q.call.tool().name), visible(q.call.agent().as_str()));
-        format!("\n• {tool} for {agent}, {} left", for_people(host.time_left(q.id)))
+        format!("\n• {tool} for {agent}, {} left", span(host.time_left(q.id)))
     };
     let listed: String = open.iter().take(MAX_LISTED).map(line).collect();
     let more = open.len().saturating_sub(MAX_LISTED);

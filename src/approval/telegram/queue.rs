@@ -8,7 +8,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
 use super::api::BotError;
-use crate::base::ids::{RequestId, random_bytes};
+use crate::base::backoff::{doubled, jitter};
+use crate::base::ids::RequestId;
 
 /// Between two messages in one chat.
 const GAP: Duration = Duration::from_secs(1);
@@ -226,24 +227,16 @@ impl Backoff {
         }
     }
 
+    /// Three quarters of the whole wait, and a random part of the last.
     fn grown(&self, first_s: u64) -> Duration {
-        spread(Duration::from_secs(first_s << self.0.saturating_sub(1).min(6)).min(SLOWLY), chance())
+        let whole = doubled(Duration::from_secs(first_s), self.0.saturating_sub(1), SLOWLY);
+        whole * 3 / 4 + jitter(whole / 4)
     }
 
     /// It worked.
     pub(crate) fn reset(&mut self) {
         self.0 = 0;
     }
-}
-
-/// Three quarters to the whole of it.
-fn spread(time: Duration, chance: u8) -> Duration {
-    time * 3 / 4 + time / 4 * u32::from(chance) / u32::from(u8::MAX)
-}
-
-/// Without randomness the wait is not spread.
-fn chance() -> u8 {
-    random_bytes::<1>().map_or(u8::MAX, |[byte]| byte)
 }
 
 #[cfg(test)]

@@ -155,5 +155,4 @@ fn waits_grow_and_are_bounded() {
     assert!((5..=8).contains(&backoff.after(&BotError::Unauthorized).as_secs()));
     backoff.reset();
     assert!(backoff.after(&BotError::Server(500)) <= seconds(1));
-    assert_eq!((spread(seconds(4), 0), spread(seconds(4), 255)), (seconds(3), seconds(4)));
 }

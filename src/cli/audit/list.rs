@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::readable::short_id;
 use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
 use crate::cli::colour::{Shade, on_stdout};
@@ -11,8 +12,6 @@ use crate::store::reader::AuditRow;
 
 /// What the agent of `agent:` is called. Where it is the only one, the name tells nothing.
 const ONLY_AGENT: &str = "default";
-/// As many characters of an id as people type.
-const SHORT_ID: usize = 8;
 
 /// The rows as a table in lines of at most `width` columns that begin with `indent`.
 pub(crate) fn table(rows: &[AuditRow], indent: &str, width: Option<usize>) -> String {
@@ -53,7 +52,7 @@ fn outcome(row: &AuditRow) -> String {
 }
 
 fn id(row: &AuditRow) -> String {
-    row.request_id.chars().take(SHORT_ID).collect()
+    short_id(&row.request_id)
 }
 
 /// Who had the last word: the policy, a person, or the gateway itself where the call could not be judged.

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 use hyper::header::HeaderValue;
 use serde_json::Value;
 
+use crate::base::backoff::doubled;
 use crate::base::secret::Secret;
 use crate::config::{Login, LoginRequest, ServiceConfig, Take};
 use crate::model::Outcome;
@@ -279,7 +280,7 @@ impl Sessions {
 
 /// The pause after a login that was refused, behind so many that were.
 fn pause(earlier: u32) -> Duration {
-    FIRST_PAUSE.saturating_mul(1 << earlier.min(5)).min(LONGEST_PAUSE)
+    doubled(FIRST_PAUSE, earlier, LONGEST_PAUSE)
 }
 
 /// After a reload the session goes with its services. A drop cannot wait for it.

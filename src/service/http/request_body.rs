@@ -5,6 +5,7 @@ use serde_json::{Map, Value};
 
 use super::path::data;
 use crate::base::bytes;
+use crate::base::digest::to_hex;
 use crate::base::ids::random_bytes;
 use crate::model::call::scalar_text;
 use crate::model::{ArgType, Call, Encoding, InvalidCall, Node};
@@ -110,8 +111,7 @@ fn form(layout: &Node, call: &Call) -> Result<Body, InvalidCall> {
 }
 
 fn multipart(layout: &Node, call: &Call) -> Result<Body, InvalidCall> {
-    let random = random_bytes::<16>().map_err(|_| InvalidCall::BadRequest)?;
-    let boundary: String = random.iter().map(|byte| format!("{byte:02x}")).collect();
+    let boundary = to_hex(&random_bytes::<16>().map_err(|_| InvalidCall::BadRequest)?);
     let mut bytes = Vec::new();
     for Field { name, content } in fields(layout, call)? {
         let name = quoted(&name);

@@ -7,6 +7,8 @@ use std::collections::HashMap;
 use std::net::IpAddr;
 use std::time::{Duration, Instant};
 
+use crate::base::backoff::doubled;
+
 /// Wrong passwords from one address that cost no waiting.
 const FREE: u32 = 3;
 /// The longest wait of one address.
@@ -76,7 +78,7 @@ fn left(since: Instant, time: Duration, now: Instant) -> Duration {
 fn penalty(count: u32) -> Duration {
     match count.checked_sub(FREE) {
         None => Duration::ZERO,
-        Some(over) => Duration::from_secs(2u64.saturating_pow(over.saturating_add(1))).min(LONGEST),
+        Some(over) => doubled(Duration::from_secs(2), over, LONGEST),
     }
 }
 

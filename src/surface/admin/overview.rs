@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::page::{self, Here, Viewer};
 use super::{Admin, health};
-use crate::approval::text::{for_people, time_left};
+use crate::base::readable::{countdown, counted, span};
 use crate::base::safe_text::visible;
 use crate::gate::Status;
 use crate::net::http::Answer;
@@ -30,7 +30,7 @@ pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> Answer {
             (happened(viewer, today.as_ref()))
             (connected(&status))
         }
-        p.soft.small { "agentpass " (env!("CARGO_PKG_VERSION")) ", up " (for_people(Duration::from_secs(status.uptime_s))) }
+        p.soft.small { "agentpass " (env!("CARGO_PKG_VERSION")) ", up " (span(Duration::from_secs(status.uptime_s))) }
     };
     page::page(viewer, Here::Overview, "Overview", &[], &main)
 }
@@ -107,7 +107,7 @@ fn waiting(admin: &Admin, viewer: &Viewer) -> Markup {
                 dl.rows {
                     @for question in open.iter().take(MOST_WAITING) {
                         dt { (visible(&question.call.tool().name)) span.soft { "from " (visible(question.call.agent().as_str())) } }
-                        dd.number { (time_left(admin.gate.time_left(question.id))) " left" }
+                        dd.number { (countdown(admin.gate.time_left(question.id))) " left" }
                     }
                 }
             }
@@ -160,8 +160,4 @@ fn connected(status: &Status) -> Markup {
             }
         }
     }
-}
-
-fn counted(count: usize, thing: &str) -> String {
-    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use crate::approval::text::{Field, asked_times, fields, time_left};
+use crate::approval::text::{Field, asked_times, fields};
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
+use crate::base::readable::{countdown, short_id};
 use crate::base::safe_text::visible;
 use crate::gate::MAX_NOTE;
 use crate::model::{Outcome, Question, Responder, Settlement};
@@ -40,7 +41,7 @@ fn head(viewer: &Viewer, question: &Question, left: Duration, title_id: &str) ->
         header {
             h2 id=(title_id) { (visible(&tool.name)) }
             p.left data-left=(left.as_millis()) {
-                span.number { (time_left(left)) } " left"
+                span.number { (countdown(left)) } " left"
             }
         }
         p.does.soft { (visible(&tool.description)) }
@@ -49,7 +50,7 @@ fn head(viewer: &Viewer, question: &Question, left: Duration, title_id: &str) ->
             @if let Some(risk) = question.risk { span.tag.warn { (risk.as_str()) } }
             span.soft { "asked " (moment(viewer, question.created)) }
             span.soft { "until " (moment(viewer, question.expires)) }
-            span.soft title=(question.id) { "id " code { (short(question.id)) } }
+            span.soft title=(question.id) { "id " code { (short_id(&question.id.to_string())) } }
         }
     }
 }
@@ -85,11 +86,6 @@ fn list(class: &str, fields: &[Field]) -> Markup {
 
 fn moment(viewer: &Viewer, at: Timestamp) -> Markup {
     html! { time datetime=(at) title=(viewer.zone.date_and_time(at)) { (viewer.zone.hour_and_minute(at)) } }
-}
-
-/// What `agentpass approve` takes.
-pub(super) fn short(id: RequestId) -> String {
-    id.to_string().chars().take(8).collect()
 }
 
 /// What takes the place of the buttons when a question has ended.

@@ -20,6 +20,7 @@ use super::Admin;
 use super::form::field;
 use super::page::{self, Here, Viewer};
 use crate::base::ids::RequestId;
+use crate::base::readable::short_id;
 use crate::gate::MAX_NOTE;
 use crate::model::{AnswerOutcome, Choice, Question};
 use crate::net::http::{Answer, Asked};
@@ -39,7 +40,7 @@ pub(super) async fn page(admin: &Admin, viewer: &Viewer, asked: &Asked) -> Answe
             p.live #live role="status" { noscript { a href=(viewer.root.to("/approvals/")) { "Reload for new questions" } } }
         }
         @if let Some((id, text)) = notice {
-            p.notice role="status" { "Question " code { (card::short(id)) } ": " (text) }
+            p.notice role="status" { "Question " code { (short_id(&id.to_string())) } ": " (text) }
         }
         p.sr #told aria-live="polite" {}
         div #cards {

@@ -1,0 +1,49 @@
+//! Numbers, times and ids in the form that people read.
+
+use std::time::Duration;
+
+/// `1 agent`, `2 agents`.
+pub(crate) fn counted(count: usize, thing: &str) -> String {
+    if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
+}
+
+/// The first eight digits of a request id. Ids are random, so these are unique in practice; where they are not, the
+/// gateway says so.
+pub(crate) fn short_id(id: &str) -> String {
+    id.chars().take(8).collect()
+}
+
+/// `14:32`, or `1:02:03` above an hour.
+pub(crate) fn countdown(left: Duration) -> String {
+    let s = left.as_secs();
+    match s / 3600 {
+        0 => format!("{:02}:{:02}", s / 60, s % 60),
+        hours => format!("{hours}:{:02}:{:02}", s / 60 % 60, s % 60),
+    }
+}
+
+/// `45 s`, `10 min` (rounded up), `2 h 5 min`, `3 days 4 h`.
+pub(crate) fn span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (minutes, hours, days) = (seconds.div_ceil(60), seconds / 3600, seconds / 86_400);
+    match (days, hours, seconds) {
+        (0, 0, 0..=90) => format!("{seconds} s"),
+        (0, 0, _) => format!("{minutes} min"),
+        (0, _, _) => format!("{hours} h {} min", seconds / 60 % 60),
+        (1, _, _) => format!("1 day {} h", hours % 24),
+        (_, _, _) => format!("{days} days {} h", hours % 24),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn time_is_short() {
+        assert_eq!(countdown(Duration::from_secs(872)), "14:32");
+        assert_eq!(countdown(Duration::from_secs(3723)), "1:02:03");
+        let shown = [5, 90, 600, 3725, 90_000, 800_000].map(|s| span(Duration::from_secs(s)));
+        assert_eq!(shown, ["5 s", "90 s", "10 min", "1 h 2 min", "1 day 1 h", "9 days 6 h"]);
+    }
+}
