@@ -288,7 +288,7 @@ fn tool(name: &str) -> Arc<Tool> {
         response: ResponseSpec::default(),
         extra_args: true,
         timeout: None,
-        digest: Digest::of(b""),
+        digest: Digest::sha256(b""),
     })
 }
 

@@ -1008,7 +1008,7 @@ tools:
     let loaded = dir.load().unwrap();
     let said = r#"{"args":{"a":{"description":null,"free_text":false,"required":true,"secret":false,"type":"string","validate":"x+"},"b":{"description":null,"free_text":false,"required":false,"secret":true,"type":"array","validate":null},"c":{"description":null,"free_text":true,"required":false,"secret":false,"type":null,"validate":null}},"body_exclude":["a"],"description":"d","extra_args":false,"headers":[["X","{c}"]],"method":"POST","name":"t","path":"/p/{a}","path_query":"q={c}","query":[["k","{c}"]],"service":"s","signature":"{a}","timeout":5,"url":"http://a","wrap":"w"}"#;
     let digest = |dir: &Dir| dir.load().unwrap().config.tools["t"].digest;
-    assert_eq!(loaded.config.tools["t"].digest, Digest::of(said.as_bytes()));
+    assert_eq!(loaded.config.tools["t"].digest, Digest::sha256(said.as_bytes()));
     // What says nothing new changes nothing; what does, does.
     dir.write("t.yaml", text.replace("    signature", "    kind: write\n    signature"));
     assert_eq!(digest(&dir), loaded.config.tools["t"].digest);
@@ -1298,7 +1298,7 @@ fn a_value_from_outside_never_changes_the_structure() {
     ] {
         let loaded = dir.load_with(&[("T", sly)]).unwrap();
         let [agent] = loaded.config.agents.as_slice() else { panic!() };
-        assert!(agent.token.matches(&TokenHash::of(sly)) && !agent.may_explain, "{sly}");
+        assert!(agent.token.matches(&TokenHash::new(sly)) && !agent.may_explain, "{sly}");
     }
 }
 

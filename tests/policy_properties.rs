@@ -70,7 +70,7 @@ fn tool(name: &str, signature: Option<&str>, args: &[(&str, Option<ArgType>)]) -
         response: Default::default(),
         extra_args: true,
         timeout: None,
-        digest: Digest::of(b""),
+        digest: Digest::sha256(b""),
     })
 }
 

@@ -113,7 +113,7 @@ fn tool() -> Arc<Tool> {
         response: Default::default(),
         extra_args: false,
         timeout: None,
-        digest: Digest::of(b"tool"),
+        digest: Digest::sha256(b"tool"),
     })
 }
 

@@ -132,6 +132,6 @@ fn tool(number: usize) -> Tool {
         response: ResponseSpec::default(),
         extra_args: false,
         timeout: None,
-        digest: Digest::of(b""),
+        digest: Digest::sha256(b""),
     }
 }

@@ -188,7 +188,7 @@ pub(crate) mod tests {
                 ("pin".into(), spec(false, true)),
             ]),
             extra_args,
-            digest: Digest::of(b"t"),
+            digest: Digest::sha256(b"t"),
             ..Tool::new("t_delete", RequestSpec::new(Method::Post, Template::parse("/").unwrap()))
         };
         let args = serde_json::from_str(args).unwrap();

@@ -9,7 +9,7 @@ pub struct Digest(pub [u8; 32]);
 
 impl Digest {
     /// The SHA-256 of `bytes`.
-    pub fn of(bytes: &[u8]) -> Digest {
+    pub fn sha256(bytes: &[u8]) -> Digest {
         Digest(Sha256::digest(bytes).into())
     }
 
@@ -72,8 +72,8 @@ mod tests {
     #[test]
     fn known_values() {
         let empty = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
-        assert_eq!(Digest::of(b"").hex(), empty);
-        assert_eq!(Digest::parse(&empty.to_uppercase()), Some(Digest::of(b"")));
+        assert_eq!(Digest::sha256(b"").hex(), empty);
+        assert_eq!(Digest::parse(&empty.to_uppercase()), Some(Digest::sha256(b"")));
         assert_eq!(Digest::parse("zz"), None);
         assert_eq!(Digest::parse("é"), None);
         // RFC 4231, test case 2

@@ -35,8 +35,8 @@ pub struct TokenHash(Digest);
 
 impl TokenHash {
     /// The hash of a token in clear.
-    pub fn of(token: &str) -> TokenHash {
-        TokenHash(Digest::of(token.as_bytes()))
+    pub fn new(token: &str) -> TokenHash {
+        TokenHash(Digest::sha256(token.as_bytes()))
     }
 
     /// A hash given as 64 hex digits (`token_sha256` in config.yaml).
@@ -61,8 +61,8 @@ mod tests {
 
     #[test]
     fn hashes_match_by_value() {
-        let stored = TokenHash::parse(&Digest::of(b"t").hex()).unwrap();
-        assert!(stored.matches(&TokenHash::of("t")));
-        assert!(!stored.matches(&TokenHash::of("T")));
+        let stored = TokenHash::parse(&Digest::sha256(b"t").hex()).unwrap();
+        assert!(stored.matches(&TokenHash::new("t")));
+        assert!(!stored.matches(&TokenHash::new("T")));
     }
 }

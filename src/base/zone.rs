@@ -49,11 +49,11 @@ impl Zone {
         let is_rule =
             words.contains(',') || (!words.contains('/') && words.contains(|c: char| c.is_ascii_digit()));
         let is_name = !is_rule && !words.contains('<');
-        Some(Zone::of(rules, is_name.then(|| words.to_owned())))
+        Some(Zone::new(rules, is_name.then(|| words.to_owned())))
     }
 
     /// Under a name of the zone database, of which several mean UTC.
-    fn of(rules: TimeZone, name: Option<String>) -> Zone {
+    fn new(rules: TimeZone, name: Option<String>) -> Zone {
         match name.as_deref().map(|name| name.strip_prefix("Etc/").unwrap_or(name)) {
             Some("UTC" | "UCT" | "Universal" | "Zulu") => Zone::default(),
             Some("localtime") => Zone { rules: Some(rules), name: None },
@@ -128,7 +128,7 @@ fn of_file(path: &Path) -> Option<Zone> {
     let rules = TimeZone::from_tz_data(&fs::read(path).ok()?).ok()?;
     let target = fs::canonicalize(path).ok()?;
     let name = target.to_str().and_then(|target| Some(target.split_once("/zoneinfo/")?.1.to_owned()));
-    Some(Zone::of(rules, name))
+    Some(Zone::new(rules, name))
 }
 
 #[cfg(test)]
@@ -202,6 +202,6 @@ mod tests {
         let utc = Zone::default();
         assert_eq!(utc.date_and_time(at("2026-01-31T12:00:05.999Z")), "2026-01-31 12:00:05");
         assert_eq!((utc.described(Timestamp(0)), utc.when(Timestamp(5))), ("UTC".into(), Timestamp(5)));
-        assert_eq!(Zone::of(TimeZone::utc(), Some("Etc/UTC".into())), utc);
+        assert_eq!(Zone::new(TimeZone::utc(), Some("Etc/UTC".into())), utc);
     }
 }

@@ -188,7 +188,7 @@ fn token(section: Section<'_>) -> Option<TokenHash> {
                     "make one with: openssl rand -hex 32",
                 );
             }
-            Some(TokenHash::of(token.expose()))
+            Some(TokenHash::new(token.expose()))
         }
         (None, Some(at)) => {
             let hash = TokenHash::parse(&at.filled()?);

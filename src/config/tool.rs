@@ -60,7 +60,7 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool
         wrap,
         response,
         timeout: section.get("timeout").and_then(timeout),
-        digest: Digest::of(b""),
+        digest: Digest::sha256(b""),
         args,
     };
     tool.digest = digest(&tool, &owner.url);
@@ -179,7 +179,7 @@ fn digest(tool: &Tool, url: &str) -> Digest {
     add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
     add(&mut all, "body", request.body.as_ref().map(Node::source));
     add(&mut all, "response", tool.response.source());
-    Digest::of(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
+    Digest::sha256(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
 }
 
 fn arg_json(spec: &ArgSpec) -> Value {

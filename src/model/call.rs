@@ -151,7 +151,7 @@ impl Call {
         arguments::check(&tool, &args)?;
         let signature = signature::sign(&tool, &args)?;
         let digest = Call::digest_of(&agent, &tool.name, &args);
-        let binding = Digest::of(&[digest.0, tool.digest.0].concat());
+        let binding = Digest::sha256(&[digest.0, tool.digest.0].concat());
         let described = described(&tool, &args);
         Ok(Call { agent, tool, args, described, signature, digest, binding })
     }
@@ -159,7 +159,7 @@ impl Call {
     /// [`Call::digest`] of a call with these arguments, none of them null.
     pub(crate) fn digest_of(agent: &AgentId, tool: &str, args: &Map<String, Value>) -> Digest {
         let content = json!({"agent": agent.as_str(), "tool": tool, "args": args});
-        Digest::of(&canonical(&content).unwrap_or_default())
+        Digest::sha256(&canonical(&content).unwrap_or_default())
     }
 
     /// Who asks.
@@ -260,7 +260,7 @@ fn described(tool: &Tool, args: &Map<String, Value>) -> Map<String, Value> {
     let is_bytes = |name: &str| tool.args.get(name).is_some_and(|spec| spec.kind == Some(ArgType::Bytes));
     let described = |(name, value): (&String, &Value)| {
         let bytes = bytes::decode(value.as_str()?)?;
-        Some((name.clone(), json!({"bytes": bytes.len(), "sha256": Digest::of(&bytes).hex()})))
+        Some((name.clone(), json!({"bytes": bytes.len(), "sha256": Digest::sha256(&bytes).hex()})))
     };
     args.iter().filter(|(name, _)| is_bytes(name)).filter_map(described).collect()
 }

@@ -57,7 +57,7 @@ impl Tool {
             response: ResponseSpec::default(),
             extra_args: false,
             timeout: None,
-            digest: Digest::of(b""),
+            digest: Digest::sha256(b""),
         }
     }
 

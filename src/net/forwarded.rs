@@ -36,7 +36,7 @@ pub struct Forwarded {
 
 impl Forwarded {
     /// Reads them.
-    pub fn of(headers: &HeaderMap) -> Forwarded {
+    pub fn from_headers(headers: &HeaderMap) -> Forwarded {
         let joined = |name: &str| {
             let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
             let values: Vec<_> = values.collect();
@@ -167,7 +167,7 @@ mod tests {
         for (name, value) in headers {
             map.append(HeaderName::try_from(*name).unwrap(), HeaderValue::from_str(value).unwrap());
         }
-        Forwarded::of(&map)
+        Forwarded::from_headers(&map)
     }
 
     fn client(headers: &[(&str, &str)]) -> Option<String> {

@@ -53,7 +53,7 @@ impl Asked {
 
     /// What it says of its way through proxies.
     pub(crate) fn forwarded(&self) -> Forwarded {
-        Forwarded::of(&self.headers)
+        Forwarded::from_headers(&self.headers)
     }
 }
 

@@ -152,7 +152,7 @@ fn examine<B>(request: &Request<B>) -> Result<(String, UpgradeRequest), Refusal>
         path: request.uri().path().to_owned(),
         origin: joined(headers, &header::ORIGIN),
         bearer: joined(headers, &header::AUTHORIZATION).and_then(|value| bearer(&value)),
-        forwarded: Forwarded::of(headers),
+        forwarded: Forwarded::from_headers(headers),
     };
     Ok((derive_accept_key(key.as_bytes()), who))
 }

@@ -31,7 +31,7 @@ fn tool(name: &str) -> Arc<Tool> {
         response: Default::default(),
         extra_args: true,
         timeout: None,
-        digest: Digest::of(b""),
+        digest: Digest::sha256(b""),
     })
 }
 

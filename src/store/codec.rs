@@ -230,7 +230,7 @@ pub(super) fn finished(outcome: &Outcome, data: Option<&str>) -> Value {
     let mut body = ending(outcome);
     if let Some(data) = data {
         body.insert("result".into(), cut(data).into());
-        body.insert("result_digest".into(), Digest::of(data.as_bytes()).hex().into());
+        body.insert("result_digest".into(), Digest::sha256(data.as_bytes()).hex().into());
     }
     Value::Object(body)
 }

@@ -186,7 +186,7 @@ mod tests {
     use super::*;
 
     fn open(seq: i64) -> Open {
-        let (agent, binding) = (AgentId::configured("pi"), Digest::of(b"call"));
+        let (agent, binding) = (AgentId::configured("pi"), Digest::sha256(b"call"));
         Open { seq, agent, binding, state: State::Open, keys: vec![] }
     }
 

@@ -145,7 +145,7 @@ fn is_result_of(outcome: &str, data: Option<&str>, finished: &Value) -> bool {
     if let Some(data) = data {
         let Ok(tag) = serde_json::from_str::<Value>(outcome) else { return false };
         let same = |kept: &str, name: &str| tag.get(kept) == finished.get(name);
-        let digest = Digest::of(data.as_bytes()).hex();
+        let digest = Digest::sha256(data.as_bytes()).hex();
         return same("is", "outcome")
             && told("outcome") == Some("executed")
             && told("result_digest") == Some(&digest)

@@ -272,11 +272,11 @@ mod tests {
         let door = Rc::new(Door::default());
         for n in 0..MAX_FAILURES {
             assert!(!door.refuses(address(1)));
-            let token = TokenHash::of(&format!("wrong {n}"));
+            let token = TokenHash::new(&format!("wrong {n}"));
             assert!(door.failed(address(1), &token));
             (0..20).for_each(|_| assert!(!door.failed(address(1), &token), "the same counts once"));
         }
-        assert!(!door.failed(address(1), &TokenHash::of("one more")));
+        assert!(!door.failed(address(1), &TokenHash::new("one more")));
         assert!(door.refuses(address(1)) && !door.refuses(address(2)));
         let member = door.enter(Some(address(1))).admitted(address(1));
         assert!(!door.refuses(address(1)));
@@ -288,7 +288,7 @@ mod tests {
     fn what_is_remembered_is_bounded() {
         let door = Rc::new(Door::default());
         for i in 0..10_000u32 {
-            door.failed(IpAddr::from(i.to_be_bytes()), &TokenHash::of("wrong"));
+            door.failed(IpAddr::from(i.to_be_bytes()), &TokenHash::new("wrong"));
         }
         assert!(door.inner.borrow().failures.len() <= MAX_ADDRESSES);
     }

@@ -412,7 +412,7 @@ fn a_person_sees_what_a_file_is() {
     let question = gateway.questions().remove(0);
     let about = &question["args"]["file"];
     assert_eq!(about["bytes"], 100_000);
-    assert_eq!(about["sha256"], agentpass::testing::base::digest::Digest::of(content.as_bytes()).hex());
+    assert_eq!(about["sha256"], agentpass::testing::base::digest::Digest::sha256(content.as_bytes()).hex());
     let (_, shown) = terminal::run(&gateway.folder, &["approvals"], &[]);
     // A narrow terminal breaks the hash into two lines.
     let shown: String = shown.split_whitespace().collect();

@@ -156,7 +156,7 @@ pub fn tool(method: Method, path: &str) -> Tool {
         response: Default::default(),
         extra_args: true,
         timeout: None,
-        digest: Digest::of(b""),
+        digest: Digest::sha256(b""),
     }
 }
 

@@ -92,7 +92,7 @@ mod tests {
 
     #[test]
     fn a_line_is_read_back_as_chats_leave_it() {
-        let anchor = Anchor { seq: 17, hash: Digest::of(b"x"), at: Timestamp(1_700_000_000_001) };
+        let anchor = Anchor { seq: 17, hash: Digest::sha256(b"x"), at: Timestamp(1_700_000_000_001) };
         let line = anchor.to_string();
         assert_eq!(line.lines().count(), 1);
         assert_eq!(Anchor::parse(&line), Some(anchor));

@@ -235,7 +235,7 @@ impl Reader {
         let data = |row: &Row<'_>| row.get::<_, Option<String>>(0);
         let kept = self.snapshot()?.query_row(sql, [row.seq], data).optional()?.flatten();
         let recorded = row.end.get("result_digest").and_then(Value::as_str).and_then(Digest::parse);
-        Ok(kept.filter(|data| recorded == Some(Digest::of(data.as_bytes()))))
+        Ok(kept.filter(|data| recorded == Some(Digest::sha256(data.as_bytes()))))
     }
 }
 

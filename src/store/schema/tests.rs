@@ -63,7 +63,7 @@ fn new_call(n: usize) -> NewCall {
         response: Default::default(),
         extra_args: false,
         timeout: None,
-        digest: Digest::of(b"tool"),
+        digest: Digest::sha256(b"tool"),
     };
     let Value::Object(args) = json!({ "n": n }) else { unreachable!() };
     let call = Call::new(AgentId::configured(["pi", "laptop"][n % 2]), Arc::new(tool), args).unwrap();

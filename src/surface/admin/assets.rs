@@ -35,7 +35,7 @@ struct Asset {
 static ASSETS: LazyLock<Vec<Asset>> = LazyLock::new(|| FILES.into_iter().map(asset).collect());
 
 fn asset((name, content_type, content): (&'static str, &'static str, &'static str)) -> Asset {
-    let hash: String = Digest::of(content.as_bytes()).hex().chars().take(HASH_DIGITS).collect();
+    let hash: String = Digest::sha256(content.as_bytes()).hex().chars().take(HASH_DIGITS).collect();
     Asset { name, path: format!("{FOLDER}{hash}/{name}"), content_type, content }
 }
 
@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn every_file_has_an_address_that_follows_from_its_content() {
         for (name, _, content) in FILES {
-            let hash = &Digest::of(content.as_bytes()).hex()[..HASH_DIGITS];
+            let hash = &Digest::sha256(content.as_bytes()).hex()[..HASH_DIGITS];
             assert_eq!(url(name), format!("/static/{hash}/{name}"));
             assert!(answer(url(name)).is_some());
         }

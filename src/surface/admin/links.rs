@@ -53,13 +53,13 @@ impl Links {
         if open.len() >= MOST {
             open.remove(0);
         }
-        open.push(Link { token: TokenHash::of(made.expose()), issued_by, until });
+        open.push(Link { token: TokenHash::new(made.expose()), issued_by, until });
         Ok(made)
     }
 
     /// Uses a link up and tells who had it made. Every link is compared, so that the time taken says nothing.
     pub(crate) fn redeem(&self, token: &str, now: Timestamp) -> Option<String> {
-        let given = TokenHash::of(token);
+        let given = TokenHash::new(token);
         let mut open = self.open.borrow_mut();
         open.retain(|link| !link.until.is_over(now));
         let found = open.iter().enumerate().fold(None, |found, (index, link)| {

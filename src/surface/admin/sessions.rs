@@ -85,7 +85,7 @@ impl Sessions {
             stale.into_iter().for_each(|index| open.remove(index).ended.open());
         }
         open.push(Session {
-            id: TokenHash::of(id.expose()),
+            id: TokenHash::new(id.expose()),
             csrf: csrf.expose().to_owned(),
             means,
             idle: Deadline::new(now.plus(IDLE), now),
@@ -154,7 +154,7 @@ impl Sessions {
     fn id_in(&self, visitor: &Visitor, cookies: &str) -> Option<TokenHash> {
         let cookie = self.cookie(visitor);
         let mut pairs = cookies.split(';').filter_map(|pair| pair.trim().split_once('='));
-        pairs.find(|(name, _)| *name == cookie).map(|(_, value)| TokenHash::of(value))
+        pairs.find(|(name, _)| *name == cookie).map(|(_, value)| TokenHash::new(value))
     }
 
     fn set_cookie(&self, visitor: &Visitor, id: &Secret, life: Duration) -> String {
@@ -167,7 +167,7 @@ impl Sessions {
 
 /// Whether a form carries the token of this session's forms. Takes the same time whatever it carries.
 pub(crate) fn is_ours(viewer: &Viewer, given: &str) -> bool {
-    TokenHash::of(&viewer.csrf).matches(&TokenHash::of(given))
+    TokenHash::new(&viewer.csrf).matches(&TokenHash::new(given))
 }
 
 #[cfg(test)]

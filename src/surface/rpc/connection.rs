@@ -166,7 +166,7 @@ fn wrong_token() -> Refusal {
 
 /// Whose token this is, or the hash of one that is nobody's.
 fn identify(setup: &Setup, token: &str) -> Result<Identity, TokenHash> {
-    let token = TokenHash::of(token);
+    let token = TokenHash::new(token);
     setup.authenticate(&token).map(|agent| Identity { agent, token }).ok_or(token)
 }
 

@@ -114,7 +114,7 @@ fn unknown(method: &str) -> WireError {
 
 /// Authenticating again is harmless while it is the same agent; a connection never changes whom it speaks for.
 fn auth(session: &Session, params: Map<String, Value>) -> Result<Begun, WireError> {
-    let token = TokenHash::of(&params::auth(params)?);
+    let token = TokenHash::new(&params::auth(params)?);
     let agent = &session.identity.agent;
     match session.gate.setup().authenticate(&token).as_ref() == Some(agent) {
         true => Ok(Begun::Now(welcome(agent))),
