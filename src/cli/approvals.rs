@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::output::Audience;
 use super::owner::{Owner, command};
-use super::{Exit, Trouble, card, layout, output, watch};
+use super::{Exit, Trouble, card, output, terminal, watch};
 
 /// Show the questions that wait for an answer. Runs on the gateway's machine.
 #[derive(FromArgs, Debug)]
@@ -33,7 +33,7 @@ pub(crate) fn run(args: Approvals) -> Exit {
 }
 
 fn show(args: &Approvals) -> Result<Exit, Trouble> {
-    let people = output::stdout_is_terminal() && !args.json;
+    let people = terminal::is_stdout() && !args.json;
     let mut owner = Owner::connect("show the questions", args.socket.as_deref(), args.config.as_deref())?;
     match (args.watch, people && stdin().is_terminal()) {
         (true, true) => {
@@ -89,7 +89,7 @@ fn cards(open: &Value) -> String {
         return "nothing waits for an answer".to_owned();
     }
     let mut text: Vec<String> =
-        open.iter().map(|question| card::question(question, layout::terminal_width())).collect();
+        open.iter().map(|question| card::question(question, terminal::width())).collect();
     text.push("answer with `agentpass approve ID` or `agentpass deny ID --note TEXT`".to_owned());
     text.join("\n\n")
 }

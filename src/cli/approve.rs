@@ -6,7 +6,7 @@ use argh::FromArgs;
 use serde_json::{Value, json};
 
 use super::owner::Owner;
-use super::{Exit, Trouble, output};
+use super::{Exit, Trouble, output, terminal};
 use crate::base::safe_text::visible;
 
 /// Say yes to a question, and wait for the outcome of its call. Runs on the gateway's machine.
@@ -56,7 +56,7 @@ fn approve(args: &Approve) -> Result<Exit, Trouble> {
     match outcome_of(&mut events, &id) {
         Some(outcome) => output::print(&outcome)?,
         None => {
-            output::note("it is still running; `agentpass audit show` tells how it ends");
+            terminal::note("it is still running; `agentpass audit show` tells how it ends");
             return Ok(exit);
         }
     };

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use argh::FromArgs;
 
-use super::{Exit, Trouble, output};
+use super::{Exit, Trouble, output, terminal};
 use crate::config::{Paths, Report};
 use crate::daemon;
 
@@ -39,8 +39,8 @@ fn show(report: &Report, as_json: bool) -> Result<(), Trouble> {
     if as_json {
         return output::print(&output::json(&report.to_json())).map(drop);
     }
-    report.findings.iter().for_each(|finding| output::note(&finding.to_string()));
-    output::note(&format!("agentpass: {}", summary(report)));
+    report.findings.iter().for_each(|finding| terminal::note(&finding.to_string()));
+    terminal::note(&format!("agentpass: {}", summary(report)));
     Ok(())
 }
 

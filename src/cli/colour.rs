@@ -3,7 +3,7 @@
 
 use std::env;
 
-use super::output;
+use super::terminal;
 
 /// What a word says, at a glance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +38,12 @@ impl Shade {
 
 /// `text` in the colour of `shade`, where stdout shows colours.
 pub(crate) fn on_stdout(text: &str, shade: Option<Shade>) -> String {
-    painted(text, shade.filter(|_| output::stdout_is_terminal() && wanted()))
+    painted(text, shade.filter(|_| terminal::is_stdout() && wanted()))
 }
 
 /// The same for stderr.
 pub(crate) fn on_stderr(text: &str, shade: Option<Shade>) -> String {
-    painted(text, shade.filter(|_| output::stderr_is_terminal() && wanted()))
+    painted(text, shade.filter(|_| terminal::is_stderr() && wanted()))
 }
 
 fn painted(text: &str, shade: Option<Shade>) -> String {

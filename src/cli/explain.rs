@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use super::colour::{Shade, on_stdout};
 use super::output::Audience;
 use super::suggest::hint;
-use super::{Exit, Trouble, layout, output, values};
+use super::{Exit, Trouble, layout, output, terminal, values};
 use crate::base::json::parse_strict;
 use crate::base::safe_text::{visible, visible_name};
 use crate::config::{self, Config, Finding, Paths};
@@ -91,7 +91,7 @@ fn usage(cause: &str) -> Trouble {
 }
 
 fn unreadable(findings: &[Finding]) -> Exit {
-    findings.iter().for_each(|finding| output::note(&finding.to_string()));
+    findings.iter().for_each(|finding| terminal::note(&finding.to_string()));
     Exit::BAD_CONFIGURATION
 }
 
@@ -184,7 +184,7 @@ fn refused(message: String) -> Explanation {
 
 /// For people: the decision first, then how it came about.
 fn told(tool: &str, why: &Explanation, config: &Config) -> String {
-    let width = layout::terminal_width();
+    let width = terminal::width();
     let (signature, parts, verdict, trace) = match why {
         Explanation::Invalid { reason, message, argument, forbidden } => {
             let holds = forbidden.as_ref().map(|(character, _)| format!(": {character}")).unwrap_or_default();
@@ -251,7 +251,7 @@ fn invalid(tool: &str, reason: &str, message: &str, argument: Option<&str>, conf
     };
     if let Some(help) = help {
         text.push('\n');
-        text.push_str(&layout::hanging("  help: ", &visible(&help), layout::terminal_width()));
+        text.push_str(&layout::hanging("  help: ", &visible(&help), terminal::width()));
     }
     text
 }

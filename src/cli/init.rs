@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use argh::FromArgs;
 
 use super::next_step::{Address, Agent, host_name, typed};
-use super::{Exit, Trouble, output};
+use super::{Exit, Trouble, output, terminal};
 use crate::base::digest::to_hex;
 use crate::base::ids::random_bytes;
 use crate::net::tls::{self_signed, spki_pin_of_pem};
@@ -98,7 +98,7 @@ impl Folder {
             Err(e) => return Err(trouble(&path, &e)),
         };
         file.write_all(content).map_err(|e| trouble(&path, &e))?;
-        output::note(&format!("wrote {}", shown(&path)));
+        terminal::note(&format!("wrote {}", shown(&path)));
         Ok(true)
     }
 
@@ -127,7 +127,7 @@ impl Folder {
 }
 
 fn kept(path: &Path) {
-    output::note(&format!("kept  {} (it exists)", shown(path)));
+    terminal::note(&format!("kept  {} (it exists)", shown(path)));
 }
 
 /// A path below the working directory as people write it.

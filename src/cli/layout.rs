@@ -6,12 +6,6 @@
 /// The narrowest a column that wraps is made. Below it lines are too long for the terminal, but still readable.
 const NARROWEST: usize = 20;
 
-/// The width of the terminal on stdout in columns; None when there is none.
-pub(crate) fn terminal_width() -> Option<usize> {
-    let size = rustix::termios::tcgetwinsize(rustix::stdio::stdout()).ok()?;
-    (size.ws_col > 0).then(|| usize::from(size.ws_col))
-}
-
 /// How many columns `text` takes, colours apart. For characters of doubtful width rather too many than too few.
 pub(crate) fn width(text: &str) -> usize {
     let mut columns = 0;

@@ -8,7 +8,7 @@ use std::env;
 use log::{Level, LevelFilter, Log, Metadata, Record};
 use simple_logger::SimpleLogger;
 
-use super::{Exit, Trouble, output};
+use super::{Exit, Trouble, terminal};
 use crate::base::clock::Clock;
 use crate::base::safe_text::visible;
 
@@ -103,7 +103,7 @@ impl Log for Lines {
 
     fn log(&self, record: &Record<'_>) {
         if self.enabled(record.metadata()) {
-            output::note(&self.line(record));
+            terminal::note(&self.line(record));
         }
     }
 

@@ -29,6 +29,7 @@ pub(crate) mod owner;
 mod progress;
 pub(crate) mod refusal;
 pub(crate) mod suggest;
+mod terminal;
 pub(crate) mod trouble;
 pub(crate) mod values;
 mod watch;

@@ -1,9 +1,10 @@
-//! The only writer to stdout and stderr. It must never panic because nobody reads.
+//! The only writer to stdout. It must never panic because nobody reads.
 
-use std::io::{self, ErrorKind, IsTerminal as _, Write};
+use std::io::{self, ErrorKind};
 
 use serde_json::Value;
 
+use super::terminal::write;
 use super::{Exit, Trouble};
 
 /// Whether anybody still reads stdout. Commands that print without end stop at [`Audience::Gone`].
@@ -25,46 +26,6 @@ pub(crate) fn print(text: &str) -> Result<Audience, Trouble> {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(Audience::Gone),
         Err(e) => Err(Trouble::new(Exit::FAILED, "write the output", e)),
     }
-}
-
-/// Writes `text` and a newline to stderr; if that fails there is nobody left to tell.
-pub(crate) fn note(text: &str) {
-    write(io::stderr().lock(), text).ok();
-}
-
-/// Replaces the current line of the terminal on stderr; an empty text clears it.
-pub(crate) fn replace_line(text: &str) {
-    let mut stderr = io::stderr().lock();
-    stderr.write_all(format!("\r\x1b[K{text}").as_bytes()).and_then(|()| stderr.flush()).ok();
-}
-
-/// Writes over the beginning of the current line of the terminal on stderr; what is typed behind it stays.
-pub(crate) fn update_line(text: &str) {
-    let mut stderr = io::stderr().lock();
-    stderr.write_all(format!("\x1b7\r{text}\x1b8").as_bytes()).and_then(|()| stderr.flush()).ok();
-}
-
-/// Puts a line above the current one of the terminal on stderr; what is typed there stays. `text` must fit.
-pub(crate) fn line_above(text: &str) {
-    let mut stderr = io::stderr().lock();
-    // Make room below and come back; insert a line here, write on it, return to the column one line lower.
-    let moves = format!("\x1bD\x1b[A\x1b7\x1b[L\r{text}\x1b8\x1b[B");
-    stderr.write_all(moves.as_bytes()).and_then(|()| stderr.flush()).ok();
-}
-
-/// Whether a person looks at stdout.
-pub(crate) fn stdout_is_terminal() -> bool {
-    io::stdout().is_terminal()
-}
-
-/// Whether a person looks at stderr.
-pub(crate) fn stderr_is_terminal() -> bool {
-    io::stderr().is_terminal()
-}
-
-fn write(mut to: impl Write, text: &str) -> io::Result<()> {
-    to.write_all(format!("{text}\n").as_bytes())?;
-    to.flush()
 }
 
 /// JSON with an indent of two. Characters that steer a terminal or hide text are written as JSON escapes, which

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Exit, Trouble, output};
+use super::{Exit, Trouble, terminal};
 use crate::config::{self, Local, Paths};
 use crate::daemon;
 
@@ -104,7 +104,7 @@ impl Owner {
 pub(crate) fn local(what: &'static str, config: Option<&str>) -> Result<Local, Trouble> {
     let paths = Paths::find(config.map(Path::new), None);
     config::local(&paths).map_err(|findings| {
-        findings.iter().for_each(|finding| output::note(&finding.to_string()));
+        findings.iter().for_each(|finding| terminal::note(&finding.to_string()));
         Trouble::new(Exit::BAD_CONFIGURATION, what, "the configuration does not say where the gateway is")
             .help("name the file with --config, or the socket with --socket")
     })

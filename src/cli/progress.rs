@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use smol::Timer;
 
-use super::output;
+use super::terminal;
 use crate::base::clock::{Clock, Timestamp};
 use crate::client::{OnPending, Pending};
 
@@ -23,7 +23,7 @@ struct Asked {
 
 impl Progress {
     pub(super) fn new() -> Progress {
-        Progress { asked: Rc::default(), is_shown: output::stderr_is_terminal() }
+        Progress { asked: Rc::default(), is_shown: terminal::is_stderr() }
     }
 
     /// To be told that a human is being asked.
@@ -40,7 +40,7 @@ impl Progress {
         let clock = Clock::system();
         loop {
             if let Some(asked) = self.asked.get() {
-                output::replace_line(&line(asked.until, clock.now()));
+                terminal::replace_line(&line(asked.until, clock.now()));
             }
             // Also the longest that the first line comes late.
             Timer::after(Duration::from_millis(500)).await;
@@ -51,7 +51,7 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         if self.is_shown && self.asked.get().is_some() {
-            output::replace_line("");
+            terminal::replace_line("");
         }
     }
 }

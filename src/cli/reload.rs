@@ -4,7 +4,7 @@ use argh::FromArgs;
 use serde_json::Value;
 
 use super::owner::{Owner, command};
-use super::{Exit, Trouble, output};
+use super::{Exit, Trouble, output, terminal};
 
 /// Make the running gateway read its files again. It keeps the old ones if the new ones are wrong.
 #[derive(FromArgs, Debug)]
@@ -35,7 +35,7 @@ fn reload(args: Reload) -> Result<Exit, Trouble> {
     let texts = |name: &str| reply.get(name).and_then(Value::as_array).cloned().unwrap_or_default();
     let done = reply.get("reloaded") == Some(&Value::Bool(true));
     for text in texts(if done { "warnings" } else { "findings" }) {
-        output::note(text.as_str().unwrap_or_default());
+        terminal::note(text.as_str().unwrap_or_default());
     }
     if done {
         return output::print("reloaded; the new configuration is in force").map(|_| Exit::DONE);

@@ -13,7 +13,7 @@ use smol::{LocalExecutor, future, stream::StreamExt as _};
 use super::gateway::{Gateway, seconds};
 use super::progress::Progress;
 use super::suggest::nearest;
-use super::{Exit, Trouble, logging, output, refusal, values};
+use super::{Exit, Trouble, logging, output, refusal, terminal, values};
 use crate::base::safe_text::visible;
 use crate::client::{Client, ClientError, ClientOptions, OnPending, RequestOptions, ToolResult};
 use crate::net::deadline::within;
@@ -220,10 +220,10 @@ fn meant(word: &str) -> String {
 fn print(result: &ToolResult) -> Result<Exit, Trouble> {
     if let Some(lost) = &result.data_lost {
         let words = lost.replace('_', " ");
-        output::note(&visible(&format!("agentpass: executed, but the service's answer was lost: {words}")));
+        terminal::note(&visible(&format!("agentpass: executed, but the service's answer was lost: {words}")));
     }
     if let Some(note) = &result.data_note {
-        output::note(&visible(&format!("agentpass: note on the data: {note}")));
+        terminal::note(&visible(&format!("agentpass: note on the data: {note}")));
     }
     output::print(&output::json(&result.data)).map(|_| Exit::DONE)
 }

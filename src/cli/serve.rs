@@ -5,7 +5,7 @@ use std::path::Path;
 use argh::FromArgs;
 use log::LevelFilter;
 
-use super::{Exit, logging, output};
+use super::{Exit, logging, terminal};
 use crate::config::Paths;
 use crate::daemon::{self, Options, StartError};
 
@@ -37,7 +37,7 @@ pub(crate) fn run(args: Serve) -> Exit {
     match daemon::run(Options { paths, insecure }) {
         Ok(()) => Exit::DONE,
         Err(e) => {
-            output::note(e.to_string().trim_end());
+            terminal::note(e.to_string().trim_end());
             match e {
                 StartError::Config(_) | StartError::Setting(..) => Exit::BAD_CONFIGURATION,
                 StartError::Machine { .. } => Exit::FAILED,

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::colour::{Shade, on_stdout};
 use super::next_step::next_step;
 use super::owner::{Owner, command};
-use super::{Exit, Trouble, card, layout, output};
+use super::{Exit, Trouble, card, layout, output, terminal};
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
 
@@ -63,7 +63,7 @@ fn told(status: &Value) -> String {
     fields.push(("services".to_owned(), services));
     fields.push(("pages".to_owned(), vec![pages(status)]));
     let head = format!("agentpass {version}, up {}", uptime(number("uptime_s")));
-    format!("{head}\n\n{}", card::labelled("  ", fields, layout::terminal_width()))
+    format!("{head}\n\n{}", card::labelled("  ", fields, terminal::width()))
 }
 
 fn pages(status: &Value) -> String {

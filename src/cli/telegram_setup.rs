@@ -14,7 +14,7 @@ use argh::FromArgs;
 use serde_json::{Value, json};
 
 use super::gateway::seconds;
-use super::{Exit, Trouble, output};
+use super::{Exit, Trouble, output, terminal};
 use crate::approval::telegram::api::{Bot, BotError, Me, Message, UpdateKind, User};
 use crate::approval::telegram::chat::why_not;
 use crate::base::safe_text::visible;
@@ -82,11 +82,11 @@ fn find(args: &TelegramSetup) -> Result<Exit, Trouble> {
     let bot =
         Bot::through(configured.proxy.as_ref(), token, &api_url).map_err(|e| trouble("use the bot", &e))?;
     let me = bot.get_me().map_err(|e| trouble("use the bot", &e))?;
-    output::note(&format!("the token is right: this is @{}", visible(&me.username)));
+    terminal::note(&format!("the token is right: this is @{}", visible(&me.username)));
     if let Some(chat) = configured.chat_id {
-        output::note(&about_chat(&bot, chat));
+        terminal::note(&about_chat(&bot, chat));
     }
-    output::note("write something to the bot, or add it to your group and write /start there");
+    terminal::note("write something to the bot, or add it to your group and write /start there");
     let Some(messages) = listen(&bot, until)? else {
         let silent = Trouble::new(Exit::TIMED_OUT, WHAT, "nobody wrote to the bot");
         return Err(silent.help("in a group, bots get commands only: write /start"));

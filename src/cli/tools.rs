@@ -6,7 +6,7 @@ use serde_json::Value;
 use smol::LocalExecutor;
 
 use super::gateway::Gateway;
-use super::{Exit, Trouble, layout, logging, output, refusal};
+use super::{Exit, Trouble, layout, logging, output, refusal, terminal};
 use crate::base::safe_text::visible;
 use crate::client::{ArgInfo, Client, ClientError, ClientOptions, ToolInfo};
 
@@ -54,10 +54,10 @@ fn show(args: Tools) -> Result<Exit, Trouble> {
     let executor = LocalExecutor::new();
     let tools = smol::block_on(executor.run(fetch(&executor, options)));
     let tools = tools.map_err(|e| refusal::trouble(WHAT, &e))?;
-    let text = if json || !output::stdout_is_terminal() {
+    let text = if json || !terminal::is_stdout() {
         output::json(&tools.into_iter().map(|tool| tool.json).collect::<Value>())
     } else {
-        table(&tools, layout::terminal_width())
+        table(&tools, terminal::width())
     };
     output::print(&text).map(|_| Exit::DONE)
 }

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::colour::{Shade, on_stderr};
 use super::exit::Exit;
-use super::output;
+use super::terminal;
 use crate::base::safe_text::visible;
 
 /// The longest cause shown, in characters. Causes may come from the other side of a connection.
@@ -44,7 +44,7 @@ impl Trouble {
         let text = self.to_string();
         let name = "agentpass:";
         let rest = text.strip_prefix(name).unwrap_or(&text);
-        output::note(&format!("{}{rest}", on_stderr(name, Some(Shade::Bad))));
+        terminal::note(&format!("{}{rest}", on_stderr(name, Some(Shade::Bad))));
         self.exit
     }
 }

@@ -13,7 +13,7 @@ use rustix::termios::{QueueSelector, tcflush};
 use serde_json::{Value, json};
 
 use super::owner::{Owner, command};
-use super::{Exit, Trouble, card, layout, output};
+use super::{Exit, Trouble, card, terminal};
 use crate::base::safe_text::visible;
 
 /// An answer typed this soon after a question came up was meant for the one before it: an agent can withdraw a
@@ -41,8 +41,8 @@ pub(crate) fn ask(mut owner: Owner, answers: Owner) -> Result<Exit, Trouble> {
     let keyboard = sender.clone();
     thread::spawn(move || listen(owner, &sender));
     thread::spawn(move || type_in(&keyboard));
-    output::note(KEYS);
-    output::replace_line(WAITING);
+    terminal::note(KEYS);
+    terminal::replace_line(WAITING);
     Screen { answers, waiting: VecDeque::new(), shown: Instant::now() }.run(&events)
 }
 
@@ -79,14 +79,14 @@ impl Screen {
             match events.recv_timeout(TICK) {
                 Ok(Event::Gateway(Ok(Some(event)))) => self.hear(event),
                 Ok(Event::Gateway(Ok(None))) => {
-                    output::replace_line("");
+                    terminal::replace_line("");
                     return Err(Trouble::new(Exit::CONNECTION, "go on watching", "the gateway has stopped"));
                 }
                 Ok(Event::Gateway(Err(trouble))) => return Err(trouble),
                 Ok(Event::Typed(text, at)) if at > self.shown + READING => self.answer(text.trim()),
                 Ok(Event::Typed(..)) => self.too_soon(),
                 Ok(Event::Left) | Err(RecvTimeoutError::Disconnected) => {
-                    output::replace_line("");
+                    terminal::replace_line("");
                     return Ok(Exit::DONE);
                 }
                 Err(RecvTimeoutError::Timeout) => self.tick(),
@@ -101,7 +101,7 @@ impl Screen {
                 self.waiting.push_back(event);
                 match self.waiting.len() {
                     1 => self.show(),
-                    all => output::line_above(&format!("({} more waiting)", all - 1)),
+                    all => terminal::line_above(&format!("({} more waiting)", all - 1)),
                 }
             }
             return;
@@ -110,24 +110,24 @@ impl Screen {
         if let Some(times) = again {
             // Each time would let an agent fill the screen.
             if times.is_power_of_two() {
-                output::line_above(&news(&event));
+                terminal::line_above(&news(&event));
             }
             return;
         }
         let first = self.waiting.front().is_some_and(|question| same(question, &event));
         self.waiting.retain(|question| !same(question, &event));
         if first {
-            output::replace_line("");
-            output::note(&news(&event));
+            terminal::replace_line("");
+            terminal::note(&news(&event));
             self.show();
         } else {
-            output::line_above(&news(&event));
+            terminal::line_above(&news(&event));
         }
     }
 
     fn too_soon(&self) {
         if !self.waiting.is_empty() {
-            output::note("this question has only just come up: read it and answer again");
+            terminal::note("this question has only just come up: read it and answer again");
         }
         self.prompt();
     }
@@ -141,7 +141,7 @@ impl Screen {
             "y" | "yes" => json!({"command": "approve", "id": id}),
             "n" | "no" => json!({"command": "deny", "id": id, "note": note}),
             _ => {
-                output::note(KEYS);
+                terminal::note(KEYS);
                 return self.prompt();
             }
         };
@@ -153,9 +153,9 @@ impl Screen {
 
     fn show(&mut self) {
         let Some(question) = self.waiting.front() else { return self.prompt() };
-        output::replace_line("");
-        output::note(&format!("\n{}", card::question(question, layout::terminal_width())));
-        output::note(&match self.waiting.len() - 1 {
+        terminal::replace_line("");
+        terminal::note(&format!("\n{}", card::question(question, terminal::width())));
+        terminal::note(&match self.waiting.len() - 1 {
             0 => String::new(),
             more => format!("\n({more} more waiting)"),
         });
@@ -167,13 +167,13 @@ impl Screen {
     /// before: it is dropped.
     fn prompt(&self) {
         let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
-        output::replace_line(self.line().as_deref().unwrap_or(WAITING));
+        terminal::replace_line(self.line().as_deref().unwrap_or(WAITING));
     }
 
     /// The time goes on, and what is being typed stays.
     fn tick(&self) {
         if let Some(line) = self.line() {
-            output::update_line(&line);
+            terminal::update_line(&line);
         }
     }
 

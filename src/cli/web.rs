@@ -8,7 +8,7 @@ use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr
 use serde_json::Value;
 
 use super::owner::{Owner, command};
-use super::{Exit, Trouble, output};
+use super::{Exit, Trouble, output, terminal};
 use crate::base::password::{self, PasswordHash};
 use crate::base::secret::Secret;
 
@@ -73,9 +73,9 @@ fn read() -> Result<Secret, Trouble> {
         return line();
     }
     let _quiet = Quiet::begin();
-    output::note("New admin password (it is not shown):");
+    terminal::note("New admin password (it is not shown):");
     let first = line()?;
-    output::note("Once more:");
+    terminal::note("Once more:");
     let second = line()?;
     if first.expose() == second.expose() { Ok(first) } else { Err(unusable("the two passwords differ")) }
 }

@@ -25,6 +25,11 @@ const KEYS: [&str; 11] = [
     "as",
 ];
 
+/// The description of a tool or an argument.
+pub(crate) fn description(section: Section<'_>) -> Option<String> {
+    section.get("description").filter(|at| !at.is_null())?.text()
+}
+
 /// Reads one argument.
 pub(crate) fn read(name: Name<'_>, at: At<'_>) -> Option<(String, ArgSpec)> {
     let plain = name.plain("an argument")?;
@@ -34,7 +39,7 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>) -> Option<(String, ArgSpec)> {
         required: flag("required"),
         validate: section.get("validate").and_then(validate),
         kind: section.get("type").and_then(kind),
-        description: super::tool::description(section),
+        description: description(section),
         secret: flag("secret"),
         free_text: flag("free_text"),
         items: section.get("items").and_then(items),

@@ -35,6 +35,11 @@ pub(crate) struct Name<'d> {
 }
 
 impl<'d> At<'d> {
+    /// The value that is the whole document.
+    pub(crate) fn root(doc: &'d Doc<'d>) -> At<'d> {
+        At { doc, node: &doc.root, name: "the file" }
+    }
+
     /// Leaves an error here; an empty `help` is none.
     pub(crate) fn error(self, text: impl Into<String>, help: &str) {
         let help = (!help.is_empty()).then(|| help.to_owned());

@@ -3,7 +3,7 @@
 use super::argument::Args;
 use super::at::{At, Name, Section};
 use super::constant;
-use super::request::template;
+use super::templates::template;
 use super::tree::Kind;
 use crate::base::template::Template;
 use crate::model::{ArgType, Encoding, Method, Node, RequestSpec};

@@ -6,7 +6,6 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
-use super::at::At;
 use super::finding::{Finding, Place, Severity};
 use super::source::{self, Unreadable};
 use super::tree::{self, NotYaml};
@@ -20,7 +19,7 @@ const MAX_FINDINGS: usize = 20;
 pub(crate) struct Doc<'a> {
     path: PathBuf,
     text: String,
-    root: tree::Node,
+    pub(super) root: tree::Node,
     doing: &'static str,
     /// None: `${` has no meaning in this file.
     pub vars: Option<&'a Variables<'a>>,
@@ -79,11 +78,6 @@ impl<'a> Doc<'a> {
     /// The directory that relative paths in the file start from.
     pub(crate) fn dir(&self) -> &Path {
         self.path.parent().unwrap_or(Path::new(""))
-    }
-
-    /// The value that is the whole document.
-    pub(crate) fn root(&self) -> At<'_> {
-        At { doc: self, node: &self.root, name: "the file" }
     }
 
     /// A single value as written, which the tree holds as a number or a truth value.

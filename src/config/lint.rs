@@ -1,14 +1,26 @@
 //! Advice on rules that are valid but probably not what the owner meant.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use super::permissions::{Known, Placed};
+use super::at::At;
 use super::reach::{Budget, Reach};
 use crate::base::template::Template;
-use crate::model::{Action, Rule, RuleList, Tool};
+use crate::model::{Action, AgentId, Rule, RuleList, Tool};
 
 /// Above this many pairs, rules are no longer compared with each other: advice must not slow a reload down.
 const MAX_PAIRS: usize = 1_000_000;
+
+/// What config.yaml says that rules speak of.
+pub(crate) struct Known<'a> {
+    /// The configured agents.
+    pub agents: Vec<AgentId>,
+    /// The tools.
+    pub tools: &'a BTreeMap<String, Arc<Tool>>,
+}
+
+/// A rule and where it stands.
+pub(crate) type Placed<'d> = (At<'d>, Rule);
 
 /// Leaves its advice at the rules.
 pub(crate) fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&Known<'_>>) {

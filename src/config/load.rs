@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use super::at::{At, Section};
 use super::doc::Doc;
 use super::finding::Finding;
+use super::lint::Known;
 use super::main_file as main;
 use super::messenger;
-use super::permissions::{self, Known, Permissions};
+use super::permissions::{self, Permissions};
+use super::request::ToolService;
 use super::services;
 use super::settings::{Auth, Config, Gateway, ServiceConfig, Storage};
-use super::tool::Owner;
 use super::tool_files::Toolbox;
 use super::variables::{Surroundings, Variables};
 use crate::base::secret::Secret;
@@ -109,7 +110,7 @@ fn read_config(
 }
 
 fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
-    let file = doc.root().section(&main::KEYS);
+    let file = At::root(doc).section(&main::KEYS);
     let (storage, results_days, idempotency_hours) = main::storage(file, doc.dir());
     let agents = main::agents(file);
     let mut config = Config {
@@ -143,12 +144,12 @@ fn all_services(file: Section<'_>, dir: &Path, toolbox: &mut Toolbox, share: &Pa
     found
 }
 
-fn owner<'a>(name: &'a str, service: Option<&'a ServiceConfig>) -> Owner<'a> {
+fn owner<'a>(name: &'a str, service: Option<&'a ServiceConfig>) -> ToolService<'a> {
     let taken_param = service.and_then(|s| match &s.auth {
         Auth::Query { param, .. } => Some(param.clone()),
         Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } | Auth::Login(_) | Auth::None => None,
     });
-    Owner {
+    ToolService {
         service: name,
         url: service.map(ServiceConfig::address).unwrap_or_default(),
         taken_header: service.and_then(|s| services::header_of(&s.auth)),
@@ -191,7 +192,7 @@ pub fn local(paths: &Paths) -> Result<Local, Vec<Finding>> {
     let early = RefCell::default();
     let vars = Variables::near(&paths.config, &around, &early);
     let doc = Doc::open(&paths.config, CONFIGURATION, Some(&vars)).map_err(|finding| vec![finding])?;
-    let file = doc.root().open();
+    let file = At::root(&doc).open();
     let gateway = main::gateway(file, doc.dir());
     let (storage, _, _) = main::storage(file, doc.dir());
     let findings = doc.finish();
@@ -219,7 +220,7 @@ pub(crate) fn bot(paths: &Paths) -> BotHint {
     let mut hint = BotHint::default();
     if let Ok(doc) = Doc::open(&paths.config, CONFIGURATION, Some(&vars)) {
         let section =
-            doc.root().open().get("messenger").and_then(|at| at.open().get("telegram")).map(At::open);
+            At::root(&doc).open().get("messenger").and_then(|at| at.open().get("telegram")).map(At::open);
         hint.token = section.and_then(|s| s.get("token")).and_then(At::secret);
         hint.proxy = section.and_then(|s| s.get("proxy")).and_then(messenger::proxy);
         hint.chat_id = section.and_then(|s| s.get("chat_id")).and_then(|at| at.whole(i64::MIN..=i64::MAX));
@@ -261,7 +262,7 @@ pub(crate) fn misfit(paths: &Paths, keys: &[&str], text: &str, help: &str) -> Fi
         if help.is_empty() { finding } else { finding.help(help) }
     };
     let Ok(doc) = Doc::open(&paths.config, CONFIGURATION, None) else { return whole() };
-    let mut at = doc.root();
+    let mut at = At::root(&doc);
     for key in keys {
         let Some(below) = at.open().get(key) else { break };
         at = below;

@@ -7,7 +7,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use super::at::{At, Name, Section};
 use super::constant::json_with;
 use super::credential;
-use super::services::{METHODS, check_header, headers, is_header_name, request_path};
+use super::http::{METHODS, check_header, headers, is_header_name, request_path};
 use super::settings::{Auth, Login, LoginRequest, Take};
 use crate::base::secret::Secret;
 use crate::model::Method;

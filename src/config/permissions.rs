@@ -7,7 +7,7 @@ use globset::Glob;
 
 use super::at::{At, Section};
 use super::doc::Doc;
-use super::lint;
+use super::lint::{self, Known, Placed};
 use crate::base::glob::Pattern;
 use crate::model::{Action, AgentId, Rule, RuleList, RuleRef};
 
@@ -20,20 +20,9 @@ pub struct Permissions {
     pub defaults: Vec<Rule>,
 }
 
-/// What config.yaml says that rules speak of.
-pub(crate) struct Known<'a> {
-    /// The configured agents.
-    pub agents: Vec<AgentId>,
-    /// The tools.
-    pub tools: &'a std::collections::BTreeMap<String, Arc<crate::model::Tool>>,
-}
-
-/// A rule and where it stands.
-pub(crate) type Placed<'d> = (At<'d>, Rule);
-
 /// Reads both lists. Without `known` (config.yaml is broken) nothing is said about agents and tools.
 pub(crate) fn read(doc: &Doc<'_>, known: Option<&Known<'_>>) -> Permissions {
-    let file = doc.root().section(&["rules", "defaults"]);
+    let file = At::root(doc).section(&["rules", "defaults"]);
     let rules = list(file, RuleList::Rules, known);
     let defaults = list(file, RuleList::Defaults, known);
     refuse_cut_off(file, doc);

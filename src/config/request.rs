@@ -5,20 +5,29 @@ use std::collections::BTreeSet;
 use super::argument::Args;
 use super::at::At;
 use super::body;
-use super::services::{METHODS, check_header, param};
-use super::tool::Owner;
+use super::http::{METHODS, check_header, param};
+use super::templates::{self, declared, template};
 use super::url::{check_chars, check_path};
 use crate::base::template::{Piece, Template};
 use crate::model::{ArgType, Method, RequestSpec};
 
-/// The place that rules are matched against: a list stands there only when each of its elements is judged.
-pub(crate) const SIGNATURE: &str = "the signature";
-
 /// The longest method, in bytes.
 const MAX_METHOD: usize = 32;
 
+/// The service that a tool file belongs to.
+pub(crate) struct ToolService<'a> {
+    /// Its key in config.yaml.
+    pub service: &'a str,
+    /// Its address; empty when that was wrong.
+    pub url: String,
+    /// The header that carries its credentials, in lower case.
+    pub(crate) taken_header: Option<String>,
+    /// The query parameter that carries its credentials.
+    pub(crate) taken_param: Option<String>,
+}
+
 /// Reads a request. None when method or path is missing or wrong.
-pub(crate) fn read(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<RequestSpec> {
+pub(crate) fn read(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Option<RequestSpec> {
     let section = at.section(&["method", "path", "query", "headers", "body_exclude", "encoding", "body"]);
     let method = section.need("method").and_then(method);
     let path = section.need("path").and_then(|at| path(at, args, owner));
@@ -58,49 +67,13 @@ fn method(at: At<'_>) -> Option<Method> {
     Some(Method::Other(text.into()))
 }
 
-/// A template whose arguments are all declared texts.
-pub(crate) fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
-    let template = parsed(at, text, args, place)?;
-    let mut pieces = template.pieces().iter();
-    match pieces.find(|piece| matches!(piece, Piece::Segments(_))) {
-        Some(_) => at.fail(format!("{{argument...}} cannot stand in {place}"), "it stands in the path only"),
-        None => Some(template),
-    }
-}
-
-fn parsed(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
-    let template = declared(at, text, args)?;
-    for (name, spec) in template.args().filter_map(|name| args.get_key_value(name)) {
-        let is_text = match place {
-            SIGNATURE => spec.each,
-            _ => spec.join.is_some(),
-        };
-        if let Some(kind) = spec.kind.filter(|kind| !kind.is_scalar() && !is_text) {
-            at.error(format!("argument {name} is {} and cannot stand in {place}", kind.with_article()), "");
-        }
-    }
-    Some(template)
-}
-
-/// A template whose arguments are all declared.
-fn declared(at: At<'_>, text: &str, args: &Args) -> Option<Template> {
-    let template = match Template::parse(text) {
-        Ok(template) => template,
-        Err(why) => return at.fail(format!("{why} in {}", at.name()), "write {argument}"),
-    };
-    for name in template.args().filter(|name| !args.contains_key(*name)) {
-        at.error(format!("argument {name} is not declared"), "add it under args");
-    }
-    Some(template)
-}
-
-fn path(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Option<(Template, Option<Template>)> {
+fn path(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Option<(Template, Option<Template>)> {
     let text = at.text()?;
     let (path_text, query_text) = text.split_once('?').map_or((text.as_str(), None), |(p, q)| (p, Some(q)));
     if query_text.is_some_and(|q| q.contains('?')) {
         return at.fail("path holds a second \"?\"", "write %3F for a literal one");
     }
-    let path = parsed(at, path_text, args, "the path")?;
+    let path = templates::parsed(at, path_text, args, "the path")?;
     if !has_whole_segments(&path) {
         let help = "put slashes around it: /files/{path...}";
         return at.fail("{argument...} stands for whole segments", help);
@@ -139,13 +112,13 @@ fn has_whole_segments(path: &Template) -> bool {
     true
 }
 
-fn check_param(at: At<'_>, name: &str, owner: &Owner<'_>) {
+fn check_param(at: At<'_>, name: &str, owner: &ToolService<'_>) {
     if owner.taken_param.as_deref() == Some(name) {
         at.error(format!("the query parameter {name} carries the credentials of the service"), "");
     }
 }
 
-fn query(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Vec<(String, Template)> {
+fn query(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Vec<(String, Template)> {
     let mut found = Vec::new();
     for (name, value) in at.entries() {
         if name.text().is_empty() || name.text().contains(char::is_control) {
@@ -174,7 +147,7 @@ fn query_value(at: At<'_>, args: &Args) -> Option<Template> {
     }
 }
 
-fn headers(at: At<'_>, args: &Args, owner: &Owner<'_>) -> Vec<(String, Template)> {
+fn headers(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Vec<(String, Template)> {
     let mut found: Vec<(String, Template)> = Vec::new();
     for (name, value) in at.entries() {
         if let Err(why) = check_header(name.text(), owner.taken_header.as_deref()) {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::at::{At, Section};
 use super::constant;
-use super::services::is_header_name;
+use super::http::is_header_name;
 use crate::model::http::response::{Charset, Follow, ResponseSpec, Success};
 
 /// The most headers that are handed on, and values that mean success.

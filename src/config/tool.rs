@@ -7,29 +7,18 @@ use serde_json::{Map, Value, json};
 use super::argument::{self, Args};
 use super::at::{At, Name, Section};
 use super::body;
-use super::request;
+use super::request::{self, ToolService};
 use super::response;
 use super::services::timeout;
+use super::templates;
 use crate::base::digest::Digest;
 use crate::base::json::canonical;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;
 use crate::model::{ArgSpec, ArgType, ItemSpec, Kind, Node, RequestSpec, Tool};
 
-/// The service that a tool file belongs to.
-pub(crate) struct Owner<'a> {
-    /// Its key in config.yaml.
-    pub service: &'a str,
-    /// Its address; empty when that was wrong.
-    pub url: String,
-    /// The header that carries its credentials, in lower case.
-    pub(crate) taken_header: Option<String>,
-    /// The query parameter that carries its credentials.
-    pub(crate) taken_param: Option<String>,
-}
-
 /// Reads one tool. None when there is no request that could be made.
-pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool> {
+pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Option<Tool> {
     let section = at.section(&[
         "description",
         "kind",
@@ -51,7 +40,7 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &Owner<'_>) -> Option<Tool
     let (wrap, response) = said.unwrap_or_default();
     let mut tool = Tool {
         name: name.text().to_owned(),
-        description: description(section).unwrap_or_default(),
+        description: argument::description(section).unwrap_or_default(),
         service: owner.service.to_owned(),
         kind: kind.unwrap_or_else(|| Kind::of(&request.method)),
         signature,
@@ -72,11 +61,6 @@ fn kind(at: At<'_>) -> Option<Kind> {
     at.choice(&Kind::ALL.map(|kind| (kind.as_str(), kind)))
 }
 
-/// The description of a tool or an argument.
-pub(crate) fn description(section: Section<'_>) -> Option<String> {
-    section.get("description").filter(|at| !at.is_null())?.text()
-}
-
 /// The signature in its one spelling: cut at the commas, trimmed, put together again with `, `.
 fn signature(at: At<'_>, args: &Args) -> Option<Template> {
     let text = at.text()?;
@@ -90,7 +74,7 @@ fn signature(at: At<'_>, args: &Args) -> Option<Template> {
     if text.contains(char::is_control) {
         return at.fail("signature holds a control character", "");
     }
-    let template = request::template(at, &parts.join(", "), args, request::SIGNATURE)?;
+    let template = templates::template(at, &parts.join(", "), args, templates::SIGNATURE)?;
     if template.has_touching_args() {
         return at.fail("two arguments touch in the signature", "put text between them: {a}.{b}");
     }

@@ -10,7 +10,8 @@ use globset::Glob;
 use super::at::At;
 use super::doc::Doc;
 use super::finding::Finding;
-use super::tool::{self, Owner};
+use super::request::ToolService;
+use super::tool;
 use crate::model::Tool;
 
 /// What cannot be done when something is wrong in a tool file.
@@ -28,7 +29,7 @@ pub(crate) struct Toolbox {
 
 impl Toolbox {
     /// Reads the tool files of one service.
-    pub(crate) fn add(&mut self, at: At<'_>, owner: &Owner<'_>, share: &Path) {
+    pub(crate) fn add(&mut self, at: At<'_>, owner: &ToolService<'_>, share: &Path) {
         let wanted = at.one_or_more();
         if wanted.is_empty() {
             at.error("tools names no file", "tools: \"tools/my_api.yaml\"");
@@ -38,12 +39,12 @@ impl Toolbox {
         }
     }
 
-    fn read(&mut self, file: &Path, owner: &Owner<'_>) {
+    fn read(&mut self, file: &Path, owner: &ToolService<'_>) {
         let doc = match Doc::open(file, DOING, None) {
             Ok(doc) => doc,
             Err(finding) => return self.findings.push(finding),
         };
-        let entries = doc.root().section(&["tools"]).need("tools").map(At::entries).unwrap_or_default();
+        let entries = At::root(&doc).section(&["tools"]).need("tools").map(At::entries).unwrap_or_default();
         for (name, at) in entries {
             let Some(plain) = name.plain("a tool") else { continue };
             if let (Some(other), Some(file)) = (self.tools.get(plain), self.origin.get(plain)) {

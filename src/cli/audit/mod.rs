@@ -10,7 +10,7 @@ use std::time::Duration;
 
 pub(crate) use self::list::table;
 use super::output::Audience;
-use super::{Exit, Trouble, layout, output, owner};
+use super::{Exit, Trouble, output, owner, terminal};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::zone::Zone;
 use crate::config::{self, Paths};
@@ -233,10 +233,10 @@ fn list(args: List) -> Result<Exit, Trouble> {
         ..Filter::default()
     };
     let rows = open(args.config.as_deref())?.list(&filter).map_err(|e| unreadable(&e))?;
-    if output::stdout_is_terminal() && !args.json {
-        output::print(&table(&rows, "", layout::terminal_width()))?;
+    if terminal::is_stdout() && !args.json {
+        output::print(&table(&rows, "", terminal::width()))?;
         if rows.len() as u64 == u64::from(args.limit) {
-            output::note("(there may be more: --limit, --since and --until choose)");
+            terminal::note("(there may be more: --limit, --since and --until choose)");
         }
         return Ok(Exit::DONE);
     }
@@ -270,10 +270,10 @@ fn show(args: Show) -> Result<Exit, Trouble> {
             members.insert("execution_result".into(), data.into());
         }
     }
-    if args.json || !output::stdout_is_terminal() {
+    if args.json || !terminal::is_stdout() {
         return output::print(&output::json(&whole)).map(|_| Exit::DONE);
     }
-    output::print(&show::story(&whole, layout::terminal_width())).map(|_| Exit::DONE)
+    output::print(&show::story(&whole, terminal::width())).map(|_| Exit::DONE)
 }
 
 fn anchor(args: TakeAnchor) -> Result<Exit, Trouble> {
@@ -352,7 +352,7 @@ fn stats(args: Stats) -> Result<Exit, Trouble> {
     let (since, until) = (time("since", args.since.as_deref())?, time("until", args.until.as_deref())?);
     let now = Clock::system().now();
     let stats = open(args.config.as_deref())?.stats(since, until, now).map_err(|e| unreadable(&e))?.to_json();
-    if args.json || !output::stdout_is_terminal() {
+    if args.json || !terminal::is_stdout() {
         return output::print(&output::json(&stats)).map(|_| Exit::DONE);
     }
     output::print(&show::numbers(&stats)).map(|_| Exit::DONE)

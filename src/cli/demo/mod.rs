@@ -7,7 +7,6 @@ mod files;
 mod home;
 mod story;
 
-use std::fmt::Display;
 use std::rc::Rc;
 
 use argh::FromArgs;
@@ -16,7 +15,7 @@ use log::LevelFilter;
 use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, future};
 
-use super::{Exit, Trouble, logging, output};
+use super::{Exit, Trouble, logging, terminal};
 use crate::base::secret::Secret;
 use crate::client::{Client, ClientOptions};
 use crate::config::Paths;
@@ -24,7 +23,7 @@ use crate::daemon::{Gateway, Options};
 use crate::gate::Executor;
 use files::Files;
 use home::Home;
-use story::Story;
+use story::{Story, failed};
 
 /// See all of it on this machine alone: a gateway, a toy smart home, an agent that asks, and you who approve.
 /// Needs no configuration and leaves nothing behind.
@@ -65,11 +64,6 @@ async fn demo(executor: Executor, yes: bool) -> Result<Exit, Trouble> {
 
 async fn interrupted(mut signals: Signals) -> Result<Exit, Trouble> {
     signals.next().await;
-    output::note("\nstopped; nothing stays behind");
+    terminal::note("\nstopped; nothing stays behind");
     Ok(Exit::INTERRUPTED)
-}
-
-/// What keeps the demo from going on.
-fn failed(cause: impl Display) -> Trouble {
-    Trouble::new(Exit::FAILED, "run the demo", cause)
 }

@@ -1,5 +1,6 @@
 //! What the demo tells, in order: the parts and the policy, a read, a lock, a lamp, the record.
 
+use std::fmt::Display;
 use std::io::{IsTerminal as _, stdin};
 use std::rc::Rc;
 use std::sync::Arc;
@@ -8,13 +9,12 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use smol::{Timer, future};
 
-use super::failed;
 use super::files::{Files, PERMISSIONS};
 use super::home::Home;
 use crate::approval::text;
 use crate::cli::audit::table;
 use crate::cli::card::labelled;
-use crate::cli::{Exit, Trouble, layout, output};
+use crate::cli::{Exit, Trouble, layout, output, terminal};
 use crate::client::{Client, ClientError, RequestOptions};
 use crate::gate::{CannotAnswer, Gate};
 use crate::model::{Choice, Question, Responder};
@@ -145,7 +145,7 @@ impl Story {
             return Ok(true);
         }
         loop {
-            output::replace_line("   you       approve? [y/n] ");
+            terminal::replace_line("   you       approve? [y/n] ");
             let line = smol::unblock(|| {
                 let mut line = String::new();
                 stdin().read_line(&mut line).map(|read| (read, line))
@@ -153,7 +153,7 @@ impl Story {
             .await;
             match line {
                 Ok((0, _)) | Err(_) => {
-                    output::note("");
+                    terminal::note("");
                     return Ok(false);
                 }
                 Ok((_, line)) if is(&line, "yes") => return Ok(true),
@@ -184,7 +184,7 @@ impl Story {
 
     /// The next chapter, after a moment to read the one before where a person does.
     async fn title(&self, text: &str) -> Result<(), Trouble> {
-        if !self.yes && output::stdout_is_terminal() && stdin().is_terminal() {
+        if !self.yes && terminal::is_stdout() && stdin().is_terminal() {
             Timer::after(PAUSE).await;
         }
         say(&format!("\n{}\n", layout::hanging("", text, width())))
@@ -200,7 +200,7 @@ fn card(question: &Arc<Question>) -> String {
 
 /// What is printed has the width of the terminal, or of a page.
 fn width() -> Option<usize> {
-    Some(layout::terminal_width().unwrap_or(PAGE))
+    Some(terminal::width().unwrap_or(PAGE))
 }
 
 /// Whether `typed` is this word or its first letter.
@@ -228,4 +228,9 @@ fn line(who: &str, text: &str) -> Result<(), Trouble> {
 
 fn say(text: &str) -> Result<(), Trouble> {
     output::print(text).map(drop)
+}
+
+/// What keeps the demo from going on.
+pub(crate) fn failed(cause: impl Display) -> Trouble {
+    Trouble::new(Exit::FAILED, "run the demo", cause)
 }
