@@ -11,13 +11,13 @@ use crate::config::Config;
 use crate::gate::{Executor, Gate, Latch};
 use crate::net::listener::Listener;
 use crate::net::tls::Acceptor;
-use crate::surface::admin::{Admin, Outside, Parts, Settings};
+use crate::surface::admin::{Admin, AdminSettings, Outside, Parts};
 
 /// A bound port that nobody is answered on yet.
 pub(super) struct AdminPort {
     listener: Listener,
     acceptor: Option<Acceptor>,
-    settings: Settings,
+    settings: AdminSettings,
     record: PathBuf,
 }
 
@@ -69,14 +69,18 @@ impl AdminPort {
 }
 
 /// What a reload may change.
-pub(super) fn settings(config: &Config) -> Settings {
+pub(super) fn settings(config: &Config) -> AdminSettings {
     let gateway = &config.gateway;
     let outside = Outside {
         trusted_proxies: gateway.trusted_proxies.clone(),
         public_path: gateway.public_path.clone(),
         metrics_from: gateway.metrics_from.clone(),
     };
-    Settings { hosts: gateway.admin_hosts.clone(), password: gateway.admin_password_hash.clone(), outside }
+    AdminSettings {
+        hosts: gateway.admin_hosts.clone(),
+        password: gateway.admin_password_hash.clone(),
+        outside,
+    }
 }
 
 /// Whether others than programs of this machine reach one of `addresses`.

@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::page;
+use super::page::{self, TEXT};
 use crate::net::http::{Answer, Asked};
 
 /// The names under which browsers may reach the listener.
@@ -100,7 +100,7 @@ pub(crate) fn is_safe(asked: &Asked) -> bool {
 }
 
 fn refused(status: u16, text: &str) -> Answer {
-    page::data(status, "text/plain; charset=utf-8", text)
+    page::data(status, TEXT, text)
 }
 
 /// People may follow a link to us from anywhere; pages may not load us as a picture, a script or data.

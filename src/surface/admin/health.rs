@@ -3,10 +3,11 @@
 
 use serde_json::{Map, Value};
 
-use super::{Admin, page};
+use super::page::{self, JSON};
+use super::site::Admin;
 use crate::gate::Status;
 use crate::net::http::Answer;
-use crate::surface::control::shapes;
+use crate::surface::shapes;
 
 /// 200 when the gateway works, 503 when it does not.
 pub(super) fn answer(admin: &Admin, in_detail: bool) -> Answer {
@@ -21,7 +22,7 @@ pub(super) fn answer(admin: &Admin, in_detail: bool) -> Answer {
         body.insert("details".into(), shapes::status(&status));
     }
     let body = Value::Object(body);
-    page::data(if well { 200 } else { 503 }, "application/json", format!("{body}\n"))
+    page::data(if well { 200 } else { 503 }, JSON, format!("{body}\n"))
 }
 
 /// Whether calls can be recorded and people be reached.

@@ -14,6 +14,8 @@ use crate::base::ids::random_bytes;
 use crate::base::secret::{Secret, TokenHash};
 use crate::model::Responder;
 
+/// The path that a link leads to, as anybody who has to sign in is.
+pub(crate) const SIGN_IN: &str = "/sign-in";
 /// How long a link is good.
 pub(crate) const LIFE: Duration = Duration::from_secs(300);
 /// Links that are good at once; a new one ends the oldest.

@@ -4,8 +4,9 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
+use super::health;
 use super::page::{self, Here, Viewer};
-use super::{Admin, health};
+use super::site::Admin;
 use crate::base::readable::{countdown, counted, span};
 use crate::base::safe_text::visible;
 use crate::gate::Status;
@@ -37,7 +38,7 @@ pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> Answer {
 
 /// None when the record cannot be read.
 async fn today(admin: &Admin) -> Option<Stats> {
-    let (path, now) = (admin.record().to_owned(), admin.gate.clock().now());
+    let (path, now) = (admin.record.path(), admin.gate.clock().now());
     let read = smol::unblock(move || Reader::open(&path)?.stats(Some(now.minus(TODAY)), None, now)).await;
     read.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()
 }

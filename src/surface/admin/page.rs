@@ -28,7 +28,9 @@ const HEADERS: [(&str, &str); 6] = [
     ("cross-origin-opener-policy", "same-origin"),
     ("cross-origin-resource-policy", "same-origin"),
 ];
-const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const HTML: &str = "text/html; charset=utf-8";
+pub(crate) const JSON: &str = "application/json";
+pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Somebody who has signed in, for the length of one request.
 #[derive(Clone, Debug)]
@@ -117,7 +119,7 @@ pub(crate) fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) ->
 
 /// Sends the browser elsewhere on this listener, with GET. `path` begins with one slash.
 pub(crate) fn elsewhere(root: &PathPrefix, path: &str) -> Answer {
-    data(303, "text/plain; charset=utf-8", "").with("location", root.to(path))
+    data(303, TEXT, "").with("location", root.to(path))
 }
 
 /// An answer with the headers that all of them carry. It is not to be kept unless it says so itself.

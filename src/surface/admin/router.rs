@@ -1,27 +1,36 @@
 //! Every path there is, and what a request must show before it gets there: a name of ours, a page of ours, a session,
 //! and the session's token in a form. Only what stands above the session may be seen by anybody.
 
+use std::net::IpAddr;
 use std::rc::Rc;
 
-use super::page::{self, CSRF_FIELD, Viewer};
+use super::links::SIGN_IN;
+use super::page::{self, CSRF_FIELD, TEXT, Viewer};
 use super::sessions::{SignedIn, is_ours};
+use super::site::Admin;
 use super::visitor::Visitor;
-use super::{Admin, Visit, approvals, assets, audit, form, guards, health, metrics, overview, sign_in};
+use super::{approvals, assets, audit, form, guards, health, metrics, overview, sign_in};
 use crate::net::http::{Answer, Asked};
+use crate::surface::admission::Caller;
 
-const TEXT: &str = "text/plain; charset=utf-8";
+/// Connections of people who have signed in.
+const MAX_SIGNED_IN: usize = 64;
 
 /// Answers one request.
-pub(super) async fn answer(admin: &Rc<Admin>, visit: &Visit, mut asked: Asked) -> Answer {
-    visit.spoke();
-    let visitor = Visitor::of(admin, visit.peer, &asked);
-    asked.path = visitor.path(&asked.path).to_owned();
-    let refusal = guards::refusal(&admin.hosts.borrow(), &asked, admin.tls);
+pub(super) async fn answer(admin: &Rc<Admin>, caller: &Caller, peer: IpAddr, mut asked: Asked) -> Answer {
+    caller.spoke();
+    let (visitor, refusal) = {
+        let (settings, hosts) = (admin.settings.borrow(), admin.hosts.borrow());
+        let visitor = Visitor::new(&settings.outside, &hosts, admin.tls, peer, &asked);
+        asked.path = visitor.path(&asked.path).to_owned();
+        (visitor, guards::refusal(&hosts, &asked, admin.tls))
+    };
+
     let answer = match refusal {
         // Whoever watches over a fleet asks by whatever name leads here, and learns nothing.
         _ if asked.path == "/livez" && guards::is_safe(&asked) => page::data(200, TEXT, "ok\n"),
         Some(refusal) => refusal,
-        None => routed(admin, visit, &visitor, &asked).await,
+        None => routed(admin, caller, peer, &visitor, &asked).await,
     };
     log::debug!("admin: {} {} from {}: {}", asked.method, shown_path(&asked), visitor.from, answer.status);
     // After a refusal there is no telling what the rest of the connection is about.
@@ -33,7 +42,13 @@ fn shown_path(asked: &Asked) -> String {
     crate::base::safe_text::visible(&asked.path)
 }
 
-async fn routed(admin: &Rc<Admin>, visit: &Visit, visitor: &Visitor, asked: &Asked) -> Answer {
+async fn routed(
+    admin: &Rc<Admin>,
+    caller: &Caller,
+    peer: IpAddr,
+    visitor: &Visitor,
+    asked: &Asked,
+) -> Answer {
     if !guards::is_safe(asked) && asked.method != "POST" {
         return page::data(405, TEXT, "GET and POST only\n").with("allow", "GET, HEAD, POST");
     }
@@ -42,9 +57,11 @@ async fn routed(admin: &Rc<Admin>, visit: &Visit, visitor: &Visitor, asked: &Ask
         return open;
     }
     let Some(session) = session else { return sign_in_first(visitor, asked) };
-    if !visit.admitted(&admin.door) {
+    // Somebody who has signed in makes room for nobody.
+    if !caller.is_admitted() && admin.admission.members() >= MAX_SIGNED_IN {
         return page::data(503, TEXT, "too many connections; close some pages\n").with("connection", "close");
     }
+    caller.admit(peer);
     if guards::is_safe(asked) {
         let main = looked_at(admin, &session, asked).await;
         return main.unwrap_or_else(|| missing(&session.viewer));
@@ -63,8 +80,8 @@ async fn for_anybody(
     asked: &Asked,
 ) -> Option<Answer> {
     match (asked.path.as_str(), guards::is_safe(asked)) {
-        (sign_in::PATH, true) => Some(sign_in::form(admin, visitor, asked)),
-        (sign_in::PATH, false) => Some(sign_in::submit(admin, visitor, asked).await),
+        (SIGN_IN, true) => Some(sign_in::form(admin, visitor, asked)),
+        (SIGN_IN, false) => Some(sign_in::submit(admin, visitor, asked).await),
         ("/healthz", true) => Some(health::answer(admin, session.is_some())),
         ("/metrics", true) if visitor.may_measure || session.is_some() => {
             Some(page::data(200, metrics::CONTENT_TYPE, metrics::render(&admin.gate)))
@@ -83,7 +100,7 @@ async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Opti
         "/" => Some(overview::answer(admin, viewer).await),
         "/approvals" => Some(page::elsewhere(&viewer.root, "/approvals/")),
         "/audit" => Some(page::elsewhere(&viewer.root, audit::FOLDER)),
-        path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.audit, viewer, asked).await),
+        path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.record, viewer, asked).await),
         path => match path.strip_prefix("/approvals/")? {
             "" => Some(approvals::page(admin, viewer, asked).await),
             "feed" => Some(approvals::feed(admin, session)),

@@ -2,50 +2,28 @@
 
 use std::net::IpAddr;
 use std::rc::Rc;
-use std::time::{Duration, Instant};
 
 use maud::{Markup, html};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use smol::channel::bounded;
-use smol::lock::Mutex;
 
-use super::backoff::Backoff;
 use super::form::field;
+use super::links::SIGN_IN;
+use super::page;
+use super::password::PasswordError;
 use super::sessions::{Means, SignedIn};
+use super::site::Admin;
 use super::visitor::Visitor;
-use super::{Admin, page};
-use crate::base::password::PasswordHash;
 use crate::base::secret::Secret;
-use crate::base::slots::Slots;
 use crate::net::http::{Answer, Asked};
 
-/// Where.
-pub(crate) const PATH: &str = "/sign-in";
 /// The longest address of a page that is remembered while somebody signs in, in bytes.
 const MAX_WANTED: usize = 1024;
-/// Passwords that may wait while one is looked at.
-const MAX_WAITING: usize = 4;
-
-/// What guards the password.
-#[derive(Default)]
-pub(crate) struct Turnstile {
-    backoff: Backoff,
-    one: Mutex<()>,
-    waiting: Slots,
-}
-
-/// Why a password was not taken.
-enum Refused {
-    Wrong,
-    Wait(Duration),
-}
-
 /// The form's address, with the page that was asked for.
 pub(super) fn on_the_way_to(asked: &Asked) -> String {
     let query = if asked.query.is_empty() { String::new() } else { format!("?{}", asked.query) };
     match own_page(format!("{}{query}", asked.path)) {
-        Some(page) if page != "/" => format!("{PATH}?to={}", utf8_percent_encode(&page, NON_ALPHANUMERIC)),
-        Some(_) | None => PATH.to_owned(),
+        Some(page) if page != "/" => format!("{SIGN_IN}?to={}", utf8_percent_encode(&page, NON_ALPHANUMERIC)),
+        Some(_) | None => SIGN_IN.to_owned(),
     }
 }
 
@@ -83,11 +61,11 @@ pub(super) async fn submit(admin: &Rc<Admin>, visitor: &Visitor, asked: &Asked) 
     let password = Secret::new(field(&body, "password").unwrap_or_default());
     match check(admin, from, password).await {
         Ok(()) => welcome(admin, Means::Password, visitor, wanted),
-        Err(Refused::Wrong) => {
+        Err(PasswordError::Wrong) => {
             log::warn!("admin sign-in from {from}: wrong password");
             shown(admin, visitor, 403, Some("This is not the password."), wanted)
         }
-        Err(Refused::Wait(time)) => {
+        Err(PasswordError::Wait(time)) => {
             let seconds = time.as_secs() + 1;
             let text = format!("Too many wrong passwords. Try again in {seconds} s, or use a one-time link.");
             shown(admin, visitor, 429, Some(&text), wanted).with("retry-after", seconds.to_string())
@@ -97,7 +75,7 @@ pub(super) async fn submit(admin: &Rc<Admin>, visitor: &Visitor, asked: &Asked) 
 
 /// `POST /sign-out`.
 pub(super) fn out(admin: &Admin, visitor: &Visitor, session: &SignedIn) -> Answer {
-    page::elsewhere(&visitor.root, PATH).with("set-cookie", admin.sessions.end(session, visitor))
+    page::elsewhere(&visitor.root, SIGN_IN).with("set-cookie", admin.sessions.end(session, visitor))
 }
 
 fn welcome(admin: &Admin, means: Means, visitor: &Visitor, wanted: Option<String>) -> Answer {
@@ -118,50 +96,18 @@ fn welcome(admin: &Admin, means: Means, visitor: &Visitor, wanted: Option<String
     }
 }
 
-async fn check(admin: &Rc<Admin>, from: IpAddr, password: Secret) -> Result<(), Refused> {
-    let hash = admin.password().ok_or(Refused::Wrong)?;
-    must_not_wait(&admin.turnstile, from)?;
-    let place = admin.turnstile.waiting.take(MAX_WAITING).ok_or(Refused::Wait(Duration::from_secs(1)))?;
-    let (tell, told) = bounded(1);
-    let (owner, looked_at) = (admin.clone(), hash.clone());
-    // In a task of its own: work that has begun goes on when the browser leaves, so it must count until it ends.
-    let task = async move {
-        let _ = tell.try_send(one_at_a_time(&owner.turnstile, from, looked_at, password).await);
-        drop(place);
-    };
-    admin.executor.spawn(task).detach();
-    told.recv().await.unwrap_or(Err(Refused::Wrong))?;
+async fn check(admin: &Rc<Admin>, from: IpAddr, password: Secret) -> Result<(), PasswordError> {
+    let hash = admin.password().ok_or(PasswordError::Wrong)?;
+    admin.passwords.check(&admin.executor, from, hash.clone(), password).await?;
     // A reload meanwhile has ended the sessions of the old password; this one must not begin after that.
-    if admin.password() == Some(hash) { Ok(()) } else { Err(Refused::Wrong) }
-}
-
-async fn one_at_a_time(
-    turnstile: &Turnstile,
-    from: IpAddr,
-    hash: PasswordHash,
-    password: Secret,
-) -> Result<(), Refused> {
-    let _turn = turnstile.one.lock().await;
-    // Those who were wrong while this one waited may have been from here.
-    must_not_wait(turnstile, from)?;
-    log::debug!("admin sign-in from {from}: looking at a password");
-    if smol::unblock(move || hash.matches(&password)).await {
-        turnstile.backoff.right(from);
-        return Ok(());
-    }
-    turnstile.backoff.wrong(from, Instant::now());
-    Err(Refused::Wrong)
-}
-
-fn must_not_wait(turnstile: &Turnstile, from: IpAddr) -> Result<(), Refused> {
-    turnstile.backoff.wait(from, Instant::now()).map_or(Ok(()), |time| Err(Refused::Wait(time)))
+    if admin.password() == Some(hash) { Ok(()) } else { Err(PasswordError::Wrong) }
 }
 
 fn by_link(visitor: &Visitor, link: &str) -> Markup {
     html! {
         div.card {
             h1 { "Sign in" }
-            form #by-link method="post" action=(visitor.root.to(PATH)) {
+            form #by-link method="post" action=(visitor.root.to(SIGN_IN)) {
                 input type="hidden" name="link" value=(link);
                 button.primary.wide type="submit" autofocus { "Continue" }
             }
@@ -182,7 +128,7 @@ fn shown(
             h1 { "Sign in" }
             @if let Some(text) = trouble { p.notice.bad role="alert" { (text) } }
             @if admin.password().is_some() {
-                form method="post" action=(visitor.root.to(PATH)) {
+                form method="post" action=(visitor.root.to(SIGN_IN)) {
                     @if let Some(page) = wanted.and_then(own_page) { input type="hidden" name="to" value=(page); }
                     label for="password" { "Admin password" }
                     input.wide #password type="password" name="password" autocomplete="current-password" required autofocus;

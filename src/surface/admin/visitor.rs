@@ -2,7 +2,6 @@
 
 use std::net::IpAddr;
 
-use super::Admin;
 use super::guards::Hosts;
 use crate::base::network::{Network, any_contains};
 use crate::base::path_prefix::PathPrefix;
@@ -35,25 +34,22 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    /// Who `asked` is from, when the connection's other end is `peer`.
-    pub(super) fn of(admin: &Admin, peer: IpAddr, asked: &Asked) -> Visitor {
-        let (settings, forwarded) = (admin.settings.borrow(), asked.forwarded());
-        let outside = &settings.outside;
+    /// Who `asked` is from, when the connection's other end is `peer` and speaks TLS with us or not.
+    pub(super) fn new(outside: &Outside, hosts: &Hosts, tls: bool, peer: IpAddr, asked: &Asked) -> Visitor {
+        let forwarded = asked.forwarded();
         let client = forwarded.client(peer, &outside.trusted_proxies);
         let is_trusted = any_contains(&outside.trusted_proxies, peer);
-        let told = forwarded.prefix().filter(|_| is_trusted);
+        let prefix = forwarded.prefix().filter(|_| is_trusted);
         Visitor {
             from: client.unwrap_or(peer),
-            root: told.unwrap_or(&outside.public_path).clone(),
-            was_stripped: told.is_some(),
-            is_secure: admin.tls || (is_trusted && forwarded.is_https()),
+            root: prefix.unwrap_or(&outside.public_path).clone(),
+            was_stripped: prefix.is_some(),
+            is_secure: tls || (is_trusted && forwarded.is_https()),
             may_measure: client.is_some_and(|ip| any_contains(&outside.metrics_from, ip))
-                || is_local(peer, &forwarded, &admin.hosts.borrow(), asked),
+                || is_local(peer, &forwarded, hosts, asked),
         }
     }
-}
 
-impl Visitor {
     /// The path of ours that `path` means: proxies take the public one off, or leave it on.
     pub(super) fn path<'p>(&self, path: &'p str) -> &'p str {
         if self.was_stripped { path } else { self.root.strip(path) }

@@ -1,14 +1,43 @@
-//! The commands of the control socket, all but `watch`.
+//! What people on the gateway itself can ask for: the commands of the control socket, all but `watch`.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{Control, shapes};
+use crate::approval::local::Local;
 use crate::base::json::parse_strict;
-use crate::gate::{CannotAnswer, MAX_NOTE};
+use crate::gate::{CannotAnswer, Executor, Gate, Latch, MAX_NOTE};
 use crate::model::{Choice, Question, Responder};
-use crate::surface::admin;
+use crate::surface::admin::{self, Admin};
+use crate::surface::shapes;
+
+/// Reloads the configuration. Gives the warnings, or the findings that kept everything as it was.
+pub(crate) type Reload = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
+
+/// What the control socket works on.
+pub(crate) struct Control {
+    pub(super) gate: Rc<Gate>,
+    pub(super) local: Rc<Local>,
+    pub(super) executor: Executor,
+    reload: Reload,
+    admin: Option<Rc<Admin>>,
+    pub(super) stop: Rc<Latch>,
+}
+
+impl Control {
+    /// Puts the parts together.
+    pub(crate) fn new(
+        gate: Rc<Gate>,
+        local: Rc<Local>,
+        executor: Executor,
+        reload: Reload,
+        admin: Option<Rc<Admin>>,
+        stop: Rc<Latch>,
+    ) -> Rc<Control> {
+        Rc::new(Control { gate, local, executor, reload, admin, stop })
+    }
+}
 
 /// One command line, read.
 #[derive(Debug, PartialEq)]

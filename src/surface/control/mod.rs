@@ -5,54 +5,25 @@
 
 mod commands;
 pub(crate) mod people;
-pub(crate) mod shapes;
 mod socket;
 mod watch;
 
 use std::rc::Rc;
-use std::time::Duration;
 
 use smol::future;
-use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader};
+use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use smol::net::unix::UnixStream;
 
+use commands::Command;
+pub(crate) use commands::{Control, Reload};
 pub(crate) use socket::ControlSocket;
 
-use crate::approval::local::Local;
-use crate::gate::{Executor, Gate, Latch};
-use crate::surface::admin::Admin;
+use super::shapes;
 
 /// The longest command line taken, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
-/// How long a client may take to read a line of ours.
-const WRITE_TIME: Duration = Duration::from_secs(10);
-
-/// Reloads the configuration. Gives the warnings, or the findings that kept everything as it was.
-pub(crate) type Reload = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
-
-/// What the control socket works on.
-pub(crate) struct Control {
-    gate: Rc<Gate>,
-    local: Rc<Local>,
-    executor: Executor,
-    reload: Reload,
-    admin: Option<Rc<Admin>>,
-    stop: Rc<Latch>,
-}
 
 impl Control {
-    /// Puts the parts together.
-    pub(crate) fn new(
-        gate: Rc<Gate>,
-        local: Rc<Local>,
-        executor: Executor,
-        reload: Reload,
-        admin: Option<Rc<Admin>>,
-        stop: Rc<Latch>,
-    ) -> Rc<Control> {
-        Rc::new(Control { gate, local, executor, reload, admin, stop })
-    }
-
     /// Serves the socket until the stop latch opens; the file is removed then.
     pub(crate) async fn serve(self: Rc<Self>, socket: ControlSocket) {
         let accept = async {
@@ -77,24 +48,13 @@ impl Control {
                 return;
             }
             let reply = match commands::parse(&line) {
-                Ok(commands::Command::Watch) => return watch::run(self, &mut writer).await,
+                Ok(Command::Watch) => return watch::run(self, &mut writer).await,
                 Ok(command) => commands::run(self, command, &by).await,
                 Err(why) => shapes::failure(&why, None),
             };
-            if say(&mut writer, &reply).await.is_none() {
+            if socket::write_line(&mut writer, &reply).await.is_none() {
                 return;
             }
         }
     }
-}
-
-/// Writes one line; None when the client is gone or does not read.
-async fn say(writer: &mut UnixStream, value: &serde_json::Value) -> Option<()> {
-    let line = format!("{value}\n");
-    let write = async { writer.write_all(line.as_bytes()).await.ok() };
-    future::or(write, async {
-        smol::Timer::after(WRITE_TIME).await;
-        None
-    })
-    .await
 }

@@ -8,9 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rustix::fs::{Gid, Mode};
+use serde_json::Value;
+use smol::io::AsyncWriteExt as _;
 use smol::net::unix::{UnixListener, UnixStream};
 
 use super::people;
+use crate::net::deadline::within;
 
 /// The group whose members may answer, where it exists.
 const GROUP: &str = "agentpass";
@@ -18,6 +21,8 @@ const GROUP: &str = "agentpass";
 const UMASK: u32 = 0o117;
 /// A pause after a failed accept, so that running out of descriptors does not turn into a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a client may take to read a line of ours.
+const WRITE_TIME: Duration = Duration::from_secs(10);
 
 /// The bound socket. The file goes away with it.
 pub(crate) struct ControlSocket {
@@ -85,6 +90,12 @@ impl Drop for ControlSocket {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Writes one line; None when the client is gone or does not read.
+pub(super) async fn write_line(writer: &mut UnixStream, value: &Value) -> Option<()> {
+    let line = format!("{value}\n");
+    within(WRITE_TIME, writer.write_all(line.as_bytes())).await?.ok()
 }
 
 /// Removes a socket on which nobody answers any more.

@@ -4,15 +4,20 @@ use smol::future;
 use smol::io::AsyncReadExt as _;
 use smol::net::unix::UnixStream;
 
-use super::{Control, say, shapes};
+use super::commands::Control;
+use super::socket::write_line;
 use crate::approval::local::Event;
+use crate::surface::shapes;
 
 /// Tells one watcher until it leaves or does not read.
 pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     // Watching begins before the open questions are listed, so that none falls in between.
     let events = control.local.watch();
     for question in control.gate.questions() {
-        if say(writer, &shapes::question(&question, control.gate.times_asked(&question))).await.is_none() {
+        if write_line(writer, &shapes::question(&question, control.gate.times_asked(&question)))
+            .await
+            .is_none()
+        {
             return;
         }
     }
@@ -30,7 +35,7 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
                 Event::Settled(question, settlement) => shapes::settled(question, settlement),
                 Event::Finished(question, outcome) => shapes::finished(question, outcome),
             };
-            if say(writer, &line).await.is_none() {
+            if write_line(writer, &line).await.is_none() {
                 return;
             }
         }

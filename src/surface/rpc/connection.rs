@@ -13,7 +13,6 @@ use super::Rpc;
 use super::session::{self, Peer};
 use crate::base::network::any_contains;
 use crate::base::secret::TokenHash;
-use crate::base::slots::KeyedSlot;
 use crate::gate::Setup;
 use crate::model::AgentId;
 use crate::net::deadline::within;
@@ -22,7 +21,7 @@ use crate::net::upgrade::{Refusal, UpgradeRequest, WsLimits, serve_upgrade};
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 use crate::protocol::frame::{self, Frame, Request, WireError};
 use crate::protocol::{code, params};
-use crate::surface::door::Guest;
+use crate::surface::admission::Caller;
 
 /// Time from the accepted socket to a good token.
 pub(crate) const AUTH_TIME: Duration = Duration::from_secs(10);
@@ -77,25 +76,25 @@ pub(crate) async fn run(rpc: Rc<Rpc>, tcp: Async<TcpStream>, peer: SocketAddr) {
 async fn let_in(rpc: &Rc<Rpc>, tcp: Async<TcpStream>, socket: SocketAddr) -> Option<(Box<WebSocket>, Peer)> {
     let deadline = Instant::now() + AUTH_TIME;
     let is_proxy = any_contains(&rpc.gate.setup().trusted_proxies, socket.ip());
-    let guest = rpc.door.enter((!is_proxy).then_some(socket.ip()));
+    let caller = rpc.admission.enter((!is_proxy).then_some(socket.ip()));
     let _counted = rpc.gate.metrics().stranger();
     let whence = Cell::new(Whence { socket, client: socket.ip() });
-    let upgraded = future::or(upgrade(rpc, tcp, &whence, &guest, deadline), async {
-        guest.must_leave().await;
+    let upgraded = future::or(upgrade(rpc, tcp, &whence, &caller, deadline), async {
+        caller.must_leave().await;
         None
     });
     let (socket, entry) = upgraded.await?;
-    guest.spoke();
+    caller.spoke();
     let whence = whence.get();
-    let (socket, identity, _member) = admit(rpc, socket, entry, guest, whence, deadline).await?;
-    Some((Box::new(socket), Peer { identity, whence, _member }))
+    let (socket, identity) = admit(rpc, socket, entry, &caller, whence, deadline).await?;
+    Some((Box::new(socket), Peer { identity, whence, _caller: caller }))
 }
 
 async fn upgrade(
     rpc: &Rc<Rpc>,
     tcp: Async<TcpStream>,
     whence: &Cell<Whence>,
-    guest: &Guest,
+    caller: &Caller,
     deadline: Instant,
 ) -> Option<(WebSocket, Entry)> {
     let left = || deadline.saturating_duration_since(Instant::now());
@@ -116,8 +115,8 @@ async fn upgrade(
         let Whence { socket, client } = whence.get();
         let client = request.forwarded.client(socket.ip(), &setup.trusted_proxies).unwrap_or(client);
         whence.set(Whence { socket, client });
-        guest.comes_from(client);
-        guest.spoke();
+        caller.comes_from(client);
+        caller.spoke();
         decide(rpc, &setup, whence.get(), request)
     };
     match serve_upgrade(stream, &limits, decide).await {
@@ -144,7 +143,7 @@ fn decide(rpc: &Rpc, setup: &Setup, whence: Whence, request: &UpgradeRequest) ->
         None => Ok(Entry::Unknown),
         // The right token gets in whatever others at the same address have done: they may share a router or a proxy.
         Some(token) => identify(setup, token).map(Entry::Known).map_err(|wrong| {
-            let is_refused = rpc.door.refuses(whence.client);
+            let is_refused = rpc.admission.refuses(whence.client);
             failed(rpc, whence, &wrong);
             if is_refused { too_often() } else { wrong_token() }
         }),
@@ -173,7 +172,7 @@ fn identify(setup: &Setup, token: &str) -> Result<Identity, TokenHash> {
 fn failed(rpc: &Rpc, whence: Whence, token: &TokenHash) {
     rpc.gate.metrics().failed_authentication();
     // Whoever tries again and again must not fill the log.
-    let level = if rpc.door.failed(whence.client, token) { log::Level::Warn } else { log::Level::Debug };
+    let level = if rpc.admission.failed(whence.client, token) { log::Level::Warn } else { log::Level::Debug };
     log::log!(level, "connection from {whence}: authentication failed");
 }
 
@@ -182,16 +181,17 @@ async fn admit(
     rpc: &Rpc,
     mut socket: WebSocket,
     entry: Entry,
-    guest: Guest,
+    caller: &Caller,
     whence: Whence,
     deadline: Instant,
-) -> Option<(WebSocket, Identity, KeyedSlot<IpAddr>)> {
+) -> Option<(WebSocket, Identity)> {
     if let Entry::Known(identity) = entry {
-        return Some((socket, identity, guest.admitted(whence.client)));
+        caller.admit(whence.client);
+        return Some((socket, identity));
     }
     let left = deadline.saturating_duration_since(Instant::now());
     let sent_away = async {
-        guest.must_leave().await;
+        caller.must_leave().await;
         Err(crowded())
     };
     let heard = async { Ok(socket.next().await) };
@@ -200,15 +200,17 @@ async fn admit(
         Ok((identity, id)) => {
             let welcome = frame::result(&id, welcome(&identity.agent));
             let sent = socket.send_text_batch([welcome.to_string()], None, WRITE_DEADLINE).await;
-            sent.ok().map(|()| (socket, identity, guest.admitted(whence.client)))
+            sent.ok()?;
+            caller.admit(whence.client);
+            Some((socket, identity))
         }
         Err(refused) => {
             if let Some(token) = &refused.wrong {
                 failed(rpc, whence, token);
             }
             // Taking leave takes time and a descriptor: it is cut short when others come in.
-            guest.sent_away();
-            future::or(turn_away(socket, refused), guest.must_leave()).await;
+            caller.sent_away();
+            future::or(turn_away(socket, refused), caller.must_leave()).await;
             None
         }
     }

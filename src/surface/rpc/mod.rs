@@ -24,14 +24,14 @@ use recipient::Recipients;
 use crate::gate::{Executor, Gate, Latch};
 use crate::net::listener::Listener;
 use crate::net::tls::Acceptor;
-use crate::surface::door::Door;
+use crate::surface::admission::Admission;
 
 /// What the port needs beside the gate.
 pub(crate) struct Rpc {
     gate: Rc<Gate>,
     executor: Executor,
     acceptor: RefCell<Option<Acceptor>>,
-    door: Rc<Door>,
+    admission: Rc<Admission>,
     recipients: Recipients,
     listings: Listings,
     max_message_bytes: usize,
@@ -50,9 +50,19 @@ impl Rpc {
         stop: Rc<Latch>,
     ) -> Rc<Rpc> {
         let acceptor = RefCell::new(acceptor);
-        let (door, recipients, listings) = (Rc::default(), Recipients::default(), Listings::default());
+        let (admission, recipients, listings) = (Rc::default(), Recipients::default(), Listings::default());
         let began = Instant::now();
-        Rc::new(Rpc { gate, executor, acceptor, door, recipients, listings, max_message_bytes, stop, began })
+        Rc::new(Rpc {
+            gate,
+            executor,
+            acceptor,
+            admission,
+            recipients,
+            listings,
+            max_message_bytes,
+            stop,
+            began,
+        })
     }
 
     /// A renewed certificate, for connections from now on.

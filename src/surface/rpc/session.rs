@@ -3,7 +3,6 @@
 //! One task reads and writes. Waiting for calls happens in listeners of their own, so reading never stops and pings
 //! are always answered. Losing the connection loses the listeners, never the calls.
 
-use std::net::IpAddr;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::time::Instant;
@@ -20,11 +19,12 @@ use super::outbox::{Outbox, Outgoing};
 use super::receipts::{Carried, Receipts};
 use super::recipient::{Connection, MAX_UNREAD, Recipient};
 use super::silence::{Due, Silence};
-use crate::base::slots::{KeyedSlot, Slots};
+use crate::base::slots::Slots;
 use crate::gate::{Gate, Latch};
 use crate::model::AgentId;
 use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
 use crate::store::{PendingResult, StoreError};
+use crate::surface::admission::Caller;
 
 /// Connections per agent.
 pub(crate) const MAX_CONNECTIONS: usize = 64;
@@ -42,7 +42,7 @@ pub(crate) struct Peer {
     /// Where it connects from.
     pub(crate) whence: Whence,
     /// Keeps its address welcome.
-    pub(crate) _member: KeyedSlot<IpAddr>,
+    pub(crate) _caller: Caller,
 }
 
 /// Why the inbox was not read.

@@ -11,8 +11,9 @@ use smol::{Timer, future};
 use super::card;
 use crate::approval::local::Event;
 use crate::net::http::{Answer, Body};
+use crate::surface::admin::page::{self, TEXT};
 use crate::surface::admin::sessions::SignedIn;
-use crate::surface::admin::{Admin, page};
+use crate::surface::admin::site::Admin;
 
 /// Feeds at once. Pages beyond that work without.
 const MAX_FEEDS: usize = 32;
@@ -24,7 +25,7 @@ const BACKLOG: usize = 8;
 /// Begins a feed: all open questions first, then what happens, until the session ends.
 pub(in crate::surface::admin) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> Answer {
     let Some(place) = admin.feeds.take(MAX_FEEDS) else {
-        return page::data(503, "text/plain; charset=utf-8", "too many open pages\n");
+        return page::data(503, TEXT, "too many open pages\n");
     };
     // Listening begins before the open questions are listed, so that none falls in between.
     let events = admin.local.watch();

@@ -16,9 +16,9 @@ use smol::Timer;
 
 pub(super) use feed::feed;
 
-use super::Admin;
 use super::form::field;
-use super::page::{self, Here, Viewer};
+use super::page::{self, HTML, Here, JSON, TEXT, Viewer};
+use super::site::Admin;
 use crate::base::ids::RequestId;
 use crate::base::readable::short_id;
 use crate::gate::MAX_NOTE;
@@ -73,7 +73,7 @@ pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: 
         Some("approve") => Choice::Approve,
         Some("deny") => Choice::Deny { note: note(&body) },
         Some(_) | None => {
-            return Some(page::data(400, "text/plain; charset=utf-8", "choose approve or deny\n"));
+            return Some(page::data(400, TEXT, "choose approve or deny\n"));
         }
     };
     let answered = admin.gate.answer(&id.to_string(), choice, viewer.by.clone()).await;
@@ -88,7 +88,7 @@ pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: 
     let is_over = ![NOT_RECORDED, BEING_ANSWERED, STILL_OPEN].contains(&end.as_str());
     let end = card::ended(viewer, id, &end).into_string();
     let body = json!({"request_id": id.to_string(), "outcome": outcome, "is_over": is_over, "end": end});
-    Some(page::data(200, "application/json", body.to_string()))
+    Some(page::data(200, JSON, body.to_string()))
 }
 
 const BEING_ANSWERED: &str = "Somebody is answering this question right now.";
@@ -110,7 +110,7 @@ fn note(body: &str) -> Option<String> {
 pub(super) async fn end(admin: &Admin, viewer: &Viewer, id: &str) -> Option<Answer> {
     let id = RequestId::parse(id)?;
     let text = became(admin, viewer, id).await;
-    Some(page::data(200, "text/html; charset=utf-8", card::ended(viewer, id, &text).into_string()))
+    Some(page::data(200, HTML, card::ended(viewer, id, &text).into_string()))
 }
 
 async fn became_of(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: AnswerOutcome) -> String {

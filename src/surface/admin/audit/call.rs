@@ -3,7 +3,7 @@
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::asked::Query;
+use super::query::Query;
 use super::text::{cut, duration, member, moment, responder, short, short_name, tag};
 use crate::approval::text::typed;
 use crate::base::clock::Timestamp;
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn shown(query: &str) -> Markup {
-        page(&hostile(), &Query::of(query, super::super::asked::CALL).unwrap())
+        page(&hostile(), &Query::of(query, super::super::query::CALL).unwrap())
     }
 
     #[test]

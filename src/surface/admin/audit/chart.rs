@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use super::asked::Query;
+use super::query::Query;
 use super::text::{cut, grouped};
 use crate::base::clock::Timestamp;
 use crate::base::zone::Zone;

@@ -9,9 +9,9 @@ use serde_json::Value;
 use smol::channel::{Sender, bounded};
 use smol::future;
 
-use super::asked::Query;
+use super::query::Query;
+use super::readers::{Readers, RecordError};
 use super::text::member;
-use super::{Audit, Refusal};
 use crate::base::safe_text::visible;
 use crate::net::http::{Answer, Body};
 use crate::store::StoreError;
@@ -56,17 +56,17 @@ const AHEAD: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Begins to send the calls that `query` asks for.
-pub(super) async fn export(audit: &Audit, query: Query) -> Result<Answer, Refusal> {
-    let filter = query.filter(audit.clock.now())?;
-    let alone = audit.exports.try_acquire_arc().ok_or(Refusal::Busy)?;
-    let place = audit.place().await?;
-    let record = audit.record.clone();
+pub(super) async fn export(readers: &Readers, query: Query) -> Result<Answer, RecordError> {
+    let filter = query.filter(readers.clock.now())?;
+    let alone = readers.exports.try_acquire_arc().ok_or(RecordError::Busy)?;
+    let place = readers.place().await?;
+    let record = readers.record.clone();
     let begun = smol::unblock(move || {
         let mut reader = Reader::open(&record)?;
         let walk = reader.walk(&filter)?;
         Ok((reader, walk))
     });
-    let (reader, walk) = begun.await.map_err(Refusal::Store)?;
+    let (reader, walk) = begun.await.map_err(RecordError::Store)?;
     let (pieces, feed) = bounded(AHEAD);
     let work = move || {
         let _places = (alone, place);
@@ -75,7 +75,7 @@ pub(super) async fn export(audit: &Audit, query: Query) -> Result<Answer, Refusa
     smol::unblock(work).detach();
     let name = format!(
         "attachment; filename=\"agentpass-{}.csv\"",
-        audit.clock.now().to_string().get(..10).unwrap_or("calls")
+        readers.clock.now().to_string().get(..10).unwrap_or("calls")
     );
     let answer = Answer { body: Body::Feed(feed), ..Answer::new(200, CSV, "") };
     Ok(page::guarded(answer.with("content-disposition", name)))

@@ -5,9 +5,9 @@ use std::time::Duration;
 use maud::{Markup, html};
 use serde_json::Value;
 
-use super::asked::{DECISIONS, OUTCOMES, Query, RANGES, RESOLUTIONS};
+use super::chart;
+use super::query::{DECISIONS, FOLDER, OUTCOMES, Query, RANGES, RESOLUTIONS};
 use super::text::{cut, duration, grouped, member, moment, short, tag};
-use super::{FOLDER, chart};
 use crate::store::StoreError;
 use crate::store::reader::{AuditRow, Charts, Filter, Page, Reader, Wanted};
 use crate::surface::admin::assets;

@@ -1,4 +1,4 @@
-//! The JSON shapes of the control socket. `approvals --json`, `status --json` and the answers are stable: other
+//! The JSON shapes of the control socket and of `/healthz`. `approvals --json`, `status --json` and the answers are stable: other
 //! programs rely on them.
 
 use serde_json::{Map, Value, json};

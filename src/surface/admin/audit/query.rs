@@ -13,6 +13,9 @@ use crate::base::zone::Zone;
 use crate::store::reader::{Filter, Wanted};
 use crate::surface::admin::page::Viewer;
 
+/// Where the pages are.
+pub(crate) const FOLDER: &str = "/audit/";
+
 /// What a filter is made of.
 pub(super) const FILTERS: &[&str] = &[
     "tool_name",

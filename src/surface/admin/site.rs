@@ -1,0 +1,138 @@
+//! The state behind the admin pages.
+
+use std::cell::RefCell;
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::rc::Rc;
+
+use super::audit::Readers;
+use super::guards::Hosts;
+use super::links::{Links, SIGN_IN};
+use super::password::PasswordGuard;
+use super::sessions::Sessions;
+use super::visitor::Outside;
+use crate::approval::local::Local;
+use crate::base::password::PasswordHash;
+use crate::base::slots::Slots;
+use crate::gate::{Executor, Gate, Latch};
+use crate::model::Responder;
+use crate::net::tls::Acceptor;
+use crate::surface::admission::Admission;
+
+/// What a reload may change.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct AdminSettings {
+    /// Names besides those of this machine.
+    pub hosts: Vec<String>,
+    pub password: Option<PasswordHash>,
+    pub outside: Outside,
+}
+
+/// What the listener is made of.
+pub(crate) struct Parts {
+    pub gate: Rc<Gate>,
+    /// The channel on which feeds hear of questions.
+    pub local: Rc<Local>,
+    pub executor: Executor,
+    /// None for plain HTTP, on loopback only.
+    pub acceptor: Option<Acceptor>,
+    /// The record's path.
+    pub record: PathBuf,
+    /// Opens when the gateway stops.
+    pub stop: Rc<Latch>,
+    pub settings: AdminSettings,
+}
+
+/// The admin listener.
+pub(crate) struct Admin {
+    pub(super) gate: Rc<Gate>,
+    pub(super) local: Rc<Local>,
+    pub(super) executor: Executor,
+    pub(super) acceptor: RefCell<Option<Acceptor>>,
+    pub(super) record: Readers,
+    pub(super) stop: Rc<Latch>,
+    pub(super) settings: RefCell<AdminSettings>,
+    pub(super) hosts: RefCell<Hosts>,
+    addresses: Vec<SocketAddr>,
+    pub(super) tls: bool,
+    pub(super) admission: Rc<Admission>,
+    pub(super) links: Links,
+    pub(super) sessions: Sessions,
+    pub(super) passwords: Rc<PasswordGuard>,
+    /// Event streams that are open.
+    pub(super) feeds: Slots,
+}
+
+impl Admin {
+    /// For a listener at `addresses`.
+    pub(crate) fn new(parts: Parts, addresses: Vec<SocketAddr>) -> Rc<Admin> {
+        let Parts { gate, local, executor, acceptor, record, stop, settings } = parts;
+        let tls = acceptor.is_some();
+        let port = addresses.first().map_or(0, SocketAddr::port);
+        let hosts = Hosts::new(&addresses, &machine_name(), &settings.hosts);
+        let record = Readers::new(record, gate.clock().clone());
+        Rc::new(Admin {
+            gate,
+            local,
+            executor,
+            acceptor: RefCell::new(acceptor),
+            record,
+            stop,
+            settings: RefCell::new(settings),
+            hosts: RefCell::new(hosts),
+            addresses,
+            tls,
+            admission: Rc::default(),
+            links: Links::default(),
+            sessions: Sessions::new(port),
+            passwords: Rc::default(),
+            feeds: Slots::default(),
+        })
+    }
+
+    /// Where it listens, as a browser writes it: `http://127.0.0.1:8080`.
+    pub(crate) fn urls(&self) -> Vec<String> {
+        self.addresses.iter().map(|address| self.url_of(*address)).collect()
+    }
+
+    /// A link that signs in whoever opens it first, for the one who asked for it on the control socket.
+    ///
+    /// # Errors
+    /// When the kernel has no randomness to give.
+    pub(crate) fn link(&self, by: &Responder) -> io::Result<String> {
+        let token = self.links.issue(by, self.gate.clock().now())?;
+        let url = self.addresses.first().map(|address| self.url_of(*address)).unwrap_or_default();
+        log::info!("{by} asked for a link to the admin pages");
+        let path = self.settings.borrow().outside.public_path.to(SIGN_IN);
+        Ok(format!("{url}{path}?link={}", token.expose()))
+    }
+
+    /// A renewed certificate and other settings, from now on.
+    pub(crate) fn reload(&self, settings: AdminSettings, acceptor: Option<Acceptor>) {
+        if self.tls && acceptor.is_some() {
+            self.acceptor.replace(acceptor);
+        }
+        self.hosts.replace(Hosts::new(&self.addresses, &machine_name(), &settings.hosts));
+        if self.settings.replace(settings.clone()).password != settings.password {
+            self.sessions.end_those_by_password();
+        }
+    }
+
+    pub(super) fn password(&self) -> Option<PasswordHash> {
+        self.settings.borrow().password.clone()
+    }
+
+    /// No browser can open `0.0.0.0`; the machine's name it can.
+    fn url_of(&self, address: SocketAddr) -> String {
+        let scheme = if self.tls { "https" } else { "http" };
+        match (address.ip().is_unspecified(), machine_name()) {
+            (true, name) if !name.is_empty() => format!("{scheme}://{name}:{}", address.port()),
+            (_, _) => format!("{scheme}://{address}"),
+        }
+    }
+}
+
+fn machine_name() -> String {
+    rustix::system::uname().nodename().to_string_lossy().into_owned()
+}
