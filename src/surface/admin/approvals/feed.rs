@@ -23,7 +23,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const BACKLOG: usize = 8;
 
 /// Begins a feed: all open questions first, then what happens, until the session ends.
-pub(in crate::surface::admin) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> Answer {
+pub(crate) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> Answer {
     let Some(place) = admin.feeds.take(MAX_FEEDS) else {
         return page::data(503, TEXT, "too many open pages\n");
     };
