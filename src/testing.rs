@@ -48,9 +48,9 @@ pub mod gate {
 
 pub mod model {
     pub use crate::model::{
-        Action, AgentId, Answer, AnswerOutcome, ArgSpec, ArgType, Call, Charset, Choice, Encoding,
-        InvalidCall, Kind, Lost, Method, Outcome, RequestSpec, Responder, ResponseSpec, Rule, RuleList,
-        RuleRef, Settlement, Tool, Verdict, Void, Why,
+        Action, AgentId, AnswerOutcome, ArgSpec, ArgType, Call, Charset, Choice, Encoding, InvalidCall, Kind,
+        Lost, Method, Outcome, Output, QuestionEnd, RequestSpec, Responder, ResponseSpec, Rule, RuleList,
+        RuleRef, Tool, Verdict, Void, Why,
     };
     pub mod call {
         pub use crate::model::call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

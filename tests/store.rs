@@ -150,8 +150,8 @@ fn allowed(door: &str) -> NewCall {
     new_call(door, Action::Allow)
 }
 
-fn approved() -> Settlement {
-    Settlement::Approved { by: Responder::new("local", "root") }
+fn approved() -> QuestionEnd {
+    QuestionEnd::Approved { by: Responder::new("local", "root") }
 }
 
 /// Records a call as its decision says: claimed, or as an open question.
@@ -207,7 +207,7 @@ fn an_approved_call_leaves_its_whole_story() {
         assert_eq!(store.settle(id, &Outcome::TimedOut, at(9)).await, Err(StoreError::NotOpen));
         assert!(
             !store
-                .answer(id, &Settlement::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), at(9), true)
+                .answer(id, &QuestionEnd::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), at(9), true)
                 .await
                 .unwrap()
         );
@@ -237,12 +237,12 @@ fn answers_that_end_a_call_end_it_at_once() {
     let by = || Responder::new("telegram", "7");
     let cases = [
         (
-            Settlement::Denied { by: by(), note: Some("not now".into()) },
+            QuestionEnd::Denied { by: by(), note: Some("not now".into()) },
             Outcome::DeniedByUser { note: Some("not now".into()) },
         ),
-        (Settlement::TimedOut, Outcome::TimedOut),
-        (Settlement::Withdrawn, Outcome::Withdrawn),
-        (Settlement::Void(Void::ToolChanged), Outcome::ApprovalVoid),
+        (QuestionEnd::TimedOut, Outcome::TimedOut),
+        (QuestionEnd::Withdrawn, Outcome::Withdrawn),
+        (QuestionEnd::Void(Void::ToolChanged), Outcome::ApprovalVoid),
     ];
     for (settlement, outcome) in cases {
         let id = dir.with(async |store| {
@@ -256,7 +256,7 @@ fn answers_that_end_a_call_end_it_at_once() {
         assert_eq!(row["outcome"], outcome.as_str());
         assert_eq!(
             row["note"].as_str(),
-            matches!(settlement, Settlement::Denied { .. }).then_some("not now")
+            matches!(settlement, QuestionEnd::Denied { .. }).then_some("not now")
         );
     }
     assert_eq!(dir.verify().fault, None);
@@ -266,7 +266,7 @@ fn answers_that_end_a_call_end_it_at_once() {
 fn a_note_may_follow_a_denial_once() {
     let dir = Dir::new();
     let by = || Responder::new("telegram", "7");
-    let denied = |note: Option<&str>| Settlement::Denied { by: by(), note: note.map(str::to_owned) };
+    let denied = |note: Option<&str>| QuestionEnd::Denied { by: by(), note: note.map(str::to_owned) };
     let outcome = |note: Option<&str>| Outcome::DeniedByUser { note: note.map(str::to_owned) };
     let id = dir.with(async |store| {
         let id = record(store, asked("front")).await;
@@ -289,7 +289,7 @@ fn a_note_may_follow_a_denial_once() {
         assert!(!add(with_note, "another").await);
         let late = record(store, asked("side")).await;
         assert!(
-            store.answer(late, &Settlement::TimedOut, Some(&Outcome::TimedOut), at(5), true).await.unwrap()
+            store.answer(late, &QuestionEnd::TimedOut, Some(&Outcome::TimedOut), at(5), true).await.unwrap()
         );
         assert!(!add(late, "nobody was asked").await);
         id
@@ -338,12 +338,12 @@ fn an_approval_can_become_void_until_it_is_claimed() {
     dir.with(async |store| {
         let id = record(store, asked("front")).await;
         assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
-        let late = Settlement::Denied { by: Responder::new("local", "eve"), note: None };
+        let late = QuestionEnd::Denied { by: Responder::new("local", "eve"), note: None };
         let denied = Outcome::DeniedByUser { note: None };
         assert!(!store.answer(id, &late, Some(&denied), at(2), true).await.unwrap());
         assert!(
             store
-                .answer(id, &Settlement::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), at(3), true)
+                .answer(id, &QuestionEnd::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), at(3), true)
                 .await
                 .unwrap()
         );
@@ -1271,7 +1271,7 @@ fn arguments_in_clear_are_wiped_when_the_call_is_over() {
         for (n, id) in ids.into_iter().enumerate() {
             if n % 2 == 0 {
                 store
-                    .answer(id, &Settlement::TimedOut, Some(&Outcome::TimedOut), at(1), false)
+                    .answer(id, &QuestionEnd::TimedOut, Some(&Outcome::TimedOut), at(1), false)
                     .await
                     .unwrap();
             } else {
@@ -1296,7 +1296,7 @@ fn the_lists_work_beside_a_running_gateway() {
             execute(&store, &format!("door{n}")).await;
         }
         let id = record(&store, asked("front")).await;
-        let denied = Settlement::Denied { by: Responder::new("local", "root"), note: None };
+        let denied = QuestionEnd::Denied { by: Responder::new("local", "root"), note: None };
         let outcome = Outcome::DeniedByUser { note: None };
         store.answer(id, &denied, Some(&outcome), at(9), true).await.unwrap();
         let other = NewCall { call: call("laptop", "gate"), at: at(100), ..asked("gate") };

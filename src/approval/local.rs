@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smol::channel::{Receiver, Sender, bounded};
 
 use super::{Channel, ChannelHealth};
-use crate::model::{Outcome, Question, Settlement};
+use crate::model::{Outcome, Question, QuestionEnd};
 
 /// How many events a watcher may be behind.
 const BACKLOG: usize = 256;
@@ -22,7 +22,7 @@ pub(crate) enum Event {
     /// One of them was asked for again, so many times in all.
     AskedAgain(Arc<Question>, u32),
     /// One of them ended.
-    Settled(Arc<Question>, Settlement),
+    Settled(Arc<Question>, QuestionEnd),
     /// An approved call was carried out, or not.
     Finished(Arc<Question>, Outcome),
 }
@@ -55,7 +55,7 @@ impl Channel for Local {
         self.tell(&Event::Asked(question.clone()));
     }
 
-    fn settled(&self, question: &Arc<Question>, settlement: &Settlement) {
+    fn settled(&self, question: &Arc<Question>, settlement: &QuestionEnd) {
         self.tell(&Event::Settled(question.clone(), settlement.clone()));
     }
 

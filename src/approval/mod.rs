@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::model::{AnswerOutcome, Choice, Outcome, Question, Responder, Settlement};
+use crate::model::{AnswerOutcome, Choice, Outcome, Question, QuestionEnd, QuestionRecord, Responder};
 
 /// A way to reach a human. All channels show the same questions, and all hear how each one ended.
 ///
@@ -25,7 +25,7 @@ pub trait Channel {
     /// A question was asked. The waiter is registered already, so an answer may come before this returns.
     fn asked(&self, question: &Arc<Question>);
     /// A question ended, by whichever channel.
-    fn settled(&self, question: &Arc<Question>, settlement: &Settlement);
+    fn settled(&self, question: &Arc<Question>, settlement: &QuestionEnd);
     /// The same call was asked for again while the question is open: `times` in all, so 2 or more.
     fn asked_again(&self, _question: &Arc<Question>, _times: u32) {}
     /// The time in which a note to a denial could follow is over: here it is and who wrote it, or there is none. Told
@@ -57,21 +57,6 @@ pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotRecorded;
 
-/// How a question ended, as the record has it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fate {
-    /// The tool's name.
-    pub tool: String,
-    /// Who or what ended it. None when the record does not say.
-    pub settlement: Option<Settlement>,
-    /// When that was.
-    pub at: Option<Timestamp>,
-    /// Who wrote the note, where it came after the denial.
-    pub note_by: Option<Responder>,
-    /// The outcome's word (see [`Outcome::as_str`]); `pending` while the call is under way.
-    pub outcome: String,
-}
-
 /// What a channel may ask of the gate. Answers go this way, and a channel's memory across restarts.
 pub(crate) trait Host {
     /// Somebody whom the channel has authenticated answers a question. What comes back is committed.
@@ -102,7 +87,7 @@ pub(crate) trait Host {
     /// Time left to answer; zero when the question is not open.
     fn time_left(&self, id: RequestId) -> Duration;
     /// How a question ended, when the record knows it.
-    fn fate(&self, id: RequestId) -> Later<'_, Option<Fate>>;
+    fn question_record(&self, id: RequestId) -> Later<'_, Option<QuestionRecord>>;
     /// Keeps a small value. False when that failed; it is logged.
     fn remember(&self, name: &'static str, value: String) -> Later<'_, bool>;
     /// What was kept under this name.

@@ -14,7 +14,7 @@ use super::Gate;
 use super::pipeline::{RETRY, drift, durable};
 use crate::approval::desk::Found;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, Responder, Settlement, Void};
+use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, QuestionEnd, Responder, Void};
 use crate::store::StoreError;
 
 /// What became of an answer.
@@ -25,7 +25,7 @@ pub struct Answered {
     /// Whether the answer counts.
     pub outcome: AnswerOutcome,
     /// How the question ended, when that was before this answer.
-    pub ended: Option<Settlement>,
+    pub ended: Option<QuestionEnd>,
 }
 
 /// Why an answer was not taken at all. The question is as open as before.
@@ -64,9 +64,9 @@ impl Gate {
         };
         let note_follows = choice == Choice::DenyNoteFollows;
         let settlement = match choice {
-            Choice::Approve => Settlement::Approved { by },
-            Choice::Deny { note } => Settlement::Denied { by, note },
-            Choice::DenyNoteFollows => Settlement::Denied { by, note: None },
+            Choice::Approve => QuestionEnd::Approved { by },
+            Choice::Deny { note } => QuestionEnd::Denied { by, note },
+            Choice::DenyNoteFollows => QuestionEnd::Denied { by, note: None },
         };
         let counted =
             self.conclude_owned(question, settlement, note_follows).await.map_err(CannotAnswer::Store)?;
@@ -80,13 +80,13 @@ impl Gate {
         let why = question.and_then(|question| drift(&self.setup(), &question.call));
         let Some(why) = why else { return Ok(()) };
         let Some(question) = self.take_away(id) else { return Ok(()) };
-        self.conclude_owned(question, Settlement::Void(why), false).await.map(drop)
+        self.conclude_owned(question, QuestionEnd::Void(why), false).await.map(drop)
     }
 
     /// How a question ended that is not open any more. None also when the record cannot be read or does not say.
-    async fn how_ended(&self, id: RequestId) -> Option<Settlement> {
-        let fate = self.store.fate(id).await;
-        fate.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??.settlement
+    async fn how_ended(&self, id: RequestId) -> Option<QuestionEnd> {
+        let record = self.store.question(id).await;
+        record.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??.end
     }
 
     /// An agent takes its own question back, or hears that it has ended.
@@ -108,21 +108,21 @@ impl Gate {
         let Some(question) = self.desk.borrow_mut().take_away(id) else {
             return Ok(AnswerOutcome::AlreadyResolved);
         };
-        let counted = self.conclude_owned(question, Settlement::Withdrawn, false).await?;
+        let counted = self.conclude_owned(question, QuestionEnd::Withdrawn, false).await?;
         Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
     }
 
     /// What is to be said of a question that is not open any more.
     async fn ended(&self, agent: &AgentId, id: RequestId) -> Result<AnswerOutcome, StoreError> {
-        let fate = self.store.fate(id).await?.filter(|fate| fate.agent == *agent);
-        let Some(fate) = fate else { return Ok(AnswerOutcome::Unknown) };
+        let record = self.store.question(id).await?.filter(|record| record.agent == *agent);
+        let Some(record) = record else { return Ok(AnswerOutcome::Unknown) };
         // The desk knows of a time-out that a full disk did not take.
-        let expired = fate.settlement == Some(Settlement::TimedOut)
+        let expired = record.end == Some(QuestionEnd::TimedOut)
             || self.desk.borrow().past(id) == AnswerOutcome::Expired;
         Ok(if expired { AnswerOutcome::Expired } else { AnswerOutcome::AlreadyResolved })
     }
 
-    pub(super) fn register_waiter(&self, id: RequestId) -> Receiver<Settlement> {
+    pub(super) fn register_waiter(&self, id: RequestId) -> Receiver<QuestionEnd> {
         let (sender, receiver) = bounded(1);
         self.waiters.borrow_mut().insert(id, sender);
         receiver
@@ -137,15 +137,15 @@ impl Gate {
     pub(super) async fn settlement(
         self: &Rc<Self>,
         question: &Arc<Question>,
-        waiter: &Receiver<Settlement>,
-    ) -> Settlement {
+        waiter: &Receiver<QuestionEnd>,
+    ) -> QuestionEnd {
         loop {
             let (now, reloaded) = (self.clock.now(), self.reloaded());
             let deadline = self.desk.borrow().deadline(question.id);
             let over = deadline.is_none_or(|d| d.is_over(now));
             let end = match over {
-                true => Some(Settlement::TimedOut),
-                false => drift(&self.setup(), &question.call).map(Settlement::Void),
+                true => Some(QuestionEnd::TimedOut),
+                false => drift(&self.setup(), &question.call).map(QuestionEnd::Void),
             };
             let mut nap = if end.is_some() { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
             if let Some(end) = end
@@ -154,7 +154,7 @@ impl Gate {
             {
                 if over {
                     self.expire_unrecorded(&question);
-                    return Settlement::TimedOut;
+                    return QuestionEnd::TimedOut;
                 }
                 nap = deadline.map_or(RETRY, |d| d.nap(now).min(RETRY));
             }
@@ -177,13 +177,13 @@ impl Gate {
     fn expire_unrecorded(self: &Rc<Self>, question: &Arc<Question>) {
         let id = question.id;
         self.desk.borrow_mut().settle(id, true);
-        self.channels.iter().for_each(|channel| channel.settled(question, &Settlement::TimedOut));
+        self.channels.iter().for_each(|channel| channel.settled(question, &QuestionEnd::TimedOut));
         let gate = self.clone();
         let write_down = async move {
             loop {
                 Timer::after(RETRY).await;
                 let (outcome, now) = (Outcome::TimedOut, gate.clock.now());
-                match gate.store.answer(id, &Settlement::TimedOut, Some(&outcome), now, true).await {
+                match gate.store.answer(id, &QuestionEnd::TimedOut, Some(&outcome), now, true).await {
                     Ok(_) => return log::info!("request {id}: that nobody answered is recorded now"),
                     Err(StoreError::Stopped) => return,
                     Err(e) => {
@@ -203,7 +203,7 @@ impl Gate {
     async fn conclude_owned(
         self: &Rc<Self>,
         question: Arc<Question>,
-        settlement: Settlement,
+        settlement: QuestionEnd,
         note_follows: bool,
     ) -> Result<bool, StoreError> {
         let gate = self.clone();
@@ -215,7 +215,7 @@ impl Gate {
     async fn conclude(
         &self,
         question: Arc<Question>,
-        settlement: Settlement,
+        settlement: QuestionEnd,
         note_follows: bool,
     ) -> Result<bool, StoreError> {
         let (id, now) = (question.id, self.clock.now());
@@ -230,7 +230,7 @@ impl Gate {
             }
         };
         let deadline = self.desk.borrow().deadline(id);
-        self.desk.borrow_mut().settle(id, settlement == Settlement::TimedOut);
+        self.desk.borrow_mut().settle(id, settlement == QuestionEnd::TimedOut);
         log::info!("request {id}: {}{}", settlement.as_str(), by(&settlement));
         if counted {
             self.count_answer(&question.call, &settlement);
@@ -238,7 +238,7 @@ impl Gate {
         if counted && note_follows {
             self.open_window(&question, deadline);
         }
-        let told = if counted { settlement } else { Settlement::Void(Void::Ended) };
+        let told = if counted { settlement } else { QuestionEnd::Void(Void::Ended) };
         self.channels.iter().for_each(|channel| channel.settled(&question, &told));
         if let Some(waiter) = self.waiters.borrow().get(&id) {
             let _ = waiter.try_send(told);
@@ -247,17 +247,17 @@ impl Gate {
     }
 }
 
-fn by(settlement: &Settlement) -> String {
+fn by(settlement: &QuestionEnd) -> String {
     settlement.by().map(|by| format!(" by {by}")).unwrap_or_default()
 }
 
 /// What the agent hears of a question that ended without leading to an execution.
-pub(super) fn outcome_of(settlement: &Settlement) -> Option<Outcome> {
+pub(super) fn outcome_of(settlement: &QuestionEnd) -> Option<Outcome> {
     match settlement {
-        Settlement::Approved { .. } => None,
-        Settlement::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
-        Settlement::TimedOut => Some(Outcome::TimedOut),
-        Settlement::Withdrawn => Some(Outcome::Withdrawn),
-        Settlement::Void(why) => Some(why.outcome()),
+        QuestionEnd::Approved { .. } => None,
+        QuestionEnd::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
+        QuestionEnd::TimedOut => Some(Outcome::TimedOut),
+        QuestionEnd::Withdrawn => Some(Outcome::Withdrawn),
+        QuestionEnd::Void(why) => Some(why.outcome()),
     }
 }

@@ -9,7 +9,7 @@ use super::Gate;
 use crate::base::clock::{Deadline, Timestamp};
 use crate::base::digest::Digest;
 use crate::config::CoolDown;
-use crate::model::{Call, Settlement};
+use crate::model::{Call, QuestionEnd};
 
 /// Calls that are remembered. People cannot deny this many in the longest window; a program that answers for them
 /// makes us forget the call whose time is over first.
@@ -67,14 +67,14 @@ impl Denials {
 
 impl Gate {
     /// A person has answered (or the question ended otherwise, which counts for nothing).
-    pub(super) fn count_answer(&self, call: &Call, settlement: &Settlement) {
+    pub(super) fn count_answer(&self, call: &Call, settlement: &QuestionEnd) {
         let Some(rule) = self.setup().cool_down else { return };
         match settlement {
-            Settlement::Denied { .. } => {
+            QuestionEnd::Denied { .. } => {
                 self.cool_downs.borrow_mut().denied(call.digest(), rule, self.clock.now())
             }
-            Settlement::Approved { .. } => self.cool_downs.borrow_mut().approved(call.digest()),
-            Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_) => {}
+            QuestionEnd::Approved { .. } => self.cool_downs.borrow_mut().approved(call.digest()),
+            QuestionEnd::TimedOut | QuestionEnd::Withdrawn | QuestionEnd::Void(_) => {}
         }
     }
 

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Gate;
-use crate::approval::{Fate, Host, Later, NotRecorded};
+use crate::approval::{Host, Later, NotRecorded};
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
-use crate::model::{AnswerOutcome, Choice, Question, Responder};
+use crate::model::{AnswerOutcome, Choice, Question, QuestionRecord, Responder};
 
 /// The gate, as channels see it.
 pub(crate) struct GateHost(Weak<Gate>);
@@ -76,12 +76,10 @@ impl Host for GateHost {
         self.ask(|gate| gate.time_left(id))
     }
 
-    fn fate(&self, id: RequestId) -> Later<'_, Option<Fate>> {
+    fn question_record(&self, id: RequestId) -> Later<'_, Option<QuestionRecord>> {
         Box::pin(async move {
-            let fate = self.0.upgrade()?.store.fate(id).await;
-            let fate = fate.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??;
-            let crate::store::Fate { agent: _, tool, settlement, at, note_by, outcome } = fate;
-            Some(Fate { tool, settlement, at, note_by, outcome })
+            let record = self.0.upgrade()?.store.question(id).await;
+            record.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()?
         })
     }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::{Reply, Setup};
 use crate::base::histogram::{Histogram, Reading};
 use crate::base::slots::{Slot, Slots};
-use crate::model::{Action, Outcome, Question, Settlement};
+use crate::model::{Action, Outcome, Question, QuestionEnd};
 
 /// Tools that the owner has not configured, or no longer.
 pub(crate) const OTHER: &str = "other";
@@ -177,7 +177,7 @@ impl Metrics {
     }
 
     /// A question ended after so long, which is never counted as longer than it was open.
-    pub(super) fn waited(&self, question: &Question, settlement: &Settlement, took: Duration) {
+    pub(super) fn waited(&self, question: &Question, settlement: &QuestionEnd, took: Duration) {
         let took = took.min(question.expires.since(question.created));
         let mut waiting = self.waiting.borrow_mut();
         waiting.entry(settlement.as_str()).or_insert_with(|| Histogram::new(&WAITING)).observe(took);
@@ -321,9 +321,9 @@ mod tests {
     fn a_question_never_waited_longer_than_it_was_open() {
         let (metrics, question) = (Metrics::default(), crate::approval::text::tests::question("{}"));
         let open = question.expires.since(question.created);
-        metrics.waited(&question, &Settlement::TimedOut, open * 1000);
+        metrics.waited(&question, &QuestionEnd::TimedOut, open * 1000);
         let by = Responder::new("local", "root");
-        metrics.waited(&question, &Settlement::Approved { by }, Duration::from_secs(3));
+        metrics.waited(&question, &QuestionEnd::Approved { by }, Duration::from_secs(3));
         let waiting = metrics.read().waiting;
         let told: Vec<_> = waiting.iter().map(|(how, reading)| (*how, reading.sum)).collect();
         assert_eq!(told, [("approved", Duration::from_secs(3)), ("timed_out", open)]);

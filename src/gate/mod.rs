@@ -49,7 +49,7 @@ use crate::approval::desk::Desk;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::base::slots::{KeyedSlots, Slots};
-use crate::model::{AgentId, Question, Settlement, Tool};
+use crate::model::{AgentId, Question, QuestionEnd, Tool};
 use crate::service::Places;
 use crate::store::{NoteKind, Recovered, Store};
 use budget::Budget;
@@ -70,7 +70,7 @@ pub struct Gate {
     reloaded: RefCell<Rc<Latch>>,
     channels: Vec<Rc<dyn Channel>>,
     desk: RefCell<Desk>,
-    waiters: RefCell<HashMap<RequestId, Sender<Settlement>>>,
+    waiters: RefCell<HashMap<RequestId, Sender<QuestionEnd>>>,
     running: RefCell<Running>,
     limits: RefCell<RateLimits>,
     errands: RefCell<Budget>,

@@ -15,7 +15,7 @@ use crate::approval::text;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::slots::Slot;
-use crate::model::{Action, Call, Outcome, Question, Responder, Risk, Settlement, Verdict, Void};
+use crate::model::{Action, Call, Outcome, Question, QuestionEnd, Responder, Risk, Verdict, Void};
 use crate::service::{Place, Sent};
 use crate::store::{Claim, NewCall, Stage, StoreError};
 
@@ -130,14 +130,14 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
     gate.drop_waiter(question.id);
     gate.metrics.waited(&question, &settlement, gate.clock.now().since(question.created));
     match settlement {
-        Settlement::Approved { .. } => act_on_approval(gate, task, &question).await,
-        Settlement::Denied { note, .. } => {
+        QuestionEnd::Approved { .. } => act_on_approval(gate, task, &question).await,
+        QuestionEnd::Denied { note, .. } => {
             let later = gate.note_after(&question).await;
             Ok(Outcome::DeniedByUser { note: note.or(later) })
         }
-        Settlement::TimedOut => Ok(Outcome::TimedOut),
-        Settlement::Withdrawn => Ok(Outcome::Withdrawn),
-        Settlement::Void(why) => Ok(why.outcome()),
+        QuestionEnd::TimedOut => Ok(Outcome::TimedOut),
+        QuestionEnd::Withdrawn => Ok(Outcome::Withdrawn),
+        QuestionEnd::Void(why) => Ok(why.outcome()),
     }
 }
 

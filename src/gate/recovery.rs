@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::Gate;
 use super::pipeline::{self, Task};
 use super::running::Shared;
-use crate::model::{Action, Call, Outcome, Question, Risk, Settlement, Void};
+use crate::model::{Action, Call, Outcome, Question, QuestionEnd, Risk, Void};
 use crate::store::{OpenCall, Recovered};
 
 /// Takes up everything that was left open.
@@ -90,7 +90,8 @@ fn void(gate: &Rc<Gate>, open: OpenCall, why: Void) {
     let owner = gate.clone();
     let task = async move {
         let now = owner.clock.now();
-        if let Err(e) = owner.store.answer(open.id, &Settlement::Void(why), Some(&outcome), now, true).await {
+        if let Err(e) = owner.store.answer(open.id, &QuestionEnd::Void(why), Some(&outcome), now, true).await
+        {
             log::error!("request {}: could not be recorded as void: {e}", open.id);
         }
     };

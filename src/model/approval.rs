@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::agent::AgentId;
 use super::call::Call;
 use super::outcome::Outcome;
 use super::risk::Risk;
@@ -104,7 +105,7 @@ impl AnswerOutcome {
 
 /// How a question ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Settlement {
+pub enum QuestionEnd {
     /// A human said yes.
     Approved {
         /// Who.
@@ -166,23 +167,38 @@ impl fmt::Display for Void {
     }
 }
 
-impl Settlement {
+impl QuestionEnd {
     /// The word in the record (`resolution`).
     pub fn as_str(&self) -> &'static str {
         match self {
-            Settlement::Approved { .. } => "approved",
-            Settlement::Denied { .. } => "denied",
-            Settlement::TimedOut => "timed_out",
-            Settlement::Withdrawn => "withdrawn",
-            Settlement::Void(_) => "void",
+            QuestionEnd::Approved { .. } => "approved",
+            QuestionEnd::Denied { .. } => "denied",
+            QuestionEnd::TimedOut => "timed_out",
+            QuestionEnd::Withdrawn => "withdrawn",
+            QuestionEnd::Void(_) => "void",
         }
     }
 
     /// Who answered, when somebody did.
     pub fn by(&self) -> Option<&Responder> {
         match self {
-            Settlement::Approved { by } | Settlement::Denied { by, .. } => Some(by),
-            Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_) => None,
+            QuestionEnd::Approved { by } | QuestionEnd::Denied { by, .. } => Some(by),
+            QuestionEnd::TimedOut | QuestionEnd::Withdrawn | QuestionEnd::Void(_) => None,
         }
     }
+}
+
+/// What the record says of a question and of its call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct QuestionRecord {
+    pub(crate) agent: AgentId,
+    pub(crate) tool: String,
+    /// None when the record does not say how it ended.
+    pub(crate) end: Option<QuestionEnd>,
+    /// When it ended.
+    pub(crate) at: Option<Timestamp>,
+    /// Who wrote the note, where it came after the denial.
+    pub(crate) note_by: Option<Responder>,
+    /// The outcome's word ([`Outcome::as_str`]); `pending` while the call is under way.
+    pub(crate) outcome: String,
 }

@@ -1,13 +1,13 @@
 //! Rank 1: the words that all other layers share. No I/O, no YAML, no SQL, no wire format.
 
 pub(crate) mod agent;
-pub(crate) mod answer;
 pub(crate) mod approval;
 pub(crate) mod arguments;
 pub(crate) mod call;
 pub(crate) mod http;
 pub(crate) mod kind;
 pub(crate) mod outcome;
+mod output;
 pub(crate) mod risk;
 pub(crate) mod rule;
 mod signature;
@@ -15,14 +15,14 @@ pub(crate) mod tool;
 pub(crate) mod verdict;
 
 pub use agent::AgentId;
-pub use answer::{Answer, Lost};
-pub(crate) use approval::Question;
-pub use approval::{AnswerOutcome, Choice, Responder, Settlement, Void};
+pub use approval::{AnswerOutcome, Choice, QuestionEnd, Responder, Void};
+pub(crate) use approval::{Question, QuestionRecord};
 pub use call::{Call, InvalidCall};
 pub(crate) use http::Node;
 pub use http::{Charset, Encoding, ResponseSpec};
 pub use kind::Kind;
 pub use outcome::Outcome;
+pub use output::{Lost, Output};
 pub(crate) use risk::Risk;
 pub use rule::{Action, Rule, RuleList, RuleRef};
 pub(crate) use tool::ItemSpec;

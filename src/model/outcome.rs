@@ -1,13 +1,13 @@
 //! Every way a request can end.
 
-use super::answer::Answer;
 use super::call::InvalidCall;
+use super::output::Output;
 
 /// How a request ended. The one function that turns it into wire errors is `surface::rpc`'s.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
     /// The service did it: it answered 2xx, whatever became of the answer.
-    Executed(Answer),
+    Executed(Output),
     /// A human said no.
     DeniedByUser {
         /// The human's words for the agent.

@@ -9,7 +9,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::arguments;
-use crate::model::{Action, Answer, Call, InvalidCall, Lost, Outcome, RuleList, RuleRef};
+use crate::model::{Action, Call, InvalidCall, Lost, Outcome, Output, RuleList, RuleRef};
 
 /// The longest result kept in an event, in bytes; a longer one is cut with a visible mark.
 const RESULT_KEPT: usize = 4096;
@@ -41,7 +41,7 @@ pub(super) fn encode(outcome: &Outcome) -> StoredOutcome {
 
 fn tagged(outcome: &Outcome) -> Value {
     match outcome {
-        Outcome::Executed(Answer { lost, note, .. }) => {
+        Outcome::Executed(Output { lost, note, .. }) => {
             without_nulls(json!({"is": "executed", "lost": lost.map(Lost::as_str), "note": note}))
         }
         Outcome::DeniedByUser { note } => json!({"is": "denied_by_user", "note": note}),
@@ -96,7 +96,7 @@ pub(super) fn decode(outcome: &str, data: Option<&str>) -> Result<Outcome, Store
     if tag.get("is").and_then(Value::as_str) == Some("executed") {
         let data = JsonText::checked(data.ok_or_else(unknown)?)?;
         let lost = tag.get("lost").and_then(Value::as_str).and_then(Lost::parse);
-        return Ok(Outcome::Executed(Answer { data, lost, note: text(&tag, "note") }));
+        return Ok(Outcome::Executed(Output { data, lost, note: text(&tag, "note") }));
     }
     untagged(&tag).ok_or_else(unknown)
 }
@@ -415,7 +415,7 @@ mod tests {
         let text = result_text(r#"{"is":"executed"}"#, Some("[1e400,0.30000000000000004]")).unwrap();
         assert_eq!(text, r#"{"data":[1e400,0.30000000000000004],"status":"executed"}"#);
         assert_eq!(encode(&Outcome::Executed(Value::from(1).into())).outcome, EXECUTED);
-        let lost = encode(&Outcome::Executed(Answer::lost(Lost::Binary, Some("a \"b\"".into()))));
+        let lost = encode(&Outcome::Executed(Output::lost(Lost::Binary, Some("a \"b\"".into()))));
         let text = result_text(&lost.outcome, Some("null")).unwrap();
         let told = r#"{"data":null,"data_lost":"binary","data_note":"a \"b\"","status":"executed"}"#;
         assert_eq!(text, told);

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Call, Outcome, Responder, RuleRef, Settlement, Verdict};
+use crate::model::{AgentId, Call, Outcome, Responder, RuleRef, Verdict};
 
 /// Where the record lies and how long it is kept.
 #[derive(Clone, Debug)]
@@ -66,23 +66,6 @@ pub enum Stage {
         /// For the agent.
         note: String,
     },
-}
-
-/// How a call's question ended, and the call.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Fate {
-    /// Who asked.
-    pub agent: AgentId,
-    /// The tool's name.
-    pub tool: String,
-    /// Who or what ended the question.
-    pub settlement: Option<Settlement>,
-    /// When.
-    pub at: Option<Timestamp>,
-    /// Who wrote the note, where it came after the denial.
-    pub note_by: Option<Responder>,
-    /// The outcome's word, `pending` while there is none.
-    pub outcome: String,
 }
 
 /// A request that never became a [`Call`]. Its arguments are not recorded: nothing is known about them, not even

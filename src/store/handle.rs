@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::claim::{self, Claim};
 use super::entry::{
-    Fate, NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
+    NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
 };
 use super::error::StoreError;
 use super::latency::StoreLatency;
@@ -23,7 +23,7 @@ use super::{age, inbox, keys, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Call, Outcome, Responder, Settlement};
+use crate::model::{AgentId, Call, Outcome, QuestionEnd, QuestionRecord, Responder};
 
 /// Jobs that may wait. More than the gate can have in flight; beyond it calls fail at once instead of piling up.
 const QUEUE: usize = 8192;
@@ -98,14 +98,14 @@ impl Store {
     pub async fn answer(
         &self,
         id: RequestId,
-        settlement: &Settlement,
+        end: &QuestionEnd,
         outcome: Option<&Outcome>,
         at: Timestamp,
         durable: bool,
     ) -> Result<bool, StoreError> {
-        let ends = !matches!(settlement, Settlement::Approved { .. });
-        let (settlement, outcome) = (settlement.clone(), outcome.cloned());
-        let work = move |tx: &mut Tx<'_>| ledger::answer(tx, id, &settlement, outcome.as_ref(), at);
+        let ends = !matches!(end, QuestionEnd::Approved { .. });
+        let (end, outcome) = (end.clone(), outcome.cloned());
+        let work = move |tx: &mut Tx<'_>| ledger::answer(tx, id, &end, outcome.as_ref(), at);
         let answered = self.submit(durable, work).await?;
         if ends && answered {
             self.durable.borrow_mut().remove(&id);
@@ -266,8 +266,8 @@ impl Store {
     ///
     /// # Errors
     /// When the record cannot be read.
-    pub(crate) async fn fate(&self, id: RequestId) -> Result<Option<Fate>, StoreError> {
-        self.submit(false, move |tx| ledger::fate(tx, id)).await
+    pub(crate) async fn question(&self, id: RequestId) -> Result<Option<QuestionRecord>, StoreError> {
+        self.submit(false, move |tx| ledger::question(tx, id)).await
     }
 
     /// The writer's state, without waiting.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::chain;
 use super::codec;
 use super::counts;
-use super::entry::{Fate, NewCall, NoteKind, Refusal, Stage};
+use super::entry::{NewCall, NoteKind, Refusal, Stage};
 use super::error::StoreError;
 use super::inbox;
 use super::keys;
@@ -17,7 +17,7 @@ use crate::base::clock::{Timestamp, Uptime};
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
-use crate::model::{AgentId, Outcome, Responder, Settlement, Void};
+use crate::model::{AgentId, Outcome, QuestionEnd, QuestionRecord, Responder, Void};
 
 /// Kinds of events that the store itself writes; [`NoteKind`] has the others.
 pub(super) mod kind {
@@ -76,7 +76,7 @@ pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall, stage: &Stage) -> Result<()
         Stage::Settled(outcome) => finish(tx, new.id, &open, outcome, new.at),
         Stage::Denied { by, note } => {
             let note = Some(note.clone());
-            answered(tx, new.id, &Settlement::Denied { by: by.clone(), note: note.clone() }, new.at)?;
+            answered(tx, new.id, &QuestionEnd::Denied { by: by.clone(), note: note.clone() }, new.at)?;
             finish(tx, new.id, &open, &Outcome::DeniedByUser { note }, new.at)
         }
     }
@@ -143,52 +143,51 @@ pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &Refusal) -> Result<(), StoreErro
 pub(super) fn answer(
     tx: &mut Tx<'_>,
     id: RequestId,
-    settlement: &Settlement,
+    end: &QuestionEnd,
     outcome: Option<&Outcome>,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
     match tx.live.state(id) {
         Some(State::Open) => {}
-        Some(State::Approved { .. }) if matches!(settlement, Settlement::Void(_)) => {}
+        Some(State::Approved { .. }) if matches!(end, QuestionEnd::Void(_)) => {}
         Some(State::Approved { .. } | State::Executing) | None => return Ok(false),
     }
-    answered(tx, id, settlement, at)?;
-    match (settlement, outcome) {
-        (Settlement::Approved { by }, _) => {
+    answered(tx, id, end, at)?;
+    match (end, outcome) {
+        (QuestionEnd::Approved { by }, _) => {
             tx.live.advance(id, State::Approved { by: by.clone() });
             let sql = "UPDATE open_calls SET state = 'approved', approved_by = ? WHERE request_id = ?";
             tx.execute(sql, params![by.as_str(), id.to_string()])?;
             Ok(true)
         }
-        (Settlement::Denied { .. }, Some(outcome))
-        | (Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_), Some(outcome)) => {
+        (QuestionEnd::Denied { .. }, Some(outcome))
+        | (QuestionEnd::TimedOut | QuestionEnd::Withdrawn | QuestionEnd::Void(_), Some(outcome)) => {
             settle(tx, id, outcome, at).map(|()| true)
         }
         (
-            Settlement::Denied { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_),
+            QuestionEnd::Denied { .. }
+            | QuestionEnd::TimedOut
+            | QuestionEnd::Withdrawn
+            | QuestionEnd::Void(_),
             None,
         ) => Err(StoreError::Encoding("an answer that ends a call must say its outcome".into())),
     }
 }
 
 /// Writes down how a question ended.
-fn answered(
-    tx: &mut Tx<'_>,
-    id: RequestId,
-    settlement: &Settlement,
-    at: Timestamp,
-) -> Result<(), StoreError> {
-    let note = match settlement {
-        Settlement::Denied { by: _, note } => note.as_deref(),
-        Settlement::Approved { .. } | Settlement::TimedOut | Settlement::Withdrawn | Settlement::Void(_) => {
-            None
-        }
+fn answered(tx: &mut Tx<'_>, id: RequestId, end: &QuestionEnd, at: Timestamp) -> Result<(), StoreError> {
+    let note = match end {
+        QuestionEnd::Denied { by: _, note } => note.as_deref(),
+        QuestionEnd::Approved { .. }
+        | QuestionEnd::TimedOut
+        | QuestionEnd::Withdrawn
+        | QuestionEnd::Void(_) => None,
     };
-    let by = settlement.by().map(Responder::as_str);
-    let body = json!({"resolution": settlement.as_str(), "by": by, "note": note});
+    let by = end.by().map(Responder::as_str);
+    let body = json!({"resolution": end.as_str(), "by": by, "note": note});
     tx.append(at, kind::ANSWERED, Some(id), &body)?;
     let sql = "UPDATE calls SET resolution = ?, resolved_by = ?, resolved_at = ? WHERE request_id = ?";
-    tx.execute(sql, params![settlement.as_str(), by, at.0, id.to_string()])?;
+    tx.execute(sql, params![end.as_str(), by, at.0, id.to_string()])?;
     Ok(())
 }
 
@@ -307,7 +306,7 @@ fn void(reason: Option<String>, rule: Option<String>) -> Void {
 }
 
 /// How a call's question ended, and the call.
-pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, StoreError> {
+pub(super) fn question(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<QuestionRecord>, StoreError> {
     let sql = "SELECT c.resolution, c.resolved_by, c.resolved_at, c.outcome, c.tool,
                coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by', c.agent,
                f.body ->> '$.reason', f.body ->> '$.rule'
@@ -316,18 +315,18 @@ pub(super) fn fate(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Fate>, Store
     let read = |row: &rusqlite::Row<'_>| {
         let (word, by): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
         let by = Responder::recorded(&by.unwrap_or_default());
-        let settlement = match word.as_deref() {
-            Some("approved") => Some(Settlement::Approved { by }),
-            Some("denied") => Some(Settlement::Denied { by, note: row.get(5)? }),
-            Some("timed_out") => Some(Settlement::TimedOut),
-            Some("withdrawn") => Some(Settlement::Withdrawn),
-            Some("void") => Some(Settlement::Void(void(row.get(8)?, row.get(9)?))),
+        let end = match word.as_deref() {
+            Some("approved") => Some(QuestionEnd::Approved { by }),
+            Some("denied") => Some(QuestionEnd::Denied { by, note: row.get(5)? }),
+            Some("timed_out") => Some(QuestionEnd::TimedOut),
+            Some("withdrawn") => Some(QuestionEnd::Withdrawn),
+            Some("void") => Some(QuestionEnd::Void(void(row.get(8)?, row.get(9)?))),
             Some(_) | None => None,
         };
         let at = row.get::<_, Option<i64>>(2)?.map(Timestamp);
         let note_by = row.get::<_, Option<String>>(6)?.map(|by| Responder::recorded(&by));
         let agent = AgentId::configured(&row.get::<_, String>(7)?);
-        Ok(Fate { agent, tool: row.get(4)?, settlement, at, note_by, outcome: row.get(3)? })
+        Ok(QuestionRecord { agent, tool: row.get(4)?, end, at, note_by, outcome: row.get(3)? })
     };
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }

@@ -59,8 +59,8 @@ mod writer;
 mod tests;
 
 pub use claim::Claim;
-pub(crate) use entry::{Fate, OpenCall, PendingResult, StoreHealth};
 pub use entry::{NewCall, NoteKind, Recovered, Refusal, Replay, Stage, StoreOptions};
+pub(crate) use entry::{OpenCall, PendingResult, StoreHealth};
 pub use error::StoreError;
 pub use handle::Store;
 pub(crate) use latency::StoreLatency;

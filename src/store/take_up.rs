@@ -18,7 +18,7 @@ use super::{keys, schema};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{Outcome, Settlement, Void};
+use crate::model::{Outcome, QuestionEnd, Void};
 
 /// The most findings written into one event; the log has all of them.
 const NAMED: usize = 50;
@@ -57,7 +57,7 @@ pub(super) fn take_up(
     // Where events are missing, any open call may have been executed: those that do not fit as well.
     let unknown = ledger::give_up(tx, distrusted || broken.is_some(), now)?;
     for id in void {
-        ledger::answer(tx, id, &Settlement::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), now)?;
+        ledger::answer(tx, id, &QuestionEnd::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), now)?;
     }
     report(tx, now, &found)?;
     let open = taken.into_iter().filter(|open| tx.live.call(open.id).is_some()).collect();

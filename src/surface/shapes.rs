@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use crate::approval::{ChannelHealth, text};
 use crate::gate::explain::rule_json;
 use crate::gate::{Answered, Status};
-use crate::model::{Outcome, Question, Settlement};
+use crate::model::{Outcome, Question, QuestionEnd};
 use crate::service::ServiceHealth;
 
 /// An open question, which was asked so many times.
@@ -54,13 +54,13 @@ pub(crate) fn answered(answered: &Answered) -> Value {
 }
 
 /// Why a question is void, in words.
-fn why(settlement: &Settlement) -> Option<String> {
+fn why(settlement: &QuestionEnd) -> Option<String> {
     match settlement {
-        Settlement::Void(why) => Some(why.to_string()),
-        Settlement::Approved { .. }
-        | Settlement::Denied { .. }
-        | Settlement::TimedOut
-        | Settlement::Withdrawn => None,
+        QuestionEnd::Void(why) => Some(why.to_string()),
+        QuestionEnd::Approved { .. }
+        | QuestionEnd::Denied { .. }
+        | QuestionEnd::TimedOut
+        | QuestionEnd::Withdrawn => None,
     }
 }
 
@@ -70,7 +70,7 @@ pub(crate) fn asked_again(question: &Question, times: u32) -> Value {
 }
 
 /// Watchers hear how questions ended.
-pub(crate) fn settled(question: &Question, settlement: &Settlement) -> Value {
+pub(crate) fn settled(question: &Question, settlement: &QuestionEnd) -> Value {
     json!({
         "request_id": question.id.to_string(),
         "settled": settlement.as_str(),

@@ -1,7 +1,7 @@
 //! What the agent gets of an answer.
 
 use agentpass::testing::config::{Auth, ErrorMapping};
-use agentpass::testing::model::{Answer, Lost, Method, Outcome};
+use agentpass::testing::model::{Lost, Method, Outcome, Output};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -54,11 +54,11 @@ fn written(content_type: &str, body: &[u8]) -> Outcome {
 }
 
 fn lost(why: Lost) -> Outcome {
-    Outcome::Executed(Answer::lost(why, None))
+    Outcome::Executed(Output::lost(why, None))
 }
 
 fn noted(value: Value, note: &str) -> Outcome {
-    Outcome::Executed(Answer { note: Some(note.to_owned()), ..value.into() })
+    Outcome::Executed(Output { note: Some(note.to_owned()), ..value.into() })
 }
 
 #[test]
@@ -73,7 +73,7 @@ fn what_cannot_be_read_is_an_error_of_a_read_and_no_error_of_a_write() {
         read("image/png", b"\x89PNG\xff"),
         failed(200, &format!("Service answered with binary data ({binary})"))
     );
-    let described = Answer::lost(Lost::Binary, Some(binary.to_owned()));
+    let described = Output::lost(Lost::Binary, Some(binary.to_owned()));
     assert_eq!(written("image/png", b"\x89PNG\xff"), Outcome::Executed(described));
     let gzip = b"\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x03\xab\x56\x4a\xce\xff";
     let compressed = failed(200, "Service answered with compressed data that was not asked for");

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use agentpass::testing::base::clock::{Clock, Timestamp};
 use agentpass::testing::config::{Health, ServiceConfig};
-use agentpass::testing::model::{AgentId, Answer, Lost, Method, Outcome};
+use agentpass::testing::model::{AgentId, Lost, Method, Outcome, Output};
 use agentpass::testing::service::{Scrubber, Sent, Services};
 use serde_json::{Value, json};
 
@@ -88,14 +88,14 @@ fn a_trickle_ends_in_time() {
     let mut config = upstream.service();
     config.timeout = Duration::from_millis(300);
     assert_eq!(outcome(&config, Method::Get), Outcome::ServiceTimeout);
-    let cut_off = Outcome::Executed(Answer::lost(Lost::CutOff, None));
+    let cut_off = Outcome::Executed(Output::lost(Lost::CutOff, None));
     assert_eq!(outcome(&config, Method::Post), cut_off, "the status had come");
 }
 
 #[test]
 fn a_cut_connection_after_a_write_is_as_unknown_as_its_status_and_sent_once() {
     let half = |status| format!("HTTP/1.1 {status} X\r\ncontent-length: 10\r\n\r\nhalf");
-    let cut_off = Outcome::Executed(Answer::lost(Lost::CutOff, None));
+    let cut_off = Outcome::Executed(Output::lost(Lost::CutOff, None));
     let refused =
         Outcome::ServiceError { status: Some(500), message: "Service error 500".into(), retry_after: None };
     for (cut, told) in [
@@ -142,7 +142,7 @@ fn large_and_endless_answers_are_bounded() {
     assert_eq!(outcome(&exact, Method::Get), Outcome::Executed(Value::String("x".repeat(1000)).into()));
     exact.max_response_bytes = 999;
     assert_eq!(outcome(&exact, Method::Get), Outcome::ResponseTooLarge);
-    let lost = Outcome::Executed(Answer::lost(Lost::TooLarge, None));
+    let lost = Outcome::Executed(Output::lost(Lost::TooLarge, None));
     assert_eq!(outcome(&exact, Method::Post), lost);
     let heads: [&[u8]; 3] = [
         b"HTTP/1.1 200 OK\r\n\r\n",

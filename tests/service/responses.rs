@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use agentpass::testing::model::response::{Follow, Success};
-use agentpass::testing::model::{Answer, Charset, Lost, Method, Outcome, ResponseSpec, Tool};
+use agentpass::testing::model::{Charset, Lost, Method, Outcome, Output, ResponseSpec, Tool};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -60,7 +60,7 @@ fn bytes_with_a_credential_in_them_are_lost() {
         };
         let why = "Service answered with bytes that hold a credential";
         assert_eq!(ask(Method::Get), failed(200, why, None), "{hidden:?}");
-        assert_eq!(ask(Method::Post), Outcome::Executed(Answer::lost(Lost::Credential, None)));
+        assert_eq!(ask(Method::Post), Outcome::Executed(Output::lost(Lost::Credential, None)));
     }
 }
 
@@ -88,7 +88,7 @@ fn success_may_be_told_by_the_body_alone() {
     }
     assert!(matches!(ask(&Upstream::body("", b""), &tool), Outcome::ServiceError { .. }));
     let broken = Upstream::body("application/json", b"{");
-    assert_eq!(ask(&broken, &tool), Outcome::Executed(Answer::lost(Lost::BadJson, None)), "it answered 200");
+    assert_eq!(ask(&broken, &tool), Outcome::Executed(Output::lost(Lost::BadJson, None)), "it answered 200");
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn following_has_an_end_and_never_leaves_the_service() {
     let late = "the service took it on; what became of it was not known in time";
     assert_eq!(
         ask(&upstream, &following(Method::Post)),
-        Outcome::Executed(Answer::lost(Lost::CutOff, Some(late.into())))
+        Outcome::Executed(Output::lost(Lost::CutOff, Some(late.into())))
     );
     assert!(begun.elapsed() < Duration::from_secs(3));
     let posts = upstream.seen().iter().filter(|s| s.head.starts_with("POST")).count();
@@ -203,12 +203,12 @@ fn following_has_an_end_and_never_leaves_the_service() {
     let mut hasty = following(Method::Post);
     hasty.timeout = Some(Duration::from_millis(300));
     let unknown = "the service took it on; what became of it could not be asked";
-    assert_eq!(ask(&lost, &hasty), Outcome::Executed(Answer::lost(Lost::CutOff, Some(unknown.into()))));
+    assert_eq!(ask(&lost, &hasty), Outcome::Executed(Output::lost(Lost::CutOff, Some(unknown.into()))));
     // What is only about the question is no end of the call, which would be repeated then.
     for status in ["303 See Other", "404 Not Found", "429 Too Many", "503 Busy"] {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes();
         let gone = slow_job(2, "/jobs/7", answer);
-        let expected = Outcome::Executed(Answer::lost(Lost::CutOff, Some(unknown.into())));
+        let expected = Outcome::Executed(Output::lost(Lost::CutOff, Some(unknown.into())));
         assert_eq!(ask(&gone, &following(Method::Post)), expected, "{status}");
     }
     let other = Upstream::body("", b"stolen");

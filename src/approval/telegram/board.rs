@@ -14,7 +14,7 @@ use super::card::{self, Progress};
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::zone::Zone;
-use crate::model::{Question, Settlement};
+use crate::model::{Question, QuestionEnd};
 
 /// How many finished cards are remembered, to tell late tappers who was first.
 const REMEMBERED: usize = 256;
@@ -70,7 +70,7 @@ impl Card {
     pub(crate) fn is_final(&self) -> bool {
         let progress = &self.progress;
         let waits =
-            matches!(progress.settled, Some((Settlement::Approved { .. }, ..))) && progress.end.is_none();
+            matches!(progress.settled, Some((QuestionEnd::Approved { .. }, ..))) && progress.end.is_none();
         !self.is_open() && !waits && progress.note.is_none()
     }
 

@@ -118,7 +118,7 @@ fn a_question_that_ended_half_sent_says_so_on_what_was_sent() {
     let card = board.get_mut(q.id).unwrap();
     card.messages = vec![70];
     assert!(card.look().is_none() && !card.is_final());
-    card.progress.settled = Some((Settlement::Withdrawn, None, None));
+    card.progress.settled = Some((QuestionEnd::Withdrawn, None, None));
     let message = card.look().unwrap();
     assert!(message.text.starts_with("↩️ Withdrawn") && card.is_final());
     assert!(card.next_message().is_none());

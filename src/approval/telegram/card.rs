@@ -14,7 +14,7 @@ use crate::base::clock::Timestamp;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
-use crate::model::{Outcome, Question, Settlement};
+use crate::model::{Outcome, Question, QuestionEnd};
 
 /// What the question itself may take of a message, in UTF-16 units, of the 4096 that fit. The rest is for what changes: the title and the lines below it.
 const ROOM: usize = 3000;
@@ -42,7 +42,7 @@ pub(crate) struct Progress {
     /// Half of the time is over: what was left then.
     pub reminded: Option<Duration>,
     /// How it ended, when, and who did it as people call them.
-    pub settled: Option<(Settlement, Option<Timestamp>, Option<String>)>,
+    pub settled: Option<(QuestionEnd, Option<Timestamp>, Option<String>)>,
     /// How long a note may still be added; None when it may not.
     pub note: Option<Duration>,
     /// Who wrote the note, as people call them.
@@ -177,25 +177,27 @@ fn ended(message: &mut Writer, tool: &str, progress: &Progress) {
     let at = at.map(|at| format!(" at {}", clock_time(at, &progress.zone))).unwrap_or_default();
     let by = format!("y {}{at}.", who.as_deref().unwrap_or("somebody"));
     let (name, line) = match (settlement, &progress.end) {
-        (Settlement::Approved { .. }, None) => ("✅ Allowed", format!("B{by}")),
-        (Settlement::Approved { .. }, Some(CallEnd::Done)) => ("✅ Allowed", format!("B{by} Done.")),
-        (Settlement::Approved { .. }, Some(CallEnd::Unknown)) => {
+        (QuestionEnd::Approved { .. }, None) => ("✅ Allowed", format!("B{by}")),
+        (QuestionEnd::Approved { .. }, Some(CallEnd::Done)) => ("✅ Allowed", format!("B{by} Done.")),
+        (QuestionEnd::Approved { .. }, Some(CallEnd::Unknown)) => {
             ("⚠️ Unknown", format!("Allowed b{by} It may have been done or not."))
         }
-        (Settlement::Approved { .. }, Some(CallEnd::Failed(why))) => {
+        (QuestionEnd::Approved { .. }, Some(CallEnd::Failed(why))) => {
             ("⚠️ Failed", format!("Allowed b{by} {}.", aside(why)))
         }
-        (Settlement::Denied { .. }, _) => ("⛔ Denied", format!("B{by}")),
-        (Settlement::TimedOut, _) => ("⌛ Expired", format!("Nobody answered in time. It was not done{at}.")),
-        (Settlement::Withdrawn, _) => ("↩️ Withdrawn", format!("The agent took it back{at}.")),
-        (Settlement::Void(why), _) => {
+        (QuestionEnd::Denied { .. }, _) => ("⛔ Denied", format!("B{by}")),
+        (QuestionEnd::TimedOut, _) => {
+            ("⌛ Expired", format!("Nobody answered in time. It was not done{at}."))
+        }
+        (QuestionEnd::Withdrawn, _) => ("↩️ Withdrawn", format!("The agent took it back{at}.")),
+        (QuestionEnd::Void(why), _) => {
             ("⚠️ Void", format!("It was not done{at}: {}.", aside(&why.to_string())))
         }
     };
     message.line(&format!("{name}: {tool}"), Some(Style::Bold));
     message.line(&line, None);
     match (settlement, progress.note) {
-        (Settlement::Denied { note: Some(note), .. }, _) => {
+        (QuestionEnd::Denied { note: Some(note), .. }, _) => {
             let by = progress.note_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
             message.line(&format!("The agent was told{by}: {}", aside(note)), None);
         }

@@ -11,13 +11,13 @@ fn open() -> Progress {
     Progress::default()
 }
 
-fn ended_by(settlement: Settlement) -> Progress {
+fn ended_by(settlement: QuestionEnd) -> Progress {
     let who = Some("Ann (7)".to_owned());
     Progress { settled: Some((settlement, Some(Timestamp(52_000_000)), who)), ..open() }
 }
 
-fn approved() -> Settlement {
-    Settlement::Approved { by: Responder::new("telegram", "7") }
+fn approved() -> QuestionEnd {
+    QuestionEnd::Approved { by: Responder::new("telegram", "7") }
 }
 
 /// The part of a text that an entity is about.
@@ -102,7 +102,7 @@ fn an_escape_is_never_cut() {
 fn what_happened_is_on_the_card() {
     let denied = |note: Option<&str>| {
         let by = Responder::new("telegram", "7");
-        ended_by(Settlement::Denied { by, note: note.map(str::to_owned) })
+        ended_by(QuestionEnd::Denied { by, note: note.map(str::to_owned) })
     };
     let end = |end| Progress { end: Some(end), ..ended_by(approved()) };
     let minute = Some(Duration::from_secs(60));
@@ -130,10 +130,13 @@ fn what_happened_is_on_the_card() {
             Progress { note: minute, ..denied(None) },
             "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nTo tell the agent why, reply to this message within 60 s.\n",
         ),
-        (ended_by(Settlement::TimedOut), "⌛ Expired: t_delete\nNobody answered in time. It was not done at"),
-        (ended_by(Settlement::Withdrawn), "↩️ Withdrawn: t_delete\nThe agent took it back at 14:26 UTC.\n"),
         (
-            ended_by(Settlement::Void(Void::Denied { rule: Some("Be quiet".into()) })),
+            ended_by(QuestionEnd::TimedOut),
+            "⌛ Expired: t_delete\nNobody answered in time. It was not done at",
+        ),
+        (ended_by(QuestionEnd::Withdrawn), "↩️ Withdrawn: t_delete\nThe agent took it back at 14:26 UTC.\n"),
+        (
+            ended_by(QuestionEnd::Void(Void::Denied { rule: Some("Be quiet".into()) })),
             "⚠️ Void: t_delete\nIt was not done at 14:26 UTC: a rule denies it now: Be quiet.",
         ),
     ];

@@ -13,12 +13,13 @@ use super::card::CallEnd;
 use super::link::Link;
 use super::queue::{Backoff, Queue};
 use super::updates::Approvers;
-use crate::approval::{Fate, Host};
+use crate::approval::Host;
 use crate::base::clock::Clock;
 use crate::base::ids::RequestId;
 use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
 use crate::base::zone::Zone;
+use crate::model::QuestionRecord;
 use crate::model::{Question, Responder};
 
 /// The channel's name in the record: `telegram:123456`.
@@ -251,13 +252,14 @@ impl Conversation {
     }
 
     /// Shows on a card what the record knows of its question's end.
-    pub(super) fn show_fate(&self, id: RequestId, fate: Option<Fate>) {
-        let end = fate.as_ref().and_then(|fate| CallEnd::recorded(&fate.outcome));
-        let note_by = fate.as_ref().and_then(|fate| fate.note_by.as_ref()).map(|by| self.shown_name(by));
-        let settled = fate.and_then(|fate| Some((fate.settlement?, fate.at)));
-        let settled = settled.map(|(settlement, at)| {
-            let who = settlement.by().map(|by| self.shown_name(by));
-            (settlement, at, who)
+    pub(super) fn show_recorded(&self, id: RequestId, record: Option<QuestionRecord>) {
+        let end = record.as_ref().and_then(|record| CallEnd::recorded(&record.outcome));
+        let note_by =
+            record.as_ref().and_then(|record| record.note_by.as_ref()).map(|by| self.shown_name(by));
+        let settled = record.and_then(|record| Some((record.end?, record.at)));
+        let settled = settled.map(|(end, at)| {
+            let who = end.by().map(|by| self.shown_name(by));
+            (end, at, who)
         });
         self.update(id, |card| {
             card.progress.settled = settled;

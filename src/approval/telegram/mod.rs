@@ -41,7 +41,7 @@ use smol::LocalExecutor;
 use super::{Channel, ChannelHealth, Host};
 use crate::base::clock::Clock;
 use crate::base::zone::Zone;
-use crate::model::{Outcome, Question, Responder, Settlement};
+use crate::model::{Outcome, Question, QuestionEnd, Responder};
 use api::{Bot, BotError};
 use card::CallEnd;
 pub(crate) use conversation::Settings;
@@ -108,7 +108,7 @@ impl Channel for Telegram {
         channel.wake();
     }
 
-    fn settled(&self, question: &Arc<Question>, settlement: &Settlement) {
+    fn settled(&self, question: &Arc<Question>, settlement: &QuestionEnd) {
         let (channel, now) = (&self.0, self.0.clock.now());
         let who = settlement.by().map(|by| channel.shown_name(by));
         channel.state.borrow_mut().queue.forget_ask(question.id);
@@ -129,7 +129,7 @@ impl Channel for Telegram {
         self.0.update(question.id, |card| {
             card.progress.note = None;
             card.progress.note_by = writer;
-            if let Some((Settlement::Denied { note, .. }, ..)) = &mut card.progress.settled {
+            if let Some((QuestionEnd::Denied { note, .. }, ..)) = &mut card.progress.settled {
                 *note = said.map(|(text, _)| text.to_owned());
             }
         });

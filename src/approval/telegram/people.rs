@@ -15,7 +15,7 @@ use crate::approval::Host;
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
-use crate::model::{AnswerOutcome, Choice, Question, Responder, Settlement};
+use crate::model::{AnswerOutcome, Choice, Question, QuestionEnd, Responder};
 
 /// How many strangers are logged and answered in [`STRANGER_TIME`].
 const STRANGERS: usize = 5;
@@ -126,11 +126,11 @@ impl Conversation {
     /// A card of long ago, or one that was sent without our hearing of it, before a restart. What the record knows of
     /// its question is said on it.
     async fn forgotten(&self, id: RequestId, message: i64, host: &dyn Host) -> Toast {
-        let fate = host.fate(id).await.filter(|fate| fate.settlement.is_some());
-        if let Some(fate) = fate
-            && self.state.borrow_mut().board.adopt(id, &fate.tool, message)
+        let record = host.question_record(id).await.filter(|record| record.end.is_some());
+        if let Some(record) = record
+            && self.state.borrow_mut().board.adopt(id, &record.tool, message)
         {
-            self.show_fate(id, Some(fate));
+            self.show_recorded(id, Some(record));
         }
         Toast::short("This question has ended.")
     }
@@ -164,7 +164,7 @@ impl Conversation {
         let state = self.state.borrow();
         let id = state.board.of_message(message)?;
         let card = state.board.get(id)?;
-        let denied = matches!(card.progress.settled, Some((Settlement::Denied { .. }, ..)));
+        let denied = matches!(card.progress.settled, Some((QuestionEnd::Denied { .. }, ..)));
         Some((id, card.is_open(), denied))
     }
 
@@ -174,11 +174,11 @@ impl Conversation {
         let settled = state.board.get(id).and_then(|card| card.progress.settled.as_ref());
         let who = settled.and_then(|(_, _, who)| who.as_deref()).unwrap_or("somebody else");
         match settled.map(|(settlement, ..)| settlement) {
-            Some(Settlement::Approved { .. }) => format!("Already allowed by {who}."),
-            Some(Settlement::Denied { .. }) => format!("Already denied by {who}."),
-            Some(Settlement::TimedOut) => "Too late: the time to answer is over.".into(),
-            Some(Settlement::Withdrawn) => "The agent has taken it back.".into(),
-            Some(Settlement::Void(why)) => format!("It is void: {}.", visible(&why.to_string())),
+            Some(QuestionEnd::Approved { .. }) => format!("Already allowed by {who}."),
+            Some(QuestionEnd::Denied { .. }) => format!("Already denied by {who}."),
+            Some(QuestionEnd::TimedOut) => "Too late: the time to answer is over.".into(),
+            Some(QuestionEnd::Withdrawn) => "The agent has taken it back.".into(),
+            Some(QuestionEnd::Void(why)) => format!("It is void: {}.", visible(&why.to_string())),
             None => "It is already answered.".into(),
         }
     }

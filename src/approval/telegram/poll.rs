@@ -225,9 +225,9 @@ impl Conversation {
             state.board.live().filter(|(_, card)| card.question.is_none()).map(|(id, _)| id).collect()
         };
         for id in orphans {
-            let fate = host.fate(id).await;
-            if fate.as_ref().is_some_and(|fate| fate.settlement.is_some()) || !host.is_under_way(id) {
-                self.show_fate(id, fate);
+            let record = host.question_record(id).await;
+            if record.as_ref().is_some_and(|record| record.end.is_some()) || !host.is_under_way(id) {
+                self.show_recorded(id, record);
             }
         }
     }

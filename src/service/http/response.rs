@@ -13,7 +13,7 @@ use crate::base::clock::Timestamp;
 use crate::base::json_text::JsonText;
 use crate::base::safe_text::visible;
 use crate::config::{ErrorMapping, ServiceConfig};
-use crate::model::{Answer, Lost, Method, Outcome, Tool};
+use crate::model::{Lost, Method, Outcome, Output, Tool};
 use crate::net::client::HttpResponse;
 use crate::service::scrub::{Scrubber, json};
 
@@ -53,7 +53,7 @@ pub fn outcome(
         }
         Ok((json, note)) => {
             let json = with_headers(wrapped(tool, json), headers);
-            Outcome::Executed(Answer { data: JsonText::made(json), lost: None, note })
+            Outcome::Executed(Output { data: JsonText::made(json), lost: None, note })
         }
         Err((why, note)) => lost(tool, status, why, note),
     }
@@ -93,7 +93,7 @@ pub(crate) fn lost(tool: &Tool, status: u16, why: Lost, note: Option<String>) ->
         return Outcome::ServiceError { status: Some(status), message: by_status(status), retry_after: None };
     }
     if tool.kind.has_side_effects() {
-        return Outcome::Executed(Answer::lost(why, note));
+        return Outcome::Executed(Output::lost(why, note));
     }
     let message = match why {
         Lost::TooLarge => return Outcome::ResponseTooLarge,

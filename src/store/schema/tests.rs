@@ -82,12 +82,12 @@ async fn fill(store: &Store) -> [RequestId; 3] {
     let (still_open, executed) = (open.id, new_call(4));
     let last = executed.id;
     store.record(approved, asked(), false).await.unwrap();
-    store.answer(id, &Settlement::Approved { by: local() }, None, NOW, false).await.unwrap();
+    store.answer(id, &QuestionEnd::Approved { by: local() }, None, NOW, false).await.unwrap();
     store.record(open, asked(), false).await.unwrap();
     let denied = new_call(3);
     let (denied_id, note) = (denied.id, Outcome::DeniedByUser { note: None });
     store.record(denied, asked(), false).await.unwrap();
-    let no = Settlement::Denied { by: local(), note: None };
+    let no = QuestionEnd::Denied { by: local(), note: None };
     store.answer(denied_id, &no, Some(&note), NOW, false).await.unwrap();
     store.add_note(denied_id, "too loud".into(), local(), NOW, false).await.unwrap();
     let executor = smol::LocalExecutor::new();

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::listing::Listing;
 use crate::gate::Reply;
-use crate::model::{Answer, ArgSpec, InvalidCall, ItemSpec, Outcome, Tool};
+use crate::model::{ArgSpec, InvalidCall, ItemSpec, Outcome, Output, Tool};
 use crate::protocol::code;
 use crate::protocol::frame::{self, WireError};
 use crate::store::PendingResult;
@@ -20,7 +20,7 @@ pub(crate) fn reply(id: &Value, reply: &Reply) -> String {
 }
 
 /// The data's own text is passed through: as a tree it would be many times as large.
-fn executed(id: &Value, answer: &Answer, request: Option<String>, replayed: bool) -> String {
+fn executed(id: &Value, answer: &Output, request: Option<String>, replayed: bool) -> String {
     let request = Value::from(request);
     let replayed = if replayed { r#""replayed":true,"# } else { "" };
     let data = &answer.data;
@@ -179,7 +179,7 @@ mod tests {
             let read: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(read, json!({"jsonrpc": "2.0", "id": "an\"id", "result": result}));
         }
-        let outcome = Outcome::Executed(Answer::lost(crate::model::Lost::Binary, Some("a \"b\"".into())));
+        let outcome = Outcome::Executed(Output::lost(crate::model::Lost::Binary, Some("a \"b\"".into())));
         let text = reply(&json!(1), &Reply { outcome, request_id: None, replayed: false });
         let result = json!({"status": "executed", "data": null, "data_lost": "binary", "data_note": "a \"b\"", "request_id": null});
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["result"], result);

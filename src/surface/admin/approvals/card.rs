@@ -11,7 +11,7 @@ use crate::base::ids::RequestId;
 use crate::base::readable::{countdown, short_id};
 use crate::base::safe_text::visible;
 use crate::gate::MAX_NOTE;
-use crate::model::{Outcome, Question, Responder, Settlement};
+use crate::model::{Outcome, Question, QuestionEnd, Responder};
 use crate::surface::admin::page::{self, Viewer};
 
 /// A question that can be answered.
@@ -99,17 +99,17 @@ pub(super) fn ended(viewer: &Viewer, id: RequestId, text: &str) -> Markup {
 }
 
 /// How a question ended, in a sentence. `me` is who reads it.
-pub(super) fn settled_text(settlement: &Settlement, me: &Responder) -> String {
+pub(super) fn settled_text(settlement: &QuestionEnd, me: &Responder) -> String {
     let by = |who: &Responder| if who == me { "you".to_owned() } else { visible(who.as_str()) };
     match settlement {
-        Settlement::Approved { by: who } => format!("Approved by {}", by(who)),
-        Settlement::Denied { by: who, note: None } => format!("Denied by {}", by(who)),
-        Settlement::Denied { by: who, note: Some(note) } => {
+        QuestionEnd::Approved { by: who } => format!("Approved by {}", by(who)),
+        QuestionEnd::Denied { by: who, note: None } => format!("Denied by {}", by(who)),
+        QuestionEnd::Denied { by: who, note: Some(note) } => {
             format!("Denied by {}: {}", by(who), visible(note))
         }
-        Settlement::TimedOut => "Nobody answered in time, so it was not done".into(),
-        Settlement::Withdrawn => "The agent took it back".into(),
-        Settlement::Void(why) => format!("It was not done: {}", visible(&why.to_string())),
+        QuestionEnd::TimedOut => "Nobody answered in time, so it was not done".into(),
+        QuestionEnd::Withdrawn => "The agent took it back".into(),
+        QuestionEnd::Void(why) => format!("It was not done: {}", visible(&why.to_string())),
     }
 }
 

@@ -127,9 +127,9 @@ async fn became(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
         return STILL_OPEN.into();
     }
     for _ in 0..LOOKS {
-        match admin.gate.store().fate(id).await {
-            Ok(Some(fate)) => match &fate.settlement {
-                Some(settlement) => return card::settled_text(settlement, &viewer.by),
+        match admin.gate.store().question(id).await {
+            Ok(Some(record)) => match &record.end {
+                Some(end) => return card::settled_text(end, &viewer.by),
                 None => Timer::after(LOOK_AGAIN).await,
             },
             Ok(None) => return "There is no such question.".into(),

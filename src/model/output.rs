@@ -8,7 +8,7 @@ use crate::base::json_text::JsonText;
 
 /// The data of an executed call, scrubbed of secrets, and what is missing of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct Output {
     /// What the service answered; null when that was lost.
     pub data: JsonText,
     /// Why there is no data, though the service did it.
@@ -57,10 +57,10 @@ impl Lost {
     }
 }
 
-impl Answer {
+impl Output {
     /// It was done, and this is all that is known.
-    pub fn lost(why: Lost, note: Option<String>) -> Answer {
-        Answer { data: JsonText::from(Value::Null), lost: Some(why), note }
+    pub fn lost(why: Lost, note: Option<String>) -> Output {
+        Output { data: JsonText::from(Value::Null), lost: Some(why), note }
     }
 
     /// The data's text.
@@ -75,19 +75,19 @@ impl Answer {
     }
 }
 
-impl From<JsonText> for Answer {
-    fn from(data: JsonText) -> Answer {
-        Answer { data, lost: None, note: None }
+impl From<JsonText> for Output {
+    fn from(data: JsonText) -> Output {
+        Output { data, lost: None, note: None }
     }
 }
 
-impl From<Value> for Answer {
-    fn from(data: Value) -> Answer {
+impl From<Value> for Output {
+    fn from(data: Value) -> Output {
         JsonText::from(data).into()
     }
 }
 
-impl fmt::Display for Answer {
+impl fmt::Display for Output {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.data.fmt(f)
     }
