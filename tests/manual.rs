@@ -30,7 +30,7 @@ fn root(path: &str) -> PathBuf {
 }
 
 fn page(name: &str) -> String {
-    fs::read_to_string(root("man").join(name)).unwrap()
+    fs::read_to_string(root("etc/man").join(name)).unwrap()
 }
 
 fn program(arguments: &[&str]) -> String {
@@ -122,7 +122,7 @@ fn completed(words: &[&str]) -> BTreeSet<String> {
     let script = r#"source "$1"; shift
         COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=()
         _agentpass; printf '%s\n' "${COMPREPLY[@]}""#;
-    let source = root("completions/agentpass.bash");
+    let source = root("etc/completions/agentpass.bash");
     let mut bash = Command::new("bash");
     bash.args(["--norc", "-uc", script, "bash"]).arg(source).arg(BINARY).args(words);
     let output = bash.output().unwrap();
@@ -560,7 +560,7 @@ fn the_pages_are_clean() {
         return;
     }
     for name in PAGES {
-        let path = root("man").join(name);
+        let path = root("etc/man").join(name);
         let lint = Command::new("mandoc").args(["-T", "lint", "-W", "warning"]).arg(&path).output().unwrap();
         let said =
             String::from_utf8_lossy(&lint.stdout).into_owned() + &String::from_utf8_lossy(&lint.stderr);
@@ -570,8 +570,10 @@ fn the_pages_are_clean() {
 
 #[test]
 fn every_page_is_tested_and_refers_to_pages_that_exist() {
-    let there: BTreeSet<String> =
-        fs::read_dir(root("man")).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    let there: BTreeSet<String> = fs::read_dir(root("etc/man"))
+        .unwrap()
+        .map(|e| e.unwrap().file_name().into_string().unwrap())
+        .collect();
     assert_eq!(there, set(PAGES));
     for name in PAGES {
         for line in page(name).lines().filter(|line| line.starts_with(".Xr agentpass")) {
