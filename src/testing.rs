@@ -33,8 +33,9 @@ pub mod base {
 
 pub mod config {
     pub use crate::config::{
-        Auth, BaseUrl, Config, CoolDown, ErrorMapping, Finding, Health, Loaded, Login, LoginRequest,
-        Messenger, Paths, Place, ServiceConfig, Severity, Surroundings, SyncMode, Take, load, load_in, local,
+        Auth, BaseUrl, ChannelConfig, Config, CoolDown, ErrorMapping, Finding, Health, Loaded, Login,
+        LoginRequest, Paths, Place, ServiceConfig, Severity, Surroundings, SyncMode, Take, load, load_in,
+        local,
     };
 }
 

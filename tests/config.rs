@@ -13,7 +13,7 @@ use std::time::Duration;
 use agentpass::testing::base::digest::Digest;
 use agentpass::testing::base::secret::TokenHash;
 use agentpass::testing::config::{
-    Auth, CoolDown, Finding, Loaded, Messenger, Paths, Place, Severity, Surroundings, SyncMode, load_in,
+    Auth, ChannelConfig, CoolDown, Finding, Loaded, Paths, Place, Severity, Surroundings, SyncMode, load_in,
     local,
 };
 use agentpass::testing::daemon::check;
@@ -117,12 +117,10 @@ fn the_examples_of_the_contract_load_unchanged() {
     assert_eq!((config.gateway.host.as_str(), config.gateway.port), ("0.0.0.0", 8443));
     assert_eq!(config.agents.len(), 1);
     assert_eq!(config.agents[0].id.as_str(), "default");
-    let Messenger::Telegram { token, chat_id, allowed_users, api_url, .. } = &config.messenger else {
-        panic!()
-    };
-    assert_eq!((token.expose(), *chat_id), ("123:ABC", -100_123_456_789));
+    let ChannelConfig::Telegram(telegram) = &config.channels["telegram"];
+    assert_eq!((telegram.token.expose(), telegram.chat_id), ("123:ABC", -100_123_456_789));
     assert_eq!(
-        (allowed_users.as_slice(), api_url.as_str()),
+        (telegram.allowed_users.as_slice(), telegram.api_url.as_str()),
         (&[123_456_789][..], "https://api.telegram.org")
     );
     let [ha] = config.services.as_slice() else { panic!() };
@@ -222,7 +220,7 @@ fn shipped_files_load_without_a_word() {
     dir.write("key.pem", "");
     let loaded = dir.load().unwrap();
     assert_eq!(loaded.warnings, []);
-    assert!(matches!(loaded.config.messenger, Messenger::Local));
+    assert!(loaded.config.channels.is_empty());
     assert!(loaded.config.services.is_empty());
     assert_eq!(loaded.config.storage.sync, SyncMode::Writes);
 
@@ -1320,8 +1318,8 @@ fn numbers_and_lists_come_from_variables() {
             ("SOON", "1.5"),
         ];
         let config = dir.load_with(&vars).unwrap().config;
-        let Messenger::Telegram { chat_id, allowed_users, .. } = config.messenger else { panic!() };
-        assert_eq!((chat_id, allowed_users), (-100, expected));
+        let ChannelConfig::Telegram(telegram) = &config.channels["telegram"];
+        assert_eq!((telegram.chat_id, &telegram.allowed_users), (-100, &expected));
         assert_eq!((config.gateway.port, config.approval_timeout), (0, Duration::from_millis(1500)));
     }
     for ids in ["", "1;2", "[1", "0", "-1", "1.0"] {

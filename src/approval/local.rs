@@ -47,7 +47,7 @@ impl Local {
 }
 
 impl Channel for Local {
-    fn name(&self) -> &'static str {
+    fn name(&self) -> &str {
         "local"
     }
 

@@ -3,38 +3,79 @@
 //! The desk decides time-outs, order and who was first; a channel only shows and reports. Neither knows the store
 //! or the services: `gate` joins them.
 
+mod channels;
 pub(crate) mod desk;
 pub(crate) mod local;
 pub(crate) mod telegram;
 pub(crate) mod text;
 
 use std::pin::Pin;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub(crate) use channels::Channels;
+
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
+use crate::config::ChannelConfig;
 use crate::model::{AnswerOutcome, Choice, Outcome, Question, QuestionEnd, QuestionRecord, Responder};
 
 /// A way to reach a human. All channels show the same questions, and all hear how each one ended.
 ///
 /// Calls return at once: a channel that has to wait for something queues it and waits in a task of its own.
-pub trait Channel {
-    /// For the record and for `status`.
-    fn name(&self) -> &'static str;
+pub(crate) trait Channel {
+    /// For the record, `status` and metrics.
+    fn name(&self) -> &str;
+    /// Finds out before the start what only another configuration can mend. BLOCKS a few seconds at most.
+    fn try_out(&self) -> Result<(), Misconfigured> {
+        Ok(())
+    }
+    /// Begins to work. The open questions are asked right after it.
+    fn start(&self, _host: Rc<dyn Host>) {}
     /// A question was asked. The waiter is registered already, so an answer may come before this returns.
     fn asked(&self, question: &Arc<Question>);
     /// A question ended, by whichever channel.
     fn settled(&self, question: &Arc<Question>, settlement: &QuestionEnd);
     /// The same call was asked for again while the question is open: `times` in all, so 2 or more.
     fn asked_again(&self, _question: &Arc<Question>, _times: u32) {}
-    /// The time in which a note to a denial could follow is over: here it is and who wrote it, or there is none. Told
-    /// only of questions that were answered with [`Choice::DenyNoteFollows`](crate::model::Choice).
-    fn noted(&self, _question: &Arc<Question>, _note: Option<(&str, &Responder)>) {}
     /// An approved call was carried out, or not.
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome);
     /// Whether people can be reached this way now.
     fn health(&self) -> ChannelHealth;
+    /// None: people cannot give the reason for a denial after it here, nor see it.
+    fn notes(&self) -> Option<&dyn TakesNotes> {
+        None
+    }
+    /// Ends all work. Afterwards nothing is asked, answered or kept.
+    fn stop<'a>(&'a self, _parting: Parting<'a>) -> Later<'a, ()> {
+        Box::pin(async {})
+    }
+}
+
+/// A channel on which a note may follow a denial.
+pub(crate) trait TakesNotes {
+    /// The time for a note is over: here it is and who wrote it, or there is none. Told only of questions that were
+    /// answered with [`Choice::DenyNoteFollows`](crate::model::Choice).
+    fn noted(&self, question: &Arc<Question>, note: Option<(&str, &Responder)>);
+}
+
+/// Why a channel ends.
+#[derive(Clone, Copy)]
+pub(crate) enum Parting<'a> {
+    /// The gateway stops. Questions stay open, and what shows them stays.
+    Shutdown,
+    /// A channel of the same name, with this configuration, takes its place.
+    Replaced(&'a ChannelConfig),
+    /// The configuration has no such channel any more.
+    Removed,
+}
+
+/// A channel's configuration is certainly wrong: what, and what to do.
+#[derive(Debug)]
+pub(crate) struct Misconfigured {
+    pub what: String,
+    pub help: &'static str,
 }
 
 /// What `status` says of a channel.
@@ -50,21 +91,21 @@ pub struct ChannelHealth {
     pub detail: String,
 }
 
-/// Something that a [`Host`] does for a channel; on the same thread.
+/// Something that takes time, on the same thread.
 pub(crate) type Later<'a, T> = Pin<Box<dyn Future<Output = T> + 'a>>;
 
 /// The answer could not be written down: it does not count, and the question is as open as before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct NotRecorded;
 
-/// What a channel may ask of the gate. Answers go this way, and a channel's memory across restarts.
+/// What one channel may ask of the gate. Answers go this way, in the channel's name, and its memory across restarts.
 pub(crate) trait Host {
     /// Somebody whom the channel has authenticated answers a question. What comes back is committed.
     fn answer(
         &self,
         id: RequestId,
         choice: Choice,
-        by: Responder,
+        user: String,
     ) -> Later<'_, Result<AnswerOutcome, NotRecorded>>;
     /// The reason for a denial that was answered with [`Choice::DenyNoteFollows`], or that there is none. False: it
     /// came too late, or somebody was first.
@@ -72,10 +113,12 @@ pub(crate) trait Host {
         &self,
         id: RequestId,
         note: Option<String>,
-        by: Responder,
+        user: String,
     ) -> Later<'_, Result<bool, NotRecorded>>;
     /// Whether the agent's answer may wait for the reason of a denial at all (`approvals.note_seconds`).
     fn takes_reasons(&self) -> bool;
+    /// Whether people are reminded when half of the time is over (`approvals.reminder`).
+    fn reminds(&self) -> bool;
     /// How long such a reason is still taken; zero when it is not.
     fn note_window(&self, id: RequestId) -> Duration;
     /// How often this was asked, identical requests counted.
@@ -88,10 +131,10 @@ pub(crate) trait Host {
     fn time_left(&self, id: RequestId) -> Duration;
     /// How a question ended, when the record knows it.
     fn question_record(&self, id: RequestId) -> Later<'_, Option<QuestionRecord>>;
-    /// Keeps a small value. False when that failed; it is logged.
-    fn remember(&self, name: &'static str, value: String) -> Later<'_, bool>;
+    /// Keeps a small value for this channel. False when that failed; it is logged.
+    fn remember(&self, name: &str, value: String) -> Later<'_, bool>;
     /// What was kept under this name.
-    fn recall(&self, name: &'static str) -> Later<'_, Option<String>>;
+    fn recall(&self, name: &str) -> Later<'_, Option<String>>;
     /// A few lines about the gateway for a person, safe to show.
     fn status_text(&self) -> String;
 }

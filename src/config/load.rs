@@ -4,11 +4,11 @@ use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::at::{At, Section};
+use super::channels;
 use super::doc::Doc;
 use super::finding::Finding;
 use super::lint::Known;
 use super::main_file as main;
-use super::messenger;
 use super::permissions::{self, Permissions};
 use super::request::ToolService;
 use super::services;
@@ -115,7 +115,7 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     let agents = main::agents(file);
     let mut config = Config {
         gateway: main::gateway(file, doc.dir()),
-        messenger: messenger::messenger(file),
+        channels: channels::channels(file),
         services: all_services(file, doc.dir(), toolbox, share),
         tools: std::mem::take(&mut toolbox.tools),
         storage,
@@ -222,7 +222,7 @@ pub(crate) fn bot(paths: &Paths) -> BotHint {
         let section =
             At::root(&doc).open().get("messenger").and_then(|at| at.open().get("telegram")).map(At::open);
         hint.token = section.and_then(|s| s.get("token")).and_then(At::secret);
-        hint.proxy = section.and_then(|s| s.get("proxy")).and_then(messenger::proxy);
+        hint.proxy = section.and_then(|s| s.get("proxy")).and_then(channels::proxy);
         hint.chat_id = section.and_then(|s| s.get("chat_id")).and_then(|at| at.whole(i64::MIN..=i64::MAX));
         hint.api_url = section
             .and_then(|s| s.get("api_url"))

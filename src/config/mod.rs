@@ -17,6 +17,7 @@
 mod argument;
 mod at;
 mod body;
+mod channels;
 mod constant;
 mod credential;
 mod doc;
@@ -26,7 +27,6 @@ mod lint;
 mod load;
 mod login;
 mod main_file;
-mod messenger;
 mod peer;
 mod permissions;
 mod proxy;
@@ -47,10 +47,10 @@ pub use finding::{Finding, Place, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{Local, Report, bot, misfit};
 pub(crate) use permissions::Permissions;
-pub(crate) use settings::{AgentConfig, Storage};
+pub(crate) use settings::{AgentConfig, Storage, TelegramConfig};
 pub use settings::{
-    Auth, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, Messenger, ServiceConfig, SyncMode,
-    Take,
+    Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,
+    SyncMode, Take,
 };
 pub use url::BaseUrl;
 pub use variables::Surroundings;

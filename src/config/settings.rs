@@ -19,8 +19,8 @@ pub struct Config {
     pub gateway: Gateway,
     /// Who may connect; at least one.
     pub agents: Vec<AgentConfig>,
-    /// How people are asked, besides the control socket, which is always there.
-    pub messenger: Messenger,
+    /// How people are asked, by the channel's name. The local channel is always there and not among them.
+    pub channels: BTreeMap<String, ChannelConfig>,
     /// The services, in the order of the file.
     pub services: Vec<ServiceConfig>,
     /// All tools of all services by name.
@@ -100,26 +100,28 @@ pub struct AgentConfig {
     pub max_pending_approvals: Option<u32>,
 }
 
-/// Through what people are asked.
-#[derive(Clone, Debug)]
-pub enum Messenger {
+/// A way to ask people, by its type.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ChannelConfig {
     /// A Telegram bot.
-    Telegram {
-        /// The bot's token.
-        token: Secret,
-        /// The chat that is asked; negative for groups.
-        chat_id: i64,
-        /// The users whose answers count; at least one.
-        allowed_users: Vec<i64>,
-        /// The topic of the group that all messages go to, at least 2.
-        message_thread_id: Option<i64>,
-        /// The Bot API server, without a slash at the end.
-        api_url: String,
-        /// The HTTP proxy that leads there: `http://[user:password@]host[:port]`.
-        proxy: Option<Secret>,
-    },
-    /// Only through the control socket.
-    Local,
+    Telegram(TelegramConfig),
+}
+
+/// A bot and the chat it asks in.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TelegramConfig {
+    /// The bot's token.
+    pub token: Secret,
+    /// The chat that is asked; negative for groups.
+    pub chat_id: i64,
+    /// The users whose answers count; at least one.
+    pub allowed_users: Vec<i64>,
+    /// The topic of the group that all messages go to, at least 2.
+    pub topic: Option<i64>,
+    /// The Bot API server, without a slash at the end.
+    pub api_url: String,
+    /// The HTTP proxy that leads there: `http://[user:password@]host[:port]`.
+    pub proxy: Option<Secret>,
 }
 
 /// One service.

@@ -18,9 +18,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, Timer, future};
 
-use crate::approval::Channel;
-use crate::approval::local::Local;
-use crate::approval::telegram::Telegram;
+use crate::approval::Channels;
 use crate::base::clock::Clock;
 use crate::config::{Finding, Paths};
 use crate::gate::{Executor, Gate, GateHost, Latch};
@@ -32,7 +30,7 @@ use crate::surface::admin::Admin;
 use crate::surface::control::{Control, Reload};
 use crate::surface::rpc::Rpc;
 use admin::AdminPort;
-use opening::{Fixed, control_socket, open_store, setup, telegram};
+use opening::{Fixed, control_socket, open_store, setup};
 pub(crate) use opening::{StartError, control_path};
 pub use preflight::check;
 use preflight::{Ready, unusable};
@@ -66,7 +64,7 @@ pub struct Gateway {
     rpc: Rc<Rpc>,
     admin: Option<Rc<Admin>>,
     store: Store,
-    telegram: Option<Rc<Telegram>>,
+    channels: Rc<Channels>,
     stop: Rc<Latch>,
     options: Options,
     fixed: Fixed,
@@ -124,19 +122,16 @@ impl Gateway {
         let admin = AdminPort::open(&loaded.config, acceptor.as_ref())?;
         let control = control_socket(&loaded.config)?;
         let clock = Clock::system();
-        let telegram = telegram(&loaded.config, &clock, &executor)?;
+        let channels = Channels::open(&loaded.config.channels, clock.clone(), executor.clone())?;
         let (store, recovered) = open_store(&loaded.config, &clock)?;
         let (addresses, secure) = (listener.addresses(), acceptor.is_some());
         let fixed = Fixed::of(&loaded.config);
         let max_message = fixed.max_message_bytes;
-        let local = Rc::new(Local::default());
-        let mut channels: Vec<Rc<dyn Channel>> = vec![local.clone()];
-        channels.extend(telegram.clone().map(|telegram| telegram as Rc<dyn Channel>));
+        let local = channels.local().clone();
         let setup = setup(loaded, None)?;
-        let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels, recovered);
-        if let Some(telegram) = &telegram {
-            telegram.start(GateHost::of(&gate));
-        }
+        let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels.clone(), recovered);
+        let asked = Rc::downgrade(&gate);
+        channels.start(Box::new(move |name| Rc::new(GateHost::new(&asked, name))));
         let stop = Rc::new(Latch::default());
         let rpc = Rpc::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
         let admin = admin.map(|port| port.serve(gate.clone(), local.clone(), executor.clone(), stop.clone()));
@@ -146,7 +141,7 @@ impl Gateway {
             rpc: rpc.clone(),
             admin: admin.clone(),
             store,
-            telegram,
+            channels,
             stop: stop.clone(),
             options,
             fixed,
@@ -204,9 +199,7 @@ impl Gateway {
             }
         };
         within(FAREWELL, left).await;
-        if let Some(telegram) = &self.telegram {
-            telegram.stop().await;
-        }
+        self.channels.stop().await;
         let services = self.gate.setup().services.clone();
         services.log_out().await;
         services.shutdown();
@@ -220,7 +213,7 @@ impl Gateway {
     /// Reads everything again and puts it in force at once, or changes nothing.
     fn reloader(&self) -> Reload {
         let (gate, rpc, options) = (self.gate.clone(), self.rpc.clone(), self.options.clone());
-        let (fixed, admin) = (self.fixed.clone(), self.admin.clone());
+        let (fixed, admin, channels) = (self.fixed.clone(), self.admin.clone(), self.channels.clone());
         Rc::new(move || {
             let unusable = |e: StartError| refused(&[unusable(&options.paths, &e)]);
             let ready = preflight::load(&options.paths, options.insecure).map_err(|found| refused(&found))?;
@@ -229,6 +222,7 @@ impl Gateway {
             let mut warnings: Vec<_> = loaded.warnings.iter().map(Finding::to_string).collect();
             warnings.extend(fixed.needs_restart(&Fixed::of(&loaded.config)));
             let admin_settings = self::admin::settings(&loaded.config);
+            let wanted = channels.prepare(&loaded.config.channels).map_err(|e| unusable(e.into()))?;
             let setup = setup(loaded, Some(&gate.setup())).map_err(unusable)?;
             if let Some(admin) = &admin {
                 admin.reload(admin_settings, fresh.clone());
@@ -237,6 +231,7 @@ impl Gateway {
                 rpc.replace_acceptor(fresh);
             }
             gate.reload(setup);
+            channels.reload(wanted);
             log::info!("configuration reloaded");
             let noted = gate.clone();
             gate.spawn(async move { noted.note(NoteKind::Reloaded).await });

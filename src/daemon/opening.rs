@@ -1,17 +1,16 @@
-//! What the gateway is opened with: certificate, record, control socket, Telegram, and the ways in which each of them
+//! What the gateway is opened with: certificate, record, control socket, and the ways in which each of them
 //! can keep it from starting.
 
 use std::fmt;
 use std::fs::DirBuilder;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::rc::Rc;
 use std::time::Duration;
 
-use crate::approval::telegram::{Settings, Telegram};
+use crate::approval::Misconfigured;
 use crate::base::clock::Clock;
-use crate::config::{Config, Finding, Loaded, Messenger, Storage, SyncMode};
-use crate::gate::{Executor, Setup};
+use crate::config::{Config, Finding, Loaded, Storage, SyncMode};
+use crate::gate::Setup;
 use crate::store::{Recovered, Store, StoreOptions};
 use crate::surface::control::ControlSocket;
 
@@ -68,6 +67,12 @@ impl StartError {
     }
 }
 
+impl From<Misconfigured> for StartError {
+    fn from(channel: Misconfigured) -> StartError {
+        StartError::Setting(channel.what, channel.help.to_owned())
+    }
+}
+
 fn told(f: &mut fmt::Formatter<'_>, what: &str, at: Option<&Path>, help: &str) -> fmt::Result {
     write!(f, "agentpass: could not start: {what}")?;
     if let Some(path) = at {
@@ -84,7 +89,6 @@ pub(super) struct Fixed {
     control_socket: PathBuf,
     record: PathBuf,
     pub(super) max_message_bytes: usize,
-    telegram: Option<Settings>,
 }
 
 impl Fixed {
@@ -95,14 +99,13 @@ impl Fixed {
             control_socket: control_path(config.gateway.control_socket.as_deref(), &config.storage),
             record: config.storage.path.clone(),
             max_message_bytes: config.gateway.max_message_bytes,
-            telegram: telegram_settings(config),
         }
     }
 
     /// What the owner should know after a reload.
     pub(super) fn needs_restart(&self, now: &Fixed) -> Option<String> {
-        let text = "warning: gateway.host, port, health_host, health_port, control_socket, max_message_bytes, storage.path, \
-                    messenger and approvals.reminder count after a restart";
+        let text = "warning: gateway.host, port, health_host, health_port, control_socket, max_message_bytes and \
+                    storage.path count after a restart";
         (self != now).then(|| format!("agentpass: {text}"))
     }
 }
@@ -114,38 +117,6 @@ pub(super) fn setup(loaded: Loaded, earlier: Option<&Setup>) -> Result<Setup, St
         None => Setup::new(loaded),
     };
     made.map_err(|e| StartError::Setting(e.to_string(), String::new()))
-}
-
-/// The Telegram channel, when it is configured. A token that is certainly wrong is a mistake of the configuration;
-/// that Telegram cannot be reached is none.
-pub(super) fn telegram(
-    config: &Config,
-    clock: &Clock,
-    executor: &Executor,
-) -> Result<Option<Rc<Telegram>>, StartError> {
-    let Some(settings) = telegram_settings(config) else { return Ok(None) };
-    let made = Telegram::new(settings, clock.clone(), executor.clone());
-    made.map(|made| Some(Rc::new(made))).map_err(|e| {
-        let help = "check messenger.telegram: the token is from @BotFather, api_url is usually left out";
-        StartError::Setting(format!("Telegram does not know this bot: {e}"), help.into())
-    })
-}
-
-pub(super) fn telegram_settings(config: &Config) -> Option<Settings> {
-    let Messenger::Telegram { token, chat_id, message_thread_id, allowed_users, api_url, proxy } =
-        &config.messenger
-    else {
-        return None;
-    };
-    Some(Settings {
-        token: token.clone(),
-        chat_id: *chat_id,
-        topic: *message_thread_id,
-        allowed_users: allowed_users.clone(),
-        api_url: api_url.clone(),
-        proxy: proxy.clone(),
-        reminder: config.approvals.reminder,
-    })
 }
 
 pub(super) fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recovered), StartError> {

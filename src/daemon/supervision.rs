@@ -52,8 +52,7 @@ async fn show_status(gate: &Gate) {
 fn line(status: &Status) -> String {
     let agents = counted(status.agents.values().filter(|&&connections| connections > 0).count(), "agent");
     let questions = counted(status.open_questions, "question");
-    let channels =
-        status.channels.iter().filter(|(_, health)| !health.up).map(|(name, _)| (*name).to_owned());
+    let channels = status.channels.iter().filter(|(_, health)| !health.up).map(|(name, _)| name.clone());
     let services = status.services.iter().filter(|(_, health)| health.up == Some(false));
     let record = (!status.store.writable).then(|| "the record".to_owned());
     let down: Vec<_> = record

@@ -203,7 +203,7 @@ impl Gate {
         let question = shared.id().and_then(|id| self.desk.borrow().get(id));
         if let Some(question) = question {
             let times = self.times_asked(&question);
-            self.channels.iter().for_each(|channel| channel.asked_again(&question, times));
+            self.channels.tell(|channel| channel.asked_again(&question, times));
         }
     }
 

@@ -177,7 +177,7 @@ impl Gate {
     fn expire_unrecorded(self: &Rc<Self>, question: &Arc<Question>) {
         let id = question.id;
         self.desk.borrow_mut().settle(id, true);
-        self.channels.iter().for_each(|channel| channel.settled(question, &QuestionEnd::TimedOut));
+        self.channels.tell(|channel| channel.settled(question, &QuestionEnd::TimedOut));
         let gate = self.clone();
         let write_down = async move {
             loop {
@@ -239,7 +239,7 @@ impl Gate {
             self.open_window(&question, deadline);
         }
         let told = if counted { settlement } else { QuestionEnd::Void(Void::Ended) };
-        self.channels.iter().for_each(|channel| channel.settled(&question, &told));
+        self.channels.tell(|channel| channel.settled(&question, &told));
         if let Some(waiter) = self.waiters.borrow().get(&id) {
             let _ = waiter.try_send(told);
         }

@@ -12,17 +12,19 @@ use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::model::{AnswerOutcome, Choice, Question, QuestionRecord, Responder};
 
-/// The gate, as channels see it.
-pub(crate) struct GateHost(Weak<Gate>);
+/// The gate, as the channel with this name sees it.
+pub(crate) struct GateHost {
+    gate: Weak<Gate>,
+    channel: String,
+}
 
 impl GateHost {
-    /// For this gate.
-    pub(crate) fn of(gate: &Rc<Gate>) -> Rc<GateHost> {
-        Rc::new(GateHost(Rc::downgrade(gate)))
+    pub(crate) fn new(gate: &Weak<Gate>, channel: &str) -> GateHost {
+        GateHost { gate: gate.clone(), channel: channel.to_owned() }
     }
 
     fn ask<T: Default>(&self, ask: impl FnOnce(&Rc<Gate>) -> T) -> T {
-        self.0.upgrade().map(|gate| ask(&gate)).unwrap_or_default()
+        self.gate.upgrade().map(|gate| ask(&gate)).unwrap_or_default()
     }
 }
 
@@ -31,10 +33,11 @@ impl Host for GateHost {
         &self,
         id: RequestId,
         choice: Choice,
-        by: Responder,
+        user: String,
     ) -> Later<'_, Result<AnswerOutcome, NotRecorded>> {
+        let by = Responder::new(&self.channel, &user);
         Box::pin(async move {
-            let gate = self.0.upgrade().ok_or(NotRecorded)?;
+            let gate = self.gate.upgrade().ok_or(NotRecorded)?;
             let answered = gate.answer(&id.to_string(), choice, by).await;
             answered.map(|answered| answered.outcome).map_err(|_| NotRecorded)
         })
@@ -44,16 +47,21 @@ impl Host for GateHost {
         &self,
         id: RequestId,
         note: Option<String>,
-        by: Responder,
+        user: String,
     ) -> Later<'_, Result<bool, NotRecorded>> {
+        let by = Responder::new(&self.channel, &user);
         Box::pin(async move {
-            let gate = self.0.upgrade().ok_or(NotRecorded)?;
+            let gate = self.gate.upgrade().ok_or(NotRecorded)?;
             gate.add_note(id, note, by).await.map_err(|_| NotRecorded)
         })
     }
 
     fn takes_reasons(&self) -> bool {
         self.ask(|gate| !gate.setup().note_window.is_zero())
+    }
+
+    fn reminds(&self) -> bool {
+        self.ask(|gate| gate.setup().reminder)
     }
 
     fn note_window(&self, id: RequestId) -> Duration {
@@ -78,22 +86,24 @@ impl Host for GateHost {
 
     fn question_record(&self, id: RequestId) -> Later<'_, Option<QuestionRecord>> {
         Box::pin(async move {
-            let record = self.0.upgrade()?.store.question(id).await;
+            let record = self.gate.upgrade()?.store.question(id).await;
             record.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()?
         })
     }
 
-    fn remember(&self, name: &'static str, value: String) -> Later<'_, bool> {
+    fn remember(&self, name: &str, value: String) -> Later<'_, bool> {
+        let name = format!("{}.{name}", self.channel);
         Box::pin(async move {
-            let Some(gate) = self.0.upgrade() else { return false };
-            let kept = gate.store.remember(name, value).await;
+            let Some(gate) = self.gate.upgrade() else { return false };
+            let kept = gate.store.remember(&name, value).await;
             kept.inspect_err(|e| log::error!("{name} could not be recorded: {e}")).is_ok()
         })
     }
 
-    fn recall(&self, name: &'static str) -> Later<'_, Option<String>> {
+    fn recall(&self, name: &str) -> Later<'_, Option<String>> {
+        let name = format!("{}.{name}", self.channel);
         Box::pin(async move {
-            let kept = self.0.upgrade()?.store.recall(name).await;
+            let kept = self.gate.upgrade()?.store.recall(&name).await;
             kept.inspect_err(|e| log::error!("{name} cannot be read: {e}")).ok()?
         })
     }

@@ -44,7 +44,7 @@ pub(crate) use running::{Reply, Ticket};
 pub use setup::Setup;
 pub(crate) use status::Status;
 
-use crate::approval::Channel;
+use crate::approval::Channels;
 use crate::approval::desk::Desk;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
@@ -68,7 +68,7 @@ pub struct Gate {
     store: Store,
     setup: RefCell<Rc<Setup>>,
     reloaded: RefCell<Rc<Latch>>,
-    channels: Vec<Rc<dyn Channel>>,
+    channels: Rc<Channels>,
     desk: RefCell<Desk>,
     waiters: RefCell<HashMap<RequestId, Sender<QuestionEnd>>>,
     running: RefCell<Running>,
@@ -89,12 +89,12 @@ pub struct Gate {
 
 impl Gate {
     /// Opens the gate: what a crash left behind is settled or taken up again before anybody new is let in.
-    pub fn open(
+    pub(crate) fn open(
         executor: Executor,
         clock: Clock,
         store: Store,
         setup: Setup,
-        channels: Vec<Rc<dyn Channel>>,
+        channels: Rc<Channels>,
         recovered: Recovered,
     ) -> Rc<Gate> {
         let (started, metrics) = (clock.now(), Metrics::new(&setup));

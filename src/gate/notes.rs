@@ -91,9 +91,8 @@ impl Gate {
         let (until, heard) = self.windows.borrow().get(&question.id).map(|w| (w.until, w.heard.clone()))?;
         let note = self.note_until(question.id, until, &heard).await;
         self.windows.borrow_mut().remove(&question.id);
-        self.channels
-            .iter()
-            .for_each(|channel| channel.noted(question, note.as_ref().map(|(text, by)| (text.as_str(), by))));
+        let shown = note.as_ref().map(|(text, by)| (text.as_str(), by));
+        self.channels.tell(|channel| channel.notes().into_iter().for_each(|it| it.noted(question, shown)));
         note.map(|(text, _)| text)
     }
 

@@ -125,7 +125,7 @@ async fn await_answer(gate: &Rc<Gate>, task: &Task, question: Arc<Question>) -> 
     let waiter = gate.register_waiter(question.id);
     gate.desk.borrow_mut().open(question.id);
     task.shared.set_asked(question.expires);
-    gate.channels.iter().for_each(|channel| channel.asked(&question));
+    gate.channels.tell(|channel| channel.asked(&question));
     let settlement = gate.settlement(&question, &waiter).await;
     gate.drop_waiter(question.id);
     gate.metrics.waited(&question, &settlement, gate.clock.now().since(question.created));
@@ -164,7 +164,7 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
             early
         }
     };
-    gate.channels.iter().for_each(|channel| channel.finished(question, &outcome));
+    gate.channels.tell(|channel| channel.finished(question, &outcome));
     Ok(outcome)
 }
 

@@ -29,6 +29,8 @@ pub struct Setup {
     pub cool_down: Option<CoolDown>,
     /// How long a denial waits for its note, where one may follow.
     pub note_window: Duration,
+    /// Whether people are reminded of a question when half of its time is over.
+    pub reminder: bool,
     /// Origins that may open a WebSocket from a browser.
     pub allowed_origins: Vec<String>,
     /// Proxies whose word on who asks is believed.
@@ -75,6 +77,7 @@ impl Setup {
             max_question_chars: approvals.max_question_chars,
             cool_down: approvals.cool_down,
             note_window: approvals.note_window,
+            reminder: approvals.reminder,
             allowed_origins: gateway.allowed_origins,
             trusted_proxies: gateway.trusted_proxies,
             agents,

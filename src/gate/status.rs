@@ -21,7 +21,7 @@ pub struct Status {
     /// Calls under way, questions included.
     pub running: usize,
     /// The approval channels by name.
-    pub channels: Vec<(&'static str, ChannelHealth)>,
+    pub channels: Vec<(String, ChannelHealth)>,
     /// The record.
     pub store: StoreHealth,
     /// The services by name.
@@ -37,7 +37,7 @@ impl Gate {
             agents: setup.agents().map(|a| (a.clone(), self.connected.taken(a))).collect(),
             open_questions: self.desk.borrow().questions().len(),
             running: self.running.borrow().len(),
-            channels: self.channels.iter().map(|c| (c.name(), c.health())).collect(),
+            channels: self.channels.health(),
             store: self.store.health(),
             services: setup.services.health(),
         }

@@ -250,16 +250,18 @@ impl Store {
     ///
     /// # Errors
     /// When nothing could be written.
-    pub async fn remember(&self, name: &'static str, value: String) -> Result<(), StoreError> {
-        self.submit(true, move |tx| ledger::remember(tx, name, &value)).await
+    pub async fn remember(&self, name: &str, value: String) -> Result<(), StoreError> {
+        let name = name.to_owned();
+        self.submit(true, move |tx| ledger::remember(tx, &name, &value)).await
     }
 
     /// What [`Store::remember`] kept under this name.
     ///
     /// # Errors
     /// When the record cannot be read.
-    pub async fn recall(&self, name: &'static str) -> Result<Option<String>, StoreError> {
-        self.submit(false, move |tx| ledger::recall(tx, name)).await
+    pub async fn recall(&self, name: &str) -> Result<Option<String>, StoreError> {
+        let name = name.to_owned();
+        self.submit(false, move |tx| ledger::recall(tx, &name)).await
     }
 
     /// How a call's question ended and what came of it; None when there is no such call.

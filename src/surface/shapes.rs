@@ -101,7 +101,7 @@ pub(crate) fn status(status: &Status) -> Value {
         .map(|(agent, count)| (agent.to_string(), json!({"connections": count})))
         .collect();
     let channels: Map<_, _> =
-        status.channels.iter().map(|(name, health)| ((*name).to_owned(), channel(health))).collect();
+        status.channels.iter().map(|(name, health)| (name.clone(), channel(health))).collect();
     let services: Map<_, _> =
         status.services.iter().map(|(name, health)| (name.clone(), service(health))).collect();
     json!({

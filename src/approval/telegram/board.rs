@@ -63,7 +63,7 @@ impl Card {
 
     /// Whether the question can still be answered, as far as this channel has heard.
     pub(crate) fn is_open(&self) -> bool {
-        self.progress.settled.is_none() && self.question.is_some()
+        self.progress.settled.is_none() && self.question.is_some() && !self.progress.closed
     }
 
     /// Whether nothing more can happen to it.

@@ -47,6 +47,8 @@ pub(crate) struct Progress {
     pub note: Option<Duration>,
     /// Who wrote the note, as people call them.
     pub note_by: Option<String>,
+    /// Nobody is asked in this chat any more.
+    pub closed: bool,
     /// What came of an approved call.
     pub end: Option<CallEnd>,
 }
@@ -111,6 +113,7 @@ pub(crate) fn messages(question: &Question, progress: &Progress) -> Vec<Outgoing
 pub(crate) fn remains(tool: &str, progress: &Progress) -> OutgoingMessage {
     let mut message = Writer::default();
     match &progress.settled {
+        None if progress.closed => closed(&mut message, tool),
         None => {
             message.line(&format!("⚠️ Ended: {}", title(tool)), Some(Style::Bold));
             message.line("It ended while the gateway was restarted; `agentpass audit` says how.", None);
@@ -133,6 +136,7 @@ pub(crate) fn units(text: &str) -> usize {
 
 fn keyboard(question: &Question, progress: &Progress) -> Vec<Vec<Button>> {
     match (&progress.settled, progress.note) {
+        (None, _) if progress.closed => Vec::new(),
         (None, _) => buttons::answers(question.id, progress.reasons),
         (Some(_), Some(_)) => buttons::no_reason(question.id),
         (Some(_), None) => Vec::new(),
@@ -144,6 +148,9 @@ fn head(message: &mut Writer, question: &Question, progress: &Progress) {
     let tool = &question.call.tool().name;
     if progress.settled.is_some() {
         return ended(message, tool, progress);
+    }
+    if progress.closed {
+        return closed(message, tool);
     }
     message.line(&format!("❓ Allow {}?", title(tool)), Some(Style::Bold));
     let time = span(question.expires.since(question.created));
@@ -169,6 +176,11 @@ fn day_and_time(question: &Question, zone: &Zone) -> String {
     let day = |at| zone.date_and_time(at).chars().take("2026-01-31".len()).collect::<String>();
     let (ends, time) = (day(question.expires), clock_time(question.expires, zone));
     if ends == day(question.created) { time } else { format!("{ends} {time}") }
+}
+
+fn closed(message: &mut Writer, tool: &str) {
+    message.line(&format!("↪️ Not asked here any more: {}", title(tool)), Some(Style::Bold));
+    message.line("`agentpass approvals` on the gateway shows what is open.", None);
 }
 
 fn ended(message: &mut Writer, tool: &str, progress: &Progress) {

@@ -1,11 +1,11 @@
 //! The conversation with one chat: what the two loops and the gate's calls share.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use smol::channel::{Receiver, Sender, bounded};
-use smol::{LocalExecutor, Timer};
+use smol::{LocalExecutor, Task, Timer};
 
 use super::api::{Bot, BotError};
 use super::board::{Board, BotChat, Card};
@@ -19,54 +19,28 @@ use crate::base::ids::RequestId;
 use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
 use crate::base::zone::Zone;
-use crate::model::QuestionRecord;
-use crate::model::{Question, Responder};
+use crate::config::TelegramConfig;
+use crate::model::{Question, QuestionRecord, Responder};
+use crate::net::deadline::within;
 
-/// The channel's name in the record: `telegram:123456`.
-pub(super) const NAME: &str = "telegram";
 /// How many calls outside the queue may wait for their turn, for each kind of people.
 const WAITING: usize = 30;
 
-/// What the owner has set.
-#[derive(Clone, Debug)]
-pub(crate) struct Settings {
-    /// The bot's token.
-    pub token: Secret,
-    /// The chat that is asked; negative for groups.
-    pub chat_id: i64,
-    /// The users whose answers count.
-    pub allowed_users: Vec<i64>,
-    /// The topic that all messages go to, in a group that has topics.
-    pub topic: Option<i64>,
-    /// The Bot API server.
-    pub api_url: String,
-    /// The HTTP proxy that leads to the server.
-    pub proxy: Option<Secret>,
-    /// Whether a card is edited when half of its time is over.
-    pub reminder: bool,
-}
-
-impl PartialEq for Settings {
-    fn eq(&self, other: &Settings) -> bool {
-        let rest =
-            |s: &Settings| (s.chat_id, s.topic, s.allowed_users.clone(), s.api_url.clone(), s.reminder);
-        let secret = |s: &Settings| (s.token.clone(), s.proxy.clone());
-        let exposed = |(token, proxy): (Secret, Option<Secret>)| {
-            (token.expose().to_owned(), proxy.map(|proxy| proxy.expose().to_owned()))
-        };
-        exposed(secret(self)) == exposed(secret(other)) && rest(self) == rest(other)
-    }
-}
-
-impl Eq for Settings {}
+/// How long a conversation that is given up may go on telling so.
+const TAKE_DOWN: Duration = Duration::from_secs(15);
+/// How long the loop that fetches may take to end.
+const LAST_WORD: Duration = Duration::from_secs(1);
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// A call that does not wait for the queue.
 pub(super) type UrgentCall = Box<dyn FnOnce(Bot) -> Result<(), BotError> + Send>;
 
 /// The conversation with one chat.
 pub(super) struct Conversation {
+    /// The channel's name.
+    pub(super) name: String,
     pub(super) bot: Bot,
-    pub(super) settings: Settings,
+    pub(super) config: TelegramConfig,
     pub(super) clock: Clock,
     executor: Rc<LocalExecutor<'static>>,
     host: RefCell<Option<Rc<dyn Host>>>,
@@ -75,6 +49,8 @@ pub(super) struct Conversation {
     pub(super) known: (Sender<UrgentCall>, Receiver<UrgentCall>),
     pub(super) strangers: (Sender<UrgentCall>, Receiver<UrgentCall>),
     pub(super) wake: (Sender<()>, Receiver<()>),
+    is_leaving: Cell<bool>,
+    poll: RefCell<Option<Task<()>>>,
     /// Closed at the end.
     pub(super) end: (Sender<()>, Receiver<()>),
     pub(super) began: Instant,
@@ -116,19 +92,19 @@ impl ChatState {
 
 impl Conversation {
     pub(super) fn new(
-        settings: Settings,
+        name: String,
+        config: TelegramConfig,
         bot: Bot,
-        bot_name: String,
         clock: Clock,
         executor: Rc<LocalExecutor<'static>>,
     ) -> Conversation {
-        let chat = settings.chat_id;
-        let (topic, allowed_users) = (settings.topic, settings.allowed_users.clone());
+        let chat = config.chat_id;
+        let (topic, allowed_users) = (config.topic, config.allowed_users.clone());
         let state = ChatState {
             board: Board::default(),
             queue: Queue::new(chat),
-            approvers: Approvers { chat, topic, allowed_users, bot_name },
-            home: BotChat { bot: bot_id(&settings.token), configured: chat, chat },
+            approvers: Approvers { chat, topic, allowed_users, bot_name: String::new() },
+            home: BotChat { bot: bot_id(&config.token), configured: chat, chat },
             fetching: Link::default(),
             sending: Link::default(),
             backoff: Backoff::default(),
@@ -137,8 +113,9 @@ impl Conversation {
             restored: false,
         };
         Conversation {
+            name,
             bot,
-            settings,
+            config,
             clock,
             executor,
             host: RefCell::default(),
@@ -146,13 +123,17 @@ impl Conversation {
             known: bounded(WAITING),
             strangers: bounded(WAITING),
             wake: bounded(1),
+            is_leaving: Cell::default(),
+            poll: RefCell::default(),
             end: bounded(1),
             began: Instant::now(),
         }
     }
 
-    pub(super) fn begin(&self, host: Rc<dyn Host>) {
+    /// Sets the host, which there is until the stop, and the loop that fetches.
+    pub(super) fn begin(&self, host: Rc<dyn Host>, poll: impl Future<Output = ()> + 'static) {
         self.host.replace(Some(host));
+        self.poll.replace(Some(self.executor.spawn(poll)));
     }
 
     /// Ends all loops; calls under way return at once. Cards stay as they are.
@@ -164,8 +145,44 @@ impl Conversation {
             urgent.close();
         }
         self.bot.shutdown();
+        // What it has handled is written down before whoever comes next reads it.
+        if let Some(poll) = self.poll.take() {
+            within(LAST_WORD, poll).await;
+        }
         self.save().await;
         self.host.replace(None);
+    }
+
+    /// Whether another conversation with this configuration shows its questions in the same messages.
+    pub(super) fn is_carried_on_by(&self, next: &TelegramConfig) -> bool {
+        let home = self.state.borrow().home;
+        home.bot == bot_id(&next.token) && [home.configured, home.chat].contains(&next.chat_id)
+    }
+
+    /// Says on the open cards that nobody is asked here any more, on as many as there is time for. What people do here
+    /// has no effect from now on.
+    pub(super) async fn take_down(&self) {
+        self.is_leaving.set(true);
+        let (open, reachable): (Vec<_>, bool) = {
+            let mut state = self.state.borrow_mut();
+            let open = state.board.live().filter(|(_, card)| card.is_open()).map(|(id, _)| id).collect();
+            state.queue.keep_edits();
+            (open, state.fetching.is_up())
+        };
+        open.into_iter().for_each(|id| self.update(id, |card| card.progress.closed = true));
+        let all_told = async {
+            while self.state.borrow().board.live().any(|(_, card)| card.progress.closed) {
+                Timer::after(LOOK_AGAIN).await;
+            }
+        };
+        if reachable {
+            within(TAKE_DOWN, all_told).await;
+        }
+    }
+
+    /// Whether what people do here still counts.
+    pub(super) fn is_listening(&self) -> bool {
+        !self.is_leaving.get() && !self.has_stopped()
     }
 
     pub(super) fn has_stopped(&self) -> bool {
@@ -191,7 +208,7 @@ impl Conversation {
             }
             state.board.kept(state.home, self.clock.now())
         };
-        host.remember("telegram.cards", kept).await;
+        host.remember("cards", kept).await;
     }
 
     /// None before the start and after the stop.
@@ -228,7 +245,7 @@ impl Conversation {
     /// `Ann (7)` for `telegram:7`, `root on the gateway` for `local:root`.
     pub(super) fn shown_name(&self, by: &Responder) -> String {
         match by.as_str().split_once(':') {
-            Some((NAME, id)) => {
+            Some((channel, id)) if channel == self.name => {
                 let name = id.parse().ok().and_then(|id: i64| self.state.borrow().board.name(id));
                 name.unwrap_or_else(|| format!("user {}", visible(id)))
             }
@@ -240,7 +257,8 @@ impl Conversation {
     /// After half of the time, if that is wanted.
     pub(super) fn remind_later(self: &Rc<Self>, question: &Question, left: Duration) {
         let whole = question.expires.since(question.created);
-        let Some(wait) = left.checked_sub(whole / 2).filter(|_| self.settings.reminder) else { return };
+        let reminds = self.ask_host(|host| host.reminds()).unwrap_or_default();
+        let Some(wait) = left.checked_sub(whole / 2).filter(|_| reminds) else { return };
         let (channel, id) = (self.clone(), question.id);
         self.spawn(async move {
             Timer::after(wait).await;

@@ -38,14 +38,14 @@ use std::time::Duration;
 
 use smol::LocalExecutor;
 
-use super::{Channel, ChannelHealth, Host};
+use super::{Channel, ChannelHealth, Host, Later, Misconfigured, Parting, TakesNotes};
 use crate::base::clock::Clock;
 use crate::base::zone::Zone;
+use crate::config::{ChannelConfig, TelegramConfig};
 use crate::model::{Outcome, Question, QuestionEnd, Responder};
 use api::{Bot, BotError};
 use card::CallEnd;
-pub(crate) use conversation::Settings;
-use conversation::{Conversation, NAME};
+use conversation::Conversation;
 use urgent::To;
 
 /// Answers to taps at once, of those who may answer and of strangers. Beside them there are the long poll and one card.
@@ -58,39 +58,45 @@ const FIRST_WORD: Duration = Duration::from_secs(3);
 pub(crate) struct Telegram(Rc<Conversation>);
 
 impl Telegram {
-    /// Makes the channel and asks Telegram who the bot is, for at most three seconds: without an answer the start goes
-    /// on, and questions are sent when Telegram can be reached. BLOCKS that long.
-    ///
     /// # Errors
-    /// [`BotError::Unauthorized`] and [`BotError::NotFound`] when the token or `api_url` is certainly wrong.
+    /// When the token or an address cannot be used.
     pub(crate) fn new(
-        settings: Settings,
+        name: &str,
+        config: TelegramConfig,
         clock: Clock,
         executor: Rc<LocalExecutor<'static>>,
-    ) -> Result<Telegram, BotError> {
-        let bot = Bot::through(settings.proxy.as_ref(), settings.token.clone(), &settings.api_url)?;
-        let bot_name = introduce(&bot)?;
-        Ok(Telegram(Rc::new(Conversation::new(settings, bot, bot_name, clock, executor))))
+    ) -> Result<Telegram, Misconfigured> {
+        let bot = Bot::through(config.proxy.as_ref(), config.token.clone(), &config.api_url);
+        let bot = bot.map_err(|e| unknown_bot(&e))?;
+        Ok(Telegram(Rc::new(Conversation::new(name.to_owned(), config, bot, clock, executor))))
     }
+}
 
-    /// Begins to fetch and send.
-    pub(crate) fn start(&self, host: Rc<dyn Host>) {
-        let channel = &self.0;
-        channel.begin(host.clone());
-        (0..ANSWERS_AT_ONCE).for_each(|_| channel.spawn(urgent::run(channel.clone(), To::Known)));
-        (0..STRANGERS_AT_ONCE).for_each(|_| channel.spawn(urgent::run(channel.clone(), To::Stranger)));
-        channel.spawn(poll::run(channel.clone(), host));
-    }
-
-    /// Ends fetching and sending. Open questions and their cards stay as they are.
-    pub(crate) async fn stop(&self) {
-        self.0.stop().await;
+fn unknown_bot(e: &BotError) -> Misconfigured {
+    Misconfigured {
+        what: format!("Telegram does not know this bot: {e}"),
+        help: "check messenger.telegram: the token is from @BotFather, api_url is usually left out",
     }
 }
 
 impl Channel for Telegram {
-    fn name(&self) -> &'static str {
-        NAME
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    /// Asks Telegram who the bot is. Without an answer the start goes on, and questions are sent when Telegram can be
+    /// reached.
+    fn try_out(&self) -> Result<(), Misconfigured> {
+        let bot_name = introduce(&self.0.bot).map_err(|e| unknown_bot(&e))?;
+        self.0.state.borrow_mut().approvers.bot_name = bot_name;
+        Ok(())
+    }
+
+    fn start(&self, host: Rc<dyn Host>) {
+        let channel = &self.0;
+        (0..ANSWERS_AT_ONCE).for_each(|_| channel.spawn(urgent::run(channel.clone(), To::Known)));
+        (0..STRANGERS_AT_ONCE).for_each(|_| channel.spawn(urgent::run(channel.clone(), To::Stranger)));
+        channel.begin(host.clone(), poll::run(channel.clone(), host));
     }
 
     fn asked(&self, question: &Arc<Question>) {
@@ -124,17 +130,6 @@ impl Channel for Telegram {
         self.0.update(question.id, |card| card.progress.count = times);
     }
 
-    fn noted(&self, question: &Arc<Question>, said: Option<(&str, &Responder)>) {
-        let writer = said.map(|(_, by)| self.0.shown_name(by));
-        self.0.update(question.id, |card| {
-            card.progress.note = None;
-            card.progress.note_by = writer;
-            if let Some((QuestionEnd::Denied { note, .. }, ..)) = &mut card.progress.settled {
-                *note = said.map(|(text, _)| text.to_owned());
-            }
-        });
-    }
-
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {
         self.0.update(question.id, |card| {
             card.progress.end = Some(CallEnd::after(outcome));
@@ -166,6 +161,37 @@ impl Channel for Telegram {
             waiting: state.queue.len(),
             detail: format!("{word}{}{waits}{refused}", link.told(&Zone::system())),
         }
+    }
+
+    fn notes(&self) -> Option<&dyn TakesNotes> {
+        Some(self)
+    }
+
+    fn stop<'a>(&'a self, parting: Parting<'a>) -> Later<'a, ()> {
+        Box::pin(async move {
+            let cards_stay = match parting {
+                Parting::Shutdown => true,
+                Parting::Replaced(ChannelConfig::Telegram(next)) => self.0.is_carried_on_by(next),
+                Parting::Removed => false,
+            };
+            if !cards_stay {
+                self.0.take_down().await;
+            }
+            self.0.stop().await;
+        })
+    }
+}
+
+impl TakesNotes for Telegram {
+    fn noted(&self, question: &Arc<Question>, said: Option<(&str, &Responder)>) {
+        let writer = said.map(|(_, by)| self.0.shown_name(by));
+        self.0.update(question.id, |card| {
+            card.progress.note = None;
+            card.progress.note_by = writer;
+            if let Some((QuestionEnd::Denied { note, .. }, ..)) = &mut card.progress.settled {
+                *note = said.map(|(text, _)| text.to_owned());
+            }
+        });
     }
 }
 

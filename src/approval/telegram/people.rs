@@ -8,14 +8,14 @@ use super::api::Update;
 use super::board::Place;
 use super::buttons::Press;
 use super::card::units;
-use super::conversation::{Conversation, NAME};
+use super::conversation::Conversation;
 use super::updates::{Approach, Command, Incoming, Person, read};
 use super::urgent::To;
 use crate::approval::Host;
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
-use crate::model::{AnswerOutcome, Choice, Question, QuestionEnd, Responder};
+use crate::model::{AnswerOutcome, Choice, Question, QuestionEnd};
 
 /// How many strangers are logged and answered in [`STRANGER_TIME`].
 const STRANGERS: usize = 5;
@@ -80,14 +80,14 @@ impl Conversation {
             Place::Elsewhere => return Toast::short("This card is out of date; use the newer one."),
             Place::Own => self.found(id, message).await,
         }
-        let responder = Responder::new(NAME, &by.id.to_string());
+        let user = by.id.to_string();
         let choice = match press {
             Press::Allow => Choice::Approve,
             Press::Deny => Choice::Deny { note: None },
             Press::DenyWithReason => Choice::DenyNoteFollows,
-            Press::NoReason => return no_reason(id, responder, host).await,
+            Press::NoReason => return no_reason(id, user, host).await,
         };
-        match host.answer(id, choice, responder).await {
+        match host.answer(id, choice, user).await {
             Err(_) => Toast::important("It could not be recorded, so it does not count. Try again."),
             Ok(AnswerOutcome::Resolved) if press == Press::Allow => Toast::short("Allowed."),
             Ok(AnswerOutcome::Resolved) if host.note_window(id).is_zero() => Toast::short("Denied."),
@@ -140,10 +140,10 @@ impl Conversation {
     async fn replied(&self, by: &Person, to: i64, message: i64, text: &str, host: &dyn Host) {
         let Some((id, open, denied)) = self.card_of(to) else { return };
         self.meet(by).await;
-        let responder = Responder::new(NAME, &by.id.to_string());
+        let user = by.id.to_string();
         let note = (!text.trim().is_empty()).then(|| text.to_owned());
         let noted = match denied {
-            true => host.add_note(id, note, responder).await,
+            true => host.add_note(id, note, user).await,
             false => Ok(false),
         };
         let answer = match noted {
@@ -215,8 +215,8 @@ impl Conversation {
     }
 }
 
-async fn no_reason(id: RequestId, by: Responder, host: &dyn Host) -> Toast {
-    match host.add_note(id, None, by).await {
+async fn no_reason(id: RequestId, user: String, host: &dyn Host) -> Toast {
+    match host.add_note(id, None, user).await {
         Ok(true) => Toast::short("The agent hears no reason."),
         Ok(false) | Err(_) => Toast::short("The agent has been answered already."),
     }

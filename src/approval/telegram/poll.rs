@@ -27,16 +27,18 @@ const REMEMBERED: usize = 256;
 /// A server that answers with nothing new at once is asked this often.
 const PACE: Duration = Duration::from_secs(1);
 
-/// Fetches until the channel is stopped.
+/// Fetches until the channel is stopped or leaves the chat.
 pub(crate) async fn run(channel: Rc<Conversation>, host: Rc<dyn Host>) {
     channel.restore(&*host).await;
     channel.spawn(send::run(channel.clone()));
     let mut poll = Poll { backoff: Backoff::default(), greeted: false, handled: VecDeque::new() };
     let mut offset = channel.recall_offset(&*host).await;
     let (mut first, mut quick, mut chat) = (true, true, Sight::default());
-    while !channel.has_stopped() {
+    while channel.is_listening() {
         let (began, clock) = (channel.clock.now(), Instant::now());
         match poll.fetch(&channel, offset, if quick { 0 } else { POLL_S }).await {
+            // They wait at Telegram for whoever polls next.
+            Ok(_) if !channel.is_listening() => return,
             Ok(updates) => {
                 channel.reached(began);
                 poll.backoff.reset();
@@ -142,13 +144,13 @@ impl Conversation {
             self.handle(update, host).await;
         }
         let offset = updates.iter().map(|update| update.id).max()?.saturating_add(1);
-        host.remember("telegram.offset", format!("{}:{offset}", self.state.borrow().home.bot)).await;
+        host.remember("offset", format!("{}:{offset}", self.state.borrow().home.bot)).await;
         Some(offset)
     }
 
     /// Where an earlier run of the same bot stopped.
     async fn recall_offset(&self, host: &dyn Host) -> i64 {
-        let kept = host.recall("telegram.offset").await.unwrap_or_default();
+        let kept = host.recall("offset").await.unwrap_or_default();
         let bot = self.state.borrow().home.bot.to_string();
         match kept.split_once(':') {
             Some((owner, offset)) if owner == bot => offset.parse().unwrap_or_default(),
@@ -199,7 +201,7 @@ impl Conversation {
 
     /// Learns which cards an earlier run has left in the chat.
     async fn restore(&self, host: &dyn Host) {
-        let kept = host.recall("telegram.cards").await;
+        let kept = host.recall("cards").await;
         let now = self.clock.now();
         let mut state = self.state.borrow_mut();
         let home = state.home;

@@ -121,6 +121,12 @@ impl Queue {
         self.asks.retain(|waiting| *waiting != id);
     }
 
+    /// Forgets all but edits.
+    pub(crate) fn keep_edits(&mut self) {
+        self.asks.clear();
+        self.replies.clear();
+    }
+
     /// Words for somebody; the oldest give way when there are too many.
     pub(crate) fn reply(&mut self, to: Option<i64>, text: String) {
         self.replies.push_back(Job::Reply { to, text });

@@ -64,7 +64,7 @@ impl Conversation {
     }
 
     async fn send_reply(&self, to: Option<i64>, text: String) {
-        let (chat, topic) = (self.state.borrow().home.chat, self.settings.topic);
+        let (chat, topic) = (self.state.borrow().home.chat, self.config.topic);
         let message = OutgoingMessage { text: text.clone(), reply_to: to, ..OutgoingMessage::default() };
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
@@ -79,7 +79,7 @@ impl Conversation {
     /// Sends the next message of a card.
     async fn send_card(self: &Rc<Self>, id: RequestId) {
         let Some((chat, message, before, shown)) = self.begin_sending(id) else { return };
-        let (has_buttons, topic) = (!message.keyboard.is_empty(), self.settings.topic);
+        let (has_buttons, topic) = (!message.keyboard.is_empty(), self.config.topic);
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
         let number = sent.as_ref().ok().copied();

@@ -39,7 +39,7 @@ pub(super) fn degraded(status: &Status) -> Vec<&str> {
 /// The predecessor's shape: `database`, the channels by name, `services`.
 fn checks(status: &Status) -> Value {
     let mut checks = Map::from_iter([("database".to_owned(), word(Some(status.store.writable)))]);
-    checks.extend(status.channels.iter().map(|(name, health)| ((*name).to_owned(), word(Some(health.up)))));
+    checks.extend(status.channels.iter().map(|(name, health)| (name.clone(), word(Some(health.up)))));
     let services = status.services.iter().map(|(name, health)| (name.clone(), word(health.up)));
     checks.insert("services".into(), Value::Object(services.collect()));
     Value::Object(checks)

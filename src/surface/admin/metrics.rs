@@ -103,7 +103,7 @@ fn record(text: &mut Exposition, status: &Status, latency: &StoreLatency) {
 }
 
 fn channels(text: &mut Exposition, status: &Status) {
-    let channels = || status.channels.iter().map(|(name, health)| ([("channel", *name)], health));
+    let channels = || status.channels.iter().map(|(name, health)| ([("channel", name.as_str())], health));
     let help = "Whether people can be reached this way (1) or not (0).";
     let mut up = text.family(Kind::Gauge, "agentpass_channel_up", help);
     channels().for_each(|(labels, health)| up.sample(&labels, u8::from(health.up)));

@@ -1,34 +1,33 @@
-//! `messenger:` of config.yaml.
+//! How people are asked: `messenger:` of config.yaml.
 
-use super::at::{At, Name, Section};
+use std::collections::BTreeMap;
+
+use super::at::{At, Section};
 use super::main_file::{base_url, warn_of_local};
-use super::settings::Messenger;
+use super::settings::{ChannelConfig, TelegramConfig};
 use crate::base::secret::Secret;
 
-/// `messenger:`.
-pub(crate) fn messenger(file: Section<'_>) -> Messenger {
-    let Some(at) = file.get("messenger").filter(|at| !at.is_null()) else { return Messenger::Local };
+/// The channels by name, the local one aside. `messenger:` is the one named `telegram`.
+pub(crate) fn channels(file: Section<'_>) -> BTreeMap<String, ChannelConfig> {
+    let telegram = file.get("messenger").filter(|at| !at.is_null()).and_then(messenger);
+    telegram.map(|telegram| ("telegram".to_owned(), ChannelConfig::Telegram(telegram))).into_iter().collect()
+}
+
+fn messenger(at: At<'_>) -> Option<TelegramConfig> {
     let section = at.section(&["type", "telegram"]);
-    let is_telegram = section.need("type").and_then(|at| at.choice(&[("telegram", true), ("local", false)]));
+    let is_telegram = section.need("type")?.choice(&[("telegram", true), ("local", false)])?;
     match (is_telegram, section.get("telegram"), section.key("telegram")) {
-        (Some(true), Some(at), _) => telegram(at).unwrap_or(Messenger::Local),
-        (Some(true), None, _) => {
-            at.error("telegram is missing", "add token, chat_id and allowed_users");
-            Messenger::Local
+        (true, Some(at), _) => telegram(at),
+        (true, None, _) => at.fail("telegram is missing", "add token, chat_id and allowed_users"),
+        (false, _, Some(key)) => {
+            key.warn("this section is not used while type is local", "");
+            None
         }
-        (Some(false), _, Some(key)) => {
-            unused_telegram(key);
-            Messenger::Local
-        }
-        (Some(false), _, None) | (None, _, _) => Messenger::Local,
+        (false, _, None) => None,
     }
 }
 
-fn unused_telegram(key: Name<'_>) {
-    key.warn("this section is not used while type is local", "");
-}
-
-fn telegram(at: At<'_>) -> Option<Messenger> {
+fn telegram(at: At<'_>) -> Option<TelegramConfig> {
     let section = at.section(&["token", "chat_id", "message_thread_id", "allowed_users", "api_url", "proxy"]);
     let token = section.need("token").and_then(|at| {
         let token = at.secret()?;
@@ -48,7 +47,7 @@ fn telegram(at: At<'_>) -> Option<Messenger> {
         None => "https://api.telegram.org".to_owned(),
         Some(url) => url?.as_str().to_owned(),
     };
-    let message_thread_id = match topic {
+    let topic = match topic {
         None => None,
         Some(topic) => Some(topic?),
     };
@@ -56,14 +55,7 @@ fn telegram(at: At<'_>) -> Option<Messenger> {
         None => None,
         Some(at) => Some(proxy(at)?),
     };
-    Some(Messenger::Telegram {
-        token: token?,
-        chat_id: chat_id?,
-        message_thread_id,
-        allowed_users: users?,
-        api_url,
-        proxy,
-    })
+    Some(TelegramConfig { token: token?, chat_id: chat_id?, topic, allowed_users: users?, api_url, proxy })
 }
 
 /// The address of an HTTP proxy. It may hold a password: only what has none may be repeated in results.

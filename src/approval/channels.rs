@@ -1,0 +1,186 @@
+//! The channels in use: begun, told and ended here. The local one is always among them; the others come and go with
+//! the configuration.
+//!
+//! A new kind of channel costs a variant of [`ChannelConfig`] with its section in the configuration, a file here that
+//! implements [`Channel`], and a line in [`open`].
+
+use std::cell::{OnceCell, RefCell};
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
+use smol::LocalExecutor;
+use smol::channel::{Receiver, Sender, bounded};
+
+use super::local::Local;
+use super::telegram::Telegram;
+use super::{Channel, ChannelHealth, Host, Misconfigured, Parting};
+use crate::base::clock::Clock;
+use crate::config::ChannelConfig;
+
+/// The channel with this name and configuration. It does nothing before it is started.
+///
+/// # Errors
+/// When the configuration cannot be used.
+fn open(
+    name: &str,
+    config: &ChannelConfig,
+    clock: &Clock,
+    executor: &Rc<LocalExecutor<'static>>,
+) -> Result<Rc<dyn Channel>, Misconfigured> {
+    match config {
+        ChannelConfig::Telegram(config) => {
+            Ok(Rc::new(Telegram::new(name, config.clone(), clock.clone(), executor.clone())?))
+        }
+    }
+}
+
+/// The channels that the configuration asks for, by name.
+pub(crate) struct Wanted(BTreeMap<String, (ChannelConfig, Rc<dyn Channel>)>);
+
+/// Gives each channel, by its name, what it may ask of the gate.
+type Hosts = Box<dyn Fn(&str) -> Rc<dyn Host>>;
+
+/// All channels of the gateway.
+pub(crate) struct Channels {
+    local: Rc<Local>,
+    clock: Clock,
+    executor: Rc<LocalExecutor<'static>>,
+    wanted: RefCell<Wanted>,
+    /// Those that have been started, the local one aside.
+    started: RefCell<Vec<Rc<dyn Channel>>>,
+    hosts: OnceCell<Hosts>,
+    reloaded: (Sender<()>, Receiver<()>),
+}
+
+impl Channels {
+    /// Opens what the configuration asks for and tries each channel out. BLOCKS a few seconds at most.
+    ///
+    /// # Errors
+    /// When a channel cannot work with its configuration.
+    pub(crate) fn open(
+        configs: &BTreeMap<String, ChannelConfig>,
+        clock: Clock,
+        executor: Rc<LocalExecutor<'static>>,
+    ) -> Result<Rc<Channels>, Misconfigured> {
+        let channels = Channels {
+            local: Rc::default(),
+            clock,
+            executor,
+            wanted: RefCell::new(Wanted(BTreeMap::new())),
+            started: RefCell::default(),
+            hosts: OnceCell::new(),
+            reloaded: bounded(1),
+        };
+        let wanted = channels.prepare(configs)?;
+        wanted.0.values().try_for_each(|(_, channel)| channel.try_out())?;
+        channels.wanted.replace(wanted);
+        Ok(Rc::new(channels))
+    }
+
+    /// The channel of the control socket and the admin pages.
+    pub(crate) fn local(&self) -> &Rc<Local> {
+        &self.local
+    }
+
+    /// Starts all channels and takes up what a reload changes.
+    pub(crate) fn start(self: &Rc<Self>, hosts: Hosts) {
+        let _ = self.hosts.set(hosts);
+        self.begin_missing();
+        let channels = self.clone();
+        let take_up_reloads = async move {
+            while channels.reloaded.1.recv().await.is_ok() {
+                channels.end_unwanted().await;
+                channels.begin_missing();
+            }
+        };
+        self.executor.spawn(take_up_reloads).detach();
+    }
+
+    /// What a new configuration asks for. Channels whose configuration is the same are kept.
+    ///
+    /// # Errors
+    /// When a channel cannot work with its configuration.
+    pub(crate) fn prepare(&self, configs: &BTreeMap<String, ChannelConfig>) -> Result<Wanted, Misconfigured> {
+        let earlier = self.wanted.borrow();
+        let mut wanted = BTreeMap::new();
+        for (name, config) in configs {
+            let channel = match earlier.0.get(name).filter(|(known, _)| known == config) {
+                Some((_, channel)) => channel.clone(),
+                None => open(name, config, &self.clock, &self.executor)?,
+            };
+            wanted.insert(name.clone(), (config.clone(), channel));
+        }
+        Ok(Wanted(wanted))
+    }
+
+    /// Puts what [`Channels::prepare`] has made in place of the channels there are, as soon as those have ended.
+    pub(crate) fn reload(&self, wanted: Wanted) {
+        self.wanted.replace(wanted);
+        let _ = self.reloaded.0.try_send(());
+    }
+
+    /// Ends all channels; cards and open questions stay.
+    pub(crate) async fn stop(&self) {
+        self.reloaded.0.close();
+        for channel in self.started.take() {
+            channel.stop(Parting::Shutdown).await;
+        }
+    }
+
+    /// Tells every channel something.
+    pub(crate) fn tell(&self, tell: impl Fn(&dyn Channel)) {
+        tell(&*self.local);
+        self.started.borrow().iter().for_each(|channel| tell(&**channel));
+    }
+
+    /// How each channel is, by name.
+    pub(crate) fn health(&self) -> Vec<(String, ChannelHealth)> {
+        let health = RefCell::new(Vec::new());
+        self.tell(|channel| health.borrow_mut().push((channel.name().to_owned(), channel.health())));
+        health.into_inner()
+    }
+
+    /// A channel ends before another takes its name, and with it what was kept under that.
+    async fn end_unwanted(&self) {
+        while let Some((channel, next)) = self.take_unwanted() {
+            let name = channel.name();
+            match &next {
+                Some(next) => {
+                    log::info!("channel {name}: its configuration has changed");
+                    channel.stop(Parting::Replaced(next)).await;
+                }
+                None => {
+                    log::info!("channel {name}: nobody is asked through it any more");
+                    channel.stop(Parting::Removed).await;
+                }
+            }
+        }
+    }
+
+    /// A started channel that is not wanted any more, and the configuration of the one that takes its name.
+    fn take_unwanted(&self) -> Option<(Rc<dyn Channel>, Option<ChannelConfig>)> {
+        let wanted = self.wanted.borrow();
+        let mut started = self.started.borrow_mut();
+        let is_wanted = |channel: &Rc<dyn Channel>| {
+            wanted.0.get(channel.name()).is_some_and(|(_, wanted)| Rc::ptr_eq(wanted, channel))
+        };
+        let at = started.iter().position(|channel| !is_wanted(channel))?;
+        let channel = started.remove(at);
+        let next = wanted.0.get(channel.name()).map(|(config, _)| config.clone());
+        Some((channel, next))
+    }
+
+    /// Starts what is wanted and tells it the open questions.
+    fn begin_missing(&self) {
+        let Some(hosts) = self.hosts.get().filter(|_| !self.reloaded.0.is_closed()) else { return };
+        for (name, (_, channel)) in &self.wanted.borrow().0 {
+            if self.started.borrow().iter().any(|started| Rc::ptr_eq(started, channel)) {
+                continue;
+            }
+            let host = hosts(name);
+            channel.start(host.clone());
+            self.started.borrow_mut().push(channel.clone());
+            host.questions().iter().for_each(|question| channel.asked(question));
+        }
+    }
+}
