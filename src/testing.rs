@@ -23,6 +23,9 @@ pub mod base {
     pub mod template {
         pub use crate::base::template::Template;
     }
+    pub mod url {
+        pub use crate::base::url::Url;
+    }
     pub mod whole_regex {
         pub use crate::base::whole_regex::WholeRegex;
     }
@@ -33,9 +36,8 @@ pub mod base {
 
 pub mod config {
     pub use crate::config::{
-        Auth, BaseUrl, ChannelConfig, Config, CoolDown, ErrorMapping, Finding, Health, Loaded, Login,
-        LoginRequest, Paths, Place, ServiceConfig, Severity, Surroundings, SyncMode, Take, load, load_in,
-        local,
+        Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Finding, Health, Loaded, Login, LoginRequest,
+        Paths, Place, ServiceConfig, Severity, Surroundings, SyncMode, Take, load, load_in, local,
     };
 }
 
@@ -68,7 +70,7 @@ pub mod net {
         };
     }
     pub mod connect {
-        pub use crate::net::connect::{ConnectError, ServerUrl, Trust, connect};
+        pub use crate::net::connect::{ConnectError, Trust, connect};
     }
     pub mod deadline {
         pub use crate::net::deadline::within;

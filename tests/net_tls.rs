@@ -10,7 +10,8 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use agentpass::testing::net::connect::{ConnectError, ServerUrl, Trust, connect};
+use agentpass::testing::base::url::Url;
+use agentpass::testing::net::connect::{ConnectError, Trust, connect};
 use agentpass::testing::net::listener::Listener;
 use agentpass::testing::net::tls::{Acceptor, TlsError, self_signed, spki_pin_of_pem};
 use agentpass::testing::net::upgrade::serve_upgrade;
@@ -44,7 +45,7 @@ async fn echo(acceptor: &Acceptor, listener: &Listener) -> Result<(), TlsError> 
 fn visit(files: &Files, host: &str, trust: &Trust) -> Result<Incoming, ConnectError> {
     run(async {
         let (listener, address) = listen();
-        let url = ServerUrl::parse(&format!("wss://{host}:{}/", address.port())).unwrap();
+        let url = Url::gateway(&format!("wss://{host}:{}/", address.port())).unwrap();
         let acceptor = acceptor(files);
         let client = async {
             let mut socket = connect(&url, trust, None, SECOND, MAX).await?;
@@ -132,7 +133,7 @@ fn nothing_is_sent_to_a_server_with_the_wrong_pin() {
         let files = Files::new("unsent");
         let (listener, address) = listen();
         let acceptor = acceptor(&files);
-        let url = ServerUrl::parse(&format!("wss://{address}")).unwrap();
+        let url = Url::gateway(&format!("wss://{address}")).unwrap();
         let server = async {
             let (tcp, _) = listener.accept().await;
             let mut stream = acceptor.accept(tcp, SECOND).await.unwrap();
@@ -197,7 +198,7 @@ fn clients_that_do_not_speak_tls() {
 fn the_client_says_when_the_port_is_plain() {
     run(async {
         let (listener, address) = listen();
-        let url = ServerUrl::parse(&format!("wss://{address}")).unwrap();
+        let url = Url::gateway(&format!("wss://{address}")).unwrap();
         let server = async {
             let (mut tcp, _) = listener.accept().await;
             tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();

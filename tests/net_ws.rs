@@ -9,7 +9,8 @@ use std::io::Write;
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
 
-use agentpass::testing::net::connect::{ConnectError, ServerUrl, Trust, connect};
+use agentpass::testing::base::url::Url;
+use agentpass::testing::net::connect::{ConnectError, Trust, connect};
 use agentpass::testing::net::listener::{BindError, Listener};
 use agentpass::testing::net::stream::Stream;
 use agentpass::testing::net::upgrade::{Refusal, UpgradeError, serve_upgrade};
@@ -454,7 +455,7 @@ fn the_client_names_what_it_cannot_reach() {
         drop(listener);
         let refused = connect(&url, &Trust::System, None, SECOND, MAX).await.err().unwrap();
         assert!(matches!(refused, ConnectError::Unreachable(_)), "{refused}");
-        let nowhere = ServerUrl::parse("ws://no-such-host.invalid").unwrap();
+        let nowhere = Url::gateway("ws://no-such-host.invalid").unwrap();
         let unknown = connect(&nowhere, &Trust::System, None, 5 * SECOND, MAX).await.err().unwrap();
         assert!(matches!(unknown, ConnectError::Unreachable(_)), "{unknown}");
     });

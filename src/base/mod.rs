@@ -19,5 +19,6 @@ pub(crate) mod secret;
 pub(crate) mod slots;
 pub(crate) mod template;
 pub(crate) mod time_sync;
+pub(crate) mod url;
 pub(crate) mod whole_regex;
 pub(crate) mod zone;

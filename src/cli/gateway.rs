@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{Exit, Trouble};
 use crate::base::secret::Secret;
+use crate::base::url::Url;
 use crate::client::{ClientOptions, Trust};
-use crate::net::connect::ServerUrl;
 
 /// The largest token file and CA file taken, in bytes.
 const MAX_FILE: u64 = 1 << 20;
@@ -37,7 +37,7 @@ impl Gateway {
         let url = self.url.or_else(|| variable("AGENTPASS_URL")).ok_or_else(|| {
             missing("no gateway address is given").help("use --url wss://host:port, or set AGENTPASS_URL")
         })?;
-        ServerUrl::parse(&url).map_err(|e| unusable(format!("{url:?}: {e}")))?;
+        Url::gateway(&url).map_err(|e| unusable(format!("{url:?}: {e}")))?;
         let token = token(self.token, self.token_file)?;
         let pin = self.pin.or_else(|| variable("AGENTPASS_PIN").filter(|_| self.ca_cert.is_none()));
         let trust = trust(self.ca_cert, pin)?;

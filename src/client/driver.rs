@@ -18,7 +18,8 @@ use super::call::{Call, Keyed};
 use super::error::{ClientError, ConnectionError};
 use super::pulse::{Broken, Pulse};
 use super::session::{self, Session};
-use crate::net::connect::{ClientSocket, ServerUrl};
+use crate::base::url::Url;
+use crate::net::connect::ClientSocket;
 use crate::net::deadline::within;
 use crate::net::ws::{Incoming, WRITE_DEADLINE};
 use crate::protocol::reply::{self, Message, ReplyError};
@@ -50,7 +51,7 @@ impl State {
 
 /// See the module's head.
 pub(super) struct Driver {
-    url: ServerUrl,
+    url: Url,
     options: ClientOptions,
     orders: Receiver<Order>,
     state: Rc<State>,
@@ -75,12 +76,7 @@ enum Event {
 
 impl Driver {
     /// A driver without a connection.
-    pub(super) fn new(
-        url: ServerUrl,
-        options: ClientOptions,
-        orders: Receiver<Order>,
-        state: Rc<State>,
-    ) -> Driver {
+    pub(super) fn new(url: Url, options: ClientOptions, orders: Receiver<Order>, state: Rc<State>) -> Driver {
         Driver { url, options, orders, state, calls: BTreeMap::new(), backoff: Backoff::default() }
     }
 
@@ -107,7 +103,7 @@ impl Driver {
         let mut session = first;
         loop {
             let End::Lost { why, how } = self.serve(session).await else { return ConnectionError::Closed };
-            log::info!("connection to {} lost: {why}", self.url.authority());
+            log::info!("connection to {} lost: {why}", self.url.host_and_port());
             session = match self.reopen(ConnectionError::Lost(why), how).await {
                 Ok(session) => session,
                 Err(e) => return e,
@@ -128,7 +124,7 @@ impl Driver {
                 Ok(session) => return Ok(session),
                 Err(e) if e.is_final() => return Err(e),
                 Err(e) => {
-                    log::info!("no connection to {}: {e}", self.url.authority());
+                    log::info!("no connection to {}: {e}", self.url.host_and_port());
                     last = e;
                 }
             }

@@ -187,7 +187,7 @@ fn default_reason(code: i64) -> &'static str {
 impl From<ConnectError> for ConnectionError {
     fn from(e: ConnectError) -> ConnectionError {
         match e {
-            ConnectError::BadUrl(_) => ConnectionError::Address(e.to_string()),
+            ConnectError::BadUrl => ConnectionError::Address(e.to_string()),
             ConnectError::BadToken | ConnectError::Refused(401 | 403) => {
                 ConnectionError::NotAuthenticated(e.to_string())
             }

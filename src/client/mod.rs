@@ -49,7 +49,7 @@ pub use crate::net::connect::Trust;
 use self::call::Call;
 use self::driver::{Driver, Order, State};
 use crate::base::ids::RequestId;
-use crate::net::connect::ServerUrl;
+use crate::base::url::Url;
 use crate::net::deadline::within;
 use crate::protocol::{frame, params};
 
@@ -127,7 +127,7 @@ impl Client {
         executor: &LocalExecutor<'_>,
         options: ClientOptions,
     ) -> Result<Client, ClientError> {
-        let url = ServerUrl::parse(&options.url)
+        let url = Url::gateway(&options.url)
             .map_err(|e| ClientError::Connection(ConnectionError::Address(e.to_string())))?;
         let (orders, inbox) = channel::unbounded();
         let state = Rc::new(State::default());

@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 
 use super::ClientOptions;
 use super::error::ConnectionError;
-use crate::net::connect::{ClientSocket, ServerUrl, connect};
+use crate::base::url::Url;
+use crate::net::connect::{ClientSocket, connect};
 use crate::net::deadline::within;
 use crate::net::ws::{Incoming, SendError, WRITE_DEADLINE};
 use crate::protocol::code;
@@ -23,14 +24,14 @@ pub(super) struct Session {
 }
 
 /// Connects and authenticates, all within the connect timeout.
-pub(super) async fn open(url: &ServerUrl, options: &ClientOptions) -> Result<Session, ConnectionError> {
+pub(super) async fn open(url: &Url, options: &ClientOptions) -> Result<Session, ConnectionError> {
     // On the heap: a handshake's state is some 50 KiB, and callers' futures hold it several times over.
     let work = Box::pin(async {
         let limit = options.connect_timeout;
         let socket = connect(url, &options.trust, None, limit, MAX_MESSAGE).await?;
         authenticate(socket, options).await
     });
-    let late = || ConnectionError::Unreachable(format!("{} did not answer in time", url.authority()));
+    let late = || ConnectionError::Unreachable(format!("{} did not answer in time", url.host_and_port()));
     within(options.connect_timeout, work).await.ok_or_else(late)?
 }
 

@@ -2,8 +2,8 @@
 
 use super::at::At;
 use super::credential;
-use super::url::{check_chars, check_path};
 use crate::base::secret::Secret;
+use crate::base::url::{check_chars, check_path};
 use crate::model::Method;
 
 /// The methods as words.

@@ -8,9 +8,9 @@ use std::time::Duration;
 use super::at::{At, Section};
 use super::proxy::{networks, public_path, trusted};
 use super::settings::{AgentConfig, Approvals, CoolDown, Gateway, RateLimit, Storage, SyncMode, TlsFiles};
-use super::url::{BaseUrl, is_origin};
 use crate::base::password::PasswordHash;
 use crate::base::secret::TokenHash;
+use crate::base::url::{Url, is_origin};
 use crate::model::AgentId;
 
 /// A shorter token can be guessed or was chosen by a person.
@@ -202,13 +202,13 @@ fn token(section: Section<'_>) -> Option<TokenHash> {
 }
 
 /// An address that other code adds paths to.
-pub(crate) fn base_url(at: At<'_>) -> Option<BaseUrl> {
-    let url = BaseUrl::parse(&at.text()?);
+pub(crate) fn base_url(at: At<'_>) -> Option<Url> {
+    let url = Url::service(&at.text()?);
     url.map_or_else(|why| at.fail(format!("{} {why}", at.name()), ""), Some)
 }
 
 /// The warning about a credential that goes to a host whose name anybody on the network can answer for.
-pub(crate) fn warn_of_local(at: At<'_>, url: &BaseUrl) {
+pub(crate) fn warn_of_local(at: At<'_>, url: &Url) {
     if url.anybody_can_answer() {
         let text = "anybody on the network can answer for a name in .local, and is sent the credentials then";
         at.warn(

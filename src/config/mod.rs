@@ -40,7 +40,6 @@ mod templates;
 mod tool;
 mod tool_files;
 mod tree;
-mod url;
 mod variables;
 
 pub use finding::{Finding, Place, Severity};
@@ -52,5 +51,4 @@ pub use settings::{
     Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,
     SyncMode, Take,
 };
-pub use url::BaseUrl;
 pub use variables::Surroundings;

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use super::at::{At, Section};
 use super::main_file::base_url;
 use super::settings::Peer;
-use super::url::{BaseUrl, is_host};
 use crate::base::digest::Digest;
+use crate::base::url::{Url, is_host};
 
 /// The longest path of a unix socket, in bytes (`sockaddr_un` holds 108 with its end).
 const MAX_SOCKET_PATH: usize = 107;
 
 /// `url:`; behind a socket everything is `http://localhost`.
-pub(crate) fn address(at: At<'_>) -> Option<(BaseUrl, Option<PathBuf>)> {
+pub(crate) fn address(at: At<'_>) -> Option<(Url, Option<PathBuf>)> {
     let text = at.text()?;
     let Some(path) = text.strip_prefix("unix:") else { return base_url(at).map(|url| (url, None)) };
     if !is_plain_path(path) {
@@ -22,7 +22,7 @@ pub(crate) fn address(at: At<'_>) -> Option<(BaseUrl, Option<PathBuf>)> {
     if path.len() > MAX_SOCKET_PATH {
         return at.fail(format!("the path of the socket is longer than {MAX_SOCKET_PATH} bytes"), "");
     }
-    let url = BaseUrl::parse("http://localhost").ok()?;
+    let url = Url::service("http://localhost").ok()?;
     Some((url, Some(Path::new(path).to_owned())))
 }
 
@@ -34,10 +34,10 @@ fn is_plain_path(path: &str) -> bool {
 }
 
 /// `pin:` and `server_name:`, which only make sense where there is a certificate.
-pub(crate) fn peer(section: Section<'_>, url: Option<&BaseUrl>, socket: Option<PathBuf>) -> Peer {
+pub(crate) fn peer(section: Section<'_>, url: Option<&Url>, socket: Option<PathBuf>) -> Peer {
     let (pin, name) = (section.get("pin"), section.get("server_name"));
     for at in [pin, name].into_iter().flatten() {
-        if socket.is_some() || url.is_some_and(|url| !url.is_https()) {
+        if socket.is_some() || url.is_some_and(|url| !url.is_encrypted()) {
             at.error(format!("{} has no meaning without https", at.name()), "remove it, or use https://");
         }
     }

@@ -7,8 +7,8 @@ use super::at::At;
 use super::body;
 use super::http::{METHODS, check_header, param};
 use super::templates::{self, declared, template};
-use super::url::{check_chars, check_path};
 use crate::base::template::{Piece, Template};
+use crate::base::url::{check_chars, check_path};
 use crate::model::{ArgType, Method, RequestSpec};
 
 /// The longest method, in bytes.

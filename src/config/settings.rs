@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::url::BaseUrl;
 use crate::base::network::Network;
 use crate::base::password::PasswordHash;
 use crate::base::path_prefix::PathPrefix;
 use crate::base::secret::{Secret, TokenHash};
+use crate::base::url::Url;
 use crate::model::{AgentId, Method, Tool};
 
 /// Everything in config.yaml and in the tool files it names. Immutable; a reload makes a new one.
@@ -130,7 +130,7 @@ pub struct ServiceConfig {
     /// Its key in config.yaml.
     pub name: String,
     /// What tool paths are added to.
-    pub url: BaseUrl,
+    pub url: Url,
     /// How the gateway shows who it is.
     pub auth: Auth,
     /// For the whole call (30 s).

@@ -19,10 +19,9 @@ use super::deadline::within;
 use super::names::Names;
 use super::reason::tls_reason;
 use super::stream::Stream;
-pub use super::url::ServerUrl;
-pub(crate) use super::url::UrlError;
 use super::ws::{WebSocket, config};
 use crate::base::digest::Digest;
+use crate::base::url::Url;
 
 /// The client's end of a connection to a gateway.
 pub(crate) type ClientSocket = WebSocket;
@@ -65,8 +64,8 @@ impl fmt::Display for BadPin {
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum ConnectError {
-    /// The address is none.
-    BadUrl(UrlError),
+    /// The address cannot stand in a request.
+    BadUrl,
     /// The token has characters that cannot stand in a header.
     BadToken,
     /// No such name, nobody there, or no answer in time; in words.
@@ -81,16 +80,10 @@ pub enum ConnectError {
 
 impl std::error::Error for ConnectError {}
 
-impl From<UrlError> for ConnectError {
-    fn from(error: UrlError) -> Self {
-        Self::BadUrl(error)
-    }
-}
-
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadUrl(error) => error.fmt(f),
+            Self::BadUrl => f.write_str("the address cannot stand in a request"),
             Self::BadToken => f.write_str("the token has characters that no header can carry"),
             Self::Unreachable(reason) => write!(f, "cannot reach the gateway: {reason}"),
             Self::Tls(reason) => write!(f, "no trusted connection to the gateway: {reason}"),
@@ -108,7 +101,7 @@ impl fmt::Display for ConnectError {
 /// # Errors
 /// [`ConnectError`].
 pub async fn connect(
-    url: &ServerUrl,
+    url: &Url,
     trust: &Trust,
     bearer: Option<&str>,
     timeout: Duration,
@@ -116,16 +109,17 @@ pub async fn connect(
 ) -> Result<ClientSocket, ConnectError> {
     let request = request(url, bearer)?;
     let work = async {
-        let tcp = dial(&url.host, url.port, timeout).await?;
-        let stream = if url.tls { secure(url, trust, tcp).await? } else { Stream::plain(tcp) };
+        let tcp = dial(url.host(), url.port(), timeout).await?;
+        let stream = if url.is_encrypted() { secure(url, trust, tcp).await? } else { Stream::plain(tcp) };
         upgrade(request, stream, max_message).await
     };
-    let late = || ConnectError::Unreachable(format!("{} did not answer within {timeout:?}", url.authority()));
+    let late =
+        || ConnectError::Unreachable(format!("{} did not answer within {timeout:?}", url.host_and_port()));
     within(timeout, work).await.ok_or_else(late)?
 }
 
-fn request(url: &ServerUrl, bearer: Option<&str>) -> Result<Request, ConnectError> {
-    let mut request = url.to_uri().into_client_request().map_err(|_| UrlError::Malformed)?;
+fn request(url: &Url, bearer: Option<&str>) -> Result<Request, ConnectError> {
+    let mut request = url.as_str().into_client_request().map_err(|_| ConnectError::BadUrl)?;
     if let Some(token) = bearer {
         let mut value =
             HeaderValue::try_from(format!("Bearer {token}")).map_err(|_| ConnectError::BadToken)?;
@@ -155,10 +149,9 @@ async fn dial(host: &str, port: u16, timeout: Duration) -> Result<Async<TcpStrea
     Err(unreachable(last))
 }
 
-async fn secure(url: &ServerUrl, trust: &Trust, tcp: Async<TcpStream>) -> Result<Stream, ConnectError> {
+async fn secure(url: &Url, trust: &Trust, tcp: Async<TcpStream>) -> Result<Stream, ConnectError> {
     let connector = connector(trust)?;
-    let tls =
-        connector.connect(url.host.as_str(), tcp).await.map_err(|e| ConnectError::Tls(tls_reason(e)))?;
+    let tls = connector.connect(url.host(), tcp).await.map_err(|e| ConnectError::Tls(tls_reason(e)))?;
     if let Trust::Pin(pin) = trust {
         check_pin(&tls, pin)?;
     }

@@ -31,5 +31,4 @@ mod reason;
 pub(crate) mod stream;
 pub(crate) mod tls;
 pub(crate) mod upgrade;
-mod url;
 pub(crate) mod ws;

@@ -7,7 +7,8 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use agentpass::testing::net::connect::{ServerUrl, Trust, connect};
+use agentpass::testing::base::url::Url;
+use agentpass::testing::net::connect::{Trust, connect};
 use agentpass::testing::net::deadline::within;
 use agentpass::testing::net::listener::Listener;
 use agentpass::testing::net::stream::Stream;
@@ -40,8 +41,8 @@ pub fn welcome(_: &UpgradeRequest) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub fn url(address: SocketAddr) -> ServerUrl {
-    ServerUrl::parse(&format!("ws://{address}/")).unwrap()
+pub fn url(address: SocketAddr) -> Url {
+    Url::gateway(&format!("ws://{address}/")).unwrap()
 }
 
 /// A server's and a client's end of one connection.

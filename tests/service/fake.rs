@@ -13,7 +13,8 @@ use agentpass::testing::base::digest::Digest;
 use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::base::secret::Secret;
 use agentpass::testing::base::template::Template;
-use agentpass::testing::config::{Auth, BaseUrl, ServiceConfig};
+use agentpass::testing::base::url::Url;
+use agentpass::testing::config::{Auth, ServiceConfig};
 use agentpass::testing::model::{
     Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, Outcome, RequestSpec, Tool, Verdict,
 };
@@ -125,7 +126,7 @@ pub fn secret(text: &str) -> Secret {
 pub fn service(url: &str) -> ServiceConfig {
     ServiceConfig {
         name: "s".into(),
-        url: BaseUrl::parse(url).unwrap(),
+        url: Url::service(url).unwrap(),
         auth: Auth::None,
         timeout: Duration::from_secs(5),
         max_response_bytes: 64 * 1024,
