@@ -28,7 +28,7 @@ use crate::net::notify;
 use crate::store::{NoteKind, Store};
 use crate::surface::admin::Admin;
 use crate::surface::control::{Control, Reload};
-use crate::surface::rpc::Rpc;
+use crate::surface::rpc::AgentPort;
 use admin::AdminPort;
 use opening::{Fixed, control_socket, open_store, setup};
 pub(crate) use opening::{StartError, control_path};
@@ -61,7 +61,7 @@ pub struct Gateway {
     pub gate: Rc<Gate>,
     /// Where agents connect.
     pub addresses: Vec<SocketAddr>,
-    rpc: Rc<Rpc>,
+    rpc: Rc<AgentPort>,
     admin: Option<Rc<Admin>>,
     store: Store,
     channels: Rc<Channels>,
@@ -133,7 +133,7 @@ impl Gateway {
         let asked = Rc::downgrade(&gate);
         channels.start(Box::new(move |name| Rc::new(GateHost::new(&asked, name))));
         let stop = Rc::new(Latch::default());
-        let rpc = Rpc::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
+        let rpc = AgentPort::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
         let admin = admin.map(|port| port.serve(gate.clone(), local.clone(), executor.clone(), stop.clone()));
         let gateway = Gateway {
             gate: gate.clone(),

@@ -6,6 +6,7 @@
 
 pub(crate) mod admin;
 mod admission;
+mod agent;
 pub(crate) mod control;
 pub(crate) mod rpc;
 mod shapes;

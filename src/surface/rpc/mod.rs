@@ -2,84 +2,54 @@
 //!
 //! Every connection is one task. Nothing that a peer does or fails to do holds up another: every wait has a
 //! deadline, every queue a bound.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `port` | what all connections share |
+//! | `handshake` | a connection until it is authenticated: TLS, upgrade, token |
+//! | `dialogue` | one that is: frames in, replies out |
+//! | `frames`, `methods` | what a frame asks for, and the answer |
+//! | `session`, `outbox` | what the tasks of one connection share; what waits to be sent |
+//! | `acks`, `keepalive` | which results have arrived; whether the peer is there |
+//! | `wire` | from outcomes to JSON |
 
-mod batch;
-mod connection;
-mod listing;
+mod acks;
+mod dialogue;
+mod frames;
+mod handshake;
+mod keepalive;
 mod methods;
 mod outbox;
-mod receipts;
-mod recipient;
+mod port;
 mod session;
-mod silence;
 mod wire;
 
-use std::cell::RefCell;
+use std::net::{SocketAddr, TcpStream};
 use std::rc::Rc;
-use std::time::Instant;
 
-use listing::Listings;
-use recipient::Recipients;
+use smol::{Async, future};
 
-use crate::gate::{Executor, Gate, Latch};
 use crate::net::listener::Listener;
-use crate::net::tls::Acceptor;
-use crate::surface::admission::Admission;
+pub(crate) use port::AgentPort;
 
-/// What the port needs beside the gate.
-pub(crate) struct Rpc {
-    gate: Rc<Gate>,
-    executor: Executor,
-    acceptor: RefCell<Option<Acceptor>>,
-    admission: Rc<Admission>,
-    recipients: Recipients,
-    listings: Listings,
-    max_message_bytes: usize,
-    stop: Rc<Latch>,
-    /// Where the grid of the timers of all connections begins.
-    began: Instant,
-}
-
-impl Rpc {
-    /// A port without `acceptor` speaks plain text: only for `--insecure`.
-    pub(crate) fn new(
-        gate: Rc<Gate>,
-        executor: Executor,
-        acceptor: Option<Acceptor>,
-        max_message_bytes: usize,
-        stop: Rc<Latch>,
-    ) -> Rc<Rpc> {
-        let acceptor = RefCell::new(acceptor);
-        let (admission, recipients, listings) = (Rc::default(), Recipients::default(), Listings::default());
-        let began = Instant::now();
-        Rc::new(Rpc {
-            gate,
-            executor,
-            acceptor,
-            admission,
-            recipients,
-            listings,
-            max_message_bytes,
-            stop,
-            began,
-        })
-    }
-
-    /// A renewed certificate, for connections from now on.
-    pub(crate) fn replace_acceptor(&self, acceptor: Acceptor) {
-        self.acceptor.replace(Some(acceptor));
-    }
-
+impl AgentPort {
     /// Accepts connections until the stop latch opens.
     pub(crate) async fn serve(self: Rc<Self>, listener: Listener) {
         let accept = async {
             loop {
                 let (tcp, peer) = listener.accept().await;
-                self.executor.spawn(connection::run(self.clone(), tcp, peer)).detach();
+                self.agents.executor.spawn(connection(self.clone(), tcp, peer)).detach();
                 // While there is always one more to accept, those that were accepted must get their turn.
-                smol::future::yield_now().await;
+                future::yield_now().await;
             }
         };
-        smol::future::or(accept, self.stop.wait()).await;
+        future::or(accept, self.stop.wait()).await;
+    }
+}
+
+async fn connection(port: Rc<AgentPort>, tcp: Async<TcpStream>, peer: SocketAddr) {
+    // In a box, which is gone before the dialogue begins: handshakes need several times the room of an idle connection.
+    if let Some((socket, peer)) = Box::pin(handshake::let_in(&port, tcp, peer)).await {
+        dialogue::run(port, socket, peer).await;
     }
 }

@@ -10,8 +10,8 @@ use std::task::{Context, Poll, Waker};
 
 use smol::future;
 
-use super::receipts::Carried;
-use super::recipient::Held;
+use super::acks::Carried;
+use crate::surface::agent::UnreadRoom;
 
 /// A text for the peer and the results that it carries.
 pub(crate) struct Outgoing {
@@ -20,17 +20,17 @@ pub(crate) struct Outgoing {
     /// What the peer has received when the ping behind it is answered.
     pub carried: Vec<Carried>,
     /// The room it takes until it is sent.
-    pub held: Vec<Held>,
+    pub room: Vec<UnreadRoom>,
 }
 
 /// The queue.
 #[derive(Default)]
 pub(crate) struct Outbox {
-    inner: RefCell<Inner>,
+    queue: RefCell<Queue>,
 }
 
 #[derive(Default)]
-struct Inner {
+struct Queue {
     waiting: VecDeque<Outgoing>,
     taker: Option<Waker>,
 }
@@ -38,16 +38,16 @@ struct Inner {
 impl Outbox {
     /// Puts something behind all that waits.
     pub(crate) fn put(&self, out: Outgoing) {
-        let mut inner = self.inner.borrow_mut();
-        inner.waiting.push_back(out);
-        if let Some(taker) = inner.taker.take() {
+        let mut queue = self.queue.borrow_mut();
+        queue.waiting.push_back(out);
+        if let Some(taker) = queue.taker.take() {
             taker.wake();
         }
     }
 
     /// Forgets all that waits.
     pub(crate) fn clear(&self) {
-        self.inner.borrow_mut().waiting = VecDeque::new();
+        self.queue.borrow_mut().waiting = VecDeque::new();
     }
 
     /// Takes the oldest, and waits for it if there is none. For one task. Cancel-safe.
@@ -57,10 +57,10 @@ impl Outbox {
 
     /// Takes the oldest if there is one.
     pub(crate) fn try_take(&self) -> Option<Outgoing> {
-        let mut inner = self.inner.borrow_mut();
-        let oldest = inner.waiting.pop_front();
-        if inner.waiting.is_empty() {
-            inner.waiting = VecDeque::new();
+        let mut queue = self.queue.borrow_mut();
+        let oldest = queue.waiting.pop_front();
+        if queue.waiting.is_empty() {
+            queue.waiting = VecDeque::new();
         }
         oldest
     }
@@ -69,8 +69,8 @@ impl Outbox {
         if let Some(oldest) = self.try_take() {
             return Poll::Ready(oldest);
         }
-        let mut inner = self.inner.borrow_mut();
-        match &mut inner.taker {
+        let mut queue = self.queue.borrow_mut();
+        match &mut queue.taker {
             Some(taker) => taker.clone_from(cx.waker()),
             none => *none = Some(cx.waker().clone()),
         }
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn text(text: &str) -> Outgoing {
-        Outgoing { text: text.into(), carried: Vec::new(), held: Vec::new() }
+        Outgoing { text: text.into(), carried: Vec::new(), room: Vec::new() }
     }
 
     #[test]
@@ -104,6 +104,6 @@ mod tests {
         let outbox = Outbox::default();
         (0..100).for_each(|_| outbox.put(text("x")));
         while outbox.try_take().is_some() {}
-        assert_eq!(outbox.inner.borrow().waiting.capacity(), 0);
+        assert_eq!(outbox.queue.borrow().waiting.capacity(), 0);
     }
 }

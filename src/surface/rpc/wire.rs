@@ -1,13 +1,13 @@
 //! From outcomes to the wire: the one place where a way to end gets its code.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-use super::listing::Listing;
 use crate::gate::Reply;
-use crate::model::{ArgSpec, InvalidCall, ItemSpec, Outcome, Output, Tool};
+use crate::model::{AgentId, InvalidCall, Outcome, Output};
 use crate::protocol::code;
 use crate::protocol::frame::{self, WireError};
 use crate::store::PendingResult;
+use crate::surface::agent::{MAX_IN_FLIGHT, NotServed};
 
 /// The frame that answers the `tool_request` with this `id`. Every outcome but "executed" is a wire error.
 pub(crate) fn reply(id: &Value, reply: &Reply) -> String {
@@ -110,36 +110,39 @@ fn details(outcome: &Outcome, error: WireError) -> WireError {
     }
 }
 
-/// The frame that answers the `list_tools` with this `id`.
-pub(crate) fn listed(id: &Value, listing: &Listing) -> String {
-    format!(r#"{{"id":{id},"jsonrpc":"2.0","result":{}}}"#, listing.text)
+/// A frame with a `result` that is JSON text already.
+pub(crate) fn result_text(id: &Value, result: &str) -> String {
+    format!(r#"{{"id":{id},"jsonrpc":"2.0","result":{result}}}"#)
 }
 
-/// One entry of `list_tools`.
-pub(crate) fn tool(tool: &Tool) -> Value {
-    let args: Map<_, _> = tool.args.iter().map(|(name, spec)| (name.clone(), argument(spec))).collect();
-    json!({"name": tool.name, "description": tool.description, "service": tool.service, "args": args})
+/// The result of `auth`.
+pub(crate) fn welcome(agent: &AgentId) -> Value {
+    json!({"status": "authenticated", "agent_id": agent.as_str(), "version": env!("CARGO_PKG_VERSION")})
 }
 
-fn argument(spec: &ArgSpec) -> Value {
-    let text = |text: Option<&str>| text.map(Value::from);
-    let mut shown = Map::from_iter([("required".to_owned(), spec.required.into())]);
-    let optional = [
-        ("validate", text(spec.validate.as_ref().map(|v| v.as_str()))),
-        ("type", text(spec.kind.map(|k| k.as_str()))),
-        ("description", text(spec.description.as_deref())),
-        ("items", spec.items.as_ref().map(items)),
-        ("each", spec.each.then_some(true.into())),
-        ("default", spec.default.clone().filter(|_| !spec.secret)),
-    ];
-    shown.extend(optional.into_iter().filter_map(|(name, value)| Some((name.to_owned(), value?))));
-    Value::Object(shown)
+pub(crate) fn not_authenticated(message: &str) -> WireError {
+    WireError::new(code::NOT_AUTHENTICATED, "not_authenticated", message)
 }
 
-fn items(items: &ItemSpec) -> Value {
-    let all =
-        [("type", items.kind.map(|k| k.as_str())), ("validate", items.validate.as_ref().map(|v| v.as_str()))];
-    all.into_iter().filter_map(|(name, text)| Some((name.to_owned(), Value::from(text?)))).collect()
+pub(crate) fn not_served(why: NotServed) -> WireError {
+    match why {
+        NotServed::TooManyInFlight => {
+            let message = format!("More than {MAX_IN_FLIGHT} requests in flight on this connection");
+            WireError::new(code::RATE_LIMITED, "too_many_pending", message).with("limit", MAX_IN_FLIGHT)
+        }
+        NotServed::TooSoon { retry_after } => {
+            WireError::new(code::RATE_LIMITED, "rate_limited", "Rate limit exceeded")
+                .with("retry_after", retry_after)
+        }
+        NotServed::Store(e) => {
+            log::error!("pending results could not be read: {e}");
+            store_unavailable()
+        }
+    }
+}
+
+pub(crate) fn store_unavailable() -> WireError {
+    WireError::new(code::EXECUTION_FAILED, "store_unavailable", "The gateway cannot use its record")
 }
 
 /// One entry of `get_pending_results`, named as the seed's table was.

@@ -20,21 +20,21 @@ pub(crate) enum Due {
     /// Send a ping.
     Ping,
     /// Give the peer up.
-    Farewell,
+    GiveUp,
 }
 
-/// What is known of one peer's silence.
-pub(crate) struct Silence {
+/// What is known of one peer's keepalive.
+pub(crate) struct Keepalive {
     heard: Instant,
     asked: Instant,
     /// Where the grid begins, the same for all.
     grid: Instant,
 }
 
-impl Silence {
+impl Keepalive {
     /// A connection that begins `now`.
-    pub(crate) fn new(now: Instant, grid: Instant) -> Silence {
-        Silence { heard: now, asked: now, grid }
+    pub(crate) fn new(now: Instant, grid: Instant) -> Keepalive {
+        Keepalive { heard: now, asked: now, grid }
     }
 
     /// A frame of any kind has come.
@@ -43,7 +43,7 @@ impl Silence {
     }
 
     /// When to look again.
-    pub(crate) fn look_at(&self) -> Instant {
+    pub(crate) fn next_check(&self) -> Instant {
         let due = self.due();
         let since = due.saturating_duration_since(self.grid).as_millis();
         let steps = since.div_euclid(GRID.as_millis()).saturating_add(1);
@@ -51,12 +51,12 @@ impl Silence {
     }
 
     /// What to do; a ping counts as sent.
-    pub(crate) fn look(&mut self, now: Instant) -> Due {
+    pub(crate) fn check(&mut self, now: Instant) -> Due {
         if now < self.due() {
             return Due::Nothing;
         }
         if now.saturating_duration_since(self.heard) >= IDLE_LIMIT {
-            return Due::Farewell;
+            return Due::GiveUp;
         }
         self.asked = now;
         Due::Ping
@@ -74,14 +74,15 @@ mod tests {
 
     /// Looks whenever it is time to, until `end`; the peer answers a ping after `answer`. What was due, and when.
     fn run(begin: Instant, grid: Instant, end: Duration, answer: Option<Duration>) -> Vec<(Duration, Due)> {
-        let mut silence = Silence::new(begin, grid);
+        let mut keepalive = Keepalive::new(begin, grid);
         let mut looks = Vec::new();
-        while silence.look_at() < begin + end && looks.last().is_none_or(|(_, due)| *due != Due::Farewell) {
-            let now = silence.look_at();
-            let due = silence.look(now);
+        while keepalive.next_check() < begin + end && looks.last().is_none_or(|(_, due)| *due != Due::GiveUp)
+        {
+            let now = keepalive.next_check();
+            let due = keepalive.check(now);
             looks.push((now - begin, due));
             if let (Due::Ping, Some(answer)) = (due, answer) {
-                silence.heard(now + answer);
+                keepalive.heard(now + answer);
             }
         }
         looks
@@ -102,7 +103,7 @@ mod tests {
         let grid = Instant::now();
         let looks = run(grid + Duration::from_millis(1), grid, Duration::from_secs(600), None);
         let dues: Vec<_> = looks.iter().map(|(_, due)| *due).collect();
-        assert_eq!(dues, [Due::Ping, Due::Ping, Due::Farewell]);
+        assert_eq!(dues, [Due::Ping, Due::Ping, Due::GiveUp]);
         let (last, _) = looks[2];
         assert!(last >= IDLE_LIMIT && last <= IDLE_LIMIT + GRID, "{last:?}");
     }
@@ -110,16 +111,16 @@ mod tests {
     #[test]
     fn a_peer_that_talks_is_left_alone() {
         let begin = Instant::now();
-        let mut silence = Silence::new(begin, begin);
-        silence.heard(begin + Duration::from_secs(29));
-        assert_eq!(silence.look(begin + Duration::from_secs(30)), Due::Nothing);
-        assert!(silence.look_at() >= begin + Duration::from_secs(59));
+        let mut keepalive = Keepalive::new(begin, begin);
+        keepalive.heard(begin + Duration::from_secs(29));
+        assert_eq!(keepalive.check(begin + Duration::from_secs(30)), Due::Nothing);
+        assert!(keepalive.next_check() >= begin + Duration::from_secs(59));
     }
 
     #[test]
     fn connections_of_one_moment_share_their_timers() {
         let grid = Instant::now();
-        let at = |ms| Silence::new(grid + Duration::from_millis(ms), grid).look_at();
+        let at = |ms| Keepalive::new(grid + Duration::from_millis(ms), grid).next_check();
         assert_eq!(at(1001), at(1099));
         assert_ne!(at(1099), at(1101));
     }

@@ -1,4 +1,4 @@
-//! Receipts: which results a peer has provably received.
+//! Acknowledgements: which results a peer has provably received.
 //!
 //! Behind results goes a ping; its pong proves that everything sent before it has arrived in the peer's process
 //! (in its WebSocket library, that is: not that anybody has looked at it). One ping is under way at a time.
@@ -26,15 +26,15 @@ impl Carried {
 /// Results kept track of for a peer that does not answer pings. What is beyond stays in the inbox.
 const MAX_WAITING: usize = 1024;
 
-/// The receipts of one connection.
+/// The acknowledgements of one connection.
 #[derive(Default)]
-pub(crate) struct Receipts {
+pub(crate) struct Acks {
     number: u64,
     pinged: Option<(Vec<u8>, Vec<Carried>)>,
     fresh: Vec<Carried>,
 }
 
-impl Receipts {
+impl Acks {
     /// A result that is about to be sent.
     pub(crate) fn carry(&mut self, carried: Vec<Carried>) {
         let room = MAX_WAITING.saturating_sub(self.fresh.len());
@@ -66,25 +66,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_the_right_pong_is_a_receipt() {
-        let mut receipts = Receipts::default();
-        assert!(receipts.ping().is_none());
+    fn only_the_right_pong_is_an_ack() {
+        let mut acks = Acks::default();
+        assert!(acks.ping().is_none());
         let (first, second) = (RequestId::random(), RequestId::random());
-        receipts.carry(vec![Carried::Inbox(first)]);
-        let ping = receipts.ping().unwrap();
-        receipts.carry(vec![Carried::Inbox(second)]);
-        assert!(receipts.ping().is_none(), "one ping at a time");
-        assert!(receipts.pong(b"other").is_empty());
-        assert_eq!(receipts.pong(&ping), [first]);
-        assert!(receipts.pong(&ping).is_empty());
-        let ping = receipts.ping().unwrap();
-        assert_eq!(receipts.pong(&ping), [second]);
+        acks.carry(vec![Carried::Inbox(first)]);
+        let ping = acks.ping().unwrap();
+        acks.carry(vec![Carried::Inbox(second)]);
+        assert!(acks.ping().is_none(), "one ping at a time");
+        assert!(acks.pong(b"other").is_empty());
+        assert_eq!(acks.pong(&ping), [first]);
+        assert!(acks.pong(&ping).is_empty());
+        let ping = acks.ping().unwrap();
+        assert_eq!(acks.pong(&ping), [second]);
     }
 
     #[test]
     fn a_peer_without_pongs_costs_a_bounded_amount() {
-        let mut receipts = Receipts::default();
-        (0..MAX_WAITING + 5).for_each(|_| receipts.carry(vec![Carried::Inbox(RequestId::random())]));
-        assert_eq!(receipts.fresh.len(), MAX_WAITING);
+        let mut acks = Acks::default();
+        (0..MAX_WAITING + 5).for_each(|_| acks.carry(vec![Carried::Inbox(RequestId::random())]));
+        assert_eq!(acks.fresh.len(), MAX_WAITING);
     }
 }

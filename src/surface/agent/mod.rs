@@ -1,0 +1,356 @@
+//! What agents can do at the gateway, whatever they speak. A front such as [`rpc`](super::rpc) translates between its
+//! protocol and this, and adds what belongs to its kind of connection.
+//!
+//! A front counts a new connection with [`Agents::enter`], learns from a request's head or a token who it is, and then
+//! works with an [`Agent`]: its slots for requests in flight, its list of tools, its calls, its inbox.
+
+mod connected;
+mod tools;
+
+use std::cell::Cell;
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::rc::Rc;
+
+use serde_json::{Map, Value};
+use smol::channel::bounded;
+
+pub(crate) use connected::{MAX_UNREAD, UnreadRoom};
+pub(crate) use tools::ToolList;
+
+use crate::base::ids::RequestId;
+use crate::base::network::any_contains;
+use crate::base::safe_text::visible;
+use crate::base::secret::TokenHash;
+use crate::base::slots::{KeyedSlot, Slot, Slots};
+use crate::gate::explain::{Rules, explain};
+use crate::gate::{Executor, Gate, Latch, Request, Ticket};
+use crate::model::{AgentId, AnswerOutcome, Call};
+use crate::net::upgrade::{Refusal, UpgradeRequest};
+use crate::store::{PendingResult, StoreError};
+use crate::surface::admission::{Admission, Caller};
+use connected::{AgentConnection, ConnectedAgent, ConnectedAgents};
+use tools::ToolLists;
+
+/// Connections per agent.
+pub(crate) const MAX_CONNECTIONS: usize = 64;
+/// Calls in flight per connection, and as many other requests that take time.
+pub(crate) const MAX_IN_FLIGHT: usize = 32;
+
+/// What requests cost that are no calls, in listed tools.
+mod cost {
+    /// The policy is asked, as for a call …
+    pub(super) const EXPLAIN: u64 = 50;
+    /// … and looks at every value: one more for so many bytes of arguments.
+    pub(super) const EXPLAINED_BYTES: usize = 1024;
+    /// The record is written.
+    pub(super) const CANCEL: u64 = 20;
+    /// The inbox is read.
+    pub(super) const INBOX: u64 = 20;
+    /// One more for so many bytes of results.
+    pub(super) const RESULT_BYTES: usize = 2048;
+}
+
+/// What all fronts for agents share.
+pub(crate) struct Agents {
+    pub gate: Rc<Gate>,
+    pub executor: Executor,
+    admission: Rc<Admission>,
+    connected: ConnectedAgents,
+    tools: ToolLists,
+}
+
+/// Who a connection speaks for.
+#[derive(Clone)]
+pub(crate) struct Identity {
+    pub agent: AgentId,
+    /// The token's hash, to be looked up again after a reload.
+    pub token: TokenHash,
+}
+
+/// Where a connection comes from.
+#[derive(Clone, Copy)]
+pub(crate) struct Whence {
+    /// The other end of the socket.
+    socket: SocketAddr,
+    /// The same address, or the client's by a trusted proxy's word.
+    client: IpAddr,
+}
+
+impl fmt::Display for Whence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.client == self.socket.ip() {
+            true => self.socket.fmt(f),
+            false => write!(f, "{} through {}", self.client, self.socket.ip()),
+        }
+    }
+}
+
+/// A connection that has not authenticated yet.
+pub(crate) struct Stranger {
+    pub caller: Caller,
+    whence: Cell<Whence>,
+    /// Counted in the metrics.
+    _counted: Slot,
+}
+
+/// Why a request of an agent is not served.
+pub(crate) enum NotServed {
+    /// [`MAX_IN_FLIGHT`] are in flight.
+    TooManyInFlight,
+    /// The agent has spent what it has for such requests.
+    TooSoon {
+        retry_after: u64,
+    },
+    Store(StoreError),
+}
+
+impl Agents {
+    pub(crate) fn new(gate: Rc<Gate>, executor: Executor) -> Agents {
+        let (admission, connected, tools) = (Rc::default(), ConnectedAgents::default(), ToolLists::default());
+        Agents { gate, executor, admission, connected, tools }
+    }
+
+    /// Counts a new connection from `socket`. Another one may have to leave for it.
+    pub(crate) fn enter(&self, socket: SocketAddr) -> Stranger {
+        let is_proxy = any_contains(&self.gate.setup().trusted_proxies, socket.ip());
+        Stranger {
+            caller: self.admission.enter((!is_proxy).then_some(socket.ip())),
+            whence: Cell::new(Whence { socket, client: socket.ip() }),
+            _counted: self.gate.metrics().stranger(),
+        }
+    }
+
+    /// Who sends a request, by its head; None when that carries no token.
+    ///
+    /// # Errors
+    /// The answer to a page of a foreign origin or a wrong token.
+    pub(crate) fn identify(
+        &self,
+        stranger: &Stranger,
+        head: &UpgradeRequest,
+    ) -> Result<Option<Identity>, Refusal> {
+        let setup = self.gate.setup();
+        let Whence { socket, client } = stranger.whence();
+        let client = head.forwarded.client(socket.ip(), &setup.trusted_proxies).unwrap_or(client);
+        stranger.whence.set(Whence { socket, client });
+        stranger.caller.comes_from(client);
+        stranger.caller.spoke();
+        if let Some(origin) = head.origin.as_ref().filter(|origin| !setup.allowed_origins.contains(origin)) {
+            log::warn!("connection from {}: refused the origin {:?}", stranger.whence(), visible(origin));
+            return Err(Refusal::new(403, "this origin is not allowed; list it in gateway.allowed_origins"));
+        }
+        let Some(token) = &head.bearer else { return Ok(None) };
+        // The right token gets in whatever others at the same address have done: they may share a router or a proxy.
+        let is_refused = self.admission.refuses(client);
+        let identity = self.identify_token(token, stranger.whence());
+        identity.map(Some).ok_or_else(|| if is_refused { too_often() } else { wrong_token() })
+    }
+
+    /// Whose token this is. A wrong one is counted against the address it comes from.
+    pub(crate) fn identify_token(&self, token: &str, from: Whence) -> Option<Identity> {
+        let token = TokenHash::new(token);
+        if let Some(agent) = self.gate.setup().authenticate(&token) {
+            return Some(Identity { agent, token });
+        }
+        self.gate.metrics().failed_authentication();
+        // Whoever tries again and again must not fill the log.
+        let level =
+            if self.admission.failed(from.client, &token) { log::Level::Warn } else { log::Level::Debug };
+        log::log!(level, "connection from {from}: authentication failed");
+        None
+    }
+
+    /// A connection of `identity`'s; None when its agent has [`MAX_CONNECTIONS`].
+    pub(crate) fn connect(self: &Rc<Self>, identity: Identity) -> Option<Agent> {
+        let counted = self.gate.connect(&identity.agent, MAX_CONNECTIONS)?;
+        let connection = self.connected.get(&identity.agent).connect();
+        let (calls, others) = (Slots::default(), Slots::default());
+        Some(Agent { agents: self.clone(), identity, calls, others, connection, _counted: counted })
+    }
+}
+
+fn too_often() -> Refusal {
+    let mut refusal =
+        Refusal::new(429, "too many wrong tokens from this address, and this is one more; wait a minute");
+    refusal.headers.push(("retry-after", "60".into()));
+    refusal
+}
+
+fn wrong_token() -> Refusal {
+    let mut refusal = Refusal::new(401, "invalid token");
+    refusal.headers.push(("www-authenticate", "Bearer".into()));
+    refusal
+}
+
+impl Stranger {
+    pub(crate) fn whence(&self) -> Whence {
+        self.whence.get()
+    }
+
+    /// It has authenticated. The caller keeps its address from being refused while it lives.
+    pub(crate) fn admit(self) -> Caller {
+        self.caller.admit(self.whence().client);
+        self.caller
+    }
+}
+
+/// One connection of an agent.
+pub(crate) struct Agent {
+    agents: Rc<Agents>,
+    pub identity: Identity,
+    /// Calls that this connection waits for.
+    calls: Slots,
+    /// Other requests of this connection that take time.
+    others: Slots,
+    connection: Rc<AgentConnection>,
+    _counted: KeyedSlot<AgentId>,
+}
+
+impl Agent {
+    pub(crate) fn gate(&self) -> &Rc<Gate> {
+        &self.agents.gate
+    }
+
+    pub(crate) fn id(&self) -> &AgentId {
+        &self.identity.agent
+    }
+
+    /// Whether `token` is the agent's, by the setup in force.
+    pub(crate) fn has_token(&self, token: &TokenHash) -> bool {
+        self.gate().setup().authenticate(token).as_ref() == Some(self.id())
+    }
+
+    /// What the agent's connections share.
+    pub(crate) fn shared(&self) -> &ConnectedAgent {
+        &self.connection.agent
+    }
+
+    /// Opens when the connection has to end because too much on it is unread.
+    pub(crate) fn evicted(&self) -> &Latch {
+        &self.connection.evicted
+    }
+
+    /// Room for an answer of so many bytes until it is sent. None when the connection has to end because too much on it
+    /// is unread; results stay in the inbox.
+    pub(crate) fn hold(&self, bytes: usize) -> Option<UnreadRoom> {
+        self.connection.hold(bytes)
+    }
+
+    fn spend(&self, cost: u64) -> Result<(), NotServed> {
+        self.gate().spend(self.id(), cost).map_err(|retry_after| NotServed::TooSoon { retry_after })
+    }
+
+    /// The tools that the agent may see.
+    ///
+    /// # Errors
+    /// When the agent asks too often.
+    pub(crate) fn list_tools(&self) -> Result<ToolList, NotServed> {
+        let list = self.agents.tools.get(self.gate(), self.id());
+        self.spend(list.count.max(1))?;
+        Ok(list)
+    }
+
+    pub(crate) fn may_explain(&self) -> bool {
+        self.gate().setup().may_explain(self.id())
+    }
+
+    /// What would become of a call. Where the owner keeps the rules is none of an agent's business.
+    ///
+    /// # Errors
+    /// When the agent asks too often.
+    pub(crate) fn explain(&self, tool: &str, args: Map<String, Value>) -> Result<Value, NotServed> {
+        let size = serde_json::to_vec(&args).map_or(0, |text| text.len());
+        self.spend(cost::EXPLAIN + units(size, cost::EXPLAINED_BYTES))?;
+        let setup = self.gate().setup();
+        let check = |call: &Call| setup.services.check(call);
+        let rules = Rules { tools: &setup.tools, policy: &setup.policy, check: &check };
+        Ok(without_files(explain(&rules, self.id(), tool, args).to_json()))
+    }
+
+    /// Asks for a call, which goes on whatever becomes of the ticket. The slot is to be kept until the answer is on its
+    /// way, so that a peer that does not read gets no further.
+    ///
+    /// # Errors
+    /// When too many calls are in flight.
+    pub(crate) fn submit(&self, request: Request) -> Result<(Ticket, Slot), NotServed> {
+        let Some(slot) = self.calls.take(MAX_IN_FLIGHT) else {
+            self.count_refused("too_many_pending");
+            return Err(NotServed::TooManyInFlight);
+        };
+        Ok((self.gate().submit(self.id(), request), slot))
+    }
+
+    /// Counts a call that was refused unread: every one counts against the rate.
+    pub(crate) fn count_refused(&self, reason: &'static str) {
+        self.gate().count_refused(self.id(), reason);
+    }
+
+    /// A slot for reading the inbox, to be kept as that of a call.
+    ///
+    /// # Errors
+    /// When too many such requests are in flight.
+    pub(crate) fn inbox_slot(&self) -> Result<Slot, NotServed> {
+        self.others.take(MAX_IN_FLIGHT).ok_or(NotServed::TooManyInFlight)
+    }
+
+    /// A slot for taking a question back.
+    ///
+    /// # Errors
+    /// When too many such requests are in flight, or the agent takes back too often.
+    pub(crate) fn withdrawal_slot(&self) -> Result<Slot, NotServed> {
+        let slot = self.inbox_slot()?;
+        self.spend(cost::CANCEL)?;
+        Ok(slot)
+    }
+
+    pub(crate) async fn withdraw(&self, id: RequestId) -> Result<AnswerOutcome, StoreError> {
+        self.gate().withdraw(self.id(), id).await
+    }
+
+    /// The results that wait for the agent. The record is read to the end even if nobody listens any more, and the next
+    /// reading begins after that: connections that come and go must not fill the record's queue.
+    ///
+    /// # Errors
+    /// When the record cannot be read, or the agent has had its share of it.
+    pub(crate) async fn pending_results(&self) -> Result<Vec<PendingResult>, NotServed> {
+        let (gate, agent) = (self.gate().clone(), self.id().clone());
+        let (turn, (answer, read)) = (self.shared().inbox.clone(), bounded(1));
+        let task = async move {
+            let _turn = turn.lock_arc().await;
+            if !answer.is_closed() {
+                let _ = answer.try_send(read_inbox(&gate, &agent).await);
+            }
+        };
+        self.agents.executor.spawn(task).detach();
+        read.recv().await.unwrap_or(Err(NotServed::Store(StoreError::Stopped)))
+    }
+}
+
+/// Whole units of so many `bytes` in `size`.
+fn units(size: usize, bytes: usize) -> u64 {
+    u64::try_from(size / bytes).unwrap_or(u64::MAX / 2)
+}
+
+async fn read_inbox(gate: &Rc<Gate>, agent: &AgentId) -> Result<Vec<PendingResult>, NotServed> {
+    gate.spend(agent, cost::INBOX).map_err(|retry_after| NotServed::TooSoon { retry_after })?;
+    let results = gate.pending_results(agent).await.map_err(NotServed::Store)?;
+    let bytes = results.iter().map(|result| result.args.len() + result.result.len()).sum();
+    gate.charge(agent, units(bytes, cost::RESULT_BYTES));
+    Ok(results)
+}
+
+fn without_files(mut why: Value) -> Value {
+    let forget = |rule: &mut Value| {
+        if let Some(members) = rule.as_object_mut() {
+            members.remove("file");
+        }
+    };
+    if let Some(rule) = why.get_mut("rule") {
+        forget(rule);
+    }
+    if let Some(trace) = why.get_mut("trace").and_then(Value::as_array_mut) {
+        trace.iter_mut().for_each(forget);
+    }
+    why
+}

@@ -1,0 +1,76 @@
+//! The list of tools that an agent may see, as JSON: made once for each agent, until a reload changes the setup.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::{Rc, Weak};
+
+use serde_json::{Map, Value, json};
+
+use crate::gate::{Gate, Setup};
+use crate::model::{AgentId, ArgSpec, ItemSpec, Tool};
+
+/// The lists of all agents.
+#[derive(Default)]
+pub(crate) struct ToolLists(RefCell<Current>);
+
+#[derive(Default)]
+struct Current {
+    /// The lists are made from this setup.
+    setup: Weak<Setup>,
+    lists: HashMap<AgentId, ToolList>,
+}
+
+/// The list of one agent.
+#[derive(Clone)]
+pub(crate) struct ToolList {
+    /// `{"tools": […]}`
+    pub json: Rc<str>,
+    pub count: u64,
+}
+
+impl ToolLists {
+    /// The list of `agent` under the setup in force.
+    pub(crate) fn get(&self, gate: &Gate, agent: &AgentId) -> ToolList {
+        let (setup, mut current) = (gate.setup(), self.0.borrow_mut());
+        if !std::ptr::eq(current.setup.as_ptr(), Rc::as_ptr(&setup)) {
+            *current = Current { setup: Rc::downgrade(&setup), lists: HashMap::new() };
+        }
+        current.lists.entry(agent.clone()).or_insert_with(|| tool_list(gate, agent)).clone()
+    }
+}
+
+fn tool_list(gate: &Gate, agent: &AgentId) -> ToolList {
+    let tools: Vec<_> = gate.tools(agent).iter().map(|tool| tool_json(tool)).collect();
+    let count = u64::try_from(tools.len()).unwrap_or(u64::MAX);
+    ToolList { json: json!({ "tools": tools }).to_string().into(), count }
+}
+
+fn tool_json(tool: &Tool) -> Value {
+    let args: Map<_, _> = tool.args.iter().map(|(name, spec)| (name.clone(), argument(spec))).collect();
+    json!({"name": tool.name, "description": tool.description, "service": tool.service, "args": args})
+}
+
+fn argument(spec: &ArgSpec) -> Value {
+    let text = |text: Option<&str>| text.map(Value::from);
+    members([
+        ("required", Some(spec.required.into())),
+        ("validate", text(spec.validate.as_ref().map(|v| v.as_str()))),
+        ("type", text(spec.kind.map(|k| k.as_str()))),
+        ("description", text(spec.description.as_deref())),
+        ("items", spec.items.as_ref().map(items)),
+        ("each", spec.each.then_some(true.into())),
+        ("default", spec.default.clone().filter(|_| !spec.secret)),
+    ])
+}
+
+fn items(items: &ItemSpec) -> Value {
+    members([
+        ("type", items.kind.map(|k| k.as_str().into())),
+        ("validate", items.validate.as_ref().map(|v| v.as_str().into())),
+    ])
+}
+
+/// An object of the members that have a value.
+fn members<const N: usize>(all: [(&str, Option<Value>); N]) -> Value {
+    all.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
+}
