@@ -1,6 +1,6 @@
 //! SHA-256, the keyed hash of the audit chain, and hex. Only this module touches `sha2` and `hmac`.
 
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 
 /// A SHA-256 value; shown as lower-case hex.

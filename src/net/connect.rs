@@ -4,17 +4,18 @@
 use std::fmt;
 use std::io;
 use std::net::TcpStream;
+use std::pin::Pin;
 use std::time::Duration;
 
-use async_native_tls::{Certificate, Protocol, TlsConnector, TlsStream};
+use async_openssl::SslStream;
 use async_tungstenite::tungstenite::Error as WsError;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::handshake::client::Request;
 use hyper::header::{AUTHORIZATION, HeaderValue};
-use openssl::x509::X509;
+use openssl::error::ErrorStack;
 use smol::Async;
 
-use super::certificate::{format_pin, spki_digest};
+use super::authority::{check_pin, connector, handshake_reason};
 use super::deadline::within;
 use super::names::Names;
 use super::reason::tls_reason;
@@ -150,48 +151,23 @@ async fn dial(host: &str, port: u16, timeout: Duration) -> Result<Async<TcpStrea
 }
 
 async fn secure(url: &Url, trust: &Trust, tcp: Async<TcpStream>) -> Result<Stream, ConnectError> {
-    let connector = connector(trust)?;
-    let tls = connector.connect(url.host(), tcp).await.map_err(|e| ConnectError::Tls(tls_reason(e)))?;
-    if let Trust::Pin(pin) = trust {
-        check_pin(&tls, pin)?;
+    let failed = |error: ErrorStack| ConnectError::Tls(tls_reason(error));
+    let (ca_pem, pin) = match trust {
+        Trust::System => (None, None),
+        Trust::CaFile(pem) => (Some(pem.as_slice()), None),
+        Trust::Pin(pin) => (None, Some(pin)),
+    };
+    let mut setup =
+        connector(ca_pem, pin.is_some()).map_err(ConnectError::Tls)?.configure().map_err(failed)?;
+    setup.set_verify_hostname(pin.is_none());
+    let ssl = setup.into_ssl(url.host()).map_err(failed)?;
+    let mut tls = SslStream::new(ssl, tcp).map_err(failed)?;
+    let shaken = Pin::new(&mut tls).connect().await;
+    shaken.map_err(|error| ConnectError::Tls(handshake_reason(&error, tls.ssl().verify_result())))?;
+    if let Some(pin) = pin {
+        check_pin(tls.ssl(), pin).map_err(ConnectError::Tls)?;
     }
-    Ok(Stream::tls_client(tls))
-}
-
-fn connector(trust: &Trust) -> Result<TlsConnector, ConnectError> {
-    let connector = TlsConnector::new().min_protocol_version(Some(Protocol::Tlsv12));
-    Ok(match trust {
-        Trust::System => connector,
-        Trust::CaFile(pem) => with_authorities(connector, pem)?,
-        // The pin replaces the check of chain and name; TLS still proves that the server owns the key.
-        Trust::Pin(_) => connector.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true),
-    })
-}
-
-fn with_authorities(mut connector: TlsConnector, pem: &[u8]) -> Result<TlsConnector, ConnectError> {
-    let unreadable = || ConnectError::Tls("the CA file holds no PEM certificate".into());
-    let certificates =
-        X509::stack_from_pem(pem).ok().filter(|list| !list.is_empty()).ok_or_else(unreadable)?;
-    for certificate in certificates {
-        let der = certificate.to_der().map_err(|_| unreadable())?;
-        connector = connector.add_root_certificate(Certificate::from_der(&der).map_err(|_| unreadable())?);
-    }
-    Ok(connector)
-}
-
-fn check_pin(tls: &TlsStream<Async<TcpStream>>, pin: &[u8; 32]) -> Result<(), ConnectError> {
-    let seen = peer_digest(tls)
-        .ok_or_else(|| ConnectError::Tls("the server shows no readable certificate".into()))?;
-    if seen == *pin {
-        return Ok(());
-    }
-    let (seen, pin) = (format_pin(&seen), format_pin(pin));
-    Err(ConnectError::Tls(format!("the server's key is {seen}, the pin says {pin}")))
-}
-
-fn peer_digest(tls: &TlsStream<Async<TcpStream>>) -> Option<[u8; 32]> {
-    let der = tls.peer_certificate().ok()??.to_der().ok()?;
-    spki_digest(X509::from_der(&der).ok()?.as_ref()).ok()
+    Ok(Stream::tls(tls))
 }
 
 async fn upgrade(request: Request, stream: Stream, max_message: usize) -> Result<ClientSocket, ConnectError> {

@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`listener`] | bind and accept |
 //! | [`tls`] | our server certificate, TLS handshakes |
+//! | `authority` | whom our TLS clients accept |
 //! | [`ws`] | one WebSocket, either end |
 //! | `early` | messages read while a write waits |
 //! | [`forwarded`] | what proxies say of a request's way |
@@ -16,6 +17,7 @@
 //! | [`names`] | host names to addresses |
 //! | [`notify`] | systemd |
 
+mod authority;
 mod certificate;
 pub(crate) mod client;
 pub(crate) mod connect;

@@ -5,12 +5,11 @@ use std::fmt;
 use std::io::{self, Read, Write};
 use std::sync::Arc;
 
-use openssl::ssl::{HandshakeError, SslConnector, SslMethod, SslStream, SslVerifyMode, SslVersion};
-use openssl::x509::X509;
+use openssl::ssl::{HandshakeError, SslConnector, SslStream};
 use ureq::Error;
 use ureq::unversioned::transport::{ConnectionDetails, NextTimeout, Transport, TransportAdapter};
 
-use super::super::certificate::{format_pin, spki_digest};
+use super::super::authority::{check_pin, connector, handshake_reason};
 use super::super::reason::tls_reason;
 use super::error::{NotSent, before_sending};
 use super::wire::{Wire, Wired};
@@ -39,23 +38,8 @@ impl Identity {
         name: Option<String>,
         ca_pem: Option<&[u8]>,
     ) -> Result<Arc<Identity>, NotSent> {
-        let failed = |e: openssl::error::ErrorStack| NotSent::Tls(tls_reason(e));
-        let mut builder = SslConnector::builder(SslMethod::tls_client()).map_err(failed)?;
-        builder.set_min_proto_version(Some(SslVersion::TLS1_2)).map_err(failed)?;
-        if pin.is_some() {
-            // The pin replaces the check of chain and name; TLS still proves that the server owns the key.
-            builder.set_verify(SslVerifyMode::NONE);
-        }
-        let system = openssl_probe::probe();
-        // What cannot be read of the system's authorities is not trusted: those in `ca_pem` may be all there are.
-        let _ = builder.load_verify_locations(system.cert_file.as_deref(), None);
-        for folder in &system.cert_dir {
-            let _ = builder.load_verify_locations(None, Some(folder));
-        }
-        for certificate in ca_pem.map(authorities).transpose()?.unwrap_or_default() {
-            builder.cert_store_mut().add_cert(certificate).map_err(failed)?;
-        }
-        Ok(Arc::new(Identity { connector: builder.build(), pin, name }))
+        let connector = connector(ca_pem, pin.is_some()).map_err(NotSent::Tls)?;
+        Ok(Arc::new(Identity { connector, pin, name }))
     }
 
     /// The handshake over a connection, and who is there.
@@ -72,44 +56,23 @@ impl Identity {
         let mut setup = self.connector.configure().map_err(|e| failed(&e))?;
         setup.set_verify_hostname(self.pin.is_none());
         let name = self.name.as_deref().unwrap_or(bare);
-        let secured = setup.connect(name, stream).map_err(|e| handshake_failed(e, &failed))?;
-        self.check_pin(&secured).map_err(before_sending)?;
+        let secured = setup.connect(name, stream).map_err(handshake_failed)?;
+        if let Some(pin) = &self.pin {
+            check_pin(secured.ssl(), pin).map_err(|why| before_sending(NotSent::Tls(why)))?;
+        }
         Ok(Wired::boxed(Secured(secured), details))
     }
-
-    fn check_pin<S>(&self, stream: &SslStream<S>) -> Result<(), NotSent> {
-        let Some(pin) = &self.pin else { return Ok(()) };
-        let seen = stream.ssl().peer_certificate().and_then(|c| spki_digest(c.as_ref()).ok());
-        match seen {
-            Some(seen) if seen == *pin => Ok(()),
-            Some(seen) => {
-                let (seen, pin) = (format_pin(&seen), format_pin(pin));
-                Err(NotSent::Tls(format!("the server's key is {seen}, the pin says {pin}")))
-            }
-            None => Err(NotSent::Tls("the server shows no readable certificate".into())),
-        }
-    }
-}
-
-fn authorities(pem: &[u8]) -> Result<Vec<X509>, NotSent> {
-    let found = X509::stack_from_pem(pem).ok().filter(|list| !list.is_empty());
-    found.ok_or_else(|| NotSent::Tls("the CA file holds no PEM certificate".into()))
 }
 
 /// What went wrong below TLS, such as a time limit, is told rather than what TLS makes of it.
-fn handshake_failed<S>(error: HandshakeError<S>, failed: &dyn Fn(&dyn fmt::Display) -> Error) -> Error {
+fn handshake_failed<S>(error: HandshakeError<S>) -> Error {
+    let told = |why| before_sending(NotSent::Tls(why));
     match error {
-        HandshakeError::SetupFailure(e) => failed(&e),
+        HandshakeError::SetupFailure(error) => told(tls_reason(error)),
         HandshakeError::Failure(stream) | HandshakeError::WouldBlock(stream) => {
-            let verified = stream.ssl().verify_result();
-            let error = stream.into_error();
-            match error.io_error().is_some() {
-                true => error.into_io_error().map_or_else(|e| failed(&e), Error::from),
-                false if verified.as_raw() != 0 => {
-                    failed(&format!("error:0:::certificate verify failed: ({})", verified.error_string()))
-                }
-                false => failed(&error),
-            }
+            let found = stream.ssl().verify_result();
+            let error = stream.into_error().into_io_error();
+            error.map_or_else(|error| told(handshake_reason(&error, found)), Error::from)
         }
     }
 }
