@@ -26,8 +26,8 @@ use agentpass::testing::base::template::Template;
 use agentpass::testing::config::{Loaded, Paths, ServiceConfig, Surroundings, load_in};
 use agentpass::testing::gate::{Metrics, Setup};
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, Call, Kind, Method, Outcome, RequestSpec, ResponseSpec, Rule, RuleList,
-    RuleRef, Tool, Verdict,
+    Action, AgentId, ArgSpec, Call, Kind, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool,
+    Verdict,
 };
 use agentpass::testing::net::client::HttpResponse;
 use agentpass::testing::net::stream::Stream;
@@ -283,9 +283,7 @@ fn tool(name: &str) -> Arc<Tool> {
         kind: Kind::Write,
         signature: Some(Template::parse("{area}, {device}").unwrap()),
         args: BTreeMap::from(args),
-        request,
-        wrap: None,
-        response: ResponseSpec::default(),
+        target: request.into(),
         extra_args: true,
         timeout: None,
         digest: Digest::sha256(b""),

@@ -51,12 +51,12 @@ pub mod gate {
 
 pub mod model {
     pub use crate::model::{
-        Action, AgentId, AnswerOutcome, ArgSpec, ArgType, Call, Charset, Choice, Encoding, InvalidCall, Kind,
-        Lost, Method, Outcome, Output, QuestionEnd, RequestSpec, Responder, ResponseSpec, Rule, RuleList,
-        RuleRef, Tool, Verdict, Void, Why,
+        Action, AgentId, AnswerOutcome, ArgSpec, ArgType, Call, Charset, Choice, Encoding, HttpTarget,
+        InvalidCall, Kind, Lost, Method, Outcome, Output, QuestionEnd, RequestSpec, Responder, ResponseSpec,
+        Rule, RuleList, RuleRef, Target, Tool, Verdict, Void, Why,
     };
     pub mod call {
-        pub use crate::model::call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};
+        pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};
     }
     pub mod response {
         pub use crate::model::http::response::{Follow, Success};
@@ -106,7 +106,7 @@ pub mod protocol {
 }
 
 pub mod service {
-    pub use crate::service::{Place, Places, Scrubber, Sent, ServiceHealth, Services, Shares};
+    pub use crate::service::{Attempt, CallSlot, CallSlots, Scrubber, ServiceHealth, Services, SlotShares};
     pub mod request {
         pub use crate::service::http::request::build;
     }

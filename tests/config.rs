@@ -17,9 +17,15 @@ use agentpass::testing::config::{
     local,
 };
 use agentpass::testing::daemon::check;
-use agentpass::testing::model::{Action, Method, RuleList};
+use agentpass::testing::model::{Action, HttpTarget, Method, RuleList, Target, Tool};
 
 const TOKEN: &str = "a-token-of-sufficient-length";
+
+/// What a tool is at a service that speaks HTTP.
+fn http(tool: &Tool) -> &HttpTarget {
+    let Target::Http(http) = &tool.target;
+    http
+}
 
 /// A directory with files, gone when dropped.
 struct Dir(PathBuf);
@@ -153,7 +159,7 @@ fn the_tool_file_of_the_contract_loads_and_advice_is_given() {
     assert!(!get.extra_args && get.args["item_id"].required);
     let create = &loaded.config.tools["create_item"];
     assert!(create.extra_args, "a body takes further arguments unless the owner says otherwise");
-    assert_eq!(create.wrap.as_deref(), Some("result"));
+    assert_eq!(http(create).response.wrap.as_deref(), Some("result"));
     let texts: Vec<&str> = loaded.warnings.iter().map(|w| w.text.as_str()).collect();
     assert_eq!(texts, ["tool create_item does not say what becomes of other arguments"]);
     assert_eq!(loaded.warnings[0].place, Place::LineCol(13, 3));
@@ -1349,12 +1355,12 @@ fn answers_are_part_of_what_an_approval_is_bound_to() {
         let tool = "tools:\n  t:\n    description: d\n    request: {method: GET, path: /}\n";
         dir.write("t.yaml", format!("{tool}{response}"));
         let tool = dir.load().unwrap().config.tools["t"].clone();
-        (tool.digest, tool.response.clone(), tool.wrap.clone())
+        (tool.digest, http(&tool).response.clone())
     };
     let whole = "    response: {wrap: w, binary: base64, ok: {at: a.0, in: [1, \"x\", true]}, headers: [Location], \
                  follow: {every: 0.5}, charset: Latin-1}\n";
-    let (digest, response, wrap) = load(whole);
-    assert_eq!(wrap.as_deref(), Some("w"));
+    let (digest, response) = load(whole);
+    assert_eq!(response.wrap.as_deref(), Some("w"));
     assert!(response.binary && response.headers == ["Location"]);
     let ok = response.ok.unwrap();
     assert_eq!(ok.at, ["a", "0"]);

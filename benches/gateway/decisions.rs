@@ -10,8 +10,7 @@ use agentpass::testing::base::glob::Pattern;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::model::call::{MAX_SIGNATURE, MAX_STRING};
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, Call, Kind, Method, RequestSpec, ResponseSpec, Rule, RuleList, RuleRef, Tool,
-    Verdict,
+    Action, AgentId, ArgSpec, Call, Kind, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
 };
 use agentpass::testing::policy::Policy;
 use serde_json::json;
@@ -127,9 +126,7 @@ fn tool(number: usize) -> Tool {
         kind: Kind::Write,
         signature: Some(Template::parse("{id}").unwrap()),
         args: BTreeMap::from(["id", "other"].map(|name| (name.to_owned(), ArgSpec::default()))),
-        request: RequestSpec::new(Method::Post, Template::parse("/").unwrap()),
-        wrap: None,
-        response: ResponseSpec::default(),
+        target: RequestSpec::new(Method::Post, Template::parse("/").unwrap()).into(),
         extra_args: false,
         timeout: None,
         digest: Digest::sha256(b""),

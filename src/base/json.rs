@@ -103,6 +103,16 @@ fn is_written_canonically(value: &Value) -> bool {
     }
 }
 
+/// The text of a string, a number or a boolean; None for containers and null.
+pub(crate) fn scalar_text(value: &Value) -> Option<String> {
+    match value {
+        Value::String(text) => Some(text.clone()),
+        Value::Number(number) => Some(number.to_string()),
+        Value::Bool(flag) => Some(flag.to_string()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
 /// Bytes of `text` as a JSON string, with its quotes and escapes.
 pub(crate) fn text_length(text: &str) -> usize {
     let length = |byte: u8| match byte {

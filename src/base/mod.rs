@@ -21,4 +21,5 @@ pub(crate) mod template;
 pub(crate) mod time_sync;
 pub(crate) mod url;
 pub(crate) mod whole_regex;
+pub(crate) mod words;
 pub(crate) mod zone;

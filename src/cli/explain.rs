@@ -17,7 +17,7 @@ use crate::gate::explain::{Explanation, Rules, explain};
 use crate::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, RuleRef, Step};
 use crate::policy::Policy;
 use crate::protocol::frame::MAX_DEPTH;
-use crate::service::http::request;
+use crate::service;
 
 /// Say what would happen to a call, and why: the decision, the rule, the trace. Needs no running gateway.
 #[derive(FromArgs, Debug)]
@@ -126,7 +126,7 @@ struct Files {
 impl Files {
     fn explain(&self, agent: &AgentId, tool: &str, args: Map<String, Value>) -> Explanation {
         let check = |call: &Call| match self.config.services.iter().find(|s| s.name == call.tool().service) {
-            Some(service) => request::build(service, call).map(drop),
+            Some(config) => service::check(config, call),
             None => Err(InvalidCall::BadRequest),
         };
         explain(&Rules { tools: &self.config.tools, policy: &self.policy, check: &check }, agent, tool, args)

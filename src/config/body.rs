@@ -6,7 +6,7 @@ use super::constant;
 use super::templates::template;
 use super::tree::Kind;
 use crate::base::template::Template;
-use crate::model::{ArgType, Encoding, Method, Node, RequestSpec};
+use crate::model::{ArgType, Encoding, Layout, Method, RequestSpec};
 
 /// Reads `encoding`.
 pub(crate) fn encoding(at: At<'_>) -> Option<Encoding> {
@@ -14,18 +14,18 @@ pub(crate) fn encoding(at: At<'_>) -> Option<Encoding> {
 }
 
 /// Reads a layout: arguments in its texts, everything else as it stands.
-pub(crate) fn layout(at: At<'_>, args: &Args) -> Option<Node> {
+pub(crate) fn layout(at: At<'_>, args: &Args) -> Option<Layout> {
     match &at.node.kind {
         Kind::Text(_) => text(at, args),
         Kind::List(_) => {
             let nodes = at.items().into_iter().map(|item| layout(item, args));
-            nodes.collect::<Option<Vec<_>>>().map(Node::List)
+            nodes.collect::<Option<Vec<_>>>().map(Layout::List)
         }
         Kind::Map(_) => {
             let members = at.entries().into_iter().map(|(name, at)| Some((member(name)?, layout(at, args)?)));
-            members.collect::<Option<Vec<_>>>().map(Node::Object)
+            members.collect::<Option<Vec<_>>>().map(Layout::Object)
         }
-        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float => constant::json(at).map(Node::Constant),
+        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float => constant::json(at).map(Layout::Constant),
     }
 }
 
@@ -37,13 +37,13 @@ fn member(name: Name<'_>) -> Option<String> {
     Some(name.text().to_owned())
 }
 
-fn text(at: At<'_>, args: &Args) -> Option<Node> {
+fn text(at: At<'_>, args: &Args) -> Option<Layout> {
     let text = at.text()?;
     // One argument keeps its type, so any type will do.
     let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
     match name.filter(|name| args.contains_key(*name)) {
-        Some(name) => Some(Node::Arg(name.to_owned())),
-        None => template(at, &text, args, "a text").map(Node::from),
+        Some(name) => Some(Layout::Arg(name.to_owned())),
+        None => template(at, &text, args, "a text").map(Layout::from),
     }
 }
 
@@ -83,8 +83,8 @@ fn check_method(section: Section<'_>, method: &Method) -> bool {
 }
 
 /// An argument that is the whole body must be there.
-fn check_whole(at: At<'_>, body: &Node, args: &Args) {
-    let Node::Arg(name) = body else { return };
+fn check_whole(at: At<'_>, body: &Layout, args: &Args) {
+    let Layout::Arg(name) = body else { return };
     if args.get(name).is_some_and(|spec| !spec.required && spec.default.is_none()) {
         at.error(
             format!("argument {name} is the body and may be absent"),
@@ -93,10 +93,10 @@ fn check_whole(at: At<'_>, body: &Node, args: &Args) {
     }
 }
 
-fn check_raw(at: At<'_>, body: &Node, args: &Args) {
+fn check_raw(at: At<'_>, body: &Layout, args: &Args) {
     let is_text = |kind: Option<ArgType>| kind.is_none_or(|kind| kind.is_scalar() || kind == ArgType::Bytes);
     let spec = match body {
-        Node::Arg(name) => args.get(name),
+        Layout::Arg(name) => args.get(name),
         _ => None,
     };
     if !spec.is_some_and(|spec| is_text(spec.kind) || spec.join.is_some()) {
@@ -104,11 +104,11 @@ fn check_raw(at: At<'_>, body: &Node, args: &Args) {
     }
 }
 
-fn check_fields(at: At<'_>, body: &Node, args: &Args) {
+fn check_fields(at: At<'_>, body: &Layout, args: &Args) {
     let is_section = match body {
-        Node::Object(_) => true,
-        Node::Arg(name) => args.get(name).is_some_and(|spec| spec.kind == Some(ArgType::Object)),
-        Node::Constant(_) | Node::Text(_) | Node::List(_) => false,
+        Layout::Object(_) => true,
+        Layout::Arg(name) => args.get(name).is_some_and(|spec| spec.kind == Some(ArgType::Object)),
+        Layout::Constant(_) | Layout::Text(_) | Layout::List(_) => false,
     };
     if !is_section {
         at.error("the body of a form is a section of fields", "");
@@ -118,11 +118,11 @@ fn check_fields(at: At<'_>, body: &Node, args: &Args) {
     }
 }
 
-fn has_deep_lists(node: &Node) -> bool {
+fn has_deep_lists(node: &Layout) -> bool {
     match node {
-        Node::Constant(_) | Node::Arg(_) | Node::Text(_) => false,
-        Node::List(nodes) => nodes.iter().any(|node| matches!(node, Node::List(_) | Node::Object(_))),
-        Node::Object(members) => members.iter().any(|(_, node)| has_deep_lists(node)),
+        Layout::Constant(_) | Layout::Arg(_) | Layout::Text(_) => false,
+        Layout::List(nodes) => nodes.iter().any(|node| matches!(node, Layout::List(_) | Layout::Object(_))),
+        Layout::Object(members) => members.iter().any(|(_, node)| has_deep_lists(node)),
     }
 }
 

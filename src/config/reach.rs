@@ -5,7 +5,7 @@ use std::cell::OnceCell;
 use crate::base::glob::Pattern;
 use crate::base::language::Language;
 use crate::base::template::{Piece, Template};
-use crate::model::arguments::FORBIDDEN;
+use crate::model::invalid_call::FORBIDDEN;
 use crate::model::{ArgSpec, ArgType, Tool};
 
 /// How far all patterns together are followed. Behind it, a pattern counts as one that matches: advice must not slow a

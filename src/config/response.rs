@@ -13,18 +13,18 @@ const MAX_ITEMS: usize = 20;
 /// Headers that carry credentials of the gateway's sessions.
 const KEPT: [&str; 2] = ["set-cookie", "set-cookie2"];
 
-/// Reads it, and `wrap` in it. `taken` is the header that carries the credentials.
-pub(crate) fn read(at: At<'_>, taken: Option<&str>) -> (Option<String>, ResponseSpec) {
+/// `taken` is the header that carries the credentials.
+pub(crate) fn read(at: At<'_>, taken: Option<&str>) -> ResponseSpec {
     let section = at.section(&["wrap", "binary", "ok", "headers", "follow", "charset"]);
     let get = |key| section.get(key);
-    let spec = ResponseSpec {
+    ResponseSpec {
+        wrap: get("wrap").and_then(At::filled),
         binary: get("binary").and_then(|at| at.choice(&[("base64", true)])).unwrap_or(false),
         ok: get("ok").and_then(success),
         headers: get("headers").map(|at| headers(at, taken)).unwrap_or_default(),
         follow: get("follow").and_then(follow),
         charset: get("charset").and_then(charset),
-    };
-    (get("wrap").and_then(At::filled), spec)
+    }
 }
 
 fn success(at: At<'_>) -> Option<Success> {

@@ -15,7 +15,7 @@ use crate::base::digest::Digest;
 use crate::base::json::canonical;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;
-use crate::model::{ArgSpec, ArgType, ItemSpec, Kind, Node, RequestSpec, Tool};
+use crate::model::{ArgSpec, ArgType, HttpTarget, ItemSpec, Kind, Layout, RequestSpec, Target, Tool};
 
 /// Reads one tool. None when there is no request that could be made.
 pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Option<Tool> {
@@ -36,21 +36,19 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Optio
     let kind = section.get("kind").and_then(kind);
     let request = section.need("request").and_then(|at| request::read(at, &args, owner))?;
     body::check_names(&declared, &args, &request);
-    let said = section.get("response").map(|at| response::read(at, owner.taken_header.as_deref()));
-    let (wrap, response) = said.unwrap_or_default();
+    let response = section.get("response").map(|at| response::read(at, owner.taken_header.as_deref()));
+    let response = response.unwrap_or_default();
+    let extra_args = extra_args(name, section, &request);
+    let target = Target::Http(HttpTarget { request, response });
     let mut tool = Tool {
-        name: name.text().to_owned(),
         description: argument::description(section).unwrap_or_default(),
         service: owner.service.to_owned(),
-        kind: kind.unwrap_or_else(|| Kind::of(&request.method)),
+        kind: kind.unwrap_or_else(|| target.default_kind()),
         signature,
-        extra_args: extra_args(name, section, &request),
-        request,
-        wrap,
-        response,
+        extra_args,
         timeout: section.get("timeout").and_then(timeout),
-        digest: Digest::sha256(b""),
         args,
+        ..Tool::new(name.text(), target)
     };
     tool.digest = digest(&tool, &owner.url);
     advise_unused(&tool, &declared);
@@ -120,12 +118,12 @@ fn extra_args(name: Name<'_>, section: Section<'_>, request: &RequestSpec) -> bo
 }
 
 fn advise_unused(tool: &Tool, declared: &[(Name<'_>, At<'_>)]) {
-    let request = &tool.request;
+    let Target::Http(HttpTarget { request, .. }) = &tool.target;
     let mut used: BTreeSet<&str> = request.path.args().collect();
     used.extend(request.path_query.iter().flat_map(Template::args));
     used.extend(request.query.iter().chain(&request.headers).flat_map(|(_, t)| t.args()));
     used.extend(tool.signature.iter().flat_map(Template::args));
-    used.extend(request.body.iter().flat_map(Node::args));
+    used.extend(request.body.iter().flat_map(Layout::args));
     let takes_all = request.has_body() && request.body.is_none();
     let in_body = |name: &str| takes_all && !request.body_exclude.contains(name);
     for (name, _) in declared.iter().filter(|(n, _)| !used.contains(n.text()) && !in_body(n.text())) {
@@ -140,7 +138,7 @@ fn digest(tool: &Tool, url: &str) -> Digest {
     let pairs =
         |items: &[(String, Template)]| items.iter().map(|(n, t)| json!([n, text(t)])).collect::<Vec<_>>();
     let args: Map<_, _> = tool.args.iter().map(|(n, spec)| (n.clone(), arg_json(spec))).collect();
-    let request = &tool.request;
+    let Target::Http(HttpTarget { request, response }) = &tool.target;
     let mut all = json!({
         "service": tool.service,
         "url": url,
@@ -154,15 +152,15 @@ fn digest(tool: &Tool, url: &str) -> Digest {
         "query": pairs(&request.query),
         "headers": pairs(&request.headers),
         "body_exclude": request.body_exclude,
-        "wrap": tool.wrap,
+        "wrap": response.wrap,
         "extra_args": tool.extra_args,
         "timeout": tool.timeout.map(|t| t.as_secs_f64()),
     });
-    let said = Some(tool.kind).filter(|kind| *kind != Kind::of(&request.method));
+    let said = Some(tool.kind).filter(|kind| *kind != tool.target.default_kind());
     add(&mut all, "kind", said.map(|kind| kind.as_str().into()));
     add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
-    add(&mut all, "body", request.body.as_ref().map(Node::source));
-    add(&mut all, "response", tool.response.source());
+    add(&mut all, "body", request.body.as_ref().map(Layout::source));
+    add(&mut all, "response", response.source());
     Digest::sha256(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
 }
 

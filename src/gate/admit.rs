@@ -17,7 +17,7 @@ use super::running::{Joined, OwnKey, Reply, Shared, Ticket};
 use crate::base::ids::RequestId;
 use crate::base::json;
 use crate::model::{AgentId, Call, InvalidCall, Outcome};
-use crate::service::Scrubber;
+use crate::service::{Prepared, Scrubber};
 use crate::store::{Refusal, StoreError};
 
 /// The longest argument name in an error, in characters.
@@ -60,7 +60,7 @@ impl Gate {
         }
         let began = Instant::now();
         match self.normalise(agent, &request) {
-            Ok(call) => self.join_or_start(Arc::new(call), request, began.elapsed()),
+            Ok((call, prepared)) => self.join_or_start(Arc::new(call), prepared, request, began.elapsed()),
             Err(outcome) => self.refuse(agent, &request, outcome),
         }
     }
@@ -107,15 +107,15 @@ impl Gate {
         Ticket::ended(Reply { outcome, request_id: None, replayed: false })
     }
 
-    fn normalise(&self, agent: &AgentId, request: &Request) -> Result<Call, Outcome> {
+    fn normalise(&self, agent: &AgentId, request: &Request) -> Result<(Call, Prepared), Outcome> {
         let setup = self.setup();
         let Some(tool) = setup.tools.get(&request.tool) else {
             return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
         };
         refuse_leaks(&setup.scrubber, request).map_err(Outcome::Invalid)?;
         let call = Call::new(agent.clone(), tool.clone(), request.args.clone()).map_err(Outcome::Invalid)?;
-        setup.services.check(&call).map_err(Outcome::Invalid)?;
-        Ok(call)
+        let prepared = setup.services.check(&call).map_err(Outcome::Invalid)?;
+        Ok((call, prepared))
     }
 
     fn refuse(self: &Rc<Self>, agent: &AgentId, request: &Request, outcome: Outcome) -> Ticket {
@@ -141,7 +141,13 @@ impl Gate {
         ticket
     }
 
-    fn join_or_start(self: &Rc<Self>, call: Arc<Call>, request: Request, checked: Duration) -> Ticket {
+    fn join_or_start(
+        self: &Rc<Self>,
+        call: Arc<Call>,
+        prepared: Prepared,
+        request: Request,
+        checked: Duration,
+    ) -> Ticket {
         let joined = self.running.borrow().join(&call, request.key.as_deref());
         match joined {
             Joined::Same { shared, new_key: false } => {
@@ -156,11 +162,17 @@ impl Gate {
                 self.join_with_key(call, request.key.unwrap_or_default(), shared)
             }
             Joined::Conflict => self.refuse(call.agent(), &request, Outcome::IdempotencyConflict),
-            Joined::No => self.start(call, request, checked),
+            Joined::No => self.start(call, prepared, request, checked),
         }
     }
 
-    fn start(self: &Rc<Self>, call: Arc<Call>, request: Request, checked: Duration) -> Ticket {
+    fn start(
+        self: &Rc<Self>,
+        call: Arc<Call>,
+        prepared: Prepared,
+        request: Request,
+        checked: Duration,
+    ) -> Ticket {
         let id = RequestId::random();
         let shared = Shared::new(id, call.digest());
         self.running.borrow_mut().add(&call, request.key.as_deref(), &shared);
@@ -168,7 +180,9 @@ impl Gate {
         let (session, reason) = (scrub(request.session), scrub(request.reason));
         let at = self.clock.now();
         let (key, decision, shared_too) = (request.key, Cell::default(), shared.clone());
-        let task = Task { id, at, call, session, reason, key, shared: shared_too, checked, decision };
+        let prepared = Cell::new(Some(prepared));
+        let task =
+            Task { id, at, call, session, reason, key, shared: shared_too, checked, decision, prepared };
         self.executor.spawn(pipeline::run(self.clone(), task)).detach();
         Ticket::new(shared)
     }

@@ -50,7 +50,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::base::slots::{KeyedSlots, Slots};
 use crate::model::{AgentId, Question, QuestionEnd, Tool};
-use crate::service::Places;
+use crate::service::CallSlots;
 use crate::store::{NoteKind, Recovered, Store};
 use budget::Budget;
 use cool_down::CoolDowns;
@@ -80,7 +80,7 @@ pub struct Gate {
     deliveries: KeyedSlots<RequestId>,
     receipts: inbox::Receipts,
     connected: KeyedSlots<AgentId>,
-    places: Places,
+    places: CallSlots,
     metrics: Metrics,
     started: Timestamp,
     executing: Slots,
@@ -98,7 +98,7 @@ impl Gate {
         recovered: Recovered,
     ) -> Rc<Gate> {
         let (started, metrics) = (clock.now(), Metrics::new(&setup));
-        let places = Places::new(setup.shares());
+        let places = CallSlots::new(setup.shares());
         let gate = Rc::new(Gate {
             executor,
             clock,

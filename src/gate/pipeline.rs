@@ -16,7 +16,7 @@ use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::slots::Slot;
 use crate::model::{Action, Call, Outcome, Question, QuestionEnd, Responder, Risk, Verdict, Void};
-use crate::service::{Place, Sent};
+use crate::service::{Attempt, CallSlot, Prepared};
 use crate::store::{Claim, NewCall, Stage, StoreError};
 
 /// A call on its way.
@@ -33,6 +33,8 @@ pub(super) struct Task {
     pub checked: Duration,
     /// What the policy said; None until it was asked.
     pub decision: Cell<Option<Action>>,
+    /// The call as it is to be sent, until it is.
+    pub prepared: Cell<Option<Prepared>>,
 }
 
 /// Why a call ends early. Every `?` below is one.
@@ -92,7 +94,7 @@ async fn end(gate: &Gate, task: &Task, verdict: Verdict, outcome: Outcome) -> St
     Ok(outcome)
 }
 
-async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict, place: Place) -> Step<Outcome> {
+async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict, place: CallSlot) -> Step<Outcome> {
     let _executing = executing(gate).await;
     let claim = gate.store.record_claimed(new_call(task, verdict), durable(&task.call)).await;
     let claim = claim.map_err(|e| store_failed(task, &e))?;
@@ -101,6 +103,8 @@ async fn allow(gate: &Rc<Gate>, task: &Task, verdict: Verdict, place: Place) -> 
 }
 
 async fn ask(gate: &Rc<Gate>, task: &Task, verdict: Verdict) -> Step<Outcome> {
+    // It holds credentials, and a question can be open for long.
+    task.prepared.take();
     if let Some(note) = gate.not_asked(&task.call) {
         log::info!("request {}: {note}", task.id);
         let (by, stage_note) = (Responder::cool_down(), note.clone());
@@ -168,7 +172,7 @@ async fn act_on_approval(gate: &Rc<Gate>, task: &Task, question: &Arc<Question>)
     Ok(outcome)
 }
 
-async fn claim(gate: &Gate, task: &Task, place: Place) -> Step<Option<(Claim, Place)>> {
+async fn claim(gate: &Gate, task: &Task, place: CallSlot) -> Step<Option<(Claim, CallSlot)>> {
     let claim = gate.store.claim(task.id, task.call.clone(), gate.clock.now(), durable(&task.call)).await;
     claim.map(|claim| claim.map(|claim| (claim, place))).map_err(|e| store_failed(task, &e))
 }
@@ -243,8 +247,8 @@ fn no_longer_allowed(setup: &Setup, call: &Call) -> Option<Outcome> {
 }
 
 /// The call is claimed on disk: it runs once, here.
-async fn execute(gate: &Rc<Gate>, task: &Task, claim: Claim, place: Place, refuse: Refuse) -> Outcome {
-    let (outcome, place) = send(gate, claim, place, refuse).await;
+async fn execute(gate: &Rc<Gate>, task: &Task, claim: Claim, place: CallSlot, refuse: Refuse) -> Outcome {
+    let (outcome, place) = send(gate, claim, task.prepared.take(), place, refuse).await;
     settle(gate, task, &outcome, place).await;
     log::info!("request {} ended: {}", task.id, outcome.as_str());
     outcome
@@ -252,19 +256,25 @@ async fn execute(gate: &Rc<Gate>, task: &Task, claim: Claim, place: Place, refus
 
 /// Sends a call as the setup in force has it. That may have become another one while the disk was busy, and again
 /// while a connection was made: then nothing has been sent, and the call is looked at anew.
-async fn send(gate: &Gate, mut claim: Claim, mut place: Place, refuse: Refuse) -> (Outcome, Option<Place>) {
+async fn send(
+    gate: &Gate,
+    mut claim: Claim,
+    mut prepared: Option<Prepared>,
+    mut place: CallSlot,
+    refuse: Refuse,
+) -> (Outcome, Option<CallSlot>) {
     let call = claim.call().clone();
     loop {
         let (setup, began) = (gate.setup(), Instant::now());
         if let Some(refused) = refuse(&setup, &call) {
             return (refused, None);
         }
-        match setup.services.run(claim, place).await {
-            Sent::Overtaken(unused, back) => (claim, place) = (unused, back),
-            Sent::Ended { outcome, place } => {
+        match setup.services.run(claim, prepared.take(), place).await {
+            Attempt::Overtaken(unused, back) => (claim, place) = (unused, back),
+            Attempt::Ended { outcome, slot } => {
                 setup.services.heard(call.tool(), &outcome, gate.clock.now());
                 gate.metrics.executed(&call.tool().service, began.elapsed());
-                return (outcome, place);
+                return (outcome, slot);
             }
         }
     }
@@ -272,13 +282,13 @@ async fn send(gate: &Gate, mut claim: Claim, mut place: Place, refuse: Refuse) -
 
 /// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again until it
 /// succeeds; until then it keeps its `place`. A call that was executing becomes "unknown" if the gateway restarts before.
-async fn settle(gate: &Rc<Gate>, task: &Task, outcome: &Outcome, place: Option<Place>) {
+async fn settle(gate: &Rc<Gate>, task: &Task, outcome: &Outcome, place: Option<CallSlot>) {
     let Err(e) = gate.store.settle(task.id, outcome, gate.clock.now()).await else { return };
     log::error!("request {}: its outcome could not be recorded: {e}", task.id);
     gate.executor.spawn(settle_later(gate.clone(), task.id, outcome.clone(), place)).detach();
 }
 
-async fn settle_later(gate: Rc<Gate>, id: RequestId, outcome: Outcome, _place: Option<Place>) {
+async fn settle_later(gate: Rc<Gate>, id: RequestId, outcome: Outcome, _place: Option<CallSlot>) {
     loop {
         Timer::after(RETRY).await;
         match gate.store.settle(id, &outcome, gate.clock.now()).await {

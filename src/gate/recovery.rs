@@ -76,7 +76,8 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     }
     let OpenCall { id, created: at, session, reason, key, .. } = open;
     let (checked, decision) = (Duration::ZERO, Cell::new(Some(Action::Ask)));
-    let task = Task { id, at, call, session, reason, key, shared, checked, decision };
+    let task =
+        Task { id, at, call, session, reason, key, shared, checked, decision, prepared: Cell::default() };
     gate.executor.spawn(pipeline::resume(gate.clone(), task, question, approved)).detach();
 }
 

@@ -9,7 +9,7 @@ use crate::base::secret::TokenHash;
 use crate::config::{AgentConfig, Config, CoolDown, Loaded, Permissions};
 use crate::model::{AgentId, Tool};
 use crate::policy::Policy;
-use crate::service::{Scrubber, ServiceSetupError, Services, Shares};
+use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
 
 /// Everything about the gateway that a reload may change.
 pub struct Setup {
@@ -36,7 +36,7 @@ pub struct Setup {
     /// Proxies whose word on who asks is believed.
     pub trusted_proxies: Vec<Network>,
     agents: Vec<AgentConfig>,
-    shares: Shares,
+    shares: SlotShares,
     requests_per_minute: u32,
     pending_approvals: u32,
 }
@@ -67,7 +67,7 @@ impl Setup {
             Some(earlier) => scrubber.continuing(&earlier.scrubber),
             None => scrubber,
         });
-        let shares = Shares::new(config.max_concurrent_calls, agents.len(), services.len());
+        let shares = SlotShares::new(config.max_concurrent_calls, agents.len(), services.len());
         Ok(Setup {
             tools,
             policy: Policy::new(rules, defaults),
@@ -123,7 +123,7 @@ impl Setup {
     }
 
     /// How the places for calls at once are shared out.
-    pub(super) fn shares(&self) -> Shares {
+    pub(super) fn shares(&self) -> SlotShares {
         self.shares
     }
 

@@ -7,7 +7,7 @@ use smol::{Timer, future};
 
 use super::{Gate, Setup};
 use crate::model::Call;
-use crate::service::Place;
+use crate::service::CallSlot;
 
 /// Why a call gets no place.
 pub(super) enum NoPlace<E> {
@@ -19,7 +19,7 @@ pub(super) enum NoPlace<E> {
 
 /// What ended a wait.
 enum Woken {
-    Turn(Place),
+    Turn(CallSlot),
     Late,
     Reloaded,
 }
@@ -32,7 +32,7 @@ impl Gate {
         &self,
         call: &Call,
         look: impl Fn(&Setup) -> Result<T, E>,
-    ) -> Result<(Place, T), NoPlace<E>> {
+    ) -> Result<(CallSlot, T), NoPlace<E>> {
         let turn = self.places.line_up(call.agent(), &call.tool().service);
         let (began, mut held) = (Instant::now(), None);
         loop {

@@ -1,10 +1,11 @@
-//! Checks of single arguments against what the tool declares.
+//! Checks arguments against what the tool declares.
 
 use serde_json::{Map, Value};
 
-use super::call::{InvalidCall, MAX_STRING, scalar_text};
+use super::invalid_call::{FORBIDDEN, InvalidCall, MAX_STRING};
 use super::tool::{ArgSpec, ArgType, Tool};
 use crate::base::bytes;
+use crate::base::json::scalar_text;
 use crate::base::whole_regex::WholeRegex;
 
 /// The most elements of a list that is judged element by element.
@@ -13,14 +14,11 @@ pub(crate) const MAX_EACH: usize = 128;
 /// The longest base64 text of bytes, in bytes.
 pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 
-/// Refused in every string that is not `free_text`: glob characters and the signature's own punctuation.
-pub(crate) const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
-
-/// What a list that is judged element by element has to be.
+/// What a list that is judged element by element must be.
 const EACH: &str = "a value or an array of 1 to 128 of them";
 
-/// Puts the arguments into the one form in which they are judged, shown and sent: what is null counts as absent, what is
-/// absent has its default, and a single value for a list that is judged element by element is a list of one.
+/// Brings the arguments into the one form in which they are judged, shown and sent: null counts as absent, what is absent
+/// gets its default, and a single value for a list that is judged element by element becomes a list of one.
 pub(super) fn normalise(tool: &Tool, args: &mut Map<String, Value>) {
     args.retain(|_, value| !value.is_null());
     for (name, spec) in &tool.args {
@@ -40,15 +38,12 @@ fn listed(spec: &ArgSpec, value: &mut Value) {
 }
 
 /// The default of an argument, checked as if an agent had sent it.
-///
-/// # Errors
-/// The first thing that is wrong with it.
 pub(crate) fn check_default(name: &str, spec: &ArgSpec, mut value: Value) -> Result<Value, InvalidCall> {
     listed(spec, &mut value);
     check_declared(name, spec, &value).map(|()| value)
 }
 
-/// Checks all arguments, in this order: none is missing, then each one by name.
+/// Checks first that no required argument is missing, then each argument by name.
 pub(super) fn check(tool: &Tool, args: &Map<String, Value>) -> Result<(), InvalidCall> {
     let missing = tool.args.iter().find(|(name, spec)| spec.required && !args.contains_key(*name));
     if let Some((name, _)) = missing {
@@ -74,7 +69,7 @@ fn check_arg(tool: &Tool, name: &str, value: &Value) -> Result<(), InvalidCall> 
 
 fn check_declared(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
     match (spec.kind, value) {
-        // Longer than other texts, and without a character that is refused when it is base64.
+        // It may be longer than other texts, and base64 has no character that is refused.
         (Some(ArgType::Bytes), Value::String(text)) if text.len() > MAX_BYTES => {
             return Err(InvalidCall::TooLong(shortened(name)));
         }
@@ -86,7 +81,7 @@ fn check_declared(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), Inval
     check_list(name, spec, value)
 }
 
-/// An argument name that is echoed in an error is the agent's text: it is cut.
+/// An undeclared name is the agent's text, so it is cut before an error echoes it.
 fn shortened(name: &str) -> String {
     name.chars().take(64).collect()
 }
@@ -94,11 +89,11 @@ fn shortened(name: &str) -> String {
 fn check_type(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
     let wrong = |words| Err(InvalidCall::WrongType(name.to_owned(), words));
     if !is_of(spec.kind, value) {
-        return wrong(words(spec.kind));
+        return wrong(words(spec.kind).0);
     }
     match (&spec.items, value) {
         (Some(items), Value::Array(all)) if !all.iter().all(|item| is_of(items.kind, item)) => {
-            wrong(words_of_list(items.kind))
+            wrong(words(items.kind).1)
         }
         _ => Ok(()),
     }
@@ -117,36 +112,24 @@ fn is_of(kind: Option<ArgType>, value: &Value) -> bool {
     }
 }
 
-fn words(kind: Option<ArgType>) -> &'static str {
+/// What a value of this type is called, and an array of such values.
+fn words(kind: Option<ArgType>) -> (&'static str, &'static str) {
     match kind {
-        None => "a string, a number or a boolean",
-        Some(ArgType::String) => "a string",
-        Some(ArgType::Integer) => "an integer",
-        Some(ArgType::Number) => "a number",
-        Some(ArgType::Boolean) => "a boolean",
-        Some(ArgType::Array) => "an array",
-        Some(ArgType::Object) => "an object",
-        Some(ArgType::Bytes) => "bytes as base64 text",
-    }
-}
-
-fn words_of_list(kind: Option<ArgType>) -> &'static str {
-    match kind {
-        None => "an array of strings, numbers or booleans",
-        Some(ArgType::String) => "an array of strings",
-        Some(ArgType::Integer) => "an array of integers",
-        Some(ArgType::Number) => "an array of numbers",
-        Some(ArgType::Boolean) => "an array of booleans",
-        Some(ArgType::Array) => "an array of arrays",
-        Some(ArgType::Object) => "an array of objects",
-        Some(ArgType::Bytes) => "an array of bytes",
+        None => ("a string, a number or a boolean", "an array of strings, numbers or booleans"),
+        Some(ArgType::String) => ("a string", "an array of strings"),
+        Some(ArgType::Integer) => ("an integer", "an array of integers"),
+        Some(ArgType::Number) => ("a number", "an array of numbers"),
+        Some(ArgType::Boolean) => ("a boolean", "an array of booleans"),
+        Some(ArgType::Array) => ("an array", "an array of arrays"),
+        Some(ArgType::Object) => ("an object", "an array of objects"),
+        Some(ArgType::Bytes) => ("bytes as base64 text", "an array of bytes"),
     }
 }
 
 /// All texts that [`InvalidCall::WrongType`] carries; the record reads them back.
 pub(crate) fn type_words() -> Vec<&'static str> {
-    let kinds = || std::iter::once(None).chain(ArgType::ALL.map(Some));
-    kinds().map(words).chain(kinds().map(words_of_list)).chain([EACH]).collect()
+    let words = [None].into_iter().chain(ArgType::ALL.map(Some)).map(words);
+    words.flat_map(|(one, many)| [one, many]).chain([EACH]).collect()
 }
 
 fn check_pattern(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
@@ -163,7 +146,7 @@ fn check_pattern(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), Invali
     }
 }
 
-/// What a list must be beyond its elements' types, for what becomes of it.
+/// What `each` and `join` require of a list beyond the types of its elements.
 fn check_list(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
     let Value::Array(items) = value else { return Ok(()) };
     let texts = || items.iter().map(scalar_text);
@@ -173,8 +156,8 @@ fn check_list(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCa
     let Some(join) = &spec.join else { return Ok(()) };
     for text in texts() {
         match text {
-            None => return Err(InvalidCall::WrongType(name.to_owned(), words_of_list(None))),
-            // The service would read it as two, and no rule or pattern has seen the second.
+            None => return Err(InvalidCall::WrongType(name.to_owned(), words(None).1)),
+            // The service would read two elements, and no rule or pattern has seen the second.
             Some(text) if text.contains(join.as_str()) => {
                 return Err(InvalidCall::Forbidden(name.to_owned(), join.chars().next()));
             }

@@ -1,6 +1,6 @@
 //! Every way a request can end.
 
-use super::call::InvalidCall;
+use super::invalid_call::InvalidCall;
 use super::output::Output;
 
 /// How a request ended. The one function that turns it into wire errors is `surface::rpc`'s.

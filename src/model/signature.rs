@@ -1,20 +1,20 @@
-//! The text that rules are matched against: one for a call, or one for each element of a list that is judged so.
+//! The text that rules are matched against: one per call, or one per element of a list that is judged element by element.
 
 use serde_json::{Map, Value};
 
-use super::call::{InvalidCall, MAX_SIGNATURE, scalar_text};
+use super::invalid_call::{InvalidCall, MAX_SIGNATURE};
 use super::tool::Tool;
+use crate::base::json::scalar_text;
 use crate::base::template::{Piece, Template};
 
-/// Between the signatures of one call. A value holds no bracket, so the text can be cut in one way only.
+/// Separates the signatures of one call. A value holds no bracket, so the text can be cut in one way only.
 const BETWEEN: &str = "; ";
 
-/// The signature of a call, whole and in parts.
 #[derive(Clone, Debug)]
 pub(super) struct Signature {
-    /// All parts, with `; ` between them.
+    /// All parts, joined by `; `.
     pub(super) text: String,
-    /// One for each element of the list that is judged element by element; empty when there is no such list.
+    /// One per element of the list that is judged element by element; empty where there is no such list.
     pub(super) parts: Vec<String>,
 }
 

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::base::glob::Pattern;
-use crate::model::call::scalar_text;
+use crate::base::json::scalar_text;
 use crate::model::{Action, Call};
 
 /// The texts of one call, collected when the first rule asks and then kept for the others.

@@ -111,7 +111,7 @@ fn wrap_wraps_whatever_it_is() {
         ("", b"", json!({"result": null})),
     ] {
         let mut tool = tool(Method::Get, "/");
-        tool.wrap = Some("result".into());
+        http(&mut tool).response.wrap = Some("result".into());
         let config = Upstream::body(kind, body).service();
         assert_eq!(run(&config, call(tool, json!({}))), executed(value));
     }

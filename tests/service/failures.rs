@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use agentpass::testing::base::clock::{Clock, Timestamp};
 use agentpass::testing::config::{Health, ServiceConfig};
 use agentpass::testing::model::{AgentId, Lost, Method, Outcome, Output};
-use agentpass::testing::service::{Scrubber, Sent, Services};
+use agentpass::testing::service::{Attempt, Scrubber, Services};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -176,11 +176,11 @@ fn no_more_calls_than_permitted_run_at_once() {
         let method = if n % 2 == 0 { Method::Get } else { Method::Post };
         async move {
             let place = place(&places).await;
-            services.run(claim(call(tool(method, "/"), json!({}))).await, place).await
+            services.run(claim(call(tool(method, "/"), json!({}))).await, None, place).await
         }
     });
     let executed = Outcome::Executed(json!(1).into());
-    let is_executed = |sent: &Sent| matches!(sent, Sent::Ended { outcome, .. } if *outcome == executed);
+    let is_executed = |sent: &Attempt| matches!(sent, Attempt::Ended { outcome, .. } if *outcome == executed);
     assert!(all(calls.collect()).iter().all(is_executed));
     assert_eq!(peak.load(Ordering::SeqCst), 8);
     assert_eq!(upstream.seen().len(), 40);
@@ -192,10 +192,12 @@ fn a_large_answer_keeps_its_place_until_it_is_put_away() {
         let upstream = Upstream::body("text/plain", &vec![b'x'; size]);
         let (services, places) = (services(&upstream.service(), &[]), places(1));
         let run = async {
-            services.run(claim(call(tool(Method::Get, "/"), json!({}))).await, place(&places).await).await
+            services
+                .run(claim(call(tool(Method::Get, "/"), json!({}))).await, None, place(&places).await)
+                .await
         };
         let sent = smol::block_on(run);
-        assert!(matches!(&sent, Sent::Ended { outcome: Outcome::Executed(_), .. }), "{size} bytes");
+        assert!(matches!(&sent, Attempt::Ended { outcome: Outcome::Executed(_), .. }), "{size} bytes");
         let next = places.line_up(&AgentId::configured("a"), "s");
         assert_eq!(next.try_recv().is_err(), waits, "{size} bytes");
         drop(sent);
@@ -211,7 +213,9 @@ fn retired_services_send_nothing_that_still_waits_for_its_connection() {
     let services = services(&config, &[]);
     let retirer = services.clone();
     let run = async move {
-        services.run(claim(call(tool(Method::Post, "/"), json!({}))).await, place(&places(1)).await).await
+        services
+            .run(claim(call(tool(Method::Post, "/"), json!({}))).await, None, place(&places(1)).await)
+            .await
     };
     let retire = async move {
         let (connection, _) = smol::unblock(move || listener.accept().unwrap()).await;
@@ -219,7 +223,7 @@ fn retired_services_send_nothing_that_still_waits_for_its_connection() {
         drop(connection);
     };
     let (sent, ()) = smol::block_on(smol::future::zip(run, retire));
-    assert!(matches!(sent, Sent::Overtaken(..)));
+    assert!(matches!(sent, Attempt::Overtaken(..)));
 }
 
 #[test]
@@ -242,9 +246,9 @@ fn retired_services_see_through_what_they_have_sent() {
         let (outcome, ()) = smol::block_on(smol::future::zip(run, retire));
         assert_eq!(outcome, Outcome::Executed(json!(1).into()));
         let again = smol::block_on(async {
-            retirer.run(claim(call(tool(method, "/"), json!({}))).await, place(&places(1)).await).await
+            retirer.run(claim(call(tool(method, "/"), json!({}))).await, None, place(&places(1)).await).await
         });
-        assert!(matches!(again, Sent::Overtaken(..)), "also over a connection that there is");
+        assert!(matches!(again, Attempt::Overtaken(..)), "also over a connection that there is");
         assert_eq!(upstream.seen().len(), seen.len() + 1);
     }
 }

@@ -16,9 +16,10 @@ use agentpass::testing::base::template::Template;
 use agentpass::testing::base::url::Url;
 use agentpass::testing::config::{Auth, ServiceConfig};
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, Outcome, RequestSpec, Tool, Verdict,
+    Action, AgentId, ArgSpec, ArgType, Call, HttpTarget, InvalidCall, Method, Outcome, RequestSpec, Target,
+    Tool, Verdict,
 };
-use agentpass::testing::service::{Place, Places, Scrubber, Sent, Services, Shares};
+use agentpass::testing::service::{Attempt, CallSlot, CallSlots, Scrubber, Services, SlotShares};
 use agentpass::testing::store::{Claim, NewCall, Store, StoreOptions};
 use serde_json::Value;
 
@@ -146,19 +147,24 @@ pub fn tool(method: Method, path: &str) -> Tool {
         name: "t".into(),
         description: String::new(),
         service: "s".into(),
-        kind: Kind::of(&method),
+        kind: method.default_kind(),
         signature: None,
         args: Default::default(),
-        request: RequestSpec {
+        target: RequestSpec {
             path_query: query.map(|q| Template::parse(q).unwrap()),
             ..RequestSpec::new(method, Template::parse(path).unwrap())
-        },
-        wrap: None,
-        response: Default::default(),
+        }
+        .into(),
         extra_args: true,
         timeout: None,
         digest: Digest::sha256(b""),
     }
+}
+
+/// What a tool is at its service, to be changed.
+pub fn http(tool: &mut Tool) -> &mut HttpTarget {
+    let Target::Http(http) = &mut tool.target;
+    http
 }
 
 pub fn items(list: &[(&str, &str)]) -> Vec<(String, Template)> {
@@ -191,16 +197,16 @@ pub fn services(config: &ServiceConfig, secrets: &[&str]) -> Services {
 }
 
 pub fn check(config: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
-    services(config, &[]).check(call)
+    services(config, &[]).check(call).map(drop)
 }
 
 /// So many places, open to everybody.
-pub fn places(count: usize) -> Places {
-    Places::new(Shares::new(count, usize::MAX, 1))
+pub fn places(count: usize) -> CallSlots {
+    CallSlots::new(SlotShares::new(count, usize::MAX, 1))
 }
 
 /// The next place, whenever it comes.
-pub async fn place(places: &Places) -> Place {
+pub async fn place(places: &CallSlots) -> CallSlot {
     places.line_up(&AgentId::configured("a"), "s").recv().await.unwrap()
 }
 
@@ -244,9 +250,9 @@ pub async fn claim(call: Arc<Call>) -> Claim {
 
 /// Sends a call in a place of its own.
 pub async fn send(services: &Services, call: Arc<Call>) -> Outcome {
-    match services.run(claim(call).await, place(&places(1)).await).await {
-        Sent::Ended { outcome, .. } => outcome,
-        Sent::Overtaken(..) => panic!("nobody retired these services"),
+    match services.run(claim(call).await, None, place(&places(1)).await).await {
+        Attempt::Ended { outcome, .. } => outcome,
+        Attempt::Overtaken(..) => panic!("nobody retired these services"),
     }
 }
 

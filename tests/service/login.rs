@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use agentpass::testing::config::{Auth, Login, LoginRequest, ServiceConfig, Take};
 use agentpass::testing::model::{Method, Outcome};
-use agentpass::testing::service::{Sent, Services};
+use agentpass::testing::service::{Attempt, Services};
 use serde_json::{Value, json};
 
 use super::fake::*;
@@ -241,7 +241,9 @@ fn who_waits_for_a_login_is_overtaken_by_a_reload() {
     let old = services(&login(&hangs, |_| {}), &[]);
     let (first, second, retirer) = (old.clone(), old.clone(), old);
     let wait = |services: Services| async move {
-        services.run(claim(call(tool(Method::Post, "/x"), json!({}))).await, place(&places(1)).await).await
+        services
+            .run(claim(call(tool(Method::Post, "/x"), json!({}))).await, None, place(&places(1)).await)
+            .await
     };
     let retire = async {
         while hangs.seen().is_empty() {
@@ -253,7 +255,7 @@ fn who_waits_for_a_login_is_overtaken_by_a_reload() {
     let both = smol::future::zip(wait(first), wait(second));
     let ((one, two), ()) = smol::block_on(smol::future::zip(both, retire));
     assert!(
-        matches!((one, two), (Sent::Overtaken(..), Sent::Overtaken(..))),
+        matches!((one, two), (Attempt::Overtaken(..), Attempt::Overtaken(..))),
         "the setup in force makes them"
     );
     let new = services(&login(&upstream, |_| {}), &[]);

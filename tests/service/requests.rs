@@ -66,8 +66,8 @@ fn every_kind_of_credentials() {
 #[test]
 fn nothing_takes_the_place_of_the_credentials() {
     let mut sly = tool(GET, "/");
-    sly.request.headers = items(&[("AUTHORIZATION", "Bearer {x}"), ("X-Other", "{x}")]);
-    sly.request.query = items(&[("key", "{x}")]);
+    http(&mut sly).request.headers = items(&[("AUTHORIZATION", "Bearer {x}"), ("X-Other", "{x}")]);
+    http(&mut sly).request.query = items(&[("key", "{x}")]);
     let bearer = |c: &mut ServiceConfig| {
         c.auth = Auth::Bearer(secret("T0ken"));
         c.headers = vec![("authorization".into(), secret("Basic zzz")), ("x-other".into(), secret("owner"))];
@@ -130,8 +130,8 @@ fn a_required_list_without_elements_is_not_left_out() {
         let spec = ArgSpec { required: true, kind: Some(ArgType::Array), ..ArgSpec::default() };
         tool.args.insert("ids".into(), spec);
         match place {
-            "query" => tool.request.query.push(("id".into(), Template::parse("{ids}").unwrap())),
-            _ => tool.request.encoding = Some(Encoding::Form),
+            "query" => http(&mut tool).request.query.push(("id".into(), Template::parse("{ids}").unwrap())),
+            _ => http(&mut tool).request.encoding = Some(Encoding::Form),
         }
         tool
     };
@@ -283,7 +283,7 @@ fn a_query_argument_is_one_value_whatever_it_holds() {
         (json!(12), "12"),
     ] {
         let mut both = tool(GET, "/p?one={v}");
-        both.request.query = items(&[("two [x]", "<{v}>")]);
+        http(&mut both).request.query = items(&[("two [x]", "<{v}>")]);
         let seen = sent(|_| {}, both, json!({"v": value}));
         assert_eq!(seen.target(), format!("/p?one={on_the_wire}&two%20%5Bx%5D=%3C{on_the_wire}%3E"));
     }
@@ -292,7 +292,7 @@ fn a_query_argument_is_one_value_whatever_it_holds() {
 #[test]
 fn query_items_without_their_arguments_are_left_out() {
     let mut tool = tool(GET, "/p?x=1&y={y}");
-    tool.request.query = items(&[("a", "{a}"), ("ab", "{a}-{b}"), ("c", "fixed")]);
+    http(&mut tool).request.query = items(&[("a", "{a}"), ("ab", "{a}-{b}"), ("c", "fixed")]);
     assert_eq!(sent(|_| {}, tool.clone(), json!({})).target(), "/p?x=1&y=&c=fixed");
     assert_eq!(sent(|_| {}, tool.clone(), json!({"b": "2"})).target(), "/p?x=1&y=&ab=-2&c=fixed");
     assert_eq!(sent(|_| {}, tool, json!({"a": ""})).target(), "/p?x=1&y=&a=&ab=-&c=fixed");
@@ -301,7 +301,7 @@ fn query_items_without_their_arguments_are_left_out() {
 #[test]
 fn headers_are_one_line_each() {
     let mut tool = tool(GET, "/");
-    tool.request.headers = items(&[("X-Title", "{v}"), ("X-Fixed", "f"), ("X-None", "{none}")]);
+    http(&mut tool).request.headers = items(&[("X-Title", "{v}"), ("X-Fixed", "f"), ("X-None", "{none}")]);
     let seen = sent(|_| {}, tool.clone(), json!({"v": "héllo w: 1"}));
     assert_eq!(seen.header("x-title"), ["héllo w: 1"]);
     assert_eq!(seen.header("x-fixed"), ["f"]);
@@ -347,7 +347,7 @@ fn a_url_that_is_too_long_is_refused() {
 #[test]
 fn the_body_is_what_was_asked_for() {
     let mut tool = tool(POST, "/api/{domain}");
-    tool.request.body_exclude = ["domain".to_owned()].into();
+    http(&mut tool).request.body_exclude = ["domain".to_owned()].into();
     let args = json!({
         "domain": "light", "n": 1, "f": 0.25, "b": false, "s": "\"},{\"x\":\"ü\u{2028}", "gone": null,
         "o": {"deep": [1, {"x": null}]}, "big": 9_007_199_254_740_991_i64

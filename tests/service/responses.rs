@@ -11,7 +11,9 @@ use serde_json::{Value, json};
 use super::fake::*;
 
 fn with(method: Method, response: ResponseSpec) -> Tool {
-    Tool { response, ..tool(method, "/") }
+    let mut tool = tool(method, "/");
+    http(&mut tool).response = response;
+    tool
 }
 
 fn ask(upstream: &Upstream, tool: &Tool) -> Outcome {
@@ -95,7 +97,7 @@ fn success_may_be_told_by_the_body_alone() {
 fn headers_stand_beside_the_data() {
     let headers = ["X-Total-Count", "location", "X-Missing"].map(str::to_owned).to_vec();
     let mut tool = with(Method::Get, ResponseSpec { headers, ..Default::default() });
-    tool.wrap = Some("result".into());
+    http(&mut tool).response.wrap = Some("result".into());
     let head = "HTTP/1.1 200 X\r\nx-total-count: 7\r\nX-TOTAL-COUNT: 8\r\nLocation: /a?k=T0kenT0ken\r\nset-cookie: a=b\r\ncontent-length: 3\r\n\r\n[1]";
     let services = services(&Upstream::saying(head).service(), &["T0kenT0ken"]);
     let outcome = smol::block_on(send(&services, call(tool, json!({}))));

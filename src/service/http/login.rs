@@ -1,7 +1,7 @@
-//! Sessions: one login for all calls that need one, a token that calls show, and a logout at the end.
+//! Sessions at a service: one login for all calls that need one, a token that calls carry, and a logout at the end.
 //!
-//! A token is a credential like those in the configuration: it is known to the scrubber before the first call shows it. It
-//! must never be logged, and a call with side effects must never be sent again because of it.
+//! A token is a credential like those in the configuration: the scrubber knows it before the first call carries it. It is
+//! never logged, and a call with side effects is never sent again because of it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use hyper::header::HeaderValue;
 use serde_json::Value;
 
+use super::no_response::NoResponse;
+use super::request::{bare, set_header, set_secret_headers};
 use crate::base::backoff::doubled;
 use crate::base::secret::Secret;
 use crate::config::{Login, LoginRequest, ServiceConfig, Take};
@@ -19,51 +21,50 @@ use crate::service::scrub::Scrubber;
 /// The longest token, in bytes.
 const MAX_TOKEN: usize = 8 * 1024;
 
-/// The longest answer to a login that is looked through.
-const MAX_ANSWER: usize = 256 * 1024;
+/// The longest response to a login that is searched, in bytes.
+const MAX_RESPONSE: usize = 256 * 1024;
 
-/// For how long a login that was refused is not tried again, doubled each time: services lock accounts.
+/// Pause after a login that was refused, doubled each time: services lock accounts.
 const FIRST_PAUSE: Duration = Duration::from_secs(5);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
-/// Time for a logout.
 const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The sessions of one service, one after another.
-pub(crate) struct Sessions {
+/// The sessions at one service, one after another.
+pub(super) struct LoginSessions {
     login: Arc<Login>,
     service: Arc<ServiceConfig>,
-    /// It is not retired by a reload, so that a session can still be ended then.
+    /// Not retired by a reload, so that a session can still be ended then.
     client: HttpClient,
     scrubber: Arc<Scrubber>,
-    state: Mutex<State>,
+    state: Mutex<LoginState>,
     changed: Condvar,
 }
 
 #[derive(Default)]
-struct State {
-    held: Option<Held>,
-    /// Somebody logs in.
+struct LoginState {
+    session: Option<Session>,
+    /// Whether a thread is logging in.
     busy: bool,
     /// How many logins have ended.
     tried: u64,
-    failed: Option<Failed>,
+    failed: Option<FailedLogin>,
     /// There will be no further session.
     closed: bool,
 }
 
-struct Held {
+struct Session {
     token: Secret,
     /// The login that it came from.
     number: u64,
     since: Instant,
 }
 
-struct Failed {
+struct FailedLogin {
     outcome: Outcome,
     number: u64,
     in_a_row: u32,
-    /// Not tried again before; None: at once.
+    /// The next attempt is not before this. None: at once.
     again: Option<Instant>,
 }
 
@@ -74,28 +75,14 @@ struct NoToken {
     refused: bool,
 }
 
-/// Why a request has no token. It has not been sent.
-pub(crate) enum Unsigned {
-    /// Other services are in force, and they log in themselves.
-    Retired,
-    /// How the call ends.
-    Ended(Outcome),
-}
-
-impl From<Outcome> for Unsigned {
-    fn from(outcome: Outcome) -> Unsigned {
-        Unsigned::Ended(outcome)
-    }
-}
-
-impl Sessions {
-    pub(crate) fn new(
+impl LoginSessions {
+    pub(super) fn new(
         login: &Arc<Login>,
         service: &Arc<ServiceConfig>,
         client: HttpClient,
         scrubber: &Arc<Scrubber>,
-    ) -> Sessions {
-        Sessions {
+    ) -> LoginSessions {
+        LoginSessions {
             login: Arc::clone(login),
             service: Arc::clone(service),
             client,
@@ -105,39 +92,36 @@ impl Sessions {
         }
     }
 
-    /// Puts the token into `request`, after a login if there is none. BLOCKS for at most `limit`. Gives the number of the
-    /// session. `client` will send the request: once it is retired, nobody waits for a login or makes one for it.
-    ///
-    /// # Errors
-    /// Why there is no token.
-    pub(crate) fn sign(
+    /// Puts the token into `request`, after a login where there is no session. BLOCKS for at most `limit`. Returns the
+    /// number of the session. Once `client`, which will send the request, is retired, nothing waits or logs in for it.
+    pub(super) fn sign(
         &self,
         request: &mut HttpRequest,
         client: &HttpClient,
         limit: Duration,
-    ) -> Result<u64, Unsigned> {
+    ) -> Result<u64, NoResponse> {
         let deadline = Instant::now() + limit;
         let mut state = self.lock();
         let began = state.tried;
         loop {
             if client.is_retired() {
-                return Err(Unsigned::Retired);
+                return Err(NoResponse::RETIRED);
             }
             if state.closed {
-                return Err(Outcome::ServiceUnreachable.into());
+                return Err(NoResponse::Ended(Outcome::ServiceUnreachable));
             }
-            if let Some(held) = state.held.as_ref().filter(|held| !self.is_over(held)) {
-                self.show(&held.token, request);
-                return Ok(held.number);
+            if let Some(session) = state.session.as_ref().filter(|session| !self.is_over(session)) {
+                self.add_token(&session.token, request);
+                return Ok(session.number);
             }
             if let Some(failed) = &state.failed
                 && (failed.number > began || failed.again.is_some_and(|again| Instant::now() < again))
             {
-                return Err(failed.outcome.clone().into());
+                return Err(NoResponse::Ended(failed.outcome.clone()));
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                return Err(Outcome::ServiceUnreachable.into());
+                return Err(NoResponse::Ended(Outcome::ServiceUnreachable));
             }
             state = match state.busy {
                 true => self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0,
@@ -146,59 +130,57 @@ impl Sessions {
         }
     }
 
-    /// Wakes those who wait for a login: a reload has retired what they wait for.
-    pub(crate) fn wake(&self) {
-        // Who has just looked holds the lock until it waits, so that it hears this.
+    /// Wakes the threads that wait for a login, because a reload has retired what they wait for.
+    pub(super) fn wake(&self) {
+        // A thread that has just looked holds the lock until it waits, so it is woken too.
         let _state = self.lock();
         self.changed.notify_all();
     }
 
-    /// The session with this number is over: the service does not know it any more.
-    pub(crate) fn forget(&self, number: u64) {
-        let mut state = self.lock();
-        state.held.take_if(|held| held.number == number);
+    /// The service does not know the session with this number any more.
+    pub(super) fn forget(&self, number: u64) {
+        self.lock().session.take_if(|session| session.number == number);
     }
 
     /// Ends the session, and there will be no other. BLOCKS for up to [`LOGOUT_TIMEOUT`].
-    pub(crate) fn close(&self) {
-        let held = {
+    pub(super) fn close(&self) {
+        let session = {
             let mut state = self.lock();
             state.closed = true;
             self.changed.notify_all();
-            state.held.take()
+            state.session.take()
         };
-        if let Some(logout) = held.and_then(|held| self.logout(&held)) {
-            end(&self.client, &self.service.name, logout);
-        }
+        self.log_out(session);
     }
 
-    /// Ends all of its calls, running or to come.
-    pub(crate) fn shutdown(&self) {
+    /// Ends all of its requests, running or to come.
+    pub(super) fn shutdown(&self) {
         self.client.shutdown();
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, LoginState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_over(&self, held: &Held) -> bool {
-        self.login.expires.is_some_and(|lasts| held.since.elapsed() >= lasts)
+    fn is_over(&self, session: &Session) -> bool {
+        self.login.expires.is_some_and(|lasts| session.since.elapsed() >= lasts)
     }
 
-    fn show(&self, token: &Secret, request: &mut HttpRequest) {
+    fn add_token(&self, token: &Secret, request: &mut HttpRequest) {
         let Login { header, before, after, .. } = &*self.login;
-        request.headers.retain(|(name, _)| !name.eq_ignore_ascii_case(header));
-        request.headers.push((header.clone(), format!("{before}{}{after}", token.expose())));
+        set_header(request, header, format!("{before}{}{after}", token.expose()));
     }
 
     /// Logs in, while others wait.
-    fn begin<'s>(&'s self, mut state: MutexGuard<'s, State>, limit: Duration) -> MutexGuard<'s, State> {
+    fn begin<'s>(
+        &'s self,
+        mut state: MutexGuard<'s, LoginState>,
+        limit: Duration,
+    ) -> MutexGuard<'s, LoginState> {
         state.busy = true;
-        let old = state.held.take().and_then(|held| self.logout(&held));
+        let old = state.session.take();
         drop(state);
-        if let Some(logout) = old {
-            end(&self.client, &self.service.name, logout);
-        }
+        self.log_out(old);
         let since = Instant::now();
         let got = self.log_in(limit);
         let mut state = self.lock();
@@ -208,13 +190,13 @@ impl Sessions {
         match got {
             Ok(token) => {
                 state.failed = None;
-                state.held = Some(Held { token, number, since });
+                state.session = Some(Session { token, number, since });
             }
             Err(NoToken { outcome, refused }) => {
                 let earlier = state.failed.as_ref().map_or(0, |failed| failed.in_a_row);
                 let in_a_row = earlier.saturating_add(u32::from(refused));
-                let again = refused.then(|| Instant::now() + pause(earlier));
-                state.failed = Some(Failed { outcome, number, in_a_row, again });
+                let again = refused.then(|| Instant::now() + doubled(FIRST_PAUSE, earlier, LONGEST_PAUSE));
+                state.failed = Some(FailedLogin { outcome, number, in_a_row, again });
             }
         }
         self.changed.notify_all();
@@ -223,117 +205,103 @@ impl Sessions {
 
     fn log_in(&self, limit: Duration) -> Result<Secret, NoToken> {
         let name = &self.service.name;
-        let mut request = self.request(&self.login.request);
-        request.timeout = Some(limit.min(self.service.timeout));
-        let answer = self.client.call(request).map_err(|why| {
+        let request = self.request(&self.login.request, limit.min(self.service.timeout));
+        let response = self.client.call(request).map_err(|why| {
             log::warn!("service {name}: the login failed: {why}");
-            NoToken { outcome: not_logged_in(&why), refused: false }
+            NoToken { outcome: without_response(&why), refused: false }
         })?;
-        let status = answer.status;
+        let status = response.status;
         let failed = |message: String| {
             log::warn!("service {name}: {message}");
-            NoToken {
-                outcome: Outcome::ServiceError { status: Some(status), message, retry_after: None },
-                refused: status < 500,
-            }
+            NoToken { outcome: service_error(Some(status), message), refused: status < 500 }
         };
         if !(200..=399).contains(&status) {
             return Err(failed(format!("Service refused the gateway's login ({status})")));
         }
-        let token = token(&self.login.take, &answer)
+        let token = token(&self.login.take, &response)
             .ok_or_else(|| failed("Service answered the gateway's login without a token".to_owned()))?;
         self.scrubber.learn(&token);
         log::info!("service {name}: logged in");
         Ok(token)
     }
 
-    fn request(&self, what: &LoginRequest) -> HttpRequest {
+    fn request(&self, what: &LoginRequest, timeout: Duration) -> HttpRequest {
         let LoginRequest { method, path, headers, body } = what;
-        let common = self.service.headers.iter().chain(headers);
-        let mut lines: Vec<(String, String)> = Vec::new();
-        for (name, value) in common {
-            lines.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-            lines.push((name.clone(), value.expose().to_owned()));
+        let mut request = bare(&self.service, method, path);
+        set_secret_headers(&mut request, headers);
+        if let Some((content_type, text)) = body {
+            set_header(&mut request, "content-type", (*content_type).to_owned());
+            request.body = Some(text.expose().as_bytes().to_vec());
         }
-        let body = body.as_ref().map(|(kind, text)| {
-            lines.retain(|(known, _)| !known.eq_ignore_ascii_case("content-type"));
-            lines.push(("content-type".to_owned(), (*kind).to_owned()));
-            text.expose().as_bytes().to_vec()
-        });
-        HttpRequest {
-            method: method.as_str().to_owned(),
-            url: format!("{}{path}", self.service.url.as_str()),
-            headers: lines,
-            body,
-            timeout: None,
+        HttpRequest { timeout: Some(timeout), ..request }
+    }
+
+    /// Ends `session` at the service, where it has a way to. BLOCKS for up to [`LOGOUT_TIMEOUT`].
+    fn log_out(&self, session: Option<Session>) {
+        if let Some(logout) = session.and_then(|session| self.logout(&session)) {
+            send_logout(&self.client, &self.service.name, logout);
         }
     }
 
-    /// The request that ends a session, where there is one.
-    fn logout(&self, held: &Held) -> Option<HttpRequest> {
-        let mut request = self.request(self.login.logout.as_ref()?);
-        request.timeout = Some(LOGOUT_TIMEOUT);
-        self.show(&held.token, &mut request);
+    fn logout(&self, session: &Session) -> Option<HttpRequest> {
+        let mut request = self.request(self.login.logout.as_ref()?, LOGOUT_TIMEOUT);
+        self.add_token(&session.token, &mut request);
         Some(request)
     }
 }
 
-/// The pause after a login that was refused, behind so many that were.
-fn pause(earlier: u32) -> Duration {
-    doubled(FIRST_PAUSE, earlier, LONGEST_PAUSE)
-}
-
-/// After a reload the session goes with its services. A drop cannot wait for it.
-impl Drop for Sessions {
+/// After a reload the session ends with its services. A drop cannot wait for that.
+impl Drop for LoginSessions {
     fn drop(&mut self) {
-        let held = self.lock().held.take();
-        if let Some(logout) = held.and_then(|held| self.logout(&held)) {
+        let session = self.lock().session.take();
+        if let Some(logout) = session.and_then(|session| self.logout(&session)) {
             let (client, name) = (self.client.clone(), self.service.name.clone());
-            smol::unblock(move || end(&client, &name, logout)).detach();
+            smol::unblock(move || send_logout(&client, &name, logout)).detach();
         }
     }
 }
 
-fn end(client: &HttpClient, service: &str, logout: HttpRequest) {
+fn send_logout(client: &HttpClient, service: &str, logout: HttpRequest) {
     match client.call(logout) {
-        Ok(answer) => log::debug!("service {service}: logged out ({})", answer.status),
+        Ok(response) => log::debug!("service {service}: logged out ({})", response.status),
         Err(why) => log::debug!("service {service}: not logged out: {why}"),
     }
 }
 
-/// What a call is told that was not sent, because the login before it was not answered.
-fn not_logged_in(why: &HttpError) -> Outcome {
-    let no_answer = |status| Outcome::ServiceError {
-        status,
-        message: "Service did not answer the gateway's login as it should".to_owned(),
-        retry_after: None,
-    };
+/// The outcome of a call that was not sent because the login before it got no response.
+fn without_response(why: &HttpError) -> Outcome {
+    let bad =
+        |status| service_error(status, "Service did not answer the gateway's login as it should".to_owned());
     match why {
         HttpError::NotSent(_)
         | HttpError::MaybeSent(MaybeSent::Timeout | MaybeSent::Disconnected)
         | HttpError::Cut { status: _, why: MaybeSent::Timeout | MaybeSent::Disconnected } => {
             Outcome::ServiceUnreachable
         }
-        HttpError::MaybeSent(_) => no_answer(None),
-        HttpError::TooLarge { status, .. } | HttpError::Cut { status, .. } => no_answer(Some(*status)),
+        HttpError::MaybeSent(_) => bad(None),
+        HttpError::TooLarge { status, .. } | HttpError::Cut { status, .. } => bad(Some(*status)),
     }
 }
 
-/// The token in an answer: one line that a header can carry.
-fn token(take: &Take, answer: &HttpResponse) -> Option<Secret> {
+fn service_error(status: Option<u16>, message: String) -> Outcome {
+    Outcome::ServiceError { status, message, retry_after: None }
+}
+
+/// The token in a response: one line that a header can carry.
+fn token(take: &Take, response: &HttpResponse) -> Option<Secret> {
     let text = match take {
         Take::Json(pointer) => {
-            let body = answer.body.get(..).filter(|body| body.len() <= MAX_ANSWER)?;
+            let body = Some(&response.body).filter(|body| body.len() <= MAX_RESPONSE)?;
             match serde_json::from_slice::<Value>(body).ok()?.pointer(pointer)? {
                 Value::String(text) => text.clone(),
                 Value::Number(number) => number.to_string(),
                 Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => return None,
             }
         }
-        Take::Header(name) => answer.header(name).next()?.to_owned(),
+        Take::Header(name) => response.header(name).next()?.to_owned(),
         Take::Cookie(name) => {
             let pairs =
-                answer.header("set-cookie").filter_map(|line| line.split(';').next()?.split_once('='));
+                response.header("set-cookie").filter_map(|line| line.split(';').next()?.split_once('='));
             let mut own = pairs.filter(|(known, _)| known.trim() == name);
             own.next()?.1.trim().trim_matches('"').to_owned()
         }
@@ -348,6 +316,7 @@ mod tests {
 
     #[test]
     fn pauses_double_up_to_a_minute() {
-        assert_eq!([0, 1, 2, 3, 4, 9].map(|n| pause(n).as_secs()), [5, 10, 20, 40, 60, 60]);
+        let pause = |earlier| doubled(FIRST_PAUSE, earlier, LONGEST_PAUSE).as_secs();
+        assert_eq!([0, 1, 2, 3, 4, 9].map(pause), [5, 10, 20, 40, 60, 60]);
     }
 }

@@ -1,81 +1,81 @@
 //! The path of a request. Pure.
 //!
 //! Services differ in what they take for a separator or a way up: some decode before they split, some decode twice, some
-//! drop what follows a `;`. So a segment with an argument in it is read in all these ways, and refused when one of them
-//! leads to another resource than the path that the tool file shows.
+//! drop what follows a `;`. So a segment with an argument is read in all these ways and refused when one of them leads to
+//! another resource than the path in the tool file shows.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::base::template::Piece;
+use crate::base::template::{Piece, Template};
 use crate::base::whole_regex::WholeRegex;
 use crate::model::{Call, InvalidCall};
 
-/// Arguments: everything but RFC 3986's unreserved characters is encoded.
-const DATA: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// Everything but RFC 3986's unreserved characters is encoded.
+const ENCODED: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
 
 /// How often a segment is read: as it was meant, and decoded once and twice beyond that.
 const READINGS: usize = 3;
 
 /// A value as it stands in a URL.
-pub(crate) fn data(text: &str) -> String {
-    utf8_percent_encode(text, &DATA).to_string()
+pub(super) fn data(text: &str) -> String {
+    utf8_percent_encode(text, &ENCODED).to_string()
 }
 
-/// The path of `call` behind the service's address.
+/// The path of `call`, to be appended to the service's address.
 ///
 /// # Errors
-/// [`InvalidCall::Unsendable`] names the argument with which a segment is empty, `.` or `..`, or holds a separator that
-/// the argument's `validate` does not spell out, whichever way the segment is read.
-pub(crate) fn path(call: &Call) -> Result<String, InvalidCall> {
-    let mut path = Path { call, done: String::new(), segment: Segment::default() };
-    for piece in call.tool().request.path.pieces() {
+/// [`InvalidCall::Unsendable`] names the argument that makes a segment empty, `.` or `..`, or brings a separator into it that
+/// the argument's `validate` does not spell out, in whichever way the segment is read.
+pub(super) fn path<'c>(template: &'c Template, call: &'c Call) -> Result<String, InvalidCall> {
+    let mut path = PathBuilder { call, done: String::new(), segment: PathSegment::default() };
+    for piece in template.pieces() {
         match piece {
-            Piece::Text(text) => path.push_literal(text)?,
+            Piece::Text(text) => path.push_parts(text, |path, part| {
+                path.segment.push(part, &percent_decode_str(part).decode_utf8_lossy());
+                Ok(())
+            })?,
             Piece::Arg(name) => path.push_arg(name, &call.text(name)?)?,
-            Piece::Segments(name) => path.push_segments(name, &call.text(name)?)?,
+            Piece::Segments(name) => {
+                path.push_parts(&call.text(name)?, |path, part| path.push_arg(name, part))?;
+            }
         }
     }
     path.end_segment()?;
     Ok(path.done)
 }
 
-/// A path under construction. Segments are judged when they are whole: `{a}{b}` and `.{a}` can make a `..` too.
-struct Path<'c> {
+/// A path under construction. Segments are judged when they are complete: `{a}{b}` and `.{a}` can make a `..` too.
+struct PathBuilder<'c> {
     call: &'c Call,
     done: String,
-    segment: Segment<'c>,
+    segment: PathSegment<'c>,
 }
 
 #[derive(Default)]
-struct Segment<'c> {
+struct PathSegment<'c> {
     /// As it is sent.
     wire: String,
     /// As it is meant.
     text: String,
-    /// Separators that are admitted, by reading.
+    /// Number of separators that are admitted, by reading.
     admitted: [usize; READINGS],
     /// The last argument in it.
     arg: Option<&'c str>,
 }
 
-impl<'c> Path<'c> {
-    fn push_literal(&mut self, text: &str) -> Result<(), InvalidCall> {
+impl<'c> PathBuilder<'c> {
+    /// Pushes what stands between the slashes of `text` into segments of their own.
+    fn push_parts(
+        &mut self,
+        text: &str,
+        push: impl Fn(&mut Self, &str) -> Result<(), InvalidCall>,
+    ) -> Result<(), InvalidCall> {
         for (at, part) in text.split('/').enumerate() {
             if at > 0 {
-                self.next_segment()?;
+                self.end_segment()?;
+                self.done.push('/');
             }
-            let meant = percent_decode_str(part).decode_utf8_lossy();
-            self.segment.push(part, &meant);
-        }
-        Ok(())
-    }
-
-    fn push_segments(&mut self, name: &'c str, text: &str) -> Result<(), InvalidCall> {
-        for (at, part) in text.split('/').enumerate() {
-            if at > 0 {
-                self.next_segment()?;
-            }
-            self.push_arg(name, part)?;
+            push(self, part)?;
         }
         Ok(())
     }
@@ -91,12 +91,6 @@ impl<'c> Path<'c> {
         Ok(())
     }
 
-    fn next_segment(&mut self) -> Result<(), InvalidCall> {
-        self.end_segment()?;
-        self.done.push('/');
-        Ok(())
-    }
-
     fn end_segment(&mut self) -> Result<(), InvalidCall> {
         let segment = std::mem::take(&mut self.segment);
         match segment.arg {
@@ -109,7 +103,7 @@ impl<'c> Path<'c> {
     }
 }
 
-impl Segment<'_> {
+impl PathSegment<'_> {
     fn push(&mut self, wire: &str, text: &str) {
         self.wire.push_str(wire);
         self.text.push_str(text);
@@ -118,8 +112,8 @@ impl Segment<'_> {
         }
     }
 
-    /// Whether it is one segment that leads nowhere else. Pieces can make a separator (`%2` and `F`) that none of them
-    /// holds.
+    /// Whether it is one segment that leads nowhere else. Pieces can make a separator together (`%2` and `F`) that none of
+    /// them holds.
     fn stays_in_place(&self) -> bool {
         let Some(all) = readings(&self.text) else { return false };
         let is_whole = |(reading, admitted): (&String, &usize)| {
@@ -129,18 +123,18 @@ impl Segment<'_> {
     }
 }
 
-/// The ways in which a service may read a text: as it is, and decoded again. None when that gives bytes that are no text:
-/// overlong forms of `/` and `.` are such.
+/// The ways in which a service may read a text: as it is, and decoded once and twice. None when decoding gives bytes that
+/// are not UTF-8, as overlong forms of `/` and `.` do.
 fn readings(text: &str) -> Option<[String; READINGS]> {
-    let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(|t| plain(&t));
-    let first = plain(text);
+    let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(|t| folded(&t));
+    let first = folded(text);
     let second = decoded(&first)?;
     let third = decoded(&second)?;
     Some([first, second, third])
 }
 
-/// Characters that a service may fold into ASCII (NFKC, and what Windows does to names) as what they become.
-fn plain(text: &str) -> String {
+/// Replaces characters that a service may fold into ASCII (NFKC, and what Windows does to names).
+fn folded(text: &str) -> String {
     if text.is_ascii() {
         return text.to_owned();
     }
@@ -174,8 +168,8 @@ fn is_admitted(text: &str, validate: Option<&WholeRegex>) -> bool {
     text.chars().filter(|c| is_separator(*c)).all(meant)
 }
 
-/// Whether what stands between two separators is nothing or leads upwards: also with something behind it at which a
-/// reader ends a segment or a path, as in `..;x=1`, `..?` or `..#`, or with blanks and control characters around it.
+/// Whether what stands between two separators is empty or leads upwards: also when a character at which readers end a
+/// segment or a path follows, as in `..;x=1`, `..?` or `..#`, or when blanks and control characters surround it.
 fn climbs(part: &str) -> bool {
     let name = part.split([';', '?', '#']).next().unwrap_or_default();
     matches!(name.trim_matches(|c: char| c.is_whitespace() || c.is_control()), "" | "." | "..")

@@ -1,148 +1,141 @@
 //! Turns a call into the one HTTP request it stands for. Pure.
 //!
-//! Arguments are data and stay data: in the path one encoded segment text, in the query one encoded value, in a
-//! header one line, in the body a JSON value. Whatever they hold, the request must never leave the service's
-//! scheme, host and port, and never lose or change its credentials.
+//! Arguments are data and stay data: one encoded segment text in the path, one encoded value in the query, one line in a
+//! header, a JSON value in the body. Whatever they hold, the request never leaves the service's scheme, host and port,
+//! and never loses or changes its credentials.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hyper::Uri;
 use hyper::header::{HeaderName, HeaderValue};
-use serde_json::Value;
 
 use super::path::{data, path};
 use super::request_body::body;
+use crate::base::json::scalar_text;
+use crate::base::secret::Secret;
 use crate::base::template::{Piece, Template};
 use crate::config::{Auth, Health, ServiceConfig};
-use crate::model::call::{InvalidCall, scalar_text};
-use crate::model::{Call, Tool};
+use crate::model::{Call, HttpTarget, InvalidCall, Method, RequestSpec, Target};
 use crate::net::client::HttpRequest;
 
 /// The request of `call`, credentials included.
 ///
 /// # Errors
-/// [`InvalidCall::Unsendable`] names the argument whose value cannot stand at its place: an empty, `.` or `..`
-/// path segment or what a service could take for one, an array or object outside the body, a required list without
-/// elements in the query, a line break in a header.
-/// [`InvalidCall::BadRequest`] when the whole makes no URL of this service, as when it is longer than 64 KiB.
+/// [`InvalidCall::Unsendable`] names the argument whose value cannot stand in its place: an empty, `.` or `..` path segment
+/// or what a service could take for one, an array or object outside the body, a required list without elements in the
+/// query, a line break in a header.
+/// [`InvalidCall::BadRequest`] when the whole is not a URL of this service, for instance longer than 64 KiB.
 pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, InvalidCall> {
-    let tool = call.tool();
-    let args = Args(call);
-    let mut url = format!("{}{}", service.url.as_str(), path(call)?);
-    let mut headers = Headers::default();
-    let body = body(call)?;
-    body.iter().for_each(|body| headers.set("content-type", body.content_type.clone()));
-    query(service, tool, &args)?.iter().fold('?', |mark, item| append(&mut url, mark, item));
-    service.headers.iter().for_each(|(name, value)| headers.set(name, value.expose().to_owned()));
-    let bound = body.iter().filter(|body| body.is_bound);
-    bound.for_each(|body| headers.set("content-type", body.content_type.clone()));
-    tool_headers(tool, &args, &mut headers)?;
-    authorize(&service.auth, &mut headers);
-    check_origin(service, &url)?;
-    let timeout = Some(tool.timeout.unwrap_or(service.timeout));
-    let method = tool.request.method.as_str().to_owned();
-    Ok(HttpRequest { method, url, headers: headers.0, body: body.map(|body| body.bytes), timeout })
+    let Target::Http(HttpTarget { request: spec, .. }) = &call.tool().target;
+    let mut request = bare(service, &spec.method, &path(&spec.path, call)?);
+    if let Some(body) = body(spec, call)? {
+        let is_set = request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
+        if body.is_bound || !is_set {
+            set_header(&mut request, "content-type", body.content_type);
+        }
+        request.body = Some(body.bytes);
+    }
+    add_query(&mut request, service, spec, call)?;
+    add_headers(&mut request, spec, call)?;
+    authorize(&mut request, &service.auth);
+    check_origin(service, &request.url)?;
+    request.timeout = Some(call.tool().timeout.unwrap_or(service.timeout));
+    Ok(request)
 }
 
 /// The request that asks whether the service is well.
 ///
 /// # Errors
-/// [`InvalidCall::BadRequest`] when the configured path makes no URL of this service.
-pub(crate) fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequest, InvalidCall> {
-    let url = with_credentials(service, &format!("{}{}", service.url.as_str(), health.path));
-    let mut headers = Headers::default();
-    service.headers.iter().for_each(|(name, value)| headers.set(name, value.expose().to_owned()));
-    authorize(&service.auth, &mut headers);
-    check_origin(service, &url)?;
-    Ok(HttpRequest {
-        method: health.method.as_str().to_owned(),
-        url,
-        headers: headers.0,
+/// [`InvalidCall::BadRequest`] when the configured path is not a URL of this service.
+pub(super) fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequest, InvalidCall> {
+    let mut request = bare(service, &health.method, &health.path);
+    append(&mut request.url, auth_query(&service.auth));
+    authorize(&mut request, &service.auth);
+    check_origin(service, &request.url)?;
+    Ok(request)
+}
+
+/// A request with the headers of its service, but without credentials.
+pub(super) fn bare(service: &ServiceConfig, method: &Method, path: &str) -> HttpRequest {
+    let mut request = HttpRequest {
+        method: method.as_str().to_owned(),
+        url: format!("{}{path}", service.url.as_str()),
+        headers: Vec::new(),
         body: None,
         timeout: None,
-    })
+    };
+    set_secret_headers(&mut request, &service.headers);
+    request
 }
 
-/// The arguments as texts.
-struct Args<'a>(&'a Call);
+pub(super) fn set_secret_headers(request: &mut HttpRequest, headers: &[(String, Secret)]) {
+    headers.iter().for_each(|(name, value)| set_header(request, name, value.expose().to_owned()));
+}
 
-impl Args<'_> {
-    fn has(&self, name: &str) -> bool {
-        self.0.args().contains_key(name)
-    }
+/// Each name stands once; the last value counts.
+pub(super) fn set_header(request: &mut HttpRequest, name: &str, value: String) {
+    request.headers.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
+    request.headers.push((name.to_owned(), value));
+}
 
-    fn text(&self, name: &str) -> Result<String, InvalidCall> {
-        self.0.text(name)
-    }
-
-    /// The array that a template is, when it is one argument and nothing else.
-    fn list(&self, template: &Template) -> Option<(&str, &[Value])> {
-        let [Piece::Arg(name)] = template.pieces() else { return None };
-        let (name, value) = self.0.args().get_key_value(name)?;
-        if self.0.joined(name).is_some() { None } else { Some((name, value.as_array()?)) }
-    }
-
-    /// Whether an item that only arguments give a meaning has none of them.
-    fn leave_out(&self, template: &Template) -> bool {
-        template.args().next().is_some() && !template.args().any(|name| self.has(name))
+/// Appends query items.
+fn append(url: &mut String, items: impl IntoIterator<Item = String>) {
+    for item in items {
+        url.push(if url.contains('?') { '&' } else { '?' });
+        url.push_str(&item);
     }
 }
 
-fn append(url: &mut String, mark: char, item: &str) -> char {
-    url.push(mark);
-    url.push_str(item);
-    '&'
+/// Whether an item has arguments and all of them are absent.
+fn is_left_out(template: &Template, call: &Call) -> bool {
+    template.args().next().is_some() && !template.args().any(|name| call.args().contains_key(name))
 }
 
-/// The query items in order, the credential last and alone under its name.
-fn query(service: &ServiceConfig, tool: &Tool, args: &Args) -> Result<Vec<String>, InvalidCall> {
-    let mut items = Vec::new();
-    if let Some(template) = &tool.request.path_query {
-        items.push(path_query(template, args)?);
+/// The credential comes last, and nothing else stands under its name.
+fn add_query(
+    request: &mut HttpRequest,
+    service: &ServiceConfig,
+    spec: &RequestSpec,
+    call: &Call,
+) -> Result<(), InvalidCall> {
+    let is_credential = |name: &str| matches!(&service.auth, Auth::Query { param, .. } if param == name);
+    if let Some(template) = &spec.path_query {
+        append(&mut request.url, [path_query(template, call)?]);
     }
-    for (name, template) in &tool.request.query {
-        if !args.leave_out(template) && !is_auth_param(&service.auth, name) {
-            items.extend(query_items(name, template, args)?);
+    for (name, template) in &spec.query {
+        if !is_left_out(template, call) && !is_credential(name) {
+            append(&mut request.url, query_items(&data(name), template, call)?);
         }
     }
-    items.extend(auth_query(&service.auth));
-    Ok(items)
+    append(&mut request.url, auth_query(&service.auth));
+    Ok(())
 }
 
 /// One item, or one for each element of an array.
-fn query_items(name: &str, template: &Template, args: &Args) -> Result<Vec<String>, InvalidCall> {
-    let name = data(name);
-    if template.pieces().is_empty() {
-        return Ok(vec![name]);
-    }
-    let Some((list, elements)) = args.list(template) else {
-        return Ok(vec![format!("{name}={}", data(&args.0.fill(template)?))]);
+fn query_items(name: &str, template: &Template, call: &Call) -> Result<Vec<String>, InvalidCall> {
+    let array = match template.pieces() {
+        [] => return Ok(vec![name.to_owned()]),
+        [Piece::Arg(arg)] if call.joined(arg).is_none() => call.args().get(arg).map(|value| (arg, value)),
+        _ => None,
     };
-    // Without one the parameter would be gone: what deletes these items would delete all.
-    let is_required = args.0.tool().args.get(list).is_some_and(|spec| spec.required);
-    if elements.is_empty() && is_required {
-        return Err(InvalidCall::Unsendable(list.to_owned()));
-    }
-    let item = |element| match scalar_text(element) {
-        Some(text) => Ok(format!("{name}={}", data(&text))),
-        None => Err(InvalidCall::Unsendable(list.to_owned())),
+    let Some((arg, elements)) = array.and_then(|(arg, value)| Some((arg, value.as_array()?))) else {
+        return Ok(vec![format!("{name}={}", data(&call.fill(template)?))]);
     };
-    elements.iter().map(item).collect()
+    let unsendable = || InvalidCall::Unsendable(arg.clone());
+    // An empty list would leave out the parameter: a request to delete these items would delete all.
+    if elements.is_empty() && call.tool().args.get(arg).is_some_and(|spec| spec.required) {
+        return Err(unsendable());
+    }
+    let texts = elements.iter().map(|element| scalar_text(element).ok_or_else(unsendable));
+    texts.map(|text| Ok(format!("{name}={}", data(&text?)))).collect()
 }
 
-fn path_query(template: &Template, args: &Args) -> Result<String, InvalidCall> {
-    template
-        .pieces()
-        .iter()
-        .map(|piece| match piece {
-            Piece::Text(text) => Ok(text.clone()),
-            Piece::Arg(name) | Piece::Segments(name) => Ok(data(&args.text(name)?)),
-        })
-        .collect()
-}
-
-fn is_auth_param(auth: &Auth, name: &str) -> bool {
-    matches!(auth, Auth::Query { param, .. } if param == name)
+fn path_query(template: &Template, call: &Call) -> Result<String, InvalidCall> {
+    let piece = |piece: &Piece| match piece {
+        Piece::Text(text) => Ok(text.clone()),
+        Piece::Arg(name) | Piece::Segments(name) => Ok(data(&call.text(name)?)),
+    };
+    template.pieces().iter().map(piece).collect()
 }
 
 fn auth_query(auth: &Auth) -> Option<String> {
@@ -152,52 +145,36 @@ fn auth_query(auth: &Auth) -> Option<String> {
     }
 }
 
-/// Header lines; each name once, the last one set wins.
-#[derive(Default)]
-struct Headers(Vec<(String, String)>);
-
-impl Headers {
-    fn set(&mut self, name: &str, value: String) {
-        self.0.retain(|(known, _)| !known.eq_ignore_ascii_case(name));
-        self.0.push((name.to_owned(), value));
-    }
-}
-
-fn tool_headers(tool: &Tool, args: &Args, headers: &mut Headers) -> Result<(), InvalidCall> {
-    for (name, template) in tool.request.headers.iter().filter(|(_, template)| !args.leave_out(template)) {
-        let value = args.0.fill(template)?;
-        if !is_header_line(name, &value) {
-            let argument = template.args().find(|a| args.has(a));
+fn add_headers(request: &mut HttpRequest, spec: &RequestSpec, call: &Call) -> Result<(), InvalidCall> {
+    for (name, template) in spec.headers.iter().filter(|(_, template)| !is_left_out(template, call)) {
+        let value = call.fill(template)?;
+        if HeaderName::try_from(name).is_err() || HeaderValue::try_from(&value).is_err() {
+            let argument = template.args().find(|arg| call.args().contains_key(*arg));
             return Err(argument.map_or(InvalidCall::BadRequest, |a| InvalidCall::Unsendable(a.to_owned())));
         }
-        headers.set(name, value);
+        set_header(request, name, value);
     }
     Ok(())
 }
 
-fn is_header_line(name: &str, value: &str) -> bool {
-    HeaderName::try_from(name).is_ok() && HeaderValue::try_from(value).is_ok()
-}
-
-/// Comes last, so that nothing a tool or an argument says can stand in the credential's place.
-fn authorize(auth: &Auth, headers: &mut Headers) {
+/// Comes last, so that nothing a tool or an argument says can take the credential's place.
+fn authorize(request: &mut HttpRequest, auth: &Auth) {
     match auth {
-        Auth::Bearer(token) => headers.set("authorization", format!("Bearer {}", token.expose())),
-        Auth::Header { name, token } => headers.set(name, token.expose().to_owned()),
+        Auth::Bearer(token) => set_header(request, "authorization", format!("Bearer {}", token.expose())),
+        Auth::Header { name, token } => set_header(request, name, token.expose().to_owned()),
         Auth::Basic { username, password } => {
             let pair = STANDARD.encode(format!("{username}:{}", password.expose()));
-            headers.set("authorization", format!("Basic {pair}"));
+            set_header(request, "authorization", format!("Basic {pair}"));
         }
-        // The token of a session comes last of all, when it is known.
+        // The token of a login is added when the request is sent.
         Auth::Query { .. } | Auth::Login(_) | Auth::None => {}
     }
 }
 
-/// `url` with the credentials that stand in a URL, alone under their name.
-pub(crate) fn with_credentials(service: &ServiceConfig, url: &str) -> String {
+/// `url` with the credentials that stand in a URL.
+pub(super) fn with_credentials(service: &ServiceConfig, url: &str) -> String {
     let mut url = url.to_owned();
-    let mark = if url.contains('?') { '&' } else { '?' };
-    auth_query(&service.auth).iter().fold(mark, |mark, item| append(&mut url, mark, item));
+    append(&mut url, auth_query(&service.auth));
     url
 }
 
@@ -205,7 +182,7 @@ pub(crate) fn with_credentials(service: &ServiceConfig, url: &str) -> String {
 ///
 /// # Errors
 /// [`InvalidCall::BadRequest`] when it is not.
-pub(crate) fn check_origin(service: &ServiceConfig, url: &str) -> Result<(), InvalidCall> {
+pub(super) fn check_origin(service: &ServiceConfig, url: &str) -> Result<(), InvalidCall> {
     let origin = |text: &str| {
         let uri: Uri = text.parse().ok()?;
         let authority = uri.authority()?.as_str().to_ascii_lowercase();

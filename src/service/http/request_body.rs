@@ -1,5 +1,5 @@
-//! The body of a request: an argument in it is a value, whatever it holds. Pure, but for the boundary between the parts
-//! of a multipart body, which is random.
+//! The body of a request, in which an argument is a value, whatever it holds. Pure, but for the random boundary between
+//! the parts of a multipart body.
 
 use serde_json::{Map, Value};
 
@@ -7,113 +7,98 @@ use super::path::data;
 use crate::base::bytes;
 use crate::base::digest::to_hex;
 use crate::base::ids::random_bytes;
-use crate::model::call::scalar_text;
-use crate::model::{ArgType, Call, Encoding, InvalidCall, Node};
+use crate::base::json::scalar_text;
+use crate::model::{ArgType, Call, Encoding, InvalidCall, Layout, RequestSpec};
 
-/// A body and what it is.
-pub(crate) struct Body {
-    /// Its bytes.
-    pub bytes: Vec<u8>,
-    /// Its content type.
-    pub content_type: String,
+pub(super) struct RequestBody {
+    pub(super) bytes: Vec<u8>,
+    pub(super) content_type: String,
     /// Whether it makes no sense under another content type.
-    pub(crate) is_bound: bool,
+    pub(super) is_bound: bool,
 }
 
-/// The body of `call`; None when it has none.
+/// The body of `call`; None where `spec` has none.
 ///
 /// # Errors
-/// [`InvalidCall::Unsendable`] when an argument cannot stand in this encoding: a list of lists or of objects in a form.
-/// [`InvalidCall::Undeclared`] for an argument that a form would mistake for another.
-pub(crate) fn body(call: &Call) -> Result<Option<Body>, InvalidCall> {
-    let request = &call.tool().request;
-    if !request.has_body() {
+/// [`InvalidCall::Unsendable`] for an argument that the encoding cannot express: a list of lists or of objects in a form.
+/// [`InvalidCall::Undeclared`] for an argument that a form would confuse with another.
+pub(super) fn body(spec: &RequestSpec, call: &Call) -> Result<Option<RequestBody>, InvalidCall> {
+    if !spec.has_body() {
         return Ok(None);
     }
-    let layout = request.body.clone().unwrap_or_else(|| all_arguments(call));
-    match request.encoding() {
-        Encoding::Json => json(&layout, call).map(Some),
-        Encoding::Form => form(&layout, call).map(Some),
-        Encoding::Multipart => multipart(&layout, call).map(Some),
+    let layout = spec.body.clone().unwrap_or_else(|| all_arguments(spec, call));
+    let body = match spec.encoding() {
+        Encoding::Json => json(&layout, call),
+        Encoding::Form => form(&layout, call),
+        Encoding::Multipart => multipart(&layout, call),
         Encoding::None => raw(&layout, call),
-    }
+    };
+    body.map(Some)
 }
 
-/// The body of a tool that lays out none: every argument under its name.
-fn all_arguments(call: &Call) -> Node {
-    let tool = call.tool();
-    let sent = call.args().keys().filter(|name| !tool.request.body_exclude.contains(*name));
-    let named = |name: &String| tool.args.get(name).and_then(|spec| spec.sent_as.clone());
-    Node::Object(
-        sent.map(|name| (named(name).unwrap_or_else(|| name.clone()), Node::Arg(name.clone()))).collect(),
-    )
+/// The body of a tool without a layout: every argument under its name.
+fn all_arguments(spec: &RequestSpec, call: &Call) -> Layout {
+    let sent_as = |name: &str| call.tool().args.get(name).and_then(|spec| spec.sent_as.clone());
+    let sent = call.args().keys().filter(|name| !spec.body_exclude.contains(*name));
+    let members = sent.map(|name| (sent_as(name).unwrap_or_else(|| name.clone()), Layout::Arg(name.clone())));
+    Layout::Object(members.collect())
 }
 
-fn json(layout: &Node, call: &Call) -> Result<Body, InvalidCall> {
+fn json(layout: &Layout, call: &Call) -> Result<RequestBody, InvalidCall> {
     let value = value(layout, call)?.unwrap_or_else(|| Value::Object(Map::new()));
     let bytes = serde_json::to_vec(&value).map_err(|_| InvalidCall::BadRequest)?;
-    Ok(Body { bytes, content_type: "application/json".to_owned(), is_bound: false })
+    Ok(RequestBody { bytes, content_type: "application/json".to_owned(), is_bound: false })
 }
 
 /// One argument as it is.
-fn raw(layout: &Node, call: &Call) -> Result<Option<Body>, InvalidCall> {
-    let Node::Arg(name) = layout else { return Err(InvalidCall::BadRequest) };
+fn raw(layout: &Layout, call: &Call) -> Result<RequestBody, InvalidCall> {
+    let Layout::Arg(name) = layout else { return Err(InvalidCall::BadRequest) };
     let text = call.text(name)?;
     let (bytes, content_type) = match is_bytes(call, name) {
         true => (decoded(name, &text)?, "application/octet-stream"),
         false => (text.into_bytes(), "text/plain; charset=utf-8"),
     };
-    Ok(Some(Body { bytes, content_type: content_type.to_owned(), is_bound: false }))
+    Ok(RequestBody { bytes, content_type: content_type.to_owned(), is_bound: false })
 }
 
 /// What a layout stands for in this call; None when it is left out.
-fn value(node: &Node, call: &Call) -> Result<Option<Value>, InvalidCall> {
-    Ok(match node {
-        Node::Constant(value) => Some(value.clone()),
-        Node::Arg(name) => call.joined(name).map(Value::String).or_else(|| call.args().get(name).cloned()),
-        Node::Text(template) => match template.args().all(|name| call.args().contains_key(name)) {
+fn value(layout: &Layout, call: &Call) -> Result<Option<Value>, InvalidCall> {
+    Ok(match layout {
+        Layout::Constant(value) => Some(value.clone()),
+        Layout::Arg(name) => call.joined(name).map(Value::String).or_else(|| call.args().get(name).cloned()),
+        Layout::Text(template) => match template.args().all(|name| call.args().contains_key(name)) {
             true => Some(call.fill(template)?.into()),
             false => None,
         },
-        Node::List(nodes) => {
-            let found = nodes.iter().filter_map(|node| value(node, call).transpose());
+        Layout::List(layouts) => {
+            let found = layouts.iter().filter_map(|layout| value(layout, call).transpose());
             let found = found.collect::<Result<Vec<_>, _>>()?;
-            (nodes.is_empty() || !found.is_empty()).then_some(Value::Array(found))
+            (layouts.is_empty() || !found.is_empty()).then_some(Value::Array(found))
         }
-        Node::Object(members) => {
-            let member = |(name, node): &(String, Node)| Ok((name.clone(), value(node, call)?));
-            let found = members.iter().map(member).collect::<Result<Vec<_>, InvalidCall>>()?;
-            let found: Map<_, _> = found.into_iter().filter_map(|(name, v)| Some((name, v?))).collect();
+        Layout::Object(members) => {
+            let mut found = Map::new();
+            for (name, layout) in members {
+                found.extend(value(layout, call)?.map(|value| (name.clone(), value)));
+            }
             (members.is_empty() || !found.is_empty()).then_some(Value::Object(found))
         }
     })
 }
 
-/// One field of a form.
-struct Field {
-    name: String,
-    content: Content,
-}
-
-enum Content {
-    Text(String),
-    File(Vec<u8>),
-}
-
-fn form(layout: &Node, call: &Call) -> Result<Body, InvalidCall> {
-    let pair = |field: Field| match field.content {
-        Content::Text(text) => Ok(format!("{}={}", data(&field.name), data(&text))),
+fn form(layout: &Layout, call: &Call) -> Result<RequestBody, InvalidCall> {
+    let pair = |(name, content): (String, _)| match content {
+        Content::Text(text) => Ok(format!("{}={}", data(&name), data(&text))),
         Content::File(_) => Err(InvalidCall::BadRequest),
     };
-    let pairs = fields(layout, call)?.into_iter().map(pair).collect::<Result<Vec<_>, _>>()?;
+    let pairs = fields(layout, call)?.into_iter().map(pair).collect::<Result<Vec<String>, _>>()?;
     let content_type = "application/x-www-form-urlencoded".to_owned();
-    Ok(Body { bytes: pairs.join("&").into_bytes(), content_type, is_bound: true })
+    Ok(RequestBody { bytes: pairs.join("&").into_bytes(), content_type, is_bound: true })
 }
 
-fn multipart(layout: &Node, call: &Call) -> Result<Body, InvalidCall> {
+fn multipart(layout: &Layout, call: &Call) -> Result<RequestBody, InvalidCall> {
     let boundary = to_hex(&random_bytes::<16>().map_err(|_| InvalidCall::BadRequest)?);
     let mut bytes = Vec::new();
-    for Field { name, content } in fields(layout, call)? {
+    for (name, content) in fields(layout, call)? {
         let name = quoted(&name);
         let (about, content) = match content {
             Content::Text(text) => (String::new(), text.into_bytes()),
@@ -127,7 +112,11 @@ fn multipart(layout: &Node, call: &Call) -> Result<Body, InvalidCall> {
         bytes.extend(b"\r\n");
     }
     bytes.extend(format!("--{boundary}--\r\n").into_bytes());
-    Ok(Body { bytes, content_type: format!("multipart/form-data; boundary={boundary}"), is_bound: true })
+    Ok(RequestBody {
+        bytes,
+        content_type: format!("multipart/form-data; boundary={boundary}"),
+        is_bound: true,
+    })
 }
 
 /// A field's name as browsers write it (HTML, "multipart/form-data encoding algorithm").
@@ -135,33 +124,40 @@ fn quoted(name: &str) -> String {
     name.replace('"', "%22").replace('\r', "%0D").replace('\n', "%0A")
 }
 
-fn fields(layout: &Node, call: &Call) -> Result<Vec<Field>, InvalidCall> {
+/// The fields of a form, by name.
+type Fields = Vec<(String, Content)>;
+
+enum Content {
+    Text(String),
+    File(Vec<u8>),
+}
+
+fn fields(layout: &Layout, call: &Call) -> Result<Fields, InvalidCall> {
     let mut fields = Vec::new();
     match layout {
-        Node::Object(members) => {
-            for (name, node) in members {
-                check_name(name, node, call)?;
-                add_node(&mut fields, name.clone(), node, call)?;
+        Layout::Object(members) => {
+            for (name, layout) in members {
+                check_name(name, layout, call)?;
+                add_layout(&mut fields, name.clone(), layout, call)?;
             }
         }
-        Node::Arg(name) => match call.args().get(name) {
-            Some(Value::Object(members)) => {
-                for (member, value) in members {
-                    add(&mut fields, member_name("", member).ok_or_else(|| unsendable(name))?, value)
-                        .ok_or_else(|| unsendable(name))?;
-                }
+        Layout::Arg(name) => {
+            let members = call.args().get(name).and_then(Value::as_object);
+            for (member, value) in members.ok_or_else(|| unsendable(name))? {
+                member_name("", member)
+                    .and_then(|field| add_value(&mut fields, field, value))
+                    .ok_or_else(|| unsendable(name))?;
             }
-            _ => return Err(unsendable(name)),
-        },
-        Node::Constant(_) | Node::Text(_) | Node::List(_) => return Err(InvalidCall::BadRequest),
+        }
+        Layout::Constant(_) | Layout::Text(_) | Layout::List(_) => return Err(InvalidCall::BadRequest),
     }
     Ok(fields)
 }
 
 /// Some services read `a.b` and `a b` as `a_b`: a name of the agent's choice must not become a declared one.
-fn check_name(name: &str, node: &Node, call: &Call) -> Result<(), InvalidCall> {
+fn check_name(name: &str, layout: &Layout, call: &Call) -> Result<(), InvalidCall> {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
-    let is_undeclared = matches!(node, Node::Arg(arg) if !call.tool().args.contains_key(arg));
+    let is_undeclared = matches!(layout, Layout::Arg(arg) if !call.tool().args.contains_key(arg));
     let is_odd = name.is_empty() || !name.chars().all(is_plain);
     match is_undeclared && is_odd {
         true => Err(InvalidCall::Undeclared(name.chars().take(64).collect())),
@@ -169,35 +165,34 @@ fn check_name(name: &str, node: &Node, call: &Call) -> Result<(), InvalidCall> {
     }
 }
 
-fn add_node(fields: &mut Vec<Field>, name: String, node: &Node, call: &Call) -> Result<(), InvalidCall> {
-    match node {
-        Node::Object(members) => members
+fn add_layout(fields: &mut Fields, name: String, layout: &Layout, call: &Call) -> Result<(), InvalidCall> {
+    match layout {
+        Layout::Object(members) => members
             .iter()
-            .try_for_each(|(member, node)| add_node(fields, format!("{name}[{member}]"), node, call)),
-        Node::List(nodes) => nodes.iter().try_for_each(|node| match node {
-            Node::Object(_) | Node::List(_) => Err(InvalidCall::BadRequest),
-            Node::Arg(_) | Node::Text(_) | Node::Constant(_) => {
-                add_node(fields, format!("{name}[]"), node, call)
+            .try_for_each(|(member, layout)| add_layout(fields, format!("{name}[{member}]"), layout, call)),
+        Layout::List(layouts) => layouts.iter().try_for_each(|layout| match layout {
+            Layout::Object(_) | Layout::List(_) => Err(InvalidCall::BadRequest),
+            Layout::Arg(_) | Layout::Text(_) | Layout::Constant(_) => {
+                add_layout(fields, format!("{name}[]"), layout, call)
             }
         }),
-        Node::Arg(arg) if is_bytes(call, arg) && call.args().contains_key(arg) => {
-            let content = Content::File(decoded(arg, &call.text(arg)?)?);
-            fields.push(Field { name, content });
+        Layout::Arg(arg) if is_bytes(call, arg) && call.args().contains_key(arg) => {
+            fields.push((name, Content::File(decoded(arg, &call.text(arg)?)?)));
             Ok(())
         }
-        Node::Arg(_) | Node::Text(_) | Node::Constant(_) => {
-            let Some(value) = value(node, call)? else { return Ok(()) };
-            let about = node.args().first().map_or(InvalidCall::BadRequest, |arg| unsendable(arg));
-            if is_required(node, call) && is_empty(&value) {
-                return Err(about);
+        Layout::Arg(_) | Layout::Text(_) | Layout::Constant(_) => {
+            let Some(value) = value(layout, call)? else { return Ok(()) };
+            let error = layout.args().first().map_or(InvalidCall::BadRequest, |arg| unsendable(arg));
+            if is_required(layout, call) && is_empty(&value) {
+                return Err(error);
             }
-            add(fields, name, &value).ok_or(about)
+            add_value(fields, name, &value).ok_or(error)
         }
     }
 }
 
-fn is_required(node: &Node, call: &Call) -> bool {
-    matches!(node, Node::Arg(arg) if call.tool().args.get(arg).is_some_and(|spec| spec.required))
+fn is_required(layout: &Layout, call: &Call) -> bool {
+    matches!(layout, Layout::Arg(arg) if call.tool().args.get(arg).is_some_and(|spec| spec.required))
 }
 
 /// Whether a form would hold nothing of it, as if it had not been given.
@@ -210,23 +205,22 @@ fn is_empty(value: &Value) -> bool {
     }
 }
 
-/// Adds a value under a name, nested as far as it is. None when it cannot be said in one way only: a list of lists or of
-/// objects, or a member's name that holds what nests.
-fn add(fields: &mut Vec<Field>, name: String, value: &Value) -> Option<()> {
+/// Adds a value under a name, nested as far as it is. None when it could be read in two ways: a list of lists or of
+/// objects, or a member's name with a bracket.
+fn add_value(fields: &mut Fields, name: String, value: &Value) -> Option<()> {
     match value {
         Value::Null => {}
         Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            fields.push(Field { name, content: Content::Text(scalar_text(value)?) });
+            fields.push((name, Content::Text(scalar_text(value)?)));
         }
         Value::Array(items) => {
             for item in items {
-                let content = Content::Text(scalar_text(item)?);
-                fields.push(Field { name: format!("{name}[]"), content });
+                fields.push((format!("{name}[]"), Content::Text(scalar_text(item)?)));
             }
         }
         Value::Object(members) => {
             for (member, value) in members {
-                add(fields, member_name(&name, member)?, value)?;
+                add_value(fields, member_name(&name, member)?, value)?;
             }
         }
     }

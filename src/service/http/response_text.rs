@@ -1,18 +1,18 @@
-//! The bytes of an answer as text: which characters they stand for, as far as anybody says. Pure.
+//! Decodes the bytes of a response to text, by whatever says which characters they stand for. Pure.
 
 use std::borrow::Cow;
 
 use crate::base::safe_text::visible;
 use crate::model::Charset;
 
-/// The most characters of a content type that are told.
-const MAX_KIND_CHARS: usize = 100;
+/// The most characters of a content type that are shown.
+const MAX_CONTENT_TYPE_CHARS: usize = 100;
 
-/// How compressed bodies begin (gzip, zstd, zlib at its three levels); none was asked for.
+/// How compressed bodies begin: gzip, zstd, zlib at its three levels.
 const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda"];
 
-/// What 0x80 to 0x9F mean in windows-1252, which is what "latin-1" means in practice (WHATWG Encoding); those without a
-/// meaning stay control characters.
+/// What 0x80 to 0x9F mean in windows-1252, which "latin-1" means in practice (WHATWG Encoding); bytes without a meaning stay
+/// control characters.
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',
@@ -24,113 +24,112 @@ const LATIN_9: [(u8, char); 8] =
 
 /// What a content type says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    /// JSON.
+pub(super) enum ContentKind {
     Json,
-    /// Other text.
     Text,
-    /// Something else.
     Other,
     /// There is no content type.
-    Unsaid,
+    Missing,
 }
 
-impl Kind {
-    pub(super) fn of(content_type: Option<&str>) -> Kind {
-        let Some(content_type) = content_type else { return Kind::Unsaid };
+impl ContentKind {
+    pub(super) fn new(content_type: Option<&str>) -> ContentKind {
+        let Some(content_type) = content_type else { return ContentKind::Missing };
         let essence = content_type.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
         match essence.as_str() {
-            "application/json" | "text/json" => Kind::Json,
-            "application/xml" | "application/javascript" | "application/x-www-form-urlencoded" => Kind::Text,
-            other if other.ends_with("+json") => Kind::Json,
-            other if other.ends_with("+xml") || other.starts_with("text/") => Kind::Text,
-            _ => Kind::Other,
+            "application/json" | "text/json" => ContentKind::Json,
+            "application/xml" | "application/javascript" | "application/x-www-form-urlencoded" => {
+                ContentKind::Text
+            }
+            other if other.ends_with("+json") => ContentKind::Json,
+            other if other.ends_with("+xml") || other.starts_with("text/") => ContentKind::Text,
+            _ => ContentKind::Other,
         }
     }
 }
 
-/// A body as text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Text {
+pub(super) struct DecodedText {
     pub(super) text: String,
-    /// Whether something could not be read, and became U+FFFD.
+    /// Whether something could not be decoded and became U+FFFD.
     pub(super) damaged: bool,
 }
 
-/// Why a body is not text. It comes back.
+/// Why a body is not text.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NoText {
+pub(super) enum NotText {
     Compressed,
     Binary(Vec<u8>),
 }
 
-/// The charset that a content type names, if it is known.
+/// The charset that a content type names, where it is a known one.
 fn named(content_type: &str) -> Option<Charset> {
     let params = content_type.split(';').skip(1).filter_map(|param| param.split_once('='));
     let mut charsets = params.filter(|(name, _)| name.trim().eq_ignore_ascii_case("charset"));
     charsets.next().and_then(|(_, value)| Charset::parse(value.trim().trim_matches('"')))
 }
 
-/// The text of a body: by the charset that its content type names, else by what its first bytes show, else by `unsaid`,
-/// else UTF-8. What says that it is text is text, whatever bytes it holds; other bytes that are not UTF-8 are none.
-pub(super) fn text(
+/// Decodes a body by the charset that its content type names, else by what its bytes show, else by `unsaid`, else as
+/// UTF-8. What is declared as text is text, whatever bytes it holds; other bytes that are not UTF-8 are not.
+pub(super) fn decode(
     body: Vec<u8>,
     content_type: Option<&str>,
     unsaid: Option<Charset>,
-) -> Result<Text, NoText> {
-    let kind = Kind::of(content_type);
+) -> Result<DecodedText, NotText> {
+    let kind = ContentKind::new(content_type);
     let shown = || shown_by(&body, kind);
     match content_type.and_then(named).or_else(shown).or(unsaid) {
         Some(Charset::Utf16Le) => Ok(utf16(&body, u16::from_le_bytes, u16::from_be_bytes)),
         Some(Charset::Utf16Be) => Ok(utf16(&body, u16::from_be_bytes, u16::from_le_bytes)),
         Some(charset @ (Charset::Latin1 | Charset::Latin9)) => {
             let text = body.iter().map(|byte| character(*byte, charset)).collect();
-            Ok(Text { text, damaged: false })
+            Ok(DecodedText { text, damaged: false })
         }
         Some(Charset::Utf8) | None => utf8(body, kind),
     }
 }
 
-/// What can be read of a body, for people.
+/// What people can read of a body.
 pub(super) fn readable(body: &[u8], content_type: Option<&str>, unsaid: Option<Charset>) -> String {
-    match text(body.to_vec(), content_type, unsaid) {
+    match decode(body.to_vec(), content_type, unsaid) {
         Ok(text) => text.text,
-        Err(NoText::Compressed) => String::new(),
-        Err(NoText::Binary(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(NotText::Compressed) => String::new(),
+        Err(NotText::Binary(bytes)) => String::from_utf8_lossy(&bytes).into_owned(),
     }
 }
 
-/// What kind of bytes and how many they are, in words.
+/// The content type and the number of bytes, in words.
 pub(super) fn described(content_type: Option<&str>, bytes: usize) -> String {
-    let kind: String = content_type.unwrap_or("no content type").chars().take(MAX_KIND_CHARS).collect();
+    let kind: String =
+        content_type.unwrap_or("no content type").chars().take(MAX_CONTENT_TYPE_CHARS).collect();
     format!("{}, {bytes} bytes", visible(&kind))
 }
 
-fn utf8(body: Vec<u8>, kind: Kind) -> Result<Text, NoText> {
+fn utf8(body: Vec<u8>, kind: ContentKind) -> Result<DecodedText, NotText> {
     let bytes = match String::from_utf8(body) {
-        Ok(text) => return Ok(Text { text, damaged: false }),
+        Ok(text) => return Ok(DecodedText { text, damaged: false }),
         Err(broken) => broken.into_bytes(),
     };
     if COMPRESSED.iter().any(|start| bytes.starts_with(start)) {
-        return Err(NoText::Compressed);
+        return Err(NotText::Compressed);
     }
     match kind {
-        Kind::Json | Kind::Text => match String::from_utf8_lossy(&bytes) {
-            Cow::Borrowed(text) => Ok(Text { text: text.to_owned(), damaged: false }),
-            Cow::Owned(text) => Ok(Text { text, damaged: true }),
+        ContentKind::Json | ContentKind::Text => match String::from_utf8_lossy(&bytes) {
+            Cow::Borrowed(text) => Ok(DecodedText { text: text.to_owned(), damaged: false }),
+            Cow::Owned(text) => Ok(DecodedText { text, damaged: true }),
         },
-        Kind::Other | Kind::Unsaid => Err(NoText::Binary(bytes)),
+        ContentKind::Other | ContentKind::Missing => Err(NotText::Binary(bytes)),
     }
 }
 
-/// A byte order mark; in text also bytes of which every other one is zero, as ASCII in UTF-16 is.
-fn shown_by(body: &[u8], kind: Kind) -> Option<Charset> {
+/// UTF-16 shows by a byte order mark; in text also by every other byte being zero, as in ASCII characters.
+fn shown_by(body: &[u8], kind: ContentKind) -> Option<Charset> {
     match body {
         [0xff, 0xfe, ..] => return Some(Charset::Utf16Le),
         [0xfe, 0xff, ..] => return Some(Charset::Utf16Be),
         _ => {}
     }
-    if kind == Kind::Other || body.len() < 4 || !body.contains(&0) {
+    if kind == ContentKind::Other || body.len() < 4 || !body.contains(&0) {
         return None;
     }
     let zeros = |odd: usize| body.iter().skip(odd).step_by(2).filter(|byte| **byte == 0).count();
@@ -142,8 +141,8 @@ fn shown_by(body: &[u8], kind: Kind) -> Option<Charset> {
     }
 }
 
-/// A byte order mark that says otherwise is believed.
-fn utf16(body: &[u8], said: fn([u8; 2]) -> u16, other: fn([u8; 2]) -> u16) -> Text {
+/// A byte order mark overrides the byte order that was named.
+fn utf16(body: &[u8], said: fn([u8; 2]) -> u16, other: fn([u8; 2]) -> u16) -> DecodedText {
     let mut damaged = body.len() % 2 == 1;
     let pair = |unit: &[u8]| <[u8; 2]>::try_from(unit).unwrap_or_default();
     let read = match body.get(..2).map(pair).map(said) {
@@ -156,7 +155,7 @@ fn utf16(body: &[u8], said: fn([u8; 2]) -> u16, other: fn([u8; 2]) -> u16) -> Te
         c.unwrap_or(char::REPLACEMENT_CHARACTER)
     });
     let text: String = characters.skip_while(|c| *c == '\u{feff}').collect();
-    Text { text, damaged }
+    DecodedText { text, damaged }
 }
 
 fn character(byte: u8, charset: Charset) -> char {
@@ -170,9 +169,9 @@ fn character(byte: u8, charset: Charset) -> char {
 mod tests {
     use super::*;
 
-    fn read(body: &[u8], content_type: &str) -> Result<(String, bool), NoText> {
+    fn read(body: &[u8], content_type: &str) -> Result<(String, bool), NotText> {
         let content_type = (!content_type.is_empty()).then_some(content_type);
-        text(body.to_vec(), content_type, None).map(|text| (text.text, text.damaged))
+        decode(body.to_vec(), content_type, None).map(|text| (text.text, text.damaged))
     }
 
     #[test]
@@ -185,7 +184,7 @@ mod tests {
         assert_eq!(read(b"a\0\xe4\0=\xd8\0\xde", "text/plain; charset=utf-16le"), sound("aä😀"));
         assert_eq!(read(b"\0a\0\xe4", "text/plain; charset=utf-16be"), sound("aä"));
         assert_eq!(read("ä".as_bytes(), "text/plain; charset=klingon"), sound("ä"));
-        assert_eq!(text(b"\xe4".to_vec(), None, Some(Charset::Latin1)).unwrap().text, "ä");
+        assert_eq!(decode(b"\xe4".to_vec(), None, Some(Charset::Latin1)).unwrap().text, "ä");
     }
 
     #[test]
@@ -203,8 +202,8 @@ mod tests {
         assert_eq!(read(b"h\xe4user", "text/html"), Ok(("h\u{fffd}user".into(), true)));
         assert_eq!(read(b"{\"a\":\"\xff\"}", "application/json"), Ok(("{\"a\":\"\u{fffd}\"}".into(), true)));
         for kind in ["image/png", "application/octet-stream", ""] {
-            assert_eq!(read(b"\x89PNG\xff", kind), Err(NoText::Binary(b"\x89PNG\xff".to_vec())), "{kind}");
+            assert_eq!(read(b"\x89PNG\xff", kind), Err(NotText::Binary(b"\x89PNG\xff".to_vec())), "{kind}");
         }
-        assert_eq!(read(b"\x1f\x8b\x08\xff", "application/json"), Err(NoText::Compressed));
+        assert_eq!(read(b"\x1f\x8b\x08\xff", "application/json"), Err(NotText::Compressed));
     }
 }

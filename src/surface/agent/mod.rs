@@ -263,7 +263,7 @@ impl Agent {
         let size = serde_json::to_vec(&args).map_or(0, |text| text.len());
         self.spend(cost::EXPLAIN + units(size, cost::EXPLAINED_BYTES))?;
         let setup = self.gate().setup();
-        let check = |call: &Call| setup.services.check(call);
+        let check = |call: &Call| setup.services.check(call).map(drop);
         let rules = Rules { tools: &setup.tools, policy: &setup.policy, check: &check };
         Ok(without_files(explain(&rules, self.id(), tool, args).to_json()))
     }

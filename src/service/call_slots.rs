@@ -15,7 +15,7 @@ use crate::model::AgentId;
 
 /// How the places are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Shares {
+pub struct SlotShares {
     /// Calls at once.
     all: usize,
     /// Of these, those that belong to each agent.
@@ -26,24 +26,24 @@ pub struct Shares {
     of_service: usize,
 }
 
-impl Shares {
+impl SlotShares {
     /// Half of `all` (at least one) is divided evenly among the agents, at least one place for each; with as many agents
     /// as places or more, nothing is. Of the rest one service takes at most half, unless there is no other.
-    pub fn new(all: usize, agents: usize, services: usize) -> Shares {
+    pub fn new(all: usize, agents: usize, services: usize) -> SlotShares {
         let all = all.max(1);
         let own = if agents < all { (all / 2 / agents.max(1)).max(1) } else { 0 };
         let open = all.saturating_sub(own.saturating_mul(agents));
         let of_service = if services > 1 { open.div_ceil(2) } else { open };
-        Shares { all, own, open, of_service }
+        SlotShares { all, own, open, of_service }
     }
 }
 
 /// All places. Clones are the same places.
 #[derive(Clone)]
-pub struct Places(Arc<Mutex<Inner>>);
+pub struct CallSlots(Arc<Mutex<SlotLedger>>);
 
-struct Inner {
-    shares: Shares,
+struct SlotLedger {
+    shares: SlotShares,
     held: usize,
     /// Agents' own places that are taken.
     own: HashMap<AgentId, usize>,
@@ -55,13 +55,13 @@ struct Inner {
 
 struct Waiter {
     service: Arc<str>,
-    turn: Sender<Place>,
+    turn: Sender<CallSlot>,
 }
 
 /// One of the places, until this is dropped (on any thread).
-pub struct Place {
+pub struct CallSlot {
     /// None when it has been given back.
-    places: Option<Places>,
+    places: Option<CallSlots>,
     of: Of,
 }
 
@@ -72,30 +72,30 @@ enum Of {
     Service(Arc<str>),
 }
 
-impl Places {
-    /// Places shared out like this.
-    pub fn new(shares: Shares) -> Places {
+impl CallSlots {
+    /// CallSlots shared out like this.
+    pub fn new(shares: SlotShares) -> CallSlots {
         let (own, open, waiting) = Default::default();
-        Places(Arc::new(Mutex::new(Inner { shares, held: 0, own, open, waiting })))
+        CallSlots(Arc::new(Mutex::new(SlotLedger { shares, held: 0, own, open, waiting })))
     }
 
     /// From now on they are shared out like this. Nobody loses a place: who holds more than there are keeps the others
     /// waiting until it gives them back.
-    pub(crate) fn share_out(&self, shares: Shares) {
+    pub(crate) fn share_out(&self, shares: SlotShares) {
         self.lock().shares = shares;
         self.hand_out();
     }
 
     /// Lines up for a place for a call of `agent` to `service`. What comes through is a place; who drops the receiver
     /// waits no more, and a place that has come already is free again.
-    pub fn line_up(&self, agent: &AgentId, service: &str) -> Receiver<Place> {
+    pub fn line_up(&self, agent: &AgentId, service: &str) -> Receiver<CallSlot> {
         let (turn, receiver) = bounded(1);
         let service: Arc<str> = service.into();
         let mut inner = self.lock();
         if let Some(of) = inner.take(agent, &service) {
             drop(inner);
             // There is room for it, and it is heard.
-            let _ = turn.try_send(Place { places: Some(self.clone()), of });
+            let _ = turn.try_send(CallSlot { places: Some(self.clone()), of });
             return receiver;
         }
         let waiter = Waiter { service, turn };
@@ -117,7 +117,7 @@ impl Places {
     fn hand_out(&self) {
         loop {
             let Some((turn, of)) = self.lock().next() else { return };
-            if let Err(refused) = turn.try_send(Place { places: Some(self.clone()), of }) {
+            if let Err(refused) = turn.try_send(CallSlot { places: Some(self.clone()), of }) {
                 // It waits no more. Not dropped as a place: that would come back here, once for each of them.
                 let mut place = refused.into_inner();
                 mem::drop(place.places.take());
@@ -126,12 +126,12 @@ impl Places {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, Inner> {
+    fn lock(&self) -> MutexGuard<'_, SlotLedger> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Inner {
+impl SlotLedger {
     /// A place for a call of `agent` to `service`, if it may have one.
     fn take(&mut self, agent: &AgentId, service: &Arc<str>) -> Option<Of> {
         let of = self.free(agent, service)?;
@@ -164,7 +164,7 @@ impl Inner {
     }
 
     /// Who is next, and the place that is for it; taken already.
-    fn next(&mut self) -> Option<(Sender<Place>, Of)> {
+    fn next(&mut self) -> Option<(Sender<CallSlot>, Of)> {
         let (mut passed, mut found) = (VecDeque::new(), None);
         while let Some((agent, mut queue)) = self.waiting.pop_front() {
             // Those that wait no more do not cost their agent its turn.
@@ -185,7 +185,7 @@ impl Inner {
     }
 
     /// The first of an agent's waiters that may have a place.
-    fn first(&mut self, agent: &AgentId, queue: &mut VecDeque<Waiter>) -> Option<(Sender<Place>, Of)> {
+    fn first(&mut self, agent: &AgentId, queue: &mut VecDeque<Waiter>) -> Option<(Sender<CallSlot>, Of)> {
         let at = queue.iter().position(|waiter| self.free(agent, &waiter.service).is_some())?;
         let waiter = queue.remove(at)?;
         Some((waiter.turn, self.take(agent, &waiter.service)?))
@@ -201,7 +201,7 @@ fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
     }
 }
 
-impl Drop for Place {
+impl Drop for CallSlot {
     fn drop(&mut self) {
         let Some(places) = self.places.take() else { return };
         places.lock().give_back(&self.of);
@@ -219,22 +219,22 @@ mod tests {
         AgentId::configured(name)
     }
 
-    fn take_at(places: &Places, name: &str, service: &str) -> Option<Place> {
+    fn take_at(places: &CallSlots, name: &str, service: &str) -> Option<CallSlot> {
         places.line_up(&agent(name), service).try_recv().ok()
     }
 
-    fn take(places: &Places, name: &str) -> Option<Place> {
+    fn take(places: &CallSlots, name: &str) -> Option<CallSlot> {
         take_at(places, name, HOME)
     }
 
     /// As many as come at once.
-    fn take_all(places: &Places, name: &str, service: &str) -> Vec<Place> {
+    fn take_all(places: &CallSlots, name: &str, service: &str) -> Vec<CallSlot> {
         std::iter::from_fn(|| take_at(places, name, service)).collect()
     }
 
-    /// Places that belong to nobody.
-    fn open(all: usize) -> Places {
-        Places::new(Shares::new(all, usize::MAX, 1))
+    /// CallSlots that belong to nobody.
+    fn open(all: usize) -> CallSlots {
+        CallSlots::new(SlotShares::new(all, usize::MAX, 1))
     }
 
     #[test]
@@ -292,7 +292,7 @@ mod tests {
     #[test]
     fn nobody_takes_what_belongs_to_another_agent() {
         for (all, agents, own) in [(32, 1, 16), (32, 2, 8), (32, 5, 3), (32, 31, 1), (2, 1, 1), (3, 2, 1)] {
-            let places = Places::new(Shares::new(all, agents, 1));
+            let places = CallSlots::new(SlotShares::new(all, agents, 1));
             let greedy = take_all(&places, "greedy", HOME);
             assert_eq!(greedy.len(), all - (agents - 1) * own, "{all} for {agents}");
             for other in 1..agents {
@@ -303,7 +303,7 @@ mod tests {
 
     #[test]
     fn one_service_leaves_room_for_the_others() {
-        let places = Places::new(Shares::new(32, 2, 3));
+        let places = CallSlots::new(SlotShares::new(32, 2, 3));
         let slow = take_all(&places, "a", "slow");
         assert_eq!(slow.len(), 8 + 8, "its own places and half of the open ones");
         assert_eq!(take_all(&places, "b", "slow").len(), 8, "its own ones");
@@ -316,17 +316,17 @@ mod tests {
 
     #[test]
     fn a_reload_bounds_old_and_new_calls_together() {
-        let places = Places::new(Shares::new(8, 1, 1));
+        let places = CallSlots::new(SlotShares::new(8, 1, 1));
         let mut old = take_all(&places, "a", HOME);
         assert_eq!(old.len(), 8);
-        places.share_out(Shares::new(4, 1, 1));
+        places.share_out(SlotShares::new(4, 1, 1));
         let turn = places.line_up(&agent("a"), HOME);
         old.truncate(4);
         assert!(turn.try_recv().is_err(), "four are still held");
         old.truncate(3);
         assert!(turn.try_recv().is_ok());
         let more = places.line_up(&agent("a"), HOME);
-        places.share_out(Shares::new(8, 1, 1));
+        places.share_out(SlotShares::new(8, 1, 1));
         assert!(more.try_recv().is_ok(), "who waits hears of it");
     }
 }

@@ -1,0 +1,77 @@
+//! What every kind of service does with a call.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::future::{self, BoxedLocal};
+
+use super::call_slots::CallSlot;
+use super::scrub::Scrubber;
+use crate::config::ServiceConfig;
+use crate::model::{Call, InvalidCall, Outcome};
+use crate::net::client::HttpRequest;
+use crate::store::Claim;
+
+/// Runs the calls of one service. There is one implementation for each variant of `model::Target`.
+pub(super) trait Handler {
+    /// Makes `call` ready to be sent. This happens before the policy is asked, and before a person is.
+    ///
+    /// # Errors
+    /// When the call cannot be sent at all.
+    fn check(&self, call: &Call) -> Result<Prepared, InvalidCall>;
+
+    /// Sends a claimed call, once. Once it is on its way, dropping the future does not stop it.
+    fn run(&self, job: Job) -> BoxedLocal<Attempt>;
+
+    /// Asks the service whether it is well, and says in words why it is not; None where there is no way to ask.
+    fn health(&self) -> Option<BoxedLocal<Result<(), String>>>;
+
+    /// Time for a call, unless its tool says otherwise.
+    fn timeout(&self) -> Duration;
+
+    /// Other services are in force from now on: what has not been sent is not sent, what has been is seen through.
+    fn retire(&self);
+
+    /// Ends the session at the service, where there is one. Begins at once and takes a bounded time.
+    fn log_out(&self) -> BoxedLocal<()> {
+        Box::pin(future::ready(()))
+    }
+
+    /// Ends all calls, running or to come. The outcome of one with side effects is unknown then.
+    fn shutdown(&self);
+}
+
+/// A claimed call and what goes with it.
+pub(super) struct Job {
+    pub(super) claim: Claim,
+    /// Absent after a restart, and once a reload has made it useless.
+    pub(super) prepared: Option<Prepared>,
+    /// Looks for the secrets of this call too.
+    pub(super) scrubber: Arc<Scrubber>,
+    pub(super) slot: CallSlot,
+}
+
+/// A call as it is going to be sent, for one state of its service: after a reload it is prepared anew.
+pub enum Prepared {
+    Http(Arc<ServiceConfig>, HttpRequest),
+}
+
+/// What became of a call.
+pub enum Attempt {
+    /// It has ended.
+    Ended {
+        /// What its agent is to hear.
+        outcome: Outcome,
+        /// To be kept until the outcome is recorded: services may be faster than the disk, and large responses must not
+        /// pile up between them. None after a small response.
+        slot: Option<CallSlot>,
+    },
+    /// Other services are in force: nothing was sent, and they can send it.
+    Overtaken(Claim, CallSlot),
+}
+
+impl From<Outcome> for Attempt {
+    fn from(outcome: Outcome) -> Attempt {
+        Attempt::Ended { outcome, slot: None }
+    }
+}

@@ -1,0 +1,166 @@
+//! All configured services, and which handler runs whose calls.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::lock::Semaphore;
+use smol::{LocalExecutor, Timer};
+
+use super::call_slots::CallSlot;
+use super::handler::{Attempt, Handler, Job, Prepared};
+use super::health::{HealthBoard, ServiceHealth};
+use super::http::{self, HttpHandler};
+use super::scrub::Scrubber;
+use crate::base::backoff::jitter;
+use crate::base::clock::{Clock, Timestamp};
+use crate::config::ServiceConfig;
+use crate::model::{Call, InvalidCall, Outcome, Target, Tool};
+use crate::net::client::HttpError;
+use crate::store::Claim;
+
+/// Time between two probes of a service; up to a tenth is added by chance, so that they do not fall together.
+const PROBE_INTERVAL: Duration = Duration::from_secs(60);
+/// Probes have a limit of their own, so that they do not stand in the way of calls, nor calls in theirs.
+const PROBES_AT_ONCE: usize = 2;
+
+/// All configured services. Clones are cheap and share connections and health.
+#[derive(Clone)]
+pub struct Services(Rc<Registry>);
+
+struct Registry {
+    handlers: BTreeMap<String, Box<dyn Handler>>,
+    scrubber: Arc<Scrubber>,
+    health: HealthBoard,
+}
+
+/// A service that cannot be set up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceSetupError {
+    /// Its key in config.yaml.
+    pub service: String,
+    pub why: HttpError,
+}
+
+impl fmt::Display for ServiceSetupError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "service \"{}\" cannot be set up: {}", self.service, self.why)
+    }
+}
+
+impl std::error::Error for ServiceSetupError {}
+
+/// Whether `service` can be sent `call` at all, as far as the files say.
+///
+/// # Errors
+/// When it cannot.
+pub(crate) fn check(service: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
+    match &call.tool().target {
+        Target::Http(_) => http::request::build(service, call).map(drop),
+    }
+}
+
+fn handler(service: &ServiceConfig, scrubber: &Arc<Scrubber>) -> Result<Box<dyn Handler>, HttpError> {
+    Ok(Box::new(HttpHandler::new(service, scrubber)?))
+}
+
+impl Services {
+    /// Connects to nothing.
+    ///
+    /// # Errors
+    /// When a service's `ca_cert` holds no certificate.
+    pub fn new(configs: &[ServiceConfig], scrubber: Arc<Scrubber>) -> Result<Services, ServiceSetupError> {
+        let mut handlers = BTreeMap::new();
+        for config in configs {
+            let service = config.name.clone();
+            match handler(config, &scrubber) {
+                Ok(handler) => handlers.insert(service, handler),
+                Err(why) => return Err(ServiceSetupError { service, why }),
+            };
+        }
+        let health = HealthBoard::new(handlers.keys().cloned());
+        Ok(Services(Rc::new(Registry { handlers, scrubber, health })))
+    }
+
+    fn handler(&self, call: &Call) -> Option<&dyn Handler> {
+        self.0.handlers.get(&call.tool().service).map(Box::as_ref)
+    }
+
+    /// Makes `call` ready to be sent. To be asked before the policy and before a person.
+    ///
+    /// # Errors
+    /// When it cannot be sent at all; [`InvalidCall::BadRequest`] when its service is not configured.
+    pub fn check(&self, call: &Call) -> Result<Prepared, InvalidCall> {
+        self.handler(call).ok_or(InvalidCall::BadRequest)?.check(call)
+    }
+
+    /// How long `call` may take: to get a slot, and then to be answered.
+    pub fn limit(&self, call: &Call) -> Duration {
+        let service = || self.handler(call).map(|handler| handler.timeout());
+        call.tool().timeout.or_else(service).unwrap_or_default()
+    }
+
+    /// Sends the claimed call, once, as these services have it.
+    ///
+    /// The outcome is `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
+    /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the request is
+    /// on its way, dropping this future does not stop it: the caller must see it through.
+    pub async fn run(&self, claim: Claim, prepared: Option<Prepared>, slot: CallSlot) -> Attempt {
+        let call = claim.call();
+        let Some(handler) = self.handler(call) else {
+            log::warn!("tool {}: its service {} is not configured", call.tool().name, call.tool().service);
+            return Outcome::ServiceUnreachable.into();
+        };
+        let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
+        handler.run(Job { claim, prepared, scrubber, slot }).await
+    }
+
+    /// Other services are in force from now on: what has not been sent is not sent, what has been is seen through.
+    pub fn retire(&self) {
+        self.0.handlers.values().for_each(|handler| handler.retire());
+    }
+
+    /// Ends the sessions at services, as far as they can be ended. Waits a bounded time.
+    pub async fn log_out(&self) {
+        let ends: Vec<_> = self.0.handlers.values().map(|handler| handler.log_out()).collect();
+        for end in ends {
+            end.await;
+        }
+    }
+
+    /// Ends all calls, running or to come; those with side effects that were under way are `UnknownResult`.
+    pub fn shutdown(&self) {
+        self.0.handlers.values().for_each(|handler| handler.shutdown());
+    }
+
+    /// Notes what the end of a call of `tool` says of its service.
+    pub fn heard(&self, tool: &Tool, outcome: &Outcome, now: Timestamp) {
+        self.0.health.note_outcome(tool, outcome, now);
+    }
+
+    /// The state of every service, by name.
+    pub fn health(&self) -> Vec<(String, ServiceHealth)> {
+        self.0.health.all()
+    }
+
+    /// Probes every service that can be asked whether it is well, at once and then every [`PROBE_INTERVAL`]. Never returns.
+    pub async fn watch_health(&self, clock: Clock) {
+        let (permits, tasks) = (Semaphore::new(PROBES_AT_ONCE), LocalExecutor::new());
+        for (name, handler) in &self.0.handlers {
+            tasks.spawn(self.watch(name, handler.as_ref(), &clock, &permits)).detach();
+        }
+        tasks.run(std::future::pending::<()>()).await;
+    }
+
+    async fn watch(&self, name: &str, handler: &dyn Handler, clock: &Clock, permits: &Semaphore) {
+        loop {
+            let permit = permits.acquire().await;
+            let Some(probe) = handler.health() else { return };
+            self.0.health.note(name, probe.await, clock.now());
+            drop(permit);
+            Timer::after(PROBE_INTERVAL + jitter(PROBE_INTERVAL / 10)).await;
+        }
+    }
+}
