@@ -32,7 +32,7 @@ use agentpass::testing::model::{
 use agentpass::testing::net::client::HttpResponse;
 use agentpass::testing::net::stream::Stream;
 use agentpass::testing::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
-use agentpass::testing::policy::Policy;
+use agentpass::testing::policy::{Facts, Policy};
 use agentpass::testing::protocol::frame::{self, MAX_BATCH};
 use agentpass::testing::protocol::params;
 use agentpass::testing::service::{request, response};
@@ -325,8 +325,8 @@ fn decide(times: u32, rules: usize, pattern: fn(usize, usize) -> String, name: &
     let args = object(json!({"area": format!("a{last}"), "device": format!("the_lamp_on_desk_{last}")}));
     let call = Call::new(AgentId::configured("pi"), tool(name), args).unwrap();
     let expected = if name.starts_with("tool_") { Action::Allow } else { Action::Ask };
-    assert_eq!(policy.judge(&call).action, expected);
-    repeat(times, || policy.judge(black_box(&call)));
+    assert_eq!(policy.judge(&call, &Facts::unchanged(&call)).decision, expected);
+    repeat(times, || policy.judge(black_box(&call), &Facts::unchanged(&call)));
 }
 
 /// Rules that no index helps with, and a value that comes close to each of them everywhere.
@@ -341,8 +341,8 @@ fn decide_hostile(times: u32, rules: usize, length: usize) {
     let device: String = "front_door_".chars().cycle().take(length - 20).collect();
     let args = object(json!({"area": "a", "device": device}));
     let call = Call::new(AgentId::configured("pi"), tool("tool_1"), args).unwrap();
-    assert_eq!(policy.judge(&call), Verdict { action: Action::Ask, rule: None });
-    repeat(times, || policy.judge(black_box(&call)));
+    assert_eq!(policy.judge(&call, &Facts::unchanged(&call)), Verdict::by_rule(Action::Ask, None));
+    repeat(times, || policy.judge(black_box(&call), &Facts::unchanged(&call)));
 }
 
 // The record.
@@ -372,7 +372,7 @@ async fn recorded(store: &Store, call: &Arc<Call>, number: u32) {
         session: Some("evening".to_owned()),
         reason: None,
         key: None,
-        decision: Verdict { action: Action::Allow, rule: None },
+        decision: Verdict::by_rule(Action::Allow, None),
     };
     let id = new.id;
     store.record_claimed(new, false).await.unwrap();

@@ -93,7 +93,7 @@ pub mod net {
 }
 
 pub mod policy {
-    pub use crate::policy::Policy;
+    pub use crate::policy::{Facts, Policy};
 }
 
 pub mod protocol {

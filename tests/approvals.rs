@@ -220,6 +220,41 @@ fn after_three_denials_the_same_call_is_not_asked_about() {
 }
 
 #[test]
+fn explain_knows_of_denials_and_open_questions() {
+    let config = Setup::default().config.replace("max_pending_approvals: 10", "max_pending_approvals: 1")
+        + "approvals: {cool_down: {denies: 1}}\n";
+    let gateway = Gateway::with(&Setup { config, ..Setup::default() });
+    let (mut agent, mut laptop) =
+        (Agent::login(gateway.address, TOKEN), Agent::login(gateway.address, LAPTOP));
+    deny_once(&gateway, &mut laptop, "hello");
+    let mut reasons = |text: &str| {
+        let explained =
+            laptop.call("explain", json!({"tool": "say", "args": {"text": text}}))["result"].clone();
+        assert_eq!(explained["decision"], "ask", "{explained}");
+        explained["reasons"].clone()
+    };
+    let cooled = reasons("hello");
+    let asked = json!({"reason": "asked_by_default"});
+    assert_eq!((&cooled[0], &cooled[1]["reason"]), (&asked, &json!("cool_down")), "{cooled}");
+    let until = cooled[1]["until"].as_str().unwrap();
+    assert!(until.len() == 24 && until.ends_with('Z'), "{until}");
+    assert_eq!(reasons("hello!"), json!([asked]));
+    // Another agent's questions take no room.
+    agent.send("tool_request", json!({"tool": "say", "args": {"text": "one"}}));
+    agent.asked();
+    assert_eq!(reasons("hello!"), json!([asked]));
+    let mut second = Agent::login(gateway.address, LAPTOP);
+    let wire = second.send("tool_request", json!({"tool": "say", "args": {"text": "one"}}));
+    let id = second.asked();
+    assert_eq!(reasons("hello!"), json!([asked, {"reason": "too_many_pending"}]));
+    let refused = second.request("say", json!({"text": "hello!"}));
+    assert_eq!(refused["error"]["data"]["reason"], "too_many_pending", "{refused}");
+    gateway.say_yes(&id);
+    second.reply(wire);
+    assert_eq!(reasons("hello!"), json!([asked]));
+}
+
+#[test]
 fn approvals_and_expiries_do_not_count_as_denials() {
     let config = Setup::default().config + "approvals: {cool_down: {denies: 2}}\n";
     let gateway = Gateway::with(&Setup { config, ..Setup::default() });

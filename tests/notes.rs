@@ -60,7 +60,7 @@ fn ask(address: SocketAddr) -> smol::Task<Value> {
 
 async fn question(gate: &Gate) -> RequestId {
     loop {
-        if let Some(question) = gate.questions().first() {
+        if let Some(question) = gate.approvals.questions().first() {
             return question.id;
         }
         Timer::after(Duration::from_millis(2)).await;
@@ -73,7 +73,7 @@ async fn deny(gate: &Rc<Gate>, id: RequestId) {
 }
 
 async fn waiting(gate: &Gate) -> usize {
-    gate.pending_results(&AgentId::configured("default")).await.unwrap().len()
+    gate.inbox.pending_results(&AgentId::configured("default")).await.unwrap().len()
 }
 
 fn row(folder: &Folder, id: RequestId) -> Value {
@@ -88,20 +88,20 @@ fn a_note_that_follows_reaches_the_agent_and_the_record() {
     let id = with_gate(&folder, async |gate, address| {
         let reply = ask(address);
         let id = question(&gate).await;
-        assert!(!gate.add_note(id, Some("too early".into()), anna()).await.unwrap());
+        assert!(!gate.approvals.add_note(id, Some("too early".into()), anna()).await.unwrap());
         deny(&gate, id).await;
-        let left = gate.note_window(id);
+        let left = gate.approvals.note_window(id);
         assert!(left > Duration::from_secs(20) && left <= Duration::from_secs(30), "{left:?}");
         // It is decided: nobody can approve it any more, and the agent hears nothing yet.
         let late = gate.answer(&id.to_string(), Choice::Approve, anna()).await.unwrap();
         assert_eq!(late.outcome, AnswerOutcome::AlreadyResolved);
-        assert_eq!((gate.questions().len(), waiting(&gate).await), (0, 0));
+        assert_eq!((gate.approvals.questions().len(), waiting(&gate).await), (0, 0));
         let ben = Responder::new("telegram", "2");
-        assert!(gate.add_note(id, Some(" guests are asleep\n".into()), ben).await.unwrap());
-        assert!(!gate.add_note(id, Some("another".into()), anna()).await.unwrap());
+        assert!(gate.approvals.add_note(id, Some(" guests are asleep\n".into()), ben).await.unwrap());
+        assert!(!gate.approvals.add_note(id, Some("another".into()), anna()).await.unwrap());
         let reply = reply.await;
         assert_eq!(reply["error"]["data"]["note"], "guests are asleep", "{reply}");
-        assert_eq!(gate.note_window(id), Duration::ZERO);
+        assert_eq!(gate.approvals.note_window(id), Duration::ZERO);
         id
     });
     let row = row(&folder, id);
@@ -123,12 +123,12 @@ fn no_reason_and_no_time_let_the_denial_through() {
             let id = question(&gate).await;
             deny(&gate, id).await;
             if no_reason {
-                assert!(gate.add_note(id, None, anna()).await.unwrap());
+                assert!(gate.approvals.add_note(id, None, anna()).await.unwrap());
             }
             let reply = reply.await;
             assert_eq!(reply["error"]["data"]["reason"], "denied_by_user", "{reply}");
             assert_eq!(reply["error"]["data"].get("note"), None, "{reply}");
-            assert!(!gate.add_note(id, Some("too late".into()), anna()).await.unwrap());
+            assert!(!gate.approvals.add_note(id, Some("too late".into()), anna()).await.unwrap());
         });
     }
 }
@@ -147,7 +147,7 @@ fn the_window_ends_with_the_question() {
         let reply = ask(address);
         let id = question(&gate).await;
         deny(&gate, id).await;
-        assert!(gate.note_window(id) <= Duration::from_secs(2));
+        assert!(gate.approvals.note_window(id) <= Duration::from_secs(2));
         assert_eq!(reply.await["error"]["data"]["reason"], "denied_by_user");
     });
 }
@@ -163,9 +163,9 @@ fn a_stop_in_the_window_leaves_the_denial_in_the_inbox() {
         id
     });
     with_gate(&folder, async |gate, _| {
-        assert_eq!(gate.questions().len(), 0);
-        assert!(!gate.add_note(id, Some("too late".into()), anna()).await.unwrap());
-        let results = gate.pending_results(&AgentId::configured("default")).await.unwrap();
+        assert_eq!(gate.approvals.questions().len(), 0);
+        assert!(!gate.approvals.add_note(id, Some("too late".into()), anna()).await.unwrap());
+        let results = gate.inbox.pending_results(&AgentId::configured("default")).await.unwrap();
         assert_eq!(results[0].request_id, id);
         assert!(results[0].result.contains("denied_by_user") && !results[0].result.contains("note"));
     });

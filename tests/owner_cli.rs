@@ -86,7 +86,7 @@ fn a_refused_character_is_told_with_what_is_valid() {
 fn explain_gives_decision_rule_and_trace() {
     let folder = files(&Setup::default());
     let deny = explained(&folder, &LOCK);
-    assert_eq!(members(&deny), BTreeSet::from(["decision", "signature", "rule", "trace"]));
+    assert_eq!(members(&deny), BTreeSet::from(["decision", "signature", "rule", "reasons", "trace"]));
     assert_eq!(deny["decision"], "deny");
     assert_eq!(deny["signature"], "call_service(lock.unlock, lock.front)");
     let rule = json!({
@@ -94,6 +94,7 @@ fn explain_gives_decision_rule_and_trace() {
         "description": "Lock control is always denied", "file": "permissions.yaml",
     });
     assert_eq!(deny["rule"], rule);
+    assert_eq!(deny["reasons"], json!([{"reason": "denied_by_policy"}]));
     let last = deny["trace"].as_array().unwrap().last().unwrap();
     assert_eq!((&last["index"], &last["matched"]), (&json!(1), &json!(true)));
 

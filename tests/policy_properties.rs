@@ -20,7 +20,7 @@ use agentpass::testing::model::{
     Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, RequestSpec, Rule, RuleList, RuleRef,
     Tool, Verdict, Why,
 };
-use agentpass::testing::policy::Policy;
+use agentpass::testing::policy::{Facts, Policy};
 use serde_json::{Map, Value, json};
 
 struct Random {
@@ -161,11 +161,15 @@ fn applies(rule: &Rule, call: &Call) -> bool {
         && rule.any_value.as_ref().is_none_or(|any| found.iter().any(|text| any.matches(text)))
 }
 
+fn judge(policy: &Policy, call: &Call) -> Verdict {
+    policy.judge(call, &Facts::unchanged(call))
+}
+
 fn naive(rules: &[Rule], defaults: &[Rule], call: &Call) -> Verdict {
     let of = |action| rules.iter().find(move |rule| rule.action() == action && applies(rule, call));
     let first = of(Action::Deny).or_else(|| of(Action::Allow)).or_else(|| of(Action::Ask));
     let rule = first.or_else(|| defaults.iter().find(|rule| applies(rule, call)));
-    Verdict { action: rule.map_or(Action::Ask, Rule::action), rule: rule.map(|rule| Arc::clone(&rule.id)) }
+    Verdict::by_rule(rule.map_or(Action::Ask, Rule::action), rule.map(|rule| Arc::clone(&rule.id)))
 }
 
 #[test]
@@ -180,8 +184,8 @@ fn decides_as_the_naive_scan_does() {
             let call = random_call(&mut random);
             let about = format!("SEED={} {} {rules:?} // {defaults:?}", random.seed, call.signature());
             let expected = naive(&rules, &defaults, &call);
-            assert_eq!(policy.judge(&call), expected, "{about}");
-            let (verdict, steps) = policy.judge_traced(&call);
+            assert_eq!(judge(&policy, &call), expected, "{about}");
+            let (verdict, steps) = policy.judge_traced(&call, &Facts::unchanged(&call));
             assert_eq!(verdict, expected, "{about}");
             let matched: Vec<_> =
                 steps.iter().filter(|step| step.why == Why::Matched).map(|s| s.rule.clone()).collect();
@@ -191,10 +195,10 @@ fn decides_as_the_naive_scan_does() {
                 "one match, the deciding one: {about}"
             );
             if policy.always_denies(call.agent(), call.tool()) {
-                assert_eq!(expected.action, Action::Deny, "{about}");
+                assert_eq!(expected.decision, Action::Deny, "{about}");
                 *decided.entry("always denied").or_insert(0) += 1;
             }
-            *decided.entry(expected.action.as_str()).or_insert(0) += 1;
+            *decided.entry(expected.decision.as_str()).or_insert(0) += 1;
             *decided.entry(expected.rule.map_or("fallback", |rule| rule.list.as_str())).or_insert(0) += 1;
         }
     }
@@ -218,8 +222,8 @@ fn ten_thousand_rules_are_not_all_looked_at() {
     let tool = tool("act", Some("{what}, {which}"), &[("what", None), ("which", None)]);
     for (which, action) in [("light.9001_b", Action::Deny), ("light.9000_b", Action::Allow)] {
         let call = call(&tool, &json!({"what": "light.turn_on", "which": which})).unwrap();
-        let (verdict, steps) = policy.judge_traced(&call);
-        assert_eq!(verdict.action, action, "{which}");
+        let (verdict, steps) = policy.judge_traced(&call, &Facts::unchanged(&call));
+        assert_eq!(verdict.decision, action, "{which}");
         assert!(steps.len() <= 4, "{} rules looked at", steps.len());
     }
 }
@@ -310,7 +314,7 @@ fn no_wrapping_dodges_any_value() {
         let name = random.pick(&["domain", "data", "other", "lock.front"]);
         args[name] = wrapped(&mut random, "lock.front");
         let Ok(call) = call(&tool, &args) else { continue };
-        assert_eq!(policy.judge(&call).action, Action::Deny, "SEED={} {args}", random.seed);
+        assert_eq!(judge(&policy, &call).decision, Action::Deny, "SEED={} {args}", random.seed);
         denied += 1;
     }
     assert!(denied > 5000, "only {denied} calls were not refused");
@@ -350,8 +354,8 @@ fn no_wrapping_dodges_a_denied_signature() {
             panic!()
         };
         let Ok(call) = Call::new(AgentId::configured("pi"), asked, args) else { continue };
-        let verdict = Policy::new(rules, Vec::new()).judge(&call);
-        assert_eq!(verdict.action, Action::Deny, "SEED={} {text}", random.seed);
+        let verdict = judge(&Policy::new(rules, Vec::new()), &call);
+        assert_eq!(verdict.decision, Action::Deny, "SEED={} {text}", random.seed);
         denied += 1;
     }
     assert!(denied > 3000, "only {denied} calls were not refused");

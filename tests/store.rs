@@ -136,7 +136,7 @@ fn new_call(door: &str, action: Action) -> NewCall {
         session: Some("s1".into()),
         reason: Some("guests\nare \u{1b}[31mhere\u{202e}".into()),
         key: None,
-        decision: Verdict { action, rule: Some(Arc::new(rule)) },
+        decision: Verdict::by_rule(action, Some(Arc::new(rule))),
     }
 }
 
@@ -154,7 +154,7 @@ fn approved() -> QuestionEnd {
 
 /// Records a call as its decision says: claimed, or as an open question.
 async fn try_record(store: &Store, new: NewCall) -> Result<(), StoreError> {
-    match new.decision.action {
+    match new.decision.decision {
         Action::Allow => store.record_claimed(new, true).await.map(drop),
         Action::Ask | Action::Deny => store.record(new, Stage::Asked { expires: at(900) }, true).await,
     }

@@ -12,7 +12,7 @@ use agentpass::testing::model::call::{MAX_SIGNATURE, MAX_STRING};
 use agentpass::testing::model::{
     Action, AgentId, ArgSpec, Call, Kind, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
 };
-use agentpass::testing::policy::Policy;
+use agentpass::testing::policy::{Facts, Policy};
 use serde_json::json;
 
 use super::Bench;
@@ -79,7 +79,9 @@ fn times(bench: &Bench, policy: &Policy, calls: &[Call]) -> (f64, f64) {
     let round = |repeats: usize| {
         let began = Instant::now();
         for _ in 0..repeats {
-            calls.iter().for_each(|call| drop::<Verdict>(black_box(policy.judge(black_box(call)))));
+            calls.iter().for_each(|call| {
+                drop::<Verdict>(black_box(policy.judge(black_box(call), &Facts::unchanged(call))))
+            });
         }
         began.elapsed()
     };

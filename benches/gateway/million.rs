@@ -14,7 +14,7 @@ use agentpass::testing::base::clock::{Clock, Timestamp};
 use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::config::{self, Paths};
 use agentpass::testing::model::{AgentId, Call, Outcome, Tool};
-use agentpass::testing::policy::Policy;
+use agentpass::testing::policy::{Facts, Policy};
 use agentpass::testing::store::{NewCall, Store, StoreOptions};
 use serde_json::json;
 use smol::LocalExecutor;
@@ -159,7 +159,7 @@ impl Writer {
         let args = json!({"id": format!("sensor.n{}", number % 40)});
         let agent = AgentId::configured(&format!("agent-{}", number % 20));
         let call = Call::new(agent, tool.clone(), args.as_object().unwrap().clone()).unwrap();
-        let decision = self.policy.judge(&call);
+        let decision = self.policy.judge(&call, &Facts::unchanged(&call));
         let (id, call) = (RequestId::random(), Arc::new(call));
         let new = NewCall { id, at, call, session: None, reason: None, key: None, decision };
         self.store.record_claimed(new, false).await.unwrap();

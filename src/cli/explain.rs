@@ -15,7 +15,7 @@ use crate::base::safe_text::{visible, visible_name};
 use crate::config::{self, Config, Finding, Paths};
 use crate::gate::explain::{Explanation, Rules, explain};
 use crate::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, RuleRef, Step};
-use crate::policy::Policy;
+use crate::policy::{Facts, Policy};
 use crate::protocol::frame::MAX_DEPTH;
 use crate::service;
 
@@ -129,7 +129,8 @@ impl Files {
             Some(config) => service::check(config, call),
             None => Err(InvalidCall::BadRequest),
         };
-        explain(&Rules { tools: &self.config.tools, policy: &self.policy, check: &check }, agent, tool, args)
+        let (tools, policy) = (&self.config.tools, &self.policy);
+        explain(&Rules { tools, policy, check: &check, facts: &Facts::unchanged }, agent, tool, args)
     }
 
     fn batch(&self) -> Result<Exit, Trouble> {
@@ -192,7 +193,7 @@ fn told(tool: &str, why: &Explanation, config: &Config) -> String {
         }
         Explanation::Judged { signature, parts, verdict, trace } => (signature, parts, verdict, trace),
     };
-    let action = on_stdout(verdict.action.as_str(), Shade::of(verdict.action.as_str()));
+    let action = on_stdout(verdict.decision.as_str(), Shade::of(verdict.decision.as_str()));
     let mut lines = vec![layout::hanging(&format!("{action}: "), &visible(signature), width)];
     let reason = match &verdict.rule {
         None => "no rule matched, so a human is asked".to_owned(),
@@ -203,7 +204,7 @@ fn told(tool: &str, why: &Explanation, config: &Config) -> String {
     lines.extend(said.map(|text| layout::hanging("  says: ", &visible(text), width)));
     if !parts.is_empty() {
         let rows: Vec<_> =
-            parts.iter().map(|(text, part)| [part.action.to_string(), visible(text)]).collect();
+            parts.iter().map(|(text, part)| [part.decision.to_string(), visible(text)]).collect();
         lines.push("\none by one, of which the strictest counts:".to_owned());
         lines.push(layout::table(&rows, "  ", width));
     }

@@ -1,7 +1,7 @@
 //! Rank 2: the owner's YAML files to the model.
 //!
 //! config.yaml, permissions.yaml and the tool files are read, checked and turned into [`Config`] and
-//! [`Permissions`], or into [`Finding`]s with file, line, column and remedy. All files are checked before giving
+//! [`permissions::Permissions`], or into [`Finding`]s with file, line, column and remedy. All files are checked before giving
 //! up. A key that nobody knows, a key given twice and a value out of range are errors, never ignored.
 //!
 //! | file | reads |
@@ -45,7 +45,6 @@ mod variables;
 pub use finding::{Finding, Place, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{Local, Report, bot, misfit};
-pub(crate) use permissions::Permissions;
 pub(crate) use settings::{AgentConfig, Storage, TelegramConfig};
 pub use settings::{
     Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,

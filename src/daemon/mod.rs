@@ -185,16 +185,16 @@ impl Gateway {
     /// Closes connections, waits a bounded time for calls at services, then closes the record. Open questions stay
     /// open: nobody is told "denied" because a gateway restarts.
     pub async fn stop(&self) {
-        self.gate.wind_down();
+        self.gate.flights.wind_down();
         self.stop.open();
         let drained = async {
-            while self.gate.executing() > 0 {
+            while self.gate.flights.executing() > 0 {
                 Timer::after(Duration::from_millis(20)).await;
             }
         };
         within(DRAIN, drained).await;
         let left = async {
-            while self.gate.connected() > 0 {
+            while self.gate.ledger.connections.all_taken() > 0 {
                 Timer::after(Duration::from_millis(5)).await;
             }
         };
@@ -204,7 +204,7 @@ impl Gateway {
         services.log_out().await;
         services.shutdown();
         keep_ages(&self.gate).await;
-        self.gate.write_receipts().await;
+        self.gate.inbox.write_acks().await;
         self.gate.note(NoteKind::Stopped).await;
         self.store.clone().close().await;
         log::info!("stopped");
@@ -274,7 +274,7 @@ async fn watch_ages(gate: Rc<Gate>) {
 }
 
 async fn keep_ages(gate: &Gate) {
-    if gate.questions().is_empty() {
+    if gate.approvals.questions().is_empty() {
         return;
     }
     if let Err(e) = gate.store().keep_ages().await {

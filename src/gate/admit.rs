@@ -10,10 +10,9 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::Gate;
-use super::budget::Budget;
-use super::limits::TooMany;
 use super::pipeline::{self, Task};
-use super::running::{Joined, OwnKey, Reply, Shared, Ticket};
+use super::rate::TooMany;
+use super::running::{Flight, Joined, OwnKey, Reply, Ticket};
 use crate::base::ids::RequestId;
 use crate::base::json;
 use crate::model::{AgentId, Call, InvalidCall, Outcome};
@@ -22,20 +21,6 @@ use crate::store::{Refusal, StoreError};
 
 /// The longest argument name in an error, in characters.
 const MAX_NAME: usize = 64;
-
-/// Bytes of arguments and reason that come with a request.
-const USUAL: usize = 2048;
-
-/// What larger requests of one agent may bring beyond [`USUAL`] at once, in bytes, and in a minute in the long run. All
-/// of it is kept in the record, from which it pushes what others did before.
-pub(super) fn detail() -> Budget {
-    Budget::new(16 << 20, 64 << 10)
-}
-
-/// What requests other than calls may cost at once, and in a minute in the long run. A tool that is listed costs one.
-pub(super) fn errands() -> Budget {
-    Budget::new(30_000, 30_000)
-}
 
 /// What an agent asks for, read but not yet checked.
 #[derive(Clone, Debug, Default)]
@@ -55,7 +40,9 @@ pub(crate) struct Request {
 impl Gate {
     /// Takes a request in. The call goes on whatever becomes of the ticket.
     pub(crate) fn submit(self: &Rc<Self>, agent: &AgentId, request: Request) -> Ticket {
-        if let Err(too_many) = self.count(agent).and_then(|()| self.weigh(agent, &request)) {
+        let size = || json::length(&request.args) + request.reason.as_ref().map_or(0, String::len);
+        let per_minute = self.setup().requests_per_minute(agent);
+        if let Err(too_many) = self.ledger.count(agent, per_minute, size) {
             return self.flooded(agent, &request, too_many);
         }
         let began = Instant::now();
@@ -67,34 +54,7 @@ impl Gate {
 
     /// Counts a request that was refused for this reason before it came this far: every one counts against the rate.
     pub(crate) fn count_refused(&self, agent: &AgentId, reason: &'static str) {
-        let limit = self.setup().requests_per_minute(agent);
-        self.limits.borrow_mut().spend(agent, limit);
-        self.metrics.refused_unread(reason);
-    }
-
-    fn count(&self, agent: &AgentId) -> Result<(), TooMany> {
-        let limit = self.setup().requests_per_minute(agent);
-        self.limits.borrow_mut().count(agent, limit)
-    }
-
-    fn weigh(&self, agent: &AgentId, request: &Request) -> Result<(), TooMany> {
-        let size = json::length(&request.args) + request.reason.as_ref().map_or(0, String::len);
-        let beyond = u64::try_from(size.saturating_sub(USUAL)).unwrap_or(u64::MAX);
-        self.detail.borrow_mut().spend(agent, beyond)
-    }
-
-    /// Takes the `cost` of a request that is no call from what `agent` has for those.
-    ///
-    /// # Errors
-    /// When nothing is left: seconds until something is.
-    pub(crate) fn spend(&self, agent: &AgentId, cost: u64) -> Result<(), u64> {
-        let spent = self.errands.borrow_mut().spend(agent, cost);
-        spent.inspect_err(|_| self.metrics.refused_errand()).map_err(|too_many| too_many.retry_after)
-    }
-
-    /// Takes what the answer to such a request turned out to cost besides.
-    pub(crate) fn charge(&self, agent: &AgentId, cost: u64) {
-        self.errands.borrow_mut().charge(agent, cost);
+        self.ledger.count_unread(agent, self.setup().requests_per_minute(agent), reason);
     }
 
     /// Only the first refusal of a flood is written down: a flood must not wear out the disk.
@@ -103,13 +63,13 @@ impl Gate {
         if too_many.first {
             return self.refuse(agent, request, outcome);
         }
-        self.metrics.ended(&request.tool, None, &outcome);
-        Ticket::ended(Reply { outcome, request_id: None, replayed: false })
+        self.ledger.metrics.ended(&request.tool, None, &outcome);
+        Ticket::ended(Reply::new(outcome, None))
     }
 
     fn normalise(&self, agent: &AgentId, request: &Request) -> Result<(Call, Prepared), Outcome> {
         let setup = self.setup();
-        let Some(tool) = setup.tools.get(&request.tool) else {
+        let Some(tool) = setup.tool(&request.tool) else {
             return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
         };
         refuse_leaks(&setup.scrubber, request).map_err(Outcome::Invalid)?;
@@ -119,8 +79,8 @@ impl Gate {
     }
 
     fn refuse(self: &Rc<Self>, agent: &AgentId, request: &Request, outcome: Outcome) -> Ticket {
-        self.metrics.ended(&request.tool, None, &outcome);
-        let (gate, shared) = (self.clone(), Rc::new(Shared::default()));
+        self.ledger.metrics.ended(&request.tool, None, &outcome);
+        let (gate, flight) = (self.clone(), Rc::new(Flight::default()));
         let scrubber = self.setup().scrubber.clone();
         let refusal = Refusal {
             id: RequestId::random(),
@@ -130,12 +90,12 @@ impl Gate {
             session: request.session.clone().map(|text| scrubber.text(text)),
             outcome,
         };
-        let ticket = Ticket::new(shared.clone());
+        let ticket = Ticket::new(flight.clone());
         let task = async move {
             let (id, outcome) = (refusal.id, refusal.outcome.clone());
             let recorded = gate.store.refuse(refusal).await;
             log::info!("request {id} refused: {}", outcome.reason().unwrap_or_default());
-            shared.finish(Reply { outcome, request_id: recorded.is_ok().then_some(id), replayed: false });
+            flight.finish(Reply::new(outcome, recorded.is_ok().then_some(id)));
         };
         self.executor.spawn(task).detach();
         ticket
@@ -148,18 +108,18 @@ impl Gate {
         request: Request,
         checked: Duration,
     ) -> Ticket {
-        let joined = self.running.borrow().join(&call, request.key.as_deref());
+        let joined = self.flights.running.borrow().join(&call, request.key.as_deref());
         match joined {
-            Joined::Same { shared, new_key: false } => {
-                self.metrics.joined();
+            Joined::Same { flight, new_key: false } => {
+                self.ledger.metrics.joined();
                 // The same key is the same request, sent again after its connection was lost.
                 if request.key.is_none() {
-                    self.asked_again(&shared);
+                    self.asked_again(&flight);
                 }
-                Ticket::new(shared)
+                Ticket::new(flight)
             }
-            Joined::Same { shared, new_key: true } => {
-                self.join_with_key(call, request.key.unwrap_or_default(), shared)
+            Joined::Same { flight, new_key: true } => {
+                self.join_with_key(call, request.key.unwrap_or_default(), flight)
             }
             Joined::Conflict => self.refuse(call.agent(), &request, Outcome::IdempotencyConflict),
             Joined::No => self.start(call, prepared, request, checked),
@@ -174,35 +134,33 @@ impl Gate {
         checked: Duration,
     ) -> Ticket {
         let id = RequestId::random();
-        let shared = Shared::new(id, call.digest());
-        self.running.borrow_mut().add(&call, request.key.as_deref(), &shared);
+        let flight = Flight::new(id, call.digest());
+        self.flights.running.borrow_mut().add(&call, request.key.as_deref(), &flight);
         let scrub = |text: Option<String>| text.map(|t| self.setup().scrubber.text(t));
         let (session, reason) = (scrub(request.session), scrub(request.reason));
         let at = self.clock.now();
-        let (key, decision, shared_too) = (request.key, Cell::default(), shared.clone());
-        let prepared = Cell::new(Some(prepared));
-        let task =
-            Task { id, at, call, session, reason, key, shared: shared_too, checked, decision, prepared };
-        self.executor.spawn(pipeline::run(self.clone(), task)).detach();
-        Ticket::new(shared)
+        let (key, prepared) = (request.key, Cell::new(Some(prepared)));
+        let task = Task { id, at, call, prepared, session, reason, key, flight: flight.clone() };
+        self.spawn(pipeline::run(self.clone(), task, checked));
+        Ticket::new(flight)
     }
 
     /// The caller's own key must lead to this call later too, so it is on disk before the caller is answered; unless
     /// it stands for an earlier call already.
-    fn join_with_key(self: &Rc<Self>, call: Arc<Call>, key: String, shared: Rc<Shared>) -> Ticket {
+    fn join_with_key(self: &Rc<Self>, call: Arc<Call>, key: String, flight: Rc<Flight>) -> Ticket {
         let (gate, own) = (self.clone(), Rc::new(OwnKey::default()));
-        self.running.borrow_mut().add_key(call.agent(), Some(&key), &shared);
-        let ticket = Ticket::with_key(shared.clone(), own.clone());
+        self.flights.running.borrow_mut().add_key(call.agent(), Some(&key), &flight);
+        let ticket = Ticket::with_key(flight.clone(), own.clone());
         let task = async move {
-            let bound = gate.bind_key(&call, &key, &shared).await;
+            let bound = gate.bind_key(&call, &key, &flight).await;
             match &bound {
                 Err(instead) => {
-                    gate.metrics.replied(&call.tool().name, None, instead);
-                    gate.running.borrow_mut().forget_key(call.agent(), &key, &shared);
+                    gate.ledger.metrics.replied(&call.tool().name, None, instead);
+                    gate.flights.running.borrow_mut().forget_key(call.agent(), &key, &flight);
                 }
                 Ok(()) => {
-                    gate.metrics.joined();
-                    gate.asked_again(&shared);
+                    gate.ledger.metrics.joined();
+                    gate.asked_again(&flight);
                 }
             }
             own.settle(bound.err());
@@ -212,21 +170,20 @@ impl Gate {
     }
 
     /// An identical call has joined; who is being asked should know.
-    fn asked_again(&self, shared: &Shared) {
-        shared.count();
-        let question = shared.id().and_then(|id| self.desk.borrow().get(id));
-        if let Some(question) = question {
-            let times = self.times_asked(&question);
-            self.channels.tell(|channel| channel.asked_again(&question, times));
+    fn asked_again(&self, flight: &Flight) {
+        flight.count();
+        if let Some(question) = flight.id().and_then(|id| self.approvals.question(id)) {
+            let times = self.flights.times_asked(&question);
+            self.approvals.channels.tell(|channel| channel.asked_again(&question, times));
         }
     }
 
     /// Writes down that `key` stands for a call under way. An error is what the caller hears instead: what the key stands
     /// for already, or that it could not be kept, because then a retry would be executed again.
-    async fn bind_key(&self, call: &Call, key: &str, shared: &Shared) -> Result<(), Reply> {
-        let instead = |outcome| Reply { outcome, request_id: None, replayed: false };
+    async fn bind_key(&self, call: &Call, key: &str, flight: &Flight) -> Result<(), Reply> {
+        let instead = |outcome| Reply::new(outcome, None);
         // Not before the call itself is on record: a key stands for what a later start can find.
-        let id = shared.in_record().await.ok_or_else(|| instead(Outcome::StoreUnavailable))?;
+        let id = flight.in_record().await.ok_or_else(|| instead(Outcome::StoreUnavailable))?;
         match self.store.alias(call.agent(), key, id, call.digest(), self.clock.now()).await {
             Ok(()) => Ok(()),
             Err(StoreError::KeyInUse) => match pipeline::replayed(self, call, key).await.map_err(instead)? {

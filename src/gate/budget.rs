@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use super::limits::TooMany;
+use super::rate::TooMany;
 use crate::model::AgentId;
 
 /// The stores of all agents.

@@ -5,11 +5,9 @@
 
 use std::collections::HashMap;
 
-use super::Gate;
 use crate::base::clock::{Deadline, Timestamp};
 use crate::base::digest::Digest;
 use crate::config::CoolDown;
-use crate::model::{Call, QuestionEnd};
 
 /// Calls that are remembered. People cannot deny this many in the longest window; a program that answers for them
 /// makes us forget the call whose time is over first.
@@ -28,7 +26,7 @@ struct Denials {
 }
 
 impl CoolDowns {
-    fn denied(&mut self, call: Digest, rule: CoolDown, now: Timestamp) {
+    pub(super) fn denied(&mut self, call: Digest, rule: CoolDown, now: Timestamp) {
         self.make_room(now);
         let denials = self.0.entry(call).or_default();
         let counts = Deadline::new(now.plus(rule.window), now);
@@ -39,11 +37,11 @@ impl CoolDowns {
         }
     }
 
-    fn approved(&mut self, call: Digest) {
+    pub(super) fn approved(&mut self, call: Digest) {
         self.0.remove(&call);
     }
 
-    fn until(&self, call: Digest, now: Timestamp) -> Option<Timestamp> {
+    pub(super) fn until(&self, call: Digest, now: Timestamp) -> Option<Timestamp> {
         self.0.get(&call)?.silent.filter(|d| !d.is_over(now)).map(|d| d.at())
     }
 
@@ -65,28 +63,8 @@ impl Denials {
     }
 }
 
-impl Gate {
-    /// A person has answered (or the question ended otherwise, which counts for nothing).
-    pub(super) fn count_answer(&self, call: &Call, settlement: &QuestionEnd) {
-        let Some(rule) = self.setup().cool_down else { return };
-        match settlement {
-            QuestionEnd::Denied { .. } => {
-                self.cool_downs.borrow_mut().denied(call.digest(), rule, self.clock.now())
-            }
-            QuestionEnd::Approved { .. } => self.cool_downs.borrow_mut().approved(call.digest()),
-            QuestionEnd::TimedOut | QuestionEnd::Withdrawn | QuestionEnd::Void(_) => {}
-        }
-    }
-
-    /// Why nobody is asked about this call, in words for the agent; None when somebody is.
-    pub(super) fn not_asked(&self, call: &Call) -> Option<String> {
-        let rule = self.setup().cool_down?;
-        let until = self.cool_downs.borrow().until(call.digest(), self.clock.now())?;
-        Some(words(rule, until))
-    }
-}
-
-fn words(rule: CoolDown, until: Timestamp) -> String {
+/// What the agent hears when nobody was asked.
+pub(super) fn note(rule: CoolDown, until: Timestamp) -> String {
     let until = until.to_string();
     let (minutes, time) = (rule.window.as_secs() / 60, until.get(11..16).unwrap_or(&until));
     let times = if rule.denies == 1 { "once".to_owned() } else { format!("{} times", rule.denies) };
@@ -155,9 +133,9 @@ mod tests {
 
     #[test]
     fn the_agent_hears_until_when() {
-        let text = words(RULE, Timestamp(1_700_000_000_000));
+        let text = note(RULE, Timestamp(1_700_000_000_000));
         assert_eq!(text, "denied 3 times in 10 minutes; not asked again until 22:13 UTC");
-        let text = words(CoolDown { denies: 1, window: Duration::from_secs(60) }, Timestamp(0));
+        let text = note(CoolDown { denies: 1, window: Duration::from_secs(60) }, Timestamp(0));
         assert_eq!(text, "denied once in a minute; not asked again until 00:00 UTC");
     }
 }

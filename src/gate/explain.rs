@@ -1,11 +1,12 @@
 //! Why: what would become of a call, without doing anything. The decision and its trace are the engine's own.
 
-use serde_json::{Map, Value, json};
-
-use crate::model::{AgentId, Call, InvalidCall, RuleRef, Step, Tool, Verdict};
-use crate::policy::Policy;
 use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use crate::model::{Action, AgentId, Call, InvalidCall, Reason, RuleList, RuleRef, Step, Tool, Verdict};
+use crate::policy::{Facts, Policy};
 
 /// What would become of a call. [`to_json`](Explanation::to_json) is the shape that other programs rely on.
 #[derive(Debug)]
@@ -42,6 +43,8 @@ pub(crate) struct Rules<'r> {
     pub policy: &'r Policy,
     /// What the tool's service says of a call, as the gate would ask it.
     pub check: &'r dyn Fn(&Call) -> Result<(), InvalidCall>,
+    /// What counts besides the rules.
+    pub facts: &'r dyn Fn(&Call) -> Facts,
 }
 
 /// Explains a call of `tool` with `args` by `agent`.
@@ -51,7 +54,7 @@ pub(crate) fn explain(
     tool: &str,
     args: Map<String, Value>,
 ) -> Explanation {
-    let Rules { tools, policy, check } = rules;
+    let Rules { tools, policy, check, facts } = rules;
     let Some(known) = tools.get(tool) else {
         let message = format!("Unknown tool: {tool}");
         return Explanation::Invalid { reason: "unknown_tool", message, argument: None, forbidden: None };
@@ -65,7 +68,7 @@ pub(crate) fn explain(
             forbidden: why.forbidden(),
         },
         Ok(call) => {
-            let (verdict, trace) = policy.judge_traced(&call);
+            let (verdict, trace) = policy.judge_traced(&call, &facts(&call));
             let parts = call.parts().iter().cloned().zip(policy.judge_parts(&call)).collect();
             Explanation::Judged { signature: call.signature().to_owned(), parts, verdict, trace }
         }
@@ -78,9 +81,10 @@ impl Explanation {
         match self {
             Explanation::Judged { signature, parts, verdict, trace } => {
                 let mut shown = json!({
-                    "decision": verdict.action.as_str(),
+                    "decision": verdict.decision.as_str(),
                     "signature": signature,
                     "rule": verdict.rule.as_deref().map(rule_json),
+                    "reasons": reasons_json(verdict),
                     "trace": trace.iter().map(step_json).collect::<Vec<_>>(),
                 });
                 if let (Some(members), false) = (shown.as_object_mut(), parts.is_empty()) {
@@ -92,6 +96,7 @@ impl Explanation {
                 "decision": "invalid",
                 "signature": null,
                 "rule": null,
+                "reasons": [],
                 "trace": [],
                 "reason": reason,
                 "message": message,
@@ -103,8 +108,30 @@ impl Explanation {
     }
 }
 
+/// Why the call is not simply made: what the rules say, then what the facts say.
+fn reasons_json(verdict: &Verdict) -> Vec<Value> {
+    let is_rule = verdict.rule.as_ref().is_some_and(|rule| rule.list == RuleList::Rules);
+    let by_rule = match (verdict.decision, is_rule) {
+        (Action::Ask, true) => Some("asked_by_rule"),
+        (Action::Ask, false) => Some("asked_by_default"),
+        (Action::Deny, _) if verdict.rule.is_some() => Some("denied_by_policy"),
+        (Action::Deny | Action::Allow, _) => None,
+    };
+    let by_rule = by_rule.map(|reason| json!({"reason": reason}));
+    by_rule.into_iter().chain(verdict.reasons.iter().map(reason_json)).collect()
+}
+
+fn reason_json(reason: &Reason) -> Value {
+    match reason {
+        Reason::AgentRemoved => json!({"reason": "agent_removed"}),
+        Reason::ToolChanged => json!({"reason": "approval_void"}),
+        Reason::CoolDown { until } => json!({"reason": "cool_down", "until": until.to_string()}),
+        Reason::TooManyPending => json!({"reason": "too_many_pending"}),
+    }
+}
+
 fn part_json((signature, verdict): &(String, Verdict)) -> Value {
-    json!({"signature": signature, "decision": verdict.action.as_str()})
+    json!({"signature": signature, "decision": verdict.decision.as_str()})
 }
 
 /// A rule as other programs see it.

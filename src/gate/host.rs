@@ -52,36 +52,36 @@ impl Host for GateHost {
         let by = Responder::new(&self.channel, &user);
         Box::pin(async move {
             let gate = self.gate.upgrade().ok_or(NotRecorded)?;
-            gate.add_note(id, note, by).await.map_err(|_| NotRecorded)
+            gate.approvals.add_note(id, note, by).await.map_err(|_| NotRecorded)
         })
     }
 
     fn takes_reasons(&self) -> bool {
-        self.ask(|gate| !gate.setup().note_window.is_zero())
+        self.ask(|gate| !gate.setup().config.approvals.note_window.is_zero())
     }
 
     fn reminds(&self) -> bool {
-        self.ask(|gate| gate.setup().reminder)
+        self.ask(|gate| gate.setup().config.approvals.reminder)
     }
 
     fn note_window(&self, id: RequestId) -> Duration {
-        self.ask(|gate| gate.note_window(id))
+        self.ask(|gate| gate.approvals.note_window(id))
     }
 
     fn times_asked(&self, question: &Question) -> u32 {
-        self.ask(|gate| gate.times_asked(question))
+        self.ask(|gate| gate.flights.times_asked(question))
     }
 
     fn questions(&self) -> Vec<Arc<Question>> {
-        self.ask(|gate| gate.questions())
+        self.ask(|gate| gate.approvals.questions())
     }
 
     fn is_under_way(&self, id: RequestId) -> bool {
-        self.ask(|gate| gate.running.borrow().has(id))
+        self.ask(|gate| gate.flights.has(id))
     }
 
     fn time_left(&self, id: RequestId) -> Duration {
-        self.ask(|gate| gate.time_left(id))
+        self.ask(|gate| gate.approvals.time_left(id))
     }
 
     fn question_record(&self, id: RequestId) -> Later<'_, Option<QuestionRecord>> {

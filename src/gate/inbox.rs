@@ -7,69 +7,78 @@ use std::time::Duration;
 
 use smol::Timer;
 
-use super::Gate;
+use super::Executor;
+use crate::base::clock::Clock;
 use crate::base::ids::RequestId;
-use crate::base::slots::KeyedSlot;
+use crate::base::slots::{KeyedSlot, KeyedSlots};
 use crate::model::AgentId;
-use crate::store::{PendingResult, StoreError};
+use crate::store::{PendingResult, Store, StoreError};
 
 /// The most results returned at once; the agent asks again after it has received these.
 const MAX_RESULTS: usize = 100;
 
-/// Receipts wait so long for others: one transaction for many. Lost with the process they cost nothing but a result
-/// that is offered once more.
-const RECEIPTS_EVERY: Duration = Duration::from_secs(1);
+/// How long acks wait for others: one transaction for many. Lost with the process they cost nothing but a result that
+/// is offered once more.
+const ACKS_EVERY: Duration = Duration::from_secs(1);
 
-/// The most receipts in one transaction, so that no call waits long behind them.
-const RECEIPTS_AT_ONCE: usize = 256;
+/// The most acks in one transaction, so that no call waits long behind them.
+const ACKS_AT_ONCE: usize = 256;
 
-/// Counts one delivery of the result of a request over a living connection. Meanwhile the result is not offered again;
-/// when this is dropped without [`Gate::received`], it is.
-pub(crate) type Delivery = KeyedSlot<RequestId>;
-
-/// Results that have arrived, until that is written down.
-#[derive(Default)]
-pub(super) struct Receipts {
-    collected: RefCell<HashSet<RequestId>>,
-    /// A task waits to write them.
+/// The results that agents have not received.
+pub struct Inbox {
+    executor: Executor,
+    clock: Clock,
+    store: Store,
+    deliveries: KeyedSlots<RequestId>,
+    /// Results that have arrived, until that is written down.
+    acks: RefCell<HashSet<RequestId>>,
+    /// Whether a task waits to write them.
     due: Cell<bool>,
 }
 
-impl Gate {
-    /// A reply that has been handed to a connection.
-    pub(crate) fn delivering(&self, id: RequestId) -> Delivery {
+/// Holds back the result of a request while it lives: a connection carries it, or it is not complete.
+pub(crate) type Delivery = KeyedSlot<RequestId>;
+
+impl Inbox {
+    pub(super) fn new(executor: Executor, clock: Clock, store: Store) -> Rc<Inbox> {
+        let (deliveries, acks, due) = Default::default();
+        Rc::new(Inbox { executor, clock, store, deliveries, acks, due })
+    }
+
+    /// Offers the result of this request to nobody for a while.
+    pub(crate) fn hold(&self, id: RequestId) -> Delivery {
         self.deliveries.count(&id)
     }
 
     /// The peer has proven that it received these. What cannot be written down now is offered once more later.
-    pub fn received(self: &Rc<Self>, ids: Vec<RequestId>) {
+    pub(crate) fn received(self: &Rc<Self>, ids: Vec<RequestId>) {
         if ids.is_empty() {
             return;
         }
-        self.receipts.collected.borrow_mut().extend(ids);
-        if !self.receipts.due.replace(true) {
-            let gate = self.clone();
+        self.acks.borrow_mut().extend(ids);
+        if !self.due.replace(true) {
+            let inbox = self.clone();
             let task = async move {
-                Timer::after(RECEIPTS_EVERY).await;
-                gate.receipts.due.set(false);
-                gate.write_receipts().await;
+                Timer::after(ACKS_EVERY).await;
+                inbox.due.set(false);
+                inbox.write_acks().await;
             };
             self.executor.spawn(task).detach();
         }
     }
 
-    /// Writes down what [`Gate::received`] has collected so far.
-    pub(crate) async fn write_receipts(&self) {
-        let collected: Vec<_> = self.receipts.collected.borrow().iter().copied().collect();
-        for some in collected.chunks(RECEIPTS_AT_ONCE) {
+    /// Writes down what [`Inbox::received`] has collected so far.
+    pub(crate) async fn write_acks(&self) {
+        let collected: Vec<_> = self.acks.borrow().iter().copied().collect();
+        for some in collected.chunks(ACKS_AT_ONCE) {
             if let Err(e) = self.store.received(some.to_vec()).await {
                 log::warn!("receipts could not be recorded: {e}");
             }
             // Only now: until then they keep these results from being offered.
-            let mut collected = self.receipts.collected.borrow_mut();
-            some.iter().for_each(|id| {
-                collected.remove(id);
-            });
+            let mut acks = self.acks.borrow_mut();
+            for id in some {
+                acks.remove(id);
+            }
         }
     }
 
@@ -78,18 +87,17 @@ impl Gate {
     /// # Errors
     /// When the record cannot be read.
     pub async fn pending_results(&self, agent: &AgentId) -> Result<Vec<PendingResult>, StoreError> {
-        self.write_receipts().await;
+        self.write_acks().await;
         let mut results =
-            self.store.pending_results(agent, self.not_offered(), self.clock.now(), MAX_RESULTS).await?;
+            self.store.pending_results(agent, self.held_back(), self.clock.now(), MAX_RESULTS).await?;
         // Some may have got on their way meanwhile, or even there.
-        let not_offered = self.not_offered();
-        results.retain(|result| !not_offered.contains(&result.request_id));
+        let held_back = self.held_back();
+        results.retain(|result| !held_back.contains(&result.request_id));
         Ok(results)
     }
 
-    /// Results on their way, received ones that are not written down yet, and denials that may still get a note.
-    fn not_offered(&self) -> HashSet<RequestId> {
-        let (received, windows) = (self.receipts.collected.borrow(), self.windows.borrow());
-        self.deliveries.keys().into_iter().chain(received.iter().chain(windows.keys()).copied()).collect()
+    /// Results on their way, and received ones that are not written down yet.
+    fn held_back(&self) -> HashSet<RequestId> {
+        self.deliveries.keys().into_iter().chain(self.acks.borrow().iter().copied()).collect()
     }
 }

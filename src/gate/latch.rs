@@ -5,11 +5,11 @@ use smol::lock::OnceCell;
 /// A latch: closed until [`Latch::open`] is called, open for ever after. A few words of memory while nobody waits: every
 /// connection has one.
 #[derive(Default)]
-pub struct Latch(OnceCell<()>);
+pub(crate) struct Latch(OnceCell<()>);
 
 impl Latch {
     /// Opens the latch and wakes all waiters.
-    pub fn open(&self) {
+    pub(crate) fn open(&self) {
         // The second time there is nothing to do. It never blocks: nobody fills the cell in another way.
         let _ = self.0.set_blocking(());
     }
@@ -20,7 +20,7 @@ impl Latch {
     }
 
     /// Waits until it is open.
-    pub async fn wait(&self) {
+    pub(crate) async fn wait(&self) {
         self.0.wait().await;
     }
 }

@@ -8,7 +8,8 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::{Reply, Setup};
+use super::running::Reply;
+use super::setup::Setup;
 use crate::base::histogram::{Histogram, Reading};
 use crate::base::slots::{Slot, Slots};
 use crate::model::{Action, Outcome, Question, QuestionEnd};
@@ -115,7 +116,7 @@ impl Metrics {
 
     /// From now on these tools and services are counted by name. What was counted of others is forgotten.
     pub(super) fn configured(&self, setup: &Setup) {
-        let tools = setup.tools.values();
+        let tools = setup.config.tools.values();
         self.names(tools.clone().map(|t| t.name.as_str()), tools.map(|t| t.service.as_str()));
     }
 

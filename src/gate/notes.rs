@@ -4,51 +4,61 @@
 //! The denial is on disk before the window opens and nothing in here can undo it. The agent's answer is held back
 //! while the window is open. If the gateway stops meanwhile, the denial stands without a note and waits in the inbox.
 
-use std::rc::Rc;
-use std::sync::Arc;
+use std::cell::RefCell;
+use std::collections::HashMap;
 use std::time::Duration;
 
 use smol::channel::{Receiver, Sender, bounded};
 use smol::{Timer, future};
 
-use super::Gate;
-use super::pipeline::durable;
-use crate::base::clock::Deadline;
+use super::Executor;
+use super::recording::see_through;
+use crate::base::clock::{Clock, Deadline};
 use crate::base::ids::RequestId;
-use crate::model::{Question, Responder};
-use crate::store::StoreError;
+use crate::model::Responder;
+use crate::store::{Store, StoreError};
 
 /// The longest note, in characters; a longer one is cut with a visible mark.
 pub(crate) const MAX_NOTE: usize = 500;
 
+/// The denials whose note may still come.
+pub(super) struct NoteWindows {
+    executor: Executor,
+    clock: Clock,
+    store: Store,
+    open: RefCell<HashMap<RequestId, Window>>,
+}
+
 /// The time in which a note may come.
-pub(super) struct Window {
+struct Window {
     until: Deadline,
     durable: bool,
-    heard: Receiver<Heard>,
+    heard: Receiver<Note>,
     /// None when somebody's note (or "no reason") is being written down.
-    tell: Option<Sender<Heard>>,
+    tell: Option<Sender<Note>>,
 }
 
 /// A note and who wrote it, or that there is none.
-type Heard = Option<(String, Responder)>;
+pub(super) type Note = Option<(String, Responder)>;
 
-impl Gate {
-    /// Opens the window of a question that has just been denied and left the desk, at most until its deadline.
-    pub(super) fn open_window(&self, question: &Question, deadline: Option<Deadline>) {
-        let now = self.clock.now();
-        let time = deadline.map(|d| d.left(now)).unwrap_or_default().min(self.setup().note_window);
+impl NoteWindows {
+    pub(super) fn new(executor: Executor, clock: Clock, store: Store) -> NoteWindows {
+        NoteWindows { executor, clock, store, open: RefCell::default() }
+    }
+
+    /// Opens the window of a question that has just been denied. `durable`: whether the note waits for the disk.
+    pub(super) fn open(&self, id: RequestId, time: Duration, durable: bool) {
         if time.is_zero() {
             return;
         }
-        let (tell, heard) = bounded(1);
-        let (until, durable) = (Deadline::new(now.plus(time), now), durable(&question.call));
-        self.windows.borrow_mut().insert(question.id, Window { until, durable, heard, tell: Some(tell) });
+        let (now, (tell, heard)) = (self.clock.now(), bounded(1));
+        let window = Window { until: Deadline::new(now.plus(time), now), durable, heard, tell: Some(tell) };
+        self.open.borrow_mut().insert(id, window);
     }
 
     /// How long a note to this denial is still taken; zero when it is not.
-    pub fn note_window(&self, id: RequestId) -> Duration {
-        let windows = self.windows.borrow();
+    pub(super) fn time_left(&self, id: RequestId) -> Duration {
+        let windows = self.open.borrow();
         let open = windows.get(&id).filter(|w| w.tell.is_some());
         open.map(|w| w.until.left(self.clock.now())).unwrap_or_default()
     }
@@ -58,14 +68,14 @@ impl Gate {
     ///
     /// # Errors
     /// When the note cannot be written down. The denial stands without it.
-    pub async fn add_note(
-        self: &Rc<Self>,
+    pub(super) async fn add(
+        &self,
         id: RequestId,
         note: Option<String>,
         by: Responder,
     ) -> Result<bool, StoreError> {
         let now = self.clock.now();
-        let taken = self.windows.borrow_mut().get_mut(&id).and_then(|window| {
+        let taken = self.open.borrow_mut().get_mut(&id).and_then(|window| {
             let tell = window.tell.take_if(|_| !window.until.is_over(now))?;
             Some((tell, window.durable))
         });
@@ -74,29 +84,27 @@ impl Gate {
             let _ = tell.try_send(None);
             return Ok(true);
         };
-        let gate = self.clone();
+        let store = self.store.clone();
         let write = async move {
-            let written = gate.store.add_note(id, note.clone(), by.clone(), now, durable).await;
+            let written = store.add_note(id, note.clone(), by.clone(), now, durable).await;
             if let Err(e) = &written {
                 log::error!("request {id}: the note could not be recorded: {e}");
             }
             let _ = tell.try_send(matches!(written, Ok(true)).then_some((note, by)));
             written
         };
-        self.owned(write).await.unwrap_or(Ok(false))
+        see_through(&self.executor, write).await.unwrap_or(Ok(false))
     }
 
-    /// Waits for the note to a denial while its window is open, then tells the channels.
-    pub(super) async fn note_after(&self, question: &Arc<Question>) -> Option<String> {
-        let (until, heard) = self.windows.borrow().get(&question.id).map(|w| (w.until, w.heard.clone()))?;
-        let note = self.note_until(question.id, until, &heard).await;
-        self.windows.borrow_mut().remove(&question.id);
-        let shown = note.as_ref().map(|(text, by)| (text.as_str(), by));
-        self.channels.tell(|channel| channel.notes().into_iter().for_each(|it| it.noted(question, shown)));
-        note.map(|(text, _)| text)
+    /// Waits for the note to a denial until its window closes. None when it has no window.
+    pub(super) async fn wait(&self, id: RequestId) -> Option<Note> {
+        let (until, heard) = self.open.borrow().get(&id).map(|w| (w.until, w.heard.clone()))?;
+        let note = self.until_heard(id, until, &heard).await;
+        self.open.borrow_mut().remove(&id);
+        Some(note)
     }
 
-    async fn note_until(&self, id: RequestId, until: Deadline, heard: &Receiver<Heard>) -> Heard {
+    async fn until_heard(&self, id: RequestId, until: Deadline, heard: &Receiver<Note>) -> Note {
         while !until.is_over(self.clock.now()) {
             let nap = until.nap(self.clock.now());
             let come = async { Some(heard.recv().await.ok().flatten()) };
@@ -109,7 +117,7 @@ impl Gate {
             }
         }
         // Nobody may begin any more; but what has begun is waited for.
-        let nobody = self.windows.borrow_mut().get_mut(&id).and_then(|w| w.tell.take()).is_some();
+        let nobody = self.open.borrow_mut().get_mut(&id).and_then(|w| w.tell.take()).is_some();
         if nobody { None } else { heard.recv().await.ok().flatten() }
     }
 }

@@ -6,17 +6,34 @@
 use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
-use super::Gate;
 use super::pipeline::{self, Task};
-use super::running::Shared;
+use super::running::Flight;
+use super::state::Gate;
+use super::{Executor, Setup};
+use crate::approval::Channels;
+use crate::base::clock::Clock;
 use crate::model::{Action, Call, Outcome, Question, QuestionEnd, Risk, Void};
-use crate::store::{OpenCall, Recovered};
+use crate::store::{OpenCall, Recovered, Store};
 
-/// Takes up everything that was left open.
-pub(super) fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
-    gate.metrics.found_cut_off(recovered.unknown);
+impl Gate {
+    /// Opens the gate: what a crash left behind is settled or taken up again before anybody new is let in.
+    pub(crate) fn open(
+        executor: Executor,
+        clock: Clock,
+        store: Store,
+        setup: Setup,
+        channels: Rc<Channels>,
+        recovered: Recovered,
+    ) -> Rc<Gate> {
+        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels));
+        take_up(&gate, recovered);
+        gate
+    }
+}
+
+fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
+    gate.ledger.metrics.found_cut_off(recovered.unknown);
     if recovered.unknown > 0 {
         log::warn!(
             "{} calls were under way when the gateway stopped; their results are unknown",
@@ -42,10 +59,10 @@ fn rebuild(gate: &Gate, open: &OpenCall) -> Result<Call, Void> {
     if !setup.knows(&open.agent) {
         return Err(Void::AgentRemoved);
     }
-    let tool = setup.tools.get(&open.tool).ok_or(Void::ToolChanged)?;
+    let tool = setup.tool(&open.tool).ok_or(Void::ToolChanged)?;
     let call = Call::new(open.agent.clone(), tool.clone(), open.args.clone());
     let call = call.ok().filter(|call| call.binding() == open.binding).ok_or(Void::ToolChanged)?;
-    pipeline::drift(&setup, &call).map_or(Ok(call), Err)
+    gate.forbids(&setup, &call).map_or(Ok(call), Err)
 }
 
 fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
@@ -61,23 +78,21 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
         created: open.created,
         expires: open.expires,
     });
-    let shared = Shared::new(open.id, call.digest());
-    shared.set_recorded();
-    gate.running.borrow_mut().add(&call, open.key.as_deref(), &shared);
+    let flight = Flight::new(open.id, call.digest());
+    flight.set_recorded();
+    gate.flights.running.borrow_mut().add(&call, open.key.as_deref(), &flight);
     let approved = open.approved_by.is_some();
     // An approval that could not be acted on before its deadline is too old to act on.
     let fresh = question.expires > now;
     if approved && !fresh {
-        gate.running.borrow_mut().remove(&call, &shared);
+        gate.flights.running.borrow_mut().remove(&call, &flight);
         return end(gate, &open, Outcome::TimedOut);
     }
     if !approved {
-        gate.desk.borrow_mut().reserve(question.clone(), now);
+        gate.approvals.reserve(&question, now);
     }
     let OpenCall { id, created: at, session, reason, key, .. } = open;
-    let (checked, decision) = (Duration::ZERO, Cell::new(Some(Action::Ask)));
-    let task =
-        Task { id, at, call, session, reason, key, shared, checked, decision, prepared: Cell::default() };
+    let task = Task { id, at, call, prepared: Cell::default(), session, reason, key, flight };
     gate.executor.spawn(pipeline::resume(gate.clone(), task, question, approved)).detach();
 }
 
@@ -87,7 +102,7 @@ fn void(gate: &Rc<Gate>, open: OpenCall, why: Void) {
     if open.approved_by.is_some() {
         return end(gate, &open, outcome);
     }
-    gate.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
+    gate.ledger.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
     let owner = gate.clone();
     let task = async move {
         let now = owner.clock.now();
@@ -100,7 +115,7 @@ fn void(gate: &Rc<Gate>, open: OpenCall, why: Void) {
 }
 
 fn end(gate: &Rc<Gate>, open: &OpenCall, outcome: Outcome) {
-    gate.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
+    gate.ledger.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
     let (owner, id) = (gate.clone(), open.id);
     let task = async move {
         if let Err(e) = owner.store.settle(id, &outcome, owner.clock.now()).await {

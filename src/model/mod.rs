@@ -29,5 +29,6 @@ pub(crate) use risk::Risk;
 pub use rule::{Action, Rule, RuleList, RuleRef};
 pub(crate) use tool::ItemSpec;
 pub use tool::{ArgSpec, ArgType, Target, Tool};
+pub(crate) use verdict::Reason;
 pub(crate) use verdict::Step;
 pub use verdict::{Verdict, Why};

@@ -2,16 +2,62 @@
 
 use std::sync::Arc;
 
+use super::approval::Void;
 use super::rule::{Action, RuleRef};
+use crate::base::clock::Timestamp;
 
 /// The policy's decision on one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a verdict is an obligation"]
 pub struct Verdict {
     /// What is to be done.
-    pub action: Action,
-    /// The rule that decided; None when no rule matched and the fallback (ask) holds.
+    pub decision: Action,
+    /// The rule that decided. None: no rule matched, so a person is asked; or the facts decided.
     pub rule: Option<Arc<RuleRef>>,
+    /// What the facts say besides.
+    pub reasons: Vec<Reason>,
+}
+
+/// What speaks against a call, or against asking about it, besides the rules.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// The agent is not configured (any more). Denies.
+    AgentRemoved,
+    /// The tool is not what it was when the call was checked. Denies.
+    ToolChanged,
+    /// People have denied this call so often that it is denied without asking until then.
+    CoolDown {
+        /// The end of it.
+        until: Timestamp,
+    },
+    /// The agent has as many open questions as it may have, so this one is not asked.
+    TooManyPending,
+}
+
+impl Verdict {
+    /// What the rules say alone.
+    pub fn by_rule(decision: Action, rule: Option<Arc<RuleRef>>) -> Verdict {
+        Verdict { decision, rule, reasons: Vec::new() }
+    }
+
+    /// What forbids the call; None when it is not denied.
+    pub(crate) fn forbidden(&self) -> Option<Void> {
+        if self.decision != Action::Deny {
+            return None;
+        }
+        let changed = self.reasons.iter().find_map(|reason| match reason {
+            Reason::AgentRemoved => Some(Void::AgentRemoved),
+            Reason::ToolChanged => Some(Void::ToolChanged),
+            Reason::CoolDown { .. } | Reason::TooManyPending => None,
+        });
+        let rule = || self.rule.as_ref().and_then(|rule| rule.description.clone());
+        Some(changed.unwrap_or_else(|| Void::Denied { rule: rule() }))
+    }
+
+    /// Why nobody is asked about the call, though the rules ask.
+    pub(crate) fn not_asked(&self) -> Option<Reason> {
+        self.reasons.first().copied().filter(|_| self.decision == Action::Ask)
+    }
 }
 
 /// One rule that was looked at on the way to a verdict.

@@ -1,14 +1,19 @@
 //! Decisions as tables: one line per case.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::*;
+use super::{Facts, Policy};
+use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::template::Template;
-use crate::model::{ArgSpec, ArgType, Kind, Method, RequestSpec, RuleList, RuleRef};
+use crate::model::{
+    Action, AgentId, ArgSpec, ArgType, Call, Kind, Method, Reason, RequestSpec, Rule, RuleList, RuleRef,
+    Tool, Verdict, Void, Why,
+};
 
 /// The tools of the tables: name, signature, declared arguments. All take others too.
 const TOOLS: [(&str, Option<&str>, &[&str]); 3] = [
@@ -43,6 +48,10 @@ fn call(text: &str) -> Call {
         None => word.split_once('=').map(|(key, text)| (key.to_owned(), Value::from(text))).expect(word),
     });
     Call::new(AgentId::configured(agent), tool, args.collect()).expect(text)
+}
+
+fn judge(policy: &Policy, call: &Call) -> Verdict {
+    policy.judge(call, &Facts::unchanged(call))
 }
 
 /// `action pattern`, then `@agent` and `any:glob` where wanted; rules are separated by `;`.
@@ -101,8 +110,8 @@ fn precedence() {
         ("allow get(*) // deny *", "ping", "deny", "defaults 1"),
     ];
     for (rules, asked, action, by) in table {
-        let verdict = policy(rules).judge(&call(asked));
-        let found = (verdict.action.as_str(), name(verdict.rule.as_ref()));
+        let verdict = judge(&policy(rules), &call(asked));
+        let found = (verdict.decision.as_str(), name(verdict.rule.as_ref()));
         assert_eq!(found, (action, by.to_owned()), "{rules} | {asked}");
     }
 }
@@ -153,7 +162,7 @@ fn conditions() {
         ("allow * any:light.*", "ping x=light.a", "allow"),
     ];
     for (rules, asked, action) in table {
-        assert_eq!(policy(rules).judge(&call(asked)).action.as_str(), action, "{rules} | {asked}");
+        assert_eq!(judge(&policy(rules), &call(asked)).decision.as_str(), action, "{rules} | {asked}");
     }
 }
 
@@ -162,13 +171,13 @@ fn trace_tells_why_in_order_of_precedence() {
     let policy = policy(
         "allow get(*); deny get(s?n) @laptop; deny get(*) any:moon; deny get(m*); ask get(sun); deny *x // allow *",
     );
-    let (verdict, steps) = policy.judge_traced(&call("get id=sun"));
+    let (verdict, steps) = policy.judge_traced(&call("get id=sun"), &Facts::unchanged(&call("get id=sun")));
     let told: Vec<_> = steps.iter().map(|step| (name(Some(&step.rule)), step.why)).collect();
     let expected = [(2, Why::Agents), (3, Why::AnyValue), (6, Why::Pattern), (1, Why::Matched)];
     // Rule 4 begins otherwise; what stands behind the deciding rule does not matter.
     assert_eq!(told, expected.map(|(index, why)| (format!("rules {index}"), why)));
     assert_eq!(name(verdict.rule.as_ref()), "rules 1");
-    assert_eq!(verdict, policy.judge(&call("get id=sun")));
+    assert_eq!(verdict, judge(&policy, &call("get id=sun")));
 }
 
 #[test]
@@ -224,10 +233,10 @@ fn what_does_not_depend_on_the_element_is_looked_at_once() {
     let args = serde_json::json!({"id": vec!["sun"; 128], "other": texts});
     let call = Call::new(AgentId::configured("pi"), listing(), args.as_object().unwrap().clone()).unwrap();
     let deny = "deny get(*) any:*moon; ".repeat(30);
-    assert_eq!(policy(&format!("{deny} allow get(*)")).judge(&call).action, Action::Allow);
-    assert_eq!(policy(&format!("{deny} allow get(*) // deny *")).judge(&call).action, Action::Allow);
+    assert_eq!(judge(&policy(&format!("{deny} allow get(*)")), &call).decision, Action::Allow);
+    assert_eq!(judge(&policy(&format!("{deny} allow get(*) // deny *")), &call).decision, Action::Allow);
     assert_eq!(
-        policy(&format!("allow get(*) any:*moon; {deny} ask * any:sun")).judge(&call).action,
+        judge(&policy(&format!("allow get(*) any:*moon; {deny} ask * any:sun")), &call).decision,
         Action::Ask
     );
 }
@@ -260,15 +269,65 @@ fn no_element_of_a_list_is_judged_less_strictly_than_alone() {
         let text = format!("{}; {} // {}; {}", line(), line(), line(), line());
         let policy = policy(&text);
         let list = [ids[roll(3)], ids[roll(3)], ids[roll(3)]];
-        let together = policy.judge(&call(&list));
-        let strictest = list.iter().map(|id| rank(policy.judge(&call(&[id])).action)).min().unwrap();
-        assert!(rank(together.action) <= strictest, "{text} | {list:?}");
+        let together = judge(&policy, &call(&list));
+        let strictest = list.iter().map(|id| rank(judge(&policy, &call(&[id])).decision)).min().unwrap();
+        assert!(rank(together.decision) <= strictest, "{text} | {list:?}");
         // Only a deny that looks at everything is stricter than all elements alone.
-        assert!(rank(together.action) == strictest || together.action == Action::Deny, "{text} | {list:?}");
-        differs += usize::from(rank(together.action) != strictest);
+        assert!(
+            rank(together.decision) == strictest || together.decision == Action::Deny,
+            "{text} | {list:?}"
+        );
+        differs += usize::from(rank(together.decision) != strictest);
         let parts = policy.judge_parts(&call(&list));
-        assert_eq!(parts.iter().map(|v| rank(v.action)).min(), Some(rank(together.action)), "{text}");
-        assert_eq!(policy.judge_traced(&call(&list)).0, together, "{text}");
+        assert_eq!(parts.iter().map(|v| rank(v.decision)).min(), Some(rank(together.decision)), "{text}");
+        assert_eq!(policy.judge_traced(&call(&list), &Facts::unchanged(&call(&list))).0, together, "{text}");
     }
     assert!(differs > 10, "{differs}");
+}
+
+#[test]
+fn facts_speak_against_asking_and_only_against_asking() {
+    let until = Timestamp(1_000);
+    let call = call("get id=sun");
+    let with = |cool_down, open_questions| Facts {
+        cool_down,
+        open_questions,
+        max_open_questions: 2,
+        ..Facts::unchanged(&call)
+    };
+    let (cool_down, too_many) = (Reason::CoolDown { until }, Reason::TooManyPending);
+    let table = [
+        ("ask get(*)", with(None, 1), Action::Ask, None),
+        ("ask get(*)", with(None, 2), Action::Ask, Some(too_many)),
+        ("ask get(*)", with(Some(until), 0), Action::Ask, Some(cool_down)),
+        ("// ask *", with(Some(until), 2), Action::Ask, Some(cool_down)),
+        ("", with(Some(until), 0), Action::Ask, Some(cool_down)),
+        ("allow get(*)", with(Some(until), 2), Action::Allow, None),
+        ("deny get(*)", with(Some(until), 2), Action::Deny, None),
+    ];
+    for (rules, facts, decision, reason) in table {
+        let verdict = policy(rules).judge(&call, &facts);
+        assert_eq!((verdict.decision, verdict.not_asked()), (decision, reason), "{rules}");
+        assert_eq!(policy(rules).judge_traced(&call, &facts).0, verdict, "{rules}");
+    }
+}
+
+#[test]
+fn only_what_forbids_stops_a_call_that_was_let_through() {
+    let call = call("get id=sun");
+    let full = Facts { cool_down: Some(Timestamp(1_000)), max_open_questions: 0, ..Facts::unchanged(&call) };
+    let table = [
+        ("allow get(*)", full.clone(), Ok(())),
+        ("ask get(*)", full.clone(), Ok(())),
+        ("", full.clone(), Ok(())),
+        ("deny get(*)", full.clone(), Err(Void::Denied { rule: None })),
+        ("allow *", Facts { knows_agent: false, ..full.clone() }, Err(Void::AgentRemoved)),
+        ("allow *", Facts { tool: None, ..full.clone() }, Err(Void::ToolChanged)),
+        ("allow *", Facts { tool: Some(Digest::sha256(b"other")), ..full }, Err(Void::ToolChanged)),
+    ];
+    for (rules, facts, expected) in table {
+        assert_eq!(policy(rules).still_permitted(&call, &facts), expected, "{rules}");
+        let denied = policy(rules).judge(&call, &facts).decision == Action::Deny;
+        assert_eq!(denied, expected.is_err(), "{rules}");
+    }
 }

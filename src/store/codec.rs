@@ -180,7 +180,7 @@ pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
         "signatures": Some(call.parts()).filter(|parts| !parts.is_empty()),
         "digest": call.digest().hex(),
         "binding": call.binding().hex(),
-        "decision": new.decision.action.as_str(),
+        "decision": new.decision.decision.as_str(),
         "rule": new.decision.rule.as_deref().map(rule),
         "then": then,
         "expires": expires,

@@ -94,7 +94,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, new: &NewCall, stage: Option<&Stage>) -> Re
     }
     let sql = "INSERT INTO calls (seq, request_id, at, agent, session, tool, decision, outcome)
                VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')";
-    let (id, decision) = (new.id.to_string(), new.decision.action.as_str());
+    let (id, decision) = (new.id.to_string(), new.decision.decision.as_str());
     let tool = &new.call.tool().name;
     tx.execute(sql, params![seq, id, new.at.0, agent.as_str(), new.session, tool, decision])?;
     Ok(open)

@@ -242,7 +242,7 @@ thread_local! {
 /// Services run what a record has claimed, and nothing else.
 pub async fn claim(call: Arc<Call>) -> Claim {
     let store = RECORD.with(|record| record.0.clone());
-    let (id, decision) = (RequestId::random(), Verdict { action: Action::Allow, rule: None });
+    let (id, decision) = (RequestId::random(), Verdict::by_rule(Action::Allow, None));
     let at = Clock::system().now();
     let new = NewCall { id, at, call, session: None, reason: None, key: None, decision };
     store.record_claimed(new, false).await.unwrap()

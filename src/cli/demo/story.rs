@@ -123,7 +123,7 @@ impl Story {
     /// Waits for the question and answers it as the person says.
     async fn approve(&self) -> Result<(), Trouble> {
         let question = loop {
-            match self.gate.questions().first() {
+            match self.gate.approvals.questions().first() {
                 Some(question) => break question.clone(),
                 None => Timer::after(LOOK).await,
             };

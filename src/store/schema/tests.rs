@@ -65,7 +65,7 @@ fn new_call(n: usize) -> NewCall {
     };
     let Value::Object(args) = json!({ "n": n }) else { unreachable!() };
     let call = Call::new(AgentId::configured(["pi", "laptop"][n % 2]), Arc::new(tool), args).unwrap();
-    let decision = Verdict { action: Action::Allow, rule: None };
+    let decision = Verdict::by_rule(Action::Allow, None);
     let key = n.is_multiple_of(7).then(|| format!("key{n}"));
     let id = RequestId::random();
     NewCall { id, at: NOW, call: call.into(), session: None, reason: None, key, decision }

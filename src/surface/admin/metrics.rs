@@ -12,7 +12,7 @@ use crate::store::StoreLatency;
 
 /// The whole text as of now. Takes well under a millisecond and waits for nothing.
 pub(crate) fn render(gate: &Gate) -> String {
-    let (status, counts) = (gate.status(), gate.metrics().read());
+    let (status, counts) = (gate.status(), gate.ledger.metrics.read());
     let mut text = Exposition::default();
     gateway(&mut text, &status);
     calls(&mut text, &counts, &status, gate);
@@ -20,7 +20,7 @@ pub(crate) fn render(gate: &Gate) -> String {
     record(&mut text, &status, &gate.store().latency());
     channels(&mut text, &status);
     services(&mut text, &status);
-    process(&mut text, gate.started());
+    process(&mut text, gate.ledger.started);
     text.into_text()
 }
 
@@ -51,9 +51,9 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
     text.gauge("agentpass_cut_off_calls", help, counts.cut_off);
     text.gauge("agentpass_running_calls", "Calls under way, questions included.", status.running);
     let help = "Calls that wait for a free place, because as many as may are being done.";
-    text.gauge("agentpass_waiting_calls", help, gate.waiting());
+    text.gauge("agentpass_waiting_calls", help, gate.flights.waiting());
     let help = "Calls that are being recorded, done, or settled.";
-    text.gauge("agentpass_executing_calls", help, gate.executing());
+    text.gauge("agentpass_executing_calls", help, gate.flights.executing());
     text.gauge("agentpass_open_questions", "Questions that wait for a person.", status.open_questions);
     let help = "Checking a call's arguments and judging it.";
     text.family(Kind::Histogram, "agentpass_decision_seconds", help).histogram(&[], &counts.decision);

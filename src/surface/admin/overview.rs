@@ -97,7 +97,7 @@ fn row(name: &str, up: Option<bool>, detail: Option<&str>) -> Markup {
 }
 
 fn waiting(admin: &Admin, viewer: &Viewer) -> Markup {
-    let open = admin.gate.questions();
+    let open = admin.gate.approvals.questions();
     html! {
         section.card {
             h2 { "What waits for me?" }
@@ -108,7 +108,7 @@ fn waiting(admin: &Admin, viewer: &Viewer) -> Markup {
                 dl.rows {
                     @for question in open.iter().take(MOST_WAITING) {
                         dt { (visible(&question.call.tool().name)) span.soft { "from " (visible(question.call.agent().as_str())) } }
-                        dd.number { (countdown(admin.gate.time_left(question.id))) " left" }
+                        dd.number { (countdown(admin.gate.approvals.time_left(question.id))) " left" }
                     }
                 }
             }

@@ -113,11 +113,11 @@ impl Agents {
 
     /// Counts a new connection from `socket`. Another one may have to leave for it.
     pub(crate) fn enter(&self, socket: SocketAddr) -> Stranger {
-        let is_proxy = any_contains(&self.gate.setup().trusted_proxies, socket.ip());
+        let is_proxy = any_contains(&self.gate.setup().config.gateway.trusted_proxies, socket.ip());
         Stranger {
             caller: self.admission.enter((!is_proxy).then_some(socket.ip())),
             whence: Cell::new(Whence { socket, client: socket.ip() }),
-            _counted: self.gate.metrics().stranger(),
+            _counted: self.gate.ledger.metrics.stranger(),
         }
     }
 
@@ -132,11 +132,14 @@ impl Agents {
     ) -> Result<Option<Identity>, Refusal> {
         let setup = self.gate.setup();
         let Whence { socket, client } = stranger.whence();
-        let client = head.forwarded.client(socket.ip(), &setup.trusted_proxies).unwrap_or(client);
+        let client =
+            head.forwarded.client(socket.ip(), &setup.config.gateway.trusted_proxies).unwrap_or(client);
         stranger.whence.set(Whence { socket, client });
         stranger.caller.comes_from(client);
         stranger.caller.spoke();
-        if let Some(origin) = head.origin.as_ref().filter(|origin| !setup.allowed_origins.contains(origin)) {
+        if let Some(origin) =
+            head.origin.as_ref().filter(|origin| !setup.config.gateway.allowed_origins.contains(origin))
+        {
             log::warn!("connection from {}: refused the origin {:?}", stranger.whence(), visible(origin));
             return Err(Refusal::new(403, "this origin is not allowed; list it in gateway.allowed_origins"));
         }
@@ -153,7 +156,7 @@ impl Agents {
         if let Some(agent) = self.gate.setup().authenticate(&token) {
             return Some(Identity { agent, token });
         }
-        self.gate.metrics().failed_authentication();
+        self.gate.ledger.metrics.failed_authentication();
         // Whoever tries again and again must not fill the log.
         let level =
             if self.admission.failed(from.client, &token) { log::Level::Warn } else { log::Level::Debug };
@@ -163,7 +166,7 @@ impl Agents {
 
     /// A connection of `identity`'s; None when its agent has [`MAX_CONNECTIONS`].
     pub(crate) fn connect(self: &Rc<Self>, identity: Identity) -> Option<Agent> {
-        let counted = self.gate.connect(&identity.agent, MAX_CONNECTIONS)?;
+        let counted = self.gate.ledger.connections.take(&identity.agent, MAX_CONNECTIONS)?;
         let connection = self.connected.get(&identity.agent).connect();
         let (calls, others) = (Slots::default(), Slots::default());
         Some(Agent { agents: self.clone(), identity, calls, others, connection, _counted: counted })
@@ -238,7 +241,7 @@ impl Agent {
     }
 
     fn spend(&self, cost: u64) -> Result<(), NotServed> {
-        self.gate().spend(self.id(), cost).map_err(|retry_after| NotServed::TooSoon { retry_after })
+        self.gate().ledger.spend(self.id(), cost).map_err(|retry_after| NotServed::TooSoon { retry_after })
     }
 
     /// The tools that the agent may see.
@@ -264,7 +267,8 @@ impl Agent {
         self.spend(cost::EXPLAIN + units(size, cost::EXPLAINED_BYTES))?;
         let setup = self.gate().setup();
         let check = |call: &Call| setup.services.check(call).map(drop);
-        let rules = Rules { tools: &setup.tools, policy: &setup.policy, check: &check };
+        let facts = |call: &Call| self.gate().facts(&setup, call);
+        let rules = Rules { tools: &setup.config.tools, policy: &setup.policy, check: &check, facts: &facts };
         Ok(without_files(explain(&rules, self.id(), tool, args).to_json()))
     }
 
@@ -305,7 +309,7 @@ impl Agent {
     }
 
     pub(crate) async fn withdraw(&self, id: RequestId) -> Result<AnswerOutcome, StoreError> {
-        self.gate().withdraw(self.id(), id).await
+        self.gate().approvals.withdraw(self.id(), id).await
     }
 
     /// The results that wait for the agent. The record is read to the end even if nobody listens any more, and the next
@@ -333,10 +337,10 @@ fn units(size: usize, bytes: usize) -> u64 {
 }
 
 async fn read_inbox(gate: &Rc<Gate>, agent: &AgentId) -> Result<Vec<PendingResult>, NotServed> {
-    gate.spend(agent, cost::INBOX).map_err(|retry_after| NotServed::TooSoon { retry_after })?;
-    let results = gate.pending_results(agent).await.map_err(NotServed::Store)?;
+    gate.ledger.spend(agent, cost::INBOX).map_err(|retry_after| NotServed::TooSoon { retry_after })?;
+    let results = gate.inbox.pending_results(agent).await.map_err(NotServed::Store)?;
     let bytes = results.iter().map(|result| result.args.len() + result.result.len()).sum();
-    gate.charge(agent, units(bytes, cost::RESULT_BYTES));
+    gate.ledger.charge(agent, units(bytes, cost::RESULT_BYTES));
     Ok(results)
 }
 

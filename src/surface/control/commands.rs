@@ -110,8 +110,8 @@ pub(crate) async fn run(control: &Control, command: Command, by: &Responder) -> 
     match command {
         Command::Approvals | Command::Watch => {
             let gate = &control.gate;
-            let shown = |q: &Arc<Question>| shapes::question(q, gate.times_asked(q));
-            let open: Vec<_> = gate.questions().iter().map(shown).collect();
+            let shown = |q: &Arc<Question>| shapes::question(q, gate.flights.times_asked(q));
+            let open: Vec<_> = gate.approvals.questions().iter().map(shown).collect();
             json!({"approvals": open})
         }
         Command::Answer { id, choice } => answer(control, &id, choice, by).await,

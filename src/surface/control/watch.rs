@@ -13,8 +13,8 @@ use crate::surface::shapes;
 pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     // Watching begins before the open questions are listed, so that none falls in between.
     let events = control.local.watch();
-    for question in control.gate.questions() {
-        if write_line(writer, &shapes::question(&question, control.gate.times_asked(&question)))
+    for question in control.gate.approvals.questions() {
+        if write_line(writer, &shapes::question(&question, control.gate.flights.times_asked(&question)))
             .await
             .is_none()
         {
@@ -30,7 +30,9 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     let tell = async {
         while let Ok(event) = events.recv().await {
             let line = match &event {
-                Event::Asked(question) => shapes::question(question, control.gate.times_asked(question)),
+                Event::Asked(question) => {
+                    shapes::question(question, control.gate.flights.times_asked(question))
+                }
                 Event::AskedAgain(question, times) => shapes::asked_again(question, *times),
                 Event::Settled(question, settlement) => shapes::settled(question, settlement),
                 Event::Finished(question, outcome) => shapes::finished(question, outcome),

@@ -169,7 +169,7 @@ impl Dialogue {
             },
             Incoming::Ping => Ok(()),
             Incoming::Pong(payload) => {
-                session.agent.gate().received(self.acks.pong(&payload));
+                session.agent.gate().inbox.received(self.acks.pong(&payload));
                 match self.acks.ping() {
                     Some(ping) => self.send(session, Vec::new(), Some(ping)).await,
                     None => Ok(()),

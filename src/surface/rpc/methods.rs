@@ -136,7 +136,7 @@ async fn call(session: &Session, id: &Value, ticket: &Ticket) -> Answer {
         session.send(&frame::notification("approval_pending", params));
     }
     let reply = ticket.reply().await;
-    let carried = reply.request_id.map(|id| Carried::Reply(session.agent.gate().delivering(id)));
+    let carried = reply.request_id.map(|id| Carried::Reply(session.agent.gate().inbox.hold(id)));
     (wire::reply(id, &reply), carried.into_iter().collect())
 }
 

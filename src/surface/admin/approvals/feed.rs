@@ -55,10 +55,11 @@ impl Teller {
     /// None when the browser has gone or the session has ended.
     async fn run(&self, events: Receiver<Event>) -> Option<()> {
         let gate = &self.admin.gate;
-        for question in gate.questions() {
+        for question in gate.approvals.questions() {
             self.say("card", &self.card(&question)).await?;
         }
-        let open: Vec<_> = gate.questions().iter().map(|question| question.id.to_string()).collect();
+        let open: Vec<_> =
+            gate.approvals.questions().iter().map(|question| question.id.to_string()).collect();
         self.say("all", &json!(open)).await?;
         loop {
             let heard = async { Some(events.recv().await.ok()) };
@@ -99,7 +100,7 @@ impl Teller {
 
     fn card(&self, question: &crate::model::Question) -> Value {
         let gate = &self.admin.gate;
-        let (left, times) = (gate.time_left(question.id), gate.times_asked(question));
+        let (left, times) = (gate.approvals.time_left(question.id), gate.flights.times_asked(question));
         let card = card::open(&self.session.viewer, question, left, times).into_string();
         json!({"id": question.id.to_string(), "card": card})
     }

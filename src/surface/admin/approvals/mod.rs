@@ -32,7 +32,7 @@ pub(super) async fn page(admin: &Admin, viewer: &Viewer, asked: &Asked) -> Answe
         Some(id) => Some((id, became(admin, viewer, id).await)),
         None => None,
     };
-    let open = admin.gate.questions();
+    let open = admin.gate.approvals.questions();
     let title = if open.is_empty() { "Approvals".to_owned() } else { format!("({}) Approvals", open.len()) };
     let main = html! {
         div.titled {
@@ -62,7 +62,7 @@ fn nothing(is_shown: bool) -> Markup {
 
 fn of(admin: &Admin, viewer: &Viewer, question: &Arc<Question>) -> Markup {
     let gate = &admin.gate;
-    card::open(viewer, question, gate.time_left(question.id), gate.times_asked(question))
+    card::open(viewer, question, gate.approvals.time_left(question.id), gate.flights.times_asked(question))
 }
 
 /// `POST /approvals/<id>` with `choice` and `note`. The script is answered with JSON, a plain form with the page.
@@ -123,7 +123,7 @@ async fn became_of(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: Answe
 
 /// How a question ended, or that it has not.
 async fn became(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
-    if admin.gate.questions().iter().any(|question| question.id == id) {
+    if admin.gate.approvals.questions().iter().any(|question| question.id == id) {
         return STILL_OPEN.into();
     }
     for _ in 0..LOOKS {

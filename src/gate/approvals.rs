@@ -1,0 +1,337 @@
+//! Questions from the moment they are asked to their end, whoever or whatever ends them.
+//!
+//! Every end goes the same way: taken from the desk, written down, then told to the waiter and to all channels.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use smol::Timer;
+use smol::channel::{Receiver, Sender, bounded};
+use smol::future;
+
+use super::Executor;
+use super::notes::NoteWindows;
+use super::recording::{RETRY, see_through, until_recorded};
+use super::setup::{CurrentSetup, Setup};
+use crate::approval::Channels;
+use crate::approval::desk::{Desk, Found};
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::ids::RequestId;
+use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, QuestionEnd, Responder, Void};
+use crate::store::{Store, StoreError};
+
+/// How long to wait before looking again at a question that somebody is answering right now.
+const BUSY: Duration = Duration::from_millis(50);
+
+/// The open questions.
+pub struct Approvals {
+    executor: Executor,
+    clock: Clock,
+    store: Store,
+    pub(super) channels: Rc<Channels>,
+    desk: RefCell<Desk>,
+    /// The calls that wait for an answer.
+    waiters: RefCell<HashMap<RequestId, Sender<QuestionEnd>>>,
+    notes: NoteWindows,
+}
+
+/// What became of an answer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answered {
+    /// The question, when there was one.
+    pub id: Option<RequestId>,
+    /// Whether the answer counts.
+    pub outcome: AnswerOutcome,
+    /// How the question ended, when that was before this answer.
+    pub ended: Option<QuestionEnd>,
+}
+
+/// Why an answer was not taken at all. The question is as open as before.
+#[derive(Debug)]
+pub enum CannotAnswer {
+    /// The shortened id fits several questions.
+    Several,
+    /// The record cannot be written.
+    Store(StoreError),
+}
+
+impl Approvals {
+    pub(super) fn new(
+        executor: Executor,
+        clock: Clock,
+        store: Store,
+        channels: Rc<Channels>,
+    ) -> Rc<Approvals> {
+        let notes = NoteWindows::new(executor.clone(), clock.clone(), store.clone());
+        let (desk, waiters) = Default::default();
+        Rc::new(Approvals { executor, clock, store, channels, desk, waiters, notes })
+    }
+
+    /// The open questions, the oldest first.
+    pub fn questions(&self) -> Vec<Arc<Question>> {
+        self.desk.borrow().questions()
+    }
+
+    /// An open question that nobody is answering right now.
+    pub(super) fn question(&self, id: RequestId) -> Option<Arc<Question>> {
+        self.desk.borrow().get(id)
+    }
+
+    /// How many questions this agent has open.
+    pub(super) fn count_of(&self, agent: &AgentId) -> usize {
+        self.desk.borrow().count_of(agent)
+    }
+
+    /// Time left to answer a question, by the stricter of two clocks. Zero when it is not open.
+    pub(crate) fn time_left(&self, id: RequestId) -> Duration {
+        let now = self.clock.now();
+        self.desk.borrow().deadline(id).map(|d| d.left(now)).unwrap_or_default()
+    }
+
+    /// Keeps a place for a question that is about to be written down. `now` is when its deadline is promised.
+    pub(super) fn reserve(&self, question: &Arc<Question>, now: Timestamp) {
+        self.desk.borrow_mut().reserve(question.clone(), now);
+    }
+
+    /// The question could not be written down: it was never asked.
+    pub(super) fn forget(&self, id: RequestId) {
+        self.desk.borrow_mut().forget(id);
+    }
+
+    /// Asks a reserved question that is on disk, and waits for its end. When its time is over, ends it, whether or not
+    /// that can be written down; when a reload has made it void, too, as soon as that can be written down.
+    pub(super) async fn ask(
+        &self,
+        question: &Arc<Question>,
+        setups: &CurrentSetup,
+        forbids: impl Fn(&Setup) -> Option<Void>,
+    ) -> QuestionEnd {
+        let (tell, waiter) = bounded(1);
+        self.waiters.borrow_mut().insert(question.id, tell);
+        self.desk.borrow_mut().open(question.id);
+        self.channels.tell(|channel| channel.asked(question));
+        let end = self.until_ended(question, &waiter, setups, forbids).await;
+        self.waiters.borrow_mut().remove(&question.id);
+        end
+    }
+
+    async fn until_ended(
+        &self,
+        question: &Arc<Question>,
+        waiter: &Receiver<QuestionEnd>,
+        setups: &CurrentSetup,
+        forbids: impl Fn(&Setup) -> Option<Void>,
+    ) -> QuestionEnd {
+        loop {
+            let (now, reloaded) = (self.clock.now(), setups.replaced());
+            let deadline = self.desk.borrow().deadline(question.id);
+            let over = deadline.is_none_or(|d| d.is_over(now));
+            let end = match over {
+                true => Some(QuestionEnd::TimedOut),
+                false => forbids(&setups.get()).map(QuestionEnd::Void),
+            };
+            let mut nap = if end.is_some() { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
+            if let Some(end) = end
+                && let Some(question) = self.take_away(question.id)
+                && self.conclude(question.clone(), end, None).await.is_err()
+            {
+                if over {
+                    self.expire_unrecorded(&question);
+                    return QuestionEnd::TimedOut;
+                }
+                nap = deadline.map_or(RETRY, |d| d.nap(now).min(RETRY));
+            }
+            let heard = async { waiter.recv().await.ok() };
+            let woken = async {
+                let napped = async {
+                    Timer::after(nap).await;
+                };
+                future::or(reloaded.wait(), napped).await;
+                None
+            };
+            if let Some(end) = future::or(heard, woken).await {
+                return end;
+            }
+        }
+    }
+
+    /// The note to a denial, for which its window is waited for. The channels hear of it, too.
+    pub(super) async fn note(&self, question: &Arc<Question>) -> Option<String> {
+        let note = self.notes.wait(question.id).await?;
+        let shown = note.as_ref().map(|(text, by)| (text.as_str(), by));
+        self.channels.tell(|channel| channel.notes().into_iter().for_each(|it| it.noted(question, shown)));
+        note.map(|(text, _)| text)
+    }
+
+    /// How long a note to this denial is still taken; zero when it is not.
+    pub fn note_window(&self, id: RequestId) -> Duration {
+        self.notes.time_left(id)
+    }
+
+    /// The reason for a denial, or None: there will be none. Either ends the window. False: the window is not open
+    /// (any more), or somebody was first.
+    ///
+    /// # Errors
+    /// When the note cannot be written down. The denial stands without it.
+    pub async fn add_note(
+        &self,
+        id: RequestId,
+        note: Option<String>,
+        by: Responder,
+    ) -> Result<bool, StoreError> {
+        self.notes.add(id, note, by).await
+    }
+
+    /// The question whose id begins with `prefix`.
+    pub(super) fn find(&self, prefix: &str) -> Found {
+        self.desk.borrow().find(prefix)
+    }
+
+    /// A person's answer. A note to a denial may follow for `note_window`.
+    ///
+    /// # Errors
+    /// When the answer cannot be written down.
+    pub(super) async fn answer(
+        self: &Rc<Self>,
+        id: RequestId,
+        choice: Choice,
+        by: Responder,
+        note_window: Duration,
+    ) -> Result<Answered, StoreError> {
+        let taken = self.desk.borrow_mut().take(id, self.clock.now());
+        let question = match taken {
+            Ok(question) => question,
+            Err(outcome) => return Ok(Answered { id: Some(id), outcome, ended: self.how_ended(id).await }),
+        };
+        let (end, window) = match choice {
+            Choice::Approve => (QuestionEnd::Approved { by }, None),
+            Choice::Deny { note } => (QuestionEnd::Denied { by, note }, None),
+            Choice::DenyNoteFollows => (QuestionEnd::Denied { by, note: None }, Some(note_window)),
+        };
+        let outcome = self.conclude_surely(question, end, window).await?;
+        Ok(Answered { id: Some(id), outcome, ended: None })
+    }
+
+    /// Ends a question that is not to be answered any more.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub(super) async fn make_void(self: &Rc<Self>, id: RequestId, why: Void) -> Result<(), StoreError> {
+        let Some(question) = self.take_away(id) else { return Ok(()) };
+        self.conclude_surely(question, QuestionEnd::Void(why), None).await.map(drop)
+    }
+
+    /// An agent takes its own question back, or hears that it has ended.
+    ///
+    /// # Errors
+    /// When that cannot be written down, or the record cannot be read.
+    pub(crate) async fn withdraw(
+        self: &Rc<Self>,
+        agent: &AgentId,
+        id: RequestId,
+    ) -> Result<AnswerOutcome, StoreError> {
+        // Another agent's question is as unknown as none: ids are no way to find out about others.
+        let asker = self.desk.borrow().asker(id);
+        match asker {
+            Some(asker) if asker == *agent => {}
+            Some(_) => return Ok(AnswerOutcome::Unknown),
+            None => return self.past(agent, id).await,
+        }
+        match self.take_away(id) {
+            Some(question) => self.conclude_surely(question, QuestionEnd::Withdrawn, None).await,
+            None => Ok(AnswerOutcome::AlreadyResolved),
+        }
+    }
+
+    /// What is to be said to an agent of a question that is not open any more.
+    async fn past(&self, agent: &AgentId, id: RequestId) -> Result<AnswerOutcome, StoreError> {
+        let record = self.store.question(id).await?.filter(|record| record.agent == *agent);
+        let Some(record) = record else { return Ok(AnswerOutcome::Unknown) };
+        // The desk knows of a time-out that a full disk did not take.
+        let expired = record.end == Some(QuestionEnd::TimedOut)
+            || self.desk.borrow().past(id) == AnswerOutcome::Expired;
+        Ok(if expired { AnswerOutcome::Expired } else { AnswerOutcome::AlreadyResolved })
+    }
+
+    /// How a question ended that is not open any more. None also when the record cannot be read or does not say.
+    async fn how_ended(&self, id: RequestId) -> Option<QuestionEnd> {
+        let record = self.store.question(id).await;
+        record.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??.end
+    }
+
+    /// A full disk makes no question longer: it leaves the desk, and the record hears of it when it can. If the
+    /// gateway stops before, the next start finds the deadline over.
+    fn expire_unrecorded(&self, question: &Arc<Question>) {
+        let (id, store, clock) = (question.id, self.store.clone(), self.clock.clone());
+        self.desk.borrow_mut().settle(id, true);
+        self.channels.tell(|channel| channel.settled(question, &QuestionEnd::TimedOut));
+        let task = until_recorded(format!("request {id}: that nobody answered"), async move || {
+            store.answer(id, &QuestionEnd::TimedOut, Some(&Outcome::TimedOut), clock.now(), true).await
+        });
+        self.executor.spawn(task).detach();
+    }
+
+    fn take_away(&self, id: RequestId) -> Option<Arc<Question>> {
+        self.desk.borrow_mut().take_away(id)
+    }
+
+    /// As [`Approvals::conclude`], but never left half done when the caller goes away.
+    async fn conclude_surely(
+        self: &Rc<Self>,
+        question: Arc<Question>,
+        end: QuestionEnd,
+        note_window: Option<Duration>,
+    ) -> Result<AnswerOutcome, StoreError> {
+        let approvals = self.clone();
+        let done = async move { approvals.conclude(question, end, note_window).await };
+        let counted = see_through(&self.executor, done).await.unwrap_or(Ok(false))?;
+        Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
+    }
+
+    /// Writes down how a taken question ended, then tells everybody. False when the record knew better.
+    async fn conclude(
+        &self,
+        question: Arc<Question>,
+        end: QuestionEnd,
+        note_window: Option<Duration>,
+    ) -> Result<bool, StoreError> {
+        let (id, now) = (question.id, self.clock.now());
+        let outcome = heard_by_agent(&end);
+        let durable = question.call.tool().kind.has_side_effects();
+        let counted = match self.store.answer(id, &end, outcome.as_ref(), now, durable).await {
+            Ok(counted) => counted,
+            Err(e) => {
+                log::error!("request {id}: the answer could not be recorded: {e}");
+                self.desk.borrow_mut().open(id);
+                return Err(e);
+            }
+        };
+        let left = self.time_left(id);
+        self.desk.borrow_mut().settle(id, end == QuestionEnd::TimedOut);
+        let by = end.by().map(|by| format!(" by {by}")).unwrap_or_default();
+        log::info!("request {id}: {}{by}", end.as_str());
+        if let Some(window) = note_window.filter(|_| counted) {
+            self.notes.open(id, window.min(left), durable);
+        }
+        let told = if counted { end } else { QuestionEnd::Void(Void::Ended) };
+        self.channels.tell(|channel| channel.settled(&question, &told));
+        if let Some(waiter) = self.waiters.borrow().get(&id) {
+            let _ = waiter.try_send(told);
+        }
+        Ok(counted)
+    }
+}
+
+/// What the agent hears of a question that ended without leading to an execution.
+fn heard_by_agent(end: &QuestionEnd) -> Option<Outcome> {
+    match end {
+        QuestionEnd::Approved { .. } => None,
+        QuestionEnd::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
+        QuestionEnd::TimedOut => Some(Outcome::TimedOut),
+        QuestionEnd::Withdrawn => Some(Outcome::Withdrawn),
+        QuestionEnd::Void(why) => Some(why.outcome()),
+    }
+}

@@ -1,0 +1,96 @@
+//! What agents have used of what they may use, and what is counted. It lives in memory: a restart begins anew.
+
+use std::cell::RefCell;
+
+use super::budget::Budget;
+use super::cool_down::CoolDowns;
+use super::metrics::Metrics;
+use super::rate::{RateLimits, TooMany};
+use super::setup::Setup;
+use crate::base::clock::Timestamp;
+use crate::base::slots::KeyedSlots;
+use crate::model::{AgentId, Call, QuestionEnd};
+
+/// Bytes of arguments and reason that come with a request.
+const USUAL: usize = 2048;
+
+/// What agents have used.
+pub struct Ledger {
+    requests: RefCell<RateLimits>,
+    /// What larger requests of one agent may bring beyond [`USUAL`], in bytes. All of it is kept in the record, from which it
+    /// pushes what others did before.
+    bytes: RefCell<Budget>,
+    /// What requests other than calls may cost. A tool that is listed costs one.
+    errands: RefCell<Budget>,
+    cool_downs: RefCell<CoolDowns>,
+    pub(crate) connections: KeyedSlots<AgentId>,
+    pub(crate) metrics: Metrics,
+    /// When the gateway was started.
+    pub(crate) started: Timestamp,
+}
+
+impl Ledger {
+    pub(super) fn new(setup: &Setup, started: Timestamp) -> Ledger {
+        Ledger {
+            requests: RefCell::default(),
+            bytes: RefCell::new(Budget::new(16 << 20, 64 << 10)),
+            errands: RefCell::new(Budget::new(30_000, 30_000)),
+            cool_downs: RefCell::default(),
+            connections: KeyedSlots::default(),
+            metrics: Metrics::new(setup),
+            started,
+        }
+    }
+
+    /// Counts a request of `size` bytes. So many of `agent` fit into a minute.
+    ///
+    /// # Errors
+    /// When there is no room for it.
+    pub(super) fn count(
+        &self,
+        agent: &AgentId,
+        per_minute: u32,
+        size: impl FnOnce() -> usize,
+    ) -> Result<(), TooMany> {
+        self.requests.borrow_mut().count(agent, per_minute)?;
+        let beyond = u64::try_from(size().saturating_sub(USUAL)).unwrap_or(u64::MAX);
+        self.bytes.borrow_mut().spend(agent, beyond)
+    }
+
+    /// Counts a request that was refused for this reason before anybody read which tool it is about.
+    pub(super) fn count_unread(&self, agent: &AgentId, per_minute: u32, reason: &'static str) {
+        self.requests.borrow_mut().spend(agent, per_minute);
+        self.metrics.refused_unread(reason);
+    }
+
+    /// Takes the `cost` of a request that is no call from what `agent` has for those.
+    ///
+    /// # Errors
+    /// When nothing is left: seconds until something is.
+    pub(crate) fn spend(&self, agent: &AgentId, cost: u64) -> Result<(), u64> {
+        let spent = self.errands.borrow_mut().spend(agent, cost);
+        spent.inspect_err(|_| self.metrics.refused_errand()).map_err(|too_many| too_many.retry_after)
+    }
+
+    /// Takes what the answer to such a request turned out to cost besides.
+    pub(crate) fn charge(&self, agent: &AgentId, cost: u64) {
+        self.errands.borrow_mut().charge(agent, cost);
+    }
+
+    /// A question ended. Only what people say counts towards the cool-down.
+    pub(super) fn answered(&self, setup: &Setup, call: &Call, end: &QuestionEnd, now: Timestamp) {
+        let Some(rule) = setup.config.approvals.cool_down else { return };
+        let mut cool_downs = self.cool_downs.borrow_mut();
+        match end {
+            QuestionEnd::Denied { .. } => cool_downs.denied(call.digest(), rule, now),
+            QuestionEnd::Approved { .. } => cool_downs.approved(call.digest()),
+            QuestionEnd::TimedOut | QuestionEnd::Withdrawn | QuestionEnd::Void(_) => {}
+        }
+    }
+
+    /// Until when nobody is asked about this call; None when somebody is.
+    pub(super) fn cool_down(&self, setup: &Setup, call: &Call, now: Timestamp) -> Option<Timestamp> {
+        setup.config.approvals.cool_down?;
+        self.cool_downs.borrow().until(call.digest(), now)
+    }
+}

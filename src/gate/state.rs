@@ -1,0 +1,148 @@
+//! What the gate is made of.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+use super::Executor;
+use super::approvals::{Answered, Approvals, CannotAnswer};
+use super::flights::Flights;
+use super::inbox::Inbox;
+use super::latch::Latch;
+use super::ledger::Ledger;
+use super::setup::{CurrentSetup, Setup};
+use crate::approval::Channels;
+use crate::approval::desk::Found;
+use crate::base::clock::Clock;
+use crate::model::{AgentId, AnswerOutcome, Call, Choice, Responder, Tool, Void};
+use crate::policy::Facts;
+use crate::store::{NoteKind, Store};
+
+/// The gate. One per gateway, shared by all surfaces.
+pub struct Gate {
+    pub(super) executor: Executor,
+    pub(super) clock: Clock,
+    pub(super) store: Store,
+    pub(super) setup: CurrentSetup,
+    /// The open questions.
+    pub approvals: Rc<Approvals>,
+    /// The calls under way.
+    pub flights: Flights,
+    /// What agents have used.
+    pub ledger: Ledger,
+    /// The results that agents have not received.
+    pub inbox: Rc<Inbox>,
+}
+
+impl Gate {
+    pub(super) fn new(
+        executor: Executor,
+        clock: Clock,
+        store: Store,
+        setup: Setup,
+        channels: Rc<Channels>,
+    ) -> Gate {
+        Gate {
+            approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels),
+            flights: Flights::new(setup.shares()),
+            ledger: Ledger::new(&setup, clock.now()),
+            inbox: Inbox::new(executor.clone(), clock.clone(), store.clone()),
+            setup: CurrentSetup::new(setup),
+            executor,
+            clock,
+            store,
+        }
+    }
+
+    /// What the owner has set, as of now.
+    pub fn setup(&self) -> Rc<Setup> {
+        self.setup.get()
+    }
+
+    /// Opens at the next reload.
+    pub(crate) fn reloaded(&self) -> Rc<Latch> {
+        self.setup.replaced()
+    }
+
+    /// The clock that everything here goes by.
+    pub fn clock(&self) -> &Clock {
+        &self.clock
+    }
+
+    /// The record.
+    pub fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// Puts a new setup in force at once, for everything: whatever waits (for an answer, for a place, for a connection)
+    /// looks again before it goes on, and nothing is sent as the old setup had it.
+    pub fn reload(&self, setup: Setup) {
+        self.ledger.metrics.configured(&setup);
+        self.flights.share_out(setup.shares());
+        self.setup.replace(setup);
+    }
+
+    /// The tools that this agent may see: all but those that the policy always denies it.
+    pub(crate) fn tools(&self, agent: &AgentId) -> Vec<Arc<Tool>> {
+        let setup = self.setup();
+        let offered = |tool: &&Arc<Tool>| !setup.policy.always_denies(agent, tool);
+        setup.config.tools.values().filter(offered).cloned().collect()
+    }
+
+    /// Everything besides the rules that counts for `call` at this moment.
+    pub(crate) fn facts(&self, setup: &Setup, call: &Call) -> Facts {
+        Facts {
+            cool_down: self.ledger.cool_down(setup, call, self.clock.now()),
+            open_questions: self.approvals.count_of(call.agent()),
+            ..setup.facts(call)
+        }
+    }
+
+    /// What forbids a call now that was allowed or approved before.
+    pub(super) fn forbids(&self, setup: &Setup, call: &Call) -> Option<Void> {
+        setup.policy.still_permitted(call, &self.facts(setup, call)).err()
+    }
+
+    /// A person's answer to the question whose id begins with `prefix`.
+    ///
+    /// # Errors
+    /// When the prefix fits several questions, or the answer cannot be written down.
+    pub async fn answer(
+        &self,
+        prefix: &str,
+        choice: Choice,
+        by: Responder,
+    ) -> Result<Answered, CannotAnswer> {
+        let id = match self.approvals.find(prefix) {
+            Found::One(id) => id,
+            Found::None => return Ok(Answered { id: None, outcome: AnswerOutcome::Unknown, ended: None }),
+            Found::Several => return Err(CannotAnswer::Several),
+        };
+        let setup = self.setup();
+        // A question that a reload has overtaken a moment ago is not approved first and refused then.
+        let forbidden = self.approvals.question(id).and_then(|question| self.forbids(&setup, &question.call));
+        if let Some(why) = forbidden {
+            self.approvals.make_void(id, why).await.map_err(CannotAnswer::Store)?;
+        }
+        let window = self.setup().config.approvals.note_window;
+        self.approvals.answer(id, choice, by, window).await.map_err(CannotAnswer::Store)
+    }
+
+    /// Runs a task of the gate's own.
+    pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
+        self.executor.spawn(task).detach();
+    }
+
+    /// Writes an event of the gateway itself (started, stopped, reloaded) into the record.
+    pub async fn note(&self, kind: NoteKind) {
+        self.note_with(kind, json!({"version": env!("CARGO_PKG_VERSION")})).await;
+    }
+
+    /// The same with a `detail` of its own: a JSON object without secrets.
+    pub(crate) async fn note_with(&self, kind: NoteKind, detail: Value) {
+        if let Err(e) = self.store.note(self.clock.now(), kind, detail).await {
+            log::error!("\"{}\" could not be recorded: {e}", kind.as_str());
+        }
+    }
+}
