@@ -84,8 +84,8 @@ pub mod net {
     pub mod tls {
         pub use crate::net::tls::{Acceptor, SelfSigned, TlsError, self_signed, spki_pin_of_pem};
     }
-    pub mod upgrade {
-        pub use crate::net::upgrade::{Refusal, UpgradeError, UpgradeRequest, WsLimits, serve_upgrade};
+    pub mod front {
+        pub use crate::net::front::{UpgradeError, WebAnswer, WebRequest, WsLimits, serve_upgrade};
     }
     pub mod ws {
         pub use crate::net::ws::{Incoming, MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket};

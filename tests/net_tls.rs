@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use agentpass::testing::base::url::Url;
 use agentpass::testing::net::connect::{ConnectError, Trust, connect};
+use agentpass::testing::net::front::serve_upgrade;
 use agentpass::testing::net::listener::Listener;
 use agentpass::testing::net::tls::{Acceptor, TlsError, self_signed, spki_pin_of_pem};
-use agentpass::testing::net::upgrade::serve_upgrade;
 use agentpass::testing::net::ws::{Incoming, WRITE_DEADLINE};
 use net::*;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};

@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use agentpass::testing::base::url::Url;
 use agentpass::testing::net::connect::{ConnectError, Trust, connect};
+use agentpass::testing::net::front::{UpgradeError, WebAnswer, serve_upgrade};
 use agentpass::testing::net::listener::{BindError, Listener};
 use agentpass::testing::net::stream::Stream;
-use agentpass::testing::net::upgrade::{Refusal, UpgradeError, serve_upgrade};
 use agentpass::testing::net::ws::{Incoming, MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket};
 use net::*;
 use smol::future::{or, zip};
@@ -372,7 +372,7 @@ fn whatever_is_no_upgrade_gets_a_proper_answer() {
         assert!(answer.contains(also), "{answer}");
         assert!(matches!(served, Ok(None)));
     }
-    assert!(run(exchange(huge.as_bytes(), |_| Err::<(), _>(Refusal::new(403, "no")))).0.contains(" 403 "));
+    assert!(run(exchange(huge.as_bytes(), |_| Err::<(), _>(WebAnswer::text(403, "no")))).0.contains(" 403 "));
 }
 
 #[test]
@@ -391,13 +391,10 @@ fn decide_sees_who_asks_and_its_refusal_is_sent() {
         .replace("host: x", "host: x\r\norigin: https://evil.example\r\nauthorization: bearer  s3cret");
     let (answer, _) = run(exchange(request.as_bytes(), |who| {
         assert_eq!(who.path, "/any/path");
-        assert_eq!(who.origin.as_deref(), Some("https://evil.example"));
-        assert_eq!(who.bearer.as_deref(), Some("s3cret"));
-        Err::<(), _>(Refusal {
-            status: 429,
-            headers: vec![("retry-after", "60".into()), ("x-bad", "a\r\nb: c".into())],
-            text: "too many failures".into(),
-        })
+        assert_eq!(who.origin().as_deref(), Some("https://evil.example"));
+        assert_eq!(who.bearer().as_deref(), Some("s3cret"));
+        let answer = WebAnswer::text(429, "too many failures").with("retry-after", "60");
+        Err::<(), _>(answer.with("x-bad", "a\r\nb: c"))
     }));
     assert_refused(&answer, "429");
     assert!(
@@ -415,9 +412,9 @@ fn repeated_and_garbled_headers_never_pass_as_absent() {
     let end = request.windows(7).position(|w| w == b"Bearer ").unwrap() + 7;
     request.splice(end..end, *b"\xff\xfe");
     let (answer, _) = run(exchange(&request, |who| {
-        assert_eq!(who.origin.as_deref(), Some("a, b"));
-        assert_eq!(who.bearer.as_deref(), Some("\u{fffd}\u{fffd}"));
-        Err::<(), _>(Refusal::new(403, "no"))
+        assert_eq!(who.origin().as_deref(), Some("a, b"));
+        assert_eq!(who.bearer().as_deref(), Some("\u{fffd}\u{fffd}"));
+        Err::<(), _>(WebAnswer::text(403, "no"))
     }));
     assert_refused(&answer, "403");
 }
@@ -429,9 +426,9 @@ fn the_client_tells_refusals_apart() {
             let (listener, address) = listen();
             let server = async {
                 let (tcp, _) = listener.accept().await;
-                let refuse = |who: &agentpass::testing::net::upgrade::UpgradeRequest| {
-                    assert_eq!(who.bearer.as_deref(), Some("tok"));
-                    Err::<(), _>(Refusal::new(status, "no"))
+                let refuse = |who: &agentpass::testing::net::front::WebRequest| {
+                    assert_eq!(who.bearer().as_deref(), Some("tok"));
+                    Err::<(), _>(WebAnswer::text(status, "no"))
                 };
                 serve_upgrade(Stream::plain(tcp), &limits(MAX), refuse).await.unwrap();
             };

@@ -26,7 +26,7 @@ const TRACES: [&str; 10] = [
 
 /// The forwarding headers of one request.
 #[derive(Clone, Debug, Default)]
-pub struct Forwarded {
+pub(crate) struct Forwarded {
     is_forwarded: bool,
     x_forwarded_for: Option<String>,
     forwarded: Option<String>,
@@ -36,7 +36,7 @@ pub struct Forwarded {
 
 impl Forwarded {
     /// Reads them.
-    pub fn from_headers(headers: &HeaderMap) -> Forwarded {
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Forwarded {
         let joined = |name: &str| {
             let values = headers.get_all(name).iter().map(|value| String::from_utf8_lossy(value.as_bytes()));
             let values: Vec<_> = values.collect();
@@ -56,7 +56,7 @@ impl Forwarded {
     /// Whose request this is, when it came from `peer`: the right-most address that is none of `proxies`. None when that
     /// is not known: somebody who is not trusted says it, the nearest proxies say nothing that can be read, or the two
     /// kinds of headers say different things.
-    pub fn client(&self, peer: IpAddr, proxies: &[Network]) -> Option<IpAddr> {
+    pub(crate) fn client(&self, peer: IpAddr, proxies: &[Network]) -> Option<IpAddr> {
         let peer = peer.to_canonical();
         if !any_contains(proxies, peer) {
             return (!self.is_forwarded).then_some(peer);
@@ -76,7 +76,7 @@ impl Forwarded {
     }
 
     /// `X-Forwarded-Prefix`: what a proxy has taken off the path.
-    pub fn prefix(&self) -> Option<&PathPrefix> {
+    pub(crate) fn prefix(&self) -> Option<&PathPrefix> {
         self.prefix.as_ref()
     }
 

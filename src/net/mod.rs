@@ -11,7 +11,7 @@
 //! | [`ws`] | one WebSocket, either end |
 //! | `early` | messages read while a write waits |
 //! | [`forwarded`] | what proxies say of a request's way |
-//! | [`upgrade`] | the HTTP request that becomes a WebSocket, or is answered properly |
+//! | [`front`] | the HTTP server of our listeners: pages, and requests that become a WebSocket |
 //! | [`connect`] | the agent's way to a gateway |
 //! | [`client`] | HTTP calls to services |
 //! | [`names`] | host names to addresses |
@@ -24,7 +24,7 @@ pub(crate) mod connect;
 pub(crate) mod deadline;
 mod early;
 pub(crate) mod forwarded;
-pub(crate) mod http;
+pub(crate) mod front;
 pub(crate) mod listener;
 pub(crate) mod names;
 pub(crate) mod notify;
@@ -32,5 +32,4 @@ mod reading;
 mod reason;
 pub(crate) mod stream;
 pub(crate) mod tls;
-pub(crate) mod upgrade;
 pub(crate) mod ws;

@@ -10,10 +10,10 @@ use std::time::Duration;
 use agentpass::testing::base::url::Url;
 use agentpass::testing::net::connect::{Trust, connect};
 use agentpass::testing::net::deadline::within;
+use agentpass::testing::net::front::{UpgradeError, WebAnswer, WebRequest, WsLimits, serve_upgrade};
 use agentpass::testing::net::listener::Listener;
 use agentpass::testing::net::stream::Stream;
 use agentpass::testing::net::tls::{SelfSigned, self_signed};
-use agentpass::testing::net::upgrade::{Refusal, UpgradeError, UpgradeRequest, WsLimits, serve_upgrade};
 use agentpass::testing::net::ws::WebSocket;
 use smol::Async;
 use smol::future::zip;
@@ -37,7 +37,7 @@ pub fn listen() -> (Listener, SocketAddr) {
     (listener, address)
 }
 
-pub fn welcome(_: &UpgradeRequest) -> Result<(), Refusal> {
+pub fn welcome(_: &WebRequest) -> Result<(), WebAnswer> {
     Ok(())
 }
 
@@ -80,7 +80,7 @@ pub async fn raw_client(max: usize) -> (WebSocket, Async<TcpStream>) {
 /// Sends `bytes` to a server and returns its whole answer with what the server made of it.
 pub async fn exchange<T>(
     bytes: &[u8],
-    decide: impl Fn(&UpgradeRequest) -> Result<T, Refusal>,
+    decide: impl Fn(&WebRequest) -> Result<T, WebAnswer>,
 ) -> (String, Result<Option<T>, UpgradeError>) {
     let (listener, address) = listen();
     let server = async {

@@ -7,7 +7,7 @@ use std::rc::Rc;
 use serde_json::{Value, json};
 
 use crate::gate::Executor;
-use crate::net::http::{Answer, Asked, serve};
+use crate::net::front::{WebAnswer, WebRequest, serve_pages};
 use crate::net::listener::{BindError, Listener};
 use crate::net::stream::Stream;
 
@@ -44,12 +44,12 @@ impl Home {
         if self.lamp.get() { "on" } else { "off" }
     }
 
-    fn answer(&self, asked: Asked) -> Answer {
-        if asked.header("authorization") != format!("Bearer {TOKEN}") {
+    fn answer(&self, request: WebRequest) -> WebAnswer {
+        if request.header("authorization") != format!("Bearer {TOKEN}") {
             return reply(401, &json!({"message": "unauthorised"}));
         }
-        self.requests.borrow_mut().push(format!("{} {}", asked.method, asked.path));
-        match (asked.method.as_str(), asked.path.as_str()) {
+        self.requests.borrow_mut().push(format!("{} {}", request.method(), request.path));
+        match (request.method(), request.path.as_str()) {
             ("GET", "/api/") => reply(200, &json!({"message": "API running."})),
             ("GET", "/api/states/sensor.living_room") => reply(200, &state("sensor.living_room", "21.5")),
             ("GET", "/api/states/light.desk") => reply(200, &state("light.desk", self.lamp())),
@@ -59,7 +59,7 @@ impl Home {
         }
     }
 
-    fn switch(&self, on: bool) -> Answer {
+    fn switch(&self, on: bool) -> WebAnswer {
         self.lamp.set(on);
         reply(200, &json!([state("light.desk", self.lamp())]))
     }
@@ -70,7 +70,7 @@ async fn accept(home: Rc<Home>, executor: Executor, listener: Listener) {
         let (tcp, _) = listener.accept().await;
         let home = home.clone();
         executor
-            .spawn(async move { serve(Stream::plain(tcp), async |asked| home.answer(asked)).await })
+            .spawn(async move { serve_pages(Stream::plain(tcp), async |request| home.answer(request)).await })
             .detach();
     }
 }
@@ -79,6 +79,6 @@ fn state(entity: &str, state: &str) -> Value {
     json!({"entity_id": entity, "state": state})
 }
 
-fn reply(status: u16, body: &Value) -> Answer {
-    Answer::new(status, "application/json", body.to_string())
+fn reply(status: u16, body: &Value) -> WebAnswer {
+    WebAnswer::new(status, "application/json", body.to_string())
 }

@@ -4,7 +4,7 @@
 use std::sync::LazyLock;
 
 use crate::base::digest::Digest;
-use crate::net::http::Answer;
+use crate::net::front::WebAnswer;
 
 /// Where they are.
 pub(crate) const FOLDER: &str = "/static/";
@@ -45,9 +45,9 @@ pub(crate) fn url(name: &str) -> &'static str {
 }
 
 /// The file at `path`.
-pub(crate) fn answer(path: &str) -> Option<Answer> {
+pub(crate) fn answer(path: &str) -> Option<WebAnswer> {
     let asset = ASSETS.iter().find(|asset| asset.path == path)?;
-    let answer = Answer::new(200, asset.content_type, asset.content);
+    let answer = WebAnswer::new(200, asset.content_type, asset.content);
     Some(answer.with("cache-control", FOR_GOOD))
 }
 

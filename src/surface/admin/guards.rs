@@ -6,7 +6,7 @@
 use std::net::{IpAddr, SocketAddr};
 
 use super::page::{self, TEXT};
-use crate::net::http::{Answer, Asked};
+use crate::net::front::{WebAnswer, WebRequest};
 
 /// The names under which browsers may reach the listener.
 #[derive(Debug, Default)]
@@ -64,20 +64,20 @@ fn without_port(host: &str) -> Option<&str> {
 }
 
 /// The refusal of a request that comes by a foreign name or from a foreign page; None when it may go on.
-pub(crate) fn refusal(hosts: &Hosts, asked: &Asked, tls: bool) -> Option<Answer> {
-    let host = asked.header("host");
+pub(crate) fn refusal(hosts: &Hosts, request: &WebRequest, tls: bool) -> Option<WebAnswer> {
+    let host = request.header("host");
     if !hosts.knows(host) {
         log::debug!("refused an admin request for the host {:?}", crate::base::safe_text::visible(host));
         let text = "this is not one of the gateway's names; use its address, or list the name in gateway.admin_hosts\n";
         return Some(refused(421, text));
     }
-    if is_safe(asked) {
-        return is_foreign_load(asked).then(|| refused(403, FOREIGN));
+    if is_safe(request) {
+        return is_foreign_load(request).then(|| refused(403, FOREIGN));
     }
-    match (is_from(asked.header("origin"), host, tls), asked.header("sec-fetch-site")) {
+    match (is_from(request.header("origin"), host, tls), request.header("sec-fetch-site")) {
         (true, "" | "same-origin" | "none") => None,
         // The browser saw its own page: the name was changed on the way.
-        (false, "" | "same-origin" | "none") => Some(refused(403, &renamed(asked.header("origin"), host))),
+        (false, "" | "same-origin" | "none") => Some(refused(403, &renamed(request.header("origin"), host))),
         (_, _) => Some(refused(403, FOREIGN)),
     }
 }
@@ -95,18 +95,18 @@ fn renamed(origin: &str, host: &str) -> String {
 }
 
 /// Whether the method only looks.
-pub(crate) fn is_safe(asked: &Asked) -> bool {
-    matches!(asked.method.as_str(), "GET" | "HEAD")
+pub(crate) fn is_safe(request: &WebRequest) -> bool {
+    matches!(request.method(), "GET" | "HEAD")
 }
 
-fn refused(status: u16, text: &str) -> Answer {
+fn refused(status: u16, text: &str) -> WebAnswer {
     page::data(status, TEXT, text)
 }
 
 /// People may follow a link to us from anywhere; pages may not load us as a picture, a script or data.
-fn is_foreign_load(asked: &Asked) -> bool {
-    let site = asked.header("sec-fetch-site");
-    matches!(site, "cross-site" | "same-site") && asked.header("sec-fetch-mode") != "navigate"
+fn is_foreign_load(request: &WebRequest) -> bool {
+    let site = request.header("sec-fetch-site");
+    matches!(site, "cross-site" | "same-site") && request.header("sec-fetch-mode") != "navigate"
 }
 
 /// Whether a form's origin is the page of this host.

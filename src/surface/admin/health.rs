@@ -6,11 +6,11 @@ use serde_json::{Map, Value};
 use super::page::{self, JSON};
 use super::site::Admin;
 use crate::gate::Status;
-use crate::net::http::Answer;
+use crate::net::front::WebAnswer;
 use crate::surface::shapes;
 
 /// 200 when the gateway works, 503 when it does not.
-pub(super) fn answer(admin: &Admin, in_detail: bool) -> Answer {
+pub(super) fn answer(admin: &Admin, in_detail: bool) -> WebAnswer {
     let status = admin.gate.status();
     let (well, degraded) = (is_well(&status), degraded(&status));
     let mut body = Map::from_iter([("status".to_owned(), if well { "healthy" } else { "unhealthy" }.into())]);

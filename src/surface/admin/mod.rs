@@ -42,7 +42,7 @@ use std::time::Duration;
 use smol::{Async, future};
 
 use crate::base::network::any_contains;
-use crate::net::http;
+use crate::net::front;
 use crate::net::listener::Listener;
 use crate::net::stream::Stream;
 pub(crate) use links::LIFE as LINK_LIFE;
@@ -76,7 +76,8 @@ async fn connection(admin: Rc<Admin>, tcp: Async<TcpStream>, peer: IpAddr) {
     let caller = admin.admission.enter((!is_proxy).then_some(peer));
     let work = async {
         let Some(stream) = secured(&admin, tcp, peer).await else { return };
-        http::serve(stream, async |asked| router::answer(&admin, &caller, peer, asked).await).await;
+        front::serve_pages(stream, async |request| router::answer(&admin, &caller, peer, request).await)
+            .await;
     };
     future::or(work, future::or(caller.must_leave(), admin.stop.wait())).await;
 }

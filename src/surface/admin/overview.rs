@@ -10,7 +10,7 @@ use super::site::Admin;
 use crate::base::readable::{countdown, counted, span};
 use crate::base::safe_text::visible;
 use crate::gate::Status;
-use crate::net::http::Answer;
+use crate::net::front::WebAnswer;
 use crate::store::reader::{Reader, Stats};
 
 /// "Today" is this long: it means the same at any hour and in any time zone.
@@ -21,7 +21,7 @@ const MOST_WAITING: usize = 5;
 const MOST_TOOLS: usize = 5;
 
 /// The page.
-pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> Answer {
+pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
     let (status, today) = (admin.gate.status(), today(admin).await);
     let main = html! {
         h1 { "Overview" }

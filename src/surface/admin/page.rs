@@ -14,7 +14,7 @@ use crate::base::clock::Timestamp;
 use crate::base::path_prefix::PathPrefix;
 use crate::base::zone::Zone;
 use crate::model::Responder;
-use crate::net::http::Answer;
+use crate::net::front::WebAnswer;
 
 /// What a browser may do on our pages: load what we serve, send forms to us, and nothing else.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; \
@@ -74,7 +74,7 @@ pub(crate) fn page(
     title: &str,
     scripts: &[&str],
     main: &Markup,
-) -> Answer {
+) -> WebAnswer {
     let (here, root) = (here.into(), &viewer.root);
     let body = html! {
         a.skip href="#main" { "Skip to content" }
@@ -97,7 +97,13 @@ pub(crate) fn page(
 }
 
 /// A page for anybody: one narrow column without a menu.
-pub(crate) fn bare(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], main: &Markup) -> Answer {
+pub(crate) fn bare(
+    root: &PathPrefix,
+    status: u16,
+    title: &str,
+    scripts: &[&str],
+    main: &Markup,
+) -> WebAnswer {
     let body = html! {
         main.bare #main {
             p.brand { img src=(root.to(assets::url("icon.svg"))) alt="" width="28" height="28"; "agentpass" }
@@ -113,24 +119,24 @@ pub(crate) fn csrf(viewer: &Viewer) -> Markup {
 }
 
 /// Anything that is no page: JSON, CSV, plain text. Not to be kept.
-pub(crate) fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> Answer {
-    guarded(Answer::new(status, content_type, body))
+pub(crate) fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> WebAnswer {
+    guarded(WebAnswer::new(status, content_type, body))
 }
 
 /// Sends the browser elsewhere on this listener, with GET. `path` begins with one slash.
-pub(crate) fn elsewhere(root: &PathPrefix, path: &str) -> Answer {
+pub(crate) fn elsewhere(root: &PathPrefix, path: &str) -> WebAnswer {
     data(303, TEXT, "").with("location", root.to(path))
 }
 
 /// An answer with the headers that all of them carry. It is not to be kept unless it says so itself.
-pub(crate) fn guarded(mut answer: Answer) -> Answer {
+pub(crate) fn guarded(mut answer: WebAnswer) -> WebAnswer {
     if !answer.headers.iter().any(|(name, _)| *name == "cache-control") {
         answer.headers.push(("cache-control", "no-store".to_owned()));
     }
     HEADERS.into_iter().fold(answer, |answer, (name, value)| answer.with(name, value))
 }
 
-fn whole(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], body: &Markup) -> Answer {
+fn whole(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], body: &Markup) -> WebAnswer {
     let page = html! {
         (DOCTYPE)
         html lang="en" data-root=(root.as_str()) {
@@ -148,7 +154,7 @@ fn whole(root: &PathPrefix, status: u16, title: &str, scripts: &[&str], body: &M
             body { (body) }
         }
     };
-    guarded(Answer::new(status, HTML, page.into_string()))
+    guarded(WebAnswer::new(status, HTML, page.into_string()))
 }
 
 #[cfg(test)]
@@ -165,7 +171,7 @@ mod tests {
             now: Timestamp(0),
         };
         let answer = page(&viewer, Here::Audit, "<b>", &[], &html! { p { "<script>" } });
-        let crate::net::http::Body::Whole(body) = answer.body else { panic!("no page") };
+        let crate::net::front::WebBody::Whole(body) = answer.body else { panic!("no page") };
         let text = String::from_utf8(body).unwrap();
         assert!(text.contains("<title>&lt;b&gt;") && text.contains("<p>&lt;script&gt;</p>"));
         assert!(

@@ -10,36 +10,47 @@ use super::sessions::{SignedIn, is_ours};
 use super::site::Admin;
 use super::visitor::Visitor;
 use super::{approvals, assets, audit, form, guards, health, metrics, overview, sign_in};
-use crate::net::http::{Answer, Asked};
+use crate::net::front::{WebAnswer, WebRequest};
 use crate::surface::admission::Caller;
 
 /// Connections of people who have signed in.
 const MAX_SIGNED_IN: usize = 64;
 
 /// Answers one request.
-pub(super) async fn answer(admin: &Rc<Admin>, caller: &Caller, peer: IpAddr, mut asked: Asked) -> Answer {
+pub(super) async fn answer(
+    admin: &Rc<Admin>,
+    caller: &Caller,
+    peer: IpAddr,
+    mut request: WebRequest,
+) -> WebAnswer {
     caller.spoke();
     let (visitor, refusal) = {
         let (settings, hosts) = (admin.settings.borrow(), admin.hosts.borrow());
-        let visitor = Visitor::new(&settings.outside, &hosts, admin.tls, peer, &asked);
-        asked.path = visitor.path(&asked.path).to_owned();
-        (visitor, guards::refusal(&hosts, &asked, admin.tls))
+        let visitor = Visitor::new(&settings.outside, &hosts, admin.tls, peer, &request);
+        request.path = visitor.path(&request.path).to_owned();
+        (visitor, guards::refusal(&hosts, &request, admin.tls))
     };
 
     let answer = match refusal {
         // Whoever watches over a fleet asks by whatever name leads here, and learns nothing.
-        _ if asked.path == "/livez" && guards::is_safe(&asked) => page::data(200, TEXT, "ok\n"),
+        _ if request.path == "/livez" && guards::is_safe(&request) => page::data(200, TEXT, "ok\n"),
         Some(refusal) => refusal,
-        None => routed(admin, caller, peer, &visitor, &asked).await,
+        None => routed(admin, caller, peer, &visitor, &request).await,
     };
-    log::debug!("admin: {} {} from {}: {}", asked.method, shown_path(&asked), visitor.from, answer.status);
+    log::debug!(
+        "admin: {} {} from {}: {}",
+        request.method(),
+        shown_path(&request),
+        visitor.from,
+        answer.status
+    );
     // After a refusal there is no telling what the rest of the connection is about.
     if matches!(answer.status, 421 | 429) { answer.with("connection", "close") } else { answer }
 }
 
 /// Paths come from anybody.
-fn shown_path(asked: &Asked) -> String {
-    crate::base::safe_text::visible(&asked.path)
+fn shown_path(request: &WebRequest) -> String {
+    crate::base::safe_text::visible(&request.path)
 }
 
 async fn routed(
@@ -47,29 +58,29 @@ async fn routed(
     caller: &Caller,
     peer: IpAddr,
     visitor: &Visitor,
-    asked: &Asked,
-) -> Answer {
-    if !guards::is_safe(asked) && asked.method != "POST" {
+    request: &WebRequest,
+) -> WebAnswer {
+    if !guards::is_safe(request) && request.method() != "POST" {
         return page::data(405, TEXT, "GET and POST only\n").with("allow", "GET, HEAD, POST");
     }
-    let session = admin.sessions.find(asked.header("cookie"), visitor, admin.gate.clock().now());
-    if let Some(open) = for_anybody(admin, visitor, session.as_ref(), asked).await {
+    let session = admin.sessions.find(request.header("cookie"), visitor, admin.gate.clock().now());
+    if let Some(open) = for_anybody(admin, visitor, session.as_ref(), request).await {
         return open;
     }
-    let Some(session) = session else { return sign_in_first(visitor, asked) };
+    let Some(session) = session else { return sign_in_first(visitor, request) };
     // Somebody who has signed in makes room for nobody.
     if !caller.is_admitted() && admin.admission.members() >= MAX_SIGNED_IN {
         return page::data(503, TEXT, "too many connections; close some pages\n").with("connection", "close");
     }
     caller.admit(peer);
-    if guards::is_safe(asked) {
-        let main = looked_at(admin, &session, asked).await;
+    if guards::is_safe(request) {
+        let main = looked_at(admin, &session, request).await;
         return main.unwrap_or_else(|| missing(&session.viewer));
     }
-    if !has_csrf(&session.viewer, asked) {
+    if !has_csrf(&session.viewer, request) {
         return page::data(403, TEXT, "this form is not from this session; go back and reload the page\n");
     }
-    changed(admin, visitor, &session, asked).await.unwrap_or_else(|| missing(&session.viewer))
+    changed(admin, visitor, &session, request).await.unwrap_or_else(|| missing(&session.viewer))
 }
 
 /// What needs no session.
@@ -77,11 +88,11 @@ async fn for_anybody(
     admin: &Rc<Admin>,
     visitor: &Visitor,
     session: Option<&SignedIn>,
-    asked: &Asked,
-) -> Option<Answer> {
-    match (asked.path.as_str(), guards::is_safe(asked)) {
-        (SIGN_IN, true) => Some(sign_in::form(admin, visitor, asked)),
-        (SIGN_IN, false) => Some(sign_in::submit(admin, visitor, asked).await),
+    request: &WebRequest,
+) -> Option<WebAnswer> {
+    match (request.path.as_str(), guards::is_safe(request)) {
+        (SIGN_IN, true) => Some(sign_in::form(admin, visitor, request)),
+        (SIGN_IN, false) => Some(sign_in::submit(admin, visitor, request).await),
         ("/healthz", true) => Some(health::answer(admin, session.is_some())),
         ("/metrics", true) if visitor.may_measure || session.is_some() => {
             Some(page::data(200, metrics::CONTENT_TYPE, metrics::render(&admin.gate)))
@@ -94,15 +105,15 @@ async fn for_anybody(
 }
 
 /// Pages and data.
-async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Option<Answer> {
+async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) -> Option<WebAnswer> {
     let viewer = &session.viewer;
-    match asked.path.as_str() {
+    match request.path.as_str() {
         "/" => Some(overview::answer(admin, viewer).await),
         "/approvals" => Some(page::elsewhere(&viewer.root, "/approvals/")),
         "/audit" => Some(page::elsewhere(&viewer.root, audit::FOLDER)),
-        path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.record, viewer, asked).await),
+        path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.record, viewer, request).await),
         path => match path.strip_prefix("/approvals/")? {
-            "" => Some(approvals::page(admin, viewer, asked).await),
+            "" => Some(approvals::page(admin, viewer, request).await),
             "feed" => Some(approvals::feed(admin, session)),
             id => approvals::end(admin, viewer, id.strip_suffix("/end")?).await,
         },
@@ -110,38 +121,43 @@ async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, asked: &Asked) -> Opti
 }
 
 /// Forms. Their token has been checked.
-async fn changed(admin: &Rc<Admin>, visitor: &Visitor, session: &SignedIn, asked: &Asked) -> Option<Answer> {
-    match asked.path.as_str() {
+async fn changed(
+    admin: &Rc<Admin>,
+    visitor: &Visitor,
+    session: &SignedIn,
+    request: &WebRequest,
+) -> Option<WebAnswer> {
+    match request.path.as_str() {
         "/sign-out" => Some(sign_in::out(admin, visitor, session)),
         path => {
             let id = path.strip_prefix("/approvals/")?;
-            approvals::answer(admin, &session.viewer, id, asked).await
+            approvals::answer(admin, &session.viewer, id, request).await
         }
     }
 }
 
-fn has_csrf(viewer: &Viewer, asked: &Asked) -> bool {
-    let body = String::from_utf8_lossy(&asked.body);
+fn has_csrf(viewer: &Viewer, request: &WebRequest) -> bool {
+    let body = String::from_utf8_lossy(&request.body);
     form::field(&body, CSRF_FIELD).is_some_and(|given| is_ours(viewer, &given))
 }
 
 /// People are led to the form; programs are told.
-fn sign_in_first(visitor: &Visitor, asked: &Asked) -> Answer {
-    if guards::is_safe(asked) && asked.header("accept").contains("text/html") {
-        return page::elsewhere(&visitor.root, &sign_in::on_the_way_to(asked));
+fn sign_in_first(visitor: &Visitor, request: &WebRequest) -> WebAnswer {
+    if guards::is_safe(request) && request.header("accept").contains("text/html") {
+        return page::elsewhere(&visitor.root, &sign_in::on_the_way_to(request));
     }
     page::data(401, TEXT, "sign in first\n")
 }
 
-fn missing(viewer: &Viewer) -> Answer {
+fn missing(viewer: &Viewer) -> WebAnswer {
     let main = maud::html! {
         h1 { "There is nothing here" }
         p { a href=(viewer.root.to("/")) { "Back to the overview" } }
     };
     let found = page::page(viewer, None, "Not found", &[], &main);
-    Answer { status: 404, ..found }
+    WebAnswer { status: 404, ..found }
 }
 
-fn not_found() -> Answer {
+fn not_found() -> WebAnswer {
     page::data(404, TEXT, "there is nothing here\n")
 }

@@ -14,14 +14,14 @@ use super::sessions::{Means, SignedIn};
 use super::site::Admin;
 use super::visitor::Visitor;
 use crate::base::secret::Secret;
-use crate::net::http::{Answer, Asked};
+use crate::net::front::{WebAnswer, WebRequest};
 
 /// The longest address of a page that is remembered while somebody signs in, in bytes.
 const MAX_WANTED: usize = 1024;
 /// The form's address, with the page that was asked for.
-pub(super) fn on_the_way_to(asked: &Asked) -> String {
-    let query = if asked.query.is_empty() { String::new() } else { format!("?{}", asked.query) };
-    match own_page(format!("{}{query}", asked.path)) {
+pub(super) fn on_the_way_to(request: &WebRequest) -> String {
+    let query = if request.query.is_empty() { String::new() } else { format!("?{}", request.query) };
+    match own_page(format!("{}{query}", request.path)) {
         Some(page) if page != "/" => format!("{SIGN_IN}?to={}", utf8_percent_encode(&page, NON_ALPHANUMERIC)),
         Some(_) | None => SIGN_IN.to_owned(),
     }
@@ -36,16 +36,16 @@ fn own_page(wanted: String) -> Option<String> {
 }
 
 /// `GET /sign-in`: a form; with `?link=` one that needs a tap only, so that whatever previews links uses none up.
-pub(super) fn form(admin: &Admin, visitor: &Visitor, asked: &Asked) -> Answer {
-    match field(&asked.query, "link") {
+pub(super) fn form(admin: &Admin, visitor: &Visitor, request: &WebRequest) -> WebAnswer {
+    match field(&request.query, "link") {
         Some(link) => page::bare(&visitor.root, 200, "Sign in", &["sign-in.js"], &by_link(visitor, &link)),
-        None => shown(admin, visitor, 200, None, field(&asked.query, "to")),
+        None => shown(admin, visitor, 200, None, field(&request.query, "to")),
     }
 }
 
 /// `POST /sign-in` with `link` or `password`.
-pub(super) async fn submit(admin: &Rc<Admin>, visitor: &Visitor, asked: &Asked) -> Answer {
-    let body = String::from_utf8_lossy(&asked.body);
+pub(super) async fn submit(admin: &Rc<Admin>, visitor: &Visitor, request: &WebRequest) -> WebAnswer {
+    let body = String::from_utf8_lossy(&request.body);
     let (now, from) = (admin.gate.clock().now(), visitor.from);
     if let Some(link) = field(&body, "link") {
         return match admin.links.redeem(&link, now) {
@@ -74,11 +74,11 @@ pub(super) async fn submit(admin: &Rc<Admin>, visitor: &Visitor, asked: &Asked) 
 }
 
 /// `POST /sign-out`.
-pub(super) fn out(admin: &Admin, visitor: &Visitor, session: &SignedIn) -> Answer {
+pub(super) fn out(admin: &Admin, visitor: &Visitor, session: &SignedIn) -> WebAnswer {
     page::elsewhere(&visitor.root, SIGN_IN).with("set-cookie", admin.sessions.end(session, visitor))
 }
 
-fn welcome(admin: &Admin, means: Means, visitor: &Visitor, wanted: Option<String>) -> Answer {
+fn welcome(admin: &Admin, means: Means, visitor: &Visitor, wanted: Option<String>) -> WebAnswer {
     let how = match &means {
         Means::Link(user) => format!("a link made by {user}"),
         Means::Password => "the password".to_owned(),
@@ -122,7 +122,7 @@ fn shown(
     status: u16,
     trouble: Option<&str>,
     wanted: Option<String>,
-) -> Answer {
+) -> WebAnswer {
     let main = html! {
         div.card {
             h1 { "Sign in" }

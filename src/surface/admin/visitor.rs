@@ -6,7 +6,7 @@ use super::guards::Hosts;
 use crate::base::network::{Network, any_contains};
 use crate::base::path_prefix::PathPrefix;
 use crate::net::forwarded::Forwarded;
-use crate::net::http::Asked;
+use crate::net::front::WebRequest;
 
 /// Settings about proxies and programs, from config.yaml.
 #[derive(Clone, Debug, Default)]
@@ -35,8 +35,14 @@ pub(super) struct Visitor {
 
 impl Visitor {
     /// Who `asked` is from, when the connection's other end is `peer` and speaks TLS with us or not.
-    pub(super) fn new(outside: &Outside, hosts: &Hosts, tls: bool, peer: IpAddr, asked: &Asked) -> Visitor {
-        let forwarded = asked.forwarded();
+    pub(super) fn new(
+        outside: &Outside,
+        hosts: &Hosts,
+        tls: bool,
+        peer: IpAddr,
+        request: &WebRequest,
+    ) -> Visitor {
+        let forwarded = request.forwarded();
         let client = forwarded.client(peer, &outside.trusted_proxies);
         let is_trusted = any_contains(&outside.trusted_proxies, peer);
         let prefix = forwarded.prefix().filter(|_| is_trusted);
@@ -46,7 +52,7 @@ impl Visitor {
             was_stripped: prefix.is_some(),
             is_secure: tls || (is_trusted && forwarded.is_https()),
             may_measure: client.is_some_and(|ip| any_contains(&outside.metrics_from, ip))
-                || is_local(peer, &forwarded, hosts, asked),
+                || is_local(peer, &forwarded, hosts, request),
         }
     }
 
@@ -66,8 +72,8 @@ impl Visitor {
 
 /// Whether a program on this machine asks us, and not a proxy here for somebody elsewhere: that would say so, or pass on
 /// the name that it is known by.
-fn is_local(peer: IpAddr, forwarded: &Forwarded, hosts: &Hosts, asked: &Asked) -> bool {
+fn is_local(peer: IpAddr, forwarded: &Forwarded, hosts: &Hosts, request: &WebRequest) -> bool {
     peer.to_canonical().is_loopback()
         && !forwarded.is_forwarded()
-        && hosts.are_this_machine(asked.header("host"))
+        && hosts.are_this_machine(request.header("host"))
 }

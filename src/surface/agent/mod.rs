@@ -26,7 +26,7 @@ use crate::base::slots::{KeyedSlot, Slot, Slots};
 use crate::gate::explain::{Rules, explain};
 use crate::gate::{Executor, Gate, Latch, Request, Ticket};
 use crate::model::{AgentId, AnswerOutcome, Call};
-use crate::net::upgrade::{Refusal, UpgradeRequest};
+use crate::net::front::{WebAnswer, WebRequest};
 use crate::store::{PendingResult, StoreError};
 use crate::surface::admission::{Admission, Caller};
 use connected::{AgentConnection, ConnectedAgent, ConnectedAgents};
@@ -128,25 +128,24 @@ impl Agents {
     pub(crate) fn identify(
         &self,
         stranger: &Stranger,
-        head: &UpgradeRequest,
-    ) -> Result<Option<Identity>, Refusal> {
+        head: &WebRequest,
+    ) -> Result<Option<Identity>, WebAnswer> {
         let setup = self.gate.setup();
         let Whence { socket, client } = stranger.whence();
-        let client =
-            head.forwarded.client(socket.ip(), &setup.config.gateway.trusted_proxies).unwrap_or(client);
+        let gateway = &setup.config.gateway;
+        let client = head.forwarded().client(socket.ip(), &gateway.trusted_proxies).unwrap_or(client);
         stranger.whence.set(Whence { socket, client });
         stranger.caller.comes_from(client);
         stranger.caller.spoke();
-        if let Some(origin) =
-            head.origin.as_ref().filter(|origin| !setup.config.gateway.allowed_origins.contains(origin))
-        {
-            log::warn!("connection from {}: refused the origin {:?}", stranger.whence(), visible(origin));
-            return Err(Refusal::new(403, "this origin is not allowed; list it in gateway.allowed_origins"));
+        if let Some(origin) = head.origin().filter(|origin| !gateway.allowed_origins.contains(origin)) {
+            log::warn!("connection from {}: refused the origin {:?}", stranger.whence(), visible(&origin));
+            let text = "this origin is not allowed; list it in gateway.allowed_origins";
+            return Err(WebAnswer::text(403, text));
         }
-        let Some(token) = &head.bearer else { return Ok(None) };
+        let Some(token) = head.bearer() else { return Ok(None) };
         // The right token gets in whatever others at the same address have done: they may share a router or a proxy.
         let is_refused = self.admission.refuses(client);
-        let identity = self.identify_token(token, stranger.whence());
+        let identity = self.identify_token(&token, stranger.whence());
         identity.map(Some).ok_or_else(|| if is_refused { too_often() } else { wrong_token() })
     }
 
@@ -173,17 +172,13 @@ impl Agents {
     }
 }
 
-fn too_often() -> Refusal {
-    let mut refusal =
-        Refusal::new(429, "too many wrong tokens from this address, and this is one more; wait a minute");
-    refusal.headers.push(("retry-after", "60".into()));
-    refusal
+fn too_often() -> WebAnswer {
+    let text = "too many wrong tokens from this address, and this is one more; wait a minute";
+    WebAnswer::text(429, text).with("retry-after", "60")
 }
 
-fn wrong_token() -> Refusal {
-    let mut refusal = Refusal::new(401, "invalid token");
-    refusal.headers.push(("www-authenticate", "Bearer".into()));
-    refusal
+fn wrong_token() -> WebAnswer {
+    WebAnswer::text(401, "invalid token").with("www-authenticate", "Bearer")
 }
 
 impl Stranger {

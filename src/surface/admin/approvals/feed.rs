@@ -10,7 +10,7 @@ use smol::{Timer, future};
 
 use super::card;
 use crate::approval::local::Event;
-use crate::net::http::{Answer, Body};
+use crate::net::front::{WebAnswer, WebBody};
 use crate::surface::admin::page::{self, TEXT};
 use crate::surface::admin::sessions::SignedIn;
 use crate::surface::admin::site::Admin;
@@ -23,7 +23,7 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 const BACKLOG: usize = 8;
 
 /// Begins a feed: all open questions first, then what happens, until the session ends.
-pub(crate) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> Answer {
+pub(crate) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> WebAnswer {
     let Some(place) = admin.feeds.take(MAX_FEEDS) else {
         return page::data(503, TEXT, "too many open pages\n");
     };
@@ -42,7 +42,7 @@ pub(crate) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> Answer {
     admin.executor.spawn(tell).detach();
     let headers =
         vec![("content-type", "text/event-stream".to_owned()), ("x-accel-buffering", "no".to_owned())];
-    page::guarded(Answer { status: 200, headers, body: Body::Feed(pieces) })
+    page::guarded(WebAnswer { status: 200, headers, body: WebBody::Feed(pieces) })
 }
 
 struct Teller {

@@ -23,11 +23,11 @@ use crate::base::ids::RequestId;
 use crate::base::readable::short_id;
 use crate::gate::MAX_NOTE;
 use crate::model::{AnswerOutcome, Choice, Question};
-use crate::net::http::{Answer, Asked};
+use crate::net::front::{WebAnswer, WebRequest};
 
 /// `GET /approvals/`. With `?about=<id>` it says what became of that question, which was answered just before.
-pub(super) async fn page(admin: &Admin, viewer: &Viewer, asked: &Asked) -> Answer {
-    let about = field(&asked.query, "about").and_then(|id| RequestId::parse(&id));
+pub(super) async fn page(admin: &Admin, viewer: &Viewer, request: &WebRequest) -> WebAnswer {
+    let about = field(&request.query, "about").and_then(|id| RequestId::parse(&id));
     let notice = match about {
         Some(id) => Some((id, became(admin, viewer, id).await)),
         None => None,
@@ -66,9 +66,14 @@ fn of(admin: &Admin, viewer: &Viewer, question: &Arc<Question>) -> Markup {
 }
 
 /// `POST /approvals/<id>` with `choice` and `note`. The script is answered with JSON, a plain form with the page.
-pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: &Asked) -> Option<Answer> {
+pub(super) async fn answer(
+    admin: &Rc<Admin>,
+    viewer: &Viewer,
+    id: &str,
+    request: &WebRequest,
+) -> Option<WebAnswer> {
     let id = RequestId::parse(id)?;
-    let body = String::from_utf8_lossy(&asked.body);
+    let body = String::from_utf8_lossy(&request.body);
     let choice = match field(&body, "choice").as_deref() {
         Some("approve") => Choice::Approve,
         Some("deny") => Choice::Deny { note: note(&body) },
@@ -77,7 +82,7 @@ pub(super) async fn answer(admin: &Rc<Admin>, viewer: &Viewer, id: &str, asked: 
         }
     };
     let answered = admin.gate.answer(&id.to_string(), choice, viewer.by.clone()).await;
-    if asked.header("accept") != "application/json" {
+    if request.header("accept") != "application/json" {
         return Some(page::elsewhere(&viewer.root, &format!("/approvals/?about={id}")));
     }
     let (outcome, end) = match answered {
@@ -107,7 +112,7 @@ fn note(body: &str) -> Option<String> {
 }
 
 /// `GET /approvals/<id>/end`: how a question ended, for a page that was away meanwhile.
-pub(super) async fn end(admin: &Admin, viewer: &Viewer, id: &str) -> Option<Answer> {
+pub(super) async fn end(admin: &Admin, viewer: &Viewer, id: &str) -> Option<WebAnswer> {
     let id = RequestId::parse(id)?;
     let text = became(admin, viewer, id).await;
     Some(page::data(200, HTML, card::ended(viewer, id, &text).into_string()))

@@ -13,7 +13,7 @@ use super::query::Query;
 use super::readers::{Readers, RecordError};
 use super::text::member;
 use crate::base::safe_text::visible;
-use crate::net::http::{Answer, Body};
+use crate::net::front::{WebAnswer, WebBody};
 use crate::store::StoreError;
 use crate::store::reader::{AuditRow, Reader, Walk};
 use crate::surface::admin::page;
@@ -56,7 +56,7 @@ const AHEAD: usize = 2;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Begins to send the calls that `query` asks for.
-pub(super) async fn export(readers: &Readers, query: Query) -> Result<Answer, RecordError> {
+pub(super) async fn export(readers: &Readers, query: Query) -> Result<WebAnswer, RecordError> {
     let filter = query.filter(readers.clock.now())?;
     let alone = readers.exports.try_acquire_arc().ok_or(RecordError::Busy)?;
     let place = readers.place().await?;
@@ -77,7 +77,7 @@ pub(super) async fn export(readers: &Readers, query: Query) -> Result<Answer, Re
         "attachment; filename=\"agentpass-{}.csv\"",
         readers.clock.now().to_string().get(..10).unwrap_or("calls")
     );
-    let answer = Answer { body: Body::Feed(feed), ..Answer::new(200, CSV, "") };
+    let answer = WebAnswer { body: WebBody::Feed(feed), ..WebAnswer::new(200, CSV, "") };
     Ok(page::guarded(answer.with("content-disposition", name)))
 }
 

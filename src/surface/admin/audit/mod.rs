@@ -24,7 +24,7 @@ mod text;
 use serde_json::{Value, json};
 
 use super::page::{self, Here, JSON, TEXT, Viewer};
-use crate::net::http::{Answer, Asked};
+use crate::net::front::{WebAnswer, WebRequest};
 use crate::store::reader::{Lookup, Page, Shown, Wanted};
 pub(crate) use query::FOLDER;
 use query::Query;
@@ -32,35 +32,40 @@ pub(crate) use readers::Readers;
 use readers::RecordError;
 
 /// Answers a request for a path below [`FOLDER`] of somebody who has signed in.
-pub(crate) async fn answer(readers: &Readers, viewer: &Viewer, asked: &Asked) -> Answer {
-    if asked.method != "GET" && asked.method != "HEAD" {
+pub(crate) async fn answer(readers: &Readers, viewer: &Viewer, request: &WebRequest) -> WebAnswer {
+    if request.method() != "GET" && request.method() != "HEAD" {
         return page::data(405, TEXT, "the record can only be read\n").with("allow", "GET, HEAD");
     }
-    routed(readers, viewer, asked).await.unwrap_or_else(|refusal| refusal.answer(&asked.path))
+    routed(readers, viewer, request).await.unwrap_or_else(|refusal| refusal.answer(&request.path))
 }
 
-async fn routed(readers: &Readers, viewer: &Viewer, asked: &Asked) -> Result<Answer, RecordError> {
-    match asked.path.strip_prefix(FOLDER).unwrap_or_default() {
-        "" => list_page(readers, viewer, &asked.query).await,
-        "export.csv" => csv::export(readers, Query::of(&asked.query, query::FILTERS)?).await,
-        "api/log" => log(readers, &asked.query).await,
-        "api/stats" => stats(readers, &asked.query).await,
+async fn routed(readers: &Readers, viewer: &Viewer, request: &WebRequest) -> Result<WebAnswer, RecordError> {
+    match request.path.strip_prefix(FOLDER).unwrap_or_default() {
+        "" => list_page(readers, viewer, &request.query).await,
+        "export.csv" => csv::export(readers, Query::of(&request.query, query::FILTERS)?).await,
+        "api/log" => log(readers, &request.query).await,
+        "api/stats" => stats(readers, &request.query).await,
         path => match (path.strip_prefix("api/call/"), path.strip_prefix("call/")) {
             (Some(id), _) => Ok(in_json(&whole(shown(readers, id).await?))),
-            (None, Some(id)) => call_page(readers, viewer, id, &asked.query).await,
+            (None, Some(id)) => call_page(readers, viewer, id, &request.query).await,
             (None, None) => Err(RecordError::Missing),
         },
     }
 }
 
-async fn list_page(readers: &Readers, viewer: &Viewer, query: &str) -> Result<Answer, RecordError> {
+async fn list_page(readers: &Readers, viewer: &Viewer, query: &str) -> Result<WebAnswer, RecordError> {
     let query = list::chosen(Query::of(query, query::LOG)?).of_page(viewer);
     let (filter, wanted) = (query.filter(readers.clock.now())?, query.wanted()?);
     let main = readers.read(move |reader| list::page(reader, &query, &filter, wanted)).await?;
     Ok(page::page(viewer, Here::Audit, "Record", &[], &main))
 }
 
-async fn call_page(readers: &Readers, viewer: &Viewer, id: &str, query: &str) -> Result<Answer, RecordError> {
+async fn call_page(
+    readers: &Readers,
+    viewer: &Viewer,
+    id: &str,
+    query: &str,
+) -> Result<WebAnswer, RecordError> {
     let query = Query::of(query, query::CALL)?.of_page(viewer);
     let main = call::page(&whole(shown(readers, id).await?), &query);
     Ok(page::page(viewer, Here::Audit, "Call", &[], &main))
@@ -83,7 +88,7 @@ fn whole(shown: Shown) -> Value {
     whole
 }
 
-async fn log(readers: &Readers, query: &str) -> Result<Answer, RecordError> {
+async fn log(readers: &Readers, query: &str) -> Result<WebAnswer, RecordError> {
     let query = Query::of(query, query::LOG)?;
     let (filter, wanted) = (query.filter(readers.clock.now())?, query.wanted()?);
     let log = readers.read(move |reader| Ok(log_text(&reader.page(&filter, wanted)?, wanted))).await?;
@@ -106,13 +111,13 @@ fn log_text(page: &Page, wanted: Wanted) -> String {
     format!("{{\"entries\":[{}],{}", entries.join(","), about.strip_prefix('{').unwrap_or("}"))
 }
 
-async fn stats(readers: &Readers, query: &str) -> Result<Answer, RecordError> {
+async fn stats(readers: &Readers, query: &str) -> Result<WebAnswer, RecordError> {
     let now = readers.clock.now();
     let filter = Query::of(query, query::RANGE)?.filter(now)?;
     let stats = readers.read(move |reader| reader.stats(filter.since, filter.until, now)).await?;
     Ok(in_json(&stats.to_json()))
 }
 
-fn in_json(value: &Value) -> Answer {
+fn in_json(value: &Value) -> WebAnswer {
     page::data(200, JSON, value.to_string())
 }

@@ -11,7 +11,7 @@ use smol::lock::{Semaphore, SemaphoreGuardArc};
 use super::query::BadQuery;
 use crate::base::clock::Clock;
 use crate::base::slots::Slots;
-use crate::net::http::Answer;
+use crate::net::front::WebAnswer;
 use crate::store::StoreError;
 use crate::store::reader::Reader;
 use crate::surface::admin::page::{self, JSON, TEXT};
@@ -86,7 +86,7 @@ impl From<BadQuery> for RecordError {
 }
 
 impl RecordError {
-    pub(super) fn answer(self, path: &str) -> Answer {
+    pub(super) fn answer(self, path: &str) -> WebAnswer {
         let (status, text) = match self {
             RecordError::Bad(bad) => (400, bad.to_string()),
             RecordError::Missing => (404, "there is no such call in the record".into()),
@@ -141,7 +141,7 @@ mod tests {
         assert!(busy.status == 503 && busy.headers.contains(&("retry-after", COME_BACK.to_owned())));
         let long = RecordError::Store(StoreError::TooLong).answer("/audit/api/log");
         assert_eq!(long.status, 503);
-        let crate::net::http::Body::Whole(body) = long.body else { panic!("a feed") };
+        let crate::net::front::WebBody::Whole(body) = long.body else { panic!("a feed") };
         assert_eq!(body, br#"{"error":"this takes too long; narrow the time range"}"#);
     }
 }
