@@ -31,6 +31,12 @@ impl JsonText {
     }
 }
 
+impl Default for JsonText {
+    fn default() -> JsonText {
+        JsonText("null".into())
+    }
+}
+
 impl From<Value> for JsonText {
     fn from(value: Value) -> JsonText {
         JsonText(value.to_string().into())

@@ -83,7 +83,7 @@ impl Explanation {
                 let mut shown = json!({
                     "decision": verdict.decision.as_str(),
                     "signature": signature,
-                    "rule": verdict.rule.as_deref().map(rule_json),
+                    "rule": verdict.rule.as_deref().map(RuleRef::to_json),
                     "reasons": reasons_json(verdict),
                     "trace": trace.iter().map(step_json).collect::<Vec<_>>(),
                 });
@@ -134,23 +134,8 @@ fn part_json((signature, verdict): &(String, Verdict)) -> Value {
     json!({"signature": signature, "decision": verdict.decision.as_str()})
 }
 
-/// A rule as other programs see it.
-pub(crate) fn rule_json(rule: &RuleRef) -> Value {
-    let mut shown = json!({
-        "list": rule.list.as_str(),
-        "index": rule.index,
-        "pattern": rule.pattern,
-        "action": rule.action.as_str(),
-        "file": rule.file,
-    });
-    if let (Some(text), Some(members)) = (&rule.description, shown.as_object_mut()) {
-        members.insert("description".into(), text.as_str().into());
-    }
-    shown
-}
-
 fn step_json(step: &Step) -> Value {
-    let mut shown = rule_json(&step.rule);
+    let mut shown = step.rule.to_json();
     if let Some(members) = shown.as_object_mut() {
         members.insert("matched".into(), (step.why == crate::model::Why::Matched).into());
         members.insert("why".into(), step.why.as_str().into());

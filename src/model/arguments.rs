@@ -87,7 +87,7 @@ fn shortened(name: &str) -> String {
 }
 
 fn check_type(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
-    let wrong = |words| Err(InvalidCall::WrongType(name.to_owned(), words));
+    let wrong = |words: &'static str| Err(InvalidCall::WrongType(name.to_owned(), words.into()));
     if !is_of(spec.kind, value) {
         return wrong(words(spec.kind).0);
     }
@@ -126,12 +126,6 @@ fn words(kind: Option<ArgType>) -> (&'static str, &'static str) {
     }
 }
 
-/// All texts that [`InvalidCall::WrongType`] carries; the record reads them back.
-pub(crate) fn type_words() -> Vec<&'static str> {
-    let words = [None].into_iter().chain(ArgType::ALL.map(Some)).map(words);
-    words.flat_map(|(one, many)| [one, many]).chain([EACH]).collect()
-}
-
 fn check_pattern(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
     let fits = |pattern: &Option<WholeRegex>, value: &Value| {
         pattern.as_ref().is_none_or(|p| scalar_text(value).is_some_and(|text| p.matches(&text)))
@@ -151,12 +145,12 @@ fn check_list(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCa
     let Value::Array(items) = value else { return Ok(()) };
     let texts = || items.iter().map(scalar_text);
     if spec.each && (!(1..=MAX_EACH).contains(&items.len()) || texts().any(|text| text.is_none())) {
-        return Err(InvalidCall::WrongType(name.to_owned(), EACH));
+        return Err(InvalidCall::WrongType(name.to_owned(), EACH.into()));
     }
     let Some(join) = &spec.join else { return Ok(()) };
     for text in texts() {
         match text {
-            None => return Err(InvalidCall::WrongType(name.to_owned(), words(None).1)),
+            None => return Err(InvalidCall::WrongType(name.to_owned(), words(None).1.into())),
             // The service would read two elements, and no rule or pattern has seen the second.
             Some(text) if text.contains(join.as_str()) => {
                 return Err(InvalidCall::Forbidden(name.to_owned(), join.chars().next()));

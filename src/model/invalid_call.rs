@@ -1,6 +1,9 @@
 //! Why a call is refused before the policy sees it.
 
+use std::borrow::Cow;
 use std::fmt;
+
+use serde::{Deserialize, Serialize};
 
 /// The most arguments a call may have.
 pub const MAX_ARGS: usize = 64;
@@ -12,14 +15,15 @@ pub const MAX_SIGNATURE: usize = 4096;
 pub(crate) const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
 
 /// All of them are -32600 on the wire.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(into = "Recorded", try_from = "Recorded")]
 pub enum InvalidCall {
     /// A required argument is absent or null.
     Missing(String),
     /// The tool does not take this argument.
     Undeclared(String),
     /// The value is not of the declared type.
-    WrongType(String, &'static str),
+    WrongType(String, Cow<'static, str>),
     /// A string in this argument holds a refused character, which is given where it may be told.
     Forbidden(String, Option<char>),
     /// The whole value does not match `validate`.
@@ -102,3 +106,55 @@ impl fmt::Display for InvalidCall {
 }
 
 impl std::error::Error for InvalidCall {}
+
+/// The form in the record.
+#[derive(Serialize, Deserialize)]
+struct Recorded {
+    what: Cow<'static, str>,
+    argument: Option<String>,
+    must_be: Option<Cow<'static, str>>,
+    char: Option<char>,
+}
+
+impl From<InvalidCall> for Recorded {
+    fn from(why: InvalidCall) -> Recorded {
+        let (what, must_be) = match &why {
+            InvalidCall::Missing(_) => ("missing", None),
+            InvalidCall::Undeclared(_) => ("undeclared", None),
+            InvalidCall::WrongType(_, kind) => ("wrong_type", Some(kind.clone())),
+            InvalidCall::Forbidden(..) => ("forbidden", None),
+            InvalidCall::NoMatch(_) => ("no_match", None),
+            InvalidCall::TooLong(_) => ("too_long", None),
+            InvalidCall::TooMany => ("too_many", None),
+            InvalidCall::Ambiguous(_) => ("ambiguous", None),
+            InvalidCall::SignatureTooLong => ("signature_too_long", None),
+            InvalidCall::Unsendable(_) => ("unsendable", None),
+            InvalidCall::BadRequest => ("bad_request", None),
+        };
+        let (argument, char) = (why.argument().map(str::to_owned), why.character());
+        Recorded { what: what.into(), argument, must_be, char }
+    }
+}
+
+impl TryFrom<Recorded> for InvalidCall {
+    type Error = &'static str;
+
+    fn try_from(recorded: Recorded) -> Result<InvalidCall, &'static str> {
+        let Recorded { what, argument, must_be, char } = recorded;
+        let argument = argument.ok_or("no argument");
+        Ok(match &*what {
+            "missing" => InvalidCall::Missing(argument?),
+            "undeclared" => InvalidCall::Undeclared(argument?),
+            "wrong_type" => InvalidCall::WrongType(argument?, must_be.ok_or("no type")?),
+            "forbidden" => InvalidCall::Forbidden(argument?, char),
+            "no_match" => InvalidCall::NoMatch(argument?),
+            "too_long" => InvalidCall::TooLong(argument?),
+            "too_many" => InvalidCall::TooMany,
+            "ambiguous" => InvalidCall::Ambiguous(argument?),
+            "signature_too_long" => InvalidCall::SignatureTooLong,
+            "unsendable" => InvalidCall::Unsendable(argument?),
+            "bad_request" => InvalidCall::BadRequest,
+            _ => return Err("no such fault"),
+        })
+    }
+}

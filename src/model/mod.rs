@@ -24,6 +24,7 @@ pub use http::{Charset, Encoding, HttpTarget, Method, RequestSpec, ResponseSpec}
 pub use invalid_call::InvalidCall;
 pub use kind::Kind;
 pub use outcome::Outcome;
+pub(crate) use outcome::Sort;
 pub use output::{Lost, Output};
 pub(crate) use risk::Risk;
 pub use rule::{Action, Rule, RuleList, RuleRef};

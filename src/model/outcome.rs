@@ -1,10 +1,18 @@
-//! Every way a request can end.
+//! Every way a request can end. A new one is a variant and its line in [`Outcome::facts`], and in
+//! [`Outcome::details`] if it has something to add: the wire, the record and people are told no more than that.
+
+use std::borrow::Cow;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 
 use super::invalid_call::InvalidCall;
-use super::output::Output;
+use super::output::{Lost, Output};
 
-/// How a request ended. The one function that turns it into wire errors is `surface::rpc`'s.
-#[derive(Clone, Debug, PartialEq)]
+/// How a request ended. Its serde form is the column of a result in the record, without an executed call's data;
+/// names are never changed once released.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
 pub enum Outcome {
     /// The service did it: it answered 2xx, whatever became of the answer.
     Executed(Output),
@@ -41,6 +49,7 @@ pub enum Outcome {
         /// A configured text or our own, scrubbed.
         message: String,
         /// Whole seconds until it is worth trying again, when the service said so.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after: Option<u64>,
     },
     /// The answer to a read is larger than `max_response_bytes`.
@@ -71,88 +80,119 @@ pub enum Outcome {
     TooManyPending,
 }
 
+/// The sorts of ends that the record and the wire tell apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sort {
+    Executed,
+    DeniedByUser,
+    DeniedByPolicy,
+    Withdrawn,
+    TimedOut,
+    /// Certainly not done.
+    Failed,
+    /// It may have been done.
+    Unknown,
+    NoSuchTool,
+    Invalid,
+    Limited,
+}
+
 impl Outcome {
+    /// What every end has: its sort, the snake_case reason and the text on the wire. Texts of the seed's table stay as
+    /// they are; internal causes never appear here.
+    fn facts(&self) -> (Sort, &'static str, Cow<'_, str>) {
+        use Sort::{DeniedByPolicy, Failed, Invalid, Limited};
+        let (sort, reason, message) = match self {
+            Outcome::Executed(_) => (Sort::Executed, "executed", "Executed"),
+            Outcome::DeniedByUser { .. } => (Sort::DeniedByUser, "denied_by_user", "Denied by user"),
+            Outcome::Withdrawn => (Sort::Withdrawn, "withdrawn", "Withdrawn by the agent"),
+            Outcome::TimedOut => (Sort::TimedOut, "approval_timed_out", "Approval timed out"),
+            Outcome::DeniedByPolicy { .. } => (DeniedByPolicy, "denied_by_policy", "Denied by policy"),
+            Outcome::ApprovalVoid => {
+                (DeniedByPolicy, "approval_void", "Denied by policy: the tool changed after it was asked for")
+            }
+            Outcome::AgentRemoved => {
+                (DeniedByPolicy, "agent_removed", "Denied by policy: the agent was removed")
+            }
+            Outcome::KillSwitch => {
+                (DeniedByPolicy, "kill_switch", "Denied by policy: the owner has stopped all calls")
+            }
+            Outcome::Busy => (Failed, "busy", "Not sent: too many calls are running; it can be repeated"),
+            Outcome::ServiceUnreachable => (Failed, "service_unreachable", "Service unreachable"),
+            Outcome::ServiceTimeout => (Failed, "service_timeout", "Service did not answer in time"),
+            Outcome::ServiceError { message, .. } => (Failed, "service_error", message.as_str()),
+            Outcome::ResponseTooLarge => (Failed, "response_too_large", "The service's answer is too large"),
+            Outcome::UnknownTool { tool } => {
+                return (Sort::NoSuchTool, "unknown_tool", format!("Unknown tool: {tool}").into());
+            }
+            Outcome::UnknownResult => (
+                Sort::Unknown,
+                "unknown_result",
+                "Result unknown: the call may or may not have been executed",
+            ),
+            Outcome::StoreUnavailable => {
+                (Failed, "store_unavailable", "Not executed: the gateway cannot write its record")
+            }
+            Outcome::ApprovalUnavailable => {
+                (Failed, "approval_unavailable", "Not executed: nobody can be asked")
+            }
+            Outcome::Invalid(why) => return (Invalid, why.reason(), why.to_string().into()),
+            Outcome::IdempotencyConflict => {
+                (Invalid, "idempotency_conflict", "The idempotency key was used for another call")
+            }
+            Outcome::TooLargeToShow => {
+                (Invalid, "too_large_to_show", "Too large to be shown to the approver")
+            }
+            Outcome::RateLimited { .. } => (Limited, "rate_limited", "Rate limit exceeded"),
+            Outcome::TooManyPending => (Limited, "too_many_pending", "Too many pending approvals"),
+        };
+        (sort, reason, message.into())
+    }
+
+    /// What some ends have besides, named as in the `data` of wire errors.
+    pub(crate) fn details(&self) -> Map<String, Value> {
+        let details = match self {
+            Outcome::Executed(Output { lost, note, .. }) => {
+                vec![("data_lost", lost.map(Lost::as_str).into()), ("data_note", note.as_deref().into())]
+            }
+            Outcome::DeniedByUser { note } => vec![("note", note.as_deref().into())],
+            Outcome::DeniedByPolicy { rule } => vec![("rule", rule.as_deref().into())],
+            Outcome::ServiceError { status, retry_after, .. } => {
+                vec![("status", (*status).into()), ("retry_after", (*retry_after).into())]
+            }
+            Outcome::Invalid(why) => vec![("argument", why.argument().into())],
+            Outcome::RateLimited { retry_after } => vec![("retry_after", (*retry_after).into())],
+            _without => vec![],
+        };
+        let known = details.into_iter().filter(|(_, value): &(_, Value)| !value.is_null());
+        known.map(|(name, value)| (name.to_owned(), value)).collect()
+    }
+
+    pub(crate) fn sort(&self) -> Sort {
+        self.facts().0
+    }
+
     /// The word in the record (`outcome`).
     pub fn as_str(&self) -> &'static str {
-        match self {
-            Outcome::Executed(_) => "executed",
-            Outcome::DeniedByUser { .. }
-            | Outcome::DeniedByPolicy { .. }
-            | Outcome::ApprovalVoid
-            | Outcome::AgentRemoved
-            | Outcome::KillSwitch => "denied",
-            Outcome::Withdrawn => "withdrawn",
-            Outcome::TimedOut => "timed_out",
-            Outcome::Busy
-            | Outcome::ServiceUnreachable
-            | Outcome::ServiceTimeout
-            | Outcome::ServiceError { .. }
-            | Outcome::ResponseTooLarge
-            | Outcome::StoreUnavailable
-            | Outcome::ApprovalUnavailable => "failed",
-            Outcome::UnknownResult => "unknown",
-            Outcome::UnknownTool { .. }
-            | Outcome::Invalid(_)
-            | Outcome::IdempotencyConflict
-            | Outcome::TooLargeToShow
-            | Outcome::RateLimited { .. }
-            | Outcome::TooManyPending => "refused",
+        match self.sort() {
+            Sort::Executed => "executed",
+            Sort::DeniedByUser | Sort::DeniedByPolicy => "denied",
+            Sort::Withdrawn => "withdrawn",
+            Sort::TimedOut => "timed_out",
+            Sort::Failed => "failed",
+            Sort::Unknown => "unknown",
+            Sort::NoSuchTool | Sort::Invalid | Sort::Limited => "refused",
         }
     }
 
-    /// The snake_case reason on the wire and in the inbox; None for success.
+    /// The reason on the wire and in the record; None for success.
     pub fn reason(&self) -> Option<&'static str> {
-        Some(match self {
-            Outcome::Executed(_) => return None,
-            Outcome::DeniedByUser { .. } => "denied_by_user",
-            Outcome::Withdrawn => "withdrawn",
-            Outcome::TimedOut => "approval_timed_out",
-            Outcome::DeniedByPolicy { .. } => "denied_by_policy",
-            Outcome::ApprovalVoid => "approval_void",
-            Outcome::AgentRemoved => "agent_removed",
-            Outcome::KillSwitch => "kill_switch",
-            Outcome::Busy => "busy",
-            Outcome::ServiceUnreachable => "service_unreachable",
-            Outcome::ServiceTimeout => "service_timeout",
-            Outcome::ServiceError { .. } => "service_error",
-            Outcome::ResponseTooLarge => "response_too_large",
-            Outcome::UnknownTool { .. } => "unknown_tool",
-            Outcome::UnknownResult => "unknown_result",
-            Outcome::StoreUnavailable => "store_unavailable",
-            Outcome::ApprovalUnavailable => "approval_unavailable",
-            Outcome::Invalid(why) => why.reason(),
-            Outcome::IdempotencyConflict => "idempotency_conflict",
-            Outcome::TooLargeToShow => "too_large_to_show",
-            Outcome::RateLimited { .. } => "rate_limited",
-            Outcome::TooManyPending => "too_many_pending",
-        })
+        let (sort, reason, _) = self.facts();
+        (sort != Sort::Executed).then_some(reason)
     }
 
-    /// The text on the wire. Texts of the seed's table stay as they are; internal causes never appear here.
+    /// The text on the wire.
     pub fn message(&self) -> String {
-        match self {
-            Outcome::Executed(_) => "Executed".into(),
-            Outcome::DeniedByUser { .. } => "Denied by user".into(),
-            Outcome::Withdrawn => "Withdrawn by the agent".into(),
-            Outcome::TimedOut => "Approval timed out".into(),
-            Outcome::DeniedByPolicy { .. } => "Denied by policy".into(),
-            Outcome::ApprovalVoid => "Denied by policy: the tool changed after it was asked for".into(),
-            Outcome::AgentRemoved => "Denied by policy: the agent was removed".into(),
-            Outcome::KillSwitch => "Denied by policy: the owner has stopped all calls".into(),
-            Outcome::Busy => "Not sent: too many calls are running; it can be repeated".into(),
-            Outcome::ServiceUnreachable => "Service unreachable".into(),
-            Outcome::ServiceTimeout => "Service did not answer in time".into(),
-            Outcome::ServiceError { message, .. } => message.clone(),
-            Outcome::ResponseTooLarge => "The service's answer is too large".into(),
-            Outcome::UnknownTool { tool } => format!("Unknown tool: {tool}"),
-            Outcome::UnknownResult => "Result unknown: the call may or may not have been executed".into(),
-            Outcome::StoreUnavailable => "Not executed: the gateway cannot write its record".into(),
-            Outcome::ApprovalUnavailable => "Not executed: nobody can be asked".into(),
-            Outcome::Invalid(why) => why.to_string(),
-            Outcome::IdempotencyConflict => "The idempotency key was used for another call".into(),
-            Outcome::TooLargeToShow => "Too large to be shown to the approver".into(),
-            Outcome::RateLimited { .. } => "Rate limit exceeded".into(),
-            Outcome::TooManyPending => "Too many pending approvals".into(),
-        }
+        self.facts().2.into_owned()
     }
 }

@@ -1,24 +1,27 @@
 //! What a service gave back for a call that it carried out.
 
-use std::fmt;
-
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::json_text::JsonText;
 
 /// The data of an executed call, scrubbed of secrets, and what is missing of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
-    /// What the service answered; null when that was lost.
+    /// What the service answered; null when that was lost. The record keeps it in a column of its own.
+    #[serde(skip)]
     pub data: JsonText,
     /// Why there is no data, though the service did it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
     /// What was changed in the data, or what was lost, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
 }
 
 /// Why an answer cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Lost {
     /// Larger than `max_response_bytes`.
     TooLarge,
@@ -35,10 +38,6 @@ pub enum Lost {
 }
 
 impl Lost {
-    /// All of them.
-    pub const ALL: [Lost; 6] =
-        [Lost::TooLarge, Lost::CutOff, Lost::BadJson, Lost::Binary, Lost::Compressed, Lost::Credential];
-
     /// The word on the wire and in the record (`data_lost`).
     pub fn as_str(self) -> &'static str {
         match self {
@@ -50,28 +49,12 @@ impl Lost {
             Lost::Credential => "credential",
         }
     }
-
-    /// The reason of this word.
-    pub fn parse(word: &str) -> Option<Lost> {
-        Lost::ALL.into_iter().find(|lost| lost.as_str() == word)
-    }
 }
 
 impl Output {
     /// It was done, and this is all that is known.
     pub fn lost(why: Lost, note: Option<String>) -> Output {
-        Output { data: JsonText::from(Value::Null), lost: Some(why), note }
-    }
-
-    /// The data's text.
-    pub fn as_str(&self) -> &str {
-        self.data.as_str()
-    }
-
-    /// What stands beside the data, by name.
-    pub fn remarks(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let lost = self.lost.map(|lost| ("data_lost", lost.as_str()));
-        lost.into_iter().chain(self.note.as_deref().map(|note| ("data_note", note)))
+        Output { data: JsonText::default(), lost: Some(why), note }
     }
 }
 
@@ -87,8 +70,15 @@ impl From<Value> for Output {
     }
 }
 
-impl fmt::Display for Output {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.data.fmt(f)
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_record_and_the_wire_use_the_same_words() {
+        use Lost::{BadJson, Binary, Compressed, Credential, CutOff, TooLarge};
+        for lost in [TooLarge, CutOff, BadJson, Binary, Compressed, Credential] {
+            assert_eq!(serde_json::to_value(lost).unwrap(), lost.as_str());
+        }
     }
 }

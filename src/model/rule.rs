@@ -4,11 +4,15 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
 use super::agent::AgentId;
 use crate::base::glob::Pattern;
 
 /// What a rule says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Action {
     /// Never.
     Deny,
@@ -36,7 +40,8 @@ impl fmt::Display for Action {
 }
 
 /// Which list of permissions.yaml a rule stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum RuleList {
     /// `rules`: deny > allow > ask.
     Rules,
@@ -54,21 +59,28 @@ impl RuleList {
     }
 }
 
-/// A rule's identity, as shown to people and kept in the record.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// A rule's identity. Its serde form is what the record keeps and other programs see.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RuleRef {
-    /// The list it stands in.
+    /// Where it stands.
     pub list: RuleList,
     /// Its place in the list, from 1.
     pub index: usize,
     /// The pattern as written.
     pub pattern: String,
-    /// What it says.
+    /// Its decision.
     pub action: Action,
     /// The owner's words.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// The file it came from.
     pub file: String,
+}
+
+impl RuleRef {
+    pub(crate) fn to_json(&self) -> Value {
+        serde_json::to_value(self).unwrap_or_default()
+    }
 }
 
 /// A rule, ready to be asked.

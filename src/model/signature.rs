@@ -55,7 +55,9 @@ fn check_scalars<'v>(
 ) -> Result<(), InvalidCall> {
     let mut given = template.args().filter_map(|name| value(name).map(|value| (name, value)));
     match given.find(|(_, value)| scalar_text(value).is_none()) {
-        Some((name, _)) => Err(InvalidCall::WrongType(name.to_owned(), "a string, a number or a boolean")),
+        Some((name, _)) => {
+            Err(InvalidCall::WrongType(name.to_owned(), "a string, a number or a boolean".into()))
+        }
         None => Ok(()),
     }
 }

@@ -47,7 +47,7 @@ pub(super) fn withhold(tx: &mut Tx<'_>, id: RequestId, seq: i64, now: Timestamp)
     tx.append(now, kind::TAMPERED, Some(id), &json!({"found": ["the result was changed"]}))?;
     let sql = "UPDATE results SET outcome = ?, data = NULL, agent =
                coalesce((SELECT body ->> '$.agent' FROM events e WHERE e.seq = results.seq), '') WHERE seq = ?";
-    tx.execute(sql, params![codec::encode(&Outcome::UnknownResult).outcome, seq])?;
+    tx.execute(sql, params![codec::encode(&Outcome::UnknownResult)?.outcome, seq])?;
     Ok(())
 }
 

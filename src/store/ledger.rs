@@ -104,7 +104,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, new: &NewCall, stage: Option<&Stage>) -> Re
 fn open_question(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Result<(), StoreError> {
     let call = &new.call;
     let args = serde_json::to_string(call.args())?;
-    let rule = new.decision.rule.as_deref().map(|rule| codec::rule(rule).to_string());
+    let rule = new.decision.rule.as_deref().map(|rule| rule.to_json().to_string());
     let sql =
         "INSERT INTO open_calls (request_id, seq, agent, tool, args, binding, session, reason, key, rule,
                created, expires, state, asked_up) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 'open', ?)";
@@ -207,7 +207,7 @@ pub(super) fn add_note(
         return Ok(false);
     }
     tx.append(at, kind::NOTED, Some(id), &json!({"note": note, "by": by.as_str()}))?;
-    inbox::replace_result(tx, id, &codec::encode(&Outcome::DeniedByUser { note: Some(note.to_owned()) }))?;
+    inbox::replace_result(tx, id, &codec::encode(&Outcome::DeniedByUser { note: Some(note.to_owned()) })?)?;
     Ok(true)
 }
 
@@ -242,7 +242,7 @@ fn finish(
     outcome: &Outcome,
     at: Timestamp,
 ) -> Result<(), StoreError> {
-    let stored = codec::encode(outcome);
+    let stored = codec::encode(outcome)?;
     let body = codec::finished(outcome, stored.data.as_ref().map(JsonText::as_str));
     let seq = tx.append(at, kind::FINISHED, Some(id), &body)?;
     let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";

@@ -58,7 +58,7 @@ pub(super) fn next(
         }
         let result = match (own, true_to_its_end) {
             (true, true) => that_fits(tx, row, &outcome, data)?,
-            (true, false) => that_fits(tx, row, &codec::encode(&Outcome::UnknownResult).outcome, None)?,
+            (true, false) => that_fits(tx, row, &codec::encode(&Outcome::UnknownResult)?.outcome, None)?,
             (false, _) => continue,
         };
         size += sent(&result);

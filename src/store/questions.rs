@@ -1,15 +1,17 @@
 //! A question's row against its events.
 
+use std::sync::Arc;
+
 use rusqlite::Row;
+use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::chain::Event;
-use super::codec;
 use super::entry::OpenCall;
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Call, Responder};
+use crate::model::{AgentId, Call, Responder, RuleRef};
 
 /// A question as it was recorded: open, or approved and not acted on.
 pub(super) struct Asked {
@@ -123,7 +125,7 @@ impl Asked {
             session: owned("session"),
             reason: owned("reason"),
             key: owned("key"),
-            rule: self.body.get("rule").and_then(codec::read_rule).map(Into::into),
+            rule: self.body.get("rule").and_then(|rule| RuleRef::deserialize(rule).ok()).map(Arc::new),
             created,
             expires: self.expires(),
             age,

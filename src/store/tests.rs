@@ -185,8 +185,8 @@ fn every_outcome_survives_the_codec() {
     let invalid = [
         InvalidCall::Missing(text()),
         InvalidCall::Undeclared(text()),
-        InvalidCall::WrongType(text(), "a string, a number or a boolean"),
-        InvalidCall::WrongType(text(), "an integer"),
+        InvalidCall::WrongType(text(), "a string, a number or a boolean".into()),
+        InvalidCall::WrongType(text(), "an integer".into()),
         InvalidCall::Forbidden(text(), None),
         InvalidCall::Forbidden(text(), Some('\u{7}')),
         InvalidCall::Forbidden(text(), Some(',')),
@@ -224,7 +224,7 @@ fn every_outcome_survives_the_codec() {
         Outcome::TooManyPending,
     ];
     for outcome in outcomes.into_iter().chain(invalid.map(Outcome::Invalid)) {
-        let stored = codec::encode(&outcome);
+        let stored = codec::encode(&outcome).unwrap();
         assert_eq!(
             codec::decode(&stored.outcome, stored.data.as_ref().map(|data| data.as_str())).unwrap(),
             outcome

@@ -4,9 +4,8 @@
 use serde_json::{Map, Value, json};
 
 use crate::approval::{ChannelHealth, text};
-use crate::gate::explain::rule_json;
 use crate::gate::{Answered, Status};
-use crate::model::{Outcome, Question, QuestionEnd};
+use crate::model::{Outcome, Question, QuestionEnd, RuleRef};
 use crate::service::ServiceHealth;
 
 /// An open question, which was asked so many times.
@@ -24,7 +23,7 @@ pub(crate) fn question(question: &Question, times: u32) -> Value {
         "signature": call.signature(),
         "reason": question.reason,
         "risk": question.risk.map(|r| r.as_str()),
-        "rule": question.rule.as_deref().map(rule_json),
+        "rule": question.rule.as_deref().map(RuleRef::to_json),
         "created_at": question.created.to_string(),
         "expires_at": question.expires.to_string(),
         "times_asked": times,

@@ -94,7 +94,7 @@ fn calls_that_come_together_share_one_login_and_nobody_sees_its_token() {
     });
     for outcome in all(calls.collect()) {
         let Outcome::Executed(echo) = outcome else { panic!("{outcome:?}") };
-        assert!(echo.as_str().to_lowercase().contains("x-sid: sid [redacted];"), "{echo}");
+        assert!(echo.data.as_str().to_lowercase().contains("x-sid: sid [redacted];"), "{echo:?}");
     }
     assert_eq!(logins_of(&logins), 1);
     let seen = upstream.seen();

@@ -1,9 +1,10 @@
 //! From outcomes to the wire: the one place where a way to end gets its code.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
+use crate::base::json_text::JsonText;
 use crate::gate::Reply;
-use crate::model::{AgentId, InvalidCall, Outcome, Output};
+use crate::model::{AgentId, Outcome, Sort};
 use crate::protocol::code;
 use crate::protocol::frame::{self, WireError};
 use crate::store::PendingResult;
@@ -14,18 +15,22 @@ pub(crate) fn reply(id: &Value, reply: &Reply) -> String {
     let Reply { outcome, request_id, replayed } = reply;
     let request = request_id.map(|id| id.to_string());
     match outcome {
-        Outcome::Executed(answer) => executed(id, answer, request, *replayed),
+        Outcome::Executed(output) => executed(id, &output.data, outcome.details(), request, *replayed),
         other => frame::error(id, &error(other, request, *replayed)).to_string(),
     }
 }
 
 /// The data's own text is passed through: as a tree it would be many times as large.
-fn executed(id: &Value, answer: &Output, request: Option<String>, replayed: bool) -> String {
+fn executed(
+    id: &Value,
+    data: &JsonText,
+    details: Map<String, Value>,
+    request: Option<String>,
+    replayed: bool,
+) -> String {
     let request = Value::from(request);
     let replayed = if replayed { r#""replayed":true,"# } else { "" };
-    let data = &answer.data;
-    let remarks: String =
-        answer.remarks().map(|(name, what)| format!("\"{name}\":{},", Value::from(what))).collect();
+    let remarks: String = details.into_iter().map(|(name, what)| format!("\"{name}\":{what},")).collect();
     format!(
         r#"{{"id":{id},"jsonrpc":"2.0","result":{{"data":{data},{remarks}"request_id":{request},{replayed}"status":"executed"}}}}"#
     )
@@ -33,7 +38,13 @@ fn executed(id: &Value, answer: &Output, request: Option<String>, replayed: bool
 
 fn error(outcome: &Outcome, id: Option<String>, replayed: bool) -> WireError {
     let reason = outcome.reason().unwrap_or_default();
-    let mut error = details(outcome, WireError::new(code_of(outcome), reason, outcome.message()));
+    let mut error = WireError::new(code_of(outcome), reason, outcome.message());
+    error.data.extend(outcome.details());
+    if let Outcome::Invalid(why) = outcome
+        && let Some((character, valid)) = why.forbidden()
+    {
+        error = error.with("character", character).with("valid", valid);
+    }
     if let Some(id) = id {
         error = error.with("request_id", id);
     }
@@ -41,72 +52,13 @@ fn error(outcome: &Outcome, id: Option<String>, replayed: bool) -> WireError {
 }
 
 fn code_of(outcome: &Outcome) -> i64 {
-    match outcome {
-        Outcome::DeniedByUser { .. } | Outcome::Withdrawn => code::DENIED_BY_USER,
-        Outcome::TimedOut => code::TIMED_OUT,
-        Outcome::DeniedByPolicy { .. }
-        | Outcome::ApprovalVoid
-        | Outcome::AgentRemoved
-        | Outcome::KillSwitch => code::DENIED_BY_POLICY,
-        Outcome::Executed(_)
-        | Outcome::Busy
-        | Outcome::ServiceUnreachable
-        | Outcome::ServiceTimeout
-        | Outcome::ServiceError { .. }
-        | Outcome::ResponseTooLarge
-        | Outcome::UnknownTool { .. }
-        | Outcome::UnknownResult
-        | Outcome::StoreUnavailable
-        | Outcome::ApprovalUnavailable => code::EXECUTION_FAILED,
-        Outcome::Invalid(_) | Outcome::IdempotencyConflict | Outcome::TooLargeToShow => code::INVALID_REQUEST,
-        Outcome::RateLimited { .. } | Outcome::TooManyPending => code::RATE_LIMITED,
-    }
-}
-
-fn invalid(why: &InvalidCall, error: WireError) -> WireError {
-    let error = match why.argument() {
-        Some(argument) => error.with("argument", argument),
-        None => error,
-    };
-    match why.forbidden() {
-        Some((character, valid)) => error.with("character", character).with("valid", valid),
-        None => error,
-    }
-}
-
-fn details(outcome: &Outcome, error: WireError) -> WireError {
-    match outcome {
-        Outcome::DeniedByUser { note: Some(note) } => error.with("note", note.as_str()),
-        Outcome::DeniedByPolicy { rule: Some(rule) } => error.with("rule", rule.as_str()),
-        Outcome::ServiceError { status: Some(status), retry_after, .. } => {
-            let error = error.with("status", *status);
-            match retry_after {
-                Some(seconds) => error.with("retry_after", *seconds),
-                None => error,
-            }
-        }
-        Outcome::Invalid(why) => invalid(why, error),
-        Outcome::RateLimited { retry_after } => error.with("retry_after", *retry_after),
-        Outcome::DeniedByUser { note: None }
-        | Outcome::DeniedByPolicy { rule: None }
-        | Outcome::ServiceError { status: None, .. }
-        | Outcome::Executed(_)
-        | Outcome::Withdrawn
-        | Outcome::TimedOut
-        | Outcome::ApprovalVoid
-        | Outcome::AgentRemoved
-        | Outcome::KillSwitch
-        | Outcome::Busy
-        | Outcome::ServiceUnreachable
-        | Outcome::ServiceTimeout
-        | Outcome::ResponseTooLarge
-        | Outcome::UnknownTool { .. }
-        | Outcome::UnknownResult
-        | Outcome::StoreUnavailable
-        | Outcome::ApprovalUnavailable
-        | Outcome::IdempotencyConflict
-        | Outcome::TooLargeToShow
-        | Outcome::TooManyPending => error,
+    match outcome.sort() {
+        Sort::DeniedByUser | Sort::Withdrawn => code::DENIED_BY_USER,
+        Sort::TimedOut => code::TIMED_OUT,
+        Sort::DeniedByPolicy => code::DENIED_BY_POLICY,
+        Sort::Executed | Sort::Failed | Sort::Unknown | Sort::NoSuchTool => code::EXECUTION_FAILED,
+        Sort::Invalid => code::INVALID_REQUEST,
+        Sort::Limited => code::RATE_LIMITED,
     }
 }
 
@@ -164,6 +116,7 @@ pub(crate) fn pending(result: PendingResult) -> Value {
 mod tests {
     use super::*;
     use crate::base::ids::RequestId;
+    use crate::model::{InvalidCall, Lost, Output};
 
     fn wire(outcome: Outcome) -> WireError {
         error(&outcome, Some(RequestId::random().to_string()), false)
@@ -182,7 +135,7 @@ mod tests {
             let read: Value = serde_json::from_str(&text).unwrap();
             assert_eq!(read, json!({"jsonrpc": "2.0", "id": "an\"id", "result": result}));
         }
-        let outcome = Outcome::Executed(Output::lost(crate::model::Lost::Binary, Some("a \"b\"".into())));
+        let outcome = Outcome::Executed(Output::lost(Lost::Binary, Some("a \"b\"".into())));
         let text = reply(&json!(1), &Reply { outcome, request_id: None, replayed: false });
         let result = json!({"status": "executed", "data": null, "data_lost": "binary", "data_note": "a \"b\"", "request_id": null});
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["result"], result);
