@@ -523,7 +523,7 @@ fn the_protocol_page_has_every_code_reason_method_and_limit() {
     assert_eq!(codes.len(), 9);
     codes.iter().for_each(|code| assert!(text.contains(&format!(".It {code}\n")), "{code}"));
     let mut words = quoted("src/model/outcome.rs", "pub fn reason", "pub fn message");
-    words.extend(quoted("src/model/call.rs", "pub fn reason", "\n    }\n}"));
+    words.extend(quoted("src/model/invalid_call.rs", "pub fn reason", "\n    }\n}"));
     words.extend(quoted("src/surface/rpc/methods.rs", "match method.as_str()", "_ =>"));
     words.extend(set([
         "parse_error",

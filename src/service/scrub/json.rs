@@ -7,7 +7,8 @@
 use std::borrow::Cow;
 use std::collections::HashSet;
 
-use super::scrubber::{REPLACEMENT, Scrubber};
+use super::scrubber::Scrubber;
+use super::search::REPLACEMENT;
 
 /// How deep an answer may be nested. Frames put it a little deeper, and common readers give up at 127.
 const MAX_DEPTH: u8 = 100;

@@ -1,56 +1,22 @@
-//! Takes one layer of escaping after another off a text, in copies that are only searched. Pure.
+//! Takes one layer of escapes after another off a text, in copies that are only searched. Pure.
 //!
-//! A text can say `/` as `%2F`, `%252f`, `&#x2f;`, `\u002f` or `\/`, and mix these ways. So a layer is everything that
-//! looks like an escape, of whatever kind. A few layers are taken off, whatever the text holds: the work grows with its
-//! length and no faster.
+//! A text can say `/` as `%2F`, `%252f`, `&#x2f;`, `\u002f` or `\/`, and mix these ways. So a layer is everything that looks
+//! like an escape, of whatever kind. Only a few layers are taken off: the work grows with the length of the text and no
+//! faster.
 
 use std::borrow::Cow;
+use std::iter;
+use std::ops::Range;
 
 /// How many layers are taken off: JSON within JSON within a page, or percent-encoding twice, are three and two.
 const LAYERS: usize = 4;
 
-/// The entities of HTML for ASCII characters that credentials hold.
-const ENTITIES: [(&str, char); 39] = [
-    ("amp", '&'),
-    ("lt", '<'),
-    ("gt", '>'),
-    ("quot", '"'),
-    ("apos", '\''),
-    ("sol", '/'),
-    ("bsol", '\\'),
-    ("plus", '+'),
-    ("equals", '='),
-    ("percnt", '%'),
-    ("num", '#'),
-    ("excl", '!'),
-    ("dollar", '$'),
-    ("lpar", '('),
-    ("rpar", ')'),
-    ("ast", '*'),
-    ("comma", ','),
-    ("period", '.'),
-    ("colon", ':'),
-    ("semi", ';'),
-    ("quest", '?'),
-    ("commat", '@'),
-    ("lsqb", '['),
-    ("lbrack", '['),
-    ("rsqb", ']'),
-    ("rbrack", ']'),
-    ("lcub", '{'),
-    ("lbrace", '{'),
-    ("rcub", '}'),
-    ("rbrace", '}'),
-    ("lowbar", '_'),
-    ("UnderBar", '_'),
-    ("Hat", '^'),
-    ("grave", '`'),
-    ("verbar", '|'),
-    ("vert", '|'),
-    ("Tab", '\t'),
-    ("NewLine", '\n'),
-    ("AMP", '&'),
-];
+/// The entities of HTML for ASCII characters in credentials, each followed by its character. Browsers take the first four
+/// without a semicolon.
+const ENTITIES: &str = "\
+    amp & lt < gt > quot \" apos ' sol / bsol \\ plus + equals = percnt % num # excl ! dollar $ lpar ( rpar ) ast * comma , \
+    period . colon : semi ; quest ? commat @ lsqb [ lbrack [ rsqb ] rbrack ] lcub { lbrace { rcub } rbrace } lowbar _ \
+    UnderBar _ Hat ^ grave ` verbar | vert | Tab \t NewLine \n AMP &";
 
 /// The entities of HTML for U+00A0 to U+00FF, in order.
 const LATIN_1: &str = "\
@@ -62,13 +28,12 @@ const LONGEST_NAME: usize = 8;
 /// Bytes that are searched at once.
 const WINDOW: usize = 512;
 
-/// A text with layers taken off.
-pub(super) struct Copy<'a> {
-    /// What is left. It need not be UTF-8: `%E4` is a byte.
+/// A text with layers of escapes taken off.
+pub(super) struct Layer<'a> {
+    /// Need not be UTF-8: `%E4` is a byte.
     pub(super) bytes: Cow<'a, [u8]>,
     /// For each byte where its escape began in the text, and the text's length at the end; None when nobody asked.
     places: Option<Vec<u32>>,
-    left: usize,
 }
 
 /// What an escape stands for.
@@ -78,27 +43,23 @@ enum Meaning {
     Nothing,
 }
 
-impl<'a> Copy<'a> {
-    /// The text itself. Knowing the places takes four times the text's memory.
-    pub(super) fn of(text: &'a str, with_places: bool) -> Copy<'a> {
-        let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
-        Copy {
-            bytes: Cow::Borrowed(text.as_bytes()),
-            places: with_places.then(|| (0..=end).collect()),
-            left: LAYERS,
-        }
-    }
+/// What is left of `text` without one, two and more layers. Knowing the places takes four times the memory of the text.
+pub(super) fn layers(text: &str, with_places: bool) -> impl Iterator<Item = Layer<'static>> {
+    let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
+    let places = with_places.then(|| (0..=end).collect());
+    let whole = Layer { bytes: Cow::Borrowed(text.as_bytes()), places };
+    iter::successors(whole.next(), Layer::next).take(LAYERS)
+}
 
-    /// The same with one layer less; None when there is none, or enough of them are off.
-    pub(super) fn next(&self) -> Option<Copy<'static>> {
-        let left = self.left.checked_sub(1)?;
+impl Layer<'_> {
+    /// The same with one layer less; None when there is none.
+    fn next(&self) -> Option<Layer<'static>> {
         let mut at = escape_in(&self.bytes)?;
         let mut bytes = Vec::with_capacity(self.bytes.len());
         let mut places = self.places.as_ref().map(|_| Vec::with_capacity(self.bytes.len() + 1));
         let (mut done, mut changed) = (0, false);
         loop {
-            let rest = self.bytes.get(at..).unwrap_or_default();
-            if let Some((meaning, length)) = meaning(rest) {
+            if let Some((meaning, length)) = meaning(self.bytes.get(at..).unwrap_or_default()) {
                 self.copy(done..at, &mut bytes, &mut places);
                 push(meaning, &mut bytes);
                 if let (Some(places), Some(known)) = (&mut places, &self.places) {
@@ -118,10 +79,10 @@ impl<'a> Copy<'a> {
         if let (Some(places), Some(known)) = (&mut places, &self.places) {
             places.extend(known.last());
         }
-        changed.then_some(Copy { bytes: Cow::Owned(bytes), places, left })
+        changed.then_some(Layer { bytes: Cow::Owned(bytes), places })
     }
 
-    fn copy(&self, range: std::ops::Range<usize>, bytes: &mut Vec<u8>, places: &mut Option<Vec<u32>>) {
+    fn copy(&self, range: Range<usize>, bytes: &mut Vec<u8>, places: &mut Option<Vec<u32>>) {
         bytes.extend_from_slice(self.bytes.get(range.clone()).unwrap_or_default());
         if let (Some(places), Some(known)) = (places, &self.places) {
             places.extend_from_slice(known.get(range).unwrap_or_default());
@@ -129,10 +90,14 @@ impl<'a> Copy<'a> {
     }
 
     /// Where in the text stands what is at `range` here.
-    pub(super) fn place(&self, range: std::ops::Range<usize>) -> Option<std::ops::Range<usize>> {
+    pub(super) fn place(&self, range: Range<usize>) -> Option<Range<usize>> {
         let place = |at: usize| self.places.as_ref()?.get(at).and_then(|at| usize::try_from(*at).ok());
         Some(place(range.start)?..place(range.end)?)
     }
+}
+
+pub(super) fn has_escape(bytes: &[u8]) -> bool {
+    escape_in(bytes).is_some()
 }
 
 fn push(meaning: Meaning, bytes: &mut Vec<u8>) {
@@ -144,9 +109,9 @@ fn push(meaning: Meaning, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Where something may be escaped. Looked for window by window: a search for one kind of mark must not go on far beyond
-/// the first of another, again and again.
-pub(super) fn escape_in(bytes: &[u8]) -> Option<usize> {
+/// Where there may be an escape. The search goes window by window: for one kind of mark it must not go on far beyond the
+/// first of another, again and again.
+fn escape_in(bytes: &[u8]) -> Option<usize> {
     bytes.chunks(WINDOW).enumerate().find_map(|(number, window)| {
         let marked = memchr::memchr3(b'%', b'&', b'\\', window);
         let before = window.get(..marked.unwrap_or(window.len())).unwrap_or_default();
@@ -176,7 +141,7 @@ fn meaning(rest: &[u8]) -> Option<(Meaning, usize)> {
     }
 }
 
-/// What a backslash before this means; before punctuation it means that itself.
+/// What this means behind a backslash; punctuation means itself.
 fn plain(letter: u8) -> Option<u8> {
     Some(match letter {
         b'n' => b'\n',
@@ -222,7 +187,7 @@ fn numbered(after: &[u8]) -> Option<(Meaning, usize)> {
     (length > 0).then(|| (Meaning::Character(character(value)), end))
 }
 
-/// Behind `&`: with a semicolon, or one of those that browsers take without.
+/// Behind `&`: with a semicolon, or one of the entities that browsers take without.
 fn named(after: &[u8]) -> Option<(Meaning, usize)> {
     let length = after.iter().take(LONGEST_NAME + 1).take_while(|b| b.is_ascii_alphanumeric()).count();
     let name = after.get(..length)?;
@@ -230,14 +195,18 @@ fn named(after: &[u8]) -> Option<(Meaning, usize)> {
     if let Some(c) = closed.then(|| entity(name)).flatten() {
         return Some((Meaning::Character(c), length + 2));
     }
-    let loose = ENTITIES.iter().take(4).find(|(known, _)| name.starts_with(known.as_bytes()));
-    loose.map(|(known, c)| (Meaning::Character(*c), known.len() + 1))
+    let mut loose = entities().take(4).filter(|(known, _)| name.starts_with(known.as_bytes()));
+    loose.next().map(|(known, c)| (Meaning::Character(c), known.len() + 1))
 }
 
 fn entity(name: &[u8]) -> Option<char> {
-    let known = ENTITIES.iter().find(|(known, _)| known.as_bytes() == name).map(|(_, c)| *c);
-    let latin_1 = || LATIN_1.split(' ').zip('\u{a0}'..).find(|(known, _)| known.as_bytes() == name);
-    known.or_else(|| latin_1().map(|(_, c)| c))
+    let mut all = entities().chain(LATIN_1.split(' ').zip('\u{a0}'..));
+    all.find(|(known, _)| known.as_bytes() == name).map(|(_, c)| c)
+}
+
+fn entities() -> impl Iterator<Item = (&'static str, char)> {
+    let mut words = ENTITIES.split(' ');
+    iter::from_fn(move || Some((words.next()?, words.next()?.chars().next()?)))
 }
 
 fn hex(digits: &[u8]) -> Option<u32> {
@@ -254,14 +223,11 @@ mod tests {
     use super::*;
 
     fn layers(text: &str) -> Vec<String> {
-        let mut all = Vec::new();
-        let mut copy = Copy::of(text, true);
-        while let Some(next) = copy.next() {
-            assert_eq!(next.places.as_ref().unwrap().len(), next.bytes.len() + 1, "{text}");
-            all.push(String::from_utf8_lossy(&next.bytes).into_owned());
-            copy = next;
-        }
-        all
+        let shown = |layer: Layer<'_>| {
+            assert_eq!(layer.places.as_ref().unwrap().len(), layer.bytes.len() + 1, "{text}");
+            String::from_utf8_lossy(&layer.bytes).into_owned()
+        };
+        super::layers(text, true).map(shown).collect()
     }
 
     #[test]
@@ -319,13 +285,10 @@ mod tests {
     #[test]
     fn places_lead_back_to_the_text() {
         let text = "xä%25c3%25a4&amp;#47;y";
-        let mut copy = Copy::of(text, true);
-        while let Some(next) = copy.next() {
-            copy = next;
-        }
-        assert_eq!(&*copy.bytes, "xää/y".as_bytes());
-        assert_eq!(copy.place(3..5), Some(3..13));
-        assert_eq!(copy.place(5..6), Some(13..22));
-        assert_eq!(copy.place(5..7), Some(13..23));
+        let last = super::layers(text, true).last().unwrap();
+        assert_eq!(&*last.bytes, "xää/y".as_bytes());
+        assert_eq!(last.place(3..5), Some(3..13));
+        assert_eq!(last.place(5..6), Some(13..22));
+        assert_eq!(last.place(5..7), Some(13..23));
     }
 }

@@ -1,60 +1,39 @@
 //! Takes the owner's credentials out of everything that comes back from a service.
 //!
-//! A service can echo what it was sent: in a body, an error page, a log view. So every configured secret is
-//! looked for in its usual spellings (as it is, base64, percent-encoded, inside JSON text), in the text and in copies of
-//! it without its escapes (see `layers`), and replaced.
-//! This is a net under the wire, not a proof: a secret that is split, reversed, compressed, or one part of a
-//! longer base64 text is not found. It must never print or return what it looks for.
+//! A service can echo what it was sent: in a body, an error page, a log view. So every configured secret is looked for in
+//! its usual spellings (as it is, base64, percent-encoded, inside JSON text), in the text and below its escapes (see
+//! `layers`), and replaced.
+//! This is a net under the wire, not a proof: a secret that is split, reversed, compressed, or one part of a longer base64
+//! text is not found. What is looked for is never printed or returned.
 
-use std::collections::{BTreeSet, HashSet, VecDeque};
+use std::collections::VecDeque;
 use std::fmt;
-use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, PoisonError, RwLock};
 
-use aho_corasick::{AhoCorasick, AhoCorasickKind};
 use serde_json::Value;
 
-use super::layers::{Copy, escape_in};
-use super::spellings;
+use super::search::Search;
 use crate::base::secret::Secret;
 
-/// Shorter secrets, in characters, are left alone: replacing them would destroy ordinary results.
-pub(crate) const MIN_SECRET_CHARS: usize = 4;
+/// Shorter tokens of sessions, in characters, are not looked for: the service chooses them, and they could be words of
+/// ordinary results.
+const MIN_TOKEN_CHARS: usize = 12;
 
-/// Shorter tokens of sessions are not looked for: they could be words of ordinary results, and it is the service that
-/// chooses them.
-pub(crate) const MIN_TOKEN_CHARS: usize = 12;
-
-/// How many tokens of earlier sessions are remembered, and bytes of all: it is the service that chooses them, and every
-/// login makes the search anew.
+/// How many tokens of earlier sessions are remembered, and the bytes of all: the service chooses them, and every login makes
+/// the search anew.
 const MAX_LEARNED: usize = 64;
 const MAX_LEARNED_BYTES: usize = 32 * 1024;
 
-/// What stands in the place of a secret.
-pub(crate) const REPLACEMENT: &str = "[redacted]";
-
-/// The longest text, in bytes, in which a secret is replaced alone when only a copy without escapes shows it; of a longer
-/// one nothing is left. Knowing its place takes several times the memory of the text.
-const MAX_LOCATED: usize = 256 * 1024;
-
-/// The longest secrets of one call, in bytes together, that are looked for; of an answer to longer ones nothing is left. It
-/// is the agent that chooses them, and every spelling of every byte takes memory.
+/// The longest secrets of one call, in bytes together, that are looked for; of a response to longer ones nothing is left.
+/// The agent chooses them, and every spelling of every byte takes memory.
 const MAX_OF_CALL: usize = 4 * 1024;
 
-/// Bytes of spellings up to which the fastest search is made: making it takes time that grows with their square.
-const FEW: usize = 4 * 1024;
-
-/// Finds every spelling of every secret in one pass.
+/// Looks for secrets of the configuration, for tokens that services gave for a login, and for secrets of one call.
 pub struct Scrubber {
-    /// None when there are so many secrets that no search can be made for them: then every text is redacted.
-    spellings: Option<AhoCorasick>,
-    /// A number is redacted when it is the whole secret.
-    numbers: Numbers,
-    /// What is looked for before that.
-    first: Option<Arc<Scrubber>>,
-    /// What became known later.
+    configured: Arc<Search>,
     learned: Arc<Learned>,
+    of_call: Option<Search>,
 }
 
 /// Tokens that services gave for a login.
@@ -62,7 +41,7 @@ pub struct Scrubber {
 struct Learned {
     /// Whether there is any: most gateways never have one.
     any: AtomicBool,
-    known: RwLock<(VecDeque<Secret>, Option<Arc<Scrubber>>)>,
+    tokens: RwLock<(VecDeque<Secret>, Option<Arc<Search>>)>,
 }
 
 impl fmt::Debug for Scrubber {
@@ -72,78 +51,71 @@ impl fmt::Debug for Scrubber {
 }
 
 impl Scrubber {
-    /// Prepares the search. Secrets of fewer than [`MIN_SECRET_CHARS`] characters are left out.
+    /// Prepares the search. Secrets of fewer than four characters are left out.
     pub fn new(secrets: &[Secret]) -> Scrubber {
-        let long_enough = || secrets.iter().map(Secret::expose).filter(|s| is_long_enough(s));
-        let all: BTreeSet<Vec<u8>> = long_enough().flat_map(spellings::of).collect();
-        let numbers = Numbers::of(long_enough());
-        let spellings = search(&all);
-        Scrubber { spellings, numbers, first: None, learned: Arc::default() }
+        Scrubber { configured: Arc::new(Search::new(secrets)), learned: Arc::default(), of_call: None }
     }
 
-    /// Goes on with what `earlier` has learned, and learns together with it from now on: a token outlives a reload at
-    /// the service that gave it.
+    /// Shares what `earlier` has learned, and what either learns from now on: a token outlives a reload at the service that
+    /// gave it.
     pub(crate) fn continuing(self, earlier: &Scrubber) -> Scrubber {
         Scrubber { learned: Arc::clone(&earlier.learned), ..self }
     }
 
-    /// Looks for `token` too from now on, and for up to [`MAX_LEARNED`] before it. One of fewer than
-    /// [`MIN_TOKEN_CHARS`] characters is left out.
+    /// Looks for `token` too from now on, and for up to [`MAX_LEARNED`] before it.
     pub fn learn(&self, token: &Secret) {
         if token.expose().chars().count() < MIN_TOKEN_CHARS {
             return;
         }
-        let mut known = self.learned.known.write().unwrap_or_else(PoisonError::into_inner);
-        let (tokens, scrubber) = &mut *known;
+        let mut learned = self.learned.tokens.write().unwrap_or_else(PoisonError::into_inner);
+        let (tokens, search) = &mut *learned;
         tokens.retain(|known| known.expose() != token.expose());
         tokens.push_front(token.clone());
         tokens.truncate(MAX_LEARNED + 1);
         while tokens.len() > 1 && length(tokens.make_contiguous()) > MAX_LEARNED_BYTES {
             tokens.pop_back();
         }
-        *scrubber = Some(Arc::new(Scrubber::new(tokens.make_contiguous())));
+        *search = Some(Arc::new(Search::new(tokens.make_contiguous())));
         self.learned.any.store(true, Ordering::Release);
     }
 
-    fn learned(&self) -> Option<Arc<Scrubber>> {
+    /// Looks for `secrets` of one call besides: they must not come back into the record.
+    pub fn and(self: Arc<Self>, secrets: &[Secret]) -> Arc<Scrubber> {
+        if secrets.is_empty() {
+            return self;
+        }
+        let is_long = length(secrets) > MAX_OF_CALL;
+        let of_call = if is_long { Search::of_everything(secrets) } else { Search::new(secrets) };
+        let (configured, learned) = (Arc::clone(&self.configured), Arc::clone(&self.learned));
+        Arc::new(Scrubber { configured, learned, of_call: Some(of_call) })
+    }
+
+    fn learned(&self) -> Option<Arc<Search>> {
         if !self.learned.any.load(Ordering::Acquire) {
             return None;
         }
-        self.learned.known.read().unwrap_or_else(PoisonError::into_inner).1.clone()
+        self.learned.tokens.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
-    /// Looks for `more` besides: for one call, whose secret arguments must not come back into the record.
-    pub fn and(self: Arc<Self>, more: &[Secret]) -> Arc<Scrubber> {
-        match more {
-            [] => self,
-            more if length(more) > MAX_OF_CALL => {
-                let numbers = Numbers::of(more.iter().map(Secret::expose).filter(|s| is_long_enough(s)));
-                Arc::new(Scrubber { spellings: None, numbers, first: Some(self), learned: Arc::default() })
-            }
-            more => Arc::new(Scrubber { first: Some(self), ..Scrubber::new(more) }),
-        }
+    fn any(&self, finds: impl Fn(&Search) -> bool) -> bool {
+        finds(&self.configured)
+            || self.of_call.as_ref().is_some_and(&finds)
+            || self.learned().is_some_and(|learned| finds(&learned))
     }
 
     /// `text` with every spelling of every secret replaced.
     pub fn text(&self, text: String) -> String {
-        let text = match &self.first {
-            Some(first) => first.text(text),
-            None => text,
-        };
-        let text = match self.learned() {
-            Some(learned) => learned.text(text),
-            None => text,
-        };
-        let Some(spellings) = &self.spellings else { return REPLACEMENT.to_owned() };
-        if self.numbers.has_text(&text) {
-            return REPLACEMENT.to_owned();
+        let mut text = self.configured.clean(text);
+        if let Some(learned) = self.learned() {
+            text = learned.clean(text);
         }
-        let found = find(spellings, text.as_bytes());
-        let text = if found.is_empty() { text } else { replaced(&text, &found) };
-        if is_in_a_copy(spellings, &text) { without_escaped(spellings, &text) } else { text }
+        match &self.of_call {
+            Some(of_call) => of_call.clean(text),
+            None => text,
+        }
     }
 
-    /// Whether a secret stands anywhere in `value`, keys included. A call that holds one is refused.
+    /// Whether a secret is anywhere in `value`, keys included. A call that holds one is refused.
     pub fn is_in(&self, value: &Value) -> bool {
         match value {
             Value::String(text) => self.is_in_text(text),
@@ -154,147 +126,23 @@ impl Scrubber {
         }
     }
 
-    /// Whether a secret stands in `text`.
     pub(crate) fn is_in_text(&self, text: &str) -> bool {
-        let is_in = |spellings: &AhoCorasick| spellings.is_match(text) || is_in_a_copy(spellings, text);
-        self.spellings.as_ref().is_none_or(is_in)
-            || self.numbers.has_text(text)
-            || self.first.as_ref().is_some_and(|first| first.is_in_text(text))
-            || self.learned().is_some_and(|learned| learned.is_in_text(text))
+        self.any(|search| search.is_in_text(text))
     }
 
-    /// Whether a secret stands in bytes that are no text, as text or in UTF-16.
+    /// Whether a secret is in bytes that are no text, as text or in UTF-16.
     pub(crate) fn is_in_bytes(&self, bytes: &[u8]) -> bool {
-        self.spellings.as_ref().is_none_or(|spellings| spellings.is_match(bytes))
-            || self.first.as_ref().is_some_and(|first| first.is_in_bytes(bytes))
-            || self.learned().is_some_and(|learned| learned.is_in_bytes(bytes))
-            || self.is_in_text(&String::from_utf8_lossy(bytes))
+        self.any(|search| search.is_in_bytes(bytes)) || self.is_in_text(&String::from_utf8_lossy(bytes))
     }
 
-    /// Whether `number`, in the way JSON writes numbers, is a secret, however it is written.
+    /// Whether `number`, written as JSON writes numbers, is a secret, however that is written.
     pub fn is_number(&self, number: &str) -> bool {
-        self.numbers.has(number)
-            || self.first.as_ref().is_some_and(|first| first.is_number(number))
-            || self.learned().is_some_and(|learned| learned.is_number(number))
+        self.any(|search| search.is_number(number))
     }
 }
 
 fn length(secrets: &[Secret]) -> usize {
     secrets.iter().map(|secret| secret.expose().len()).sum()
-}
-
-fn search(spellings: &BTreeSet<Vec<u8>>) -> Option<AhoCorasick> {
-    let is_large = spellings.iter().map(Vec::len).sum::<usize>() > FEW;
-    let kind = is_large.then_some(AhoCorasickKind::ContiguousNFA);
-    AhoCorasick::builder().kind(kind).build(spellings).ok()
-}
-
-/// Secrets that are numbers.
-#[derive(Default)]
-struct Numbers {
-    texts: HashSet<String>,
-    /// Their values without sign, in bits.
-    values: HashSet<u64>,
-}
-
-impl Numbers {
-    fn of<'a>(secrets: impl Iterator<Item = &'a str>) -> Numbers {
-        let mut numbers = Numbers::default();
-        for secret in secrets {
-            let Some(value) = secret.parse::<f64>().ok().filter(|value| value.is_finite()) else { continue };
-            numbers.texts.insert(secret.to_owned());
-            // The value of 0001 stands everywhere.
-            if is_long_enough(&value.abs().to_string()) {
-                numbers.values.insert(value.abs().to_bits());
-            }
-        }
-        numbers
-    }
-
-    /// A text that is nothing but a number.
-    fn has_text(&self, text: &str) -> bool {
-        !self.texts.is_empty()
-            && text.trim_start().starts_with(|c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.'))
-            && self.has(text.trim())
-    }
-
-    fn has(&self, number: &str) -> bool {
-        let value = || number.parse::<f64>().map(|value| value.abs().to_bits());
-        !self.texts.is_empty()
-            && (self.texts.contains(number) || value().is_ok_and(|value| self.values.contains(&value)))
-    }
-}
-
-/// Where secrets stand, in order; spellings that overlap are one place, so that nothing of either remains.
-fn find(spellings: &AhoCorasick, text: &[u8]) -> Vec<Range<usize>> {
-    let mut found: Vec<Range<usize>> = Vec::new();
-    for hit in spellings.find_overlapping_iter(text) {
-        let mut place = hit.range();
-        while let Some(last) = found.pop_if(|last| last.end > place.start) {
-            place.start = place.start.min(last.start);
-        }
-        found.push(place);
-    }
-    found
-}
-
-pub(super) fn is_long_enough(secret: &str) -> bool {
-    secret.chars().count() >= MIN_SECRET_CHARS
-}
-
-/// Whether a secret shows when escapes are resolved.
-fn is_in_a_copy(spellings: &AhoCorasick, text: &str) -> bool {
-    if escape_in(text.as_bytes()).is_none() {
-        return false;
-    }
-    let mut copy = Copy::of(text, false);
-    while let Some(next) = copy.next() {
-        if spellings.is_match(&*next.bytes) {
-            return true;
-        }
-        copy = next;
-    }
-    false
-}
-
-/// `text` without what shows as a secret in one of its copies; nothing of it where that is not sure to be all.
-fn without_escaped(spellings: &AhoCorasick, text: &str) -> String {
-    if text.len() > MAX_LOCATED {
-        return REPLACEMENT.to_owned();
-    }
-    let mut places = Vec::new();
-    let mut copy = Copy::of(text, true);
-    while let Some(next) = copy.next() {
-        places.extend(find(spellings, &next.bytes).into_iter().filter_map(|range| next.place(range)));
-        copy = next;
-    }
-    let clean = replaced(text, &merged(places));
-    let is_clean = !spellings.is_match(&clean) && !is_in_a_copy(spellings, &clean);
-    if is_clean { clean } else { REPLACEMENT.to_owned() }
-}
-
-fn merged(mut places: Vec<Range<usize>>) -> Vec<Range<usize>> {
-    places.sort_unstable_by_key(|place| place.start);
-    let mut merged: Vec<Range<usize>> = Vec::new();
-    for place in places {
-        match merged.last_mut().filter(|last| last.end > place.start) {
-            Some(last) => last.end = last.end.max(place.end),
-            None => merged.push(place),
-        }
-    }
-    merged
-}
-
-fn replaced(text: &str, found: &[Range<usize>]) -> String {
-    let mut scrubbed = String::with_capacity(text.len());
-    let mut rest = 0;
-    for place in found {
-        scrubbed.push_str(text.get(rest..place.start).unwrap_or_default());
-        scrubbed.push_str(REPLACEMENT);
-        rest = place.end;
-    }
-    scrubbed.push_str(text.get(rest..).unwrap_or_default());
-    scrubbed
 }
 
 #[cfg(test)]
@@ -304,6 +152,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::service::scrub::search::MAX_LOCATED;
 
     fn scrubber(secrets: &[&str]) -> Scrubber {
         let secrets: Vec<Secret> = secrets.iter().map(|s| Secret::new((*s).to_owned())).collect();

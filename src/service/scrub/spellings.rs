@@ -4,8 +4,10 @@ use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::layers::Copy;
-use super::scrubber::is_long_enough;
+use super::layers::layers;
+
+/// Shorter secrets, in characters, are not looked for: replacing them would destroy ordinary results.
+const MIN_SECRET_CHARS: usize = 4;
 
 /// What RFC 3986 calls unreserved stays, everything else is encoded.
 const STRICT: AsciiSet = NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -18,8 +20,12 @@ const OTHERS: [AsciiSet; 4] = [
     STRICT.remove(b'/').remove(b':').remove(b'@').remove(b'=').remove(b'+').remove(b'$').remove(b','),
 ];
 
-/// Everything to look for in a text and in its copies, in bytes.
-pub(super) fn of(secret: &str) -> Vec<Vec<u8>> {
+pub(super) fn is_long_enough(secret: &str) -> bool {
+    secret.chars().count() >= MIN_SECRET_CHARS
+}
+
+/// Everything to look for in a text and in its layers, in bytes.
+pub(super) fn spellings(secret: &str) -> Vec<Vec<u8>> {
     let mut all = vec![secret.to_owned()];
     all.extend([STANDARD, STANDARD_NO_PAD, URL_SAFE, URL_SAFE_NO_PAD].map(|form| form.encode(secret)));
     all.extend(percent_encoded(secret));
@@ -72,15 +78,8 @@ fn in_latin_1(secret: &str) -> Vec<Vec<u8>> {
     [bytes, damaged, Some(misread)].into_iter().flatten().collect()
 }
 
-/// A secret that holds what looks like an escape is changed when layers are taken off a text: these are looked for
-/// there.
-fn decoded(secret: &str) -> Vec<Vec<u8>> {
-    let mut all = Vec::new();
-    let mut copy = Copy::of(secret, false);
-    while let Some(next) = copy.next() {
-        all.push(next.bytes.to_vec());
-        copy = next;
-    }
-    all.retain(|bytes| is_long_enough(&String::from_utf8_lossy(bytes)));
-    all
+/// A secret that holds what looks like an escape is changed when layers are taken off a text.
+fn decoded(secret: &str) -> impl Iterator<Item = Vec<u8>> {
+    let all = layers(secret, false).map(|layer| layer.bytes.into_owned());
+    all.filter(|bytes| is_long_enough(&String::from_utf8_lossy(bytes)))
 }
