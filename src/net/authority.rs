@@ -1,7 +1,7 @@
 //! Whom our TLS clients accept: servers that an authority vouches for, or the owner of one public key.
 
 use openssl::error::ErrorStack;
-use openssl::ssl::{self, SslConnector, SslMethod, SslRef, SslVerifyMode, SslVersion};
+use openssl::ssl::{self, SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use openssl::x509::{X509, X509VerifyResult};
 
 use super::certificate::{format_pin, spki_digest};
@@ -32,7 +32,11 @@ pub(super) fn connector(ca_pem: Option<&[u8]>, pinned: bool) -> Result<SslConnec
     Ok(builder.build())
 }
 
-fn authorities(pem: &[u8]) -> Result<Vec<X509>, String> {
+/// The certificates of a PEM file.
+///
+/// # Errors
+/// In words, when there is none.
+pub(super) fn authorities(pem: &[u8]) -> Result<Vec<X509>, String> {
     let found = X509::stack_from_pem(pem).ok().filter(|list| !list.is_empty());
     found.ok_or_else(|| "the CA file holds no PEM certificate".into())
 }
@@ -41,9 +45,8 @@ fn authorities(pem: &[u8]) -> Result<Vec<X509>, String> {
 ///
 /// # Errors
 /// In words, with the pin of the key that the server has.
-pub(super) fn check_pin(ssl: &SslRef, pin: &[u8; 32]) -> Result<(), String> {
-    let seen = ssl.peer_certificate().and_then(|certificate| spki_digest(certificate.as_ref()).ok());
-    match seen {
+pub(super) fn check_pin(certificate: Option<X509>, pin: &[u8; 32]) -> Result<(), String> {
+    match certificate.and_then(|certificate| spki_digest(certificate.as_ref()).ok()) {
         Some(seen) if seen == *pin => Ok(()),
         Some(seen) => {
             Err(format!("the server's key is {}, the pin says {}", format_pin(&seen), format_pin(pin)))

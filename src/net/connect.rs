@@ -4,18 +4,17 @@
 use std::fmt;
 use std::io;
 use std::net::TcpStream;
-use std::pin::Pin;
 use std::time::Duration;
 
-use async_openssl::SslStream;
+use async_native_tls::{Certificate, Protocol, TlsConnector};
 use async_tungstenite::tungstenite::Error as WsError;
 use async_tungstenite::tungstenite::client::IntoClientRequest;
 use async_tungstenite::tungstenite::handshake::client::Request;
 use hyper::header::{AUTHORIZATION, HeaderValue};
-use openssl::error::ErrorStack;
+use openssl::x509::X509;
 use smol::Async;
 
-use super::authority::{check_pin, connector, handshake_reason};
+use super::authority::{authorities, check_pin};
 use super::deadline::within;
 use super::names::Names;
 use super::reason::tls_reason;
@@ -151,23 +150,31 @@ async fn dial(host: &str, port: u16, timeout: Duration) -> Result<Async<TcpStrea
 }
 
 async fn secure(url: &Url, trust: &Trust, tcp: Async<TcpStream>) -> Result<Stream, ConnectError> {
-    let failed = |error: ErrorStack| ConnectError::Tls(tls_reason(error));
-    let (ca_pem, pin) = match trust {
-        Trust::System => (None, None),
-        Trust::CaFile(pem) => (Some(pem.as_slice()), None),
-        Trust::Pin(pin) => (None, Some(pin)),
-    };
-    let mut setup =
-        connector(ca_pem, pin.is_some()).map_err(ConnectError::Tls)?.configure().map_err(failed)?;
-    setup.set_verify_hostname(pin.is_none());
-    let ssl = setup.into_ssl(url.host()).map_err(failed)?;
-    let mut tls = SslStream::new(ssl, tcp).map_err(failed)?;
-    let shaken = Pin::new(&mut tls).connect().await;
-    shaken.map_err(|error| ConnectError::Tls(handshake_reason(&error, tls.ssl().verify_result())))?;
-    if let Some(pin) = pin {
-        check_pin(tls.ssl(), pin).map_err(ConnectError::Tls)?;
+    let connector = connector(trust).map_err(ConnectError::Tls)?;
+    let tls = connector.connect(url.host(), tcp).await.map_err(|e| ConnectError::Tls(tls_reason(e)))?;
+    if let Trust::Pin(pin) = trust {
+        let der = tls.peer_certificate().ok().flatten().and_then(|certificate| certificate.to_der().ok());
+        check_pin(der.and_then(|der| X509::from_der(&der).ok()), pin).map_err(ConnectError::Tls)?;
     }
-    Ok(Stream::tls(tls))
+    Ok(Stream::tls_client(tls))
+}
+
+fn connector(trust: &Trust) -> Result<TlsConnector, String> {
+    let mut connector = TlsConnector::new().min_protocol_version(Some(Protocol::Tlsv12));
+    match trust {
+        Trust::System => {}
+        Trust::CaFile(pem) => {
+            for certificate in authorities(pem)? {
+                let der = certificate.to_der().map_err(tls_reason)?;
+                connector = connector.add_root_certificate(Certificate::from_der(&der).map_err(tls_reason)?);
+            }
+        }
+        // The pin replaces the check of chain and name; TLS still proves that the server owns the key.
+        Trust::Pin(_) => {
+            connector = connector.danger_accept_invalid_certs(true).danger_accept_invalid_hostnames(true);
+        }
+    }
+    Ok(connector)
 }
 
 async fn upgrade(request: Request, stream: Stream, max_message: usize) -> Result<ClientSocket, ConnectError> {

@@ -6,7 +6,6 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use async_openssl::SslStream;
 use smol::Async;
 use smol::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 
@@ -29,7 +28,8 @@ pub struct Stream {
 
 enum Kind {
     Plain(Async<TcpStream>),
-    Tls(Box<SslStream<Async<TcpStream>>>),
+    Server(Box<async_openssl::SslStream<Async<TcpStream>>>),
+    Client(Box<async_native_tls::TlsStream<Async<TcpStream>>>),
 }
 
 impl Stream {
@@ -38,9 +38,14 @@ impl Stream {
         Self::new(Kind::Plain(tcp))
     }
 
-    /// Either end of a finished TLS handshake.
-    pub fn tls(tls: SslStream<Async<TcpStream>>) -> Self {
-        Self::new(Kind::Tls(Box::new(tls)))
+    /// The server's end of a finished TLS handshake.
+    pub fn tls_server(tls: async_openssl::SslStream<Async<TcpStream>>) -> Self {
+        Self::new(Kind::Server(Box::new(tls)))
+    }
+
+    /// The client's end of a finished TLS handshake.
+    pub fn tls_client(tls: async_native_tls::TlsStream<Async<TcpStream>>) -> Self {
+        Self::new(Kind::Client(Box::new(tls)))
     }
 
     fn new(kind: Kind) -> Self {
@@ -52,18 +57,19 @@ impl Stream {
         !matches!(self.kind, Kind::Plain(_))
     }
 
-    /// The negotiated TLS version, such as "TLSv1.3".
+    /// The negotiated TLS version of a server's stream, such as "TLSv1.3".
     pub fn tls_version(&self) -> Option<&'static str> {
         match &self.kind {
-            Kind::Tls(tls) => Some(tls.ssl().version_str()),
-            Kind::Plain(_) => None,
+            Kind::Server(tls) => Some(tls.ssl().version_str()),
+            Kind::Plain(_) | Kind::Client(_) => None,
         }
     }
 
     fn tcp(&self) -> &Async<TcpStream> {
         match &self.kind {
             Kind::Plain(tcp) => tcp,
-            Kind::Tls(tls) => tls.get_ref(),
+            Kind::Server(tls) => tls.get_ref(),
+            Kind::Client(tls) => tls.get_ref(),
         }
     }
 
@@ -97,7 +103,8 @@ impl Stream {
     fn inner(&mut self) -> Pin<&mut dyn Duplex> {
         match &mut self.kind {
             Kind::Plain(s) => Pin::new(s),
-            Kind::Tls(s) => Pin::new(&mut **s),
+            Kind::Server(s) => Pin::new(&mut **s),
+            Kind::Client(s) => Pin::new(&mut **s),
         }
     }
 }

@@ -1,4 +1,6 @@
 //! The server's side of TLS: 1.3, and 1.2 for old clients. It must never log a key.
+//!
+//! OpenSSL directly, because native-tls' own acceptor stops at TLS 1.2.
 
 use std::fmt;
 use std::io;
@@ -63,7 +65,7 @@ impl Acceptor {
         match within(deadline, Pin::new(&mut tls).accept()).await {
             None => Err(TlsError::TimedOut),
             Some(Err(error)) => Err(handshake_error(&error)),
-            Some(Ok(())) => Ok(Stream::tls(tls)),
+            Some(Ok(())) => Ok(Stream::tls_server(tls)),
         }
     }
 }

@@ -274,12 +274,12 @@ mod tests {
     fn those_behind_a_proxy_count_where_they_come_from() {
         let admission = Rc::new(Admission::default());
         let unknown: Vec<_> = (0..MAX_WAITING_PER_ADDRESS * 2).map(|_| admission.enter(None)).collect();
-        assert!(unknown.iter().all(|g| !is_gone(&g)));
+        assert!(unknown.iter().all(|g| !is_gone(g)));
         unknown.iter().for_each(|g| g.comes_from(address(1)));
         assert_eq!(unknown.iter().filter(|c| is_gone(c)).count(), MAX_WAITING_PER_ADDRESS);
         let last = unknown.last().unwrap();
         last.comes_from(address(1));
-        assert!(!is_gone(&last));
+        assert!(!is_gone(last));
     }
 
     #[test]

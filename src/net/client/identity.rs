@@ -58,7 +58,8 @@ impl Identity {
         let name = self.name.as_deref().unwrap_or(bare);
         let secured = setup.connect(name, stream).map_err(handshake_failed)?;
         if let Some(pin) = &self.pin {
-            check_pin(secured.ssl(), pin).map_err(|why| before_sending(NotSent::Tls(why)))?;
+            check_pin(secured.ssl().peer_certificate(), pin)
+                .map_err(|why| before_sending(NotSent::Tls(why)))?;
         }
         Ok(Wired::boxed(Secured(secured), details))
     }
