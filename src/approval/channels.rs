@@ -11,7 +11,7 @@ use std::rc::Rc;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, bounded};
 
-use super::local::Local;
+use super::local::LocalChannel;
 use super::telegram::Telegram;
 use super::{Channel, ChannelHealth, Host, Misconfigured, Parting};
 use crate::base::clock::Clock;
@@ -35,20 +35,20 @@ fn open(
 }
 
 /// The channels that the configuration asks for, by name.
-pub(crate) struct Wanted(BTreeMap<String, (ChannelConfig, Rc<dyn Channel>)>);
+pub(crate) struct WantedChannels(BTreeMap<String, (ChannelConfig, Rc<dyn Channel>)>);
 
 /// Gives each channel, by its name, what it may ask of the gate.
-type Hosts = Box<dyn Fn(&str) -> Rc<dyn Host>>;
+type MakeHost = Box<dyn Fn(&str) -> Rc<dyn Host>>;
 
 /// All channels of the gateway.
 pub(crate) struct Channels {
-    local: Rc<Local>,
+    local: Rc<LocalChannel>,
     clock: Clock,
     executor: Rc<LocalExecutor<'static>>,
-    wanted: RefCell<Wanted>,
+    wanted: RefCell<WantedChannels>,
     /// Those that have been started, the local one aside.
     started: RefCell<Vec<Rc<dyn Channel>>>,
-    hosts: OnceCell<Hosts>,
+    hosts: OnceCell<MakeHost>,
     reloaded: (Sender<()>, Receiver<()>),
 }
 
@@ -66,7 +66,7 @@ impl Channels {
             local: Rc::default(),
             clock,
             executor,
-            wanted: RefCell::new(Wanted(BTreeMap::new())),
+            wanted: RefCell::new(WantedChannels(BTreeMap::new())),
             started: RefCell::default(),
             hosts: OnceCell::new(),
             reloaded: bounded(1),
@@ -78,12 +78,12 @@ impl Channels {
     }
 
     /// The channel of the control socket and the admin pages.
-    pub(crate) fn local(&self) -> &Rc<Local> {
+    pub(crate) fn local(&self) -> &Rc<LocalChannel> {
         &self.local
     }
 
     /// Starts all channels and takes up what a reload changes.
-    pub(crate) fn start(self: &Rc<Self>, hosts: Hosts) {
+    pub(crate) fn start(self: &Rc<Self>, hosts: MakeHost) {
         let _ = self.hosts.set(hosts);
         self.begin_missing();
         let channels = self.clone();
@@ -100,7 +100,10 @@ impl Channels {
     ///
     /// # Errors
     /// When a channel cannot work with its configuration.
-    pub(crate) fn prepare(&self, configs: &BTreeMap<String, ChannelConfig>) -> Result<Wanted, Misconfigured> {
+    pub(crate) fn prepare(
+        &self,
+        configs: &BTreeMap<String, ChannelConfig>,
+    ) -> Result<WantedChannels, Misconfigured> {
         let earlier = self.wanted.borrow();
         let mut wanted = BTreeMap::new();
         for (name, config) in configs {
@@ -110,11 +113,11 @@ impl Channels {
             };
             wanted.insert(name.clone(), (config.clone(), channel));
         }
-        Ok(Wanted(wanted))
+        Ok(WantedChannels(wanted))
     }
 
     /// Puts what [`Channels::prepare`] has made in place of the channels there are, as soon as those have ended.
-    pub(crate) fn reload(&self, wanted: Wanted) {
+    pub(crate) fn reload(&self, wanted: WantedChannels) {
         self.wanted.replace(wanted);
         let _ = self.reloaded.0.try_send(());
     }

@@ -18,13 +18,13 @@ const REMEMBERED: usize = 4096;
 /// All open questions of the gateway.
 #[derive(Default)]
 pub(crate) struct Desk {
-    open: BTreeMap<RequestId, Entry>,
+    open: BTreeMap<RequestId, OpenQuestion>,
     settled: HashSet<RequestId>,
     order: VecDeque<(RequestId, bool)>,
     expired: HashSet<RequestId>,
 }
 
-struct Entry {
+struct OpenQuestion {
     question: Arc<Question>,
     deadline: Deadline,
     taken: bool,
@@ -32,7 +32,7 @@ struct Entry {
 
 /// What a shortened id stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Found {
+pub(crate) enum IdMatch {
     /// Exactly this question.
     One(RequestId),
     /// No open or remembered question.
@@ -47,7 +47,7 @@ impl Desk {
     pub(crate) fn reserve(&mut self, question: Arc<Question>, now: Timestamp) {
         // A clock that stands before the question was asked does not make its time longer.
         let deadline = Deadline::new(question.expires, now.max(question.created));
-        self.open.insert(question.id, Entry { question, deadline, taken: true });
+        self.open.insert(question.id, OpenQuestion { question, deadline, taken: true });
     }
 
     /// The question is on disk and open; or an answer to it could not be written down, and it is open again.
@@ -121,14 +121,14 @@ impl Desk {
     }
 
     /// The question whose id begins with `prefix`: an open one, else one that has ended not long ago.
-    pub(crate) fn find(&self, prefix: &str) -> Found {
+    pub(crate) fn find(&self, prefix: &str) -> IdMatch {
         if let Some(id) = RequestId::parse(prefix) {
-            return Found::One(id);
+            return IdMatch::One(id);
         }
         let wanted = prefix.to_ascii_lowercase();
         let begins = |id: &&RequestId| !wanted.is_empty() && id.to_string().starts_with(&wanted);
         match only(self.open.keys().filter(begins)) {
-            Found::None => only(self.expired.iter().chain(&self.settled).filter(begins)),
+            IdMatch::None => only(self.expired.iter().chain(&self.settled).filter(begins)),
             found => found,
         }
     }
@@ -155,11 +155,11 @@ impl Desk {
     }
 }
 
-fn only<'a>(mut hits: impl Iterator<Item = &'a RequestId>) -> Found {
+fn only<'a>(mut hits: impl Iterator<Item = &'a RequestId>) -> IdMatch {
     match (hits.next(), hits.next()) {
-        (Some(id), None) => Found::One(*id),
-        (None, _) => Found::None,
-        (Some(_), Some(_)) => Found::Several,
+        (Some(id), None) => IdMatch::One(*id),
+        (None, _) => IdMatch::None,
+        (Some(_), Some(_)) => IdMatch::Several,
     }
 }
 
@@ -225,10 +225,10 @@ mod tests {
     #[test]
     fn ids_may_be_shortened_while_they_are_unique() {
         let (desk, id) = desk_with_one();
-        assert_eq!(desk.find(&id.to_string()[..6]), Found::One(id));
-        assert_eq!(desk.find(""), Found::None);
-        assert_eq!(desk.find("zzzz"), Found::None);
-        assert_eq!(desk.find(&id.to_string()[..1]), Found::One(id), "as much as is unique");
+        assert_eq!(desk.find(&id.to_string()[..6]), IdMatch::One(id));
+        assert_eq!(desk.find(""), IdMatch::None);
+        assert_eq!(desk.find("zzzz"), IdMatch::None);
+        assert_eq!(desk.find(&id.to_string()[..1]), IdMatch::One(id), "as much as is unique");
     }
 
     #[test]

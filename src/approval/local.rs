@@ -16,7 +16,7 @@ const BACKLOG: usize = 256;
 
 /// What a watcher hears.
 #[derive(Clone, Debug)]
-pub(crate) enum Event {
+pub(crate) enum WatchEvent {
     /// A new question.
     Asked(Arc<Question>),
     /// One of them was asked for again, so many times in all.
@@ -29,42 +29,42 @@ pub(crate) enum Event {
 
 /// The watchers on the control socket.
 #[derive(Default)]
-pub(crate) struct Local {
-    watchers: RefCell<Vec<Sender<Event>>>,
+pub(crate) struct LocalChannel {
+    watchers: RefCell<Vec<Sender<WatchEvent>>>,
 }
 
-impl Local {
+impl LocalChannel {
     /// A new watcher. It hears what happens from now on; dropping the receiver ends it.
-    pub(crate) fn watch(&self) -> Receiver<Event> {
+    pub(crate) fn watch(&self) -> Receiver<WatchEvent> {
         let (sender, receiver) = bounded(BACKLOG);
         self.watchers.borrow_mut().push(sender);
         receiver
     }
 
-    fn tell(&self, event: &Event) {
+    fn tell(&self, event: &WatchEvent) {
         self.watchers.borrow_mut().retain(|w| w.try_send(event.clone()).is_ok());
     }
 }
 
-impl Channel for Local {
+impl Channel for LocalChannel {
     fn name(&self) -> &str {
         "local"
     }
 
     fn asked(&self, question: &Arc<Question>) {
-        self.tell(&Event::Asked(question.clone()));
+        self.tell(&WatchEvent::Asked(question.clone()));
     }
 
     fn settled(&self, question: &Arc<Question>, settlement: &QuestionEnd) {
-        self.tell(&Event::Settled(question.clone(), settlement.clone()));
+        self.tell(&WatchEvent::Settled(question.clone(), settlement.clone()));
     }
 
     fn asked_again(&self, question: &Arc<Question>, times: u32) {
-        self.tell(&Event::AskedAgain(question.clone(), times));
+        self.tell(&WatchEvent::AskedAgain(question.clone(), times));
     }
 
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {
-        self.tell(&Event::Finished(question.clone(), outcome.clone()));
+        self.tell(&WatchEvent::Finished(question.clone(), outcome.clone()));
     }
 
     fn health(&self) -> ChannelHealth {
@@ -80,7 +80,7 @@ mod tests {
 
     #[test]
     fn a_watcher_that_does_not_read_is_dropped_and_others_hear_everything() {
-        let local = Local::default();
+        let local = LocalChannel::default();
         let (idle, awake) = (local.watch(), local.watch());
         let q = question("{}");
         for _ in 0..BACKLOG + 1 {

@@ -10,7 +10,7 @@ use crate::model::{Question, Tool};
 
 /// One labelled line (or several, for long texts) of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Field {
+pub(crate) struct QuestionField {
     /// The gateway's word.
     pub label: String,
     /// Lines, already safe to show.
@@ -20,7 +20,7 @@ pub(crate) struct Field {
 }
 
 /// Everything a person is shown of a question, in order, the time left aside.
-pub(crate) fn fields(question: &Question) -> Vec<Field> {
+pub(crate) fn fields(question: &Question) -> Vec<QuestionField> {
     let call = &question.call;
     let mut fields = vec![
         field("tool", &[visible(&call.tool().name)]),
@@ -45,7 +45,7 @@ pub(crate) fn fields(question: &Question) -> Vec<Field> {
 }
 
 /// That an agent has asked for the same several times; goes below the others.
-pub(crate) fn asked_times(times: u32) -> Field {
+pub(crate) fn asked_times(times: u32) -> QuestionField {
     field("asked", &[format!("{times} times")])
 }
 
@@ -67,12 +67,12 @@ fn rule_text(question: &Question) -> String {
     }
 }
 
-fn field(label: &str, lines: &[String]) -> Field {
-    Field { label: label.to_owned(), lines: lines.to_vec(), by_agent: false }
+fn field(label: &str, lines: &[String]) -> QuestionField {
+    QuestionField { label: label.to_owned(), lines: lines.to_vec(), by_agent: false }
 }
 
-fn by_agent(field: Field) -> Field {
-    Field { by_agent: true, lines: without_padding(field.lines), ..field }
+fn by_agent(field: QuestionField) -> QuestionField {
+    QuestionField { by_agent: true, lines: without_padding(field.lines), ..field }
 }
 
 /// More spaces in a row than this, or lines without anything to see, are counted instead of shown: nothing is moved out
@@ -113,7 +113,7 @@ fn without_gaps(line: &str) -> String {
     shown
 }
 
-fn quoted(label: &str, text: &str) -> Field {
+fn quoted(label: &str, text: &str) -> QuestionField {
     by_agent(field(label, &visible_lines(text)))
 }
 
@@ -123,7 +123,7 @@ const EMPTY: &str = "⟨empty⟩";
 /// What stands behind the name of an argument that the tool takes without knowing it.
 const UNDECLARED: &str = " ⟨not declared⟩";
 
-fn argument(tool: &Tool, name: &str, value: &Value) -> Field {
+fn argument(tool: &Tool, name: &str, value: &Value) -> QuestionField {
     let text = typed(value);
     let mark = if tool.args.contains_key(name) { "" } else { UNDECLARED };
     let label = format!("  {}{mark}", named(name));

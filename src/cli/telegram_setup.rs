@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 
 use super::gateway::seconds;
 use super::{Exit, Trouble, output, terminal};
-use crate::approval::telegram::api::{Bot, BotError, Me, Message, UpdateKind, User};
+use crate::approval::telegram::api::{Bot, BotError, ChatMessage, Me, UpdateKind, User};
 use crate::approval::telegram::chat::why_not;
 use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
@@ -126,7 +126,7 @@ fn unusable(cause: impl Display) -> Trouble {
 }
 
 /// The messages that are there, or the first that come. None when time is over.
-fn listen(bot: &Bot, until: Instant) -> Result<Option<Vec<Message>>, Trouble> {
+fn listen(bot: &Bot, until: Instant) -> Result<Option<Vec<ChatMessage>>, Trouble> {
     loop {
         let left = until.saturating_duration_since(Instant::now());
         match bot.get_updates(0, left.as_secs().min(POLL)) {
@@ -168,7 +168,7 @@ fn trouble(what: &str, error: &BotError) -> Trouble {
 }
 
 /// Who wrote where, each chat with each person once, and what goes into config.yaml.
-fn told(messages: &[Message], api_url: &str) -> String {
+fn told(messages: &[ChatMessage], api_url: &str) -> String {
     let mut seen = HashSet::new();
     let mut text = String::new();
     for message in messages {
@@ -181,7 +181,7 @@ fn told(messages: &[Message], api_url: &str) -> String {
     text + &block(messages, api_url)
 }
 
-fn chat_line(message: &Message) -> String {
+fn chat_line(message: &ChatMessage) -> String {
     let chat = &message.chat;
     let title = chat.title.as_ref().map(|t| format!(" \"{}\"", visible(t))).unwrap_or_default();
     format!("chat   {}  {}{title}", chat.id, visible(&chat.kind))
@@ -200,7 +200,7 @@ fn name(user: &User) -> String {
 }
 
 /// For the chat that was written in last, with everybody who wrote there.
-fn block(messages: &[Message], api_url: &str) -> String {
+fn block(messages: &[ChatMessage], api_url: &str) -> String {
     let Some((chat, people)) = choice(messages) else { return String::new() };
     if people.is_empty() {
         return "nobody with an id of their own wrote there: turn off \"Remain anonymous\" and write again"
@@ -220,7 +220,7 @@ fn block(messages: &[Message], api_url: &str) -> String {
 }
 
 /// The chat that was written in last, and the people who wrote there.
-fn choice(messages: &[Message]) -> Option<(i64, Vec<&User>)> {
+fn choice(messages: &[ChatMessage]) -> Option<(i64, Vec<&User>)> {
     let last = messages.last()?;
     let chat = last.migrated_to.unwrap_or(last.chat.id);
     let mut people: Vec<&User> = Vec::new();
@@ -233,7 +233,7 @@ fn choice(messages: &[Message]) -> Option<(i64, Vec<&User>)> {
     Some((chat, people))
 }
 
-fn whole(me: &Me, messages: &[Message], api_url: &str) -> Value {
+fn whole(me: &Me, messages: &[ChatMessage], api_url: &str) -> Value {
     let found = choice(messages).map(|(chat, people)| {
         json!({"chat_id": chat, "allowed_users": people.iter().map(|u| u.id).collect::<Vec<_>>(), "api_url": api_url})
     });
@@ -244,7 +244,7 @@ fn whole(me: &Me, messages: &[Message], api_url: &str) -> Value {
     })
 }
 
-fn one(message: &Message) -> Value {
+fn one(message: &ChatMessage) -> Value {
     let chat = &message.chat;
     let from = message.from.as_ref().filter(|_| !message.on_behalf);
     json!({

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::StartError;
-use crate::approval::local::Local;
+use crate::approval::local::LocalChannel;
 use crate::config::Config;
 use crate::gate::{Executor, Gate, Latch};
 use crate::net::listener::Listener;
@@ -55,7 +55,7 @@ impl AdminPort {
     pub(super) fn serve(
         self,
         gate: Rc<Gate>,
-        local: Rc<Local>,
+        local: Rc<LocalChannel>,
         executor: Executor,
         stop: Rc<Latch>,
     ) -> Rc<Admin> {

@@ -125,7 +125,7 @@ impl Gateway {
         let channels = Channels::open(&loaded.config.channels, clock.clone(), executor.clone())?;
         let (store, recovered) = open_store(&loaded.config, &clock)?;
         let (addresses, secure) = (listener.addresses(), acceptor.is_some());
-        let fixed = Fixed::of(&loaded.config);
+        let fixed = Fixed::from_config(&loaded.config);
         let max_message = fixed.max_message_bytes;
         let local = channels.local().clone();
         let setup = setup(loaded, None)?;
@@ -220,7 +220,7 @@ impl Gateway {
             let ready = ready.or_without_tls(options.insecure).map_err(unusable)?;
             let Ready { loaded, acceptor: fresh } = ready;
             let mut warnings: Vec<_> = loaded.warnings.iter().map(Finding::to_string).collect();
-            warnings.extend(fixed.needs_restart(&Fixed::of(&loaded.config)));
+            warnings.extend(fixed.needs_restart(&Fixed::from_config(&loaded.config)));
             let admin_settings = self::admin::settings(&loaded.config);
             let wanted = channels.prepare(&loaded.config.channels).map_err(|e| unusable(e.into()))?;
             let setup = setup(loaded, Some(&gate.setup())).map_err(unusable)?;

@@ -92,7 +92,7 @@ pub(super) struct Fixed {
 }
 
 impl Fixed {
-    pub(super) fn of(config: &Config) -> Fixed {
+    pub(super) fn from_config(config: &Config) -> Fixed {
         Fixed {
             listen: (config.gateway.host.clone(), config.gateway.port),
             admin: (config.gateway.health_host.clone(), config.gateway.health_port),

@@ -17,7 +17,7 @@ use super::notes::NoteWindows;
 use super::recording::{RETRY, see_through, until_recorded};
 use super::setup::{CurrentSetup, Setup};
 use crate::approval::Channels;
-use crate::approval::desk::{Desk, Found};
+use crate::approval::desk::{Desk, IdMatch};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, QuestionEnd, Responder, Void};
@@ -186,7 +186,7 @@ impl Approvals {
     }
 
     /// The question whose id begins with `prefix`.
-    pub(super) fn find(&self, prefix: &str) -> Found {
+    pub(super) fn find(&self, prefix: &str) -> IdMatch {
         self.desk.borrow().find(prefix)
     }
 

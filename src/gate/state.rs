@@ -13,7 +13,7 @@ use super::latch::Latch;
 use super::ledger::Ledger;
 use super::setup::{CurrentSetup, Setup};
 use crate::approval::Channels;
-use crate::approval::desk::Found;
+use crate::approval::desk::IdMatch;
 use crate::base::clock::Clock;
 use crate::model::{AgentId, AnswerOutcome, Call, Choice, Responder, Tool, Void};
 use crate::policy::Facts;
@@ -115,9 +115,9 @@ impl Gate {
         by: Responder,
     ) -> Result<Answered, CannotAnswer> {
         let id = match self.approvals.find(prefix) {
-            Found::One(id) => id,
-            Found::None => return Ok(Answered { id: None, outcome: AnswerOutcome::Unknown, ended: None }),
-            Found::Several => return Err(CannotAnswer::Several),
+            IdMatch::One(id) => id,
+            IdMatch::None => return Ok(Answered { id: None, outcome: AnswerOutcome::Unknown, ended: None }),
+            IdMatch::Several => return Err(CannotAnswer::Several),
         };
         let setup = self.setup();
         // A question that a reload has overtaken a moment ago is not approved first and refused then.

@@ -36,7 +36,7 @@ pub(crate) fn question(question: &Question, times: u32) -> Value {
 }
 
 /// The text that people read, rendered here so that every command line shows the same.
-fn shown(field: &text::Field) -> Value {
+fn shown(field: &text::QuestionField) -> Value {
     json!({"label": field.label, "lines": field.lines})
 }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 
 pub(crate) use error::BotError;
-pub(crate) use parse::{Chat, Me, Message, Tap, Update, UpdateKind, User};
+pub(crate) use parse::{Chat, ChatMessage, Me, Tap, Update, UpdateKind, User};
 
 use crate::base::secret::Secret;
 use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, NotSent};

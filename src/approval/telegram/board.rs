@@ -10,7 +10,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::api::OutgoingMessage;
-use super::card::{self, Progress};
+use super::card::{self, CardProgress};
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::zone::Zone;
@@ -39,7 +39,7 @@ pub(crate) struct Card {
     /// Messages that do not look as they should.
     pub stale: Vec<i64>,
     /// What has happened.
-    pub(crate) progress: Progress,
+    pub(crate) progress: CardProgress,
     /// How often Telegram has refused to take it.
     pub refusals: u32,
     /// Nothing will happen any more, and the card says so.
@@ -55,7 +55,7 @@ impl Card {
             copies: Vec::new(),
             strays: 0,
             stale: Vec::new(),
-            progress: Progress::default(),
+            progress: CardProgress::default(),
             refusals: 0,
             over: false,
         }
@@ -127,7 +127,7 @@ impl Card {
 
 /// Where a tap came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Place {
+pub(crate) enum TapOrigin {
     /// The question's own card.
     Own,
     /// Another message.
@@ -187,13 +187,13 @@ impl Board {
     }
 
     /// Whether a button on this message may speak for the question.
-    pub(crate) fn place(&self, id: RequestId, message: i64) -> Place {
-        let Some(card) = self.cards.get(&id) else { return Place::Unknown };
+    pub(crate) fn place(&self, id: RequestId, message: i64) -> TapOrigin {
+        let Some(card) = self.cards.get(&id) else { return TapOrigin::Unknown };
         let own = match self.of_message(message) {
             Some(owner) => owner == id,
             None => card.strays > 0,
         };
-        if own { Place::Own } else { Place::Elsewhere }
+        if own { TapOrigin::Own } else { TapOrigin::Elsewhere }
     }
 
     /// A tap came from a message that was sent without our hearing its number. It is one with the buttons, so the

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use super::api::{Button, Entity, OutgoingMessage, Style};
 use super::buttons;
-use crate::approval::text::{Field, fields};
+use crate::approval::text::{QuestionField, fields};
 use crate::base::clock::Timestamp;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
@@ -30,7 +30,7 @@ const CONTINUED: &str = "⟨continued⟩";
 
 /// What has happened to a question since it was asked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Progress {
+pub(crate) struct CardProgress {
     /// How often an agent has asked it, when more than once.
     pub count: u32,
     /// Whether a denial may wait for its reason.
@@ -86,14 +86,14 @@ impl CallEnd {
 }
 
 /// The question in as many messages as it takes; the buttons are on the last while it is open.
-pub(crate) fn messages(question: &Question, progress: &Progress) -> Vec<OutgoingMessage> {
+pub(crate) fn messages(question: &Question, progress: &CardProgress) -> Vec<OutgoingMessage> {
     let pieces = pieces(body(question));
     let count = pieces.len();
     let mut begun = false;
     let mut all = Vec::with_capacity(count);
     for (index, piece) in pieces.into_iter().enumerate() {
         let (part, last) = (index + 1, index + 1 == count);
-        let mut message = Writer::default();
+        let mut message = StyledText::default();
         match last {
             true => head(&mut message, question, progress),
             false => message.line(&format!("❓ {}", title(&question.call.tool().name)), Some(Style::Bold)),
@@ -110,8 +110,8 @@ pub(crate) fn messages(question: &Question, progress: &Progress) -> Vec<Outgoing
 }
 
 /// What remains of a card whose question is no longer known in full.
-pub(crate) fn remains(tool: &str, progress: &Progress) -> OutgoingMessage {
-    let mut message = Writer::default();
+pub(crate) fn remains(tool: &str, progress: &CardProgress) -> OutgoingMessage {
+    let mut message = StyledText::default();
     match &progress.settled {
         None if progress.closed => closed(&mut message, tool),
         None => {
@@ -134,7 +134,7 @@ pub(crate) fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
-fn keyboard(question: &Question, progress: &Progress) -> Vec<Vec<Button>> {
+fn keyboard(question: &Question, progress: &CardProgress) -> Vec<Vec<Button>> {
     match (&progress.settled, progress.note) {
         (None, _) if progress.closed => Vec::new(),
         (None, _) => buttons::answers(question.id, progress.reasons),
@@ -144,7 +144,7 @@ fn keyboard(question: &Question, progress: &Progress) -> Vec<Vec<Button>> {
 }
 
 /// The lines that change.
-fn head(message: &mut Writer, question: &Question, progress: &Progress) {
+fn head(message: &mut StyledText, question: &Question, progress: &CardProgress) {
     let tool = &question.call.tool().name;
     if progress.settled.is_some() {
         return ended(message, tool, progress);
@@ -178,12 +178,12 @@ fn day_and_time(question: &Question, zone: &Zone) -> String {
     if ends == day(question.created) { time } else { format!("{ends} {time}") }
 }
 
-fn closed(message: &mut Writer, tool: &str) {
+fn closed(message: &mut StyledText, tool: &str) {
     message.line(&format!("↪️ Not asked here any more: {}", title(tool)), Some(Style::Bold));
     message.line("`agentpass approvals` on the gateway shows what is open.", None);
 }
 
-fn ended(message: &mut Writer, tool: &str, progress: &Progress) {
+fn ended(message: &mut StyledText, tool: &str, progress: &CardProgress) {
     let Some((settlement, at, who)) = &progress.settled else { return };
     let tool = title(tool);
     let at = at.map(|at| format!(" at {}", clock_time(at, &progress.zone))).unwrap_or_default();
@@ -242,18 +242,18 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
 
 /// One line of the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
-struct Line {
+struct CardLine {
     text: String,
     by_agent: bool,
 }
 
-fn body(question: &Question) -> Vec<Line> {
+fn body(question: &Question) -> Vec<CardLine> {
     let short = units(&visible(&question.call.tool().name)) <= MAX_TITLE;
     let shown = fields(question);
     shown.iter().filter(|f| f.label != "tool" || f.by_agent || !short).flat_map(field_lines).collect()
 }
 
-fn field_lines(field: &Field) -> Vec<Line> {
+fn field_lines(field: &QuestionField) -> Vec<CardLine> {
     let label = match (field.by_agent, field.label.as_str()) {
         (false, "does") => String::new(),
         (false, label) => format!("{}: ", capital(label)),
@@ -264,7 +264,7 @@ fn field_lines(field: &Field) -> Vec<Line> {
         _ if text.is_empty() => String::new(),
         _ => format!("      {text}"),
     };
-    let line = |text| Line { text, by_agent: field.by_agent };
+    let line = |text| CardLine { text, by_agent: field.by_agent };
     field.lines.iter().enumerate().map(indented).map(line).collect()
 }
 
@@ -274,14 +274,14 @@ fn capital(word: &str) -> String {
 }
 
 /// The lines in portions of at most [`ROOM`] units; at least one portion, which may be empty.
-fn pieces(lines: Vec<Line>) -> Vec<Vec<Line>> {
+fn pieces(lines: Vec<CardLine>) -> Vec<Vec<CardLine>> {
     let (mut done, mut piece, mut left) = (Vec::new(), Vec::new(), ROOM);
     for line in sorted(lines) {
         let mut rest = line;
         while units(&rest.text) + 1 > left {
             if left > WORTH_CUTTING {
                 let (before, after) = cut(&rest.text, left - units(CONTINUES) - 1);
-                piece.push(Line { text: format!("{before}{CONTINUES}"), ..rest });
+                piece.push(CardLine { text: format!("{before}{CONTINUES}"), ..rest });
                 rest.text = format!("{CONTINUED}{after}");
             }
             done.push(std::mem::take(&mut piece));
@@ -295,7 +295,7 @@ fn pieces(lines: Vec<Line>) -> Vec<Vec<Line>> {
 }
 
 /// The gateway's lines first, whatever the order of the fields.
-fn sorted(mut lines: Vec<Line>) -> Vec<Line> {
+fn sorted(mut lines: Vec<CardLine>) -> Vec<CardLine> {
     lines.sort_by_key(|line| line.by_agent);
     lines
 }
@@ -317,7 +317,7 @@ fn cut(text: &str, room: usize) -> (&str, &str) {
     }
 }
 
-fn piece_lines(message: &mut Writer, piece: &[Line], begun: &mut bool) {
+fn piece_lines(message: &mut StyledText, piece: &[CardLine], begun: &mut bool) {
     let (own, foreign): (Vec<_>, Vec<_>) = piece.iter().partition(|line| !line.by_agent);
     if !own.is_empty() {
         message.line("", None);
@@ -336,12 +336,12 @@ fn piece_lines(message: &mut Writer, piece: &[Line], begun: &mut bool) {
 
 /// Puts a text and its entities together.
 #[derive(Default)]
-struct Writer {
+struct StyledText {
     text: String,
     entities: Vec<Entity>,
 }
 
-impl Writer {
+impl StyledText {
     fn line(&mut self, line: &str, style: Option<Style>) {
         if !self.text.is_empty() {
             self.text.push('\n');

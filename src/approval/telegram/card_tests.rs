@@ -7,13 +7,13 @@ use crate::model::{Responder, Void};
 /// The longest message.
 const MAX_UNITS: usize = 4096;
 
-fn open() -> Progress {
-    Progress::default()
+fn open() -> CardProgress {
+    CardProgress::default()
 }
 
-fn ended_by(settlement: QuestionEnd) -> Progress {
+fn ended_by(settlement: QuestionEnd) -> CardProgress {
     let who = Some("Ann (7)".to_owned());
-    Progress { settled: Some((settlement, Some(Timestamp(52_000_000)), who)), ..open() }
+    CardProgress { settled: Some((settlement, Some(Timestamp(52_000_000)), who)), ..open() }
 }
 
 fn approved() -> QuestionEnd {
@@ -46,7 +46,7 @@ fn a_short_question_is_one_message() {
     assert!(blocks(&all).starts_with("agent says: because"));
     let names = |m: &OutgoingMessage| m.keyboard.iter().flatten().map(|b| b.text.clone()).collect::<Vec<_>>();
     assert_eq!(names(message), ["Deny", "Allow"]);
-    let reasons = Progress { reasons: true, ..open() };
+    let reasons = CardProgress { reasons: true, ..open() };
     let with_reasons = messages(&question("{}"), &reasons).remove(0);
     assert_eq!(names(&with_reasons), ["Deny", "Allow", "Deny with a reason"]);
 }
@@ -104,7 +104,7 @@ fn what_happened_is_on_the_card() {
         let by = Responder::new("telegram", "7");
         ended_by(QuestionEnd::Denied { by, note: note.map(str::to_owned) })
     };
-    let end = |end| Progress { end: Some(end), ..ended_by(approved()) };
+    let end = |end| CardProgress { end: Some(end), ..ended_by(approved()) };
     let minute = Some(Duration::from_secs(60));
     let cases = [
         (ended_by(approved()), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC.\n"),
@@ -123,11 +123,11 @@ fn what_happened_is_on_the_card() {
             "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nThe agent was told: no⟨U+000A⟩thanks\n",
         ),
         (
-            Progress { note_by: Some("Ben (8)".into()), ..denied(Some("no")) },
+            CardProgress { note_by: Some("Ben (8)".into()), ..denied(Some("no")) },
             "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nThe agent was told by Ben (8): no\n",
         ),
         (
-            Progress { note: minute, ..denied(None) },
+            CardProgress { note: minute, ..denied(None) },
             "⛔ Denied: t_delete\nBy Ann (7) at 14:26 UTC.\nTo tell the agent why, reply to this message within 60 s.\n",
         ),
         (
@@ -152,14 +152,14 @@ fn what_happened_is_on_the_card() {
 fn what_changes_never_moves_the_parts_or_fills_the_message() {
     let q = question(&serde_json::json!({"note": "y".repeat(9000)}).to_string());
     let long = "⟨".repeat(5000);
-    let busy = Progress {
+    let busy = CardProgress {
         count: 3,
         away: Some((Some(Timestamp(0)), Timestamp(9))),
         reminded: Some(Duration::from_secs(300)),
         ..open()
     };
-    let failed = Progress { end: Some(CallEnd::Failed(long)), ..ended_by(approved()) };
-    let blocks_of = |progress: &Progress| blocks(&messages(&q, progress));
+    let failed = CardProgress { end: Some(CallEnd::Failed(long)), ..ended_by(approved()) };
+    let blocks_of = |progress: &CardProgress| blocks(&messages(&q, progress));
     for progress in [&busy, &failed] {
         assert_eq!(blocks_of(progress), blocks_of(&open()));
     }
@@ -173,7 +173,7 @@ fn what_changes_never_moves_the_parts_or_fills_the_message() {
 
 #[test]
 fn a_card_without_its_question_says_what_is_known() {
-    let text = remains("t_delete", &Progress { end: Some(CallEnd::Done), ..ended_by(approved()) }).text;
+    let text = remains("t_delete", &CardProgress { end: Some(CallEnd::Done), ..ended_by(approved()) }).text;
     assert_eq!(text, "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.");
     assert!(remains("t_delete", &open()).text.starts_with("⚠️ Ended: t_delete\n"));
 }

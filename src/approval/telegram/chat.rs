@@ -3,7 +3,7 @@
 
 use super::api::BotError;
 use super::conversation::{ChatState, Conversation};
-use super::link::Change;
+use super::reachability::Change;
 
 /// What is known of the chat since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

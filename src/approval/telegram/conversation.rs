@@ -10,8 +10,8 @@ use smol::{LocalExecutor, Task, Timer};
 use super::api::{Bot, BotError};
 use super::board::{Board, BotChat, Card};
 use super::card::CallEnd;
-use super::link::Link;
-use super::queue::{Backoff, Queue};
+use super::queue::{BotBackoff, Queue};
+use super::reachability::Reachability;
 use super::updates::Approvers;
 use crate::approval::Host;
 use crate::base::clock::Clock;
@@ -61,11 +61,11 @@ pub(super) struct ChatState {
     pub(super) queue: Queue,
     pub(super) approvers: Approvers,
     pub(super) home: BotChat,
-    pub(super) fetching: Link,
-    pub(super) sending: Link,
-    pub(super) backoff: Backoff,
+    pub(super) fetching: Reachability,
+    pub(super) sending: Reachability,
+    pub(super) backoff: BotBackoff,
     /// For edits alone: they must not delay questions.
-    pub(super) edit_backoff: Backoff,
+    pub(super) edit_backoff: BotBackoff,
     /// When strangers were last logged or answered, and who.
     pub(super) strangers: Vec<(Instant, i64)>,
     /// Whether the board of an earlier run has been read.
@@ -105,10 +105,10 @@ impl Conversation {
             queue: Queue::new(chat),
             approvers: Approvers { chat, topic, allowed_users, bot_name: String::new() },
             home: BotChat { bot: bot_id(&config.token), configured: chat, chat },
-            fetching: Link::default(),
-            sending: Link::default(),
-            backoff: Backoff::default(),
-            edit_backoff: Backoff::default(),
+            fetching: Reachability::default(),
+            sending: Reachability::default(),
+            backoff: BotBackoff::default(),
+            edit_backoff: BotBackoff::default(),
             strangers: Vec::new(),
             restored: false,
         };

@@ -13,7 +13,7 @@
 //! | `updates` | what an update means, and from whom it counts (pure) |
 //! | `chat` | whether the chat is there, and where it has gone |
 //! | `conversation` | what the loops and the gate's calls share |
-//! | `link` | whether Telegram is reachable (pure) |
+//! | `reachability` | whether Telegram is reachable (pure) |
 //! | `urgent` | what does not wait for cards: answers to taps, words to strangers |
 //! | `poll`, `send`, `people` | the two loops, and what is done about people's taps and words |
 
@@ -23,10 +23,10 @@ mod buttons;
 mod card;
 pub(crate) mod chat;
 mod conversation;
-mod link;
 mod people;
 mod poll;
 mod queue;
+mod reachability;
 mod send;
 mod updates;
 mod urgent;
@@ -159,7 +159,7 @@ impl Channel for Telegram {
             up: fetching.is_up() && !cannot_send,
             since: link.since(),
             waiting: state.queue.len(),
-            detail: format!("{word}{}{waits}{refused}", link.told(&Zone::system())),
+            detail: format!("{word}{}{waits}{refused}", link.describe(&Zone::system())),
         }
     }
 

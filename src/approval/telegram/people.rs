@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::api::Update;
-use super::board::Place;
+use super::board::TapOrigin;
 use super::buttons::Press;
 use super::card::units;
 use super::conversation::Conversation;
-use super::updates::{Approach, Command, Incoming, Person, read};
+use super::updates::{Approach, BotCommand, Person, UpdateMeaning, read};
 use super::urgent::To;
 use crate::approval::Host;
 use crate::base::ids::RequestId;
@@ -49,26 +49,28 @@ impl Conversation {
     pub(super) async fn handle(self: &Rc<Self>, update: &Update, host: &dyn Host) {
         let incoming = read(update, &self.state.borrow().approvers);
         match incoming {
-            Incoming::Tap { callback, by, press, id, message } => {
+            UpdateMeaning::Tap { callback, by, press, id, message } => {
                 let Toast(text, alert) = self.tapped(&by, press, id, message, host).await;
                 self.answer_tap(To::Known, callback, text, alert);
             }
-            Incoming::Nonsense { callback } => {
+            UpdateMeaning::Nonsense { callback } => {
                 self.answer_tap(To::Known, callback, "This button is not of this gateway.".into(), false);
             }
-            Incoming::Reply { by, to, message, text } => self.replied(&by, to, message, &text, host).await,
-            Incoming::Command { command, message } => {
+            UpdateMeaning::Reply { by, to, message, text } => {
+                self.replied(&by, to, message, &text, host).await
+            }
+            UpdateMeaning::Command { command, message } => {
                 let text = match command {
-                    Command::Pending => pending(host),
-                    Command::Status => host.status_text(),
-                    Command::Help => HELP.to_owned(),
+                    BotCommand::Pending => pending(host),
+                    BotCommand::Status => host.status_text(),
+                    BotCommand::Help => HELP.to_owned(),
                 };
                 self.say(Some(message), text);
             }
-            Incoming::Stranger { person, from, who } => self.stranger(person, from, &who),
+            UpdateMeaning::Stranger { person, from, who } => self.stranger(person, from, &who),
             // Telegram itself says so to whatever is sent next, and is believed then.
-            Incoming::Moved => self.say(None, "This group is a supergroup now.".to_owned()),
-            Incoming::Ignored => {}
+            UpdateMeaning::Moved => self.say(None, "This group is a supergroup now.".to_owned()),
+            UpdateMeaning::Ignored => {}
         }
     }
 
@@ -76,9 +78,9 @@ impl Conversation {
         self.meet(by).await;
         let place = self.state.borrow().board.place(id, message);
         match place {
-            Place::Unknown => return self.forgotten(id, message, host).await,
-            Place::Elsewhere => return Toast::short("This card is out of date; use the newer one."),
-            Place::Own => self.found(id, message).await,
+            TapOrigin::Unknown => return self.forgotten(id, message, host).await,
+            TapOrigin::Elsewhere => return Toast::short("This card is out of date; use the newer one."),
+            TapOrigin::Own => self.found(id, message).await,
         }
         let user = by.id.to_string();
         let choice = match press {

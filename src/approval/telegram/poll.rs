@@ -9,8 +9,8 @@ use super::api::{BotError, Update};
 use super::board::Card;
 use super::chat::Sight;
 use super::conversation::Conversation;
-use super::link::{Change, LONG};
-use super::queue::{Backoff, SLOWLY};
+use super::queue::{BotBackoff, SLOWLY};
+use super::reachability::{Change, LONG};
 use super::send;
 use crate::approval::Host;
 use crate::base::clock::Timestamp;
@@ -31,7 +31,7 @@ const PACE: Duration = Duration::from_secs(1);
 pub(crate) async fn run(channel: Rc<Conversation>, host: Rc<dyn Host>) {
     channel.restore(&*host).await;
     channel.spawn(send::run(channel.clone()));
-    let mut poll = Poll { backoff: Backoff::default(), greeted: false, handled: VecDeque::new() };
+    let mut poll = Poll { backoff: BotBackoff::default(), greeted: false, handled: VecDeque::new() };
     let mut offset = channel.recall_offset(&*host).await;
     let (mut first, mut quick, mut chat) = (true, true, Sight::default());
     while channel.is_listening() {
@@ -69,7 +69,7 @@ pub(crate) async fn run(channel: Rc<Conversation>, host: Rc<dyn Host>) {
 }
 
 struct Poll {
-    backoff: Backoff,
+    backoff: BotBackoff,
     greeted: bool,
     /// Numbers of the last updates.
     handled: VecDeque<i64>,

@@ -30,7 +30,7 @@ const LONGEST: Duration = Duration::from_secs(300);
 
 /// Something to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Job {
+pub(crate) enum SendJob {
     /// The next message of a card that is not in the chat as a whole.
     Ask(RequestId),
     /// A card that no longer looks as it should.
@@ -48,7 +48,7 @@ pub(crate) enum Job {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Next {
     /// Send this.
-    Send(Job),
+    Send(SendJob),
     /// Nothing before then.
     At(Instant),
     /// Nothing at all.
@@ -58,7 +58,7 @@ pub(crate) enum Next {
 /// The jobs that wait.
 pub(crate) struct Queue {
     asks: VecDeque<RequestId>,
-    replies: VecDeque<Job>,
+    replies: VecDeque<SendJob>,
     edits: VecDeque<RequestId>,
     /// How many others have gone before the edit that waits.
     passed: usize,
@@ -129,7 +129,7 @@ impl Queue {
 
     /// Words for somebody; the oldest give way when there are too many.
     pub(crate) fn reply(&mut self, to: Option<i64>, text: String) {
-        self.replies.push_back(Job::Reply { to, text });
+        self.replies.push_back(SendJob::Reply { to, text });
         if self.replies.len() > MAX_REPLIES {
             self.replies.pop_front();
         }
@@ -155,20 +155,20 @@ impl Queue {
         }
     }
 
-    fn take(&mut self, now: Instant) -> Option<Job> {
+    fn take(&mut self, now: Instant) -> Option<SendJob> {
         let rest = self.edits_held_until.is_some_and(|until| until > now);
         let late = self.passed >= PATIENCE && !self.edits.is_empty() && !rest;
         let reply_first = self.asked_last || self.asks.is_empty();
         let urgent = match (late, reply_first) {
             (true, _) => None,
             (false, true) if !self.replies.is_empty() => self.replies.pop_front(),
-            (false, _) => self.asks.pop_front().map(Job::Ask),
+            (false, _) => self.asks.pop_front().map(SendJob::Ask),
         };
         if let Some(job) = &urgent {
-            self.asked_last = matches!(job, Job::Ask(_));
+            self.asked_last = matches!(job, SendJob::Ask(_));
         }
         self.passed = if urgent.is_some() && !self.edits.is_empty() { self.passed + 1 } else { 0 };
-        urgent.or_else(|| self.edits.pop_front().map(Job::Edit))
+        urgent.or_else(|| self.edits.pop_front().map(SendJob::Edit))
     }
 
     fn ready_at(&self, urgent: bool) -> Option<Instant> {
@@ -186,15 +186,15 @@ impl Queue {
     }
 
     /// A job that could not be done: it is first again.
-    pub(crate) fn put_back(&mut self, job: Job) {
+    pub(crate) fn put_back(&mut self, job: SendJob) {
         match job {
-            Job::Ask(id) => {
+            SendJob::Ask(id) => {
                 self.forget_ask(id);
                 self.asks.push_front(id);
             }
-            Job::Edit(id) if !self.edits.contains(&id) => self.edits.push_front(id),
-            Job::Edit(_) => {}
-            reply @ Job::Reply { .. } => self.replies.push_front(reply),
+            SendJob::Edit(id) if !self.edits.contains(&id) => self.edits.push_front(id),
+            SendJob::Edit(_) => {}
+            reply @ SendJob::Reply { .. } => self.replies.push_front(reply),
         }
     }
 
@@ -217,12 +217,12 @@ impl Queue {
 /// How long to wait after errors: 1 s, 2 s, 4 s and so on to 60 s, spread by chance; four times as long where in
 /// general only a person can mend it.
 #[derive(Debug, Default)]
-pub(crate) struct Backoff(u32);
+pub(crate) struct BotBackoff(u32);
 
 /// How long to wait when only a person can mend it.
 pub(crate) const SLOWLY: Duration = Duration::from_secs(60);
 
-impl Backoff {
+impl BotBackoff {
     /// The wait after this error.
     pub(crate) fn after(&mut self, error: &BotError) -> Duration {
         self.0 = self.0.saturating_add(1);

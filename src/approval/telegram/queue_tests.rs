@@ -7,7 +7,7 @@ fn seconds(count: u64) -> Duration {
 }
 
 /// Sends all there is, one after the other, and tells after how many seconds each went out.
-fn times(queue: &mut Queue) -> Vec<(u64, Job)> {
+fn times(queue: &mut Queue) -> Vec<(u64, SendJob)> {
     let begin = Instant::now();
     let mut now = begin;
     let mut all = Vec::new();
@@ -34,8 +34,8 @@ fn questions_go_first_and_edits_become_one() {
     queue.ask(c, |_| 0);
     queue.forget_ask(c);
     assert_eq!(queue.len(), 3);
-    let hello = Job::Reply { to: None, text: "hello".into() };
-    assert_eq!(times(&mut queue), [(0, Job::Ask(b)), (1, hello), (2, Job::Edit(a))]);
+    let hello = SendJob::Reply { to: None, text: "hello".into() };
+    assert_eq!(times(&mut queue), [(0, SendJob::Ask(b)), (1, hello), (2, SendJob::Edit(a))]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_flood_of_questions_does_not_keep_cards_from_saying_how_they_ended() {
         // An agent asks, and takes back what was sent, as fast as messages go out.
         queue.ask(RequestId::random(), |_| 0);
         queue.reply(None, "nothing is open".into());
-        if queue.next(now + seconds(turn)) == Next::Send(Job::Edit(ended)) {
+        if queue.next(now + seconds(turn)) == Next::Send(SendJob::Edit(ended)) {
             return;
         }
     }
@@ -58,7 +58,7 @@ fn questions_and_replies_take_turns() {
     let mut queue = Queue::new(5);
     (0..3).for_each(|_| queue.ask(RequestId::random(), |_| 0));
     (0..3).for_each(|n| queue.reply(None, n.to_string()));
-    let asks: Vec<bool> = times(&mut queue).iter().map(|(_, job)| matches!(job, Job::Ask(_))).collect();
+    let asks: Vec<bool> = times(&mut queue).iter().map(|(_, job)| matches!(job, SendJob::Ask(_))).collect();
     assert_eq!(asks, [true, false, true, false, true, false]);
 }
 
@@ -80,7 +80,7 @@ fn a_group_gets_twenty_a_minute_and_edits_leave_room() {
     }
     assert_eq!(queue.next(now + seconds(30)), Next::At(now + MINUTE));
     queue.ask(RequestId::random(), |_| 0);
-    assert!(matches!(queue.next(now + seconds(30)), Next::Send(Job::Ask(_))));
+    assert!(matches!(queue.next(now + seconds(30)), Next::Send(SendJob::Ask(_))));
     let mut private = Queue::new(5);
     (0..70).for_each(|_| private.ask(RequestId::random(), |_| 0));
     assert_eq!(times(&mut private)[69].0, 69);
@@ -91,13 +91,13 @@ fn what_failed_comes_again_after_the_wait_and_not_twice() {
     let (now, id) = (Instant::now(), RequestId::random());
     let mut queue = Queue::new(5);
     queue.edit(id);
-    assert_eq!(queue.next(now), Next::Send(Job::Edit(id)));
+    assert_eq!(queue.next(now), Next::Send(SendJob::Edit(id)));
     queue.edit(id);
-    queue.put_back(Job::Edit(id));
+    queue.put_back(SendJob::Edit(id));
     queue.hold(now, seconds(100_000));
     assert_eq!((queue.len(), queue.next(now)), (1, Next::At(now + LONGEST)));
     queue.release();
-    assert_eq!(queue.next(now), Next::Send(Job::Edit(id)));
+    assert_eq!(queue.next(now), Next::Send(SendJob::Edit(id)));
 }
 
 #[test]
@@ -108,9 +108,9 @@ fn an_edit_that_must_wait_holds_nothing_else_up() {
     assert_eq!(queue.next(now), Next::At(now + seconds(60)));
     for _ in 0..PATIENCE * 2 {
         queue.ask(RequestId::random(), |_| 0);
-        assert!(matches!(queue.next(now), Next::Send(Job::Ask(_))));
+        assert!(matches!(queue.next(now), Next::Send(SendJob::Ask(_))));
     }
-    assert_eq!(queue.next(now + seconds(60)), Next::Send(Job::Edit(ended)));
+    assert_eq!(queue.next(now + seconds(60)), Next::Send(SendJob::Edit(ended)));
 }
 
 #[test]
@@ -143,7 +143,7 @@ fn replies_do_not_pile_up() {
 
 #[test]
 fn waits_grow_and_are_bounded() {
-    let mut backoff = Backoff::default();
+    let mut backoff = BotBackoff::default();
     let waits: Vec<u64> =
         (0..9).map(|_| backoff.after(&BotError::Garbage).as_secs_f64().ceil() as u64).collect();
     assert!(waits[0] <= 1 && (3..=4).contains(&waits[2]) && (45..=60).contains(&waits[8]), "{waits:?}");

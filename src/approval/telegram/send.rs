@@ -7,11 +7,11 @@ use smol::Timer;
 
 use super::api::{BotError, OutgoingMessage};
 use super::board::Card;
-use super::card::{Progress, remains};
+use super::card::{CardProgress, remains};
 use super::chat::{follow, why_not};
 use super::conversation::{ChatState, Conversation};
-use super::link::Change;
-use super::queue::{Job, Next};
+use super::queue::{Next, SendJob};
+use super::reachability::Change;
 use crate::base::ids::RequestId;
 use crate::net::deadline::within;
 
@@ -19,13 +19,13 @@ use crate::net::deadline::within;
 const AFTER_REFUSAL: Duration = Duration::from_secs(10);
 /// How long a card waits after Telegram has refused it; twice that after the second time, and so on.
 const REFUSED_CARD: Duration = Duration::from_secs(3);
-/// What the chat hears of a card that is given up.
+/// SendKind the chat hears of a card that is given up.
 const GIVEN_UP: &str =
     "⚠️ There is a question that Telegram does not take; answer it on the gateway: agentpass approvals";
 
-/// What a call to the chat was.
+/// SendKind a call to the chat was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum What {
+enum SendKind {
     /// A message that people have not seen.
     New,
     /// A change of one.
@@ -51,12 +51,12 @@ pub(crate) async fn run(channel: Rc<Conversation>) {
 }
 
 impl Conversation {
-    async fn perform(self: &Rc<Self>, job: Job) {
+    async fn perform(self: &Rc<Self>, job: SendJob) {
         let home = self.state.borrow().home.chat;
         match job {
-            Job::Ask(id) => self.send_card(id).await,
-            Job::Edit(id) => self.edit_card(id).await,
-            Job::Reply { to, text } => self.send_reply(to, text).await,
+            SendJob::Ask(id) => self.send_card(id).await,
+            SendJob::Edit(id) => self.edit_card(id).await,
+            SendJob::Reply { to, text } => self.send_reply(to, text).await,
         }
         if self.state.borrow().home.chat != home {
             self.save().await;
@@ -68,11 +68,11 @@ impl Conversation {
         let message = OutgoingMessage { text: text.clone(), reply_to: to, ..OutgoingMessage::default() };
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
-        let error = self.after(began, What::New, sent.map(drop));
+        let error = self.after(began, SendKind::New, sent.map(drop));
         // Nobody waits for it for long, so it is tried again only if the server asks for time, or the group has moved.
         let moved = self.state.borrow().home.chat != chat;
         if moved || matches!(error, Some(BotError::TooMany { .. })) {
-            self.state.borrow_mut().queue.put_back(Job::Reply { to, text });
+            self.state.borrow_mut().queue.put_back(SendJob::Reply { to, text });
         }
     }
 
@@ -83,7 +83,7 @@ impl Conversation {
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
         let number = sent.as_ref().ok().copied();
-        let error = self.after(began, What::New, sent.map(drop));
+        let error = self.after(began, SendKind::New, sent.map(drop));
         let unsure = error.as_ref().is_some_and(|e| !e.is_certain());
         {
             let mut state = self.state.borrow_mut();
@@ -106,7 +106,7 @@ impl Conversation {
         }
     }
 
-    /// What is to be done about a card after an attempt to send the next message of it.
+    /// SendKind is to be done about a card after an attempt to send the next message of it.
     fn go_on(self: &Rc<Self>, state: &mut ChatState, id: RequestId, error: Option<&BotError>) {
         let Some(card) = state.board.get_mut(id) else { return };
         if !card.is_open() {
@@ -123,7 +123,7 @@ impl Conversation {
             _ if !more => {}
             // It may be this card that something on the way does not let through, so others go first.
             Some(error) if !error.is_certain() => state.ask(id),
-            _ => state.queue.put_back(Job::Ask(id)),
+            _ => state.queue.put_back(SendJob::Ask(id)),
         }
     }
 
@@ -147,7 +147,7 @@ impl Conversation {
     }
 
     /// From here until the send returns, a tap may come from a message whose number is not known.
-    fn begin_sending(&self, id: RequestId) -> Option<(i64, OutgoingMessage, usize, Progress)> {
+    fn begin_sending(&self, id: RequestId) -> Option<(i64, OutgoingMessage, usize, CardProgress)> {
         let mut state = self.state.borrow_mut();
         let chat = state.home.chat;
         let card = state.board.get_mut(id)?;
@@ -169,12 +169,12 @@ impl Conversation {
             Err(BotError::NotModified) => Ok(()),
             other => other,
         };
-        match self.after(began, What::Edit, edited) {
+        match self.after(began, SendKind::Edit, edited) {
             None => {}
             Some(BotError::CannotEdit) => self.replace(id, number),
             Some(error) if error.is_of_message() => log::warn!("request {id}: its card could not be changed"),
             Some(error) if !error.is_certain() => return self.state.borrow_mut().edit(id),
-            Some(_) => return self.state.borrow_mut().queue.put_back(Job::Edit(id)),
+            Some(_) => return self.state.borrow_mut().queue.put_back(SendJob::Edit(id)),
         }
         let done = self.edited(id, number, &shown);
         if done {
@@ -183,7 +183,7 @@ impl Conversation {
     }
 
     /// A message was edited to look so. True when nothing is left to do about the card.
-    fn edited(&self, id: RequestId, number: i64, shown: &Progress) -> bool {
+    fn edited(&self, id: RequestId, number: i64, shown: &CardProgress) -> bool {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id) else { return false };
         if card.progress == *shown {
@@ -222,14 +222,14 @@ impl Conversation {
     }
 
     /// Accounts for a call to the chat and gives its error, if it had one.
-    fn after(&self, began: Instant, what: What, done: Result<(), BotError>) -> Option<BotError> {
+    fn after(&self, began: Instant, what: SendKind, done: Result<(), BotError>) -> Option<BotError> {
         let now = Instant::now();
         let wall = self.clock.now();
         let mut state = self.state.borrow_mut();
         state.queue.sent(now);
         let Err(error) = done else {
             state.backoff.reset();
-            if what == What::Edit {
+            if what == SendKind::Edit {
                 state.edit_backoff.reset();
             }
             if let Change::Back(Some(_)) = state.sending.worked(wall) {
@@ -242,7 +242,7 @@ impl Conversation {
             BotError::Migrated { to_chat } if follow(&mut state, *to_chat) => return Some(error),
             BotError::Refused { .. } => state.queue.hold(now, AFTER_REFUSAL),
             // It may be this card that something does not let through; that says nothing about a question.
-            error if what == What::Edit && !matches!(error, BotError::TooMany { .. }) => {
+            error if what == SendKind::Edit && !matches!(error, BotError::TooMany { .. }) => {
                 let wait = state.edit_backoff.after(error);
                 state.queue.hold_edits(now, wait);
             }

@@ -3,7 +3,7 @@
 //! Identity is the numeric `from.id` of a person in the configured chat and nothing else: no name, no message text, no
 //! forwarded or channel message, and nobody who writes in the name of a chat.
 
-use super::api::{Message, Tap, Update, UpdateKind, User};
+use super::api::{ChatMessage, Tap, Update, UpdateKind, User};
 use super::buttons::{self, Press};
 use super::card::shortened;
 use crate::base::ids::RequestId;
@@ -37,7 +37,7 @@ pub(crate) struct Person {
 
 /// What an update means.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Incoming {
+pub(crate) enum UpdateMeaning {
     /// Somebody who may tapped a button of ours.
     Tap {
         /// For the answer.
@@ -65,7 +65,7 @@ pub(crate) enum Incoming {
     /// Somebody who may asked for something.
     Command {
         /// What.
-        command: Command,
+        command: BotCommand,
         /// The message.
         message: i64,
     },
@@ -105,7 +105,7 @@ pub(crate) enum Approach {
 
 /// What people can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Command {
+pub(crate) enum BotCommand {
     /// The open questions.
     Pending,
     /// How the gateway is.
@@ -115,57 +115,59 @@ pub(crate) enum Command {
 }
 
 /// What an update means under these approvers.
-pub(crate) fn read(update: &Update, approvers: &Approvers) -> Incoming {
+pub(crate) fn read(update: &Update, approvers: &Approvers) -> UpdateMeaning {
     match &update.kind {
         UpdateKind::Tap(tap) => read_tap(tap, approvers),
         UpdateKind::Message(message) => read_message(message, approvers),
-        UpdateKind::Unknown => Incoming::Ignored,
+        UpdateKind::Unknown => UpdateMeaning::Ignored,
     }
 }
 
-fn read_tap(tap: &Tap, approvers: &Approvers) -> Incoming {
+fn read_tap(tap: &Tap, approvers: &Approvers) -> UpdateMeaning {
     let chat = tap.chat.as_ref().map(|chat| chat.id);
     let callback = tap.id.clone();
     let Some(by) = person(&tap.from, chat, approvers) else {
         let (person, who) = (tap.from.id, who(&tap.from, chat));
-        return Incoming::Stranger { person, from: Approach::Tap(callback), who };
+        return UpdateMeaning::Stranger { person, from: Approach::Tap(callback), who };
     };
     match (tap.data.as_deref().and_then(buttons::read), tap.message_id) {
-        (Some((press, id)), Some(message)) => Incoming::Tap { callback, by, press, id, message },
-        _ => Incoming::Nonsense { callback },
+        (Some((press, id)), Some(message)) => UpdateMeaning::Tap { callback, by, press, id, message },
+        _ => UpdateMeaning::Nonsense { callback },
     }
 }
 
-fn read_message(message: &Message, approvers: &Approvers) -> Incoming {
+fn read_message(message: &ChatMessage, approvers: &Approvers) -> UpdateMeaning {
     if message.migrated_to.is_some() && message.chat.id == approvers.chat {
-        return Incoming::Moved;
+        return UpdateMeaning::Moved;
     }
-    let (Some(from), Some(text)) = (&message.from, &message.text) else { return Incoming::Ignored };
+    let (Some(from), Some(text)) = (&message.from, &message.text) else { return UpdateMeaning::Ignored };
     if message.on_behalf || message.forwarded || from.is_bot {
-        return Incoming::Ignored;
+        return UpdateMeaning::Ignored;
     }
     // Other topics are for other things. A tap needs no such rule: it comes from a card of ours or does not count.
     if message.chat.id == approvers.chat && approvers.topic.is_some() && message.topic != approvers.topic {
-        return Incoming::Ignored;
+        return UpdateMeaning::Ignored;
     }
     let by = person(from, Some(message.chat.id), approvers);
     let word = command_word(text, &approvers.bot_name);
     match (word.and_then(command), by, message.reply_to) {
-        (Some(command), Some(_), _) => Incoming::Command { command, message: message.id },
-        (None, Some(by), Some(to)) => Incoming::Reply { by, to, message: message.id, text: text.clone() },
-        (_, Some(_), None) => Incoming::Ignored,
+        (Some(command), Some(_), _) => UpdateMeaning::Command { command, message: message.id },
+        (None, Some(by), Some(to)) => {
+            UpdateMeaning::Reply { by, to, message: message.id, text: text.clone() }
+        }
+        (_, Some(_), None) => UpdateMeaning::Ignored,
         (_, None, _) => stranger(message, from, word.is_some()),
     }
 }
 
 /// Others may talk in the group as they like; what they say to the bot is noted.
-fn stranger(message: &Message, from: &User, is_command: bool) -> Incoming {
+fn stranger(message: &ChatMessage, from: &User, is_command: bool) -> UpdateMeaning {
     let chat = message.chat.id;
     if !is_command && chat != from.id {
-        return Incoming::Ignored;
+        return UpdateMeaning::Ignored;
     }
     let words = Approach::Words { chat, message: message.id };
-    Incoming::Stranger { person: from.id, from: words, who: who(from, Some(chat)) }
+    UpdateMeaning::Stranger { person: from.id, from: words, who: who(from, Some(chat)) }
 }
 
 /// The one place that says who may answer.
@@ -200,11 +202,11 @@ fn command_word<'t>(text: &'t str, bot_name: &str) -> Option<&'t str> {
 }
 
 /// `start` is what Telegram sends when a person first opens the chat.
-fn command(word: &str) -> Option<Command> {
+fn command(word: &str) -> Option<BotCommand> {
     match word {
-        "pending" => Some(Command::Pending),
-        "status" => Some(Command::Status),
-        "help" | "start" => Some(Command::Help),
+        "pending" => Some(BotCommand::Pending),
+        "status" => Some(BotCommand::Status),
+        "help" | "start" => Some(BotCommand::Help),
         _ => None,
     }
 }

@@ -23,7 +23,7 @@ fn chat(id: i64) -> Chat {
     Chat { id, kind: "supergroup".into(), title: None }
 }
 
-fn tap(from: User, in_chat: Option<i64>, data: Option<&str>) -> Incoming {
+fn tap(from: User, in_chat: Option<i64>, data: Option<&str>) -> UpdateMeaning {
     let tap = Tap {
         id: "cb".into(),
         from,
@@ -34,8 +34,8 @@ fn tap(from: User, in_chat: Option<i64>, data: Option<&str>) -> Incoming {
     read(&Update { id: 1, kind: UpdateKind::Tap(tap) }, &approvers())
 }
 
-fn message(text: &str) -> Message {
-    Message {
+fn message(text: &str) -> ChatMessage {
+    ChatMessage {
         id: 60,
         chat: chat(GROUP),
         from: Some(user(ANN)),
@@ -48,12 +48,12 @@ fn message(text: &str) -> Message {
     }
 }
 
-fn written(message: Message) -> Incoming {
+fn written(message: ChatMessage) -> UpdateMeaning {
     read(&Update { id: 1, kind: UpdateKind::Message(message) }, &approvers())
 }
 
-fn is_stranger(incoming: &Incoming) -> bool {
-    matches!(incoming, Incoming::Stranger { .. })
+fn is_stranger(incoming: &UpdateMeaning) -> bool {
+    matches!(incoming, UpdateMeaning::Stranger { .. })
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_tap_counts_from_allowed_people_in_the_chat_only() {
     let id = RequestId::random();
     let data = &buttons::answers(id, false)[0][1].data;
     let by = Person { id: ANN, shown: "Ann (7)".into() };
-    let good = Incoming::Tap { callback: "cb".into(), by, press: Press::Allow, id, message: 55 };
+    let good = UpdateMeaning::Tap { callback: "cb".into(), by, press: Press::Allow, id, message: 55 };
     assert_eq!(tap(user(ANN), Some(GROUP), Some(data)), good);
     assert!(is_stranger(&tap(user(8), Some(GROUP), Some(data))));
     assert!(is_stranger(&tap(user(ANN), Some(-101), Some(data))));
@@ -70,51 +70,51 @@ fn a_tap_counts_from_allowed_people_in_the_chat_only() {
     assert!(is_stranger(&tap(user(ANONYMOUS_ADMIN), Some(GROUP), Some(data))));
     assert!(is_stranger(&tap(User { is_bot: true, ..user(ANN) }, Some(GROUP), Some(data))));
     for odd in [None, Some(""), Some("1a"), Some("2aAAAAAAAAAAAAAAAAAAAAAA")] {
-        assert_eq!(tap(user(ANN), Some(GROUP), odd), Incoming::Nonsense { callback: "cb".into() });
+        assert_eq!(tap(user(ANN), Some(GROUP), odd), UpdateMeaning::Nonsense { callback: "cb".into() });
     }
 }
 
 #[test]
 fn commands_are_read_and_those_for_other_bots_are_not() {
     for (text, command) in [
-        ("/pending", Command::Pending),
-        ("/status@gatebot now", Command::Status),
-        ("/help", Command::Help),
-        ("/start", Command::Help),
+        ("/pending", BotCommand::Pending),
+        ("/status@gatebot now", BotCommand::Status),
+        ("/help", BotCommand::Help),
+        ("/start", BotCommand::Help),
     ] {
-        assert_eq!(written(message(text)), Incoming::Command { command, message: 60 });
+        assert_eq!(written(message(text)), UpdateMeaning::Command { command, message: 60 });
     }
     for text in ["/status@otherbot", "status", "/kill", "", "/", "hello"] {
-        assert_eq!(written(message(text)), Incoming::Ignored, "{text}");
+        assert_eq!(written(message(text)), UpdateMeaning::Ignored, "{text}");
     }
 }
 
 #[test]
 fn messages_in_the_name_of_chats_or_forwarded_or_of_bots_mean_nothing() {
-    let reply = Message { reply_to: Some(55), ..message("because") };
-    assert!(matches!(written(reply.clone()), Incoming::Reply { to: 55, .. }));
+    let reply = ChatMessage { reply_to: Some(55), ..message("because") };
+    assert!(matches!(written(reply.clone()), UpdateMeaning::Reply { to: 55, .. }));
     for odd in [
-        Message { on_behalf: true, ..reply.clone() },
-        Message { forwarded: true, ..reply.clone() },
-        Message { from: None, ..reply.clone() },
-        Message { from: Some(User { is_bot: true, ..user(ANN) }), ..reply.clone() },
-        Message { text: None, ..reply.clone() },
-        Message { from: Some(user(8)), ..reply.clone() },
-        Message { chat: chat(-101), ..reply },
+        ChatMessage { on_behalf: true, ..reply.clone() },
+        ChatMessage { forwarded: true, ..reply.clone() },
+        ChatMessage { from: None, ..reply.clone() },
+        ChatMessage { from: Some(User { is_bot: true, ..user(ANN) }), ..reply.clone() },
+        ChatMessage { text: None, ..reply.clone() },
+        ChatMessage { from: Some(user(8)), ..reply.clone() },
+        ChatMessage { chat: chat(-101), ..reply },
     ] {
-        assert_eq!(written(odd.clone()), Incoming::Ignored, "{odd:?}");
+        assert_eq!(written(odd.clone()), UpdateMeaning::Ignored, "{odd:?}");
     }
 }
 
 #[test]
 fn strangers_who_talk_to_the_bot_are_noted() {
     let stranger =
-        |text: &str, chat_id| Message { from: Some(user(8)), chat: chat(chat_id), ..message(text) };
-    assert_eq!(written(stranger("hello all", GROUP)), Incoming::Ignored);
+        |text: &str, chat_id| ChatMessage { from: Some(user(8)), chat: chat(chat_id), ..message(text) };
+    assert_eq!(written(stranger("hello all", GROUP)), UpdateMeaning::Ignored);
     assert!(is_stranger(&written(stranger("/status", GROUP))));
     let private = written(stranger("let me in", 8));
     let (who, from) = ("Ann (8) in chat 8".to_owned(), Approach::Words { chat: 8, message: 60 });
-    assert_eq!(private, Incoming::Stranger { person: 8, from, who });
+    assert_eq!(private, UpdateMeaning::Stranger { person: 8, from, who });
     for (text, noted) in [
         ("/open_the_door", true),
         ("/kill@gatebot now", true),
@@ -126,12 +126,12 @@ fn strangers_who_talk_to_the_bot_are_noted() {
         assert_eq!(is_stranger(&written(stranger(text, GROUP))), noted, "{text}");
     }
     // An approver elsewhere is a stranger too.
-    assert!(is_stranger(&written(Message { chat: chat(ANN), ..message("/status") })));
+    assert!(is_stranger(&written(ChatMessage { chat: chat(ANN), ..message("/status") })));
 }
 
 #[test]
 fn only_the_group_itself_says_that_it_moved() {
-    assert_eq!(written(Message { migrated_to: Some(-200), ..message("") }), Incoming::Moved);
-    let other = Message { migrated_to: Some(-200), chat: chat(-101), ..message("") };
-    assert_eq!(written(other), Incoming::Ignored);
+    assert_eq!(written(ChatMessage { migrated_to: Some(-200), ..message("") }), UpdateMeaning::Moved);
+    let other = ChatMessage { migrated_to: Some(-200), chat: chat(-101), ..message("") };
+    assert_eq!(written(other), UpdateMeaning::Ignored);
 }

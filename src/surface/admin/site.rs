@@ -12,7 +12,7 @@ use super::links::{Links, SIGN_IN};
 use super::password::PasswordGuard;
 use super::sessions::Sessions;
 use super::visitor::Outside;
-use crate::approval::local::Local;
+use crate::approval::local::LocalChannel;
 use crate::base::password::PasswordHash;
 use crate::base::slots::Slots;
 use crate::gate::{Executor, Gate, Latch};
@@ -33,7 +33,7 @@ pub(crate) struct AdminSettings {
 pub(crate) struct Parts {
     pub gate: Rc<Gate>,
     /// The channel on which feeds hear of questions.
-    pub local: Rc<Local>,
+    pub local: Rc<LocalChannel>,
     pub executor: Executor,
     /// None for plain HTTP, on loopback only.
     pub acceptor: Option<Acceptor>,
@@ -47,7 +47,7 @@ pub(crate) struct Parts {
 /// The admin listener.
 pub(crate) struct Admin {
     pub(super) gate: Rc<Gate>,
-    pub(super) local: Rc<Local>,
+    pub(super) local: Rc<LocalChannel>,
     pub(super) executor: Executor,
     pub(super) acceptor: RefCell<Option<Acceptor>>,
     pub(super) record: Readers,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::approval::local::Local;
+use crate::approval::local::LocalChannel;
 use crate::base::json::parse_strict;
 use crate::gate::{CannotAnswer, Executor, Gate, Latch, MAX_NOTE};
 use crate::model::{Choice, Question, Responder};
@@ -18,7 +18,7 @@ pub(crate) type Reload = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
 /// What the control socket works on.
 pub(crate) struct Control {
     pub(super) gate: Rc<Gate>,
-    pub(super) local: Rc<Local>,
+    pub(super) local: Rc<LocalChannel>,
     pub(super) executor: Executor,
     reload: Reload,
     admin: Option<Rc<Admin>>,
@@ -29,7 +29,7 @@ impl Control {
     /// Puts the parts together.
     pub(crate) fn new(
         gate: Rc<Gate>,
-        local: Rc<Local>,
+        local: Rc<LocalChannel>,
         executor: Executor,
         reload: Reload,
         admin: Option<Rc<Admin>>,

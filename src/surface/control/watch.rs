@@ -6,7 +6,7 @@ use smol::net::unix::UnixStream;
 
 use super::commands::Control;
 use super::socket::write_line;
-use crate::approval::local::Event;
+use crate::approval::local::WatchEvent;
 use crate::surface::shapes;
 
 /// Tells one watcher until it leaves or does not read.
@@ -30,12 +30,12 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     let tell = async {
         while let Ok(event) = events.recv().await {
             let line = match &event {
-                Event::Asked(question) => {
+                WatchEvent::Asked(question) => {
                     shapes::question(question, control.gate.flights.times_asked(question))
                 }
-                Event::AskedAgain(question, times) => shapes::asked_again(question, *times),
-                Event::Settled(question, settlement) => shapes::settled(question, settlement),
-                Event::Finished(question, outcome) => shapes::finished(question, outcome),
+                WatchEvent::AskedAgain(question, times) => shapes::asked_again(question, *times),
+                WatchEvent::Settled(question, settlement) => shapes::settled(question, settlement),
+                WatchEvent::Finished(question, outcome) => shapes::finished(question, outcome),
             };
             if write_line(writer, &line).await.is_none() {
                 return;

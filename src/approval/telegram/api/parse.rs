@@ -31,7 +31,7 @@ pub(crate) enum UpdateKind {
     /// Somebody tapped a button.
     Tap(Tap),
     /// Somebody wrote something.
-    Message(Message),
+    Message(ChatMessage),
     /// Something that nobody asked for, or that makes no sense.
     Unknown,
 }
@@ -53,7 +53,7 @@ pub(crate) struct Tap {
 
 /// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Message {
+pub(crate) struct ChatMessage {
     /// Its number in the chat.
     pub id: i64,
     /// Where it was written.
@@ -130,9 +130,9 @@ fn tap(value: &Value) -> Option<Tap> {
     })
 }
 
-fn message(value: &Value) -> Option<Message> {
+fn message(value: &Value) -> Option<ChatMessage> {
     let has = |name: &str| value.get(name).is_some_and(|v| !v.is_null());
-    Some(Message {
+    Some(ChatMessage {
         id: message_id(value)?,
         chat: chat(value.get("chat")?)?,
         from: value.get("from").and_then(user),

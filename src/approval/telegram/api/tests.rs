@@ -24,7 +24,7 @@ fn kind(update: Value) -> UpdateKind {
     updates(&json!([update])).unwrap().remove(0).kind
 }
 
-fn written(message: Value) -> Message {
+fn written(message: Value) -> ChatMessage {
     match kind(json!({"message": message})) {
         UpdateKind::Message(message) => message,
         other => panic!("{other:?}"),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use crate::approval::text::{Field, asked_times, fields};
+use crate::approval::text::{QuestionField, asked_times, fields};
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::readable::{countdown, short_id};
@@ -73,7 +73,7 @@ fn body(question: &Question, times: u32) -> Markup {
     }
 }
 
-fn list(class: &str, fields: &[Field]) -> Markup {
+fn list(class: &str, fields: &[QuestionField]) -> Markup {
     html! {
         dl class=(class) {
             @for field in fields {

@@ -9,7 +9,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::{Timer, future};
 
 use super::card;
-use crate::approval::local::Event;
+use crate::approval::local::WatchEvent;
 use crate::net::front::{WebAnswer, WebBody};
 use crate::surface::admin::page::{self, TEXT};
 use crate::surface::admin::sessions::SignedIn;
@@ -53,7 +53,7 @@ struct Teller {
 
 impl Teller {
     /// None when the browser has gone or the session has ended.
-    async fn run(&self, events: Receiver<Event>) -> Option<()> {
+    async fn run(&self, events: Receiver<WatchEvent>) -> Option<()> {
         let gate = &self.admin.gate;
         for question in gate.approvals.questions() {
             self.say("card", &self.card(&question)).await?;
@@ -78,20 +78,20 @@ impl Teller {
         }
     }
 
-    async fn tell(&self, event: &Event) -> Option<()> {
+    async fn tell(&self, event: &WatchEvent) -> Option<()> {
         let viewer = &self.session.viewer;
         match event {
-            Event::Asked(question) => self.say("card", &self.card(question)).await,
-            Event::AskedAgain(question, times) => {
+            WatchEvent::Asked(question) => self.say("card", &self.card(question)).await,
+            WatchEvent::AskedAgain(question, times) => {
                 self.say("again", &json!({"id": question.id.to_string(), "times": times})).await
             }
-            Event::Settled(question, settlement) => {
+            WatchEvent::Settled(question, settlement) => {
                 let end = card::ended(viewer, question.id, &card::settled_text(settlement, &viewer.by))
                     .into_string();
                 let word = settlement.as_str();
                 self.say("settled", &json!({"id": question.id.to_string(), "how": word, "end": end})).await
             }
-            Event::Finished(question, outcome) => {
+            WatchEvent::Finished(question, outcome) => {
                 let text = card::finished_text(outcome);
                 self.say("finished", &json!({"id": question.id.to_string(), "text": text})).await
             }

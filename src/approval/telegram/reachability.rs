@@ -11,7 +11,7 @@ pub(crate) const LONG: Duration = Duration::from_secs(120);
 
 /// One direction: fetching or sending.
 #[derive(Debug, Default)]
-pub(crate) struct Link {
+pub(crate) struct Reachability {
     good: bool,
     since: Option<Timestamp>,
     why: Option<String>,
@@ -28,7 +28,7 @@ pub(crate) enum Change {
     Lost,
 }
 
-impl Link {
+impl Reachability {
     /// It worked.
     pub(crate) fn worked(&mut self, now: Timestamp) -> Change {
         self.why = None;
@@ -66,7 +66,7 @@ impl Link {
     }
 
     /// For people: since when, and why not.
-    pub(crate) fn told(&self, zone: &Zone) -> String {
+    pub(crate) fn describe(&self, zone: &Zone) -> String {
         let since = self.since.map(|at| format!(" since {}", clock_time(at, zone))).unwrap_or_default();
         match (&self.why, self.good) {
             (Some(why), _) => format!("not reachable{since}: {why}"),
@@ -82,16 +82,16 @@ mod tests {
 
     #[test]
     fn an_absence_begins_with_the_first_failure() {
-        let mut link = Link::default();
-        assert_eq!((link.told(&Zone::default()).as_str(), link.is_up()), ("not reached yet", false));
+        let mut link = Reachability::default();
+        assert_eq!((link.describe(&Zone::default()).as_str(), link.is_up()), ("not reached yet", false));
         assert_eq!(link.worked(Timestamp(0)), Change::Back(None));
         assert_eq!(link.worked(Timestamp(60_000)), Change::Same);
-        assert_eq!(link.told(&Zone::default()), "reachable since 00:00 UTC");
+        assert_eq!(link.describe(&Zone::default()), "reachable since 00:00 UTC");
         assert_eq!(link.failed(Timestamp(120_000), "no answer".into()), Change::Lost);
         assert_eq!(link.failed(Timestamp(180_000), "no answer".into()), Change::Same);
         assert_eq!(link.failed(Timestamp(180_000), "refused".into()), Change::Lost);
         assert_eq!(
-            (link.told(&Zone::default()).as_str(), link.is_up()),
+            (link.describe(&Zone::default()).as_str(), link.is_up()),
             ("not reachable since 00:02 UTC: refused", false)
         );
         assert_eq!(link.worked(Timestamp(240_000)), Change::Back(Some(Timestamp(120_000))));
