@@ -1,4 +1,4 @@
-//! The Bot API of Telegram, as much of it as approvals need: eight methods over [`HttpClient`].
+//! The Bot API of Telegram, as far as approvals need it, over [`HttpClient`].
 //!
 //! It only carries: what a tap means and whose counts is decided elsewhere. It must never let the token out (it is
 //! part of every URL), follow a redirect, or take an answer of more than 1 MiB. Every call BLOCKS up to its limit
@@ -20,7 +20,6 @@ pub(crate) use parse::{Chat, ChatMessage, Me, Tap, Update, UpdateKind, User};
 use crate::base::secret::Secret;
 use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, NotSent};
 
-/// The largest answer.
 const MAX_ANSWER: u64 = 1024 * 1024;
 /// The limit of a call, except for a long poll.
 const TIME_LIMIT: Duration = Duration::from_secs(15);
@@ -28,8 +27,7 @@ const TIME_LIMIT: Duration = Duration::from_secs(15);
 const POLL_SLACK: Duration = Duration::from_secs(10);
 /// The longest long poll that servers grant, in seconds.
 const MAX_POLL: u64 = 50;
-/// How many updates are asked for. The last resort: strangers may write long messages, and a hundred of those can
-/// be larger than an answer may be; one never is.
+/// How many updates are asked for. A hundred long messages can be larger than an answer may be; one never is.
 const PORTIONS: [u8; 3] = [100, 10, 1];
 /// The longest text of [`Bot::answer_callback`], in characters.
 const MAX_TOAST: usize = 200;
@@ -39,29 +37,25 @@ const MAX_TOAST: usize = 200;
 pub(crate) struct OutgoingMessage {
     /// 1 to 4096 UTF-16 units.
     pub text: String,
-    /// How parts of the text look.
     pub entities: Vec<Entity>,
     /// Buttons, row by row; empty for none.
     pub keyboard: Vec<Vec<Button>>,
-    /// The message that this one answers, in the same chat. If that is gone, it is sent all the same.
+    /// The message in the same chat that this one answers. If that is gone, this one is sent all the same.
     pub reply_to: Option<i64>,
 }
 
-/// The look of a part of a text.
+/// How a part of a text looks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Entity {
-    /// The look.
     pub style: Style,
-    /// Where it begins, in UTF-16 units.
+    /// In UTF-16 units.
     pub offset: usize,
-    /// How long it is, in UTF-16 units; not 0.
+    /// In UTF-16 units; not 0.
     pub length: usize,
 }
 
-/// The looks in use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
-    /// Bold.
     Bold,
     /// A monospaced block.
     Pre,
@@ -70,7 +64,6 @@ pub(crate) enum Style {
 /// A button below a message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Button {
-    /// What it says.
     pub text: String,
     /// What a tap on it brings back: 1 to 64 bytes.
     pub data: String,
@@ -86,11 +79,11 @@ pub(crate) struct Bot {
 }
 
 impl Bot {
-    /// A bot that reaches its server by `proxy`, if any ([`HttpClient::through`]). Connects to nobody yet.
+    /// A bot that reaches its server by `proxy`, if any. Connects to nobody yet.
     ///
     /// # Errors
-    /// [`BotError::Network`] with [`NotSent::BadUrl`] when `api_url` is no `http` or `https` URL, the token cannot stand
-    /// in one, or `proxy` is none.
+    /// [`NotSent::BadUrl`] when `api_url` is no `http` or `https` URL, the token cannot stand in one, or `proxy` is
+    /// none.
     pub(crate) fn through(proxy: Option<&Secret>, token: Secret, api_url: &str) -> Result<Bot, BotError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-');
         if token.expose().is_empty() || !token.expose().chars().all(fits) {
@@ -120,35 +113,22 @@ impl Bot {
     }
 
     /// Who the bot is. Also shows whether the token is right.
-    ///
-    /// # Errors
-    /// [`BotError`].
     pub(crate) fn get_me(&self) -> Result<Me, BotError> {
         parse::me(&self.call("getMe", &json!({}), TIME_LIMIT)?).ok_or(BotError::Garbage)
     }
 
-    /// A chat that the bot can see.
-    ///
-    /// # Errors
-    /// [`BotError`]; [`BotError::Refused`] where there is none for this bot.
+    /// A chat that the bot can see; [`BotError::Refused`] where it sees none.
     pub(crate) fn get_chat(&self, chat: i64) -> Result<Chat, BotError> {
         parse::chat(&self.call("getChat", &json!({"chat_id": chat}), TIME_LIMIT)?).ok_or(BotError::Garbage)
     }
 
-    /// Takes a webhook away, which would keep [`get_updates`](Bot::get_updates) from working. Updates that wait are
-    /// kept.
-    ///
-    /// # Errors
-    /// [`BotError`].
+    /// Removes a webhook, which would block [`get_updates`](Bot::get_updates). Updates that wait are kept.
     pub(crate) fn delete_webhook(&self) -> Result<(), BotError> {
         self.call("deleteWebhook", &json!({"drop_pending_updates": false}), TIME_LIMIT).map(drop)
     }
 
-    /// Taps and messages from `offset` on, the oldest first. All before `offset` are forgotten by the server, and
-    /// none are when `offset` is 0 or less. Waits up to `timeout_s` (at most 50) seconds for the first.
-    ///
-    /// # Errors
-    /// [`BotError`].
+    /// Taps and messages from `offset` on, the oldest first; the server forgets those before it, if it is above 0.
+    /// Waits up to `timeout_s` (at most 50) seconds for the first.
     pub(crate) fn get_updates(&self, offset: i64, timeout_s: u64) -> Result<Vec<Update>, BotError> {
         let mut wait = timeout_s.min(MAX_POLL);
         for limit in PORTIONS {
@@ -162,7 +142,7 @@ impl Bot {
     }
 
     fn poll(&self, offset: i64, wait: u64, limit: u8) -> Result<Vec<Update>, BotError> {
-        // A negative offset would throw away what waits.
+        // A negative offset would drop updates that wait.
         let params = json!({
             "offset": offset.max(0),
             "timeout": wait,
@@ -176,11 +156,8 @@ impl Bot {
         Ok(updates)
     }
 
-    /// Sends a message, in groups with topics into `topic`; its number in the chat comes back.
-    ///
-    /// # Errors
-    /// [`BotError`]. After [`BotError::Network`] it may have been sent all the same; see
-    /// [`BotError::is_certain`].
+    /// Sends a message, in groups with topics into `topic`, and returns its number in the chat. After an error it may
+    /// have been sent all the same, see [`BotError::is_certain`].
     pub(crate) fn send_message(
         &self,
         chat: i64,
@@ -198,10 +175,7 @@ impl Bot {
         parse::message_id(&sent).ok_or(BotError::Garbage)
     }
 
-    /// Changes a message of the bot's own; without buttons in `message` those on it go away.
-    ///
-    /// # Errors
-    /// [`BotError`]. [`BotError::NotModified`] means that it looks like that already.
+    /// Changes a message of the bot's own, buttons included. [`BotError::NotModified`] when it looks so already.
     pub(crate) fn edit_message(
         &self,
         chat: i64,
@@ -214,23 +188,19 @@ impl Bot {
         self.call("editMessageText", &params.into(), TIME_LIMIT).map(drop)
     }
 
-    /// Ends the little clock on a tapped button and shows `text` for a moment, or until it is dismissed with
-    /// `alert`. Text beyond 200 characters is cut.
-    ///
-    /// # Errors
-    /// [`BotError`].
+    /// Answers a tap: `text` is shown for a moment, with `alert` until it is dismissed. Cut after 200 characters.
     pub(crate) fn answer_callback(&self, id: &str, text: &str, alert: bool) -> Result<(), BotError> {
         let text: String = text.chars().take(MAX_TOAST).collect();
         let params = json!({"callback_query_id": id, "text": text, "show_alert": alert});
         self.call("answerCallbackQuery", &params, TIME_LIMIT).map(drop)
     }
 
-    /// Ends every call of this bot and its clones, running or to come. Running ones return an error at once.
+    /// Makes all calls of this bot and its clones fail at once, running or to come.
     pub(crate) fn shutdown(&self) {
         self.client.shutdown();
     }
 
-    /// Calls a method and gives back what is in `result`.
+    /// Calls a method and returns its `result`.
     fn call(&self, method: &str, params: &Value, limit: Duration) -> Result<Value, BotError> {
         let response = self.client.call(HttpRequest {
             method: "POST".into(),
@@ -279,7 +249,7 @@ fn look(message: &OutgoingMessage) -> Map<String, Value> {
     params
 }
 
-/// What an answer says. Error answers are JSON too; whatever is not comes from something in between.
+/// Error answers are JSON too; anything else comes from something in between.
 fn answer(response: &HttpResponse, token: &Secret) -> Result<Value, BotError> {
     // Nesting beyond serde_json's limit of 128 is an error like any other.
     let body: Option<Value> = serde_json::from_slice(&response.body).ok();

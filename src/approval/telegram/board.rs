@@ -20,68 +20,56 @@ use crate::model::{Question, QuestionEnd};
 const REMEMBERED: usize = 256;
 /// Bot API ids of supergroups: -1,000,000,000,000 less the number of the group.
 const SUPERGROUPS: Range<i64> = -2_000_000_000_000..-1_000_000_000_000;
-/// How often a card may be refused before it is given up.
+/// How often Telegram may refuse a card before it is given up.
 const MAX_REFUSALS: u32 = 4;
 
-/// One card.
-#[derive(Clone, Debug)]
-pub(crate) struct Card {
+#[derive(Clone, Debug, Default)]
+pub(super) struct Card {
     /// None after a restart, when the question had ended meanwhile.
     pub question: Option<Arc<Question>>,
     /// The tool's name.
     pub tool: String,
-    /// The messages in the chat, in order; the last has the buttons when all are there.
+    /// The messages in the chat, in order; when all are there, the last has the buttons.
     pub messages: Vec<i64>,
-    /// Further messages with the buttons: what was sent again because nobody knew whether it had arrived.
+    /// Further messages with the buttons, sent again because nobody knew whether the first had arrived.
     pub copies: Vec<i64>,
-    /// How many messages with the buttons may be in the chat whose numbers are not known (yet).
-    pub(crate) strays: u32,
+    /// How many messages with the buttons may be in the chat without our knowing their numbers (yet).
+    pub strays: u32,
     /// Messages that do not look as they should.
     pub stale: Vec<i64>,
-    /// What has happened.
-    pub(crate) progress: CardProgress,
-    /// How often Telegram has refused to take it.
+    pub progress: CardProgress,
+    /// How often Telegram has refused it.
     pub refusals: u32,
     /// Nothing will happen any more, and the card says so.
     pub over: bool,
 }
 
 impl Card {
-    fn new(question: Option<&Arc<Question>>, tool: &str) -> Card {
-        Card {
-            question: question.cloned(),
-            tool: tool.to_owned(),
-            messages: Vec::new(),
-            copies: Vec::new(),
-            strays: 0,
-            stale: Vec::new(),
-            progress: CardProgress::default(),
-            refusals: 0,
-            over: false,
-        }
+    fn new(tool: &str) -> Card {
+        Card { tool: tool.to_owned(), ..Card::default() }
     }
 
-    /// Whether the question can still be answered, as far as this channel has heard.
-    pub(crate) fn is_open(&self) -> bool {
+    /// Whether the question can still be answered here, as far as this channel has heard.
+    pub(super) fn is_open(&self) -> bool {
         self.progress.settled.is_none() && self.question.is_some() && !self.progress.closed
     }
 
     /// Whether nothing more can happen to it.
-    pub(crate) fn is_final(&self) -> bool {
+    pub(super) fn is_final(&self) -> bool {
         let progress = &self.progress;
-        let waits =
+        let runs =
             matches!(progress.settled, Some((QuestionEnd::Approved { .. }, ..))) && progress.end.is_none();
-        !self.is_open() && !waits && progress.note.is_none()
+        !self.is_open() && !runs && progress.note.is_none()
     }
 
     /// The next message to send; None when all are in the chat.
-    pub(crate) fn next_message(&self) -> Option<OutgoingMessage> {
+    pub(super) fn next_message(&self) -> Option<OutgoingMessage> {
         let question = self.question.as_ref().filter(|_| self.is_open())?;
         card::messages(question, &self.progress).into_iter().nth(self.messages.len())
     }
 
-    /// What the message with the buttons should look like now. None while it has not been sent.
-    pub(crate) fn look(&self) -> Option<OutgoingMessage> {
+    /// How the message with the buttons should look now. None while it has not been sent.
+    pub(super) fn look(&self) -> Option<OutgoingMessage> {
         let all = self.question.as_ref().map(|question| card::messages(question, &self.progress));
         match all {
             Some(mut all) if all.len() == self.messages.len() => all.pop(),
@@ -90,25 +78,25 @@ impl Card {
         }
     }
 
-    /// All that has buttons must be edited.
-    pub(crate) fn changed(&mut self) {
+    /// Everything with buttons must be edited.
+    pub(super) fn changed(&mut self) {
         // A part that is not the last has neither buttons nor news.
         let last = self.messages.last().filter(|_| self.next_message().is_none());
         self.stale = last.into_iter().chain(&self.copies).copied().collect();
     }
 
     /// Whether Telegram has refused it so often that it is not sent any more.
-    pub(crate) fn is_given_up(&self) -> bool {
+    pub(super) fn is_given_up(&self) -> bool {
         self.refusals >= MAX_REFUSALS
     }
 
     /// Whether nothing of it is in the chat, as far as is known.
-    pub(crate) fn is_unsent(&self) -> bool {
+    pub(super) fn is_unsent(&self) -> bool {
         self.messages.is_empty() && self.strays == 0
     }
 
     /// A message arrived as the part after the first `before`; a tap may have told its number before.
-    pub(crate) fn arrived(&mut self, number: i64, before: usize) {
+    pub(super) fn arrived(&mut self, number: i64, before: usize) {
         if self.has(number) {
             return;
         }
@@ -119,15 +107,14 @@ impl Card {
         self.stale.push(number);
     }
 
-    /// Whether this message is part of it.
-    pub(crate) fn has(&self, number: i64) -> bool {
-        self.messages.contains(&number) || self.copies.contains(&number)
+    pub(super) fn has(&self, message: i64) -> bool {
+        self.messages.contains(&message) || self.copies.contains(&message)
     }
 }
 
 /// Where a tap came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum TapOrigin {
+pub(super) enum TapOrigin {
     /// The question's own card.
     Own,
     /// Another message.
@@ -136,9 +123,8 @@ pub(crate) enum TapOrigin {
     Unknown,
 }
 
-/// All cards.
 #[derive(Default)]
-pub(crate) struct Board {
+pub(super) struct Board {
     cards: BTreeMap<RequestId, Card>,
     over: VecDeque<RequestId>,
     /// What people who may answer are called, by their ids; for showing only.
@@ -146,9 +132,9 @@ pub(crate) struct Board {
 }
 
 impl Board {
-    /// A question was asked. True when a card must be sent. With `loose`, one may have been sent before; with
-    /// `reasons`, a denial of it may wait for its reason.
-    pub(crate) fn asked(
+    /// Takes up a question; true when a card must be sent. `loose`: a card may have been sent before. `reasons`: a
+    /// denial may wait for its reason.
+    pub(super) fn asked(
         &mut self,
         question: &Arc<Question>,
         loose: bool,
@@ -156,8 +142,7 @@ impl Board {
         reasons: bool,
         zone: Arc<Zone>,
     ) -> bool {
-        let fresh = || Card::new(None, &question.call.tool().name);
-        let card = self.cards.entry(question.id).or_insert_with(fresh);
+        let card = self.cards.entry(question.id).or_insert_with(|| Card::new(&question.call.tool().name));
         card.question = Some(question.clone());
         card.strays += u32::from(loose);
         card.progress.count = times;
@@ -166,30 +151,33 @@ impl Board {
         card.next_message().is_some()
     }
 
-    /// A card.
-    pub(crate) fn get(&self, id: RequestId) -> Option<&Card> {
+    pub(super) fn get(&self, id: RequestId) -> Option<&Card> {
         self.cards.get(&id)
     }
 
-    /// A card, to be changed.
-    pub(crate) fn get_mut(&mut self, id: RequestId) -> Option<&mut Card> {
+    pub(super) fn get_mut(&mut self, id: RequestId) -> Option<&mut Card> {
         self.cards.get_mut(&id)
     }
 
-    /// All that are not over.
-    pub(crate) fn live(&self) -> impl Iterator<Item = (RequestId, &Card)> {
+    /// All cards that are not over.
+    pub(super) fn live(&self) -> impl Iterator<Item = (RequestId, &Card)> {
         self.cards.iter().filter(|(_, card)| !card.over).map(|(id, card)| (*id, card))
     }
 
+    /// The ids of those live cards that are `wanted`.
+    pub(super) fn which(&self, wanted: impl Fn(&Card) -> bool) -> Vec<RequestId> {
+        self.live().filter(|(_, card)| wanted(card)).map(|(id, _)| id).collect()
+    }
+
     /// The card that this message is part of.
-    pub(crate) fn of_message(&self, message: i64) -> Option<RequestId> {
+    pub(super) fn with_message(&self, message: i64) -> Option<RequestId> {
         self.cards.iter().find(|(_, card)| card.has(message)).map(|(id, _)| *id)
     }
 
     /// Whether a button on this message may speak for the question.
-    pub(crate) fn place(&self, id: RequestId, message: i64) -> TapOrigin {
+    pub(super) fn origin(&self, id: RequestId, message: i64) -> TapOrigin {
         let Some(card) = self.cards.get(&id) else { return TapOrigin::Unknown };
-        let own = match self.of_message(message) {
+        let own = match self.with_message(message) {
             Some(owner) => owner == id,
             None => card.strays > 0,
         };
@@ -198,32 +186,32 @@ impl Board {
 
     /// A tap came from a message that was sent without our hearing its number. It is one with the buttons, so the
     /// card is whole when only that was missing. True when the number is news.
-    pub(crate) fn found(&mut self, id: RequestId, message: i64) -> bool {
-        if self.of_message(message).is_some() {
+    pub(super) fn found(&mut self, id: RequestId, message: i64) -> bool {
+        if self.with_message(message).is_some() {
             return false;
         }
         let Some(card) = self.cards.get_mut(&id).filter(|card| card.strays > 0) else { return false };
         card.strays -= 1;
         let whole = card.question.as_ref().map_or(1, |q| card::messages(q, &card.progress).len());
-        let missing = whole == card.messages.len() + 1;
-        let place = if missing { &mut card.messages } else { &mut card.copies };
-        place.push(message);
+        let was_missing = whole == card.messages.len() + 1;
+        let numbers = if was_missing { &mut card.messages } else { &mut card.copies };
+        numbers.push(message);
         card.stale.push(message);
         true
     }
 
-    /// A tap came from the card of a question that has ended and that nobody remembers here. False: the message is
-    /// part of another card.
-    pub(crate) fn adopt(&mut self, id: RequestId, tool: &str, message: i64) -> bool {
-        let free = self.of_message(message).is_none() && !self.cards.contains_key(&id);
+    /// Takes up the card of a question that has ended and that nobody remembers here. False: the message is part of
+    /// another card.
+    pub(super) fn adopt(&mut self, id: RequestId, tool: &str, message: i64) -> bool {
+        let free = self.with_message(message).is_none() && !self.cards.contains_key(&id);
         if free {
-            self.cards.insert(id, Card { messages: vec![message], ..Card::new(None, tool) });
+            self.cards.insert(id, Card { messages: vec![message], ..Card::new(tool) });
         }
         free
     }
 
     /// Nothing will happen to this card any more.
-    pub(crate) fn finish(&mut self, id: RequestId) {
+    pub(super) fn finish(&mut self, id: RequestId) {
         let Some(card) = self.cards.get_mut(&id).filter(|card| !card.over) else { return };
         card.over = true;
         self.over.push_back(id);
@@ -234,56 +222,55 @@ impl Board {
         }
     }
 
-    /// The group moved, and its messages have no numbers any more: what is open is sent again.
-    pub(crate) fn forget_messages(&mut self) -> Vec<RequestId> {
+    /// The group moved, and its messages have no numbers any more. Returns the open questions, to be sent again.
+    pub(super) fn forget_messages(&mut self) -> Vec<RequestId> {
         for card in self.cards.values_mut() {
-            let none = Card::new(None, "");
-            (card.messages, card.copies, card.stale) = (none.messages, none.copies, none.stale);
-            (card.strays, card.refusals) = (none.strays, none.refusals);
+            let Card { question, tool, progress, over, .. } = std::mem::take(card);
+            *card = Card { question, tool, progress, over, ..Card::default() };
         }
-        self.cards.iter().filter(|(_, card)| card.is_open()).map(|(id, _)| *id).collect()
+        self.which(Card::is_open)
     }
 
     /// Somebody who may answer is called so, safe to show. True when that is news.
-    pub(crate) fn meet(&mut self, person: i64, name: &str) -> bool {
+    pub(super) fn meet(&mut self, person: i64, name: &str) -> bool {
         self.names.insert(person, name.to_owned()).as_deref() != Some(name)
     }
 
-    /// What a person is called, once met.
-    pub(crate) fn name(&self, person: i64) -> Option<String> {
+    pub(super) fn name(&self, person: i64) -> Option<String> {
         self.names.get(&person).cloned()
     }
 
     /// Forgets the names of all others.
-    pub(crate) fn keep_names_of(&mut self, people: &[i64]) {
+    pub(super) fn keep_names_of(&mut self, people: &[i64]) {
         self.names.retain(|person, _| people.contains(person));
     }
 
-    /// For the next start.
-    pub(crate) fn kept(&self, place: BotChat, now: Timestamp) -> String {
+    /// What the next start should know.
+    pub(super) fn kept(&self, home: BotChat, now: Timestamp) -> String {
         let sent = self.live().filter(|(_, card)| !card.is_unsent());
         let card = |card: &Card| json!({"tool": card.tool, "messages": card.messages, "copies": card.copies, "strays": card.strays});
         let cards: Map<_, _> = sent.map(|(id, c)| (id.to_string(), card(c))).collect();
-        json!({"bot": place.bot, "configured": place.configured, "chat": place.chat, "seen": now.0, "cards": cards,
+        json!({"bot": home.bot, "configured": home.configured, "chat": home.chat, "seen": now.0, "cards": cards,
             "names": self.names})
         .to_string()
     }
 
-    /// Takes over what was kept, for the same bot and configured chat: the chat in use, and when that was. Where the
-    /// owner has configured the chat that was in use, it is the same as well.
-    pub(crate) fn restore(&mut self, kept: &str, place: BotChat) -> Option<(i64, Timestamp)> {
+    /// Takes over what an earlier run of the same bot has kept for the same chat, as configured or as in use; returns
+    /// the chat it was using, and when that was.
+    pub(super) fn restore(&mut self, kept: &str, home: BotChat) -> Option<(i64, Timestamp)> {
         let kept: Value = serde_json::from_str(kept).ok()?;
         let number = |name: &str| kept.get(name).and_then(Value::as_i64);
-        let same_chat = [number("configured"), number("chat")].contains(&Some(place.configured));
-        if number("bot") != Some(place.bot) || !same_chat {
+        let members = |name: &str| kept.get(name).and_then(Value::as_object).into_iter().flatten();
+        let same_chat = [number("configured"), number("chat")].contains(&Some(home.configured));
+        if number("bot") != Some(home.bot) || !same_chat {
             return None;
         }
-        for (id, known) in kept.get("cards").and_then(Value::as_object).into_iter().flatten() {
+        for (id, known) in members("cards") {
             if let Some(id) = RequestId::parse(id) {
                 self.restore_card(id, known);
             }
         }
-        for (person, name) in kept.get("names").and_then(Value::as_object).into_iter().flatten() {
+        for (person, name) in members("names") {
             if let (Ok(person), Some(name)) = (person.parse(), name.as_str()) {
                 self.names.insert(person, name.to_owned());
             }
@@ -298,7 +285,7 @@ impl Board {
         };
         let tool = known.get("tool").and_then(Value::as_str).unwrap_or_default();
         let strays = known.get("strays").and_then(Value::as_u64).unwrap_or_default();
-        let card = self.cards.entry(id).or_insert_with(|| Card::new(None, tool));
+        let card = self.cards.entry(id).or_insert_with(|| Card::new(tool));
         (card.messages, card.copies) = (numbers("messages"), numbers("copies"));
         card.strays = card.strays.saturating_add(u32::try_from(strays).unwrap_or_default());
         // The question may have ended already.
@@ -308,7 +295,7 @@ impl Board {
 
 /// Which bot and chat a board is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct BotChat {
+pub(super) struct BotChat {
     /// The bot's id.
     pub bot: i64,
     /// The chat as configured.
@@ -319,7 +306,7 @@ pub(crate) struct BotChat {
 
 impl BotChat {
     /// Whether the group can have become this one: groups become supergroups, and do so once.
-    pub(crate) fn may_become(&self, chat: i64) -> bool {
+    pub(super) fn may_become(&self, chat: i64) -> bool {
         self.chat == self.configured && chat != self.chat && SUPERGROUPS.contains(&chat)
     }
 }

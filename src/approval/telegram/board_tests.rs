@@ -14,21 +14,21 @@ fn with_one() -> (Board, Arc<Question>) {
 #[test]
 fn taps_count_on_the_own_card_only() {
     let (mut board, q) = with_one();
-    assert_eq!(board.place(q.id, 70), TapOrigin::Elsewhere);
+    assert_eq!(board.origin(q.id, 70), TapOrigin::Elsewhere);
     board.get_mut(q.id).unwrap().strays = 1;
-    assert_eq!(board.place(q.id, 70), TapOrigin::Own);
+    assert_eq!(board.origin(q.id, 70), TapOrigin::Own);
     let mut lost = Board::default();
     lost.asked(&q, true, 1, false, Arc::default());
     assert!(lost.found(q.id, 70) && !lost.found(q.id, 70) && !lost.found(q.id, 71));
     assert_eq!(lost.get(q.id).unwrap().messages, [70]);
     assert!(!lost.found(RequestId::random(), 72) && !board.found(RequestId::random(), 70));
-    assert_eq!(lost.place(q.id, 71), TapOrigin::Elsewhere, "no more is missing");
+    assert_eq!(lost.origin(q.id, 71), TapOrigin::Elsewhere, "no more is missing");
     let other = question(r#"{"a":"y"}"#);
     board.asked(&other, false, 1, false, Arc::default());
     board.get_mut(other.id).unwrap().messages = vec![70];
-    assert_eq!(board.place(q.id, 70), TapOrigin::Elsewhere);
-    assert_eq!(board.place(other.id, 70), TapOrigin::Own);
-    assert_eq!(board.place(RequestId::random(), 70), TapOrigin::Unknown);
+    assert_eq!(board.origin(q.id, 70), TapOrigin::Elsewhere);
+    assert_eq!(board.origin(other.id, 70), TapOrigin::Own);
+    assert_eq!(board.origin(RequestId::random(), 70), TapOrigin::Unknown);
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn a_restart_knows_the_cards_and_no_question() {
     assert_eq!(after.restore(&kept, HOME), Some((-6, Timestamp(9))));
     assert!(!after.asked(&q, true, 1, false, Arc::default()));
     assert!(after.asked(&unsent, true, 1, false, Arc::default()));
-    assert_eq!(after.of_message(70), Some(q.id));
+    assert_eq!(after.with_message(70), Some(q.id));
     after.keep_names_of(&[7]);
     assert_eq!((after.name(7).as_deref(), after.name(8)), (Some("Ann (7)"), None));
     // The other way round: the question is taken up first.
@@ -100,14 +100,14 @@ fn what_was_sent_twice_is_one_card() {
     assert_eq!((card.messages.as_slice(), card.copies.as_slice()), ([70].as_slice(), [71].as_slice()));
     card.changed();
     assert_eq!(card.stale, [70, 71]);
-    assert_eq!((board.place(q.id, 70), board.place(q.id, 71)), (TapOrigin::Own, TapOrigin::Own));
+    assert_eq!((board.origin(q.id, 70), board.origin(q.id, 71)), (TapOrigin::Own, TapOrigin::Own));
     // After a restart too, and what was not heard of is still missing.
     let mut after = Board::default();
     after.restore(&board.kept(HOME, Timestamp(9)), HOME);
-    assert_eq!((after.of_message(71), after.get(q.id).unwrap().strays), (Some(q.id), 1));
+    assert_eq!((after.with_message(71), after.get(q.id).unwrap().strays), (Some(q.id), 1));
     assert!(!after.adopt(q.id, "t", 72) && !after.adopt(RequestId::random(), "t", 71));
     let old = RequestId::random();
-    assert!(after.adopt(old, "t", 72) && after.place(old, 72) == TapOrigin::Own);
+    assert!(after.adopt(old, "t", 72) && after.origin(old, 72) == TapOrigin::Own);
 }
 
 #[test]

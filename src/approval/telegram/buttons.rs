@@ -7,23 +7,21 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use super::api::Button;
 use crate::base::ids::RequestId;
 
-/// What a button means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Press {
-    /// Yes.
     Allow,
-    /// No, at once.
+    /// At once.
     Deny,
-    /// No, and the agent's answer waits for a note.
+    /// The agent's answer waits for a note.
     DenyWithReason,
-    /// After a "no": there will be no note.
+    /// After a denial: there will be no note.
     NoReason,
 }
 
 const ACTIONS: [(Press, &str); 4] =
     [(Press::Allow, "1a"), (Press::Deny, "1d"), (Press::DenyWithReason, "1r"), (Press::NoReason, "1n")];
 
-/// The buttons of an open question, row by row; with one for a denial whose reason follows where reasons are taken.
+/// The buttons of an open question, row by row. `reasons`: whether a denial may wait for its reason.
 pub(crate) fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
     let mut rows = vec![vec![button("Deny", Press::Deny, id), button("Allow", Press::Allow, id)]];
     if reasons {
@@ -43,7 +41,7 @@ fn button(text: &str, press: Press, id: RequestId) -> Button {
     Button { text: text.to_owned(), data: format!("{action}{}", URL_SAFE_NO_PAD.encode(id.as_bytes())) }
 }
 
-/// Reads what a button carries. None for everything that this version does not write.
+/// None for everything that this version does not write.
 pub(crate) fn read(data: &str) -> Option<(Press, RequestId)> {
     let (press, id) =
         ACTIONS.iter().find_map(|(press, action)| Some((*press, data.strip_prefix(action)?)))?;

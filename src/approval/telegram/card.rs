@@ -1,6 +1,6 @@
 //! A question as it looks on the phone. Pure.
 //!
-//! The gateway's words come first; everything that an agent has a say in stands inside one monospaced block, where
+//! The gateway's words come first; everything that an agent has a say in stands in one monospaced block, where
 //! Telegram finds no links, mentions or commands. Nothing is ever cut: what does not fit into one message goes on in
 //! the next, and the buttons are below the last.
 
@@ -16,13 +16,14 @@ use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
 use crate::model::{Outcome, Question, QuestionEnd};
 
-/// What the question itself may take of a message, in UTF-16 units, of the 4096 that fit. The rest is for what changes: the title and the lines below it.
+/// What the question itself may take of the 4096 UTF-16 units of a message. The rest is for what changes: the title
+/// and the lines below it.
 const ROOM: usize = 3000;
-/// A line is rather begun in the next message than cut with less than this before the cut.
+/// A line with less room than this is not cut: it begins in the next message.
 const WORTH_CUTTING: usize = 200;
-/// The longest foreign text in the part that changes (a note, a service's error, a name), in UTF-16 units.
+/// The longest foreign text in the part that changes (a note, a service's error), in UTF-16 units.
 const MAX_ASIDE: usize = 200;
-/// The longest tool name in a title, in UTF-16 units; a longer one stands in the question as well.
+/// The longest tool name in a title, in UTF-16 units; longer ones stand in the question as well.
 const MAX_TITLE: usize = 64;
 /// Marks a line that was cut. An agent's own `⟨` is spelled out, so these are the gateway's.
 const CONTINUES: &str = "⟨continues⟩";
@@ -35,37 +36,33 @@ pub(crate) struct CardProgress {
     pub count: u32,
     /// Whether a denial may wait for its reason.
     pub reasons: bool,
-    /// Whose time of day is shown.
     pub zone: Arc<Zone>,
-    /// When Telegram could not be reached: taps of that time are lost.
+    /// From when to when Telegram could not be reached: taps made then are lost.
     pub away: Option<(Option<Timestamp>, Timestamp)>,
-    /// Half of the time is over: what was left then.
+    /// How much time was left at the reminder.
     pub reminded: Option<Duration>,
     /// How it ended, when, and who did it as people call them.
     pub settled: Option<(QuestionEnd, Option<Timestamp>, Option<String>)>,
     /// How long a note may still be added; None when it may not.
     pub note: Option<Duration>,
-    /// Who wrote the note, as people call them.
+    /// As people call them.
     pub note_by: Option<String>,
     /// Nobody is asked in this chat any more.
     pub closed: bool,
-    /// What came of an approved call.
     pub end: Option<CallEnd>,
 }
 
 /// What came of an approved call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum CallEnd {
-    /// It was carried out.
     Done,
-    /// Nobody knows.
+    /// It may have been done or not.
     Unknown,
-    /// It was not; why.
+    /// Why it was not done.
     Failed(String),
 }
 
 impl CallEnd {
-    /// In the words of a card.
     pub(crate) fn after(outcome: &Outcome) -> CallEnd {
         match outcome {
             Outcome::Executed(_) => CallEnd::Done,
@@ -96,11 +93,11 @@ pub(crate) fn messages(question: &Question, progress: &CardProgress) -> Vec<Outg
         let mut message = StyledText::default();
         match last {
             true => head(&mut message, question, progress),
-            false => message.line(&format!("❓ {}", title(&question.call.tool().name)), Some(Style::Bold)),
+            false => message.bold(&format!("❓ {}", title(&question.call.tool().name))),
         }
         if count > 1 {
             let buttons = if last { "" } else { ", the buttons are below the last" };
-            message.line(&format!("Part {part} of {count}{buttons}"), None);
+            message.line(&format!("Part {part} of {count}{buttons}"));
         }
         piece_lines(&mut message, &piece, &mut begun);
         let keyboard = if last { keyboard(question, progress) } else { Vec::new() };
@@ -109,27 +106,27 @@ pub(crate) fn messages(question: &Question, progress: &CardProgress) -> Vec<Outg
     all
 }
 
-/// What remains of a card whose question is no longer known in full.
+/// The card of a question that is no longer known in full.
 pub(crate) fn remains(tool: &str, progress: &CardProgress) -> OutgoingMessage {
     let mut message = StyledText::default();
     match &progress.settled {
         None if progress.closed => closed(&mut message, tool),
         None => {
-            message.line(&format!("⚠️ Ended: {}", title(tool)), Some(Style::Bold));
-            message.line("It ended while the gateway was restarted; `agentpass audit` says how.", None);
+            message.bold(&format!("⚠️ Ended: {}", title(tool)));
+            message.line("It ended while the gateway was restarted; `agentpass audit` says how.");
         }
         Some(_) => ended(&mut message, tool, progress),
     }
     message.done(Vec::new())
 }
 
-/// `14:32` as clocks where the gateway stands show it; `14:32 UTC` where that is not known.
+/// `14:32` in the gateway's time zone; `14:32 UTC` where that is not known.
 pub(crate) fn clock_time(at: Timestamp, zone: &Zone) -> String {
     let utc = if *zone == Zone::default() { " UTC" } else { "" };
     format!("{}{utc}", zone.hour_and_minute(at))
 }
 
-/// The length of a text as Telegram counts it.
+/// The length of a text as Telegram counts it: in UTF-16 units.
 pub(crate) fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
@@ -152,11 +149,11 @@ fn head(message: &mut StyledText, question: &Question, progress: &CardProgress) 
     if progress.closed {
         return closed(message, tool);
     }
-    message.line(&format!("❓ Allow {}?", title(tool)), Some(Style::Bold));
+    message.bold(&format!("❓ Allow {}?", title(tool)));
     let time = span(question.expires.since(question.created));
-    message.line(&format!("Answer by {} ({time})", day_and_time(question, &progress.zone)), None);
+    message.line(&format!("Answer by {} ({time})", day_and_time(question, &progress.zone)));
     if progress.count > 1 {
-        message.line(&format!("Asked {} times", progress.count), None);
+        message.line(&format!("Asked {} times", progress.count));
     }
     let clock = |at| clock_time(at, &progress.zone);
     if let Some((from, to)) = progress.away {
@@ -164,14 +161,14 @@ fn head(message: &mut StyledText, question: &Question, progress: &CardProgress) 
             Some(from) => format!("from {} to {}", clock(from), clock(to)),
             None => format!("until {}", clock(to)),
         };
-        message.line(&format!("⚠️ I was away {when}. If you have tapped already, tap again."), None);
+        message.line(&format!("⚠️ I was away {when}. If you have tapped already, tap again."));
     }
     if let Some(left) = progress.reminded {
-        message.line(&format!("⏰ Still waiting, {} left", span(left)), None);
+        message.line(&format!("⏰ Still waiting, {} left", span(left)));
     }
 }
 
-/// With the date when it is not within the day.
+/// With the date where the question was asked on another day.
 fn day_and_time(question: &Question, zone: &Zone) -> String {
     let day = |at| zone.date_and_time(at).chars().take("2026-01-31".len()).collect::<String>();
     let (ends, time) = (day(question.expires), clock_time(question.expires, zone));
@@ -179,16 +176,16 @@ fn day_and_time(question: &Question, zone: &Zone) -> String {
 }
 
 fn closed(message: &mut StyledText, tool: &str) {
-    message.line(&format!("↪️ Not asked here any more: {}", title(tool)), Some(Style::Bold));
-    message.line("`agentpass approvals` on the gateway shows what is open.", None);
+    message.bold(&format!("↪️ Not asked here any more: {}", title(tool)));
+    message.line("`agentpass approvals` on the gateway shows what is open.");
 }
 
 fn ended(message: &mut StyledText, tool: &str, progress: &CardProgress) {
-    let Some((settlement, at, who)) = &progress.settled else { return };
+    let Some((end, at, who)) = &progress.settled else { return };
     let tool = title(tool);
     let at = at.map(|at| format!(" at {}", clock_time(at, &progress.zone))).unwrap_or_default();
     let by = format!("y {}{at}.", who.as_deref().unwrap_or("somebody"));
-    let (name, line) = match (settlement, &progress.end) {
+    let (name, line) = match (end, &progress.end) {
         (QuestionEnd::Approved { .. }, None) => ("✅ Allowed", format!("B{by}")),
         (QuestionEnd::Approved { .. }, Some(CallEnd::Done)) => ("✅ Allowed", format!("B{by} Done.")),
         (QuestionEnd::Approved { .. }, Some(CallEnd::Unknown)) => {
@@ -206,16 +203,16 @@ fn ended(message: &mut StyledText, tool: &str, progress: &CardProgress) {
             ("⚠️ Void", format!("It was not done{at}: {}.", aside(&why.to_string())))
         }
     };
-    message.line(&format!("{name}: {tool}"), Some(Style::Bold));
-    message.line(&line, None);
-    match (settlement, progress.note) {
+    message.bold(&format!("{name}: {tool}"));
+    message.line(&line);
+    match (end, progress.note) {
         (QuestionEnd::Denied { note: Some(note), .. }, _) => {
             let by = progress.note_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();
-            message.line(&format!("The agent was told{by}: {}", aside(note)), None);
+            message.line(&format!("The agent was told{by}: {}", aside(note)));
         }
         (_, Some(time)) => {
             let time = span(time);
-            message.line(&format!("To tell the agent why, reply to this message within {time}."), None);
+            message.line(&format!("To tell the agent why, reply to this message within {time}."));
         }
         (_, None) => {}
     }
@@ -240,7 +237,6 @@ pub(crate) fn shortened(text: &str, most: usize) -> String {
     }
 }
 
-/// One line of the question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct CardLine {
     text: String,
@@ -250,7 +246,11 @@ struct CardLine {
 fn body(question: &Question) -> Vec<CardLine> {
     let short = units(&visible(&question.call.tool().name)) <= MAX_TITLE;
     let shown = fields(question);
-    shown.iter().filter(|f| f.label != "tool" || f.by_agent || !short).flat_map(field_lines).collect()
+    let mut lines: Vec<_> =
+        shown.iter().filter(|f| f.label != "tool" || f.by_agent || !short).flat_map(field_lines).collect();
+    // The gateway's lines first, whatever the order of the fields.
+    lines.sort_by_key(|line| line.by_agent);
+    lines
 }
 
 fn field_lines(field: &QuestionField) -> Vec<CardLine> {
@@ -273,10 +273,10 @@ fn capital(word: &str) -> String {
     letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
 }
 
-/// The lines in portions of at most [`ROOM`] units; at least one portion, which may be empty.
+/// The lines in pieces of at most [`ROOM`] units; at least one piece, which may be empty.
 fn pieces(lines: Vec<CardLine>) -> Vec<Vec<CardLine>> {
     let (mut done, mut piece, mut left) = (Vec::new(), Vec::new(), ROOM);
-    for line in sorted(lines) {
+    for line in lines {
         let mut rest = line;
         while units(&rest.text) + 1 > left {
             if left > WORTH_CUTTING {
@@ -292,12 +292,6 @@ fn pieces(lines: Vec<CardLine>) -> Vec<Vec<CardLine>> {
     }
     done.push(piece);
     done
-}
-
-/// The gateway's lines first, whatever the order of the fields.
-fn sorted(mut lines: Vec<CardLine>) -> Vec<CardLine> {
-    lines.sort_by_key(|line| line.by_agent);
-    lines
 }
 
 /// Cuts after at most `room` units, never inside a character or an escape.
@@ -320,21 +314,21 @@ fn cut(text: &str, room: usize) -> (&str, &str) {
 fn piece_lines(message: &mut StyledText, piece: &[CardLine], begun: &mut bool) {
     let (own, foreign): (Vec<_>, Vec<_>) = piece.iter().partition(|line| !line.by_agent);
     if !own.is_empty() {
-        message.line("", None);
-        own.iter().for_each(|line| message.line(&line.text, None));
+        message.line("");
+        own.iter().for_each(|line| message.line(&line.text));
     }
     if foreign.is_empty() {
         return;
     }
-    message.line("", None);
+    message.line("");
     let label = if *begun { "From the agent, continued:" } else { "From the agent:" };
-    message.line(label, Some(Style::Bold));
+    message.bold(label);
     *begun = true;
     let block: Vec<_> = foreign.iter().map(|line| line.text.as_str()).collect();
-    message.line(&block.join("\n"), Some(Style::Pre));
+    message.styled(&block.join("\n"), Style::Pre);
 }
 
-/// Puts a text and its entities together.
+/// A text that is written line by line, with its entities.
 #[derive(Default)]
 struct StyledText {
     text: String,
@@ -342,14 +336,23 @@ struct StyledText {
 }
 
 impl StyledText {
-    fn line(&mut self, line: &str, style: Option<Style>) {
+    fn line(&mut self, line: &str) {
         if !self.text.is_empty() {
             self.text.push('\n');
         }
-        let (offset, length) = (units(&self.text), units(line));
         self.text.push_str(line);
-        let entity = style.filter(|_| length > 0).map(|style| Entity { style, offset, length });
-        self.entities.extend(entity);
+    }
+
+    fn styled(&mut self, line: &str, style: Style) {
+        self.line(line);
+        let length = units(line);
+        if length > 0 {
+            self.entities.push(Entity { style, offset: units(&self.text) - length, length });
+        }
+    }
+
+    fn bold(&mut self, line: &str) {
+        self.styled(line, Style::Bold);
     }
 
     fn done(self, keyboard: Vec<Vec<Button>>) -> OutgoingMessage {

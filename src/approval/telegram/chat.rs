@@ -27,7 +27,7 @@ impl Conversation {
         match found {
             Ok(_) => {
                 // A message that was refused is another matter: only the next one shows that it is over.
-                if before == Sight::Missing && state.sending.failing() {
+                if before == Sight::Missing && state.sending.is_failing() {
                     let _ = state.sending.worked(self.clock.now());
                     state.queue.release();
                     log::info!("telegram: the chat {chat} is there");

@@ -144,7 +144,7 @@ impl Channel for Telegram {
         let state = self.0.state.borrow();
         let (fetching, sending) = (&state.fetching, &state.sending);
         // Where nothing was sent yet, nobody knows whether it would work.
-        let cannot_send = fetching.is_up() && sending.failing();
+        let cannot_send = fetching.is_up() && sending.is_failing();
         let (link, word) = if cannot_send { (sending, "sending: ") } else { (fetching, "") };
         let waits = match state.queue.len() {
             0 => String::new(),

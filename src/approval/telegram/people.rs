@@ -76,7 +76,7 @@ impl Conversation {
 
     async fn tapped(&self, by: &Person, press: Press, id: RequestId, message: i64, host: &dyn Host) -> Toast {
         self.meet(by).await;
-        let place = self.state.borrow().board.place(id, message);
+        let place = self.state.borrow().board.origin(id, message);
         match place {
             TapOrigin::Unknown => return self.forgotten(id, message, host).await,
             TapOrigin::Elsewhere => return Toast::short("This card is out of date; use the newer one."),
@@ -164,7 +164,7 @@ impl Conversation {
     /// The card that a message is part of: its question, and whether that is open, or denied.
     fn card_of(&self, message: i64) -> Option<(RequestId, bool, bool)> {
         let state = self.state.borrow();
-        let id = state.board.of_message(message)?;
+        let id = state.board.with_message(message)?;
         let card = state.board.get(id)?;
         let denied = matches!(card.progress.settled, Some((QuestionEnd::Denied { .. }, ..)));
         Some((id, card.is_open(), denied))

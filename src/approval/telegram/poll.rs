@@ -175,7 +175,7 @@ impl Conversation {
         }
         if change != Change::Same {
             let mut state = self.state.borrow_mut();
-            if state.sending.failing() {
+            if state.sending.is_failing() {
                 state.queue.release();
             }
             drop(state);

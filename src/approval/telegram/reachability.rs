@@ -1,4 +1,4 @@
-//! Whether Telegram can be reached, since when, and when an absence was long enough to have lost taps. Pure.
+//! Whether Telegram can be reached, and since when. Pure.
 
 use std::time::Duration;
 
@@ -7,69 +7,66 @@ use crate::base::clock::Timestamp;
 use crate::base::zone::Zone;
 
 /// Telegram keeps taps for 150 s. After an absence longer than this, open questions say that taps may be lost.
-pub(crate) const LONG: Duration = Duration::from_secs(120);
+pub(super) const LONG: Duration = Duration::from_secs(120);
 
 /// One direction: fetching or sending.
 #[derive(Debug, Default)]
-pub(crate) struct Reachability {
-    good: bool,
+pub(super) struct Reachability {
+    up: bool,
     since: Option<Timestamp>,
-    why: Option<String>,
+    /// Why the last attempt failed, if it did.
+    error: Option<String>,
 }
 
-/// What changed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Change {
-    /// Nothing.
+pub(super) enum Change {
     Same,
-    /// It works again; it had not since then.
+    /// It works again, or for the first time; when it had stopped working.
     Back(Option<Timestamp>),
     /// It stopped working, or for another reason than before.
     Lost,
 }
 
 impl Reachability {
-    /// It worked.
-    pub(crate) fn worked(&mut self, now: Timestamp) -> Change {
-        self.why = None;
-        if self.good {
+    pub(super) fn worked(&mut self, now: Timestamp) -> Change {
+        self.error = None;
+        if self.up {
             return Change::Same;
         }
-        self.good = true;
+        self.up = true;
         Change::Back(self.since.replace(now))
     }
 
-    /// It did not, in an attempt that began then.
-    pub(crate) fn failed(&mut self, began: Timestamp, why: String) -> Change {
-        if self.good || self.since.is_none() {
+    /// An attempt that began then failed.
+    pub(super) fn failed(&mut self, began: Timestamp, error: String) -> Change {
+        if self.up || self.since.is_none() {
             self.since = Some(began);
         }
-        self.good = false;
-        let news = self.why.as_ref() != Some(&why);
-        self.why = Some(why);
-        if news { Change::Lost } else { Change::Same }
+        self.up = false;
+        let is_news = self.error.as_ref() != Some(&error);
+        self.error = Some(error);
+        if is_news { Change::Lost } else { Change::Same }
     }
 
-    /// Whether it worked at the last attempt.
-    pub(crate) fn is_up(&self) -> bool {
-        self.good
+    /// Whether the last attempt worked; false before the first.
+    pub(super) fn is_up(&self) -> bool {
+        self.up
     }
 
-    /// Whether the last attempt failed.
-    pub(crate) fn failing(&self) -> bool {
-        self.why.is_some()
+    /// Whether the last attempt failed; false before the first.
+    pub(super) fn is_failing(&self) -> bool {
+        self.error.is_some()
     }
 
-    /// Since when that is so.
-    pub(crate) fn since(&self) -> Option<Timestamp> {
+    pub(super) fn since(&self) -> Option<Timestamp> {
         self.since
     }
 
-    /// For people: since when, and why not.
-    pub(crate) fn describe(&self, zone: &Zone) -> String {
+    /// For people.
+    pub(super) fn describe(&self, zone: &Zone) -> String {
         let since = self.since.map(|at| format!(" since {}", clock_time(at, zone))).unwrap_or_default();
-        match (&self.why, self.good) {
-            (Some(why), _) => format!("not reachable{since}: {why}"),
+        match (&self.error, self.up) {
+            (Some(error), _) => format!("not reachable{since}: {error}"),
             (None, true) => format!("reachable{since}"),
             (None, false) => "not reached yet".to_owned(),
         }

@@ -1,4 +1,4 @@
-//! What an update means, and whether it has any power. Pure.
+//! What an update means, and from whom it counts. Pure.
 //!
 //! Identity is the numeric `from.id` of a person in the configured chat and nothing else: no name, no message text, no
 //! forwarded or channel message, and nobody who writes in the name of a chat.
@@ -15,107 +15,80 @@ const MAX_NAME: usize = 40;
 
 /// Whose words count, and where.
 #[derive(Clone, Debug)]
-pub(crate) struct Approvers {
-    /// The chat.
+pub(super) struct Approvers {
     pub chat: i64,
-    /// The topic in it; None when all count.
+    /// None when all topics count.
     pub topic: Option<i64>,
-    /// The people.
     pub allowed_users: Vec<i64>,
-    /// The bot's own name, for `/status@name`.
-    pub(crate) bot_name: String,
+    /// The bot's own name, for `/status@name`; empty until it is known.
+    pub bot_name: String,
 }
 
 /// Somebody who may answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Person {
-    /// The user id.
+pub(super) struct Person {
     pub id: i64,
     /// `Ann (7)`, safe to show.
     pub shown: String,
 }
 
-/// What an update means.
+/// `by` is always somebody who may answer; `callback` is what a tap is answered with.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum UpdateMeaning {
-    /// Somebody who may tapped a button of ours.
+pub(super) enum UpdateMeaning {
+    /// A tap on a button of ours, below `message`.
     Tap {
-        /// For the answer.
         callback: String,
-        /// Who.
         by: Person,
-        /// The button.
         press: Press,
-        /// The question.
         id: RequestId,
-        /// The message with the button.
         message: i64,
     },
-    /// Somebody who may answered a message.
+    /// `message` answers the message `to`.
     Reply {
-        /// Who.
         by: Person,
-        /// The message that is answered.
         to: i64,
-        /// The answer itself.
         message: i64,
-        /// Its text as it came.
         text: String,
     },
-    /// Somebody who may asked for something.
     Command {
-        /// What.
         command: BotCommand,
-        /// The message.
         message: i64,
     },
-    /// A tap that means nothing, by somebody who may.
+    /// A tap that means nothing, by somebody who may answer.
     Nonsense {
-        /// For the answer.
         callback: String,
     },
-    /// A tap or command of somebody who may not.
+    /// A tap or command of somebody who may not; `who` and where, for the log.
     Stranger {
-        /// The user id.
         person: i64,
-        /// Where an answer goes.
         from: Approach,
-        /// Who and where, for the log.
         who: String,
     },
-    /// The group has a new number, it is said.
+    /// Somebody says that the group has a new number.
     Moved,
-    /// Nothing for us.
     Ignored,
 }
 
-/// What somebody who may not has done.
+/// How somebody who may not answer has turned to us.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Approach {
-    /// A tap: its id.
+pub(super) enum Approach {
+    /// By a tap with this id.
     Tap(String),
-    /// A message to the bot.
     Words {
-        /// Where.
         chat: i64,
-        /// Its number.
         message: i64,
     },
 }
 
 /// What people can ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum BotCommand {
-    /// The open questions.
+pub(super) enum BotCommand {
     Pending,
-    /// How the gateway is.
     Status,
-    /// What there is.
     Help,
 }
 
-/// What an update means under these approvers.
-pub(crate) fn read(update: &Update, approvers: &Approvers) -> UpdateMeaning {
+pub(super) fn read(update: &Update, approvers: &Approvers) -> UpdateMeaning {
     match &update.kind {
         UpdateKind::Tap(tap) => read_tap(tap, approvers),
         UpdateKind::Message(message) => read_message(message, approvers),
@@ -144,7 +117,7 @@ fn read_message(message: &ChatMessage, approvers: &Approvers) -> UpdateMeaning {
     if message.on_behalf || message.forwarded || from.is_bot {
         return UpdateMeaning::Ignored;
     }
-    // Other topics are for other things. A tap needs no such rule: it comes from a card of ours or does not count.
+    // A tap needs no such rule: it comes from a card of ours or does not count.
     if message.chat.id == approvers.chat && approvers.topic.is_some() && message.topic != approvers.topic {
         return UpdateMeaning::Ignored;
     }
@@ -160,7 +133,7 @@ fn read_message(message: &ChatMessage, approvers: &Approvers) -> UpdateMeaning {
     }
 }
 
-/// Others may talk in the group as they like; what they say to the bot is noted.
+/// What strangers say to the bot is noted; otherwise they may talk in the group as they like.
 fn stranger(message: &ChatMessage, from: &User, is_command: bool) -> UpdateMeaning {
     let chat = message.chat.id;
     if !is_command && chat != from.id {
@@ -192,7 +165,7 @@ fn who(user: &User, chat: Option<i64>) -> String {
     format!("{} in {chat}", shown(user))
 }
 
-/// `status` of `/status`, or of `/status@our_bot` in a group. None for other bots' commands, and for what is none.
+/// `status` of `/status`, or of `/status@our_bot` in a group. None for commands to other bots.
 fn command_word<'t>(text: &'t str, bot_name: &str) -> Option<&'t str> {
     let word = text.split_whitespace().next()?.strip_prefix('/')?;
     let (name, bot) = word.split_once('@').map_or((word, None), |(name, bot)| (name, Some(bot)));
@@ -201,11 +174,11 @@ fn command_word<'t>(text: &'t str, bot_name: &str) -> Option<&'t str> {
     (ours && is_name).then_some(name)
 }
 
-/// `start` is what Telegram sends when a person first opens the chat.
 fn command(word: &str) -> Option<BotCommand> {
     match word {
         "pending" => Some(BotCommand::Pending),
         "status" => Some(BotCommand::Status),
+        // Telegram sends `/start` when a person first opens the chat.
         "help" | "start" => Some(BotCommand::Help),
         _ => None,
     }

@@ -11,7 +11,7 @@ use crate::net::client::{HttpError, MaybeSent, NotSent};
 
 /// How long to wait when a server wants us to, in seconds: at least, at most, and when it does not say.
 const RETRY_AFTER: (f64, f64, f64) = (1.0, 300.0, 5.0);
-/// As much as is kept of a server's explanation, in characters.
+/// How much is kept of a server's explanation, in characters.
 const MAX_TEXT: usize = 200;
 
 /// Why a call did not work.
@@ -21,25 +21,22 @@ pub(crate) enum BotError {
     Unauthorized,
     /// 404 in the words of the Bot API: there is no such bot.
     NotFound,
-    /// A "no" that is not the Bot API's: a proxy, a captive portal, a wrong `api_url`.
+    /// 4xx, but not from the Bot API: a proxy, a captive portal, a wrong `api_url`.
     NotTheApi(u16),
     /// 409: somebody else polls for this bot, or a webhook is set.
     Conflict,
-    /// 429: too many calls.
+    /// 429.
     TooMany {
-        /// How long to wait, 1 to 300 s.
+        /// 1 to 300 s.
         retry_after: Duration,
     },
     /// The group became a supergroup and has another number now.
-    Migrated {
-        /// That number.
-        to_chat: i64,
-    },
+    Migrated { to_chat: i64 },
     /// An edit would change nothing.
     NotModified,
     /// The message to edit is gone, or can no longer be edited.
     CannotEdit,
-    /// Any other "no".
+    /// Any other refusal.
     Refused {
         /// 4xx, in general.
         code: i64,
@@ -57,7 +54,7 @@ pub(crate) enum BotError {
 }
 
 impl BotError {
-    /// Whether the call has certainly not been done. Otherwise nobody knows.
+    /// Whether the call was certainly not carried out. Otherwise nobody knows.
     pub(crate) fn is_certain(&self) -> bool {
         match self {
             Self::Network(HttpError::NotSent(_)) => true,
@@ -111,7 +108,7 @@ pub(super) fn refusal(body: &Value, status: u16, token: &Secret) -> BotError {
     }
 }
 
-/// The error in an answer that is not from the Bot API, but for example from a proxy in front of it.
+/// The error in an answer that is not from the Bot API, but from a proxy in front of it, for example.
 pub(super) fn without_words(status: u16) -> BotError {
     match status {
         429 => BotError::TooMany { retry_after: bounded(None) },
@@ -138,7 +135,7 @@ fn bounded(seconds: Option<f64>) -> Duration {
     Duration::from_secs_f64(seconds.unwrap_or(default).clamp(least, most))
 }
 
-/// The whole token goes, and so does its secret half alone. Then it is cut, so that no part of it is left over.
+/// Without the token, whole or its secret half, in any spelling. Cut after that, so that no part of it is left over.
 fn shown(text: &str, token: &Secret) -> String {
     let token = token.expose();
     let half = token.split_once(':').map_or(token, |(_, half)| half);

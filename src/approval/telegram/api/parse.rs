@@ -1,6 +1,6 @@
 //! What the server says, read with care: everything in it but the numbers was chosen by somebody on Telegram.
 //!
-//! It must never fail because of one odd update: that one becomes [`UpdateKind::Unknown`], so that it can be passed.
+//! One odd update must never make all of them fail: it becomes [`UpdateKind::Unknown`] and can be passed.
 
 use serde_json::Value;
 
@@ -10,27 +10,21 @@ const MAX_ID: i64 = 1 << 52;
 /// The bot itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Me {
-    /// Its user id.
     pub id: i64,
     /// Without the `@`.
     pub username: String,
 }
 
-/// Something that happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Update {
-    /// Its number, at least 0 and below 2^52.
+    /// At least 0 and below 2^52.
     pub id: i64,
-    /// What it was.
     pub kind: UpdateKind,
 }
 
-/// What happened.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum UpdateKind {
-    /// Somebody tapped a button.
     Tap(Tap),
-    /// Somebody wrote something.
     Message(ChatMessage),
     /// Something that nobody asked for, or that makes no sense.
     Unknown,
@@ -41,9 +35,8 @@ pub(crate) enum UpdateKind {
 pub(crate) struct Tap {
     /// For [`answer_callback`](super::Bot::answer_callback).
     pub id: String,
-    /// Who tapped.
     pub from: User,
-    /// The chat of the message with the button. None where the message was put somewhere by inline mode.
+    /// Where the button is. None where inline mode has put its message somewhere.
     pub chat: Option<Chat>,
     /// The message with the button.
     pub message_id: Option<i64>,
@@ -51,26 +44,23 @@ pub(crate) struct Tap {
     pub data: Option<String>,
 }
 
-/// A message.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChatMessage {
     /// Its number in the chat.
     pub id: i64,
-    /// Where it was written.
     pub chat: Chat,
-    /// Who wrote it; in a channel nobody. Means nothing when `on_behalf`.
+    /// None in a channel. Means nothing when `on_behalf`.
     pub from: Option<User>,
     /// Written in the name of a chat: by an anonymous admin, or as a channel.
-    pub(crate) on_behalf: bool,
+    pub on_behalf: bool,
     /// Written by somebody else in the first place.
     pub forwarded: bool,
-    /// The text, if it is one.
     pub text: Option<String>,
-    /// The topic, in a group that has some; None in the general one.
+    /// None in the general topic, and in groups without topics.
     pub topic: Option<i64>,
-    /// The message in the same chat that it answers.
+    /// The message in the same chat that this one answers.
     pub reply_to: Option<i64>,
-    /// The group became a supergroup with this number.
+    /// The number of the supergroup that the group has become.
     pub migrated_to: Option<i64>,
 }
 
@@ -79,7 +69,6 @@ pub(crate) struct ChatMessage {
 pub(crate) struct User {
     /// What identity rests on; not 0.
     pub id: i64,
-    /// Whether it is a bot.
     pub is_bot: bool,
     /// First and last name, chosen freely by the user: for showing (escaped) only.
     pub name: String,
@@ -87,7 +76,6 @@ pub(crate) struct User {
     pub username: Option<String>,
 }
 
-/// A chat.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Chat {
     /// Negative for groups; not 0.
@@ -106,17 +94,19 @@ pub(super) fn message_id(result: &Value) -> Option<i64> {
     id(result.get("message_id"))
 }
 
-/// None when it is no list of updates with proper numbers: without a number an update could not be passed.
+/// None when an update has no proper number: it could not be passed.
 pub(super) fn updates(result: &Value) -> Option<Vec<Update>> {
     result.as_array()?.iter().map(update).collect()
 }
 
 fn update(value: &Value) -> Option<Update> {
     let id = value.get("update_id")?.as_i64().filter(|id| (0..MAX_ID).contains(id))?;
-    let tapped = value.get("callback_query").map(|v| tap(v).map(UpdateKind::Tap));
-    let written = || value.get("message").map(|v| message(v).map(UpdateKind::Message));
-    let kind = tapped.or_else(written).flatten().unwrap_or(UpdateKind::Unknown);
-    Some(Update { id, kind })
+    let kind = match (value.get("callback_query"), value.get("message")) {
+        (Some(tapped), _) => tap(tapped).map(UpdateKind::Tap),
+        (None, Some(written)) => message(written).map(UpdateKind::Message),
+        (None, None) => None,
+    };
+    Some(Update { id, kind: kind.unwrap_or(UpdateKind::Unknown) })
 }
 
 fn tap(value: &Value) -> Option<Tap> {
@@ -132,6 +122,8 @@ fn tap(value: &Value) -> Option<Tap> {
 
 fn message(value: &Value) -> Option<ChatMessage> {
     let has = |name: &str| value.get(name).is_some_and(|v| !v.is_null());
+    // In groups without topics the number is that of a chain of replies.
+    let in_topic = value.get("is_topic_message") == Some(&Value::Bool(true));
     Some(ChatMessage {
         id: message_id(value)?,
         chat: chat(value.get("chat")?)?,
@@ -139,9 +131,7 @@ fn message(value: &Value) -> Option<ChatMessage> {
         on_behalf: has("sender_chat"),
         forwarded: has("forward_origin") || has("forward_date"),
         text: text(value.get("text")),
-        // In other groups the number is that of a chain of replies.
-        topic: id(value.get("message_thread_id"))
-            .filter(|_| value.get("is_topic_message") == Some(&Value::Bool(true))),
+        topic: id(value.get("message_thread_id")).filter(|_| in_topic),
         reply_to: value.get("reply_to_message").and_then(message_id),
         migrated_to: id(value.get("migrate_to_chat_id")),
     })
