@@ -5,35 +5,36 @@
 //! [opened](Desk::open). An answer is [taken](Desk::take) (everybody else is too late from then on), written down
 //! and [settled](Desk::settle); when the writing failed, the question is opened again.
 
-use std::collections::{BTreeMap, HashSet, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use crate::base::clock::{Deadline, Timestamp};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, AnswerOutcome, Question};
 
-/// How many settled questions are remembered, so that a late answer hears "already resolved", not "unknown".
+/// How many ended questions are remembered, so that a late answer hears "already resolved", not "unknown".
 const REMEMBERED: usize = 4096;
 
 /// All open questions of the gateway.
 #[derive(Default)]
 pub(crate) struct Desk {
     open: BTreeMap<RequestId, OpenQuestion>,
-    settled: HashSet<RequestId>,
-    order: VecDeque<(RequestId, bool)>,
-    expired: HashSet<RequestId>,
+    /// What a late answer to an ended question hears.
+    ended: HashMap<RequestId, AnswerOutcome>,
+    /// The ended questions, the oldest first.
+    order: VecDeque<RequestId>,
 }
 
 struct OpenQuestion {
     question: Arc<Question>,
     deadline: Deadline,
+    /// Not open yet, or somebody's answer is being written down.
     taken: bool,
 }
 
 /// What a shortened id stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IdMatch {
-    /// Exactly this question.
     One(RequestId),
     /// No open or remembered question.
     None,
@@ -52,8 +53,8 @@ impl Desk {
 
     /// The question is on disk and open; or an answer to it could not be written down, and it is open again.
     pub(crate) fn open(&mut self, id: RequestId) {
-        if let Some(entry) = self.open.get_mut(&id) {
-            entry.taken = false;
+        if let Some(open) = self.open.get_mut(&id) {
+            open.taken = false;
         }
     }
 
@@ -62,9 +63,8 @@ impl Desk {
         self.open.remove(&id);
     }
 
-    /// The deadline of an open question.
     pub(crate) fn deadline(&self, id: RequestId) -> Option<Deadline> {
-        self.open.get(&id).map(|e| e.deadline)
+        self.open.get(&id).map(|open| open.deadline)
     }
 
     /// Reserves a question for a human's answer.
@@ -72,52 +72,56 @@ impl Desk {
     /// # Errors
     /// What to tell the one who answered: unknown, already resolved, or expired.
     pub(crate) fn take(&mut self, id: RequestId, now: Timestamp) -> Result<Arc<Question>, AnswerOutcome> {
-        let Some(entry) = self.open.get_mut(&id) else { return Err(self.past(id)) };
-        if entry.taken {
-            return Err(AnswerOutcome::AlreadyResolved);
+        match self.open.get(&id) {
+            None => Err(self.past(id)),
+            Some(open) if !open.taken && open.deadline.is_over(now) => Err(AnswerOutcome::Expired),
+            Some(_) => self.take_away(id).ok_or(AnswerOutcome::AlreadyResolved),
         }
-        if entry.deadline.is_over(now) {
-            return Err(AnswerOutcome::Expired);
-        }
-        entry.taken = true;
-        Ok(entry.question.clone())
     }
 
     /// Reserves a question that ends without a human: it expired, was withdrawn or became void. None when somebody
     /// was first.
     pub(crate) fn take_away(&mut self, id: RequestId) -> Option<Arc<Question>> {
-        let entry = self.open.get_mut(&id).filter(|e| !e.taken)?;
-        entry.taken = true;
-        Some(entry.question.clone())
+        let open = self.open.get_mut(&id).filter(|open| !open.taken)?;
+        open.taken = true;
+        Some(open.question.clone())
     }
 
     /// The end of a question is on disk: it leaves the desk.
     pub(crate) fn settle(&mut self, id: RequestId, expired: bool) {
-        if self.open.remove(&id).is_some() {
-            self.remember(id, expired);
+        if self.open.remove(&id).is_none() {
+            return;
+        }
+        let late = if expired { AnswerOutcome::Expired } else { AnswerOutcome::AlreadyResolved };
+        self.ended.insert(id, late);
+        self.order.push_back(id);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.ended.remove(&oldest);
         }
     }
 
     /// All open questions, the oldest first.
     pub(crate) fn questions(&self) -> Vec<Arc<Question>> {
-        let mut all: Vec<_> = self.open.values().filter(|e| !e.taken).map(|e| e.question.clone()).collect();
+        let mut all: Vec<_> = self.open.keys().filter_map(|id| self.get(*id)).collect();
         all.sort_by_key(|q| (q.created, q.id));
         all
     }
 
     /// An open question that nobody is answering right now.
     pub(crate) fn get(&self, id: RequestId) -> Option<Arc<Question>> {
-        self.open.get(&id).filter(|e| !e.taken).map(|e| e.question.clone())
+        self.open.get(&id).filter(|open| !open.taken).map(|open| open.question.clone())
     }
 
     /// Who asked a question that has not left the desk yet.
     pub(crate) fn asker(&self, id: RequestId) -> Option<AgentId> {
-        self.open.get(&id).map(|e| e.question.call.agent().clone())
+        self.open.get(&id).map(|open| open.question.call.agent().clone())
     }
 
     /// How many questions this agent has open.
     pub(crate) fn count_of(&self, agent: &AgentId) -> usize {
-        self.open.values().filter(|e| e.question.call.agent() == agent).count()
+        self.open.values().filter(|open| open.question.call.agent() == agent).count()
     }
 
     /// The question whose id begins with `prefix`: an open one, else one that has ended not long ago.
@@ -128,30 +132,14 @@ impl Desk {
         let wanted = prefix.to_ascii_lowercase();
         let begins = |id: &&RequestId| !wanted.is_empty() && id.to_string().starts_with(&wanted);
         match only(self.open.keys().filter(begins)) {
-            IdMatch::None => only(self.expired.iter().chain(&self.settled).filter(begins)),
+            IdMatch::None => only(self.order.iter().filter(begins)),
             found => found,
         }
     }
 
-    /// What is to be said of a question that is not open.
+    /// What to say of a question that is not open.
     pub(crate) fn past(&self, id: RequestId) -> AnswerOutcome {
-        match (self.expired.contains(&id), self.settled.contains(&id)) {
-            (true, _) => AnswerOutcome::Expired,
-            (false, true) => AnswerOutcome::AlreadyResolved,
-            (false, false) => AnswerOutcome::Unknown,
-        }
-    }
-
-    fn remember(&mut self, id: RequestId, expired: bool) {
-        let set = if expired { &mut self.expired } else { &mut self.settled };
-        set.insert(id);
-        self.order.push_back((id, expired));
-        if self.order.len() > REMEMBERED
-            && let Some((old, was_expired)) = self.order.pop_front()
-        {
-            let set = if was_expired { &mut self.expired } else { &mut self.settled };
-            set.remove(&old);
-        }
+        self.ended.get(&id).copied().unwrap_or(AnswerOutcome::Unknown)
     }
 }
 
@@ -238,7 +226,7 @@ mod tests {
             let id = put(&mut desk);
             desk.settle(id, false);
         }
-        assert_eq!(desk.settled.len(), REMEMBERED);
+        assert_eq!(desk.ended.len(), REMEMBERED);
         assert!(desk.open.is_empty());
     }
 }

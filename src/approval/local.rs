@@ -17,24 +17,21 @@ const BACKLOG: usize = 256;
 /// What a watcher hears.
 #[derive(Clone, Debug)]
 pub(crate) enum WatchEvent {
-    /// A new question.
     Asked(Arc<Question>),
-    /// One of them was asked for again, so many times in all.
+    /// With how often it was asked for in all.
     AskedAgain(Arc<Question>, u32),
-    /// One of them ended.
     Settled(Arc<Question>, QuestionEnd),
-    /// An approved call was carried out, or not.
     Finished(Arc<Question>, Outcome),
 }
 
-/// The watchers on the control socket.
+/// The watchers on the control socket and the admin pages.
 #[derive(Default)]
 pub(crate) struct LocalChannel {
     watchers: RefCell<Vec<Sender<WatchEvent>>>,
 }
 
 impl LocalChannel {
-    /// A new watcher. It hears what happens from now on; dropping the receiver ends it.
+    /// Adds a watcher, which hears what happens from now on. Dropping the receiver ends it.
     pub(crate) fn watch(&self) -> Receiver<WatchEvent> {
         let (sender, receiver) = bounded(BACKLOG);
         self.watchers.borrow_mut().push(sender);
@@ -55,8 +52,8 @@ impl Channel for LocalChannel {
         self.tell(&WatchEvent::Asked(question.clone()));
     }
 
-    fn settled(&self, question: &Arc<Question>, settlement: &QuestionEnd) {
-        self.tell(&WatchEvent::Settled(question.clone(), settlement.clone()));
+    fn settled(&self, question: &Arc<Question>, end: &QuestionEnd) {
+        self.tell(&WatchEvent::Settled(question.clone(), end.clone()));
     }
 
     fn asked_again(&self, question: &Arc<Question>, times: u32) {

@@ -27,7 +27,7 @@ use crate::model::{AnswerOutcome, Choice, Outcome, Question, QuestionEnd, Questi
 pub(crate) trait Channel {
     /// For the record, `status` and metrics.
     fn name(&self) -> &str;
-    /// Finds out before the start what only another configuration can mend. BLOCKS a few seconds at most.
+    /// Finds out before the start whether the configuration is certainly wrong. BLOCKS a few seconds at most.
     fn try_out(&self) -> Result<(), Misconfigured> {
         Ok(())
     }
@@ -36,14 +36,14 @@ pub(crate) trait Channel {
     /// A question was asked. The waiter is registered already, so an answer may come before this returns.
     fn asked(&self, question: &Arc<Question>);
     /// A question ended, by whichever channel.
-    fn settled(&self, question: &Arc<Question>, settlement: &QuestionEnd);
+    fn settled(&self, question: &Arc<Question>, end: &QuestionEnd);
     /// The same call was asked for again while the question is open: `times` in all, so 2 or more.
     fn asked_again(&self, _question: &Arc<Question>, _times: u32) {}
     /// An approved call was carried out, or not.
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome);
     /// Whether people can be reached this way now.
     fn health(&self) -> ChannelHealth;
-    /// None: people cannot give the reason for a denial after it here, nor see it.
+    /// None where people can neither add a reason to a denial nor see one that was added.
     fn notes(&self) -> Option<&dyn TakesNotes> {
         None
     }
@@ -81,7 +81,7 @@ pub(crate) struct Misconfigured {
 /// What `status` says of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelHealth {
-    /// Whether it works now.
+    /// Whether people can be reached this way now.
     pub up: bool,
     /// Since when `up` is what it is, where that is known.
     pub since: Option<Timestamp>,

@@ -1,7 +1,7 @@
 //! A question as a person reads it: the gateway's own words first, the agent's only inside labelled lines.
 //!
-//! Rendered from the same [`Call`](crate::model::Call) that was judged and will run. Nothing is cut; what has no
-//! visible shape is written out.
+//! Rendered from the same [`Call`](crate::model::Call) that was judged and will run. Nothing is cut; invisible
+//! characters are spelled out.
 
 use serde_json::Value;
 
@@ -13,13 +13,13 @@ use crate::model::{Question, Tool};
 pub(crate) struct QuestionField {
     /// The gateway's word.
     pub label: String,
-    /// Lines, already safe to show.
+    /// Safe to show.
     pub lines: Vec<String>,
-    /// Whether the agent has a say in these words; a channel sets them apart from the gateway's.
+    /// Whether the agent chose these words; a channel sets them apart from the gateway's.
     pub(crate) by_agent: bool,
 }
 
-/// Everything a person is shown of a question, in order, the time left aside.
+/// Everything that a person is shown of a question, in order, except the time left.
 pub(crate) fn fields(question: &Question) -> Vec<QuestionField> {
     let call = &question.call;
     let mut fields = vec![
@@ -39,12 +39,12 @@ pub(crate) fn fields(question: &Question) -> Vec<QuestionField> {
     fields.push(field("rule", &[rule_text(question)]));
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
-    // Arguments come after that: one without a text is sent too, so it is shown too.
+    // Arguments come after that: empty ones are sent too, so they are shown.
     fields.extend(call.shown_args().iter().map(|(name, value)| argument(call.tool(), name, value)));
     fields
 }
 
-/// That an agent has asked for the same several times; goes below the others.
+/// How often an agent has asked for the same call; goes below the others.
 pub(crate) fn asked_times(times: u32) -> QuestionField {
     field("asked", &[format!("{times} times")])
 }
@@ -60,7 +60,7 @@ fn rule_text(question: &Question) -> String {
         None => "no rule matched, so you are asked".into(),
         Some(rule) => match &rule.description {
             Some(text) => visible(text),
-            // The rule for all that no other is about. `explain` and JSON tell its place.
+            // The fallback rule. `explain` and JSON tell its place.
             None if rule.pattern == "*" => "no rule allows it, so you are asked".into(),
             None => format!("you are asked about {}", visible(&rule.pattern)),
         },
@@ -75,8 +75,7 @@ fn by_agent(field: QuestionField) -> QuestionField {
     QuestionField { by_agent: true, lines: without_padding(field.lines), ..field }
 }
 
-/// More spaces in a row than this, or lines without anything to see, are counted instead of shown: nothing is moved out
-/// of sight.
+/// More spaces or blank lines in a row than this are counted instead of shown, so that nothing is moved out of sight.
 const MOST_SPACES: usize = 16;
 const MOST_EMPTY: usize = 2;
 
@@ -120,7 +119,7 @@ fn quoted(label: &str, text: &str) -> QuestionField {
 /// What stands for an empty text. An agent's own `⟨` is spelled out, so that no text can look like it.
 const EMPTY: &str = "⟨empty⟩";
 
-/// What stands behind the name of an argument that the tool takes without knowing it.
+/// Marks an argument that the tool takes without declaring it.
 const UNDECLARED: &str = " ⟨not declared⟩";
 
 fn argument(tool: &Tool, name: &str, value: &Value) -> QuestionField {
@@ -130,7 +129,8 @@ fn argument(tool: &Tool, name: &str, value: &Value) -> QuestionField {
     if text.is_empty() { by_agent(field(&label, &[EMPTY.to_owned()])) } else { quoted(&label, &text) }
 }
 
-/// An agent may choose names where a tool takes any. What could pass for a name and a value, or for padding, is quoted.
+/// Where a tool takes any argument, the agent chooses names. What could pass for a name and a value, or for padding,
+/// is quoted.
 fn named(name: &str) -> String {
     let is_plain = |c: char| c.is_alphanumeric() || matches!(c, '_' | '-' | '.');
     match name {
@@ -140,8 +140,8 @@ fn named(name: &str) -> String {
     }
 }
 
-/// A value as people read it: a text as it stands, anything else as JSON. A text that could be taken for something else
-/// (`false`, `1`, `["a"]`, `"a"`), or whose end cannot be seen, stands in quotes.
+/// A value as people read it: a text as it is, anything else as JSON. A text that could be taken for something else
+/// (`false`, `1`, `["a"]`, `"a"`), or whose end cannot be seen, is quoted.
 pub(crate) fn typed(value: &Value) -> String {
     match value {
         Value::String(text) if is_plain(text) => text.clone(),
@@ -153,7 +153,7 @@ fn is_plain(text: &str) -> bool {
     let is_json = serde_json::from_str::<serde::de::IgnoredAny>(text).is_ok();
     let is_number = || text.trim().parse::<f64>().is_ok();
     let is_word = || ["true", "false", "null"].iter().any(|word| text.trim().eq_ignore_ascii_case(word));
-    // Blanks alone are counted, and lines of their own show where they end.
+    // Spaces alone are counted, and the next line shows where one ends.
     let is_padded =
         || !text.contains('\n') && !is_blank(text) && (text.starts_with(' ') || text.ends_with(' '));
     !is_json && !is_number() && !is_word() && !is_padded()

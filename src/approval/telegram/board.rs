@@ -294,7 +294,7 @@ impl Board {
 }
 
 /// Which bot and chat a board is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BotChat {
     /// The bot's id.
     pub bot: i64,

@@ -8,7 +8,7 @@ use super::api::Button;
 use crate::base::ids::RequestId;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Press {
+pub(super) enum Press {
     Allow,
     /// At once.
     Deny,
@@ -22,7 +22,7 @@ const ACTIONS: [(Press, &str); 4] =
     [(Press::Allow, "1a"), (Press::Deny, "1d"), (Press::DenyWithReason, "1r"), (Press::NoReason, "1n")];
 
 /// The buttons of an open question, row by row. `reasons`: whether a denial may wait for its reason.
-pub(crate) fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
+pub(super) fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
     let mut rows = vec![vec![button("Deny", Press::Deny, id), button("Allow", Press::Allow, id)]];
     if reasons {
         // The label is too long for a third of a phone.
@@ -32,7 +32,7 @@ pub(crate) fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
 }
 
 /// The button while a note may be added.
-pub(crate) fn no_reason(id: RequestId) -> Vec<Vec<Button>> {
+pub(super) fn no_reason(id: RequestId) -> Vec<Vec<Button>> {
     vec![vec![button("No reason", Press::NoReason, id)]]
 }
 
@@ -42,7 +42,7 @@ fn button(text: &str, press: Press, id: RequestId) -> Button {
 }
 
 /// None for everything that this version does not write.
-pub(crate) fn read(data: &str) -> Option<(Press, RequestId)> {
+pub(super) fn read(data: &str) -> Option<(Press, RequestId)> {
     let (press, id) =
         ACTIONS.iter().find_map(|(press, action)| Some((*press, data.strip_prefix(action)?)))?;
     let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;

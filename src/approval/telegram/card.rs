@@ -31,7 +31,7 @@ const CONTINUED: &str = "⟨continued⟩";
 
 /// What has happened to a question since it was asked.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct CardProgress {
+pub(super) struct CardProgress {
     /// How often an agent has asked it, when more than once.
     pub count: u32,
     /// Whether a denial may wait for its reason.
@@ -54,7 +54,7 @@ pub(crate) struct CardProgress {
 
 /// What came of an approved call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum CallEnd {
+pub(super) enum CallEnd {
     Done,
     /// It may have been done or not.
     Unknown,
@@ -63,7 +63,7 @@ pub(crate) enum CallEnd {
 }
 
 impl CallEnd {
-    pub(crate) fn after(outcome: &Outcome) -> CallEnd {
+    pub(super) fn after(outcome: &Outcome) -> CallEnd {
         match outcome {
             Outcome::Executed(_) => CallEnd::Done,
             Outcome::UnknownResult => CallEnd::Unknown,
@@ -72,7 +72,7 @@ impl CallEnd {
     }
 
     /// From the outcome's word in the record.
-    pub(crate) fn recorded(word: &str) -> Option<CallEnd> {
+    pub(super) fn recorded(word: &str) -> Option<CallEnd> {
         match word {
             "pending" => None,
             "executed" => Some(CallEnd::Done),
@@ -83,7 +83,7 @@ impl CallEnd {
 }
 
 /// The question in as many messages as it takes; the buttons are on the last while it is open.
-pub(crate) fn messages(question: &Question, progress: &CardProgress) -> Vec<OutgoingMessage> {
+pub(super) fn messages(question: &Question, progress: &CardProgress) -> Vec<OutgoingMessage> {
     let pieces = pieces(body(question));
     let count = pieces.len();
     let mut begun = false;
@@ -107,7 +107,7 @@ pub(crate) fn messages(question: &Question, progress: &CardProgress) -> Vec<Outg
 }
 
 /// The card of a question that is no longer known in full.
-pub(crate) fn remains(tool: &str, progress: &CardProgress) -> OutgoingMessage {
+pub(super) fn remains(tool: &str, progress: &CardProgress) -> OutgoingMessage {
     let mut message = StyledText::default();
     match &progress.settled {
         None if progress.closed => closed(&mut message, tool),
@@ -121,13 +121,13 @@ pub(crate) fn remains(tool: &str, progress: &CardProgress) -> OutgoingMessage {
 }
 
 /// `14:32` in the gateway's time zone; `14:32 UTC` where that is not known.
-pub(crate) fn clock_time(at: Timestamp, zone: &Zone) -> String {
+pub(super) fn clock_time(at: Timestamp, zone: &Zone) -> String {
     let utc = if *zone == Zone::default() { " UTC" } else { "" };
     format!("{}{utc}", zone.hour_and_minute(at))
 }
 
 /// The length of a text as Telegram counts it: in UTF-16 units.
-pub(crate) fn units(text: &str) -> usize {
+pub(super) fn units(text: &str) -> usize {
     text.encode_utf16().count()
 }
 
@@ -227,7 +227,7 @@ fn aside(text: &str) -> String {
 }
 
 /// Safe to show and no longer than `most` UTF-16 units (and a "…").
-pub(crate) fn shortened(text: &str, most: usize) -> String {
+pub(super) fn shortened(text: &str, most: usize) -> String {
     // Escapes make it longer only, so no more than this can be shown.
     let text: String = text.chars().take(most + 1).collect();
     let shown = visible(&text);

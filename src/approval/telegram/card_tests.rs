@@ -11,9 +11,9 @@ fn open() -> CardProgress {
     CardProgress::default()
 }
 
-fn ended_by(settlement: QuestionEnd) -> CardProgress {
+fn ended_by(end: QuestionEnd) -> CardProgress {
     let who = Some("Ann (7)".to_owned());
-    CardProgress { settled: Some((settlement, Some(Timestamp(52_000_000)), who)), ..open() }
+    CardProgress { settled: Some((end, Some(Timestamp(52_000_000)), who)), ..open() }
 }
 
 fn approved() -> QuestionEnd {

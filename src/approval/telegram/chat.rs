@@ -1,5 +1,5 @@
-//! The chat that is asked: whether the bot can see it, and where it has gone. A chat that is not there is no mistake for
-//! which a gateway ends: the bot may be added to the group a minute later, and other channels go on meanwhile.
+//! The chat that is asked: whether the bot can see it, and where it has gone. A chat that is not there does not keep a
+//! gateway from starting: the bot may be added to the group a minute later, and other channels go on meanwhile.
 
 use super::api::BotError;
 use super::conversation::{ChatState, Conversation};
@@ -8,12 +8,10 @@ use super::reachability::Change;
 /// What is known of the chat since the start.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) enum Sight {
-    /// Nobody has looked with success.
     #[default]
     Unknown,
-    /// It was not there at the last look, and may come.
+    /// It was not there at the last look, but may come.
     Missing,
-    /// It is there; what becomes of messages tells the rest.
     There,
 }
 
@@ -26,7 +24,7 @@ impl Conversation {
         let mut state = self.state.borrow_mut();
         match found {
             Ok(_) => {
-                // A message that was refused is another matter: only the next one shows that it is over.
+                // When a message was refused, only the next one shows that it is over.
                 if before == Sight::Missing && state.sending.is_failing() {
                     let _ = state.sending.worked(self.clock.now());
                     state.queue.release();
@@ -41,7 +39,7 @@ impl Conversation {
                 }
                 return Sight::Missing;
             }
-            // That Telegram cannot be reached is told by the loop that fetches.
+            // The fetching loop logs that Telegram cannot be reached.
             Err(_) => return before,
         }
         drop(state);
@@ -50,7 +48,7 @@ impl Conversation {
     }
 }
 
-/// The error of a call about a chat, with what can be done where the number is likely wrong.
+/// The error of a call about a chat, with a remedy where the number is likely wrong.
 pub(crate) fn why_not(error: &BotError, chat: i64) -> String {
     match error {
         BotError::Refused { text, .. } if text.to_ascii_lowercase().contains("chat not found") => {
@@ -66,7 +64,7 @@ pub(crate) fn why_not(error: &BotError, chat: i64) -> String {
     }
 }
 
-/// People copy the number of a group without what stands before it.
+/// People copy the number of a group without what belongs before it.
 fn remedy(chat: i64) -> String {
     match chat {
         1.. => "open the bot and press Start; a group's number is negative, a supergroup's begins with -100"
@@ -78,8 +76,8 @@ fn remedy(chat: i64) -> String {
     }
 }
 
-/// The configured group became a supergroup, as Telegram has said to a message of ours: it has another number, and its
-/// messages have none that we know. That happens once; anything else is not believed.
+/// The configured group has become a supergroup, as Telegram said to a message of ours: it has another number, and we
+/// know the numbers of none of its messages. That happens once; anything else is not believed.
 pub(super) fn follow(state: &mut ChatState, chat: i64) -> bool {
     if !state.home.may_become(chat) {
         return false;

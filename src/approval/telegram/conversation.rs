@@ -23,12 +23,12 @@ use crate::config::TelegramConfig;
 use crate::model::{Question, QuestionRecord, Responder};
 use crate::net::deadline::within;
 
-/// How many calls outside the queue may wait for their turn, for each kind of people.
+/// How many calls outside the queue may wait, of people who may answer and of others.
 const WAITING: usize = 30;
 
-/// How long a conversation that is given up may go on telling so.
+/// How long a conversation that ends for good may take to say so on its cards.
 const TAKE_DOWN: Duration = Duration::from_secs(15);
-/// How long the loop that fetches may take to end.
+/// How long the fetching loop may take to end.
 const LAST_WORD: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
@@ -56,6 +56,7 @@ pub(super) struct Conversation {
     pub(super) began: Instant,
 }
 
+#[derive(Default)]
 pub(super) struct ChatState {
     pub(super) board: Board,
     pub(super) queue: Queue,
@@ -101,16 +102,10 @@ impl Conversation {
         let chat = config.chat_id;
         let (topic, allowed_users) = (config.topic, config.allowed_users.clone());
         let state = ChatState {
-            board: Board::default(),
             queue: Queue::new(chat),
             approvers: Approvers { chat, topic, allowed_users, bot_name: String::new() },
             home: BotChat { bot: bot_id(&config.token), configured: chat, chat },
-            fetching: Reachability::default(),
-            sending: Reachability::default(),
-            backoff: BotBackoff::default(),
-            edit_backoff: BotBackoff::default(),
-            strangers: Vec::new(),
-            restored: false,
+            ..ChatState::default()
         };
         Conversation {
             name,
@@ -130,7 +125,7 @@ impl Conversation {
         }
     }
 
-    /// Sets the host, which there is until the stop, and the loop that fetches.
+    /// From here until the stop there is a host.
     pub(super) fn begin(&self, host: Rc<dyn Host>, poll: impl Future<Output = ()> + 'static) {
         self.host.replace(Some(host));
         self.poll.replace(Some(self.executor.spawn(poll)));
@@ -138,14 +133,12 @@ impl Conversation {
 
     /// Ends all loops; calls under way return at once. Cards stay as they are.
     pub(super) async fn stop(&self) {
-        for signal in [&self.end.0, &self.wake.0] {
-            signal.close();
-        }
-        for urgent in [&self.known.0, &self.strangers.0] {
-            urgent.close();
-        }
+        self.end.0.close();
+        self.wake.0.close();
+        self.known.0.close();
+        self.strangers.0.close();
         self.bot.shutdown();
-        // What it has handled is written down before whoever comes next reads it.
+        // The offset must be written down before a successor reads it.
         if let Some(poll) = self.poll.take() {
             within(LAST_WORD, poll).await;
         }
@@ -153,21 +146,20 @@ impl Conversation {
         self.host.replace(None);
     }
 
-    /// Whether another conversation with this configuration shows its questions in the same messages.
+    /// Whether a conversation with this configuration goes on with the same cards.
     pub(super) fn is_carried_on_by(&self, next: &TelegramConfig) -> bool {
         let home = self.state.borrow().home;
         home.bot == bot_id(&next.token) && [home.configured, home.chat].contains(&next.chat_id)
     }
 
-    /// Says on the open cards that nobody is asked here any more, on as many as there is time for. What people do here
-    /// has no effect from now on.
+    /// Says on as many open cards as there is time for that nobody is asked here any more. What people do here has no
+    /// effect from now on.
     pub(super) async fn take_down(&self) {
         self.is_leaving.set(true);
-        let (open, reachable): (Vec<_>, bool) = {
+        let (open, reachable) = {
             let mut state = self.state.borrow_mut();
-            let open = state.board.live().filter(|(_, card)| card.is_open()).map(|(id, _)| id).collect();
             state.queue.keep_edits();
-            (open, state.fetching.is_up())
+            (state.board.which(Card::is_open), state.fetching.is_up())
         };
         open.into_iter().for_each(|id| self.update(id, |card| card.progress.closed = true));
         let all_told = async {
@@ -198,7 +190,7 @@ impl Conversation {
         smol::unblock(move || call(bot)).await
     }
 
-    /// Keeps the board for the next start.
+    /// Writes the board down for the next start.
     pub(super) async fn save(&self) {
         let Some(host) = self.host.borrow().clone() else { return };
         let kept = {
@@ -221,12 +213,12 @@ impl Conversation {
         self.executor.spawn(task).detach();
     }
 
-    /// There is something to send, or to send again.
+    /// Wakes the sending loop.
     pub(super) fn wake(&self) {
         let _ = self.wake.0.try_send(());
     }
 
-    /// Changes a card and has it shown.
+    /// Changes a card and sends the change.
     pub(super) fn update(&self, id: RequestId, change: impl FnOnce(&mut Card)) {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id).filter(|card| !card.over) else { return };
@@ -254,7 +246,7 @@ impl Conversation {
         }
     }
 
-    /// After half of the time, if that is wanted.
+    /// Reminds people when half of the time is over, if that is wanted.
     pub(super) fn remind_later(self: &Rc<Self>, question: &Question, left: Duration) {
         let whole = question.expires.since(question.created);
         let reminds = self.ask_host(|host| host.reminds()).unwrap_or_default();
@@ -271,19 +263,16 @@ impl Conversation {
 
     /// Shows on a card what the record knows of its question's end.
     pub(super) fn show_recorded(&self, id: RequestId, record: Option<QuestionRecord>) {
-        let end = record.as_ref().and_then(|record| CallEnd::recorded(&record.outcome));
-        let note_by =
-            record.as_ref().and_then(|record| record.note_by.as_ref()).map(|by| self.shown_name(by));
-        let settled = record.and_then(|record| Some((record.end?, record.at)));
-        let settled = settled.map(|(end, at)| {
-            let who = end.by().map(|by| self.shown_name(by));
-            (end, at, who)
+        let name = |by: &Responder| self.shown_name(by);
+        let (call, note_by, settled) = record.map_or((None, None, None), |record| {
+            let settled = record.end.map(|end| (end.clone(), record.at, end.by().map(name)));
+            (CallEnd::recorded(&record.outcome), record.note_by.as_ref().map(name), settled)
         });
         self.update(id, |card| {
             card.progress.settled = settled;
             card.progress.note_by = note_by;
             // The gate may have told us how it went meanwhile.
-            card.progress.end = card.progress.end.take().or(end);
+            card.progress.end = card.progress.end.take().or(call);
         });
     }
 }

@@ -1,8 +1,8 @@
 //! Telegram: questions on the phone, through a bot.
 //!
-//! Two loops of this channel's own: one fetches what people do (`poll`), one sends and edits cards (`send`). Both wait
-//! on the blocking pool in lanes of their own, so neither slow services nor a dead connection to Telegram hold up
-//! anything else. What a tap decides is the gate's business; here is only who tapped, and on which card.
+//! Two loops: one fetches what people do (`poll`), one sends and edits cards (`send`). Both wait on the blocking pool,
+//! so a dead connection to Telegram holds nothing else up. What a tap decides is the gate's business; the channel knows
+//! only who tapped, and on which card.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -48,7 +48,7 @@ use card::CallEnd;
 use conversation::Conversation;
 use urgent::To;
 
-/// Answers to taps at once, of those who may answer and of strangers. Beside them there are the long poll and one card.
+/// How many people are answered at once, of those who may answer and of strangers.
 const ANSWERS_AT_ONCE: usize = 2;
 const STRANGERS_AT_ONCE: usize = 1;
 /// How long a start waits for Telegram.
@@ -87,7 +87,7 @@ impl Channel for Telegram {
     /// Asks Telegram who the bot is. Without an answer the start goes on, and questions are sent when Telegram can be
     /// reached.
     fn try_out(&self) -> Result<(), Misconfigured> {
-        let bot_name = introduce(&self.0.bot).map_err(|e| unknown_bot(&e))?;
+        let bot_name = introduce(self.0.bot.clone()).map_err(|e| unknown_bot(&e))?;
         self.0.state.borrow_mut().approvers.bot_name = bot_name;
         Ok(())
     }
@@ -102,7 +102,7 @@ impl Channel for Telegram {
     fn asked(&self, question: &Arc<Question>) {
         let channel = &self.0;
         let mut state = channel.state.borrow_mut();
-        // What is asked before the board is restored was open when the gateway stopped: its card may be in the chat.
+        // Before the board is restored, a question may be one of an earlier run, and its card in the chat.
         let loose = !state.restored;
         let times = channel.ask_host(|host| host.times_asked(question)).unwrap_or(1);
         let reasons = channel.ask_host(|host| host.takes_reasons()).unwrap_or_default();
@@ -114,11 +114,11 @@ impl Channel for Telegram {
         channel.wake();
     }
 
-    fn settled(&self, question: &Arc<Question>, settlement: &QuestionEnd) {
+    fn settled(&self, question: &Arc<Question>, end: &QuestionEnd) {
         let (channel, now) = (&self.0, self.0.clock.now());
-        let who = settlement.by().map(|by| channel.shown_name(by));
+        let who = end.by().map(|by| channel.shown_name(by));
         channel.state.borrow_mut().queue.forget_ask(question.id);
-        let settled = Some((settlement.clone(), Some(now), who));
+        let settled = Some((end.clone(), Some(now), who));
         let window = channel.ask_host(|host| host.note_window(question.id)).unwrap_or_default();
         channel.update(question.id, |card| {
             card.progress.settled = settled;
@@ -143,7 +143,7 @@ impl Channel for Telegram {
     fn health(&self) -> ChannelHealth {
         let state = self.0.state.borrow();
         let (fetching, sending) = (&state.fetching, &state.sending);
-        // Where nothing was sent yet, nobody knows whether it would work.
+        // Before anything was sent, nobody knows whether it would work.
         let cannot_send = fetching.is_up() && sending.is_failing();
         let (link, word) = if cannot_send { (sending, "sending: ") } else { (fetching, "") };
         let waits = match state.queue.len() {
@@ -151,7 +151,7 @@ impl Channel for Telegram {
             1 => ", 1 message waits".to_owned(),
             n => format!(", {n} messages wait"),
         };
-        let refused = match state.board.live().filter(|(_, c)| c.is_open() && c.is_given_up()).count() {
+        let refused = match state.board.which(|card| card.is_open() && card.is_given_up()).len() {
             0 => String::new(),
             n => format!(", {n} not taken (answer on the gateway)"),
         };
@@ -183,37 +183,30 @@ impl Channel for Telegram {
 }
 
 impl TakesNotes for Telegram {
-    fn noted(&self, question: &Arc<Question>, said: Option<(&str, &Responder)>) {
-        let writer = said.map(|(_, by)| self.0.shown_name(by));
+    fn noted(&self, question: &Arc<Question>, given: Option<(&str, &Responder)>) {
+        let writer = given.map(|(_, by)| self.0.shown_name(by));
         self.0.update(question.id, |card| {
             card.progress.note = None;
             card.progress.note_by = writer;
             if let Some((QuestionEnd::Denied { note, .. }, ..)) = &mut card.progress.settled {
-                *note = said.map(|(text, _)| text.to_owned());
+                *note = given.map(|(text, _)| text.to_owned());
             }
         });
     }
 }
 
 /// The bot's name, when Telegram answers soon enough; else nothing.
-fn introduce(bot: &Bot) -> Result<String, BotError> {
+fn introduce(bot: Bot) -> Result<String, BotError> {
     let (sender, answer) = sync_channel(1);
-    let asked = bot.clone();
     let thread = std::thread::Builder::new().name("agentpass-hello".into());
-    let spawned = thread.spawn(move || sender.send(asked.get_me()));
-    let answer = match spawned {
-        Ok(_) => answer.recv_timeout(FIRST_WORD).ok(),
-        Err(_) => None,
+    // Without a thread the sender is dropped, which is no answer.
+    let _ = thread.spawn(move || sender.send(bot.get_me()));
+    let why = match answer.recv_timeout(FIRST_WORD) {
+        Ok(Ok(me)) => return Ok(me.username),
+        Ok(Err(e @ (BotError::Unauthorized | BotError::NotFound))) => return Err(e),
+        Ok(Err(e)) => e.to_string(),
+        Err(_) => "no answer yet".to_owned(),
     };
-    match answer {
-        Some(Ok(me)) => Ok(me.username),
-        Some(Err(e @ (BotError::Unauthorized | BotError::NotFound))) => Err(e),
-        Some(Err(e)) => Ok(unreachable_now(&e.to_string())),
-        None => Ok(unreachable_now("no answer yet")),
-    }
-}
-
-fn unreachable_now(why: &str) -> String {
     log::warn!("telegram cannot be reached ({why}); questions are sent when it can");
-    String::new()
+    Ok(String::new())
 }

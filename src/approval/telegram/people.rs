@@ -1,4 +1,4 @@
-//! What is done about people's taps and words. Every tap is answered, whatever became of it.
+//! What becomes of people's taps and words. Every tap is answered.
 
 use std::rc::Rc;
 use std::sync::Arc;
@@ -17,10 +17,9 @@ use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::model::{AnswerOutcome, Choice, Question, QuestionEnd};
 
-/// How many strangers are logged and answered in [`STRANGER_TIME`].
+/// How many strangers are logged and answered per [`STRANGER_TIME`].
 const STRANGERS: usize = 5;
 const STRANGER_TIME: Duration = Duration::from_secs(60);
-/// What a stranger hears.
 const STRANGE: &str = "You may not use this bot.";
 /// The most lines of `/pending`.
 const MAX_LISTED: usize = 30;
@@ -31,7 +30,7 @@ const HELP: &str = "Your agents' questions come here. Allow runs the call once; 
     After Deny with a reason, reply to the card: the agent hears why.\n\n\
     /pending  what is open\n/status  how the gateway is\n/help  this";
 
-/// What the person who tapped sees for a moment; until it is dismissed when it is important.
+/// What the person who tapped sees: for a moment, or when it is important until it is dismissed.
 struct Toast(String, bool);
 
 impl Toast {
@@ -45,7 +44,7 @@ impl Toast {
 }
 
 impl Conversation {
-    /// Does what an update asks for. When this returns, a decision is on disk or was refused.
+    /// Does what an update asks for. When this returns, an answer is on disk or was refused.
     pub(super) async fn handle(self: &Rc<Self>, update: &Update, host: &dyn Host) {
         let incoming = read(update, &self.state.borrow().approvers);
         match incoming {
@@ -68,7 +67,7 @@ impl Conversation {
                 self.say(Some(message), text);
             }
             UpdateMeaning::Stranger { person, from, who } => self.stranger(person, from, &who),
-            // Telegram itself says so to whatever is sent next, and is believed then.
+            // Only Telegram's own word is believed, and it comes with the next message that is sent.
             UpdateMeaning::Moved => self.say(None, "This group is a supergroup now.".to_owned()),
             UpdateMeaning::Ignored => {}
         }
@@ -101,7 +100,7 @@ impl Conversation {
         }
     }
 
-    /// Cards name people; the name is known before what they do, also to the next start.
+    /// Cards name people, also after the next start: the name is kept before what they do counts.
     async fn meet(&self, by: &Person) {
         let news = self.state.borrow_mut().board.meet(by.id, &by.shown);
         if news {
@@ -109,7 +108,7 @@ impl Conversation {
         }
     }
 
-    /// The card may have been in the chat without our knowing where. Now that we do, it says what has become of it.
+    /// The number of a card in the chat may be news: then the card is brought up to date.
     async fn found(&self, id: RequestId, message: i64) {
         let news = self.state.borrow_mut().board.found(id, message);
         if news {
@@ -125,8 +124,8 @@ impl Conversation {
         }
     }
 
-    /// A card of long ago, or one that was sent without our hearing of it, before a restart. What the record knows of
-    /// its question is said on it.
+    /// A card of long ago, or one sent before a restart without our hearing of it. It says what the record knows of its
+    /// question.
     async fn forgotten(&self, id: RequestId, message: i64, host: &dyn Host) -> Toast {
         let record = host.question_record(id).await.filter(|record| record.end.is_some());
         if let Some(record) = record
@@ -137,8 +136,8 @@ impl Conversation {
         Toast::short("This question has ended.")
     }
 
-    /// A reply to a card: the reason for a denial, while one is taken. People also talk with each other below cards,
-    /// so not every reply is answered.
+    /// A reply to a card is the reason for a denial, while one is taken. People also talk with each other below cards, so
+    /// not every reply is answered.
     async fn replied(&self, by: &Person, to: i64, message: i64, text: &str, host: &dyn Host) {
         let Some((id, open, denied)) = self.card_of(to) else { return };
         self.meet(by).await;
@@ -161,7 +160,7 @@ impl Conversation {
         self.say(Some(message), answer.to_owned());
     }
 
-    /// The card that a message is part of: its question, and whether that is open, or denied.
+    /// The question of the card that a message is part of, whether it is open, and whether it was denied.
     fn card_of(&self, message: i64) -> Option<(RequestId, bool, bool)> {
         let state = self.state.borrow();
         let id = state.board.with_message(message)?;
@@ -170,12 +169,12 @@ impl Conversation {
         Some((id, card.is_open(), denied))
     }
 
-    /// Who was first.
+    /// What somebody hears who was not the first.
     fn too_late(&self, id: RequestId) -> String {
         let state = self.state.borrow();
         let settled = state.board.get(id).and_then(|card| card.progress.settled.as_ref());
         let who = settled.and_then(|(_, _, who)| who.as_deref()).unwrap_or("somebody else");
-        match settled.map(|(settlement, ..)| settlement) {
+        match settled.map(|(end, ..)| end) {
             Some(QuestionEnd::Approved { .. }) => format!("Already allowed by {who}."),
             Some(QuestionEnd::Denied { .. }) => format!("Already denied by {who}."),
             Some(QuestionEnd::TimedOut) => "Too late: the time to answer is over.".into(),
@@ -190,7 +189,7 @@ impl Conversation {
         self.wake();
     }
 
-    /// A short answer and a log line: once a minute for one stranger, and not too many for all together.
+    /// A short answer and a log line: once a minute for each stranger, and not too many in all.
     fn stranger(self: &Rc<Self>, person: i64, from: Approach, who: &str) {
         let (welcome, home) = {
             let (mut state, now) = (self.state.borrow_mut(), Instant::now());
@@ -210,7 +209,7 @@ impl Conversation {
                 self.answer_tap(To::Stranger, callback, "You may not approve this.".into(), false)
             }
             Approach::Words { .. } if !welcome => {}
-            // The pace of the home chat's messages is kept by the queue.
+            // The queue keeps the pace of messages in the home chat.
             Approach::Words { chat, message } if chat == home => self.say(Some(message), STRANGE.to_owned()),
             Approach::Words { chat, .. } => self.write_to_stranger(chat, STRANGE),
         }
@@ -239,8 +238,7 @@ fn pending(host: &dyn Host) -> String {
     format!("{} open:{listed}{more}", open.len())
 }
 
-/// As many whole lines as fit into one message: many long names are more than that. A refused message would hold up
-/// the others.
+/// As many whole lines as fit into one message; longer ones are refused.
 fn fitting(text: &str) -> String {
     let mut left = MAX_UNITS - 2;
     let fits = |line: &&str| {

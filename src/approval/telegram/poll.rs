@@ -1,12 +1,11 @@
-//! The loop that fetches what people do. An update is let go of only after all that it led to is on disk: the offset
-//! moves then, here and in the record, so that a crash repeats an update and never loses one.
+//! The loop that fetches what people do. The offset moves, here and in the record, only after everything that an update
+//! led to is on disk: a crash repeats an update and never loses one.
 
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use super::api::{BotError, Update};
-use super::board::Card;
 use super::chat::Sight;
 use super::conversation::Conversation;
 use super::queue::{BotBackoff, SLOWLY};
@@ -18,17 +17,17 @@ use crate::net::deadline::within;
 
 /// How long Telegram holds a poll open when nothing happens, in seconds.
 const POLL_S: u64 = 50;
-/// For so long after a start another poll may be our own from before a crash.
+/// How long after a start another poll may be our own from before a crash.
 const OLD_POLL: Duration = Duration::from_secs(60);
-/// How soon a poll is tried again while that may be so.
+/// How soon a poll is tried again meanwhile.
 const OLD_POLL_RETRY: Duration = Duration::from_secs(2);
-/// How many updates are remembered, to know them when they come again. More than one answer holds.
+/// How many updates are remembered, to know them when they come again. More than one answer of the server holds.
 const REMEMBERED: usize = 256;
-/// A server that answers with nothing new at once is asked this often.
+/// How often a server is asked that answers at once with nothing new.
 const PACE: Duration = Duration::from_secs(1);
 
 /// Fetches until the channel is stopped or leaves the chat.
-pub(crate) async fn run(channel: Rc<Conversation>, host: Rc<dyn Host>) {
+pub(super) async fn run(channel: Rc<Conversation>, host: Rc<dyn Host>) {
     channel.restore(&*host).await;
     channel.spawn(send::run(channel.clone()));
     let mut poll = Poll { backoff: BotBackoff::default(), greeted: false, handled: VecDeque::new() };
@@ -58,8 +57,8 @@ pub(crate) async fn run(channel: Rc<Conversation>, host: Rc<dyn Host>) {
                 (first, quick) = (false, false);
             }
             Err(error) => {
-                // A long poll says only when it ends that Telegram can be reached again. A short one would say so
-                // also while somebody else polls.
+                // Only a short poll says at once that Telegram can be reached again. While somebody else polls, it
+                // would say so wrongly.
                 quick = error != BotError::Conflict;
                 let wait = poll.failed(&channel, began, &error);
                 within(wait, channel.end.1.recv()).await;
@@ -76,8 +75,8 @@ struct Poll {
 }
 
 impl Poll {
-    /// The next updates. Before the first, the bot is asked its name and a webhook, which would keep us from polling,
-    /// is taken away.
+    /// The next updates. Before the first, the bot is asked its name, and a webhook, which would block polling, is
+    /// removed.
     async fn fetch(
         &mut self,
         channel: &Conversation,
@@ -100,7 +99,7 @@ impl Poll {
         smol::unblock(move || bot.get_updates(offset, timeout)).await
     }
 
-    /// Those that were not handled just now: a server that hands out the same again and again leads to nothing.
+    /// Without those handled just now: a server may hand out the same again and again.
     fn news(&mut self, updates: Vec<Update>) -> Vec<Update> {
         let mut news = Vec::new();
         for update in updates {
@@ -116,7 +115,7 @@ impl Poll {
         news
     }
 
-    /// Logs what is news and gives the wait before the next try.
+    /// Logs a new error and returns the wait before the next try.
     fn failed(&mut self, channel: &Conversation, began: Timestamp, error: &BotError) -> Duration {
         if channel.has_stopped() {
             return Duration::ZERO;
@@ -137,8 +136,8 @@ impl Poll {
 }
 
 impl Conversation {
-    /// Handles updates in order; the offset for the next poll, if there were any. Numbers may jump, also backwards
-    /// (Telegram starts anew after a quiet week).
+    /// Handles updates in order and returns the offset for the next poll, if there were any. Numbers may jump, also
+    /// backwards (Telegram starts anew after a quiet week).
     async fn handle_all(self: &Rc<Self>, updates: &[Update], host: &dyn Host) -> Option<i64> {
         for update in updates {
             self.handle(update, host).await;
@@ -148,7 +147,7 @@ impl Conversation {
         Some(offset)
     }
 
-    /// Where an earlier run of the same bot stopped.
+    /// The offset of an earlier run of the same bot.
     async fn recall_offset(&self, host: &dyn Host) -> i64 {
         let kept = host.recall("offset").await.unwrap_or_default();
         let bot = self.state.borrow().home.bot.to_string();
@@ -183,12 +182,10 @@ impl Conversation {
         }
     }
 
-    /// Taps made while Telegram could not be reached may be lost: open questions say so.
+    /// Open questions say that taps made while Telegram could not be reached may be lost.
     fn tell_absence(&self, from: Option<Timestamp>, to: Timestamp) {
         let mut state = self.state.borrow_mut();
-        let shown = |card: &Card| card.is_open() && !card.messages.is_empty();
-        let open: Vec<_> = state.board.live().filter(|(_, c)| shown(c)).map(|(id, _)| id).collect();
-        for id in open {
+        for id in state.board.which(|card| card.is_open() && !card.messages.is_empty()) {
             if let Some(card) = state.board.get_mut(id) {
                 card.progress.away = Some((from, to));
                 card.changed();
@@ -199,7 +196,7 @@ impl Conversation {
         self.wake();
     }
 
-    /// Learns which cards an earlier run has left in the chat.
+    /// Reads which cards an earlier run has left in the chat.
     async fn restore(&self, host: &dyn Host) {
         let kept = host.recall("cards").await;
         let now = self.clock.now();
@@ -220,12 +217,9 @@ impl Conversation {
         }
     }
 
-    /// Cards whose questions were answered or ended while nobody could tell them, say how.
+    /// Cards whose questions ended while nobody could edit them say how.
     async fn tidy_up(&self, host: &dyn Host) {
-        let orphans: Vec<_> = {
-            let state = self.state.borrow();
-            state.board.live().filter(|(_, card)| card.question.is_none()).map(|(id, _)| id).collect()
-        };
+        let orphans = self.state.borrow().board.which(|card| card.question.is_none());
         for id in orphans {
             let record = host.question_record(id).await;
             if record.as_ref().is_some_and(|record| record.end.is_some()) || !host.is_under_way(id) {

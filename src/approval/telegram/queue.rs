@@ -1,8 +1,8 @@
 //! What is sent next, and when. Pure: it is handed the time.
 //!
-//! Telegram wants about one message a second in a chat and twenty a minute in a group. So a job names a question, and
-//! what it looks like is decided when the job's turn comes: edits of one card become one, and a question that has
-//! ended before it was sent is never sent. Answers to taps do not go through here; they never wait.
+//! Telegram takes about one message a second in a chat and twenty a minute in a group. So a job only names a question,
+//! and what it looks like is decided when its turn comes: several edits of a card become one, and a question that ends
+//! before it was sent is never sent. Answers to taps do not go through here; they never wait.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
@@ -13,84 +13,64 @@ use crate::base::ids::RequestId;
 
 /// Between two messages in one chat.
 const GAP: Duration = Duration::from_secs(1);
-/// What a group takes in [`MINUTE`].
+/// How many messages a group takes in a [`MINUTE`].
 const GROUP_LIMIT: usize = 20;
-/// What edits leave of that for new questions.
+/// How many of those edits leave for new questions.
 const RESERVE: usize = 5;
-/// How many questions and replies go before an edit that waits: a flood of them must not keep a card from saying how
-/// its question ended.
+/// How many questions and replies go before an edit that waits: no flood of them keeps a card from saying how its
+/// question ended.
 const PATIENCE: usize = 4;
 const MINUTE: Duration = Duration::from_secs(60);
-/// How many edits may wait. So many come together only where messages can be sent and not changed.
+/// How many edits may wait. That many come together only where messages can be sent but not edited.
 const MAX_EDITS: usize = 256;
-/// How many answers to commands may wait. They are worth nothing later.
+/// How many answers to commands may wait. Old ones are worth nothing.
 const MAX_REPLIES: usize = 10;
-/// The longest wait that a server can ask for.
+/// The longest wait that the server can ask for.
 const LONGEST: Duration = Duration::from_secs(300);
 
-/// Something to send.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SendJob {
-    /// The next message of a card that is not in the chat as a whole.
+pub(super) enum SendJob {
+    /// The next message of a card that is not completely in the chat.
     Ask(RequestId),
     /// A card that no longer looks as it should.
     Edit(RequestId),
-    /// A few words to somebody.
-    Reply {
-        /// The message that they answer.
-        to: Option<i64>,
-        /// The words.
-        text: String,
-    },
+    /// A few words, as an answer to a message.
+    Reply { to: Option<i64>, text: String },
 }
 
 /// What to do now.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Next {
-    /// Send this.
+pub(super) enum Next {
     Send(SendJob),
     /// Nothing before then.
     At(Instant),
-    /// Nothing at all.
     Idle,
 }
 
-/// The jobs that wait.
-pub(crate) struct Queue {
+#[derive(Default)]
+pub(super) struct Queue {
     asks: VecDeque<RequestId>,
     replies: VecDeque<SendJob>,
     edits: VecDeque<RequestId>,
-    /// How many others have gone before the edit that waits.
+    /// How many jobs have gone before the first edit.
     passed: usize,
-    /// Questions and replies take turns: nobody waits long for a word, and people's commands delay no question by much.
+    /// Questions and replies take turns, so that neither delays the other much.
     asked_last: bool,
     group: bool,
     /// When messages were sent, for as long as they count.
     sent: VecDeque<Instant>,
     held_until: Option<Instant>,
-    /// The same for edits alone.
     edits_held_until: Option<Instant>,
 }
 
 impl Queue {
-    /// An empty queue for this chat.
-    pub(crate) fn new(chat: i64) -> Queue {
-        Queue {
-            asks: VecDeque::new(),
-            replies: VecDeque::new(),
-            edits: VecDeque::new(),
-            passed: 0,
-            asked_last: false,
-            group: chat < 0,
-            sent: VecDeque::new(),
-            held_until: None,
-            edits_held_until: None,
-        }
+    pub(super) fn new(chat: i64) -> Queue {
+        Queue { group: chat < 0, ..Queue::default() }
     }
 
-    /// A question is to be sent, whole or the rest of it. Agents take turns: the second of one comes after the first of
-    /// another, so that no agent's many long questions keep those of others waiting.
-    pub(crate) fn ask<A: Ord>(&mut self, id: RequestId, owner: impl Fn(RequestId) -> A) {
+    /// A question, or the rest of it, is to be sent. Agents take turns: the second question of one comes after the first
+    /// of another, so that an agent with many long questions keeps nobody waiting.
+    pub(super) fn ask<A: Ord>(&mut self, id: RequestId, owner: impl Fn(RequestId) -> A) {
         if self.asks.contains(&id) {
             return;
         }
@@ -107,41 +87,39 @@ impl Queue {
         self.asks.insert(turn.max(after_own), id);
     }
 
-    /// A card looks different now. One edit stands for all changes until it is sent. When there are too many, the one
-    /// that has waited longest is given up and comes back.
-    pub(crate) fn edit(&mut self, id: RequestId) -> Option<RequestId> {
+    /// A card looks different now. When too many edits wait, the oldest is given up and returned.
+    pub(super) fn edit(&mut self, id: RequestId) -> Option<RequestId> {
         if !self.edits.contains(&id) {
             self.edits.push_back(id);
         }
         if self.edits.len() > MAX_EDITS { self.edits.pop_front() } else { None }
     }
 
-    /// A question ended: what was not sent of it is not sent any more.
-    pub(crate) fn forget_ask(&mut self, id: RequestId) {
+    /// What was not sent yet of a question is not sent any more.
+    pub(super) fn forget_ask(&mut self, id: RequestId) {
         self.asks.retain(|waiting| *waiting != id);
     }
 
     /// Forgets all but edits.
-    pub(crate) fn keep_edits(&mut self) {
+    pub(super) fn keep_edits(&mut self) {
         self.asks.clear();
         self.replies.clear();
     }
 
-    /// Words for somebody; the oldest give way when there are too many.
-    pub(crate) fn reply(&mut self, to: Option<i64>, text: String) {
+    /// The oldest replies give way when there are too many.
+    pub(super) fn reply(&mut self, to: Option<i64>, text: String) {
         self.replies.push_back(SendJob::Reply { to, text });
         if self.replies.len() > MAX_REPLIES {
             self.replies.pop_front();
         }
     }
 
-    /// How many jobs wait.
-    pub(crate) fn len(&self) -> usize {
+    pub(super) fn len(&self) -> usize {
         self.asks.len() + self.edits.len() + self.replies.len()
     }
 
-    /// What to do now. A job that is handed out has left the queue.
-    pub(crate) fn next(&mut self, now: Instant) -> Next {
+    /// What to do now. A job that is returned has left the queue.
+    pub(super) fn next(&mut self, now: Instant) -> Next {
         while self.sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= MINUTE) {
             self.sent.pop_front();
         }
@@ -180,13 +158,13 @@ impl Queue {
         [gap, room, self.held_until, edits].into_iter().flatten().max()
     }
 
-    /// A message was sent (or may have been).
-    pub(crate) fn sent(&mut self, now: Instant) {
+    /// A message was sent, or may have been.
+    pub(super) fn sent(&mut self, now: Instant) {
         self.sent.push_back(now);
     }
 
-    /// A job that could not be done: it is first again.
-    pub(crate) fn put_back(&mut self, job: SendJob) {
+    /// Puts a job that could not be done in front.
+    pub(super) fn put_back(&mut self, job: SendJob) {
         match job {
             SendJob::Ask(id) => {
                 self.forget_ask(id);
@@ -198,33 +176,32 @@ impl Queue {
         }
     }
 
-    /// Nothing is sent for this long; at most five minutes.
-    pub(crate) fn hold(&mut self, now: Instant, time: Duration) {
+    /// Sends nothing for `time`, at most five minutes.
+    pub(super) fn hold(&mut self, now: Instant, time: Duration) {
         self.held_until = Some(now + time.min(LONGEST));
     }
 
-    /// No card is edited for this long; at most five minutes. Questions and replies go on.
-    pub(crate) fn hold_edits(&mut self, now: Instant, time: Duration) {
+    /// Edits nothing for `time`, at most five minutes. Questions and replies go on.
+    pub(super) fn hold_edits(&mut self, now: Instant, time: Duration) {
         self.edits_held_until = Some(now + time.min(LONGEST));
     }
 
-    /// The connection is back: no need to wait for the end of a back-off.
-    pub(crate) fn release(&mut self) {
+    /// The connection is back: nothing waits for the end of a back-off.
+    pub(super) fn release(&mut self) {
         (self.held_until, self.edits_held_until) = (None, None);
     }
 }
 
-/// How long to wait after errors: 1 s, 2 s, 4 s and so on to 60 s, spread by chance; four times as long where in
-/// general only a person can mend it.
+/// How long to wait after errors: 1 s, 2 s, 4 s and so on to 60 s, with jitter; beginning with 4 s where in general only
+/// a person can help.
 #[derive(Debug, Default)]
-pub(crate) struct BotBackoff(u32);
+pub(super) struct BotBackoff(u32);
 
-/// How long to wait when only a person can mend it.
-pub(crate) const SLOWLY: Duration = Duration::from_secs(60);
+/// How long to wait at most.
+pub(super) const SLOWLY: Duration = Duration::from_secs(60);
 
 impl BotBackoff {
-    /// The wait after this error.
-    pub(crate) fn after(&mut self, error: &BotError) -> Duration {
+    pub(super) fn after(&mut self, error: &BotError) -> Duration {
         self.0 = self.0.saturating_add(1);
         match error {
             BotError::TooMany { retry_after } => (*retry_after).min(LONGEST),
@@ -233,14 +210,13 @@ impl BotBackoff {
         }
     }
 
-    /// Three quarters of the whole wait, and a random part of the last.
+    /// Three quarters of the whole wait and a random part of the last.
     fn grown(&self, first_s: u64) -> Duration {
         let whole = doubled(Duration::from_secs(first_s), self.0.saturating_sub(1), SLOWLY);
         whole * 3 / 4 + jitter(whole / 4)
     }
 
-    /// It worked.
-    pub(crate) fn reset(&mut self) {
+    pub(super) fn reset(&mut self) {
         self.0 = 0;
     }
 }

@@ -15,9 +15,9 @@ use super::reachability::Change;
 use crate::base::ids::RequestId;
 use crate::net::deadline::within;
 
-/// How long nothing is sent after Telegram has refused to have anything sent to the chat.
+/// How long nothing is sent after Telegram has refused messages to this chat.
 const AFTER_REFUSAL: Duration = Duration::from_secs(10);
-/// How long a card waits after Telegram has refused it; twice that after the second time, and so on.
+/// How long a card waits after Telegram has refused it for the first time; each wait is twice the one before.
 const REFUSED_CARD: Duration = Duration::from_secs(3);
 /// SendKind the chat hears of a card that is given up.
 const GIVEN_UP: &str =
@@ -33,12 +33,12 @@ enum SendKind {
 }
 
 /// Sends until the channel is stopped.
-pub(crate) async fn run(channel: Rc<Conversation>) {
+pub(super) async fn run(channel: Rc<Conversation>) {
     while !channel.has_stopped() {
         let next = channel.state.borrow_mut().queue.next(Instant::now());
         match next {
             Next::Send(job) => channel.perform(job).await,
-            // The end wakes this too: the channel is closed then.
+            // The stop wakes this too, by closing `wake`.
             Next::Idle => {
                 let _ = channel.wake.1.recv().await;
             }
@@ -69,7 +69,7 @@ impl Conversation {
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
         let error = self.after(began, SendKind::New, sent.map(drop));
-        // Nobody waits for it for long, so it is tried again only if the server asks for time, or the group has moved.
+        // Old answers are worth nothing: it is tried again only if the server asks for time, or the group has moved.
         let moved = self.state.borrow().home.chat != chat;
         if moved || matches!(error, Some(BotError::TooMany { .. })) {
             self.state.borrow_mut().queue.put_back(SendJob::Reply { to, text });
@@ -121,13 +121,13 @@ impl Conversation {
         match error {
             Some(error) if error.is_of_message() => self.refused(state, id, error),
             _ if !more => {}
-            // It may be this card that something on the way does not let through, so others go first.
+            // Something on the way may not let this very card through, so others go first.
             Some(error) if !error.is_certain() => state.ask(id),
             _ => state.queue.put_back(SendJob::Ask(id)),
         }
     }
 
-    /// Telegram does not take this card. Others need not wait for it.
+    /// Telegram does not take this card; others go on meanwhile.
     fn refused(self: &Rc<Self>, state: &mut ChatState, id: RequestId, error: &BotError) {
         let Some(card) = state.board.get_mut(id) else { return };
         card.refusals += 1;
@@ -146,7 +146,7 @@ impl Conversation {
         });
     }
 
-    /// From here until the send returns, a tap may come from a message whose number is not known.
+    /// The next message of a card. Until the send returns, a tap may come from a message whose number is not known.
     fn begin_sending(&self, id: RequestId) -> Option<(i64, OutgoingMessage, usize, CardProgress)> {
         let mut state = self.state.borrow_mut();
         let chat = state.home.chat;
@@ -156,7 +156,7 @@ impl Conversation {
         Some((chat, message, card.messages.len(), card.progress.clone()))
     }
 
-    /// Edits one message of a card; the card comes again as long as there are others.
+    /// Edits one message of a card, and queues the card again while more are stale.
     async fn edit_card(&self, id: RequestId) {
         let found = {
             let state = self.state.borrow();
@@ -182,7 +182,7 @@ impl Conversation {
         }
     }
 
-    /// A message was edited to look so. True when nothing is left to do about the card.
+    /// A message was edited to show this. True when nothing is left to do about the card.
     fn edited(&self, id: RequestId, number: i64, shown: &CardProgress) -> bool {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id) else { return false };
@@ -198,7 +198,7 @@ impl Conversation {
         done && !more
     }
 
-    /// There is no message to edit. Nothing is being sent now, so none will come of a question that has ended.
+    /// There is no message to edit, and as nothing is being sent now, none will come of a question that has ended.
     fn unseen(&self, id: RequestId) {
         let mut state = self.state.borrow_mut();
         if state.board.get(id).is_some_and(Card::is_final) {
@@ -206,7 +206,7 @@ impl Conversation {
         }
     }
 
-    /// The card is gone or frozen. An open question is sent again; how another one ended is said in a new message.
+    /// The message is gone or frozen. An open question is sent again; how an ended one ended is said in a new message.
     fn replace(&self, id: RequestId, number: i64) {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id) else { return };
@@ -221,7 +221,7 @@ impl Conversation {
         }
     }
 
-    /// Accounts for a call to the chat and gives its error, if it had one.
+    /// Accounts for a call to the chat and returns its error, if it had one.
     fn after(&self, began: Instant, what: SendKind, done: Result<(), BotError>) -> Option<BotError> {
         let now = Instant::now();
         let wall = self.clock.now();
@@ -241,7 +241,7 @@ impl Conversation {
             _ if error.is_of_message() => return Some(error),
             BotError::Migrated { to_chat } if follow(&mut state, *to_chat) => return Some(error),
             BotError::Refused { .. } => state.queue.hold(now, AFTER_REFUSAL),
-            // It may be this card that something does not let through; that says nothing about a question.
+            // Something on the way may not let this very card through, which says nothing about questions.
             error if what == SendKind::Edit && !matches!(error, BotError::TooMany { .. }) => {
                 let wait = state.edit_backoff.after(error);
                 state.queue.hold_edits(now, wait);

@@ -14,7 +14,7 @@ const ANONYMOUS_ADMIN: i64 = 1_087_968_824;
 const MAX_NAME: usize = 40;
 
 /// Whose words count, and where.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Approvers {
     pub chat: i64,
     /// None when all topics count.
