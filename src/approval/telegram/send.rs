@@ -19,16 +19,13 @@ use crate::net::deadline::within;
 const AFTER_REFUSAL: Duration = Duration::from_secs(10);
 /// How long a card waits after Telegram has refused it for the first time; each wait is twice the one before.
 const REFUSED_CARD: Duration = Duration::from_secs(3);
-/// SendKind the chat hears of a card that is given up.
+/// What the chat reads of a card that is given up.
 const GIVEN_UP: &str =
     "⚠️ There is a question that Telegram does not take; answer it on the gateway: agentpass approvals";
 
-/// SendKind a call to the chat was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum SendKind {
-    /// A message that people have not seen.
     New,
-    /// A change of one.
     Edit,
 }
 
@@ -106,7 +103,7 @@ impl Conversation {
         }
     }
 
-    /// SendKind is to be done about a card after an attempt to send the next message of it.
+    /// Goes on with a card after an attempt to send its next message.
     fn go_on(self: &Rc<Self>, state: &mut ChatState, id: RequestId, error: Option<&BotError>) {
         let Some(card) = state.board.get_mut(id) else { return };
         if !card.is_open() {
