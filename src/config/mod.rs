@@ -45,7 +45,7 @@ mod variables;
 pub use finding::{Finding, Place, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{Local, Report, bot, misfit};
-pub(crate) use settings::{AgentConfig, Storage, TelegramConfig};
+pub(crate) use settings::{AgentConfig, Approvals, Storage, TelegramConfig};
 pub use settings::{
     Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,
     SyncMode, Take,

@@ -10,9 +10,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Map, Value};
 
 use super::Gate;
-use super::pipeline::{self, Task};
+use super::pipeline;
 use super::rate::TooMany;
 use super::running::{Flight, Joined, OwnKey, Reply, Ticket};
+use super::task::{self, Task};
 use crate::base::ids::RequestId;
 use crate::base::json;
 use crate::model::{AgentId, Call, InvalidCall, Outcome};
@@ -186,7 +187,7 @@ impl Gate {
         let id = flight.in_record().await.ok_or_else(|| instead(Outcome::StoreUnavailable))?;
         match self.store.alias(call.agent(), key, id, call.digest(), self.clock.now()).await {
             Ok(()) => Ok(()),
-            Err(StoreError::KeyInUse) => match pipeline::replayed(self, call, key).await.map_err(instead)? {
+            Err(StoreError::KeyInUse) => match task::replayed(self, call, key).await.map_err(instead)? {
                 Some(earlier) if earlier.request_id != Some(id) => Err(earlier),
                 Some(_) => Ok(()),
                 // Its time was over between the two looks.

@@ -1,5 +1,5 @@
-//! The calls under way, and the places for calls at once. Whoever waits for a place does not lose sight of the owner: it
-//! looks again at every reload, and once more when its turn has come.
+//! The calls under way, and the slots for calls at once. A call that waits for a slot is looked at again at every reload, and
+//! once more when its turn has come.
 
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -17,14 +17,14 @@ use crate::service::{CallSlot, CallSlots, SlotShares};
 /// All calls under way.
 pub struct Flights {
     pub(super) running: RefCell<Running>,
-    places: CallSlots,
+    slots: CallSlots,
     /// Calls from before they are claimed until their end is written down.
     executing: Slots,
     stopping: Cell<bool>,
 }
 
-/// Why a call gets no place.
-pub(super) enum NoPlace<E> {
+/// Why a call gets no slot.
+pub(super) enum NoSlot<E> {
     /// What it waited for was not its turn any more: a reload came between.
     Overtaken(E),
     /// Too many calls are running, for as long as this one may take.
@@ -41,7 +41,7 @@ enum Woken {
 impl Flights {
     pub(super) fn new(shares: SlotShares) -> Flights {
         let (running, executing, stopping) = Default::default();
-        Flights { running, places: CallSlots::new(shares), executing, stopping }
+        Flights { running, slots: CallSlots::new(shares), executing, stopping }
     }
 
     /// Calls under way, questions included.
@@ -64,14 +64,14 @@ impl Flights {
         self.executing.taken()
     }
 
-    /// Calls that wait for one of the places for calls at once.
+    /// Calls that wait for one of the slots for calls at once.
     pub(crate) fn waiting(&self) -> usize {
-        self.places.waiting()
+        self.slots.waiting()
     }
 
-    /// From now on the places are shared out like this.
+    /// From now on the slots are shared out like this.
     pub(super) fn share_out(&self, shares: SlotShares) {
-        self.places.share_out(shares);
+        self.slots.share_out(shares);
     }
 
     /// From now on no further call is sent to a service; those under way are seen through.
@@ -88,22 +88,22 @@ impl Flights {
         self.executing.count()
     }
 
-    /// Waits for a place for `call`, at most as long as the call may take. `look` sees the setup in force before the
-    /// wait, after every reload, and last of all when the place is there: nothing happens between that look and the
+    /// Waits for a slot for `call`, at most as long as the call may take. `look` sees the setup in force before the
+    /// wait, after every reload, and last of all when the slot is there: nothing happens between that look and the
     /// return.
-    pub(super) async fn place<E>(
+    pub(super) async fn slot<E>(
         &self,
         call: &Call,
         setups: &CurrentSetup,
         mut look: impl FnMut(&Rc<Setup>) -> Result<(), E>,
-    ) -> Result<CallSlot, NoPlace<E>> {
-        let turn = self.places.line_up(call.agent(), &call.tool().service);
+    ) -> Result<CallSlot, NoSlot<E>> {
+        let turn = self.slots.line_up(call.agent(), &call.tool().service);
         let (began, mut held) = (Instant::now(), None);
         loop {
             let (setup, reloaded) = (setups.get(), setups.replaced());
-            look(&setup).map_err(NoPlace::Overtaken)?;
-            if let Some(place) = held {
-                return Ok(place);
+            look(&setup).map_err(NoSlot::Overtaken)?;
+            if let Some(slot) = held {
+                return Ok(slot);
             }
             let left = setup.services.limit(call).saturating_sub(began.elapsed());
             let come = async { turn.recv().await.map_or(Woken::Late, Woken::Turn) };
@@ -116,9 +116,9 @@ impl Flights {
                 Woken::Reloaded
             };
             held = match future::or(come, future::or(overtaken, late)).await {
-                Woken::Turn(place) => Some(place),
+                Woken::Turn(slot) => Some(slot),
                 Woken::Reloaded => None,
-                Woken::Late => return Err(NoPlace::Busy),
+                Woken::Late => return Err(NoSlot::Busy),
             };
         }
     }

@@ -21,6 +21,7 @@ pub(crate) mod explain;
 mod flights;
 mod host;
 mod inbox;
+mod judged;
 mod latch;
 mod ledger;
 mod metrics;
@@ -33,6 +34,7 @@ mod running;
 mod setup;
 mod state;
 mod status;
+mod task;
 
 use std::rc::Rc;
 

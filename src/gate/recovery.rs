@@ -7,13 +7,14 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::pipeline::{self, Task};
+use super::pipeline;
 use super::running::Flight;
 use super::state::Gate;
+use super::task::Task;
 use super::{Executor, Setup};
 use crate::approval::Channels;
 use crate::base::clock::Clock;
-use crate::model::{Action, Call, Outcome, Question, QuestionEnd, Risk, Void};
+use crate::model::{Action, Call, Outcome, QuestionEnd, Void};
 use crate::store::{OpenCall, Recovered, Store};
 
 impl Gate {
@@ -68,59 +69,42 @@ fn rebuild(gate: &Gate, open: &OpenCall) -> Result<Call, Void> {
 fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     // The wall clock may have been set back meanwhile; the time that is gone stays gone.
     let now = gate.clock.now().max(open.created.plus(open.age));
-    let question = Arc::new(Question {
-        id: open.id,
-        call: call.clone(),
-        session: open.session.clone(),
-        reason: open.reason.clone(),
-        risk: Risk::of(&call.tool().name),
-        rule: open.rule.clone(),
-        created: open.created,
-        expires: open.expires,
-    });
+    let approved = open.approved_by.is_some();
+    if approved && open.expires <= now {
+        // An approval that could not be acted on before its deadline is too old to act on.
+        return end(gate, open, Outcome::TimedOut, None);
+    }
     let flight = Flight::new(open.id, call.digest());
     flight.set_recorded();
     gate.flights.running.borrow_mut().add(&call, open.key.as_deref(), &flight);
-    let approved = open.approved_by.is_some();
-    // An approval that could not be acted on before its deadline is too old to act on.
-    let fresh = question.expires > now;
-    if approved && !fresh {
-        gate.flights.running.borrow_mut().remove(&call, &flight);
-        return end(gate, &open, Outcome::TimedOut);
-    }
+    let OpenCall { id, created: at, session, reason, key, rule, expires, .. } = open;
+    let task = Task { id, at, call, prepared: Cell::default(), session, reason, key, flight };
+    let question = task.question(rule, expires);
     if !approved {
         gate.approvals.reserve(&question, now);
     }
-    let OpenCall { id, created: at, session, reason, key, .. } = open;
-    let task = Task { id, at, call, prepared: Cell::default(), session, reason, key, flight };
-    gate.executor.spawn(pipeline::resume(gate.clone(), task, question, approved)).detach();
+    gate.spawn(pipeline::resume(gate.clone(), task, question, approved));
 }
 
-fn void(gate: &Rc<Gate>, open: OpenCall, why: Void) {
+fn void(gate: &Gate, open: OpenCall, why: Void) {
     log::warn!("request {} is void: {why}", open.id);
     let outcome = why.outcome();
-    if open.approved_by.is_some() {
-        return end(gate, &open, outcome);
-    }
-    gate.ledger.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
-    let owner = gate.clone();
-    let task = async move {
-        let now = owner.clock.now();
-        if let Err(e) = owner.store.answer(open.id, &QuestionEnd::Void(why), Some(&outcome), now, true).await
-        {
-            log::error!("request {}: could not be recorded as void: {e}", open.id);
-        }
-    };
-    gate.executor.spawn(task).detach();
+    // An approval has been answered already.
+    let end_of_question = open.approved_by.is_none().then_some(QuestionEnd::Void(why));
+    end(gate, open, outcome, end_of_question);
 }
 
-fn end(gate: &Rc<Gate>, open: &OpenCall, outcome: Outcome) {
+/// Writes down how a call ended, and its question if that was open.
+fn end(gate: &Gate, open: OpenCall, outcome: Outcome, question: Option<QuestionEnd>) {
     gate.ledger.metrics.ended(&open.tool, Some(Action::Ask), &outcome);
-    let (owner, id) = (gate.clone(), open.id);
-    let task = async move {
-        if let Err(e) = owner.store.settle(id, &outcome, owner.clock.now()).await {
+    let (id, now, store) = (open.id, gate.clock.now(), gate.store.clone());
+    gate.spawn(async move {
+        let written = match question {
+            Some(end) => store.answer(id, &end, Some(&outcome), now, true).await.map(drop),
+            None => store.settle(id, &outcome, now).await,
+        };
+        if let Err(e) = written {
             log::error!("request {id}: its outcome could not be recorded: {e}");
         }
-    };
-    gate.executor.spawn(task).detach();
+    });
 }

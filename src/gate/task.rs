@@ -1,0 +1,122 @@
+//! A call on its way, and what the record takes of it.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use super::recording::until_recorded;
+use super::running::{Flight, Reply};
+use super::state::Gate;
+use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
+use crate::model::{Call, Outcome, Question, Risk, RuleRef, Verdict};
+use crate::service::{CallSlot, Prepared};
+use crate::store::{Claim, NewCall, Stage, StoreError};
+
+/// A call goes on, or it ends early with this outcome.
+pub(super) type Step<T> = Result<T, Outcome>;
+
+/// A call on its way.
+pub(super) struct Task {
+    pub id: RequestId,
+    /// When it was admitted: the time in the record and on the question.
+    pub at: Timestamp,
+    pub call: Arc<Call>,
+    /// The call as it is to be sent, until it is.
+    pub prepared: Cell<Option<Prepared>>,
+    pub session: Option<String>,
+    pub reason: Option<String>,
+    pub key: Option<String>,
+    pub flight: Rc<Flight>,
+}
+
+impl Task {
+    pub(super) fn reply(&self, outcome: Outcome) -> Reply {
+        Reply::new(outcome, Some(self.id))
+    }
+
+    pub(super) fn question(&self, rule: Option<Arc<RuleRef>>, expires: Timestamp) -> Arc<Question> {
+        Arc::new(Question {
+            id: self.id,
+            call: self.call.clone(),
+            session: self.session.clone(),
+            reason: self.reason.clone(),
+            risk: Risk::of(&self.call.tool().name),
+            rule,
+            created: self.at,
+            expires,
+        })
+    }
+
+    /// Records a call that is not executed now.
+    pub(super) async fn record(&self, gate: &Gate, verdict: Verdict, stage: Stage) -> Step<()> {
+        let recorded = gate.store.record(self.new_call(verdict), stage, self.durable()).await;
+        recorded.map_err(|e| self.not_recorded(&e))?;
+        self.flight.set_recorded();
+        Ok(())
+    }
+
+    /// Records an allowed call and claims it.
+    pub(super) async fn record_claimed(&self, gate: &Gate, verdict: Verdict) -> Step<Claim> {
+        let claim = gate.store.record_claimed(self.new_call(verdict), self.durable()).await;
+        let claim = claim.map_err(|e| self.not_recorded(&e))?;
+        self.flight.set_recorded();
+        Ok(claim)
+    }
+
+    /// Claims the call that was approved. None: somebody else has.
+    pub(super) async fn claim(&self, gate: &Gate, approved: &Arc<Call>) -> Step<Option<Claim>> {
+        let claim = gate.store.claim(self.id, approved.clone(), gate.clock.now(), self.durable()).await;
+        claim.map_err(|e| self.not_recorded(&e))
+    }
+
+    /// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again until it
+    /// succeeds; until then it keeps its `slot`. A call that was executing becomes "unknown" if the gateway restarts
+    /// before.
+    pub(super) async fn settle(&self, gate: &Gate, outcome: &Outcome, slot: Option<CallSlot>) {
+        let (id, store, clock) = (self.id, gate.store.clone(), gate.clock.clone());
+        let Err(e) = store.settle(id, outcome, clock.now()).await else { return };
+        log::error!("request {id}: its outcome could not be recorded: {e}");
+        let outcome = outcome.clone();
+        gate.spawn(until_recorded(format!("request {id}: its outcome"), async move || {
+            let _kept = &slot;
+            store.settle(id, &outcome, clock.now()).await
+        }));
+    }
+
+    /// Calls with side effects wait for the disk.
+    fn durable(&self) -> bool {
+        self.call.tool().kind.has_side_effects()
+    }
+
+    fn new_call(&self, decision: Verdict) -> NewCall {
+        NewCall {
+            id: self.id,
+            at: self.at,
+            call: self.call.clone(),
+            session: self.session.clone(),
+            reason: self.reason.clone(),
+            key: self.key.clone(),
+            decision,
+        }
+    }
+
+    fn not_recorded(&self, e: &StoreError) -> Outcome {
+        log::error!("request {}: not executed, the record cannot be written: {e}", self.id);
+        Outcome::StoreUnavailable
+    }
+}
+
+/// The outcome of an earlier call with the same idempotency key, if there is one.
+pub(super) async fn replayed(gate: &Gate, call: &Call, key: &str) -> Step<Option<Reply>> {
+    let found = gate.store.replay(call.agent(), key, gate.clock.now()).await.map_err(|e| {
+        log::error!("not executed, the record cannot be read: {e}");
+        Outcome::StoreUnavailable
+    });
+    let Some(earlier) = found? else { return Ok(None) };
+    if earlier.digest != call.digest() {
+        return Err(Outcome::IdempotencyConflict);
+    }
+    let outcome = earlier.outcome.unwrap_or(Outcome::UnknownResult);
+    Ok(Some(Reply { outcome, request_id: Some(earlier.id), replayed: true }))
+}
