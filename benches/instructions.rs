@@ -31,7 +31,7 @@ use agentpass::testing::model::{
 };
 use agentpass::testing::net::client::HttpResponse;
 use agentpass::testing::net::stream::Stream;
-use agentpass::testing::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
+use agentpass::testing::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
 use agentpass::testing::policy::{Facts, Policy};
 use agentpass::testing::protocol::frame::{self, MAX_BATCH};
 use agentpass::testing::protocol::params;
@@ -152,7 +152,7 @@ fn receive(times: u32) {
     let message: Vec<u8> = [0x81, 0xfe, high, low].into_iter().chain(mask).chain(masked).collect();
     repeat(times, || {
         peer.write_all(&message).unwrap();
-        assert!(matches!(smol::block_on(socket.next()), Incoming::Text(_)));
+        assert!(matches!(smol::block_on(socket.next()), WsIncoming::Text(_)));
     });
 }
 

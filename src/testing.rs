@@ -66,7 +66,7 @@ pub mod model {
 pub mod net {
     pub mod client {
         pub use crate::net::client::{
-            ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent, NotSent,
+            HttpClient, HttpError, HttpOptions, HttpRequest, HttpResponse, MaybeSent, NotSent,
         };
     }
     pub mod connect {
@@ -88,7 +88,7 @@ pub mod net {
         pub use crate::net::front::{UpgradeError, WebAnswer, WebRequest, WsLimits, serve_upgrade};
     }
     pub mod ws {
-        pub use crate::net::ws::{Incoming, MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket};
+        pub use crate::net::ws::{MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket, WsIncoming};
     }
 }
 
@@ -98,7 +98,9 @@ pub mod policy {
 
 pub mod protocol {
     pub mod frame {
-        pub use crate::protocol::frame::{Frame, MAX_BATCH, MAX_DEPTH, Request, notification, parse, result};
+        pub use crate::protocol::frame::{
+            Frame, MAX_BATCH, MAX_DEPTH, RpcRequest, notification, parse, result,
+        };
     }
     pub mod params {
         pub use crate::protocol::params::{MAX_KEY, MAX_REASON, MAX_TOOL, ToolRequest, auth, tool_request};

@@ -17,7 +17,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use agentpass::testing::net::client::{
-    ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent, NotSent,
+    HttpClient, HttpError, HttpOptions, HttpRequest, HttpResponse, MaybeSent, NotSent,
 };
 use net::Files;
 use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
@@ -25,8 +25,8 @@ use openssl::ssl::{SslAcceptor, SslFiletype, SslMethod};
 const CAP: u64 = 1000;
 const SECRET: &str = "s3cret";
 
-fn options() -> ClientOptions {
-    ClientOptions {
+fn options() -> HttpOptions {
+    HttpOptions {
         timeout: Duration::from_millis(500),
         connect_timeout: Duration::from_millis(250),
         max_response_bytes: CAP,
@@ -39,7 +39,7 @@ fn options() -> ClientOptions {
     }
 }
 
-fn client(options: ClientOptions) -> HttpClient {
+fn client(options: HttpOptions) -> HttpClient {
     HttpClient::new(options).unwrap()
 }
 
@@ -320,7 +320,7 @@ fn link_local_addresses_are_refused_without_dialling() {
 
 #[test]
 fn link_local_can_be_allowed() {
-    let allowed = ClientOptions { allow_link_local: true, timeout: Duration::from_millis(200), ..options() };
+    let allowed = HttpOptions { allow_link_local: true, timeout: Duration::from_millis(200), ..options() };
     let result = client(allowed).call(request("GET", "http://169.254.169.254/"));
     assert!(!matches!(result, Err(HttpError::NotSent(NotSent::LinkLocal))), "{result:?}");
 }
@@ -339,7 +339,7 @@ fn goes_stale() -> (SocketAddr, Receiver<String>) {
 #[test]
 fn a_stale_connection_is_never_a_reason_to_send_twice() {
     let (address, seconds) = goes_stale();
-    let client = client(ClientOptions { reuse_connections: true, ..options() });
+    let client = client(HttpOptions { reuse_connections: true, ..options() });
     let post = || client.call(request("POST", format!("http://{address}/")));
     assert_eq!(post().unwrap().body, b"ok");
     assert_eq!(post(), Err(HttpError::MaybeSent(MaybeSent::Disconnected)));
@@ -360,7 +360,7 @@ fn without_reuse_every_call_has_its_own_connection() {
 #[test]
 fn shutdown_ends_running_calls_and_refuses_new_ones() {
     let (address, requests) = upstream(|_, _| thread::sleep(Duration::from_secs(2)));
-    let client = client(ClientOptions { timeout: Duration::from_secs(5), ..options() });
+    let client = client(HttpOptions { timeout: Duration::from_secs(5), ..options() });
     let running = {
         let client = client.clone();
         thread::spawn(move || client.call(request("GET", format!("http://{address}/"))))
@@ -380,7 +380,7 @@ fn an_answer_cut_by_our_own_shutdown_is_not_complete() {
         tcp.write_all(b"HTTP/1.1 200 OK\r\n\r\nhalf").unwrap();
         thread::sleep(Duration::from_secs(2));
     });
-    let client = client(ClientOptions { timeout: Duration::from_secs(5), ..options() });
+    let client = client(HttpOptions { timeout: Duration::from_secs(5), ..options() });
     let running = {
         let client = client.clone();
         thread::spawn(move || client.call(request("GET", format!("http://{address}/"))))
@@ -414,7 +414,7 @@ fn https(files: &Files) -> SocketAddr {
 fn a_certificate_of_ours_is_trusted_when_told_so() {
     let files = Files::new("https");
     let port = https(&files).port();
-    let trusting = ClientOptions { ca_pem: Some(files.made.cert_pem.clone()), ..slow() };
+    let trusting = HttpOptions { ca_pem: Some(files.made.cert_pem.clone()), ..slow() };
     let trusting = client(trusting);
     for host in ["127.0.0.1", "localhost"] {
         let answer = trusting.call(request("GET", format!("https://{host}:{port}/"))).unwrap();
@@ -427,14 +427,14 @@ fn a_certificate_of_ours_is_trusted_when_told_so() {
     };
     assert!(reason.starts_with("certificate verify failed: self-signed certificate"), "{reason}");
     let other = agentpass::testing::net::tls::self_signed(&["localhost".into()]).unwrap();
-    let other = client(ClientOptions { ca_pem: Some(other.cert_pem), ..slow() });
+    let other = client(HttpOptions { ca_pem: Some(other.cert_pem), ..slow() });
     let result = other.call(request("GET", format!("https://localhost:{port}/")));
     assert!(matches!(result, Err(HttpError::NotSent(NotSent::Tls(_)))), "{result:?}");
 }
 
 /// Reading the system's certificates takes a while on a loaded machine.
-fn slow() -> ClientOptions {
-    ClientOptions { timeout: Duration::from_secs(5), connect_timeout: Duration::from_secs(4), ..options() }
+fn slow() -> HttpOptions {
+    HttpOptions { timeout: Duration::from_secs(5), connect_timeout: Duration::from_secs(4), ..options() }
 }
 
 fn url(host: &str, port: u16) -> HttpRequest {
@@ -461,12 +461,12 @@ fn a_pin_goes_by_the_key_alone() {
         };
         Some(pin)
     };
-    let right = client(ClientOptions { pin: pin(&files.made.cert_pem), ..slow() });
+    let right = client(HttpOptions { pin: pin(&files.made.cert_pem), ..slow() });
     for _ in 0..2 {
         assert_eq!(right.call(url("127.0.0.1", port)).unwrap().body, b"ok");
     }
     let other = agentpass::testing::net::tls::self_signed(&["localhost".into()]).unwrap();
-    let wrong = client(ClientOptions { pin: pin(&other.cert_pem), ..slow() });
+    let wrong = client(HttpOptions { pin: pin(&other.cert_pem), ..slow() });
     let reason = tls_failure(wrong.call(url("localhost", port)));
     assert!(reason.starts_with("the server's key is sha256:"), "{reason}");
     // What speaks no TLS at all has sent nothing either.
@@ -480,7 +480,7 @@ fn another_name_may_stand_in_the_certificate() {
     let port = https(&files).port();
     let named = |name: &str, ca: &Files| {
         let ca_pem = Some(ca.made.cert_pem.clone());
-        client(ClientOptions { server_name: Some(name.into()), ca_pem, ..slow() })
+        client(HttpOptions { server_name: Some(name.into()), ca_pem, ..slow() })
     };
     assert_eq!(named("localhost", &files).call(url("127.0.0.1", port)).unwrap().body, b"ok");
     let reason = tls_failure(named("nas.lan", &files).call(url("localhost", port)));
@@ -490,7 +490,7 @@ fn another_name_may_stand_in_the_certificate() {
     assert!(reason.starts_with("certificate verify failed: self-signed certificate"), "{reason}");
     // A server that says nothing during the handshake.
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-    let quick = ClientOptions {
+    let quick = HttpOptions {
         server_name: Some("localhost".into()),
         connect_timeout: Duration::from_millis(200),
         ..slow()
@@ -533,8 +533,8 @@ fn a_service_behind_a_socket_is_like_any_other() {
         let body = if request.starts_with("GET /large") { large.as_str() } else { request };
         write!(stream, "HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len()).unwrap();
     });
-    let through = |options| client(ClientOptions { socket: Some(path.clone()), ..options });
-    let reading = through(ClientOptions { reuse_connections: true, ..options() });
+    let through = |options| client(HttpOptions { socket: Some(path.clone()), ..options });
+    let reading = through(HttpOptions { reuse_connections: true, ..options() });
     for _ in 0..3 {
         assert_eq!(reading.call(request("GET", "http://localhost/large")).unwrap().body.len(), 900);
     }
@@ -555,12 +555,12 @@ fn a_socket_without_anybody_behind_it_is_refused_or_waited_for_in_vain() {
     let path = std::env::temp_dir().join(format!("agentpass-{}-dead.sock", std::process::id()));
     std::fs::remove_file(&path).ok();
     drop(UnixListener::bind(&path).unwrap());
-    let through = || client(ClientOptions { socket: Some(path.clone()), ..options() });
+    let through = || client(HttpOptions { socket: Some(path.clone()), ..options() });
     let nobody = through().call(request("POST", "http://localhost/"));
     assert_eq!(nobody, Err(HttpError::NotSent(NotSent::Refused)));
     std::fs::remove_file(&path).unwrap();
     let (silent, _) = behind_a_socket("silent", |_, _| thread::sleep(Duration::from_secs(3)));
-    let through = client(ClientOptions { socket: Some(silent), ..options() });
+    let through = client(HttpOptions { socket: Some(silent), ..options() });
     let started = Instant::now();
     let late = through.call(request("POST", "http://localhost/"));
     assert_eq!(late, Err(HttpError::MaybeSent(MaybeSent::Timeout)));
@@ -576,6 +576,6 @@ fn a_socket_without_anybody_behind_it_is_refused_or_waited_for_in_vain() {
 
 #[test]
 fn a_ca_file_without_certificate_is_an_error() {
-    let result = HttpClient::new(ClientOptions { ca_pem: Some(b"nothing".to_vec()), ..options() });
+    let result = HttpClient::new(HttpOptions { ca_pem: Some(b"nothing".to_vec()), ..options() });
     assert!(matches!(result.err(), Some(HttpError::NotSent(NotSent::Tls(_)))));
 }

@@ -15,7 +15,7 @@ use agentpass::testing::net::connect::{ConnectError, Trust, connect};
 use agentpass::testing::net::front::serve_upgrade;
 use agentpass::testing::net::listener::Listener;
 use agentpass::testing::net::tls::{Acceptor, TlsError, self_signed, spki_pin_of_pem};
-use agentpass::testing::net::ws::{Incoming, WRITE_DEADLINE};
+use agentpass::testing::net::ws::{WRITE_DEADLINE, WsIncoming};
 use net::*;
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode, SslVersion};
 use smol::Async;
@@ -34,7 +34,7 @@ async fn echo(acceptor: &Acceptor, listener: &Listener) -> Result<(), TlsError> 
     let Ok(Some((mut socket, ()))) = serve_upgrade(stream, &limits(MAX), welcome).await else {
         return Ok(());
     };
-    if let Incoming::Text(text) = socket.next().await {
+    if let WsIncoming::Text(text) = socket.next().await {
         socket.send_text_batch([text], None, WRITE_DEADLINE).await.unwrap();
         socket.close_with(1000, "bye").await;
     }
@@ -42,7 +42,7 @@ async fn echo(acceptor: &Acceptor, listener: &Listener) -> Result<(), TlsError> 
 }
 
 /// What a client with this trust makes of a server with that certificate, connecting to `host`.
-fn visit(files: &Files, host: &str, trust: &Trust) -> Result<Incoming, ConnectError> {
+fn visit(files: &Files, host: &str, trust: &Trust) -> Result<WsIncoming, ConnectError> {
     run(async {
         let (listener, address) = listen();
         let url = Url::gateway(&format!("wss://{host}:{}/", address.port())).unwrap();
@@ -51,7 +51,7 @@ fn visit(files: &Files, host: &str, trust: &Trust) -> Result<Incoming, ConnectEr
             let mut socket = connect(&url, trust, None, SECOND, MAX).await?;
             socket.send_text_batch(["hello".into()], None, WRITE_DEADLINE).await.unwrap();
             let answer = socket.next().await;
-            assert_eq!(socket.next().await, Incoming::Closed);
+            assert_eq!(socket.next().await, WsIncoming::Closed);
             assert_eq!(socket.farewell(), Some((1000, "bye")));
             Ok(answer)
         };
@@ -59,11 +59,11 @@ fn visit(files: &Files, host: &str, trust: &Trust) -> Result<Incoming, ConnectEr
     })
 }
 
-fn hello() -> Incoming {
-    Incoming::Text("hello".into())
+fn hello() -> WsIncoming {
+    WsIncoming::Text("hello".into())
 }
 
-fn refusal(result: Result<Incoming, ConnectError>) -> String {
+fn refusal(result: Result<WsIncoming, ConnectError>) -> String {
     match result {
         Err(ConnectError::Tls(reason)) => reason,
         other => panic!("{other:?}"),

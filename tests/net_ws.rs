@@ -14,7 +14,7 @@ use agentpass::testing::net::connect::{ConnectError, Trust, connect};
 use agentpass::testing::net::front::{UpgradeError, WebAnswer, serve_upgrade};
 use agentpass::testing::net::listener::{BindError, Listener};
 use agentpass::testing::net::stream::Stream;
-use agentpass::testing::net::ws::{Incoming, MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket};
+use agentpass::testing::net::ws::{MAX_PINGS, SendError, WRITE_DEADLINE, WebSocket, WsIncoming};
 use net::*;
 use smol::future::{or, zip};
 use smol::io::{AsyncReadExt, AsyncWriteExt};
@@ -25,7 +25,7 @@ async fn send(socket: &mut WebSocket, text: String) -> Result<(), SendError> {
 }
 
 /// What the server saw, and the close code that a client got which sent these bytes.
-async fn server_sees(bytes: &[u8], max: usize) -> (Incoming, Option<u16>) {
+async fn server_sees(bytes: &[u8], max: usize) -> (WsIncoming, Option<u16>) {
     let (mut server, mut client) = raw_client(max).await;
     let serve = async {
         let seen = server.next().await;
@@ -70,12 +70,12 @@ fn texts_go_both_ways_in_order_with_a_ping_behind_them() {
         let batch = ["one", "two", "three"].map(String::from);
         server.send_text_batch(batch, Some(b"mark".to_vec()), WRITE_DEADLINE).await.unwrap();
         for expected in ["one", "two", "three"] {
-            assert_eq!(client.next().await, Incoming::Text(expected.into()));
+            assert_eq!(client.next().await, WsIncoming::Text(expected.into()));
         }
-        assert_eq!(client.next().await, Incoming::Ping);
-        assert_eq!(server.next().await, Incoming::Pong(b"mark".to_vec()));
+        assert_eq!(client.next().await, WsIncoming::Ping);
+        assert_eq!(server.next().await, WsIncoming::Pong(b"mark".to_vec()));
         send(&mut client, "four".into()).await.unwrap();
-        assert_eq!(server.next().await, Incoming::Text("four".into()));
+        assert_eq!(server.next().await, WsIncoming::Text("four".into()));
     });
 }
 
@@ -95,7 +95,7 @@ fn a_frame_right_behind_the_request_is_not_lost() {
             serve_upgrade(Stream::plain(tcp), &limits(MAX), welcome).await.unwrap().unwrap().0
         };
         let (mut server, _client) = zip(server, client).await;
-        assert_eq!(server.next().await, Incoming::Text("early".into()));
+        assert_eq!(server.next().await, WsIncoming::Text("early".into()));
     });
 }
 
@@ -104,14 +104,14 @@ fn the_cap_is_exact() {
     run(async {
         let (mut server, mut client) = sockets(1000).await;
         send(&mut client, "x".repeat(1000)).await.unwrap();
-        assert_eq!(server.next().await, Incoming::Text("x".repeat(1000)));
+        assert_eq!(server.next().await, WsIncoming::Text("x".repeat(1000)));
         send(&mut client, "x".repeat(1001)).await.unwrap();
         let seen = server.next().await;
-        assert_eq!(seen, Incoming::TooLarge);
+        assert_eq!(seen, WsIncoming::TooLarge);
         let ((), last) = zip(server.close_with(1009, "1000 bytes at most"), client.next()).await;
-        assert_eq!(last, Incoming::Closed);
+        assert_eq!(last, WsIncoming::Closed);
         assert_eq!(client.farewell(), Some((1009, "1000 bytes at most")));
-        assert_eq!(client.next().await, Incoming::Closed);
+        assert_eq!(client.next().await, WsIncoming::Closed);
         assert_eq!(send(&mut client, "late".into()).await, Err(SendError::Closed));
     });
 }
@@ -120,28 +120,28 @@ fn the_cap_is_exact() {
 fn fragments_count_together() {
     let mut bytes = frame(0x01, &[b'x'; 600]);
     bytes.extend(frame(0x80, &[b'x'; 401]));
-    assert_eq!(run(server_sees(&bytes, 1000)), (Incoming::TooLarge, Some(1009)));
+    assert_eq!(run(server_sees(&bytes, 1000)), (WsIncoming::TooLarge, Some(1009)));
 }
 
 #[test]
 fn a_huge_length_is_refused_before_its_bytes_come() {
     let bytes = [0x81, 0xff, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0, 0, 0, 0];
-    assert_eq!(run(server_sees(&bytes, MAX)), (Incoming::TooLarge, Some(1009)));
+    assert_eq!(run(server_sees(&bytes, MAX)), (WsIncoming::TooLarge, Some(1009)));
 }
 
 #[test]
 fn a_client_that_is_still_sending_reads_why_it_is_cut_off() {
     let (seen, code) = run(server_sees(&frame(0x81, &vec![b'x'; 3 << 20]), 1000));
-    assert_eq!((seen, code), (Incoming::TooLarge, Some(1009)));
+    assert_eq!((seen, code), (WsIncoming::TooLarge, Some(1009)));
 }
 
 #[test]
 fn binary_bad_text_and_broken_frames_have_their_codes() {
-    assert_eq!(run(server_sees(&frame(0x82, b"x"), MAX)), (Incoming::Binary, Some(1003)));
-    assert_eq!(run(server_sees(&frame(0x81, b"\xff\xfe"), MAX)), (Incoming::BadUtf8, Some(1007)));
+    assert_eq!(run(server_sees(&frame(0x82, b"x"), MAX)), (WsIncoming::Binary, Some(1003)));
+    assert_eq!(run(server_sees(&frame(0x81, b"\xff\xfe"), MAX)), (WsIncoming::BadUtf8, Some(1007)));
     for broken in [&frame(0x83, b"x")[..], &frame(0xc1, b"x"), &frame(0x80, b"x"), b"\x81\x01x"] {
         let (seen, code) = run(server_sees(broken, MAX));
-        assert!(matches!(seen, Incoming::ProtocolError(_)), "{seen:?}");
+        assert!(matches!(seen, WsIncoming::ProtocolError(_)), "{seen:?}");
         assert_eq!(code, Some(1002));
     }
 }
@@ -151,7 +151,7 @@ fn a_ping_is_answered_though_the_task_never_reads_again() {
     run(async {
         let (mut server, mut client) = raw_client(MAX).await;
         client.write_all(&frame(0x89, b"hi")).await.unwrap();
-        assert_eq!(server.next().await, Incoming::Ping);
+        assert_eq!(server.next().await, WsIncoming::Ping);
         let mut pong = [0; 4];
         client.read_exact(&mut pong).await.unwrap();
         assert_eq!(&pong, b"\x8a\x02hi");
@@ -166,9 +166,9 @@ fn ping_floods_end_the_connection() {
             let flood = frame(opcode, b"").repeat(MAX_PINGS as usize + 1);
             client.write_all(&flood).await.unwrap();
             for _ in 0..MAX_PINGS {
-                assert!(matches!(server.next().await, Incoming::Ping | Incoming::Pong(_)));
+                assert!(matches!(server.next().await, WsIncoming::Ping | WsIncoming::Pong(_)));
             }
-            assert_eq!(server.next().await, Incoming::ProtocolError("too many pings".into()));
+            assert_eq!(server.next().await, WsIncoming::ProtocolError("too many pings".into()));
         });
     }
 }
@@ -185,7 +185,7 @@ fn pongs_we_asked_for_are_no_flood() {
         let ours = async {
             for n in 0..2 * MAX_PINGS {
                 server.ping(n.to_be_bytes().to_vec()).await.unwrap();
-                assert_eq!(server.next().await, Incoming::Pong(n.to_be_bytes().to_vec()));
+                assert_eq!(server.next().await, WsIncoming::Pong(n.to_be_bytes().to_vec()));
             }
         };
         or(ours, peer).await;
@@ -212,7 +212,7 @@ fn two_ends_that_both_send_much_do_not_wait_for_each_other() {
             let much = || (0..6).map(|n| n.to_string().repeat(MAX));
             assert_eq!(socket.send_text_batch(much(), None, 3 * SECOND).await, Ok(()));
             for expected in much() {
-                assert!(socket.next().await == Incoming::Text(expected), "a message was lost");
+                assert!(socket.next().await == WsIncoming::Text(expected), "a message was lost");
             }
         }
         zip(talk(&mut server), talk(&mut client)).await;
@@ -241,7 +241,7 @@ fn a_dropped_next_loses_nothing() {
             seen
         };
         let ((), seen) = zip(dribble, read).await;
-        let expected: Vec<_> = (0..20).map(|n| Incoming::Text(n.to_string())).collect();
+        let expected: Vec<_> = (0..20).map(|n| WsIncoming::Text(n.to_string())).collect();
         assert_eq!(seen, expected);
     });
 }
@@ -251,14 +251,14 @@ fn a_vanished_peer_is_closed_and_stays_so() {
     run(async {
         let (mut server, client) = raw_client(MAX).await;
         drop(client);
-        assert_eq!(server.next().await, Incoming::Closed);
-        assert_eq!(server.next().await, Incoming::Closed);
+        assert_eq!(server.next().await, WsIncoming::Closed);
+        assert_eq!(server.next().await, WsIncoming::Closed);
 
         let (mut server, client) = raw_client(MAX).await;
         server.ping(b"unread".to_vec()).await.unwrap();
         Timer::after(Duration::from_millis(20)).await;
         drop(client);
-        assert_eq!(server.next().await, Incoming::Closed, "a reset is no error either");
+        assert_eq!(server.next().await, WsIncoming::Closed, "a reset is no error either");
     });
 }
 
@@ -268,7 +268,7 @@ fn a_polite_goodbye_is_answered_and_prompt() {
         let (mut server, client) = sockets(MAX).await;
         let started = Instant::now();
         let (last, ()) = zip(server.next(), client.close_with(1000, &"ü".repeat(100))).await;
-        assert_eq!(last, Incoming::Closed);
+        assert_eq!(last, WsIncoming::Closed);
         assert_eq!(server.farewell(), Some((1000, "ü".repeat(61).as_str())));
         assert!(started.elapsed() < SECOND / 2, "nobody has to wait for a deadline");
     });

@@ -59,12 +59,12 @@ impl fmt::Display for Timestamp {
 #[derive(Clone, Debug, Default)]
 pub struct Clock {
     manual: Option<Rc<Cell<i64>>>,
-    carried: Rc<Cell<Option<Carried>>>,
+    carried: Rc<Cell<Option<CarriedOn>>>,
 }
 
 /// A time that went on from the newest recorded one, because the system's clock stands before it.
 #[derive(Clone, Copy, Debug)]
-struct Carried {
+struct CarriedOn {
     from: Timestamp,
     since: Uptime,
 }
@@ -103,7 +103,7 @@ impl Clock {
             TimeSync::Unknown => system < FIRST_RELEASE || newest.since(system) <= BELIEVABLE_GAP,
         };
         if self.manual.is_none() && newest > system && is_wrong {
-            self.carried.set(Some(Carried { from: newest, since: Uptime::now() }));
+            self.carried.set(Some(CarriedOn { from: newest, since: Uptime::now() }));
         }
     }
 

@@ -16,7 +16,7 @@ pub struct Pattern {
     text: String,
     /// Bytes of `text` before its first wildcard.
     literal: usize,
-    head: Segment,
+    head: GlobPart,
     /// What follows the first `*`; `None` when there is no star and the head must be the whole value.
     rest: Option<Rest>,
 }
@@ -24,8 +24,8 @@ pub struct Pattern {
 /// The segments behind the first `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rest {
-    middle: Vec<Segment>,
-    last: Segment,
+    middle: Vec<GlobPart>,
+    last: GlobPart,
 }
 
 impl Pattern {
@@ -33,10 +33,10 @@ impl Pattern {
     pub fn new(text: &str) -> Self {
         let (tokens, literal) = tokenize(text);
         let mut segments = tokens.split(|token| *token == Token::Star);
-        let head = Segment::new(segments.next().unwrap_or_default());
+        let head = GlobPart::new(segments.next().unwrap_or_default());
         let rest = segments.next_back().map(|last| Rest {
-            middle: segments.filter(|tokens| !tokens.is_empty()).map(Segment::new).collect(),
-            last: Segment::new(last),
+            middle: segments.filter(|tokens| !tokens.is_empty()).map(GlobPart::new).collect(),
+            last: GlobPart::new(last),
         });
         Self { text: text.to_owned(), literal, head, rest }
     }
@@ -89,12 +89,12 @@ impl Pattern {
 
 /// A stretch of pattern without `*`: each of its tokens takes exactly one character.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Segment {
+enum GlobPart {
     Literal(String),
     Mixed(Vec<Token>),
 }
 
-impl Segment {
+impl GlobPart {
     fn new(tokens: &[Token]) -> Self {
         let literal = tokens.iter().map(|token| if let Token::Char(c) = token { Some(*c) } else { None });
         match literal.collect() {

@@ -16,7 +16,7 @@ pub(crate) struct Histogram {
 
 /// What a [`Histogram`] held at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Reading {
+pub struct HistogramReading {
     /// Each bound, and how many durations were not above it. Both rise.
     pub buckets: Vec<(Duration, u64)>,
     /// How many durations there were.
@@ -42,7 +42,7 @@ impl Histogram {
     }
 
     /// What has been counted. The buckets agree with the count also while another thread counts on.
-    pub(crate) fn read(&self) -> Reading {
+    pub(crate) fn read(&self) -> HistogramReading {
         let sum = Duration::from_nanos(self.sum_ns.load(Ordering::Relaxed));
         let mut count = 0;
         let mut add = |bucket: &AtomicU64| {
@@ -51,7 +51,7 @@ impl Histogram {
         };
         let rising: Vec<u64> = self.counts.iter().map(&mut add).collect();
         let buckets = self.bounds.iter().copied().zip(rising).collect();
-        Reading { buckets, count, sum }
+        HistogramReading { buckets, count, sum }
     }
 }
 
@@ -78,7 +78,7 @@ mod tests {
         std::thread::scope(|scope| {
             scope.spawn(|| (0..20_000).for_each(|i| histogram.observe(Duration::from_micros(i))));
             for _ in 0..1000 {
-                let Reading { buckets, count, .. } = histogram.read();
+                let HistogramReading { buckets, count, .. } = histogram.read();
                 assert!(buckets[0].1 <= buckets[1].1 && buckets[1].1 <= count);
             }
         });

@@ -15,12 +15,12 @@ const MAX_STATES: usize = 1024;
 /// Texts, put together from left to right.
 #[derive(Debug)]
 pub(crate) struct Language {
-    states: Vec<State>,
+    states: Vec<AutomatonState>,
 }
 
 /// One state: where it leads without a character, and with one of a set. The last state accepts.
 #[derive(Debug, Default)]
-struct State {
+struct AutomatonState {
     free: Vec<usize>,
     step: Option<(ClassUnicode, usize)>,
 }
@@ -28,7 +28,7 @@ struct State {
 impl Default for Language {
     /// The empty text alone.
     fn default() -> Language {
-        Language { states: vec![State::default()] }
+        Language { states: vec![AutomatonState::default()] }
     }
 }
 
@@ -98,7 +98,7 @@ impl Language {
     }
 
     fn push(&mut self) -> usize {
-        self.states.push(State::default());
+        self.states.push(AutomatonState::default());
         self.last()
     }
 
@@ -110,7 +110,7 @@ impl Language {
 
     fn clear(&mut self, state: usize) {
         if let Some(state) = self.states.get_mut(state) {
-            *state = State::default();
+            *state = AutomatonState::default();
         }
     }
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 /// One piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Piece {
+pub enum TemplatePiece {
     /// Text that stands as it is.
     Text(String),
     /// The value of this argument.
@@ -16,7 +16,7 @@ pub enum Piece {
 /// A parsed template. `{name}` and `{name...}` hold letters, digits and `_`; there is no escape for a brace.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Template {
-    pieces: Vec<Piece>,
+    pieces: Vec<TemplatePiece>,
 }
 
 /// What is wrong with a template.
@@ -53,8 +53,8 @@ impl Template {
             let inner = from.strip_prefix('{').ok_or(TemplateError::Unbalanced)?;
             let (name, after) = inner.split_once('}').ok_or(TemplateError::Unbalanced)?;
             pieces.push(match name.strip_suffix("...") {
-                Some(name) => Piece::Segments(arg_name(name)?),
-                None => Piece::Arg(arg_name(name)?),
+                Some(name) => TemplatePiece::Segments(arg_name(name)?),
+                None => TemplatePiece::Arg(arg_name(name)?),
             });
             rest = after;
         }
@@ -63,21 +63,21 @@ impl Template {
     }
 
     /// The pieces in order.
-    pub fn pieces(&self) -> &[Piece] {
+    pub fn pieces(&self) -> &[TemplatePiece] {
         &self.pieces
     }
 
     /// The names used, in order, repeated when used twice.
     pub fn args(&self) -> impl Iterator<Item = &str> {
         self.pieces.iter().filter_map(|p| match p {
-            Piece::Arg(name) | Piece::Segments(name) => Some(name.as_str()),
-            Piece::Text(_) => None,
+            TemplatePiece::Arg(name) | TemplatePiece::Segments(name) => Some(name.as_str()),
+            TemplatePiece::Text(_) => None,
         })
     }
 
     /// Whether two arguments stand side by side with nothing between them.
     pub fn has_touching_args(&self) -> bool {
-        self.pieces.windows(2).any(|w| matches!(w, [Piece::Arg(_), Piece::Arg(_)]))
+        self.pieces.windows(2).any(|w| matches!(w, [TemplatePiece::Arg(_), TemplatePiece::Arg(_)]))
     }
 
     /// The text with every argument replaced by what `value` gives for it.
@@ -85,8 +85,8 @@ impl Template {
         self.pieces
             .iter()
             .map(|p| match p {
-                Piece::Text(text) => text.clone(),
-                Piece::Arg(name) | Piece::Segments(name) => value(name),
+                TemplatePiece::Text(text) => text.clone(),
+                TemplatePiece::Arg(name) | TemplatePiece::Segments(name) => value(name),
             })
             .collect()
     }
@@ -95,16 +95,16 @@ impl Template {
 impl fmt::Display for Template {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.pieces.iter().try_for_each(|p| match p {
-            Piece::Text(text) => f.write_str(text),
-            Piece::Arg(name) => write!(f, "{{{name}}}"),
-            Piece::Segments(name) => write!(f, "{{{name}...}}"),
+            TemplatePiece::Text(text) => f.write_str(text),
+            TemplatePiece::Arg(name) => write!(f, "{{{name}}}"),
+            TemplatePiece::Segments(name) => write!(f, "{{{name}...}}"),
         })
     }
 }
 
-fn push_text(pieces: &mut Vec<Piece>, text: &str) {
+fn push_text(pieces: &mut Vec<TemplatePiece>, text: &str) {
     if !text.is_empty() {
-        pieces.push(Piece::Text(text.to_owned()));
+        pieces.push(TemplatePiece::Text(text.to_owned()));
     }
 }
 
@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(t.to_string(), "/api/{domain}/{service}?x={y}");
         assert_eq!(t.args().collect::<Vec<_>>(), ["domain", "service", "y"]);
         let t = Template::parse("/files/{path...}").unwrap();
-        assert_eq!(t.pieces().last(), Some(&Piece::Segments("path".into())));
+        assert_eq!(t.pieces().last(), Some(&TemplatePiece::Segments("path".into())));
         assert_eq!(t.to_string(), "/files/{path...}");
     }
 

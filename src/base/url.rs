@@ -15,7 +15,7 @@ pub struct Url {
 }
 
 /// What is wrong with the beginning of an address.
-enum Wrong {
+enum UrlFault {
     Scheme,
     Login,
     Ipv6,
@@ -40,11 +40,11 @@ impl Url {
     /// What is wrong with it; never its text, which may hold a password.
     pub fn service(text: &str) -> Result<Url, &'static str> {
         let server = server(text, "http", "https").map_err(|wrong| match wrong {
-            Wrong::Scheme => "must begin with http:// or https://",
-            Wrong::Login => "must not hold a user name or password; use auth",
-            Wrong::Ipv6 => "holds a broken IPv6 address",
-            Wrong::Host => "must name a host made of letters, digits, \"-\", \"_\" and \".\"",
-            Wrong::Port => "holds a port that is not a number from 1 to 65535",
+            UrlFault::Scheme => "must begin with http:// or https://",
+            UrlFault::Login => "must not hold a user name or password; use auth",
+            UrlFault::Ipv6 => "holds a broken IPv6 address",
+            UrlFault::Host => "must name a host made of letters, digits, \"-\", \"_\" and \".\"",
+            UrlFault::Port => "holds a port that is not a number from 1 to 65535",
         })?;
         let path = server.rest.trim_end_matches('/');
         if path.contains(['?', '#']) {
@@ -64,10 +64,10 @@ impl Url {
     pub fn gateway(text: &str) -> Result<Url, &'static str> {
         const NONE: &str = "not an address; write it like wss://gateway.local:8443";
         let server = server(text, "ws", "wss").map_err(|wrong| match wrong {
-            Wrong::Scheme => "the address must begin with wss:// (or ws:// without encryption)",
-            Wrong::Login => "no user name or password in the address; the token goes into its own setting",
-            Wrong::Ipv6 | Wrong::Host => NONE,
-            Wrong::Port => "the port must be a number from 1 to 65535",
+            UrlFault::Scheme => "the address must begin with wss:// (or ws:// without encryption)",
+            UrlFault::Login => "no user name or password in the address; the token goes into its own setting",
+            UrlFault::Ipv6 | UrlFault::Host => NONE,
+            UrlFault::Port => "the port must be a number from 1 to 65535",
         })?;
         let uri: Uri = text.parse().map_err(|_| NONE)?;
         let path = uri.path_and_query().map_or("/", |path| path.as_str());
@@ -120,25 +120,25 @@ impl Server<'_> {
 }
 
 /// Reads an address up to its path. `plain` and `encrypted` are its schemes.
-fn server<'t>(text: &'t str, plain: &str, encrypted: &str) -> Result<Server<'t>, Wrong> {
-    let (scheme, rest) = text.split_once("://").ok_or(Wrong::Scheme)?;
+fn server<'t>(text: &'t str, plain: &str, encrypted: &str) -> Result<Server<'t>, UrlFault> {
+    let (scheme, rest) = text.split_once("://").ok_or(UrlFault::Scheme)?;
     let is_encrypted = scheme.eq_ignore_ascii_case(encrypted);
     if !is_encrypted && !scheme.eq_ignore_ascii_case(plain) {
-        return Err(Wrong::Scheme);
+        return Err(UrlFault::Scheme);
     }
     let (authority, rest) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
     if authority.contains('@') {
-        return Err(Wrong::Login);
+        return Err(UrlFault::Login);
     }
     let (host, port) = match authority.strip_prefix('[').and_then(|a| a.split_once(']')) {
         Some((host, port)) => {
-            host.parse::<Ipv6Addr>().map_err(|_| Wrong::Ipv6)?;
+            host.parse::<Ipv6Addr>().map_err(|_| UrlFault::Ipv6)?;
             (host, port)
         }
         None => {
             let (host, port) = authority.split_at(authority.find(':').unwrap_or(authority.len()));
             if !is_host(host) {
-                return Err(Wrong::Host);
+                return Err(UrlFault::Host);
             }
             (host, port)
         }
@@ -151,7 +151,7 @@ fn server<'t>(text: &'t str, plain: &str, encrypted: &str) -> Result<Server<'t>,
         }
         _ => None,
     };
-    Ok(Server { is_encrypted, authority, host, port: port.ok_or(Wrong::Port)?, rest })
+    Ok(Server { is_encrypted, authority, host, port: port.ok_or(UrlFault::Port)?, rest })
 }
 
 fn host_and_port(host: &str, port: u16) -> String {

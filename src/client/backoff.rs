@@ -21,16 +21,16 @@ pub(super) enum Loss {
 
 /// One streak of attempts. It ends when a connection has proved itself.
 #[derive(Debug, Default)]
-pub(super) struct Backoff {
+pub(super) struct Retries {
     step: u32,
     tries: u32,
 }
 
-impl Backoff {
+impl Retries {
     /// A connection is gone. One that had proved itself starts the streak anew, with a quick first attempt.
     pub(super) fn lost(&mut self, how: Loss) {
         match how {
-            Loss::Proved => *self = Backoff::default(),
+            Loss::Proved => *self = Retries::default(),
             // Quick too, but once in a streak: the step goes on growing.
             Loss::Restarting => {}
             Loss::Unproved => self.step = self.step.max(1),
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn a_connection_that_never_worked_does_not_start_anew() {
-        let mut backoff = Backoff::default();
+        let mut backoff = Retries::default();
         backoff.lost(Loss::Unproved);
         assert!(backoff.next(Some(2)).unwrap() >= Duration::from_secs(1));
         backoff.lost(Loss::Unproved);
@@ -86,6 +86,6 @@ mod tests {
         assert!(backoff.next(Some(2)).unwrap() <= SOON);
         backoff.lost(Loss::Restarting);
         assert!(backoff.next(None).unwrap() >= Duration::from_secs(1));
-        assert_eq!(Backoff::default().next(Some(0)), None);
+        assert_eq!(Retries::default().next(Some(0)), None);
     }
 }

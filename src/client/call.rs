@@ -3,11 +3,11 @@
 use serde_json::Value;
 use smol::channel::Sender;
 
-use super::OnPending;
 use super::error::ClientError;
+use super::options::OnPending;
 
 /// One call under way.
-pub(super) struct Call {
+pub(super) struct OpenCall {
     pub(super) id: u64,
     has_effects: bool,
     pub(super) text: String,
@@ -21,7 +21,7 @@ pub(super) struct Call {
 #[derive(Clone, Copy, PartialEq)]
 pub(super) struct Keyed(pub(super) bool);
 
-impl Call {
+impl OpenCall {
     /// A call that was not sent yet. One that `has_effects` must not be run twice.
     pub(super) fn new(
         id: u64,
@@ -29,8 +29,8 @@ impl Call {
         text: String,
         reply: Sender<Result<Value, ClientError>>,
         on_pending: Option<OnPending>,
-    ) -> Call {
-        Call { id, has_effects, text, reply, on_pending, sent: None }
+    ) -> OpenCall {
+        OpenCall { id, has_effects, text, reply, on_pending, sent: None }
     }
 
     /// Whether sending it to such a gateway can lead to one execution at most.
@@ -60,9 +60,9 @@ mod tests {
     #[test]
     fn only_a_keyed_call_goes_out_twice() {
         let (reply, _answer) = smol::channel::bounded(1);
-        let call = |has_effects, sent: Option<bool>| Call {
+        let call = |has_effects, sent: Option<bool>| OpenCall {
             sent: sent.map(Keyed),
-            ..Call::new(1, has_effects, String::new(), reply.clone(), None)
+            ..OpenCall::new(1, has_effects, String::new(), reply.clone(), None)
         };
         for (has_effects, sent, keyed, may) in [
             (true, None, false, true),

@@ -11,18 +11,18 @@ use serde_json::Value;
 use smol::channel::Receiver;
 use smol::{Timer, future};
 
-use super::ClientOptions;
 use super::answer::Pending;
-use super::backoff::{Backoff, Loss};
-use super::call::{Call, Keyed};
+use super::backoff::{Loss, Retries};
+use super::call::{Keyed, OpenCall};
 use super::error::{ClientError, ConnectionError};
+use super::options::ClientOptions;
 use super::pulse::{Broken, Pulse};
-use super::session::{self, Session};
+use super::session::{self, ClientSession};
 use crate::base::url::Url;
 use crate::net::connect::ClientSocket;
 use crate::net::deadline::within;
-use crate::net::ws::{Incoming, WRITE_DEADLINE};
-use crate::protocol::reply::{self, Message, ReplyError};
+use crate::net::ws::{WRITE_DEADLINE, WsIncoming};
+use crate::protocol::reply::{self, ReplyError, ServerMessage};
 
 /// How long a goodbye waits for the ping that follows a result.
 const FAREWELL: Duration = Duration::from_millis(300);
@@ -33,16 +33,16 @@ const NOT_PICKED_UP: &str = "the connection broke while the call was under way, 
 /// What the client asks of its driver.
 pub(super) enum Order {
     /// Send this and deliver the reply.
-    Call(Call),
+    Call(OpenCall),
     /// Say goodbye and end.
     Close,
 }
 
 /// Why the driver ended, for the client.
 #[derive(Default)]
-pub(super) struct State(RefCell<Option<ConnectionError>>);
+pub(super) struct WhyEnded(RefCell<Option<ConnectionError>>);
 
-impl State {
+impl WhyEnded {
     /// Why calls can no longer be answered.
     pub(super) fn why_ended(&self) -> ClientError {
         ClientError::Connection(self.0.borrow().clone().unwrap_or(ConnectionError::Closed))
@@ -54,13 +54,13 @@ pub(super) struct Driver {
     url: Url,
     options: ClientOptions,
     orders: Receiver<Order>,
-    state: Rc<State>,
-    calls: BTreeMap<u64, Call>,
-    backoff: Backoff,
+    state: Rc<WhyEnded>,
+    calls: BTreeMap<u64, OpenCall>,
+    backoff: Retries,
 }
 
 /// How one session ended.
-enum End {
+enum SessionEnd {
     /// As asked.
     Closed,
     /// Not as asked.
@@ -68,20 +68,25 @@ enum End {
 }
 
 /// What a session waits for.
-enum Event {
+enum SessionEvent {
     Order(Option<Order>),
-    In(Incoming),
+    In(WsIncoming),
     Quiet,
 }
 
 impl Driver {
     /// A driver without a connection.
-    pub(super) fn new(url: Url, options: ClientOptions, orders: Receiver<Order>, state: Rc<State>) -> Driver {
-        Driver { url, options, orders, state, calls: BTreeMap::new(), backoff: Backoff::default() }
+    pub(super) fn new(
+        url: Url,
+        options: ClientOptions,
+        orders: Receiver<Order>,
+        state: Rc<WhyEnded>,
+    ) -> Driver {
+        Driver { url, options, orders, state, calls: BTreeMap::new(), backoff: Retries::default() }
     }
 
     /// The first connection.
-    pub(super) async fn first_session(&mut self) -> Result<Session, ConnectionError> {
+    pub(super) async fn first_session(&mut self) -> Result<ClientSession, ConnectionError> {
         match session::open(&self.url, &self.options).await {
             Err(e) if self.options.fail_fast || e.is_final() => Err(e),
             Err(e) => self.reopen(e, Loss::Unproved).await,
@@ -90,7 +95,7 @@ impl Driver {
     }
 
     /// Runs until the client is closed or there is no hope of a connection.
-    pub(super) async fn run(mut self, first: Session) {
+    pub(super) async fn run(mut self, first: ClientSession) {
         let why = self.keep_going(first).await;
         self.state.0.replace(Some(why));
         // Dropping a call drops its reply channel: whoever still waits then asks the state why. Those in the
@@ -99,10 +104,12 @@ impl Driver {
         while self.orders.try_recv().is_ok() {}
     }
 
-    async fn keep_going(&mut self, first: Session) -> ConnectionError {
+    async fn keep_going(&mut self, first: ClientSession) -> ConnectionError {
         let mut session = first;
         loop {
-            let End::Lost { why, how } = self.serve(session).await else { return ConnectionError::Closed };
+            let SessionEnd::Lost { why, how } = self.serve(session).await else {
+                return ConnectionError::Closed;
+            };
             log::info!("connection to {} lost: {why}", self.url.host_and_port());
             session = match self.reopen(ConnectionError::Lost(why), how).await {
                 Ok(session) => session,
@@ -112,7 +119,7 @@ impl Driver {
     }
 
     /// Tries until there is a connection or no hope of one. Calls go on being taken meanwhile.
-    async fn reopen(&mut self, why: ConnectionError, how: Loss) -> Result<Session, ConnectionError> {
+    async fn reopen(&mut self, why: ConnectionError, how: Loss) -> Result<ClientSession, ConnectionError> {
         let mut last = why;
         self.backoff.lost(how);
         while let Some(wait) = self.backoff.next(self.options.max_retries) {
@@ -132,7 +139,7 @@ impl Driver {
         Err(last)
     }
 
-    async fn serve(&mut self, mut session: Session) -> End {
+    async fn serve(&mut self, mut session: ClientSession) -> SessionEnd {
         let mut pulse = Pulse::new();
         let broken = match self.resume(&mut session).await {
             Ok(()) => self.exchange(&mut session, &mut pulse).await,
@@ -141,20 +148,20 @@ impl Driver {
         match broken {
             None => {
                 self.farewell(session, pulse).await;
-                End::Closed
+                SessionEnd::Closed
             }
             Some(Broken { why, blame }) => {
                 let how = pulse.loss(session.socket.farewell().map(|(code, _)| code));
                 if let Some(code) = blame {
                     session.socket.close_with(code, "").await;
                 }
-                End::Lost { why, how }
+                SessionEnd::Lost { why, how }
             }
         }
     }
 
     /// Sends on the new connection what was open on the old one.
-    async fn resume(&mut self, session: &mut Session) -> Result<(), Broken> {
+    async fn resume(&mut self, session: &mut ClientSession) -> Result<(), Broken> {
         let keyed = session.keyed;
         let calls = std::mem::take(&mut self.calls).into_iter();
         let (go_on, ended): (Vec<_>, Vec<_>) =
@@ -171,13 +178,13 @@ impl Driver {
     }
 
     /// Returns `None` when asked to close.
-    async fn exchange(&mut self, session: &mut Session, pulse: &mut Pulse) -> Option<Broken> {
+    async fn exchange(&mut self, session: &mut ClientSession, pulse: &mut Pulse) -> Option<Broken> {
         loop {
             let step = match self.event(&mut session.socket, pulse.next_ping).await {
-                Event::Order(Some(Order::Call(call))) => self.start(call, session).await,
-                Event::Order(Some(Order::Close) | None) => return None,
-                Event::In(incoming) => self.heard(incoming, pulse),
-                Event::Quiet => pulse.ask(&mut session.socket).await,
+                SessionEvent::Order(Some(Order::Call(call))) => self.start(call, session).await,
+                SessionEvent::Order(Some(Order::Close) | None) => return None,
+                SessionEvent::In(incoming) => self.heard(incoming, pulse),
+                SessionEvent::Quiet => pulse.ask(&mut session.socket).await,
             };
             if let Err(broken) = step {
                 return Some(broken);
@@ -185,23 +192,23 @@ impl Driver {
         }
     }
 
-    async fn event(&self, socket: &mut ClientSocket, next_ping: Instant) -> Event {
-        let order = async { Event::Order(self.orders.recv().await.ok()) };
-        let incoming = async { Event::In(socket.next().await) };
+    async fn event(&self, socket: &mut ClientSocket, next_ping: Instant) -> SessionEvent {
+        let order = async { SessionEvent::Order(self.orders.recv().await.ok()) };
+        let incoming = async { SessionEvent::In(socket.next().await) };
         let quiet = async {
             Timer::at(next_ping).await;
-            Event::Quiet
+            SessionEvent::Quiet
         };
         future::or(order, future::or(incoming, quiet)).await
     }
 
-    async fn start(&mut self, call: Call, session: &mut Session) -> Result<(), Broken> {
+    async fn start(&mut self, call: OpenCall, session: &mut ClientSession) -> Result<(), Broken> {
         let id = call.id;
         put(&mut self.calls, call);
         self.send(id, session).await
     }
 
-    async fn send(&mut self, id: u64, session: &mut Session) -> Result<(), Broken> {
+    async fn send(&mut self, id: u64, session: &mut ClientSession) -> Result<(), Broken> {
         let Some(call) = self.calls.get_mut(&id) else { return Ok(()) };
         // Noted first: a send that fails may still have reached the gateway.
         call.sent = Some(Keyed(session.keyed));
@@ -210,34 +217,34 @@ impl Driver {
         sent.map_err(Broken::silently)
     }
 
-    fn heard(&mut self, incoming: Incoming, pulse: &mut Pulse) -> Result<(), Broken> {
+    fn heard(&mut self, incoming: WsIncoming, pulse: &mut Pulse) -> Result<(), Broken> {
         pulse.heard();
         let blame = incoming.close_code();
         match incoming {
-            Incoming::Text(text) => self.take(&text, pulse),
-            Incoming::Ping => pulse.receipt_owed = false,
-            Incoming::Pong(_) => {}
-            Incoming::Closed => return Err(Broken::silently("closed by the gateway")),
-            Incoming::TooLarge => {
+            WsIncoming::Text(text) => self.take(&text, pulse),
+            WsIncoming::Ping => pulse.receipt_owed = false,
+            WsIncoming::Pong(_) => {}
+            WsIncoming::Closed => return Err(Broken::silently("closed by the gateway")),
+            WsIncoming::TooLarge => {
                 // Asked again, it would be just as large. Whose answer it was cannot be known.
                 self.fail_all("the gateway's answer is too large");
                 return Err(Broken { why: "message too large".into(), blame });
             }
-            Incoming::Binary | Incoming::BadUtf8 => {
+            WsIncoming::Binary | WsIncoming::BadUtf8 => {
                 return Err(Broken { why: "not a text message".into(), blame });
             }
-            Incoming::ProtocolError(why) => return Err(Broken { why, blame }),
+            WsIncoming::ProtocolError(why) => return Err(Broken { why, blame }),
         }
         Ok(())
     }
 
     fn take(&mut self, text: &str, pulse: &mut Pulse) {
         match reply::parse(text) {
-            Ok(Message::Reply { id, body }) => self.deliver(&id, body, pulse),
-            Ok(Message::Notification { method, params }) if method == "approval_pending" => {
+            Ok(ServerMessage::Reply { id, body }) => self.deliver(&id, body, pulse),
+            Ok(ServerMessage::Notification { method, params }) if method == "approval_pending" => {
                 self.pending(&params)
             }
-            Ok(Message::Notification { .. }) => log::debug!("skipped a notification"),
+            Ok(ServerMessage::Notification { .. }) => log::debug!("skipped a notification"),
             Err(e) => log::debug!("skipped a message: {e}"),
         }
     }
@@ -276,7 +283,7 @@ impl Driver {
     }
 
     /// Reads a moment longer, so that the ping which asks whether the result arrived finds us.
-    async fn farewell(&mut self, mut session: Session, mut pulse: Pulse) {
+    async fn farewell(&mut self, mut session: ClientSession, mut pulse: Pulse) {
         within(FAREWELL, async {
             while pulse.receipt_owed {
                 let incoming = session.socket.next().await;
@@ -304,8 +311,8 @@ fn leaves_receipt(body: &Result<Value, ReplyError>) -> bool {
 /// Takes orders while there is no connection, and ends only when asked to close.
 async fn queue_up(
     orders: &Receiver<Order>,
-    calls: &mut BTreeMap<u64, Call>,
-) -> Result<Session, ConnectionError> {
+    calls: &mut BTreeMap<u64, OpenCall>,
+) -> Result<ClientSession, ConnectionError> {
     while let Ok(Order::Call(call)) = orders.recv().await {
         put(calls, call);
     }
@@ -313,7 +320,7 @@ async fn queue_up(
 }
 
 /// Keeps a call, and drops those that nobody waits for any more: they must not pile up.
-fn put(calls: &mut BTreeMap<u64, Call>, call: Call) {
+fn put(calls: &mut BTreeMap<u64, OpenCall>, call: OpenCall) {
     calls.retain(|_, call| !call.is_forgotten());
     calls.insert(call.id, call);
 }

@@ -29,6 +29,7 @@ mod backoff;
 mod call;
 mod driver;
 mod error;
+mod options;
 mod pulse;
 mod session;
 
@@ -43,11 +44,12 @@ use smol::{LocalExecutor, Task};
 
 pub use self::answer::{ArgInfo, Pending, PendingResult, ToolInfo, ToolResult};
 pub use self::error::{ClientError, ConnectionError};
+pub use self::options::{ClientOptions, OnPending, RequestOptions};
 pub use crate::base::secret::Secret;
 pub use crate::net::connect::Trust;
 
-use self::call::Call;
-use self::driver::{Driver, Order, State};
+use self::call::OpenCall;
+use self::driver::{Driver, Order, WhyEnded};
 use crate::base::ids::RequestId;
 use crate::base::url::Url;
 use crate::net::deadline::within;
@@ -60,59 +62,10 @@ const MAX_CALLS: usize = 24;
 /// How long [`Client::close`] may take in all.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// Where the gateway is, who we are, and how stubborn to be.
-#[derive(Clone)]
-pub struct ClientOptions {
-    /// `wss://host:port`, or `ws://…` without encryption.
-    pub url: String,
-    /// The agent's token.
-    pub token: Secret,
-    /// What makes the gateway's certificate acceptable; for `wss` only.
-    pub trust: Trust,
-    /// Attempts in a row to get a lost connection back; `None` for no end.
-    pub max_retries: Option<u32>,
-    /// The very first connection is tried once only, whatever `max_retries` says.
-    pub fail_fast: bool,
-    /// For one attempt, name lookup to authentication.
-    pub connect_timeout: Duration,
-}
-
-impl ClientOptions {
-    /// The system's certificate authorities, endless retries, ten seconds for an attempt.
-    pub fn new(url: impl Into<String>, token: Secret) -> ClientOptions {
-        ClientOptions {
-            url: url.into(),
-            token,
-            trust: Trust::System,
-            max_retries: None,
-            fail_fast: false,
-            connect_timeout: Duration::from_secs(10),
-        }
-    }
-}
-
-/// Called when a human is being asked; from the driver task, so it must return at once.
-pub type OnPending = Rc<dyn Fn(&Pending)>;
-
-/// What goes with one tool request.
-#[derive(Clone, Default)]
-pub struct RequestOptions {
-    /// Shown to the human; at most 500 characters.
-    pub reason: Option<String>,
-    /// The agent's own name for what it is doing; at most 128 bytes.
-    pub session_id: Option<String>,
-    /// For the whole wait, reconnects included. `None` waits as long as the gateway does.
-    pub timeout: Option<Duration>,
-    /// At most 128 bytes; a fresh random one unless given. Give one to have a call survive the process.
-    pub idempotency_key: Option<String>,
-    /// Told that a human is being asked.
-    pub on_pending: Option<OnPending>,
-}
-
 /// A connection to a gateway that mends itself.
 pub struct Client {
     orders: Sender<Order>,
-    state: Rc<State>,
+    state: Rc<WhyEnded>,
     slots: Semaphore,
     last_id: Cell<u64>,
     driver: Task<()>,
@@ -130,7 +83,7 @@ impl Client {
         let url = Url::gateway(&options.url)
             .map_err(|e| ClientError::Connection(ConnectionError::Address(e.to_string())))?;
         let (orders, inbox) = channel::unbounded();
-        let state = Rc::new(State::default());
+        let state = Rc::new(WhyEnded::default());
         let mut driver = Driver::new(url, options, inbox, Rc::clone(&state));
         let session = driver.first_session().await.map_err(ClientError::Connection)?;
         let driver = executor.spawn(driver.run(session));
@@ -222,7 +175,7 @@ impl Client {
         self.last_id.set(id);
         let text = write_frame(id, method, params)?;
         let (reply, answer) = channel::bounded(1);
-        let call = Call::new(id, method == "tool_request", text, reply, on_pending);
+        let call = OpenCall::new(id, method == "tool_request", text, reply, on_pending);
         // Both fail only when the driver has ended, and it says why.
         self.orders.try_send(Order::Call(call)).map_err(|_| self.state.why_ended())?;
         answer.recv().await.unwrap_or_else(|_| Err(self.state.why_ended()))

@@ -2,14 +2,14 @@
 
 use serde_json::{Value, json};
 
-use super::ClientOptions;
 use super::error::ConnectionError;
+use super::options::ClientOptions;
 use crate::base::url::Url;
 use crate::net::connect::{ClientSocket, connect};
 use crate::net::deadline::within;
-use crate::net::ws::{Incoming, SendError, WRITE_DEADLINE};
+use crate::net::ws::{SendError, WRITE_DEADLINE, WsIncoming};
 use crate::protocol::code;
-use crate::protocol::reply::{self, Message, ReplyError};
+use crate::protocol::reply::{self, ReplyError, ServerMessage};
 
 /// The largest message taken from a gateway. A gateway caps the answers of services at 1 MiB unless told otherwise;
 /// several of them may wait in one list of pending results.
@@ -17,14 +17,14 @@ const MAX_MESSAGE: usize = 16 << 20;
 const AUTH_ID: &str = "auth-1";
 
 /// An open connection.
-pub(super) struct Session {
+pub(super) struct ClientSession {
     pub(super) socket: ClientSocket,
     /// The gateway knows idempotency keys: ours says its version, the older ones do not.
     pub(super) keyed: bool,
 }
 
 /// Connects and authenticates, all within the connect timeout.
-pub(super) async fn open(url: &Url, options: &ClientOptions) -> Result<Session, ConnectionError> {
+pub(super) async fn open(url: &Url, options: &ClientOptions) -> Result<ClientSession, ConnectionError> {
     // On the heap: a handshake's state is some 50 KiB, and callers' futures hold it several times over.
     let work = Box::pin(async {
         let limit = options.connect_timeout;
@@ -35,25 +35,31 @@ pub(super) async fn open(url: &Url, options: &ClientOptions) -> Result<Session, 
     within(options.connect_timeout, work).await.ok_or_else(late)?
 }
 
-async fn authenticate(mut socket: ClientSocket, options: &ClientOptions) -> Result<Session, ConnectionError> {
+async fn authenticate(
+    mut socket: ClientSocket,
+    options: &ClientOptions,
+) -> Result<ClientSession, ConnectionError> {
     let auth = json!({"jsonrpc": "2.0", "method": "auth", "params": {"token": options.token.expose()}, "id": AUTH_ID});
     let lost = |e: SendError| ConnectionError::Unreachable(e.to_string());
     socket.send_text_batch([auth.to_string()], None, WRITE_DEADLINE).await.map_err(lost)?;
     loop {
         match socket.next().await {
-            Incoming::Text(text) => {
+            WsIncoming::Text(text) => {
                 if let Some(answer) = answer(&text) {
                     let answer = answer.map_err(refused)?;
                     let keyed = answer.get("version").is_some_and(Value::is_string);
-                    return Ok(Session { socket, keyed });
+                    return Ok(ClientSession { socket, keyed });
                 }
             }
-            Incoming::Ping | Incoming::Pong(_) => {}
-            Incoming::Closed => {
+            WsIncoming::Ping | WsIncoming::Pong(_) => {}
+            WsIncoming::Closed => {
                 let why = "the gateway closed the connection before it let us in";
                 return Err(ConnectionError::Unreachable(why.into()));
             }
-            Incoming::TooLarge | Incoming::Binary | Incoming::BadUtf8 | Incoming::ProtocolError(_) => {
+            WsIncoming::TooLarge
+            | WsIncoming::Binary
+            | WsIncoming::BadUtf8
+            | WsIncoming::ProtocolError(_) => {
                 return Err(ConnectionError::Unreachable("the other side is no agentpass gateway".into()));
             }
         }
@@ -72,8 +78,8 @@ fn refused(e: ReplyError) -> ConnectionError {
 /// The answer to `auth`, if this is it. An error without an id can only mean us: nothing else was sent.
 fn answer(text: &str) -> Option<Result<Value, ReplyError>> {
     match reply::parse(text) {
-        Ok(Message::Reply { id, body: Ok(result) }) if id == AUTH_ID => Some(Ok(result)),
-        Ok(Message::Reply { id, body: Err(e) }) if id == AUTH_ID || id.is_null() => Some(Err(e)),
-        Ok(Message::Reply { .. } | Message::Notification { .. }) | Err(_) => None,
+        Ok(ServerMessage::Reply { id, body: Ok(result) }) if id == AUTH_ID => Some(Ok(result)),
+        Ok(ServerMessage::Reply { id, body: Err(e) }) if id == AUTH_ID || id.is_null() => Some(Err(e)),
+        Ok(ServerMessage::Reply { .. } | ServerMessage::Notification { .. }) | Err(_) => None,
     }
 }

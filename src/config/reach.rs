@@ -4,7 +4,7 @@ use std::cell::OnceCell;
 
 use crate::base::glob::Pattern;
 use crate::base::language::Language;
-use crate::base::template::{Piece, Template};
+use crate::base::template::{Template, TemplatePiece};
 use crate::model::invalid_call::FORBIDDEN;
 use crate::model::{ArgSpec, ArgType, Tool};
 
@@ -73,10 +73,10 @@ impl<'a> Reach<'a> {
         })
     }
 
-    fn add(&self, language: &mut Language, piece: &Piece) {
+    fn add(&self, language: &mut Language, piece: &TemplatePiece) {
         match piece {
-            Piece::Text(text) => language.text(text),
-            Piece::Arg(name) | Piece::Segments(name) => match self.tool.args.get(name) {
+            TemplatePiece::Text(text) => language.text(text),
+            TemplatePiece::Arg(name) | TemplatePiece::Segments(name) => match self.tool.args.get(name) {
                 Some(spec) => add_value(language, spec),
                 None => language.anything_but(&FORBIDDEN),
             },

@@ -7,7 +7,7 @@ use super::at::At;
 use super::body;
 use super::http::{METHODS, check_header, param};
 use super::templates::{self, declared, template};
-use crate::base::template::{Piece, Template};
+use crate::base::template::{Template, TemplatePiece};
 use crate::base::url::{check_chars, check_path};
 use crate::model::{ArgType, Method, RequestSpec};
 
@@ -99,14 +99,14 @@ fn has_whole_segments(path: &Template) -> bool {
     let mut pieces = path.pieces().iter().peekable();
     while let Some(piece) = pieces.next() {
         let ends_well = match pieces.peek() {
-            Some(Piece::Text(text)) => text.starts_with('/'),
-            Some(Piece::Arg(_) | Piece::Segments(_)) => false,
+            Some(TemplatePiece::Text(text)) => text.starts_with('/'),
+            Some(TemplatePiece::Arg(_) | TemplatePiece::Segments(_)) => false,
             None => true,
         };
         match piece {
-            Piece::Segments(_) if !before.ends_with('/') || !ends_well => return false,
-            Piece::Text(text) => before = text,
-            Piece::Arg(_) | Piece::Segments(_) => before = "",
+            TemplatePiece::Segments(_) if !before.ends_with('/') || !ends_well => return false,
+            TemplatePiece::Text(text) => before = text,
+            TemplatePiece::Arg(_) | TemplatePiece::Segments(_) => before = "",
         }
     }
     true

@@ -2,7 +2,7 @@
 
 use super::argument::Args;
 use super::at::At;
-use crate::base::template::{Piece, Template};
+use crate::base::template::{Template, TemplatePiece};
 
 /// The place that rules are matched against: a list stands there only when each of its elements is judged.
 pub(crate) const SIGNATURE: &str = "the signature";
@@ -11,7 +11,7 @@ pub(crate) const SIGNATURE: &str = "the signature";
 pub(crate) fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
     let template = parsed(at, text, args, place)?;
     let mut pieces = template.pieces().iter();
-    match pieces.find(|piece| matches!(piece, Piece::Segments(_))) {
+    match pieces.find(|piece| matches!(piece, TemplatePiece::Segments(_))) {
         Some(_) => at.fail(format!("{{argument...}} cannot stand in {place}"), "it stands in the path only"),
         None => Some(template),
     }

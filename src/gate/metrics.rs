@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use super::running::Reply;
 use super::setup::Setup;
-use crate::base::histogram::{Histogram, Reading};
+use crate::base::histogram::{Histogram, HistogramReading};
 use crate::base::slots::{Slot, Slots};
 use crate::model::{Action, Outcome, Question, QuestionEnd};
 
@@ -220,11 +220,11 @@ pub struct Counts {
     /// Requests that got the outcome of another.
     pub joined: u64,
     /// How long verdicts took.
-    pub decision: Reading,
+    pub decision: HistogramReading,
     /// How long questions were open, by how they ended.
-    pub waiting: Vec<(&'static str, Reading)>,
+    pub waiting: Vec<(&'static str, HistogramReading)>,
     /// How long calls were at a service, by its name.
-    pub execution: Vec<(String, Reading)>,
+    pub execution: Vec<(String, HistogramReading)>,
     /// Connections that have not authenticated.
     pub strangers: usize,
     /// Wrong tokens.

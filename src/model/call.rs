@@ -16,7 +16,7 @@ use crate::base::bytes;
 use crate::base::digest::Digest;
 use crate::base::json::{canonical, scalar_text};
 use crate::base::secret::Secret;
-use crate::base::template::{Piece, Template};
+use crate::base::template::{Template, TemplatePiece};
 
 /// Stands in the place of a secret argument.
 pub(crate) const REDACTED: &str = "•••";
@@ -101,9 +101,9 @@ impl Call {
     /// # Errors
     /// As [`Call::text`].
     pub fn fill(&self, template: &Template) -> Result<String, InvalidCall> {
-        let piece = |piece: &Piece| match piece {
-            Piece::Text(text) => Ok(text.clone()),
-            Piece::Arg(name) | Piece::Segments(name) => self.text(name),
+        let piece = |piece: &TemplatePiece| match piece {
+            TemplatePiece::Text(text) => Ok(text.clone()),
+            TemplatePiece::Arg(name) | TemplatePiece::Segments(name) => self.text(name),
         };
         template.pieces().iter().map(piece).collect()
     }

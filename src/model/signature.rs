@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::invalid_call::{InvalidCall, MAX_SIGNATURE};
 use super::tool::Tool;
 use crate::base::json::scalar_text;
-use crate::base::template::{Piece, Template};
+use crate::base::template::{Template, TemplatePiece};
 
 /// Separates the signatures of one call. A value holds no bracket, so the text can be cut in one way only.
 const BETWEEN: &str = "; ";
@@ -70,11 +70,11 @@ fn check_unambiguous<'v>(
 ) -> Result<(), InvalidCall> {
     let mut pieces = template.pieces().iter().peekable();
     while let Some(piece) = pieces.next() {
-        let Piece::Arg(name) = piece else { continue };
+        let TemplatePiece::Arg(name) = piece else { continue };
         let Some(text) = value(name).and_then(scalar_text) else { continue };
         let separator = match pieces.peek() {
-            Some(Piece::Text(text)) => text.as_str(),
-            Some(Piece::Arg(_) | Piece::Segments(_)) | None => "",
+            Some(TemplatePiece::Text(text)) => text.as_str(),
+            Some(TemplatePiece::Arg(_) | TemplatePiece::Segments(_)) | None => "",
         };
         let early = !separator.is_empty() && format!("{text}{separator}").find(separator) != Some(text.len());
         if text.is_empty() || early {

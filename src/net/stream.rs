@@ -22,11 +22,11 @@ const LINGER_BYTES: usize = 8 << 20;
 
 /// A connection that can be read and written.
 pub struct Stream {
-    kind: Kind,
+    kind: StreamKind,
     turn: u8,
 }
 
-enum Kind {
+enum StreamKind {
     Plain(Async<TcpStream>),
     Server(Box<async_openssl::SslStream<Async<TcpStream>>>),
     Client(Box<async_native_tls::TlsStream<Async<TcpStream>>>),
@@ -35,41 +35,41 @@ enum Kind {
 impl Stream {
     /// A stream without encryption.
     pub fn plain(tcp: Async<TcpStream>) -> Self {
-        Self::new(Kind::Plain(tcp))
+        Self::new(StreamKind::Plain(tcp))
     }
 
     /// The server's end of a finished TLS handshake.
     pub fn tls_server(tls: async_openssl::SslStream<Async<TcpStream>>) -> Self {
-        Self::new(Kind::Server(Box::new(tls)))
+        Self::new(StreamKind::Server(Box::new(tls)))
     }
 
     /// The client's end of a finished TLS handshake.
     pub fn tls_client(tls: async_native_tls::TlsStream<Async<TcpStream>>) -> Self {
-        Self::new(Kind::Client(Box::new(tls)))
+        Self::new(StreamKind::Client(Box::new(tls)))
     }
 
-    fn new(kind: Kind) -> Self {
+    fn new(kind: StreamKind) -> Self {
         Self { kind, turn: READS_PER_TURN }
     }
 
     /// Whether the bytes are encrypted on the wire.
     pub fn is_tls(&self) -> bool {
-        !matches!(self.kind, Kind::Plain(_))
+        !matches!(self.kind, StreamKind::Plain(_))
     }
 
     /// The negotiated TLS version of a server's stream, such as "TLSv1.3".
     pub fn tls_version(&self) -> Option<&'static str> {
         match &self.kind {
-            Kind::Server(tls) => Some(tls.ssl().version_str()),
-            Kind::Plain(_) | Kind::Client(_) => None,
+            StreamKind::Server(tls) => Some(tls.ssl().version_str()),
+            StreamKind::Plain(_) | StreamKind::Client(_) => None,
         }
     }
 
     fn tcp(&self) -> &Async<TcpStream> {
         match &self.kind {
-            Kind::Plain(tcp) => tcp,
-            Kind::Server(tls) => tls.get_ref(),
-            Kind::Client(tls) => tls.get_ref(),
+            StreamKind::Plain(tcp) => tcp,
+            StreamKind::Server(tls) => tls.get_ref(),
+            StreamKind::Client(tls) => tls.get_ref(),
         }
     }
 
@@ -102,9 +102,9 @@ impl Stream {
 
     fn inner(&mut self) -> Pin<&mut dyn Duplex> {
         match &mut self.kind {
-            Kind::Plain(s) => Pin::new(s),
-            Kind::Server(s) => Pin::new(&mut **s),
-            Kind::Client(s) => Pin::new(&mut **s),
+            StreamKind::Plain(s) => Pin::new(s),
+            StreamKind::Server(s) => Pin::new(&mut **s),
+            StreamKind::Client(s) => Pin::new(&mut **s),
         }
     }
 }

@@ -3,11 +3,11 @@
 //! One task owns a [`WebSocket`], reads and writes it. The owner's part of the bargain:
 //! - call [`next`](WebSocket::next) again and again, never awaiting anything long in between: pings are answered
 //!   while reading. `next` is cancel-safe, so `future::or(ws.next(), queue.recv())` loses nothing;
-//! - keep an own idle limit (90 s without any [`Incoming`]) and, before authentication, one deadline around
+//! - keep an own idle limit (90 s without any [`WsIncoming`]) and, before authentication, one deadline around
 //!   everything: a peer that trickles a fragment byte by byte never makes `next` return;
-//! - after [`Incoming::TooLarge`], [`Binary`](Incoming::Binary), [`BadUtf8`](Incoming::BadUtf8) or
-//!   [`ProtocolError`](Incoming::ProtocolError) the stream is lost: call
-//!   [`close_with`](WebSocket::close_with), with [`close_code`](Incoming::close_code) as the code.
+//! - after [`WsIncoming::TooLarge`], [`Binary`](WsIncoming::Binary), [`BadUtf8`](WsIncoming::BadUtf8) or
+//!   [`ProtocolError`](WsIncoming::ProtocolError) the stream is lost: call
+//!   [`close_with`](WebSocket::close_with), with [`close_code`](WsIncoming::close_code) as the code.
 
 use std::fmt;
 use std::pin::Pin;
@@ -45,7 +45,7 @@ const WRITE_BUFFER: usize = 8 * 1024;
 
 /// What arrived.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Incoming {
+pub enum WsIncoming {
     /// A whole text message.
     Text(String),
     /// A ping; its pong is on its way.
@@ -64,7 +64,7 @@ pub enum Incoming {
     ProtocolError(String),
 }
 
-impl Incoming {
+impl WsIncoming {
     /// The close code (RFC 6455, 7.4.1) for what ends a connection, `None` for what does not.
     pub fn close_code(&self) -> Option<u16> {
         match self {
@@ -123,10 +123,10 @@ impl WebSocket {
         Self { stream, early: Early::default(), pings, farewell: None }
     }
 
-    /// Waits for whatever comes next. Never fails, never panics; after [`Incoming::Closed`] it stays closed.
+    /// Waits for whatever comes next. Never fails, never panics; after [`WsIncoming::Closed`] it stays closed.
     ///
     /// Cancel-safe: a message is either returned or still there for the next call.
-    pub async fn next(&mut self) -> Incoming {
+    pub async fn next(&mut self) -> WsIncoming {
         let item = match self.early.pop() {
             Some(item) => item,
             None => future::poll_fn(|cx| self.poll_item(cx)).await,
@@ -136,11 +136,13 @@ impl WebSocket {
         }
         match self.pings.judge(incoming(item)) {
             // The pong, or our half of the farewell, must go out even if nothing is ever read or sent again.
-            Incoming::Ping => self.flush(WRITE_DEADLINE).await.map_or(Incoming::Closed, |()| Incoming::Ping),
-            Incoming::Closed => {
+            WsIncoming::Ping => {
+                self.flush(WRITE_DEADLINE).await.map_or(WsIncoming::Closed, |()| WsIncoming::Ping)
+            }
+            WsIncoming::Closed => {
                 self.flush(CLOSE_DEADLINE).await.ok();
                 self.stream.get_mut().finish().await;
-                Incoming::Closed
+                WsIncoming::Closed
             }
             other => other,
         }
@@ -230,7 +232,7 @@ impl WebSocket {
     }
 }
 
-/// Messages and frames of exactly `max_message` bytes pass, one byte more is [`Incoming::TooLarge`].
+/// Messages and frames of exactly `max_message` bytes pass, one byte more is [`WsIncoming::TooLarge`].
 pub(super) fn config(max_message: usize) -> WebSocketConfig {
     WebSocketConfig::default()
         .max_message_size(Some(max_message))
@@ -239,33 +241,33 @@ pub(super) fn config(max_message: usize) -> WebSocketConfig {
         .write_buffer_size(WRITE_BUFFER)
 }
 
-fn incoming(item: Option<Result<Message, Error>>) -> Incoming {
+fn incoming(item: Option<Result<Message, Error>>) -> WsIncoming {
     match item {
         Some(Ok(message)) => received(message),
         Some(Err(error)) => failed(error),
-        None => Incoming::Closed,
+        None => WsIncoming::Closed,
     }
 }
 
-fn received(message: Message) -> Incoming {
+fn received(message: Message) -> WsIncoming {
     match message {
-        Message::Text(text) => Incoming::Text(text.as_str().to_owned()),
-        Message::Binary(_) => Incoming::Binary,
-        Message::Ping(_) => Incoming::Ping,
-        Message::Pong(payload) => Incoming::Pong(payload.to_vec()),
-        Message::Close(_) => Incoming::Closed,
-        Message::Frame(_) => Incoming::ProtocolError("raw frame".into()),
+        Message::Text(text) => WsIncoming::Text(text.as_str().to_owned()),
+        Message::Binary(_) => WsIncoming::Binary,
+        Message::Ping(_) => WsIncoming::Ping,
+        Message::Pong(payload) => WsIncoming::Pong(payload.to_vec()),
+        Message::Close(_) => WsIncoming::Closed,
+        Message::Frame(_) => WsIncoming::ProtocolError("raw frame".into()),
     }
 }
 
-fn failed(error: Error) -> Incoming {
+fn failed(error: Error) -> WsIncoming {
     match error {
-        Error::Capacity(_) => Incoming::TooLarge,
-        Error::Utf8(_) => Incoming::BadUtf8,
-        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => Incoming::Closed,
-        Error::Protocol(broken) => Incoming::ProtocolError(broken.to_string()),
+        Error::Capacity(_) => WsIncoming::TooLarge,
+        Error::Utf8(_) => WsIncoming::BadUtf8,
+        Error::Protocol(ProtocolError::ResetWithoutClosingHandshake) => WsIncoming::Closed,
+        Error::Protocol(broken) => WsIncoming::ProtocolError(broken.to_string()),
         // Everything else is about the connection, not about what was sent on it.
-        _ => Incoming::Closed,
+        _ => WsIncoming::Closed,
     }
 }
 
@@ -281,11 +283,11 @@ struct PingCount {
 }
 
 impl PingCount {
-    fn judge(&mut self, incoming: Incoming) -> Incoming {
+    fn judge(&mut self, incoming: WsIncoming) -> WsIncoming {
         match incoming {
-            Incoming::Pong(_) if self.asked > 0 => self.asked -= 1,
-            Incoming::Ping | Incoming::Pong(_) if self.is_flood() => {
-                return Incoming::ProtocolError("too many pings".into());
+            WsIncoming::Pong(_) if self.asked > 0 => self.asked -= 1,
+            WsIncoming::Ping | WsIncoming::Pong(_) if self.is_flood() => {
+                return WsIncoming::ProtocolError("too many pings".into());
             }
             _ => {}
         }

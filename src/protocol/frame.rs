@@ -8,7 +8,7 @@ use std::cell::Cell;
 use serde_json::{Map, Value, json};
 
 use super::code;
-use super::salvage::{self, Shape};
+use super::salvage::{self, Shape, is_id};
 use crate::base::json::{JsonError, MAX_VALUES, parse_strict, parse_within};
 
 /// The deepest JSON taken, in containers.
@@ -18,7 +18,7 @@ pub const MAX_BATCH: usize = 100;
 
 /// One JSON-RPC request.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Request {
+pub struct RpcRequest {
     /// A string or a number, echoed in the reply.
     pub id: Value,
     /// The method's name.
@@ -29,7 +29,7 @@ pub struct Request {
 
 /// A request that cannot be taken, with the id to answer to (null when none could be read).
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refused {
+pub struct RefusedRequest {
     /// The id it is answered with.
     pub id: Value,
     /// What is said.
@@ -66,16 +66,16 @@ impl WireError {
 #[derive(Debug, PartialEq)]
 pub enum Frame {
     /// One request, or the refusal of it.
-    Single(Result<Request, Refused>),
+    Single(Result<RpcRequest, RefusedRequest>),
     /// A batch; answered as one array.
-    Batch(Vec<Result<Request, Refused>>),
+    Batch(Vec<Result<RpcRequest, RefusedRequest>>),
 }
 
 /// Reads one text frame.
 ///
 /// # Errors
 /// When nothing in it can be taken: no JSON, an empty or an oversized batch. Answered with id null.
-pub fn parse(text: &str) -> Result<Frame, Refused> {
+pub fn parse(text: &str) -> Result<Frame, RefusedRequest> {
     match parse_strict(text.as_bytes(), MAX_DEPTH) {
         Ok(Value::Array(items)) if items.is_empty() => Err(invalid(Value::Null, "Empty batch")),
         Ok(Value::Array(items)) if items.len() > MAX_BATCH => Err(too_many()),
@@ -86,7 +86,7 @@ pub fn parse(text: &str) -> Result<Frame, Refused> {
 }
 
 /// Reads a frame that is not taken as a whole: each request of a batch by itself, and of what is refused the id.
-fn in_parts(text: &str, e: &JsonError) -> Result<Frame, Refused> {
+fn in_parts(text: &str, e: &JsonError) -> Result<Frame, RefusedRequest> {
     match salvage::shape(text, MAX_BATCH) {
         None => Err(unread(Value::Null, &JsonError::Syntax)),
         Some(Shape::Single) => Ok(Frame::Single(Err(unread(salvage::id(text), e)))),
@@ -97,7 +97,7 @@ fn in_parts(text: &str, e: &JsonError) -> Result<Frame, Refused> {
 
 /// The requests of a batch. All together have as many values as one frame may: the shortest are read first, so that one
 /// that is too large takes nothing from the others.
-fn each(items: &[&str]) -> Vec<Result<Request, Refused>> {
+fn each(items: &[&str]) -> Vec<Result<RpcRequest, RefusedRequest>> {
     let left = Cell::new(MAX_VALUES);
     let mut order: Vec<(usize, &str)> = items.iter().copied().enumerate().collect();
     order.sort_by_key(|(_, item)| item.len());
@@ -110,25 +110,25 @@ fn each(items: &[&str]) -> Vec<Result<Request, Refused>> {
     read.into_iter().map(|(_, request)| request).collect()
 }
 
-fn too_many() -> Refused {
+fn too_many() -> RefusedRequest {
     let message = format!("More than {MAX_BATCH} requests in a batch");
-    Refused { id: Value::Null, error: WireError::new(code::INVALID_REQUEST, "too_large", message) }
+    RefusedRequest { id: Value::Null, error: WireError::new(code::INVALID_REQUEST, "too_large", message) }
 }
 
-fn unread(id: Value, e: &JsonError) -> Refused {
+fn unread(id: Value, e: &JsonError) -> RefusedRequest {
     match e {
         JsonError::Syntax => {
-            Refused { id, error: WireError::new(code::PARSE_ERROR, "parse_error", "Parse error") }
+            RefusedRequest { id, error: WireError::new(code::PARSE_ERROR, "parse_error", "Parse error") }
         }
         JsonError::Unsafe(why) => invalid(id, format!("Invalid request: {why}")),
     }
 }
 
-fn invalid(id: Value, message: impl Into<String>) -> Refused {
-    Refused { id, error: WireError::new(code::INVALID_REQUEST, "invalid_request", message) }
+fn invalid(id: Value, message: impl Into<String>) -> RefusedRequest {
+    RefusedRequest { id, error: WireError::new(code::INVALID_REQUEST, "invalid_request", message) }
 }
 
-fn request(value: Value) -> Result<Request, Refused> {
+fn request(value: Value) -> Result<RpcRequest, RefusedRequest> {
     let Value::Object(mut members) = value else {
         return Err(invalid(Value::Null, "Invalid request: not an object"));
     };
@@ -150,19 +150,7 @@ fn request(value: Value) -> Result<Request, Refused> {
     };
     match members.keys().next() {
         Some(_) => Err(invalid(id, "Invalid request: unknown member")),
-        None => Ok(Request { id, method, params }),
-    }
-}
-
-/// The longest id that is a string, in bytes.
-pub(crate) const MAX_ID: usize = 256;
-
-/// Strings (of a sane length) and numbers; null, which JSON-RPC allows but nobody can match, is none.
-fn is_id(id: &Value) -> bool {
-    match id {
-        Value::String(text) => text.len() <= MAX_ID,
-        Value::Number(_) => true,
-        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+        None => Ok(RpcRequest { id, method, params }),
     }
 }
 

@@ -8,7 +8,7 @@ use crate::base::json::{JsonError, parse_strict};
 
 /// One message from the gateway.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Message {
+pub(crate) enum ServerMessage {
     /// The answer to the request with this id.
     Reply {
         /// As sent by the client.
@@ -44,7 +44,7 @@ const _: () = assert!(RESULT_DEPTH > MAX_DEPTH);
 ///
 /// # Errors
 /// When it is not JSON or neither reply nor notification.
-pub(crate) fn parse(text: &str) -> Result<Message, JsonError> {
+pub(crate) fn parse(text: &str) -> Result<ServerMessage, JsonError> {
     let value: Value = match parse_strict(text.as_bytes(), RESULT_DEPTH) {
         Ok(value) => value,
         // A service may answer with numbers or keys that we would not take from an agent.
@@ -54,11 +54,11 @@ pub(crate) fn parse(text: &str) -> Result<Message, JsonError> {
     message(value).ok_or_else(|| JsonError::Unsafe("neither a reply nor a notification".into()))
 }
 
-fn message(value: Value) -> Option<Message> {
+fn message(value: Value) -> Option<ServerMessage> {
     let Value::Object(mut members) = value else { return None };
     if let Some(Value::String(method)) = members.remove("method") {
         let params = members.remove("params").unwrap_or(Value::Null);
-        return Some(Message::Notification { method, params });
+        return Some(ServerMessage::Notification { method, params });
     }
     let id = members.remove("id").unwrap_or(Value::Null);
     let body = match (members.remove("result"), members.remove("error")) {
@@ -66,7 +66,7 @@ fn message(value: Value) -> Option<Message> {
         (Some(result), None) => Ok(result),
         (None, None) => return None,
     };
-    Some(Message::Reply { id, body })
+    Some(ServerMessage::Reply { id, body })
 }
 
 fn reply_error(error: Value) -> Option<ReplyError> {
@@ -87,13 +87,13 @@ mod tests {
     #[test]
     fn reads_replies_errors_and_notifications() {
         let ok = parse(r#"{"jsonrpc":"2.0","result":{"a":1},"id":1}"#).unwrap();
-        assert!(matches!(ok, Message::Reply { body: Ok(_), .. }));
+        assert!(matches!(ok, ServerMessage::Reply { body: Ok(_), .. }));
         let no =
             parse(r#"{"jsonrpc":"2.0","error":{"code":-32001,"message":"Denied by user"},"id":1}"#).unwrap();
-        let Message::Reply { body: Err(e), .. } = no else { panic!("{no:?}") };
+        let ServerMessage::Reply { body: Err(e), .. } = no else { panic!("{no:?}") };
         assert_eq!((e.code, e.message.as_str()), (-32001, "Denied by user"));
         let note = parse(r#"{"jsonrpc":"2.0","method":"approval_pending","params":{}}"#).unwrap();
-        assert!(matches!(note, Message::Notification { .. }));
+        assert!(matches!(note, ServerMessage::Notification { .. }));
         assert!(parse("{}").is_err());
         assert!(parse("nope").is_err());
     }

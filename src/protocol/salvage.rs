@@ -5,10 +5,10 @@
 
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 use serde_json::Value;
+use serde_json::value::RawValue;
 
-use super::frame::MAX_ID;
 use crate::base::json::MAX_SAFE_INTEGER;
 
 /// What the text of a frame is at its top.
@@ -58,16 +58,28 @@ fn is_space(c: char) -> bool {
     matches!(c, ' ' | '\t' | '\n' | '\r')
 }
 
+/// The longest id that is a string, in bytes.
+const MAX_ID: usize = 256;
+
+/// Strings (of a sane length) and numbers; null, which JSON-RPC allows but nobody can match, is none.
+pub(super) fn is_id(id: &Value) -> bool {
+    match id {
+        Value::String(text) => text.len() <= MAX_ID,
+        Value::Number(_) => true,
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => false,
+    }
+}
+
 /// The id of the request in `text`; null when there is none, or more than one.
 pub(crate) fn id(text: &str) -> Value {
     let mut de = serde_json::Deserializer::from_str(text);
-    de.deserialize_map(RequestId).unwrap_or_default()
+    de.deserialize_map(IdVisitor).unwrap_or_default()
 }
 
 /// Finds the one member `id` of an object.
-struct RequestId;
+struct IdVisitor;
 
-impl<'de> Visitor<'de> for RequestId {
+impl<'de> Visitor<'de> for IdVisitor {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -79,7 +91,7 @@ impl<'de> Visitor<'de> for RequestId {
         while let Some(is_id) = map.next_key_seed(IsId)? {
             if !is_id {
                 map.next_value::<IgnoredAny>()?;
-            } else if found.replace(map.next_value_seed(Echo)?).is_some() {
+            } else if found.replace(echo(map.next_value::<&RawValue>()?.get())).is_some() {
                 return Err(A::Error::custom("more than one id"));
             }
         }
@@ -110,58 +122,16 @@ impl Visitor<'_> for IsId {
 }
 
 /// An id as it is echoed: null for what is none, or cannot be given back as it came.
-struct Echo;
-
-impl<'de> DeserializeSeed<'de> for Echo {
-    type Value = Value;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Value, D::Error> {
-        d.deserialize_any(self)
-    }
+fn echo(text: &str) -> Value {
+    // A container is not even read: it may be of any depth.
+    let is_plain = text.starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit());
+    let id = Some(text).filter(|_| is_plain).and_then(|text| serde_json::from_str(text).ok());
+    id.filter(|id: &Value| is_id(id) && !is_rounded(id)).unwrap_or_default()
 }
 
-impl<'de> Visitor<'de> for Echo {
-    type Value = Value;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("an id")
-    }
-
-    fn visit_unit<E>(self) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_bool<E>(self, _: bool) -> Result<Value, E> {
-        Ok(Value::Null)
-    }
-
-    fn visit_str<E>(self, text: &str) -> Result<Value, E> {
-        Ok(if text.len() <= MAX_ID { text.into() } else { Value::Null })
-    }
-
-    fn visit_u64<E>(self, number: u64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    fn visit_i64<E>(self, number: i64) -> Result<Value, E> {
-        Ok(number.into())
-    }
-
-    /// Integers beyond 64 bits arrive here too, rounded.
-    fn visit_f64<E>(self, number: f64) -> Result<Value, E> {
-        Ok(if number.abs() <= MAX_SAFE_INTEGER as f64 { number.into() } else { Value::Null })
-    }
-
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Value, A::Error> {
-        while seq.next_element::<IgnoredAny>()?.is_some() {}
-        Ok(Value::Null)
-    }
-
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
-        while map.next_key_seed(IsId)?.is_some() {
-            map.next_value::<IgnoredAny>()?;
-        }
-        Ok(Value::Null)
-    }
+/// Integers beyond 64 bits become fractions.
+fn is_rounded(id: &Value) -> bool {
+    id.is_f64() && id.as_f64().is_some_and(|number| number.abs() > MAX_SAFE_INTEGER as f64)
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::base::histogram::{Histogram, Reading};
+use crate::base::histogram::{Histogram, HistogramReading};
 
 /// From a fast disk to one that is busy with something else, and a card in a small board in between.
 const BOUNDS: [Duration; 13] = [
@@ -33,11 +33,11 @@ pub(super) struct Latency {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoreLatency {
     /// COMMITs that wrote something and waited for the disk: its fsync, for the most part.
-    pub sync: Reading,
+    pub sync: HistogramReading,
     /// Jobs that had to be on disk, from being queued to being answered; those that failed as well.
-    pub durable: Reading,
+    pub durable: HistogramReading,
     /// Jobs that need not be on disk at once, questions to the record among them; likewise.
-    pub other: Reading,
+    pub other: HistogramReading,
 }
 
 impl Default for Latency {

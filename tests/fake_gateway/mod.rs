@@ -8,7 +8,7 @@ use std::net::{TcpListener, TcpStream};
 use std::thread::{JoinHandle, sleep, spawn};
 use std::time::{Duration, Instant};
 
-use agentpass::testing::protocol::frame::{self, Frame, Request};
+use agentpass::testing::protocol::frame::{self, Frame, RpcRequest};
 use agentpass::testing::protocol::params;
 use async_tungstenite::tungstenite::protocol::CloseFrame;
 use async_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
@@ -108,7 +108,7 @@ impl Peer {
     }
 
     /// The next request, read as the gateway reads it.
-    pub fn request(&mut self) -> Request {
+    pub fn request(&mut self) -> RpcRequest {
         let text = self.text();
         let Ok(Frame::Single(Ok(request))) = frame::parse(&text) else {
             panic!("the gateway would refuse {text}")

@@ -18,7 +18,7 @@ pub(crate) use error::BotError;
 pub(crate) use parse::{Chat, ChatMessage, Me, Tap, Update, UpdateKind, User};
 
 use crate::base::secret::Secret;
-use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse, NotSent};
+use crate::net::client::{HttpClient, HttpError, HttpOptions, HttpRequest, HttpResponse, NotSent};
 
 const MAX_ANSWER: u64 = 1024 * 1024;
 /// The limit of a call, except for a long poll.
@@ -93,7 +93,7 @@ impl Bot {
             return Err(bad_url("api_url must begin with http:// or https://"));
         }
         let base = format!("{}/bot{}/", api_url.trim_end_matches('/'), token.expose());
-        let options = ClientOptions {
+        let options = HttpOptions {
             timeout: TIME_LIMIT,
             connect_timeout: Duration::from_secs(10),
             max_response_bytes: MAX_ANSWER,

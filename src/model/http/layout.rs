@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::base::template::{Piece, Template};
+use crate::base::template::{Template, TemplatePiece};
 use crate::base::words::words;
 
 words! {
@@ -65,8 +65,8 @@ impl From<Template> for Layout {
     fn from(template: Template) -> Layout {
         match template.pieces() {
             [] => Layout::Constant("".into()),
-            [Piece::Text(text)] => Layout::Constant(text.as_str().into()),
-            [Piece::Arg(name)] => Layout::Arg(name.clone()),
+            [TemplatePiece::Text(text)] => Layout::Constant(text.as_str().into()),
+            [TemplatePiece::Arg(name)] => Layout::Arg(name.clone()),
             _ => Layout::Text(template),
         }
     }

@@ -11,7 +11,7 @@ use ureq::unversioned::transport::{ConnectionDetails, DefaultConnector, TcpConne
 
 use super::super::reason::tls_reason;
 use super::error::{BeforeSending, NotSent, before_sending};
-use super::identity::Identity;
+use super::identity::ServerIdentity;
 use super::socket;
 
 /// How a service is reached.
@@ -22,7 +22,7 @@ pub(super) enum Way {
     /// Through a socket of this machine.
     Socket(PathBuf),
     /// As its URL says, but known by something else.
-    Known(TcpConnector, Arc<Identity>),
+    Known(TcpConnector, Arc<ServerIdentity>),
 }
 
 /// A connector whose errors say that they came before the request.

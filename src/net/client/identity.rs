@@ -15,19 +15,19 @@ use super::error::{NotSent, before_sending};
 use super::wire::{Wire, Wired};
 
 /// Whom to accept.
-pub(super) struct Identity {
+pub(super) struct ServerIdentity {
     connector: SslConnector,
     pin: Option<[u8; 32]>,
     name: Option<String>,
 }
 
-impl fmt::Debug for Identity {
+impl fmt::Debug for ServerIdentity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Identity(…)")
+        f.write_str("ServerIdentity(…)")
     }
 }
 
-impl Identity {
+impl ServerIdentity {
     /// A server with the key `pin`, whoever vouches for it; without one a server that the system's authorities or those
     /// in `ca_pem` vouch for, under `name` instead of its host.
     ///
@@ -37,9 +37,9 @@ impl Identity {
         pin: Option<[u8; 32]>,
         name: Option<String>,
         ca_pem: Option<&[u8]>,
-    ) -> Result<Arc<Identity>, NotSent> {
+    ) -> Result<Arc<ServerIdentity>, NotSent> {
         let connector = connector(ca_pem, pin.is_some()).map_err(NotSent::Tls)?;
-        Ok(Arc::new(Identity { connector, pin, name }))
+        Ok(Arc::new(ServerIdentity { connector, pin, name }))
     }
 
     /// The handshake over a connection, and who is there.

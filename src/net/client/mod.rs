@@ -24,7 +24,7 @@ pub use error::{HttpError, MaybeSent, NotSent};
 
 use crate::base::secret::Secret;
 use connection::{Connector, Way};
-use identity::Identity;
+use identity::ServerIdentity;
 
 /// The largest response head.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
@@ -35,7 +35,7 @@ const MAX_IDLE_AGE: Duration = Duration::from_secs(4);
 
 /// How a client behaves.
 #[derive(Debug, Clone)]
-pub struct ClientOptions {
+pub struct HttpOptions {
     /// The limit of a whole call, name lookup to last byte.
     pub timeout: Duration,
     /// The limit of name lookup, and of TCP and TLS handshake; kept below `timeout`.
@@ -69,7 +69,7 @@ pub struct HttpRequest {
     pub headers: Vec<(String, String)>,
     /// The body. `None` sends none.
     pub body: Option<Vec<u8>>,
-    /// Instead of [`ClientOptions::timeout`].
+    /// Instead of [`HttpOptions::timeout`].
     pub timeout: Option<Duration>,
 }
 
@@ -97,7 +97,7 @@ impl HttpResponse {
 #[derive(Clone)]
 pub struct HttpClient {
     agent: Agent,
-    options: Arc<ClientOptions>,
+    options: Arc<HttpOptions>,
     stopped: Arc<AtomicBool>,
     retired: Arc<AtomicBool>,
 }
@@ -107,7 +107,7 @@ impl HttpClient {
     ///
     /// # Errors
     /// [`NotSent::Tls`] when `ca_pem` holds no certificate.
-    pub fn new(options: ClientOptions) -> Result<Self, HttpError> {
+    pub fn new(options: HttpOptions) -> Result<Self, HttpError> {
         HttpClient::made(options, None)
     }
 
@@ -116,14 +116,14 @@ impl HttpClient {
     ///
     /// # Errors
     /// As for [`HttpClient::new`], and [`NotSent::BadUrl`] when `proxy` is no such address.
-    pub fn through(proxy: &Secret, options: ClientOptions) -> Result<Self, HttpError> {
+    pub fn through(proxy: &Secret, options: HttpOptions) -> Result<Self, HttpError> {
         let proxy = Proxy::new(proxy.expose()).map_err(|_| {
             NotSent::BadUrl("the proxy must be http://host:port, with or without user:password@")
         })?;
         HttpClient::made(options, Some(proxy))
     }
 
-    fn made(options: ClientOptions, proxy: Option<Proxy>) -> Result<Self, HttpError> {
+    fn made(options: HttpOptions, proxy: Option<Proxy>) -> Result<Self, HttpError> {
         let roots = match &options.ca_pem {
             Some(pem) => roots::system_and(pem)?,
             None => RootCerts::PlatformVerifier,
@@ -212,18 +212,18 @@ impl HttpClient {
     }
 }
 
-fn way(options: &ClientOptions) -> Result<Way, NotSent> {
+fn way(options: &HttpOptions) -> Result<Way, NotSent> {
     if let Some(path) = &options.socket {
         return Ok(Way::Socket(path.clone()));
     }
     if options.pin.is_none() && options.server_name.is_none() {
         return Ok(Way::Usual(DefaultConnector::default()));
     }
-    let identity = Identity::new(options.pin, options.server_name.clone(), options.ca_pem.as_deref())?;
+    let identity = ServerIdentity::new(options.pin, options.server_name.clone(), options.ca_pem.as_deref())?;
     Ok(Way::Known(TcpConnector::default(), identity))
 }
 
-fn config(options: &ClientOptions, roots: RootCerts, proxy: Option<Proxy>) -> ureq::config::Config {
+fn config(options: &HttpOptions, roots: RootCerts, proxy: Option<Proxy>) -> ureq::config::Config {
     let idle = if options.reuse_connections { MAX_IDLE } else { 0 };
     let tls = TlsConfig::builder().provider(TlsProvider::NativeTls).root_certs(roots).build();
     Agent::config_builder()
@@ -243,7 +243,7 @@ fn config(options: &ClientOptions, roots: RootCerts, proxy: Option<Proxy>) -> ur
 }
 
 /// Strictly below the whole limit, so that what times out while connecting is known not to have been sent.
-fn connect_limit(options: &ClientOptions, timeout: Duration) -> Duration {
+fn connect_limit(options: &HttpOptions, timeout: Duration) -> Duration {
     options.connect_timeout.min(timeout * 9 / 10)
 }
 

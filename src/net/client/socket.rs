@@ -23,7 +23,7 @@ const RETRY: Duration = Duration::from_millis(20);
 /// Connects to the socket at `path`.
 pub(super) fn open(path: &Path, details: &ConnectionDetails<'_>) -> Result<Box<dyn Transport>, Error> {
     let limit = details.timeout.not_zero().map(|limit| *limit);
-    let stream = Arc::new(Shared(dial(path, limit).map_err(|e| in_time(e, details.timeout.reason))?));
+    let stream = Arc::new(SharedSocket(dial(path, limit).map_err(|e| in_time(e, details.timeout.reason))?));
     (details.register_shutdown)(Arc::downgrade(&stream) as Weak<dyn ShutdownHandle>)?;
     Ok(Wired::boxed(Socket { stream }, details))
 }
@@ -55,9 +55,9 @@ fn dial(path: &Path, limit: Option<Duration>) -> io::Result<UnixStream> {
 }
 
 /// The stream, which another thread may shut down.
-struct Shared(UnixStream);
+struct SharedSocket(UnixStream);
 
-impl ShutdownHandle for Shared {
+impl ShutdownHandle for SharedSocket {
     fn shutdown(&self) {
         // An error means that it is closed already.
         let _ = self.0.shutdown(Shutdown::Both);
@@ -65,7 +65,7 @@ impl ShutdownHandle for Shared {
 }
 
 struct Socket {
-    stream: Arc<Shared>,
+    stream: Arc<SharedSocket>,
 }
 
 impl Read for Socket {

@@ -12,8 +12,8 @@ use std::time::Duration;
 use smol::Async;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use super::message::Family;
-use super::{Outcome, both};
+use super::message::IpFamily;
+use super::name_answer::{NameAnswer, both};
 use crate::net::deadline::within;
 
 /// avahi itself waits five seconds for a name that nobody has.
@@ -21,24 +21,24 @@ const LIMIT: Duration = Duration::from_secs(1);
 /// The longest line, in bytes.
 const MAX_LINE: u64 = 1024;
 
-/// Asks the daemon for both families. [`Outcome::Failed`] when it is not there.
-pub(crate) async fn ask(socket: &Path, name: &str) -> Outcome {
+/// Asks the daemon for both families. [`NameAnswer::Failed`] when it is not there.
+pub(crate) async fn ask(socket: &Path, name: &str) -> NameAnswer {
     if !socket.exists() {
-        return Outcome::Failed;
+        return NameAnswer::Failed;
     }
     both(|family| async move {
         let line = within(LIMIT, exchange(socket, name, family)).await;
         let address = line.and_then(Result::ok).and_then(|line| address(&line, family));
-        address.map_or(Outcome::Failed, |found| Outcome::Found(vec![found], Duration::ZERO))
+        address.map_or(NameAnswer::Failed, |found| NameAnswer::Found(vec![found], Duration::ZERO))
     })
     .await
 }
 
-async fn exchange(socket: &Path, name: &str, family: Family) -> io::Result<String> {
+async fn exchange(socket: &Path, name: &str, family: IpFamily) -> io::Result<String> {
     let mut stream = Async::<UnixStream>::connect(socket).await?;
     let command = match family {
-        Family::V4 => "RESOLVE-HOSTNAME-IPV4",
-        Family::V6 => "RESOLVE-HOSTNAME-IPV6",
+        IpFamily::V4 => "RESOLVE-HOSTNAME-IPV4",
+        IpFamily::V6 => "RESOLVE-HOSTNAME-IPV6",
     };
     stream.write_all(format!("{command} {name}\n").as_bytes()).await?;
     let mut line = Vec::new();
@@ -51,7 +51,7 @@ async fn exchange(socket: &Path, name: &str, family: Family) -> io::Result<Strin
 }
 
 /// From `+ INTERFACE PROTOCOL NAME ADDRESS`; anything else is an error in words.
-fn address(line: &str, family: Family) -> Option<SocketAddr> {
+fn address(line: &str, family: IpFamily) -> Option<SocketAddr> {
     let mut words = line.split_ascii_whitespace();
     let (sign, interface, address) = (words.next()?, words.next()?, words.nth(2)?);
     let address: IpAddr = address.parse().ok().filter(|ip| sign == "+" && family.has(*ip))?;
@@ -70,12 +70,12 @@ mod tests {
     #[test]
     fn answers_of_the_daemon_are_read_and_its_errors_are_none() {
         let read = |line, family| address(line, family).map(|found| found.to_string());
-        assert_eq!(read("+ 2 0 pi.local 127.0.0.1\n", Family::V4).as_deref(), Some("127.0.0.1:0"));
-        assert_eq!(read("+ 2 1 pi.local fd00::7\n", Family::V6).as_deref(), Some("[fd00::7]:0"));
-        assert_eq!(read("+ 3 1 pi.local fe80::7\n", Family::V6).as_deref(), Some("[fe80::7%3]:0"));
+        assert_eq!(read("+ 2 0 pi.local 127.0.0.1\n", IpFamily::V4).as_deref(), Some("127.0.0.1:0"));
+        assert_eq!(read("+ 2 1 pi.local fd00::7\n", IpFamily::V6).as_deref(), Some("[fd00::7]:0"));
+        assert_eq!(read("+ 3 1 pi.local fe80::7\n", IpFamily::V6).as_deref(), Some("[fe80::7%3]:0"));
         for line in ["", "+", "-15 Timeout reached\n", "- 2 0 pi.local 127.0.0.1\n", "+ 2 0 pi.local x\n"] {
-            assert_eq!(read(line, Family::V4), None, "{line}");
+            assert_eq!(read(line, IpFamily::V4), None, "{line}");
         }
-        assert_eq!(read("+ 2 0 pi.local 127.0.0.1\n", Family::V6), None, "of the other family");
+        assert_eq!(read("+ 2 0 pi.local 127.0.0.1\n", IpFamily::V6), None, "of the other family");
     }
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 use smol::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use smol::{Async, future};
 
-use super::Outcome;
-use super::message::{Family, Question, Reply};
+use super::message::{DnsQuestion, DnsReply, IpFamily};
+use super::name_answer::NameAnswer;
 use super::settings::Settings;
 use crate::net::deadline::within;
 
@@ -22,14 +22,14 @@ const SUCCESS: u8 = 0;
 const NO_SUCH_NAME: u8 = 3;
 
 /// Asks one server after the other, until one knows the answer.
-pub(crate) async fn ask(name: &str, family: Family, settings: &Settings) -> Outcome {
-    if family == Family::V6 && !settings.wants_v6 {
-        return Outcome::Nothing;
+pub(crate) async fn ask(name: &str, family: IpFamily, settings: &Settings) -> NameAnswer {
+    if family == IpFamily::V6 && !settings.wants_v6 {
+        return NameAnswer::Nothing;
     }
     for round in 0..settings.attempts {
         let limit = if round == 0 { FIRST_TIMEOUT.min(settings.timeout) } else { settings.timeout };
         for server in &settings.servers {
-            let Some(question) = Question::new(name, family) else { return Outcome::NoSuchName };
+            let Some(question) = DnsQuestion::new(name, family) else { return NameAnswer::NoSuchName };
             if let Some(Ok(reply)) = within(limit, exchange(*server, &question, settings.is_tcp)).await
                 && let Some(outcome) = outcome(reply)
             {
@@ -37,23 +37,23 @@ pub(crate) async fn ask(name: &str, family: Family, settings: &Settings) -> Outc
             }
         }
     }
-    Outcome::Failed
+    NameAnswer::Failed
 }
 
 /// None when the server could not or would not say. 0.0.0.0 and :: are how servers against advertising say that a name is
 /// to be found nowhere; connecting to them would reach this machine.
-fn outcome(reply: Reply) -> Option<Outcome> {
+fn outcome(reply: DnsReply) -> Option<NameAnswer> {
     let found = reply.found.into_iter().filter(|ip| !ip.is_unspecified());
     let found: Vec<_> = found.map(|ip| SocketAddr::new(ip, 0)).collect();
     match reply.code {
-        SUCCESS if found.is_empty() => Some(Outcome::Nothing),
-        SUCCESS => Some(Outcome::Found(found, Duration::from_secs(reply.ttl.into()))),
-        NO_SUCH_NAME => Some(Outcome::NoSuchName),
+        SUCCESS if found.is_empty() => Some(NameAnswer::Nothing),
+        SUCCESS => Some(NameAnswer::Found(found, Duration::from_secs(reply.ttl.into()))),
+        NO_SUCH_NAME => Some(NameAnswer::NoSuchName),
         _ => None,
     }
 }
 
-async fn exchange(server: SocketAddr, question: &Question, is_tcp: bool) -> io::Result<Reply> {
+async fn exchange(server: SocketAddr, question: &DnsQuestion, is_tcp: bool) -> io::Result<DnsReply> {
     if is_tcp {
         return over_tcp(server, question).await;
     }
@@ -66,7 +66,7 @@ async fn exchange(server: SocketAddr, question: &Question, is_tcp: bool) -> io::
     whole.or_else(|error| if reply.found.is_empty() { Err(error) } else { Ok(reply) })
 }
 
-async fn over_udp(server: SocketAddr, question: &Question) -> io::Result<Reply> {
+async fn over_udp(server: SocketAddr, question: &DnsQuestion) -> io::Result<DnsReply> {
     let any = if server.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };
     let socket = Async::<UdpSocket>::bind(SocketAddr::new(any, 0))?;
     // From here on, the system passes on what comes from the server and nothing else.
@@ -83,7 +83,7 @@ async fn over_udp(server: SocketAddr, question: &Question) -> io::Result<Reply> 
     }
 }
 
-async fn over_tcp(server: SocketAddr, question: &Question) -> io::Result<Reply> {
+async fn over_tcp(server: SocketAddr, question: &DnsQuestion) -> io::Result<DnsReply> {
     let mut stream = Async::<TcpStream>::connect(server).await?;
     let message = question.bytes();
     let length = u16::try_from(message.len()).map_err(|_| io::ErrorKind::InvalidInput)?;

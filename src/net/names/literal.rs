@@ -8,7 +8,7 @@ pub(crate) fn address(host: &str) -> Option<IpAddr> {
 }
 
 /// Whether the last part is a number: an address, or a broken one.
-pub(crate) fn is_like_one(host: &str) -> bool {
+fn is_like_one(host: &str) -> bool {
     let last = host.rsplit('.').next().unwrap_or_default();
     last.bytes().all(|b| b.is_ascii_digit()) || number(last).is_some()
 }
@@ -38,6 +38,15 @@ fn number(text: &str) -> Option<u32> {
     };
     // The parser takes a sign.
     if digits.starts_with('+') { None } else { u32::from_str_radix(digits, radix).ok() }
+}
+
+/// Whether a name can be asked for.
+pub(crate) fn is_name(name: &str) -> bool {
+    let fits = |label: &str| {
+        (1..=63).contains(&label.len())
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
+    };
+    name.len() <= 253 && name.split('.').all(fits) && !is_like_one(name)
 }
 
 #[cfg(test)]

@@ -20,46 +20,46 @@ const TOP_BIT: u16 = 0x8000;
 
 /// The kind of address that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub(crate) enum IpFamily {
     /// A records.
     V4,
     /// AAAA records.
     V6,
 }
 
-impl Family {
+impl IpFamily {
     fn code(self) -> u16 {
         match self {
-            Family::V4 => 1,
-            Family::V6 => 28,
+            IpFamily::V4 => 1,
+            IpFamily::V6 => 28,
         }
     }
 
     fn address(self, data: &[u8]) -> Option<IpAddr> {
         match self {
-            Family::V4 => <[u8; 4]>::try_from(data).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
-            Family::V6 => <[u8; 16]>::try_from(data).ok().map(|bytes| Ipv6Addr::from(bytes).into()),
+            IpFamily::V4 => <[u8; 4]>::try_from(data).ok().map(|bytes| Ipv4Addr::from(bytes).into()),
+            IpFamily::V6 => <[u8; 16]>::try_from(data).ok().map(|bytes| Ipv6Addr::from(bytes).into()),
         }
     }
 
     /// Whether an address is of this kind.
     pub(crate) fn has(self, address: IpAddr) -> bool {
-        matches!((self, address), (Family::V4, IpAddr::V4(_)) | (Family::V6, IpAddr::V6(_)))
+        matches!((self, address), (IpFamily::V4, IpAddr::V4(_)) | (IpFamily::V6, IpAddr::V6(_)))
     }
 }
 
 /// What is asked, under a number that nobody can guess.
 #[derive(Debug)]
-pub(crate) struct Question {
+pub(crate) struct DnsQuestion {
     id: u16,
     name: Vec<u8>,
-    family: Family,
+    family: IpFamily,
     is_multicast: bool,
 }
 
 /// What an answer says.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Reply {
+pub(crate) struct DnsReply {
     /// The addresses; empty when there are none.
     pub found: Vec<IpAddr>,
     /// How long they may be kept, in seconds.
@@ -70,12 +70,12 @@ pub(crate) struct Reply {
     pub(crate) is_cut: bool,
 }
 
-impl Question {
+impl DnsQuestion {
     /// A question to a name server. None when no message can hold the name.
-    pub(crate) fn new(name: &str, family: Family) -> Option<Question> {
+    pub(crate) fn new(name: &str, family: IpFamily) -> Option<DnsQuestion> {
         let id = getrandom::u32().ok()?.to_be_bytes();
         let [high, low, ..] = id;
-        Some(Question {
+        Some(DnsQuestion {
             id: u16::from_be_bytes([high, low]),
             name: encoded(name)?,
             family,
@@ -84,8 +84,8 @@ impl Question {
     }
 
     /// A question to whoever has that name on this network.
-    pub(crate) fn to_all(name: &str, family: Family) -> Option<Question> {
-        Some(Question { is_multicast: true, ..Question::new(name, family)? })
+    pub(crate) fn to_all(name: &str, family: IpFamily) -> Option<DnsQuestion> {
+        Some(DnsQuestion { is_multicast: true, ..DnsQuestion::new(name, family)? })
     }
 
     /// As it is sent.
@@ -99,8 +99,8 @@ impl Question {
     }
 
     /// None when the message is not a well-formed answer to this very question.
-    pub(crate) fn read(&self, message: &[u8]) -> Option<Reply> {
-        let mut reader = Reader { message, at: 0 };
+    pub(crate) fn read(&self, message: &[u8]) -> Option<DnsReply> {
+        let mut reader = DnsReader { message, at: 0 };
         let [id, flags, questions, answers, ..] = reader.words::<6>()?;
         if id != self.id || flags & (ANSWER | OPCODE) != ANSWER || questions != 1 {
             return None;
@@ -114,14 +114,14 @@ impl Question {
         let records = self.records(&mut reader, answers.min(MAX_RECORDS), is_cut)?;
         let (found, ttl) = self.follow(&records);
         let code = u8::try_from(flags & CODE).ok()?;
-        Some(Reply { found, ttl, code, is_cut })
+        Some(DnsReply { found, ttl, code, is_cut })
     }
 
     fn ignored(&self) -> u16 {
         if self.is_multicast { TOP_BIT } else { 0 }
     }
 
-    fn records(&self, reader: &mut Reader<'_>, count: u16, is_cut: bool) -> Option<Vec<Record>> {
+    fn records(&self, reader: &mut DnsReader<'_>, count: u16, is_cut: bool) -> Option<Vec<DnsRecord>> {
         let mut records = Vec::new();
         for _ in 0..count {
             match reader.record(self.family, self.ignored()) {
@@ -134,10 +134,10 @@ impl Question {
     }
 
     /// The addresses at the end of the chain of names that begins at the one asked for.
-    fn follow(&self, records: &[Record]) -> (Vec<IpAddr>, u32) {
+    fn follow(&self, records: &[DnsRecord]) -> (Vec<IpAddr>, u32) {
         let (mut name, mut ttl) = (&self.name, u32::MAX);
         for _ in 0..MAX_ALIASES {
-            let of_name: Vec<&Record> = records.iter().filter(|record| record.owner == *name).collect();
+            let of_name: Vec<&DnsRecord> = records.iter().filter(|record| record.owner == *name).collect();
             let addresses =
                 of_name.iter().filter_map(|record| record.address().map(|found| (found, record.ttl)));
             let (found, ttls): (Vec<IpAddr>, Vec<u32>) = addresses.take(MAX_ADDRESSES).unzip();
@@ -171,7 +171,7 @@ fn encoded(name: &str) -> Option<Vec<u8>> {
 }
 
 /// A record that counts.
-struct Record {
+struct DnsRecord {
     owner: Vec<u8>,
     ttl: u32,
     says: Says,
@@ -182,7 +182,7 @@ enum Says {
     Alias(Vec<u8>),
 }
 
-impl Record {
+impl DnsRecord {
     fn address(&self) -> Option<IpAddr> {
         if let Says::Address(address) = self.says { Some(address) } else { None }
     }
@@ -193,12 +193,12 @@ impl Record {
 }
 
 /// Reads a message from front to back. None from any of it means that the message ends too early or is malformed.
-struct Reader<'m> {
+struct DnsReader<'m> {
     message: &'m [u8],
     at: usize,
 }
 
-impl<'m> Reader<'m> {
+impl<'m> DnsReader<'m> {
     fn take(&mut self, count: usize) -> Option<&'m [u8]> {
         let end = self.at.checked_add(count)?;
         let bytes = self.message.get(self.at..end)?;
@@ -223,7 +223,7 @@ impl<'m> Reader<'m> {
     /// so there is an end.
     fn name(&mut self) -> Option<Vec<u8>> {
         let mut name = Vec::new();
-        let mut part = Reader { message: self.message, at: self.at };
+        let mut part = DnsReader { message: self.message, at: self.at };
         let (mut begin, mut end) = (self.at, None);
         loop {
             let length = part.byte()?;
@@ -250,20 +250,20 @@ impl<'m> Reader<'m> {
     }
 
     /// Some(None) for a record that is about something else.
-    fn record(&mut self, family: Family, ignored: u16) -> Option<Option<Record>> {
+    fn record(&mut self, family: IpFamily, ignored: u16) -> Option<Option<DnsRecord>> {
         let owner = self.name()?;
         let [kind, class] = self.words()?;
         let ttl = self.take(4)?.try_into().ok().map(u32::from_be_bytes)?;
         let length = usize::from(self.word()?);
-        let data = Reader { message: self.message, at: self.at };
+        let data = DnsReader { message: self.message, at: self.at };
         let bytes = self.take(length)?;
         let says = match kind {
-            CNAME => Some(Says::Alias(Reader { ..data }.name()?)),
+            CNAME => Some(Says::Alias(DnsReader { ..data }.name()?)),
             kind if kind == family.code() => Some(Says::Address(family.address(bytes)?)),
             _ => None,
         };
         let is_internet = class & !ignored == INTERNET;
-        Some(says.filter(|_| is_internet).map(|says| Record { owner, ttl, says }))
+        Some(says.filter(|_| is_internet).map(|says| DnsRecord { owner, ttl, says }))
     }
 }
 

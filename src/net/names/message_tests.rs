@@ -28,28 +28,28 @@ pub(crate) fn kind_of(question: &[u8]) -> u16 {
     u16::from_be_bytes([question[end], question[end + 1]])
 }
 
-fn question(family: Family) -> Question {
-    Question { id: 0x1234, ..Question::new("Box.lan", family).unwrap() }
+fn question(family: IpFamily) -> DnsQuestion {
+    DnsQuestion { id: 0x1234, ..DnsQuestion::new("Box.lan", family).unwrap() }
 }
 
 #[test]
 fn a_question_is_what_the_standard_says() {
     let head = b"\x12\x34\x01\x00\0\x01\0\0\0\0\0\0\x03box\x03lan\0";
-    assert_eq!(question(Family::V4).bytes(), [&head[..], b"\0\x01\0\x01"].concat());
-    assert_eq!(question(Family::V6).bytes(), [&head[..], b"\0\x1c\0\x01"].concat());
-    let to_all = Question { id: 0, ..Question::to_all("box.local", Family::V4).unwrap() };
+    assert_eq!(question(IpFamily::V4).bytes(), [&head[..], b"\0\x01\0\x01"].concat());
+    assert_eq!(question(IpFamily::V6).bytes(), [&head[..], b"\0\x1c\0\x01"].concat());
+    let to_all = DnsQuestion { id: 0, ..DnsQuestion::to_all("box.local", IpFamily::V4).unwrap() };
     assert_eq!(to_all.bytes(), b"\0\0\0\0\0\x01\0\0\0\0\0\0\x03box\x05local\0\0\x01\x80\x01");
     for name in ["", ".", "a..b", &"a".repeat(64), &vec!["a".repeat(63); 4].join(".")] {
-        assert!(Question::new(name, Family::V4).is_none(), "{name}");
+        assert!(DnsQuestion::new(name, IpFamily::V4).is_none(), "{name}");
     }
     let numbers: std::collections::HashSet<_> =
-        (0..100).map(|_| Question::new("a", Family::V4).unwrap().id).collect();
+        (0..100).map(|_| DnsQuestion::new("a", IpFamily::V4).unwrap().id).collect();
     assert!(numbers.len() > 90, "numbers repeat");
 }
 
 #[test]
 fn addresses_are_found_behind_aliases() {
-    let asked = question(Family::V4);
+    let asked = question(IpFamily::V4);
     let chain = |names: &[&str]| {
         let aliases = names.windows(2).map(|pair| record(pair[0], 5, 60, &encoded(pair[1]).unwrap()));
         let mut records: Vec<_> = aliases.collect();
@@ -72,7 +72,7 @@ fn addresses_are_found_behind_aliases() {
 
 #[test]
 fn records_of_other_kinds_spoil_nothing() {
-    let asked = question(Family::V6);
+    let asked = question(IpFamily::V6);
     let ip = "fd00::7".parse::<Ipv6Addr>().unwrap();
     let records = [
         record("box.lan", 47, 9, &[0xff; 40]),
@@ -81,7 +81,7 @@ fn records_of_other_kinds_spoil_nothing() {
         record("box.lan", 65_280, 9, b""),
     ];
     let reply = asked.read(&answer(&asked.bytes(), 0, &records)).unwrap();
-    assert_eq!(reply, Reply { found: vec![ip.into()], ttl: 9, code: 0, is_cut: false });
+    assert_eq!(reply, DnsReply { found: vec![ip.into()], ttl: 9, code: 0, is_cut: false });
     // Compressed, as all servers send them: the owner is a pointer to the question.
     let compressed = [&b"\xc0\x0c\0\x1c\0\x01\0\0\0\x09\0\x10"[..], &ip.octets()].concat();
     assert_eq!(asked.read(&answer(&asked.bytes(), 0, &[compressed])).unwrap().found, [ip]);
@@ -91,7 +91,7 @@ fn records_of_other_kinds_spoil_nothing() {
 
 #[test]
 fn what_does_not_answer_this_question_is_none() {
-    let asked = question(Family::V4);
+    let asked = question(IpFamily::V4);
     let good = answer(&asked.bytes(), 0, &[record("box.lan", 1, 9, &[1, 2, 3, 4])]);
     assert!(asked.read(&good).is_some());
     let with = |at: usize, byte: u8| {
@@ -124,7 +124,7 @@ fn what_does_not_answer_this_question_is_none() {
 
 #[test]
 fn no_message_makes_it_panic_or_take_long() {
-    let asked = question(Family::V4);
+    let asked = question(IpFamily::V4);
     let alias = record("box.lan", 5, 9, b"\x01b\xc0\x10");
     let good = answer(&asked.bytes(), 0, &[alias, record("b.lan", 1, 9, &[1, 2, 3, 4])]);
     assert_eq!(asked.read(&good).unwrap().found.len(), 1);

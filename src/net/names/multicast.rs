@@ -13,8 +13,9 @@ use std::time::{Duration, Instant};
 use rustix::net::sockopt;
 use smol::{Async, Timer, future};
 
-use super::message::{Family, Question, Reply};
-use super::{Outcome, both, interface};
+use super::interface;
+use super::message::{DnsQuestion, DnsReply, IpFamily};
+use super::name_answer::{NameAnswer, both};
 use crate::net::deadline::within;
 
 const GROUP_V4: Ipv4Addr = Ipv4Addr::new(224, 0, 0, 251);
@@ -54,20 +55,20 @@ impl Remembered {
 }
 
 /// The addresses of a name, by an answer that is still good or by asking.
-pub(crate) async fn ask(name: &str, remembered: &Remembered) -> Outcome {
+pub(crate) async fn ask(name: &str, remembered: &Remembered) -> NameAnswer {
     if let Some(found) = remembered.get(name) {
-        return Outcome::Found(found, Duration::ZERO);
+        return NameAnswer::Found(found, Duration::ZERO);
     }
     let outcome = both(|family| one(name, family)).await;
-    if let Outcome::Found(found, time) = &outcome {
+    if let NameAnswer::Found(found, time) = &outcome {
         remembered.keep(name, found, *time);
     }
     outcome
 }
 
-async fn one(name: &str, family: Family) -> Outcome {
-    let Some(question) = Question::to_all(name, family) else { return Outcome::NoSuchName };
-    let (v4, v6) = (Socket::v4().ok(), Socket::v6().ok());
+async fn one(name: &str, family: IpFamily) -> NameAnswer {
+    let Some(question) = DnsQuestion::to_all(name, family) else { return NameAnswer::NoSuchName };
+    let (v4, v6) = (GroupSocket::v4().ok(), GroupSocket::v6().ok());
     let answer = future::or(first(v4.as_ref(), &question), first(v6.as_ref(), &question));
     let speak = async {
         let interfaces = interface::all();
@@ -80,11 +81,11 @@ async fn one(name: &str, family: Family) -> Outcome {
         }
     };
     // A name that nobody answers for does not exist here.
-    within(LIMIT, future::or(answer, speak)).await.unwrap_or(Outcome::NoSuchName)
+    within(LIMIT, future::or(answer, speak)).await.unwrap_or(NameAnswer::NoSuchName)
 }
 
 /// The first answer that has an address; waits for ever without a socket.
-async fn first(socket: Option<&Socket>, question: &Question) -> Outcome {
+async fn first(socket: Option<&GroupSocket>, question: &DnsQuestion) -> NameAnswer {
     let Some(socket) = socket else { return future::pending().await };
     let mut buffer = vec![0; MAX_DATAGRAM];
     loop {
@@ -97,7 +98,7 @@ async fn first(socket: Option<&Socket>, question: &Question) -> Outcome {
             let time = Duration::from_secs(reply.ttl.into());
             let found = usable(reply, from);
             if !found.is_empty() {
-                return Outcome::Found(found, time);
+                return NameAnswer::Found(found, time);
             }
         }
         // However fast useless answers come, the time limit is looked at.
@@ -106,7 +107,7 @@ async fn first(socket: Option<&Socket>, question: &Question) -> Outcome {
 }
 
 /// The addresses that a stranger may give a name. Link-local ones are of use only on the interface they came by.
-fn usable(reply: Reply, from: SocketAddr) -> Vec<SocketAddr> {
+fn usable(reply: DnsReply, from: SocketAddr) -> Vec<SocketAddr> {
     let scope = match from {
         SocketAddr::V6(from) => from.scope_id(),
         SocketAddr::V4(_) => 0,
@@ -125,22 +126,22 @@ fn is_no_host(ip: IpAddr) -> bool {
 }
 
 /// Speaks one of the two protocols.
-struct Socket {
+struct GroupSocket {
     inner: Async<UdpSocket>,
     is_v4: bool,
 }
 
-impl Socket {
-    fn v4() -> io::Result<Socket> {
+impl GroupSocket {
+    fn v4() -> io::Result<GroupSocket> {
         let inner = Async::<UdpSocket>::bind((Ipv4Addr::UNSPECIFIED, 0))?;
         inner.get_ref().set_multicast_ttl_v4(HOPS)?;
-        Ok(Socket { inner, is_v4: true })
+        Ok(GroupSocket { inner, is_v4: true })
     }
 
-    fn v6() -> io::Result<Socket> {
+    fn v6() -> io::Result<GroupSocket> {
         let inner = Async::<UdpSocket>::bind((Ipv6Addr::UNSPECIFIED, 0))?;
         sockopt::set_ipv6_multicast_hops(&inner, HOPS)?;
-        Ok(Socket { inner, is_v4: false })
+        Ok(GroupSocket { inner, is_v4: false })
     }
 
     /// Where it does not get out, nobody hears it.
@@ -173,7 +174,7 @@ mod tests {
             ["127.0.0.1", "127.9.9.9", "0.0.0.0", "224.0.0.1", "255.255.255.255", "192.168.1.7"]
                 .map(|ip| ip.parse().unwrap())
                 .into();
-        let reply = |found| Reply { found, ttl: 10, code: 0, is_cut: false };
+        let reply = |found| DnsReply { found, ttl: 10, code: 0, is_cut: false };
         assert_eq!(
             usable(reply(found), "192.168.1.7:5353".parse().unwrap()),
             ["192.168.1.7:0".parse().unwrap()]

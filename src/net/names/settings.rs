@@ -9,6 +9,7 @@ use std::time::Duration;
 use resolv_conf::{Config, ScopedIp};
 
 use super::interface;
+use super::literal::is_name;
 
 /// No more of the file is read, in bytes.
 const MAX_FILE: u64 = 64 << 10;
@@ -53,7 +54,7 @@ impl Settings {
             servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DNS_PORT));
         }
         let domain = |text: &String| text.trim_matches('.').to_ascii_lowercase();
-        let search = said.get_last_search_or_domain().map(domain).filter(|text| super::is_name(text));
+        let search = said.get_last_search_or_domain().map(domain).filter(|text| is_name(text));
         Settings {
             servers,
             search: search.take(MAX_DOMAINS).collect(),

@@ -40,7 +40,7 @@ fn settings(servers: &[SocketAddr]) -> Settings {
     }
 }
 
-fn ask(settings: &Settings) -> Outcome {
+fn ask(settings: &Settings) -> NameAnswer {
     smol::block_on(both(|family| dns::ask("box.lan", family, settings)))
 }
 
@@ -53,9 +53,9 @@ fn v6(question: &[u8]) -> Vec<u8> {
     answer(question, 0, &[record("box.lan", V6, 30, &ip.octets())])
 }
 
-fn shown(outcome: Outcome) -> String {
+fn shown(outcome: NameAnswer) -> String {
     match outcome {
-        Outcome::Found(found, _) => {
+        NameAnswer::Found(found, _) => {
             found.iter().map(|address| address.ip().to_string()).collect::<Vec<_>>().join(" ")
         }
         other => format!("{other:?}"),
@@ -88,13 +88,13 @@ fn a_server_that_fails_is_passed_over_and_one_that_knows_is_believed() {
     let denies = server(|q| Some(answer(q, NX, &[])));
     let closed = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert_eq!(shown(ask(&settings(&[closed, refuses, silent, knows]))), "192.168.1.7");
-    assert_eq!(ask(&settings(&[denies, knows])), Outcome::NoSuchName);
-    assert_eq!(ask(&settings(&[refuses, closed])), Outcome::Failed);
+    assert_eq!(ask(&settings(&[denies, knows])), NameAnswer::NoSuchName);
+    assert_eq!(ask(&settings(&[refuses, closed])), NameAnswer::Failed);
     let blocks = server(|q| {
         let nowhere: &[u8] = if kind_of(q) == V4 { &[0; 4] } else { &[0; 16] };
         Some(answer(q, 0, &[record("box.lan", kind_of(q), 2, nowhere)]))
     });
-    assert_eq!(ask(&settings(&[blocks])), Outcome::Nothing);
+    assert_eq!(ask(&settings(&[blocks])), NameAnswer::Nothing);
     let no_v6 = Settings { wants_v6: false, ..settings(&[knows]) };
     assert_eq!(shown(ask(&no_v6)), "192.168.1.7");
 }
@@ -102,8 +102,8 @@ fn a_server_that_fails_is_passed_over_and_one_that_knows_is_believed() {
 #[test]
 fn a_failed_lookup_is_not_taken_for_no_such_name_because_ipv6_denies() {
     let fails = |kind| server(move |q| Some(answer(q, if kind_of(q) == kind { 2 } else { NX }, &[])));
-    assert_eq!(ask(&settings(&[fails(V4)])), Outcome::Failed, "another domain would be another host's");
-    assert_eq!(ask(&settings(&[fails(V6)])), Outcome::NoSuchName);
+    assert_eq!(ask(&settings(&[fails(V4)])), NameAnswer::Failed, "another domain would be another host's");
+    assert_eq!(ask(&settings(&[fails(V6)])), NameAnswer::NoSuchName);
 }
 
 #[test]

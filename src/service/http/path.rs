@@ -6,7 +6,7 @@
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
-use crate::base::template::{Piece, Template};
+use crate::base::template::{Template, TemplatePiece};
 use crate::base::whole_regex::WholeRegex;
 use crate::model::{Call, InvalidCall};
 
@@ -30,12 +30,12 @@ pub(super) fn path<'c>(template: &'c Template, call: &'c Call) -> Result<String,
     let mut path = PathBuilder { call, done: String::new(), segment: PathSegment::default() };
     for piece in template.pieces() {
         match piece {
-            Piece::Text(text) => path.push_parts(text, |path, part| {
+            TemplatePiece::Text(text) => path.push_parts(text, |path, part| {
                 path.segment.push(part, &percent_decode_str(part).decode_utf8_lossy());
                 Ok(())
             })?,
-            Piece::Arg(name) => path.push_arg(name, &call.text(name)?)?,
-            Piece::Segments(name) => {
+            TemplatePiece::Arg(name) => path.push_arg(name, &call.text(name)?)?,
+            TemplatePiece::Segments(name) => {
                 path.push_parts(&call.text(name)?, |path, part| path.push_arg(name, part))?;
             }
         }

@@ -13,7 +13,7 @@ use super::path::{data, path};
 use super::request_body::body;
 use crate::base::json::scalar_text;
 use crate::base::secret::Secret;
-use crate::base::template::{Piece, Template};
+use crate::base::template::{Template, TemplatePiece};
 use crate::config::{Auth, Health, ServiceConfig};
 use crate::model::{Call, HttpTarget, InvalidCall, Method, RequestSpec, Target};
 use crate::net::client::HttpRequest;
@@ -115,7 +115,9 @@ fn add_query(
 fn query_items(name: &str, template: &Template, call: &Call) -> Result<Vec<String>, InvalidCall> {
     let array = match template.pieces() {
         [] => return Ok(vec![name.to_owned()]),
-        [Piece::Arg(arg)] if call.joined(arg).is_none() => call.args().get(arg).map(|value| (arg, value)),
+        [TemplatePiece::Arg(arg)] if call.joined(arg).is_none() => {
+            call.args().get(arg).map(|value| (arg, value))
+        }
         _ => None,
     };
     let Some((arg, elements)) = array.and_then(|(arg, value)| Some((arg, value.as_array()?))) else {
@@ -131,9 +133,9 @@ fn query_items(name: &str, template: &Template, call: &Call) -> Result<Vec<Strin
 }
 
 fn path_query(template: &Template, call: &Call) -> Result<String, InvalidCall> {
-    let piece = |piece: &Piece| match piece {
-        Piece::Text(text) => Ok(text.clone()),
-        Piece::Arg(name) | Piece::Segments(name) => Ok(data(&call.text(name)?)),
+    let piece = |piece: &TemplatePiece| match piece {
+        TemplatePiece::Text(text) => Ok(text.clone()),
+        TemplatePiece::Arg(name) | TemplatePiece::Segments(name) => Ok(data(&call.text(name)?)),
     };
     template.pieces().iter().map(piece).collect()
 }

@@ -7,7 +7,7 @@ use super::login::LoginSessions;
 use super::no_response::NoResponse;
 use crate::config::{Auth, ServiceConfig};
 use crate::model::Kind;
-use crate::net::client::{ClientOptions, HttpClient, HttpError, HttpRequest, HttpResponse};
+use crate::net::client::{HttpClient, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::service::scrub::Scrubber;
 
 /// Time for name lookup, TCP and TLS; the client keeps it below the limit of the whole call.
@@ -28,7 +28,7 @@ impl Sender {
     /// Connects to nothing.
     pub(super) fn new(config: &Arc<ServiceConfig>, scrubber: &Arc<Scrubber>) -> Result<Sender, HttpError> {
         let client = |reuse_connections| {
-            HttpClient::new(ClientOptions {
+            HttpClient::new(HttpOptions {
                 timeout: config.timeout,
                 connect_timeout: CONNECT_TIMEOUT,
                 max_response_bytes: config.max_response_bytes,

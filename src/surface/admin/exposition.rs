@@ -4,7 +4,7 @@
 
 use std::fmt::{Display, Write as _};
 
-use crate::base::histogram::Reading;
+use crate::base::histogram::HistogramReading;
 
 /// What an answer in this format calls itself.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -77,7 +77,7 @@ impl Family<'_> {
     }
 
     /// The samples of one histogram, in seconds.
-    pub(crate) fn histogram(&mut self, labels: &[Label<'_>], reading: &Reading) {
+    pub(crate) fn histogram(&mut self, labels: &[Label<'_>], reading: &HistogramReading) {
         for (bound, count) in &reading.buckets {
             self.bucket(labels, &bound.as_secs_f64().to_string(), *count);
         }

@@ -17,7 +17,7 @@ use super::outbox::Outgoing;
 use super::port::AgentPort;
 use super::session::Session;
 use crate::gate::Latch;
-use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
+use crate::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
 use crate::surface::agent::{MAX_CONNECTIONS, MAX_UNREAD};
 
 /// The gateway is restarting (IANA registry): old clients come back.
@@ -25,7 +25,7 @@ const CLOSE_RESTART: u16 = 1012;
 
 enum Event {
     Out(Outgoing),
-    In(Incoming),
+    In(WsIncoming),
     Due,
     Reloaded,
     Stop,
@@ -159,27 +159,27 @@ impl Dialogue {
         Err(farewell)
     }
 
-    async fn take(&mut self, session: &Rc<Session>, incoming: Incoming) -> Result<(), Farewell> {
+    async fn take(&mut self, session: &Rc<Session>, incoming: WsIncoming) -> Result<(), Farewell> {
         self.keepalive.heard(Instant::now());
         let code = incoming.close_code();
         match incoming {
-            Incoming::Text(text) => match serve(session, text).await {
+            WsIncoming::Text(text) => match serve(session, text).await {
                 Some(reply) => self.send(session, vec![reply], None).await,
                 None => Ok(()),
             },
-            Incoming::Ping => Ok(()),
-            Incoming::Pong(payload) => {
+            WsIncoming::Ping => Ok(()),
+            WsIncoming::Pong(payload) => {
                 session.agent.gate().inbox.received(self.acks.pong(&payload));
                 match self.acks.ping() {
                     Some(ping) => self.send(session, Vec::new(), Some(ping)).await,
                     None => Ok(()),
                 }
             }
-            Incoming::Closed => Err((code.unwrap_or(1000), "closed by the peer".to_owned())),
-            Incoming::TooLarge => Err((code.unwrap_or(1009), "message too large".to_owned())),
-            Incoming::Binary => Err((code.unwrap_or(1003), "binary messages are not taken".to_owned())),
-            Incoming::BadUtf8 => Err((code.unwrap_or(1007), "text that is not UTF-8".to_owned())),
-            Incoming::ProtocolError(why) => Err((code.unwrap_or(1002), why)),
+            WsIncoming::Closed => Err((code.unwrap_or(1000), "closed by the peer".to_owned())),
+            WsIncoming::TooLarge => Err((code.unwrap_or(1009), "message too large".to_owned())),
+            WsIncoming::Binary => Err((code.unwrap_or(1003), "binary messages are not taken".to_owned())),
+            WsIncoming::BadUtf8 => Err((code.unwrap_or(1007), "text that is not UTF-8".to_owned())),
+            WsIncoming::ProtocolError(why) => Err((code.unwrap_or(1002), why)),
         }
     }
 

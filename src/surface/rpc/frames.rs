@@ -7,7 +7,7 @@ use smol::channel::{Receiver, bounded};
 use super::methods::{Started, start};
 use super::outbox::Outgoing;
 use super::session::Session;
-use crate::protocol::frame::{self, Frame, Refused, Request};
+use crate::protocol::frame::{self, Frame, RefusedRequest, RpcRequest};
 
 /// Takes one text frame; what is returned is sent at once. Everything that waits gets a listener.
 pub(crate) fn take(session: &Rc<Session>, text: &str) -> Option<String> {
@@ -21,11 +21,11 @@ pub(crate) fn take(session: &Rc<Session>, text: &str) -> Option<String> {
     }
 }
 
-fn refusal(refused: &Refused) -> String {
+fn refusal(refused: &RefusedRequest) -> String {
     frame::error(&refused.id, &refused.error).to_string()
 }
 
-fn single(session: &Rc<Session>, request: Request) -> Option<String> {
+fn single(session: &Rc<Session>, request: RpcRequest) -> Option<String> {
     match start(session, request) {
         Started::Answered(answer) => Some(answer),
         Started::Waiting(wait) => {
@@ -41,7 +41,7 @@ fn single(session: &Rc<Session>, request: Request) -> Option<String> {
 }
 
 /// Starts all requests of a batch; a listener sends the array when the last one is answered.
-fn batch(session: &Rc<Session>, items: Vec<Result<Request, Refused>>) {
+fn batch(session: &Rc<Session>, items: Vec<Result<RpcRequest, RefusedRequest>>) {
     let count = items.len();
     let (sender, receiver) = bounded(count);
     for (index, item) in items.into_iter().enumerate() {

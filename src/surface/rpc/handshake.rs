@@ -12,8 +12,8 @@ use super::wire;
 use crate::net::deadline::within;
 use crate::net::front::{WsLimits, serve_upgrade};
 use crate::net::stream::Stream;
-use crate::net::ws::{Incoming, WRITE_DEADLINE, WebSocket};
-use crate::protocol::frame::{self, Frame, Request, WireError};
+use crate::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
+use crate::protocol::frame::{self, Frame, RpcRequest, WireError};
 use crate::protocol::params;
 use crate::surface::admission::Caller;
 use crate::surface::agent::{Agents, Identity, Stranger, Whence};
@@ -121,13 +121,13 @@ async fn first_message(
 
 fn examine(
     agents: &Agents,
-    first: Option<Incoming>,
+    first: Option<WsIncoming>,
     whence: Whence,
 ) -> Result<(Identity, Value), TurnedAway> {
     let text = match first {
         None => return Err(TurnedAway::new(Value::Null, "Authentication timeout")),
-        Some(Incoming::Text(text)) => text,
-        Some(Incoming::Ping | Incoming::Pong(_)) => {
+        Some(WsIncoming::Text(text)) => text,
+        Some(WsIncoming::Ping | WsIncoming::Pong(_)) => {
             return Err(TurnedAway::new(Value::Null, "Not authenticated"));
         }
         Some(ended) => {
@@ -145,7 +145,7 @@ fn examine(
 /// The id and token of an `auth` request, or the id to refuse.
 fn read_auth(text: &str) -> Result<(Value, String), Value> {
     match frame::parse(text) {
-        Ok(Frame::Single(Ok(Request { id, method, params }))) if method == "auth" => {
+        Ok(Frame::Single(Ok(RpcRequest { id, method, params }))) if method == "auth" => {
             params::auth(params).map(|token| (id.clone(), token)).map_err(|_| id)
         }
         Ok(Frame::Single(Ok(other))) => Err(other.id),

@@ -11,7 +11,7 @@ use crate::base::secret::TokenHash;
 use crate::base::slots::Slot;
 use crate::gate::{Request as GateRequest, Ticket};
 use crate::model::AnswerOutcome;
-use crate::protocol::frame::{self, Request, WireError};
+use crate::protocol::frame::{self, RpcRequest, WireError};
 use crate::protocol::{code, params};
 use crate::surface::agent::NotServed;
 
@@ -45,8 +45,8 @@ enum Step {
 }
 
 /// Starts one request, alone or of a batch.
-pub(crate) fn start(session: &Session, request: Request) -> Started {
-    let Request { id, method, params } = request;
+pub(crate) fn start(session: &Session, request: RpcRequest) -> Started {
+    let RpcRequest { id, method, params } = request;
     let step = match method.as_str() {
         "tool_request" => tool_request(session, params),
         "list_tools" => list_tools(session, &id, &params),
