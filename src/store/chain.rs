@@ -221,6 +221,11 @@ fn insert(db: &Connection, event: &Event) -> Result<(), StoreError> {
     Ok(())
 }
 
+/// A request id as stored.
+pub(super) fn parse_id(text: &str) -> Result<RequestId, StoreError> {
+    RequestId::parse(text).ok_or_else(|| StoreError::Encoding(format!("no request id: {text}")))
+}
+
 /// The newest event's link; the anchor's when all events are dropped.
 pub(super) fn head(db: &Connection) -> Result<Link, StoreError> {
     let newest = last_event(db)?;

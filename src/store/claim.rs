@@ -8,9 +8,10 @@ use serde_json::json;
 
 use super::entry::NewCall;
 use super::error::StoreError;
-use super::ledger::{self, kind};
+use super::kind;
+use super::ledger;
 use super::live::{Open, State};
-use super::writer::Tx;
+use super::tx::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::model::{Call, Responder};

@@ -18,7 +18,8 @@ use super::entry::{
 };
 use super::error::StoreError;
 use super::latency::StoreLatency;
-use super::writer::{Message, Shared, Tx, Work};
+use super::tx::Tx;
+use super::writer::{Message, Shared, Work};
 use super::{age, inbox, keys, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;

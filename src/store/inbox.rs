@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::codec::{self, StoredOutcome};
 use super::error::{REMEDY, StoreError};
-use super::ledger::kind;
+use super::kind;
 use super::proof::vouches_for;
-use super::writer::Tx;
+use super::tx::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;

@@ -11,58 +11,14 @@ use super::entry::{NewCall, NoteKind, Refusal, Stage};
 use super::error::StoreError;
 use super::inbox;
 use super::keys;
+use super::kind::{self, KEEP_KEYS};
 use super::live::{Open, State};
-use super::writer::Tx;
+use super::tx::Tx;
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
 use crate::model::{AgentId, Outcome, QuestionEnd, QuestionRecord, Responder, Void};
-
-/// Kinds of events that the store itself writes; [`NoteKind`] has the others.
-pub(super) mod kind {
-    /// A validated call with the verdict on it.
-    pub(in crate::store) const REQUESTED: &str = "requested";
-    /// A request that never became a call, and why.
-    pub(in crate::store) const REFUSED: &str = "refused";
-    /// How its question ended.
-    pub(in crate::store) const ANSWERED: &str = "answered";
-    /// The reason for a denial, given after it.
-    pub(in crate::store) const NOTED: &str = "noted";
-    /// Claimed after an approval; from here on it may have been done.
-    pub(in crate::store) const EXECUTING: &str = "executing";
-    /// How it ended.
-    pub(in crate::store) const FINISHED: &str = "finished";
-    /// One more idempotency key stands for a call: that of a caller who joined it.
-    pub(in crate::store) const JOINED: &str = "joined";
-    /// A prefix was dropped.
-    pub(in crate::store) const RETENTION: &str = "retention";
-    /// Opening found calls that were being executed.
-    pub(in crate::store) const RECOVERED: &str = "recovered";
-    /// Opening found the record older than its exported head.
-    pub(in crate::store) const ROLLED_BACK: &str = "rolled_back";
-    /// Tables beside the events did not say what the events say, or events did not verify.
-    pub(in crate::store) const TAMPERED: &str = "tampered";
-}
-
-impl Tx<'_> {
-    /// Appends one event.
-    pub(super) fn append(
-        &mut self,
-        at: Timestamp,
-        kind: &str,
-        id: Option<RequestId>,
-        body: &Value,
-    ) -> Result<i64, StoreError> {
-        let seq = self.chain.append(self.db, at, kind, id, body)?;
-        counts::begun(self.db, seq)?;
-        Ok(seq)
-    }
-
-    pub(super) fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {
-        Ok(self.db.prepare_cached(sql)?.execute(values)?)
-    }
-}
 
 /// Records a call that is not executed now, and takes it as far as `stage` says.
 pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall, stage: &Stage) -> Result<(), StoreError> {
@@ -263,9 +219,6 @@ pub(super) fn note(tx: &mut Tx<'_>, at: Timestamp, kind: NoteKind, detail: &Valu
     Ok(())
 }
 
-/// How many milliseconds keys are remembered in this run, in `started`. From then on every key has its event.
-pub(super) const KEEP_KEYS: &str = "keep_keys_ms";
-
 /// Turns the calls that were being executed, or all open ones, into outcome unknown; how many there were.
 pub(super) fn give_up(tx: &mut Tx<'_>, all: bool, at: Timestamp) -> Result<usize, StoreError> {
     let calls = tx.live.calls().into_iter();
@@ -278,11 +231,6 @@ pub(super) fn give_up(tx: &mut Tx<'_>, all: bool, at: Timestamp) -> Result<usize
         tx.append(at, kind::RECOVERED, None, &json!({"unknown": ids.len()}))?;
     }
     Ok(ids.len())
-}
-
-/// A request id as stored.
-pub(super) fn parse_id(text: &str) -> Result<RequestId, StoreError> {
-    RequestId::parse(text).ok_or_else(|| StoreError::Encoding(format!("no request id: {text}")))
 }
 
 /// Remembers a small value of the gateway's own (for example a channel's place in its feed).

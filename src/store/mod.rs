@@ -12,6 +12,7 @@
 //! | `wipe` | nothing of a wiped argument stays in a page |
 //! | `opening` | files, keys, refusals, and what a crash left behind |
 //! | `latency` | how long commits and jobs take |
+//! | `tx`, `kind` | what a job works with; the kinds of events |
 //! | `ledger` | the life of one call in SQL |
 //! | `claim` | the step into execution, and the [`Claim`] that proves it |
 //! | `live` | what is under way and which keys are taken, in memory: no row is asked whether a call may run |
@@ -38,6 +39,7 @@ mod files;
 mod handle;
 mod inbox;
 mod keys;
+mod kind;
 mod latency;
 mod ledger;
 mod live;
@@ -51,6 +53,7 @@ mod schema;
 mod shares;
 mod story;
 mod take_up;
+mod tx;
 mod wal;
 mod wipe;
 mod writer;

@@ -7,7 +7,7 @@ use super::chain::{self, Chain, ChainKey, Link, Seal};
 use super::entry::{Recovered, StoreOptions};
 use super::error::StoreError;
 use super::files::Files;
-use super::ledger::kind;
+use super::kind;
 use super::schema;
 use super::take_up::{TakenUp, take_up};
 use super::writer::Writer;

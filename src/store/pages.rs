@@ -5,13 +5,13 @@ use std::collections::HashSet;
 
 use rusqlite::{Row, params};
 
+use super::chain::parse_id;
 use super::codec;
 use super::entry::PendingResult;
 use super::error::StoreError;
 use super::inbox;
-use super::ledger::parse_id;
 use super::proof::asked_by;
-use super::writer::Tx;
+use super::tx::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::json::text_length;

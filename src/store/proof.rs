@@ -5,10 +5,11 @@
 use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::Value;
 
+use super::chain::parse_id;
 use super::chain::{self, ChainKey, Event, Link};
 use super::codec;
 use super::error::StoreError;
-use super::ledger::{KEEP_KEYS, kind, parse_id};
+use super::kind::{self, KEEP_KEYS};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::model::Outcome;

@@ -9,8 +9,8 @@ use super::counts;
 use super::error::{REMEDY, StoreError};
 use super::inbox;
 use super::keys;
-use super::ledger::kind;
-use super::writer::Tx;
+use super::kind;
+use super::tx::Tx;
 use crate::base::clock::Timestamp;
 
 /// The most events dropped in one transaction, so that no call waits long behind them.

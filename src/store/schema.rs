@@ -10,7 +10,7 @@
 //! go by the counts, calls under way are those in `open_calls`.
 
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
@@ -28,9 +28,6 @@ const PAGE: u32 = 2048;
 /// Memory of a reader, in KiB as SQLite counts it (negative): it lives for one question, and what it took stays with
 /// the process. Reading a record from end to end needs no more.
 const READER_CACHE: i64 = -512;
-
-/// How long to wait for somebody else's lock.
-pub(super) const BUSY: Duration = Duration::from_secs(2);
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
 const MIGRATIONS: [&str; 5] = [
@@ -159,7 +156,7 @@ const KNOWN: i64 = MIGRATIONS.len() as i64;
 pub(super) fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut db = Connection::open_with_flags(path, flags)?;
-    db.busy_timeout(BUSY)?;
+    db.busy_timeout(wal::BUSY)?;
     // Before anything is written: a database of somebody else is left exactly as it is.
     let version = check_version(&db, path)?;
     pragmas(&db)?;
@@ -172,7 +169,7 @@ pub(super) fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
 pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(path, flags)?;
-    db.busy_timeout(BUSY)?;
+    db.busy_timeout(wal::BUSY)?;
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "cache_size", READER_CACHE)?;
     match check_version(&db, path)? {

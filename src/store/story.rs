@@ -8,9 +8,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::Value;
 
+use super::chain::parse_id;
 use super::chain::{self, ChainKey, Event, Link, Seal};
 use super::error::StoreError;
-use super::ledger::{kind, parse_id};
+use super::kind;
 use super::live::{Key, Live, Open, State};
 use super::proof::Binding;
 use super::questions::Asked;

@@ -6,7 +6,8 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::codec;
-use super::writer::{BATCH, Tx};
+use super::tx::Tx;
+use super::writer::BATCH;
 use super::{Store, StoreError, StoreOptions};
 use crate::base::clock::{Clock, Timestamp};
 use crate::model::{InvalidCall, Outcome};

@@ -20,6 +20,9 @@ const MOST: u64 = 8 << 20;
 /// Bytes that the file keeps for the next round: writing them again is cheaper than letting it grow.
 pub(super) const KEPT: i64 = 8 << 20;
 
+/// How long to wait for somebody else's lock.
+pub(super) const BUSY: Duration = Duration::from_secs(2);
+
 /// No call for so long: there is time.
 pub(super) const PAUSE: Duration = Duration::from_millis(50);
 
@@ -81,7 +84,7 @@ impl Wal {
         let left = db
             .busy_timeout(Duration::ZERO)
             .and_then(|()| db.query_row(sql, [], |row| row.get::<_, i64>(1)))
-            .and_then(|left| db.busy_timeout(super::schema::BUSY).map(|()| left));
+            .and_then(|left| db.busy_timeout(BUSY).map(|()| left));
         if left == Ok(0) {
             self.pages.store(0, Ordering::Relaxed);
         }

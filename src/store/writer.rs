@@ -20,6 +20,7 @@ use super::latency::Latency;
 use super::live::Live;
 use super::retention;
 use super::shares::Shares;
+use super::tx::Tx;
 use super::wal::{self, Wal};
 use super::wipe;
 use crate::base::clock::Clock;
@@ -32,18 +33,6 @@ const EXPORT_EVERY: Duration = Duration::from_secs(5);
 
 /// The most steps by which the record is shortened at once: tens of milliseconds.
 const TIDY_STEPS: usize = 16;
-
-/// What a job works with: the open transaction and the chain's end in it.
-pub(super) struct Tx<'a> {
-    pub(super) db: &'a Connection,
-    pub(super) chain: &'a mut Chain,
-    pub(super) live: &'a mut Live,
-    pub(super) options: &'a StoreOptions,
-    /// What each agent has in the inbox, as of this transaction.
-    pub(super) shares: &'a mut Shares,
-    /// Set to have the write-ahead log emptied after this batch.
-    pub(super) checkpoint: bool,
-}
 
 /// One thing to be written. It may run twice, the first time in a transaction that failed.
 pub(super) trait Job: Send {

@@ -3,8 +3,8 @@
 
 use std::fmt;
 
-use super::Reader;
-use super::fault::Wrong;
+use super::connection::Reader;
+use super::fault::{Anchored, Wrong};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::store::chain::{self, Event, Link, Seal};
@@ -23,15 +23,6 @@ pub struct Anchor {
     pub hash: Digest,
     /// Its time.
     pub at: Timestamp,
-}
-
-/// What a record says of an [`Anchor`] that it does not contradict.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Anchored {
-    /// The event is there, as it was.
-    Confirmed,
-    /// The record goes on from a later one: retention has dropped this event, so it cannot be compared.
-    Dropped,
 }
 
 impl Anchor {
@@ -74,7 +65,10 @@ impl Reader {
     /// key cannot be read.
     pub fn anchor(&mut self) -> Result<Anchor, StoreError> {
         let sealed = chain::exported_head(&self.path);
-        let key = self.key.clone().ok_or_else(|| StoreError::KeyMissing(super::key_path(&self.path)))?;
+        let key = self
+            .key
+            .clone()
+            .ok_or_else(|| StoreError::KeyMissing(super::connection::key_path(&self.path)))?;
         let tx = self.snapshot()?;
         let forged = |what: &str| StoreError::Forged(what.to_owned());
         let head = sealed.as_ref().and_then(|sealed| key.unseal(Seal::Head, sealed));

@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::Reader;
-use super::list::Filter;
+use super::connection::Reader;
+use super::row::Filter;
 use super::scope::{Scope, number};
 use crate::base::clock::Timestamp;
 use crate::base::zone::Zone;

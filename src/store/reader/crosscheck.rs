@@ -8,10 +8,11 @@ use serde_json::Value;
 
 use super::fault::{Fault, Wrong};
 use super::life::Life;
+use crate::store::chain::parse_id;
 use crate::store::chain::{self, Event};
 use crate::store::counts;
 use crate::store::error::StoreError;
-use crate::store::ledger::{kind, parse_id};
+use crate::store::kind;
 use crate::store::questions::{Asked, QuestionRow};
 
 /// What a request's row must say.

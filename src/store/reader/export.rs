@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
-use super::Reader;
+use super::connection::Reader;
 use crate::base::clock::Timestamp;
 use crate::base::digest::to_hex;
 use crate::store::chain::{self, Event, Seal};

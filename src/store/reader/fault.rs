@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use super::anchor::Anchored;
-
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
@@ -20,6 +18,15 @@ pub struct Check {
     pub anchored: Option<Anchored>,
     /// The first fault.
     pub fault: Option<Fault>,
+}
+
+/// What a record says of an [`Anchor`](super::Anchor) that it does not contradict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Anchored {
+    /// The event is there, as it was.
+    Confirmed,
+    /// The record goes on from a later one: retention has dropped this event, so it cannot be compared.
+    Dropped,
 }
 
 /// The first thing that is wrong.

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::fault::Wrong;
 use crate::store::chain::Event;
 use crate::store::error::StoreError;
-use crate::store::ledger::kind;
+use crate::store::kind;
 
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

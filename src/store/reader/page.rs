@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::Reader;
-use super::list::{AuditRow, EVENTS, Filter, REQUEST, audit_row, select};
+use super::connection::Reader;
+use super::row::{AuditRow, EVENTS, Filter, REQUEST, audit_row, select};
 use super::scope::Scope;
 use super::search::Search;
 use crate::base::clock::Timestamp;

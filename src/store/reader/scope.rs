@@ -5,7 +5,7 @@ use rusqlite::functions::FunctionFlags;
 use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, Row, params_from_iter};
 
-use super::list::Filter;
+use super::row::Filter;
 use crate::base::glob::Pattern;
 use crate::store::counts::{self, BUCKET, CELL};
 use crate::store::error::StoreError;

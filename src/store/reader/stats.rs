@@ -3,9 +3,9 @@
 use rusqlite::Connection;
 use serde_json::{Map, Value, json};
 
-use super::Reader;
 use super::charts::top;
-use super::list::Filter;
+use super::connection::Reader;
+use super::row::Filter;
 use super::scope::Scope;
 use crate::base::clock::Timestamp;
 use crate::store::error::StoreError;

@@ -6,14 +6,15 @@ use std::path::Path;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use super::anchor::{Anchor, Anchored};
-use super::fault::{Check, Fault, Wrong};
-use super::{Reader, crosscheck, tables};
+use super::anchor::Anchor;
+use super::connection::Reader;
+use super::fault::{Anchored, Check, Fault, Wrong};
+use super::{crosscheck, tables};
 use crate::base::digest::Digest;
 use crate::base::json::parse_strict;
 use crate::store::chain::{self, ChainKey, Event, Link, Seal};
 use crate::store::error::StoreError;
-use crate::store::ledger::kind;
+use crate::store::kind;
 
 /// The longest line of an export that is read, in bytes: far above what the gateway writes.
 const MAX_LINE: u64 = 32 << 20;

@@ -1,0 +1,27 @@
+//! The kinds of events that the store itself writes; [`NoteKind`](super::NoteKind) has the others.
+
+/// A validated call with the verdict on it.
+pub(super) const REQUESTED: &str = "requested";
+/// A request that never became a call, and why.
+pub(super) const REFUSED: &str = "refused";
+/// How its question ended.
+pub(super) const ANSWERED: &str = "answered";
+/// The reason for a denial, given after it.
+pub(super) const NOTED: &str = "noted";
+/// Claimed after an approval; from here on it may have been done.
+pub(super) const EXECUTING: &str = "executing";
+/// How it ended.
+pub(super) const FINISHED: &str = "finished";
+/// One more idempotency key stands for a call: that of a caller who joined it.
+pub(super) const JOINED: &str = "joined";
+/// A prefix was dropped.
+pub(super) const RETENTION: &str = "retention";
+/// Opening found calls that were being executed.
+pub(super) const RECOVERED: &str = "recovered";
+/// Opening found the record older than its exported head.
+pub(super) const ROLLED_BACK: &str = "rolled_back";
+/// Tables beside the events did not say what the events say, or events did not verify.
+pub(super) const TAMPERED: &str = "tampered";
+
+/// How many milliseconds keys are remembered in this run, in `started`. From then on every key has its event.
+pub(super) const KEEP_KEYS: &str = "keep_keys_ms";
