@@ -1,5 +1,5 @@
-//! Packs the program's relative relocations where the C library can read them (glibc 2.36). OpenSSL alone has some
-//! 37,000 of them; unpacked they are almost a megabyte that every start reads and every idle gateway keeps in memory.
+//! Packs the program's relative relocations if the C library can read them (glibc 2.36). OpenSSL alone has some 37,000
+//! of them; unpacked, they are almost a megabyte that every start reads and every idle gateway keeps in memory.
 
 use std::env;
 use std::process::Command;
@@ -9,14 +9,14 @@ const SINCE: (u32, u32) = (2, 36);
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    // A figure is worth little without it.
+    // Benchmarks print it with their figures.
     println!("cargo:rustc-env=AGENTPASS_OPT_LEVEL={}", env::var("OPT_LEVEL").unwrap_or_default());
     if is_native_glibc() && glibc().is_some_and(|version| version >= SINCE) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }
 }
 
-/// The program is for this machine's own C library: of another one nothing is known here.
+/// Whether the program is for this machine's own C library, the only one whose version is known here.
 fn is_native_glibc() -> bool {
     let variable = |name| env::var(name).unwrap_or_default();
     variable("CARGO_CFG_TARGET_OS") == "linux"
@@ -24,7 +24,7 @@ fn is_native_glibc() -> bool {
         && variable("HOST") == variable("TARGET")
 }
 
-/// `glibc 2.36` as `getconf` says it.
+/// The version that `getconf` prints as `glibc 2.36`.
 fn glibc() -> Option<(u32, u32)> {
     let output = Command::new("getconf").arg("GNU_LIBC_VERSION").output().ok()?;
     let text = String::from_utf8(output.stdout).ok()?;

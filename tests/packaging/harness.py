@@ -1,11 +1,12 @@
-"""What the tests of the packages share: steps and patience, a fake service that records every call, the real command
-line as an agent, and Debian in a container."""
+"""Shared by the tests that are not Rust: steps, checks and waiting, a fake service that records every call, the real
+command line as an agent, and Debian in a container."""
 import contextlib
 import http.server
 import json
 import os
 import pathlib
 import shutil
+import socket
 import subprocess
 import sys
 import tempfile
@@ -30,7 +31,7 @@ def equal(found, expected, what):
 
 
 def run(*command, code=0, **options):
-    """The command's result; anything but the expected exit code ends the test (None: any code is fine)."""
+    """The finished command; any other exit code than `code` ends the test (None: all are fine)."""
     done = subprocess.run([str(c) for c in command], capture_output=True, text=True, **options)
     if code is not None and done.returncode != code:
         sys.exit(f"failed: {' '.join(map(str, command))}: exit {done.returncode}\n{done.stdout}{done.stderr}")
@@ -47,15 +48,31 @@ def eventually(what, attempt, seconds=30):
     sys.exit(f"failed: waited {seconds} s for: {what}")
 
 
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def stop(process, seconds):
+    """Terminates a process, and kills it if it does not end in time."""
+    process.terminate()
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
 class Service:
-    """A service that answers like Home Assistant and keeps what it was sent."""
+    """A service that answers like Home Assistant and keeps the requests it gets."""
 
     def __init__(self, address="127.0.0.1"):
         seen = self.seen = []
 
         class Handler(http.server.BaseHTTPRequestHandler):
             protocol_version = "HTTP/1.1"
-            # Head and body leave together: the second packet would wait for the answer to the first.
+            # Sends head and body together: the second packet would wait for the acknowledgement of the first.
             wbufsize = -1
 
             def answer(self):
@@ -82,7 +99,7 @@ class Service:
 
 
 class Agent:
-    """The command line on the agent's device. `command` is how it is started, an emulator before it for instance."""
+    """The command line on the agent's device. `command` starts it, for example with an emulator in front."""
 
     def __init__(self, command, url, token, *trust):
         self.command, self.trust = [str(c) for c in command], list(trust)
@@ -98,7 +115,7 @@ class Agent:
         return run(*self._line("tools"), code=code, env=self.environment)
 
     def ask(self, *arguments):
-        """A request that goes on in the background; `answer` waits for its end."""
+        """A request in the background; `answer` waits for its end."""
         return subprocess.Popen(
             self._line("request", *arguments),
             env=self.environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
@@ -126,7 +143,7 @@ def whole_round(agent, service, owner):
 
 
 class Container:
-    """Debian with systemd as its first process, and a network of its own with this machine on the other side."""
+    """Debian with systemd as its first process, on a private network with this machine."""
 
     OUTSIDE, INSIDE = "10.213.87.1", "10.213.87.2"
 
