@@ -37,7 +37,7 @@ pub mod base {
 pub mod config {
     pub use crate::config::{
         Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Finding, Health, Loaded, Login, LoginRequest,
-        Paths, Place, ServiceConfig, Severity, Surroundings, SyncMode, Take, load, load_in, local,
+        Paths, ServiceConfig, Severity, Surroundings, SyncMode, Take, load, load_in, local,
     };
 }
 

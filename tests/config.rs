@@ -13,8 +13,7 @@ use std::time::Duration;
 use agentpass::testing::base::digest::Digest;
 use agentpass::testing::base::secret::TokenHash;
 use agentpass::testing::config::{
-    Auth, ChannelConfig, CoolDown, Finding, Loaded, Paths, Place, Severity, Surroundings, SyncMode, load_in,
-    local,
+    Auth, ChannelConfig, CoolDown, Finding, Loaded, Paths, Severity, Surroundings, SyncMode, load_in, local,
 };
 use agentpass::testing::daemon::check;
 use agentpass::testing::model::{Action, HttpTarget, Method, RuleList, Target, Tool};
@@ -162,7 +161,7 @@ fn the_tool_file_of_the_contract_loads_and_advice_is_given() {
     assert_eq!(http(create).response.wrap.as_deref(), Some("result"));
     let texts: Vec<&str> = loaded.warnings.iter().map(|w| w.text.as_str()).collect();
     assert_eq!(texts, ["tool create_item does not say what becomes of other arguments"]);
-    assert_eq!(loaded.warnings[0].place, Place::LineCol(13, 3));
+    assert_eq!(loaded.warnings[0].place, Some((13, 3)));
 }
 
 #[test]
@@ -936,7 +935,7 @@ fn mistakes_in_requests() {
         let (_dir, findings) = tool(&format!("{args}    request: {text}\n"));
         let errors: Vec<&Finding> = findings.iter().filter(|f| f.is_error()).collect();
         assert_eq!(errors[0].text, expected, "for {text}");
-        assert_eq!(errors[0].place, Place::LineCol(5, column), "for {text}");
+        assert_eq!(errors[0].place, Some((5, column)), "for {text}");
         assert_eq!(errors.len(), 1, "for {text}: {errors:?}");
     }
 }
@@ -1080,7 +1079,7 @@ fn mistakes_in_arguments() {
         let (_dir, findings) = tool(&format!("    args: {{{text}}}\n{request}"));
         assert_eq!(
             (findings[0].text.as_str(), findings[0].place),
-            (expected, Place::LineCol(4, column)),
+            (expected, Some((4, column))),
             "for {text}"
         );
     }
@@ -1111,7 +1110,7 @@ fn tool_names_are_unique_over_all_services() {
     let findings = dir.load().unwrap_err();
     let errors: Vec<&Finding> = findings.iter().filter(|f| f.is_error()).collect();
     assert_eq!(errors[0].text, "there is a tool \"get_item\" already");
-    assert_eq!((errors[0].place, &errors[0].file), (Place::LineCol(2, 3), &dir.0.join("tools/b.yaml")));
+    assert_eq!((errors[0].place, &errors[0].file), (Some((2, 3)), &dir.0.join("tools/b.yaml")));
     assert!(errors[0].help.as_ref().unwrap().ends_with("tools/a.yaml"));
 }
 
@@ -1491,7 +1490,8 @@ fn advice_on_rules() {
          defaults:\n  - {pattern: \"*\", action: ask}\n  - {pattern: \"ha_get_*\", action: allow}\n",
     );
     let loaded = dir.load().unwrap();
-    let said: Vec<(String, Place)> = loaded.warnings.iter().map(|w| (w.text.clone(), w.place)).collect();
+    let said: Vec<(String, Option<(u64, u64)>)> =
+        loaded.warnings.iter().map(|w| (w.text.clone(), w.place)).collect();
     let expected = [
         ("this allow rule is wider than deny rule 1 (\"ha_call_service(lock.*)\")", 3, 5),
         ("this rule can never match: no tool fits \"ha_fire_event\"", 4, 5),
@@ -1500,7 +1500,7 @@ fn advice_on_rules() {
         ("no agent is called \"x*\"", 7, 54),
         ("this rule never decides: rule 1 (ask \"*\") goes first", 10, 5),
     ];
-    assert_eq!(said, expected.map(|(text, line, column)| (text.to_owned(), Place::LineCol(line, column))));
+    assert_eq!(said, expected.map(|(text, line, column)| (text.to_owned(), Some((line, column)))));
     assert!(loaded.warnings.iter().all(|w| w.severity == Severity::Warning));
     let agents = loaded.permissions.rules[5].agents.as_ref().unwrap();
     assert_eq!(agents.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["default"]);
@@ -1612,7 +1612,7 @@ fn advice_on_secrets_and_tools() {
 
     let (dir, findings) = tool("    args: {a: {}, b: {}}\n    request: {method: GET, path: \"/{a}\"}\n");
     assert_eq!(findings[0].text, "argument b of tool t is used nowhere");
-    assert_eq!((findings[0].place, findings[0].is_error()), (Place::LineCol(4, 19), false));
+    assert_eq!((findings[0].place, findings[0].is_error()), (Some((4, 19)), false));
     assert!(dir.load().is_ok());
 }
 
@@ -1642,7 +1642,7 @@ fn credentials_for_a_name_that_anybody_can_answer_for_are_warned_of() {
     let (bearer, none) = ("{type: bearer, token: geheim-geheim-geheim}", "{type: none}");
     for url in ["http://homeassistant.local:8123", "HTTP://Pi.Local./x", "http://a.b.local"] {
         let line = u64::try_from(MINIMAL.lines().count()).unwrap() + 3;
-        assert_eq!(warned(url, bearer), [Place::LineCol(line, 10)], "{url}");
+        assert_eq!(warned(url, bearer), [Some((line, 10))], "{url}");
         assert_eq!(warned(url, none), [], "{url}");
     }
     for url in [
@@ -1665,13 +1665,14 @@ fn findings_for_machines() {
     let dir = Dir::minimal();
     dir.write("permissions.yaml", "rules:\n  - {pattern: a, action: alow}\n");
     dir.write(".env", format!("AGENT_TOKEN={TOKEN}\n"));
-    let report = check(&dir.paths(), true);
+    let findings = check(&dir.paths(), true);
     let file = dir.paths().permissions.display().to_string();
-    let expected = serde_json::json!({"ok": false, "findings": [{"severity": "error", "doing": "cannot load permissions",
-        "text": "unknown action \"alow\"", "file": file, "line": 2, "column": 26, "help": "use allow, deny or ask"}]});
-    assert_eq!((report.to_json(), report.is_ok()), (expected, false));
+    let expected = serde_json::json!([{"severity": "error", "doing": "cannot load permissions",
+        "text": "unknown action \"alow\"", "file": file, "line": 2, "column": 26, "help": "use allow, deny or ask"}]);
+    assert_eq!(findings.iter().map(Finding::to_json).collect::<serde_json::Value>(), expected);
+    assert!(findings[0].is_error());
     dir.write("permissions.yaml", "rules:\n  - {pattern: a, action: allow}\n");
-    assert!(check(&dir.paths(), true).is_ok());
+    assert!(!check(&dir.paths(), true).iter().any(Finding::is_error));
 }
 
 /// What copying leaves around a credential is found before it is sent to anybody.

@@ -3,9 +3,10 @@
 use std::path::Path;
 
 use argh::FromArgs;
+use serde_json::json;
 
-use super::{Exit, Trouble, output, terminal};
-use crate::config::{Paths, Report};
+use super::{Exit, output, terminal};
+use crate::config::{Finding, Paths};
 use crate::daemon;
 
 /// Read and check the configuration, the permissions and the tool files, and print what is wrong or doubtful.
@@ -30,31 +31,31 @@ pub(crate) struct Check {
 pub(crate) fn run(args: Check) -> Exit {
     let paths =
         Paths::find(args.config.as_deref().map(Path::new), args.permissions.as_deref().map(Path::new));
-    let report = daemon::check(&paths, args.insecure);
-    let exit = if report.is_ok() { Exit::DONE } else { Exit::BAD_CONFIGURATION };
-    show(&report, args.json).map_or_else(|trouble| trouble.report(), |()| exit)
-}
-
-fn show(report: &Report, as_json: bool) -> Result<(), Trouble> {
-    if as_json {
-        return output::print(&output::json(&report.to_json())).map(drop);
+    let findings = daemon::check(&paths, args.insecure);
+    let is_ok = !findings.iter().any(Finding::is_error);
+    let exit = if is_ok { Exit::DONE } else { Exit::BAD_CONFIGURATION };
+    if args.json {
+        let all: Vec<_> = findings.iter().map(Finding::to_json).collect();
+        let report = json!({"ok": is_ok, "findings": all});
+        return output::print(&output::json(&report)).map_or_else(|trouble| trouble.report(), |_| exit);
     }
-    report.findings.iter().for_each(|finding| terminal::note(&finding.to_string()));
-    terminal::note(&format!("agentpass: {}", summary(report)));
-    Ok(())
+    findings.iter().for_each(|finding| terminal::note(&finding.to_string()));
+    terminal::note(&format!("agentpass: {}", summary(&findings)));
+    exit
 }
 
-fn summary(report: &Report) -> String {
-    let errors = report.findings.iter().filter(|finding| finding.is_error()).count();
+fn summary(findings: &[Finding]) -> String {
     let counted = |count: usize, word: &str| match count {
         1 => format!("1 {word}"),
         count => format!("{count} {word}s"),
     };
-    let warnings = counted(report.findings.len() - errors, "warning");
-    match (errors, report.findings.len() - errors) {
+    let errors = findings.iter().filter(|finding| finding.is_error()).count();
+    let warnings = findings.len() - errors;
+    let (some_errors, some_warnings) = (counted(errors, "error"), counted(warnings, "warning"));
+    match (errors, warnings) {
         (0, 0) => "the configuration is right".to_owned(),
-        (0, _) => format!("the configuration can be used; {warnings}"),
-        (_, 0) => format!("the configuration cannot be used: {}", counted(errors, "error")),
-        (_, _) => format!("the configuration cannot be used: {}, {warnings}", counted(errors, "error")),
+        (0, _) => format!("the configuration can be used; {some_warnings}"),
+        (_, 0) => format!("the configuration cannot be used: {some_errors}"),
+        (_, _) => format!("the configuration cannot be used: {some_errors}, {some_warnings}"),
     }
 }

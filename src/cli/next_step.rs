@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::Value;
 
-use crate::config::{self, Local, Paths};
+use crate::config::{self, LocalConfig, Paths};
 use crate::net::tls::spki_pin_of_pem;
 
 /// The next step for a gateway with this status and the configuration that `--config` names; None when it has services
@@ -114,7 +114,7 @@ fn secrets(config: &Path) -> PathBuf {
     if dir.is_dir() && !file.is_file() { dir } else { file }
 }
 
-fn pin(local: &Local) -> Option<String> {
+fn pin(local: &LocalConfig) -> Option<String> {
     let tls = local.gateway.tls.as_ref()?;
     spki_pin_of_pem(&fs::read(&tls.cert).ok()?).ok()
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Exit, Trouble, terminal};
-use crate::config::{self, Local, Paths};
+use crate::config::{self, LocalConfig, Paths};
 use crate::daemon;
 
 /// A connection to the gateway on this machine.
@@ -101,7 +101,7 @@ impl Owner {
 ///
 /// # Errors
 /// Exit 78 when config.yaml cannot be read; its findings have been printed then.
-pub(crate) fn local(what: &'static str, config: Option<&str>) -> Result<Local, Trouble> {
+pub(crate) fn local(what: &'static str, config: Option<&str>) -> Result<LocalConfig, Trouble> {
     let paths = Paths::find(config.map(Path::new), None);
     config::local(&paths).map_err(|findings| {
         findings.iter().for_each(|finding| terminal::note(&finding.to_string()));

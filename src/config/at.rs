@@ -1,6 +1,6 @@
 //! One value in a YAML file, and the readers that turn it into what it stands for.
 //!
-//! A reader that cannot gives None and leaves a finding at the exact place. `null` counts as absent for sections
+//! A reader that fails returns None and leaves a finding at the exact place. `null` counts as absent for sections
 //! and lists only: a single value without content is a mistake (an empty `action:` must not mean anything).
 
 use std::fmt::Display;
@@ -9,29 +9,32 @@ use std::time::Duration;
 
 use super::doc::Doc;
 use super::finding::Severity;
-use super::tree::{Key, Kind, Node};
+use super::tree::{YamlKey, YamlKind, YamlNode};
 use crate::base::secret::Secret;
+
+/// The most characters of a value or a key that a finding shows.
+const MAX_SHOWN: usize = 60;
 
 /// A value and where it stands.
 #[derive(Clone, Copy)]
 pub(crate) struct At<'d> {
     pub(super) doc: &'d Doc<'d>,
-    pub(super) node: &'d Node,
+    pub(super) node: &'d YamlNode,
     pub(super) name: &'d str,
 }
 
-/// A section whose keys are known.
+/// A section of keys.
 #[derive(Clone, Copy)]
 pub(crate) struct Section<'d> {
     at: At<'d>,
-    entries: &'d [(Key, Node)],
+    entries: &'d [(YamlKey, YamlNode)],
 }
 
-/// A key of a section in which the owner chooses the keys.
+/// A key of a section.
 #[derive(Clone, Copy)]
 pub(crate) struct Name<'d> {
     doc: &'d Doc<'d>,
-    key: &'d Key,
+    key: &'d YamlKey,
 }
 
 impl<'d> At<'d> {
@@ -42,19 +45,22 @@ impl<'d> At<'d> {
 
     /// Leaves an error here; an empty `help` is none.
     pub(crate) fn error(self, text: impl Into<String>, help: &str) {
-        let help = (!help.is_empty()).then(|| help.to_owned());
         self.doc.note(self.node.id, Severity::Error, text.into(), help);
     }
 
-    /// Leaves an error here and gives nothing.
+    /// Leaves an error here and returns None.
     pub(crate) fn fail<T>(self, text: impl Into<String>, help: &str) -> Option<T> {
         self.error(text, help);
         None
     }
 
-    /// Leaves a piece of advice here.
+    /// Leaves an error here and returns None unless `fits`.
+    pub(crate) fn ensure(self, fits: bool, text: impl Into<String>, help: &str) -> Option<()> {
+        if fits { Some(()) } else { self.fail(text, help) }
+    }
+
+    /// Leaves a warning here.
     pub(crate) fn warn(self, text: impl Into<String>, help: &str) {
-        let help = (!help.is_empty()).then(|| help.to_owned());
         self.doc.note(self.node.id, Severity::Warning, text.into(), help);
     }
 
@@ -65,36 +71,38 @@ impl<'d> At<'d> {
 
     /// The value as written (variables by their names), for a finding; cut when it is long.
     pub(crate) fn shown(self) -> String {
-        let raw = match &self.node.kind {
-            Kind::Text(text) => text.clone(),
-            Kind::Bool(_) | Kind::Int(_) | Kind::Float => self.doc.raw(self.node.id).unwrap_or_default(),
-            Kind::Null | Kind::List(_) | Kind::Map(_) => return self.node.kind.name().to_owned(),
-        };
-        let cut: String = raw.chars().take(60).collect();
-        if cut.len() < raw.len() {
-            format!("\"{}…\"", cut.escape_debug())
-        } else {
-            format!("\"{}\"", cut.escape_debug())
+        match self.written() {
+            Some(text) => shown(&text),
+            None => self.node.kind.name().to_owned(),
+        }
+    }
+
+    /// A single value as written.
+    fn written(self) -> Option<String> {
+        match &self.node.kind {
+            YamlKind::Text(text) => Some(text.clone()),
+            YamlKind::Bool(_) | YamlKind::Int(_) | YamlKind::Float => self.doc.raw(self.node.id),
+            YamlKind::Null | YamlKind::List(_) | YamlKind::Map(_) => None,
         }
     }
 
     fn unfit<T>(self, wanted: &str) -> Option<T> {
         match &self.node.kind {
-            Kind::Null => self.fail(format!("{} has no value", self.name), ""),
+            YamlKind::Null => self.fail(format!("{} has no value", self.name), ""),
             _ => self.fail(format!("{} must be {wanted}, not {}", self.name, self.shown()), ""),
         }
     }
 
-    /// Its keys, which must be among `known`; nothing counts as no keys.
-    pub(crate) fn section(self, known: &[&str]) -> Section<'d> {
+    /// Its keys, which must be among the words of `known`; nothing counts as no keys.
+    pub(crate) fn section(self, known: &str) -> Section<'d> {
         self.open().known(known)
     }
 
     /// Its keys, unchecked; whoever calls this calls [`Section::known`] later.
     pub(crate) fn open(self) -> Section<'d> {
         let entries = match &self.node.kind {
-            Kind::Map(entries) => entries.as_slice(),
-            Kind::Null => &[],
+            YamlKind::Map(entries) => entries.as_slice(),
+            YamlKind::Null => &[],
             _ => self.unfit("a section of keys").unwrap_or_default(),
         };
         Section { at: self, entries }
@@ -102,22 +110,18 @@ impl<'d> At<'d> {
 
     /// Its entries under keys of the owner's choice; nothing counts as none.
     pub(crate) fn entries(self) -> Vec<(Name<'d>, At<'d>)> {
-        match &self.node.kind {
-            Kind::Map(entries) => entries.iter().map(|(key, node)| self.entry(key, node)).collect(),
-            Kind::Null => Vec::new(),
-            _ => self.unfit("a section of keys").unwrap_or_default(),
-        }
+        self.open().entries.iter().map(|(key, node)| self.entry(key, node)).collect()
     }
 
-    fn entry(self, key: &'d Key, node: &'d Node) -> (Name<'d>, At<'d>) {
+    fn entry(self, key: &'d YamlKey, node: &'d YamlNode) -> (Name<'d>, At<'d>) {
         (Name { doc: self.doc, key }, At { node, name: &key.text, ..self })
     }
 
     /// The values of a list; nothing counts as none.
     pub(crate) fn items(self) -> Vec<At<'d>> {
         match &self.node.kind {
-            Kind::List(items) => items.iter().map(|node| At { node, ..self }).collect(),
-            Kind::Null => Vec::new(),
+            YamlKind::List(items) => items.iter().map(|node| At { node, ..self }).collect(),
+            YamlKind::Null => Vec::new(),
             _ => self.unfit("a list").unwrap_or_default(),
         }
     }
@@ -125,24 +129,23 @@ impl<'d> At<'d> {
     /// Like [`At::items`]; a single value is a list of one.
     pub(crate) fn one_or_more(self) -> Vec<At<'d>> {
         match &self.node.kind {
-            Kind::List(_) | Kind::Null => self.items(),
+            YamlKind::List(_) | YamlKind::Null => self.items(),
             _ => vec![self],
         }
     }
 
-    /// Whether it is `null`, `~` or nothing.
     pub(crate) fn is_null(self) -> bool {
-        matches!(self.node.kind, Kind::Null)
+        matches!(self.node.kind, YamlKind::Null)
     }
 
-    /// Whether it is a single value, neither a section nor a list nor nothing.
+    /// Whether it is neither a section nor a list nor nothing.
     pub(crate) fn is_single(self) -> bool {
-        !matches!(self.node.kind, Kind::Null | Kind::List(_) | Kind::Map(_))
+        !matches!(self.node.kind, YamlKind::Null | YamlKind::List(_) | YamlKind::Map(_))
     }
 
     /// Whether a variable stands in it.
     pub(crate) fn has_variable(self) -> bool {
-        matches!(&self.node.kind, Kind::Text(text) if text.contains("${"))
+        matches!(&self.node.kind, YamlKind::Text(text) if text.contains("${"))
     }
 
     /// A single value as text; numbers and truth values as they are written.
@@ -154,38 +157,29 @@ impl<'d> At<'d> {
         self.resolved(wanted).map(|(text, _)| text)
     }
 
+    /// The text, and the values of the variables in it.
     fn resolved(self, wanted: &str) -> Option<(String, Vec<String>)> {
-        let raw = match &self.node.kind {
-            Kind::Text(text) => text.clone(),
-            Kind::Bool(_) | Kind::Int(_) | Kind::Float => self.doc.raw(self.node.id)?,
-            Kind::Null | Kind::List(_) | Kind::Map(_) => return self.unfit(wanted),
-        };
+        let raw = self.written().or_else(|| self.unfit(wanted))?;
         let Some(vars) = self.doc.vars else { return Some((raw, Vec::new())) };
-        match vars.resolve(&raw) {
-            Ok(resolved) => Some((resolved.text, resolved.parts)),
-            Err(why) => self.fail(why.text, &why.help),
-        }
+        vars.resolve(&raw).map_or_else(|why| self.fail(why.text, &why.help), Some)
     }
 
     /// Text that is not empty.
     pub(crate) fn filled(self) -> Option<String> {
         let text = self.text()?;
-        if text.trim().is_empty() { self.fail(format!("{} is empty", self.name), "") } else { Some(text) }
+        self.ensure(!text.trim().is_empty(), format!("{} is empty", self.name), "")?;
+        Some(text)
     }
 
     /// A credential: not empty, in one line. It and the variables in it are remembered for scrubbing.
     pub(crate) fn secret(self) -> Option<Secret> {
         let (text, parts) = self.resolved("text")?;
-        if text.is_empty() {
-            return self.fail(format!("{} is empty", self.name), "");
-        }
-        if text.contains(char::is_control) || text.trim() != text {
-            let help = "check the variable or file it comes from";
-            return self.fail(
-                format!("{} holds line breaks, control characters or spaces around it", self.name),
-                help,
-            );
-        }
+        self.ensure(!text.is_empty(), format!("{} is empty", self.name), "")?;
+        self.ensure(
+            !text.contains(char::is_control) && text.trim() == text,
+            format!("{} holds line breaks, control characters or spaces around it", self.name),
+            "check the variable or file it comes from",
+        )?;
         if parts.is_empty() {
             self.doc.literal_secret.set(true);
         }
@@ -215,14 +209,11 @@ impl<'d> At<'d> {
 
     /// `true` or `false`.
     pub(crate) fn flag(self) -> Option<bool> {
-        if let Kind::Bool(flag) = self.node.kind {
+        if let YamlKind::Bool(flag) = self.node.kind {
             return Some(flag);
         }
-        match self.single("true or false")?.as_str() {
-            "true" => Some(true),
-            "false" => Some(false),
-            _ => self.unfit("true or false"),
-        }
+        let wanted = "true or false";
+        self.single(wanted)?.parse().ok().or_else(|| self.unfit(wanted))
     }
 
     /// A whole number within `range`.
@@ -232,7 +223,7 @@ impl<'d> At<'d> {
     ) -> Option<T> {
         let wanted = format!("a whole number from {} to {}", range.start(), range.end());
         let number = match self.node.kind {
-            Kind::Int(number) => Some(number),
+            YamlKind::Int(number) => Some(number),
             _ => self.single(&wanted)?.trim().parse().ok(),
         };
         let fits = number.and_then(|n| T::try_from(n).ok()).filter(|n| range.contains(n));
@@ -241,23 +232,21 @@ impl<'d> At<'d> {
 
     /// Whole numbers: a list, one number, or a text such as `1, 2` or `[1, 2]` that came from a variable.
     pub(crate) fn whole_list(self, range: RangeInclusive<i64>) -> Option<Vec<i64>> {
-        if !matches!(self.node.kind, Kind::Text(_)) {
+        if !matches!(self.node.kind, YamlKind::Text(_)) {
             return self.one_or_more().into_iter().map(|item| item.whole(range.clone())).collect();
         }
         let text = self.text()?;
         let inner = text.trim().strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(&text);
         let words = inner.split([',', ' ', '\t', '\n']).filter(|word| !word.is_empty());
-        let numbers =
-            words.map(|w| w.parse().ok().filter(|n| range.contains(n))).collect::<Option<Vec<i64>>>();
+        let numbers = words.map(|w| w.parse().ok().filter(|n| range.contains(n))).collect::<Option<_>>();
         numbers.or_else(|| self.unfit(&format!("whole numbers from {} to {}", range.start(), range.end())))
     }
 
     /// Text that is a pattern.
     pub(crate) fn pattern(self) -> Option<String> {
-        if let Kind::List(_) = self.node.kind {
-            return self
-                .fail(format!("{} must be text, not a list", self.name), "put quotes around patterns");
-        }
+        let is_list = matches!(self.node.kind, YamlKind::List(_));
+        let text = format!("{} must be text, not a list", self.name);
+        self.ensure(!is_list, text, "put quotes around patterns")?;
         self.filled()
     }
 
@@ -271,34 +260,70 @@ impl<'d> At<'d> {
 }
 
 impl<'d> Section<'d> {
-    /// Refuses all keys but these.
-    pub(crate) fn known(self, known: &[&str]) -> Section<'d> {
-        for (key, _) in self.entries.iter().filter(|(key, _)| !known.contains(&key.text.as_str())) {
-            let unknown = Name { doc: self.at.doc, key };
-            let help = format!("known here: {}", known.join(", "));
-            unknown.error(format!("unknown key {}", unknown.shown()), &help);
+    /// Refuses all keys but the words of `known`.
+    pub(crate) fn known(self, known: &str) -> Section<'d> {
+        let is_known = |key: &YamlKey| known.split_whitespace().any(|word| word == key.text);
+        for (key, _) in self.entries.iter().filter(|(key, _)| !is_known(key)) {
+            let help = format!("known here: {}", known.split_whitespace().collect::<Vec<_>>().join(", "));
+            Name { doc: self.at.doc, key }.error(format!("unknown key {}", shown(&key.text)), &help);
         }
         self
     }
 
+    fn find(self, key: &str) -> Option<(Name<'d>, At<'d>)> {
+        self.entries.iter().find(|(k, _)| k.text == key).map(|(key, node)| self.at.entry(key, node))
+    }
+
     /// The value of a key, when it is there.
     pub(crate) fn get(self, key: &str) -> Option<At<'d>> {
-        let (key, node) = self.entries.iter().find(|(k, _)| k.text == key)?;
-        Some(self.at.entry(key, node).1)
+        self.find(key).map(|(_, at)| at)
+    }
+
+    /// The key itself, when it is there.
+    pub(crate) fn key(self, key: &str) -> Option<Name<'d>> {
+        self.find(key).map(|(name, _)| name)
     }
 
     /// The value of a key that must be there.
     pub(crate) fn need(self, key: &str) -> Option<At<'d>> {
         // What is no section was refused as such already.
-        let is_section = matches!(self.at.node.kind, Kind::Map(_) | Kind::Null);
+        let is_section = matches!(self.at.node.kind, YamlKind::Map(_) | YamlKind::Null);
         self.get(key)
             .or_else(|| if is_section { self.at.fail(format!("{key} is missing"), "") } else { None })
     }
 
-    /// The key itself, when it is there.
-    pub(crate) fn key(self, key: &str) -> Option<Name<'d>> {
-        let (key, _) = self.entries.iter().find(|(k, _)| k.text == key)?;
-        Some(Name { doc: self.at.doc, key })
+    /// What `reader` makes of a key's value; None also when the key is not there.
+    pub(crate) fn read<T>(self, key: &str, reader: impl FnOnce(At<'d>) -> Option<T>) -> Option<T> {
+        self.get(key).and_then(reader)
+    }
+
+    /// What `reader` makes of the value of a key that must be there.
+    pub(crate) fn require<T>(self, key: &str, reader: impl FnOnce(At<'d>) -> Option<T>) -> Option<T> {
+        self.need(key).and_then(reader)
+    }
+
+    /// A whole number within `range`.
+    pub(crate) fn whole<T: TryFrom<i128> + PartialOrd + Display>(
+        self,
+        key: &str,
+        range: RangeInclusive<T>,
+    ) -> Option<T> {
+        self.read(key, |at| at.whole(range))
+    }
+
+    /// `true` or `false`; false when it is not there.
+    pub(crate) fn flag(self, key: &str) -> bool {
+        self.read(key, At::flag).unwrap_or(false)
+    }
+
+    /// The section below a key, with the words of `known` as its keys; empty when it is not there.
+    pub(crate) fn below(self, key: &str, known: &str) -> Section<'d> {
+        self.get(key).map_or(Section { entries: &[], ..self }, |at| at.section(known))
+    }
+
+    /// The entries below a key, under keys of the owner's choice.
+    pub(crate) fn entries(self, key: &str) -> Vec<(Name<'d>, At<'d>)> {
+        self.get(key).map(At::entries).unwrap_or_default()
     }
 
     /// The section as a value.
@@ -308,38 +333,37 @@ impl<'d> Section<'d> {
 }
 
 impl<'d> Name<'d> {
-    /// The key.
     pub(crate) fn text(self) -> &'d str {
         &self.key.text
     }
 
     /// Leaves an error at the key; an empty `help` is none.
     pub(crate) fn error(self, text: impl Into<String>, help: &str) {
-        let help = (!help.is_empty()).then(|| help.to_owned());
         self.doc.note(self.key.id, Severity::Error, text.into(), help);
     }
 
-    /// Leaves a piece of advice at the key.
+    /// Leaves a warning at the key.
     pub(crate) fn warn(self, text: impl Into<String>, help: &str) {
-        let help = (!help.is_empty()).then(|| help.to_owned());
         self.doc.note(self.key.id, Severity::Warning, text.into(), help);
-    }
-
-    fn shown(self) -> String {
-        let cut: String = self.key.text.chars().take(60).collect();
-        format!("\"{}\"", cut.escape_debug())
     }
 
     /// The key as a name of a tool, service or agent: 1 to 64 letters, digits and `_ - .`.
     pub(crate) fn plain(self, what: &str) -> Option<&'d str> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
-        if (1..=64).contains(&self.key.text.len()) && self.key.text.chars().all(fits) {
-            return Some(&self.key.text);
+        if (1..=64).contains(&self.text().len()) && self.text().chars().all(fits) {
+            return Some(self.text());
         }
         let help = "use 1 to 64 letters, digits, \"_\", \"-\" and \".\"";
-        self.error(format!("{} is not a name for {what}", self.shown()), help);
+        self.error(format!("{} is not a name for {what}", shown(self.text())), help);
         None
     }
+}
+
+/// A text in quotes, cut when it is long.
+fn shown(text: &str) -> String {
+    let cut: String = text.chars().take(MAX_SHOWN).collect();
+    let mark = if cut.len() < text.len() { "…" } else { "" };
+    format!("\"{}{mark}\"", cut.escape_debug())
 }
 
 /// `a, b or c`.

@@ -4,11 +4,10 @@ use super::argument::Args;
 use super::at::{At, Name, Section};
 use super::constant;
 use super::templates::template;
-use super::tree::Kind;
+use super::tree::YamlKind;
 use crate::base::template::Template;
 use crate::model::{ArgType, Encoding, Layout, Method, RequestSpec};
 
-/// Reads `encoding`.
 pub(crate) fn encoding(at: At<'_>) -> Option<Encoding> {
     at.choice(&Encoding::ALL.map(|encoding| (encoding.as_str(), encoding)))
 }
@@ -16,16 +15,18 @@ pub(crate) fn encoding(at: At<'_>) -> Option<Encoding> {
 /// Reads a layout: arguments in its texts, everything else as it stands.
 pub(crate) fn layout(at: At<'_>, args: &Args) -> Option<Layout> {
     match &at.node.kind {
-        Kind::Text(_) => text(at, args),
-        Kind::List(_) => {
+        YamlKind::Text(_) => text(at, args),
+        YamlKind::List(_) => {
             let nodes = at.items().into_iter().map(|item| layout(item, args));
             nodes.collect::<Option<Vec<_>>>().map(Layout::List)
         }
-        Kind::Map(_) => {
+        YamlKind::Map(_) => {
             let members = at.entries().into_iter().map(|(name, at)| Some((member(name)?, layout(at, args)?)));
             members.collect::<Option<Vec<_>>>().map(Layout::Object)
         }
-        Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float => constant::json(at).map(Layout::Constant),
+        YamlKind::Null | YamlKind::Bool(_) | YamlKind::Int(_) | YamlKind::Float => {
+            constant::json(at).map(Layout::Constant)
+        }
     }
 }
 
@@ -54,10 +55,8 @@ pub(crate) fn check(section: Section<'_>, request: &RequestSpec, args: &Args) {
     }
     check_content_type(section, request);
     if let (Some(at), Some(_)) = (section.get("body_exclude"), &request.body) {
-        at.error(
-            "body_exclude has no meaning with body",
-            "what does not stand in the body is not sent in it",
-        );
+        let help = "what does not stand in the body is not sent in it";
+        at.error("body_exclude has no meaning with body", help);
     }
     let Some((at, body)) = section.get("body").zip(request.body.as_ref()) else {
         return check_bytes(section, request, args);
@@ -73,23 +72,17 @@ pub(crate) fn check(section: Section<'_>, request: &RequestSpec, args: &Args) {
 
 fn check_method(section: Section<'_>, method: &Method) -> bool {
     let encoded = section.get("encoding").filter(|at| at.text().is_some_and(|text| text != "none"));
-    match section.get("body").or(encoded).filter(|_| matches!(method, Method::Get | Method::Head)) {
-        Some(at) => {
-            at.error(format!("{method} has no body"), "send the arguments in path and query");
-            false
-        }
-        None => true,
-    }
+    let sent = section.get("body").or(encoded).filter(|_| matches!(method, Method::Get | Method::Head));
+    let help = "send the arguments in path and query";
+    sent.is_none_or(|at| at.ensure(false, format!("{method} has no body"), help).is_some())
 }
 
 /// An argument that is the whole body must be there.
 fn check_whole(at: At<'_>, body: &Layout, args: &Args) {
     let Layout::Arg(name) = body else { return };
     if args.get(name).is_some_and(|spec| !spec.required && spec.default.is_none()) {
-        at.error(
-            format!("argument {name} is the body and may be absent"),
-            "add required: true, or a default",
-        );
+        let text = format!("argument {name} is the body and may be absent");
+        at.error(text, "add required: true, or a default");
     }
 }
 
@@ -143,8 +136,9 @@ fn check_bytes(section: Section<'_>, request: &RequestSpec, args: &Args) {
 fn check_content_type(section: Section<'_>, request: &RequestSpec) {
     let is_it = |name: &str| name.eq_ignore_ascii_case("content-type");
     let Some((_, said)) = request.headers.iter().find(|(name, _)| is_it(name)) else { return };
-    let entries = section.get("headers").map(At::entries).unwrap_or_default();
-    let Some((_, at)) = entries.into_iter().find(|(name, _)| is_it(name.text())) else { return };
+    let Some((_, at)) = section.entries("headers").into_iter().find(|(name, _)| is_it(name.text())) else {
+        return;
+    };
     let encoding = request.encoding();
     if !request.has_body() || fits(said, encoding) {
         return;
@@ -179,10 +173,8 @@ pub(crate) fn check_names(declared: &[(Name<'_>, At<'_>)], args: &Args, request:
             .filter(|(other, _)| !request.body_exclude.contains(*other))
             .map(|(other, spec)| spec.sent_as.as_deref().unwrap_or(other));
         if !takes_all || request.body_exclude.contains(name.text()) {
-            at.error(
-                "as names an argument in a body of all arguments, where this one does not stand",
-                "remove it",
-            );
+            let text = "as names an argument in a body of all arguments, where this one does not stand";
+            at.error(text, "remove it");
         } else if names.any(|other| other == sent_as) {
             at.error(format!("another argument is sent as {sent_as} already"), "");
         }

@@ -14,8 +14,8 @@ pub(crate) fn channels(file: Section<'_>) -> BTreeMap<String, ChannelConfig> {
 }
 
 fn messenger(at: At<'_>) -> Option<TelegramConfig> {
-    let section = at.section(&["type", "telegram"]);
-    let is_telegram = section.need("type")?.choice(&[("telegram", true), ("local", false)])?;
+    let section = at.section("type telegram");
+    let is_telegram = section.require("type", |at| at.choice(&[("telegram", true), ("local", false)]))?;
     match (is_telegram, section.get("telegram"), section.key("telegram")) {
         (true, Some(at), _) => telegram(at),
         (true, None, _) => at.fail("telegram is missing", "add token, chat_id and allowed_users"),
@@ -28,34 +28,26 @@ fn messenger(at: At<'_>) -> Option<TelegramConfig> {
 }
 
 fn telegram(at: At<'_>) -> Option<TelegramConfig> {
-    let section = at.section(&["token", "chat_id", "message_thread_id", "allowed_users", "api_url", "proxy"]);
-    let token = section.need("token").and_then(|at| {
+    let section = at.section("token chat_id message_thread_id allowed_users api_url proxy");
+    let token = section.require("token", |at| {
         let token = at.secret()?;
         let fits = token.expose().chars().all(|c| c.is_ascii_alphanumeric() || ":_-".contains(c));
-        if fits {
-            Some(token)
-        } else {
-            at.fail("token is not a bot token", "copy it from @BotFather: 123456:ABC…")
-        }
+        at.ensure(fits, "token is not a bot token", "copy it from @BotFather: 123456:ABC…").map(|()| token)
     });
-    let chat = section.need("chat_id").and_then(|at| at.whole(i64::MIN..=i64::MAX).map(|id| (at, id)));
-    let users = section.need("allowed_users").and_then(allowed_users);
-    let api_url = section.get("api_url").map(|at| base_url(at).inspect(|url| warn_of_local(at, url)));
-    let topic = section.get("message_thread_id").map(topic);
-    let chat_id = chat.and_then(|(at, id)| if id == 0 { at.fail("chat_id is 0", "") } else { Some(id) });
-    let api_url = match api_url {
-        None => "https://api.telegram.org".to_owned(),
-        Some(url) => url?.as_str().to_owned(),
+    let chat_id = section.require("chat_id", |at| {
+        let id = at.whole(i64::MIN..=i64::MAX)?;
+        at.ensure(id != 0, "chat_id is 0", "").map(|()| id)
+    });
+    let users = section.require("allowed_users", allowed_users);
+    let api_url = match section.get("api_url") {
+        None => Some("https://api.telegram.org".to_owned()),
+        Some(at) => base_url(at).inspect(|url| warn_of_local(at, url)).map(|url| url.as_str().to_owned()),
     };
-    let topic = match topic {
-        None => None,
-        Some(topic) => Some(topic?),
-    };
-    let proxy = match section.get("proxy").filter(|at| !at.is_null()) {
-        None => None,
-        Some(at) => Some(proxy(at)?),
-    };
-    Some(TelegramConfig { token: token?, chat_id: chat_id?, topic, allowed_users: users?, api_url, proxy })
+    // Telegram numbers the general topic of a group 1, and takes no message for that number.
+    let topic = section.whole("message_thread_id", 2..=i64::from(i32::MAX));
+    let proxy = section.get("proxy").filter(|at| !at.is_null()).and_then(proxy);
+    let (token, chat_id, allowed_users, api_url) = (token?, chat_id?, users?, api_url?);
+    Some(TelegramConfig { token, chat_id, topic, allowed_users, api_url, proxy })
 }
 
 /// The address of an HTTP proxy. It may hold a password: only what has none may be repeated in results.
@@ -79,15 +71,8 @@ pub(crate) fn proxy(at: At<'_>) -> Option<Secret> {
     }
 }
 
-/// A topic of a group. Telegram numbers the general one 1, and takes no message for that number.
-fn topic(at: At<'_>) -> Option<i64> {
-    at.whole(2..=i64::from(i32::MAX))
-}
-
 fn allowed_users(at: At<'_>) -> Option<Vec<i64>> {
     let users = at.whole_list(1..=i64::MAX)?;
-    if users.is_empty() {
-        return at.fail("allowed_users is empty", "list the Telegram user ids that may approve");
-    }
+    at.ensure(!users.is_empty(), "allowed_users is empty", "list the Telegram user ids that may approve")?;
     Some(users)
 }

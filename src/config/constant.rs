@@ -2,8 +2,8 @@
 
 use serde_json::{Map, Number, Value};
 
-use super::at::At;
-use super::tree::Kind;
+use super::at::{At, Name};
+use super::tree::YamlKind;
 use crate::base::json::MAX_SAFE_INTEGER;
 
 /// The value as JSON. Numbers are taken as agents' are: integers up to 2^53 - 1, and a number without a fraction is an
@@ -15,19 +15,18 @@ pub(crate) fn json(at: At<'_>) -> Option<Value> {
 /// The same, with texts read by `text`.
 pub(crate) fn json_with(at: At<'_>, text: fn(At<'_>) -> Option<String>) -> Option<Value> {
     match &at.node.kind {
-        Kind::Null => Some(Value::Null),
-        Kind::Bool(flag) => Some(Value::Bool(*flag)),
-        Kind::Int(number) => integer(at, *number),
-        Kind::Float => fraction(at),
-        Kind::Text(_) => text(at).map(Value::String),
-        Kind::List(_) => {
+        YamlKind::Null => Some(Value::Null),
+        YamlKind::Bool(flag) => Some(Value::Bool(*flag)),
+        YamlKind::Int(number) => integer(at, *number),
+        YamlKind::Float => fraction(at),
+        YamlKind::Text(_) => text(at).map(Value::String),
+        YamlKind::List(_) => {
             let items = at.items().into_iter().map(|item| json_with(item, text));
             items.collect::<Option<Vec<_>>>().map(Value::Array)
         }
-        Kind::Map(_) => {
-            let member = |(name, at): (super::at::Name<'_>, At<'_>)| {
-                Some((name.text().to_owned(), json_with(at, text)?))
-            };
+        YamlKind::Map(_) => {
+            let member =
+                |(name, at): (Name<'_>, At<'_>)| Some((name.text().to_owned(), json_with(at, text)?));
             at.entries().into_iter().map(member).collect::<Option<Map<_, _>>>().map(Value::Object)
         }
     }

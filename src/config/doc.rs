@@ -6,7 +6,7 @@
 use std::cell::{Cell, RefCell};
 use std::path::{Path, PathBuf};
 
-use super::finding::{Finding, Place, Severity};
+use super::finding::{Finding, Severity};
 use super::source::{self, Unreadable};
 use super::tree::{self, NotYaml};
 use super::variables::Variables;
@@ -19,7 +19,7 @@ const MAX_FINDINGS: usize = 20;
 pub(crate) struct Doc<'a> {
     path: PathBuf,
     text: String,
-    pub(super) root: tree::Node,
+    pub(super) root: tree::YamlNode,
     doing: &'static str,
     /// None: `${` has no meaning in this file.
     pub vars: Option<&'a Variables<'a>>,
@@ -63,14 +63,15 @@ impl<'a> Doc<'a> {
             // The parser would count a byte order mark as a column.
             text.remove(0);
         }
-        hidden_line_end(&text).map_or(Ok(()), |found| Err(found.finding(path, doing)))?;
+        if let Some(found) = hidden_line_end(&text) {
+            return Err(hidden(path, doing, found));
+        }
         let root = tree::parse(&text).map_err(|e| broken(path, doing, &text, e))?;
         let path = path.to_owned();
         let (notes, secrets) = (RefCell::default(), RefCell::default());
         Ok(Doc { path, text, root, doing, vars, notes, secrets, literal_secret: Cell::new(false) })
     }
 
-    /// The file.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
@@ -85,8 +86,9 @@ impl<'a> Doc<'a> {
         tree::raw(&self.text, id)
     }
 
-    /// Notes a mistake (or advice) at a value or key.
-    pub(crate) fn note(&self, id: u32, severity: Severity, text: String, help: Option<String>) {
+    /// Notes a finding at a value or key; an empty `help` is none.
+    pub(crate) fn note(&self, id: u32, severity: Severity, text: String, help: &str) {
+        let help = (!help.is_empty()).then(|| help.to_owned());
         self.notes.borrow_mut().push(Note { id, severity, text, help });
     }
 
@@ -114,47 +116,27 @@ impl<'a> Doc<'a> {
     }
 
     fn found(&self, note: Note) -> Finding {
-        let place = tree::place(&self.text, note.id);
         Finding {
             severity: note.severity,
             doing: self.doing,
             text: note.text,
             file: self.path.clone(),
-            place: place.map_or(Place::Whole, |(line, column)| Place::LineCol(line, column)),
+            place: tree::place(&self.text, note.id),
             help: note.help,
         }
     }
 }
 
-/// A character at which a line of YAML ends (and a comment with it) while an editor shows the same line going on.
-struct HiddenLineEnd {
-    found: char,
-    line: u64,
-    column: u64,
-}
-
-impl HiddenLineEnd {
-    fn finding(&self, path: &Path, doing: &'static str) -> Finding {
-        let code = u32::from(self.found);
-        let text = format!("U+{code:04X} ends a line of YAML here, which most editors do not show");
-        let help = match self.found {
-            '\r' => "end lines with a line feed; inside double quotes write \"\\r\"".to_owned(),
-            _ => format!("remove it; inside double quotes write \"\\u{code:04X}\""),
-        };
-        let finding = Finding::whole(doing, path, text).help(help);
-        Finding { place: Place::LineCol(self.line, self.column), ..finding }
-    }
-}
-
-/// The first of U+0085, U+2028, U+2029 and a carriage return that no line feed follows: with one of them, what looks
-/// like the rest of a comment is read as rules, or rules as the rest of a comment.
-fn hidden_line_end(text: &str) -> Option<HiddenLineEnd> {
+/// The first of U+0085, U+2028, U+2029 and a carriage return that no line feed follows. A line of YAML ends there (and
+/// a comment with it) while an editor shows the same line going on: what looks like the rest of a comment is read as
+/// rules, or rules as the rest of a comment.
+fn hidden_line_end(text: &str) -> Option<(char, u64, u64)> {
     let (mut line, mut column) = (1, 1);
     let mut chars = text.chars().peekable();
     while let Some(found) = chars.next() {
         match found {
-            '\u{85}' | '\u{2028}' | '\u{2029}' => return Some(HiddenLineEnd { found, line, column }),
-            '\r' if chars.peek() != Some(&'\n') => return Some(HiddenLineEnd { found, line, column }),
+            '\u{85}' | '\u{2028}' | '\u{2029}' => return Some((found, line, column)),
+            '\r' if chars.peek() != Some(&'\n') => return Some((found, line, column)),
             '\n' => (line, column) = (line + 1, 1),
             _ => column += 1,
         }
@@ -162,17 +144,23 @@ fn hidden_line_end(text: &str) -> Option<HiddenLineEnd> {
     None
 }
 
-fn broken(path: &Path, doing: &'static str, text: &str, e: NotYaml) -> Finding {
-    let mut finding = Finding::whole(doing, path, e.text);
-    if let Some((line, column)) = e.place {
-        finding.place = Place::LineCol(line, column);
-        let line = usize::try_from(line.saturating_sub(1)).unwrap_or(usize::MAX);
-        finding.help = text.lines().nth(line).filter(|_| e.is_syntax).and_then(yaml_trap).map(str::to_owned);
-    }
-    finding
+fn hidden(path: &Path, doing: &'static str, (found, line, column): (char, u64, u64)) -> Finding {
+    let code = u32::from(found);
+    let text = format!("U+{code:04X} ends a line of YAML here, which most editors do not show");
+    let help = match found {
+        '\r' => "end lines with a line feed; inside double quotes write \"\\r\"".to_owned(),
+        _ => format!("remove it; inside double quotes write \"\\u{code:04X}\""),
+    };
+    Finding { place: Some((line, column)), ..Finding::whole(doing, path, text).help(help) }
 }
 
-/// The usual traps of YAML, told from the line at which the parser gave up.
+fn broken(path: &Path, doing: &'static str, text: &str, e: NotYaml) -> Finding {
+    let line = e.place.and_then(|(line, _)| text.lines().nth(usize::try_from(line).ok()?.checked_sub(1)?));
+    let help = line.filter(|_| e.is_syntax).and_then(yaml_trap).map(str::to_owned);
+    Finding { place: e.place, help, ..Finding::whole(doing, path, e.text) }
+}
+
+/// The usual traps of YAML, recognised by the line at which the parser gave up.
 fn yaml_trap(line: &str) -> Option<&'static str> {
     let value = line.split_once(": ").map_or(line, |(_, value)| value).trim_start_matches(['-', ' ']);
     if line.trim_start_matches(' ').starts_with('\t') {

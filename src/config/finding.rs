@@ -14,15 +14,6 @@ pub enum Severity {
     Warning,
 }
 
-/// Where in the file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
-    /// The file as a whole.
-    Whole,
-    /// Line and column, both from 1, the column in characters.
-    LineCol(u64, u64),
-}
-
 /// One mistake or one piece of advice.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
@@ -34,8 +25,8 @@ pub struct Finding {
     pub text: String,
     /// The file it is in.
     pub file: PathBuf,
-    /// Where in that file.
-    pub place: Place,
+    /// Line and column, both from 1, the column in characters; None: the file as a whole.
+    pub place: Option<(u64, u64)>,
     /// What to do about it.
     pub help: Option<String>,
 }
@@ -44,7 +35,7 @@ impl Finding {
     /// An error about a whole file.
     pub(super) fn whole(doing: &'static str, file: &Path, text: impl Into<String>) -> Finding {
         let (text, file) = (text.into(), file.to_owned());
-        Finding { severity: Severity::Error, doing, text, file, place: Place::Whole, help: None }
+        Finding { severity: Severity::Error, doing, text, file, place: None, help: None }
     }
 
     /// The same, with a remedy.
@@ -59,10 +50,7 @@ impl Finding {
 
     /// For `check --json`: `severity`, `text`, `file`, and `doing`, `line`, `column`, `help` where they apply.
     pub fn to_json(&self) -> Value {
-        let (line, column) = match self.place {
-            Place::Whole => (None, None),
-            Place::LineCol(line, column) => (Some(line), Some(column)),
-        };
+        let (line, column) = self.place.unzip();
         json!({
             "severity": if self.is_error() { "error" } else { "warning" },
             "doing": if self.is_error() { Some(self.doing) } else { None },
@@ -79,7 +67,7 @@ impl fmt::Display for Finding {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let doing = if self.is_error() { self.doing } else { "warning" };
         write!(f, "agentpass: {doing}: {}\n  at {}", self.text, self.file.display())?;
-        if let Place::LineCol(line, column) = self.place {
+        if let Some((line, column)) = self.place {
             write!(f, ":{line}:{column}")?;
         }
         self.help.as_ref().map_or(Ok(()), |help| write!(f, "\n  help: {help}"))

@@ -6,7 +6,6 @@ use crate::base::secret::Secret;
 use crate::base::url::{check_chars, check_path};
 use crate::model::Method;
 
-/// The methods as words.
 pub(crate) const METHODS: [(&str, Method); 6] = [
     ("GET", Method::Get),
     ("HEAD", Method::Head),
@@ -17,20 +16,8 @@ pub(crate) const METHODS: [(&str, Method); 6] = [
 ];
 
 /// Headers that belong to the connection or decide how a body is read: nobody sets them by hand.
-const OWN_HEADERS: [&str; 12] = [
-    "host",
-    "content-length",
-    "transfer-encoding",
-    "connection",
-    "keep-alive",
-    "proxy-authorization",
-    "proxy-connection",
-    "te",
-    "trailer",
-    "upgrade",
-    "expect",
-    "accept-encoding",
-];
+const OWN_HEADERS: &str = "host content-length transfer-encoding connection keep-alive proxy-authorization \
+                           proxy-connection te trailer upgrade expect accept-encoding";
 
 /// Whether a header of this name may be set in addition to the one that carries the credentials.
 ///
@@ -41,7 +28,7 @@ pub(crate) fn check_header(name: &str, taken: Option<&str>) -> Result<(), String
     if !is_header_name(name) {
         return Err(format!("\"{}\" is not the name of a header", name.escape_debug()));
     }
-    if OWN_HEADERS.contains(&lower.as_str()) {
+    if OWN_HEADERS.split(' ').any(|own| own == lower) {
         return Err(format!("the header {name} is set by the gateway itself"));
     }
     if taken == Some(lower.as_str()) {
@@ -50,13 +37,19 @@ pub(crate) fn check_header(name: &str, taken: Option<&str>) -> Result<(), String
     Ok(())
 }
 
+/// The name of a header that is to carry credentials.
+pub(crate) fn header_name(at: At<'_>) -> Option<String> {
+    let name = at.text()?;
+    check_header(&name, None).map_or_else(|why| at.fail(why, ""), |()| Some(name))
+}
+
 /// A token of HTTP (RFC 9110), at most 128 bytes.
 pub(crate) fn is_header_name(name: &str) -> bool {
     let token = |c: char| c.is_ascii_alphanumeric() || "!#$%&'*+-.^_`|~".contains(c);
     (1..=128).contains(&name.len()) && name.chars().all(token)
 }
 
-/// Headers with constant values.
+/// Headers with constant values; `taken` carries the credentials already.
 pub(crate) fn headers(at: At<'_>, taken: Option<&str>) -> Vec<(String, Secret)> {
     let mut found: Vec<(String, Secret)> = Vec::new();
     for (name, value) in at.entries() {
@@ -79,25 +72,21 @@ fn header_value(name: &str, at: At<'_>) -> Option<Secret> {
         return credential::token(at);
     }
     let value = at.filled()?;
-    if value.contains(char::is_control) {
-        return at.fail(format!("{name} holds control characters"), "");
-    }
+    at.ensure(!value.contains(char::is_control), format!("{name} holds control characters"), "")?;
     Some(Secret::new(value))
 }
 
 /// The name of a query parameter.
 pub(crate) fn param(at: At<'_>) -> Option<String> {
     let name = at.filled()?;
-    let fits = !name.contains(char::is_control);
-    if fits { Some(name) } else { at.fail(format!("{} holds control characters", at.name()), "") }
+    at.ensure(!name.contains(char::is_control), format!("{} holds control characters", at.name()), "")?;
+    Some(name)
 }
 
 /// A constant path of a service, with or without a query.
 pub(crate) fn request_path(at: At<'_>) -> Option<String> {
     let text = at.text()?;
     let (path, query) = text.split_once('?').unwrap_or((&text, ""));
-    match check_path(path).and_then(|()| check_chars(query)) {
-        Ok(()) => Some(text),
-        Err(why) => at.fail(format!("path {why}"), ""),
-    }
+    let checked = check_path(path).and_then(|()| check_chars(query));
+    checked.map_or_else(|why| at.fail(format!("path {why}"), ""), |()| Some(text.clone()))
 }

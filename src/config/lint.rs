@@ -4,18 +4,16 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 
 use super::at::At;
-use super::reach::{Budget, Reach};
+use super::reach::{BUDGET, Reach};
 use crate::base::template::Template;
 use crate::model::{Action, AgentId, Rule, RuleList, Tool};
 
 /// Above this many pairs, rules are no longer compared with each other: advice must not slow a reload down.
 const MAX_PAIRS: usize = 1_000_000;
 
-/// What config.yaml says that rules speak of.
-pub(crate) struct Known<'a> {
-    /// The configured agents.
+/// What rules may name: the agents of config.yaml and its tools.
+pub(crate) struct KnownNames<'a> {
     pub agents: Vec<AgentId>,
-    /// The tools.
     pub tools: &'a BTreeMap<String, Arc<Tool>>,
 }
 
@@ -23,12 +21,12 @@ pub(crate) struct Known<'a> {
 pub(crate) type Placed<'d> = (At<'d>, Rule);
 
 /// Leaves its advice at the rules.
-pub(crate) fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&Known<'_>>) {
+pub(crate) fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&KnownNames<'_>>) {
     rules.iter().chain(defaults).for_each(foreign_signs);
     if let Some(known) = known.filter(|known| !known.tools.is_empty()) {
-        let reaches: Vec<_> = known.tools.values().map(|tool| Reach::of(tool)).collect();
-        let mut budget = Budget::default();
-        let denies: Vec<&Rule> = of(rules, Action::Deny).into_iter().map(|(_, rule)| rule).collect();
+        let reaches: Vec<_> = known.tools.values().map(|tool| Reach::new(tool)).collect();
+        let mut budget = BUDGET;
+        let denies: Vec<&Rule> = with_action(rules, Action::Deny).into_iter().map(|(_, rule)| rule).collect();
         for placed in rules.iter().chain(defaults) {
             against_tools(placed, &reaches, &denies, &mut budget);
         }
@@ -49,7 +47,7 @@ fn force(action: Action) -> u8 {
     }
 }
 
-fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], denies: &[&Rule], budget: &mut Budget) {
+fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], denies: &[&Rule], budget: &mut usize) {
     let met: Vec<_> = reaches.iter().filter(|reach| reach.meets(&rule.pattern, budget)).collect();
     if met.is_empty() {
         let text = format!("this rule can never match: no tool fits {:?}", rule.id.pattern);
@@ -67,7 +65,7 @@ fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], denies: &[&Rule
 /// What the signatures look like of the tool that the rule seems to mean.
 fn looks_like(rule: &Rule, reaches: &[Reach<'_>]) -> String {
     let name = rule.id.pattern.split('(').next().unwrap_or_default();
-    match reaches.iter().find(|reach| reach.tool().name == name) {
+    match reaches.iter().find(|reach| reach.tool.name == name) {
         Some(reach) => format!("signatures of {name} look like {:?}, values without names", reach.shown()),
         None => {
             "signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"".into()
@@ -111,7 +109,7 @@ const TARGETS: [&str; 4] = ["area_id", "device_id", "label_id", "floor_id"];
 /// A tool whose signature names an entity while such an argument may stand beside it, unseen by the pattern and not
 /// denied by its name.
 fn around<'a>(rule: &Rule, reach: &Reach<'a>, denies: &[&Rule]) -> Option<(&'a str, String)> {
-    let tool: &Tool = reach.tool();
+    let tool = reach.tool;
     let signed: Vec<&str> = tool.signature.iter().flat_map(Template::args).collect();
     if !signed.contains(&"entity_id") || reach.is_whole_in(&rule.pattern) {
         return None;
@@ -123,7 +121,7 @@ fn around<'a>(rule: &Rule, reach: &Reach<'a>, denies: &[&Rule]) -> Option<(&'a s
     let taken = |name: &str| tool.extra_args || tool.args.contains_key(name);
     let open = |name: &&str| !signed.contains(name) && taken(name) && !denied(name);
     let ways: Vec<&str> = TARGETS.into_iter().filter(open).collect();
-    (!ways.is_empty()).then(|| (reach.tool().name.as_str(), ways.join(", ")))
+    (!ways.is_empty()).then(|| (tool.name.as_str(), ways.join(", ")))
 }
 
 /// `order` is the order in which rules are asked.
@@ -134,11 +132,8 @@ fn never_decides(order: &[&Placed<'_>]) {
         let pattern = rule.id.pattern.as_str();
         if let Some(before) = all.or_else(|| first.get(pattern).copied()) {
             let id = &before.id;
-            let text = format!(
-                "this rule never decides: rule {} ({} {:?}) goes first",
-                id.index, id.action, id.pattern
-            );
-            at.warn(text, "");
+            let before = format!("rule {} ({} {:?})", id.index, id.action, id.pattern);
+            at.warn(format!("this rule never decides: {before} goes first"), "");
         } else if rule.agents.is_none() && rule.any_value.is_none() {
             first.insert(pattern, rule);
             all = (pattern == "*").then_some(rule);
@@ -147,8 +142,8 @@ fn never_decides(order: &[&Placed<'_>]) {
 }
 
 fn wider_than_a_deny(rules: &[Placed<'_>], defaults: &[Placed<'_>]) {
-    let denies = of(rules, Action::Deny);
-    let allows = [of(rules, Action::Allow), of(defaults, Action::Allow)].concat();
+    let denies = with_action(rules, Action::Deny);
+    let allows = [with_action(rules, Action::Allow), with_action(defaults, Action::Allow)].concat();
     if denies.len().saturating_mul(allows.len()) > MAX_PAIRS {
         return;
     }
@@ -164,6 +159,6 @@ fn wider_than_a_deny(rules: &[Placed<'_>], defaults: &[Placed<'_>]) {
     }
 }
 
-fn of<'r, 'd>(rules: &'r [Placed<'d>], action: Action) -> Vec<&'r Placed<'d>> {
+fn with_action<'r, 'd>(rules: &'r [Placed<'d>], action: Action) -> Vec<&'r Placed<'d>> {
     rules.iter().filter(|(_, rule)| rule.action() == action).collect()
 }

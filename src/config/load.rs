@@ -7,21 +7,20 @@ use super::at::{At, Section};
 use super::channels;
 use super::doc::Doc;
 use super::finding::Finding;
-use super::lint::Known;
+use super::lint::KnownNames;
 use super::main_file as main;
 use super::permissions::{self, Permissions};
 use super::request::ToolService;
 use super::services;
-use super::settings::{Auth, Config, Gateway, ServiceConfig, Storage};
+use super::settings::{Auth, Config, GatewayConfig, ServiceConfig, Storage};
 use super::tool_files::Toolbox;
 use super::variables::{Surroundings, Variables};
 use crate::base::secret::Secret;
 
-/// What cannot be done when something is wrong in config.yaml.
+/// What a finding in config.yaml keeps from being done.
 const CONFIGURATION: &str = "cannot load configuration";
 /// The same for permissions.yaml.
 const PERMISSIONS: &str = "cannot load permissions";
-/// The file that everything starts from.
 const CONFIG: &str = "config.yaml";
 /// Names config.yaml for every command of a shell.
 const VARIABLE: &str = "AGENTPASS_CONFIG";
@@ -64,7 +63,7 @@ pub struct Loaded {
     pub config: Config,
     /// permissions.yaml.
     pub permissions: Permissions,
-    /// What the owner should know.
+    /// Findings that keep nothing from starting.
     pub warnings: Vec<Finding>,
 }
 
@@ -110,10 +109,10 @@ fn read_config(
 }
 
 fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
-    let file = At::root(doc).section(&main::KEYS);
+    let file = At::root(doc).section(main::KEYS);
     let (storage, results_days, idempotency_hours) = main::storage(file, doc.dir());
     let agents = main::agents(file);
-    let mut config = Config {
+    Config {
         gateway: main::gateway(file, doc.dir()),
         channels: channels::channels(file),
         services: all_services(file, doc.dir(), toolbox, share),
@@ -126,15 +125,14 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
         agents,
         results_days,
         idempotency_hours,
-        secrets: Vec::new(),
-    };
-    config.secrets = doc.secrets.take();
-    config
+        // The last field: the readers above have met the secrets.
+        secrets: doc.secrets.take(),
+    }
 }
 
 fn all_services(file: Section<'_>, dir: &Path, toolbox: &mut Toolbox, share: &Path) -> Vec<ServiceConfig> {
     let mut found = Vec::new();
-    for (name, at) in file.get("services").map(At::entries).unwrap_or_default() {
+    for (name, at) in file.entries("services") {
         let service = services::service(name, at, dir);
         if let Some(at) = at.open().need("tools") {
             toolbox.add(at, &owner(name.text(), service.as_ref()), share);
@@ -147,7 +145,7 @@ fn all_services(file: Section<'_>, dir: &Path, toolbox: &mut Toolbox, share: &Pa
 fn owner<'a>(name: &'a str, service: Option<&'a ServiceConfig>) -> ToolService<'a> {
     let taken_param = service.and_then(|s| match &s.auth {
         Auth::Query { param, .. } => Some(param.clone()),
-        Auth::Bearer(_) | Auth::Header { .. } | Auth::Basic { .. } | Auth::Login(_) | Auth::None => None,
+        _ => None,
     });
     ToolService {
         service: name,
@@ -168,26 +166,25 @@ fn read_permissions(
     // After a mistake in config.yaml or a tool file, what rules speak of is not all known: no advice on it.
     let known = config
         .filter(|_| !findings.iter().any(Finding::is_error))
-        .map(|c| Known { agents: agents(c), tools: &c.tools });
+        .map(|c| KnownNames { agents: agents(c), tools: &c.tools });
     let permissions = permissions::read(&doc, known.as_ref());
     findings.extend(doc.finish());
     Some(permissions)
 }
 
-/// What the owner's commands need to know of a gateway. Needs no secret, so that it works from any shell.
+/// What the owner's commands need to know of a gateway: where it listens, and where the record lies. Reading it needs no
+/// secret, so it works from any shell.
 #[derive(Clone, Debug)]
-pub struct Local {
-    /// Where it listens, for agents and on this machine.
-    pub gateway: Gateway,
-    /// Where the record lies.
+pub struct LocalConfig {
+    pub gateway: GatewayConfig,
     pub storage: Storage,
 }
 
-/// Reads only what [`Local`] holds; mistakes elsewhere in the file do not matter.
+/// Reads only what [`LocalConfig`] holds; mistakes elsewhere in the file do not matter.
 ///
 /// # Errors
 /// All findings, when at least one is an error.
-pub fn local(paths: &Paths) -> Result<Local, Vec<Finding>> {
+pub fn local(paths: &Paths) -> Result<LocalConfig, Vec<Finding>> {
     let around = Surroundings::of_process();
     let early = RefCell::default();
     let vars = Variables::near(&paths.config, &around, &early);
@@ -196,19 +193,18 @@ pub fn local(paths: &Paths) -> Result<Local, Vec<Finding>> {
     let gateway = main::gateway(file, doc.dir());
     let (storage, _, _) = main::storage(file, doc.dir());
     let findings = doc.finish();
-    if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok(Local { gateway, storage }) }
+    if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok(LocalConfig { gateway, storage }) }
 }
 
-/// What can be known of the Telegram bot before the configuration is complete.
+/// What config.yaml says of the Telegram bot, as far as it is complete.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct BotHint {
-    /// Its token: in config.yaml, else the variable TELEGRAM_TOKEN.
+    /// In config.yaml, else the variable TELEGRAM_TOKEN.
     pub token: Option<Secret>,
-    /// The Bot API server, when config.yaml names one.
+    /// The Bot API server.
     pub api_url: Option<String>,
-    /// The proxy that leads there, when config.yaml names one.
+    /// The HTTP proxy that leads there.
     pub proxy: Option<Secret>,
-    /// The chat, when config.yaml names one.
     pub chat_id: Option<i64>,
 }
 
@@ -219,48 +215,24 @@ pub(crate) fn bot(paths: &Paths) -> BotHint {
     let vars = Variables::near(&paths.config, &around, &early);
     let mut hint = BotHint::default();
     if let Ok(doc) = Doc::open(&paths.config, CONFIGURATION, Some(&vars)) {
-        let section =
-            At::root(&doc).open().get("messenger").and_then(|at| at.open().get("telegram")).map(At::open);
-        hint.token = section.and_then(|s| s.get("token")).and_then(At::secret);
-        hint.proxy = section.and_then(|s| s.get("proxy")).and_then(channels::proxy);
-        hint.chat_id = section.and_then(|s| s.get("chat_id")).and_then(|at| at.whole(i64::MIN..=i64::MAX));
-        hint.api_url = section
-            .and_then(|s| s.get("api_url"))
-            .and_then(main::base_url)
-            .map(|url| url.as_str().to_owned());
+        let messenger = At::root(&doc).open().get("messenger");
+        if let Some(section) = messenger.and_then(|at| at.open().get("telegram")).map(At::open) {
+            hint.token = section.read("token", At::secret);
+            hint.proxy = section.read("proxy", channels::proxy);
+            hint.chat_id = section.whole("chat_id", i64::MIN..=i64::MAX);
+            hint.api_url = section.read("api_url", main::base_url).map(|url| url.as_str().to_owned());
+        }
     }
-    let variable = || vars.resolve("${TELEGRAM_TOKEN}").ok().map(|found| Secret::new(found.text));
+    let variable = || vars.resolve("${TELEGRAM_TOKEN}").ok().map(|(text, _)| Secret::new(text));
     hint.token = hint.token.or_else(variable).filter(|token| !token.expose().is_empty());
     hint
 }
 
-/// What `agentpass check` has to say.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// Errors and warnings in the order of the files.
-    pub findings: Vec<Finding>,
-}
-
-impl Report {
-    /// Whether the gateway would start.
-    pub fn is_ok(&self) -> bool {
-        !self.findings.iter().any(Finding::is_error)
-    }
-
-    /// `{"ok":…,"findings":[…]}`, each as [`Finding::to_json`] gives it.
-    pub fn to_json(&self) -> serde_json::Value {
-        let findings: Vec<_> = self.findings.iter().map(Finding::to_json).collect();
-        serde_json::json!({"ok": self.is_ok(), "findings": findings})
-    }
-}
-
-/// An error at the value of config.yaml that `keys` lead to, or at the nearest section above it: for what only shows
-/// when the value is used.
+/// An error at the value of config.yaml that `keys` lead to, or at the nearest section above it, for what only shows when
+/// the value is used.
 pub(crate) fn misfit(paths: &Paths, keys: &[&str], text: &str, help: &str) -> Finding {
-    let whole = || {
-        let finding = Finding::whole(CONFIGURATION, &paths.config, text);
-        if help.is_empty() { finding } else { finding.help(help) }
-    };
+    let help_text = (!help.is_empty()).then(|| help.to_owned());
+    let whole = || Finding { help: help_text, ..Finding::whole(CONFIGURATION, &paths.config, text) };
     let Ok(doc) = Doc::open(&paths.config, CONFIGURATION, None) else { return whole() };
     let mut at = At::root(&doc);
     for key in keys {

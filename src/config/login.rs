@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::at::{At, Name, Section};
+use super::at::{At, Section};
 use super::constant::json_with;
 use super::credential;
-use super::http::{METHODS, check_header, headers, is_header_name, request_path};
+use super::http::{METHODS, header_name, headers, is_header_name, request_path};
 use super::settings::{Auth, Login, LoginRequest, Take};
 use crate::base::secret::Secret;
 use crate::model::Method;
@@ -15,16 +15,16 @@ use crate::model::Method;
 /// What stands for the token in `send.value`.
 const TOKEN: &str = "{token}";
 
-/// Reads it.
+/// Reads `auth:`.
 pub(crate) fn read(section: Section<'_>) -> Option<Auth> {
-    let request = section.need("request").and_then(|at| exchange(at, true));
-    let take = section.need("take").and_then(take);
+    let request = section.require("request", |at| exchange(at, true));
+    let take = section.require("take", take);
     let send = match (section.get("send"), &take) {
         (None, Some(Take::Cookie(name))) => Some(("Cookie".to_owned(), format!("{name}={TOKEN}"))),
-        _ => section.need("send").and_then(send),
+        _ => section.require("send", send),
     };
-    let expires = section.get("expires").and_then(|at| at.seconds(1.0..=31_536_000.0));
-    let logout = section.get("logout").and_then(|at| exchange(at, false));
+    let expires = section.read("expires", |at| at.seconds(1.0..=31_536_000.0));
+    let logout = section.read("logout", |at| exchange(at, false));
     let (header, value) = send?;
     let (before, after) = value.split_once(TOKEN)?;
     Some(Auth::Login(Arc::new(Login {
@@ -39,12 +39,10 @@ pub(crate) fn read(section: Section<'_>) -> Option<Auth> {
 }
 
 fn exchange(at: At<'_>, with_body: bool) -> Option<LoginRequest> {
-    let keys: &[&str] =
-        if with_body { &["method", "path", "headers", "body", "encoding"] } else { &["method", "path"] };
-    let section = at.section(keys);
-    let method = section.need("method").and_then(|at| at.choice(&METHODS));
-    let path = section.need("path").and_then(request_path);
-    let form = section.get("encoding").and_then(|at| at.choice(&[("json", false), ("form", true)]));
+    let section = at.section(if with_body { "method path headers body encoding" } else { "method path" });
+    let method = section.require("method", |at| at.choice(&METHODS));
+    let path = section.require("path", request_path);
+    let form = section.read("encoding", |at| at.choice(&[("json", false), ("form", true)]));
     let body = section.get("body").filter(|at| !at.is_null());
     let headers = section.get("headers").map(|at| headers(at, Some("content-type"))).unwrap_or_default();
     if let (Some(at), Some(Method::Get | Method::Head)) = (body, &method) {
@@ -73,13 +71,13 @@ fn text(at: At<'_>) -> Option<String> {
 
 fn fields(at: At<'_>) -> Option<String> {
     let encoded = |text: &str| utf8_percent_encode(text, NON_ALPHANUMERIC).to_string();
-    let field =
-        |(name, at): (Name<'_>, At<'_>)| Some(format!("{}={}", encoded(name.text()), encoded(&text(at)?)));
-    at.entries().into_iter().map(field).collect::<Option<Vec<_>>>().map(|fields| fields.join("&"))
+    let fields = at.entries().into_iter();
+    let pairs = fields.map(|(name, at)| Some(format!("{}={}", encoded(name.text()), encoded(&text(at)?))));
+    Some(pairs.collect::<Option<Vec<_>>>()?.join("&"))
 }
 
 fn take(at: At<'_>) -> Option<Take> {
-    let section = at.section(&["json", "header", "cookie"]);
+    let section = at.section("json header cookie");
     let found = [section.get("json"), section.get("header"), section.get("cookie")];
     match found {
         [Some(at), None, None] => pointer(at).map(Take::Json),
@@ -92,41 +90,28 @@ fn take(at: At<'_>) -> Option<Take> {
 /// RFC 6901.
 fn pointer(at: At<'_>) -> Option<String> {
     let text = at.filled()?;
-    match text.starts_with('/') {
-        true => Some(text),
-        false => {
-            at.fail(format!("{} is no JSON pointer", at.shown()), "it begins with a slash: /session/sid")
-        }
-    }
+    let wrong = format!("{} is no JSON pointer", at.shown());
+    at.ensure(text.starts_with('/'), wrong, "it begins with a slash: /session/sid")?;
+    Some(text)
 }
 
 /// The name of a header or a cookie: both are tokens of HTTP.
 fn token_name(at: At<'_>) -> Option<String> {
     let name = at.filled()?;
-    if is_header_name(&name) { Some(name) } else { at.fail(format!("{} is no name", at.shown()), "") }
+    at.ensure(is_header_name(&name), format!("{} is no name", at.shown()), "")?;
+    Some(name)
 }
 
+/// The header that shows the token, and its value with [`TOKEN`] in it.
 fn send(at: At<'_>) -> Option<(String, String)> {
-    let section = at.section(&["header", "value"]);
-    let header = section.need("header").and_then(|at| {
-        let name = at.text()?;
-        match check_header(&name, None) {
-            Ok(()) => Some(name),
-            Err(why) => at.fail(why, ""),
-        }
+    let section = at.section("header value");
+    let header = section.require("header", header_name);
+    let value = section.get("value").map_or(Some(TOKEN.to_owned()), |at| {
+        let value = at.filled()?;
+        let is_plain = !value.contains(|c: char| !c.is_ascii() || c.is_control());
+        let wrong = "value must hold {token} once, and nothing beyond ASCII";
+        let fits = is_plain && value.matches(TOKEN).count() == 1;
+        at.ensure(fits, wrong, "value: \"Bearer {token}\"").map(|()| value)
     });
-    let value = match section.get("value") {
-        None => Some(TOKEN.to_owned()),
-        Some(at) => {
-            let value = at.filled()?;
-            let fits = value.matches(TOKEN).count() == 1
-                && !value.contains(|c: char| !c.is_ascii() || c.is_control());
-            if fits {
-                Some(value)
-            } else {
-                at.fail("value must hold {token} once, and nothing beyond ASCII", "value: \"Bearer {token}\"")
-            }
-        }
-    };
     Some((header?, value?))
 }

@@ -6,10 +6,10 @@
 //!
 //! | file | reads |
 //! |---|---|
-//! | `tree`, `doc`, `at` | YAML; one file with its findings; one value |
-//! | `main_file`, `proxy`, `services` | config.yaml |
-//! | `tool_files`, `tool`, `request` | tool files |
-//! | `permissions`, `lint` | permissions.yaml |
+//! | `tree`, `doc`, `at` | YAML; one file with its findings; one value and the readers of values |
+//! | `main_file`, `proxy`, `messenger`, `services`, `peer`, `login` | config.yaml |
+//! | `tool_files`, `tool`, `argument`, `request`, `body`, `response` | tool files |
+//! | `permissions`, `lint`, `reach` | permissions.yaml, and advice on its rules |
 //! | `variables`, `source` | `${NAME}`; files |
 //!
 //! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
@@ -42,10 +42,10 @@ mod tool_files;
 mod tree;
 mod variables;
 
-pub use finding::{Finding, Place, Severity};
+pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
-pub(crate) use load::{Local, Report, bot, misfit};
-pub(crate) use settings::{AgentConfig, Approvals, Storage, TelegramConfig};
+pub(crate) use load::{LocalConfig, bot, misfit};
+pub(crate) use settings::{AgentConfig, ApprovalConfig, Storage, TelegramConfig};
 pub use settings::{
     Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,
     SyncMode, Take,

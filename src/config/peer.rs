@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::at::{At, Section};
 use super::main_file::base_url;
-use super::settings::Peer;
+use super::settings::ServicePeer;
 use crate::base::digest::Digest;
 use crate::base::url::{Url, is_host};
 
@@ -15,13 +15,10 @@ const MAX_SOCKET_PATH: usize = 107;
 pub(crate) fn address(at: At<'_>) -> Option<(Url, Option<PathBuf>)> {
     let text = at.text()?;
     let Some(path) = text.strip_prefix("unix:") else { return base_url(at).map(|url| (url, None)) };
-    if !is_plain_path(path) {
-        let help = "url: \"unix:/run/docker.sock\"";
-        return at.fail("url must name a socket by its plain absolute path", help);
-    }
-    if path.len() > MAX_SOCKET_PATH {
-        return at.fail(format!("the path of the socket is longer than {MAX_SOCKET_PATH} bytes"), "");
-    }
+    let help = "url: \"unix:/run/docker.sock\"";
+    at.ensure(is_plain_path(path), "url must name a socket by its plain absolute path", help)?;
+    let too_long = format!("the path of the socket is longer than {MAX_SOCKET_PATH} bytes");
+    at.ensure(path.len() <= MAX_SOCKET_PATH, too_long, "")?;
     let url = Url::service("http://localhost").ok()?;
     Some((url, Some(Path::new(path).to_owned())))
 }
@@ -34,7 +31,7 @@ fn is_plain_path(path: &str) -> bool {
 }
 
 /// `pin:` and `server_name:`, which only make sense where there is a certificate.
-pub(crate) fn peer(section: Section<'_>, url: Option<&Url>, socket: Option<PathBuf>) -> Peer {
+pub(crate) fn peer(section: Section<'_>, url: Option<&Url>, socket: Option<PathBuf>) -> ServicePeer {
     let (pin, name) = (section.get("pin"), section.get("server_name"));
     for at in [pin, name].into_iter().flatten() {
         if socket.is_some() || url.is_some_and(|url| !url.is_encrypted()) {
@@ -47,7 +44,7 @@ pub(crate) fn peer(section: Section<'_>, url: Option<&Url>, socket: Option<PathB
         let help = "leave one of them out: with a pin, authorities are not asked";
         at.error("pin and ca_cert exclude each other", help);
     }
-    Peer { socket, pin: pin.and_then(key), server_name: name.and_then(server_name) }
+    ServicePeer { socket, pin: pin.and_then(key), server_name: name.and_then(server_name) }
 }
 
 fn key(at: At<'_>) -> Option<[u8; 32]> {
@@ -59,9 +56,6 @@ fn key(at: At<'_>) -> Option<[u8; 32]> {
 
 fn server_name(at: At<'_>) -> Option<String> {
     let name = at.filled()?;
-    if is_host(&name) {
-        Some(name)
-    } else {
-        at.fail("server_name is no host name", "server_name: \"nas.lan\"")
-    }
+    at.ensure(is_host(&name), "server_name is no host name", "server_name: \"nas.lan\"")?;
+    Some(name)
 }

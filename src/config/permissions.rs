@@ -7,7 +7,7 @@ use globset::Glob;
 
 use super::at::{At, Section};
 use super::doc::Doc;
-use super::lint::{self, Known, Placed};
+use super::lint::{self, KnownNames, Placed};
 use crate::base::glob::Pattern;
 use crate::model::{Action, AgentId, Rule, RuleList, RuleRef};
 
@@ -21,8 +21,8 @@ pub struct Permissions {
 }
 
 /// Reads both lists. Without `known` (config.yaml is broken) nothing is said about agents and tools.
-pub(crate) fn read(doc: &Doc<'_>, known: Option<&Known<'_>>) -> Permissions {
-    let file = At::root(doc).section(&["rules", "defaults"]);
+pub(crate) fn read(doc: &Doc<'_>, known: Option<&KnownNames<'_>>) -> Permissions {
+    let file = At::root(doc).section("rules defaults");
     let rules = list(file, RuleList::Rules, known);
     let defaults = list(file, RuleList::Defaults, known);
     refuse_cut_off(file, doc);
@@ -34,36 +34,34 @@ pub(crate) fn read(doc: &Doc<'_>, known: Option<&Known<'_>>) -> Permissions {
     Permissions { rules: bare(rules), defaults: bare(defaults) }
 }
 
-/// What to write instead of nothing.
-const NO_RULES: &str = "if there are to be none, write rules: []";
-
 /// A file that was cut while it was saved must not read as one without rules: what they deny would be asked, and
 /// what they ask could be allowed by a default.
 fn refuse_cut_off(file: Section<'_>, doc: &Doc<'_>) {
+    let none = |name: &str| format!("if there are to be none, write {name}: []");
     let lists = [RuleList::Rules, RuleList::Defaults].map(|list| file.get(list.as_str()));
     if lists.iter().all(Option::is_none) && !doc.has_errors() {
-        file.at().error("there are neither rules nor defaults in the file", NO_RULES);
+        file.at().error("there are neither rules nor defaults in the file", &none("rules"));
     }
     for empty in lists.into_iter().flatten().filter(|at| at.is_null()) {
         let name = empty.name();
-        empty.error(format!("{name} has no value"), &format!("if there are to be none, write {name}: []"));
+        empty.error(format!("{name} has no value"), &none(name));
     }
 }
 
-fn list<'d>(file: Section<'d>, list: RuleList, known: Option<&Known<'_>>) -> Vec<Placed<'d>> {
+fn list<'d>(file: Section<'d>, list: RuleList, known: Option<&KnownNames<'_>>) -> Vec<Placed<'d>> {
     let items = file.get(list.as_str()).map(At::items).unwrap_or_default();
     let numbered = items.into_iter().enumerate();
     numbered.filter_map(|(i, at)| rule(at, list, i + 1, known).map(|rule| (at, rule))).collect()
 }
 
-fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&Known<'_>>) -> Option<Rule> {
-    let section = at.section(&["pattern", "action", "description", "agents", "any_value"]);
+fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>) -> Option<Rule> {
+    let section = at.section("pattern action description agents any_value");
     let actions = [Action::Allow, Action::Deny, Action::Ask].map(|action| (action.as_str(), action));
-    let pattern = section.need("pattern").and_then(At::pattern);
-    let action = section.need("action").and_then(|at| at.choice(&actions));
+    let pattern = section.require("pattern", At::pattern);
+    let action = section.require("action", |at| at.choice(&actions));
     let description = section.get("description").filter(|at| !at.is_null()).and_then(At::text);
     let agents = section.get("agents").map(|at| agents(at, known));
-    let any_value = section.get("any_value").and_then(At::pattern);
+    let any_value = section.read("any_value", At::pattern);
     let (pattern, action) = (pattern?, action?);
     let file = at.doc.path().display().to_string();
     Some(Rule {
@@ -75,28 +73,20 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&Known<'_>>) -> 
 }
 
 /// The configured agents that a rule speaks of. An empty list would switch the rule off without a word.
-fn agents(at: At<'_>, known: Option<&Known<'_>>) -> BTreeSet<AgentId> {
+fn agents(at: At<'_>, known: Option<&KnownNames<'_>>) -> BTreeSet<AgentId> {
     let globs = at.one_or_more();
-    if globs.is_empty() {
-        at.error(
-            "agents is empty, so that the rule would never count",
-            "remove agents to speak of all of them",
-        );
-    }
+    let help = "remove agents to speak of all of them";
+    at.ensure(!globs.is_empty(), "agents is empty, so that the rule would never count", help);
     globs.into_iter().flat_map(|glob| matching(glob, known)).collect()
 }
 
-fn matching(at: At<'_>, known: Option<&Known<'_>>) -> Vec<AgentId> {
-    let Some(text) = at.pattern() else { return Vec::new() };
-    let glob = match Glob::new(&text) {
-        Ok(glob) => glob.compile_matcher(),
-        Err(why) => {
-            return at
-                .fail(format!("this is not a pattern for agents: {}", why.kind()), "")
-                .unwrap_or_default();
-        }
-    };
-    let Some(known) = known else { return Vec::new() };
+fn matching(at: At<'_>, known: Option<&KnownNames<'_>>) -> Vec<AgentId> {
+    let glob = at.pattern().and_then(|text| {
+        let wrong =
+            |e: globset::Error| at.error(format!("this is not a pattern for agents: {}", e.kind()), "");
+        Glob::new(&text).map_err(wrong).ok().map(|glob| glob.compile_matcher())
+    });
+    let Some((glob, known)) = glob.zip(known) else { return Vec::new() };
     let found: Vec<AgentId> = known.agents.iter().filter(|id| glob.is_match(id.as_str())).cloned().collect();
     if found.is_empty() {
         at.warn(format!("no agent is called {}", at.shown()), "");

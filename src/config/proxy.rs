@@ -1,12 +1,11 @@
-//! The keys of `gateway:` that are about proxies in front of it and about who is asked nothing.
+//! The keys of `gateway:` that are about proxies in front of it, and about who may read figures without signing in.
 
 use super::at::At;
 use crate::base::network::Network;
 use crate::base::path_prefix::PathPrefix;
 
 /// The first parts of the pages' own paths: a prefix that begins like one of them could not be told from it.
-const OWN_PATHS: [&str; 8] =
-    ["approvals", "audit", "sign-in", "sign-out", "static", "livez", "healthz", "metrics"];
+const OWN_PATHS: &str = "approvals audit sign-in sign-out static livez healthz metrics";
 
 /// Addresses and networks.
 pub(crate) fn networks(at: At<'_>) -> Vec<Network> {
@@ -19,7 +18,7 @@ fn network(at: At<'_>) -> Option<Network> {
     Network::parse(&text).or_else(|| at.fail(format!("{text:?} is no address and no network"), help))
 }
 
-/// [`networks`] whose word is believed.
+/// [`networks`] of proxies that are trusted to say who asks.
 pub(crate) fn trusted(at: At<'_>) -> Vec<Network> {
     let networks = networks(at);
     if networks.iter().any(Network::is_everything) {
@@ -32,15 +31,10 @@ pub(crate) fn trusted(at: At<'_>) -> Vec<Network> {
 /// The path below which a proxy shows the admin pages.
 pub(crate) fn public_path(at: At<'_>) -> Option<PathPrefix> {
     let text = at.filled()?;
-    let Some(path) = PathPrefix::parse(&text) else {
-        return at
-            .fail("public_path is not a plain path", "write it as it stands in the address: /agentpass");
-    };
-    if OWN_PATHS.contains(&path.first()) {
-        return at.fail(
-            format!("the admin pages have a path /{} of their own", path.first()),
-            "choose another one",
-        );
-    }
+    let help = "write it as it stands in the address: /agentpass";
+    let path = PathPrefix::parse(&text).or_else(|| at.fail("public_path is not a plain path", help))?;
+    let first = path.first();
+    let taken = format!("the admin pages have a path /{first} of their own");
+    at.ensure(!OWN_PATHS.split(' ').any(|own| own == first), taken, "choose another one")?;
     Some(path)
 }

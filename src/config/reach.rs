@@ -8,46 +8,32 @@ use crate::base::template::{Template, TemplatePiece};
 use crate::model::invalid_call::FORBIDDEN;
 use crate::model::{ArgSpec, ArgType, Tool};
 
-/// How far all patterns together are followed. Behind it, a pattern counts as one that matches: advice must not slow a
-/// start down.
-const BUDGET: usize = 2_000_000;
+/// Steps spent on following all patterns together. When they are used up, a pattern counts as one that matches: advice
+/// must not slow a start down.
+pub(crate) const BUDGET: usize = 2_000_000;
 
 /// The signatures of one tool.
 pub(crate) struct Reach<'a> {
-    tool: &'a Tool,
+    pub(crate) tool: &'a Tool,
     /// What all of them begin with.
     head: String,
     language: OnceCell<Language>,
 }
 
-/// What is left to be spent on following patterns.
-pub(crate) struct Budget(usize);
-
-impl Default for Budget {
-    fn default() -> Budget {
-        Budget(BUDGET)
-    }
-}
-
 impl<'a> Reach<'a> {
-    pub(crate) fn of(tool: &'a Tool) -> Reach<'a> {
+    pub(crate) fn new(tool: &'a Tool) -> Reach<'a> {
         let head = tool.signature.as_ref().map_or_else(|| tool.name.clone(), |_| format!("{}(", tool.name));
         Reach { tool, head, language: OnceCell::new() }
     }
 
-    /// The tool.
-    pub(crate) fn tool(&self) -> &'a Tool {
-        self.tool
-    }
-
     /// Whether some call of the tool can have a signature that `pattern` matches. "Yes" in doubt.
-    pub(crate) fn meets(&self, pattern: &Pattern, budget: &mut Budget) -> bool {
+    pub(crate) fn meets(&self, pattern: &Pattern, budget: &mut usize) -> bool {
         let Some(signature) = &self.tool.signature else { return pattern.matches(&self.tool.name) };
         let prefix = pattern.literal_prefix();
         if !self.head.starts_with(prefix) && !prefix.starts_with(&self.head) {
             return false;
         }
-        self.is_whole_in(pattern) || self.language(signature).meets(pattern, &mut budget.0)
+        self.is_whole_in(pattern) || self.language(signature).meets(pattern, budget)
     }
 
     /// Whether `pattern` matches every call of the tool.

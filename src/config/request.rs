@@ -16,9 +16,8 @@ const MAX_METHOD: usize = 32;
 
 /// The service that a tool file belongs to.
 pub(crate) struct ToolService<'a> {
-    /// Its key in config.yaml.
     pub service: &'a str,
-    /// Its address; empty when that was wrong.
+    /// Empty when it is wrong.
     pub url: String,
     /// The header that carries its credentials, in lower case.
     pub(crate) taken_header: Option<String>,
@@ -28,25 +27,17 @@ pub(crate) struct ToolService<'a> {
 
 /// Reads a request. None when method or path is missing or wrong.
 pub(crate) fn read(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Option<RequestSpec> {
-    let section = at.section(&["method", "path", "query", "headers", "body_exclude", "encoding", "body"]);
-    let method = section.need("method").and_then(method);
-    let path = section.need("path").and_then(|at| path(at, args, owner));
+    let section = at.section("method path query headers body_exclude encoding body");
+    let method = section.require("method", method);
+    let path = section.require("path", |at| path(at, args, owner));
     let query = section.get("query").map(|at| query(at, args, owner)).unwrap_or_default();
     let headers = section.get("headers").map(|at| headers(at, args, owner)).unwrap_or_default();
     let body_exclude = section.get("body_exclude").map(|at| body_exclude(at, args)).unwrap_or_default();
     let (path, path_query) = path?;
-    let encoding = section.get("encoding").and_then(body::encoding);
-    let layout = section.get("body").and_then(|at| body::layout(at, args));
-    let request = RequestSpec {
-        method: method?,
-        path,
-        path_query,
-        query,
-        headers,
-        body_exclude,
-        encoding,
-        body: layout,
-    };
+    let encoding = section.read("encoding", body::encoding);
+    let body = section.read("body", |at| body::layout(at, args));
+    let request =
+        RequestSpec { method: method?, path, path_query, query, headers, body_exclude, encoding, body };
     body::check(section, &request, args);
     Some(request)
 }
@@ -57,27 +48,22 @@ fn method(at: At<'_>) -> Option<Method> {
         return Some(known.clone());
     }
     let fits = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "!#$%&'*+-.^_`|~".contains(c);
-    if matches!(text.as_str(), "CONNECT" | "TRACE") {
-        return at.fail(format!("the method {text} is not for tools"), "");
-    }
-    if text.is_empty() || text.len() > MAX_METHOD || !text.chars().all(fits) {
-        return at
-            .fail(format!("{} is not a method", at.shown()), "methods are words in capitals: GET, PROPFIND");
-    }
+    let for_tools = !matches!(text.as_str(), "CONNECT" | "TRACE");
+    at.ensure(for_tools, format!("the method {text} is not for tools"), "")?;
+    let is_method = (1..=MAX_METHOD).contains(&text.len()) && text.chars().all(fits);
+    let wrong = format!("{} is not a method", at.shown());
+    at.ensure(is_method, wrong, "methods are words in capitals: GET, PROPFIND")?;
     Some(Method::Other(text.into()))
 }
 
 fn path(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Option<(Template, Option<Template>)> {
     let text = at.text()?;
     let (path_text, query_text) = text.split_once('?').map_or((text.as_str(), None), |(p, q)| (p, Some(q)));
-    if query_text.is_some_and(|q| q.contains('?')) {
-        return at.fail("path holds a second \"?\"", "write %3F for a literal one");
-    }
+    let has_second = query_text.is_some_and(|query| query.contains('?'));
+    at.ensure(!has_second, "path holds a second \"?\"", "write %3F for a literal one")?;
     let path = templates::parsed(at, path_text, args, "the path")?;
-    if !has_whole_segments(&path) {
-        let help = "put slashes around it: /files/{path...}";
-        return at.fail("{argument...} stands for whole segments", help);
-    }
+    let help = "put slashes around it: /files/{path...}";
+    at.ensure(has_whole_segments(&path), "{argument...} stands for whole segments", help)?;
     let query = match query_text.filter(|q| !q.is_empty()) {
         None => None,
         Some(text) => Some(template(at, text, args, "the query")?),
@@ -165,10 +151,8 @@ fn headers(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Vec<(String, Tem
 fn body_exclude(at: At<'_>, args: &Args) -> BTreeSet<String> {
     let declared = |item: At<'_>| {
         let name = item.filled()?;
-        if args.contains_key(&name) {
-            return Some(name);
-        }
-        item.fail(format!("argument {} is not declared", item.shown()), "add it under args")
+        let missing = format!("argument {} is not declared", item.shown());
+        item.ensure(args.contains_key(&name), missing, "add it under args").map(|()| name)
     };
     at.items().into_iter().filter_map(declared).collect()
 }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::at::{At, Section};
+use super::at::At;
 use super::constant;
 use super::http::is_header_name;
 use crate::model::http::response::{Charset, Follow, ResponseSpec, Success};
@@ -15,41 +15,36 @@ const KEPT: [&str; 2] = ["set-cookie", "set-cookie2"];
 
 /// `taken` is the header that carries the credentials.
 pub(crate) fn read(at: At<'_>, taken: Option<&str>) -> ResponseSpec {
-    let section = at.section(&["wrap", "binary", "ok", "headers", "follow", "charset"]);
-    let get = |key| section.get(key);
+    let section = at.section("wrap binary ok headers follow charset");
     ResponseSpec {
-        wrap: get("wrap").and_then(At::filled),
-        binary: get("binary").and_then(|at| at.choice(&[("base64", true)])).unwrap_or(false),
-        ok: get("ok").and_then(success),
-        headers: get("headers").map(|at| headers(at, taken)).unwrap_or_default(),
-        follow: get("follow").and_then(follow),
-        charset: get("charset").and_then(charset),
+        wrap: section.read("wrap", At::filled),
+        binary: section.read("binary", |at| at.choice(&[("base64", true)])).unwrap_or(false),
+        ok: section.read("ok", success),
+        headers: section.get("headers").map(|at| headers(at, taken)).unwrap_or_default(),
+        follow: section.read("follow", follow),
+        charset: section.read("charset", charset),
     }
 }
 
 fn success(at: At<'_>) -> Option<Success> {
-    let section = at.section(&["at", "in"]);
-    let path = section.need("at").and_then(|at| {
+    let section = at.section("at in");
+    let path = section.require("at", |at| {
         let text = at.filled()?;
         let parts: Vec<String> = text.split('.').map(str::to_owned).collect();
         let whole = parts.iter().all(|part| !part.is_empty());
-        if whole { Some(parts) } else { at.fail("at has an empty part", "at: ocs.meta.statuscode") }
+        at.ensure(whole, "at has an empty part", "at: ocs.meta.statuscode").map(|()| parts)
     });
-    let among = section.need("in").and_then(|at| {
+    let among = section.require("in", |at| {
         let values = at.one_or_more().into_iter().map(single).collect::<Option<Vec<_>>>()?;
-        match (1..=MAX_ITEMS).contains(&values.len()) {
-            true => Some(values),
-            false => at.fail(format!("in must list 1 to {MAX_ITEMS} values"), "in: [100, 200]"),
-        }
+        let fits = (1..=MAX_ITEMS).contains(&values.len());
+        at.ensure(fits, format!("in must list 1 to {MAX_ITEMS} values"), "in: [100, 200]").map(|()| values)
     });
     Some(Success { at: path?, among: among? })
 }
 
 fn single(at: At<'_>) -> Option<serde_json::Value> {
-    if at.is_single() {
-        return constant::json(at);
-    }
-    at.fail("this is no single value", "in: [100, 200]")
+    at.ensure(at.is_single(), "this is no single value", "in: [100, 200]")?;
+    constant::json(at)
 }
 
 fn headers(at: At<'_>, taken: Option<&str>) -> Vec<String> {
@@ -74,23 +69,14 @@ fn headers(at: At<'_>, taken: Option<&str>) -> Vec<String> {
 }
 
 fn follow(at: At<'_>) -> Option<Follow> {
-    let section = at.section(&["status", "every", "within"]);
-    let get = |key, range, default| seconds(section, key, range, default);
-    let (every, within) = (get("every", 0.1..=60.0, 2)?, get("within", 1.0..=600.0, 60)?);
+    let section = at.section("status every within");
+    let seconds = |key, range, default| {
+        section.get(key).map_or(Some(Duration::from_secs(default)), |at| at.seconds(range))
+    };
+    let (every, within) = (seconds("every", 0.1..=60.0, 2)?, seconds("within", 1.0..=600.0, 60)?);
     let status = section.get("status").map_or(Some(202), |at| at.whole(200..=299))?;
-    if every > within {
-        return at.fail("every is longer than within", "");
-    }
+    at.ensure(every <= within, "every is longer than within", "")?;
     Some(Follow { status, every, within })
-}
-
-fn seconds(
-    section: Section<'_>,
-    key: &str,
-    range: std::ops::RangeInclusive<f64>,
-    default: u64,
-) -> Option<Duration> {
-    section.get(key).map_or(Some(Duration::from_secs(default)), |at| at.seconds(range))
 }
 
 fn charset(at: At<'_>) -> Option<Charset> {

@@ -8,7 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::at::{At, Name, Section};
 use super::credential;
-use super::http::{METHODS, check_header, headers, param, request_path};
+use super::http::{METHODS, header_name, headers, param, request_path};
 use super::login;
 use super::main_file::{path, warn_of_local};
 use super::peer;
@@ -17,29 +17,15 @@ use super::source;
 use crate::base::secret::Secret;
 use crate::model::Method;
 
-const KEYS: [&str; 14] = [
-    "url",
-    "auth",
-    "handler",
-    "handler_class",
-    "timeout",
-    "max_response_bytes",
-    "ca_cert",
-    "pin",
-    "server_name",
-    "allow_link_local",
-    "headers",
-    "health",
-    "errors",
-    "tools",
-];
+const KEYS: &str = "url auth handler handler_class timeout max_response_bytes ca_cert pin server_name \
+                    allow_link_local headers health errors tools";
 
 /// One service; its `tools:` are read by `tool_files`. None when it has no usable name, address or credentials.
 pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> {
-    let section = at.section(&KEYS);
+    let section = at.section(KEYS);
     let plain = name.plain("a service");
     handler(section);
-    let (url, socket) = section.need("url").and_then(peer::address).unzip();
+    let (url, socket) = section.require("url", peer::address).unzip();
     let auth = section.get("auth").map_or(Some(Auth::None), auth);
     if let (Some(at), Some(url), Some(auth)) = (section.get("url"), &url, &auth)
         && !matches!(auth, Auth::None)
@@ -47,19 +33,16 @@ pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceC
         warn_of_local(at, url);
     }
     let taken = auth.as_ref().and_then(header_of);
-    let get = |key| section.get(key);
     let service = ServiceConfig {
         name: plain.unwrap_or_default().to_owned(),
-        timeout: get("timeout").and_then(timeout).unwrap_or(Duration::from_secs(30)),
-        max_response_bytes: get("max_response_bytes")
-            .and_then(|at| at.whole(1..=64 << 20))
-            .unwrap_or(1 << 20),
-        ca_cert: get("ca_cert").and_then(|at| certificate(at, dir)),
+        timeout: section.read("timeout", timeout).unwrap_or(Duration::from_secs(30)),
+        max_response_bytes: section.whole("max_response_bytes", 1..=64 << 20).unwrap_or(1 << 20),
+        ca_cert: section.read("ca_cert", |at| certificate(at, dir)),
         peer: peer::peer(section, url.as_ref(), socket.flatten()),
-        allow_link_local: get("allow_link_local").and_then(At::flag).unwrap_or(false),
-        headers: get("headers").map(|at| headers(at, taken.as_deref())).unwrap_or_default(),
-        health: get("health").and_then(health),
-        errors: get("errors").map(errors).unwrap_or_default(),
+        allow_link_local: section.flag("allow_link_local"),
+        headers: section.get("headers").map(|at| headers(at, taken.as_deref())).unwrap_or_default(),
+        health: section.read("health", health),
+        errors: section.get("errors").map(errors).unwrap_or_default(),
         url: url?,
         auth: auth?,
     };
@@ -89,62 +72,44 @@ fn class_without_handler(section: Section<'_>) {
     }
 }
 
-#[derive(Clone, Copy)]
-enum AuthType {
-    Bearer,
-    Header,
-    Query,
-    Basic,
-    Login,
-    None,
-}
-
 fn auth(at: At<'_>) -> Option<Auth> {
-    let types = [
-        ("bearer", AuthType::Bearer),
-        ("header", AuthType::Header),
-        ("query", AuthType::Query),
-        ("basic", AuthType::Basic),
-        ("login", AuthType::Login),
-        ("none", AuthType::None),
+    type Reader = fn(Section<'_>) -> Option<Auth>;
+    let types: [(&str, (&str, Reader)); 6] = [
+        ("bearer", ("type token", bearer_auth)),
+        ("header", ("type token header_name", header_auth)),
+        ("query", ("type token query_param", query_auth)),
+        ("basic", ("type username password", basic_auth)),
+        ("login", ("type request take send expires logout", login::read)),
+        ("none", ("type", |_| Some(Auth::None))),
     ];
     let section = at.open();
-    match section.need("type")?.choice(&types)? {
-        AuthType::Bearer => {
-            section.known(&["type", "token"]).need("token").and_then(credential::bearer).map(Auth::Bearer)
-        }
-        AuthType::Header => header_auth(section.known(&["type", "token", "header_name"])),
-        AuthType::Query => query_auth(section.known(&["type", "token", "query_param"])),
-        AuthType::Basic => basic_auth(section.known(&["type", "username", "password"])),
-        AuthType::Login => {
-            login::read(section.known(&["type", "request", "take", "send", "expires", "logout"]))
-        }
-        AuthType::None => {
-            section.known(&["type"]);
-            Some(Auth::None)
-        }
-    }
+    let (keys, read) = section.require("type", |at| at.choice(&types))?;
+    read(section.known(keys))
+}
+
+fn bearer_auth(section: Section<'_>) -> Option<Auth> {
+    section.require("token", credential::bearer).map(Auth::Bearer)
 }
 
 fn header_auth(section: Section<'_>) -> Option<Auth> {
-    let (name, token) = (section.need("header_name").and_then(header_name), token(section));
+    let (name, token) = (section.require("header_name", header_name), token(section));
     Some(Auth::Header { name: name?, token: token? })
 }
 
 fn query_auth(section: Section<'_>) -> Option<Auth> {
-    let (param, token) = (section.need("query_param").and_then(param), token(section));
+    let (param, token) = (section.require("query_param", param), token(section));
     Some(Auth::Query { param: param?, token: token? })
 }
 
 fn token(section: Section<'_>) -> Option<Secret> {
-    section.need("token").and_then(credential::token)
+    section.require("token", credential::token)
 }
 
 fn basic_auth(section: Section<'_>) -> Option<Auth> {
-    let username = section.need("username").and_then(|at| {
+    let username = section.require("username", |at| {
         let name = at.filled()?;
         let fits = !name.contains(|c: char| c == ':' || c.is_control());
-        if fits { Some(name) } else { at.fail("username holds a colon or a control character", "") }
+        at.ensure(fits, "username holds a colon or a control character", "").map(|()| name)
     });
     let at = section.need("password")?;
     let password = credential::text(at)?;
@@ -164,25 +129,13 @@ pub(crate) fn header_of(auth: &Auth) -> Option<String> {
     }
 }
 
-fn header_name(at: At<'_>) -> Option<String> {
-    let name = at.text()?;
-    match check_header(&name, None) {
-        Ok(()) => Some(name),
-        Err(why) => at.fail(why, ""),
-    }
-}
-
 fn certificate(at: At<'_>, dir: &Path) -> Option<Vec<u8>> {
     let file = path(at, dir)?;
     let bytes =
         source::read_bytes(&file).map_err(|why| at.error(format!("{}: {why}", file.display()), "")).ok()?;
-    if is_pem(&bytes) {
-        return Some(bytes);
-    }
-    at.fail(
-        format!("{} holds no PEM certificate", file.display()),
-        "it begins with -----BEGIN CERTIFICATE-----",
-    )
+    let wrong = format!("{} holds no PEM certificate", file.display());
+    at.ensure(is_pem(&bytes), wrong, "it begins with -----BEGIN CERTIFICATE-----")?;
+    Some(bytes)
 }
 
 /// Whether there is a certificate, and all that stands between the markers is base64 of DER.
@@ -201,11 +154,11 @@ fn health(at: At<'_>) -> Option<Health> {
     if at.is_null() {
         return None;
     }
-    let section = at.section(&["method", "path", "expect_status"]);
+    let section = at.section("method path expect_status");
     let path = section.get("path").map_or(Some("/".into()), request_path);
     Some(Health {
-        method: section.get("method").and_then(|at| at.choice(&METHODS)).unwrap_or(Method::Get),
-        expect_status: section.get("expect_status").and_then(|at| at.whole(100..=599)).unwrap_or(200),
+        method: section.read("method", |at| at.choice(&METHODS)).unwrap_or(Method::Get),
+        expect_status: section.whole("expect_status", 100..=599).unwrap_or(200),
         path: path?,
     })
 }
@@ -213,9 +166,9 @@ fn health(at: At<'_>) -> Option<Health> {
 fn errors(at: At<'_>) -> Vec<ErrorMapping> {
     let mut found: Vec<ErrorMapping> = Vec::new();
     for item in at.items() {
-        let section = item.section(&["status", "message"]);
-        let status = section.need("status").and_then(|at| at.whole(400..=599).map(|status| (at, status)));
-        let message = section.need("message").and_then(At::filled);
+        let section = item.section("status message");
+        let status = section.require("status", |at| Some((at, at.whole(400..=599)?)));
+        let message = section.require("message", At::filled);
         let (Some((at, status)), Some(message)) = (status, message) else { continue };
         if found.iter().any(|other| other.status == status) {
             at.error(format!("status {status} is given twice"), "");

@@ -1,4 +1,5 @@
-//! What config.yaml says, checked: the types that the rest of the gateway is built from. No I/O, no YAML.
+//! What config.yaml says, checked: the types that the rest of the gateway is built from. No I/O, no YAML. Defaults stand
+//! in brackets.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -15,13 +16,13 @@ use crate::model::{AgentId, Method, Tool};
 /// Everything in config.yaml and in the tool files it names. Immutable; a reload makes a new one.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the gateway listens.
-    pub gateway: Gateway,
-    /// Who may connect; at least one.
+    /// Listeners.
+    pub gateway: GatewayConfig,
+    /// At least one.
     pub agents: Vec<AgentConfig>,
     /// How people are asked, by the channel's name. The local channel is always there and not among them.
     pub channels: BTreeMap<String, ChannelConfig>,
-    /// The services, in the order of the file.
+    /// In the order of the file.
     pub services: Vec<ServiceConfig>,
     /// All tools of all services by name.
     pub tools: BTreeMap<String, Arc<Tool>>,
@@ -29,9 +30,9 @@ pub struct Config {
     pub storage: Storage,
     /// How long a question stays open (900 s).
     pub approval_timeout: Duration,
-    /// How people are asked.
-    pub approvals: Approvals,
-    /// Limits for each agent that has none of its own.
+    /// How questions are asked.
+    pub approvals: ApprovalConfig,
+    /// For each agent that has no limits of its own.
     pub rate_limit: RateLimit,
     /// Service calls at once (32).
     pub max_concurrent_calls: usize,
@@ -43,9 +44,8 @@ pub struct Config {
     pub secrets: Vec<Secret>,
 }
 
-/// Listeners.
 #[derive(Clone, Debug)]
-pub struct Gateway {
+pub struct GatewayConfig {
     /// Address of the agents' port; `::` is every address, IPv4 too.
     pub host: String,
     /// The agents' port; 0 takes any free one.
@@ -58,9 +58,9 @@ pub struct Gateway {
     pub health_port: Option<u16>,
     /// Names under which browsers may reach the admin listener, besides those of this machine.
     pub admin_hosts: Vec<String>,
-    /// What the owner signs in with. None: by one-time links only.
+    /// None: the owner signs in by one-time links only.
     pub admin_password_hash: Option<PasswordHash>,
-    /// Proxies whose word on who asks is believed.
+    /// Proxies that are trusted to say who asks.
     pub trusted_proxies: Vec<Network>,
     /// Where below its own name a proxy shows the admin pages.
     pub public_path: PathPrefix,
@@ -77,20 +77,17 @@ pub struct Gateway {
 /// PEM files of the agents' port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// Certificate, with its chain.
+    /// With its chain.
     pub cert: PathBuf,
-    /// Private key.
     pub key: PathBuf,
     /// `min_version: "1.3"`: no older clients.
     pub(crate) only_tls13: bool,
 }
 
-/// One agent.
 #[derive(Clone, Debug)]
 pub struct AgentConfig {
-    /// Its name; `default` for `agent:`.
+    /// `default` for `agent:`.
     pub id: AgentId,
-    /// What it authenticates with.
     pub token: TokenHash,
     /// Whether it may ask what the policy would say.
     pub may_explain: bool,
@@ -139,8 +136,8 @@ pub struct ServiceConfig {
     pub max_response_bytes: u64,
     /// PEM certificates that are trusted as well.
     pub ca_cert: Option<Vec<u8>>,
-    /// What its URL does not say of it.
-    pub peer: Peer,
+    /// How it is reached, beyond its URL.
+    pub peer: ServicePeer,
     /// Whether link-local and metadata addresses may be dialled.
     pub allow_link_local: bool,
     /// Sent with each call.
@@ -163,7 +160,7 @@ impl ServiceConfig {
 
 /// How a service is reached and known when its URL does not say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Peer {
+pub struct ServicePeer {
     /// The unix socket that it listens on.
     pub socket: Option<PathBuf>,
     /// SHA-256 of its public key (SubjectPublicKeyInfo), checked instead of names and authorities.
@@ -193,14 +190,14 @@ pub enum Auth {
     },
     /// `Authorization: Basic …`.
     Basic {
-        /// The user, without a colon.
+        /// Without a colon.
         username: String,
-        /// The password.
+        /// In any script.
         password: Secret,
     },
     /// A token that the service gives for a login.
     Login(Arc<Login>),
-    /// None.
+    /// No credentials.
     None,
 }
 
@@ -211,7 +208,7 @@ pub struct Login {
     pub request: LoginRequest,
     /// Where its token is in the answer.
     pub take: Take,
-    /// The header that shows it.
+    /// The header that shows the token to the service.
     pub header: String,
     /// What stands before the token in that header.
     pub before: String,
@@ -228,11 +225,11 @@ pub struct Login {
 pub struct LoginRequest {
     /// Its method.
     pub method: Method,
-    /// Path with or without a query.
+    /// With or without a query.
     pub path: String,
     /// Sent with it.
     pub headers: Vec<(String, Secret)>,
-    /// Its body, after the content type.
+    /// After its content type.
     pub body: Option<(&'static str, Secret)>,
 }
 
@@ -252,7 +249,7 @@ pub enum Take {
 pub struct Health {
     /// GET or HEAD, in general.
     pub method: Method,
-    /// Path with or without a query.
+    /// With or without a query.
     pub path: String,
     /// The status of a service that works.
     pub expect_status: u16,
@@ -285,13 +282,13 @@ pub struct Storage {
 pub enum SyncMode {
     /// Those with side effects.
     Writes,
-    /// All.
+    /// All of them.
     All,
 }
 
 /// How people are asked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Approvals {
+pub struct ApprovalConfig {
     /// Longer questions are refused (12000 characters).
     pub max_question_chars: usize,
     /// When a call that was denied again and again is no longer asked about; None: never.
@@ -302,12 +299,12 @@ pub struct Approvals {
     pub reminder: bool,
 }
 
-/// How often a person has to say no.
+/// How often a person has to say no before nobody is asked any more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct CoolDown {
-    /// So many denials of the same call (3) …
+    /// Denials of the same call (3).
     pub denies: usize,
-    /// … within this time (10 min); and for how long nobody is asked then.
+    /// The time within which they count, and for which nobody is asked then (10 min).
     pub window: Duration,
 }
 

@@ -14,18 +14,14 @@ pub(crate) const MAX_FILE: u64 = 4 << 20;
 /// Why a file is not taken.
 #[derive(Debug)]
 pub(crate) enum Unreadable {
-    /// The system says no.
     Io(io::Error),
     /// A directory, a pipe, a device.
     NotAFile,
-    /// Larger than [`MAX_FILE`].
     TooLarge,
-    /// Not UTF-8.
     NotText,
 }
 
 impl Unreadable {
-    /// Whether there is no such file.
     pub(crate) fn is_missing(&self) -> bool {
         matches!(self, Unreadable::Io(e) if matches!(e.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory))
     }
@@ -45,8 +41,6 @@ impl fmt::Display for Unreadable {
         }
     }
 }
-
-impl std::error::Error for Unreadable {}
 
 impl From<io::Error> for Unreadable {
     fn from(e: io::Error) -> Unreadable {
@@ -86,7 +80,7 @@ pub(crate) fn is_world_open(dir: &Path) -> bool {
     fs::metadata(dir).is_ok_and(|m| m.permissions().mode() & 0o001 != 0)
 }
 
-/// The warning about secrets in a file that every user may read.
+/// Warns of secrets in a file that every user may read.
 pub(crate) fn world_readable(path: &Path) -> Finding {
     let finding =
         Finding::whole("", path, "the file holds secrets and every user of this machine can read it");

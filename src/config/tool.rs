@@ -19,22 +19,13 @@ use crate::model::{ArgSpec, ArgType, HttpTarget, ItemSpec, Kind, Layout, Request
 
 /// Reads one tool. None when there is no request that could be made.
 pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Option<Tool> {
-    let section = at.section(&[
-        "description",
-        "kind",
-        "signature",
-        "args",
-        "request",
-        "response",
-        "extra_args",
-        "timeout",
-    ]);
-    let declared = section.get("args").map(At::entries).unwrap_or_default();
+    let section = at.section("description kind signature args request response extra_args timeout");
+    let declared = section.entries("args");
     let args: Args = declared.iter().filter_map(|(name, at)| argument::read(*name, *at)).collect();
-    let signature = section.get("signature").and_then(|at| signature(at, &args));
+    let signature = section.read("signature", |at| signature(at, &args));
     argument::check_each(&declared, &args, signature.as_ref());
-    let kind = section.get("kind").and_then(kind);
-    let request = section.need("request").and_then(|at| request::read(at, &args, owner))?;
+    let kind = section.read("kind", kind);
+    let request = section.require("request", |at| request::read(at, &args, owner))?;
     body::check_names(&declared, &args, &request);
     let response = section.get("response").map(|at| response::read(at, owner.taken_header.as_deref()));
     let response = response.unwrap_or_default();
@@ -46,7 +37,7 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Optio
         kind: kind.unwrap_or_else(|| target.default_kind()),
         signature,
         extra_args,
-        timeout: section.get("timeout").and_then(timeout),
+        timeout: section.read("timeout", timeout),
         args,
         ..Tool::new(name.text(), target)
     };
@@ -66,16 +57,12 @@ fn signature(at: At<'_>, args: &Args) -> Option<Template> {
         return None;
     }
     let parts: Vec<&str> = text.split(',').map(str::trim).collect();
-    if parts.iter().any(|part| part.is_empty()) {
-        return at.fail("signature has an empty part", "remove the extra comma");
-    }
-    if text.contains(char::is_control) {
-        return at.fail("signature holds a control character", "");
-    }
+    let has_empty = parts.iter().any(|part| part.is_empty());
+    at.ensure(!has_empty, "signature has an empty part", "remove the extra comma")?;
+    at.ensure(!text.contains(char::is_control), "signature holds a control character", "")?;
     let template = templates::template(at, &parts.join(", "), args, templates::SIGNATURE)?;
-    if template.has_touching_args() {
-        return at.fail("two arguments touch in the signature", "put text between them: {a}.{b}");
-    }
+    let touch = template.has_touching_args();
+    at.ensure(!touch, "two arguments touch in the signature", "put text between them: {a}.{b}")?;
     template.args().for_each(|arg| signed(at, arg, args));
     Some(template)
 }
@@ -83,17 +70,9 @@ fn signature(at: At<'_>, args: &Args) -> Option<Template> {
 /// A person reads the signature and rules are matched against it: nothing secret, nothing of free form.
 fn signed(at: At<'_>, arg: &str, args: &Args) {
     let Some(spec) = args.get(arg) else { return };
-    if spec.free_text {
-        at.error(
-            format!("argument {arg} is free_text and cannot stand in the signature"),
-            "take it out of the signature",
-        );
-    }
-    if spec.secret {
-        at.error(
-            format!("argument {arg} is secret and cannot stand in the signature"),
-            "take it out of the signature",
-        );
+    for (unfit, word) in [(spec.free_text, "free_text"), (spec.secret, "secret")] {
+        let text = format!("argument {arg} is {word} and cannot stand in the signature");
+        at.ensure(!unfit, text, "take it out of the signature");
     }
 }
 

@@ -14,7 +14,6 @@ use super::request::ToolService;
 use super::tool;
 use crate::model::Tool;
 
-/// What cannot be done when something is wrong in a tool file.
 const DOING: &str = "cannot load tools";
 
 /// All tools so far.
@@ -22,13 +21,11 @@ const DOING: &str = "cannot load tools";
 pub(crate) struct Toolbox {
     /// By name.
     pub tools: BTreeMap<String, Arc<Tool>>,
-    /// What is wrong in the files.
     pub findings: Vec<Finding>,
     origin: BTreeMap<String, PathBuf>,
 }
 
 impl Toolbox {
-    /// Reads the tool files of one service.
     pub(crate) fn add(&mut self, at: At<'_>, owner: &ToolService<'_>, share: &Path) {
         let wanted = at.one_or_more();
         if wanted.is_empty() {
@@ -44,7 +41,7 @@ impl Toolbox {
             Ok(doc) => doc,
             Err(finding) => return self.findings.push(finding),
         };
-        let entries = At::root(&doc).section(&["tools"]).need("tools").map(At::entries).unwrap_or_default();
+        let entries = At::root(&doc).section("tools").need("tools").map(At::entries).unwrap_or_default();
         for (name, at) in entries {
             let Some(plain) = name.plain("a tool") else { continue };
             if let (Some(other), Some(file)) = (self.tools.get(plain), self.origin.get(plain)) {
@@ -64,7 +61,10 @@ fn find(at: At<'_>, share: &Path) -> Option<Vec<PathBuf>> {
     let text = at.filled()?;
     let places = [at.doc.dir().join(&text), share.join(&text)];
     for place in &places {
-        let found = if is_glob(&text) { matching(at, place)? } else { existing(place) };
+        let found = match is_glob(&text) {
+            true => matching(at, place)?,
+            false => place.exists().then(|| place.to_owned()).into_iter().collect(),
+        };
         if !found.is_empty() {
             return Some(found);
         }
@@ -74,10 +74,6 @@ fn find(at: At<'_>, share: &Path) -> Option<Vec<PathBuf>> {
     at.fail(format!("there is no tool file {}", at.shown()), &format!("looked for {looked}"))
 }
 
-fn existing(place: &Path) -> Vec<PathBuf> {
-    if place.exists() { vec![place.to_owned()] } else { Vec::new() }
-}
-
 fn is_glob(text: &str) -> bool {
     text.contains(['*', '?', '[', '{'])
 }
@@ -85,14 +81,12 @@ fn is_glob(text: &str) -> bool {
 /// The files of a directory that match, by name. Hidden files are left out.
 fn matching(at: At<'_>, place: &Path) -> Option<Vec<PathBuf>> {
     let (dir, name) = (place.parent().unwrap_or(place), place.file_name()?.to_str()?);
-    if at.text()?.rsplit_once('/').is_some_and(|(dir, _)| is_glob(dir)) {
-        return at
-            .fail("a pattern may stand in the name of the file only", "list the directories one by one");
-    }
-    let glob = match Glob::new(name) {
-        Ok(glob) => glob.compile_matcher(),
-        Err(why) => return at.fail(format!("this is not a pattern for files: {}", why.kind()), ""),
-    };
+    let in_dir = at.text()?.rsplit_once('/').is_some_and(|(dir, _)| is_glob(dir));
+    let help = "list the directories one by one";
+    at.ensure(!in_dir, "a pattern may stand in the name of the file only", help)?;
+    let glob = Glob::new(name).map(|glob| glob.compile_matcher());
+    let glob =
+        glob.map_err(|e| at.error(format!("this is not a pattern for files: {}", e.kind()), "")).ok()?;
     let Ok(entries) = fs::read_dir(dir) else { return Some(Vec::new()) };
     let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
     let mut names: Vec<String> = names.filter(|n| !n.starts_with('.') && glob.is_match(n)).collect();

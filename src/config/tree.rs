@@ -1,8 +1,8 @@
 //! YAML text to a tree that remembers where everything stood. The only file that touches `serde_yaml`.
 //!
-//! serde_yaml tells a place only when a visitor fails there. So every value and every key gets a number in the
-//! order of reading, and [`place`] reads the text once more with a visitor that fails at that number. That makes
-//! the place of *any* finding exact, also of those made long after reading (a rule that can never match).
+//! serde_yaml reports a place only when a visitor fails there. So every value and every key gets a number in the
+//! order of reading, and [`place`] reads the text once more with a visitor that fails at that number. The place of
+//! *any* finding is exact then, even when it is made long after reading (a rule that can never match).
 //!
 //! Refused here, at every level: duplicate keys, tags (`!x`), a second document, more than [`MAX_VALUES`] values.
 
@@ -18,59 +18,48 @@ const MAX_VALUES: u32 = 1_000_000;
 
 /// A value and its number.
 #[derive(Debug)]
-pub(crate) struct Node {
-    /// Its number, for [`place`] and [`raw`].
+pub(crate) struct YamlNode {
+    /// For [`place`] and [`raw`].
     pub id: u32,
-    /// What it is.
-    pub kind: Kind,
+    pub kind: YamlKind,
 }
 
-/// What a value is.
 #[derive(Debug)]
-pub(crate) enum Kind {
+pub(crate) enum YamlKind {
     /// `null`, `~` or nothing.
     Null,
-    /// `true` or `false`.
     Bool(bool),
-    /// A whole number.
     Int(i128),
-    /// Any other number.
+    /// A number that is not whole.
     Float,
-    /// Text, quoted or not.
     Text(String),
-    /// A list.
-    List(Vec<Node>),
-    /// Keys with their values, in the order of the file.
-    Map(Vec<(Key, Node)>),
+    List(Vec<YamlNode>),
+    /// In the order of the file.
+    Map(Vec<(YamlKey, YamlNode)>),
 }
 
-impl Kind {
-    /// For people.
+impl YamlKind {
     pub(crate) fn name(&self) -> &'static str {
         match self {
-            Kind::Null => "nothing",
-            Kind::Bool(_) => "true or false",
-            Kind::Int(_) | Kind::Float => "a number",
-            Kind::Text(_) => "text",
-            Kind::List(_) => "a list",
-            Kind::Map(_) => "a section of keys",
+            YamlKind::Null => "nothing",
+            YamlKind::Bool(_) => "true or false",
+            YamlKind::Int(_) | YamlKind::Float => "a number",
+            YamlKind::Text(_) => "text",
+            YamlKind::List(_) => "a list",
+            YamlKind::Map(_) => "a section of keys",
         }
     }
 }
 
-/// The key of a map.
 #[derive(Debug)]
-pub(crate) struct Key {
-    /// Its number.
+pub(crate) struct YamlKey {
     pub id: u32,
-    /// The key as written.
     pub text: String,
 }
 
 /// Why a text is no usable YAML.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct NotYaml {
-    /// What is wrong.
     pub text: String,
     /// Line and column from 1.
     pub place: Option<(u64, u64)>,
@@ -78,16 +67,16 @@ pub(crate) struct NotYaml {
     pub(crate) is_syntax: bool,
 }
 
-/// Reads one document; an empty text is [`Kind::Null`].
+/// Reads one document; an empty text is [`YamlKind::Null`].
 ///
 /// # Errors
 /// With the exact place, when it is no YAML or one of the things refused in this file's head.
-pub(crate) fn parse(text: &str) -> Result<Node, NotYaml> {
-    let reading = Reading::for_aim(Aim::Tree);
+pub(crate) fn parse(text: &str) -> Result<YamlNode, NotYaml> {
+    let pass = Pass::for_aim(Aim::Tree);
     let mut documents = serde_yaml::Deserializer::from_str(text);
     let root = match documents.next() {
-        Some(document) => Value(&reading).deserialize(document).map_err(|e| reading.explain(&e))?,
-        None => Node { id: 0, kind: Kind::Null },
+        Some(document) => Value(&pass).deserialize(document).map_err(|e| pass.explain(&e))?,
+        None => YamlNode { id: 0, kind: YamlKind::Null },
     };
     match documents.next() {
         None => Ok(root),
@@ -97,23 +86,23 @@ pub(crate) fn parse(text: &str) -> Result<Node, NotYaml> {
 
 /// Line and column, from 1, of the value or key with this number.
 pub(crate) fn place(text: &str, id: u32) -> Option<(u64, u64)> {
-    reread(text, &Reading::for_aim(Aim::Place(id)))
+    reread(text, &Pass::for_aim(Aim::Place(id)))
 }
 
 /// The single value with this number exactly as written, where reading made a number or a truth value of it.
 pub(crate) fn raw(text: &str, id: u32) -> Option<String> {
-    let reading = Reading::for_aim(Aim::Raw(id));
-    reread(text, &reading);
-    reading.raw.into_inner()
+    let pass = Pass::for_aim(Aim::Raw(id));
+    reread(text, &pass);
+    pass.raw.into_inner()
 }
 
-fn reread(text: &str, reading: &Reading) -> Option<(u64, u64)> {
+fn reread(text: &str, pass: &Pass) -> Option<(u64, u64)> {
     let document = serde_yaml::Deserializer::from_str(text).next()?;
-    Value(reading).deserialize(document).err().as_ref().and_then(position)
+    Value(pass).deserialize(document).err().as_ref().and_then(position)
 }
 
 fn second_document(document: serde_yaml::Deserializer<'_>) -> NotYaml {
-    let error = Value(&Reading::for_aim(Aim::Place(0))).deserialize(document).err();
+    let error = Value(&Pass::for_aim(Aim::Place(0))).deserialize(document).err();
     let place = error.as_ref().and_then(position);
     NotYaml { text: "more than one document in a file".into(), place, is_syntax: false }
 }
@@ -123,7 +112,7 @@ fn position(e: &serde_yaml::Error) -> Option<(u64, u64)> {
     Some((u64::try_from(at.line()).ok()?, u64::try_from(at.column()).ok()?))
 }
 
-/// What one reading of a text is for.
+/// What one pass over a text is for.
 #[derive(Clone, Copy, PartialEq)]
 enum Aim {
     Tree,
@@ -131,17 +120,17 @@ enum Aim {
     Raw(u32),
 }
 
-struct Reading {
+struct Pass {
     aim: Aim,
     next: Cell<u32>,
-    /// Our own words of refusal; serde_yaml wraps them in its own.
-    said: RefCell<Option<String>>,
+    /// Why we refused the text; serde_yaml wraps the words in its own.
+    refusal: RefCell<Option<String>>,
     raw: RefCell<Option<String>>,
 }
 
-impl Reading {
-    fn for_aim(aim: Aim) -> Reading {
-        Reading { aim, next: Cell::new(0), said: RefCell::new(None), raw: RefCell::new(None) }
+impl Pass {
+    fn for_aim(aim: Aim) -> Pass {
+        Pass { aim, next: Cell::new(0), refusal: RefCell::default(), raw: RefCell::default() }
     }
 
     fn number(&self) -> u32 {
@@ -160,13 +149,13 @@ impl Reading {
     }
 
     fn refuse<E: Error>(&self, text: String) -> E {
-        *self.said.borrow_mut() = Some(text);
+        *self.refusal.borrow_mut() = Some(text);
         E::custom("refused")
     }
 
     fn explain(&self, e: &serde_yaml::Error) -> NotYaml {
         let place = position(e);
-        if let Some(text) = self.said.take() {
+        if let Some(text) = self.refusal.take() {
             return NotYaml { text, place, is_syntax: false };
         }
         // serde_yaml's own words without its places, which the finding shows by itself.
@@ -177,117 +166,117 @@ impl Reading {
 }
 
 /// Reads any value.
-struct Value<'r>(&'r Reading);
+struct Value<'r>(&'r Pass);
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {
-    type Value = Node;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Node, D::Error> {
+    type Value = YamlNode;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<YamlNode, D::Error> {
         let id = self.0.number();
         if self.0.aim == Aim::Raw(id) {
             *self.0.raw.borrow_mut() = Some(String::deserialize(d)?);
             return Err(D::Error::custom("read"));
         }
-        d.deserialize_any(Visit(self.0, id)).map(|kind| Node { id, kind })
+        d.deserialize_any(ValueVisitor(self.0, id)).map(|kind| YamlNode { id, kind })
     }
 }
 
-struct Visit<'r>(&'r Reading, u32);
+struct ValueVisitor<'r>(&'r Pass, u32);
 
-impl Visit<'_> {
-    fn is<E: Error>(&self, kind: Kind) -> Result<Kind, E> {
+impl ValueVisitor<'_> {
+    fn is<E: Error>(&self, kind: YamlKind) -> Result<YamlKind, E> {
         self.0.reached(self.1).map(|()| kind)
     }
 }
 
-impl<'de> Visitor<'de> for Visit<'_> {
-    type Value = Kind;
+impl<'de> Visitor<'de> for ValueVisitor<'_> {
+    type Value = YamlKind;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a value")
     }
 
-    fn visit_unit<E: Error>(self) -> Result<Kind, E> {
-        self.is(Kind::Null)
+    fn visit_unit<E: Error>(self) -> Result<YamlKind, E> {
+        self.is(YamlKind::Null)
     }
 
-    fn visit_none<E: Error>(self) -> Result<Kind, E> {
-        self.is(Kind::Null)
+    fn visit_none<E: Error>(self) -> Result<YamlKind, E> {
+        self.is(YamlKind::Null)
     }
 
-    fn visit_bool<E: Error>(self, v: bool) -> Result<Kind, E> {
-        self.is(Kind::Bool(v))
+    fn visit_bool<E: Error>(self, v: bool) -> Result<YamlKind, E> {
+        self.is(YamlKind::Bool(v))
     }
 
-    fn visit_i64<E: Error>(self, v: i64) -> Result<Kind, E> {
-        self.is(Kind::Int(v.into()))
+    fn visit_i64<E: Error>(self, v: i64) -> Result<YamlKind, E> {
+        self.is(YamlKind::Int(v.into()))
     }
 
-    fn visit_u64<E: Error>(self, v: u64) -> Result<Kind, E> {
-        self.is(Kind::Int(v.into()))
+    fn visit_u64<E: Error>(self, v: u64) -> Result<YamlKind, E> {
+        self.is(YamlKind::Int(v.into()))
     }
 
-    fn visit_i128<E: Error>(self, v: i128) -> Result<Kind, E> {
-        self.is(Kind::Int(v))
+    fn visit_i128<E: Error>(self, v: i128) -> Result<YamlKind, E> {
+        self.is(YamlKind::Int(v))
     }
 
-    fn visit_u128<E: Error>(self, v: u128) -> Result<Kind, E> {
-        self.is(i128::try_from(v).map_or(Kind::Float, Kind::Int))
+    fn visit_u128<E: Error>(self, v: u128) -> Result<YamlKind, E> {
+        self.is(i128::try_from(v).map_or(YamlKind::Float, YamlKind::Int))
     }
 
-    fn visit_f64<E: Error>(self, _: f64) -> Result<Kind, E> {
-        self.is(Kind::Float)
+    fn visit_f64<E: Error>(self, _: f64) -> Result<YamlKind, E> {
+        self.is(YamlKind::Float)
     }
 
-    fn visit_str<E: Error>(self, v: &str) -> Result<Kind, E> {
-        self.is(Kind::Text(v.to_owned()))
+    fn visit_str<E: Error>(self, v: &str) -> Result<YamlKind, E> {
+        self.is(YamlKind::Text(v.to_owned()))
     }
 
-    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Kind, A::Error> {
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<YamlKind, A::Error> {
         self.0.reached(self.1)?;
         let mut items = Vec::new();
         while let Some(item) = seq.next_element_seed(Value(self.0))? {
             items.push(item);
         }
-        Ok(Kind::List(items))
+        Ok(YamlKind::List(items))
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Kind, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<YamlKind, A::Error> {
         self.0.reached(self.1)?;
         let (mut entries, mut seen) = (Vec::new(), HashSet::new());
-        while let Some(key) = map.next_key_seed(KeyVisit(self.0, &mut seen))? {
+        while let Some(key) = map.next_key_seed(KeyVisitor(self.0, &mut seen))? {
             entries.push((key, map.next_value_seed(Value(self.0))?));
         }
-        Ok(Kind::Map(entries))
+        Ok(YamlKind::Map(entries))
     }
 
-    fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<Kind, A::Error> {
+    fn visit_enum<A: EnumAccess<'de>>(self, _: A) -> Result<YamlKind, A::Error> {
         Err(self.0.refuse("tags (!…) are not used in these files".into()))
     }
 }
 
 /// Reads a key as text and refuses one that was there before.
-struct KeyVisit<'r>(&'r Reading, &'r mut HashSet<String>);
+struct KeyVisitor<'r>(&'r Pass, &'r mut HashSet<String>);
 
-impl<'de> DeserializeSeed<'de> for KeyVisit<'_> {
-    type Value = Key;
-    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<Key, D::Error> {
+impl<'de> DeserializeSeed<'de> for KeyVisitor<'_> {
+    type Value = YamlKey;
+    fn deserialize<D: Deserializer<'de>>(self, d: D) -> Result<YamlKey, D::Error> {
         // deserialize_str, and not _any: `404:` and `yes:` are keys as they are written.
         d.deserialize_str(self)
     }
 }
 
-impl<'de> Visitor<'de> for KeyVisit<'_> {
-    type Value = Key;
+impl<'de> Visitor<'de> for KeyVisitor<'_> {
+    type Value = YamlKey;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a key")
     }
 
-    fn visit_str<E: Error>(self, text: &str) -> Result<Key, E> {
+    fn visit_str<E: Error>(self, text: &str) -> Result<YamlKey, E> {
         let id = self.0.number();
         self.0.reached(id)?;
         if self.1.insert(text.to_owned()) {
-            return Ok(Key { id, text: text.to_owned() });
+            return Ok(YamlKey { id, text: text.to_owned() });
         }
         Err(self.0.refuse(format!("duplicate key {text:?}")))
     }
@@ -298,18 +287,18 @@ mod tests {
     use super::*;
 
     /// Every value and key with its number and place, in the order of reading.
-    fn walk(text: &str, node: &Node, found: &mut Vec<(String, (u64, u64))>) {
+    fn walk(text: &str, node: &YamlNode, found: &mut Vec<(String, (u64, u64))>) {
         let mut seen = |id, what: &str| found.push((what.to_owned(), place(text, id).unwrap()));
         match &node.kind {
-            Kind::Text(t) => seen(node.id, t),
-            Kind::Null | Kind::Bool(_) | Kind::Int(_) | Kind::Float => {
+            YamlKind::Text(t) => seen(node.id, t),
+            YamlKind::Null | YamlKind::Bool(_) | YamlKind::Int(_) | YamlKind::Float => {
                 seen(node.id, &raw(text, node.id).unwrap_or_default());
             }
-            Kind::List(items) => {
+            YamlKind::List(items) => {
                 seen(node.id, "[");
                 items.iter().for_each(|item| walk(text, item, found));
             }
-            Kind::Map(entries) => {
+            YamlKind::Map(entries) => {
                 seen(node.id, "{");
                 for (key, value) in entries {
                     found.push((format!("{}:", key.text), place(text, key.id).unwrap()));
@@ -355,8 +344,8 @@ mod tests {
     #[test]
     fn carriage_returns_and_empty_texts_do_no_harm() {
         assert_eq!(walked("a: 1\r\nb: 2\r\n")[3], ("b:".to_owned(), (2, 1)));
-        assert!(matches!(parse("").unwrap().kind, Kind::Null));
-        assert!(matches!(parse("# nothing\n").unwrap().kind, Kind::Null));
+        assert!(matches!(parse("").unwrap().kind, YamlKind::Null));
+        assert!(matches!(parse("# nothing\n").unwrap().kind, YamlKind::Null));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use super::finding::{Finding, Place, Severity};
+use super::finding::{Finding, Severity};
 use super::source;
 
 /// What [`super::load_in`] looks at besides the files it is given.
@@ -43,20 +43,10 @@ pub(crate) struct Variables<'a> {
     secrets: PathBuf,
 }
 
-/// A value that holds no more variables.
-pub(crate) struct Resolved {
-    /// The whole value.
-    pub text: String,
-    /// The values of the variables in it.
-    pub parts: Vec<String>,
-}
-
-/// Why a value cannot be resolved.
+/// Why a value cannot be resolved, and what to do about it.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Unresolved {
-    /// What is wrong.
     pub text: String,
-    /// What to do about it.
     pub help: String,
 }
 
@@ -75,11 +65,11 @@ impl<'a> Variables<'a> {
         Variables { variable: around.variable, credentials, dotenv, dotenv_path, secrets }
     }
 
-    /// `raw` with every `${NAME}` replaced, and `$${` by a literal `${`.
+    /// `raw` with every `${NAME}` replaced, and `$${` by a literal `${`; also the values that were put in.
     ///
     /// # Errors
     /// When a variable is nowhere, is no text, or the braces hold no name.
-    pub(crate) fn resolve(&self, raw: &str) -> Result<Resolved, Unresolved> {
+    pub(crate) fn resolve(&self, raw: &str) -> Result<(String, Vec<String>), Unresolved> {
         let (mut text, mut parts, mut rest) = (String::new(), Vec::new(), raw);
         while let Some((before, after)) = rest.split_once("${") {
             if let Some(before) = before.strip_suffix('$') {
@@ -95,7 +85,7 @@ impl<'a> Variables<'a> {
             rest = behind;
         }
         text.push_str(rest);
-        Ok(Resolved { text, parts })
+        Ok((text, parts))
     }
 
     /// The order is a promise: systemd's credentials, the environment, `.env`, `secrets/`.
@@ -201,11 +191,7 @@ fn read_dotenv(path: &Path, findings: &RefCell<Vec<Finding>>) -> BTreeMap<String
 /// Other programs read the same file and take more; what this one cannot read only matters when it is asked for.
 fn ignored_line(path: &Path, number: u64, text: &str) -> Finding {
     let finding = Finding::whole("cannot load variables", path, format!("{text}; it is left out"));
-    Finding {
-        severity: Severity::Warning,
-        place: Place::LineCol(number, 1),
-        ..finding.help("write NAME=value")
-    }
+    Finding { severity: Severity::Warning, place: Some((number, 1)), ..finding.help("write NAME=value") }
 }
 
 /// One line of a `.env` file; None for a comment or an empty line.
@@ -307,8 +293,8 @@ mod tests {
         let lookup = |name: &str| (name == "X").then(|| OsString::from("${Y}\"'"));
         let around = Surroundings { variable: &lookup, share: PathBuf::new() };
         let vars = Variables::near(Path::new("/nowhere/config.yaml"), &around, &RefCell::default());
-        assert_eq!(vars.resolve("a${X}b").unwrap().text, "a${Y}\"'b");
-        assert_eq!(vars.resolve("$${X} $ $$ {X} ${X}").unwrap().text, "${X} $ $$ {X} ${Y}\"'");
+        assert_eq!(vars.resolve("a${X}b").unwrap().0, "a${Y}\"'b");
+        assert_eq!(vars.resolve("$${X} $ $$ {X} ${X}").unwrap().0, "${X} $ $$ {X} ${Y}\"'");
         assert_eq!(vars.resolve("${Z}").err().unwrap().text, "variable Z is not set");
         for bad in ["${", "${}", "${a b}", "${../x}", "${a/b}", "x${Y"] {
             assert_eq!(vars.resolve(bad).err(), Some(no_name()), "{bad}");

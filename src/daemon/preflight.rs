@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt as _;
 
 use super::admin::is_open;
 use super::opening::{StartError, control_path, setup};
-use crate::config::{self, Config, Finding, Loaded, Paths, Report, misfit};
+use crate::config::{self, Config, Finding, Loaded, Paths, misfit};
 use crate::net::listener::addresses;
 use crate::net::tls::{Acceptor, TlsError};
 
@@ -56,12 +56,12 @@ pub(super) fn load(paths: &Paths, insecure: bool) -> Result<Ready, Vec<Finding>>
 
 /// The findings of everything that `serve` looks at, for `agentpass check`. Without a certificate in the files it speaks
 /// for `serve --insecure`, which is the only way to start then.
-pub fn check(paths: &Paths, insecure: bool) -> Report {
+pub fn check(paths: &Paths, insecure: bool) -> Vec<Finding> {
     let checked = load(paths, insecure).and_then(|ready| {
         let warnings = ready.loaded.warnings.clone();
         setup(ready.loaded, None).map_err(|e| vec![unusable(paths, &e)]).map(|_| warnings)
     });
-    Report { findings: checked.unwrap_or_else(|findings| findings) }
+    checked.unwrap_or_else(|findings| findings)
 }
 
 /// What only shows when the files are put to use, as a finding.

@@ -20,7 +20,7 @@ use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task, replayed};
 use crate::approval::text;
-use crate::config::Approvals;
+use crate::config::ApprovalConfig;
 use crate::model::{Action, Outcome, Question, QuestionEnd, Reason, Responder, Verdict};
 use crate::service::{Attempt, CallSlot, Prepared};
 use crate::store::{Claim, Stage};
@@ -125,7 +125,7 @@ async fn ask(gate: &Gate, task: &Task, verdict: Verdict) -> Step<Outcome> {
 }
 
 /// What becomes of a call that nobody is asked about, though the rules ask.
-fn not_asked(config: &Approvals, verdict: &Verdict, question: &Question) -> Option<(Stage, Outcome)> {
+fn not_asked(config: &ApprovalConfig, verdict: &Verdict, question: &Question) -> Option<(Stage, Outcome)> {
     let outcome = match (verdict.not_asked(), config.cool_down) {
         (Some(Reason::CoolDown { until }), Some(rule)) => {
             let (by, note) = (Responder::cool_down(), cool_down::note(rule, until));
