@@ -2,43 +2,32 @@
 
 use std::io::{IsTerminal as _, stdin};
 
-use argh::FromArgs;
 use serde_json::Value;
 
+use super::options::owner_command;
 use super::output::Audience;
-use super::owner::{Owner, command};
+use super::owner::{ControlClient, command};
 use super::{Exit, Trouble, card, output, terminal, watch};
 
-/// Show the questions that wait for an answer. Runs on the gateway's machine.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "approvals", error_code(3, "no gateway is running"))]
-pub(crate) struct Approvals {
-    /// stay, and ask y/n for each question as it comes; without a terminal, print each as a line of JSON
-    #[argh(switch)]
-    pub watch: bool,
-    /// print JSON: an array, or with --watch an object per line
-    #[argh(switch)]
-    pub json: bool,
-    /// the gateway's control socket (default: the one in config.yaml)
-    #[argh(option, arg_name = "file")]
-    pub socket: Option<String>,
-    /// config.yaml, which names the socket (default: as for serve)
-    #[argh(option, arg_name = "file")]
-    pub config: Option<String>,
+owner_command! {
+    /// Show the questions that wait for an answer. Runs on the gateway's machine.
+    #[argh(subcommand, name = "approvals", error_code(3, "no gateway is running"))]
+    ApprovalsArgs {
+        /// stay, and ask y/n for each question as it comes; without a terminal, print each as a line of JSON
+        #[argh(switch)]
+        pub watch: bool,
+        /// print JSON: an array, or with --watch an object per line
+        #[argh(switch)]
+        pub json: bool,
+    }
 }
 
-/// Runs it.
-pub(crate) fn run(args: Approvals) -> Exit {
-    show(&args).unwrap_or_else(|trouble| trouble.report())
-}
-
-fn show(args: &Approvals) -> Result<Exit, Trouble> {
+pub(crate) fn run(args: &ApprovalsArgs) -> Result<Exit, Trouble> {
     let people = terminal::is_stdout() && !args.json;
-    let mut owner = Owner::connect("show the questions", args.socket.as_deref(), args.config.as_deref())?;
+    let mut owner = args.connect("show the questions")?;
     match (args.watch, people && stdin().is_terminal()) {
         (true, true) => {
-            let answers =
-                Owner::connect("answer the question", args.socket.as_deref(), args.config.as_deref())?;
+            let answers = args.connect("answer the question")?;
             watch::ask(owner, answers)
         }
         (true, false) => {
@@ -49,13 +38,13 @@ fn show(args: &Approvals) -> Result<Exit, Trouble> {
             let reply = owner.ask(&command("approvals"))?;
             let open = reply.get("approvals").cloned().unwrap_or_default();
             let text = if people { cards(&open) } else { output::json(&stable(open)) };
-            output::print(&text).map(|_| Exit::DONE)
+            output::finish(&text)
         }
     }
 }
 
 /// One line of JSON per event, until the gateway or the reader leaves.
-fn lines(owner: &mut Owner) -> Result<Exit, Trouble> {
+fn lines(owner: &mut ControlClient) -> Result<Exit, Trouble> {
     while let Some(event) = owner.hear()? {
         let asked_again = event.get("times_asked").is_some() && event.get("tool").is_none();
         if asked_again {

@@ -31,9 +31,7 @@ pub(super) const NESTED: [&str; 1] = ["audit"];
 /// A command line that argh can read.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Prepared {
-    /// Only the version is wanted.
     Version,
-    /// A command with its arguments.
     Command(Vec<String>),
 }
 

@@ -1,18 +1,17 @@
 //! `agentpass check`: are the files right?
 
-use std::path::Path;
-
 use argh::FromArgs;
 use serde_json::json;
 
-use super::{Exit, output, terminal};
-use crate::config::{Finding, Paths};
+use super::serve::paths;
+use super::{Exit, Trouble, output, terminal};
+use crate::config::Finding;
 use crate::daemon;
 
 /// Read and check the configuration, the permissions and the tool files, and print what is wrong or doubtful.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "check", error_code(78, "something is wrong; warnings alone are no error"))]
-pub(crate) struct Check {
+pub(crate) struct CheckArgs {
     /// config.yaml (default: as for serve)
     #[argh(option, arg_name = "file")]
     pub config: Option<String>,
@@ -27,21 +26,18 @@ pub(crate) struct Check {
     pub json: bool,
 }
 
-/// Runs it.
-pub(crate) fn run(args: Check) -> Exit {
-    let paths =
-        Paths::find(args.config.as_deref().map(Path::new), args.permissions.as_deref().map(Path::new));
+pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
+    let paths = paths(args.config.as_deref(), args.permissions.as_deref());
     let findings = daemon::check(&paths, args.insecure);
     let is_ok = !findings.iter().any(Finding::is_error);
-    let exit = if is_ok { Exit::DONE } else { Exit::BAD_CONFIGURATION };
     if args.json {
         let all: Vec<_> = findings.iter().map(Finding::to_json).collect();
-        let report = json!({"ok": is_ok, "findings": all});
-        return output::print(&output::json(&report)).map_or_else(|trouble| trouble.report(), |_| exit);
+        output::print(&output::json(&json!({"ok": is_ok, "findings": all})))?;
+    } else {
+        findings.iter().for_each(|finding| terminal::note(&finding.to_string()));
+        terminal::note(&format!("agentpass: {}", summary(&findings)));
     }
-    findings.iter().for_each(|finding| terminal::note(&finding.to_string()));
-    terminal::note(&format!("agentpass: {}", summary(&findings)));
-    exit
+    Ok(if is_ok { Exit::DONE } else { Exit::BAD_CONFIGURATION })
 }
 
 fn summary(findings: &[Finding]) -> String {

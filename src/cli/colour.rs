@@ -5,20 +5,17 @@ use std::env;
 
 use super::terminal;
 
-/// What a word says, at a glance.
+/// What a word means: allowed, done or up; denied, failed or down; waiting for somebody.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Shade {
-    /// Allowed, done, up.
     Good,
-    /// Denied, failed, down.
     Bad,
-    /// Waits for somebody.
     Open,
 }
 
 impl Shade {
     /// The shade of a decision or an outcome as the record names it.
-    pub(crate) fn of(word: &str) -> Option<Shade> {
+    pub(crate) fn for_word(word: &str) -> Option<Shade> {
         match word {
             "allow" | "executed" | "permitted" | "approved" | "resolved" | "up" => Some(Shade::Good),
             "deny" | "denied" | "failed" | "unknown" | "DOWN" => Some(Shade::Bad),

@@ -8,7 +8,6 @@ use std::process::ExitCode;
 pub struct Exit(u8);
 
 impl Exit {
-    /// Done.
     pub(crate) const DONE: Exit = Exit(0);
     /// A human or the policy said no; also: `audit verify` found a bad row.
     pub(crate) const DENIED: Exit = Exit(1);

@@ -1,18 +1,18 @@
 //! `agentpass explain`: what the policy says to a call, and why. Works from the files alone.
 
 use std::io::{BufRead as _, stdin};
-use std::path::Path;
 
 use argh::FromArgs;
 use serde_json::{Map, Value};
 
 use super::colour::{Shade, on_stdout};
 use super::output::Audience;
+use super::serve::paths;
 use super::suggest::hint;
 use super::{Exit, Trouble, layout, output, terminal, values};
 use crate::base::json::parse_strict;
 use crate::base::safe_text::{visible, visible_name};
-use crate::config::{self, Config, Finding, Paths};
+use crate::config::{self, Config, Finding};
 use crate::gate::explain::{Explanation, Rules, explain};
 use crate::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, RuleRef, Step};
 use crate::policy::{Facts, Policy};
@@ -28,7 +28,7 @@ use crate::service;
     error_code(4, "bad arguments"),
     error_code(78, "bad configuration")
 )]
-pub(crate) struct Explain {
+pub(crate) struct ExplainArgs {
     /// the tool, then its arguments: key=value is text or what the tool declares, key:=JSON is JSON; nothing with --stdin
     #[argh(positional, arg_name = "tool key=value")]
     pub call: Vec<String>,
@@ -54,21 +54,16 @@ pub(crate) struct Explain {
 
 const WHAT: &str = "explain the call";
 
-/// Runs it.
-pub(crate) fn run(args: Explain) -> Exit {
-    answer(args).unwrap_or_else(|trouble| trouble.report())
-}
-
-fn answer(args: Explain) -> Result<Exit, Trouble> {
-    let paths =
-        Paths::find(args.config.as_deref().map(Path::new), args.permissions.as_deref().map(Path::new));
+pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Trouble> {
+    let paths = paths(args.config.as_deref(), args.permissions.as_deref());
     let loaded = match config::load(&paths) {
         Ok(loaded) => loaded,
         Err(findings) => return Ok(unreadable(&findings)),
     };
     let policy = Policy::new(loaded.permissions.rules, loaded.permissions.defaults);
     known_agent(&loaded.config, args.agent.as_deref())?;
-    let files = Files { agent: agent(&loaded.config, args.agent.as_deref()), config: loaded.config, policy };
+    let files =
+        OwnerFiles { agent: agent(&loaded.config, args.agent.as_deref()), config: loaded.config, policy };
     match (args.stdin, args.call.split_first()) {
         (true, None) => files.batch(),
         (true, Some(_)) => Err(usage("--stdin takes no tool")),
@@ -80,8 +75,9 @@ fn answer(args: Explain) -> Result<Exit, Trouble> {
                 values::typed(&mut values, pairs, |name| kind(name).map(ArgType::as_str));
             }
             let why = files.explain(&files.agent, tool, values);
-            let text = if args.json { output::json(&why.to_json()) } else { told(tool, &why, &files.config) };
-            output::print(&text).map(|_| Exit::DONE)
+            let text =
+                if args.json { output::json(&why.to_json()) } else { for_people(tool, &why, &files.config) };
+            output::finish(&text)
         }
     }
 }
@@ -95,7 +91,7 @@ fn unreadable(findings: &[Finding]) -> Exit {
     Exit::BAD_CONFIGURATION
 }
 
-/// Rules for agents would be left out for a name that is none.
+/// For the name of no agent, rules for agents would be left out silently.
 fn known_agent(config: &Config, given: Option<&str>) -> Result<(), Trouble> {
     let names: Vec<&str> = config.agents.iter().map(|agent| agent.id.as_str()).collect();
     match given {
@@ -116,14 +112,14 @@ fn agent(config: &Config, given: Option<&str>) -> AgentId {
     }
 }
 
-/// What the files say.
-struct Files {
+/// The configuration and the policy of the files, and the agent that asks by default.
+struct OwnerFiles {
     config: Config,
     policy: Policy,
     agent: AgentId,
 }
 
-impl Files {
+impl OwnerFiles {
     fn explain(&self, agent: &AgentId, tool: &str, args: Map<String, Value>) -> Explanation {
         let check = |call: &Call| match self.config.services.iter().find(|s| s.name == call.tool().service) {
             Some(config) => service::check(config, call),
@@ -184,7 +180,7 @@ fn refused(message: String) -> Explanation {
 }
 
 /// For people: the decision first, then how it came about.
-fn told(tool: &str, why: &Explanation, config: &Config) -> String {
+fn for_people(tool: &str, why: &Explanation, config: &Config) -> String {
     let width = terminal::width();
     let (signature, parts, verdict, trace) = match why {
         Explanation::Invalid { reason, message, argument, forbidden } => {
@@ -193,7 +189,7 @@ fn told(tool: &str, why: &Explanation, config: &Config) -> String {
         }
         Explanation::Judged { signature, parts, verdict, trace } => (signature, parts, verdict, trace),
     };
-    let action = on_stdout(verdict.decision.as_str(), Shade::of(verdict.decision.as_str()));
+    let action = on_stdout(verdict.decision.as_str(), Shade::for_word(verdict.decision.as_str()));
     let mut lines = vec![layout::hanging(&format!("{action}: "), &visible(signature), width)];
     let reason = match &verdict.rule {
         None => "no rule matched, so a human is asked".to_owned(),
@@ -226,7 +222,7 @@ fn step(step: &Step) -> [String; 4] {
     [number, rule.action.to_string(), visible(&rule.pattern), step.why.as_str().to_owned()]
 }
 
-/// What the agent would be told, and what would have been right.
+/// The error that the agent would get, and what would have been right.
 fn invalid(tool: &str, reason: &str, message: &str, argument: Option<&str>, config: &Config) -> String {
     let mut text = format!("invalid: {} ({reason})", visible(message));
     if let Some(argument) = argument {

@@ -1,6 +1,7 @@
 //! How the agent-side commands reach a gateway: address, token and trust, from options, files and the environment.
 
 use std::env;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::Read as _;
 use std::time::Duration;
@@ -12,81 +13,66 @@ use crate::client::{ClientOptions, Trust};
 
 /// The largest token file and CA file taken, in bytes.
 const MAX_FILE: u64 = 1 << 20;
+const WHAT: &str = "reach the gateway";
 
-/// The options that `request`, `tools` and `pending` share.
-#[derive(Debug, Default)]
-pub(crate) struct Gateway {
-    /// `--url`
-    pub url: Option<String>,
-    /// `--token`
-    pub token: Option<String>,
-    /// `--token-file`
-    pub(crate) token_file: Option<String>,
-    /// `--ca-cert`
-    pub ca_cert: Option<String>,
-    /// `--pin`
-    pub pin: Option<String>,
+/// What to connect with; the first connection is tried once.
+///
+/// # Errors
+/// Exit 3 without a URL, exit 4 for options that cannot be used.
+pub(crate) fn options(
+    url: Option<&str>,
+    token: (Option<&str>, Option<&str>),
+    ca_cert: Option<&str>,
+    pin: Option<&str>,
+) -> Result<ClientOptions, Trouble> {
+    let url = url.map(str::to_owned).or_else(|| variable("AGENTPASS_URL")).ok_or_else(|| {
+        missing("no gateway address is given").help("use --url wss://host:port, or set AGENTPASS_URL")
+    })?;
+    Url::gateway(&url).map_err(|e| unusable(format!("{url:?}: {e}")))?;
+    let token = given_token(WHAT, token.0, token.1)?.or_else(|| variable("AGENT_TOKEN"));
+    let token = token
+        .filter(|token| !token.is_empty())
+        .ok_or_else(|| missing("no token is given").help("set AGENT_TOKEN, or use --token-file FILE"))?;
+    let pin = pin.map(str::to_owned).or_else(|| variable("AGENTPASS_PIN").filter(|_| ca_cert.is_none()));
+    let trust = match (ca_cert, pin) {
+        (Some(_), Some(_)) => return Err(unusable("--ca-cert and --pin exclude each other")),
+        (Some(path), None) => Trust::CaFile(read(WHAT, path)?),
+        (None, Some(pin)) => Trust::parse_pin(&pin).map_err(unusable)?,
+        (None, None) => Trust::System,
+    };
+    Ok(ClientOptions { trust, fail_fast: true, ..ClientOptions::new(url, Secret::new(token)) })
 }
 
-impl Gateway {
-    /// What to connect with; the first connection is tried once.
-    ///
-    /// # Errors
-    /// Exit 3 without a URL or a token, exit 4 for options that cannot be used.
-    pub(crate) fn options(self) -> Result<ClientOptions, Trouble> {
-        let url = self.url.or_else(|| variable("AGENTPASS_URL")).ok_or_else(|| {
-            missing("no gateway address is given").help("use --url wss://host:port, or set AGENTPASS_URL")
-        })?;
-        Url::gateway(&url).map_err(|e| unusable(format!("{url:?}: {e}")))?;
-        let token = token(self.token, self.token_file)?;
-        let pin = self.pin.or_else(|| variable("AGENTPASS_PIN").filter(|_| self.ca_cert.is_none()));
-        let trust = trust(self.ca_cert, pin)?;
-        Ok(ClientOptions { trust, fail_fast: true, ..ClientOptions::new(url, token) })
-    }
-}
-
-/// What an option of the gateway cannot be, and why.
-fn unusable(cause: impl std::fmt::Display) -> Trouble {
-    Trouble::new(Exit::BAD_ARGUMENTS, "reach the gateway", cause)
+fn unusable(cause: impl Display) -> Trouble {
+    Trouble::new(Exit::BAD_ARGUMENTS, WHAT, cause)
 }
 
 fn missing(cause: &str) -> Trouble {
-    Trouble::new(Exit::CONNECTION, "reach the gateway", cause)
+    Trouble::new(Exit::CONNECTION, WHAT, cause)
 }
 
-fn token(option: Option<String>, file: Option<String>) -> Result<Secret, Trouble> {
-    let token = match (option, file) {
-        (Some(_), Some(_)) => return Err(unusable("--token and --token-file exclude each other")),
-        (Some(token), None) => Some(token),
-        (None, Some(path)) => Some(token_in(&path)?),
-        (None, None) => variable("AGENT_TOKEN"),
-    };
-    match token.filter(|token| !token.is_empty()) {
-        Some(token) => Ok(Secret::new(token)),
-        None => Err(missing("no token is given").help("set AGENT_TOKEN, or use --token-file FILE")),
+/// The token of `--token` or `--token-file`; `what` cannot be done without.
+pub(crate) fn given_token(
+    what: &str,
+    option: Option<&str>,
+    file: Option<&str>,
+) -> Result<Option<String>, Trouble> {
+    let unusable = |cause| Trouble::new(Exit::BAD_ARGUMENTS, what, cause);
+    let Some(path) = file else { return Ok(option.map(str::to_owned)) };
+    if option.is_some() {
+        return Err(unusable("--token and --token-file exclude each other"));
     }
+    let text =
+        String::from_utf8(read(what, path)?).map_err(|_| unusable("the token is not text").at(path))?;
+    Ok(Some(text.trim().to_owned()))
 }
 
-fn token_in(path: &str) -> Result<String, Trouble> {
-    let bytes = read(path)?;
-    let text = String::from_utf8(bytes).map_err(|_| unusable("the token is not text").at(path))?;
-    Ok(text.trim().to_owned())
-}
-
-fn trust(ca_cert: Option<String>, pin: Option<String>) -> Result<Trust, Trouble> {
-    match (ca_cert, pin) {
-        (Some(_), Some(_)) => Err(unusable("--ca-cert and --pin exclude each other")),
-        (Some(path), None) => read(&path).map(Trust::CaFile),
-        (None, Some(pin)) => Trust::parse_pin(&pin).map_err(unusable),
-        (None, None) => Ok(Trust::System),
-    }
-}
-
-fn read(path: &str) -> Result<Vec<u8>, Trouble> {
+fn read(what: &str, path: &str) -> Result<Vec<u8>, Trouble> {
+    let unusable = |cause: &dyn Display| Trouble::new(Exit::BAD_ARGUMENTS, what, cause).at(path);
     let mut bytes = Vec::new();
-    let file = File::open(path).map_err(|e| unusable(e).at(path))?;
-    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| unusable(e).at(path))?;
-    if bytes.len() as u64 > MAX_FILE { Err(unusable("the file is too large").at(path)) } else { Ok(bytes) }
+    let file = File::open(path).map_err(|e| unusable(&e))?;
+    file.take(MAX_FILE + 1).read_to_end(&mut bytes).map_err(|e| unusable(&e))?;
+    if bytes.len() as u64 > MAX_FILE { Err(unusable(&"the file is too large")) } else { Ok(bytes) }
 }
 
 /// A variable that is set, is text and is not empty.

@@ -17,7 +17,7 @@ use crate::net::tls::{self_signed, spki_pin_of_pem};
 /// next. Files that exist are left alone.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "init")]
-pub(crate) struct Init {
+pub(crate) struct InitArgs {
     /// where (default: the working directory)
     #[argh(positional)]
     pub dir: Option<String>,
@@ -32,22 +32,15 @@ const CONFIG: &str = include_str!("init/config.yaml");
 const PERMISSIONS: &str = include_str!("../../etc/permissions.yaml");
 const HOMEASSISTANT: &str = include_str!("../../tools/homeassistant.yaml");
 
-/// As in the configuration written here.
 const DEFAULT_PORT: u16 = 8443;
 
-/// For everybody to read, and for the owner alone.
+/// Modes of files and directories: for everybody to read, and for the owner alone.
 const PUBLIC: u32 = 0o644;
 const PRIVATE: u32 = 0o600;
-/// The same for directories.
 const SHARED: u32 = 0o755;
 const OWN: u32 = 0o700;
 
-/// Runs it.
-pub(crate) fn run(args: Init) -> Exit {
-    init(args).unwrap_or_else(|trouble| trouble.report())
-}
-
-fn init(args: Init) -> Result<Exit, Trouble> {
+pub(crate) fn run(args: &InitArgs) -> Result<Exit, Trouble> {
     let dir = Folder(PathBuf::from(args.dir.as_deref().unwrap_or(".")));
     dir.make("", SHARED)?;
     let token =
@@ -66,7 +59,7 @@ fn init(args: Init) -> Result<Exit, Trouble> {
     )?;
     let host = host_name();
     let pin = dir.certificate(&host)?;
-    output::print(&next_steps(&dir.0, &host, &pin)).map(|_| Exit::DONE)
+    output::finish(&next_steps(&dir.0, &host, &pin))
 }
 
 /// What the packaged configuration lacks: it is the same for everybody, this is not.
@@ -74,7 +67,7 @@ fn secrets(dir: &Folder, token: &str) -> Result<Exit, Trouble> {
     dir.make("secrets", OWN)?;
     dir.write("secrets/AGENT_TOKEN", PRIVATE, format!("{token}\n").as_bytes())?;
     let pin = dir.certificate(&host_name())?;
-    output::print(&pin).map(|_| Exit::DONE)
+    output::finish(&pin)
 }
 
 struct Folder(PathBuf);
@@ -104,8 +97,8 @@ impl Folder {
 
     /// A certificate for this machine, and the pin of its key. A certificate that exists is kept.
     fn certificate(&self, host: &str) -> Result<String, Trouble> {
-        let names = [host, "localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec();
-        let names = [names, vec![format!("{host}.local")]].concat();
+        let local = format!("{host}.local");
+        let names = [host, "localhost", "127.0.0.1", "::1", &local].map(str::to_owned);
         let failed = |e: &dyn std::fmt::Display| Trouble::new(Exit::FAILED, WHAT, e);
         let (cert, key) = (self.0.join("cert.pem"), self.0.join("key.pem"));
         if cert.exists() || key.exists() {

@@ -1,13 +1,14 @@
 //! Rank 7: the command line, and the only place that prints.
 //!
-//! A command is one file: its arguments as an argh struct with the help texts, and `run`, which returns an
-//! [`Exit`]. It is listed once below. What all of them share:
+//! A command is one file: its arguments as an argh struct with the help texts, and `run`, which returns an [`Exit`] or
+//! the [`Trouble`] that kept it. It is listed once below. What all of them share:
 //!
 //! | file | what |
 //! |---|---|
 //! | [`arguments`] | what argh does not do: `--name=value`, `-h`, the default command |
 //! | [`exit`], [`trouble`] | the exit codes, and the shape of every error |
-//! | [`output`], [`logging`] | stdout for results, stderr for everything else |
+//! | [`output`], [`terminal`], [`logging`] | stdout for results, stderr for everything else |
+//! | [`options`] | options of several commands |
 //! | [`gateway`], [`refusal`] | how agents reach a gateway, and what its refusals exit with |
 //! | `layout`, `help`, `colour` | text no wider than the terminal, and its colours |
 //! | `suggest` | "did you mean" |
@@ -24,6 +25,7 @@ mod help;
 mod layout;
 pub(crate) mod logging;
 pub(crate) mod next_step;
+mod options;
 mod output;
 pub(crate) mod owner;
 mod progress;
@@ -75,71 +77,68 @@ pub(crate) use self::trouble::Trouble;
 )]
 struct Agentpass {
     #[argh(subcommand)]
-    command: Command,
+    command: CommandLine,
 }
 
-/// Every command there is.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
-enum Command {
-    Serve(serve::Serve),
-    Check(check::Check),
-    Explain(explain::Explain),
-    Init(init::Init),
-    Demo(demo::Demo),
-    TelegramSetup(telegram_setup::TelegramSetup),
-    Approvals(approvals::Approvals),
-    Approve(approve::Approve),
-    Deny(deny::Deny),
-    Status(status::Status),
-    Reload(reload::Reload),
-    Web(web::Web),
-    Audit(audit::Audit),
-    Request(request::Request),
-    Tools(tools::Tools),
-    Pending(pending::Pending),
+enum CommandLine {
+    Serve(serve::ServeArgs),
+    Check(check::CheckArgs),
+    Explain(explain::ExplainArgs),
+    Init(init::InitArgs),
+    Demo(demo::DemoArgs),
+    TelegramSetup(telegram_setup::TelegramSetupArgs),
+    Approvals(approvals::ApprovalsArgs),
+    Approve(approve::ApproveArgs),
+    Deny(deny::DenyArgs),
+    Status(status::StatusArgs),
+    Reload(reload::ReloadArgs),
+    Web(web::WebArgs),
+    Audit(audit::AuditArgs),
+    Request(request::RequestArgs),
+    Tools(tools::ToolsArgs),
+    Pending(pending::PendingArgs),
 }
 
-impl Command {
-    fn run(self) -> Exit {
+impl CommandLine {
+    fn run(self) -> Result<Exit, Trouble> {
         match self {
-            Command::Serve(args) => serve::run(args),
-            Command::Check(args) => check::run(args),
-            Command::Explain(args) => explain::run(args),
-            Command::Init(args) => init::run(args),
-            Command::Demo(args) => demo::run(args),
-            Command::TelegramSetup(args) => telegram_setup::run(args),
-            Command::Approvals(args) => approvals::run(args),
-            Command::Approve(args) => approve::run(args),
-            Command::Deny(args) => deny::run(args),
-            Command::Status(args) => status::run(args),
-            Command::Reload(args) => reload::run(args),
-            Command::Web(args) => web::run(args),
-            Command::Audit(args) => audit::run(args),
-            Command::Request(args) => request::run(args),
-            Command::Tools(args) => tools::run(args),
-            Command::Pending(args) => pending::run(args),
+            CommandLine::Serve(args) => serve::run(&args),
+            CommandLine::Check(args) => check::run(&args),
+            CommandLine::Explain(args) => explain::run(&args),
+            CommandLine::Init(args) => init::run(&args),
+            CommandLine::Demo(args) => demo::run(&args),
+            CommandLine::TelegramSetup(args) => telegram_setup::run(&args),
+            CommandLine::Approvals(args) => approvals::run(&args),
+            CommandLine::Approve(args) => approve::run(&args),
+            CommandLine::Deny(args) => deny::run(&args),
+            CommandLine::Status(args) => status::run(&args),
+            CommandLine::Reload(args) => reload::run(&args),
+            CommandLine::Web(args) => web::run(&args),
+            CommandLine::Audit(args) => audit::run(args),
+            CommandLine::Request(args) => request::run(args),
+            CommandLine::Tools(args) => tools::run(&args),
+            CommandLine::Pending(args) => pending::run(&args),
         }
     }
 }
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let exit = match arguments::prepare(args.into_iter().skip(1)) {
-        Ok(Prepared::Version) => said(concat!("agentpass ", env!("CARGO_PKG_VERSION"))),
-        Ok(Prepared::Command(args)) => parse(&args).map_or_else(|exit| exit, Command::run),
-        Err(trouble) => trouble.report(),
-    };
-    exit.into()
+    carry_out(args).unwrap_or_else(|trouble| trouble.report()).into()
 }
 
-/// The command, or how the program ends without one: after a help text or a mistake.
-fn parse(args: &[String]) -> Result<Command, Exit> {
+fn carry_out(args: impl IntoIterator<Item = OsString>) -> Result<Exit, Trouble> {
+    let args = match arguments::prepare(args.into_iter().skip(1))? {
+        Prepared::Version => return output::finish(concat!("agentpass ", env!("CARGO_PKG_VERSION"))),
+        Prepared::Command(args) => args,
+    };
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     match Agentpass::from_args(&["agentpass"], &args) {
-        Ok(Agentpass { command }) => Ok(command),
-        Err(early) if early.status.is_ok() => Err(said(&help::shown(early.output.trim_end()))),
-        Err(early) => Err(arguments::mistake(&args, &early.output, &help_for(&args)).report()),
+        Ok(Agentpass { command }) => command.run(),
+        Err(early) if early.status.is_ok() => output::finish(&help::shown(early.output.trim_end())),
+        Err(early) => Err(arguments::mistake(&args, &early.output, &help_for(&args))),
     }
 }
 
@@ -154,14 +153,6 @@ fn help_for(args: &[&str]) -> String {
     let is_nested = first.first().is_some_and(|name| arguments::NESTED.contains(name));
     let found = if is_nested { help(&nested).or_else(|| help(&first)) } else { help(&first) };
     found.or_else(|| help(&[])).unwrap_or_default()
-}
-
-/// Prints one text as the whole outcome of the program.
-fn said(text: &str) -> Exit {
-    match output::print(text) {
-        Ok(_) => Exit::DONE,
-        Err(trouble) => trouble.report(),
-    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! What the owner does next, told by `init` and by `status` until there is a service and an agent.
+//! What the owner does next, as shown by `init` and by `status` until there is a service and an agent.
 
 use std::fs;
 use std::net::IpAddr;
@@ -9,8 +9,8 @@ use serde_json::Value;
 use crate::config::{self, LocalConfig, Paths};
 use crate::net::tls::spki_pin_of_pem;
 
-/// The next step for a gateway with this status and the configuration that `--config` names; None when it has services
-/// and an agent is connected, or when the configuration cannot be read.
+/// The next step for a gateway with this status and the configuration that `--config` names. None when it has services
+/// and a connected agent, or when the configuration cannot be read.
 pub(crate) fn next_step(status: &Value, config: Option<&str>) -> Option<String> {
     let paths = Paths::find(config.map(Path::new), None);
     let local = config::local(&paths).ok()?;
@@ -23,8 +23,11 @@ pub(crate) fn next_step(status: &Value, config: Option<&str>) -> Option<String> 
     let nobody = !agents.values().any(is_connected);
     nobody.then(|| {
         let token = typed(&secrets(&paths.config));
-        let agent =
-            Agent { address: Address::of(&local.gateway.host), port: local.gateway.port, pin: pin(&local) };
+        let agent = Agent {
+            address: Address::from_host(&local.gateway.host),
+            port: local.gateway.port,
+            pin: pin(&local),
+        };
         agent.step(&token)
     })
 }
@@ -40,8 +43,8 @@ pub(crate) enum Address {
 }
 
 impl Address {
-    /// What follows from `gateway.host`.
-    pub(crate) fn of(host: &str) -> Address {
+    /// The address that `gateway.host` stands for.
+    pub(crate) fn from_host(host: &str) -> Address {
         let bare = host.trim_matches(['[', ']']);
         match bare.parse::<IpAddr>() {
             Ok(ip) if ip.is_unspecified() => Address::All(host_name()),
@@ -59,9 +62,7 @@ fn in_url(ip: IpAddr) -> String {
 
 /// How agents find the gateway.
 pub(crate) struct Agent {
-    /// Where.
     pub address: Address,
-    /// The agents' port.
     pub port: u16,
     /// The pin of the gateway's key; None without TLS.
     pub pin: Option<String>,
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_address_is_one_that_reaches_the_gateway() {
-        let step = |host: &str| Agent { address: Address::of(host), port: 8443, pin: None }.step("t");
+        let step = |host: &str| Agent { address: Address::from_host(host), port: 8443, pin: None }.step("t");
         for (host, url) in [
             ("127.0.0.1", "ws://127.0.0.1:8443\n"),
             ("::1", "ws://[::1]:8443\n"),

@@ -10,7 +10,6 @@ use super::{Exit, Trouble};
 /// Whether anybody still reads stdout. Commands that print without end stop at [`Audience::Gone`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Audience {
-    /// It was written.
     Listening,
     /// The pipe is closed; that is no error.
     Gone,
@@ -28,6 +27,11 @@ pub(crate) fn print(text: &str) -> Result<Audience, Trouble> {
     }
 }
 
+/// [`print`] for the last thing that a command says.
+pub(crate) fn finish(text: &str) -> Result<Exit, Trouble> {
+    print(text).map(|_| Exit::DONE)
+}
+
 /// JSON with an indent of two. Characters that steer a terminal or hide text are written as JSON escapes, which
 /// mean the same to every parser.
 pub(crate) fn json(value: &Value) -> String {
@@ -36,15 +40,8 @@ pub(crate) fn json(value: &Value) -> String {
     if !pretty.contains(steers) {
         return pretty;
     }
-    let mut safe = String::with_capacity(pretty.len());
-    for c in pretty.chars() {
-        if steers(c) {
-            safe.push_str(&format!("\\u{:04x}", u32::from(c)));
-        } else {
-            safe.push(c);
-        }
-    }
-    safe
+    let safe = |c: char| if steers(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() };
+    pretty.chars().map(safe).collect()
 }
 
 /// DEL, C1 controls, bidirectional and zero-width format characters; serde_json escapes C0 itself. All of them lie

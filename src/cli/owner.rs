@@ -12,14 +12,14 @@ use crate::config::{self, LocalConfig, Paths};
 use crate::daemon;
 
 /// A connection to the gateway on this machine.
-pub(crate) struct Owner {
+pub(crate) struct ControlClient {
     what: &'static str,
     path: PathBuf,
     lines: Lines<BufReader<UnixStream>>,
     writer: UnixStream,
 }
 
-impl Owner {
+impl ControlClient {
     /// Connects. `what` is what the command is about to do, for errors; `socket` and `config` are its options.
     ///
     /// # Errors
@@ -28,7 +28,7 @@ impl Owner {
         what: &'static str,
         socket: Option<&str>,
         config: Option<&str>,
-    ) -> Result<Owner, Trouble> {
+    ) -> Result<ControlClient, Trouble> {
         let path = match socket {
             Some(path) => PathBuf::from(path),
             None => {
@@ -41,37 +41,27 @@ impl Owner {
             Ok((writer.try_clone()?, writer))
         };
         let (reader, writer) = open().map_err(|e| unreachable(what, &path, &e))?;
-        Ok(Owner { what, path, lines: BufReader::new(reader).lines(), writer })
+        Ok(ControlClient { what, path, lines: BufReader::new(reader).lines(), writer })
     }
 
-    /// Sends one command and returns the answer.
-    ///
-    /// # Errors
-    /// When the gateway goes away, or says why not.
+    /// Sends one command and returns the answer; an answer that says why not is an error.
     pub(crate) fn ask(&mut self, command: &Value) -> Result<Value, Trouble> {
         self.send(command)?;
         self.hear()?.ok_or_else(|| self.lost("the gateway closed the connection"))
     }
 
-    /// Sends one command.
-    ///
-    /// # Errors
-    /// When the gateway is gone.
     pub(crate) fn send(&mut self, command: &Value) -> Result<(), Trouble> {
         let line = format!("{command}\n");
         self.writer.write_all(line.as_bytes()).map_err(|e| self.lost(&e.to_string()))
     }
 
-    /// How long [`Owner::hear`] waits at most from now on.
+    /// How long [`ControlClient::hear`] waits at most from now on.
     pub(crate) fn patience(&mut self, limit: Duration) {
         // Reader and writer are one socket. Without the limit it would only wait longer.
         self.writer.set_read_timeout(Some(limit)).ok();
     }
 
-    /// The next line; None when the gateway has gone.
-    ///
-    /// # Errors
-    /// When it cannot be read, or is an error the gateway reports.
+    /// The next line; None when the gateway has gone. An error that the gateway reports is one.
     pub(crate) fn hear(&mut self) -> Result<Option<Value>, Trouble> {
         let Some(line) = self.lines.next() else { return Ok(None) };
         let line = line.map_err(|e| self.lost(&e.to_string()))?;
@@ -82,18 +72,14 @@ impl Owner {
         }
     }
 
-    /// The gateway is gone.
     pub(crate) fn lost(&self, cause: &str) -> Trouble {
         Trouble::new(Exit::CONNECTION, self.what, cause).at(self.path.display().to_string())
     }
 
     fn refused(&self, error: &Value) -> Trouble {
         let text = |name: &str| error.get(name).and_then(Value::as_str);
-        let trouble = Trouble::new(Exit::FAILED, self.what, text("message").unwrap_or("the gateway refused"));
-        match text("help") {
-            Some(help) => trouble.help(help),
-            None => trouble,
-        }
+        let message = text("message").unwrap_or("the gateway refused");
+        Trouble::new(Exit::FAILED, self.what, message).maybe_help(text("help"))
     }
 }
 
@@ -111,13 +97,11 @@ pub(crate) fn local(what: &'static str, config: Option<&str>) -> Result<LocalCon
 }
 
 fn unreachable(what: &'static str, path: &Path, e: &std::io::Error) -> Trouble {
-    let trouble = Trouble::new(Exit::CONNECTION, what, e).at(path.display().to_string());
-    match e.kind() {
-        std::io::ErrorKind::PermissionDenied => {
-            trouble.help("only root and members of the group agentpass may do this")
-        }
-        _ => trouble.help("is the gateway running? `agentpass serve` starts it"),
-    }
+    let help = match e.kind() {
+        std::io::ErrorKind::PermissionDenied => "only root and members of the group agentpass may do this",
+        _ => "is the gateway running? `agentpass serve` starts it",
+    };
+    Trouble::new(Exit::CONNECTION, what, e).at(path.display().to_string()).help(help)
 }
 
 /// `{"command": name}`.

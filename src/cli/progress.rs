@@ -11,25 +11,21 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::client::{OnPending, Pending};
 
 /// What a waiting person sees; nothing where stderr is no terminal.
-pub(super) struct Progress {
-    asked: Rc<Cell<Option<Asked>>>,
+pub(super) struct ApprovalProgress {
+    /// Until when a human is being asked; None: nobody is.
+    asked: Rc<Cell<Option<Option<Timestamp>>>>,
     is_shown: bool,
 }
 
-#[derive(Clone, Copy)]
-struct Asked {
-    until: Option<Timestamp>,
-}
-
-impl Progress {
-    pub(super) fn new() -> Progress {
-        Progress { asked: Rc::default(), is_shown: terminal::is_stderr() }
+impl ApprovalProgress {
+    pub(super) fn new() -> ApprovalProgress {
+        ApprovalProgress { asked: Rc::default(), is_shown: terminal::is_stderr() }
     }
 
-    /// To be told that a human is being asked.
+    /// Called when a human is asked.
     pub(super) fn on_pending(&self) -> OnPending {
         let asked = Rc::clone(&self.asked);
-        Rc::new(move |pending: &Pending| asked.set(Some(Asked { until: pending.expires_at })))
+        Rc::new(move |pending: &Pending| asked.set(Some(pending.expires_at)))
     }
 
     /// Shows the time left, for as long as it is polled. Never ends.
@@ -39,8 +35,8 @@ impl Progress {
         }
         let clock = Clock::system();
         loop {
-            if let Some(asked) = self.asked.get() {
-                terminal::replace_line(&line(asked.until, clock.now()));
+            if let Some(until) = self.asked.get() {
+                terminal::replace_line(&line(until, clock.now()));
             }
             // Also the longest that the first line comes late.
             Timer::after(Duration::from_millis(500)).await;
@@ -48,7 +44,7 @@ impl Progress {
     }
 }
 
-impl Drop for Progress {
+impl Drop for ApprovalProgress {
     fn drop(&mut self) {
         if self.is_shown && self.asked.get().is_some() {
             terminal::replace_line("");

@@ -7,15 +7,11 @@ use crate::client::{ClientError, ConnectionError};
 
 /// The error of `what`, ready to report.
 pub(crate) fn trouble(what: &str, error: &ClientError) -> Trouble {
-    let trouble = Trouble::new(exit(error), what, error);
-    let trouble = match error.request_id() {
-        Some(id) => trouble.at(format!("request {id}")),
-        None => trouble,
-    };
-    match help(error) {
-        Some(help) => trouble.help(help),
-        None => trouble,
+    let mut trouble = Trouble::new(exit(error), what, error).maybe_help(help(error));
+    if let Some(id) = error.request_id() {
+        trouble = trouble.at(format!("request {id}"));
     }
+    trouble
 }
 
 fn exit(error: &ClientError) -> Exit {

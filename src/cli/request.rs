@@ -4,14 +4,14 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
-use argh::FromArgs;
 use async_signal::{Signal, Signals};
 use log::LevelFilter;
 use serde_json::{Map, Value};
 use smol::{LocalExecutor, future, stream::StreamExt as _};
 
-use super::gateway::{Gateway, seconds};
-use super::progress::Progress;
+use super::gateway::seconds;
+use super::options::agent_command;
+use super::progress::ApprovalProgress;
 use super::suggest::nearest;
 use super::{Exit, Trouble, logging, output, refusal, terminal, values};
 use crate::base::safe_text::visible;
@@ -23,139 +23,96 @@ const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
 /// How long to wait for the list of tools that makes a message better.
 const LOOK_LIMIT: Duration = Duration::from_secs(5);
 
-/// Ask the gateway to run a tool, wait for the approval if it needs one, and print the result as JSON.
-#[derive(FromArgs, Debug)]
-#[argh(
-    subcommand,
-    name = "request",
-    example = "agentpass request ha_get_state entity_id=sensor.temp\nagentpass request ha_call_service domain=light service=turn_on entity_id=light.bed brightness:=120",
-    note = "A connection that breaks while the call waits is taken up again; the call never runs twice.",
-    note = "Ctrl-C withdraws an open question; a second Ctrl-C does not wait for that, and the question stays open.",
-    error_code(1, "denied, by a human or by the policy"),
-    error_code(2, "nobody answered in time"),
-    error_code(3, "no connection, or not authenticated"),
-    error_code(4, "bad arguments"),
-    error_code(5, "the action failed, or too many requests"),
-    error_code(130, "ended by Ctrl-C")
-)]
-pub(crate) struct Request {
-    /// the tool
-    #[argh(positional)]
-    pub tool: String,
-    /// its arguments: key=value is text or what the tool declares, key:=JSON is JSON
-    #[argh(positional, arg_name = "key=value")]
-    pub args: Vec<String>,
-    /// more arguments, as one JSON object
-    #[argh(option, arg_name = "json")]
-    pub(crate) json_args: Option<String>,
-    /// the gateway, wss://host:port (default: AGENTPASS_URL); ws:// sends the token unencrypted
-    #[argh(option)]
-    pub url: Option<String>,
-    /// the agent's token (default: AGENT_TOKEN); other users of this machine can see it on the command line
-    #[argh(option)]
-    pub token: Option<String>,
-    /// read the token from this file
-    #[argh(option, arg_name = "file")]
-    pub(crate) token_file: Option<String>,
-    /// trust only the certificates in this PEM file
-    #[argh(option, arg_name = "file")]
-    pub ca_cert: Option<String>,
-    /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it (default: AGENTPASS_PIN)
-    #[argh(option)]
-    pub pin: Option<String>,
-    /// seconds to wait in all (default: 900)
-    #[argh(option, default = "Duration::from_secs(900)", from_str_fn(seconds))]
-    pub timeout: Duration,
-    /// why; shown to the human, at most 500 characters
-    #[argh(option, arg_name = "text")]
-    pub reason: Option<String>,
-    /// your own name for what this call is part of
-    #[argh(option, arg_name = "name")]
-    pub session: Option<String>,
-    /// the same key for the same call returns the outcome of the first one and runs nothing again
-    #[argh(option, arg_name = "key")]
-    pub idempotency_key: Option<String>,
-    /// how much is logged to stderr: error, warn, info, debug or trace (default: LOG_LEVEL, else warn)
-    #[argh(option, arg_name = "level")]
-    pub log_level: Option<String>,
+agent_command! {
+    /// Ask the gateway to run a tool, wait for the approval if it needs one, and print the result as JSON.
+    #[argh(
+        subcommand,
+        name = "request",
+        example = "agentpass request ha_get_state entity_id=sensor.temp\nagentpass request ha_call_service domain=light service=turn_on entity_id=light.bed brightness:=120",
+        note = "A connection that breaks while the call waits is taken up again; the call never runs twice.",
+        note = "Ctrl-C withdraws an open question; a second Ctrl-C does not wait for that, and the question stays open.",
+        error_code(1, "denied, by a human or by the policy"),
+        error_code(2, "nobody answered in time"),
+        error_code(3, "no connection, or not authenticated"),
+        error_code(4, "bad arguments"),
+        error_code(5, "the action failed, or too many requests"),
+        error_code(130, "ended by Ctrl-C")
+    )]
+    RequestArgs {
+        /// the tool
+        #[argh(positional)]
+        pub tool: String,
+        /// its arguments: key=value is text or what the tool declares, key:=JSON is JSON
+        #[argh(positional, arg_name = "key=value")]
+        pub args: Vec<String>,
+        /// more arguments, as one JSON object
+        #[argh(option, arg_name = "json")]
+        pub(crate) json_args: Option<String>,
+        /// seconds to wait in all (default: 900)
+        #[argh(option, default = "Duration::from_secs(900)", from_str_fn(seconds))]
+        pub timeout: Duration,
+        /// why; shown to the human, at most 500 characters
+        #[argh(option, arg_name = "text")]
+        pub reason: Option<String>,
+        /// your own name for what this call is part of
+        #[argh(option, arg_name = "name")]
+        pub session: Option<String>,
+        /// the same key for the same call returns the outcome of the first one and runs nothing again
+        #[argh(option, arg_name = "key")]
+        pub idempotency_key: Option<String>,
+    }
 }
 
-/// Runs it.
-pub(crate) fn run(args: Request) -> Exit {
-    prepare(args).and_then(|job| job.run()).unwrap_or_else(|trouble| trouble.report())
-}
-
-/// A command line that was understood.
-struct Job {
-    what: String,
-    tool: String,
-    args: Map<String, Value>,
-    pairs: Vec<String>,
-    gateway: ClientOptions,
-    request: RequestOptions,
-    timeout: Duration,
-}
-
-fn prepare(args: Request) -> Result<Job, Trouble> {
+pub(crate) fn run(args: RequestArgs) -> Result<Exit, Trouble> {
     logging::start(args.log_level.as_deref(), LevelFilter::Warn)?;
-    let Request {
-        tool, url, token, token_file, ca_cert, pin, timeout, reason, session, idempotency_key, ..
-    } = args;
     let values = values::read(&args.args, args.json_args.as_deref()).map_err(|cause| {
         Trouble::new(Exit::BAD_ARGUMENTS, "read the arguments", cause).help("agentpass request --help")
     })?;
-    let mut gateway = Gateway { url, token, token_file, ca_cert, pin }.options()?;
-    gateway.connect_timeout = gateway.connect_timeout.min(timeout);
-    let request =
-        RequestOptions { reason, session_id: session, idempotency_key, ..RequestOptions::default() };
-    Ok(Job { what: format!("run {tool}"), tool, args: values, pairs: args.args, gateway, request, timeout })
+    let mut gateway = args.gateway()?;
+    gateway.connect_timeout = gateway.connect_timeout.min(args.timeout);
+    let executor = LocalExecutor::new();
+    smol::block_on(executor.run(call(&executor, gateway, args, values)))
 }
 
-impl Job {
-    fn run(self) -> Result<Exit, Trouble> {
-        let executor = LocalExecutor::new();
-        smol::block_on(executor.run(self.call(&executor)))
-    }
-
-    async fn call(self, executor: &LocalExecutor<'_>) -> Result<Exit, Trouble> {
-        let began = Instant::now();
-        let Job { what, tool, args, pairs, gateway, mut request, timeout } = self;
-        let refused = |e: ClientError| refusal::trouble(&what, &e);
-        let client = Client::connect(executor, gateway).await.map_err(refused)?;
-        // From here on Ctrl-C is ours; before, it simply ends the program.
-        let mut signals = Signals::new([Signal::Int]).map_err(|e| Trouble::new(Exit::FAILED, &what, e))?;
-        request.timeout = Some(timeout.saturating_sub(began.elapsed()));
-        let waiting = Waiting::new();
-        request.on_pending = Some(waiting.on_pending());
-        let call = async { Some(ask(&client, &tool, args, &pairs, request).await) };
-        let interrupt = async {
-            signals.next().await;
-            None
-        };
-        let outcome = future::or(future::or(call, interrupt), waiting.progress.show()).await;
-        let question = waiting.end();
-        match outcome {
-            Some(reply) => {
-                let ended = match reply {
-                    Ok(result) => print(&result),
-                    Err(e) => {
-                        let trouble = refused(e.clone());
-                        Err(match remedy(&client, &tool, &e).await {
-                            Some(help) => trouble.help(help),
-                            None => trouble,
-                        })
-                    }
-                };
-                client.close().await;
-                ended
-            }
-            None => {
-                let second = async { signals.next().await.map(|_| ()) };
-                future::or(withdraw(client, question), second).await;
-                Ok(Exit::INTERRUPTED)
-            }
-        }
-    }
+async fn call(
+    executor: &LocalExecutor<'_>,
+    gateway: ClientOptions,
+    args: RequestArgs,
+    values: Map<String, Value>,
+) -> Result<Exit, Trouble> {
+    let began = Instant::now();
+    let RequestArgs { tool, args: pairs, timeout, reason, session, idempotency_key, .. } = args;
+    let what = format!("run {tool}");
+    let refused = |e: ClientError| refusal::trouble(&what, &e);
+    let client = Client::connect(executor, gateway).await.map_err(refused)?;
+    // From here on Ctrl-C is ours; before, it simply ends the program.
+    let mut signals = Signals::new([Signal::Int]).map_err(|e| Trouble::new(Exit::FAILED, &what, e))?;
+    let waiting = Waiting::new();
+    let options = RequestOptions {
+        reason,
+        session_id: session,
+        idempotency_key,
+        timeout: Some(timeout.saturating_sub(began.elapsed())),
+        on_pending: Some(waiting.on_pending()),
+    };
+    let reply = async { Some(ask(&client, &tool, values, &pairs, options).await) };
+    let interrupt = async {
+        signals.next().await;
+        None
+    };
+    let outcome = future::or(future::or(reply, interrupt), waiting.progress.show()).await;
+    let question = waiting.end();
+    let Some(reply) = outcome else {
+        let second = async { signals.next().await.map(|_| ()) };
+        future::or(withdraw(client, question), second).await;
+        return Ok(Exit::INTERRUPTED);
+    };
+    let ended = match reply {
+        Ok(result) => print(&result),
+        Err(e) => Err(refused(e.clone()).maybe_help(remedy(&client, &tool, &e).await)),
+    };
+    client.close().await;
+    ended
 }
 
 /// Asks for the call. Values are sent as text first; where the gateway wants another type that they can be read as, they
@@ -186,7 +143,7 @@ async fn declared(client: &Client, tool: &str) -> Vec<(String, String)> {
     args.into_iter().flatten().filter_map(|arg| Some((arg.name, arg.kind?))).collect()
 }
 
-/// What the one who typed the call probably meant.
+/// What the person who typed the call probably meant.
 async fn remedy(client: &Client, tool: &str, e: &ClientError) -> Option<String> {
     let argument = match e {
         ClientError::Invalid { forbidden: Some((character, valid)), .. } => {
@@ -207,8 +164,8 @@ async fn remedy(client: &Client, tool: &str, e: &ClientError) -> Option<String> 
     let kind = arg.kind.as_ref().map(|kind| format!("it is of type {kind}"));
     let pattern = arg.validate.as_ref().map(|pattern| format!("it matches {pattern}"));
     let about = Some(arg.description.clone()).filter(|text| !text.is_empty());
-    let said: Vec<String> = [kind, pattern, about].into_iter().flatten().collect();
-    (!said.is_empty()).then(|| said.join("; "))
+    let known: Vec<String> = [kind, pattern, about].into_iter().flatten().collect();
+    (!known.is_empty()).then(|| known.join("; "))
 }
 
 fn meant(word: &str) -> String {
@@ -225,7 +182,7 @@ fn print(result: &ToolResult) -> Result<Exit, Trouble> {
     if let Some(note) = &result.data_note {
         terminal::note(&visible(&format!("agentpass: note on the data: {note}")));
     }
-    output::print(&output::json(&result.data)).map(|_| Exit::DONE)
+    output::finish(&output::json(&result.data))
 }
 
 /// Takes the question back, if a human is being asked one.
@@ -240,13 +197,13 @@ async fn withdraw(client: Client, question: Option<String>) -> Option<()> {
 
 /// What is known while waiting: the progress shown, and the question's id.
 struct Waiting {
-    progress: Progress,
+    progress: ApprovalProgress,
     question: Rc<RefCell<Option<String>>>,
 }
 
 impl Waiting {
     fn new() -> Waiting {
-        Waiting { progress: Progress::new(), question: Rc::default() }
+        Waiting { progress: ApprovalProgress::new(), question: Rc::default() }
     }
 
     fn on_pending(&self) -> OnPending {

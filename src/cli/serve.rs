@@ -5,14 +5,14 @@ use std::path::Path;
 use argh::FromArgs;
 use log::LevelFilter;
 
-use super::{Exit, logging, terminal};
+use super::{Exit, Trouble, logging, terminal};
 use crate::config::Paths;
 use crate::daemon::{self, Options, StartError};
 
 /// Run the gateway. Logs go to stderr; SIGHUP reloads the configuration, SIGTERM ends it in order.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "serve", error_code(78, "bad configuration; nothing was started"))]
-pub(crate) struct Serve {
+pub(crate) struct ServeArgs {
     /// serve without TLS: tokens and results are then readable on the network
     #[argh(switch)]
     pub insecure: bool,
@@ -27,14 +27,10 @@ pub(crate) struct Serve {
     pub log_level: Option<String>,
 }
 
-/// Runs it.
-pub(crate) fn run(args: Serve) -> Exit {
-    let Serve { insecure, config, permissions, log_level } = args;
-    if let Err(trouble) = logging::start(log_level.as_deref(), LevelFilter::Info) {
-        return trouble.report();
-    }
-    let paths = Paths::find(config.as_deref().map(Path::new), permissions.as_deref().map(Path::new));
-    match daemon::run(Options { paths, insecure }) {
+pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Trouble> {
+    logging::start(args.log_level.as_deref(), LevelFilter::Info)?;
+    let paths = paths(args.config.as_deref(), args.permissions.as_deref());
+    Ok(match daemon::run(Options { paths, insecure: args.insecure }) {
         Ok(()) => Exit::DONE,
         Err(e) => {
             terminal::note(e.to_string().trim_end());
@@ -43,5 +39,10 @@ pub(crate) fn run(args: Serve) -> Exit {
                 StartError::Machine { .. } => Exit::FAILED,
             }
         }
-    }
+    })
+}
+
+/// The files that `--config` and `--permissions` name.
+pub(crate) fn paths(config: Option<&str>, permissions: Option<&str>) -> Paths {
+    Paths::find(config.map(Path::new), permissions.map(Path::new))
 }

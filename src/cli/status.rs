@@ -2,40 +2,29 @@
 
 use std::time::Duration;
 
-use argh::FromArgs;
 use serde_json::Value;
 
 use super::colour::{Shade, on_stdout};
 use super::next_step::next_step;
-use super::owner::{Owner, command};
+use super::options::owner_command;
+use super::owner::command;
 use super::{Exit, Trouble, card, layout, output, terminal};
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
 
-/// Show how the running gateway is: agents, open questions, channels, store, services.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "status", error_code(3, "no gateway is running"))]
-pub(crate) struct Status {
-    /// print JSON
-    #[argh(switch)]
-    pub json: bool,
-    /// the gateway's control socket (default: the one in config.yaml)
-    #[argh(option, arg_name = "file")]
-    pub socket: Option<String>,
-    /// config.yaml, which names the socket (default: as for serve)
-    #[argh(option, arg_name = "file")]
-    pub config: Option<String>,
+owner_command! {
+    /// Show how the running gateway is: agents, open questions, channels, store, services.
+    #[argh(subcommand, name = "status", error_code(3, "no gateway is running"))]
+    StatusArgs {
+        /// print JSON
+        #[argh(switch)]
+        pub json: bool,
+    }
 }
 
-/// Runs it.
-pub(crate) fn run(args: Status) -> Exit {
-    show(args).unwrap_or_else(|trouble| trouble.report())
-}
-
-fn show(args: Status) -> Result<Exit, Trouble> {
-    let mut owner = Owner::connect("show the status", args.socket.as_deref(), args.config.as_deref())?;
-    let status = owner.ask(&command("status"))?;
-    let text = if args.json { output::json(&status) } else { told(&status) };
+pub(crate) fn run(args: &StatusArgs) -> Result<Exit, Trouble> {
+    let status = args.connect("show the status")?.ask(&command("status"))?;
+    let text = if args.json { output::json(&status) } else { for_people(&status) };
     output::print(&text)?;
     // With a socket alone it is not known which configuration is meant.
     if let (false, None, Some(next)) = (args.json, &args.socket, next_step(&status, args.config.as_deref())) {
@@ -44,7 +33,7 @@ fn show(args: Status) -> Result<Exit, Trouble> {
     Ok(Exit::DONE)
 }
 
-fn told(status: &Value) -> String {
+fn for_people(status: &Value) -> String {
     let number = |name: &str| status.get(name).and_then(Value::as_u64).unwrap_or_default();
     let version = status.get("version").and_then(Value::as_str).unwrap_or_default();
     let store = status.get("store").cloned().unwrap_or_default();
@@ -112,7 +101,7 @@ fn up_or_down(part: &Value) -> String {
         Some(false) => "DOWN",
         None => "not checked",
     };
-    on_stdout(word, Shade::of(word))
+    on_stdout(word, Shade::for_word(word))
 }
 
 fn record(store: &Value) -> String {

@@ -3,9 +3,7 @@
 //! It looks at messages without acknowledging them, so the gateway still gets them. It must never print the token.
 
 use std::collections::HashSet;
-use std::fmt::{Display, Write as _};
-use std::fs::File;
-use std::io::Read as _;
+use std::fmt::Write as _;
 use std::path::Path;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -13,7 +11,7 @@ use std::time::{Duration, Instant};
 use argh::FromArgs;
 use serde_json::{Value, json};
 
-use super::gateway::seconds;
+use super::gateway::{given_token, seconds};
 use super::{Exit, Trouble, output, terminal};
 use crate::approval::telegram::api::{Bot, BotError, ChatMessage, Me, UpdateKind, User};
 use crate::approval::telegram::chat::why_not;
@@ -28,8 +26,6 @@ const POLL: u64 = 10;
 const PAUSE: Duration = Duration::from_secs(1);
 /// The longest `--timeout` that counts.
 const LONGEST: Duration = Duration::from_secs(24 * 3600);
-/// The largest token file, in bytes.
-const MAX_FILE: u64 = 4096;
 const WHAT: &str = "find the chat";
 
 /// Check a Telegram bot's token and find the ids for config.yaml: write to the bot, and see who you are.
@@ -44,7 +40,7 @@ const WHAT: &str = "find the chat";
     error_code(4, "bad arguments"),
     error_code(5, "another program fetches the bot's messages")
 )]
-pub(crate) struct TelegramSetup {
+pub(crate) struct TelegramSetupArgs {
     /// the bot's token; other users of this machine can see it on the command line
     #[argh(option)]
     pub token: Option<String>,
@@ -65,18 +61,13 @@ pub(crate) struct TelegramSetup {
     pub json: bool,
 }
 
-/// Runs it.
-pub(crate) fn run(args: TelegramSetup) -> Exit {
-    find(&args).unwrap_or_else(|trouble| trouble.report())
-}
-
-fn find(args: &TelegramSetup) -> Result<Exit, Trouble> {
+pub(crate) fn run(args: &TelegramSetupArgs) -> Result<Exit, Trouble> {
     let until = Instant::now() + args.timeout.min(LONGEST);
     let configured = config::bot(&Paths::find(args.config.as_deref().map(Path::new), None));
-    let given = given_token(args)?.map(Secret::new);
+    let given = given_token(WHAT, args.token.as_deref(), args.token_file.as_deref())?.map(Secret::new);
     let Some(token) = given.or(configured.token) else {
-        return Err(unusable("no token is given")
-            .help("get one from @BotFather and set TELEGRAM_TOKEN, or use --token-file FILE"));
+        let help = "get one from @BotFather and set TELEGRAM_TOKEN, or use --token-file FILE";
+        return Err(Trouble::new(Exit::BAD_ARGUMENTS, WHAT, "no token is given").help(help));
     };
     let api_url = args.api_url.clone().or(configured.api_url).unwrap_or_else(|| OFFICIAL.to_owned());
     let bot =
@@ -91,12 +82,14 @@ fn find(args: &TelegramSetup) -> Result<Exit, Trouble> {
         let silent = Trouble::new(Exit::TIMED_OUT, WHAT, "nobody wrote to the bot");
         return Err(silent.help("in a group, bots get commands only: write /start"));
     };
-    let text =
-        if args.json { output::json(&whole(&me, &messages, &api_url)) } else { told(&messages, &api_url) };
-    output::print(&text).map(|_| Exit::DONE)
+    let text = if args.json {
+        output::json(&whole(&me, &messages, &api_url))
+    } else {
+        for_people(&messages, &api_url)
+    };
+    output::finish(&text)
 }
 
-/// What is to be said of the chat in config.yaml.
 fn about_chat(bot: &Bot, chat: i64) -> String {
     match bot.get_chat(chat) {
         Ok(found) => {
@@ -105,24 +98,6 @@ fn about_chat(bot: &Bot, chat: i64) -> String {
         }
         Err(error) => format!("the chat_id in config.yaml: {}", why_not(&error, chat)),
     }
-}
-
-fn given_token(args: &TelegramSetup) -> Result<Option<String>, Trouble> {
-    match (&args.token, &args.token_file) {
-        (Some(_), Some(_)) => Err(unusable("--token and --token-file exclude each other")),
-        (Some(token), None) => Ok(Some(token.clone())),
-        (None, Some(path)) => {
-            let mut text = String::new();
-            let read = File::open(path).and_then(|file| file.take(MAX_FILE).read_to_string(&mut text));
-            read.map_err(|e| unusable(e).at(path.clone()))?;
-            Ok(Some(text.trim().to_owned()))
-        }
-        (None, None) => Ok(None),
-    }
-}
-
-fn unusable(cause: impl Display) -> Trouble {
-    Trouble::new(Exit::BAD_ARGUMENTS, WHAT, cause)
 }
 
 /// The messages that are there, or the first that come. None when time is over.
@@ -168,7 +143,7 @@ fn trouble(what: &str, error: &BotError) -> Trouble {
 }
 
 /// Who wrote where, each chat with each person once, and what goes into config.yaml.
-fn told(messages: &[ChatMessage], api_url: &str) -> String {
+fn for_people(messages: &[ChatMessage], api_url: &str) -> String {
     let mut seen = HashSet::new();
     let mut text = String::new();
     for message in messages {

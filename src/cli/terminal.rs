@@ -27,12 +27,10 @@ pub(crate) fn line_above(text: &str) {
     stderr.write_all(moves.as_bytes()).and_then(|()| stderr.flush()).ok();
 }
 
-/// Whether a person looks at stdout.
 pub(crate) fn is_stdout() -> bool {
     io::stdout().is_terminal()
 }
 
-/// Whether a person looks at stderr.
 pub(crate) fn is_stderr() -> bool {
     io::stderr().is_terminal()
 }

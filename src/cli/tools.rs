@@ -1,65 +1,41 @@
 //! `agentpass tools`: what this agent may ask for.
 
-use argh::FromArgs;
 use log::LevelFilter;
 use serde_json::Value;
 use smol::LocalExecutor;
 
-use super::gateway::Gateway;
+use super::options::agent_command;
 use super::{Exit, Trouble, layout, logging, output, refusal, terminal};
 use crate::base::safe_text::visible;
 use crate::client::{ArgInfo, Client, ClientError, ClientOptions, ToolInfo};
 
 const WHAT: &str = "list the tools";
 
-/// List the tools that this agent may ask for: a table on a terminal, JSON otherwise.
-#[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "tools")]
-pub(crate) struct Tools {
-    /// JSON on a terminal too
-    #[argh(switch)]
-    pub json: bool,
-    /// the gateway, wss://host:port (default: AGENTPASS_URL); ws:// sends the token unencrypted
-    #[argh(option)]
-    pub url: Option<String>,
-    /// the agent's token (default: AGENT_TOKEN); other users of this machine can see it on the command line
-    #[argh(option)]
-    pub token: Option<String>,
-    /// read the token from this file
-    #[argh(option, arg_name = "file")]
-    pub(crate) token_file: Option<String>,
-    /// trust only the certificates in this PEM file
-    #[argh(option, arg_name = "file")]
-    pub ca_cert: Option<String>,
-    /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it (default: AGENTPASS_PIN)
-    #[argh(option)]
-    pub pin: Option<String>,
-    /// how much is logged to stderr: error, warn, info, debug or trace (default: LOG_LEVEL, else warn)
-    #[argh(option, arg_name = "level")]
-    pub log_level: Option<String>,
+agent_command! {
+    /// List the tools that this agent may ask for: a table on a terminal, JSON otherwise.
+    #[argh(subcommand, name = "tools")]
+    ToolsArgs {
+        /// JSON on a terminal too
+        #[argh(switch)]
+        pub json: bool,
+    }
 }
 
 /// The columns that a description wants beside the arguments, with the blanks between.
 const ROOM: usize = 34;
 
-/// Runs it.
-pub(crate) fn run(args: Tools) -> Exit {
-    show(args).unwrap_or_else(|trouble| trouble.report())
-}
-
-fn show(args: Tools) -> Result<Exit, Trouble> {
-    let Tools { json, url, token, token_file, ca_cert, pin, log_level } = args;
-    logging::start(log_level.as_deref(), LevelFilter::Warn)?;
-    let options = Gateway { url, token, token_file, ca_cert, pin }.options()?;
+pub(crate) fn run(args: &ToolsArgs) -> Result<Exit, Trouble> {
+    logging::start(args.log_level.as_deref(), LevelFilter::Warn)?;
+    let options = args.gateway()?;
     let executor = LocalExecutor::new();
     let tools = smol::block_on(executor.run(fetch(&executor, options)));
     let tools = tools.map_err(|e| refusal::trouble(WHAT, &e))?;
-    let text = if json || !terminal::is_stdout() {
+    let text = if args.json || !terminal::is_stdout() {
         output::json(&tools.into_iter().map(|tool| tool.json).collect::<Value>())
     } else {
         table(&tools, terminal::width())
     };
-    output::print(&text).map(|_| Exit::DONE)
+    output::finish(&text)
 }
 
 async fn fetch(

@@ -39,6 +39,12 @@ impl Trouble {
         self
     }
 
+    /// What to do about it, if anything is known to help.
+    pub(crate) fn maybe_help(mut self, remedy: Option<impl Into<String>>) -> Trouble {
+        self.help = remedy.map(Into::into).or(self.help);
+        self
+    }
+
     /// Prints it to stderr and returns the exit code.
     pub(crate) fn report(&self) -> Exit {
         let text = self.to_string();

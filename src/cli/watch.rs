@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use rustix::termios::{QueueSelector, tcflush};
 use serde_json::{Value, json};
 
-use super::owner::{Owner, command};
+use super::owner::{ControlClient, command};
 use super::{Exit, Trouble, card, terminal};
 use crate::base::safe_text::visible;
 
@@ -25,7 +25,7 @@ const KEYS: &str = "y approves, n denies, `n TEXT` denies and tells the agent wh
 
 const WAITING: &str = "waiting for questions ";
 
-enum Event {
+enum WatchEvent {
     Gateway(Result<Option<Value>, Trouble>),
     Typed(String, Instant),
     Left,
@@ -35,7 +35,7 @@ enum Event {
 ///
 /// # Errors
 /// When the gateway goes away.
-pub(crate) fn ask(mut owner: Owner, answers: Owner) -> Result<Exit, Trouble> {
+pub(crate) fn ask(mut owner: ControlClient, answers: ControlClient) -> Result<Exit, Trouble> {
     owner.send(&command("watch"))?;
     let (sender, events) = channel();
     let keyboard = sender.clone();
@@ -46,46 +46,46 @@ pub(crate) fn ask(mut owner: Owner, answers: Owner) -> Result<Exit, Trouble> {
     Screen { answers, waiting: VecDeque::new(), shown: Instant::now() }.run(&events)
 }
 
-fn listen(mut owner: Owner, events: &Sender<Event>) {
+fn listen(mut owner: ControlClient, events: &Sender<WatchEvent>) {
     loop {
         let next = owner.hear();
         let ended = !matches!(next, Ok(Some(_)));
-        if events.send(Event::Gateway(next)).is_err() || ended {
+        if events.send(WatchEvent::Gateway(next)).is_err() || ended {
             return;
         }
     }
 }
 
-fn type_in(events: &Sender<Event>) {
+fn type_in(events: &Sender<WatchEvent>) {
     for line in stdin().lock().lines() {
-        let event = line.map_or(Event::Left, |line| Event::Typed(line, Instant::now()));
+        let event = line.map_or(WatchEvent::Left, |line| WatchEvent::Typed(line, Instant::now()));
         if events.send(event).is_err() {
             return;
         }
     }
-    let _ = events.send(Event::Left);
+    let _ = events.send(WatchEvent::Left);
 }
 
 struct Screen {
-    answers: Owner,
+    answers: ControlClient,
     waiting: VecDeque<Value>,
     /// Since when the question that is asked now has been on the screen.
     shown: Instant,
 }
 
 impl Screen {
-    fn run(mut self, events: &Receiver<Event>) -> Result<Exit, Trouble> {
+    fn run(mut self, events: &Receiver<WatchEvent>) -> Result<Exit, Trouble> {
         loop {
             match events.recv_timeout(TICK) {
-                Ok(Event::Gateway(Ok(Some(event)))) => self.hear(event),
-                Ok(Event::Gateway(Ok(None))) => {
+                Ok(WatchEvent::Gateway(Ok(Some(event)))) => self.hear(event),
+                Ok(WatchEvent::Gateway(Ok(None))) => {
                     terminal::replace_line("");
                     return Err(Trouble::new(Exit::CONNECTION, "go on watching", "the gateway has stopped"));
                 }
-                Ok(Event::Gateway(Err(trouble))) => return Err(trouble),
-                Ok(Event::Typed(text, at)) if at > self.shown + READING => self.answer(text.trim()),
-                Ok(Event::Typed(..)) => self.too_soon(),
-                Ok(Event::Left) | Err(RecvTimeoutError::Disconnected) => {
+                Ok(WatchEvent::Gateway(Err(trouble))) => return Err(trouble),
+                Ok(WatchEvent::Typed(text, at)) if at > self.shown + READING => self.answer(text.trim()),
+                Ok(WatchEvent::Typed(..)) => self.too_soon(),
+                Ok(WatchEvent::Left) | Err(RecvTimeoutError::Disconnected) => {
                     terminal::replace_line("");
                     return Ok(Exit::DONE);
                 }
@@ -170,7 +170,7 @@ impl Screen {
         terminal::replace_line(self.line().as_deref().unwrap_or(WAITING));
     }
 
-    /// The time goes on, and what is being typed stays.
+    /// Shows the time left anew; what is being typed stays.
     fn tick(&self) {
         if let Some(line) = self.line() {
             terminal::update_line(&line);

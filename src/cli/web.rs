@@ -3,48 +3,39 @@
 use std::io::{BufRead as _, IsTerminal as _, stdin};
 use std::os::fd::AsFd as _;
 
-use argh::FromArgs;
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
 use serde_json::Value;
 
-use super::owner::{Owner, command};
+use super::options::owner_command;
+use super::owner::command;
 use super::{Exit, Trouble, output, terminal};
 use crate::base::password::{self, PasswordHash};
 use crate::base::secret::Secret;
 
-/// Print a link that opens the admin pages in a browser. It works once, for five minutes.
-#[derive(FromArgs, Debug)]
-#[argh(
-    subcommand,
-    name = "web",
-    note = "For a gateway on another machine: ssh -L 8080:127.0.0.1:8080 gateway, then open the link here.",
-    error_code(3, "no gateway is running"),
-    error_code(5, "the admin pages are switched off")
-)]
-pub(crate) struct Web {
-    /// read a password instead and print its hash, for gateway.admin_password_hash
-    #[argh(switch)]
-    pub(crate) hash_password: bool,
-    /// the gateway's control socket (default: the one in config.yaml)
-    #[argh(option, arg_name = "file")]
-    pub socket: Option<String>,
-    /// config.yaml, which names the socket (default: as for serve)
-    #[argh(option, arg_name = "file")]
-    pub config: Option<String>,
+owner_command! {
+    /// Print a link that opens the admin pages in a browser. It works once, for five minutes.
+    #[argh(
+        subcommand,
+        name = "web",
+        note = "For a gateway on another machine: ssh -L 8080:127.0.0.1:8080 gateway, then open the link here.",
+        error_code(3, "no gateway is running"),
+        error_code(5, "the admin pages are switched off")
+    )]
+    WebArgs {
+        /// read a password instead and print its hash, for gateway.admin_password_hash
+        #[argh(switch)]
+        pub(crate) hash_password: bool,
+    }
 }
 
-/// Runs it.
-pub(crate) fn run(args: Web) -> Exit {
-    let done = if args.hash_password { hash() } else { link(&args) };
-    done.unwrap_or_else(|trouble| trouble.report())
-}
-
-fn link(args: &Web) -> Result<Exit, Trouble> {
-    let what = "make a link to the admin pages";
-    let mut owner = Owner::connect(what, args.socket.as_deref(), args.config.as_deref())?;
-    let reply = owner.ask(&command("web"))?;
+pub(crate) fn run(args: &WebArgs) -> Result<Exit, Trouble> {
+    if args.hash_password {
+        return hash();
+    }
+    let mut gateway = args.connect("make a link to the admin pages")?;
+    let reply = gateway.ask(&command("web"))?;
     let url = reply.get("url").and_then(Value::as_str);
-    output::print(url.ok_or_else(|| owner.lost("the gateway sent no link"))?).map(|_| Exit::DONE)
+    output::finish(url.ok_or_else(|| gateway.lost("the gateway sent no link"))?)
 }
 
 fn hash() -> Result<Exit, Trouble> {
@@ -58,7 +49,7 @@ fn hash() -> Result<Exit, Trouble> {
         return Err(unusable("the password is too long"));
     }
     let made = PasswordHash::make(&password).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e))?;
-    output::print(&made.to_string()).map(|_| Exit::DONE)
+    output::finish(&made.to_string())
 }
 
 const WHAT: &str = "hash the password";

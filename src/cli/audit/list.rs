@@ -48,7 +48,7 @@ fn when(at: Timestamp, now: Timestamp, zone: &Zone) -> String {
 }
 
 fn outcome(row: &AuditRow) -> String {
-    on_stdout(&visible(&row.outcome), Shade::of(&row.outcome))
+    on_stdout(&visible(&row.outcome), Shade::for_word(&row.outcome))
 }
 
 fn id(row: &AuditRow) -> String {

@@ -26,7 +26,7 @@ fn rows(text: &str) -> Result<u32, String> {
 /// Read and check the record of everything that was asked, decided and done.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "audit")]
-pub(crate) struct Audit {
+pub(crate) struct AuditArgs {
     /// what to do with it
     #[argh(subcommand)]
     pub command: AuditCommand,
@@ -36,24 +36,18 @@ pub(crate) struct Audit {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 pub(crate) enum AuditCommand {
-    /// Calls, newest first.
-    List(List),
-    /// One call with its events.
-    Show(Show),
-    /// Is the chain whole?
-    Verify(Verify),
-    /// Where the record ends, for another place.
-    Anchor(TakeAnchor),
-    /// Every event.
-    Export(Export),
-    /// Numbers.
-    Stats(Stats),
+    List(ListArgs),
+    Show(ShowArgs),
+    Verify(VerifyArgs),
+    Anchor(AnchorArgs),
+    Export(ExportArgs),
+    Stats(StatsArgs),
 }
 
 /// List calls, newest first: a table on a terminal, one JSON object per line otherwise.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "list")]
-pub(crate) struct List {
+pub(crate) struct ListArgs {
     /// only this tool
     #[argh(option)]
     pub tool: Option<String>,
@@ -86,7 +80,7 @@ pub(crate) struct List {
 /// Show one call with all its events.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "show")]
-pub(crate) struct Show {
+pub(crate) struct ShowArgs {
     /// the request id, or as much of its beginning as is unique
     #[argh(positional)]
     pub id: String,
@@ -101,7 +95,7 @@ pub(crate) struct Show {
 /// Check that no event was changed, removed or put elsewhere.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "verify", error_code(1, "it was; the first bad row is named"))]
-pub(crate) struct Verify {
+pub(crate) struct VerifyArgs {
     /// an export to check instead of the store
     #[argh(positional)]
     pub file: Option<String>,
@@ -117,7 +111,7 @@ pub(crate) struct Verify {
 /// later whether the record still holds it.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "anchor")]
-pub(crate) struct TakeAnchor {
+pub(crate) struct AnchorArgs {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
@@ -129,7 +123,7 @@ pub(crate) struct TakeAnchor {
 /// Print every event with its link in the chain, oldest first, one JSON object per line.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "export")]
-pub(crate) struct Export {
+pub(crate) struct ExportArgs {
     /// config.yaml, which names the store (default: as for serve)
     #[argh(option, arg_name = "file")]
     pub config: Option<String>,
@@ -138,7 +132,7 @@ pub(crate) struct Export {
 /// Count calls by tool, agent, decision and outcome.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "stats")]
-pub(crate) struct Stats {
+pub(crate) struct StatsArgs {
     /// only from this time on: 24h (ago; also s, m, d, w), 2026-01-31 or 2026-01-31T12:00:00Z
     #[argh(option, arg_name = "time")]
     pub since: Option<String>,
@@ -155,17 +149,15 @@ pub(crate) struct Stats {
 
 const WHAT: &str = "read the record";
 
-/// Runs it.
-pub(crate) fn run(args: Audit) -> Exit {
-    let done = match args.command {
+pub(crate) fn run(args: AuditArgs) -> Result<Exit, Trouble> {
+    match args.command {
         AuditCommand::List(args) => list(args),
-        AuditCommand::Show(args) => show(args),
+        AuditCommand::Show(args) => show(&args),
         AuditCommand::Verify(args) => verify(args),
-        AuditCommand::Anchor(args) => anchor(args),
-        AuditCommand::Export(args) => export(args),
-        AuditCommand::Stats(args) => stats(args),
-    };
-    done.unwrap_or_else(|trouble| trouble.report())
+        AuditCommand::Anchor(args) => anchor(&args),
+        AuditCommand::Export(args) => export(&args),
+        AuditCommand::Stats(args) => stats(&args),
+    }
 }
 
 fn open(config: Option<&str>) -> Result<Reader, Trouble> {
@@ -174,11 +166,7 @@ fn open(config: Option<&str>) -> Result<Reader, Trouble> {
 }
 
 fn unreadable(e: &StoreError) -> Trouble {
-    let trouble = Trouble::new(Exit::FAILED, WHAT, e);
-    match e.help() {
-        Some(help) => trouble.help(help),
-        None => trouble,
-    }
+    Trouble::new(Exit::FAILED, WHAT, e).maybe_help(e.help())
 }
 
 fn usage(cause: String) -> Trouble {
@@ -219,7 +207,7 @@ fn one_of(name: &str, given: Option<String>, words: &[&str]) -> Result<Option<St
     }
 }
 
-fn list(args: List) -> Result<Exit, Trouble> {
+fn list(args: ListArgs) -> Result<Exit, Trouble> {
     let outcomes =
         ["executed", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
     let filter = Filter {
@@ -248,19 +236,18 @@ fn list(args: List) -> Result<Exit, Trouble> {
     Ok(Exit::DONE)
 }
 
-fn show(args: Show) -> Result<Exit, Trouble> {
+fn show(args: &ShowArgs) -> Result<Exit, Trouble> {
     let mut reader = open(args.config.as_deref())?;
     let found = reader.show(&args.id).map_err(|e| unreadable(&e))?;
     let shown = match found {
         Lookup::Found(shown) => shown,
         Lookup::Unknown => {
-            return Err(Trouble::new(Exit::FAILED, WHAT, "no such request")
-                .help("`agentpass audit list` shows the ids"));
+            let trouble = Trouble::new(Exit::FAILED, WHAT, "no such request");
+            return Err(trouble.help("`agentpass audit list` shows the ids"));
         }
         Lookup::Ambiguous(ids) => {
-            return Err(
-                Trouble::new(Exit::FAILED, WHAT, "several requests begin with this id").help(ids.join(", "))
-            );
+            let trouble = Trouble::new(Exit::FAILED, WHAT, "several requests begin with this id");
+            return Err(trouble.help(ids.join(", ")));
         }
     };
     let mut whole = shown.row.to_json();
@@ -271,12 +258,12 @@ fn show(args: Show) -> Result<Exit, Trouble> {
         }
     }
     if args.json || !terminal::is_stdout() {
-        return output::print(&output::json(&whole)).map(|_| Exit::DONE);
+        return output::finish(&output::json(&whole));
     }
-    output::print(&show::story(&whole, terminal::width())).map(|_| Exit::DONE)
+    output::finish(&show::story(&whole, terminal::width()))
 }
 
-fn anchor(args: TakeAnchor) -> Result<Exit, Trouble> {
+fn anchor(args: &AnchorArgs) -> Result<Exit, Trouble> {
     let anchor = open(args.config.as_deref())?.anchor().map_err(|e| unreadable(&e))?;
     let Anchor { seq, hash, at } = anchor;
     let text = match args.json {
@@ -284,7 +271,7 @@ fn anchor(args: TakeAnchor) -> Result<Exit, Trouble> {
             .to_string(),
         false => anchor.to_string(),
     };
-    output::print(&text).map(|_| Exit::DONE)
+    output::finish(&text)
 }
 
 fn read_anchor(line: &str) -> Result<Anchor, Trouble> {
@@ -292,7 +279,7 @@ fn read_anchor(line: &str) -> Result<Anchor, Trouble> {
         .ok_or_else(|| usage("--anchor is not a line that `agentpass audit anchor` has printed".into()))
 }
 
-fn verify(args: Verify) -> Result<Exit, Trouble> {
+fn verify(args: VerifyArgs) -> Result<Exit, Trouble> {
     let anchor = args.anchor.as_deref().map(read_anchor).transpose()?;
     let check = match args.file {
         None => open(args.config.as_deref())?.verify_with(anchor.as_ref()),
@@ -320,7 +307,7 @@ fn verify(args: Verify) -> Result<Exit, Trouble> {
             };
             let (events, last) = (check.events, check.last);
             let text = format!("whole: {events} events{calls}, the last is {last}{order}{anchored}");
-            output::print(&text).map(|_| Exit::DONE)
+            output::finish(&text)
         }
     }
 }
@@ -337,7 +324,7 @@ fn key(config: Option<&str>) -> Result<Option<PathBuf>, Trouble> {
     Ok(Some(key_path(&local.storage.path)).filter(|path| path.exists()))
 }
 
-fn export(args: Export) -> Result<Exit, Trouble> {
+fn export(args: &ExportArgs) -> Result<Exit, Trouble> {
     let mut reader = open(args.config.as_deref())?;
     let mut out = BufWriter::new(stdout().lock());
     match reader.export(&mut out).and_then(|_| out.flush()) {
@@ -348,12 +335,12 @@ fn export(args: Export) -> Result<Exit, Trouble> {
     }
 }
 
-fn stats(args: Stats) -> Result<Exit, Trouble> {
+fn stats(args: &StatsArgs) -> Result<Exit, Trouble> {
     let (since, until) = (time("since", args.since.as_deref())?, time("until", args.until.as_deref())?);
     let now = Clock::system().now();
     let stats = open(args.config.as_deref())?.stats(since, until, now).map_err(|e| unreadable(&e))?.to_json();
     if args.json || !terminal::is_stdout() {
-        return output::print(&output::json(&stats)).map(|_| Exit::DONE);
+        return output::finish(&output::json(&stats));
     }
-    output::print(&show::numbers(&stats)).map(|_| Exit::DONE)
+    output::finish(&show::numbers(&stats))
 }

@@ -8,14 +8,13 @@ use crate::base::safe_text::{visible, visible_lines, visible_name};
 use crate::base::zone::Zone;
 use crate::cli::layout;
 
-/// The width of the labels.
 const LABEL: usize = 11;
 
 /// One request with its events, from what `audit show --json` prints.
 pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     let text = |name: &str| whole.get(name).and_then(Value::as_str).unwrap_or_default();
     let call = if text("signature").is_empty() { text("tool_name") } else { text("signature") };
-    let mut page = Page { width, lines: vec![layout::hanging("", &visible(call), width), String::new()] };
+    let mut page = CallPage { width, lines: vec![layout::hanging("", &visible(call), width), String::new()] };
     page.add("request", text("request_id"));
     page.add("came", &format!("{}, from {}{}", moment(text("timestamp")), text("agent_id"), session(whole)));
     page.add("reason", text("reason"));
@@ -34,12 +33,12 @@ pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     page.lines.join("\n")
 }
 
-struct Page {
+struct CallPage {
     width: Option<usize>,
     lines: Vec<String>,
 }
 
-impl Page {
+impl CallPage {
     /// A labelled line, or several; nothing when there is no text.
     fn add(&mut self, label: &str, text: &str) {
         if text.is_empty() {
@@ -77,15 +76,16 @@ fn session(whole: &Value) -> String {
 }
 
 fn decision(whole: &Value) -> String {
-    let text = |of: &Value, name: &str| of.get(name).map(plain).unwrap_or_default();
     let decision = whole.get("decision").and_then(Value::as_str).unwrap_or_default();
     match whole.get("rule").filter(|rule| rule.is_object()) {
         None => decision.to_owned(),
         Some(rule) => {
-            let place = format!("{}[{}] {}", text(rule, "list"), text(rule, "index"), text(rule, "pattern"));
-            let said = text(rule, "description");
-            let said = if said.is_empty() { said } else { format!(", \"{said}\"") };
-            format!("{decision}, by {place} in {}{said}", text(rule, "file"))
+            let text = |name: &str| rule.get(name).map(plain).unwrap_or_default();
+            let place =
+                format!("{}[{}] {} in {}", text("list"), text("index"), text("pattern"), text("file"));
+            let description = Some(text("description")).filter(|text| !text.is_empty());
+            let description = description.map(|text| format!(", \"{text}\"")).unwrap_or_default();
+            format!("{decision}, by {place}{description}")
         }
     }
 }
@@ -123,7 +123,7 @@ fn events(whole: &Value, width: Option<usize>) -> String {
     layout::table(&std::iter::once(head).chain(rows).collect::<Vec<_>>(), "  ", width)
 }
 
-/// Number, time, kind, and the word of its body that tells what it was. `--json` shows whole bodies.
+/// Number, time, kind, and the word of its body that says what it was. `--json` shows whole bodies.
 fn event(event: &Value) -> [String; 4] {
     let text = |name: &str| event.get(name).map(plain).unwrap_or_default();
     // To the millisecond, on the same clocks as the rest.

@@ -23,20 +23,18 @@ defaults:
 "#;
 
 /// The demo's files and its agent's token.
-pub(crate) struct Files {
+pub(crate) struct DemoFiles {
     folder: PathBuf,
     /// The agent's token, made for this run.
     pub token: String,
 }
 
-impl Files {
+impl DemoFiles {
     /// Writes everything for a home at `address`.
-    ///
-    /// # Errors
-    /// When the temporary folder cannot be written.
-    pub(crate) fn write(address: SocketAddr) -> io::Result<Files> {
+    pub(crate) fn write(address: SocketAddr) -> io::Result<DemoFiles> {
         let name = format!("agentpass-demo-{}", to_hex(&random_bytes::<8>()?));
-        let files = Files { folder: std::env::temp_dir().join(name), token: to_hex(&random_bytes::<16>()?) };
+        let files =
+            DemoFiles { folder: std::env::temp_dir().join(name), token: to_hex(&random_bytes::<16>()?) };
         fs::DirBuilder::new().mode(0o700).create(&files.folder)?;
         fs::write(files.config(), files.settings(address))?;
         fs::write(files.permissions(), PERMISSIONS)?;
@@ -44,17 +42,14 @@ impl Files {
         Ok(files)
     }
 
-    /// config.yaml.
     pub(crate) fn config(&self) -> PathBuf {
         self.folder.join("config.yaml")
     }
 
-    /// permissions.yaml.
     pub(crate) fn permissions(&self) -> PathBuf {
         self.folder.join("permissions.yaml")
     }
 
-    /// The record.
     pub(crate) fn record(&self) -> PathBuf {
         self.folder.join("record.db")
     }
@@ -78,7 +73,7 @@ approval_timeout: 300
     }
 }
 
-impl Drop for Files {
+impl Drop for DemoFiles {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all::<&Path>(&self.folder);
     }

@@ -16,20 +16,17 @@ pub(crate) const TOKEN: &str = "the-home-token-that-no-agent-ever-sees";
 
 /// The state of the home, and every request that came in.
 #[derive(Default)]
-pub(crate) struct Home {
+pub(crate) struct ToyHome {
     lamp: Cell<bool>,
     requests: RefCell<Vec<String>>,
 }
 
-impl Home {
+impl ToyHome {
     /// Starts the home on a free port.
-    ///
-    /// # Errors
-    /// When loopback cannot be listened on.
-    pub(crate) fn start(executor: &Executor) -> Result<(Rc<Home>, SocketAddr), BindError> {
+    pub(crate) fn start(executor: &Executor) -> Result<(Rc<ToyHome>, SocketAddr), BindError> {
         let listener = Listener::bind("127.0.0.1", 0)?;
         let address = listener.addresses().first().copied().unwrap_or(([127, 0, 0, 1], 0).into());
-        let home = Rc::new(Home::default());
+        let home = Rc::new(ToyHome::default());
         executor.spawn(accept(home.clone(), executor.clone(), listener)).detach();
         Ok((home, address))
     }
@@ -65,7 +62,7 @@ impl Home {
     }
 }
 
-async fn accept(home: Rc<Home>, executor: Executor, listener: Listener) {
+async fn accept(home: Rc<ToyHome>, executor: Executor, listener: Listener) {
     loop {
         let (tcp, _) = listener.accept().await;
         let home = home.clone();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use serde_json::{Map, Value, json};
 use smol::{Timer, future};
 
-use super::files::{Files, PERMISSIONS};
-use super::home::Home;
+use super::files::{DemoFiles, PERMISSIONS};
+use super::home::ToyHome;
 use crate::approval::text;
 use crate::cli::audit::table;
 use crate::cli::card::labelled;
@@ -45,24 +45,16 @@ Now your own:
    agentpass --help            shows the commands";
 
 /// Everybody in the demo.
-pub(crate) struct Story {
-    /// The gateway.
+pub(crate) struct DemoStory {
     pub gate: Rc<Gate>,
-    /// The agent's connection to it.
     pub agent: Client,
-    /// The service.
-    pub home: Rc<Home>,
-    /// The files.
-    pub files: Files,
+    pub home: Rc<ToyHome>,
+    pub files: DemoFiles,
     /// Approve without asking.
     pub yes: bool,
 }
 
-impl Story {
-    /// Tells it.
-    ///
-    /// # Errors
-    /// When something that must work does not.
+impl DemoStory {
     pub(crate) async fn tell(&self) -> Result<Exit, Trouble> {
         say(INTRODUCTION)?;
         say(&indented(PERMISSIONS))?;
