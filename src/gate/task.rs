@@ -41,7 +41,7 @@ impl Task {
             call: self.call.clone(),
             session: self.session.clone(),
             reason: self.reason.clone(),
-            risk: Risk::of(&self.call.tool().name),
+            risk: Risk::suggested_by(&self.call.tool().name),
             rule,
             created: self.at,
             expires,

@@ -1,4 +1,4 @@
-//! A label for people, read off the tool's name. It informs; it decides nothing.
+//! A label for people, taken from the tool's name. It informs and decides nothing.
 
 /// What the name of a tool suggests. The four labels come from the seed's human-in-the-loop library.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ const WORDS: [(Risk, &[&str]); 4] = [
 ];
 
 impl Risk {
-    /// The label of a tool name, by the words it is made of (`delete_user`, `deleteUser`, `user.delete`).
-    pub fn of(tool: &str) -> Option<Risk> {
+    /// The label that the words of a tool's name suggest (`delete_user`, `deleteUser`, `user.delete`).
+    pub fn suggested_by(tool: &str) -> Option<Risk> {
         let words = words(tool);
         WORDS
             .iter()
@@ -72,7 +72,7 @@ mod tests {
             ("prune_list", None),
             ("", None),
         ] {
-            assert_eq!(Risk::of(name), label, "{name}");
+            assert_eq!(Risk::suggested_by(name), label, "{name}");
         }
     }
 }

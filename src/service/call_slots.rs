@@ -1,34 +1,31 @@
-//! The places for calls at once, over all services and over the setups before and after a reload.
+//! How many calls run at once, over all services and over the setups before and after a reload.
 //!
-//! Part of them belongs to the agents, so many to each; the rest is open to everybody, in turns by agent, and one service
-//! takes at most half of that rest. So an agent that asks for much, or a service that answers slowly, makes itself
-//! wait and not the others.
+//! Some of the slots belong to the agents, the same number to each. The rest is open to everybody, in turns by agent, and
+//! one service takes at most half of that rest. So an agent that asks for much, or a service that answers slowly, makes
+//! itself wait and not the others.
 
 use std::collections::{HashMap, VecDeque};
-use std::hash::Hash;
-use std::mem;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::model::AgentId;
 
-/// How the places are shared out.
+/// How the slots are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotShares {
-    /// Calls at once.
     all: usize,
-    /// Of these, those that belong to each agent.
+    /// Slots that belong to each agent.
     own: usize,
-    /// The others, which are open to everybody.
+    /// Slots that are open to everybody.
     open: usize,
-    /// Of the open ones, those that one service may take.
+    /// Open slots that one service may take.
     of_service: usize,
 }
 
 impl SlotShares {
-    /// Half of `all` (at least one) is divided evenly among the agents, at least one place for each; with as many agents
-    /// as places or more, nothing is. Of the rest one service takes at most half, unless there is no other.
+    /// Half of `all` (at least one) is divided evenly among the agents, at least one slot for each; with as many agents as
+    /// slots or more, none is. Of the rest one service takes at most half, unless there is no other.
     pub fn new(all: usize, agents: usize, services: usize) -> SlotShares {
         let all = all.max(1);
         let own = if agents < all { (all / 2 / agents.max(1)).max(1) } else { 0 };
@@ -38,18 +35,14 @@ impl SlotShares {
     }
 }
 
-/// All places. Clones are the same places.
+/// All slots. Clones are the same slots.
 #[derive(Clone)]
 pub struct CallSlots(Arc<Mutex<SlotLedger>>);
 
 struct SlotLedger {
     shares: SlotShares,
-    held: usize,
-    /// Agents' own places that are taken.
-    own: HashMap<AgentId, usize>,
-    /// Open places that are taken, by service.
-    open: HashMap<Arc<str>, usize>,
-    /// Agents that wait, the one whose turn is next first; each with its own queue, which is never empty.
+    taken: HashMap<SlotKind, usize>,
+    /// Agents that wait, the one whose turn is next first; each with a queue that is never empty.
     waiting: VecDeque<(AgentId, VecDeque<Waiter>)>,
 }
 
@@ -58,70 +51,71 @@ struct Waiter {
     turn: Sender<CallSlot>,
 }
 
-/// One of the places, until this is dropped (on any thread).
+/// A slot, until this is dropped (on any thread).
 pub struct CallSlot {
     /// None when it has been given back.
-    places: Option<CallSlots>,
-    of: Of,
+    slots: Option<CallSlots>,
+    kind: SlotKind,
 }
 
-/// Which place it is.
-#[derive(Clone)]
-enum Of {
-    Agent(AgentId),
-    Service(Arc<str>),
+#[derive(Clone, PartialEq, Eq, Hash)]
+enum SlotKind {
+    /// One that belongs to this agent.
+    Own(AgentId),
+    /// An open one, for a call to this service.
+    Open(Arc<str>),
 }
 
 impl CallSlots {
-    /// CallSlots shared out like this.
+    /// Slots that are shared out like this.
     pub fn new(shares: SlotShares) -> CallSlots {
-        let (own, open, waiting) = Default::default();
-        CallSlots(Arc::new(Mutex::new(SlotLedger { shares, held: 0, own, open, waiting })))
+        let (taken, waiting) = Default::default();
+        CallSlots(Arc::new(Mutex::new(SlotLedger { shares, taken, waiting })))
     }
 
-    /// From now on they are shared out like this. Nobody loses a place: who holds more than there are keeps the others
+    /// From now on they are shared out like this. Nobody loses a slot: an agent or a service with too many keeps others
     /// waiting until it gives them back.
     pub(crate) fn share_out(&self, shares: SlotShares) {
         self.lock().shares = shares;
         self.hand_out();
     }
 
-    /// Lines up for a place for a call of `agent` to `service`. What comes through is a place; who drops the receiver
-    /// waits no more, and a place that has come already is free again.
+    /// Lines up for a slot for a call of `agent` to `service`, which comes through the receiver. Dropping the receiver ends
+    /// the wait and frees a slot that has come already.
     pub fn line_up(&self, agent: &AgentId, service: &str) -> Receiver<CallSlot> {
         let (turn, receiver) = bounded(1);
         let service: Arc<str> = service.into();
-        let mut inner = self.lock();
-        if let Some(of) = inner.take(agent, &service) {
-            drop(inner);
-            // There is room for it, and it is heard.
-            let _ = turn.try_send(CallSlot { places: Some(self.clone()), of });
+        let mut ledger = self.lock();
+        if let Some(kind) = ledger.take(agent, &service) {
+            drop(ledger);
+            // There is room for it, and it is received.
+            let _ = turn.try_send(CallSlot { slots: Some(self.clone()), kind });
             return receiver;
         }
         let waiter = Waiter { service, turn };
-        match inner.waiting.iter_mut().find(|(known, _)| known == agent) {
+        match ledger.waiting.iter_mut().find(|(known, _)| known == agent) {
             Some((_, queue)) => queue.push_back(waiter),
-            None => inner.waiting.push_back((agent.clone(), VecDeque::from([waiter]))),
+            None => ledger.waiting.push_back((agent.clone(), VecDeque::from([waiter]))),
         }
         receiver
     }
 
     /// How many wait in line.
     pub fn waiting(&self) -> usize {
-        let inner = self.lock();
-        let open = |queue: &VecDeque<Waiter>| queue.iter().filter(|waiter| !waiter.turn.is_closed()).count();
-        inner.waiting.iter().map(|(_, queue)| open(queue)).sum()
+        let ledger = self.lock();
+        let waiters = ledger.waiting.iter().flat_map(|(_, queue)| queue);
+        waiters.filter(|waiter| !waiter.turn.is_closed()).count()
     }
 
     /// Gives what is free to those whose turn it is.
     fn hand_out(&self) {
         loop {
-            let Some((turn, of)) = self.lock().next() else { return };
-            if let Err(refused) = turn.try_send(CallSlot { places: Some(self.clone()), of }) {
-                // It waits no more. Not dropped as a place: that would come back here, once for each of them.
-                let mut place = refused.into_inner();
-                mem::drop(place.places.take());
-                self.lock().give_back(&place.of);
+            let Some((turn, kind)) = self.lock().next() else { return };
+            if let Err(refused) = turn.try_send(CallSlot { slots: Some(self.clone()), kind }) {
+                // It waits no more. Its slot is not dropped as one: each would come back here.
+                let mut slot = refused.into_inner();
+                drop(slot.slots.take());
+                self.lock().give_back(&slot.kind);
             }
         }
     }
@@ -132,39 +126,36 @@ impl CallSlots {
 }
 
 impl SlotLedger {
-    /// A place for a call of `agent` to `service`, if it may have one.
-    fn take(&mut self, agent: &AgentId, service: &Arc<str>) -> Option<Of> {
-        let of = self.free(agent, service)?;
-        self.held += 1;
-        match &of {
-            Of::Agent(agent) => *self.own.entry(agent.clone()).or_default() += 1,
-            Of::Service(service) => *self.open.entry(service.clone()).or_default() += 1,
-        }
-        Some(of)
+    /// Takes a slot for a call of `agent` to `service`, if it may have one.
+    fn take(&mut self, agent: &AgentId, service: &Arc<str>) -> Option<SlotKind> {
+        let kind = self.free(agent, service)?;
+        *self.taken.entry(kind.clone()).or_default() += 1;
+        Some(kind)
     }
 
-    fn free(&self, agent: &AgentId, service: &Arc<str>) -> Option<Of> {
-        if self.held >= self.shares.all {
+    fn free(&self, agent: &AgentId, service: &Arc<str>) -> Option<SlotKind> {
+        if self.taken.values().sum::<usize>() >= self.shares.all {
             return None;
         }
-        if self.own.get(agent).copied().unwrap_or_default() < self.shares.own {
-            return Some(Of::Agent(agent.clone()));
+        let taken = |kind: &SlotKind| self.taken.get(kind).copied().unwrap_or_default();
+        let (own, open) = (SlotKind::Own(agent.clone()), SlotKind::Open(service.clone()));
+        if taken(&own) < self.shares.own {
+            return Some(own);
         }
-        let of_service = self.open.get(service).copied().unwrap_or_default();
-        let open: usize = self.open.values().sum();
-        (of_service < self.shares.of_service && open < self.shares.open).then(|| Of::Service(service.clone()))
+        let all_open = self.taken.iter().filter(|(kind, _)| matches!(kind, SlotKind::Open(_)));
+        let all_open: usize = all_open.map(|(_, count)| count).sum();
+        (taken(&open) < self.shares.of_service && all_open < self.shares.open).then_some(open)
     }
 
-    fn give_back(&mut self, of: &Of) {
-        self.held = self.held.saturating_sub(1);
-        match of {
-            Of::Agent(agent) => count_down(&mut self.own, agent),
-            Of::Service(service) => count_down(&mut self.open, service),
+    fn give_back(&mut self, kind: &SlotKind) {
+        if let Some(count) = self.taken.get_mut(kind) {
+            *count = count.saturating_sub(1);
         }
+        self.taken.retain(|_, count| *count > 0);
     }
 
-    /// Who is next, and the place that is for it; taken already.
-    fn next(&mut self) -> Option<(Sender<CallSlot>, Of)> {
+    /// Whose turn is next, and the slot, which is taken already.
+    fn next(&mut self) -> Option<(Sender<CallSlot>, SlotKind)> {
         let (mut passed, mut found) = (VecDeque::new(), None);
         while let Some((agent, mut queue)) = self.waiting.pop_front() {
             // Those that wait no more do not cost their agent its turn.
@@ -178,34 +169,29 @@ impl SlotLedger {
                 break;
             }
         }
-        // Whoever could not be served keeps its turn.
+        // Agents that could not be served keep their turn.
         passed.append(&mut self.waiting);
         self.waiting = passed;
         found
     }
 
-    /// The first of an agent's waiters that may have a place.
-    fn first(&mut self, agent: &AgentId, queue: &mut VecDeque<Waiter>) -> Option<(Sender<CallSlot>, Of)> {
+    /// The first of an agent's waiters that may have a slot.
+    fn first(
+        &mut self,
+        agent: &AgentId,
+        queue: &mut VecDeque<Waiter>,
+    ) -> Option<(Sender<CallSlot>, SlotKind)> {
         let at = queue.iter().position(|waiter| self.free(agent, &waiter.service).is_some())?;
         let waiter = queue.remove(at)?;
         Some((waiter.turn, self.take(agent, &waiter.service)?))
     }
 }
 
-fn count_down<K: Hash + Eq>(counts: &mut HashMap<K, usize>, key: &K) {
-    if let Some(count) = counts.get_mut(key) {
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            counts.remove(key);
-        }
-    }
-}
-
 impl Drop for CallSlot {
     fn drop(&mut self) {
-        let Some(places) = self.places.take() else { return };
-        places.lock().give_back(&self.of);
-        places.hand_out();
+        let Some(slots) = self.slots.take() else { return };
+        slots.lock().give_back(&self.kind);
+        slots.hand_out();
     }
 }
 
@@ -246,8 +232,7 @@ mod tests {
         let held = [take(&places, "a").unwrap(), take(&places, "c").unwrap()];
         assert!(take(&places, "b").is_none(), "who gave up has lost nothing, and nobody has won");
         drop(held);
-        let inner = places.lock();
-        assert_eq!((inner.held, inner.own.len(), inner.open.len()), (0, 0, 0));
+        assert!(places.lock().taken.is_empty());
     }
 
     #[test]

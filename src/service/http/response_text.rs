@@ -1,7 +1,5 @@
 //! Decodes the bytes of a response to text, by whatever says which characters they stand for. Pure.
 
-use std::borrow::Cow;
-
 use crate::base::safe_text::visible;
 use crate::model::Charset;
 
@@ -114,10 +112,9 @@ fn utf8(body: Vec<u8>, kind: ContentKind) -> Result<DecodedText, NotText> {
         return Err(NotText::Compressed);
     }
     match kind {
-        ContentKind::Json | ContentKind::Text => match String::from_utf8_lossy(&bytes) {
-            Cow::Borrowed(text) => Ok(DecodedText { text: text.to_owned(), damaged: false }),
-            Cow::Owned(text) => Ok(DecodedText { text, damaged: true }),
-        },
+        ContentKind::Json | ContentKind::Text => {
+            Ok(DecodedText { text: String::from_utf8_lossy(&bytes).into_owned(), damaged: true })
+        }
         ContentKind::Other | ContentKind::Missing => Err(NotText::Binary(bytes)),
     }
 }

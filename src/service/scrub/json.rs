@@ -1,7 +1,7 @@
-//! JSON scrubbed from text to text. As a tree it could be eighty times as large, and many answers are read at once.
+//! JSON scrubbed from text to text. As a tree it could be eighty times as large, and many responses are read at once.
 //!
-//! Readers of answers are stricter than writers: NaN, half a surrogate pair or a line break within a string must not
-//! cost the whole answer. What comes out is always strict JSON, and numbers are written as they came, since a double
+//! Those who read JSON are stricter than those who write it: NaN, half a surrogate pair or a line break within a string must
+//! not cost the whole response. What comes out is always strict JSON, and numbers stay as they were written, since a double
 //! does not hold every integer.
 
 use std::borrow::Cow;
@@ -10,7 +10,7 @@ use std::collections::HashSet;
 use super::scrubber::Scrubber;
 use super::search::REPLACEMENT;
 
-/// How deep an answer may be nested. Frames put it a little deeper, and common readers give up at 127.
+/// How deep a response may be nested. Frames put it a little deeper, and common readers give up at 127.
 const MAX_DEPTH: u8 = 100;
 
 /// Digits, without a power of ten, that no reader of JSON takes for infinite: the largest double has 309.
@@ -20,21 +20,20 @@ const SURELY_FINITE: usize = 300;
 const QUOTED: &str = "\"[redacted]\"";
 const _: () = assert!(QUOTED.len() == REPLACEMENT.len() + 2);
 
-/// JSON that was scrubbed.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) struct Scrubbed {
+pub(in crate::service) struct Scrubbed {
     /// Compact JSON.
-    pub json: String,
+    pub(in crate::service) json: String,
     /// Whether a number that JSON or its readers cannot hold became null.
-    pub(crate) lost_numbers: bool,
+    pub(in crate::service) lost_numbers: bool,
     /// Whether half a surrogate pair became U+FFFD.
-    pub(crate) lost_characters: bool,
+    pub(in crate::service) lost_characters: bool,
 }
 
-/// `text` as compact JSON, with the strings, member names and numbers at any depth scrubbed. Of members of one object
-/// whose names are equal, then or before, the first stays. None when it is not JSON, or nested deeper than
+/// `text` as compact JSON with the strings, member names and numbers at any depth scrubbed. Of members of one object whose
+/// names are equal, before or after scrubbing, the first stays. None when it is not JSON, or nested deeper than
 /// [`MAX_DEPTH`].
-pub(crate) fn scrubbed(scrubber: &Scrubber, text: &str) -> Option<Scrubbed> {
+pub(in crate::service) fn scrubbed(scrubber: &Scrubber, text: &str) -> Option<Scrubbed> {
     let out = Vec::with_capacity(text.len());
     let mut scan = Scan { scrubber, text, at: 0, out, lost_numbers: false, lost_characters: false };
     scan.value(MAX_DEPTH)?;
@@ -70,7 +69,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// Takes the next character that is no space, if it is this one.
+    /// Skips spaces, and the next character if it is this one.
     fn take(&mut self, wanted: u8) -> bool {
         self.space();
         let there = self.peek() == Some(wanted);
@@ -78,7 +77,7 @@ impl<'a> Scan<'a> {
         there
     }
 
-    /// `depth` is how much deeper it may go.
+    /// `depth` says how much deeper it may go.
     fn value(&mut self, depth: u8) -> Option<()> {
         if self.take(b'{') {
             self.object(depth.checked_sub(1)?)
@@ -147,7 +146,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// What stands from here to the closing quote, its escapes resolved.
+    /// The text from here to the closing quote, with its escapes resolved.
     fn string(&mut self) -> Option<Cow<'a, str>> {
         let mut read = Cow::Borrowed("");
         loop {
@@ -162,7 +161,7 @@ impl<'a> Scan<'a> {
         }
     }
 
-    /// The character of an escape; its backslash is taken.
+    /// The character of an escape, whose backslash is skipped already.
     fn escape(&mut self) -> Option<char> {
         let letter = self.peek()?;
         self.at += 1;
@@ -200,7 +199,7 @@ impl<'a> Scan<'a> {
         u16::from_str_radix(digits, 16).ok()
     }
 
-    /// A number, null, true or false, or what other writers put where JSON has no number.
+    /// A number, null, true or false, or what some writers put where JSON has no number.
     fn word(&mut self) -> Option<()> {
         let ends = |c: char| c.is_ascii_whitespace() || matches!(c, ',' | ']' | '}' | ':' | '"' | '[' | '{');
         let word = self.rest().split(ends).next()?;
@@ -232,7 +231,7 @@ impl<'a> Scan<'a> {
     }
 }
 
-/// RFC 8259's grammar of numbers.
+/// The grammar of RFC 8259.
 fn is_number(word: &str) -> bool {
     let unsigned = word.strip_prefix('-').unwrap_or(word);
     let (mantissa, power) = unsigned.split_once(['e', 'E']).unwrap_or((unsigned, "0"));
