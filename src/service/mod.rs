@@ -9,6 +9,9 @@
 //! | `health` | whether the services are well |
 //! | `call_slots` | how many calls run at once, and which is next |
 //!
+//! A new kind of service is a variant of `model::Target`, a `Handler` in a folder or file of its own, and a line in
+//! `registry` for each of the two questions that are answered there: whose handler, and whether a call can be sent.
+//!
 //! It never decides whether a call may happen, never sends one twice, and never lets a credential, a path or data of a
 //! service into the log.
 

@@ -63,7 +63,7 @@ pub(crate) fn check(service: &ServiceConfig, call: &Call) -> Result<(), InvalidC
 }
 
 fn handler(service: &ServiceConfig, scrubber: &Arc<Scrubber>) -> Result<Box<dyn Handler>, HttpError> {
-    Ok(Box::new(HttpHandler::new(service, scrubber)?))
+    Ok(Box::new(Arc::new(HttpHandler::new(service, scrubber)?)))
 }
 
 impl Services {

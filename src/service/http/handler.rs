@@ -21,17 +21,52 @@ const LARGE: usize = 16 * 1024;
 
 const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Everything here goes along onto the blocking pool.
-#[derive(Clone)]
-pub(in crate::service) struct HttpHandler(Arc<HttpService>);
-
-struct HttpService {
+/// One service. All of it goes along onto the blocking pool.
+pub(in crate::service) struct HttpHandler {
     config: Arc<ServiceConfig>,
     sender: Sender,
     scrubber: Arc<Scrubber>,
     /// Held while a large response is read: threads that allocate and free a lot at once hinder each other, and are slower
     /// together than one after another.
     reader: Mutex<()>,
+}
+
+impl Handler for Arc<HttpHandler> {
+    fn check(&self, call: &Call) -> Result<Prepared, InvalidCall> {
+        let request = request::build(&self.config, call)?;
+        Ok(Prepared::Http(Arc::clone(&self.config), request))
+    }
+
+    fn run(&self, mut job: Job) -> BoxedLocal<Attempt> {
+        let service = Arc::clone(self);
+        match self.request(job.claim.call(), job.prepared.take()) {
+            // The slot lives as long as the blocking call, whoever still waits for it.
+            Ok(request) => Box::pin(smol::unblock(move || service.execute(job, request))),
+            Err(why) => Box::pin(future::ready(Outcome::Invalid(why).into())),
+        }
+    }
+
+    fn health(&self) -> Option<BoxedLocal<Result<(), String>>> {
+        let (service, health) = (Arc::clone(self), self.config.health.clone()?);
+        Some(Box::pin(smol::unblock(move || service.probe(&health))))
+    }
+
+    fn timeout(&self) -> Duration {
+        self.config.timeout
+    }
+
+    fn retire(&self) {
+        self.sender.retire();
+    }
+
+    fn log_out(&self) -> BoxedLocal<()> {
+        let service = Arc::clone(self);
+        Box::pin(smol::unblock(move || service.sender.log_out()))
+    }
+
+    fn shutdown(&self) {
+        self.sender.shutdown();
+    }
 }
 
 impl HttpHandler {
@@ -45,58 +80,17 @@ impl HttpHandler {
     ) -> Result<HttpHandler, HttpError> {
         let config = Arc::new(config.clone());
         let sender = Sender::new(&config, scrubber)?;
-        let (scrubber, reader) = (Arc::clone(scrubber), Mutex::default());
-        Ok(HttpHandler(Arc::new(HttpService { config, sender, scrubber, reader })))
+        Ok(HttpHandler { config, sender, scrubber: Arc::clone(scrubber), reader: Mutex::default() })
     }
 
     /// The prepared request, or a new one when it was prepared for an earlier state of the service.
     fn request(&self, call: &Call, prepared: Option<Prepared>) -> Result<HttpRequest, InvalidCall> {
         match prepared {
-            Some(Prepared::Http(service, request)) if Arc::ptr_eq(&service, &self.0.config) => Ok(request),
-            Some(_) | None => request::build(&self.0.config, call),
-        }
-    }
-}
-
-impl Handler for HttpHandler {
-    fn check(&self, call: &Call) -> Result<Prepared, InvalidCall> {
-        let request = request::build(&self.0.config, call)?;
-        Ok(Prepared::Http(Arc::clone(&self.0.config), request))
-    }
-
-    fn run(&self, mut job: Job) -> BoxedLocal<Attempt> {
-        let service = Arc::clone(&self.0);
-        match self.request(job.claim.call(), job.prepared.take()) {
-            // The slot lives as long as the blocking call, whoever still waits for it.
-            Ok(request) => Box::pin(smol::unblock(move || service.execute(job, request))),
-            Err(why) => Box::pin(future::ready(Outcome::Invalid(why).into())),
+            Some(Prepared::Http(service, request)) if Arc::ptr_eq(&service, &self.config) => Ok(request),
+            Some(_) | None => request::build(&self.config, call),
         }
     }
 
-    fn health(&self) -> Option<BoxedLocal<Result<(), String>>> {
-        let (service, health) = (Arc::clone(&self.0), self.0.config.health.clone()?);
-        Some(Box::pin(smol::unblock(move || service.probe(&health))))
-    }
-
-    fn timeout(&self) -> Duration {
-        self.0.config.timeout
-    }
-
-    fn retire(&self) {
-        self.0.sender.retire();
-    }
-
-    fn log_out(&self) -> BoxedLocal<()> {
-        let service = Arc::clone(&self.0);
-        Box::pin(smol::unblock(move || service.sender.log_out()))
-    }
-
-    fn shutdown(&self) {
-        self.0.sender.shutdown();
-    }
-}
-
-impl HttpService {
     /// BLOCKS until the response is there or the time is over.
     fn execute(&self, job: Job, request: HttpRequest) -> Attempt {
         let Job { claim, scrubber, slot, .. } = job;

@@ -77,19 +77,13 @@ struct NoToken {
 
 impl LoginSessions {
     pub(super) fn new(
-        login: &Arc<Login>,
-        service: &Arc<ServiceConfig>,
+        login: Arc<Login>,
+        service: Arc<ServiceConfig>,
         client: HttpClient,
-        scrubber: &Arc<Scrubber>,
+        scrubber: Arc<Scrubber>,
     ) -> LoginSessions {
-        LoginSessions {
-            login: Arc::clone(login),
-            service: Arc::clone(service),
-            client,
-            scrubber: Arc::clone(scrubber),
-            state: Mutex::default(),
-            changed: Condvar::new(),
-        }
+        let (state, changed) = Default::default();
+        LoginSessions { login, service, client, scrubber, state, changed }
     }
 
     /// Puts the token into `request`, after a login where there is no session. BLOCKS for at most `limit`. Returns the

@@ -21,7 +21,7 @@ pub(super) struct Sender {
     writing: HttpClient,
     /// Polls for the end of calls that have been sent: a reload does not retire it.
     polling: HttpClient,
-    sessions: Option<Arc<LoginSessions>>,
+    sessions: Option<LoginSessions>,
 }
 
 impl Sender {
@@ -40,12 +40,11 @@ impl Sender {
                 reuse_connections,
             })
         };
-        let sessions = match &config.auth {
-            Auth::Login(login) => Some(Arc::new(LoginSessions::new(login, config, client(false)?, scrubber))),
-            Auth::Bearer(_) | Auth::Header { .. } | Auth::Query { .. } | Auth::Basic { .. } | Auth::None => {
-                None
-            }
-        };
+        let mut sessions = None;
+        if let Auth::Login(login) = &config.auth {
+            let (login, config, scrubber) = (Arc::clone(login), Arc::clone(config), Arc::clone(scrubber));
+            sessions = Some(LoginSessions::new(login, config, client(false)?, scrubber));
+        }
         let (reading, writing, polling) = (client(true)?, client(false)?, client(true)?);
         Ok(Sender { timeout: config.timeout, reading, writing, polling, sessions })
     }

@@ -6,6 +6,7 @@
 
 use std::borrow::Cow;
 use std::collections::HashSet;
+use std::mem;
 
 use super::scrubber::Scrubber;
 use super::search::REPLACEMENT;
@@ -92,33 +93,30 @@ impl<'a> Scan<'a> {
     }
 
     fn array(&mut self, depth: u8) -> Option<()> {
-        self.out.push(b'[');
-        if !self.take(b']') {
-            loop {
-                self.value(depth)?;
-                if self.take(b']') {
-                    break;
-                }
-                self.take(b',').then(|| self.out.push(b','))?;
+        let mut is_first = true;
+        self.list(b'[', b']', |scan| {
+            if !mem::take(&mut is_first) {
+                scan.out.push(b',');
             }
-        }
-        self.out.push(b']');
-        Some(())
+            scan.value(depth)
+        })
     }
 
     fn object(&mut self, depth: u8) -> Option<()> {
-        self.out.push(b'{');
         let mut names = HashSet::new();
-        if !self.take(b'}') {
-            loop {
-                self.member(&mut names, depth)?;
-                if self.take(b'}') {
-                    break;
-                }
-                self.take(b',').then_some(())?;
+        self.list(b'{', b'}', |scan| scan.member(&mut names, depth))
+    }
+
+    /// What stands between brackets, of which the first is taken already.
+    fn list(&mut self, open: u8, close: u8, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        self.out.push(open);
+        if !self.take(close) {
+            item(self)?;
+            while !self.take(close) {
+                self.take(b',').then(|| item(self))??;
             }
         }
-        self.out.push(b'}');
+        self.out.push(close);
         Some(())
     }
 
