@@ -11,13 +11,12 @@ use crate::config::Config;
 use crate::gate::{Executor, Gate, Latch};
 use crate::net::listener::Listener;
 use crate::net::tls::Acceptor;
-use crate::surface::admin::{Admin, AdminSettings, Outside, Parts};
+use crate::surface::admin::{Admin, Parts};
 
 /// A bound port that nobody is answered on yet.
 pub(super) struct AdminPort {
     listener: Listener,
     acceptor: Option<Acceptor>,
-    settings: AdminSettings,
     record: PathBuf,
 }
 
@@ -47,8 +46,8 @@ impl AdminPort {
                 ));
             }
         };
-        let (settings, record) = (settings(config), config.storage.path.clone());
-        Ok(Some(AdminPort { listener, acceptor, settings, record }))
+        let record = config.storage.path.clone();
+        Ok(Some(AdminPort { listener, acceptor, record }))
     }
 
     /// Begins to answer.
@@ -59,27 +58,12 @@ impl AdminPort {
         executor: Executor,
         stop: Rc<Latch>,
     ) -> Rc<Admin> {
-        let AdminPort { listener, acceptor, settings, record } = self;
-        let parts = Parts { gate, local, executor: executor.clone(), acceptor, record, stop, settings };
+        let AdminPort { listener, acceptor, record } = self;
+        let parts = Parts { gate, local, executor: executor.clone(), acceptor, record, stop };
         let admin = Admin::new(parts, listener.addresses());
         executor.spawn(admin.clone().serve(listener)).detach();
         log::info!("admin pages on {}; `agentpass web` signs in", admin.urls().join(", "));
         admin
-    }
-}
-
-/// What a reload may change.
-pub(super) fn settings(config: &Config) -> AdminSettings {
-    let gateway = &config.gateway;
-    let outside = Outside {
-        trusted_proxies: gateway.trusted_proxies.clone(),
-        public_path: gateway.public_path.clone(),
-        metrics_from: gateway.metrics_from.clone(),
-    };
-    AdminSettings {
-        hosts: gateway.admin_hosts.clone(),
-        password: gateway.admin_password_hash.clone(),
-        outside,
     }
 }
 

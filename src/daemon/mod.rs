@@ -221,16 +221,16 @@ impl Gateway {
             let Ready { loaded, acceptor: fresh } = ready;
             let mut warnings: Vec<_> = loaded.warnings.iter().map(Finding::to_string).collect();
             warnings.extend(fixed.needs_restart(&Fixed::from_config(&loaded.config)));
-            let admin_settings = self::admin::settings(&loaded.config);
             let wanted = channels.prepare(&loaded.config.channels).map_err(|e| unusable(e.into()))?;
-            let setup = setup(loaded, Some(&gate.setup())).map_err(unusable)?;
+            let earlier = gate.setup();
+            let setup = setup(loaded, Some(&earlier)).map_err(unusable)?;
+            gate.reload(setup);
             if let Some(admin) = &admin {
-                admin.reload(admin_settings, fresh.clone());
+                admin.reloaded(&earlier, fresh.clone());
             }
             if let Some(fresh) = fresh {
                 rpc.replace_acceptor(fresh);
             }
-            gate.reload(setup);
             channels.reload(wanted);
             log::info!("configuration reloaded");
             let noted = gate.clone();

@@ -1,5 +1,5 @@
-//! Messages read while a write waits: both ends could otherwise wait for each other to read. They wait in memory, and a
-//! peer decides how many of its connections it treats that way; so all connections together have a bound.
+//! Messages read while a write waits, because both ends could otherwise wait for each other to read. They are kept in
+//! memory, and a peer decides how many of its connections it treats that way; so all connections share a bound.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,11 +9,11 @@ use async_tungstenite::tungstenite::{Error, Message};
 /// What a WebSocket gives: a message, how it failed, or its end.
 pub(super) type Item = Option<Result<Message, Error>>;
 
-/// Messages of one connection.
+/// Early messages of one connection.
 const MAX_MESSAGES: usize = 8;
-/// Bytes of one connection, whatever the others have (and the message that goes beyond).
+/// Bytes that each connection may hold whatever the others do; the message that goes beyond is kept too.
 const OWN_BYTES: usize = 64 * 1024;
-/// Bytes of all connections together.
+/// Bytes that all connections may hold together.
 const SHARED_BYTES: usize = 16 * 1024 * 1024;
 
 static BYTES: AtomicUsize = AtomicUsize::new(0);
@@ -32,19 +32,17 @@ impl Early {
             && (self.bytes < OWN_BYTES || BYTES.load(Ordering::Relaxed) < SHARED_BYTES)
     }
 
-    /// One that came.
     pub(super) fn push(&mut self, item: Item) {
         self.bytes += size(&item);
         BYTES.fetch_add(size(&item), Ordering::Relaxed);
         self.items.push_back(item);
     }
 
-    /// The oldest.
     pub(super) fn pop(&mut self) -> Option<Item> {
         let item = self.items.pop_front()?;
         self.bytes -= size(&item);
         BYTES.fetch_sub(size(&item), Ordering::Relaxed);
-        // Most connections are idle and hold no memory for this.
+        // Most connections are idle and must hold no memory for this.
         if self.items.is_empty() {
             self.items = VecDeque::new();
         }

@@ -1,5 +1,5 @@
-//! The JSON shapes of the control socket and of `/healthz`. `approvals --json`, `status --json` and the answers are stable: other
-//! programs rely on them.
+//! The JSON shapes of the control socket and of `/healthz`. `approvals --json`, `status --json` and the answers are
+//! stable, because other programs rely on them.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::gate::{Answered, Status};
 use crate::model::{Outcome, Question, QuestionEnd, RuleRef};
 use crate::service::ServiceHealth;
 
-/// An open question, which was asked so many times.
+/// An open question that was asked for so many times.
 pub(crate) fn question(question: &Question, times: u32) -> Value {
     let call = &question.call;
     let again = (times > 1).then(|| text::asked_times(times));
@@ -35,50 +35,44 @@ pub(crate) fn question(question: &Question, times: u32) -> Value {
     shape
 }
 
-/// The text that people read, rendered here so that every command line shows the same.
+/// Text for people, rendered here so that every command line shows the same.
 fn shown(field: &text::QuestionField) -> Value {
     json!({"label": field.label, "lines": field.lines})
 }
 
-/// What became of an answer; and how the question ended, when that was before.
+/// What became of an answer, and how the question had ended before it.
 pub(crate) fn answered(answered: &Answered) -> Value {
     let Answered { id, outcome, ended } = answered;
     let mut shown = json!({"outcome": outcome.as_str(), "request_id": id.map(|id| id.to_string())});
     if let (Some(members), Some(ended)) = (shown.as_object_mut(), ended) {
         members.insert("resolution".into(), ended.as_str().into());
         members.extend(ended.by().map(|by| ("resolved_by".to_owned(), by.as_str().into())));
-        members.extend(why(ended).map(|why| ("why".to_owned(), why.into())));
+        members.extend(why_void(ended).map(|why| ("why".to_owned(), why.into())));
     }
     shown
 }
 
 /// Why a question is void, in words.
-fn why(settlement: &QuestionEnd) -> Option<String> {
-    match settlement {
-        QuestionEnd::Void(why) => Some(why.to_string()),
-        QuestionEnd::Approved { .. }
-        | QuestionEnd::Denied { .. }
-        | QuestionEnd::TimedOut
-        | QuestionEnd::Withdrawn => None,
-    }
+fn why_void(end: &QuestionEnd) -> Option<String> {
+    if let QuestionEnd::Void(why) = end { Some(why.to_string()) } else { None }
 }
 
-/// Watchers hear when the same is asked for again.
+/// For watchers: the same is asked for again.
 pub(crate) fn asked_again(question: &Question, times: u32) -> Value {
     json!({"request_id": question.id.to_string(), "times_asked": times})
 }
 
-/// Watchers hear how questions ended.
-pub(crate) fn settled(question: &Question, settlement: &QuestionEnd) -> Value {
+/// For watchers: a question has ended.
+pub(crate) fn settled(question: &Question, end: &QuestionEnd) -> Value {
     json!({
         "request_id": question.id.to_string(),
-        "settled": settlement.as_str(),
-        "by": settlement.by().map(|by| by.as_str()),
-        "why": why(settlement),
+        "settled": end.as_str(),
+        "by": end.by().map(|by| by.as_str()),
+        "why": why_void(end),
     })
 }
 
-/// And what came of those that were approved.
+/// For watchers: what came of an approved call.
 pub(crate) fn finished(question: &Question, outcome: &Outcome) -> Value {
     json!({
         "request_id": question.id.to_string(),
@@ -87,7 +81,6 @@ pub(crate) fn finished(question: &Question, outcome: &Outcome) -> Value {
     })
 }
 
-/// Something that could not be done.
 pub(crate) fn failure(what: &str, help: Option<&str>) -> Value {
     json!({"error": {"message": what, "help": help}})
 }

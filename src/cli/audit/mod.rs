@@ -250,12 +250,10 @@ fn show(args: &ShowArgs) -> Result<Exit, Trouble> {
             return Err(trouble.help(ids.join(", ")));
         }
     };
-    let mut whole = shown.row.to_json();
-    if let Some(members) = whole.as_object_mut() {
-        members.insert("events".into(), shown.events.into());
-        if let Some(data) = reader.whole_result(&shown.row).map_err(|e| unreadable(&e))? {
-            members.insert("execution_result".into(), data.into());
-        }
+    let data = reader.whole_result(&shown.row).map_err(|e| unreadable(&e))?;
+    let mut whole = shown.into_json();
+    if let (Some(members), Some(data)) = (whole.as_object_mut(), data) {
+        members.insert("execution_result".into(), data.into());
     }
     if args.json || !terminal::is_stdout() {
         return output::finish(&output::json(&whole));

@@ -20,6 +20,17 @@ pub struct Shown {
     pub events: Vec<Value>,
 }
 
+impl Shown {
+    /// The row with its events, in the names that other programs rely on.
+    pub(crate) fn into_json(self) -> Value {
+        let mut shape = self.row.to_json();
+        if let Some(members) = shape.as_object_mut() {
+            members.insert("events".to_owned(), self.events.into());
+        }
+        shape
+    }
+}
+
 /// What an id, or the beginning of one, stands for.
 #[derive(Clone, Debug)]
 pub enum Lookup {

@@ -1,12 +1,11 @@
-//! Style and scripts, compiled in. Their addresses carry a hash of their content, so browsers keep them for good and
-//! never use an old one with a new page. They hold no data, so anybody may have them.
+//! Style and scripts, compiled in. Their addresses contain a hash of their content, so browsers keep them for good and
+//! never use an old one with a new page. They hold no data, so anybody may read them.
 
 use std::sync::LazyLock;
 
 use crate::base::digest::Digest;
 use crate::net::front::WebAnswer;
 
-/// Where they are.
 pub(crate) const FOLDER: &str = "/static/";
 /// A year, in the words of RFC 9111 and RFC 8246.
 const FOR_GOOD: &str = "public, max-age=31536000, immutable";
@@ -16,7 +15,7 @@ const HASH_DIGITS: usize = 16;
 const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
-/// Name, content type, content. A page names those that it needs; the style is on every page.
+/// Name, content type, content. A page names those that it needs; `style.css` is on every page.
 const FILES: [(&str, &str, &str); 5] = [
     ("style.css", CSS, include_str!("static/style.css")),
     ("audit.css", CSS, include_str!("static/audit.css")),

@@ -13,60 +13,59 @@ use crate::base::backoff::doubled;
 const FREE: u32 = 3;
 /// The longest wait of one address.
 const LONGEST: Duration = Duration::from_secs(300);
-/// An address without a wrong password for so long begins anew.
+/// The wrong passwords of an address are forgotten so long after the last one.
 const FORGET: Duration = Duration::from_secs(900);
-/// Wrong passwords from all addresses together in one [`WINDOW`]; then nobody's password is looked at until it ends.
+/// Wrong passwords from all addresses together in one [`WINDOW`], after which nobody's password is checked until it ends.
 const MANY: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(600);
-/// Addresses that are told apart.
+/// Addresses that are counted.
 const MAX_ADDRESSES: usize = 1024;
 
-/// The wrong passwords of late.
 #[derive(Default)]
 pub(crate) struct Backoff {
-    inner: RefCell<Inner>,
+    wrong: RefCell<WrongPasswords>,
 }
 
 #[derive(Default)]
-struct Inner {
-    by_address: HashMap<IpAddr, Wrong>,
-    all: Option<Wrong>,
+struct WrongPasswords {
+    by_address: HashMap<IpAddr, Tally>,
+    all: Option<Tally>,
 }
 
 #[derive(Clone, Copy)]
-struct Wrong {
+struct Tally {
     count: u32,
-    /// The newest of an address; the oldest of the window for all.
+    /// Time of the newest one of an address, or of the oldest one of the window.
     at: Instant,
 }
 
 impl Backoff {
-    /// How long this address has to wait before a password of its is looked at; None: not at all.
+    /// How long this address has to wait before a password of its is checked; None if it need not.
     pub(crate) fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
-        let inner = self.inner.borrow();
-        let own = inner.by_address.get(&address).map(|wrong| left(wrong.at, penalty(wrong.count), now));
-        let all = inner.all.filter(|all| all.count >= MANY).map(|all| left(all.at, WINDOW, now));
+        let wrong = self.wrong.borrow();
+        let own = wrong.by_address.get(&address).map(|wrong| left(wrong.at, penalty(wrong.count), now));
+        let all = wrong.all.filter(|all| all.count >= MANY).map(|all| left(all.at, WINDOW, now));
         own.into_iter().chain(all).max().filter(|wait| !wait.is_zero())
     }
 
     /// A wrong password.
     pub(crate) fn wrong(&self, address: IpAddr, now: Instant) {
-        let mut inner = self.inner.borrow_mut();
-        let recent = |wrong: &Wrong| now.saturating_duration_since(wrong.at) < FORGET;
-        inner.by_address.retain(|_, wrong| recent(wrong));
-        let current = inner.all.filter(|all| !left(all.at, WINDOW, now).is_zero());
-        let all = current.unwrap_or(Wrong { count: 0, at: now });
-        inner.all = Some(Wrong { count: all.count.saturating_add(1), at: all.at });
+        let mut wrong = self.wrong.borrow_mut();
+        let recent = |wrong: &Tally| now.saturating_duration_since(wrong.at) < FORGET;
+        wrong.by_address.retain(|_, wrong| recent(wrong));
+        let current = wrong.all.filter(|all| !left(all.at, WINDOW, now).is_zero());
+        let all = current.unwrap_or(Tally { count: 0, at: now });
+        wrong.all = Some(Tally { count: all.count.saturating_add(1), at: all.at });
         // Whoever has more addresses than are remembered meets the limit for all of them.
-        if inner.by_address.len() < MAX_ADDRESSES || inner.by_address.contains_key(&address) {
-            let own = inner.by_address.entry(address).or_insert(Wrong { count: 0, at: now });
-            *own = Wrong { count: own.count.saturating_add(1), at: now };
+        if wrong.by_address.len() < MAX_ADDRESSES || wrong.by_address.contains_key(&address) {
+            let own = wrong.by_address.entry(address).or_insert(Tally { count: 0, at: now });
+            *own = Tally { count: own.count.saturating_add(1), at: now };
         }
     }
 
-    /// The right password: the address begins anew.
+    /// A right password: what is counted for the address is forgotten.
     pub(crate) fn right(&self, address: IpAddr) {
-        self.inner.borrow_mut().by_address.remove(&address);
+        self.wrong.borrow_mut().by_address.remove(&address);
     }
 }
 
@@ -111,7 +110,7 @@ mod tests {
         for i in 0..10_000u32 {
             backoff.wrong(IpAddr::from(i.to_be_bytes()), now);
         }
-        assert!(backoff.inner.borrow().by_address.len() <= MAX_ADDRESSES);
+        assert!(backoff.wrong.borrow().by_address.len() <= MAX_ADDRESSES);
         assert!(backoff.wait(HERE, now).is_some());
         assert_eq!(backoff.wait(HERE, now + WINDOW), None);
     }

@@ -9,96 +9,82 @@ use crate::base::histogram::HistogramReading;
 /// What an answer in this format calls itself.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// A name and its value. Values are escaped; names are ours.
-pub(crate) type Label<'a> = (&'a str, &'a str);
+/// A name of ours and a value, which is escaped.
+type Label<'a> = (&'a str, &'a str);
 
-/// The kinds of metrics that there are here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum MetricKind {
     /// Only grows, until the gateway is started again.
     Counter,
     /// Goes up and down.
     Gauge,
-    /// Durations in buckets.
-    Histogram,
 }
 
-impl Kind {
-    fn as_str(self) -> &'static str {
-        match self {
-            Kind::Counter => "counter",
-            Kind::Gauge => "gauge",
-            Kind::Histogram => "histogram",
-        }
-    }
-}
-
-/// A text that grows family by family.
+/// A text that grows family by family: everything of one name, each name once.
 #[derive(Default)]
 pub(crate) struct Exposition {
     text: String,
 }
 
 impl Exposition {
-    /// Begins a family: everything of one name. Each name once.
-    pub(crate) fn family<'e>(&'e mut self, kind: Kind, name: &'e str, help: &str) -> Family<'e> {
-        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
-        // Writing into a String does not fail.
-        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {}\n", kind.as_str());
-        Family { text: &mut self.text, name }
-    }
-
     /// A counter that stands alone.
     pub(crate) fn counter(&mut self, name: &str, help: &str, value: u64) {
-        self.family(Kind::Counter, name, help).sample(&[], value);
+        self.samples(MetricKind::Counter, name, help, [([], value)]);
     }
 
     /// A gauge that stands alone.
     pub(crate) fn gauge(&mut self, name: &str, help: &str, value: impl Display) {
-        self.family(Kind::Gauge, name, help).sample(&[], value);
+        self.samples(MetricKind::Gauge, name, help, [([], value)]);
     }
 
-    /// The whole text.
+    /// A family of samples, each set of labels once.
+    pub(crate) fn samples<'l, const N: usize>(
+        &mut self,
+        kind: MetricKind,
+        name: &str,
+        help: &str,
+        samples: impl IntoIterator<Item = ([Label<'l>; N], impl Display)>,
+    ) {
+        self.head(name, help, if kind == MetricKind::Counter { "counter" } else { "gauge" });
+        for (labels, value) in samples {
+            self.line(name, &labels, value);
+        }
+    }
+
+    /// A family of histograms, in seconds.
+    pub(crate) fn histograms<'l, const N: usize>(
+        &mut self,
+        name: &str,
+        help: &str,
+        histograms: impl IntoIterator<Item = ([Label<'l>; N], &'l HistogramReading)>,
+    ) {
+        self.head(name, help, "histogram");
+        for (labels, reading) in histograms {
+            let finite = reading.buckets.iter().map(|(end, count)| (end.as_secs_f64().to_string(), *count));
+            for (bound, count) in finite.chain([("+Inf".to_owned(), reading.count)]) {
+                let labels: Vec<_> = labels.into_iter().chain([("le", bound.as_str())]).collect();
+                self.line(&format!("{name}_bucket"), &labels, count);
+            }
+            self.line(&format!("{name}_sum"), &labels, reading.sum.as_secs_f64());
+            self.line(&format!("{name}_count"), &labels, reading.count);
+        }
+    }
+
     pub(crate) fn into_text(self) -> String {
         self.text
     }
-}
 
-/// The samples of one family.
-pub(crate) struct Family<'e> {
-    text: &'e mut String,
-    name: &'e str,
-}
-
-impl Family<'_> {
-    /// One sample. Each set of labels once.
-    pub(crate) fn sample(&mut self, labels: &[Label<'_>], value: impl Display) {
-        self.line("", labels, value);
+    // Writing into a String does not fail.
+    fn head(&mut self, name: &str, help: &str, kind: &str) {
+        let help = help.replace('\\', "\\\\").replace('\n', "\\n");
+        let _ = write!(self.text, "# HELP {name} {help}\n# TYPE {name} {kind}\n");
     }
 
-    /// The samples of one histogram, in seconds.
-    pub(crate) fn histogram(&mut self, labels: &[Label<'_>], reading: &HistogramReading) {
-        for (bound, count) in &reading.buckets {
-            self.bucket(labels, &bound.as_secs_f64().to_string(), *count);
-        }
-        self.bucket(labels, "+Inf", reading.count);
-        self.line("_sum", labels, reading.sum.as_secs_f64());
-        self.line("_count", labels, reading.count);
-    }
-
-    fn bucket(&mut self, labels: &[Label<'_>], bound: &str, count: u64) {
-        let labels: Vec<_> = labels.iter().copied().chain([("le", bound)]).collect();
-        self.line("_bucket", &labels, count);
-    }
-
-    fn line(&mut self, suffix: &str, labels: &[Label<'_>], value: impl Display) {
-        let _ = write!(self.text, "{}{suffix}", self.name);
-        for (index, (name, value)) in labels.iter().enumerate() {
-            let before = if index == 0 { '{' } else { ',' };
-            let _ = write!(self.text, "{before}{name}=\"{}\"", escaped(value));
-        }
-        let after = if labels.is_empty() { "" } else { "}" };
-        let _ = writeln!(self.text, "{after} {value}");
+    fn line(&mut self, name: &str, labels: &[Label<'_>], value: impl Display) {
+        let labels: Vec<_> =
+            labels.iter().map(|(name, value)| format!("{name}=\"{}\"", escaped(value))).collect();
+        let labels = if labels.is_empty() { String::new() } else { format!("{{{}}}", labels.join(",")) };
+        let _ = writeln!(self.text, "{name}{labels} {value}");
     }
 }
 
@@ -116,9 +102,8 @@ mod tests {
     fn writes_what_the_format_says() {
         let mut text = Exposition::default();
         text.counter("a_total", "Back\\slash and\nnewline.", 3);
-        let mut family = text.family(Kind::Gauge, "b", "Help.");
-        family.sample(&[("x", "quote\" back\\ line\n"), ("y", "")], 0.25);
-        family.sample(&[("x", "é"), ("y", "z")], -1);
+        let samples = [([("x", "quote\" back\\ line\n"), ("y", "")], 0.25), ([("x", "é"), ("y", "z")], -1.0)];
+        text.samples(MetricKind::Gauge, "b", "Help.", samples);
         assert_eq!(
             text.into_text(),
             "# HELP a_total Back\\\\slash and\\nnewline.\n# TYPE a_total counter\na_total 3\n\
@@ -133,7 +118,7 @@ mod tests {
         let histogram = Histogram::new(&BOUNDS);
         [0, 900, 901].into_iter().for_each(|s| histogram.observe(Duration::from_secs(s)));
         let mut text = Exposition::default();
-        text.family(Kind::Histogram, "h_seconds", "Help.").histogram(&[("k", "v")], &histogram.read());
+        text.histograms("h_seconds", "Help.", [([("k", "v")], &histogram.read())]);
         let lines = text.into_text();
         let samples: Vec<_> = lines.lines().skip(2).collect();
         assert_eq!(

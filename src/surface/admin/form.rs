@@ -1,4 +1,4 @@
-//! Fields of a query or of a form's body (`application/x-www-form-urlencoded`). What is no UTF-8 is no value.
+//! Fields of a query or of a form's body (`application/x-www-form-urlencoded`).
 
 use percent_encoding::percent_decode_str;
 
@@ -13,7 +13,8 @@ pub(crate) fn field(encoded: &str, name: &str) -> Option<String> {
     })
 }
 
-fn decoded(text: &str) -> Option<String> {
+/// None for what is no UTF-8.
+pub(crate) fn decoded(text: &str) -> Option<String> {
     let spaced = text.replace('+', " ");
     percent_decode_str(&spaced).decode_utf8().ok().map(|text| text.into_owned())
 }

@@ -5,13 +5,14 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use super::page::{self, TEXT};
+use super::page;
+use crate::base::safe_text::visible;
 use crate::net::front::{WebAnswer, WebRequest};
 
 /// The names under which browsers may reach the listener.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts {
-    /// The first of them are this machine's, so many.
+    /// The first `own` are this machine's.
     names: Vec<String>,
     own: usize,
     addresses: Vec<IpAddr>,
@@ -19,7 +20,7 @@ pub(crate) struct Hosts {
 }
 
 impl Hosts {
-    /// The names of this machine and of the addresses that it listens on; `more` are the owner's, in lower case.
+    /// The names of this machine, the addresses that it listens on, and `more` names of the owner's, in lower case.
     pub(crate) fn new(bound: &[SocketAddr], machine: &str, more: &[String]) -> Hosts {
         let machine = machine.to_ascii_lowercase();
         let own = [machine.clone(), format!("{machine}.local")].into_iter().filter(|_| !machine.is_empty());
@@ -33,13 +34,13 @@ impl Hosts {
         Hosts { names, own, addresses, any_address }
     }
 
-    /// Whether a `Host` header (`name`, `name:port`, `[::1]:port`) is one of ours. The port does not matter: it may be
-    /// that of a tunnel.
+    /// Whether a `Host` header (`name`, `name:port`, `[::1]:port`) is one of ours. The port does not matter, because it
+    /// may be a tunnel's.
     fn knows(&self, host: &str) -> bool {
         self.are(host, self.names.len())
     }
 
-    /// The same, but for the names that the owner has added: those may be a proxy's.
+    /// The same without the names that the owner has added, which may be a proxy's.
     pub(crate) fn are_this_machine(&self, host: &str) -> bool {
         self.are(host, self.own)
     }
@@ -67,43 +68,41 @@ fn without_port(host: &str) -> Option<&str> {
 pub(crate) fn refusal(hosts: &Hosts, request: &WebRequest, tls: bool) -> Option<WebAnswer> {
     let host = request.header("host");
     if !hosts.knows(host) {
-        log::debug!("refused an admin request for the host {:?}", crate::base::safe_text::visible(host));
-        let text = "this is not one of the gateway's names; use its address, or list the name in gateway.admin_hosts\n";
-        return Some(refused(421, text));
+        log::debug!("refused an admin request for the host {:?}", visible(host));
+        let text = "this is not one of the gateway's names; use its address, or list the name in gateway.admin_hosts";
+        return Some(page::text(421, text));
     }
     if is_safe(request) {
-        return is_foreign_load(request).then(|| refused(403, FOREIGN));
+        return is_foreign_load(request).then(|| page::text(403, FOREIGN));
     }
     match (is_from(request.header("origin"), host, tls), request.header("sec-fetch-site")) {
         (true, "" | "same-origin" | "none") => None,
         // The browser saw its own page: the name was changed on the way.
-        (false, "" | "same-origin" | "none") => Some(refused(403, &renamed(request.header("origin"), host))),
-        (_, _) => Some(refused(403, FOREIGN)),
+        (false, "" | "same-origin" | "none") => {
+            Some(page::text(403, &renamed(request.header("origin"), host)))
+        }
+        (_, _) => Some(page::text(403, FOREIGN)),
     }
 }
 
-const FOREIGN: &str = "this request comes from another site\n";
+const FOREIGN: &str = "this request comes from another site";
 
-/// What a person reads whose proxy asks by another name than their browser did.
+/// For a person whose proxy asks by another name than their browser did.
 fn renamed(origin: &str, host: &str) -> String {
-    let [origin, host] = [origin, host].map(crate::base::safe_text::visible);
+    let [origin, host] = [origin, host].map(visible);
     format!(
         "this form comes from {origin}, but was sent to the host {host}\n\
          help: open the pages by that name; behind a reverse proxy, let it pass on the Host header (nginx: \
-         proxy_set_header Host $http_host) and list the public name in gateway.admin_hosts\n"
+         proxy_set_header Host $http_host) and list the public name in gateway.admin_hosts"
     )
 }
 
-/// Whether the method only looks.
+/// Whether the method changes nothing.
 pub(crate) fn is_safe(request: &WebRequest) -> bool {
     matches!(request.method(), "GET" | "HEAD")
 }
 
-fn refused(status: u16, text: &str) -> WebAnswer {
-    page::data(status, TEXT, text)
-}
-
-/// People may follow a link to us from anywhere; pages may not load us as a picture, a script or data.
+/// Whether a page elsewhere loads us as a picture, a script or data. People may follow a link to us from anywhere.
 fn is_foreign_load(request: &WebRequest) -> bool {
     let site = request.header("sec-fetch-site");
     matches!(site, "cross-site" | "same-site") && request.header("sec-fetch-mode") != "navigate"

@@ -14,20 +14,19 @@ use crate::base::ids::random_bytes;
 use crate::base::secret::{Secret, TokenHash};
 use crate::model::Responder;
 
-/// The path that a link leads to, as anybody who has to sign in is.
+/// The path that a link leads to.
 pub(crate) const SIGN_IN: &str = "/sign-in";
-/// How long a link is good.
 pub(crate) const LIFE: Duration = Duration::from_secs(300);
-/// Links that are good at once; a new one ends the oldest.
+/// Open links; a new one ends the oldest.
 const MOST: usize = 16;
 
 /// The links that have not been used.
 #[derive(Default)]
 pub(crate) struct Links {
-    open: RefCell<Vec<Link>>,
+    open: RefCell<Vec<OpenLink>>,
 }
 
-struct Link {
+struct OpenLink {
     token: TokenHash,
     issued_by: String,
     until: Deadline,
@@ -42,7 +41,7 @@ pub(crate) fn token() -> io::Result<Secret> {
 }
 
 impl Links {
-    /// A link for the one who asks on the control socket.
+    /// Makes a link for the person who asks on the control socket.
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
@@ -55,11 +54,11 @@ impl Links {
         if open.len() >= MOST {
             open.remove(0);
         }
-        open.push(Link { token: TokenHash::new(made.expose()), issued_by, until });
+        open.push(OpenLink { token: TokenHash::new(made.expose()), issued_by, until });
         Ok(made)
     }
 
-    /// Uses a link up and tells who had it made. Every link is compared, so that the time taken says nothing.
+    /// Uses a link up and returns who asked for it. Every link is compared, so that the time taken says nothing.
     pub(crate) fn redeem(&self, token: &str, now: Timestamp) -> Option<String> {
         let given = TokenHash::new(token);
         let mut open = self.open.borrow_mut();

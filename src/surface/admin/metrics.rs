@@ -5,45 +5,42 @@
 use rustix::time::{ClockId, clock_gettime};
 
 pub(crate) use super::exposition::CONTENT_TYPE;
-use super::exposition::{Exposition, Kind};
+use super::exposition::Exposition;
+use super::exposition::MetricKind::{Counter, Gauge};
 use crate::base::clock::Timestamp;
 use crate::gate::{Counts, Gate, Status};
-use crate::store::StoreLatency;
+use crate::store::{StoreHealth, StoreLatency};
 
 /// The whole text as of now. Takes well under a millisecond and waits for nothing.
 pub(crate) fn render(gate: &Gate) -> String {
     let (status, counts) = (gate.status(), gate.ledger.metrics.read());
     let mut text = Exposition::default();
-    gateway(&mut text, &status);
+    let version = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
+    text.samples(Gauge, "agentpass_build_info", "Always 1; the version is in the label.", version);
+    let help = "Time since the gateway was started.";
+    text.gauge("agentpass_uptime_seconds", help, status.uptime_s);
     calls(&mut text, &counts, &status, gate);
     connections(&mut text, &counts, &status);
-    record(&mut text, &status, &gate.store().latency());
+    record(&mut text, &status.store, &gate.store().latency());
     channels(&mut text, &status);
     services(&mut text, &status);
     process(&mut text, gate.ledger.started);
     text.into_text()
 }
 
-fn gateway(text: &mut Exposition, status: &Status) {
-    let mut build =
-        text.family(Kind::Gauge, "agentpass_build_info", "Always 1; the version is in the label.");
-    build.sample(&[("version", env!("CARGO_PKG_VERSION"))], 1);
-    text.gauge("agentpass_uptime_seconds", "Time since the gateway was started.", status.uptime_s);
-}
-
 fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
-    let help = "Requests that have ended, by tool, the policy's decision, and how they ended. A tool that is not \
-                configured is \"other\". Decision none: refused before there was one.";
-    let mut ended = text.family(Kind::Counter, "agentpass_calls_total", help);
-    for (tool, end, count) in &counts.calls {
+    let ended = counts.calls.iter().map(|(tool, end, count)| {
         let labels = [
             ("tool", tool.as_str()),
             ("decision", end.decision),
             ("outcome", end.outcome),
             ("reason", end.reason),
         ];
-        ended.sample(&labels, count);
-    }
+        (labels, count)
+    });
+    let help = "Requests that have ended, by tool, the policy's decision, and how they ended. A tool that is not \
+                configured is \"other\". Decision none: refused before there was one.";
+    text.samples(Counter, "agentpass_calls_total", help, ended);
     let help =
         "Requests that got the outcome of an identical one under way or of an earlier one with the same key.";
     text.counter("agentpass_joined_requests_total", help, counts.joined);
@@ -56,18 +53,17 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
     text.gauge("agentpass_executing_calls", help, gate.flights.executing());
     text.gauge("agentpass_open_questions", "Questions that wait for a person.", status.open_questions);
     let help = "Checking a call's arguments and judging it.";
-    text.family(Kind::Histogram, "agentpass_decision_seconds", help).histogram(&[], &counts.decision);
-    let help = "How long questions were open, by how they ended.";
-    let mut waiting = text.family(Kind::Histogram, "agentpass_waiting_seconds", help);
-    counts.waiting.iter().for_each(|(how, reading)| waiting.histogram(&[("ended", how)], reading));
+    text.histograms("agentpass_decision_seconds", help, [([], &counts.decision)]);
+    let waiting = counts.waiting.iter().map(|(how, reading)| ([("ended", *how)], reading));
+    text.histograms("agentpass_waiting_seconds", "How long questions were open, by how they ended.", waiting);
+    let execution = counts.execution.iter().map(|(name, reading)| ([("service", name.as_str())], reading));
     let help = "Calls at a service, from making the connection to the whole answer.";
-    let mut execution = text.family(Kind::Histogram, "agentpass_execution_seconds", help);
-    counts.execution.iter().for_each(|(name, reading)| execution.histogram(&[("service", name)], reading));
+    text.histograms("agentpass_execution_seconds", help, execution);
 }
 
 fn connections(text: &mut Exposition, counts: &Counts, status: &Status) {
-    let mut agents = text.family(Kind::Gauge, "agentpass_connections", "Connections of each agent.");
-    status.agents.iter().for_each(|(agent, count)| agents.sample(&[("agent", agent.as_str())], count));
+    let agents = status.agents.iter().map(|(agent, count)| ([("agent", agent.as_str())], count));
+    text.samples(Gauge, "agentpass_connections", "Connections of each agent.", agents);
     let help = "Connections to the agents' port that have not authenticated yet.";
     text.gauge("agentpass_unauthenticated_connections", help, counts.strangers);
     let help = "Wrong tokens on the agents' port.";
@@ -76,73 +72,61 @@ fn connections(text: &mut Exposition, counts: &Counts, status: &Status) {
     text.counter("agentpass_refused_other_requests_total", help, counts.refused_errands);
 }
 
-fn record(text: &mut Exposition, status: &Status, latency: &StoreLatency) {
-    let store = &status.store;
+fn record(text: &mut Exposition, store: &StoreHealth, latency: &StoreLatency) {
     let help =
         "Whether the last attempt to write the record succeeded (1) or not (0): then nothing is executed.";
     text.gauge("agentpass_store_writable", help, u8::from(store.writable));
-    text.gauge(
-        "agentpass_store_queued_jobs",
-        "Jobs that wait to be written or are being written.",
-        store.queue,
-    );
+    let help = "Jobs that wait to be written or are being written.";
+    text.gauge("agentpass_store_queued_jobs", help, store.queue);
     text.gauge("agentpass_store_events", "The number of the newest event in the record.", store.events);
     text.counter("agentpass_store_commits_total", "Transactions that wrote something.", store.commits);
     text.counter("agentpass_store_errors_total", "Failures of the disk or the database.", store.errors);
     let help = "Results that made room for others before their agents had fetched them.";
     text.counter("agentpass_store_dropped_results_total", help, store.dropped_results);
+    let failed = store.last_error.iter().map(|(at, _)| ([], seconds(*at)));
     let help = "When the disk or the database last failed.";
-    let mut failed = text.family(Kind::Gauge, "agentpass_store_last_error_timestamp_seconds", help);
-    store.last_error.iter().for_each(|(at, _)| failed.sample(&[], seconds(*at)));
+    text.samples(Gauge, "agentpass_store_last_error_timestamp_seconds", help, failed);
     let help = "How long the gateway waited for the record, with and without waiting for the disk.";
-    let mut commit = text.family(Kind::Histogram, "agentpass_commit_seconds", help);
-    commit.histogram(&[("durable", "yes")], &latency.durable);
-    commit.histogram(&[("durable", "no")], &latency.other);
+    let commits = [([("durable", "yes")], &latency.durable), ([("durable", "no")], &latency.other)];
+    text.histograms("agentpass_commit_seconds", help, commits);
     let help = "Commits that waited for the disk: its fsync, for the most part.";
-    text.family(Kind::Histogram, "agentpass_store_sync_seconds", help).histogram(&[], &latency.sync);
+    text.histograms("agentpass_store_sync_seconds", help, [([], &latency.sync)]);
 }
 
 fn channels(text: &mut Exposition, status: &Status) {
     let channels = || status.channels.iter().map(|(name, health)| ([("channel", name.as_str())], health));
+    let up = channels().map(|(labels, health)| (labels, u8::from(health.up)));
     let help = "Whether people can be reached this way (1) or not (0).";
-    let mut up = text.family(Kind::Gauge, "agentpass_channel_up", help);
-    channels().for_each(|(labels, health)| up.sample(&labels, u8::from(health.up)));
+    text.samples(Gauge, "agentpass_channel_up", help, up);
+    let since = channels().filter_map(|(labels, health)| Some((labels, seconds(health.since?))));
     let help = "Since when that is so, where it is known.";
-    let mut since = text.family(Kind::Gauge, "agentpass_channel_since_timestamp_seconds", help);
-    channels().for_each(|(labels, health)| {
-        health.since.iter().for_each(|at| since.sample(&labels, seconds(*at)));
-    });
-    let help = "Messages that wait to be sent.";
-    let mut waiting = text.family(Kind::Gauge, "agentpass_channel_waiting_messages", help);
-    channels().for_each(|(labels, health)| waiting.sample(&labels, health.waiting));
+    text.samples(Gauge, "agentpass_channel_since_timestamp_seconds", help, since);
+    let waiting = channels().map(|(labels, health)| (labels, health.waiting));
+    text.samples(Gauge, "agentpass_channel_waiting_messages", "Messages that wait to be sent.", waiting);
 }
 
 fn services(text: &mut Exposition, status: &Status) {
     let services = || status.services.iter().map(|(name, health)| ([("service", name.as_str())], health));
+    let up = services().filter_map(|(labels, health)| Some((labels, u8::from(health.up?))));
     let help = "Whether the service answered its last probe or call (1) or not (0), once there was one.";
-    let mut up = text.family(Kind::Gauge, "agentpass_service_up", help);
-    services().for_each(|(labels, health)| {
-        health.up.iter().for_each(|well| up.sample(&labels, u8::from(*well)));
-    });
+    text.samples(Gauge, "agentpass_service_up", help, up);
+    let last = services().filter_map(|(labels, health)| Some((labels, seconds(health.last_ok?))));
     let help = "When it last answered.";
-    let mut good = text.family(Kind::Gauge, "agentpass_service_last_success_timestamp_seconds", help);
-    services().for_each(|(labels, health)| {
-        health.last_ok.iter().for_each(|at| good.sample(&labels, seconds(*at)));
-    });
+    text.samples(Gauge, "agentpass_service_last_success_timestamp_seconds", help, last);
 }
 
-/// Under the names that every program uses for these.
+/// Metrics of the process, under the names that every program uses for them.
 fn process(text: &mut Exposition, started: Timestamp) {
-    text.gauge("process_start_time_seconds", "When the process was started.", seconds(started));
+    let started = [([], seconds(started))];
+    text.samples(Gauge, "process_start_time_seconds", "When the process was started.", started);
     let spent = clock_gettime(ClockId::ProcessCPUTime);
-    let mut cpu = text.family(Kind::Counter, "process_cpu_seconds_total", "Processor time, user and system.");
-    cpu.sample(&[], format_args!("{}.{:09}", spent.tv_sec, spent.tv_nsec));
-    let mut memory = text.family(Kind::Gauge, "process_resident_memory_bytes", "Resident memory.");
-    resident_bytes().iter().for_each(|bytes| memory.sample(&[], bytes));
-    let mut files = text.family(Kind::Gauge, "process_open_fds", "Open file descriptors.");
+    let spent = [([], format!("{}.{:09}", spent.tv_sec, spent.tv_nsec))];
+    text.samples(Counter, "process_cpu_seconds_total", "Processor time, user and system.", spent);
+    let memory = resident_bytes().map(|bytes| ([], bytes));
+    text.samples(Gauge, "process_resident_memory_bytes", "Resident memory.", memory);
     // The folder itself is open while it is read.
-    let open = std::fs::read_dir("/proc/self/fd").map(|fds| fds.count().saturating_sub(1));
-    open.iter().for_each(|count| files.sample(&[], count));
+    let open = std::fs::read_dir("/proc/self/fd").map(|fds| ([], fds.count().saturating_sub(1)));
+    text.samples(Gauge, "process_open_fds", "Open file descriptors.", open);
 }
 
 /// None where the kernel does not tell.

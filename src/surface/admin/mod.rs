@@ -6,7 +6,7 @@
 //!
 //! | file | what it is |
 //! |---|---|
-//! | `site` | the state behind the pages: gate, settings, who has signed in |
+//! | `site` | the state behind the pages: gate, record, who has signed in |
 //! | `router` | every path there is, and what a request must show before it gets there |
 //! | `guards` | whose page a request comes from: `Host`, `Origin` |
 //! | `visitor` | who a request is from, through a proxy too |
@@ -46,8 +46,7 @@ use crate::net::front;
 use crate::net::listener::Listener;
 use crate::net::stream::Stream;
 pub(crate) use links::LIFE as LINK_LIFE;
-pub(crate) use site::{Admin, AdminSettings, Parts};
-pub(crate) use visitor::Outside;
+pub(crate) use site::{Admin, Parts};
 
 /// How long a TLS handshake may take.
 const HANDSHAKE: Duration = Duration::from_secs(10);
@@ -72,7 +71,7 @@ async fn connection(admin: Rc<Admin>, tcp: Async<TcpStream>, peer: IpAddr) {
     // Not every kernel has it; without, a peer that vanished is noticed later.
     rustix::net::sockopt::set_tcp_user_timeout(&tcp, GONE_MS).ok();
     // One connection of a proxy carries requests of many people.
-    let is_proxy = any_contains(&admin.settings.borrow().outside.trusted_proxies, peer);
+    let is_proxy = any_contains(&admin.gate.setup().config.gateway.trusted_proxies, peer);
     let caller = admin.admission.enter((!is_proxy).then_some(peer));
     let work = async {
         let Some(stream) = secured(&admin, tcp, peer).await else { return };

@@ -13,14 +13,13 @@ use crate::gate::Status;
 use crate::net::front::WebAnswer;
 use crate::store::reader::{Reader, Stats};
 
-/// "Today" is this long: it means the same at any hour and in any time zone.
+/// Length of "today", the same at any hour and in any time zone.
 const TODAY: Duration = Duration::from_secs(24 * 3600);
-/// Questions that are listed here; the others are behind the link.
+/// Questions that are listed; the link leads to the others.
 const MOST_WAITING: usize = 5;
 /// Tools that are named.
 const MOST_TOOLS: usize = 5;
 
-/// The page.
 pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
     let (status, today) = (admin.gate.status(), today(admin).await);
     let main = html! {
@@ -66,7 +65,6 @@ fn well(status: &Status) -> Markup {
     }
 }
 
-/// A channel in words.
 fn asks(channel: &str) -> String {
     match channel {
         "local" => "Asks on this gateway".into(),
@@ -76,8 +74,8 @@ fn asks(channel: &str) -> String {
 
 fn record(status: &Status) -> Markup {
     let error = status.store.last_error.as_ref().map(|(at, error)| format!("{at}: {error}"));
-    let said = if status.store.writable { error } else { error.or(Some("nothing is executed".into())) };
-    row("Record", Some(status.store.writable), said.as_deref())
+    let detail = if status.store.writable { error } else { error.or(Some("nothing is executed".into())) };
+    row("Record", Some(status.store.writable), detail.as_deref())
 }
 
 fn row(name: &str, up: Option<bool>, detail: Option<&str>) -> Markup {

@@ -30,20 +30,20 @@ const HEADERS: [(&str, &str); 6] = [
 ];
 pub(crate) const HTML: &str = "text/html; charset=utf-8";
 pub(crate) const JSON: &str = "application/json";
-pub(crate) const TEXT: &str = "text/plain; charset=utf-8";
+const TEXT: &str = "text/plain; charset=utf-8";
 
 /// Somebody who has signed in, for the length of one request.
 #[derive(Clone, Debug)]
 pub(crate) struct Viewer {
-    /// Who that is in the record: `web:root/link@127.0.0.1`.
+    /// Who it is in the record: `web:root/link@127.0.0.1`.
     pub by: Responder,
-    /// What every form of theirs must carry as [`CSRF_FIELD`], to show that it was ours.
+    /// The token that every form of theirs must carry as [`CSRF_FIELD`].
     pub csrf: String,
-    /// What stands before our paths in the addresses that their browser knows.
+    /// What precedes our paths in the addresses that their browser knows.
     pub root: PathPrefix,
-    /// What times are shown in: the gateway's own.
+    /// The zone that times are shown in: the gateway's own.
     pub zone: Arc<Zone>,
-    /// When they asked.
+    /// The time of the request.
     pub now: Timestamp,
 }
 
@@ -53,11 +53,8 @@ pub(crate) const CSRF_FIELD: &str = "csrf";
 /// Where in the menu a page is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Here {
-    /// `/`
     Overview,
-    /// `/approvals/`
     Approvals,
-    /// `/audit/`
     Audit,
 }
 
@@ -121,6 +118,11 @@ pub(crate) fn csrf(viewer: &Viewer) -> Markup {
 /// Anything that is no page: JSON, CSV, plain text. Not to be kept.
 pub(crate) fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> WebAnswer {
     guarded(WebAnswer::new(status, content_type, body))
+}
+
+/// One line of plain text.
+pub(crate) fn text(status: u16, line: &str) -> WebAnswer {
+    guarded(WebAnswer::text(status, line))
 }
 
 /// Sends the browser elsewhere on this listener, with GET. `path` begins with one slash.

@@ -1,15 +1,16 @@
-//! Every path there is, and what a request must show before it gets there: a name of ours, a page of ours, a session,
-//! and the session's token in a form. Only what stands above the session may be seen by anybody.
+//! Every path, and what a request must show before it gets there: a name of ours, a page of ours, a session, and the
+//! session's token in a form. Only what is routed before the session is looked at may be seen by anybody.
 
 use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::links::SIGN_IN;
-use super::page::{self, CSRF_FIELD, TEXT, Viewer};
+use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
 use super::site::Admin;
 use super::visitor::Visitor;
 use super::{approvals, assets, audit, form, guards, health, metrics, overview, sign_in};
+use crate::base::safe_text::visible;
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::surface::admission::Caller;
 
@@ -25,32 +26,27 @@ pub(super) async fn answer(
 ) -> WebAnswer {
     caller.spoke();
     let (visitor, refusal) = {
-        let (settings, hosts) = (admin.settings.borrow(), admin.hosts.borrow());
-        let visitor = Visitor::new(&settings.outside, &hosts, admin.tls, peer, &request);
+        let (setup, hosts) = (admin.gate.setup(), admin.hosts.borrow());
+        let visitor = Visitor::new(&setup.config, &hosts, admin.tls, peer, &request);
         request.path = visitor.path(&request.path).to_owned();
         (visitor, guards::refusal(&hosts, &request, admin.tls))
     };
 
     let answer = match refusal {
-        // Whoever watches over a fleet asks by whatever name leads here, and learns nothing.
-        _ if request.path == "/livez" && guards::is_safe(&request) => page::data(200, TEXT, "ok\n"),
+        // Monitoring asks by whatever name leads here, and learns nothing.
+        _ if request.path == "/livez" && guards::is_safe(&request) => page::text(200, "ok"),
         Some(refusal) => refusal,
         None => routed(admin, caller, peer, &visitor, &request).await,
     };
     log::debug!(
         "admin: {} {} from {}: {}",
         request.method(),
-        shown_path(&request),
+        visible(&request.path),
         visitor.from,
         answer.status
     );
-    // After a refusal there is no telling what the rest of the connection is about.
+    // After these refusals the rest of the connection is not worth serving.
     if matches!(answer.status, 421 | 429) { answer.with("connection", "close") } else { answer }
-}
-
-/// Paths come from anybody.
-fn shown_path(request: &WebRequest) -> String {
-    crate::base::safe_text::visible(&request.path)
 }
 
 async fn routed(
@@ -61,7 +57,7 @@ async fn routed(
     request: &WebRequest,
 ) -> WebAnswer {
     if !guards::is_safe(request) && request.method() != "POST" {
-        return page::data(405, TEXT, "GET and POST only\n").with("allow", "GET, HEAD, POST");
+        return page::text(405, "GET and POST only").with("allow", "GET, HEAD, POST");
     }
     let session = admin.sessions.find(request.header("cookie"), visitor, admin.gate.clock().now());
     if let Some(open) = for_anybody(admin, visitor, session.as_ref(), request).await {
@@ -70,20 +66,20 @@ async fn routed(
     let Some(session) = session else { return sign_in_first(visitor, request) };
     // Somebody who has signed in makes room for nobody.
     if !caller.is_admitted() && admin.admission.members() >= MAX_SIGNED_IN {
-        return page::data(503, TEXT, "too many connections; close some pages\n").with("connection", "close");
+        return page::text(503, "too many connections; close some pages").with("connection", "close");
     }
     caller.admit(peer);
     if guards::is_safe(request) {
-        let main = looked_at(admin, &session, request).await;
+        let main = viewed(admin, &session, request).await;
         return main.unwrap_or_else(|| missing(&session.viewer));
     }
     if !has_csrf(&session.viewer, request) {
-        return page::data(403, TEXT, "this form is not from this session; go back and reload the page\n");
+        return page::text(403, "this form is not from this session; go back and reload the page");
     }
-    changed(admin, visitor, &session, request).await.unwrap_or_else(|| missing(&session.viewer))
+    submitted(admin, visitor, &session, request).await.unwrap_or_else(|| missing(&session.viewer))
 }
 
-/// What needs no session.
+/// Answers what needs no session.
 async fn for_anybody(
     admin: &Rc<Admin>,
     visitor: &Visitor,
@@ -104,8 +100,8 @@ async fn for_anybody(
     }
 }
 
-/// Pages and data.
-async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) -> Option<WebAnswer> {
+/// Serves pages and data.
+async fn viewed(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) -> Option<WebAnswer> {
     let viewer = &session.viewer;
     match request.path.as_str() {
         "/" => Some(overview::answer(admin, viewer).await),
@@ -120,8 +116,8 @@ async fn looked_at(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) 
     }
 }
 
-/// Forms. Their token has been checked.
-async fn changed(
+/// Takes forms, whose token has been checked.
+async fn submitted(
     admin: &Rc<Admin>,
     visitor: &Visitor,
     session: &SignedIn,
@@ -141,12 +137,12 @@ fn has_csrf(viewer: &Viewer, request: &WebRequest) -> bool {
     form::field(&body, CSRF_FIELD).is_some_and(|given| is_ours(viewer, &given))
 }
 
-/// People are led to the form; programs are told.
+/// Browsers are sent to the form, programs get a text.
 fn sign_in_first(visitor: &Visitor, request: &WebRequest) -> WebAnswer {
     if guards::is_safe(request) && request.header("accept").contains("text/html") {
         return page::elsewhere(&visitor.root, &sign_in::on_the_way_to(request));
     }
-    page::data(401, TEXT, "sign in first\n")
+    page::text(401, "sign in first")
 }
 
 fn missing(viewer: &Viewer) -> WebAnswer {
@@ -159,5 +155,5 @@ fn missing(viewer: &Viewer) -> WebAnswer {
 }
 
 fn not_found() -> WebAnswer {
-    page::data(404, TEXT, "there is nothing here\n")
+    page::text(404, "there is nothing here")
 }

@@ -15,24 +15,23 @@ use crate::base::zone::Zone;
 use crate::gate::Latch;
 use crate::model::Responder;
 
-/// A session in which nothing was asked for so long ends. A page that is only open does not count.
-pub(crate) const IDLE: Duration = Duration::from_secs(12 * 3600);
-/// And every session ends after so long.
-pub(crate) const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
-/// Sessions at once; a new one ends the one that was used least recently.
+/// Idle timeout of a session. A page that is only open does not keep it alive.
+const IDLE: Duration = Duration::from_secs(12 * 3600);
+/// The longest that a session lasts.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 3600);
+/// Sessions at once; a new one ends the least recently used one.
 const MOST: usize = 32;
 
 /// How somebody signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Means {
-    /// By a one-time link that this user of the gateway's machine had made.
+    /// By a one-time link that this user of the gateway's machine asked for.
     Link(String),
-    /// By the admin password.
     Password,
 }
 
 impl Means {
-    /// For the record: who it was, how they signed in and from where they answer.
+    /// Who it is in the record, how they signed in and where they answer from.
     fn responder(&self, from: IpAddr) -> Responder {
         match self {
             Means::Link(user) => Responder::new("web", &format!("{user}/link@{from}")),
@@ -41,13 +40,12 @@ impl Means {
     }
 }
 
-/// The sessions of one listener.
 pub(crate) struct Sessions {
     port: u16,
-    open: RefCell<Vec<Session>>,
+    open: RefCell<Vec<OpenSession>>,
 }
 
-struct Session {
+struct OpenSession {
     id: TokenHash,
     csrf: String,
     means: Means,
@@ -59,21 +57,20 @@ struct Session {
 /// The session that a request belongs to.
 #[derive(Clone)]
 pub(crate) struct SignedIn {
-    /// Who it is.
-    pub(crate) viewer: Viewer,
-    /// Opens when they sign out.
+    pub viewer: Viewer,
+    /// Opens when the session ends.
     pub ended: Rc<Latch>,
     id: TokenHash,
 }
 
 impl Sessions {
-    /// For the listener at `port`: browsers keep cookies per host, not per port, and two gateways must not sign each
-    /// other out.
+    /// The sessions of the listener at `port`. Browsers keep cookies per host, not per port, and two gateways must not
+    /// sign each other out.
     pub(crate) fn new(port: u16) -> Sessions {
         Sessions { port, open: RefCell::default() }
     }
 
-    /// Begins a session and gives the `Set-Cookie` for it.
+    /// Begins a session and returns its `Set-Cookie`.
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
@@ -84,7 +81,7 @@ impl Sessions {
             let stale = open.iter().enumerate().min_by_key(|(_, s)| s.idle.at()).map(|(index, _)| index);
             stale.into_iter().for_each(|index| open.remove(index).ended.open());
         }
-        open.push(Session {
+        open.push(OpenSession {
             id: TokenHash::new(id.expose()),
             csrf: csrf.expose().to_owned(),
             means,
@@ -109,19 +106,19 @@ impl Sessions {
         Some(SignedIn { viewer, ended: found.ended.clone(), id: found.id })
     }
 
-    /// Whether a session has not ended, without using it.
+    /// Whether a session has not ended. Does not count as use.
     pub(crate) fn lives(&self, session: &SignedIn, now: Timestamp) -> bool {
         self.sweep(now);
         self.open.borrow().iter().any(|s| s.id.matches(&session.id))
     }
 
-    /// Ends a session and gives the `Set-Cookie` that makes the browser forget it.
+    /// Ends a session and returns the `Set-Cookie` that makes the browser forget it.
     pub(crate) fn end(&self, session: &SignedIn, visitor: &Visitor) -> String {
         self.end_those(|s| s.id.matches(&session.id));
         self.set_cookie(visitor, &Secret::new(String::new()), Duration::ZERO)
     }
 
-    /// The password is another one now: whoever came with the old one is signed out.
+    /// Signs out everybody who came with a password, because it has changed.
     pub(crate) fn end_those_by_password(&self) {
         self.end_those(|s| s.means == Means::Password);
     }
@@ -130,7 +127,7 @@ impl Sessions {
         self.end_those(|s| s.idle.is_over(now) || s.until.is_over(now));
     }
 
-    fn end_those(&self, which: impl Fn(&Session) -> bool) {
+    fn end_those(&self, which: impl Fn(&OpenSession) -> bool) {
         self.open.borrow_mut().retain(|session| {
             let ends = which(session);
             if ends {
@@ -140,8 +137,8 @@ impl Sessions {
         });
     }
 
-    /// Over TLS no neighbouring host can set the cookie: it has no other path than `/`, or is under the one that only
-    /// those who share the name can use.
+    /// The cookie's name. `__Host-` keeps neighbouring hosts from setting the cookie; browsers take it for the path `/`
+    /// only, so pages below another path get `__Secure-`.
     fn cookie(&self, visitor: &Visitor) -> String {
         let prefix = match (visitor.is_secure, visitor.root.is_empty()) {
             (true, true) => "__Host-",
@@ -165,7 +162,7 @@ impl Sessions {
     }
 }
 
-/// Whether a form carries the token of this session's forms. Takes the same time whatever it carries.
+/// Whether a form carries the token of this session's forms, in constant time.
 pub(crate) fn is_ours(viewer: &Viewer, given: &str) -> bool {
     TokenHash::new(&viewer.csrf).matches(&TokenHash::new(given))
 }

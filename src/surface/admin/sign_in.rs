@@ -1,4 +1,4 @@
-//! Signing in and out. It must never say why a link or password was wrong, nor look at two passwords at once.
+//! Signing in and out. It must never say why a link or password is wrong.
 
 use std::net::IpAddr;
 use std::rc::Rc;
@@ -27,7 +27,7 @@ pub(super) fn on_the_way_to(request: &WebRequest) -> String {
     }
 }
 
-/// A page of this listener and nothing else: whoever makes a link to the form must not choose where it leads to. What
+/// `wanted` if it is a page of this listener: the author of a link to the form must not choose where it leads. What
 /// browsers read as another host (`//host`, `/\host`) or leave out (line ends, tabs) is no page of ours.
 fn own_page(wanted: String) -> Option<String> {
     let is_local = wanted.starts_with('/') && !wanted.starts_with("//");
@@ -35,7 +35,7 @@ fn own_page(wanted: String) -> Option<String> {
     (is_local && is_plain && !wanted.starts_with("/sign-")).then_some(wanted)
 }
 
-/// `GET /sign-in`: a form; with `?link=` one that needs a tap only, so that whatever previews links uses none up.
+/// `GET /sign-in`: a form. With `?link=` it needs a tap only, so that programs that preview links use none up.
 pub(super) fn form(admin: &Admin, visitor: &Visitor, request: &WebRequest) -> WebAnswer {
     match field(&request.query, "link") {
         Some(link) => page::bare(&visitor.root, 200, "Sign in", &["sign-in.js"], &by_link(visitor, &link)),

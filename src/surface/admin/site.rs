@@ -11,23 +11,13 @@ use super::guards::Hosts;
 use super::links::{Links, SIGN_IN};
 use super::password::PasswordGuard;
 use super::sessions::Sessions;
-use super::visitor::Outside;
 use crate::approval::local::LocalChannel;
 use crate::base::password::PasswordHash;
 use crate::base::slots::Slots;
-use crate::gate::{Executor, Gate, Latch};
+use crate::gate::{Executor, Gate, Latch, Setup};
 use crate::model::Responder;
 use crate::net::tls::Acceptor;
 use crate::surface::admission::Admission;
-
-/// What a reload may change.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct AdminSettings {
-    /// Names besides those of this machine.
-    pub hosts: Vec<String>,
-    pub password: Option<PasswordHash>,
-    pub outside: Outside,
-}
 
 /// What the listener is made of.
 pub(crate) struct Parts {
@@ -41,7 +31,6 @@ pub(crate) struct Parts {
     pub record: PathBuf,
     /// Opens when the gateway stops.
     pub stop: Rc<Latch>,
-    pub settings: AdminSettings,
 }
 
 /// The admin listener.
@@ -52,7 +41,6 @@ pub(crate) struct Admin {
     pub(super) acceptor: RefCell<Option<Acceptor>>,
     pub(super) record: Readers,
     pub(super) stop: Rc<Latch>,
-    pub(super) settings: RefCell<AdminSettings>,
     pub(super) hosts: RefCell<Hosts>,
     addresses: Vec<SocketAddr>,
     pub(super) tls: bool,
@@ -67,10 +55,10 @@ pub(crate) struct Admin {
 impl Admin {
     /// For a listener at `addresses`.
     pub(crate) fn new(parts: Parts, addresses: Vec<SocketAddr>) -> Rc<Admin> {
-        let Parts { gate, local, executor, acceptor, record, stop, settings } = parts;
+        let Parts { gate, local, executor, acceptor, record, stop } = parts;
         let tls = acceptor.is_some();
         let port = addresses.first().map_or(0, SocketAddr::port);
-        let hosts = Hosts::new(&addresses, &machine_name(), &settings.hosts);
+        let hosts = Hosts::new(&addresses, &machine_name(), &gate.setup().config.gateway.admin_hosts);
         let record = Readers::new(record, gate.clock().clone());
         Rc::new(Admin {
             gate,
@@ -79,7 +67,6 @@ impl Admin {
             acceptor: RefCell::new(acceptor),
             record,
             stop,
-            settings: RefCell::new(settings),
             hosts: RefCell::new(hosts),
             addresses,
             tls,
@@ -104,23 +91,25 @@ impl Admin {
         let token = self.links.issue(by, self.gate.clock().now())?;
         let url = self.addresses.first().map(|address| self.url_of(*address)).unwrap_or_default();
         log::info!("{by} asked for a link to the admin pages");
-        let path = self.settings.borrow().outside.public_path.to(SIGN_IN);
+        let path = self.gate.setup().config.gateway.public_path.to(SIGN_IN);
         Ok(format!("{url}{path}?link={}", token.expose()))
     }
 
-    /// A renewed certificate and other settings, from now on.
-    pub(crate) fn reload(&self, settings: AdminSettings, acceptor: Option<Acceptor>) {
+    /// Follows a reload of the gate, before which `earlier` was in force, with the certificate that was read again.
+    pub(crate) fn reloaded(&self, earlier: &Setup, acceptor: Option<Acceptor>) {
         if self.tls && acceptor.is_some() {
             self.acceptor.replace(acceptor);
         }
-        self.hosts.replace(Hosts::new(&self.addresses, &machine_name(), &settings.hosts));
-        if self.settings.replace(settings.clone()).password != settings.password {
+        let setup = self.gate.setup();
+        let gateway = &setup.config.gateway;
+        self.hosts.replace(Hosts::new(&self.addresses, &machine_name(), &gateway.admin_hosts));
+        if gateway.admin_password_hash != earlier.config.gateway.admin_password_hash {
             self.sessions.end_those_by_password();
         }
     }
 
     pub(super) fn password(&self) -> Option<PasswordHash> {
-        self.settings.borrow().password.clone()
+        self.gate.setup().config.gateway.admin_password_hash.clone()
     }
 
     /// No browser can open `0.0.0.0`; the machine's name it can.

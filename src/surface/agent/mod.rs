@@ -60,9 +60,9 @@ pub(crate) struct Agents {
     tools: ToolLists,
 }
 
-/// Who a connection speaks for.
+/// The agent that a connection speaks for.
 #[derive(Clone)]
-pub(crate) struct Identity {
+pub(crate) struct AgentIdentity {
     pub agent: AgentId,
     /// The token's hash, to be looked up again after a reload.
     pub token: TokenHash,
@@ -70,14 +70,14 @@ pub(crate) struct Identity {
 
 /// Where a connection comes from.
 #[derive(Clone, Copy)]
-pub(crate) struct Whence {
+pub(crate) struct PeerAddress {
     /// The other end of the socket.
     socket: SocketAddr,
     /// The same address, or the client's by a trusted proxy's word.
     client: IpAddr,
 }
 
-impl fmt::Display for Whence {
+impl fmt::Display for PeerAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.client == self.socket.ip() {
             true => self.socket.fmt(f),
@@ -89,7 +89,7 @@ impl fmt::Display for Whence {
 /// A connection that has not authenticated yet.
 pub(crate) struct Stranger {
     pub caller: Caller,
-    whence: Cell<Whence>,
+    address: Cell<PeerAddress>,
     /// Counted in the metrics.
     _counted: Slot,
 }
@@ -116,7 +116,7 @@ impl Agents {
         let is_proxy = any_contains(&self.gate.setup().config.gateway.trusted_proxies, socket.ip());
         Stranger {
             caller: self.admission.enter((!is_proxy).then_some(socket.ip())),
-            whence: Cell::new(Whence { socket, client: socket.ip() }),
+            address: Cell::new(PeerAddress { socket, client: socket.ip() }),
             _counted: self.gate.ledger.metrics.stranger(),
         }
     }
@@ -129,31 +129,31 @@ impl Agents {
         &self,
         stranger: &Stranger,
         head: &WebRequest,
-    ) -> Result<Option<Identity>, WebAnswer> {
+    ) -> Result<Option<AgentIdentity>, WebAnswer> {
         let setup = self.gate.setup();
-        let Whence { socket, client } = stranger.whence();
+        let PeerAddress { socket, client } = stranger.address();
         let gateway = &setup.config.gateway;
         let client = head.forwarded().client(socket.ip(), &gateway.trusted_proxies).unwrap_or(client);
-        stranger.whence.set(Whence { socket, client });
+        stranger.address.set(PeerAddress { socket, client });
         stranger.caller.comes_from(client);
         stranger.caller.spoke();
         if let Some(origin) = head.origin().filter(|origin| !gateway.allowed_origins.contains(origin)) {
-            log::warn!("connection from {}: refused the origin {:?}", stranger.whence(), visible(&origin));
+            log::warn!("connection from {}: refused the origin {:?}", stranger.address(), visible(&origin));
             let text = "this origin is not allowed; list it in gateway.allowed_origins";
             return Err(WebAnswer::text(403, text));
         }
         let Some(token) = head.bearer() else { return Ok(None) };
         // The right token gets in whatever others at the same address have done: they may share a router or a proxy.
         let is_refused = self.admission.refuses(client);
-        let identity = self.identify_token(&token, stranger.whence());
+        let identity = self.identify_token(&token, stranger.address());
         identity.map(Some).ok_or_else(|| if is_refused { too_often() } else { wrong_token() })
     }
 
     /// Whose token this is. A wrong one is counted against the address it comes from.
-    pub(crate) fn identify_token(&self, token: &str, from: Whence) -> Option<Identity> {
+    pub(crate) fn identify_token(&self, token: &str, from: PeerAddress) -> Option<AgentIdentity> {
         let token = TokenHash::new(token);
         if let Some(agent) = self.gate.setup().authenticate(&token) {
-            return Some(Identity { agent, token });
+            return Some(AgentIdentity { agent, token });
         }
         self.gate.ledger.metrics.failed_authentication();
         // Whoever tries again and again must not fill the log.
@@ -164,7 +164,7 @@ impl Agents {
     }
 
     /// A connection of `identity`'s; None when its agent has [`MAX_CONNECTIONS`].
-    pub(crate) fn connect(self: &Rc<Self>, identity: Identity) -> Option<Agent> {
+    pub(crate) fn connect(self: &Rc<Self>, identity: AgentIdentity) -> Option<Agent> {
         let counted = self.gate.ledger.connections.take(&identity.agent, MAX_CONNECTIONS)?;
         let connection = self.connected.get(&identity.agent).connect();
         let (calls, others) = (Slots::default(), Slots::default());
@@ -182,13 +182,13 @@ fn wrong_token() -> WebAnswer {
 }
 
 impl Stranger {
-    pub(crate) fn whence(&self) -> Whence {
-        self.whence.get()
+    pub(crate) fn address(&self) -> PeerAddress {
+        self.address.get()
     }
 
     /// It has authenticated. The caller keeps its address from being refused while it lives.
     pub(crate) fn admit(self) -> Caller {
-        self.caller.admit(self.whence().client);
+        self.caller.admit(self.address().client);
         self.caller
     }
 }
@@ -196,7 +196,7 @@ impl Stranger {
 /// One connection of an agent.
 pub(crate) struct Agent {
     agents: Rc<Agents>,
-    pub identity: Identity,
+    pub identity: AgentIdentity,
     /// Calls that this connection waits for.
     calls: Slots,
     /// Other requests of this connection that take time.

@@ -12,10 +12,9 @@ use crate::model::{Choice, Question, Responder};
 use crate::surface::admin::{self, Admin};
 use crate::surface::shapes;
 
-/// Reloads the configuration. Gives the warnings, or the findings that kept everything as it was.
+/// Reloads the configuration. Returns warnings, or the findings because of which nothing has changed.
 pub(crate) type Reload = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
 
-/// What the control socket works on.
 pub(crate) struct Control {
     pub(super) gate: Rc<Gate>,
     pub(super) local: Rc<LocalChannel>,
@@ -26,7 +25,6 @@ pub(crate) struct Control {
 }
 
 impl Control {
-    /// Puts the parts together.
     pub(crate) fn new(
         gate: Rc<Gate>,
         local: Rc<LocalChannel>,
@@ -39,32 +37,27 @@ impl Control {
     }
 }
 
-/// One command line, read.
 #[derive(Debug, PartialEq)]
 pub(crate) enum Command {
-    /// All open questions.
+    /// Lists the open questions.
     Approvals,
-    /// Questions as they come, until the client leaves.
+    /// Reports what happens to questions, until the client leaves.
     Watch,
-    /// An answer to the question whose id begins with `id`.
     Answer {
         /// A whole id or a unique beginning.
         id: String,
-        /// Yes or no.
         choice: Choice,
     },
-    /// How the gateway is doing.
     Status,
-    /// Read the configuration again.
     Reload,
-    /// A link to the admin pages.
+    /// Makes a link to the admin pages.
     Web,
 }
 
 /// Reads one line.
 ///
 /// # Errors
-/// What is wrong with it, for the person who wrote the client.
+/// What is wrong with it, for the author of the client.
 pub(crate) fn parse(line: &[u8]) -> Result<Command, String> {
     let Ok(Value::Object(mut members)) = parse_strict(line, 4) else {
         return Err("a command is one JSON object per line".into());

@@ -20,7 +20,7 @@ pub(crate) use socket::ControlSocket;
 
 use super::shapes;
 
-/// The longest command line taken, in bytes.
+/// The longest command line, in bytes.
 const MAX_LINE: u64 = 64 * 1024;
 
 impl Control {

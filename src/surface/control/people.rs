@@ -4,8 +4,8 @@ use std::os::fd::AsFd;
 
 use crate::model::Responder;
 
-/// Who is at the other end of a unix socket, as the kernel says: `local:root`, or `local:1000` when the user has
-/// no name. The process id is not recorded: it may belong to somebody else by now.
+/// Who is at the other end of a unix socket, by the kernel's word: `local:root`, or `local:1000` for a user without a
+/// name. The process id is not recorded, because it may belong to another process by now.
 pub(crate) fn responder(stream: &impl AsFd) -> Responder {
     let user = match rustix::net::sockopt::socket_peercred(stream.as_fd()) {
         Ok(peer) => user_name(peer.uid.as_raw()),
@@ -25,7 +25,6 @@ fn named(file: &str, id: u32) -> Option<String> {
     column(line, 0).map(str::to_owned)
 }
 
-/// The id of a group.
 pub(crate) fn group_id(name: &str) -> Option<u32> {
     let file = std::fs::read_to_string("/etc/group").unwrap_or_default();
     let line = file.lines().find(|line| column(line, 0) == Some(name))?;

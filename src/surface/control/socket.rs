@@ -17,14 +17,14 @@ use crate::net::deadline::within;
 
 /// The group whose members may answer, where it exists.
 const GROUP: &str = "agentpass";
-/// Everything for owner and group, nothing for others.
+/// Reading and writing for owner and group, nothing for others.
 const UMASK: u32 = 0o117;
 /// A pause after a failed accept, so that running out of descriptors does not turn into a busy loop.
 const PAUSE: Duration = Duration::from_millis(100);
 /// How long a client may take to read a line of ours.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
-/// The bound socket. The file goes away with it.
+/// The bound socket. Dropping it removes the file.
 pub(crate) struct ControlSocket {
     listener: UnixListener,
     path: PathBuf,
@@ -33,11 +33,9 @@ pub(crate) struct ControlSocket {
 /// Why there is no socket.
 #[derive(Debug)]
 pub(crate) enum SocketError {
-    /// Another gateway answers there.
     InUse(PathBuf),
-    /// There is a file that is no socket; it is left alone.
+    /// A file that is no socket lies there; it is left alone.
     NotASocket(PathBuf),
-    /// The system says no.
     Io(PathBuf, io::Error),
 }
 
@@ -59,7 +57,7 @@ impl ControlSocket {
     /// Binds `path` with mode 0660, for the group `agentpass` where that exists.
     ///
     /// # Errors
-    /// [`SocketError`]; nothing of somebody else's is removed.
+    /// [`SocketError`]. Files of others are never removed.
     pub(crate) fn bind(path: &Path) -> Result<ControlSocket, SocketError> {
         clear_stale(path)?;
         let io = |e| SocketError::Io(path.to_owned(), e);
@@ -113,7 +111,7 @@ fn clear_stale(path: &Path) -> Result<(), SocketError> {
     }
 }
 
-/// Not being allowed to is fine: then the gateway's own group may answer.
+/// Where that is not allowed, the gateway's own group may answer.
 fn give_to_group(path: &Path) {
     let Some(gid) = people::group_id(GROUP) else { return };
     if let Err(e) = rustix::fs::chown(path, None, Some(Gid::from_raw(gid))) {

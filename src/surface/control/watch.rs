@@ -9,7 +9,7 @@ use super::socket::write_line;
 use crate::approval::local::WatchEvent;
 use crate::surface::shapes;
 
-/// Tells one watcher until it leaves or does not read.
+/// Serves one watcher until it leaves or does not read.
 pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     // Watching begins before the open questions are listed, so that none falls in between.
     let events = control.local.watch();
@@ -23,11 +23,11 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     }
     let mut reader = writer.clone();
     let left = async {
-        // Watchers say nothing; what ends the reading is their leaving.
+        // Watchers send nothing; the read ends when they leave.
         let mut byte = [0];
         let _ = reader.read(&mut byte).await;
     };
-    let tell = async {
+    let report = async {
         while let Ok(event) = events.recv().await {
             let line = match &event {
                 WatchEvent::Asked(question) => {
@@ -42,5 +42,5 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
             }
         }
     };
-    future::or(left, tell).await;
+    future::or(left, report).await;
 }

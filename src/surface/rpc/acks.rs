@@ -1,7 +1,7 @@
 //! Acknowledgements: which results a peer has provably received.
 //!
-//! Behind results goes a ping; its pong proves that everything sent before it has arrived in the peer's process
-//! (in its WebSocket library, that is: not that anybody has looked at it). One ping is under way at a time.
+//! A ping follows results; its pong proves that everything before it has arrived in the peer's process (in its WebSocket
+//! library: not that anybody has looked at it). One ping is under way at a time.
 
 use crate::base::ids::RequestId;
 use crate::gate::Delivery;
@@ -10,7 +10,7 @@ use crate::gate::Delivery;
 pub(crate) enum Carried {
     /// The reply to a request: not offered in the inbox while this connection lives.
     Reply(Delivery),
-    /// Out of the inbox: offered again until it is received.
+    /// A result from the inbox: offered again until it is received.
     Inbox(RequestId),
 }
 
@@ -23,7 +23,7 @@ impl Carried {
     }
 }
 
-/// Results kept track of for a peer that does not answer pings. What is beyond stays in the inbox.
+/// Results tracked for a peer that does not answer pings. Further ones stay in the inbox.
 const MAX_WAITING: usize = 1024;
 
 /// The acknowledgements of one connection.
@@ -35,13 +35,13 @@ pub(crate) struct Acks {
 }
 
 impl Acks {
-    /// A result that is about to be sent.
+    /// Adds results that are about to be sent.
     pub(crate) fn carry(&mut self, carried: Vec<Carried>) {
         let room = MAX_WAITING.saturating_sub(self.fresh.len());
         self.fresh.extend(carried.into_iter().take(room));
     }
 
-    /// The ping to send behind what has been carried, if one is due.
+    /// The ping to send after the results, if one is due.
     pub(crate) fn ping(&mut self) -> Option<Vec<u8>> {
         if self.pinged.is_some() || self.fresh.is_empty() {
             return None;

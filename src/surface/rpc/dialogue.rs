@@ -11,7 +11,7 @@ use smol::{Timer, future};
 
 use super::acks::Acks;
 use super::frames;
-use super::handshake::{CLOSE_POLICY, CLOSE_TRY_AGAIN, Peer};
+use super::handshake::{AuthenticatedPeer, CLOSE_POLICY, CLOSE_TRY_AGAIN};
 use super::keepalive::{Due, Keepalive};
 use super::outbox::Outgoing;
 use super::port::AgentPort;
@@ -23,7 +23,8 @@ use crate::surface::agent::{MAX_CONNECTIONS, MAX_UNREAD};
 /// The gateway is restarting (IANA registry): old clients come back.
 const CLOSE_RESTART: u16 = 1012;
 
-enum Event {
+/// Why the connection's task goes on.
+enum Wakeup {
     Out(Outgoing),
     In(WsIncoming),
     Due,
@@ -36,32 +37,32 @@ enum Event {
 type Farewell = (u16, String);
 
 /// Serves one authenticated connection to its end.
-pub(crate) async fn run(port: Rc<AgentPort>, socket: Box<WebSocket>, peer: Peer) {
+pub(crate) async fn run(port: Rc<AgentPort>, socket: Box<WebSocket>, peer: AuthenticatedPeer) {
     let name = peer.identity.agent.clone();
     let Some(agent) = port.agents.connect(peer.identity) else {
         let reason = format!("more than {MAX_CONNECTIONS} connections of this agent");
         return Box::pin(socket.close_with(CLOSE_POLICY, &reason)).await;
     };
-    log::info!("agent {name} connected from {}", peer.whence);
+    log::info!("agent {name} connected from {}", peer.address);
     let session = Session::new(port, agent);
     let mut dialogue = Dialogue::new(socket, &session);
     let farewell = dialogue.talk(&session).await;
     session.gone.open();
     session.out.clear();
-    log::info!("agent {name} disconnected from {}: {}", peer.whence, farewell.1);
-    // Behind half a message nothing can be said, and what waits to be sent takes room until the socket is gone.
+    log::info!("agent {name} disconnected from {}: {}", peer.address, farewell.1);
+    // After half a message nothing can be sent, and what waits to be sent takes room until the socket is gone.
     if !dialogue.is_cut {
         // In a box: it needs room of its own only now.
         Box::pin(dialogue.socket.close_with(farewell.0, &farewell.1)).await;
     }
 }
 
-/// The socket with what this task alone knows of it.
+/// The socket with what its task alone knows of it.
 struct Dialogue {
     socket: Box<WebSocket>,
     acks: Acks,
     keepalive: Keepalive,
-    /// A message was given up half sent.
+    /// A message was given up when half of it was sent.
     is_cut: bool,
 }
 
@@ -75,18 +76,18 @@ impl Dialogue {
         let mut look = Timer::at(self.keepalive.next_check());
         let mut reloaded = session.agent.gate().reloaded();
         loop {
-            let event = self.event(session, &reloaded, &mut look).await;
-            let next = match event {
-                Event::Out(first) => self.write(session, first).await,
-                Event::In(incoming) => self.take(session, incoming).await,
-                Event::Due => {
+            let wakeup = self.wakeup(session, &reloaded, &mut look).await;
+            let next = match wakeup {
+                Wakeup::Out(first) => self.write(session, first).await,
+                Wakeup::In(incoming) => self.take(session, incoming).await,
+                Wakeup::Due => {
                     let looked = self.look_after(session).await;
                     look.set_at(self.keepalive.next_check());
                     looked
                 }
-                Event::Stop => Err((CLOSE_RESTART, "the gateway is restarting".to_owned())),
-                Event::Evicted => Err(unread()),
-                Event::Reloaded => {
+                Wakeup::Stop => Err((CLOSE_RESTART, "the gateway is restarting".to_owned())),
+                Wakeup::Evicted => Err(unread()),
+                Wakeup::Reloaded => {
                     reloaded = session.agent.gate().reloaded();
                     still_welcome(session)
                 }
@@ -99,31 +100,31 @@ impl Dialogue {
         }
     }
 
-    async fn event(&mut self, session: &Session, reloaded: &Latch, look: &mut Timer) -> Event {
-        let out = async { Event::Out(session.out.take().await) };
-        let incoming = async { Event::In(self.socket.next().await) };
+    async fn wakeup(&mut self, session: &Session, reloaded: &Latch, look: &mut Timer) -> Wakeup {
+        let out = async { Wakeup::Out(session.out.take().await) };
+        let incoming = async { Wakeup::In(self.socket.next().await) };
         let due = async {
             look.await;
-            Event::Due
+            Wakeup::Due
         };
         let stop = async {
             session.port.stop.wait().await;
-            Event::Stop
+            Wakeup::Stop
         };
         let evicted = async {
             session.agent.evicted().wait().await;
-            Event::Evicted
+            Wakeup::Evicted
         };
         let reloaded = async {
             reloaded.wait().await;
-            Event::Reloaded
+            Wakeup::Reloaded
         };
-        // First what must not wait for a peer that never stops talking.
+        // First what must not wait for a peer that never stops sending.
         let urgent = future::or(stop, future::or(evicted, reloaded));
         future::or(urgent, future::or(out, future::or(incoming, due))).await
     }
 
-    /// Everything that is ready goes out in one flush, with a ping behind it when results are among it.
+    /// Sends everything that is ready in one flush, with a ping after it when results are among it.
     async fn write(&mut self, session: &Session, first: Outgoing) -> Result<(), Farewell> {
         let (mut texts, mut rooms) = (Vec::new(), Vec::new());
         let mut next = Some(first);
@@ -192,7 +193,7 @@ impl Dialogue {
     }
 }
 
-/// Takes a frame when its agent has its turn, and keeps the turn until every other task that is ready has run. In a box:
+/// Takes a frame when its agent has its turn, and keeps the turn until every other ready task has run. In a box, because
 /// an idle connection needs no room for it.
 fn serve(session: &Rc<Session>, text: String) -> Pin<Box<dyn Future<Output = Option<String>> + '_>> {
     Box::pin(async move {
@@ -223,7 +224,7 @@ mod tests {
     use super::*;
 
     /// The room that the future of a function of these arguments takes.
-    fn room<F: Future>(_: impl Fn(Rc<AgentPort>, Box<WebSocket>, Peer) -> F) -> usize {
+    fn room<F: Future>(_: impl Fn(Rc<AgentPort>, Box<WebSocket>, AuthenticatedPeer) -> F) -> usize {
         size_of::<F>()
     }
 

@@ -16,7 +16,7 @@ use crate::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
 use crate::protocol::frame::{self, Frame, RpcRequest, WireError};
 use crate::protocol::params;
 use crate::surface::admission::Caller;
-use crate::surface::agent::{Agents, Identity, Stranger, Whence};
+use crate::surface::agent::{AgentIdentity, Agents, PeerAddress, Stranger};
 
 /// Time from the accepted socket to a good token.
 const AUTH_TIME: Duration = Duration::from_secs(10);
@@ -26,9 +26,9 @@ pub(crate) const CLOSE_POLICY: u16 = 1008;
 pub(crate) const CLOSE_TRY_AGAIN: u16 = 1013;
 
 /// An authenticated peer.
-pub(crate) struct Peer {
-    pub identity: Identity,
-    pub whence: Whence,
+pub(crate) struct AuthenticatedPeer {
+    pub identity: AgentIdentity,
+    pub address: PeerAddress,
     /// Keeps its address from being refused.
     pub _caller: Caller,
 }
@@ -38,7 +38,7 @@ pub(super) async fn let_in(
     port: &Rc<AgentPort>,
     tcp: Async<TcpStream>,
     socket: SocketAddr,
-) -> Option<(Box<WebSocket>, Peer)> {
+) -> Option<(Box<WebSocket>, AuthenticatedPeer)> {
     let deadline = Instant::now() + AUTH_TIME;
     let stranger = port.agents.enter(socket);
     let upgraded = future::or(upgrade(port, tcp, &stranger, deadline), async {
@@ -61,8 +61,8 @@ pub(super) async fn let_in(
             }
         },
     };
-    let whence = stranger.whence();
-    Some((Box::new(socket), Peer { identity, whence, _caller: stranger.admit() }))
+    let address = stranger.address();
+    Some((Box::new(socket), AuthenticatedPeer { identity, address, _caller: stranger.admit() }))
 }
 
 /// The WebSocket, and who it is if the upgrade request carried a token.
@@ -71,19 +71,19 @@ async fn upgrade(
     tcp: Async<TcpStream>,
     stranger: &Stranger,
     deadline: Instant,
-) -> Option<(WebSocket, Option<Identity>)> {
+) -> Option<(WebSocket, Option<AgentIdentity>)> {
     let left = || deadline.saturating_duration_since(Instant::now());
     let acceptor = port.acceptor.borrow().clone();
     let stream = match acceptor {
         None => Stream::plain(tcp),
         Some(acceptor) => {
             let accepted = acceptor.accept(tcp, left()).await;
-            accepted.inspect_err(|e| log::info!("connection from {}: {e}", stranger.whence())).ok()?
+            accepted.inspect_err(|e| log::info!("connection from {}: {e}", stranger.address())).ok()?
         }
     };
     let limits = WsLimits { max_message_bytes: port.max_message_bytes, header_timeout: left() };
     let upgraded = serve_upgrade(stream, &limits, |head| port.agents.identify(stranger, head)).await;
-    upgraded.inspect_err(|e| log::debug!("connection from {}: {e}", stranger.whence())).ok()?
+    upgraded.inspect_err(|e| log::debug!("connection from {}: {e}", stranger.address())).ok()?
 }
 
 /// Why a connection is closed before it is authenticated.
@@ -106,7 +106,7 @@ async fn first_message(
     socket: &mut WebSocket,
     stranger: &Stranger,
     deadline: Instant,
-) -> Result<(Identity, Value), TurnedAway> {
+) -> Result<(AgentIdentity, Value), TurnedAway> {
     let left = deadline.saturating_duration_since(Instant::now());
     let crowded = async {
         stranger.caller.must_leave().await;
@@ -116,14 +116,14 @@ async fn first_message(
     };
     let heard = async { Ok(socket.next().await) };
     let first = within(left, future::or(heard, crowded)).await.transpose()?;
-    examine(agents, first, stranger.whence())
+    examine(agents, first, stranger.address())
 }
 
 fn examine(
     agents: &Agents,
     first: Option<WsIncoming>,
-    whence: Whence,
-) -> Result<(Identity, Value), TurnedAway> {
+    address: PeerAddress,
+) -> Result<(AgentIdentity, Value), TurnedAway> {
     let text = match first {
         None => return Err(TurnedAway::new(Value::Null, "Authentication timeout")),
         Some(WsIncoming::Text(text)) => text,
@@ -136,7 +136,7 @@ fn examine(
         }
     };
     let (id, token) = read_auth(&text).map_err(|id| TurnedAway::new(id, "Not authenticated"))?;
-    match agents.identify_token(&token, whence) {
+    match agents.identify_token(&token, address) {
         Some(identity) => Ok((identity, id)),
         None => Err(TurnedAway::new(id, "Invalid token")),
     }

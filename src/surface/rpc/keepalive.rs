@@ -1,29 +1,25 @@
-//! When a peer that says nothing is asked whether it is still there, and when it is given up.
+//! When a silent peer is pinged, and when it is given up.
 //!
 //! It must not cost a message anything: hearing one sets no timer. An idle connection has one timer, which goes off when
 //! something is to be done, together with those of all others that are due then.
 
 use std::time::{Duration, Instant};
 
-/// A peer that says nothing is pinged this often.
+/// How often a silent peer is pinged.
 const PING_EVERY: Duration = Duration::from_secs(30);
-/// A peer that sends no frame at all for this long is gone.
+/// A peer that sends no frame at all for so long is gone.
 const IDLE_LIMIT: Duration = Duration::from_secs(90);
 /// Timers go off on a grid of this width, so that thousands of connections share the wake-ups of the process.
 const GRID: Duration = Duration::from_millis(100);
 
-/// What there is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Due {
-    /// Nothing: something was heard since the timer was set.
+    /// Something was heard since the timer was set.
     Nothing,
-    /// Send a ping.
     Ping,
-    /// Give the peer up.
     GiveUp,
 }
 
-/// What is known of one peer's keepalive.
 pub(crate) struct Keepalive {
     heard: Instant,
     asked: Instant,
@@ -42,7 +38,7 @@ impl Keepalive {
         self.heard = now;
     }
 
-    /// When to look again.
+    /// When to check again.
     pub(crate) fn next_check(&self) -> Instant {
         let due = self.due();
         let since = due.saturating_duration_since(self.grid).as_millis();

@@ -127,10 +127,10 @@ impl Wait {
     }
 }
 
-/// The frame of an answer, and the results it carries.
-type Answer = (String, Vec<Carried>);
+/// The frame of an answer, and the results that it carries.
+type FrameWithResults = (String, Vec<Carried>);
 
-async fn call(session: &Session, id: &Value, ticket: &Ticket) -> Answer {
+async fn call(session: &Session, id: &Value, ticket: &Ticket) -> FrameWithResults {
     if let Some((request, expires)) = ticket.asked().await {
         let params = json!({"id": id, "request_id": request.to_string(), "expires_at": expires.to_string()});
         session.send(&frame::notification("approval_pending", params));
@@ -140,7 +140,7 @@ async fn call(session: &Session, id: &Value, ticket: &Ticket) -> Answer {
     (wire::reply(id, &reply), carried.into_iter().collect())
 }
 
-async fn pending_results(session: &Session, id: &Value) -> Result<Answer, NotServed> {
+async fn pending_results(session: &Session, id: &Value) -> Result<FrameWithResults, NotServed> {
     let results = session.agent.pending_results().await?;
     let carried = results.iter().map(|r| Carried::Inbox(r.request_id)).collect();
     let shown: Value = results.into_iter().map(wire::pending).collect();

@@ -1,8 +1,8 @@
 //! What waits to be sent on one connection: put in by its listeners, taken out by its own task, all on one thread.
 //!
-//! It sets no bound of its own. Whoever puts something in holds one of the connection's places until then, nothing more
-//! is read from a peer while it does not take what it is sent, and each frame holds room of its agent. It must never
-//! hold memory while it is empty: most connections are idle.
+//! It has no bound of its own: whoever puts something in holds one of the connection's slots until then, nothing more is
+//! read from a peer that does not take what it is sent, and each frame holds room of its agent. It must never hold
+//! memory while it is empty: most connections are idle.
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -13,17 +13,15 @@ use smol::future;
 use super::acks::Carried;
 use crate::surface::agent::UnreadRoom;
 
-/// A text for the peer and the results that it carries.
 pub(crate) struct Outgoing {
-    /// One frame.
+    /// The text of one frame.
     pub text: String,
-    /// What the peer has received when the ping behind it is answered.
+    /// Results that have arrived when the ping after the frame is answered.
     pub carried: Vec<Carried>,
     /// The room it takes until it is sent.
     pub room: Vec<UnreadRoom>,
 }
 
-/// The queue.
 #[derive(Default)]
 pub(crate) struct Outbox {
     queue: RefCell<Queue>,
@@ -36,7 +34,6 @@ struct Queue {
 }
 
 impl Outbox {
-    /// Puts something behind all that waits.
     pub(crate) fn put(&self, out: Outgoing) {
         let mut queue = self.queue.borrow_mut();
         queue.waiting.push_back(out);
@@ -45,17 +42,15 @@ impl Outbox {
         }
     }
 
-    /// Forgets all that waits.
     pub(crate) fn clear(&self) {
         self.queue.borrow_mut().waiting = VecDeque::new();
     }
 
-    /// Takes the oldest, and waits for it if there is none. For one task. Cancel-safe.
+    /// Takes the oldest frame, or waits for one. For one task. Cancel-safe.
     pub(crate) async fn take(&self) -> Outgoing {
         future::poll_fn(|cx| self.poll_take(cx)).await
     }
 
-    /// Takes the oldest if there is one.
     pub(crate) fn try_take(&self) -> Option<Outgoing> {
         let mut queue = self.queue.borrow_mut();
         let oldest = queue.waiting.pop_front();

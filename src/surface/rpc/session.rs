@@ -25,7 +25,7 @@ impl Session {
         Rc::new(Session { agent, out: Outbox::default(), gone: Latch::default(), port })
     }
 
-    /// Runs `listener` beside the connection, and drops it when the connection is gone.
+    /// Runs `listener` as a task of its own, and drops it when the connection is gone.
     pub(crate) fn listen(self: &Rc<Self>, listener: impl Future<Output = ()> + 'static) {
         let session = self.clone();
         // First whether anybody still listens: a listener that is dropped must not begin anything on its way.

@@ -1,4 +1,4 @@
-//! From outcomes to the wire: the one place where a way to end gets its code.
+//! From outcomes to the wire: the one place where an outcome gets its code.
 
 use serde_json::{Map, Value, json};
 

@@ -10,13 +10,14 @@ use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::readable::{countdown, short_id};
 use crate::base::safe_text::visible;
-use crate::gate::MAX_NOTE;
+use crate::gate::{Gate, MAX_NOTE};
 use crate::model::{Outcome, Question, QuestionEnd, Responder};
 use crate::surface::admin::page::{self, Viewer};
 
 /// A question that can be answered.
-pub(super) fn open(viewer: &Viewer, question: &Question, left: Duration, times: u32) -> Markup {
+pub(super) fn open(gate: &Gate, viewer: &Viewer, question: &Question) -> Markup {
     let id = question.id;
+    let (left, times) = (gate.approvals.time_left(id), gate.flights.times_asked(question));
     let action = viewer.root.to(&format!("/approvals/{id}"));
     let (note_id, title_id) = (format!("n-{id}"), format!("t-{id}"));
     html! {
@@ -98,10 +99,10 @@ pub(super) fn ended(viewer: &Viewer, id: RequestId, text: &str) -> Markup {
     }
 }
 
-/// How a question ended, in a sentence. `me` is who reads it.
-pub(super) fn settled_text(settlement: &QuestionEnd, me: &Responder) -> String {
+/// How a question ended, in a sentence for `me`.
+pub(super) fn end_text(end: &QuestionEnd, me: &Responder) -> String {
     let by = |who: &Responder| if who == me { "you".to_owned() } else { visible(who.as_str()) };
-    match settlement {
+    match end {
         QuestionEnd::Approved { by: who } => format!("Approved by {}", by(who)),
         QuestionEnd::Denied { by: who, note: None } => format!("Denied by {}", by(who)),
         QuestionEnd::Denied { by: who, note: Some(note) } => {
@@ -113,7 +114,6 @@ pub(super) fn settled_text(settlement: &QuestionEnd, me: &Responder) -> String {
     }
 }
 
-/// What came of an approved call.
 pub(super) fn finished_text(outcome: &Outcome) -> String {
     match outcome.reason() {
         Some(reason) => format!("{}: {}", outcome.as_str(), visible(reason)),

@@ -7,7 +7,6 @@ mod card;
 mod feed;
 
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use maud::{Markup, html};
@@ -17,19 +16,19 @@ use smol::Timer;
 pub(super) use feed::feed;
 
 use super::form::field;
-use super::page::{self, HTML, Here, JSON, TEXT, Viewer};
+use super::page::{self, HTML, Here, JSON, Viewer};
 use super::site::Admin;
 use crate::base::ids::RequestId;
 use crate::base::readable::short_id;
 use crate::gate::MAX_NOTE;
-use crate::model::{AnswerOutcome, Choice, Question};
+use crate::model::{AnswerOutcome, Choice};
 use crate::net::front::{WebAnswer, WebRequest};
 
-/// `GET /approvals/`. With `?about=<id>` it says what became of that question, which was answered just before.
+/// `GET /approvals/`. `?about=<id>` also says what became of that question, which was answered just before.
 pub(super) async fn page(admin: &Admin, viewer: &Viewer, request: &WebRequest) -> WebAnswer {
     let about = field(&request.query, "about").and_then(|id| RequestId::parse(&id));
     let notice = match about {
-        Some(id) => Some((id, became(admin, viewer, id).await)),
+        Some(id) => Some((id, end_of(admin, viewer, id).await)),
         None => None,
     };
     let open = admin.gate.approvals.questions();
@@ -44,7 +43,7 @@ pub(super) async fn page(admin: &Admin, viewer: &Viewer, request: &WebRequest) -
         }
         p.sr #told aria-live="polite" {}
         div #cards {
-            @for question in &open { (of(admin, viewer, question)) }
+            @for question in &open { (card::open(&admin.gate, viewer, question)) }
         }
         (nothing(open.is_empty()))
     };
@@ -60,11 +59,6 @@ fn nothing(is_shown: bool) -> Markup {
     }
 }
 
-fn of(admin: &Admin, viewer: &Viewer, question: &Arc<Question>) -> Markup {
-    let gate = &admin.gate;
-    card::open(viewer, question, gate.approvals.time_left(question.id), gate.flights.times_asked(question))
-}
-
 /// `POST /approvals/<id>` with `choice` and `note`. The script is answered with JSON, a plain form with the page.
 pub(super) async fn answer(
     admin: &Rc<Admin>,
@@ -78,7 +72,7 @@ pub(super) async fn answer(
         Some("approve") => Choice::Approve,
         Some("deny") => Choice::Deny { note: note(&body) },
         Some(_) | None => {
-            return Some(page::data(400, TEXT, "choose approve or deny\n"));
+            return Some(page::text(400, "choose approve or deny"));
         }
     };
     let answered = admin.gate.answer(&id.to_string(), choice, viewer.by.clone()).await;
@@ -86,10 +80,10 @@ pub(super) async fn answer(
         return Some(page::elsewhere(&viewer.root, &format!("/approvals/?about={id}")));
     }
     let (outcome, end) = match answered {
-        Ok(answered) => (answered.outcome.as_str(), became_of(admin, viewer, id, answered.outcome).await),
+        Ok(answered) => (answered.outcome.as_str(), end_after(admin, viewer, id, answered.outcome).await),
         Err(_) => ("failed", NOT_RECORDED.to_owned()),
     };
-    // If not, the card stays: the feed tells what becomes of the question, if anything does.
+    // If not, the card stays: the feed reports what becomes of the question, if anything does.
     let is_over = ![NOT_RECORDED, BEING_ANSWERED, STILL_OPEN].contains(&end.as_str());
     let end = card::ended(viewer, id, &end).into_string();
     let body = json!({"request_id": id.to_string(), "outcome": outcome, "is_over": is_over, "end": end});
@@ -98,7 +92,7 @@ pub(super) async fn answer(
 
 const BEING_ANSWERED: &str = "Somebody is answering this question right now.";
 const STILL_OPEN: &str = "This question is still open.";
-/// Another answer takes a moment to be written down; so often and so long it is waited for.
+/// Another answer takes a moment to be recorded: how often to look for it, and the pause between.
 const LOOKS: usize = 20;
 const LOOK_AGAIN: Duration = Duration::from_millis(25);
 const NOT_RECORDED: &str =
@@ -114,27 +108,27 @@ fn note(body: &str) -> Option<String> {
 /// `GET /approvals/<id>/end`: how a question ended, for a page that was away meanwhile.
 pub(super) async fn end(admin: &Admin, viewer: &Viewer, id: &str) -> Option<WebAnswer> {
     let id = RequestId::parse(id)?;
-    let text = became(admin, viewer, id).await;
+    let text = end_of(admin, viewer, id).await;
     Some(page::data(200, HTML, card::ended(viewer, id, &text).into_string()))
 }
 
-async fn became_of(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: AnswerOutcome) -> String {
+async fn end_after(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: AnswerOutcome) -> String {
     match outcome {
-        AnswerOutcome::Resolved | AnswerOutcome::AlreadyResolved => became(admin, viewer, id).await,
+        AnswerOutcome::Resolved | AnswerOutcome::AlreadyResolved => end_of(admin, viewer, id).await,
         AnswerOutcome::Expired => "Too late: the time to answer is over.".into(),
         AnswerOutcome::Unknown => "There is no such question.".into(),
     }
 }
 
 /// How a question ended, or that it has not.
-async fn became(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
+async fn end_of(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
     if admin.gate.approvals.questions().iter().any(|question| question.id == id) {
         return STILL_OPEN.into();
     }
     for _ in 0..LOOKS {
         match admin.gate.store().question(id).await {
             Ok(Some(record)) => match &record.end {
-                Some(end) => return card::settled_text(end, &viewer.by),
+                Some(end) => return card::end_text(end, &viewer.by),
                 None => Timer::after(LOOK_AGAIN).await,
             },
             Ok(None) => return "There is no such question.".into(),

@@ -21,7 +21,7 @@ pub(super) fn page(whole: &Value, query: &Query) -> Markup {
     let call = if signature.is_empty() { member(whole, "tool_name") } else { signature };
     let (heading, is_cut) = cut(&call, HEADING);
     let most = if query.is_set("whole") { usize::MAX } else { VALUE };
-    let shown = Shown { whole, query, most, link: query.to(&link(whole)) };
+    let shown = CallPage { whole, query, most, link: query.to(&link(whole)) };
     html! {
         link rel="stylesheet" href=(query.to(assets::url("audit.css")));
         p.back { a href=(query.to("/audit/")) { "← Record" } }
@@ -72,14 +72,14 @@ fn by(whole: &Value, name: &str) -> Option<Markup> {
 }
 
 /// A call and how much of it is shown.
-struct Shown<'a> {
+struct CallPage<'a> {
     whole: &'a Value,
     query: &'a Query,
     most: usize,
     link: String,
 }
 
-impl Shown<'_> {
+impl CallPage<'_> {
     fn fact(&self, name: &str, value: Option<Markup>) -> Markup {
         html! { @if let Some(value) = value { dt { (name) } dd { (value) } } }
     }
@@ -205,7 +205,7 @@ mod tests {
     }
 
     fn shown(query: &str) -> Markup {
-        page(&hostile(), &Query::of(query, super::super::query::CALL).unwrap())
+        page(&hostile(), &Query::parse(query, &[super::super::query::CALL]).unwrap())
     }
 
     #[test]

@@ -8,14 +8,13 @@ use crate::base::clock::Timestamp;
 use crate::base::zone::Zone;
 use crate::store::reader::{Bar, Charts, Step, WAITS};
 
-/// The picture's own units; it is stretched to where it stands.
+/// Units of the picture, which is stretched to its place on the page.
 const HEIGHT: u64 = 100;
 const BAR: usize = 10;
 const BODY: usize = 8;
 /// Names longer than this are cut.
 const NAME: usize = 60;
 
-/// All charts of a time.
 pub(super) fn all(charts: &Charts, query: &Query) -> Markup {
     html! {
         div.charts #charts {
@@ -55,7 +54,8 @@ fn over_time(charts: &Charts, zone: &Zone) -> Markup {
         false => (zone, step),
     };
     let all: u64 = bars.iter().map(sum).sum();
-    let said = format!("{} calls by decision; at most {} {each}.", grouped(all), grouped(most));
+    let summary = format!("{} calls by decision; at most {} {each}.", grouped(all), grouped(most));
+    let label = |from| label(from, charts.step, zone);
     html! {
         figure.card.wide {
             figcaption { h2 #over-time { (step) } (legend()) }
@@ -63,40 +63,34 @@ fn over_time(charts: &Charts, zone: &Zone) -> Markup {
                 p.soft { "No calls in this time." }
             } @else {
                 p.axis.soft { span { (grouped(most)) } }
-                (stack(bars, most, &|from| label(from, charts.step, zone), &said))
-                p.axis.soft { span { (label(first(bars), charts.step, zone)) } @if bars.len() > 1 { span { (label(last(bars), charts.step, zone)) } } }
-                details { summary { "The numbers as a table" } (table(bars, &|from| label(from, charts.step, zone))) }
+                (stack(bars, most, &label, &summary))
+                p.axis.soft {
+                    @for bar in bars.first().into_iter().chain(bars.get(1..).and_then(<[_]>::last)) { span { (label(bar.from)) } }
+                }
+                details { summary { "The numbers as a table" } (table(bars, &label)) }
             }
         }
     }
 }
 
-fn first(bars: &[Bar]) -> Timestamp {
-    bars.first().map_or(Timestamp(0), |bar| bar.from)
-}
-
-fn last(bars: &[Bar]) -> Timestamp {
-    bars.last().map_or(Timestamp(0), |bar| bar.from)
-}
-
-/// A few bars must not be as wide as doors.
+/// Bars are as wide as if there were at least so many.
 const FEW: usize = 24;
 
-fn stack(bars: &[Bar], most: u64, label: Label<'_>, said: &str) -> Markup {
+fn stack(bars: &[Bar], most: u64, label: BarLabel<'_>, summary: &str) -> Markup {
     let slot = bars.len().max(FEW) * BAR / bars.len().max(1);
     let width = slot * bars.len();
     html! {
         svg.stack viewBox=(format!("0 0 {width} {HEIGHT}")) preserveAspectRatio="none" role="img"
             aria-labelledby="over-time-title over-time-said" {
             title #over-time-title { "Calls over time" }
-            desc #over-time-said { (said) }
+            desc #over-time-said { (summary) }
             @for (place, bar) in bars.iter().enumerate() { (column(place * slot, slot, bar, most, label)) }
         }
     }
 }
 
 /// A bar in the middle of its place, which begins at `from` and is `slot` wide.
-fn column(from: usize, slot: usize, bar: &Bar, most: u64, label: Label<'_>) -> Markup {
+fn column(from: usize, slot: usize, bar: &Bar, most: u64, label: BarLabel<'_>) -> Markup {
     let (mut top, x) = (HEIGHT as f64, from + slot.saturating_sub(BODY) / 2);
     html! {
         g {
@@ -120,7 +114,7 @@ fn spoken(bar: &Bar) -> String {
 }
 
 /// The beginning of a bar in words.
-type Label<'l> = &'l dyn Fn(Timestamp) -> String;
+type BarLabel<'l> = &'l dyn Fn(Timestamp) -> String;
 
 fn label(from: Timestamp, step: Step, zone: &Zone) -> String {
     let text = zone.date_and_time(from);
@@ -141,7 +135,7 @@ fn legend() -> Markup {
     }
 }
 
-fn table(bars: &[Bar], label: Label<'_>) -> Markup {
+fn table(bars: &[Bar], label: BarLabel<'_>) -> Markup {
     html! {
         div.scroll { table {
             thead { tr { th scope="col" { "From" } @for (_, word, _) in bars.first().map(parts).into_iter().flatten() { th.n scope="col" { (word) } } } }
@@ -154,22 +148,13 @@ fn table(bars: &[Bar], label: Label<'_>) -> Markup {
     }
 }
 
-/// Names with their numbers, as a table whose middle column is the picture.
 fn names(title: &str, parameter: &str, named: &[(String, u64)], query: &Query) -> Markup {
     let most = named.iter().map(|(_, n)| *n).max().unwrap_or(0);
     html! {
         figure.card {
             figcaption { h2 { (title) } }
             @if named.is_empty() { p.soft { "None in this time." } }
-            table.bars { tbody {
-                @for (name, n) in named {
-                    tr {
-                        th scope="row" { (link(name, parameter, query)) }
-                        td { (level(*n, most, "tool")) }
-                        td.n { (grouped(*n)) }
-                    }
-                }
-            } }
+            (levels(named.iter().map(|(name, n)| (link(name, parameter, query), *n)), most, "tool"))
         }
     }
 }
@@ -194,11 +179,7 @@ fn waiting(charts: &Charts) -> Markup {
             @if most == 0 {
                 p.soft { "Nobody answered a question in this time." }
             } @else {
-                table.bars { tbody {
-                    @for (class, n) in charts.waits.iter().enumerate() {
-                        tr { th scope="row" { (class_name(class)) } td { (level(*n, most, "ask")) } td.n { (grouped(*n)) } }
-                    }
-                } }
+                (levels(charts.waits.iter().enumerate().map(|(class, n)| (html! { (class_name(class)) }, *n)), most, "ask"))
             }
         }
     }
@@ -216,14 +197,24 @@ fn class_name(class: usize) -> String {
     }
 }
 
-/// A horizontal bar; the number beside it says the same.
-fn level(n: u64, most: u64, class: &str) -> Markup {
-    let width = if most == 0 { 0.0 } else { n as f64 * 100.0 / most as f64 };
+/// A table of names with their numbers and horizontal bars of this class, which say the same.
+fn levels(rows: impl Iterator<Item = (Markup, u64)>, most: u64, class: &str) -> Markup {
+    let width = |n: u64| if most == 0 { 0.0 } else { n as f64 * 100.0 / most as f64 };
     html! {
-        svg.level viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" {
-            rect.ground width="100" height="10" {}
-            rect class=(class) width=(format!("{width:.1}")) height="10" {}
-        }
+        table.bars { tbody {
+            @for (name, n) in rows {
+                tr {
+                    th scope="row" { (name) }
+                    td {
+                        svg.level viewBox="0 0 100 10" preserveAspectRatio="none" aria-hidden="true" {
+                            rect.ground width="100" height="10" {}
+                            rect class=(class) width=(format!("{:.1}", width(n))) height="10" {}
+                        }
+                    }
+                    td.n { (grouped(n)) }
+                }
+            }
+        } }
     }
 }
 

@@ -1,11 +1,10 @@
 //! `/audit/export.csv`: the chosen calls as a table, RFC 4180, piece by piece.
 //!
-//! It is made for looking at in a spreadsheet: text is shown visibly, and no cell can be taken for a formula. The API
-//! and `agentpass audit export` have the exact values.
+//! It is made for spreadsheets: hidden characters are made visible, and no cell can be taken for a formula. The API and
+//! `agentpass audit export` have the exact values.
 
 use std::time::Duration;
 
-use serde_json::Value;
 use smol::channel::{Sender, bounded};
 use smol::future;
 
@@ -46,16 +45,16 @@ const COLUMNS: [&str; 22] = [
     "status",
 ];
 
-/// Calls that are looked up at once.
+/// Calls that are read at once.
 const PORTION: u64 = 50;
-/// A piece is sent when it is so long, in bytes: one call may be longer than a mebibyte.
+/// Bytes after which a piece is sent. One call may be longer than a mebibyte.
 const PIECE: usize = 64 * 1024;
-/// Pieces on their way.
+/// Pieces that may wait to be sent.
 const AHEAD: usize = 2;
 /// A client that takes nothing for so long is given up.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// Begins to send the calls that `query` asks for.
+/// Starts to send the calls that `query` asks for.
 pub(super) async fn export(readers: &Readers, query: Query) -> Result<WebAnswer, RecordError> {
     let filter = query.filter(readers.clock.now())?;
     let alone = readers.exports.try_acquire_arc().ok_or(RecordError::Busy)?;
@@ -81,7 +80,7 @@ pub(super) async fn export(readers: &Readers, query: Query) -> Result<WebAnswer,
     Ok(page::guarded(answer.with("content-disposition", name)))
 }
 
-/// On the blocking pool, until all is sent or the client is gone.
+/// Sends everything, on the blocking pool, unless the client goes away.
 fn send(mut reader: Reader, mut walk: Walk, pieces: &Sender<Vec<u8>>) {
     let mut piece = line(COLUMNS.iter().map(|name| (*name).to_owned()));
     loop {
@@ -104,7 +103,7 @@ fn send(mut reader: Reader, mut walk: Walk, pieces: &Sender<Vec<u8>>) {
     }
 }
 
-/// Half a table must not look like a whole one.
+/// The last line of a table that is cut short, which must not look whole.
 fn broken(e: &StoreError) -> String {
     log::warn!("an export ended early: {e}");
     line([format!("the export ends early: {e}")].into_iter())
@@ -120,11 +119,7 @@ fn handed_on(pieces: &Sender<Vec<u8>>, piece: String) -> bool {
 
 fn row(row: &AuditRow) -> String {
     let whole = row.to_json();
-    line(COLUMNS.iter().map(|column| member_text(&whole, column)))
-}
-
-fn member_text(whole: &Value, column: &str) -> String {
-    visible(&member(whole, column))
+    line(COLUMNS.iter().map(|column| visible(&member(&whole, column))))
 }
 
 fn line(cells: impl Iterator<Item = String>) -> String {

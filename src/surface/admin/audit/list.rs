@@ -12,9 +12,9 @@ use crate::store::StoreError;
 use crate::store::reader::{AuditRow, Charts, Filter, Page, Reader, Wanted};
 use crate::surface::admin::assets;
 
-/// Without a choice, what was lately: its charts are quick however long the record is.
+/// The range without a choice: recent enough for quick charts however long the record is.
 const USUAL_RANGE: &str = "30d";
-/// How long the charts may take; without them the page is still worth having.
+/// How long the charts may take. The page is worth having without them.
 const CHART_TIME: Duration = Duration::from_secs(1);
 /// Characters of a call and of its reason in the list.
 const CALL: usize = 160;
@@ -22,8 +22,8 @@ const REASON: usize = 120;
 /// Page numbers on either side of the current one.
 const AROUND: u64 = 2;
 
-/// A query as the form shows it: dates that were typed count more than the range that was still chosen beside them, and
-/// what says nothing of time gets the usual range.
+/// A query as the form shows it: typed dates take precedence over a range, and a query without a time gets the usual
+/// range.
 pub(super) fn chosen(query: Query) -> Query {
     match (query.is_set("from") || query.is_set("to"), query.is_set("range")) {
         (true, _) => query.with("range", ""),
@@ -32,7 +32,7 @@ pub(super) fn chosen(query: Query) -> Query {
     }
 }
 
-/// The page that `query` asks for; `filter` and `wanted` are what it says.
+/// The page that `query` asks for, which `filter` and `wanted` are read from.
 pub(super) fn page(
     reader: &mut Reader,
     query: &Query,
@@ -98,7 +98,7 @@ fn form(query: &Query) -> Markup {
     }
 }
 
-/// What the list is narrowed to, for a form that is folded.
+/// The choice in words, for a form that is folded.
 fn in_words(query: &Query) -> String {
     let range =
         RANGES.iter().find(|(word, _, _)| query.get("range") == Some(word)).map(|(_, label, _)| *label);
@@ -198,7 +198,6 @@ fn line(row: &AuditRow, query: &Query) -> Markup {
     }
 }
 
-/// How a question was answered, in few words.
 fn answer(row: &AuditRow) -> Option<Markup> {
     let resolution = row.resolution.as_deref()?;
     let by = row.resolved_by.as_deref();
@@ -213,7 +212,7 @@ fn answer(row: &AuditRow) -> Option<Markup> {
 }
 
 fn pager(query: &Query, found: &Page, wanted: Wanted) -> Markup {
-    // Later pages are of the moment when the first one was shown: nothing moves while somebody reads on.
+    // Later pages show the moment of the first one: nothing moves while somebody reads on.
     let moment = query.get("as_of").map_or_else(|| found.newest.saturating_add(1).to_string(), str::to_owned);
     let to = |page: u64| {
         let there = if page == 1 { query.clone() } else { query.with("as_of", &moment) };

@@ -1,12 +1,12 @@
 //! The record, for people and programs: `/audit/` with its charts, one call with everything known of it, the API and a
 //! CSV export.
 //!
-//! It only reads, beside the writing thread, on the pool for blocking work: two readers at most, and a short queue
-//! behind them. A reader lives as long as its request. Whoever calls it has checked the session. Text in the record
-//! comes from agents and services: it is shown through [`text`] alone.
+//! It only reads, beside the writing thread, on the pool for blocking work. A reader lives as long as its request. The
+//! caller has checked the session. Text in the record comes from agents and services: it is shown through [`text`] alone.
 //!
 //! | file | what it is |
 //! |---|---|
+//! | `readers` | how many may read at once, and what people hear when there is no answer |
 //! | `query` | query parameters to a filter, and links that carry them |
 //! | `list`, `call` | the pages |
 //! | `chart` | counts as SVG and tables |
@@ -23,7 +23,7 @@ mod text;
 
 use serde_json::{Value, json};
 
-use super::page::{self, Here, JSON, TEXT, Viewer};
+use super::page::{self, Here, JSON, Viewer};
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::store::reader::{Lookup, Page, Shown, Wanted};
 pub(crate) use query::FOLDER;
@@ -34,7 +34,7 @@ use readers::RecordError;
 /// Answers a request for a path below [`FOLDER`] of somebody who has signed in.
 pub(crate) async fn answer(readers: &Readers, viewer: &Viewer, request: &WebRequest) -> WebAnswer {
     if request.method() != "GET" && request.method() != "HEAD" {
-        return page::data(405, TEXT, "the record can only be read\n").with("allow", "GET, HEAD");
+        return page::text(405, "the record can only be read").with("allow", "GET, HEAD");
     }
     routed(readers, viewer, request).await.unwrap_or_else(|refusal| refusal.answer(&request.path))
 }
@@ -42,11 +42,11 @@ pub(crate) async fn answer(readers: &Readers, viewer: &Viewer, request: &WebRequ
 async fn routed(readers: &Readers, viewer: &Viewer, request: &WebRequest) -> Result<WebAnswer, RecordError> {
     match request.path.strip_prefix(FOLDER).unwrap_or_default() {
         "" => list_page(readers, viewer, &request.query).await,
-        "export.csv" => csv::export(readers, Query::of(&request.query, query::FILTERS)?).await,
+        "export.csv" => csv::export(readers, Query::parse(&request.query, &[query::FILTERS])?).await,
         "api/log" => log(readers, &request.query).await,
         "api/stats" => stats(readers, &request.query).await,
         path => match (path.strip_prefix("api/call/"), path.strip_prefix("call/")) {
-            (Some(id), _) => Ok(in_json(&whole(shown(readers, id).await?))),
+            (Some(id), _) => Ok(in_json(&shown(readers, id).await?.into_json())),
             (None, Some(id)) => call_page(readers, viewer, id, &request.query).await,
             (None, None) => Err(RecordError::Missing),
         },
@@ -54,7 +54,7 @@ async fn routed(readers: &Readers, viewer: &Viewer, request: &WebRequest) -> Res
 }
 
 async fn list_page(readers: &Readers, viewer: &Viewer, query: &str) -> Result<WebAnswer, RecordError> {
-    let query = list::chosen(Query::of(query, query::LOG)?).of_page(viewer);
+    let query = list::chosen(Query::parse(query, &[query::FILTERS, query::PAGES])?).on_page(viewer);
     let (filter, wanted) = (query.filter(readers.clock.now())?, query.wanted()?);
     let main = readers.read(move |reader| list::page(reader, &query, &filter, wanted)).await?;
     Ok(page::page(viewer, Here::Audit, "Record", &[], &main))
@@ -66,8 +66,8 @@ async fn call_page(
     id: &str,
     query: &str,
 ) -> Result<WebAnswer, RecordError> {
-    let query = Query::of(query, query::CALL)?.of_page(viewer);
-    let main = call::page(&whole(shown(readers, id).await?), &query);
+    let query = Query::parse(query, &[query::CALL])?.on_page(viewer);
+    let main = call::page(&shown(readers, id).await?.into_json(), &query);
     Ok(page::page(viewer, Here::Audit, "Call", &[], &main))
 }
 
@@ -79,17 +79,8 @@ async fn shown(readers: &Readers, id: &str) -> Result<Shown, RecordError> {
     }
 }
 
-/// The row with its events, as `audit show --json` prints it.
-fn whole(shown: Shown) -> Value {
-    let mut whole = shown.row.to_json();
-    if let Some(members) = whole.as_object_mut() {
-        members.insert("events".into(), shown.events.into());
-    }
-    whole
-}
-
 async fn log(readers: &Readers, query: &str) -> Result<WebAnswer, RecordError> {
-    let query = Query::of(query, query::LOG)?;
+    let query = Query::parse(query, &[query::FILTERS, query::PAGES])?;
     let (filter, wanted) = (query.filter(readers.clock.now())?, query.wanted()?);
     let log = readers.read(move |reader| Ok(log_text(&reader.page(&filter, wanted)?, wanted))).await?;
     Ok(page::data(200, JSON, log))
@@ -113,7 +104,7 @@ fn log_text(page: &Page, wanted: Wanted) -> String {
 
 async fn stats(readers: &Readers, query: &str) -> Result<WebAnswer, RecordError> {
     let now = readers.clock.now();
-    let filter = Query::of(query, query::RANGE)?.filter(now)?;
+    let filter = Query::parse(query, &[query::RANGE])?.filter(now)?;
     let stats = readers.read(move |reader| reader.stats(filter.since, filter.until, now)).await?;
     Ok(in_json(&stats.to_json()))
 }

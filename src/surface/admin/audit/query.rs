@@ -5,18 +5,19 @@ use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
 use crate::base::clock::Timestamp;
 use crate::base::path_prefix::PathPrefix;
+use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
 use crate::store::reader::{Filter, Wanted};
+use crate::surface::admin::form;
 use crate::surface::admin::page::Viewer;
 
-/// Where the pages are.
 pub(crate) const FOLDER: &str = "/audit/";
 
-/// What a filter is made of.
+/// The parameters of a filter.
 pub(super) const FILTERS: &[&str] = &[
     "tool_name",
     "agent_id",
@@ -30,32 +31,15 @@ pub(super) const FILTERS: &[&str] = &[
     "to",
     "as_of",
 ];
-/// What the list and `api/log` take.
-pub(super) const LOG: &[&str] = &[
-    "tool_name",
-    "agent_id",
-    "session_id",
-    "decision",
-    "resolution",
-    "outcome",
-    "q",
-    "range",
-    "from",
-    "to",
-    "as_of",
-    "page",
-    "per_page",
-];
+/// What the list and `api/log` take besides.
+pub(super) const PAGES: &[&str] = &["page", "per_page"];
 /// What `api/stats` takes.
 pub(super) const RANGE: &[&str] = &["range", "from", "to"];
 /// What a call's page takes.
 pub(super) const CALL: &[&str] = &["whole"];
 
-/// The words of the record.
 pub(super) const DECISIONS: &[&str] = &["allow", "ask", "deny"];
-/// How a question ends.
 pub(super) const RESOLUTIONS: &[&str] = &["approved", "denied", "timed_out", "withdrawn", "void"];
-/// How a call ends.
 pub(super) const OUTCOMES: &[&str] =
     &["executed", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
 /// Ranges that need no dates: word, label, days.
@@ -83,7 +67,7 @@ impl fmt::Display for BadQuery {
     }
 }
 
-/// Parameters that were given and are not empty, where links with them lead, and which zone's times they mean.
+/// Parameters that were given and are not empty, the root of links with them, and the zone of their times.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Query {
     given: Vec<(String, String)>,
@@ -92,19 +76,18 @@ pub(super) struct Query {
 }
 
 impl Query {
-    /// Reads a query string in which only the names in `known` may occur, each once. Forms send empty fields; they
+    /// Reads a query string in which only the names in `known` may occur, each once. Forms send empty fields, which
     /// count as absent.
-    pub(super) fn of(query: &str, known: &[&str]) -> Result<Query, BadQuery> {
+    pub(super) fn parse(query: &str, known: &[&[&str]]) -> Result<Query, BadQuery> {
+        let known = known.concat();
         let mut given: Vec<(String, String)> = Vec::new();
         for pair in query.split('&').filter(|pair| !pair.is_empty()) {
             let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
             let (name, value) = (decoded(name)?, decoded(value)?);
             if !known.contains(&name.as_str()) {
-                let name = crate::base::safe_text::visible(&name.chars().take(40).collect::<String>());
-                return Err(BadQuery(format!(
-                    "there is no parameter {name:?} here, only {}",
-                    known.join(", ")
-                )));
+                let name = visible(&name.chars().take(40).collect::<String>());
+                let known = known.join(", ");
+                return Err(BadQuery(format!("there is no parameter {name:?} here, only {known}")));
             }
             if given.iter().any(|(known, _)| *known == name) {
                 return Err(BadQuery(format!("{name} is given twice")));
@@ -118,17 +101,17 @@ impl Query {
         Ok(Query { given, ..Query::default() })
     }
 
-    /// The same on a page: links are those that the viewer's browser knows, and times those that they are shown.
-    pub(super) fn of_page(self, viewer: &Viewer) -> Query {
+    /// The same for a page: with links that the viewer's browser knows, and in the zone whose times they are shown.
+    pub(super) fn on_page(self, viewer: &Viewer) -> Query {
         Query { root: viewer.root.clone(), zone: viewer.zone.clone(), ..self }
     }
 
-    /// What times are shown in; UTC for programs.
+    /// The zone that times are shown in; UTC for programs.
     pub(super) fn zone(&self) -> &Zone {
         &self.zone
     }
 
-    /// The same for a program: times say their zone.
+    /// The same for a program, with times that name their zone.
     pub(super) fn in_utc(&self) -> Query {
         let stated = |query: Query, name: &str, end_of_day| match query.time(name, end_of_day) {
             Ok(Some(at)) => query.with(name, &at.to_string()),
@@ -137,7 +120,6 @@ impl Query {
         stated(stated(self.clone(), "from", false), "to", true)
     }
 
-    /// What was given as `name`.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.given.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
@@ -169,7 +151,6 @@ impl Query {
         if pairs.is_empty() { path } else { format!("{path}?{}", pairs.join("&")) }
     }
 
-    /// What to look for.
     pub(super) fn filter(&self, now: Timestamp) -> Result<Filter, BadQuery> {
         let text = |name| self.get(name).map(str::to_owned);
         let (since, until) = self.range(now)?;
@@ -188,7 +169,6 @@ impl Query {
         })
     }
 
-    /// Which page of it.
     pub(super) fn wanted(&self) -> Result<Wanted, BadQuery> {
         Ok(Wanted {
             page: self.number("page", 1, u64::from(u32::MAX))?.unwrap_or(1),
@@ -250,9 +230,7 @@ impl Query {
 }
 
 fn decoded(text: &str) -> Result<String, BadQuery> {
-    let spaced = text.replace('+', " ");
-    let read = percent_decode_str(&spaced).decode_utf8();
-    read.map(|text| text.into_owned()).map_err(|_| BadQuery("a parameter is no text".into()))
+    form::decoded(text).ok_or_else(|| BadQuery("a parameter is no text".into()))
 }
 
 #[cfg(test)]
@@ -262,11 +240,11 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
     fn filter(query: &str) -> Result<Filter, BadQuery> {
-        Query::of(query, LOG)?.filter(NOW)
+        Query::parse(query, &[FILTERS, PAGES])?.filter(NOW)
     }
 
     fn wanted(query: &str) -> Result<Wanted, BadQuery> {
-        Query::of(query, LOG)?.wanted()
+        Query::parse(query, &[FILTERS, PAGES])?.wanted()
     }
 
     #[test]
@@ -312,7 +290,7 @@ mod tests {
             ),
         ] {
             let given = format!("from={from}&to={to}");
-            let query = Query { zone: zone.clone(), ..Query::of(&given, LOG).unwrap() };
+            let query = Query { zone: zone.clone(), ..Query::parse(&given, &[FILTERS, PAGES]).unwrap() };
             let filter = query.filter(NOW).unwrap();
             assert_eq!(
                 (filter.since, filter.until),
@@ -346,20 +324,24 @@ mod tests {
             "as_of=-1",
             "agent_id=a&agent_id=",
         ] {
-            let error =
-                Query::of(query, LOG).and_then(|q| q.filter(NOW).and_then(|_| q.wanted())).unwrap_err();
+            let error = Query::parse(query, &[FILTERS, PAGES])
+                .and_then(|q| q.filter(NOW).and_then(|_| q.wanted()))
+                .unwrap_err();
             assert!(!error.to_string().is_empty(), "{query}");
         }
-        assert!(Query::of(&format!("q={}", "x".repeat(201)), LOG).is_err());
-        let hostile = Query::of("%E2%80%AE%3Cb%3E=1", LOG).unwrap_err().to_string();
+        assert!(Query::parse(&format!("q={}", "x".repeat(201)), &[FILTERS, PAGES]).is_err());
+        let hostile = Query::parse("%E2%80%AE%3Cb%3E=1", &[FILTERS, PAGES]).unwrap_err().to_string();
         assert!(hostile.contains("⟨U+202E⟩"), "{hostile}");
     }
 
     #[test]
     fn links_carry_what_was_asked() {
-        let query = Query::of("q=%22%3C%26&page=2", LOG).unwrap();
+        let query = Query::parse("q=%22%3C%26&page=2", &[FILTERS, PAGES]).unwrap();
         assert_eq!(query.link("/audit/"), "/audit/?q=%22%3C%26&page=2");
         assert_eq!(query.with("page", "3").with("q", "").link("/audit/"), "/audit/?page=3");
-        assert_eq!(Query::of(query.link("").strip_prefix('?').unwrap(), LOG).unwrap(), query);
+        assert_eq!(
+            Query::parse(query.link("").strip_prefix('?').unwrap(), &[FILTERS, PAGES]).unwrap(),
+            query
+        );
     }
 }

@@ -14,7 +14,7 @@ use crate::base::slots::Slots;
 use crate::net::front::WebAnswer;
 use crate::store::StoreError;
 use crate::store::reader::Reader;
-use crate::surface::admin::page::{self, JSON, TEXT};
+use crate::surface::admin::page::{self, JSON};
 
 /// Requests that may read at the same time; an export is one for as long as it lasts.
 const READERS: usize = 2;
@@ -22,7 +22,7 @@ const READERS: usize = 2;
 const QUEUE: usize = 8;
 /// How long the queries of one request may take together.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// When to come back if there was no place, in seconds.
+/// Seconds until another attempt, when there was no place.
 const COME_BACK: &str = "2";
 
 /// The record, and how many may read it at once.
@@ -47,7 +47,7 @@ impl Readers {
         self.record.clone()
     }
 
-    /// A place among the readers, or a short wait for one.
+    /// Takes a place among the readers, or waits for one if the queue is not full.
     pub(super) async fn place(&self) -> Result<SemaphoreGuardArc, RecordError> {
         let _waiting = self.waiting.take(QUEUE).ok_or(RecordError::Busy)?;
         Ok(self.readers.acquire_arc().await)
@@ -61,7 +61,7 @@ impl Readers {
         let place = self.place().await?;
         let record = self.record.clone();
         let work = move || {
-            // Given back by the thread itself: a request whose client has left still reads until it is done.
+            // The thread gives it back: a request whose client has left still reads until it is done.
             let _place = place;
             let mut reader = Reader::open(&record)?;
             reader.limit(PATIENCE)?;
@@ -101,7 +101,7 @@ impl RecordError {
         };
         let answer = match path.starts_with("/audit/api/") {
             true => page::data(status, JSON, json!({"error": text}).to_string()),
-            false => page::data(status, TEXT, format!("{text}\n")),
+            false => page::text(status, &text),
         };
         if status == 503 { answer.with("retry-after", COME_BACK) } else { answer }
     }

@@ -1,4 +1,4 @@
-//! Text of the record on its way to a page: hostile text visible and cut where it is long, times, durations, tags.
+//! Text of the record for pages: hostile text made visible, long text cut, times, durations, tags.
 
 use maud::{Markup, html};
 use serde_json::Value;
@@ -7,7 +7,7 @@ use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_name};
 use crate::base::zone::Zone;
 
-/// Hostile text on one line, at most so many characters of it, and how many bytes there are when it was cut.
+/// The first `most` characters of hostile text on one line, and the length of all of it in bytes if it was cut.
 pub(super) fn cut(text: &str, most: usize) -> (String, Option<usize>) {
     let (kept, bytes) = beginning(text, most);
     (visible(&kept), bytes)
@@ -19,7 +19,7 @@ fn beginning(text: &str, most: usize) -> (String, Option<usize>) {
     (kept, is_cut.then_some(text.len()))
 }
 
-/// The same as markup, with a link to all of it where it was cut.
+/// [`cut`] as markup, with a link to the whole text if it was cut.
 pub(super) fn short(text: &str, most: usize, all: &str) -> Markup {
     let (kept, bytes) = cut(text, most);
     linked(&kept, bytes, all)
@@ -92,16 +92,16 @@ pub(super) fn tag(word: &str) -> Markup {
     html! { span class=(class) { (visible(&word.replace('_', " "))) } }
 }
 
-/// Who answered, and through what.
+/// Who answered, and on which channel.
 pub(super) fn responder(by: &str) -> Markup {
-    let through = match by.split_once(':').map_or(by, |(channel, _)| channel) {
+    let channel = match by.split_once(':').map_or(by, |(name, _)| name) {
         "telegram" => "in the Telegram chat",
         "local" => "on the gateway's command line",
         "web" => "on the web page",
         "cool_down" => "by itself, because the same was denied just before",
         _other => "",
     };
-    html! { span.mono { (visible(by)) } @if !through.is_empty() { " " span.soft { (through) } } }
+    html! { span.mono { (visible(by)) } @if !channel.is_empty() { " " span.soft { (channel) } } }
 }
 
 #[cfg(test)]
