@@ -27,7 +27,7 @@ use crate::net::listener::Listener;
 use crate::net::notify;
 use crate::store::{NoteKind, Store};
 use crate::surface::admin::Admin;
-use crate::surface::control::{Control, Reload};
+use crate::surface::control::{Control, ReloadFn};
 use crate::surface::rpc::AgentPort;
 use admin::AdminPort;
 use opening::{Fixed, control_socket, open_store, setup};
@@ -211,7 +211,7 @@ impl Gateway {
     }
 
     /// Reads everything again and puts it in force at once, or changes nothing.
-    fn reloader(&self) -> Reload {
+    fn reloader(&self) -> ReloadFn {
         let (gate, rpc, options) = (self.gate.clone(), self.rpc.clone(), self.options.clone());
         let (fixed, admin, channels) = (self.fixed.clone(), self.admin.clone(), self.channels.clone());
         Rc::new(move || {

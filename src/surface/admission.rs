@@ -30,20 +30,20 @@ const MAX_ADDRESSES: usize = 4096;
 /// The connections of one port.
 #[derive(Default)]
 pub(crate) struct Admission {
-    state: RefCell<State>,
+    state: RefCell<AdmissionState>,
     /// Authenticated connections by address.
     members: KeyedSlots<IpAddr>,
 }
 
 #[derive(Default)]
-struct State {
+struct AdmissionState {
     next: u64,
     /// Connections that have not authenticated, the oldest first.
-    waiting: Vec<Waiting>,
+    waiting: Vec<WaitingCaller>,
     failures: HashMap<IpAddr, Failures>,
 }
 
-struct Waiting {
+struct WaitingCaller {
     number: u64,
     /// None until a trusted proxy has said whose it is.
     address: Option<IpAddr>,
@@ -76,7 +76,7 @@ impl Admission {
         }
         let number = state.next;
         state.next += 1;
-        state.waiting.push(Waiting { number, address, has_spoken: false, leave: Rc::default() });
+        state.waiting.push(WaitingCaller { number, address, has_spoken: false, leave: Rc::default() });
         Caller { admission: self.clone(), number, member: RefCell::default() }
     }
 
@@ -127,10 +127,10 @@ impl Failures {
     }
 }
 
-impl State {
+impl AdmissionState {
     /// Makes room for one more connection from `address`.
     fn make_room_at(&mut self, address: Option<IpAddr>) {
-        let is_there = |w: &&Waiting| address.is_some() && w.address == address;
+        let is_there = |w: &&WaitingCaller| address.is_some() && w.address == address;
         if self.waiting.iter().filter(is_there).count() >= MAX_WAITING_PER_ADDRESS {
             self.make_room(address);
         }
@@ -140,10 +140,10 @@ impl State {
     /// whichever are more, it is the oldest at the address that has most of them: neither a crowd that says nothing nor
     /// one that speaks drives out an agent that has just come.
     fn make_room(&mut self, address: Option<IpAddr>) {
-        let fits = |w: &&Waiting| address.is_none() || w.address == address;
+        let fits = |w: &&WaitingCaller| address.is_none() || w.address == address;
         let spoken = self.waiting.iter().filter(fits).filter(|w| w.has_spoken).count();
         let silent = self.waiting.iter().filter(fits).count() - spoken;
-        let neighbours = |w: &Waiting| {
+        let neighbours = |w: &WaitingCaller| {
             let others = self.waiting.iter().filter(|other| other.address == w.address);
             w.address.map_or(1, |_| others.count())
         };
@@ -156,7 +156,7 @@ impl State {
         }
     }
 
-    fn find(&mut self, number: u64) -> Option<&mut Waiting> {
+    fn find(&mut self, number: u64) -> Option<&mut WaitingCaller> {
         self.waiting.iter_mut().find(|w| w.number == number)
     }
 }

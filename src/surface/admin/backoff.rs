@@ -22,7 +22,7 @@ const WINDOW: Duration = Duration::from_secs(600);
 const MAX_ADDRESSES: usize = 1024;
 
 #[derive(Default)]
-pub(crate) struct Backoff {
+pub(crate) struct PasswordBackoff {
     wrong: RefCell<WrongPasswords>,
 }
 
@@ -39,7 +39,7 @@ struct Tally {
     at: Instant,
 }
 
-impl Backoff {
+impl PasswordBackoff {
     /// How long this address has to wait before a password of its is checked; None if it need not.
     pub(crate) fn wait(&self, address: IpAddr, now: Instant) -> Option<Duration> {
         let wrong = self.wrong.borrow();
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn each_wrong_password_costs_more_and_is_forgotten() {
-        let (backoff, now) = (Backoff::default(), Instant::now());
+        let (backoff, now) = (PasswordBackoff::default(), Instant::now());
         let seconds: Vec<u64> = (0..12)
             .map(|_| {
                 backoff.wrong(HERE, now);
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn many_addresses_together_stop_everybody_for_a_while_in_bounded_memory() {
-        let (backoff, now) = (Backoff::default(), Instant::now());
+        let (backoff, now) = (PasswordBackoff::default(), Instant::now());
         for i in 0..10_000u32 {
             backoff.wrong(IpAddr::from(i.to_be_bytes()), now);
         }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use smol::channel::bounded;
 use smol::lock::Mutex;
 
-use super::backoff::Backoff;
+use super::backoff::PasswordBackoff;
 use crate::base::password::PasswordHash;
 use crate::base::secret::Secret;
 use crate::base::slots::Slots;
@@ -18,7 +18,7 @@ const MAX_WAITING: usize = 4;
 
 #[derive(Default)]
 pub(crate) struct PasswordGuard {
-    backoff: Backoff,
+    backoff: PasswordBackoff,
     one: Mutex<()>,
     waiting: Slots,
 }

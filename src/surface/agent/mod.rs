@@ -2,7 +2,7 @@
 //! protocol and this, and adds what belongs to its kind of connection.
 //!
 //! A front counts a new connection with [`Agents::enter`], learns from a request's head or a token who it is, and then
-//! works with an [`Agent`]: its slots for requests in flight, its list of tools, its calls, its inbox.
+//! works with an [`AgentHandle`]: its slots for requests in flight, its list of tools, its calls, its inbox.
 
 mod connected;
 mod tools;
@@ -164,11 +164,11 @@ impl Agents {
     }
 
     /// A connection of `identity`'s; None when its agent has [`MAX_CONNECTIONS`].
-    pub(crate) fn connect(self: &Rc<Self>, identity: AgentIdentity) -> Option<Agent> {
+    pub(crate) fn connect(self: &Rc<Self>, identity: AgentIdentity) -> Option<AgentHandle> {
         let counted = self.gate.ledger.connections.take(&identity.agent, MAX_CONNECTIONS)?;
         let connection = self.connected.get(&identity.agent).connect();
         let (calls, others) = (Slots::default(), Slots::default());
-        Some(Agent { agents: self.clone(), identity, calls, others, connection, _counted: counted })
+        Some(AgentHandle { agents: self.clone(), identity, calls, others, connection, _counted: counted })
     }
 }
 
@@ -194,7 +194,7 @@ impl Stranger {
 }
 
 /// One connection of an agent.
-pub(crate) struct Agent {
+pub(crate) struct AgentHandle {
     agents: Rc<Agents>,
     pub identity: AgentIdentity,
     /// Calls that this connection waits for.
@@ -205,7 +205,7 @@ pub(crate) struct Agent {
     _counted: KeyedSlot<AgentId>,
 }
 
-impl Agent {
+impl AgentHandle {
     pub(crate) fn gate(&self) -> &Rc<Gate> {
         &self.agents.gate
     }

@@ -13,13 +13,13 @@ use crate::surface::admin::{self, Admin};
 use crate::surface::shapes;
 
 /// Reloads the configuration. Returns warnings, or the findings because of which nothing has changed.
-pub(crate) type Reload = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
+pub(crate) type ReloadFn = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
 
 pub(crate) struct Control {
     pub(super) gate: Rc<Gate>,
     pub(super) local: Rc<LocalChannel>,
     pub(super) executor: Executor,
-    reload: Reload,
+    reload: ReloadFn,
     admin: Option<Rc<Admin>>,
     pub(super) stop: Rc<Latch>,
 }
@@ -29,7 +29,7 @@ impl Control {
         gate: Rc<Gate>,
         local: Rc<LocalChannel>,
         executor: Executor,
-        reload: Reload,
+        reload: ReloadFn,
         admin: Option<Rc<Admin>>,
         stop: Rc<Latch>,
     ) -> Rc<Control> {
@@ -38,7 +38,7 @@ impl Control {
 }
 
 #[derive(Debug, PartialEq)]
-pub(crate) enum Command {
+pub(crate) enum ControlCommand {
     /// Lists the open questions.
     Approvals,
     /// Reports what happens to questions, until the client leaves.
@@ -49,7 +49,7 @@ pub(crate) enum Command {
         choice: Choice,
     },
     Status,
-    Reload,
+    ReloadFn,
     /// Makes a link to the admin pages.
     Web,
 }
@@ -58,18 +58,18 @@ pub(crate) enum Command {
 ///
 /// # Errors
 /// What is wrong with it, for the author of the client.
-pub(crate) fn parse(line: &[u8]) -> Result<Command, String> {
+pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
     let Ok(Value::Object(mut members)) = parse_strict(line, 4) else {
         return Err("a command is one JSON object per line".into());
     };
     let command = match text(&mut members, "command")?.as_deref() {
-        Some("approvals") => Command::Approvals,
-        Some("watch") => Command::Watch,
-        Some("status") => Command::Status,
-        Some("reload") => Command::Reload,
-        Some("web") => Command::Web,
-        Some("approve") => Command::Answer { id: id(&mut members)?, choice: Choice::Approve },
-        Some("deny") => Command::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
+        Some("approvals") => ControlCommand::Approvals,
+        Some("watch") => ControlCommand::Watch,
+        Some("status") => ControlCommand::Status,
+        Some("reload") => ControlCommand::ReloadFn,
+        Some("web") => ControlCommand::Web,
+        Some("approve") => ControlCommand::Answer { id: id(&mut members)?, choice: Choice::Approve },
+        Some("deny") => ControlCommand::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
         Some(_) | None => return Err("unknown command".into()),
     };
     match members.keys().next() {
@@ -99,18 +99,18 @@ fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, 
 }
 
 /// Runs a command for `by`.
-pub(crate) async fn run(control: &Control, command: Command, by: &Responder) -> Value {
+pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Responder) -> Value {
     match command {
-        Command::Approvals | Command::Watch => {
+        ControlCommand::Approvals | ControlCommand::Watch => {
             let gate = &control.gate;
             let shown = |q: &Arc<Question>| shapes::question(q, gate.flights.times_asked(q));
             let open: Vec<_> = gate.approvals.questions().iter().map(shown).collect();
             json!({"approvals": open})
         }
-        Command::Answer { id, choice } => answer(control, &id, choice, by).await,
-        Command::Status => status(control),
-        Command::Reload => reload(control, by),
-        Command::Web => web(control, by),
+        ControlCommand::Answer { id, choice } => answer(control, &id, choice, by).await,
+        ControlCommand::Status => status(control),
+        ControlCommand::ReloadFn => reload(control, by),
+        ControlCommand::Web => web(control, by),
     }
 }
 
@@ -166,9 +166,9 @@ mod tests {
 
     #[test]
     fn reads_commands_strictly() {
-        assert_eq!(parse(b"{\"command\":\"status\"}\n"), Ok(Command::Status));
+        assert_eq!(parse(b"{\"command\":\"status\"}\n"), Ok(ControlCommand::Status));
         let deny = parse(br#"{"command":"deny","id":"ab","note":"  "}"#);
-        assert_eq!(deny, Ok(Command::Answer { id: "ab".into(), choice: Choice::Deny { note: None } }));
+        assert_eq!(deny, Ok(ControlCommand::Answer { id: "ab".into(), choice: Choice::Deny { note: None } }));
         for bad in
             ["", "[]", "{}", r#"{"command":"approve"}"#, r#"{"command":"status","x":1}"#, r#"{"command":7}"#]
         {

@@ -14,8 +14,8 @@ use smol::future;
 use smol::io::{AsyncBufReadExt as _, AsyncReadExt as _, BufReader};
 use smol::net::unix::UnixStream;
 
-use commands::Command;
-pub(crate) use commands::{Control, Reload};
+use commands::ControlCommand;
+pub(crate) use commands::{Control, ReloadFn};
 pub(crate) use socket::ControlSocket;
 
 use super::shapes;
@@ -48,7 +48,7 @@ impl Control {
                 return;
             }
             let reply = match commands::parse(&line) {
-                Ok(Command::Watch) => return watch::run(self, &mut writer).await,
+                Ok(ControlCommand::Watch) => return watch::run(self, &mut writer).await,
                 Ok(command) => commands::run(self, command, &by).await,
                 Err(why) => shapes::failure(&why, None),
             };

@@ -7,18 +7,18 @@ use crate::base::ids::RequestId;
 use crate::gate::Delivery;
 
 /// A result on its way to the peer.
-pub(crate) enum Carried {
+pub(crate) enum ResultInTransit {
     /// The reply to a request: not offered in the inbox while this connection lives.
     Reply(Delivery),
     /// A result from the inbox: offered again until it is received.
     Inbox(RequestId),
 }
 
-impl Carried {
+impl ResultInTransit {
     fn id(&self) -> RequestId {
         match self {
-            Carried::Reply(delivery) => *delivery.key(),
-            Carried::Inbox(id) => *id,
+            ResultInTransit::Reply(delivery) => *delivery.key(),
+            ResultInTransit::Inbox(id) => *id,
         }
     }
 }
@@ -30,13 +30,13 @@ const MAX_WAITING: usize = 1024;
 #[derive(Default)]
 pub(crate) struct Acks {
     number: u64,
-    pinged: Option<(Vec<u8>, Vec<Carried>)>,
-    fresh: Vec<Carried>,
+    pinged: Option<(Vec<u8>, Vec<ResultInTransit>)>,
+    fresh: Vec<ResultInTransit>,
 }
 
 impl Acks {
     /// Adds results that are about to be sent.
-    pub(crate) fn carry(&mut self, carried: Vec<Carried>) {
+    pub(crate) fn carry(&mut self, carried: Vec<ResultInTransit>) {
         let room = MAX_WAITING.saturating_sub(self.fresh.len());
         self.fresh.extend(carried.into_iter().take(room));
     }
@@ -55,7 +55,7 @@ impl Acks {
     /// What a pong proves to have arrived. A pong that answers no ping of ours proves nothing.
     pub(crate) fn pong(&mut self, payload: &[u8]) -> Vec<RequestId> {
         match self.pinged.take_if(|(expected, _)| expected == payload) {
-            Some((_, carried)) => carried.iter().map(Carried::id).collect(),
+            Some((_, carried)) => carried.iter().map(ResultInTransit::id).collect(),
             None => Vec::new(),
         }
     }
@@ -70,9 +70,9 @@ mod tests {
         let mut acks = Acks::default();
         assert!(acks.ping().is_none());
         let (first, second) = (RequestId::random(), RequestId::random());
-        acks.carry(vec![Carried::Inbox(first)]);
+        acks.carry(vec![ResultInTransit::Inbox(first)]);
         let ping = acks.ping().unwrap();
-        acks.carry(vec![Carried::Inbox(second)]);
+        acks.carry(vec![ResultInTransit::Inbox(second)]);
         assert!(acks.ping().is_none(), "one ping at a time");
         assert!(acks.pong(b"other").is_empty());
         assert_eq!(acks.pong(&ping), [first]);
@@ -84,7 +84,7 @@ mod tests {
     #[test]
     fn a_peer_without_pongs_costs_a_bounded_amount() {
         let mut acks = Acks::default();
-        (0..MAX_WAITING + 5).for_each(|_| acks.carry(vec![Carried::Inbox(RequestId::random())]));
+        (0..MAX_WAITING + 5).for_each(|_| acks.carry(vec![ResultInTransit::Inbox(RequestId::random())]));
         assert_eq!(acks.fresh.len(), MAX_WAITING);
     }
 }

@@ -15,7 +15,7 @@ use super::handshake::{AuthenticatedPeer, CLOSE_POLICY, CLOSE_TRY_AGAIN};
 use super::keepalive::{Due, Keepalive};
 use super::outbox::Outgoing;
 use super::port::AgentPort;
-use super::session::Session;
+use super::session::AgentSession;
 use crate::gate::Latch;
 use crate::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
 use crate::surface::agent::{MAX_CONNECTIONS, MAX_UNREAD};
@@ -44,7 +44,7 @@ pub(crate) async fn run(port: Rc<AgentPort>, socket: Box<WebSocket>, peer: Authe
         return Box::pin(socket.close_with(CLOSE_POLICY, &reason)).await;
     };
     log::info!("agent {name} connected from {}", peer.address);
-    let session = Session::new(port, agent);
+    let session = AgentSession::new(port, agent);
     let mut dialogue = Dialogue::new(socket, &session);
     let farewell = dialogue.talk(&session).await;
     session.gone.open();
@@ -67,12 +67,12 @@ struct Dialogue {
 }
 
 impl Dialogue {
-    fn new(socket: Box<WebSocket>, session: &Session) -> Dialogue {
+    fn new(socket: Box<WebSocket>, session: &AgentSession) -> Dialogue {
         let keepalive = Keepalive::new(Instant::now(), session.port.began);
         Dialogue { socket, acks: Acks::default(), keepalive, is_cut: false }
     }
 
-    async fn talk(&mut self, session: &Rc<Session>) -> Farewell {
+    async fn talk(&mut self, session: &Rc<AgentSession>) -> Farewell {
         let mut look = Timer::at(self.keepalive.next_check());
         let mut reloaded = session.agent.gate().reloaded();
         loop {
@@ -100,7 +100,7 @@ impl Dialogue {
         }
     }
 
-    async fn wakeup(&mut self, session: &Session, reloaded: &Latch, look: &mut Timer) -> Wakeup {
+    async fn wakeup(&mut self, session: &AgentSession, reloaded: &Latch, look: &mut Timer) -> Wakeup {
         let out = async { Wakeup::Out(session.out.take().await) };
         let incoming = async { Wakeup::In(self.socket.next().await) };
         let due = async {
@@ -125,7 +125,7 @@ impl Dialogue {
     }
 
     /// Sends everything that is ready in one flush, with a ping after it when results are among it.
-    async fn write(&mut self, session: &Session, first: Outgoing) -> Result<(), Farewell> {
+    async fn write(&mut self, session: &AgentSession, first: Outgoing) -> Result<(), Farewell> {
         let (mut texts, mut rooms) = (Vec::new(), Vec::new());
         let mut next = Some(first);
         while let Some(Outgoing { text, carried, room }) = next {
@@ -141,7 +141,7 @@ impl Dialogue {
     /// Sends, unless the connection is evicted meanwhile.
     async fn send(
         &mut self,
-        session: &Session,
+        session: &AgentSession,
         texts: Vec<String>,
         ping: Option<Vec<u8>>,
     ) -> Result<(), Farewell> {
@@ -160,7 +160,7 @@ impl Dialogue {
         Err(farewell)
     }
 
-    async fn take(&mut self, session: &Rc<Session>, incoming: WsIncoming) -> Result<(), Farewell> {
+    async fn take(&mut self, session: &Rc<AgentSession>, incoming: WsIncoming) -> Result<(), Farewell> {
         self.keepalive.heard(Instant::now());
         let code = incoming.close_code();
         match incoming {
@@ -184,7 +184,7 @@ impl Dialogue {
         }
     }
 
-    async fn look_after(&mut self, session: &Session) -> Result<(), Farewell> {
+    async fn look_after(&mut self, session: &AgentSession) -> Result<(), Farewell> {
         match self.keepalive.check(Instant::now()) {
             Due::Nothing => Ok(()),
             Due::Ping => self.send(session, Vec::new(), Some(b"idle".to_vec())).await,
@@ -195,7 +195,7 @@ impl Dialogue {
 
 /// Takes a frame when its agent has its turn, and keeps the turn until every other ready task has run. In a box, because
 /// an idle connection needs no room for it.
-fn serve(session: &Rc<Session>, text: String) -> Pin<Box<dyn Future<Output = Option<String>> + '_>> {
+fn serve(session: &Rc<AgentSession>, text: String) -> Pin<Box<dyn Future<Output = Option<String>> + '_>> {
     Box::pin(async move {
         let _turn = session.agent.shared().turn.lock().await;
         let answer = frames::take(session, &text);
@@ -212,7 +212,7 @@ fn unread() -> Farewell {
 }
 
 /// After a reload: the token must still be this agent's.
-fn still_welcome(session: &Session) -> Result<(), Farewell> {
+fn still_welcome(session: &AgentSession) -> Result<(), Farewell> {
     match session.agent.has_token(&session.agent.identity.token) {
         true => Ok(()),
         false => Err((CLOSE_POLICY, "this token is no longer valid".to_owned())),

@@ -6,11 +6,11 @@ use smol::channel::{Receiver, bounded};
 
 use super::methods::{Started, start};
 use super::outbox::Outgoing;
-use super::session::Session;
+use super::session::AgentSession;
 use crate::protocol::frame::{self, Frame, RefusedRequest, RpcRequest};
 
 /// Takes one text frame; what is returned is sent at once. Everything that waits gets a listener.
-pub(crate) fn take(session: &Rc<Session>, text: &str) -> Option<String> {
+pub(crate) fn take(session: &Rc<AgentSession>, text: &str) -> Option<String> {
     match frame::parse(text) {
         Err(refused) | Ok(Frame::Single(Err(refused))) => Some(refusal(&refused)),
         Ok(Frame::Single(Ok(request))) => single(session, request),
@@ -25,7 +25,7 @@ fn refusal(refused: &RefusedRequest) -> String {
     frame::error(&refused.id, &refused.error).to_string()
 }
 
-fn single(session: &Rc<Session>, request: RpcRequest) -> Option<String> {
+fn single(session: &Rc<AgentSession>, request: RpcRequest) -> Option<String> {
     match start(session, request) {
         Started::Answered(answer) => Some(answer),
         Started::Waiting(wait) => {
@@ -41,7 +41,7 @@ fn single(session: &Rc<Session>, request: RpcRequest) -> Option<String> {
 }
 
 /// Starts all requests of a batch; a listener sends the array when the last one is answered.
-fn batch(session: &Rc<Session>, items: Vec<Result<RpcRequest, RefusedRequest>>) {
+fn batch(session: &Rc<AgentSession>, items: Vec<Result<RpcRequest, RefusedRequest>>) {
     let count = items.len();
     let (sender, receiver) = bounded(count);
     for (index, item) in items.into_iter().enumerate() {
@@ -63,7 +63,7 @@ fn batch(session: &Rc<Session>, items: Vec<Result<RpcRequest, RefusedRequest>>) 
     session.listen(gather(session.clone(), receiver, count));
 }
 
-async fn gather(session: Rc<Session>, receiver: Receiver<(usize, Outgoing)>, count: usize) {
+async fn gather(session: Rc<AgentSession>, receiver: Receiver<(usize, Outgoing)>, count: usize) {
     let mut answers = Vec::new();
     while answers.len() < count {
         // One that is missing had no room, and the connection ends.

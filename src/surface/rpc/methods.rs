@@ -2,9 +2,9 @@
 
 use serde_json::{Map, Value, json};
 
-use super::acks::Carried;
+use super::acks::ResultInTransit;
 use super::outbox::Outgoing;
-use super::session::Session;
+use super::session::AgentSession;
 use super::wire;
 use crate::base::ids::RequestId;
 use crate::base::secret::TokenHash;
@@ -26,26 +26,26 @@ pub(crate) enum Started {
 /// What a listener waits for.
 pub(crate) struct Wait {
     id: Value,
-    work: Work,
+    work: AwaitedWork,
     /// Kept until the answer is on its way: a peer that does not read gets no further.
     _slot: Slot,
 }
 
-enum Work {
+enum AwaitedWork {
     Call(Ticket),
     Results,
     Cancel(RequestId),
 }
 
 /// What the start of a request led to.
-enum Step {
+enum StartStep {
     /// The frame of its answer.
     Answer(String),
-    Wait(Work, Slot),
+    Wait(AwaitedWork, Slot),
 }
 
 /// Starts one request, alone or of a batch.
-pub(crate) fn start(session: &Session, request: RpcRequest) -> Started {
+pub(crate) fn start(session: &AgentSession, request: RpcRequest) -> Started {
     let RpcRequest { id, method, params } = request;
     let step = match method.as_str() {
         "tool_request" => tool_request(session, params),
@@ -57,8 +57,8 @@ pub(crate) fn start(session: &Session, request: RpcRequest) -> Started {
         _ => Err(unknown(&method)),
     };
     match step {
-        Ok(Step::Answer(frame)) => Started::Answered(frame),
-        Ok(Step::Wait(work, _slot)) => Started::Waiting(Wait { id, work, _slot }),
+        Ok(StartStep::Answer(frame)) => Started::Answered(frame),
+        Ok(StartStep::Wait(work, _slot)) => Started::Waiting(Wait { id, work, _slot }),
         Err(error) => Started::Answered(frame::error(&id, &error).to_string()),
     }
 }
@@ -68,86 +68,92 @@ fn unknown(method: &str) -> WireError {
     WireError::new(code::METHOD_NOT_FOUND, "method_not_found", format!("Unknown method: {method}"))
 }
 
-fn answer(id: &Value, result: Value) -> Result<Step, WireError> {
-    Ok(Step::Answer(frame::result(id, result).to_string()))
+fn answer(id: &Value, result: Value) -> Result<StartStep, WireError> {
+    Ok(StartStep::Answer(frame::result(id, result).to_string()))
 }
 
 /// Authenticating again is harmless while it is the same agent; a connection never changes whom it speaks for.
-fn auth(session: &Session, id: &Value, params: Map<String, Value>) -> Result<Step, WireError> {
+fn auth(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Result<StartStep, WireError> {
     match session.agent.has_token(&TokenHash::new(&params::auth(params)?)) {
         true => answer(id, wire::welcome(session.agent.id())),
         false => Err(wire::not_authenticated("Invalid token")),
     }
 }
 
-fn list_tools(session: &Session, id: &Value, params: &Map<String, Value>) -> Result<Step, WireError> {
+fn list_tools(
+    session: &AgentSession,
+    id: &Value,
+    params: &Map<String, Value>,
+) -> Result<StartStep, WireError> {
     params::nothing_else(params)?;
     let list = session.agent.list_tools().map_err(wire::not_served)?;
-    Ok(Step::Answer(wire::result_text(id, &list.json)))
+    Ok(StartStep::Answer(wire::result_text(id, &list.json)))
 }
 
-fn explain(session: &Session, id: &Value, params: Map<String, Value>) -> Result<Step, WireError> {
+fn explain(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Result<StartStep, WireError> {
     let request = params::tool_request(params)?;
     let why = session.agent.explain(&request.tool, request.args).map_err(wire::not_served)?;
     answer(id, why)
 }
 
-fn get_pending_results(session: &Session, params: &Map<String, Value>) -> Result<Step, WireError> {
+fn get_pending_results(session: &AgentSession, params: &Map<String, Value>) -> Result<StartStep, WireError> {
     params::nothing_else(params)?;
-    Ok(Step::Wait(Work::Results, session.agent.inbox_slot().map_err(wire::not_served)?))
+    Ok(StartStep::Wait(AwaitedWork::Results, session.agent.inbox_slot().map_err(wire::not_served)?))
 }
 
-fn cancel(session: &Session, params: Map<String, Value>) -> Result<Step, WireError> {
+fn cancel(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
     let id = params::cancel(params)?;
     let bad = || WireError::new(code::INVALID_REQUEST, "invalid_request", "request_id is not a request id");
     let id = RequestId::parse(&id).ok_or_else(bad)?;
-    Ok(Step::Wait(Work::Cancel(id), session.agent.withdrawal_slot().map_err(wire::not_served)?))
+    Ok(StartStep::Wait(AwaitedWork::Cancel(id), session.agent.withdrawal_slot().map_err(wire::not_served)?))
 }
 
-fn tool_request(session: &Session, params: Map<String, Value>) -> Result<Step, WireError> {
+fn tool_request(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
     let read = params::tool_request(params).inspect_err(|e| session.agent.count_refused(e.reason))?;
     let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = read;
     let request = GateRequest { tool, args, reason, session: session_id, key: idempotency_key };
     let (ticket, slot) = session.agent.submit(request).map_err(wire::not_served)?;
-    Ok(Step::Wait(Work::Call(ticket), slot))
+    Ok(StartStep::Wait(AwaitedWork::Call(ticket), slot))
 }
 
 impl Wait {
     /// Waits for the answer. None when there is no room for it: the connection ends.
-    pub(crate) async fn answer(&self, session: &Session) -> Option<Outgoing> {
+    pub(crate) async fn answer(&self, session: &AgentSession) -> Option<Outgoing> {
         let (text, carried) = match &self.work {
-            Work::Call(ticket) => call(session, &self.id, ticket).await,
-            Work::Results => match pending_results(session, &self.id).await {
+            AwaitedWork::Call(ticket) => call(session, &self.id, ticket).await,
+            AwaitedWork::Results => match pending_results(session, &self.id).await {
                 Ok(answer) => answer,
                 Err(e) => (frame::error(&self.id, &wire::not_served(e)).to_string(), Vec::new()),
             },
-            Work::Cancel(request) => (withdraw(session, &self.id, *request).await.to_string(), Vec::new()),
+            AwaitedWork::Cancel(request) => {
+                (withdraw(session, &self.id, *request).await.to_string(), Vec::new())
+            }
         };
         session.outgoing(text, carried)
     }
 }
 
 /// The frame of an answer, and the results that it carries.
-type FrameWithResults = (String, Vec<Carried>);
+type FrameWithResults = (String, Vec<ResultInTransit>);
 
-async fn call(session: &Session, id: &Value, ticket: &Ticket) -> FrameWithResults {
+async fn call(session: &AgentSession, id: &Value, ticket: &Ticket) -> FrameWithResults {
     if let Some((request, expires)) = ticket.asked().await {
         let params = json!({"id": id, "request_id": request.to_string(), "expires_at": expires.to_string()});
         session.send(&frame::notification("approval_pending", params));
     }
     let reply = ticket.reply().await;
-    let carried = reply.request_id.map(|id| Carried::Reply(session.agent.gate().inbox.hold(id)));
+    let carried = reply.request_id.map(|id| ResultInTransit::Reply(session.agent.gate().inbox.hold(id)));
     (wire::reply(id, &reply), carried.into_iter().collect())
 }
 
-async fn pending_results(session: &Session, id: &Value) -> Result<FrameWithResults, NotServed> {
+async fn pending_results(session: &AgentSession, id: &Value) -> Result<FrameWithResults, NotServed> {
     let results = session.agent.pending_results().await?;
-    let carried = results.iter().map(|r| Carried::Inbox(r.request_id)).collect();
+    let carried = results.iter().map(|r| ResultInTransit::Inbox(r.request_id)).collect();
     let shown: Value = results.into_iter().map(wire::pending).collect();
     Ok((frame::result(id, Value::from_iter([("results", shown)])).to_string(), carried))
 }
 
-async fn withdraw(session: &Session, id: &Value, request: RequestId) -> Value {
+async fn withdraw(session: &AgentSession, id: &Value, request: RequestId) -> Value {
     match session.agent.withdraw(request).await {
         Ok(outcome) => {
             let status = if outcome == AnswerOutcome::Resolved { "withdrawn" } else { outcome.as_str() };

@@ -10,25 +10,25 @@ use std::task::{Context, Poll, Waker};
 
 use smol::future;
 
-use super::acks::Carried;
+use super::acks::ResultInTransit;
 use crate::surface::agent::UnreadRoom;
 
 pub(crate) struct Outgoing {
     /// The text of one frame.
     pub text: String,
     /// Results that have arrived when the ping after the frame is answered.
-    pub carried: Vec<Carried>,
+    pub carried: Vec<ResultInTransit>,
     /// The room it takes until it is sent.
     pub room: Vec<UnreadRoom>,
 }
 
 #[derive(Default)]
 pub(crate) struct Outbox {
-    queue: RefCell<Queue>,
+    queue: RefCell<OutgoingQueue>,
 }
 
 #[derive(Default)]
-struct Queue {
+struct OutgoingQueue {
     waiting: VecDeque<Outgoing>,
     taker: Option<Waker>,
 }

@@ -5,14 +5,14 @@ use std::rc::Rc;
 use serde_json::Value;
 use smol::future;
 
-use super::acks::Carried;
+use super::acks::ResultInTransit;
 use super::outbox::{Outbox, Outgoing};
 use super::port::AgentPort;
 use crate::gate::Latch;
-use crate::surface::agent::Agent;
+use crate::surface::agent::AgentHandle;
 
-pub(crate) struct Session {
-    pub agent: Agent,
+pub(crate) struct AgentSession {
+    pub agent: AgentHandle,
     /// Frames for the peer.
     pub out: Outbox,
     /// Opens when the connection is gone.
@@ -20,9 +20,9 @@ pub(crate) struct Session {
     pub port: Rc<AgentPort>,
 }
 
-impl Session {
-    pub(crate) fn new(port: Rc<AgentPort>, agent: Agent) -> Rc<Session> {
-        Rc::new(Session { agent, out: Outbox::default(), gone: Latch::default(), port })
+impl AgentSession {
+    pub(crate) fn new(port: Rc<AgentPort>, agent: AgentHandle) -> Rc<AgentSession> {
+        Rc::new(AgentSession { agent, out: Outbox::default(), gone: Latch::default(), port })
     }
 
     /// Runs `listener` as a task of its own, and drops it when the connection is gone.
@@ -41,7 +41,7 @@ impl Session {
     }
 
     /// A frame with the room that it takes. None when this connection has to end because too much on it is unread.
-    pub(crate) fn outgoing(&self, text: String, carried: Vec<Carried>) -> Option<Outgoing> {
+    pub(crate) fn outgoing(&self, text: String, carried: Vec<ResultInTransit>) -> Option<Outgoing> {
         let room = self.agent.hold(text.len())?;
         Some(Outgoing { text, carried, room: vec![room] })
     }
