@@ -1,5 +1,5 @@
-"""A gateway in a folder of its own with a fake service behind it, and agents: the program's own, and one that knows only
-the protocol."""
+"""A gateway in its own folder with a fake service behind it, and agents: the program's command line, and one that knows
+only the protocol."""
 import base64
 import json
 import os
@@ -57,7 +57,7 @@ defaults:
 
 
 class House:
-    """The gateway. What it says goes to the file `log`."""
+    """The gateway. Its output goes to the file `log`."""
 
     def __init__(self, binary, timeout=120, environment=None):
         self.binary, self.environment = pathlib.Path(binary).resolve(), {**os.environ, **(environment or {})}
@@ -82,7 +82,7 @@ class House:
                 break
         else:
             sys.exit("failed: the gateway does not start\n" + (self.folder / "log").read_text())
-        # From here on somebody has to read, or the gateway waits for the pipe.
+        # From here on, somebody has to read, or the gateway blocks on the pipe.
         self.reader = subprocess.Popen(["cat"], stdin=self.process.stderr, stdout=self.log)
         self.site = json.loads(self.cli("status", "--json"))["admin"][0]
         return self
@@ -121,7 +121,7 @@ class House:
         return Wire(self.address, f"the-token-of-the-{name}")
 
     def hold(self):
-        """Nothing moves in the gateway until `go_on`."""
+        """Stops the gateway's process until `go_on`."""
         self.process.send_signal(signal.SIGSTOP)
 
     def go_on(self):
@@ -147,7 +147,7 @@ class Wire:
         self.last, self.kept = 0, []
 
     def send(self, tool, **more):
-        """Sends a call; `reply` waits for what comes of it."""
+        """Sends a call; `reply` waits for its outcome."""
         self.last += 1
         message = {"jsonrpc": "2.0", "method": "tool_request", "params": {"tool": tool, **more}, "id": self.last}
         payload = json.dumps(message).encode()
@@ -157,7 +157,7 @@ class Wire:
             size = b"\xfe" + struct.pack(">H", len(payload))
         else:
             size = b"\xff" + struct.pack(">Q", len(payload))
-        # A mask of zeros is as good as any here, and leaves the payload as it is.
+        # A mask of zeros is fine here, and leaves the payload unchanged.
         self.socket.sendall(b"\x81" + size + bytes(4) + payload)
         return self.last
 
@@ -183,7 +183,7 @@ class Wire:
         return message
 
     def asked(self):
-        """The id of the next question that this agent's calls have led to."""
+        """The id of the next question about this agent's calls."""
         message = self._until(lambda m: m.get("method") == "approval_pending" or m.get("id") == self.last)
         return message["params"]["request_id"] if "method" in message else sys.exit(f"failed: nobody is asked: {message}")
 
@@ -191,7 +191,7 @@ class Wire:
         return self._until(lambda m: m.get("id") == number)
 
     def ask(self, tool, **more):
-        """A call that a person must answer: its number and the question's id."""
+        """Sends a call that a person must answer; returns its number and the id of the question."""
         return self.send(tool, **more), self.asked()
 
     def request(self, tool, **more):

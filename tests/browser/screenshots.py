@@ -1,4 +1,4 @@
-"""The pictures of the README: days in a house, made by the program itself under a clock that goes faster. That needs a
+"""Makes the pictures of the documentation: days in a house, recorded by the program itself under a faster clock. Needs a
 dynamically linked program, and Debian's faketime, pngquant and optipng."""
 import pathlib
 import random
@@ -36,7 +36,7 @@ NOTES = ["Not while we are asleep", "Only when somebody is at home", None]
 
 
 class Clock:
-    """The gateway's wall clock. What it measures time with goes on as usual."""
+    """The gateway's wall clock; its monotonic clock runs as usual."""
 
     def __init__(self, folder):
         self.file = pathlib.Path(folder) / "clock"
@@ -53,7 +53,7 @@ class Clock:
 
 
 def live(house, clock, dice):
-    """Days of calls; more in the morning and in the evening, none in the small hours."""
+    """Days of calls: more in the morning and in the evening, none in the small hours."""
     wires = {name: house.wire(name) for name in ("laptop", "kitchen", "cloud")}
     while clock.at < -HOUR:
         hour = (clock.at // HOUR) % 24

@@ -1,4 +1,4 @@
-"""Chromium, spoken to over the W3C WebDriver protocol with nothing but the standard library."""
+"""Drives Chromium over the W3C WebDriver protocol with nothing but the standard library."""
 import base64
 import json
 import os
@@ -27,7 +27,7 @@ TAB, ENTER = "\ue004", "\ue007"
 
 
 class Driver:
-    """ChromeDriver on a port of its own choice."""
+    """ChromeDriver on a port that it chooses."""
 
     def __enter__(self):
         self.folder = tempfile.mkdtemp(prefix="agentpass-chromium-")
@@ -48,7 +48,7 @@ class Driver:
 
 
 class Browser:
-    """A browser with a profile of its own. What its console complains of fails the test at the end."""
+    """A browser with a fresh profile. Errors and warnings of its console fail the test at the end."""
 
     def __init__(self, driver):
         self.root = f"{driver.url}/session"
@@ -81,7 +81,7 @@ class Browser:
         return self._ask("POST", "/goog/cdp/execute", cmd=command, params=params)
 
     def look(self, size=DESKTOP, scheme="light", scale=1):
-        """How big the window is, and whether its owner likes it dark. It counts for the current tab."""
+        """Sets the size of the window and whether its user prefers dark colours, for the current tab."""
         width, height = size
         self.devtools("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=scale,
                       mobile=size[0] < 600)
@@ -95,11 +95,11 @@ class Browser:
         return self._ask("GET", "/url")
 
     def js(self, script, *args):
-        """What a function body gives; promises are waited for."""
+        """The result of a function body; promises are awaited."""
         return self._ask("POST", "/execute/sync", script=script, args=list(args))
 
     def text(self, selector):
-        """The text as it is shown; None when there is no such element."""
+        """The text as shown; None if there is no such element."""
         return self.js("const found = document.querySelector(arguments[0]); return found && found.innerText;", selector)
 
     def texts(self, selector):
@@ -112,14 +112,14 @@ class Browser:
         return self._ask("POST", "/element", **{"using": "css selector", "value": selector})[ELEMENT]
 
     def click(self, selector):
-        """As people do: the element must be in sight, and nothing on top of it."""
+        """Clicks like a person: the element must be in view, with nothing on top of it."""
         self._ask("POST", f"/element/{self.find(selector)}/click")
 
     def type(self, selector, text):
         self._ask("POST", f"/element/{self.find(selector)}/value", text=text)
 
     def press(self, key):
-        """A key, wherever the focus is."""
+        """Presses a key, wherever the focus is."""
         strokes = [{"type": "keyDown", "value": key}, {"type": "keyUp", "value": key}]
         self._ask("POST", "/actions", actions=[{"type": "key", "id": "keyboard", "actions": strokes}])
 
@@ -127,7 +127,7 @@ class Browser:
         eventually(what or selector, lambda: self.count(selector))
 
     def wait_text(self, selector, *parts):
-        """Until all parts are there, whatever stands around and between them."""
+        """Waits until the text has all parts, whatever is around and between them."""
         end = time.monotonic() + 30
         while missing := [part for part in parts if part not in (shown := self.text(selector) or "")]:
             if time.monotonic() > end:
@@ -145,12 +145,12 @@ class Browser:
         self._ask("POST", "/window", handle=tab)
 
     def complaints(self):
-        """Errors and warnings since the last time, broken content security policies among them."""
+        """Errors and warnings since the last call, including violations of the content security policy."""
         entries = self._ask("POST", "/se/log", type="browser")
         return [e["message"] for e in entries if e["level"] in ("SEVERE", "WARNING")]
 
     def picture(self, path, height=None):
-        """A PNG of the page as far down as `height`, in the units of the style sheet."""
+        """A PNG of the page down to `height`, in CSS pixels."""
         size = self.js("return [innerWidth, document.documentElement.scrollHeight];")
         clip = {"x": 0, "y": 0, "width": size[0], "height": min(size[1], height or size[1]), "scale": 1}
         shot = self.devtools("Page.captureScreenshot", format="png", captureBeyondViewport=True, clip=clip)
