@@ -17,7 +17,7 @@ use super::task::{self, Task};
 use crate::base::ids::RequestId;
 use crate::base::json;
 use crate::model::{AgentId, Call, InvalidCall, Outcome};
-use crate::service::{Prepared, Scrubber};
+use crate::service::{PreparedCall, Scrubber};
 use crate::store::{Refusal, StoreError};
 
 /// The longest argument name in an error, in characters.
@@ -68,7 +68,7 @@ impl Gate {
         Ticket::ended(Reply::new(outcome, None))
     }
 
-    fn normalise(&self, agent: &AgentId, request: &Request) -> Result<(Call, Prepared), Outcome> {
+    fn normalise(&self, agent: &AgentId, request: &Request) -> Result<(Call, PreparedCall), Outcome> {
         let setup = self.setup();
         let Some(tool) = setup.tool(&request.tool) else {
             return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
@@ -105,7 +105,7 @@ impl Gate {
     fn join_or_start(
         self: &Rc<Self>,
         call: Arc<Call>,
-        prepared: Prepared,
+        prepared: PreparedCall,
         request: Request,
         checked: Duration,
     ) -> Ticket {
@@ -130,7 +130,7 @@ impl Gate {
     fn start(
         self: &Rc<Self>,
         call: Arc<Call>,
-        prepared: Prepared,
+        prepared: PreparedCall,
         request: Request,
         checked: Duration,
     ) -> Ticket {

@@ -22,7 +22,7 @@ use super::task::{Step, Task, replayed};
 use crate::approval::text;
 use crate::config::ApprovalConfig;
 use crate::model::{Action, Outcome, Question, QuestionEnd, Reason, Responder, Verdict};
-use crate::service::{Attempt, CallSlot, Prepared};
+use crate::service::{Attempt, CallSlot, PreparedCall};
 use crate::store::{Claim, Stage};
 
 /// Carries a new call from judgement to outcome and answers everybody who waits for it. The checks before took `checked`.
@@ -210,7 +210,7 @@ async fn execute(
 async fn send(
     gate: &Gate,
     mut claim: Claim,
-    mut prepared: Option<Prepared>,
+    mut prepared: Option<PreparedCall>,
     mut slot: CallSlot,
     mut look: impl FnMut(&Rc<Setup>) -> Step<()>,
 ) -> (Outcome, Option<CallSlot>) {

@@ -10,7 +10,7 @@ use super::state::Gate;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::model::{Call, Outcome, Question, Risk, RuleRef, Verdict};
-use crate::service::{CallSlot, Prepared};
+use crate::service::{CallSlot, PreparedCall};
 use crate::store::{Claim, NewCall, Stage, StoreError};
 
 /// A call goes on, or it ends early with this outcome.
@@ -23,7 +23,7 @@ pub(super) struct Task {
     pub at: Timestamp,
     pub call: Arc<Call>,
     /// The call as it is to be sent, until it is.
-    pub prepared: Cell<Option<Prepared>>,
+    pub prepared: Cell<Option<PreparedCall>>,
     pub session: Option<String>,
     pub reason: Option<String>,
     pub key: Option<String>,

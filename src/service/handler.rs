@@ -18,10 +18,10 @@ pub(super) trait Handler {
     ///
     /// # Errors
     /// When the call cannot be sent at all.
-    fn check(&self, call: &Call) -> Result<Prepared, InvalidCall>;
+    fn check(&self, call: &Call) -> Result<PreparedCall, InvalidCall>;
 
     /// Sends a claimed call, once. Once it is on its way, dropping the future does not stop it.
-    fn run(&self, job: Job) -> BoxedLocal<Attempt>;
+    fn run(&self, claimed: ClaimedCall) -> BoxedLocal<Attempt>;
 
     /// Asks the service whether it is well, and says in words why it is not; None where there is no way to ask.
     fn health(&self) -> Option<BoxedLocal<Result<(), String>>>;
@@ -42,17 +42,17 @@ pub(super) trait Handler {
 }
 
 /// A claimed call and what goes with it.
-pub(super) struct Job {
+pub(super) struct ClaimedCall {
     pub(super) claim: Claim,
     /// Absent after a restart, and once a reload has made it useless.
-    pub(super) prepared: Option<Prepared>,
+    pub(super) prepared: Option<PreparedCall>,
     /// Looks for the secrets of this call too.
     pub(super) scrubber: Arc<Scrubber>,
     pub(super) slot: CallSlot,
 }
 
 /// A call as it is going to be sent, for one state of its service: after a reload it is prepared anew.
-pub enum Prepared {
+pub enum PreparedCall {
     Http(Arc<ServiceConfig>, HttpRequest),
 }
 

@@ -24,7 +24,7 @@ mod scrub;
 
 pub use call_slots::{CallSlot, CallSlots, SlotShares};
 pub use handler::Attempt;
-pub(crate) use handler::Prepared;
+pub(crate) use handler::PreparedCall;
 pub use health::ServiceHealth;
 pub use registry::Services;
 pub(crate) use registry::{ServiceSetupError, check};

@@ -10,7 +10,7 @@ use smol::lock::Semaphore;
 use smol::{LocalExecutor, Timer};
 
 use super::call_slots::CallSlot;
-use super::handler::{Attempt, Handler, Job, Prepared};
+use super::handler::{Attempt, ClaimedCall, Handler, PreparedCall};
 use super::health::{HealthBoard, ServiceHealth};
 use super::http::{self, HttpHandler};
 use super::scrub::Scrubber;
@@ -92,7 +92,7 @@ impl Services {
     ///
     /// # Errors
     /// When it cannot be sent at all; [`InvalidCall::BadRequest`] when its service is not configured.
-    pub fn check(&self, call: &Call) -> Result<Prepared, InvalidCall> {
+    pub fn check(&self, call: &Call) -> Result<PreparedCall, InvalidCall> {
         self.handler(call).ok_or(InvalidCall::BadRequest)?.check(call)
     }
 
@@ -107,14 +107,14 @@ impl Services {
     /// The outcome is `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
     /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the request is
     /// on its way, dropping this future does not stop it: the caller must see it through.
-    pub async fn run(&self, claim: Claim, prepared: Option<Prepared>, slot: CallSlot) -> Attempt {
+    pub async fn run(&self, claim: Claim, prepared: Option<PreparedCall>, slot: CallSlot) -> Attempt {
         let call = claim.call();
         let Some(handler) = self.handler(call) else {
             log::warn!("tool {}: its service {} is not configured", call.tool().name, call.tool().service);
             return Outcome::ServiceUnreachable.into();
         };
         let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
-        handler.run(Job { claim, prepared, scrubber, slot }).await
+        handler.run(ClaimedCall { claim, prepared, scrubber, slot }).await
     }
 
     /// Other services are in force from now on: what has not been sent is not sent, what has been is seen through.

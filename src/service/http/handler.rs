@@ -13,7 +13,7 @@ use super::sender::Sender;
 use crate::config::{Health, ServiceConfig};
 use crate::model::{Call, InvalidCall, Outcome, Target, Tool};
 use crate::net::client::{HttpError, HttpRequest, HttpResponse, NotSent};
-use crate::service::handler::{Attempt, Handler, Job, Prepared};
+use crate::service::handler::{Attempt, ClaimedCall, Handler, PreparedCall};
 use crate::service::scrub::Scrubber;
 
 /// The size of a response, in bytes, from which on it is read alone and keeps its slot until it is recorded.
@@ -32,16 +32,16 @@ pub(in crate::service) struct HttpHandler {
 }
 
 impl Handler for Arc<HttpHandler> {
-    fn check(&self, call: &Call) -> Result<Prepared, InvalidCall> {
+    fn check(&self, call: &Call) -> Result<PreparedCall, InvalidCall> {
         let request = request::build(&self.config, call)?;
-        Ok(Prepared::Http(Arc::clone(&self.config), request))
+        Ok(PreparedCall::Http(Arc::clone(&self.config), request))
     }
 
-    fn run(&self, mut job: Job) -> BoxedLocal<Attempt> {
+    fn run(&self, mut claimed: ClaimedCall) -> BoxedLocal<Attempt> {
         let service = Arc::clone(self);
-        match self.request(job.claim.call(), job.prepared.take()) {
+        match self.request(claimed.claim.call(), claimed.prepared.take()) {
             // The slot lives as long as the blocking call, whoever still waits for it.
-            Ok(request) => Box::pin(smol::unblock(move || service.execute(job, request))),
+            Ok(request) => Box::pin(smol::unblock(move || service.execute(claimed, request))),
             Err(why) => Box::pin(future::ready(Outcome::Invalid(why).into())),
         }
     }
@@ -84,16 +84,16 @@ impl HttpHandler {
     }
 
     /// The prepared request, or a new one when it was prepared for an earlier state of the service.
-    fn request(&self, call: &Call, prepared: Option<Prepared>) -> Result<HttpRequest, InvalidCall> {
+    fn request(&self, call: &Call, prepared: Option<PreparedCall>) -> Result<HttpRequest, InvalidCall> {
         match prepared {
-            Some(Prepared::Http(service, request)) if Arc::ptr_eq(&service, &self.config) => Ok(request),
+            Some(PreparedCall::Http(service, request)) if Arc::ptr_eq(&service, &self.config) => Ok(request),
             Some(_) | None => request::build(&self.config, call),
         }
     }
 
     /// BLOCKS until the response is there or the time is over.
-    fn execute(&self, job: Job, request: HttpRequest) -> Attempt {
-        let Job { claim, scrubber, slot, .. } = job;
+    fn execute(&self, claimed: ClaimedCall, request: HttpRequest) -> Attempt {
+        let ClaimedCall { claim, scrubber, slot, .. } = claimed;
         let tool = claim.call().tool();
         match self.response(tool, request) {
             Ok(response) => {

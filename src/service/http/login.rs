@@ -43,7 +43,7 @@ pub(super) struct LoginSessions {
 
 #[derive(Default)]
 struct LoginState {
-    session: Option<Session>,
+    session: Option<LoginSession>,
     /// Whether a thread is logging in.
     busy: bool,
     /// How many logins have ended.
@@ -53,7 +53,7 @@ struct LoginState {
     closed: bool,
 }
 
-struct Session {
+struct LoginSession {
     token: Secret,
     /// The login that it came from.
     number: u64,
@@ -156,7 +156,7 @@ impl LoginSessions {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_over(&self, session: &Session) -> bool {
+    fn is_over(&self, session: &LoginSession) -> bool {
         self.login.expires.is_some_and(|lasts| session.since.elapsed() >= lasts)
     }
 
@@ -184,7 +184,7 @@ impl LoginSessions {
         match got {
             Ok(token) => {
                 state.failed = None;
-                state.session = Some(Session { token, number, since });
+                state.session = Some(LoginSession { token, number, since });
             }
             Err(NoToken { outcome, refused }) => {
                 let earlier = state.failed.as_ref().map_or(0, |failed| failed.in_a_row);
@@ -231,13 +231,13 @@ impl LoginSessions {
     }
 
     /// Ends `session` at the service, where it has a way to. BLOCKS for up to [`LOGOUT_TIMEOUT`].
-    fn log_out(&self, session: Option<Session>) {
+    fn log_out(&self, session: Option<LoginSession>) {
         if let Some(logout) = session.and_then(|session| self.logout(&session)) {
             send_logout(&self.client, &self.service.name, logout);
         }
     }
 
-    fn logout(&self, session: &Session) -> Option<HttpRequest> {
+    fn logout(&self, session: &LoginSession) -> Option<HttpRequest> {
         let mut request = self.request(self.login.logout.as_ref()?, LOGOUT_TIMEOUT);
         self.add_token(&session.token, &mut request);
         Some(request)

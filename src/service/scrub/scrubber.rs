@@ -13,7 +13,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use serde_json::Value;
 
-use super::search::Search;
+use super::search::SecretSearch;
 use crate::base::secret::Secret;
 
 /// Shorter tokens of sessions, in characters, are not looked for: the service chooses them, and they could be words of
@@ -31,9 +31,9 @@ const MAX_OF_CALL: usize = 4 * 1024;
 
 /// Looks for secrets of the configuration, for tokens that services gave for a login, and for secrets of one call.
 pub struct Scrubber {
-    configured: Arc<Search>,
+    configured: Arc<SecretSearch>,
     learned: Arc<Learned>,
-    of_call: Option<Search>,
+    of_call: Option<SecretSearch>,
 }
 
 /// Tokens that services gave for a login.
@@ -41,7 +41,7 @@ pub struct Scrubber {
 struct Learned {
     /// Whether there is any: most gateways never have one.
     any: AtomicBool,
-    tokens: RwLock<(VecDeque<Secret>, Option<Arc<Search>>)>,
+    tokens: RwLock<(VecDeque<Secret>, Option<Arc<SecretSearch>>)>,
 }
 
 impl fmt::Debug for Scrubber {
@@ -53,7 +53,7 @@ impl fmt::Debug for Scrubber {
 impl Scrubber {
     /// Prepares the search. Secrets of fewer than four characters are left out.
     pub fn new(secrets: &[Secret]) -> Scrubber {
-        Scrubber { configured: Arc::new(Search::new(secrets)), learned: Arc::default(), of_call: None }
+        Scrubber { configured: Arc::new(SecretSearch::new(secrets)), learned: Arc::default(), of_call: None }
     }
 
     /// Shares what `earlier` has learned, and what either learns from now on: a token outlives a reload at the service that
@@ -75,7 +75,7 @@ impl Scrubber {
         while tokens.len() > 1 && length(tokens.make_contiguous()) > MAX_LEARNED_BYTES {
             tokens.pop_back();
         }
-        *search = Some(Arc::new(Search::new(tokens.make_contiguous())));
+        *search = Some(Arc::new(SecretSearch::new(tokens.make_contiguous())));
         self.learned.any.store(true, Ordering::Release);
     }
 
@@ -85,19 +85,19 @@ impl Scrubber {
             return self;
         }
         let is_long = length(secrets) > MAX_OF_CALL;
-        let of_call = if is_long { Search::of_everything(secrets) } else { Search::new(secrets) };
+        let of_call = if is_long { SecretSearch::of_everything(secrets) } else { SecretSearch::new(secrets) };
         let (configured, learned) = (Arc::clone(&self.configured), Arc::clone(&self.learned));
         Arc::new(Scrubber { configured, learned, of_call: Some(of_call) })
     }
 
-    fn learned(&self) -> Option<Arc<Search>> {
+    fn learned(&self) -> Option<Arc<SecretSearch>> {
         if !self.learned.any.load(Ordering::Acquire) {
             return None;
         }
         self.learned.tokens.read().unwrap_or_else(PoisonError::into_inner).1.clone()
     }
 
-    fn any(&self, finds: impl Fn(&Search) -> bool) -> bool {
+    fn any(&self, finds: impl Fn(&SecretSearch) -> bool) -> bool {
         finds(&self.configured)
             || self.of_call.as_ref().is_some_and(&finds)
             || self.learned().is_some_and(|learned| finds(&learned))

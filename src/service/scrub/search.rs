@@ -20,26 +20,26 @@ pub(super) const MAX_LOCATED: usize = 256 * 1024;
 const FEW: usize = 4 * 1024;
 
 /// Finds every spelling of some secrets in one pass.
-pub(super) struct Search {
+pub(super) struct SecretSearch {
     /// None when no search can be made because there is too much to look for: then every text is redacted.
     spellings: Option<AhoCorasick>,
     /// A number is redacted when the whole of it is a secret.
     numbers: Numbers,
 }
 
-impl Search {
+impl SecretSearch {
     /// Short secrets are left out: see [`is_long_enough`].
-    pub(super) fn new(secrets: &[Secret]) -> Search {
+    pub(super) fn new(secrets: &[Secret]) -> SecretSearch {
         let all: BTreeSet<Vec<u8>> = long_enough(secrets).flat_map(spellings).collect();
         let is_large = all.iter().map(Vec::len).sum::<usize>() > FEW;
         let kind = is_large.then_some(AhoCorasickKind::ContiguousNFA);
         let spellings = AhoCorasick::builder().kind(kind).build(&all).ok();
-        Search { spellings, numbers: Numbers::new(secrets) }
+        SecretSearch { spellings, numbers: Numbers::new(secrets) }
     }
 
-    /// Takes every text for a secret, and numbers as [`Search::new`] does.
-    pub(super) fn of_everything(secrets: &[Secret]) -> Search {
-        Search { spellings: None, numbers: Numbers::new(secrets) }
+    /// Takes every text for a secret, and numbers as [`SecretSearch::new`] does.
+    pub(super) fn of_everything(secrets: &[Secret]) -> SecretSearch {
+        SecretSearch { spellings: None, numbers: Numbers::new(secrets) }
     }
 
     /// `text` with every spelling of every secret replaced.
