@@ -62,17 +62,17 @@ pub struct Clock {
     carried: Rc<Cell<Option<CarriedOn>>>,
 }
 
-/// A time that went on from the newest recorded one, because the system's clock stands before it.
+/// A time that goes on from the newest recorded one, because the system's clock is behind it.
 #[derive(Clone, Copy, Debug)]
 struct CarriedOn {
     from: Timestamp,
     since: Uptime,
 }
 
-/// A system clock that nobody vouches for and that stands this much before the record was wrong before, not now: as a
-/// rule a machine without a clock of its own starts with the time at which it was last running.
+/// A system clock that nobody vouches for, and that is further behind the record than this, was wrong earlier, not now: a
+/// machine without a clock of its own usually starts with the time at which it last ran.
 const BELIEVABLE_GAP: Duration = Duration::from_secs(24 * 3600);
-/// 2026-01-01, before the first release: no clock that stands earlier is right.
+/// 2026-01-01, before the first release: no earlier clock is right.
 const FIRST_RELEASE: Timestamp = Timestamp(1_767_225_600_000);
 
 impl Clock {
@@ -93,8 +93,8 @@ impl Clock {
         }
     }
 
-    /// Goes on from `newest`, the newest time in the record, where the system's clock stands before that and is not
-    /// to be believed; until it has caught up, or [`Clock::believe`]. A manual clock is always believed.
+    /// Goes on from `newest`, the newest time in the record, if the system's clock is behind it and not to be believed;
+    /// until it has caught up, or [`Clock::believe`]. A manual clock is always believed.
     pub(crate) fn carry_on(&self, newest: Timestamp, sync: TimeSync) {
         let system = system_now();
         let is_wrong = match sync {
@@ -107,7 +107,7 @@ impl Clock {
         }
     }
 
-    /// The system's clock is right from now on.
+    /// Ends what [`Clock::carry_on`] began.
     pub(crate) fn believe(&self) {
         self.carried.set(None);
     }
@@ -132,13 +132,12 @@ fn system_now() -> Timestamp {
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Milliseconds since this machine was started, suspends included: nobody can set it. It means nothing in another
+/// Milliseconds since this machine was started, suspends included. Nobody can set it; it means nothing in another
 /// [boot](boot_id).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Uptime(pub i64);
 
 impl Uptime {
-    /// Now.
     pub(crate) fn now() -> Uptime {
         let at = clock_gettime(ClockId::Boottime);
         Uptime(at.tv_sec.saturating_mul(1000).saturating_add(at.tv_nsec / 1_000_000))
@@ -150,10 +149,10 @@ impl Uptime {
     }
 }
 
-/// How the unit names this run of the machine to the service, from which it hides `/proc/sys`.
+/// The variable in which the unit passes on the boot id: it hides `/proc/sys` from the service.
 const BOOT: &str = "AGENTPASS_BOOT";
 
-/// A name of this run of the machine; None where neither the unit nor the kernel tells.
+/// The id of this boot; None where neither the unit nor the kernel tells.
 pub(crate) fn boot_id() -> Option<String> {
     let told = std::env::var(BOOT).ok();
     let id = told.or_else(|| std::fs::read_to_string("/proc/sys/kernel/random/boot_id").ok())?;
@@ -175,7 +174,6 @@ pub(crate) struct Deadline {
 }
 
 impl Deadline {
-    /// A deadline at `at`, promised at `now`.
     pub(crate) fn new(at: Timestamp, now: Timestamp) -> Deadline {
         Deadline { at, armed: Uptime::now(), budget: at.since(now) }
     }
@@ -190,7 +188,6 @@ impl Deadline {
         self.at.since(now).min(self.budget.saturating_sub(Uptime::now().since(self.armed)))
     }
 
-    /// Whether nothing is left.
     pub(crate) fn is_over(&self, now: Timestamp) -> bool {
         self.left(now).is_zero()
     }

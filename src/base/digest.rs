@@ -30,6 +30,11 @@ impl Digest {
         Some(Digest(bytes))
     }
 
+    /// Reads a pin: `sha256:` and 64 hex digits, in any case.
+    pub(crate) fn parse_pin(text: &str) -> Option<Digest> {
+        text.trim().to_ascii_lowercase().strip_prefix("sha256:").and_then(Digest::parse)
+    }
+
     /// 64 lower-case hex digits.
     pub fn hex(&self) -> String {
         to_hex(&self.0)
@@ -42,7 +47,6 @@ impl std::fmt::Debug for Digest {
     }
 }
 
-/// Lower-case hex of `bytes`.
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
     let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
     bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()

@@ -21,7 +21,6 @@ pub struct Pattern {
     rest: Option<Rest>,
 }
 
-/// The segments behind the first `*`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Rest {
     middle: Vec<GlobPart>,
@@ -66,7 +65,6 @@ impl Pattern {
         })
     }
 
-    /// Its signs from left to right.
     pub(super) fn tokens(&self) -> Vec<Token> {
         tokenize(&self.text).0
     }
@@ -145,7 +143,6 @@ impl GlobPart {
     }
 }
 
-/// One sign of a pattern.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Token {
     Char(char),

@@ -1,11 +1,10 @@
-//! How long things took, counted by size: cheap enough for every call, readable from another thread.
+//! How long things took, counted in buckets: cheap enough for every call, readable from another thread.
 //!
 //! It must never lock, nor allocate after it was made.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-/// Durations, counted in buckets.
 #[derive(Debug)]
 pub(crate) struct Histogram {
     bounds: &'static [Duration],
@@ -32,7 +31,6 @@ impl Histogram {
         Histogram { bounds, counts, sum_ns: AtomicU64::new(0) }
     }
 
-    /// Counts one duration.
     pub(crate) fn observe(&self, took: Duration) {
         let bucket = self.bounds.iter().position(|bound| took <= *bound).unwrap_or(self.bounds.len());
         if let Some(count) = self.counts.get(bucket) {

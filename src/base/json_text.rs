@@ -1,4 +1,4 @@
-//! JSON that is only handed on.
+//! JSON that is only passed on.
 
 use std::fmt;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ impl JsonText {
         Ok(JsonText(text.into()))
     }
 
-    /// Takes `text`, which is compact JSON by the way it was made.
+    /// Takes `text`, which must be compact JSON.
     pub fn made(text: String) -> JsonText {
         JsonText(text.into())
     }

@@ -1,7 +1,7 @@
-//! The texts that a place can hold, as an automaton: for telling that a pattern can never match any of them.
+//! The texts that are possible in a place, as an automaton, to find patterns that can never match there.
 //!
-//! A [`Language`] may hold more texts than the place really does, never fewer. So [`Language::meets`] answers `false`
-//! only when no text fits; "yes" may be wrong. It is meant for advice to the owner and decides nothing.
+//! A [`Language`] may hold more texts than are really possible, never fewer: where [`Language::meets`] says `false`, no
+//! text fits, but `true` may be wrong. It is for advice to the owner and decides nothing.
 
 use std::collections::HashSet;
 
@@ -12,7 +12,7 @@ use super::glob::{Pattern, Token};
 /// The largest automaton. A pattern that needs more counts as one that holds every text.
 const MAX_STATES: usize = 1024;
 
-/// Texts, put together from left to right.
+/// A set of texts, built from left to right: each method appends a part to all of them.
 #[derive(Debug)]
 pub(crate) struct Language {
     states: Vec<AutomatonState>,
@@ -26,19 +26,17 @@ struct AutomatonState {
 }
 
 impl Default for Language {
-    /// The empty text alone.
     fn default() -> Language {
         Language { states: vec![AutomatonState::default()] }
     }
 }
 
 impl Language {
-    /// Then exactly this text.
     pub(crate) fn text(&mut self, text: &str) {
         text.chars().for_each(|c| self.one_of(only(&[(c, c)])));
     }
 
-    /// Then any text without these characters, control characters apart.
+    /// Appends any text without these and control characters.
     pub(crate) fn anything_but(&mut self, refused: &[char]) {
         let loops = self.last();
         self.one_of(allowed(refused));
@@ -47,7 +45,7 @@ impl Language {
         self.free(loops, end);
     }
 
-    /// Then a text that `pattern` matches as a whole, without the refused characters; nothing too if it is `optional`.
+    /// Appends a text that `pattern` matches as a whole, without the refused characters; or nothing, if it is `optional`.
     pub(crate) fn matching(&mut self, pattern: &str, refused: &[char], optional: bool) {
         let begin = self.join();
         let kept = self.states.len();
@@ -63,7 +61,7 @@ impl Language {
         }
     }
 
-    /// Whether some text of it matches `pattern`, and what is left of `budget`. When that runs out the answer is yes.
+    /// Whether `pattern` matches one of the texts. Each step costs one of `budget`; when that runs out the answer is yes.
     pub(crate) fn meets(&self, pattern: &Pattern, budget: &mut usize) -> bool {
         let tokens = pattern.tokens();
         let accepted = (tokens.len(), self.last());
@@ -114,7 +112,6 @@ impl Language {
         }
     }
 
-    /// Then one character of `set`.
     fn one_of(&mut self, set: ClassUnicode) {
         let from = self.last();
         let to = self.push();
@@ -123,7 +120,7 @@ impl Language {
         }
     }
 
-    /// Then a text that `hir` matches. None when the automaton gets too large.
+    /// Appends a text that `hir` matches. None when the automaton gets too large.
     fn add(&mut self, hir: &Hir, allowed: &ClassUnicode) -> Option<()> {
         if self.states.len() > MAX_STATES {
             return None;

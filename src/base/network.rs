@@ -36,7 +36,6 @@ impl Network {
     }
 }
 
-/// Whether `address` lies in one of `networks`.
 pub(crate) fn any_contains(networks: &[Network], address: IpAddr) -> bool {
     networks.iter().any(|network| network.contains(address))
 }

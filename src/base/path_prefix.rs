@@ -4,7 +4,7 @@
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PathPrefix(String);
 
-/// The longest one, in bytes.
+/// In bytes.
 const MAX_BYTES: usize = 200;
 
 impl PathPrefix {

@@ -1,5 +1,5 @@
-//! Whether the system's clock can be believed. A Raspberry Pi has no battery for its clock: it starts with an old time
-//! and is right only once the network has told it. Nothing here waits or asks anybody.
+//! Whether the system's clock can be believed. A Raspberry Pi has no battery for its clock: it starts with an old time and
+//! is right only when the network has set it. Nothing here waits or asks anybody.
 
 use std::fmt;
 use std::path::Path;
@@ -7,19 +7,16 @@ use std::path::Path;
 /// Where systemd-timesyncd leaves `synchronized` after it has set the clock in this boot.
 const TIMESYNC: &str = "/run/systemd/timesync";
 
-/// What the machine's time service says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TimeSync {
     /// The clock was set in this boot.
     Synchronized,
-    /// It was not yet.
     Unsynchronized,
     /// There is no time service that tells.
     Unknown,
 }
 
 impl TimeSync {
-    /// As it is now.
     pub(crate) fn look() -> TimeSync {
         TimeSync::look_in(Path::new(TIMESYNC))
     }

@@ -14,7 +14,7 @@ pub struct Url {
     port: u16,
 }
 
-/// What is wrong with the beginning of an address.
+/// What is wrong with an address before its path.
 enum UrlFault {
     Scheme,
     Login,
@@ -23,7 +23,7 @@ enum UrlFault {
     Port,
 }
 
-/// The beginning of an address.
+/// An address up to its path.
 struct Server<'t> {
     is_encrypted: bool,
     authority: &'t str,

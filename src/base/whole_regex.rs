@@ -34,9 +34,9 @@ impl WholeRegex {
         Ok(WholeRegex { source: source.to_owned(), compiled, spelled })
     }
 
-    /// Whether whoever wrote the pattern meant `/` or `\` to be in a value: it stands in the pattern as itself, alone or
-    /// in a class, and no part of the pattern takes it only because it takes almost everything (`.`, `[^a]`, `\S`,
-    /// `[!-~]`, `\p{P}`). False for all other characters.
+    /// Whether the author of the pattern meant `/` or `\` to be in a value: the pattern names it, alone or in a class, and
+    /// no part matches it only because it matches almost anything (`.`, `[^a]`, `\S`, `[!-~]`, `\p{P}`). False for all
+    /// other characters.
     pub(crate) fn spells_out(&self, separator: char) -> bool {
         self.spelled.contains(&separator)
     }
@@ -68,12 +68,12 @@ fn spells_out(source: &str, wanted: char) -> bool {
     })
 }
 
-/// A walk through a pattern that looks for one character.
+/// A visitor of a pattern that looks for one character.
 struct Spelling {
     wanted: char,
-    /// It is there as itself.
+    /// Whether it stands there literally.
     found: bool,
-    /// There is a part that may take it without naming it.
+    /// Whether some part matches it without naming it.
     is_open: bool,
 }
 

@@ -1,5 +1,5 @@
-//! The time of day where the gateway stands, for people: from `TZ` or /etc/localtime, as the C library has it, but in the
-//! static program too. What is recorded and what programs read stays UTC.
+//! The gateway's local time, for people: from `TZ` or /etc/localtime, as in the C library, but in the static program too.
+//! What is recorded and what programs read stays UTC.
 
 use std::env;
 use std::fs;
@@ -11,7 +11,7 @@ use tz::TimeZone;
 
 use super::clock::Timestamp;
 
-/// A machine that is carried elsewhere is set without a restart of its programs.
+/// The zone of a running machine can be changed: it may be carried elsewhere.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
 const LOCALTIME: &str = "/etc/localtime";
 const DAY: Duration = Duration::from_secs(24 * 3600);
@@ -23,12 +23,12 @@ static LATEST: Mutex<Option<(Instant, Arc<Zone>)>> = Mutex::new(None);
 pub struct Zone {
     /// None: UTC.
     rules: Option<TimeZone>,
-    /// As the owner knows it, when it has such a name.
+    /// Its name in the zone database, if it has one.
     name: Option<String>,
 }
 
 impl Zone {
-    /// The machine's, looked at again after a minute; UTC where it cannot be read.
+    /// The machine's zone, read again after a minute; UTC where it cannot be read.
     pub fn system() -> Arc<Zone> {
         let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
@@ -52,7 +52,7 @@ impl Zone {
         Some(Zone::new(rules, is_name.then(|| words.to_owned())))
     }
 
-    /// Under a name of the zone database, of which several mean UTC.
+    /// Several names of the zone database mean UTC.
     fn new(rules: TimeZone, name: Option<String>) -> Zone {
         match name.as_deref().map(|name| name.strip_prefix("Etc/").unwrap_or(name)) {
             Some("UTC" | "UCT" | "Universal" | "Zulu") => Zone::default(),
@@ -66,8 +66,8 @@ impl Zone {
         Timestamp(at.0.saturating_add(self.offset(at)))
     }
 
-    /// The moment at which clocks here show `wall`: the first of two when they are set back; in an hour that they leave
-    /// out, as long after its beginning.
+    /// The moment at which clocks here show `wall`: the earlier of two when they are set back; within a skipped hour, the
+    /// moment as long after its beginning.
     pub fn when(&self, wall: Timestamp) -> Timestamp {
         let offsets = [wall.minus(DAY), wall.plus(DAY)].map(|at| self.offset(at));
         let moment = |offset: i64| Timestamp(wall.0.saturating_sub(offset));
@@ -87,7 +87,7 @@ impl Zone {
         self.wall(at).to_string().chars().skip("2026-11-21T".len()).take("09:43".len()).collect()
     }
 
-    /// How people call it: `Europe/Berlin`, or what its clocks are called at `at` (`CET`).
+    /// Its name for people: `Europe/Berlin`, or the abbreviation at `at` (`CET`).
     pub fn name(&self, at: Timestamp) -> String {
         let designation = || Some(self.kind(at)?.time_zone_designation().to_owned());
         let designation = || designation().filter(|d| !d.is_empty());

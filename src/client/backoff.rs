@@ -27,7 +27,7 @@ pub(super) struct Retries {
 }
 
 impl Retries {
-    /// A connection is gone. One that had proved itself starts the streak anew, with a quick first attempt.
+    /// A connection that had proved itself starts the streak anew, with a quick first attempt.
     pub(super) fn lost(&mut self, how: Loss) {
         match how {
             Loss::Proved => *self = Retries::default(),

@@ -6,7 +6,6 @@ use smol::channel::Sender;
 use super::error::ClientError;
 use super::options::OnPending;
 
-/// One call under way.
 pub(super) struct OpenCall {
     pub(super) id: u64,
     has_effects: bool,
@@ -41,12 +40,10 @@ impl OpenCall {
         }
     }
 
-    /// Whether the caller stopped waiting.
     pub(super) fn is_forgotten(&self) -> bool {
         self.reply.is_closed()
     }
 
-    /// Tells the caller.
     pub(super) fn settle(self, body: Result<Value, ClientError>) {
         // The caller may have stopped waiting; then nobody wants to know.
         self.reply.try_send(body).ok();

@@ -30,15 +30,11 @@ const FAREWELL: Duration = Duration::from_millis(300);
 const NOT_PICKED_UP: &str = "the connection broke while the call was under way, and this gateway cannot pick it up; \
                              look for its outcome among the pending results";
 
-/// What the client asks of its driver.
 pub(super) enum Order {
-    /// Send this and deliver the reply.
     Call(OpenCall),
-    /// Say goodbye and end.
     Close,
 }
 
-/// Why the driver ended, for the client.
 #[derive(Default)]
 pub(super) struct WhyEnded(RefCell<Option<ConnectionError>>);
 
@@ -49,7 +45,6 @@ impl WhyEnded {
     }
 }
 
-/// See the module's head.
 pub(super) struct Driver {
     url: Url,
     options: ClientOptions,
@@ -59,15 +54,11 @@ pub(super) struct Driver {
     backoff: Retries,
 }
 
-/// How one session ended.
 enum SessionEnd {
-    /// As asked.
     Closed,
-    /// Not as asked.
     Lost { why: String, how: Loss },
 }
 
-/// What a session waits for.
 enum SessionEvent {
     Order(Option<Order>),
     In(WsIncoming),
@@ -75,7 +66,6 @@ enum SessionEvent {
 }
 
 impl Driver {
-    /// A driver without a connection.
     pub(super) fn new(
         url: Url,
         options: ClientOptions,
@@ -85,7 +75,6 @@ impl Driver {
         Driver { url, options, orders, state, calls: BTreeMap::new(), backoff: Retries::default() }
     }
 
-    /// The first connection.
     pub(super) async fn first_session(&mut self) -> Result<ClientSession, ConnectionError> {
         match session::open(&self.url, &self.options).await {
             Err(e) if self.options.fail_fast || e.is_final() => Err(e),

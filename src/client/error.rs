@@ -91,7 +91,6 @@ pub enum ConnectionError {
 }
 
 impl ConnectionError {
-    /// Whether trying again is pointless.
     pub(crate) fn is_final(&self) -> bool {
         match self {
             ConnectionError::Address(_) | ConnectionError::NotAuthenticated(_) | ConnectionError::Closed => {
@@ -103,7 +102,6 @@ impl ConnectionError {
 }
 
 impl ClientError {
-    /// What the gateway's checks, run here, say.
     pub(super) fn invalid(e: &WireError) -> ClientError {
         let argument = e.data.get("argument").and_then(Value::as_str).map(str::to_owned);
         ClientError::Invalid {

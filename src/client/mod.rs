@@ -59,7 +59,6 @@ use crate::protocol::{frame, params};
 const MAX_FRAME: usize = 1 << 20;
 /// Tool requests under way at once; a gateway takes 32 calls per connection, and `cancel` must still get through.
 const MAX_CALLS: usize = 24;
-/// How long [`Client::close`] may take in all.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A connection to a gateway that mends itself.

@@ -1,11 +1,11 @@
-//! Signs of life on one connection: when to ask, when to give up, and whether it ever proved itself.
+//! Signs of life on one connection: when to ping, when to give up, and whether it ever worked.
 
 use std::time::{Duration, Instant};
 
 use super::backoff::Loss;
 use crate::net::connect::ClientSocket;
 
-/// Silence after which we ask whether the gateway is still there; shorter than most address translations forget.
+/// Silence after which we ping the gateway; most NATs remember a connection for longer.
 const PING_AFTER: Duration = Duration::from_secs(30);
 /// Silence after which the connection counts as lost; the gateway's own limit.
 const LOST_AFTER: Duration = Duration::from_secs(90);
@@ -14,7 +14,6 @@ const PROVED_AFTER: Duration = Duration::from_secs(10);
 /// The close code of a gateway that stops and will be back.
 const RESTARTING: u16 = 1012;
 
-/// What is known about the running session beside its socket.
 pub(super) struct Pulse {
     began: Instant,
     heard: Instant,
@@ -53,7 +52,6 @@ impl Pulse {
     }
 }
 
-/// Why a session cannot go on.
 pub(super) struct Broken {
     pub(super) why: String,
     /// The close code for a gateway that broke the rules.
@@ -61,7 +59,6 @@ pub(super) struct Broken {
 }
 
 impl Broken {
-    /// Without anyone to blame.
     pub(super) fn silently(why: impl ToString) -> Broken {
         Broken { why: why.to_string(), blame: None }
     }

@@ -16,7 +16,6 @@ use crate::protocol::reply::{self, ReplyError, ServerMessage};
 const MAX_MESSAGE: usize = 16 << 20;
 const AUTH_ID: &str = "auth-1";
 
-/// An open connection.
 pub(super) struct ClientSession {
     pub(super) socket: ClientSocket,
     /// The gateway knows idempotency keys: ours says its version, the older ones do not.

@@ -48,10 +48,9 @@ pub(crate) fn peer(section: Section<'_>, url: Option<&Url>, socket: Option<PathB
 }
 
 fn key(at: At<'_>) -> Option<[u8; 32]> {
-    let text = at.text()?.trim().to_ascii_lowercase();
-    let digest = text.strip_prefix("sha256:").and_then(Digest::parse);
+    let pin = Digest::parse_pin(&at.text()?);
     let help = "the SHA-256 of the certificate's public key (SubjectPublicKeyInfo)";
-    digest.map(|digest| digest.0).or_else(|| at.fail("pin must be sha256: and 64 hex digits", help))
+    pin.map(|pin| pin.0).or_else(|| at.fail("pin must be sha256: and 64 hex digits", help))
 }
 
 fn server_name(at: At<'_>) -> Option<String> {

@@ -62,7 +62,6 @@ pub fn spki_pin_of_pem(pem: &[u8]) -> Result<String, TlsError> {
     Ok(format_pin(&spki_digest(X509::from_pem(pem)?.as_ref())?))
 }
 
-/// SHA-256 of a certificate's public key.
 pub(super) fn spki_digest(cert: &X509Ref) -> Result<[u8; 32], ErrorStack> {
     Ok(openssl::sha::sha256(&cert.public_key()?.public_key_to_der()?))
 }

@@ -43,9 +43,7 @@ impl Trust {
     /// # Errors
     /// [`BadPin`].
     pub fn parse_pin(text: &str) -> Result<Self, BadPin> {
-        let lower = text.trim().to_ascii_lowercase();
-        let digest = lower.strip_prefix("sha256:").and_then(Digest::parse).ok_or(BadPin)?;
-        Ok(Self::Pin(digest.0))
+        Digest::parse_pin(text).map(|pin| Self::Pin(pin.0)).ok_or(BadPin)
     }
 }
 

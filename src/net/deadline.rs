@@ -1,4 +1,4 @@
-//! One word for "this long and no longer", so that no wait in this program is without an end.
+//! A time limit for any future, so that no wait in this program is without an end.
 
 use std::future::Future;
 use std::pin::{Pin, pin};

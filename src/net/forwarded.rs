@@ -1,4 +1,4 @@
-//! What a request says of its way through proxies: `X-Forwarded-For` and its kin, `Forwarded` (RFC 7239).
+//! What a request's headers say of its way through proxies: `X-Forwarded-For` and the like, `Forwarded` (RFC 7239).
 //!
 //! Anybody can write these headers. They are believed as far as trusted proxies have written them: from the right, up to
 //! the first address that is not one of theirs.
@@ -54,8 +54,7 @@ impl Forwarded {
     }
 
     /// Whose request this is, when it came from `peer`: the right-most address that is none of `proxies`. None when that
-    /// is not known: somebody who is not trusted says it, the nearest proxies say nothing that can be read, or the two
-    /// kinds of headers say different things.
+    /// is unknown: the peer is no trusted proxy, its headers cannot be read, or the two kinds of headers disagree.
     pub(crate) fn client(&self, peer: IpAddr, proxies: &[Network]) -> Option<IpAddr> {
         let peer = peer.to_canonical();
         if !any_contains(proxies, peer) {

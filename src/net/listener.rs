@@ -1,4 +1,4 @@
-//! Binding and accepting. It must never give up while the program runs: accept errors pass.
+//! Binds and accepts. It must never give up while the program runs: accept errors pass.
 
 use std::fmt;
 use std::future::Future;
@@ -103,8 +103,8 @@ async fn pause(error: &io::Error) {
     }
 }
 
-/// A socket that listens at `address`, as the standard library makes it but for two things: `::` takes IPv4 too, and a
-/// crowd that comes at once does not make anybody wait for a second try a second later.
+/// A socket that listens at `address`, like the standard library's but for two things: `::` takes IPv4 too, and the queue
+/// is long enough that nobody in a crowd has to retry a second later.
 fn bound(address: SocketAddr) -> io::Result<Async<TcpListener>> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;

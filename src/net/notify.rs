@@ -9,7 +9,6 @@ pub(crate) fn is_supervised() -> bool {
     std::env::var_os("NOTIFY_SOCKET").is_some()
 }
 
-/// The service is ready to accept connections.
 pub(crate) fn ready() {
     send(&[NotifyState::Ready]);
 }
@@ -28,7 +27,6 @@ pub(crate) fn reloading() {
     }
 }
 
-/// The service is shutting down.
 pub(crate) fn stopping() {
     send(&[NotifyState::Stopping]);
 }

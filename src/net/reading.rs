@@ -1,4 +1,4 @@
-//! A stream whose peer must read: what we have to say may wait for a while, not for ever. It must never limit how long
+//! A stream whose peer must read: writing fails when the peer takes nothing for ten seconds. It must never limit how long
 //! a whole answer takes, since some have no end.
 
 use std::future::Future as _;
@@ -15,7 +15,6 @@ use super::stream::Stream;
 /// How long a peer may take nothing of what we send.
 const STALL: Duration = Duration::from_secs(10);
 
-/// The stream. Writing fails when the peer has taken nothing for ten seconds.
 pub(super) struct MustRead {
     stream: Stream,
     /// Runs while something waits to be taken.

@@ -1,9 +1,9 @@
 //! One WebSocket, the server's end or the client's. It knows frames, caps and deadlines, never what a text says.
 //!
-//! One task owns a [`WebSocket`], reads and writes it. The owner's part of the bargain:
-//! - call [`next`](WebSocket::next) again and again, never awaiting anything long in between: pings are answered
+//! One task owns a [`WebSocket`], reads and writes it. It has to
+//! - call [`next`](WebSocket::next) again and again, without awaiting anything long in between: pings are answered
 //!   while reading. `next` is cancel-safe, so `future::or(ws.next(), queue.recv())` loses nothing;
-//! - keep an own idle limit (90 s without any [`WsIncoming`]) and, before authentication, one deadline around
+//! - keep its own idle limit (90 s without any [`WsIncoming`]) and, before authentication, one deadline around
 //!   everything: a peer that trickles a fragment byte by byte never makes `next` return;
 //! - after [`WsIncoming::TooLarge`], [`Binary`](WsIncoming::Binary), [`BadUtf8`](WsIncoming::BadUtf8) or
 //!   [`ProtocolError`](WsIncoming::ProtocolError) the stream is lost: call
@@ -271,10 +271,9 @@ fn failed(error: Error) -> WsIncoming {
     }
 }
 
-/// Counts what a peer may send without limit and for nothing.
+/// Bounds the pings and unasked pongs of a peer, which cost it nothing.
 #[derive(Default)]
 struct PingCount {
-    /// More than these are a flood.
     max: Option<u32>,
     /// Pings of ours that have no pong yet.
     asked: u32,

@@ -6,12 +6,10 @@ use serde_json::{Map, Value};
 use super::frame::MAX_DEPTH;
 use crate::base::json::{JsonError, parse_strict};
 
-/// One message from the gateway.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum ServerMessage {
     /// The answer to the request with this id.
     Reply {
-        /// As sent by the client.
         id: Value,
         /// `result`, or `error`.
         body: Result<Value, ReplyError>,
@@ -20,7 +18,6 @@ pub(crate) enum ServerMessage {
     Notification {
         /// For example `approval_pending`.
         method: String,
-        /// Its parameters.
         params: Value,
     },
 }

@@ -14,12 +14,10 @@ use super::error::{BeforeSending, NotSent, before_sending};
 use super::identity::ServerIdentity;
 use super::socket;
 
-/// How a service is reached.
 #[derive(Debug)]
 pub(super) enum Way {
     /// As its URL says.
     Usual(DefaultConnector),
-    /// Through a socket of this machine.
     Socket(PathBuf),
     /// As its URL says, but known by something else.
     Known(TcpConnector, Arc<ServerIdentity>),

@@ -72,7 +72,6 @@ pub enum MaybeSent {
 }
 
 impl HttpError {
-    /// An error of a running request.
     pub(super) fn from_ureq(error: Error) -> Self {
         match error {
             Error::Other(inner) => match inner.downcast::<BeforeSending>() {

@@ -26,11 +26,10 @@ use crate::base::secret::Secret;
 use connection::{Connector, Way};
 use identity::ServerIdentity;
 
-/// The largest response head.
 const MAX_RESPONSE_HEAD: usize = 64 * 1024;
 /// Idle connections kept, for one host and in all: as many as calls run at once by default.
 const MAX_IDLE: usize = 32;
-/// How long an idle connection is kept; many servers close theirs after five seconds.
+/// Many servers close idle connections after five seconds.
 const MAX_IDLE_AGE: Duration = Duration::from_secs(4);
 
 /// How a client behaves.
@@ -169,7 +168,6 @@ impl HttpClient {
         self.retired.store(true, Ordering::SeqCst);
     }
 
-    /// Whether it has been retired.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired.load(Ordering::SeqCst)
     }

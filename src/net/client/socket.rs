@@ -20,7 +20,6 @@ use super::wire::{Wire, Wired};
 /// How long to wait before a server whose queue is full is tried again.
 const RETRY: Duration = Duration::from_millis(20);
 
-/// Connects to the socket at `path`.
 pub(super) fn open(path: &Path, details: &ConnectionDetails<'_>) -> Result<Box<dyn Transport>, Error> {
     let limit = details.timeout.not_zero().map(|limit| *limit);
     let stream = Arc::new(SharedSocket(dial(path, limit).map_err(|e| in_time(e, details.timeout.reason))?));

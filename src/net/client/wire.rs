@@ -1,5 +1,4 @@
-//! Connections of our own in ureq's terms, for what its connectors cannot do. Any stream with time limits becomes a
-//! transport here; it must never judge what goes over it.
+//! Makes a ureq transport of any stream with time limits, for what ureq's own connectors cannot do.
 
 use std::fmt;
 use std::io::{self, Read, Write};
@@ -15,11 +14,9 @@ pub(super) trait Wire: Read + Write + Send + Sync + 'static {
     /// Whether the other side has neither closed it nor said anything unasked: only then it can be used again.
     fn is_quiet(&mut self) -> bool;
 
-    /// Whether what goes over it is encrypted.
     fn is_tls(&self) -> bool;
 }
 
-/// A [`Wire`] for ureq.
 pub(super) struct Wired<W> {
     wire: W,
     buffers: LazyBuffers,

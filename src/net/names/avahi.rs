@@ -18,7 +18,6 @@ use crate::net::deadline::within;
 
 /// avahi itself waits five seconds for a name that nobody has.
 const LIMIT: Duration = Duration::from_secs(1);
-/// The longest line, in bytes.
 const MAX_LINE: u64 = 1024;
 
 /// Asks the daemon for both families. [`NameAnswer::Failed`] when it is not there.

@@ -1,5 +1,5 @@
-//! Asking name servers. Every question has a number and a socket, and so a port, of its own; what is not an answer to
-//! it, or comes from elsewhere, is passed over.
+//! Asks name servers. Every question has an id and a socket, and so a port, of its own; anything but its answer is
+//! ignored.
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
@@ -13,7 +13,7 @@ use super::name_answer::NameAnswer;
 use super::settings::Settings;
 use crate::net::deadline::within;
 
-/// No server is waited for longer than this when it is asked for the first time: the next may be alive.
+/// The longest wait for a server that is asked for the first time: the next one may be alive.
 const FIRST_TIMEOUT: Duration = Duration::from_secs(1);
 /// The longest answer over UDP; without an extension that nobody asked for here, they end at 512 bytes.
 const MAX_DATAGRAM: usize = 4096;
@@ -40,8 +40,8 @@ pub(crate) async fn ask(name: &str, family: IpFamily, settings: &Settings) -> Na
     NameAnswer::Failed
 }
 
-/// None when the server could not or would not say. 0.0.0.0 and :: are how servers against advertising say that a name is
-/// to be found nowhere; connecting to them would reach this machine.
+/// None when the server could not or would not answer. Ad blockers answer 0.0.0.0 or :: for names that are to be found
+/// nowhere; connecting to these would reach this machine.
 fn outcome(reply: DnsReply) -> Option<NameAnswer> {
     let found = reply.found.into_iter().filter(|ip| !ip.is_unspecified());
     let found: Vec<_> = found.map(|ip| SocketAddr::new(ip, 0)).collect();

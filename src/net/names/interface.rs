@@ -6,7 +6,7 @@ use std::net::UdpSocket;
 
 use rustix::net::netdevice::name_to_index;
 
-/// More interfaces than this have containers on them, not people's devices.
+/// Beyond this, interfaces are those of containers rather than networks with people's devices.
 const MAX: usize = 32;
 /// Its own, so that it is there with `ProcSubset=pid` too.
 const LIST: &str = "/proc/self/net/dev";

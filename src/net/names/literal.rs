@@ -1,6 +1,8 @@
-//! Hosts that are addresses already. No name server may decide about one, in whatever spelling.
+//! Hosts that are addresses, in whatever spelling: no name server may be asked for one.
 
 use std::net::{IpAddr, Ipv4Addr};
+
+use crate::base::url::is_host;
 
 /// The address that a host is: as usual, or IPv4 in the spellings of inet_aton(3), `127.1`, `0x7f.1` and `2130706433`.
 pub(crate) fn address(host: &str) -> Option<IpAddr> {
@@ -42,11 +44,7 @@ fn number(text: &str) -> Option<u32> {
 
 /// Whether a name can be asked for.
 pub(crate) fn is_name(name: &str) -> bool {
-    let fits = |label: &str| {
-        (1..=63).contains(&label.len())
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    name.len() <= 253 && name.split('.').all(fits) && !is_like_one(name)
+    is_host(name) && !name.ends_with('.') && !is_like_one(name)
 }
 
 #[cfg(test)]

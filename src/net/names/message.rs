@@ -1,24 +1,21 @@
-//! DNS messages (RFC 1035): one question, and what an answer says to it. Of an answer only A, AAAA and CNAME are looked
-//! at: a record of any other kind, however odd, costs nothing and spoils nothing.
+//! DNS messages (RFC 1035): one question and its answer, of which only A, AAAA and CNAME records are read; others do no
+//! harm, however odd.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The most records of an answer that are looked at.
+/// The most records of an answer that are read.
 const MAX_RECORDS: u16 = 64;
-/// The most names that may stand for each other, one after the other.
+/// The longest chain of aliases.
 const MAX_ALIASES: usize = 8;
-/// The most addresses of one family.
 const MAX_ADDRESSES: usize = 8;
 /// The longest name as it is sent, in bytes.
 const MAX_NAME: usize = 255;
 
 const INTERNET: u16 = 1;
 const CNAME: u16 = 5;
-/// In the class of a question: an answer to this socket alone will do (RFC 6762, 5.4). In that of a record: what was
-/// known before is wrong.
+/// In the class of a question: a unicast answer will do (RFC 6762, 5.4). In that of a record: older answers are void.
 const TOP_BIT: u16 = 0x8000;
 
-/// The kind of address that is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IpFamily {
     /// A records.
@@ -42,13 +39,12 @@ impl IpFamily {
         }
     }
 
-    /// Whether an address is of this kind.
     pub(crate) fn has(self, address: IpAddr) -> bool {
         matches!((self, address), (IpFamily::V4, IpAddr::V4(_)) | (IpFamily::V6, IpAddr::V6(_)))
     }
 }
 
-/// What is asked, under a number that nobody can guess.
+/// A question with an id that nobody can guess.
 #[derive(Debug)]
 pub(crate) struct DnsQuestion {
     id: u16,
@@ -57,7 +53,6 @@ pub(crate) struct DnsQuestion {
     is_multicast: bool,
 }
 
-/// What an answer says.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DnsReply {
     /// The addresses; empty when there are none.
@@ -66,7 +61,7 @@ pub(crate) struct DnsReply {
     pub(crate) ttl: u32,
     /// 0 is success, 3 says that there is no such name at all.
     pub code: u8,
-    /// Whether there is more than fitted into it.
+    /// Truncated: more did not fit.
     pub(crate) is_cut: bool,
 }
 
@@ -83,12 +78,11 @@ impl DnsQuestion {
         })
     }
 
-    /// A question to whoever has that name on this network.
+    /// A question to everybody on this network (mDNS).
     pub(crate) fn to_all(name: &str, family: IpFamily) -> Option<DnsQuestion> {
         Some(DnsQuestion { is_multicast: true, ..DnsQuestion::new(name, family)? })
     }
 
-    /// As it is sent.
     pub(crate) fn bytes(&self) -> Vec<u8> {
         let (flags, class) = if self.is_multicast { (0, INTERNET | TOP_BIT) } else { (RECURSE, INTERNET) };
         let head = [self.id, flags, 1, 0, 0, 0];
@@ -170,7 +164,7 @@ fn encoded(name: &str) -> Option<Vec<u8>> {
     (bytes.len() <= MAX_NAME).then_some(bytes)
 }
 
-/// A record that counts.
+/// A record of one of the kinds that matter.
 struct DnsRecord {
     owner: Vec<u8>,
     ttl: u32,

@@ -1,9 +1,9 @@
-//! Names to addresses, in the same way whatever C library the program is linked with: that of the static programs gives
-//! up on a name when one of its two lookups fails, and knows nothing of `.local`.
+//! Host names to addresses, without the C library: that of the static programs gives up on a name when one of its two
+//! lookups fails, and does not know `.local`.
 //!
-//! A name is looked for in the hosts file; then `localhost` is this machine, `NAME.local` is asked of avahi or of the
-//! network itself, and all others are asked of the name servers in resolv.conf. Both files are read for every lookup, so
-//! that a change counts at once. Addresses of the two families are looked up apart, and neither waits long for the other.
+//! The hosts file comes first; then `localhost` is this machine, avahi or the network itself is asked for `NAME.local`, and
+//! the name servers in resolv.conf for everything else. Both files are read for every lookup, so a change counts at once.
+//! The two address families are looked up independently, and neither waits long for the other.
 //!
 //! | file | what |
 //! |---|---|
@@ -12,8 +12,8 @@
 //! | `settings` | resolv.conf |
 //! | `message` | questions and answers as bytes |
 //! | `dns` | name servers |
-//! | `avahi` | the daemon that knows `.local` |
-//! | `multicast` | `.local` without that daemon |
+//! | `avahi` | the mDNS daemon |
+//! | `multicast` | mDNS without that daemon |
 //! | `interface` | the network interfaces of this machine |
 //! | `name_answer` | what came of a question, for one family or both |
 //! | `order` | which address is tried first |
@@ -39,10 +39,9 @@ use multicast::Remembered;
 use name_answer::{NameAnswer, both};
 use settings::Settings;
 
-/// Domains that no name server may hear of, since it has nothing to say (RFC 6761, 6.4; RFC 7686, 2).
+/// Domains that no name server may be asked for (RFC 6761, 6.4; RFC 7686, 2).
 const NOWHERE: [&str; 2] = ["invalid", "onion"];
 
-/// Looks names up.
 #[derive(Debug)]
 pub(crate) struct Names {
     hosts: PathBuf,
@@ -51,7 +50,7 @@ pub(crate) struct Names {
     remembered: Remembered,
 }
 
-/// Why a name leads nowhere.
+/// Why a host has no address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum NoAddress {
     /// There is no such name, or it has no address.

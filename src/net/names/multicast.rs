@@ -1,8 +1,8 @@
-//! mDNS (RFC 6762): asking everybody on the network for a name in `.local`, once, from a port of its own, so that the
-//! answer comes to this socket alone.
+//! mDNS (RFC 6762): asks everybody on the network for a name in `.local`, from a port of its own, so that answers come to
+//! this socket alone.
 //!
-//! Anybody there can answer, with any address. Loopback is refused, since no other host has such an address: what listens
-//! there is not for strangers to point at. Everything else is for TLS, or a pin, to find out.
+//! Anybody there can answer, with any address. Loopback is refused: no other host has such an address, and strangers must
+//! not direct us to what listens there. Whether another address is right is for TLS or a pin to tell.
 
 use std::collections::HashMap;
 use std::io;
@@ -23,18 +23,15 @@ const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 const PORT: u16 = 5353;
 /// Packets with less may have come through a router (RFC 6762, 11).
 const HOPS: u32 = 255;
-/// How long an answer is waited for.
 const LIMIT: Duration = Duration::from_secs(1);
-/// The question is repeated after this, since wireless networks lose multicast packets.
+/// When the question is repeated: wireless networks lose multicast packets.
 const AGAIN: Duration = Duration::from_millis(300);
 /// No answer is kept longer, whatever it says: devices move.
 const MAX_KEPT: Duration = Duration::from_secs(120);
 /// The most names whose answers are kept; they come from the owner's files.
 const MAX_NAMES: usize = 64;
-/// The longest answer: what fits into a packet.
 const MAX_DATAGRAM: usize = 9000;
 
-/// Answers that are still good.
 #[derive(Debug, Default)]
 pub(crate) struct Remembered(Mutex<HashMap<String, (Instant, Vec<SocketAddr>)>>);
 
@@ -125,7 +122,6 @@ fn is_no_host(ip: IpAddr) -> bool {
     ip.is_loopback() || ip.is_unspecified() || ip.is_multicast() || ip == IpAddr::V4(Ipv4Addr::BROADCAST)
 }
 
-/// Speaks one of the two protocols.
 struct GroupSocket {
     inner: Async<UdpSocket>,
     is_v4: bool,

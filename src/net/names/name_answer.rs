@@ -10,8 +10,8 @@ use smol::future;
 use super::message::IpFamily;
 use crate::net::deadline::within;
 
-/// How much longer the other family may take once one has answered. IPv6 is waited for a little, since IPv4 serves
-/// nearly everywhere; IPv4 longer, since an IPv6 address is of no use in many a network.
+/// How much longer the other family may take once one has answered: IPv6 a little, since IPv4 works nearly everywhere;
+/// IPv4 longer, since an IPv6 address is useless in many networks.
 const AFTER_V4: Duration = Duration::from_millis(300);
 const AFTER_V6: Duration = Duration::from_secs(2);
 
@@ -20,15 +20,12 @@ const AFTER_V6: Duration = Duration::from_secs(2);
 pub(super) enum NameAnswer {
     /// Addresses, and how long they may be kept.
     Found(Vec<SocketAddr>, Duration),
-    /// The name has none of them.
+    /// The name exists without such an address.
     Nothing,
-    /// There is no such name.
     NoSuchName,
-    /// Nobody gave a usable answer.
     Failed,
 }
 
-/// Asks for both families at once.
 pub(super) async fn both<F: Future<Output = NameAnswer>>(ask: impl Fn(IpFamily) -> F) -> NameAnswer {
     let (mut v4, mut v6) = (pin!(ask(IpFamily::V4)), pin!(ask(IpFamily::V6)));
     let (is_v4, first) =
@@ -43,9 +40,8 @@ pub(super) async fn both<F: Future<Output = NameAnswer>>(ask: impl Fn(IpFamily) 
 }
 
 impl NameAnswer {
-    /// What IPv4 said, and what IPv6 said. "No such name" counts from either when both have spoken. Beside a failure it
-    /// counts for IPv4 only: many servers at home deny a name for the IPv6 address that it lacks, and going on with the
-    /// name under another domain would lead to another host.
+    /// Joins the answer for IPv4 with that for IPv6. Beside a failure, "no such name" counts for IPv4 only: many home
+    /// routers deny a name because it has no IPv6 address, and trying it under another domain would find another host.
     fn and(self, v6: NameAnswer) -> NameAnswer {
         match (self, v6) {
             (NameAnswer::Found(mut all, one), NameAnswer::Found(more, two)) => {

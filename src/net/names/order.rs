@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-/// Each address once: those that a packet can be sent to before the others, link-local ones last among them, and IPv6 and
-/// IPv4 in turns, so that one family that is broken behind this machine costs one attempt (RFC 8305, 4).
+/// Each address once: first those with a route, link-local ones last among them; IPv6 and IPv4 in turns, so that a family
+/// that is broken further on costs one attempt (RFC 8305, 4).
 pub(crate) fn promising_first(found: Vec<SocketAddr>, port: u16) -> Vec<SocketAddr> {
     let mut seen = HashSet::new();
     let with_port = found.into_iter().map(|mut address| {
@@ -48,7 +48,7 @@ fn rank(address: SocketAddr) -> u8 {
     }
 }
 
-/// Connecting a datagram socket sends nothing; it fails where there is no way.
+/// Connecting a datagram socket sends nothing, but fails without a route.
 fn has_route(address: SocketAddr) -> bool {
     let any: IpAddr =
         if address.is_ipv4() { Ipv4Addr::UNSPECIFIED.into() } else { Ipv6Addr::UNSPECIFIED.into() };

@@ -33,7 +33,6 @@ pub(crate) struct Settings {
     pub timeout: Duration,
     /// How often to ask every server.
     pub attempts: u32,
-    /// Whether to ask over TCP only.
     pub(crate) is_tcp: bool,
     /// Whether to ask for IPv6 addresses at all.
     pub(crate) wants_v6: bool,
