@@ -728,7 +728,7 @@ fn status_names_the_next_step_until_there_is_none() {
     let setup = Setup { config, permissions: "rules: []\n".into(), ..bare };
     let gateway = Gateway::with(&setup);
     let shown = || on(&gateway, &["status"]).1;
-    assert!(shown().contains("\nNext: take the marks from a service in config.yaml"), "{}", shown());
+    assert!(shown().contains("\nNext: uncomment a service in config.yaml"), "{}", shown());
     gateway.configure(&Setup::default());
     assert_eq!(on(&gateway, &["reload"]).0, 0);
     assert!(

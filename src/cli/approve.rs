@@ -27,7 +27,7 @@ owner_command! {
     }
 }
 
-/// How long it waits for the outcome of the call that it let through.
+/// How long to wait for the outcome of the approved call.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// With `--json` it is the answer alone; people also hear how the call went.
@@ -66,9 +66,6 @@ fn outcome_of(events: &mut ControlClient, id: &Value) -> Option<String> {
 }
 
 /// Says what became of an answer.
-///
-/// # Errors
-/// When it came too late, or there is no such question.
 pub(crate) fn report(what: &'static str, reply: &Value, as_json: bool) -> Result<Exit, Trouble> {
     let word = |name: &str| reply.get(name).and_then(Value::as_str).unwrap_or_default();
     let outcome = word("outcome");

@@ -54,7 +54,7 @@ pub(crate) fn prepare(args: impl IntoIterator<Item = OsString>) -> Result<Prepar
     Ok(Prepared::Command(sorted.line(command)))
 }
 
-/// Argh's words for a mistake, in ours. `help` is the help text of the command that was meant.
+/// An error from argh in our words. `help` is the help text of the command that was meant.
 pub(super) fn mistake(args: &[&str], output: &str, help: &str) -> Trouble {
     let words: Vec<&str> = output.split_whitespace().collect();
     let words = words.join(" ");

@@ -6,7 +6,7 @@ use super::layout;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::readable::{countdown, short_id};
 
-/// The labels take as much room as the longest of them, within these bounds.
+/// The narrowest and the widest column of labels; the longest label decides between them.
 const LABEL: (usize, usize) = (10, 24);
 
 /// The whole question in lines of at most `width` columns. The gateway has made every text safe to show.

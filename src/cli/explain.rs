@@ -196,8 +196,8 @@ fn for_people(tool: &str, why: &Explanation, config: &Config) -> String {
         Some(rule) => format!("by {} in {}", place(rule), rule.file),
     };
     lines.push(layout::hanging("  ", &reason, width));
-    let said = verdict.rule.as_ref().and_then(|rule| rule.description.as_deref());
-    lines.extend(said.map(|text| layout::hanging("  says: ", &visible(text), width)));
+    let description = verdict.rule.as_ref().and_then(|rule| rule.description.as_deref());
+    lines.extend(description.map(|text| layout::hanging("  says: ", &visible(text), width)));
     if !parts.is_empty() {
         let rows: Vec<_> =
             parts.iter().map(|(text, part)| [part.decision.to_string(), visible(text)]).collect();

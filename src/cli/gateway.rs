@@ -81,9 +81,6 @@ fn variable(name: &str) -> Option<String> {
 }
 
 /// Reads `--timeout`: seconds, also with a fraction.
-///
-/// # Errors
-/// A sentence, for argh.
 pub(crate) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: Option<f64> = text.parse().ok().filter(|s| *s > 0.0);
     let duration = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());

@@ -62,7 +62,7 @@ pub(crate) fn run(args: &InitArgs) -> Result<Exit, Trouble> {
     output::finish(&next_steps(&dir.0, &host, &pin))
 }
 
-/// What the packaged configuration lacks: it is the same for everybody, this is not.
+/// What the packaged configuration lacks, because every machine needs its own.
 fn secrets(dir: &Folder, token: &str) -> Result<Exit, Trouble> {
     dir.make("secrets", OWN)?;
     dir.write("secrets/AGENT_TOKEN", PRIVATE, format!("{token}\n").as_bytes())?;
@@ -150,7 +150,7 @@ Next, on this machine:
 {agent}
 
 There are no tools yet:
-take the marks from a service in {config}, put its token into {env},
+uncomment a service in {config}, put its token into {env},
 and say in {permissions} what is allowed, asked and denied."
     )
 }

@@ -12,7 +12,6 @@ use super::{Exit, Trouble, terminal};
 use crate::base::clock::Clock;
 use crate::base::safe_text::visible;
 
-/// The variable that sets the level.
 pub(crate) const LOG_LEVEL: &str = "LOG_LEVEL";
 
 /// Starts logging at the level of the option `--log-level`, else of `LOG_LEVEL`, else at `default`.
@@ -35,7 +34,7 @@ pub(crate) fn start(option: Option<&str>, default: LevelFilter) -> Result<(), Tr
     Ok(())
 }
 
-/// A level by name, in any case; `warning` and `critical` are how the predecessor spelt two of them.
+/// A level by name, in any case; `warning` and `critical` are Python's names of two of them.
 fn level(text: &str) -> Option<LevelFilter> {
     match text.to_ascii_lowercase().as_str() {
         "error" | "critical" => Some(LevelFilter::Error),
@@ -53,8 +52,8 @@ fn unknown(exit: Exit, source: &str, text: &str) -> Trouble {
 }
 
 /// Whether stderr is the journal, which has timestamps of its own and takes the priority before each line
-/// (sd-daemon(3)). `JOURNAL_STREAM` alone says only that some process before us wrote there: systemd names device
-/// and inode so that it can be told.
+/// (sd-daemon(3)). `JOURNAL_STREAM` alone only shows that some process before us wrote there, so its device and inode
+/// are compared with those of stderr.
 fn is_journal() -> bool {
     let named = env::var("JOURNAL_STREAM").ok();
     let stderr = rustix::fs::fstat(rustix::stdio::stderr()).ok();

@@ -104,7 +104,7 @@ pub(crate) fn typed(path: &Path) -> String {
 fn for_the_owner(config: &Path) -> String {
     let (place, config) = (typed(&secrets(config)), typed(config));
     format!(
-        "Next: take the marks from a service in {config}, put its token into
+        "Next: uncomment a service in {config}, put its token into
 {place}, and restart the gateway (systemctl restart agentpass)."
     )
 }

@@ -16,7 +16,7 @@ macro_rules! owner_command {
         }
 
         impl $name {
-            /// Connects to the gateway, for `what`.
+            /// Connects to the gateway to do `what`.
             fn connect(&self, what: &'static str) -> Result<$crate::cli::owner::ControlClient, $crate::cli::Trouble> {
                 $crate::cli::owner::ControlClient::connect(what, self.socket.as_deref(), self.config.as_deref())
             }

@@ -27,7 +27,7 @@ pub(crate) fn print(text: &str) -> Result<Audience, Trouble> {
     }
 }
 
-/// [`print`] for the last thing that a command says.
+/// Prints the last text of a command.
 pub(crate) fn finish(text: &str) -> Result<Exit, Trouble> {
     print(text).map(|_| Exit::DONE)
 }

@@ -55,7 +55,7 @@ impl ControlClient {
         self.writer.write_all(line.as_bytes()).map_err(|e| self.lost(&e.to_string()))
     }
 
-    /// How long [`ControlClient::hear`] waits at most from now on.
+    /// Limits how long [`ControlClient::hear`] waits from now on.
     pub(crate) fn patience(&mut self, limit: Duration) {
         // Reader and writer are one socket. Without the limit it would only wait longer.
         self.writer.set_read_timeout(Some(limit)).ok();

@@ -21,7 +21,7 @@ agent_command! {
     }
 }
 
-/// The columns that a description wants beside the arguments, with the blanks between.
+/// Columns that a description needs beside the arguments, blanks included.
 const ROOM: usize = 34;
 
 pub(crate) fn run(args: &ToolsArgs) -> Result<Exit, Trouble> {

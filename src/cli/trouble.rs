@@ -10,7 +10,7 @@ use crate::base::safe_text::visible;
 /// The longest cause shown, in characters. Causes may come from the other side of a connection.
 const MAX_CAUSE: usize = 2000;
 
-/// Why a command did not do what it was asked to do. Lower case, no full stop.
+/// Why a command failed. Lower case, no full stop.
 #[derive(Debug, PartialEq)]
 #[must_use]
 pub(crate) struct Trouble {
@@ -27,7 +27,7 @@ impl Trouble {
         Trouble { exit, what: what.into(), cause: cause.to_string(), at: None, help: None }
     }
 
-    /// Where: a file with its line, a request.
+    /// Where it happened: a file with its line, a request.
     pub(crate) fn at(mut self, place: impl Into<String>) -> Trouble {
         self.at = Some(place.into());
         self

@@ -6,9 +6,6 @@ use crate::base::json::{JsonError, parse_strict};
 use crate::protocol::frame::MAX_DEPTH;
 
 /// Reads the arguments of a tool; `json_args` is the text of `--json-args`, whose members are added.
-///
-/// # Errors
-/// A sentence for a pair that is none, JSON that is none, or a name given twice.
 pub(crate) fn read(pairs: &[String], json_args: Option<&str>) -> Result<Map<String, Value>, String> {
     let mut args = json_args.map_or_else(|| Ok(Map::new()), object)?;
     for text in pairs {

@@ -19,7 +19,7 @@ use crate::base::safe_text::visible;
 /// An answer typed this soon after a question came up was meant for the one before it: an agent can withdraw a
 /// harmless question at the moment when it is answered, with another one behind it.
 const READING: Duration = Duration::from_secs(1);
-/// How often the time left is shown anew.
+/// How often the time left is updated.
 const TICK: Duration = Duration::from_secs(1);
 const KEYS: &str = "y approves, n denies, `n TEXT` denies and tells the agent why; Ctrl-C leaves";
 
@@ -32,9 +32,6 @@ enum WatchEvent {
 }
 
 /// Shows the questions that come from one connection and sends answers by the other, until the person or the gateway leaves.
-///
-/// # Errors
-/// When the gateway goes away.
 pub(crate) fn ask(mut owner: ControlClient, answers: ControlClient) -> Result<Exit, Trouble> {
     owner.send(&command("watch"))?;
     let (sender, events) = channel();
@@ -69,7 +66,7 @@ fn type_in(events: &Sender<WatchEvent>) {
 struct Screen {
     answers: ControlClient,
     waiting: VecDeque<Value>,
-    /// Since when the question that is asked now has been on the screen.
+    /// When the question at the front was shown.
     shown: Instant,
 }
 
@@ -132,7 +129,7 @@ impl Screen {
         self.prompt();
     }
 
-    /// How it was settled is heard from the gateway, as every other watcher hears it.
+    /// The gateway reports what became of the answer, as it does to every other watcher.
     fn answer(&mut self, typed: &str) {
         let Some(question) = self.waiting.front() else { return self.prompt() };
         let id = question.get("request_id").cloned().unwrap_or_default();
@@ -183,7 +180,7 @@ impl Screen {
     }
 }
 
-/// One line about a question that was answered, has run out or was carried out.
+/// One line about a question that was answered or timed out, or whose call has ended.
 fn news(event: &Value) -> String {
     let word = |name: &str| event.get(name).and_then(Value::as_str);
     let id = card::id(event);

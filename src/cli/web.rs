@@ -79,7 +79,7 @@ fn line() -> Result<Secret, Trouble> {
     Ok(password)
 }
 
-/// A terminal that does not show what is typed, for as long as this lives.
+/// Hides what is typed on the terminal until it is dropped.
 struct Quiet(Option<Termios>);
 
 impl Quiet {

@@ -135,12 +135,12 @@ fn check_bytes(section: Section<'_>, request: &RequestSpec, args: &Args) {
 
 fn check_content_type(section: Section<'_>, request: &RequestSpec) {
     let is_it = |name: &str| name.eq_ignore_ascii_case("content-type");
-    let Some((_, said)) = request.headers.iter().find(|(name, _)| is_it(name)) else { return };
+    let Some((_, content_type)) = request.headers.iter().find(|(name, _)| is_it(name)) else { return };
     let Some((_, at)) = section.entries("headers").into_iter().find(|(name, _)| is_it(name.text())) else {
         return;
     };
     let encoding = request.encoding();
-    if !request.has_body() || fits(said, encoding) {
+    if !request.has_body() || fits(content_type, encoding) {
         return;
     }
     let text = format!("this Content-Type contradicts encoding: {}", encoding.as_str());
@@ -151,8 +151,8 @@ fn check_content_type(section: Section<'_>, request: &RequestSpec) {
     }
 }
 
-fn fits(said: &Template, encoding: Encoding) -> bool {
-    let text = said.to_string().to_ascii_lowercase();
+fn fits(content_type: &Template, encoding: Encoding) -> bool {
+    let text = content_type.to_string().to_ascii_lowercase();
     let essence = text.split(';').next().unwrap_or_default().trim();
     match encoding {
         Encoding::Json => matches!(essence, "application/json" | "text/json") || essence.ends_with("+json"),

@@ -1,5 +1,5 @@
 //! Credentials of services, as they go out: what an editor, a shell or a hasty copy leaves around them is a mistake of
-//! the file, not a request that fails with 401 months later. Never says what a credential holds.
+//! the file, not a request that fails with 401 months later. Findings never hold the value.
 
 use super::at::At;
 use crate::base::secret::Secret;
@@ -14,7 +14,7 @@ pub(crate) fn token(at: At<'_>) -> Option<Secret> {
     Some(secret)
 }
 
-/// What stands behind `Bearer` in the header: one word.
+/// The token after `Bearer` in the header: one word.
 pub(crate) fn bearer(at: At<'_>) -> Option<Secret> {
     let secret = token(at)?;
     let begins_so = secret.expose().get(..7).is_some_and(|word| word.eq_ignore_ascii_case("bearer "));
@@ -24,7 +24,7 @@ pub(crate) fn bearer(at: At<'_>) -> Option<Secret> {
     Some(secret)
 }
 
-/// A password, in any script, as long as nothing else stands around it.
+/// A password in any script, without quotes or a byte order mark around it.
 pub(crate) fn text(at: At<'_>) -> Option<Secret> {
     let secret = at.secret()?;
     let value = secret.expose();

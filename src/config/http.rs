@@ -20,9 +20,6 @@ const OWN_HEADERS: &str = "host content-length transfer-encoding connection keep
                            proxy-connection te trailer upgrade expect accept-encoding";
 
 /// Whether a header of this name may be set in addition to the one that carries the credentials.
-///
-/// # Errors
-/// Why not.
 pub(crate) fn check_header(name: &str, taken: Option<&str>) -> Result<(), String> {
     let lower = name.to_ascii_lowercase();
     if !is_header_name(name) {

@@ -1,6 +1,5 @@
 //! Finding the files and reading them all.
 
-use std::cell::RefCell;
 use std::path::{Path, PathBuf};
 
 use super::at::{At, Section};
@@ -76,13 +75,9 @@ pub fn load(paths: &Paths) -> Result<Loaded, Vec<Finding>> {
 }
 
 /// [`load`] with an environment of the caller's.
-///
-/// # Errors
-/// As for [`load`].
 pub fn load_in(paths: &Paths, around: &Surroundings<'_>) -> Result<Loaded, Vec<Finding>> {
-    let early = RefCell::default();
-    let vars = Variables::near(&paths.config, around, &early);
-    let mut findings = early.take();
+    let mut vars = Variables::near(&paths.config, around);
+    let mut findings = std::mem::take(&mut vars.findings);
     let config = read_config(&paths.config, &vars, &around.share, &mut findings);
     let permissions = read_permissions(&paths.permissions, &vars, config.as_ref(), &mut findings);
     match (config, permissions) {
@@ -185,9 +180,7 @@ pub struct LocalConfig {
 /// # Errors
 /// All findings, when at least one is an error.
 pub fn local(paths: &Paths) -> Result<LocalConfig, Vec<Finding>> {
-    let around = Surroundings::of_process();
-    let early = RefCell::default();
-    let vars = Variables::near(&paths.config, &around, &early);
+    let vars = Variables::near(&paths.config, &Surroundings::of_process());
     let doc = Doc::open(&paths.config, CONFIGURATION, Some(&vars)).map_err(|finding| vec![finding])?;
     let file = At::root(&doc).open();
     let gateway = main::gateway(file, doc.dir());
@@ -210,9 +203,7 @@ pub(crate) struct BotHint {
 
 /// Looks for the bot; mistakes in the file, or none at all, do not matter.
 pub(crate) fn bot(paths: &Paths) -> BotHint {
-    let around = Surroundings::of_process();
-    let early = RefCell::default();
-    let vars = Variables::near(&paths.config, &around, &early);
+    let vars = Variables::near(&paths.config, &Surroundings::of_process());
     let mut hint = BotHint::default();
     if let Ok(doc) = Doc::open(&paths.config, CONFIGURATION, Some(&vars)) {
         let messenger = At::root(&doc).open().get("messenger");

@@ -20,7 +20,7 @@ pub struct Permissions {
     pub defaults: Vec<Rule>,
 }
 
-/// Reads both lists. Without `known` (config.yaml is broken) nothing is said about agents and tools.
+/// Reads both lists. Without `known` (config.yaml is broken) agents and tools are not checked.
 pub(crate) fn read(doc: &Doc<'_>, known: Option<&KnownNames<'_>>) -> Permissions {
     let file = At::root(doc).section("rules defaults");
     let rules = list(file, RuleList::Rules, known);

@@ -4,7 +4,7 @@ use super::at::At;
 use crate::base::network::Network;
 use crate::base::path_prefix::PathPrefix;
 
-/// The first parts of the pages' own paths: a prefix that begins like one of them could not be told from it.
+/// The first parts of the pages' own paths: a prefix that begins with one of them would be ambiguous.
 const OWN_PATHS: &str = "approvals audit sign-in sign-out static livez healthz metrics";
 
 /// Addresses and networks.

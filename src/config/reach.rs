@@ -26,7 +26,7 @@ impl<'a> Reach<'a> {
         Reach { tool, head, language: OnceCell::new() }
     }
 
-    /// Whether some call of the tool can have a signature that `pattern` matches. "Yes" in doubt.
+    /// Whether some call of the tool can have a signature that `pattern` matches. True in doubt.
     pub(crate) fn meets(&self, pattern: &Pattern, budget: &mut usize) -> bool {
         let Some(signature) = &self.tool.signature else { return pattern.matches(&self.tool.name) };
         let prefix = pattern.literal_prefix();

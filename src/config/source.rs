@@ -49,17 +49,11 @@ impl From<io::Error> for Unreadable {
 }
 
 /// The whole text of a file. Symbolic links are followed.
-///
-/// # Errors
-/// See [`Unreadable`].
 pub(crate) fn read_text(path: &Path) -> Result<String, Unreadable> {
     String::from_utf8(read_bytes(path)?).map_err(|_| Unreadable::NotText)
 }
 
 /// The whole content of a file. Symbolic links are followed.
-///
-/// # Errors
-/// See [`Unreadable`].
 pub(crate) fn read_bytes(path: &Path) -> Result<Vec<u8>, Unreadable> {
     if !fs::metadata(path)?.is_file() {
         return Err(Unreadable::NotAFile);

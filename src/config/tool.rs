@@ -76,7 +76,7 @@ fn signed(at: At<'_>, arg: &str, args: &Args) {
     }
 }
 
-/// Without a word from the owner, arguments that are not declared are taken where there is a body to put them in.
+/// Unless the owner says otherwise, arguments that are not declared are taken where there is a body to put them in.
 fn extra_args(name: Name<'_>, section: Section<'_>, request: &RequestSpec) -> bool {
     let has_body = request.has_body() && request.body.is_none();
     let Some(at) = section.get("extra_args") else {
@@ -135,8 +135,8 @@ fn digest(tool: &Tool, url: &str) -> Digest {
         "extra_args": tool.extra_args,
         "timeout": tool.timeout.map(|t| t.as_secs_f64()),
     });
-    let said = Some(tool.kind).filter(|kind| *kind != tool.target.default_kind());
-    add(&mut all, "kind", said.map(|kind| kind.as_str().into()));
+    let kind = Some(tool.kind).filter(|kind| *kind != tool.target.default_kind());
+    add(&mut all, "kind", kind.map(|kind| kind.as_str().into()));
     add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
     add(&mut all, "body", request.body.as_ref().map(Layout::source));
     add(&mut all, "response", response.source());

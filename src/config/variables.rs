@@ -3,7 +3,6 @@
 //! They are put into single values after the YAML was read, so they never change its structure, and what they
 //! hold is never looked at for further variables. A value itself never appears in a finding.
 
-use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -41,6 +40,8 @@ pub(crate) struct Variables<'a> {
     dotenv: BTreeMap<String, String>,
     dotenv_path: PathBuf,
     secrets: PathBuf,
+    /// What is wrong with `.env` and `secrets/`.
+    pub(crate) findings: Vec<Finding>,
 }
 
 /// Why a value cannot be resolved, and what to do about it.
@@ -52,17 +53,14 @@ pub(crate) struct Unresolved {
 
 impl<'a> Variables<'a> {
     /// Reads the `.env` file beside `config`, when there is one.
-    pub(crate) fn near(
-        config: &Path,
-        around: &Surroundings<'a>,
-        findings: &RefCell<Vec<Finding>>,
-    ) -> Variables<'a> {
+    pub(crate) fn near(config: &Path, around: &Surroundings<'a>) -> Variables<'a> {
         let dotenv_path = config.with_file_name(".env");
-        let dotenv = read_dotenv(&dotenv_path, findings);
+        let mut findings = Vec::new();
+        let dotenv = read_dotenv(&dotenv_path, &mut findings);
         let credentials = (around.variable)("CREDENTIALS_DIRECTORY").map(PathBuf::from);
         let secrets = config.with_file_name(SECRETS);
-        findings.borrow_mut().extend(readable_secrets(&secrets));
-        Variables { variable: around.variable, credentials, dotenv, dotenv_path, secrets }
+        findings.extend(readable_secrets(&secrets));
+        Variables { variable: around.variable, credentials, dotenv, dotenv_path, secrets, findings }
     }
 
     /// `raw` with every `${NAME}` replaced, and `$${` by a literal `${`; also the values that were put in.
@@ -128,7 +126,7 @@ impl<'a> Variables<'a> {
     }
 }
 
-/// A secret in a file of its own; the line's end is none of it.
+/// A secret in a file of its own, without the line's end.
 fn in_file(name: &str, path: &Path) -> Option<Result<String, Unresolved>> {
     match source::read_text(path) {
         Ok(text) => Some(Ok(text.strip_suffix('\n').unwrap_or(&text).to_owned())),
@@ -163,32 +161,31 @@ fn unusable(name: &str, help: &str) -> Unresolved {
     Unresolved { text: format!("variable {name} cannot be used"), help: help.to_owned() }
 }
 
-fn read_dotenv(path: &Path, findings: &RefCell<Vec<Finding>>) -> BTreeMap<String, String> {
+fn read_dotenv(path: &Path, findings: &mut Vec<Finding>) -> BTreeMap<String, String> {
     let text = match source::read_text(path) {
         Ok(text) => text,
         Err(why) if why.is_missing() => return BTreeMap::new(),
         Err(why) => {
-            findings.borrow_mut().push(Finding::whole("cannot load variables", path, why.to_string()));
+            findings.push(Finding::whole("cannot load variables", path, why.to_string()));
             return BTreeMap::new();
         }
     };
-    let mut found = findings.borrow_mut();
     if source::is_world_readable(path) {
-        found.push(source::world_readable(path));
+        findings.push(source::world_readable(path));
     }
-    let (mut values, mut number) = (BTreeMap::new(), 0);
-    for line in text.trim_start_matches('\u{feff}').lines() {
-        number += 1;
+    let mut values = BTreeMap::new();
+    for (number, line) in (1..).zip(text.trim_start_matches('\u{feff}').lines()) {
         match assignment(line) {
             Ok(Some((name, value))) => drop(values.insert(name, value)),
             Ok(None) => {}
-            Err(text) => found.push(ignored_line(path, number, text)),
+            Err(text) => findings.push(ignored_line(path, number, text)),
         }
     }
     values
 }
 
-/// Other programs read the same file and take more; what this one cannot read only matters when it is asked for.
+/// A warning only: other programs read the same file and take more, and a variable that cannot be read matters only when
+/// something names it.
 fn ignored_line(path: &Path, number: u64, text: &str) -> Finding {
     let finding = Finding::whole("cannot load variables", path, format!("{text}; it is left out"));
     Finding { severity: Severity::Warning, place: Some((number, 1)), ..finding.help("write NAME=value") }
@@ -217,7 +214,7 @@ fn unquote(value: &str) -> Result<String, &'static str> {
     }
 }
 
-/// A `#` begins a comment at the start and behind white space.
+/// A `#` begins a comment at the start and after white space.
 fn before_comment(value: &str) -> &str {
     let comment = value.char_indices().find(|&(at, c)| {
         let head = value.get(..at).unwrap_or_default();
@@ -292,7 +289,7 @@ mod tests {
     fn values_are_put_in_once_and_a_doubled_dollar_is_literal() {
         let lookup = |name: &str| (name == "X").then(|| OsString::from("${Y}\"'"));
         let around = Surroundings { variable: &lookup, share: PathBuf::new() };
-        let vars = Variables::near(Path::new("/nowhere/config.yaml"), &around, &RefCell::default());
+        let vars = Variables::near(Path::new("/nowhere/config.yaml"), &around);
         assert_eq!(vars.resolve("a${X}b").unwrap().0, "a${Y}\"'b");
         assert_eq!(vars.resolve("$${X} $ $$ {X} ${X}").unwrap().0, "${X} $ $$ {X} ${Y}\"'");
         assert_eq!(vars.resolve("${Z}").err().unwrap().text, "variable Z is not set");

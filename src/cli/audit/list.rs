@@ -10,7 +10,7 @@ use crate::cli::colour::{Shade, on_stdout};
 use crate::cli::layout;
 use crate::store::reader::AuditRow;
 
-/// What the agent of `agent:` is called. Where it is the only one, the name tells nothing.
+/// The agent of `agent:`. Where it is the only one, its name is not shown.
 const ONLY_AGENT: &str = "default";
 
 /// The rows as a table in lines of at most `width` columns that begin with `indent`.
@@ -21,20 +21,23 @@ pub(crate) fn table(rows: &[AuditRow], indent: &str, width: Option<usize>) -> St
     let (today, zone) = (Clock::system().now(), Zone::system());
     let time = zone.described(today);
     let time = format!("TIME ({})", time.split(" (").next().unwrap_or_default());
-    if rows.iter().all(|row| row.agent == ONLY_AGENT) {
-        let head = [&time, "ID", "DECIDED BY", "OUTCOME", "CALL"];
-        let cells = |row: &AuditRow| [when(row.at, today, &zone), id(row), by(row), outcome(row), call(row)];
-        return layout::table(&headed(head, rows.iter().map(cells)), indent, width);
-    }
-    let head = [&time, "ID", "AGENT", "DECIDED BY", "OUTCOME", "CALL"];
+    let head = [&time, "ID", "AGENT", "DECIDED BY", "OUTCOME", "CALL"].map(str::to_owned);
     let cells = |row: &AuditRow| {
-        [when(row.at, today, &zone), id(row), visible(&row.agent), by(row), outcome(row), call(row)]
+        [
+            when(row.at, today, &zone),
+            short_id(&row.request_id),
+            visible(&row.agent),
+            by(row),
+            outcome(row),
+            call(row),
+        ]
     };
-    layout::table(&headed(head, rows.iter().map(cells)), indent, width)
-}
-
-fn headed<const N: usize>(head: [&str; N], rows: impl Iterator<Item = [String; N]>) -> Vec<[String; N]> {
-    std::iter::once(head.map(str::to_owned)).chain(rows).collect()
+    let lines = std::iter::once(head).chain(rows.iter().map(cells));
+    if rows.iter().all(|row| row.agent == ONLY_AGENT) {
+        let lines = lines.map(|[time, id, _, by, outcome, call]| [time, id, by, outcome, call]);
+        return layout::table(&lines.collect::<Vec<_>>(), indent, width);
+    }
+    layout::table(&lines.collect::<Vec<_>>(), indent, width)
 }
 
 /// The time of day for today's calls, the date as well for others.
@@ -49,10 +52,6 @@ fn when(at: Timestamp, now: Timestamp, zone: &Zone) -> String {
 
 fn outcome(row: &AuditRow) -> String {
     on_stdout(&visible(&row.outcome), Shade::for_word(&row.outcome))
-}
-
-fn id(row: &AuditRow) -> String {
-    short_id(&row.request_id)
 }
 
 /// Who had the last word: the policy, a person, or the gateway itself where the call could not be judged.

@@ -213,7 +213,7 @@ fn indented(text: &str) -> String {
     text.lines().map(|line| format!("{INDENT}{line}")).collect::<Vec<_>>().join("\n")
 }
 
-/// Who or what, then what was said.
+/// A line with who or what it is about in front.
 fn line(who: &str, text: &str) -> Result<(), Trouble> {
     say(&layout::hanging(&format!("{INDENT}{who:<8}  "), text, width()))
 }
