@@ -20,7 +20,7 @@ use smol::{LocalExecutor, Timer, future};
 
 use crate::approval::Channels;
 use crate::base::clock::Clock;
-use crate::config::{Finding, Paths};
+use crate::config::{Finding, Paths, misfit};
 use crate::gate::{Executor, Gate, GateHost, Latch};
 use crate::net::deadline::within;
 use crate::net::listener::Listener;
@@ -221,7 +221,9 @@ impl Gateway {
             let Ready { loaded, acceptor: fresh } = ready;
             let mut warnings: Vec<_> = loaded.warnings.iter().map(Finding::to_string).collect();
             warnings.extend(fixed.needs_restart(&Fixed::from_config(&loaded.config)));
-            let wanted = channels.prepare(&loaded.config.channels).map_err(|e| unusable(e.into()))?;
+            let wanted = channels
+                .prepare(&loaded.config.channels)
+                .map_err(|e| refused(&[misfit(&options.paths, &["messenger"], &e.what, e.help)]))?;
             let earlier = gate.setup();
             let setup = setup(loaded, Some(&earlier)).map_err(unusable)?;
             gate.reload(setup);

@@ -43,8 +43,8 @@ impl fmt::Display for StartError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             StartError::Config(findings) => findings.iter().try_for_each(|finding| writeln!(f, "{finding}")),
-            StartError::Setting(what, help) => told(f, what, None, help),
-            StartError::Machine { what, at, help } => told(f, what, at.as_deref(), help),
+            StartError::Setting(what, help) => write_error(f, what, None, help),
+            StartError::Machine { what, at, help } => write_error(f, what, at.as_deref(), help),
         }
     }
 }
@@ -73,7 +73,7 @@ impl From<Misconfigured> for StartError {
     }
 }
 
-fn told(f: &mut fmt::Formatter<'_>, what: &str, at: Option<&Path>, help: &str) -> fmt::Result {
+fn write_error(f: &mut fmt::Formatter<'_>, what: &str, at: Option<&Path>, help: &str) -> fmt::Result {
     write!(f, "agentpass: could not start: {what}")?;
     if let Some(path) = at {
         write!(f, "\n  at {}", path.display())?;
@@ -150,7 +150,7 @@ pub(super) fn control_socket(config: &Config) -> Result<ControlSocket, StartErro
 /// Where the control socket is: as configured, else in /run/agentpass for the service's own record, else beside the
 /// record. It follows from the configuration alone: the gateway and the owner's commands must agree.
 pub(crate) fn control_path(configured: Option<&Path>, storage: &Storage) -> PathBuf {
-    let beside = storage.path.parent().unwrap_or(Path::new("."));
-    let dir = if storage.path.starts_with(STATE) { Path::new(RUNTIME) } else { beside };
+    let folder = storage.path.parent().unwrap_or(Path::new("."));
+    let dir = if storage.path.starts_with(STATE) { Path::new(RUNTIME) } else { folder };
     configured.map_or_else(|| dir.join("control.sock"), Path::to_owned)
 }

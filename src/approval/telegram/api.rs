@@ -18,7 +18,7 @@ pub(crate) use error::BotError;
 pub(crate) use parse::{Chat, ChatMessage, Me, Tap, Update, UpdateKind, User};
 
 use crate::base::secret::Secret;
-use crate::net::client::{HttpClient, HttpError, HttpOptions, HttpRequest, HttpResponse, NotSent};
+use crate::net::client::{HttpClient, HttpOptions, HttpRequest, HttpResponse, NotSent};
 
 const MAX_ANSWER: u64 = 1024 * 1024;
 /// The limit of a call, except for a long poll.
@@ -87,10 +87,10 @@ impl Bot {
     pub(crate) fn through(proxy: Option<&Secret>, token: Secret, api_url: &str) -> Result<Bot, BotError> {
         let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, ':' | '_' | '-');
         if token.expose().is_empty() || !token.expose().chars().all(fits) {
-            return Err(bad_url("the token is not a bot token; copy it from @BotFather"));
+            return Err(NotSent::BadUrl("the token is not a bot token; copy it from @BotFather").into());
         }
         if !["http://", "https://"].iter().any(|scheme| api_url.starts_with(scheme)) {
-            return Err(bad_url("api_url must begin with http:// or https://"));
+            return Err(NotSent::BadUrl("api_url must begin with http:// or https://").into());
         }
         let base = format!("{}/bot{}/", api_url.trim_end_matches('/'), token.expose());
         let options = HttpOptions {
@@ -226,10 +226,6 @@ impl Style {
             Style::Pre => "pre",
         }
     }
-}
-
-fn bad_url(why: &'static str) -> BotError {
-    BotError::Network(HttpError::NotSent(NotSent::BadUrl(why)))
 }
 
 /// What sending and editing have in common.

@@ -65,8 +65,8 @@ fn a_restart_knows_the_cards_and_no_question() {
     let card = after.get(q.id).unwrap();
     assert!(card.next_message().is_none() && card.stale == [70]);
     // The owner did as the log says.
-    let told = BotChat { configured: -6, ..HOME };
-    assert_eq!(Board::default().restore(&kept, told), Some((-6, Timestamp(9))));
+    let adopted = BotChat { configured: -6, ..HOME };
+    assert_eq!(Board::default().restore(&kept, adopted), Some((-6, Timestamp(9))));
     for other in [BotChat { bot: 2, ..HOME }, BotChat { configured: -7, ..HOME }] {
         assert_eq!(Board::default().restore(&kept, other), None);
     }

@@ -1,6 +1,7 @@
 //! Answers and updates as servers and people may send them.
 
 use super::*;
+use crate::net::client::HttpError;
 
 const TOKEN: &str = "123456:AAsecret_half-of-it";
 
