@@ -9,7 +9,7 @@
 //! |---|---|---|
 //! | 7 | `cli` | commands, output, exit codes; the only place that prints |
 //! | 6 | `daemon`, [`client`] | wiring and shutdown of the gateway; the connection that agents use |
-//! | 5 | `surface` | how the outside reaches the gate: WebSocket, control socket |
+//! | 5 | `surface` | how the outside reaches the gate: WebSocket, admin pages, control socket |
 //! | 4 | `gate` | the path of one call; read `gate/pipeline.rs` first |
 //! | 3 | `approval`, `service` | the questions; the HTTP calls that the record has claimed |
 //! | 2 | `config`, `policy`, `net`, `store` | YAML to model; pure decisions; sockets and TLS; the record |

@@ -1,8 +1,13 @@
 //! How the outside reaches the gate. Surfaces translate; they decide nothing.
 //!
-//! [`rpc`] is for agents (WebSocket), [`admin`] for the owner's browser (HTTP), [`control`] for people on the gateway
-//! (unix socket). Both ports count their unauthenticated connections
-//! with an [`Admission`](admission::Admission) each.
+//! | module | for whom |
+//! |---|---|
+//! | `agent` | what agents can do, whatever they speak; every front for agents is built on it |
+//! | [`rpc`] | agents, over WebSocket |
+//! | [`admin`] | the owner's browser, over HTTP |
+//! | [`control`] | people on the gateway, over a unix socket |
+//! | `admission` | both ports: connections that have not authenticated, and wrong tokens |
+//! | `shapes` | the JSON that `control` and `admin` share |
 
 pub(crate) mod admin;
 mod admission;

@@ -24,12 +24,12 @@ use crate::base::safe_text::visible;
 use crate::base::secret::TokenHash;
 use crate::base::slots::{KeyedSlot, Slot, Slots};
 use crate::gate::explain::{Rules, explain};
-use crate::gate::{Executor, Gate, Latch, Request, Ticket};
+use crate::gate::{Executor, Gate, Request, Ticket};
 use crate::model::{AgentId, AnswerOutcome, Call};
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::store::{PendingResult, StoreError};
 use crate::surface::admission::{Admission, Caller};
-use connected::{AgentConnection, ConnectedAgent, ConnectedAgents};
+use connected::{AgentConnection, ConnectedAgents};
 use tools::ToolLists;
 
 /// Connections per agent.
@@ -201,7 +201,8 @@ pub(crate) struct AgentHandle {
     calls: Slots,
     /// Other requests of this connection that take time.
     others: Slots,
-    connection: Rc<AgentConnection>,
+    /// Its share of the room for unread answers.
+    pub connection: Rc<AgentConnection>,
     _counted: KeyedSlot<AgentId>,
 }
 
@@ -217,22 +218,6 @@ impl AgentHandle {
     /// Whether `token` is the agent's, by the setup in force.
     pub(crate) fn has_token(&self, token: &TokenHash) -> bool {
         self.gate().setup().authenticate(token).as_ref() == Some(self.id())
-    }
-
-    /// What the agent's connections share.
-    pub(crate) fn shared(&self) -> &ConnectedAgent {
-        &self.connection.agent
-    }
-
-    /// Opens when the connection has to end because too much on it is unread.
-    pub(crate) fn evicted(&self) -> &Latch {
-        &self.connection.evicted
-    }
-
-    /// Room for an answer of so many bytes until it is sent. None when the connection has to end because too much on it
-    /// is unread; results stay in the inbox.
-    pub(crate) fn hold(&self, bytes: usize) -> Option<UnreadRoom> {
-        self.connection.hold(bytes)
     }
 
     fn spend(&self, cost: u64) -> Result<(), NotServed> {
@@ -314,7 +299,7 @@ impl AgentHandle {
     /// When the record cannot be read, or the agent has had its share of it.
     pub(crate) async fn pending_results(&self) -> Result<Vec<PendingResult>, NotServed> {
         let (gate, agent) = (self.gate().clone(), self.id().clone());
-        let (turn, (answer, read)) = (self.shared().inbox.clone(), bounded(1));
+        let (turn, (answer, read)) = (self.connection.agent.inbox.clone(), bounded(1));
         let task = async move {
             let _turn = turn.lock_arc().await;
             if !answer.is_closed() {

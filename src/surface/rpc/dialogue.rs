@@ -112,7 +112,7 @@ impl Dialogue {
             Wakeup::Stop
         };
         let evicted = async {
-            session.agent.evicted().wait().await;
+            session.agent.connection.evicted.wait().await;
             Wakeup::Evicted
         };
         let reloaded = async {
@@ -148,7 +148,7 @@ impl Dialogue {
         // In a box: it is larger than all that an idle connection waits for.
         let sending = Box::pin(self.socket.send_text_batch(texts, ping, WRITE_DEADLINE));
         let evicted = async {
-            session.agent.evicted().wait().await;
+            session.agent.connection.evicted.wait().await;
             None
         };
         let farewell = match future::or(async { Some(sending.await) }, evicted).await {
@@ -197,7 +197,7 @@ impl Dialogue {
 /// an idle connection needs no room for it.
 fn serve(session: &Rc<AgentSession>, text: String) -> Pin<Box<dyn Future<Output = Option<String>> + '_>> {
     Box::pin(async move {
-        let _turn = session.agent.shared().turn.lock().await;
+        let _turn = session.agent.connection.agent.turn.lock().await;
         let answer = frames::take(session, &text);
         future::yield_now().await;
         answer

@@ -42,7 +42,7 @@ impl AgentSession {
 
     /// A frame with the room that it takes. None when this connection has to end because too much on it is unread.
     pub(crate) fn outgoing(&self, text: String, carried: Vec<ResultInTransit>) -> Option<Outgoing> {
-        let room = self.agent.hold(text.len())?;
+        let room = self.agent.connection.hold(text.len())?;
         Some(Outgoing { text, carried, room: vec![room] })
     }
 }
