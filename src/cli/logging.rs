@@ -28,7 +28,7 @@ pub(crate) fn start(option: Option<&str>, default: LevelFilter) -> Result<(), Tr
         (None, None) => default,
     };
     // Fails only when a logger runs already, and then that one is as good.
-    if log::set_boxed_logger(Box::new(Lines::new(level, is_journal()))).is_ok() {
+    if log::set_boxed_logger(Box::new(StderrLog::new(level, is_journal()))).is_ok() {
         log::set_max_level(level);
     }
     Ok(())
@@ -72,17 +72,17 @@ fn priority(level: Level) -> u8 {
 
 /// Filters with `simple_logger`, which knows levels by module, and writes by itself: `simple_logger` would panic
 /// when stderr is closed, and takes newlines as they come.
-struct Lines {
+struct StderrLog {
     filter: SimpleLogger,
     is_journal: bool,
 }
 
-impl Lines {
-    fn new(level: LevelFilter, is_journal: bool) -> Lines {
+impl StderrLog {
+    fn new(level: LevelFilter, is_journal: bool) -> StderrLog {
         let filter = SimpleLogger::new()
             .with_level(level.min(LevelFilter::Warn))
             .with_module_level("agentpass", level);
-        Lines { filter, is_journal }
+        StderrLog { filter, is_journal }
     }
 
     fn line(&self, record: &Record<'_>) -> String {
@@ -95,7 +95,7 @@ impl Lines {
     }
 }
 
-impl Log for Lines {
+impl Log for StderrLog {
     fn enabled(&self, metadata: &Metadata<'_>) -> bool {
         self.filter.enabled(metadata)
     }
@@ -113,27 +113,27 @@ impl Log for Lines {
 mod tests {
     use super::*;
 
-    fn is_on(lines: &Lines, target: &str, level: Level) -> bool {
+    fn is_on(lines: &StderrLog, target: &str, level: Level) -> bool {
         lines.enabled(&Metadata::builder().target(target).level(level).build())
     }
 
     #[test]
     fn libraries_never_log_below_warn() {
-        let lines = Lines::new(LevelFilter::Trace, true);
+        let lines = StderrLog::new(LevelFilter::Trace, true);
         assert!(is_on(&lines, "agentpass::gate", Level::Trace));
         for library in ["ureq", "ureq_proto", "tungstenite", "hyper", "mio"] {
             assert!(is_on(&lines, library, Level::Warn));
             assert!(!is_on(&lines, library, Level::Info), "{library}");
         }
-        let quiet = Lines::new(LevelFilter::Error, true);
+        let quiet = StderrLog::new(LevelFilter::Error, true);
         assert!(!is_on(&quiet, "ureq", Level::Warn) && !is_on(&quiet, "agentpass", Level::Warn));
     }
 
     #[test]
     fn a_record_is_one_line() {
-        let journal = Lines::new(LevelFilter::Info, true);
-        let dated = Lines::new(LevelFilter::Info, false);
-        let line = |lines: &Lines, text| {
+        let journal = StderrLog::new(LevelFilter::Info, true);
+        let dated = StderrLog::new(LevelFilter::Info, false);
+        let line = |lines: &StderrLog, text| {
             lines.line(&Record::builder().args(text).level(Level::Warn).target("agentpass::x").build())
         };
         let forged = line(&journal, format_args!("a\n<3>forged"));

@@ -9,7 +9,7 @@ use crate::base::whole_regex::WholeRegex;
 use crate::model::{ArgSpec, ArgType, ItemSpec, arguments};
 
 /// The declared arguments by name.
-pub(crate) type Args = BTreeMap<String, ArgSpec>;
+pub(crate) type ArgSpecs = BTreeMap<String, ArgSpec>;
 
 const KEYS: &str = "required validate type description secret free_text items join each default as";
 
@@ -114,7 +114,7 @@ fn default(at: At<'_>, name: &str, spec: &ArgSpec) -> Option<serde_json::Value> 
 }
 
 /// Leaves an error where `each` has no meaning: outside the signature, or on a second argument.
-pub(crate) fn check_each(declared: &[(Name<'_>, At<'_>)], args: &Args, signature: Option<&Template>) {
+pub(crate) fn check_each(declared: &[(Name<'_>, At<'_>)], args: &ArgSpecs, signature: Option<&Template>) {
     let mut others: Option<&str> = None;
     let is_each = |name: &Name<'_>| args.get(name.text()).is_some_and(|spec| spec.each);
     for (name, at) in declared.iter().filter(|(name, _)| is_each(name)) {

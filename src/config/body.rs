@@ -1,6 +1,6 @@
 //! `encoding:` and `body:` of a request.
 
-use super::argument::Args;
+use super::argument::ArgSpecs;
 use super::at::{At, Name, Section};
 use super::constant;
 use super::templates::template;
@@ -13,7 +13,7 @@ pub(crate) fn encoding(at: At<'_>) -> Option<Encoding> {
 }
 
 /// Reads a layout: arguments in its texts, everything else as it stands.
-pub(crate) fn layout(at: At<'_>, args: &Args) -> Option<Layout> {
+pub(crate) fn layout(at: At<'_>, args: &ArgSpecs) -> Option<Layout> {
     match &at.node.kind {
         YamlKind::Text(_) => text(at, args),
         YamlKind::List(_) => {
@@ -38,7 +38,7 @@ fn member(name: Name<'_>) -> Option<String> {
     Some(name.text().to_owned())
 }
 
-fn text(at: At<'_>, args: &Args) -> Option<Layout> {
+fn text(at: At<'_>, args: &ArgSpecs) -> Option<Layout> {
     let text = at.text()?;
     // One argument keeps its type, so any type will do.
     let name = text.strip_prefix('{').and_then(|rest| rest.strip_suffix('}'));
@@ -49,7 +49,7 @@ fn text(at: At<'_>, args: &Args) -> Option<Layout> {
 }
 
 /// Leaves an error where encoding, body and the rest of the request contradict each other.
-pub(crate) fn check(section: Section<'_>, request: &RequestSpec, args: &Args) {
+pub(crate) fn check(section: Section<'_>, request: &RequestSpec, args: &ArgSpecs) {
     if !check_method(section, &request.method) {
         return;
     }
@@ -78,7 +78,7 @@ fn check_method(section: Section<'_>, method: &Method) -> bool {
 }
 
 /// An argument that is the whole body must be there.
-fn check_whole(at: At<'_>, body: &Layout, args: &Args) {
+fn check_whole(at: At<'_>, body: &Layout, args: &ArgSpecs) {
     let Layout::Arg(name) = body else { return };
     if args.get(name).is_some_and(|spec| !spec.required && spec.default.is_none()) {
         let text = format!("argument {name} is the body and may be absent");
@@ -86,7 +86,7 @@ fn check_whole(at: At<'_>, body: &Layout, args: &Args) {
     }
 }
 
-fn check_raw(at: At<'_>, body: &Layout, args: &Args) {
+fn check_raw(at: At<'_>, body: &Layout, args: &ArgSpecs) {
     let is_text = |kind: Option<ArgType>| kind.is_none_or(|kind| kind.is_scalar() || kind == ArgType::Bytes);
     let spec = match body {
         Layout::Arg(name) => args.get(name),
@@ -97,7 +97,7 @@ fn check_raw(at: At<'_>, body: &Layout, args: &Args) {
     }
 }
 
-fn check_fields(at: At<'_>, body: &Layout, args: &Args) {
+fn check_fields(at: At<'_>, body: &Layout, args: &ArgSpecs) {
     let is_section = match body {
         Layout::Object(_) => true,
         Layout::Arg(name) => args.get(name).is_some_and(|spec| spec.kind == Some(ArgType::Object)),
@@ -120,7 +120,7 @@ fn has_deep_lists(node: &Layout) -> bool {
 }
 
 /// Bytes are text in JSON, files in a multipart body, and nothing in a form.
-fn check_bytes(section: Section<'_>, request: &RequestSpec, args: &Args) {
+fn check_bytes(section: Section<'_>, request: &RequestSpec, args: &ArgSpecs) {
     let Some(at) = section.get("encoding").filter(|_| request.encoding() == Encoding::Form) else { return };
     let is_bytes = |name: &&str| args.get(*name).is_some_and(|spec| spec.kind == Some(ArgType::Bytes));
     let sent = |name: &&str| !request.body_exclude.contains(*name);
@@ -163,7 +163,7 @@ fn fits(content_type: &Template, encoding: Encoding) -> bool {
 }
 
 /// Leaves an error where `as` has no meaning, or gives two arguments one name.
-pub(crate) fn check_names(declared: &[(Name<'_>, At<'_>)], args: &Args, request: &RequestSpec) {
+pub(crate) fn check_names(declared: &[(Name<'_>, At<'_>)], args: &ArgSpecs, request: &RequestSpec) {
     let takes_all = request.has_body() && request.body.is_none();
     for (name, at) in declared {
         let Some(at) = at.open().get("as") else { continue };

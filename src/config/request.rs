@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::argument::Args;
+use super::argument::ArgSpecs;
 use super::at::At;
 use super::body;
 use super::http::{METHODS, check_header, param};
@@ -26,7 +26,7 @@ pub(crate) struct ToolService<'a> {
 }
 
 /// Reads a request. None when method or path is missing or wrong.
-pub(crate) fn read(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Option<RequestSpec> {
+pub(crate) fn read(at: At<'_>, args: &ArgSpecs, owner: &ToolService<'_>) -> Option<RequestSpec> {
     let section = at.section("method path query headers body_exclude encoding body");
     let method = section.require("method", method);
     let path = section.require("path", |at| path(at, args, owner));
@@ -56,7 +56,7 @@ fn method(at: At<'_>) -> Option<Method> {
     Some(Method::Other(text.into()))
 }
 
-fn path(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Option<(Template, Option<Template>)> {
+fn path(at: At<'_>, args: &ArgSpecs, owner: &ToolService<'_>) -> Option<(Template, Option<Template>)> {
     let text = at.text()?;
     let (path_text, query_text) = text.split_once('?').map_or((text.as_str(), None), |(p, q)| (p, Some(q)));
     let has_second = query_text.is_some_and(|query| query.contains('?'));
@@ -104,7 +104,7 @@ fn check_param(at: At<'_>, name: &str, owner: &ToolService<'_>) {
     }
 }
 
-fn query(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Vec<(String, Template)> {
+fn query(at: At<'_>, args: &ArgSpecs, owner: &ToolService<'_>) -> Vec<(String, Template)> {
     let mut found = Vec::new();
     for (name, value) in at.entries() {
         if name.text().is_empty() || name.text().contains(char::is_control) {
@@ -117,7 +117,7 @@ fn query(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Vec<(String, Templ
 }
 
 /// A text, one array that repeats the name, or nothing: a name without a value.
-fn query_value(at: At<'_>, args: &Args) -> Option<Template> {
+fn query_value(at: At<'_>, args: &ArgSpecs) -> Option<Template> {
     if at.is_single() && at.text()?.is_empty() {
         return Template::parse("").ok();
     }
@@ -133,7 +133,7 @@ fn query_value(at: At<'_>, args: &Args) -> Option<Template> {
     }
 }
 
-fn headers(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Vec<(String, Template)> {
+fn headers(at: At<'_>, args: &ArgSpecs, owner: &ToolService<'_>) -> Vec<(String, Template)> {
     let mut found: Vec<(String, Template)> = Vec::new();
     for (name, value) in at.entries() {
         if let Err(why) = check_header(name.text(), owner.taken_header.as_deref()) {
@@ -148,7 +148,7 @@ fn headers(at: At<'_>, args: &Args, owner: &ToolService<'_>) -> Vec<(String, Tem
     found
 }
 
-fn body_exclude(at: At<'_>, args: &Args) -> BTreeSet<String> {
+fn body_exclude(at: At<'_>, args: &ArgSpecs) -> BTreeSet<String> {
     let declared = |item: At<'_>| {
         let name = item.filled()?;
         let missing = format!("argument {} is not declared", item.shown());

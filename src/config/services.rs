@@ -55,9 +55,9 @@ pub(crate) fn timeout(at: At<'_>) -> Option<Duration> {
 }
 
 fn handler(section: Section<'_>) {
-    let Some(at) = section.get("handler") else { return class_without_handler(section) };
+    let Some(at) = section.get("handler") else { return refuse_handler_class(section) };
     match at.text().as_deref() {
-        Some("http") => class_without_handler(section),
+        Some("http") => refuse_handler_class(section),
         Some("python") => at
             .error("handlers other than http do not exist yet", "describe its HTTP interface in a tool file"),
         Some(_) => at.error(format!("unknown handler {}", at.shown()), "use http"),
@@ -65,7 +65,7 @@ fn handler(section: Section<'_>) {
     }
 }
 
-fn class_without_handler(section: Section<'_>) {
+fn refuse_handler_class(section: Section<'_>) {
     let Some(at) = section.get("handler_class").filter(|at| !at.is_null()) else { return };
     if at.text().is_some_and(|class| !class.is_empty()) {
         at.error("handler_class has no meaning with handler http", "remove it");

@@ -1,6 +1,6 @@
 //! Texts of a tool file in which arguments stand: `{name}`.
 
-use super::argument::Args;
+use super::argument::ArgSpecs;
 use super::at::At;
 use crate::base::template::{Template, TemplatePiece};
 
@@ -8,7 +8,7 @@ use crate::base::template::{Template, TemplatePiece};
 pub(crate) const SIGNATURE: &str = "the signature";
 
 /// A template whose arguments are all declared texts.
-pub(crate) fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
+pub(crate) fn template(at: At<'_>, text: &str, args: &ArgSpecs, place: &str) -> Option<Template> {
     let template = parsed(at, text, args, place)?;
     let mut pieces = template.pieces().iter();
     match pieces.find(|piece| matches!(piece, TemplatePiece::Segments(_))) {
@@ -17,7 +17,7 @@ pub(crate) fn template(at: At<'_>, text: &str, args: &Args, place: &str) -> Opti
     }
 }
 
-pub(crate) fn parsed(at: At<'_>, text: &str, args: &Args, place: &str) -> Option<Template> {
+pub(crate) fn parsed(at: At<'_>, text: &str, args: &ArgSpecs, place: &str) -> Option<Template> {
     let template = declared(at, text, args)?;
     for (name, spec) in template.args().filter_map(|name| args.get_key_value(name)) {
         let is_text = match place {
@@ -32,7 +32,7 @@ pub(crate) fn parsed(at: At<'_>, text: &str, args: &Args, place: &str) -> Option
 }
 
 /// A template whose arguments are all declared.
-pub(crate) fn declared(at: At<'_>, text: &str, args: &Args) -> Option<Template> {
+pub(crate) fn declared(at: At<'_>, text: &str, args: &ArgSpecs) -> Option<Template> {
     let template = match Template::parse(text) {
         Ok(template) => template,
         Err(why) => return at.fail(format!("{why} in {}", at.name()), "write {argument}"),

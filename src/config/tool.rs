@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use super::argument::{self, Args};
+use super::argument::{self, ArgSpecs};
 use super::at::{At, Name, Section};
 use super::body;
 use super::request::{self, ToolService};
@@ -21,7 +21,7 @@ use crate::model::{ArgSpec, ArgType, HttpTarget, ItemSpec, Kind, Layout, Request
 pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Option<Tool> {
     let section = at.section("description kind signature args request response extra_args timeout");
     let declared = section.entries("args");
-    let args: Args = declared.iter().filter_map(|(name, at)| argument::read(*name, *at)).collect();
+    let args: ArgSpecs = declared.iter().filter_map(|(name, at)| argument::read(*name, *at)).collect();
     let signature = section.read("signature", |at| signature(at, &args));
     argument::check_each(&declared, &args, signature.as_ref());
     let kind = section.read("kind", kind);
@@ -51,7 +51,7 @@ fn kind(at: At<'_>) -> Option<Kind> {
 }
 
 /// The signature in its one spelling: cut at the commas, trimmed, put together again with `, `.
-fn signature(at: At<'_>, args: &Args) -> Option<Template> {
+fn signature(at: At<'_>, args: &ArgSpecs) -> Option<Template> {
     let text = at.text()?;
     if text.trim().is_empty() {
         return None;
@@ -68,7 +68,7 @@ fn signature(at: At<'_>, args: &Args) -> Option<Template> {
 }
 
 /// A person reads the signature and rules are matched against it: nothing secret, nothing of free form.
-fn signed(at: At<'_>, arg: &str, args: &Args) {
+fn signed(at: At<'_>, arg: &str, args: &ArgSpecs) {
     let Some(spec) = args.get(arg) else { return };
     for (unfit, word) in [(spec.free_text, "free_text"), (spec.secret, "secret")] {
         let text = format!("argument {arg} is {word} and cannot stand in the signature");
