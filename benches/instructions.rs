@@ -36,7 +36,7 @@ use agentpass::testing::policy::{Facts, Policy};
 use agentpass::testing::protocol::frame::{self, MAX_BATCH};
 use agentpass::testing::protocol::params;
 use agentpass::testing::service::{request, response};
-use agentpass::testing::store::reader::{Filter, Reader, Wanted};
+use agentpass::testing::store::reader::{Filter, Reader, WantedPage};
 use agentpass::testing::store::{NewCall, Store, StoreOptions};
 use serde_json::{Map, Value, json};
 use ureq::http::HeaderMap;
@@ -413,9 +413,9 @@ fn make_record(calls: u32) {
 fn page(times: u32) {
     let mut reader = Reader::open(Path::new("agentpass.db")).unwrap();
     let filter = Filter { agent: Some("pi".to_owned()), ..Filter::default() };
-    let pages = reader.page(&filter, Wanted { page: 1, per_page: 50 }).unwrap().pages;
+    let pages = reader.page(&filter, WantedPage { page: 1, per_page: 50 }).unwrap().pages;
     repeat(times, || {
-        let page = reader.page(black_box(&filter), Wanted { page: pages / 2, per_page: 50 }).unwrap();
+        let page = reader.page(black_box(&filter), WantedPage { page: pages / 2, per_page: 50 }).unwrap();
         assert_eq!(page.rows.len(), 50);
     });
 }

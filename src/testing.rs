@@ -119,11 +119,11 @@ pub mod service {
 
 pub mod store {
     pub use crate::store::{
-        Claim, NewCall, NoteKind, Recovered, Refusal, Replay, Stage, Store, StoreError, StoreOptions,
+        Claim, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, Store, StoreError, StoreOptions,
     };
     pub mod reader {
         pub use crate::store::reader::{
-            Anchor, Anchored, Check, Filter, Lookup, Reader, Wanted, Wrong, verify_export,
+            Anchor, Anchored, FaultKind, Filter, Lookup, Reader, Verification, WantedPage, verify_export,
         };
     }
 }

@@ -22,7 +22,7 @@ use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::model::*;
 use agentpass::testing::store::reader::{
-    Anchor, Anchored, Check, Filter, Lookup, Reader, Wrong, verify_export,
+    Anchor, Anchored, FaultKind, Filter, Lookup, Reader, Verification, verify_export,
 };
 use agentpass::testing::store::*;
 use rusqlite::Connection;
@@ -80,11 +80,11 @@ impl Dir {
         Reader::open(&self.db()).unwrap()
     }
 
-    fn verify(&self) -> Check {
+    fn verify(&self) -> Verification {
         self.reader().verify().unwrap()
     }
 
-    fn wrong(&self) -> Wrong {
+    fn wrong(&self) -> FaultKind {
         self.verify().fault.expect("a fault").wrong
     }
 
@@ -403,7 +403,7 @@ fn denials_and_refusals_are_recorded_too() {
     let (denied, refused) = dir.with(async |store| {
         let outcome = Outcome::DeniedByPolicy { rule: Some("doors".into()) };
         let denied = record_ended(store, new_call("front", Action::Deny), Stage::Settled(outcome)).await;
-        let refusal = Refusal {
+        let refusal = RefusedRequest {
             id: RequestId::random(),
             at: NOW,
             agent: AgentId::configured("pi"),
@@ -692,11 +692,11 @@ fn a_record_goes_on_with_its_own_key_only() {
     std::fs::write(dir.beside("key"), [7; 32]).unwrap();
     let e = refused(&dir);
     assert!(matches!(e, StoreError::KeyMismatch { .. }) && e.help().is_some(), "{e}");
-    assert!(matches!(dir.wrong(), Wrong::Changed));
+    assert!(matches!(dir.wrong(), FaultKind::Changed));
     std::fs::remove_file(dir.beside("key")).unwrap();
     let e = refused(&dir);
     assert!(matches!(e, StoreError::KeyMissing(_)) && e.help().is_some(), "{e}");
-    assert_eq!(dir.wrong(), Wrong::KeyMissing);
+    assert_eq!(dir.wrong(), FaultKind::KeyMissing);
     std::fs::write(dir.beside("key"), key).unwrap();
     dir.with(async |_| ());
     assert_eq!(dir.verify().fault, None);
@@ -756,7 +756,7 @@ fn a_changed_event_is_found() {
         let dir = recorded();
         dir.falsify(sql);
         let fault = dir.verify().fault.unwrap();
-        assert_eq!((fault.seq, &fault.wrong), (Some(5), &Wrong::Changed), "{sql}");
+        assert_eq!((fault.seq, &fault.wrong), (Some(5), &FaultKind::Changed), "{sql}");
         assert!(fault.to_string().starts_with("event 5: changed"), "{fault}");
     }
 }
@@ -766,12 +766,12 @@ fn a_removed_event_is_found() {
     let dir = recorded();
     dir.falsify("DELETE FROM events WHERE seq IN (4, 5)");
     let fault = dir.verify().fault.unwrap();
-    assert_eq!((fault.seq, fault.wrong), (Some(4), Wrong::Missing { through: 5 }));
+    assert_eq!((fault.seq, fault.wrong), (Some(4), FaultKind::Missing { through: 5 }));
 
     let dir = recorded();
     dir.falsify("DELETE FROM events WHERE seq <= 4; DELETE FROM calls WHERE seq <= 4");
     let fault = dir.verify().fault.unwrap();
-    assert_eq!((fault.seq, fault.wrong), (Some(1), Wrong::Missing { through: 4 }));
+    assert_eq!((fault.seq, fault.wrong), (Some(1), FaultKind::Missing { through: 4 }));
 }
 
 #[test]
@@ -783,7 +783,7 @@ fn reordered_events_are_found() {
              UPDATE events SET seq = {b} WHERE seq = -1"
         ));
         let fault = dir.verify().fault.unwrap();
-        assert_eq!((fault.seq, fault.wrong), (Some(a), Wrong::Reordered));
+        assert_eq!((fault.seq, fault.wrong), (Some(a), FaultKind::Reordered));
     }
 }
 
@@ -792,7 +792,7 @@ fn a_cut_tail_is_found() {
     let dir = recorded();
     dir.falsify("DELETE FROM events WHERE seq > 10");
     let fault = dir.verify().fault.unwrap();
-    assert_eq!((fault.seq, fault.wrong), (Some(10), Wrong::CutTail));
+    assert_eq!((fault.seq, fault.wrong), (Some(10), FaultKind::CutTail));
 
     // Cut with everything that knows of it: only the exported head is left as a witness.
     let dir = recorded();
@@ -801,7 +801,7 @@ fn a_cut_tail_is_found() {
          DELETE FROM meta WHERE name = 'durable'",
     );
     let fault = dir.verify().fault.unwrap();
-    assert_eq!((fault.seq, fault.wrong), (Some(10), Wrong::OlderCopy { head: 12 }));
+    assert_eq!((fault.seq, fault.wrong), (Some(10), FaultKind::OlderCopy { head: 12 }));
 }
 
 #[test]
@@ -819,14 +819,14 @@ fn an_older_copy_is_found_and_nothing_in_it_runs() {
     });
     assert_eq!(dir.verify().fault, None);
     std::fs::write(dir.db(), copy).unwrap();
-    assert_eq!(dir.wrong(), Wrong::OlderCopy { head: 4 });
+    assert_eq!(dir.wrong(), FaultKind::OlderCopy { head: 4 });
 
     let (store, recovered) = dir.open();
     assert!(recovered.rolled_back.is_some());
     assert_eq!((recovered.open.len(), recovered.unknown), (0, 1));
     assert!(!smol::block_on(claimed(&store, id, "front", at(4))), "it ran once already");
     smol::block_on(store.close());
-    assert_eq!(dir.wrong(), Wrong::RolledBack);
+    assert_eq!(dir.wrong(), FaultKind::RolledBack);
 }
 
 #[test]
@@ -848,7 +848,7 @@ fn a_record_that_was_rolled_back_with_its_head_does_not_fit_an_anchor_from_outsi
     for wrong in [Anchor { at: at(99), ..late }, Anchor { hash: early.hash, ..late }] {
         assert_eq!(
             dir.reader().verify_with(Some(&wrong)).unwrap().fault.unwrap().wrong,
-            Wrong::ForeignAnchor
+            FaultKind::ForeignAnchor
         );
     }
 
@@ -856,16 +856,16 @@ fn a_record_that_was_rolled_back_with_its_head_does_not_fit_an_anchor_from_outsi
     std::fs::write(dir.beside("head"), &older[1]).unwrap();
     assert_eq!(dir.verify().fault, None, "nothing in the folder tells");
     let wrong = |anchor| dir.reader().verify_with(Some(anchor)).unwrap().fault.unwrap().wrong;
-    assert_eq!(wrong(&late), Wrong::EndsBeforeAnchor { anchor: 14, end: 12 });
+    assert_eq!(wrong(&late), FaultKind::EndsBeforeAnchor { anchor: 14, end: 12 });
     let lines = export(&dir).join("\n") + "\n";
     let exported = verify_export(&mut Cursor::new(lines), None, Some(&late)).unwrap();
-    assert_eq!(exported.fault.unwrap().wrong, Wrong::EndsBeforeAnchor { anchor: 14, end: 12 });
+    assert_eq!(exported.fault.unwrap().wrong, FaultKind::EndsBeforeAnchor { anchor: 14, end: 12 });
     dir.with(async |store| {
         execute(store, "door7").await;
         execute(store, "door8").await;
     });
     assert_eq!(dir.verify().fault, None);
-    assert_eq!(wrong(&late), Wrong::ForeignAnchor);
+    assert_eq!(wrong(&late), FaultKind::ForeignAnchor);
     assert_eq!(dir.reader().verify_with(Some(&early)).unwrap().fault, None);
 }
 
@@ -874,10 +874,10 @@ fn the_head_can_be_neither_removed_nor_forged() {
     let dir = recorded();
     let head = std::fs::read_to_string(dir.beside("head")).unwrap();
     std::fs::remove_file(dir.beside("head")).unwrap();
-    assert_eq!(dir.wrong(), Wrong::HeadMissing);
+    assert_eq!(dir.wrong(), FaultKind::HeadMissing);
     assert!(matches!(dir.reader().anchor(), Err(StoreError::Forged(_))));
     std::fs::write(dir.beside("head"), head.replace("\"seq\":12", "\"seq\":11")).unwrap();
-    assert_eq!(dir.wrong(), Wrong::HeadForged);
+    assert_eq!(dir.wrong(), FaultKind::HeadForged);
     let (store, recovered) = dir.open();
     smol::block_on(store.close());
     assert!(recovered.rolled_back.is_some());
@@ -892,16 +892,22 @@ fn the_head_can_be_neither_removed_nor_forged() {
 #[test]
 fn rows_that_disagree_with_their_events_are_found() {
     let cases = [
-        ("UPDATE calls SET outcome = 'denied' WHERE seq = 5", Wrong::CallChanged { column: "outcome" }),
-        ("UPDATE calls SET decision = 'ask' WHERE seq = 5", Wrong::CallChanged { column: "decision" }),
-        ("UPDATE calls SET agent = 'x' WHERE seq = 5", Wrong::CallChanged { column: "agent" }),
-        ("UPDATE calls SET tool = 'x' WHERE seq = 5", Wrong::CallChanged { column: "tool" }),
-        ("UPDATE calls SET resolved_by = 'x' WHERE seq = 5", Wrong::CallChanged { column: "resolved_by" }),
-        ("UPDATE calls SET finished_seq = 4 WHERE seq = 5", Wrong::CallChanged { column: "finished_seq" }),
-        ("DELETE FROM calls WHERE seq = 5", Wrong::CallMissing),
+        ("UPDATE calls SET outcome = 'denied' WHERE seq = 5", FaultKind::CallChanged { column: "outcome" }),
+        ("UPDATE calls SET decision = 'ask' WHERE seq = 5", FaultKind::CallChanged { column: "decision" }),
+        ("UPDATE calls SET agent = 'x' WHERE seq = 5", FaultKind::CallChanged { column: "agent" }),
+        ("UPDATE calls SET tool = 'x' WHERE seq = 5", FaultKind::CallChanged { column: "tool" }),
+        (
+            "UPDATE calls SET resolved_by = 'x' WHERE seq = 5",
+            FaultKind::CallChanged { column: "resolved_by" },
+        ),
+        (
+            "UPDATE calls SET finished_seq = 4 WHERE seq = 5",
+            FaultKind::CallChanged { column: "finished_seq" },
+        ),
+        ("DELETE FROM calls WHERE seq = 5", FaultKind::CallMissing),
         (
             "INSERT INTO calls (seq, request_id, at, agent, tool, outcome) VALUES (6, 'x', 0, 'a', 't', 'executed')",
-            Wrong::CallInvented,
+            FaultKind::CallInvented,
         ),
     ];
     for (sql, wrong) in cases {
@@ -921,7 +927,7 @@ fn an_open_call_that_was_taken_out_of_the_lists_is_found() {
         let fault = dir.verify().fault.unwrap();
         assert_eq!(
             (fault.seq, fault.request_id, fault.wrong),
-            (Some(13), Some(id.to_string()), Wrong::OpenMissing)
+            (Some(13), Some(id.to_string()), FaultKind::OpenMissing)
         );
     }
 }
@@ -941,7 +947,7 @@ fn an_index_that_hides_an_answer_is_found() {
          PRAGMA writable_schema = ON;
          UPDATE main.sqlite_schema SET sql = (SELECT sql FROM kept) WHERE name = 'events_between';",
     );
-    assert_eq!(dir.wrong(), Wrong::IndexChanged);
+    assert_eq!(dir.wrong(), FaultKind::IndexChanged);
 }
 
 // --- export -------------------------------------------------------------------------------------------------------
@@ -952,7 +958,7 @@ fn export(dir: &Dir) -> Vec<String> {
     String::from_utf8(out).unwrap().lines().map(str::to_owned).collect()
 }
 
-fn check(lines: &[String], key: Option<&Path>) -> Check {
+fn check(lines: &[String], key: Option<&Path>) -> Verification {
     verify_export(&mut Cursor::new(lines.join("\n") + "\n"), key, None).unwrap()
 }
 
@@ -985,22 +991,22 @@ fn a_falsified_export_is_found() {
         (fault.seq, fault.wrong)
     };
     let changed = fault(&|l| l[4] = l[4].replace("door2", "door9"));
-    assert_eq!(changed, (Some(5), Wrong::Changed));
-    assert_eq!(fault(&|l| drop(l.remove(4))), (Some(5), Wrong::Missing { through: 5 }));
-    assert_eq!(fault(&|l| l.swap(4, 5)), (Some(5), Wrong::Reordered));
-    assert_eq!(fault(&|l| drop(l.pop())), (Some(12), Wrong::CutTail));
-    assert_eq!(fault(&|l| drop(l.remove(11))), (Some(11), Wrong::CutTail));
-    assert_eq!(fault(&|l| l[12] = l[12].replace("\"mac\":\"", "\"mac\":\"0")), (None, Wrong::HeadForged));
-    assert_eq!(fault(&|l| l[3] = "nonsense".into()), (None, Wrong::Unreadable { line: 4 }));
-    assert_eq!(fault(&|l| l.push("{}".into())), (None, Wrong::Unreadable { line: 13 }));
+    assert_eq!(changed, (Some(5), FaultKind::Changed));
+    assert_eq!(fault(&|l| drop(l.remove(4))), (Some(5), FaultKind::Missing { through: 5 }));
+    assert_eq!(fault(&|l| l.swap(4, 5)), (Some(5), FaultKind::Reordered));
+    assert_eq!(fault(&|l| drop(l.pop())), (Some(12), FaultKind::CutTail));
+    assert_eq!(fault(&|l| drop(l.remove(11))), (Some(11), FaultKind::CutTail));
+    assert_eq!(fault(&|l| l[12] = l[12].replace("\"mac\":\"", "\"mac\":\"0")), (None, FaultKind::HeadForged));
+    assert_eq!(fault(&|l| l[3] = "nonsense".into()), (None, FaultKind::Unreadable { line: 4 }));
+    assert_eq!(fault(&|l| l.push("{}".into())), (None, FaultKind::Unreadable { line: 13 }));
     let doubled = |l: &mut Vec<String>| l[4] = l[4].replacen('{', "{\"kind\":\"refused\",", 1);
-    assert_eq!(fault(&doubled), (None, Wrong::Unreadable { line: 5 }));
+    assert_eq!(fault(&doubled), (None, FaultKind::Unreadable { line: 5 }));
     // Without the key a rewritten body goes unseen, and the check says that it had no key.
     let mut rewritten = lines.clone();
     rewritten[4] = rewritten[4].replace("door2", "door9");
     assert!(!check(&rewritten, None).keyed);
     rewritten.remove(6);
-    assert_eq!(check(&rewritten, None).fault.unwrap().wrong, Wrong::Missing { through: 7 });
+    assert_eq!(check(&rewritten, None).fault.unwrap().wrong, FaultKind::Missing { through: 7 });
 }
 
 // --- retention ----------------------------------------------------------------------------------------------------
@@ -1035,9 +1041,9 @@ fn old_events_go_as_a_prefix_and_the_rest_verifies() {
     assert_eq!(verify_export(&mut Cursor::new(lines.join("\n")), Some(&key), None).unwrap().fault, None);
 
     dir.falsify("UPDATE meta SET value = replace(value, '\"seq\":12', '\"seq\":13') WHERE name = 'anchor'");
-    assert_eq!(dir.wrong(), Wrong::AnchorBroken);
+    assert_eq!(dir.wrong(), FaultKind::AnchorBroken);
     dir.falsify("DELETE FROM meta WHERE name = 'anchor'");
-    assert_eq!(dir.wrong(), Wrong::Missing { through: 12 });
+    assert_eq!(dir.wrong(), FaultKind::Missing { through: 12 });
 }
 
 #[test]
@@ -1048,7 +1054,7 @@ fn changed_events_are_not_dropped_unseen() {
         store.maintain(NOW).await.unwrap();
     });
     let check = dir.verify();
-    let Some(Wrong::Tampered { found }) = check.fault.map(|fault| fault.wrong) else { panic!("whole") };
+    let Some(FaultKind::Tampered { found }) = check.fault.map(|fault| fault.wrong) else { panic!("whole") };
     assert!(found.contains("event 1 did not verify"), "{found}");
     assert!(export(&dir)[0].contains("\"seq\":8"), "dropped, as too old");
 }

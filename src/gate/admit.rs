@@ -18,7 +18,7 @@ use crate::base::ids::RequestId;
 use crate::base::json;
 use crate::model::{AgentId, Call, InvalidCall, Outcome};
 use crate::service::{PreparedCall, Scrubber};
-use crate::store::{Refusal, StoreError};
+use crate::store::{RefusedRequest, StoreError};
 
 /// The longest argument name in an error, in characters.
 const MAX_NAME: usize = 64;
@@ -83,7 +83,7 @@ impl Gate {
         self.ledger.metrics.ended(&request.tool, None, &outcome);
         let (gate, flight) = (self.clone(), Rc::new(Flight::default()));
         let scrubber = self.setup().scrubber.clone();
-        let refusal = Refusal {
+        let refusal = RefusedRequest {
             id: RequestId::random(),
             at: self.clock.now(),
             agent: agent.clone(),

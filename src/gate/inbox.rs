@@ -12,7 +12,7 @@ use crate::base::clock::Clock;
 use crate::base::ids::RequestId;
 use crate::base::slots::{KeyedSlot, KeyedSlots};
 use crate::model::AgentId;
-use crate::store::{PendingResult, Store, StoreError};
+use crate::store::{Store, StoreError, WaitingResult};
 
 /// The most results returned at once; the agent asks again after it has received these.
 const MAX_RESULTS: usize = 100;
@@ -86,7 +86,7 @@ impl Inbox {
     ///
     /// # Errors
     /// When the record cannot be read.
-    pub async fn pending_results(&self, agent: &AgentId) -> Result<Vec<PendingResult>, StoreError> {
+    pub async fn pending_results(&self, agent: &AgentId) -> Result<Vec<WaitingResult>, StoreError> {
         self.write_acks().await;
         let mut results =
             self.store.pending_results(agent, self.held_back(), self.clock.now(), MAX_RESULTS).await?;

@@ -26,7 +26,7 @@ pub(super) struct ChainKey(Zeroizing<[u8; KEY_BYTES]>);
 
 /// One event as it is stored.
 #[derive(Clone, Debug)]
-pub(super) struct Event {
+pub(super) struct ChainEvent {
     pub(super) seq: i64,
     pub(super) at: i64,
     pub(super) kind: String,
@@ -36,12 +36,12 @@ pub(super) struct Event {
     pub(super) hash: Vec<u8>,
 }
 
-impl Event {
-    /// Columns in the order in which [`Event::read`] takes them.
+impl ChainEvent {
+    /// Columns in the order in which [`ChainEvent::read`] takes them.
     pub(super) const COLUMNS: &str = "seq, at, kind, request_id, body, hash";
 
-    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<Event> {
-        Ok(Event {
+    pub(super) fn read(row: &Row<'_>) -> rusqlite::Result<ChainEvent> {
+        Ok(ChainEvent {
             seq: row.get(0)?,
             at: row.get(1)?,
             kind: row.get(2)?,
@@ -54,14 +54,14 @@ impl Event {
 
 /// A place in the chain: an event's number and hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Link {
+pub(super) struct ChainLink {
     pub(super) seq: i64,
     pub(super) hash: Digest,
 }
 
-impl Link {
+impl ChainLink {
     /// Before the first event.
-    pub(super) const START: Link = Link { seq: 0, hash: Digest([0; 32]) };
+    pub(super) const START: ChainLink = ChainLink { seq: 0, hash: Digest([0; 32]) };
 }
 
 /// What a sealed link stands for; one cannot be passed off as the other.
@@ -100,7 +100,7 @@ impl ChainKey {
     }
 
     pub(super) fn path(db: &Path) -> PathBuf {
-        files::beside(db, "key")
+        files::sibling(db, "key")
     }
 
     fn make(path: &Path) -> Result<ChainKey, StoreError> {
@@ -113,7 +113,7 @@ impl ChainKey {
 
     /// The hash of `event` when it follows `prev`. Every part has a fixed length or its length before it, so that
     /// no two events share their bytes.
-    pub(super) fn hash(&self, prev: &Digest, event: &Event) -> Digest {
+    pub(super) fn hash(&self, prev: &Digest, event: &ChainEvent) -> Digest {
         let id = event.request_id.as_deref().unwrap_or_default();
         let length = |text: &str| (text.len() as u64).to_be_bytes();
         let parts: [&[u8]; 10] = [
@@ -131,7 +131,7 @@ impl ChainKey {
         Digest::keyed(self.0.as_slice(), &parts)
     }
 
-    fn mac(&self, seal: Seal, link: Link) -> Digest {
+    fn mac(&self, seal: Seal, link: ChainLink) -> Digest {
         let what: &[u8] = match seal {
             Seal::Head => b"head.",
             Seal::Anchor => b"anchor.",
@@ -140,12 +140,12 @@ impl ChainKey {
     }
 
     /// `link` as JSON that only the holder of the key can make.
-    pub(super) fn seal(&self, seal: Seal, link: Link) -> Value {
+    pub(super) fn seal(&self, seal: Seal, link: ChainLink) -> Value {
         json!({"seq": link.seq, "hash": link.hash.hex(), "mac": self.mac(seal, link).hex()})
     }
 
     /// The link in what [`ChainKey::seal`] made; None when it is anything else.
-    pub(super) fn unseal(&self, seal: Seal, sealed: &Value) -> Option<Link> {
+    pub(super) fn unseal(&self, seal: Seal, sealed: &Value) -> Option<ChainLink> {
         let link = unsealed(sealed)?;
         let mac = sealed.get("mac")?.as_str()?;
         (Digest::parse(mac) == Some(self.mac(seal, link))).then_some(link)
@@ -153,23 +153,23 @@ impl ChainKey {
 }
 
 /// The link in a sealed value, unchecked: for exports read without the key.
-pub(super) fn unsealed(sealed: &Value) -> Option<Link> {
+pub(super) fn unsealed(sealed: &Value) -> Option<ChainLink> {
     let hash = Digest::parse(sealed.get("hash")?.as_str()?)?;
-    Some(Link { seq: sealed.get("seq")?.as_i64()?, hash })
+    Some(ChainLink { seq: sealed.get("seq")?.as_i64()?, hash })
 }
 
 /// The writing end of the chain. Where it ends is known from memory: whoever else can write the database could have cut
 /// events off its end.
 pub(super) struct Chain {
     pub(super) key: ChainKey,
-    pub(super) head: Link,
+    pub(super) head: ChainLink,
     /// The head after the last transaction that succeeded.
-    committed: Link,
+    committed: ChainLink,
 }
 
 impl Chain {
     /// The chain that ends here.
-    pub(super) fn new(key: ChainKey, head: Link) -> Chain {
+    pub(super) fn new(key: ChainKey, head: ChainLink) -> Chain {
         Chain { key, head, committed: head }
     }
 
@@ -186,11 +186,11 @@ impl Chain {
         let id = id.map(|id| id.to_string());
         let seq = self.head.seq.saturating_add(1);
         let mut event =
-            Event { seq, at: at.0, kind: kind.to_owned(), request_id: id, body, hash: Vec::new() };
+            ChainEvent { seq, at: at.0, kind: kind.to_owned(), request_id: id, body, hash: Vec::new() };
         let hash = self.key.hash(&self.head.hash, &event);
         event.hash = hash.0.to_vec();
         insert(db, &event)?;
-        self.head = Link { seq, hash };
+        self.head = ChainLink { seq, hash };
         Ok(seq)
     }
 
@@ -214,9 +214,9 @@ impl Chain {
     }
 }
 
-fn insert(db: &Connection, event: &Event) -> Result<(), StoreError> {
+fn insert(db: &Connection, event: &ChainEvent) -> Result<(), StoreError> {
     let sql = "INSERT INTO events (seq, at, kind, request_id, body, hash) VALUES (?, ?, ?, ?, ?, ?)";
-    let Event { seq, at, kind, request_id, body, hash } = event;
+    let ChainEvent { seq, at, kind, request_id, body, hash } = event;
     db.prepare_cached(sql)?.execute(params![seq, at, kind, request_id, body, hash])?;
     Ok(())
 }
@@ -227,31 +227,31 @@ pub(super) fn parse_id(text: &str) -> Result<RequestId, StoreError> {
 }
 
 /// The newest event's link; the anchor's when all events are dropped.
-pub(super) fn head(db: &Connection) -> Result<Link, StoreError> {
+pub(super) fn head(db: &Connection) -> Result<ChainLink, StoreError> {
     let newest = last_event(db)?;
     match newest {
         Some(event) => link_of(&event),
-        None => Ok(anchor(db)?.as_ref().and_then(unsealed).unwrap_or(Link::START)),
+        None => Ok(anchor(db)?.as_ref().and_then(unsealed).unwrap_or(ChainLink::START)),
     }
 }
 
 /// The link an event claims for itself.
-pub(super) fn link_of(event: &Event) -> Result<Link, StoreError> {
+pub(super) fn link_of(event: &ChainEvent) -> Result<ChainLink, StoreError> {
     let hash = <[u8; 32]>::try_from(event.hash.as_slice());
     let hash = hash.map_err(|_| StoreError::Corrupt(format!("event {} has no hash", event.seq)))?;
-    Ok(Link { seq: event.seq, hash: Digest(hash) })
+    Ok(ChainLink { seq: event.seq, hash: Digest(hash) })
 }
 
 /// The newest event.
-pub(super) fn last_event(db: &Connection) -> Result<Option<Event>, StoreError> {
-    let sql = format!("SELECT {} FROM events ORDER BY seq DESC LIMIT 1", Event::COLUMNS);
-    Ok(db.query_row(&sql, [], Event::read).optional()?)
+pub(super) fn last_event(db: &Connection) -> Result<Option<ChainEvent>, StoreError> {
+    let sql = format!("SELECT {} FROM events ORDER BY seq DESC LIMIT 1", ChainEvent::COLUMNS);
+    Ok(db.query_row(&sql, [], ChainEvent::read).optional()?)
 }
 
 /// One event by its number.
-pub(super) fn event_at(db: &Connection, seq: i64) -> Result<Option<Event>, StoreError> {
-    let sql = format!("SELECT {} FROM events WHERE seq = ?", Event::COLUMNS);
-    Ok(db.prepare_cached(&sql)?.query_row([seq], Event::read).optional()?)
+pub(super) fn event_at(db: &Connection, seq: i64) -> Result<Option<ChainEvent>, StoreError> {
+    let sql = format!("SELECT {} FROM events WHERE seq = ?", ChainEvent::COLUMNS);
+    Ok(db.prepare_cached(&sql)?.query_row([seq], ChainEvent::read).optional()?)
 }
 
 /// The sealed anchor, when a prefix was dropped.
@@ -274,5 +274,5 @@ pub(super) fn set_meta(db: &Connection, name: &str, value: &str) -> Result<(), S
 
 /// The exported head beside `db`.
 pub(super) fn exported_head(db: &Path) -> Option<Value> {
-    serde_json::from_slice(&fs::read(files::beside(db, "head")).ok()?).ok()
+    serde_json::from_slice(&fs::read(files::sibling(db, "head")).ok()?).ok()
 }

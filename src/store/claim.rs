@@ -10,7 +10,7 @@ use super::entry::NewCall;
 use super::error::StoreError;
 use super::kind;
 use super::ledger;
-use super::live::{Open, State};
+use super::live::{CallState, Open};
 use super::tx::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
@@ -73,7 +73,7 @@ pub(super) fn allowed(tx: &mut Tx<'_>, new: &NewCall) -> Result<Claim, StoreErro
     let (agent, tool) = (call.agent().as_str(), &call.tool().name);
     let binding = call.binding().hex();
     tx.execute(sql, params![new.id.to_string(), open.seq, agent, tool, binding, new.key, new.at.0])?;
-    tx.live.put(new.id, Open { state: State::Executing, ..open });
+    tx.live.put(new.id, Open { state: CallState::Executing, ..open });
     Ok(Claim { id: new.id, call: new.call.clone(), approved_by: None, at: new.at })
 }
 
@@ -84,14 +84,14 @@ pub(super) fn approved(
     call: &Arc<Call>,
     at: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
-    let Some(Open { state: State::Approved { by }, seq, binding, .. }) = tx.live.call(id).cloned() else {
+    let Some(Open { state: CallState::Approved { by }, seq, binding, .. }) = tx.live.call(id).cloned() else {
         return Ok(None);
     };
     if binding != call.binding() {
         return Ok(None);
     }
     ledger::forget_secrets(tx, seq)?;
-    tx.live.advance(id, State::Executing);
+    tx.live.advance(id, CallState::Executing);
     let sql = "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ?";
     tx.execute(sql, [id.to_string()])?;
     tx.append(at, kind::EXECUTING, Some(id), &json!({}))?;

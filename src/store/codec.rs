@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::entry::{NewCall, Refusal, Stage};
+use super::entry::{NewCall, RefusedRequest, Stage};
 use super::error::StoreError;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -94,7 +94,7 @@ pub(super) fn short_args(json: &str) -> String {
 }
 
 /// Body of `refused`.
-pub(super) fn refused(refusal: &Refusal) -> Value {
+pub(super) fn refused(refusal: &RefusedRequest) -> Value {
     let mut body = Map::from_iter([
         ("agent".to_owned(), refusal.agent.as_str().into()),
         ("tool".to_owned(), short_name(&refusal.tool).into()),

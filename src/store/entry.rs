@@ -71,7 +71,7 @@ pub enum Stage {
 /// A request that never became a [`Call`]. Its arguments are not recorded: nothing is known about them, not even
 /// which of them are secret.
 #[derive(Clone, Debug)]
-pub struct Refusal {
+pub struct RefusedRequest {
     /// Chosen by the gateway.
     pub id: RequestId,
     /// Now.
@@ -179,7 +179,7 @@ pub struct Replay {
 
 /// A result its agent has not received yet, in the words of `get_pending_results`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PendingResult {
+pub struct WaitingResult {
     /// The request.
     pub request_id: RequestId,
     /// The tool's name.

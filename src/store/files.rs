@@ -10,14 +10,14 @@ use super::error::StoreError;
 
 /// The database's real path and the lock that keeps a second gateway away for as long as this lives.
 #[derive(Debug)]
-pub(super) struct Files {
+pub(super) struct RecordFiles {
     pub(super) db: PathBuf,
     _lock: File,
 }
 
-impl Files {
+impl RecordFiles {
     /// Makes what is missing and takes the lock.
-    pub(super) fn prepare(path: &Path) -> Result<Files, StoreError> {
+    pub(super) fn prepare(path: &Path) -> Result<RecordFiles, StoreError> {
         if let Some(dir) = path.parent().filter(|dir| !dir.as_os_str().is_empty()) {
             let made = DirBuilder::new().recursive(true).mode(0o700).create(dir);
             made.map_err(|e| StoreError::unwritable(dir, &e))?;
@@ -25,9 +25,9 @@ impl Files {
         private(path)?;
         // Two names of one database must meet at one lock.
         let db = fs::canonicalize(path).map_err(|e| StoreError::unwritable(path, &e))?;
-        let lock = private(&beside(&db, "lock"))?;
+        let lock = private(&sibling(&db, "lock"))?;
         match lock.try_lock() {
-            Ok(()) => Ok(Files { db, _lock: lock }),
+            Ok(()) => Ok(RecordFiles { db, _lock: lock }),
             Err(TryLockError::WouldBlock) => Err(StoreError::AlreadyRunning(db)),
             Err(TryLockError::Error(e)) => Err(StoreError::unwritable(&db, &e)),
         }
@@ -35,7 +35,7 @@ impl Files {
 }
 
 /// `<db>.<suffix>`.
-pub(super) fn beside(db: &Path, suffix: &str) -> PathBuf {
+pub(super) fn sibling(db: &Path, suffix: &str) -> PathBuf {
     let mut name = db.as_os_str().to_owned();
     name.push(".");
     name.push(suffix);
@@ -56,7 +56,7 @@ fn private(path: &Path) -> Result<File, StoreError> {
 
 /// Puts `bytes` in the place of `path` at once: a reader sees the old content or the new, also after a power cut.
 pub(super) fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let fresh = beside(path, "new");
+    let fresh = sibling(path, "new");
     let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&fresh)?;
     file.write_all(bytes)?;
     file.sync_all()?;

@@ -14,12 +14,12 @@ use serde_json::Value;
 
 use super::claim::{self, Claim};
 use super::entry::{
-    NewCall, NoteKind, PendingResult, Recovered, Refusal, Replay, Stage, StoreHealth, StoreOptions,
+    NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreHealth, StoreOptions, WaitingResult,
 };
 use super::error::StoreError;
 use super::latency::StoreLatency;
 use super::tx::Tx;
-use super::writer::{Message, Shared, Work};
+use super::writer::{Gauges, Order, TypedJob};
 use super::{age, inbox, keys, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
@@ -35,8 +35,8 @@ const MAINTAIN_STEPS: usize = 50;
 /// The record. Cheap to clone; all clones feed the one writing thread.
 #[derive(Clone)]
 pub struct Store {
-    queue: SyncSender<Message>,
-    shared: Arc<Shared>,
+    queue: SyncSender<Order>,
+    shared: Arc<Gauges>,
     /// Calls whose record waited for the disk: their end does too.
     durable: Rc<RefCell<HashSet<RequestId>>>,
     /// Where [`Store::maintain`] has come to among the results.
@@ -87,7 +87,7 @@ impl Store {
     ///
     /// # Errors
     /// When nothing could be written.
-    pub async fn refuse(&self, refusal: Refusal) -> Result<(), StoreError> {
+    pub async fn refuse(&self, refusal: RefusedRequest) -> Result<(), StoreError> {
         self.submit(false, move |tx| ledger::refuse(tx, &refusal)).await
     }
 
@@ -208,7 +208,7 @@ impl Store {
         but: HashSet<RequestId>,
         now: Timestamp,
         limit: usize,
-    ) -> Result<Vec<PendingResult>, StoreError> {
+    ) -> Result<Vec<WaitingResult>, StoreError> {
         let agent = agent.clone();
         self.submit(false, move |tx| pages::next(tx, &agent, &but, now, limit)).await
     }
@@ -287,14 +287,14 @@ impl Store {
     /// when it cannot be asked.
     pub(crate) async fn is_alive(&self) -> bool {
         let (reply, answered) = smol::channel::bounded(1);
-        self.queue.try_send(Message::Ping(reply)).is_ok() && answered.recv().await.is_ok()
+        self.queue.try_send(Order::Ping(reply)).is_ok() && answered.recv().await.is_ok()
     }
 
     /// Ends the thread after everything queued so far: all on disk, head exported, files let go. Later calls through
     /// other clones fail with [`StoreError::Stopped`].
     pub async fn close(self) {
         let (reply, closed) = smol::channel::bounded(1);
-        let mut message = Message::Close(reply);
+        let mut message = Order::Close(reply);
         while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
             message = back;
             smol::Timer::after(std::time::Duration::from_millis(1)).await;
@@ -316,7 +316,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let began = Instant::now();
         let (reply, answer) = smol::channel::bounded(1);
-        let job = Message::Job(Box::new(Work { durable, work, done: None, reply }));
+        let job = Order::Job(Box::new(TypedJob { durable, work, done: None, reply }));
         self.shared.queue.fetch_add(1, Ordering::Relaxed);
         if let Err(e) = self.queue.try_send(job) {
             self.shared.queue.fetch_sub(1, Ordering::Relaxed);

@@ -7,8 +7,8 @@ use super::entry::Replay;
 use super::error::StoreError;
 use super::inbox;
 use super::kind;
-use super::live::{Key, KeyMark};
-use super::proof::Binding;
+use super::live::{KeyMark, LiveKey};
+use super::proof::KeyBinding;
 use super::tx::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -38,17 +38,17 @@ pub(super) fn take(
     }
     let expires = bound.at.plus(tx.options.keep_keys);
     let binding =
-        Binding { agent: agent.as_str().into(), key: key.into(), id: bound.id, digest: bound.digest };
+        KeyBinding { agent: agent.as_str().into(), key: key.into(), id: bound.id, digest: bound.digest };
     write(tx, &binding, expires)?;
     let mark = tx.live.mark(agent.as_str(), key);
-    tx.live.put_key(mark, Key { event: seq, expires: Key::OPEN });
+    tx.live.put_key(mark, LiveKey { event: seq, expires: LiveKey::OPEN });
     Ok(mark)
 }
 
 /// The row of a key.
-pub(super) fn write(tx: &Tx<'_>, binding: &Binding, expires: Timestamp) -> Result<(), StoreError> {
+pub(super) fn write(tx: &Tx<'_>, binding: &KeyBinding, expires: Timestamp) -> Result<(), StoreError> {
     let sql = "INSERT OR REPLACE INTO keys (agent, key, request_id, digest, expires) VALUES (?, ?, ?, ?, ?)";
-    let Binding { agent, key, id, digest } = binding;
+    let KeyBinding { agent, key, id, digest } = binding;
     tx.execute(sql, params![agent, key, id.to_string(), digest.hex(), expires.0])?;
     Ok(())
 }
@@ -105,23 +105,24 @@ pub(super) fn row(db: &Connection, agent: &str, key: &str) -> Result<Option<KeyR
 }
 
 /// What is known of a key that is still remembered: its time is not over, or its call is open.
-struct Known {
+struct KnownKey {
     id: RequestId,
     digest: Digest,
     /// An event says so; otherwise only its row does, because the event was dropped or changed.
     proven: bool,
 }
 
-fn known(tx: &Tx<'_>, agent: &AgentId, key: &str, now: Timestamp) -> Result<Option<Known>, StoreError> {
-    let Some(Key { event, .. }) = tx.live.key(agent.as_str(), key, now)? else { return Ok(None) };
-    let binding = Binding::at(tx.db, &tx.chain.key, event)?;
-    if let Some(Binding { id, digest, .. }) = binding.filter(|b| b.agent == agent.as_str() && b.key == key) {
-        return Ok(Some(Known { id, digest, proven: true }));
+fn known(tx: &Tx<'_>, agent: &AgentId, key: &str, now: Timestamp) -> Result<Option<KnownKey>, StoreError> {
+    let Some(LiveKey { event, .. }) = tx.live.key(agent.as_str(), key, now)? else { return Ok(None) };
+    let binding = KeyBinding::at(tx.db, &tx.chain.key, event)?;
+    if let Some(KeyBinding { id, digest, .. }) = binding.filter(|b| b.agent == agent.as_str() && b.key == key)
+    {
+        return Ok(Some(KnownKey { id, digest, proven: true }));
     }
     let known = row(tx.db, agent.as_str(), key)?
         .and_then(|(id, digest, _)| Some((RequestId::parse(&id)?, Digest::parse(&digest)?)));
     let (id, digest) = known.ok_or_else(|| StoreError::Forged("a remembered key is gone from it".into()))?;
-    Ok(Some(Known { id, digest, proven: false }))
+    Ok(Some(KnownKey { id, digest, proven: false }))
 }
 
 /// What a key stands for.
@@ -131,7 +132,7 @@ pub(super) fn replay(
     key: &str,
     now: Timestamp,
 ) -> Result<Option<Replay>, StoreError> {
-    let Some(Known { id, digest, proven }) = known(tx, agent, key, now)? else { return Ok(None) };
+    let Some(KnownKey { id, digest, proven }) = known(tx, agent, key, now)? else { return Ok(None) };
     let outcome = match (proven, tx.live.call(id)) {
         (true, Some(_)) => None,
         (true, None) => Some(inbox::kept_outcome(tx, id, now)?),

@@ -7,12 +7,12 @@ use serde_json::{Value, json};
 use super::chain;
 use super::codec;
 use super::counts;
-use super::entry::{NewCall, NoteKind, Refusal, Stage};
+use super::entry::{NewCall, NoteKind, RefusedRequest, Stage};
 use super::error::StoreError;
 use super::inbox;
 use super::keys;
 use super::kind::{self, KEEP_KEYS};
-use super::live::{Open, State};
+use super::live::{CallState, Open};
 use super::tx::Tx;
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::ids::RequestId;
@@ -43,7 +43,7 @@ pub(super) fn begin(tx: &mut Tx<'_>, new: &NewCall, stage: Option<&Stage>) -> Re
     let agent = new.call.agent();
     let seq = tx.append(new.at, kind::REQUESTED, Some(new.id), &codec::requested(new, stage))?;
     let binding = new.call.binding();
-    let mut open = Open { seq, agent: agent.clone(), binding, state: State::Open, keys: vec![] };
+    let mut open = Open { seq, agent: agent.clone(), binding, state: CallState::Open, keys: vec![] };
     if let Some(key) = &new.key {
         let bound = keys::Bound { id: new.id, digest: new.call.digest(), at: new.at };
         open.keys = vec![keys::take(tx, agent, key, &bound, seq)?];
@@ -84,12 +84,12 @@ fn open_question(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Re
 }
 
 /// Records a request that never became a call.
-pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &Refusal) -> Result<(), StoreError> {
+pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &RefusedRequest) -> Result<(), StoreError> {
     let seq = tx.append(refusal.at, kind::REFUSED, Some(refusal.id), &codec::refused(refusal))?;
     let sql =
         "INSERT INTO calls (seq, request_id, at, agent, session, tool, outcome, finished_at, finished_seq)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?3, ?1)";
-    let Refusal { id, at, agent, tool, session, outcome } = refusal;
+    let RefusedRequest { id, at, agent, tool, session, outcome } = refusal;
     let (id, tool) = (id.to_string(), codec::short_name(tool));
     tx.execute(sql, params![seq, id, at.0, agent.as_str(), session, tool, outcome.as_str()])?;
     Ok(())
@@ -104,14 +104,14 @@ pub(super) fn answer(
     at: Timestamp,
 ) -> Result<bool, StoreError> {
     match tx.live.state(id) {
-        Some(State::Open) => {}
-        Some(State::Approved { .. }) if matches!(end, QuestionEnd::Void(_)) => {}
-        Some(State::Approved { .. } | State::Executing) | None => return Ok(false),
+        Some(CallState::Open) => {}
+        Some(CallState::Approved { .. }) if matches!(end, QuestionEnd::Void(_)) => {}
+        Some(CallState::Approved { .. } | CallState::Executing) | None => return Ok(false),
     }
     answered(tx, id, end, at)?;
     match (end, outcome) {
         (QuestionEnd::Approved { by }, _) => {
-            tx.live.advance(id, State::Approved { by: by.clone() });
+            tx.live.advance(id, CallState::Approved { by: by.clone() });
             let sql = "UPDATE open_calls SET state = 'approved', approved_by = ? WHERE request_id = ?";
             tx.execute(sql, params![by.as_str(), id.to_string()])?;
             Ok(true)
@@ -185,7 +185,7 @@ pub(super) fn settle(
 ) -> Result<(), StoreError> {
     let open = tx.live.end(id).ok_or(StoreError::NotOpen)?;
     tx.execute("DELETE FROM open_calls WHERE request_id = ?", [id.to_string()])?;
-    if open.state != State::Executing {
+    if open.state != CallState::Executing {
         forget_secrets(tx, open.seq)?;
     }
     finish(tx, id, &open, outcome, at)
@@ -223,7 +223,7 @@ pub(super) fn note(tx: &mut Tx<'_>, at: Timestamp, kind: NoteKind, detail: &Valu
 pub(super) fn give_up(tx: &mut Tx<'_>, all: bool, at: Timestamp) -> Result<usize, StoreError> {
     let calls = tx.live.calls().into_iter();
     let ids: Vec<_> =
-        calls.filter(|(_, open)| all || open.state == State::Executing).map(|(id, _)| id).collect();
+        calls.filter(|(_, open)| all || open.state == CallState::Executing).map(|(id, _)| id).collect();
     for id in &ids {
         settle(tx, *id, &Outcome::UnknownResult, at)?;
     }

@@ -13,7 +13,7 @@ use crate::model::{AgentId, Responder};
 
 /// How far a call has come that has not ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum State {
+pub(super) enum CallState {
     /// A question, not answered yet.
     Open,
     /// Approved, not claimed yet.
@@ -30,7 +30,7 @@ pub(super) struct Open {
     pub(super) agent: AgentId,
     /// [`Call::binding`](crate::model::Call::binding).
     pub(super) binding: Digest,
-    pub(super) state: State,
+    pub(super) state: CallState,
     /// The idempotency keys that stand for it.
     pub(super) keys: Vec<KeyMark>,
 }
@@ -41,14 +41,14 @@ pub(super) type KeyMark = u64;
 
 /// What is kept of a key: there may be very many.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Key {
+pub(super) struct LiveKey {
     /// The number of the event that binds it; 0 when that was dropped, and only the table has it.
     pub(super) event: i64,
-    /// [`Key::OPEN`] while its call is under way.
+    /// [`LiveKey::OPEN`] while its call is under way.
     pub(super) expires: Timestamp,
 }
 
-impl Key {
+impl LiveKey {
     /// As long as its call is open.
     pub(super) const OPEN: Timestamp = Timestamp(i64::MAX);
 }
@@ -56,14 +56,14 @@ impl Key {
 /// How one entry was before the transaction.
 enum Undo {
     Call(RequestId, Option<Open>),
-    Key(KeyMark, Option<Key>),
+    Key(KeyMark, Option<LiveKey>),
 }
 
 /// All of it.
 #[derive(Default)]
 pub(super) struct Live {
     open: HashMap<RequestId, Open>,
-    keys: HashMap<KeyMark, Key>,
+    keys: HashMap<KeyMark, LiveKey>,
     marks: RandomState,
     /// Until then a key may be taken that nobody knows of any more, because events are gone that may have bound it.
     unsure: Option<Timestamp>,
@@ -77,7 +77,7 @@ impl Live {
     }
 
     /// How far it has come; None when it has ended or never began.
-    pub(super) fn state(&self, id: RequestId) -> Option<&State> {
+    pub(super) fn state(&self, id: RequestId) -> Option<&CallState> {
         self.open.get(&id).map(|open| &open.state)
     }
 
@@ -88,7 +88,7 @@ impl Live {
     }
 
     /// Another state for a call that has not ended.
-    pub(super) fn advance(&mut self, id: RequestId, state: State) {
+    pub(super) fn advance(&mut self, id: RequestId, state: CallState) {
         if let Some(open) = self.open.get(&id).cloned() {
             self.put(id, Open { state, ..open });
         }
@@ -122,7 +122,7 @@ impl Live {
     ///
     /// # Errors
     /// [`StoreError::Forged`] when that is not known.
-    pub(super) fn key(&self, agent: &str, key: &str, now: Timestamp) -> Result<Option<Key>, StoreError> {
+    pub(super) fn key(&self, agent: &str, key: &str, now: Timestamp) -> Result<Option<LiveKey>, StoreError> {
         let known = self.keys.get(&self.mark(agent, key)).filter(|key| key.expires > now);
         match (known, self.unsure) {
             (Some(key), _) => Ok(Some(*key)),
@@ -133,11 +133,11 @@ impl Live {
         }
     }
 
-    pub(super) fn known(&self, mark: KeyMark) -> Option<&Key> {
+    pub(super) fn known(&self, mark: KeyMark) -> Option<&LiveKey> {
         self.keys.get(&mark)
     }
 
-    pub(super) fn put_key(&mut self, mark: KeyMark, key: Key) {
+    pub(super) fn put_key(&mut self, mark: KeyMark, key: LiveKey) {
         let before = self.keys.insert(mark, key);
         self.undo.push(Undo::Key(mark, before));
     }
@@ -148,7 +148,7 @@ impl Live {
             let Some(before) = self.keys.remove(mark) else { continue };
             self.undo.push(Undo::Key(*mark, Some(before)));
             if let Some(expires) = until {
-                self.keys.insert(*mark, Key { expires, ..before });
+                self.keys.insert(*mark, LiveKey { expires, ..before });
             }
         }
     }
@@ -187,11 +187,11 @@ mod tests {
 
     fn open(seq: i64) -> Open {
         let (agent, binding) = (AgentId::configured("pi"), Digest::sha256(b"call"));
-        Open { seq, agent, binding, state: State::Open, keys: vec![] }
+        Open { seq, agent, binding, state: CallState::Open, keys: vec![] }
     }
 
-    fn approved() -> State {
-        State::Approved { by: Responder::new("local", "root") }
+    fn approved() -> CallState {
+        CallState::Approved { by: Responder::new("local", "root") }
     }
 
     #[test]
@@ -199,16 +199,16 @@ mod tests {
         let (mut live, [a, b]) = (Live::default(), [RequestId::random(), RequestId::random()]);
         live.put(a, open(1));
         let mark = live.mark("pi", "k");
-        live.put_key(mark, Key { event: 1, expires: Key::OPEN });
+        live.put_key(mark, LiveKey { event: 1, expires: LiveKey::OPEN });
         live.commit();
         live.advance(a, approved());
-        live.advance(a, State::Executing);
+        live.advance(a, CallState::Executing);
         live.put(b, open(2));
         live.keep_keys(&[mark], Some(Timestamp(5)));
-        live.put_key(live.mark("pi", "l"), Key { event: 2, expires: Key::OPEN });
+        live.put_key(live.mark("pi", "l"), LiveKey { event: 2, expires: LiveKey::OPEN });
         live.end(a);
         live.roll_back();
-        assert_eq!((live.state(a), live.state(b), live.oldest()), (Some(&State::Open), None, Some(1)));
+        assert_eq!((live.state(a), live.state(b), live.oldest()), (Some(&CallState::Open), None, Some(1)));
         assert!(live.key("pi", "k", Timestamp(9)).unwrap().is_some());
         assert!(live.key("pi", "l", Timestamp(9)).unwrap().is_none());
         live.advance(a, approved());
@@ -220,7 +220,7 @@ mod tests {
     #[test]
     fn a_key_that_may_be_taken_is_not_given_away() {
         let mut live = Live::default();
-        live.put_key(live.mark("pi", "k"), Key { event: 1, expires: Timestamp(10) });
+        live.put_key(live.mark("pi", "k"), LiveKey { event: 1, expires: Timestamp(10) });
         live.be_unsure(Timestamp(20));
         assert!(live.key("pi", "k", Timestamp(9)).unwrap().is_some());
         assert!(

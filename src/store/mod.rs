@@ -62,8 +62,8 @@ mod writer;
 mod tests;
 
 pub use claim::Claim;
-pub use entry::{NewCall, NoteKind, Recovered, Refusal, Replay, Stage, StoreOptions};
-pub(crate) use entry::{OpenCall, PendingResult, StoreHealth};
+pub use entry::{NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreOptions};
+pub(crate) use entry::{OpenCall, StoreHealth, WaitingResult};
 pub use error::StoreError;
 pub use handle::Store;
 pub(crate) use latency::StoreLatency;

@@ -3,39 +3,43 @@
 use serde_json::json;
 
 use super::age;
-use super::chain::{self, Chain, ChainKey, Link, Seal};
+use super::chain::{self, Chain, ChainKey, ChainLink, Seal};
 use super::entry::{Recovered, StoreOptions};
 use super::error::StoreError;
-use super::files::Files;
+use super::files::RecordFiles;
 use super::kind;
 use super::schema;
 use super::take_up::{TakenUp, take_up};
-use super::writer::Writer;
+use super::writer::RecordWriter;
 use crate::base::clock::{Clock, Timestamp, boot_id};
 use crate::base::time_sync::TimeSync;
 
 /// Opens or makes the record and settles what was under way when the last process ended.
 /// A `clock` that is not to be believed goes on from the newest event, so that times in the record never run back.
-pub(super) fn open(options: StoreOptions, clock: &Clock) -> Result<(Writer, Recovered), StoreError> {
-    let files = Files::prepare(&options.path)?;
+pub(super) fn open(options: StoreOptions, clock: &Clock) -> Result<(RecordWriter, Recovered), StoreError> {
+    let files = RecordFiles::prepare(&options.path)?;
     let (db, version) = schema::connect(&files.db)?;
     let head = chain::head(&db)?;
-    let key = ChainKey::load(&files.db, head == Link::START)?;
+    let key = ChainKey::load(&files.db, head == ChainLink::START)?;
     let newest = check_tail(&db, &key, &files)?;
     clock.carry_on(newest, TimeSync::look());
     let rolled_back = rolled_back(&db, &key, head, &files)?;
-    let mut writer = Writer::new(db, Chain::new(key, head), files, options)?;
+    let mut writer = RecordWriter::new(db, Chain::new(key, head), files, options)?;
     let recovered = recover(&mut writer, rolled_back, version, clock.now())?;
     writer.try_export()?;
     Ok((writer, recovered))
 }
 
 /// The last event must verify: going on with another key would bury the change. Gives its time.
-fn check_tail(db: &rusqlite::Connection, key: &ChainKey, files: &Files) -> Result<Timestamp, StoreError> {
+fn check_tail(
+    db: &rusqlite::Connection,
+    key: &ChainKey,
+    files: &RecordFiles,
+) -> Result<Timestamp, StoreError> {
     let Some(last) = chain::last_event(db)? else { return Ok(Timestamp(0)) };
     let before = match chain::event_at(db, last.seq.saturating_sub(1))? {
         Some(event) => chain::link_of(&event)?,
-        None => chain::anchor(db)?.as_ref().and_then(chain::unsealed).unwrap_or(Link::START),
+        None => chain::anchor(db)?.as_ref().and_then(chain::unsealed).unwrap_or(ChainLink::START),
     };
     if key.hash(&before.hash, &last).0.as_slice() == last.hash.as_slice() {
         return Ok(Timestamp(last.at));
@@ -47,11 +51,11 @@ fn check_tail(db: &rusqlite::Connection, key: &ChainKey, files: &Files) -> Resul
 fn rolled_back(
     db: &rusqlite::Connection,
     key: &ChainKey,
-    head: Link,
-    files: &Files,
+    head: ChainLink,
+    files: &RecordFiles,
 ) -> Result<Option<String>, StoreError> {
     let Some(sealed) = chain::exported_head(&files.db) else {
-        return Ok((head != Link::START).then(|| "the exported head is missing".into()));
+        return Ok((head != ChainLink::START).then(|| "the exported head is missing".into()));
     };
     let Some(exported) = key.unseal(Seal::Head, &sealed) else {
         return Ok(Some("the exported head is not sealed by this record's key".into()));
@@ -67,7 +71,7 @@ fn rolled_back(
 }
 
 fn recover(
-    writer: &mut Writer,
+    writer: &mut RecordWriter,
     rolled_back: Option<String>,
     version: i64,
     now: Timestamp,

@@ -7,7 +7,7 @@ use rusqlite::{Row, params};
 
 use super::chain::parse_id;
 use super::codec;
-use super::entry::PendingResult;
+use super::entry::WaitingResult;
 use super::error::StoreError;
 use super::inbox;
 use super::proof::asked_by;
@@ -33,7 +33,7 @@ pub(super) fn next(
     but: &HashSet<RequestId>,
     now: Timestamp,
     limit: usize,
-) -> Result<Vec<PendingResult>, StoreError> {
+) -> Result<Vec<WaitingResult>, StoreError> {
     let sql = "SELECT e.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
                r.outcome, r.data, r.created, r.expires, r.seq, c.finished_seq
                FROM results r JOIN events e ON e.seq = r.seq LEFT JOIN calls c ON c.seq = r.seq
@@ -74,7 +74,7 @@ pub(super) fn next(
 }
 
 /// Bytes that a result takes in a page.
-fn sent(result: &PendingResult) -> usize {
+fn sent(result: &WaitingResult) -> usize {
     let texts = [&result.tool_name, &result.args, &result.signature, &result.result];
     texts.into_iter().map(|text| text_length(text)).sum::<usize>() + ENTRY
 }
@@ -86,8 +86,8 @@ fn that_fits(
     row: &Row<'_>,
     outcome: &str,
     data: Option<String>,
-) -> Result<PendingResult, StoreError> {
-    let mut result = PendingResult {
+) -> Result<WaitingResult, StoreError> {
+    let mut result = WaitingResult {
         request_id: parse_id(&row.get::<_, String>(0)?)?,
         tool_name: row.get(1)?,
         args: row.get(2)?,
@@ -96,7 +96,7 @@ fn that_fits(
         created_at: Timestamp(row.get(6)?),
         expires_at: Timestamp(row.get(7)?),
     };
-    let too_large = |result: &PendingResult| FRAME + sent(result) > PAGE;
+    let too_large = |result: &WaitingResult| FRAME + sent(result) > PAGE;
     if too_large(&result) {
         result.args = codec::short_args(&result.args);
     }

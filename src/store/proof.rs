@@ -6,7 +6,7 @@ use rusqlite::{Connection, OptionalExtension as _};
 use serde_json::Value;
 
 use super::chain::parse_id;
-use super::chain::{self, ChainKey, Event, Link};
+use super::chain::{self, ChainEvent, ChainKey, ChainLink};
 use super::codec;
 use super::error::StoreError;
 use super::kind::{self, KEEP_KEYS};
@@ -15,17 +15,17 @@ use crate::base::ids::RequestId;
 use crate::model::Outcome;
 
 /// What comes before event `seq`, as far as the database says.
-fn before(db: &Connection, seq: i64) -> Result<Option<Link>, StoreError> {
+fn before(db: &Connection, seq: i64) -> Result<Option<ChainLink>, StoreError> {
     let before = seq.saturating_sub(1);
     if let Some(event) = chain::event_at(db, before)? {
         return Ok(chain::link_of(&event).ok());
     }
     let anchor = chain::anchor(db).ok().flatten().as_ref().and_then(chain::unsealed);
-    Ok(Some(anchor.unwrap_or(Link::START)).filter(|link| link.seq == before))
+    Ok(Some(anchor.unwrap_or(ChainLink::START)).filter(|link| link.seq == before))
 }
 
 /// Event `seq`, if it is what was recorded under this number.
-pub(super) fn proven(db: &Connection, key: &ChainKey, seq: i64) -> Result<Option<Event>, StoreError> {
+pub(super) fn proven(db: &Connection, key: &ChainKey, seq: i64) -> Result<Option<ChainEvent>, StoreError> {
     let (Some(event), Some(before)) = (chain::event_at(db, seq)?, before(db, seq)?) else { return Ok(None) };
     let fits = key.hash(&before.hash, &event).0.as_slice() == event.hash.as_slice();
     Ok(fits.then_some(event))
@@ -33,21 +33,21 @@ pub(super) fn proven(db: &Connection, key: &ChainKey, seq: i64) -> Result<Option
 
 /// What an event says of an idempotency key.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Binding {
+pub(super) struct KeyBinding {
     pub(super) agent: String,
     pub(super) key: String,
     pub(super) id: RequestId,
     pub(super) digest: Digest,
 }
 
-impl Binding {
+impl KeyBinding {
     /// The key that this event binds; None when it binds none.
-    pub(super) fn of(event: &Event, body: &Value) -> Option<Binding> {
+    pub(super) fn from_event(event: &ChainEvent, body: &Value) -> Option<KeyBinding> {
         if event.kind != kind::REQUESTED && event.kind != kind::JOINED {
             return None;
         }
         let text = |name| body.get(name).and_then(Value::as_str);
-        Some(Binding {
+        Some(KeyBinding {
             agent: text("agent")?.to_owned(),
             key: text("key")?.to_owned(),
             id: parse_id(event.request_id.as_deref()?).ok()?,
@@ -56,9 +56,9 @@ impl Binding {
     }
 
     /// The same from event `seq`, if it is proven.
-    pub(super) fn at(db: &Connection, key: &ChainKey, seq: i64) -> Result<Option<Binding>, StoreError> {
+    pub(super) fn at(db: &Connection, key: &ChainKey, seq: i64) -> Result<Option<KeyBinding>, StoreError> {
         let event = proven(db, key, seq)?;
-        Ok(event.and_then(|event| Binding::of(&event, &serde_json::from_str(&event.body).ok()?)))
+        Ok(event.and_then(|event| KeyBinding::from_event(&event, &serde_json::from_str(&event.body).ok()?)))
     }
 
     /// Whether an event binds this key like that.
@@ -68,7 +68,7 @@ impl Binding {
         let joined = statement.query_map([self.id.to_string()], |row| row.get::<_, i64>(0))?;
         let joined = joined.collect::<Result<Vec<_>, _>>()?;
         for seq in first_of(db, self.id)?.into_iter().chain(joined) {
-            if Binding::at(db, key, seq)?.as_ref() == Some(self) {
+            if KeyBinding::at(db, key, seq)?.as_ref() == Some(self) {
                 return Ok(true);
             }
         }
@@ -97,7 +97,7 @@ pub(super) fn asked_by(
     key: &ChainKey,
     seq: i64,
     agent: &str,
-) -> Result<Option<Event>, StoreError> {
+) -> Result<Option<ChainEvent>, StoreError> {
     let event = proven(db, key, seq)?.filter(|event| event.kind == kind::REQUESTED);
     Ok(event.filter(|event| {
         let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
@@ -142,14 +142,14 @@ pub(super) fn vouches_for(
 /// Whether the columns of a result say what a `finished` event says. Texts that only explain a reason are not compared:
 /// another version may word them otherwise.
 fn is_result_of(outcome: &str, data: Option<&str>, finished: &Value) -> bool {
-    let told = |name: &str| finished.get(name).and_then(Value::as_str);
+    let recorded = |name: &str| finished.get(name).and_then(Value::as_str);
     if let Some(data) = data {
         let Ok(tag) = serde_json::from_str::<Value>(outcome) else { return false };
         let same = |kept: &str, name: &str| tag.get(kept) == finished.get(name);
         let digest = Digest::sha256(data.as_bytes()).hex();
         return same("is", "outcome")
-            && told("outcome") == Some("executed")
-            && told("result_digest") == Some(&digest)
+            && recorded("outcome") == Some("executed")
+            && recorded("result_digest") == Some(&digest)
             && same("lost", "data_lost")
             && same("note", "data_note");
     }

@@ -6,7 +6,7 @@ use rusqlite::Row;
 use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
-use super::chain::Event;
+use super::chain::ChainEvent;
 use super::entry::OpenCall;
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
@@ -14,10 +14,10 @@ use crate::base::ids::RequestId;
 use crate::model::{AgentId, Call, Responder, RuleRef};
 
 /// A question as it was recorded: open, or approved and not acted on.
-pub(super) struct Asked {
+pub(super) struct AskedCall {
     pub(super) id: RequestId,
     /// Its `requested` event, and what that says.
-    pub(super) event: Event,
+    pub(super) event: ChainEvent,
     pub(super) body: Value,
     /// Set: approved by this one, not yet claimed.
     pub(super) approved_by: Option<String>,
@@ -74,7 +74,7 @@ impl QuestionRow {
     }
 }
 
-impl Asked {
+impl AskedCall {
     fn text(&self, name: &str) -> Option<&str> {
         self.body.get(name).and_then(Value::as_str)
     }

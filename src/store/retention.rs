@@ -4,7 +4,7 @@
 use rusqlite::params;
 use serde_json::json;
 
-use super::chain::{Event, Link, Seal, anchor, event_at, last_event, link_of, set_meta};
+use super::chain::{ChainEvent, ChainLink, Seal, anchor, event_at, last_event, link_of, set_meta};
 use super::counts;
 use super::error::{REMEDY, StoreError};
 use super::inbox;
@@ -112,7 +112,7 @@ fn oldest_open(tx: &Tx<'_>) -> i64 {
 
 fn drop_through(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result<(), StoreError> {
     let last = event_at(tx.db, cut)?.ok_or_else(|| StoreError::Corrupt(format!("event {cut} is missing")))?;
-    let anchor: Link = link_of(&last)?;
+    let anchor: ChainLink = link_of(&last)?;
     if let Some(seq) = first_unproven(tx, first, cut)? {
         // Sealing what follows must not hide it: a changed time would be enough to have changed events dropped.
         let found = format!("event {seq} did not verify when retention dropped it");
@@ -135,12 +135,12 @@ fn drop_through(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result
 fn first_unproven(tx: &Tx<'_>, first: i64, cut: i64) -> Result<Option<i64>, StoreError> {
     let sealed = anchor(tx.db)?;
     let sealed = sealed.as_ref().map(|sealed| tx.chain.key.unseal(Seal::Anchor, sealed));
-    let Some(mut before) = sealed.unwrap_or(Some(Link::START)) else { return Ok(Some(first)) };
-    let sql = format!("SELECT {} FROM events WHERE seq <= ? ORDER BY seq", Event::COLUMNS);
+    let Some(mut before) = sealed.unwrap_or(Some(ChainLink::START)) else { return Ok(Some(first)) };
+    let sql = format!("SELECT {} FROM events WHERE seq <= ? ORDER BY seq", ChainEvent::COLUMNS);
     let mut statement = tx.db.prepare_cached(&sql)?;
     let mut rows = statement.query([cut])?;
     while let Some(row) = rows.next()? {
-        let event = Event::read(row)?;
+        let event = ChainEvent::read(row)?;
         let follows = event.seq == before.seq.saturating_add(1);
         if !follows || tx.chain.key.hash(&before.hash, &event).0.as_slice() != event.hash.as_slice() {
             return Ok(Some(event.seq));

@@ -9,12 +9,12 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::chain::parse_id;
-use super::chain::{self, ChainKey, Event, Link, Seal};
+use super::chain::{self, ChainEvent, ChainKey, ChainLink, Seal};
 use super::error::StoreError;
 use super::kind;
-use super::live::{Key, Live, Open, State};
-use super::proof::Binding;
-use super::questions::Asked;
+use super::live::{CallState, Live, LiveKey, Open};
+use super::proof::KeyBinding;
+use super::questions::AskedCall;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -25,12 +25,12 @@ const OLD: u32 = 1000;
 
 /// What the events say.
 #[derive(Default)]
-pub(super) struct Story {
+pub(super) struct OpenCalls {
     pub(super) live: Live,
     /// Questions that are not answered, and approvals that were not acted on.
-    pub(super) questions: Vec<Asked>,
+    pub(super) questions: Vec<AskedCall>,
     /// Keys that are remembered, and until when.
-    pub(super) keys: Vec<(Binding, Timestamp)>,
+    pub(super) keys: Vec<(KeyBinding, Timestamp)>,
     /// What does not verify, in words, and when at the latest it was written.
     pub(super) broken: Option<(String, Timestamp)>,
     /// The beginning was dropped by retention, of a time whose keys are still remembered.
@@ -39,12 +39,12 @@ pub(super) struct Story {
 
 /// What the later events of a call have said, until its first is met.
 #[derive(Default)]
-struct Life {
+struct LaterEvents {
     finished: Option<Finished>,
     executing: bool,
     /// The last answer: how, and by whom.
     answered: Option<(String, Option<String>)>,
-    joined: Vec<(Binding, Event)>,
+    joined: Vec<(KeyBinding, ChainEvent)>,
 }
 
 #[derive(Clone, Copy)]
@@ -54,12 +54,12 @@ struct Finished {
     busy: bool,
 }
 
-struct Walk<'a> {
+struct BackwardWalk<'a> {
     key: &'a ChainKey,
     now: Timestamp,
     keep_keys: Duration,
-    lives: HashMap<RequestId, Life>,
-    story: Story,
+    lives: HashMap<RequestId, LaterEvents>,
+    story: OpenCalls,
 }
 
 /// Reads it back from the event `head`. `through` is an event that must be met, however old it is.
@@ -67,15 +67,16 @@ pub(super) fn read(
     (db, key): (&Connection, &ChainKey),
     (now, keep_keys): (Timestamp, Duration),
     (head, through): (i64, i64),
-) -> Result<Story, StoreError> {
-    let mut walk = Walk { key, now, keep_keys, lives: HashMap::new(), story: Story::default() };
-    let mut statement = db.prepare(&format!("SELECT {} FROM events ORDER BY seq DESC", Event::COLUMNS))?;
+) -> Result<OpenCalls, StoreError> {
+    let mut walk = BackwardWalk { key, now, keep_keys, lives: HashMap::new(), story: OpenCalls::default() };
+    let mut statement =
+        db.prepare(&format!("SELECT {} FROM events ORDER BY seq DESC", ChainEvent::COLUMNS))?;
     let mut rows = statement.query([])?;
-    let mut next = rows.next()?.map(Event::read).transpose()?;
+    let mut next = rows.next()?.map(ChainEvent::read).transpose()?;
     let (mut later, mut old) = (head.saturating_add(1), 0);
     let mut later_at = now;
     while let Some(event) = next.take() {
-        next = rows.next()?.map(Event::read).transpose()?;
+        next = rows.next()?.map(ChainEvent::read).transpose()?;
         let before = match &next {
             Some(event) => chain::link_of(event).ok(),
             None => walk.beginning(db)?,
@@ -97,28 +98,28 @@ pub(super) fn read(
     Ok(walk.story)
 }
 
-impl Walk<'_> {
+impl BackwardWalk<'_> {
     /// What the oldest event that is kept follows.
-    fn beginning(&self, db: &Connection) -> Result<Option<Link>, StoreError> {
+    fn beginning(&self, db: &Connection) -> Result<Option<ChainLink>, StoreError> {
         Ok(match chain::anchor(db)? {
-            None => Some(Link::START),
+            None => Some(ChainLink::START),
             Some(sealed) => self.key.unseal(Seal::Anchor, &sealed),
         })
     }
 
-    fn fits(&self, before: Option<Link>, event: &Event) -> bool {
+    fn fits(&self, before: Option<ChainLink>, event: &ChainEvent) -> bool {
         before.is_some_and(|before| {
             before.seq == event.seq.saturating_sub(1)
                 && self.key.hash(&before.hash, event).0.as_slice() == event.hash.as_slice()
         })
     }
 
-    fn broken(&mut self, event: &Event, later_at: Timestamp) {
+    fn broken(&mut self, event: &ChainEvent, later_at: Timestamp) {
         let what = format!("event {}, or one beside it, was changed, removed or put elsewhere", event.seq);
         self.story.broken.get_or_insert((what, later_at));
     }
 
-    fn fold(&mut self, event: &Event) -> Result<(), StoreError> {
+    fn fold(&mut self, event: &ChainEvent) -> Result<(), StoreError> {
         let Some(id) = event.request_id.as_deref() else { return Ok(()) };
         let id = parse_id(id)?;
         match event.kind.as_str() {
@@ -135,7 +136,7 @@ impl Walk<'_> {
                 self.life(id).answered.get_or_insert(answer);
             }
             kind::JOINED => {
-                let binding = Binding::of(event, &body_of(event)?);
+                let binding = KeyBinding::from_event(event, &body_of(event)?);
                 let joined = binding.map(|binding| (binding, event.clone()));
                 self.life(id).joined.extend(joined);
             }
@@ -148,14 +149,14 @@ impl Walk<'_> {
         Ok(())
     }
 
-    fn life(&mut self, id: RequestId) -> &mut Life {
+    fn life(&mut self, id: RequestId) -> &mut LaterEvents {
         self.lives.entry(id).or_default()
     }
 
     /// The first event of a call, after all its others.
-    fn begun(&mut self, id: RequestId, life: Life, event: &Event) -> Result<(), StoreError> {
+    fn begun(&mut self, id: RequestId, life: LaterEvents, event: &ChainEvent) -> Result<(), StoreError> {
         let body = body_of(event)?;
-        let own = Binding::of(event, &body).map(|binding| (binding, event.clone()));
+        let own = KeyBinding::from_event(event, &body).map(|binding| (binding, event.clone()));
         let mut marks = Vec::new();
         for (binding, bound) in own.into_iter().chain(life.joined) {
             marks.extend(self.bind(binding, &bound, life.finished));
@@ -165,27 +166,27 @@ impl Walk<'_> {
         }
         let then = body.get("then").and_then(Value::as_str);
         let (state, approved_by) = match (life.executing, life.answered) {
-            (false, None) if then == Some("asked") => (State::Open, None),
+            (false, None) if then == Some("asked") => (CallState::Open, None),
             (false, Some((how, by))) if how == "approved" => {
-                (State::Approved { by: Responder::recorded(by.as_deref().unwrap_or_default()) }, by)
+                (CallState::Approved { by: Responder::recorded(by.as_deref().unwrap_or_default()) }, by)
             }
-            (_, _) => (State::Executing, None),
+            (_, _) => (CallState::Executing, None),
         };
         let text = |name| body.get(name).and_then(Value::as_str);
         let agent = AgentId::configured(text("agent").unwrap_or_default());
         let binding = text("binding").and_then(Digest::parse).unwrap_or(Digest([0; 32]));
-        let is_question = state != State::Executing;
+        let is_question = state != CallState::Executing;
         self.story.live.put(id, Open { seq: event.seq, agent, binding, state, keys: marks });
         if is_question {
-            self.story.questions.push(Asked { id, event: event.clone(), body, approved_by });
+            self.story.questions.push(AskedCall { id, event: event.clone(), body, approved_by });
         }
         Ok(())
     }
 
     /// Remembers a key, unless its time is over or it has come to stand for a later call; its mark.
-    fn bind(&mut self, binding: Binding, event: &Event, finished: Option<Finished>) -> Option<u64> {
+    fn bind(&mut self, binding: KeyBinding, event: &ChainEvent, finished: Option<Finished>) -> Option<u64> {
         let expires = match finished {
-            None => Key::OPEN,
+            None => LiveKey::OPEN,
             Some(Finished { busy: true, .. }) => return None,
             Some(Finished { at, busy: false }) => at.max(Timestamp(event.at)).plus(self.keep_keys),
         };
@@ -195,12 +196,12 @@ impl Walk<'_> {
         if newer || expires <= self.now {
             return None;
         }
-        live.put_key(mark, Key { event: event.seq, expires });
+        live.put_key(mark, LiveKey { event: event.seq, expires });
         self.story.keys.push((binding, expires));
         Some(mark)
     }
 }
 
-fn body_of(event: &Event) -> Result<Value, StoreError> {
+fn body_of(event: &ChainEvent) -> Result<Value, StoreError> {
     Ok(serde_json::from_str(&event.body)?)
 }

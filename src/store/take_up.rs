@@ -10,10 +10,10 @@ use super::entry::OpenCall;
 use super::error::{REMEDY, StoreError};
 use super::kind;
 use super::ledger;
-use super::live::{Key, State};
-use super::proof::{Binding, kept_keys};
-use super::questions::{Asked, QuestionRow};
-use super::story::{self, Story};
+use super::live::{CallState, LiveKey};
+use super::proof::{KeyBinding, kept_keys};
+use super::questions::{AskedCall, QuestionRow};
+use super::story::{self, OpenCalls};
 use super::tx::Tx;
 use super::{keys, schema};
 use crate::base::clock::Timestamp;
@@ -43,8 +43,8 @@ pub(super) fn take_up(
     let rows = question_rows(tx)?;
     let oldest = rows.values().map(|row| row.seq).min().unwrap_or(i64::MAX);
     let way = (tx.chain.head.seq, oldest);
-    let told = story::read((tx.db, &tx.chain.key), (now, tx.options.keep_keys), way)?;
-    let Story { live, mut questions, keys, broken, dropped } = told;
+    let events = story::read((tx.db, &tx.chain.key), (now, tx.options.keep_keys), way)?;
+    let OpenCalls { live, mut questions, keys, broken, dropped } = events;
     *tx.live = live;
     let mut found = Vec::new();
     found.extend(broken.iter().map(|(what, _)| what.clone()));
@@ -75,7 +75,7 @@ fn question_rows(tx: &Tx<'_>) -> Result<HashMap<String, QuestionRow>, StoreError
 /// The questions whose rows say what their events say, and the others, which are void. Rows of no open call are removed.
 fn fitting(
     tx: &mut Tx<'_>,
-    questions: Vec<Asked>,
+    questions: Vec<AskedCall>,
     mut rows: HashMap<String, QuestionRow>,
     now: Timestamp,
     found: &mut Vec<String>,
@@ -100,7 +100,7 @@ fn fitting(
     }
     for row in rows.into_values() {
         let state = RequestId::parse(&row.id).and_then(|id| tx.live.state(id));
-        if state == Some(&State::Executing) && row.state == "executing" {
+        if state == Some(&CallState::Executing) && row.state == "executing" {
             continue;
         }
         found.push(format!("request {}: the record knows nothing of its being {}", row.id, row.state));
@@ -116,19 +116,19 @@ fn fitting(
 fn restore_keys(
     tx: &mut Tx<'_>,
     now: Timestamp,
-    keys: &[(Binding, Timestamp)],
+    keys: &[(KeyBinding, Timestamp)],
     found: &mut Vec<String>,
 ) -> Result<(), StoreError> {
     let mut missing = 0;
     for (binding, expires) in keys {
-        let Binding { agent, key, id, digest } = binding;
+        let KeyBinding { agent, key, id, digest } = binding;
         let kept = keys::row(tx.db, agent, key)?;
-        let until = if *expires == Key::OPEN { now.plus(tx.options.keep_keys) } else { *expires };
+        let until = if *expires == LiveKey::OPEN { now.plus(tx.options.keep_keys) } else { *expires };
         match kept {
             Some((kept_id, kept_digest, kept_until))
                 if kept_id == id.to_string() && kept_digest == digest.hex() =>
             {
-                if kept_until >= until.0 || *expires == Key::OPEN {
+                if kept_until >= until.0 || *expires == LiveKey::OPEN {
                     continue;
                 }
             }
@@ -159,14 +159,14 @@ fn other_keys(
         }
         let mark = tx.live.mark(&binding.agent, &binding.key);
         if adopt && binding.is_asked_for(tx.db, &tx.chain.key)? {
-            let Binding { agent, key, id, digest } = &binding;
+            let KeyBinding { agent, key, id, digest } = &binding;
             let agent = crate::model::AgentId::configured(agent);
             tx.execute("DELETE FROM keys WHERE agent = ? AND key = ?", [agent.as_str(), key])?;
             keys::join(tx, &agent, key, &keys::Bound { id: *id, digest: *digest, at: now })?;
         } else if believe {
-            tx.live.put_key(mark, Key { event: 0, expires });
+            tx.live.put_key(mark, LiveKey { event: 0, expires });
         } else {
-            let Binding { agent, key, id, .. } = &binding;
+            let KeyBinding { agent, key, id, .. } = &binding;
             found.push(format!("request {id}: nothing is recorded of an idempotency key that stood for it"));
             tx.execute("DELETE FROM keys WHERE agent = ? AND key = ?", [agent, key])?;
         }
@@ -174,7 +174,7 @@ fn other_keys(
     Ok(())
 }
 
-fn unknown_keys(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<(Binding, Timestamp)>, StoreError> {
+fn unknown_keys(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<(KeyBinding, Timestamp)>, StoreError> {
     let sql = "SELECT agent, key, request_id, digest, expires FROM keys WHERE expires > ?";
     let mut statement = tx.db.prepare(sql)?;
     let mut rows = statement.query([now.0])?;
@@ -187,7 +187,7 @@ fn unknown_keys(tx: &Tx<'_>, now: Timestamp) -> Result<Vec<(Binding, Timestamp)>
         let (id, digest): (String, String) = (row.get(2)?, row.get(3)?);
         let id = RequestId::parse(&id).unwrap_or(RequestId::from_bytes([0; 16]));
         let digest = Digest::parse(&digest).unwrap_or(Digest([0; 32]));
-        unknown.push((Binding { agent, key, id, digest }, Timestamp(row.get(4)?)));
+        unknown.push((KeyBinding { agent, key, id, digest }, Timestamp(row.get(4)?)));
     }
     Ok(unknown)
 }

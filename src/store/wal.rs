@@ -39,7 +39,7 @@ pub(super) struct Wal {
 
 impl Wal {
     /// Takes the place of SQLite's own rule on this connection.
-    pub(super) fn of(db: &mut Connection) -> Result<Wal, StoreError> {
+    pub(super) fn watch(db: &mut Connection) -> Result<Wal, StoreError> {
         let pages = Arc::new(AtomicU64::new(0));
         let seen = pages.clone();
         db.wal_hook(Some(move |_: &mut rusqlite::hooks::Wal, count| {
@@ -114,7 +114,7 @@ mod tests {
         let path = dir.join("a.db");
         std::fs::write(&path, "").unwrap();
         let (mut db, _) = schema::connect(&path).unwrap();
-        let mut wal = Wal::of(&mut db).unwrap();
+        let mut wal = Wal::watch(&mut db).unwrap();
         for round in 0..3 {
             write(&db, 3);
             assert!(!wal.is_much(), "round {round}");

@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::chain::{Chain, Link, Seal, set_meta};
+use super::chain::{Chain, ChainLink, Seal, set_meta};
 use super::entry::{StoreHealth, StoreOptions};
 use super::error::StoreError;
-use super::files::{self, Files};
+use super::files::{self, RecordFiles};
 use super::latency::Latency;
 use super::live::Live;
 use super::retention;
@@ -35,21 +35,21 @@ const EXPORT_EVERY: Duration = Duration::from_secs(5);
 const TIDY_STEPS: usize = 16;
 
 /// One thing to be written. It may run twice, the first time in a transaction that failed.
-pub(super) trait Job: Send {
+pub(super) trait StoreJob: Send {
     fn durable(&self) -> bool;
     fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
 
 /// A job with a typed answer.
-pub(super) struct Work<T, F> {
+pub(super) struct TypedJob<T, F> {
     pub(super) durable: bool,
     pub(super) work: F,
     pub(super) done: Option<T>,
     pub(super) reply: smol::channel::Sender<Result<T, StoreError>>,
 }
 
-impl<T, F> Job for Work<T, F>
+impl<T, F> StoreJob for TypedJob<T, F>
 where
     T: Send,
     F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send,
@@ -64,15 +64,15 @@ where
     }
 
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
-        let Work { done, reply, .. } = *self;
+        let TypedJob { done, reply, .. } = *self;
         // A waiter that went away does not undo what was written.
         let _ = reply.try_send(result.and_then(|()| done.ok_or(StoreError::Stopped)));
     }
 }
 
 /// What comes down the queue.
-pub(super) enum Message {
-    Job(Box<dyn Job>),
+pub(super) enum Order {
+    Job(Box<dyn StoreJob>),
     /// Answer: the thread is alive, whatever the disk says.
     Ping(smol::channel::Sender<()>),
     /// Finish what was queued before, leave everything on disk, let go of the files, then answer.
@@ -81,32 +81,32 @@ pub(super) enum Message {
 
 /// State that the handles read without waiting.
 #[derive(Debug, Default)]
-pub(super) struct Shared {
+pub(super) struct Gauges {
     pub(super) queue: AtomicUsize,
     pub(super) latency: Latency,
     commits: AtomicU64,
     errors: AtomicU64,
     /// See [`StoreHealth::dropped_results`].
     pub(super) dropped_results: AtomicU64,
-    state: Mutex<State>,
+    state: Mutex<DiskState>,
 }
 
 #[derive(Clone, Debug)]
-struct State {
+struct DiskState {
     writable: bool,
     last_error: Option<(crate::base::clock::Timestamp, String)>,
     events: i64,
 }
 
-impl Default for State {
-    fn default() -> State {
-        State { writable: true, last_error: None, events: 0 }
+impl Default for DiskState {
+    fn default() -> DiskState {
+        DiskState { writable: true, last_error: None, events: 0 }
     }
 }
 
-impl Shared {
+impl Gauges {
     pub(super) fn health(&self) -> StoreHealth {
-        let State { writable, last_error, events } = self.lock().clone();
+        let DiskState { writable, last_error, events } = self.lock().clone();
         let (commits, errors) = (self.commits.load(Ordering::Relaxed), self.errors.load(Ordering::Relaxed));
         StoreHealth {
             queue: self.queue.load(Ordering::Relaxed),
@@ -119,7 +119,7 @@ impl Shared {
         }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, DiskState> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -139,34 +139,34 @@ impl Shared {
 }
 
 /// The thread's state.
-pub(super) struct Writer {
+pub(super) struct RecordWriter {
     pub(super) db: Connection,
     pub(super) chain: Chain,
     pub(super) live: Live,
-    pub(super) files: Files,
+    pub(super) files: RecordFiles,
     pub(super) options: StoreOptions,
-    pub(super) shared: Arc<Shared>,
+    pub(super) shared: Arc<Gauges>,
     /// What `PRAGMA synchronous` is set to.
     full: bool,
     /// The newest link that is certainly on disk: only this may be exported, or a power cut would look like a cut.
-    durable: Link,
-    exported: Link,
+    durable: ChainLink,
+    exported: ChainLink,
     exported_at: Instant,
     wal: Wal,
     shares: Shares,
 }
 
-impl Writer {
+impl RecordWriter {
     pub(super) fn new(
         mut db: Connection,
         chain: Chain,
-        files: Files,
+        files: RecordFiles,
         options: StoreOptions,
-    ) -> Result<Writer, StoreError> {
-        let (shared, wal) = (Arc::new(Shared::default()), Wal::of(&mut db)?);
-        let (durable, exported, exported_at) = (chain.head, Link::START, Instant::now());
+    ) -> Result<RecordWriter, StoreError> {
+        let (shared, wal) = (Arc::new(Gauges::default()), Wal::watch(&mut db)?);
+        let (durable, exported, exported_at) = (chain.head, ChainLink::START, Instant::now());
         let (full, live, shares) = (true, Live::default(), Shares::default());
-        Ok(Writer {
+        Ok(RecordWriter {
             db,
             chain,
             live,
@@ -183,13 +183,13 @@ impl Writer {
     }
 
     /// Serves the queue until it is closed.
-    pub(super) fn serve(mut self, queue: &Receiver<Message>) {
+    pub(super) fn serve(mut self, queue: &Receiver<Order>) {
         while let Some(message) = self.next(queue) {
             let closing = match message {
                 None => None,
-                Some(Message::Close(reply)) => Some(reply),
-                Some(Message::Job(first)) => self.serve_batch(first, queue),
-                Some(Message::Ping(reply)) => answer(&reply),
+                Some(Order::Close(reply)) => Some(reply),
+                Some(Order::Job(first)) => self.serve_batch(first, queue),
+                Some(Order::Ping(reply)) => answer(&reply),
             };
             if let Some(reply) = closing {
                 self.shut();
@@ -206,7 +206,7 @@ impl Writer {
     }
 
     /// The next message; `Some(None)` when something else became due, `None` when nobody can send any more.
-    fn next(&mut self, queue: &Receiver<Message>) -> Option<Option<Message>> {
+    fn next(&mut self, queue: &Receiver<Order>) -> Option<Option<Order>> {
         let export = (self.exported != self.chain.head)
             .then(|| EXPORT_EVERY.saturating_sub(self.exported_at.elapsed()));
         let tidy = self.wal.is_much().then_some(wal::PAUSE);
@@ -228,16 +228,16 @@ impl Writer {
     /// One batch, and the request to close that followed it.
     fn serve_batch(
         &mut self,
-        first: Box<dyn Job>,
-        queue: &Receiver<Message>,
+        first: Box<dyn StoreJob>,
+        queue: &Receiver<Order>,
     ) -> Option<smol::channel::Sender<()>> {
         let mut batch = vec![first];
         let mut closing = None;
         while batch.len() < BATCH && closing.is_none() {
             match queue.try_recv() {
-                Ok(Message::Job(job)) => batch.push(job),
-                Ok(Message::Close(reply)) => closing = Some(reply),
-                Ok(Message::Ping(reply)) => closing = answer(&reply),
+                Ok(Order::Job(job)) => batch.push(job),
+                Ok(Order::Close(reply)) => closing = Some(reply),
+                Ok(Order::Ping(reply)) => closing = answer(&reply),
                 Err(_) => break,
             }
         }
@@ -247,7 +247,7 @@ impl Writer {
         closing
     }
 
-    fn commit(&mut self, mut batch: Vec<Box<dyn Job>>) {
+    fn commit(&mut self, mut batch: Vec<Box<dyn StoreJob>>) {
         let result = self.transact(&mut batch);
         if result.is_ok() || batch.len() == 1 {
             batch.into_iter().for_each(|job| job.finish(result.clone()));
@@ -260,7 +260,7 @@ impl Writer {
     }
 
     /// All of `batch` in one transaction, or nothing of it.
-    fn transact(&mut self, batch: &mut [Box<dyn Job>]) -> Result<(), StoreError> {
+    fn transact(&mut self, batch: &mut [Box<dyn StoreJob>]) -> Result<(), StoreError> {
         let durable = self.options.sync_all || batch.iter().any(|job| job.durable());
         let result = self.try_transact(durable, |tx| batch.iter_mut().try_for_each(|job| job.run(tx)));
         match &result {
@@ -280,7 +280,7 @@ impl Writer {
         self.set_sync(durable)?;
         let before = self.db.total_changes();
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let Writer { db, chain, live, options, shares, .. } = self;
+        let RecordWriter { db, chain, live, options, shares, .. } = self;
         let mut tx = Tx { db, chain, live, options, shares, checkpoint: false };
         work(&mut tx)?;
         let checkpoint = tx.checkpoint;
@@ -365,7 +365,7 @@ impl Writer {
             let seq = self.chain.head.seq.to_string();
             self.try_transact(true, |tx| set_meta(tx.db, "durable", &seq))?;
         }
-        let path = files::beside(&self.files.db, "head");
+        let path = files::sibling(&self.files.db, "head");
         let sealed = self.chain.key.seal(Seal::Head, self.durable).to_string();
         files::replace(&path, sealed.as_bytes()).map_err(|e| StoreError::unwritable(&path, &e))?;
         self.exported = self.durable;

@@ -4,10 +4,10 @@
 use std::fmt;
 
 use super::connection::Reader;
-use super::fault::{Anchored, Wrong};
+use super::fault::{Anchored, FaultKind};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
-use crate::store::chain::{self, Event, Link, Seal};
+use crate::store::chain::{self, ChainEvent, ChainLink, Seal};
 use crate::store::error::StoreError;
 use crate::store::proof::proven;
 
@@ -35,17 +35,17 @@ impl Anchor {
     }
 
     /// Compares it with the event of its number.
-    pub(super) fn differs(&self, event: &Event) -> bool {
+    pub(super) fn differs(&self, event: &ChainEvent) -> bool {
         event.hash.as_slice() != self.hash.0.as_slice() || event.at != self.at.0
     }
 
     /// Compares it with the ends of a record that has no event of its number.
-    pub(super) fn outside(&self, start: Link, end: Link) -> Result<Anchored, Wrong> {
+    pub(super) fn outside(&self, start: ChainLink, end: ChainLink) -> Result<Anchored, FaultKind> {
         match self.seq {
-            seq if seq == start.seq && self.hash != start.hash => Err(Wrong::ForeignAnchor),
+            seq if seq == start.seq && self.hash != start.hash => Err(FaultKind::ForeignAnchor),
             seq if seq == start.seq => Ok(Anchored::Confirmed),
             seq if seq < start.seq => Ok(Anchored::Dropped),
-            seq => Err(Wrong::EndsBeforeAnchor { anchor: seq, end: end.seq }),
+            seq => Err(FaultKind::EndsBeforeAnchor { anchor: seq, end: end.seq }),
         }
     }
 }

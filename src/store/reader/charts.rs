@@ -107,7 +107,7 @@ impl Reader {
     /// When the database cannot be read; [`StoreError::TooLong`] after [`Reader::limit`].
     pub(crate) fn charts(&mut self, filter: &Filter, zone: &Zone) -> Result<Charts, StoreError> {
         let tx = self.snapshot()?;
-        let scope = Scope::of(&tx, filter)?;
+        let scope = Scope::new(&tx, filter)?;
         let cells = by_day(&tx, &scope)?;
         let mut waits = [0; WAITS.len() + 1];
         for cell in &cells {

@@ -15,7 +15,7 @@ const STEPS: i32 = 1000;
 
 /// Where the key of the record at `db` is.
 pub(crate) fn key_path(db: &Path) -> PathBuf {
-    files::beside(db, "key")
+    files::sibling(db, "key")
 }
 
 /// A read-only view of a record.

@@ -6,18 +6,18 @@ use std::collections::HashMap;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
-use super::fault::{Fault, Wrong};
-use super::life::Life;
+use super::fault::{Fault, FaultKind};
+use super::life::CallLife;
 use crate::store::chain::parse_id;
-use crate::store::chain::{self, Event};
+use crate::store::chain::{self, ChainEvent};
 use crate::store::counts;
 use crate::store::error::StoreError;
 use crate::store::kind;
-use crate::store::questions::{Asked, QuestionRow};
+use crate::store::questions::{AskedCall, QuestionRow};
 
 /// What a request's row must say.
 #[derive(Debug, Default, PartialEq, Eq)]
-struct Facts {
+struct RowFacts {
     request_id: String,
     seq: i64,
     at: i64,
@@ -39,37 +39,38 @@ const COLUMNS: &str =
 
 /// What the events of a call have said so far, and its row.
 struct Begun {
-    recorded: Facts,
-    stored: Facts,
-    life: Life,
+    recorded: RowFacts,
+    stored: RowFacts,
+    life: CallLife,
 }
 
 /// Compares every row; how many, and the first fault.
 pub(super) fn calls(db: &Connection) -> Result<(u64, Option<Fault>), StoreError> {
-    let mut walk = Walk::default();
+    let mut walk = CallWalk::default();
     let fault = match walk.all_events(db)? {
         Some(fault) => Some(fault),
         None => invented(db, walk.calls)?,
     };
     let agree = fault.is_some() || !counts::are_kept(db)? || counts::agree(db)?;
-    Ok((walk.calls, fault.or_else(|| (!agree).then(|| Fault::record(Wrong::CountsChanged)))))
+    Ok((walk.calls, fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::CountsChanged)))))
 }
 
 /// Goes through the events once. It keeps in mind the calls that were under way at that point, which are few however
 /// long the record is.
 #[derive(Default)]
-struct Walk {
+struct CallWalk {
     under_way: HashMap<String, Begun>,
     calls: u64,
 }
 
-impl Walk {
+impl CallWalk {
     fn all_events(&mut self, db: &Connection) -> Result<Option<Fault>, StoreError> {
-        let sql = format!("SELECT {} FROM events WHERE request_id IS NOT NULL ORDER BY seq", Event::COLUMNS);
+        let sql =
+            format!("SELECT {} FROM events WHERE request_id IS NOT NULL ORDER BY seq", ChainEvent::COLUMNS);
         let mut statement = db.prepare(&sql)?;
         let mut rows = statement.query([])?;
         while let Some(row) = rows.next()? {
-            let event = Event::read(row)?;
+            let event = ChainEvent::read(row)?;
             if let Some(fault) = self.step(db, &event)? {
                 return Ok(Some(fault));
             }
@@ -94,21 +95,21 @@ impl Walk {
         while let Some(row) = rows.next()? {
             let id: String = row.get(1)?;
             if !self.under_way.contains_key(&id) {
-                return Ok(Some(Fault::call(row.get(0)?, id, Wrong::OpenInvented)));
+                return Ok(Some(Fault::call(row.get(0)?, id, FaultKind::OpenInvented)));
             }
         }
         Ok(None)
     }
 
-    fn step(&mut self, db: &Connection, event: &Event) -> Result<Option<Fault>, StoreError> {
+    fn step(&mut self, db: &Connection, event: &ChainEvent) -> Result<Option<Fault>, StoreError> {
         let id = event.request_id.as_deref().unwrap_or_default();
         let mut call = match event.kind.as_str() {
             kind::REQUESTED | kind::REFUSED => match row_of(db, event)? {
                 Some(stored) => {
                     self.calls += 1;
-                    Begun { recorded: beginning(event)?, stored, life: Life::of(event)? }
+                    Begun { recorded: beginning(event)?, stored, life: CallLife::begin(event)? }
                 }
-                None => return Ok(Some(Fault::call(event.seq, id.to_owned(), Wrong::CallMissing))),
+                None => return Ok(Some(Fault::call(event.seq, id.to_owned(), FaultKind::CallMissing))),
             },
             _later => match self.under_way.remove(id) {
                 Some(begun) => begun,
@@ -128,39 +129,39 @@ impl Walk {
 
     /// A note comes after the end, and sometimes one more key. What began before the first event that is kept has no
     /// row any more.
-    fn after_the_end(&self, db: &Connection, event: &Event) -> Result<Option<Fault>, StoreError> {
+    fn after_the_end(&self, db: &Connection, event: &ChainEvent) -> Result<Option<Fault>, StoreError> {
         if event.kind == kind::NOTED || event.kind == kind::JOINED || event.kind == kind::TAMPERED {
             return Ok(None);
         }
         let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE request_id = ?)";
         let ended: bool = db.prepare_cached(sql)?.query_row([&event.request_id], |row| row.get(0))?;
         let id = event.request_id.clone().unwrap_or_default();
-        let wrong = Wrong::OutOfOrder { kind: event.kind.clone() };
+        let wrong = FaultKind::OutOfOrder { kind: event.kind.clone() };
         Ok(ended.then(|| Fault::call(event.seq, id, wrong)))
     }
 }
 
 /// What is wrong with the row of an open call.
-fn open_difference(db: &Connection, call: &Begun) -> Result<Option<Wrong>, StoreError> {
-    let Facts { request_id, seq, resolution, resolved_by, .. } = &call.recorded;
+fn open_difference(db: &Connection, call: &Begun) -> Result<Option<FaultKind>, StoreError> {
+    let RowFacts { request_id, seq, resolution, resolved_by, .. } = &call.recorded;
     let sql = format!("SELECT {} FROM open_calls WHERE request_id = ? AND seq = ?", QuestionRow::COLUMNS);
     let row = db.prepare_cached(&sql)?.query_row(params![request_id, seq], QuestionRow::read).optional()?;
-    let Some(row) = row else { return Ok(Some(Wrong::OpenMissing)) };
+    let Some(row) = row else { return Ok(Some(FaultKind::OpenMissing)) };
     if call.life.is_executing() {
-        return Ok((row.state != "executing").then_some(Wrong::OpenChanged { column: "state" }));
+        return Ok((row.state != "executing").then_some(FaultKind::OpenChanged { column: "state" }));
     }
-    let Some(event) = chain::event_at(db, *seq)? else { return Ok(Some(Wrong::OpenMissing)) };
-    let asked = Asked {
+    let Some(event) = chain::event_at(db, *seq)? else { return Ok(Some(FaultKind::OpenMissing)) };
+    let asked = AskedCall {
         id: parse_id(request_id)?,
         body: serde_json::from_str(&event.body)?,
         event,
         approved_by: resolved_by.clone().filter(|_| resolution.as_deref() == Some("approved")),
     };
-    Ok(asked.difference(&row).map(|column| Wrong::OpenChanged { column }))
+    Ok(asked.difference(&row).map(|column| FaultKind::OpenChanged { column }))
 }
 
 /// The row of the call that begins with this event.
-fn row_of(db: &Connection, event: &Event) -> Result<Option<Facts>, StoreError> {
+fn row_of(db: &Connection, event: &ChainEvent) -> Result<Option<RowFacts>, StoreError> {
     let sql = format!("SELECT {COLUMNS} FROM calls WHERE seq = ? AND request_id = ?");
     Ok(db.prepare_cached(&sql)?.query_row(params![event.seq, event.request_id], stored).optional()?)
 }
@@ -175,11 +176,11 @@ fn invented(db: &Connection, begun: u64) -> Result<Option<Fault>, StoreError> {
         "SELECT seq, request_id FROM calls c WHERE NOT EXISTS (SELECT 1 FROM events e WHERE e.seq = c.seq
                AND e.request_id = c.request_id AND e.kind IN (?, ?)) ORDER BY seq LIMIT 1";
     let row = db.query_row(sql, [kind::REQUESTED, kind::REFUSED], |row| Ok((row.get(0)?, row.get(1)?)));
-    Ok(row.optional()?.map(|(seq, id)| Fault::call(seq, id, Wrong::CallInvented)))
+    Ok(row.optional()?.map(|(seq, id)| Fault::call(seq, id, FaultKind::CallInvented)))
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<Facts> {
-    Ok(Facts {
+fn stored(row: &Row<'_>) -> rusqlite::Result<RowFacts> {
+    Ok(RowFacts {
         request_id: row.get(0)?,
         seq: row.get(1)?,
         at: row.get(2)?,
@@ -196,9 +197,9 @@ fn stored(row: &Row<'_>) -> rusqlite::Result<Facts> {
     })
 }
 
-fn beginning(event: &Event) -> Result<Facts, StoreError> {
+fn beginning(event: &ChainEvent) -> Result<RowFacts, StoreError> {
     let (body, refused) = (&serde_json::from_str(&event.body)?, event.kind == kind::REFUSED);
-    Ok(Facts {
+    Ok(RowFacts {
         request_id: event.request_id.clone().unwrap_or_default(),
         seq: event.seq,
         at: event.at,
@@ -209,11 +210,11 @@ fn beginning(event: &Event) -> Result<Facts, StoreError> {
         outcome: if refused { text(body, "outcome") } else { Some("pending".into()) },
         finished_at: refused.then_some(event.at),
         finished_seq: refused.then_some(event.seq),
-        ..Facts::default()
+        ..RowFacts::default()
     })
 }
 
-fn fold(facts: &mut Facts, event: &Event) -> Result<(), StoreError> {
+fn fold(facts: &mut RowFacts, event: &ChainEvent) -> Result<(), StoreError> {
     match event.kind.as_str() {
         kind::ANSWERED => {
             let body = serde_json::from_str(&event.body)?;
@@ -253,5 +254,5 @@ fn difference(Begun { recorded, stored, .. }: &Begun) -> Option<Fault> {
         ("finished_seq", stored.finished_seq == recorded.finished_seq),
     ];
     let (column, _) = equal.into_iter().find(|(_, equal)| !equal)?;
-    Some(Fault::call(stored.seq, stored.request_id.clone(), Wrong::CallChanged { column }))
+    Some(Fault::call(stored.seq, stored.request_id.clone(), FaultKind::CallChanged { column }))
 }

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::connection::Reader;
 use crate::base::clock::Timestamp;
 use crate::base::digest::to_hex;
-use crate::store::chain::{self, Event, Seal};
+use crate::store::chain::{self, ChainEvent, Seal};
 use crate::store::error::StoreError;
 
 impl Reader {
@@ -20,7 +20,7 @@ impl Reader {
         let key = self.key.clone();
         let tx = self.snapshot().map_err(io::Error::other)?;
         let anchor = chain::anchor(&tx).map_err(io::Error::other)?;
-        let mut prev = anchor.as_ref().and_then(chain::unsealed).unwrap_or(chain::Link::START);
+        let mut prev = anchor.as_ref().and_then(chain::unsealed).unwrap_or(chain::ChainLink::START);
         if let Some(anchor) = &anchor {
             write_line(out, &json!({"anchor": anchor}))?;
         }
@@ -39,19 +39,22 @@ impl Reader {
     }
 }
 
-fn each_event(db: &rusqlite::Connection, mut take: impl FnMut(&Event) -> io::Result<()>) -> io::Result<()> {
-    let sql = format!("SELECT {} FROM events ORDER BY seq", Event::COLUMNS);
+fn each_event(
+    db: &rusqlite::Connection,
+    mut take: impl FnMut(&ChainEvent) -> io::Result<()>,
+) -> io::Result<()> {
+    let sql = format!("SELECT {} FROM events ORDER BY seq", ChainEvent::COLUMNS);
     let failed = |e: rusqlite::Error| io::Error::other(StoreError::from(e));
     let mut statement = db.prepare(&sql).map_err(failed)?;
     let mut rows = statement.query([]).map_err(failed)?;
     while let Some(row) = rows.next().map_err(failed)? {
-        take(&Event::read(row).map_err(failed)?)?;
+        take(&ChainEvent::read(row).map_err(failed)?)?;
     }
     Ok(())
 }
 
-fn line(event: &Event, prev: &[u8]) -> Value {
-    let Event { seq, at, kind, request_id, body, hash } = event;
+fn line(event: &ChainEvent, prev: &[u8]) -> Value {
+    let ChainEvent { seq, at, kind, request_id, body, hash } = event;
     json!({
         "seq": seq,
         "at": Timestamp(*at).to_string(),

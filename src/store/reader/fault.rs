@@ -4,7 +4,7 @@ use std::fmt;
 
 /// The result of a check.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Check {
+pub struct Verification {
     /// Events that were checked before the first fault.
     pub events: u64,
     /// Number of the last event that was checked.
@@ -37,12 +37,12 @@ pub struct Fault {
     /// The request it is about.
     pub request_id: Option<String>,
     /// What.
-    pub wrong: Wrong,
+    pub wrong: FaultKind,
 }
 
 /// What is wrong with a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Wrong {
+pub enum FaultKind {
     /// The event is not what was recorded.
     Changed,
     /// It is a recorded event, but stands in another one's place.
@@ -126,15 +126,15 @@ pub enum Wrong {
 }
 
 impl Fault {
-    pub(super) fn event(seq: i64, wrong: Wrong) -> Fault {
+    pub(super) fn event(seq: i64, wrong: FaultKind) -> Fault {
         Fault { seq: Some(seq), request_id: None, wrong }
     }
 
-    pub(super) fn call(seq: i64, id: String, wrong: Wrong) -> Fault {
+    pub(super) fn call(seq: i64, id: String, wrong: FaultKind) -> Fault {
         Fault { seq: Some(seq), request_id: Some(id), wrong }
     }
 
-    pub(super) fn record(wrong: Wrong) -> Fault {
+    pub(super) fn record(wrong: FaultKind) -> Fault {
         Fault { seq: None, request_id: None, wrong }
     }
 }
@@ -151,56 +151,56 @@ impl fmt::Display for Fault {
     }
 }
 
-impl fmt::Display for Wrong {
+impl fmt::Display for FaultKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Wrong::Changed => f.write_str("changed: it is not what was recorded"),
-            Wrong::Reordered => f.write_str("reordered: it stands in the place of another event"),
-            Wrong::Missing { through } => write!(f, "missing, with all events through {through}"),
-            Wrong::CutTail => f.write_str("cut tail: the record ends here, but it was longer"),
-            Wrong::OlderCopy { head } => write!(
+            FaultKind::Changed => f.write_str("changed: it is not what was recorded"),
+            FaultKind::Reordered => f.write_str("reordered: it stands in the place of another event"),
+            FaultKind::Missing { through } => write!(f, "missing, with all events through {through}"),
+            FaultKind::CutTail => f.write_str("cut tail: the record ends here, but it was longer"),
+            FaultKind::OlderCopy { head } => write!(
                 f,
                 "older copy: the record ends here, but its exported head is event {head} (or the tail was cut)"
             ),
-            Wrong::RolledBack => {
+            FaultKind::RolledBack => {
                 f.write_str("rolled back: the gateway found the record older than its exported head here")
             }
-            Wrong::ForeignHead => f.write_str("not the event that was exported as head"),
-            Wrong::EndsBeforeAnchor { anchor, end } => write!(
+            FaultKind::ForeignHead => f.write_str("not the event that was exported as head"),
+            FaultKind::EndsBeforeAnchor { anchor, end } => write!(
                 f,
                 "older copy: the record ends at event {end}, but event {anchor} was there when the anchor was taken"
             ),
-            Wrong::ForeignAnchor => f.write_str(
+            FaultKind::ForeignAnchor => f.write_str(
                 "not the event that the anchor was taken of: the record is another one, or an older copy that went on",
             ),
-            Wrong::HeadMissing => f.write_str("the exported head is missing"),
-            Wrong::HeadForged => f.write_str("the exported head is not sealed by this record's key"),
-            Wrong::AnchorBroken => {
+            FaultKind::HeadMissing => f.write_str("the exported head is missing"),
+            FaultKind::HeadForged => f.write_str("the exported head is not sealed by this record's key"),
+            FaultKind::AnchorBroken => {
                 f.write_str("anchor broken: the beginning of the record is not sealed by its key")
             }
-            Wrong::KeyMissing => f.write_str("the key is missing or not readable, nothing can be checked"),
-            Wrong::CallMissing => f.write_str("the row of this request is missing"),
-            Wrong::CallInvented => f.write_str("no event speaks of this request"),
-            Wrong::CallChanged { column } => write!(f, "changed: its events say another {column}"),
-            Wrong::OpenMissing => f.write_str("it has not ended, but is not among the open calls"),
-            Wrong::OpenChanged { column } => {
+            FaultKind::KeyMissing => f.write_str("the key is missing or not readable, nothing can be checked"),
+            FaultKind::CallMissing => f.write_str("the row of this request is missing"),
+            FaultKind::CallInvented => f.write_str("no event speaks of this request"),
+            FaultKind::CallChanged { column } => write!(f, "changed: its events say another {column}"),
+            FaultKind::OpenMissing => f.write_str("it has not ended, but is not among the open calls"),
+            FaultKind::OpenChanged { column } => {
                 write!(f, "changed among the open calls: its events say another {column}")
             }
-            Wrong::OpenInvented => {
+            FaultKind::OpenInvented => {
                 f.write_str("it is among the open calls, but it has ended or was never asked for")
             }
-            Wrong::OutOfOrder { kind } => {
+            FaultKind::OutOfOrder { kind } => {
                 write!(f, "out of order: \"{kind}\" does not follow from what came before")
             }
-            Wrong::NotApproved => f.write_str("executed without an approval"),
-            Wrong::ResultChanged => f.write_str("the result kept for its agent is not the recorded one"),
-            Wrong::KeyChanged => f.write_str("its idempotency key is not kept as it was recorded"),
-            Wrong::Tampered { found } => {
+            FaultKind::NotApproved => f.write_str("executed without an approval"),
+            FaultKind::ResultChanged => f.write_str("the result kept for its agent is not the recorded one"),
+            FaultKind::KeyChanged => f.write_str("its idempotency key is not kept as it was recorded"),
+            FaultKind::Tampered { found } => {
                 write!(f, "changed from outside: the gateway found this here and did not act on it: {found}")
             }
-            Wrong::IndexChanged => f.write_str("an index does not fit its table"),
-            Wrong::CountsChanged => f.write_str("the counts of calls do not fit the calls"),
-            Wrong::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
+            FaultKind::IndexChanged => f.write_str("an index does not fit its table"),
+            FaultKind::CountsChanged => f.write_str("the counts of calls do not fit the calls"),
+            FaultKind::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
         }
     }
 }

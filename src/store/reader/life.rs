@@ -3,14 +3,14 @@
 
 use serde_json::Value;
 
-use super::fault::Wrong;
-use crate::store::chain::Event;
+use super::fault::FaultKind;
+use crate::store::chain::ChainEvent;
 use crate::store::error::StoreError;
 use crate::store::kind;
 
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Life {
+pub(super) enum CallLife {
     /// A question.
     Asked,
     /// Approved.
@@ -25,40 +25,40 @@ pub(super) enum Life {
     Ended,
 }
 
-impl Life {
+impl CallLife {
     /// What its first event makes of it.
-    pub(super) fn of(event: &Event) -> Result<Life, StoreError> {
+    pub(super) fn begin(event: &ChainEvent) -> Result<CallLife, StoreError> {
         let body: Value = serde_json::from_str(&event.body)?;
         Ok(match body.get("then").and_then(Value::as_str) {
-            Some("asked") => Life::Asked,
-            Some("executing") => Life::Executing,
-            Some(_) | None => Life::Settled,
+            Some("asked") => CallLife::Asked,
+            Some("executing") => CallLife::Executing,
+            Some(_) | None => CallLife::Settled,
         })
     }
 
     pub(super) fn is_executing(self) -> bool {
-        self == Life::Executing
+        self == CallLife::Executing
     }
 
     /// Goes on with one event of it; what is wrong when that may not follow.
-    pub(super) fn step(&mut self, event: &Event) -> Result<Option<Wrong>, StoreError> {
+    pub(super) fn step(&mut self, event: &ChainEvent) -> Result<Option<FaultKind>, StoreError> {
         let body: Value = serde_json::from_str(&event.body)?;
         let text = |name| body.get(name).and_then(Value::as_str);
-        let out_of_order = || Some(Wrong::OutOfOrder { kind: event.kind.clone() });
+        let out_of_order = || Some(FaultKind::OutOfOrder { kind: event.kind.clone() });
         let next = match (event.kind.as_str(), *self) {
             (kind::REQUESTED | kind::REFUSED | kind::JOINED, life) => life,
-            (kind::ANSWERED, Life::Asked) if text("resolution") == Some("approved") => Life::Approved,
-            (kind::ANSWERED, Life::Asked | Life::Settled) => Life::Declined,
-            (kind::ANSWERED, Life::Approved) if text("resolution") == Some("void") => Life::Declined,
-            (kind::EXECUTING, Life::Approved) => Life::Executing,
-            (kind::EXECUTING, Life::Asked | Life::Declined | Life::Settled) => {
-                return Ok(Some(Wrong::NotApproved));
+            (kind::ANSWERED, CallLife::Asked) if text("resolution") == Some("approved") => CallLife::Approved,
+            (kind::ANSWERED, CallLife::Asked | CallLife::Settled) => CallLife::Declined,
+            (kind::ANSWERED, CallLife::Approved) if text("resolution") == Some("void") => CallLife::Declined,
+            (kind::EXECUTING, CallLife::Approved) => CallLife::Executing,
+            (kind::EXECUTING, CallLife::Asked | CallLife::Declined | CallLife::Settled) => {
+                return Ok(Some(FaultKind::NotApproved));
             }
-            (kind::FINISHED, Life::Ended) => return Ok(out_of_order()),
+            (kind::FINISHED, CallLife::Ended) => return Ok(out_of_order()),
             (kind::FINISHED, life) if was_sent(text("outcome"), text("reason")) && !life.is_executing() => {
-                return Ok(Some(Wrong::NotApproved));
+                return Ok(Some(FaultKind::NotApproved));
             }
-            (kind::FINISHED, _) => Life::Ended,
+            (kind::FINISHED, _) => CallLife::Ended,
             (_, _) => return Ok(out_of_order()),
         };
         *self = next;

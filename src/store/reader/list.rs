@@ -4,23 +4,23 @@ use rusqlite::{OptionalExtension as _, Row};
 use serde_json::{Value, json};
 
 use super::connection::Reader;
-use super::page::Walk;
+use super::page::RowWalk;
 use super::row::{AuditRow, Filter, REQUEST, audit_row, select};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
-use crate::store::chain::Event;
+use crate::store::chain::ChainEvent;
 use crate::store::error::StoreError;
 
 /// One request with all of its events.
 #[derive(Clone, Debug)]
-pub struct Shown {
+pub struct ShownCall {
     /// The request.
     pub row: AuditRow,
     /// Its events in order: `{"seq","at","kind","body","hash"}`.
     pub events: Vec<Value>,
 }
 
-impl Shown {
+impl ShownCall {
     /// The row with its events, in the names that other programs rely on.
     pub(crate) fn into_json(self) -> Value {
         let mut shape = self.row.to_json();
@@ -39,7 +39,7 @@ pub enum Lookup {
     /// More than one; these are some of them.
     Ambiguous(Vec<String>),
     /// This one.
-    Found(Box<Shown>),
+    Found(Box<ShownCall>),
 }
 
 /// Rows of a list that are read at once.
@@ -55,7 +55,7 @@ impl Reader {
     /// When the database cannot be read.
     pub fn list(&mut self, filter: &Filter) -> Result<Vec<AuditRow>, StoreError> {
         let tx = self.snapshot()?;
-        let mut walk = Walk::of(&tx, filter)?;
+        let mut walk = RowWalk::new(&tx, filter)?;
         let (mut rows, limit) = (Vec::new(), filter.limit.unwrap_or(usize::MAX));
         while rows.len() < limit {
             let most = limit.saturating_sub(rows.len()).min(PORTION);
@@ -93,7 +93,7 @@ impl Reader {
             (None, _) => Ok(Lookup::Unknown),
             (Some(row), true) => {
                 let events = events_of(&tx, &row.request_id)?;
-                Ok(Lookup::Found(Box::new(Shown { row, events })))
+                Ok(Lookup::Found(Box::new(ShownCall { row, events })))
             }
             (Some(last), false) => {
                 Ok(Lookup::Ambiguous(found.into_iter().chain([last]).map(|row| row.request_id).collect()))
@@ -122,13 +122,13 @@ fn events_of(db: &rusqlite::Connection, id: &str) -> Result<Vec<Value>, StoreErr
         "SELECT {} FROM events WHERE seq IN (SELECT seq FROM calls WHERE request_id = ?1 UNION ALL
          SELECT finished_seq FROM calls WHERE request_id = ?1 UNION ALL SELECT seq FROM events WHERE request_id = ?1
          AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined')) ORDER BY seq",
-        Event::COLUMNS
+        ChainEvent::COLUMNS
     );
     let mut statement = db.prepare(&sql)?;
-    let events = statement.query_map([id], Event::read)?;
+    let events = statement.query_map([id], ChainEvent::read)?;
     events
         .map(|event| {
-            let Event { seq, at, kind, request_id: _, body, hash } = event?;
+            let ChainEvent { seq, at, kind, request_id: _, body, hash } = event?;
             let body: Value = serde_json::from_str(&body).unwrap_or(Value::String(body));
             let (at, hash) = (Timestamp(at).to_string(), crate::base::digest::to_hex(&hash));
             Ok(json!({"seq": seq, "at": at, "kind": kind, "body": body, "hash": hash}))

@@ -26,7 +26,7 @@ const SHORT_REQUEST: &str = "CASE WHEN octet_length(e.body) > 65536 AND json_val
 
 /// Which page is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Wanted {
+pub struct WantedPage {
     /// From 1.
     pub page: u64,
     /// Rows on a page, at least 1.
@@ -35,7 +35,7 @@ pub struct Wanted {
 
 /// A page of requests.
 #[derive(Clone, Debug)]
-pub struct Page {
+pub struct RowPage {
     /// Newest first.
     pub rows: Vec<AuditRow>,
     /// How many there are on all pages.
@@ -54,9 +54,9 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read; [`StoreError::TooLong`] after [`Reader::limit`].
-    pub fn page(&mut self, filter: &Filter, wanted: Wanted) -> Result<Page, StoreError> {
+    pub fn page(&mut self, filter: &Filter, wanted: WantedPage) -> Result<RowPage, StoreError> {
         let tx = self.snapshot()?;
-        let scope = Scope::of(&tx, filter)?;
+        let scope = Scope::new(&tx, filter)?;
         let buckets = scope.buckets(&tx)?;
         let skip = wanted.page.saturating_sub(1).saturating_mul(wanted.per_page);
         let (numbers, total, searched_to) = match filter.text.as_deref() {
@@ -65,28 +65,28 @@ impl Reader {
                 (by_place(&tx, &scope, &buckets, skip, wanted.per_page)?, total, None)
             }
             Some(text) => {
-                let found = search(&tx, &scope, &buckets, &Search::of(text))?;
+                let found = search(&tx, &scope, &buckets, &Search::new(text))?;
                 let page = found.numbers.iter().skip(as_index(skip)).take(as_index(wanted.per_page));
                 (page.copied().collect(), found.numbers.len() as u64, found.searched_to)
             }
         };
         let newest = counts::newest(&tx)?;
         let pages = total.div_ceil(wanted.per_page.max(1)).max(1);
-        Ok(Page { rows: rows(&tx, SHORT_REQUEST, &numbers)?, total, pages, searched_to, newest })
+        Ok(RowPage { rows: rows(&tx, SHORT_REQUEST, &numbers)?, total, pages, searched_to, newest })
     }
 
     /// Begins to read all requests that pass `filter`, in portions.
     ///
     /// # Errors
     /// As for [`Reader::page`].
-    pub(crate) fn walk(&mut self, filter: &Filter) -> Result<Walk, StoreError> {
-        Walk::of(&*self.snapshot()?, filter)
+    pub(crate) fn walk(&mut self, filter: &Filter) -> Result<RowWalk, StoreError> {
+        RowWalk::new(&*self.snapshot()?, filter)
     }
 }
 
 /// A way through the record, newest first. Between portions it holds nothing of the database, so that whoever reads
 /// slowly does not keep the gateway's log from being tidied.
-pub(crate) struct Walk {
+pub(crate) struct RowWalk {
     scope: Scope,
     search: Option<Search>,
     /// Those still to come, the next one last.
@@ -94,14 +94,14 @@ pub(crate) struct Walk {
     before: i64,
 }
 
-impl Walk {
-    pub(super) fn of(db: &Connection, filter: &Filter) -> Result<Walk, StoreError> {
+impl RowWalk {
+    pub(super) fn new(db: &Connection, filter: &Filter) -> Result<RowWalk, StoreError> {
         let newest = counts::newest(db)?;
         let before = filter.before.unwrap_or(i64::MAX).min(newest.saturating_add(1));
         let filter = Filter { before: Some(before), ..filter.clone() };
-        let scope = Scope::of(db, &filter)?;
+        let scope = Scope::new(db, &filter)?;
         let buckets = scope.buckets(db)?.into_iter().map(|(bucket, _)| bucket).rev().collect();
-        Ok(Walk { search: filter.text.as_deref().map(Search::of), scope, buckets, before })
+        Ok(RowWalk { search: filter.text.as_deref().map(Search::new), scope, buckets, before })
     }
 
     /// Hands the next requests to `take`, at most `most` of them, until it says that it has enough; false at the end. A
@@ -118,7 +118,7 @@ impl Walk {
         self.step(&*reader.snapshot()?, most, take)
     }
 
-    /// [`Walk::next`] in a snapshot that is already there.
+    /// [`RowWalk::next`] in a snapshot that is already there.
     pub(super) fn step(
         &mut self,
         db: &Connection,
@@ -193,7 +193,7 @@ fn numbers(
 
 /// What a search found.
 #[derive(Default)]
-struct Found {
+struct FoundCalls {
     numbers: Vec<i64>,
     searched_to: Option<Timestamp>,
 }
@@ -203,9 +203,9 @@ fn search(
     scope: &Scope,
     buckets: &[(i64, u64)],
     search: &Search,
-) -> Result<Found, StoreError> {
+) -> Result<FoundCalls, StoreError> {
     let begun = Instant::now();
-    let mut found = Found::default();
+    let mut found = FoundCalls::default();
     for (place, (bucket, _)) in buckets.iter().enumerate() {
         if place > 0 && (begun.elapsed() > SEARCH_TIME || found.numbers.len() >= MAX_FOUND) {
             // The bucket before this one in the list was looked through; it is the newer one.

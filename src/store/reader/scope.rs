@@ -15,7 +15,7 @@ const MAX_PIECES: usize = 64;
 
 /// A part of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Piece {
+enum ScopePart {
     /// These buckets, with both ends, of which every finished call lies within the bounds.
     Whole(i64, i64),
     /// The calls from this number to before that one, each to be looked at.
@@ -24,7 +24,7 @@ enum Piece {
 
 /// The calls that a filter lets through, its text aside.
 pub(super) struct Scope {
-    pieces: Vec<Piece>,
+    pieces: Vec<ScopePart>,
     /// Conditions on columns that `counts` and `calls` share.
     shared: String,
     /// Conditions on columns of `calls` alone.
@@ -35,7 +35,7 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    pub(super) fn of(db: &Connection, filter: &Filter) -> Result<Scope, StoreError> {
+    pub(super) fn new(db: &Connection, filter: &Filter) -> Result<Scope, StoreError> {
         let Filter { tool, agent, session, decision, resolution, outcome, since, until, .. } = filter;
         let mut scope = Scope {
             pieces: Vec::new(),
@@ -89,17 +89,17 @@ impl Scope {
         self.shared.push_str(&condition);
     }
 
-    fn all(&self) -> Vec<Piece> {
-        vec![Piece::Rows(i64::MIN, self.before)]
+    fn all(&self) -> Vec<ScopePart> {
+        vec![ScopePart::Rows(i64::MIN, self.before)]
     }
 
-    fn cut(&self, db: &Connection, from: i64, to: i64) -> Result<Vec<Piece>, StoreError> {
+    fn cut(&self, db: &Connection, from: i64, to: i64) -> Result<Vec<ScopePart>, StoreError> {
         // The newest bucket is not counted.
         let newest = counts::newest(db)? >> BUCKET << BUCKET;
         let sql = "SELECT bucket, first, last FROM spans WHERE bucket < ? ORDER BY bucket";
         let mut statement = db.prepare(sql)?;
         let mut rows = statement.query([newest >> BUCKET])?;
-        let mut pieces: Vec<Piece> = Vec::new();
+        let mut pieces: Vec<ScopePart> = Vec::new();
         while let Some(row) = rows.next()? {
             let (bucket, first, last): (i64, i64, i64) = (row.get(0)?, row.get(1)?, row.get(2)?);
             let (start, end) = (bucket << BUCKET, bucket.saturating_add(1) << BUCKET);
@@ -108,13 +108,13 @@ impl Scope {
             }
             let whole = first >= from && last < to && end <= self.before;
             match (pieces.last_mut(), whole) {
-                (Some(Piece::Whole(_, end)), true) if *end + 1 == bucket => *end = bucket,
-                (_, true) => pieces.push(Piece::Whole(bucket, bucket)),
-                (_, false) => pieces.push(Piece::Rows(start, end.min(self.before))),
+                (Some(ScopePart::Whole(_, end)), true) if *end + 1 == bucket => *end = bucket,
+                (_, true) => pieces.push(ScopePart::Whole(bucket, bucket)),
+                (_, false) => pieces.push(ScopePart::Rows(start, end.min(self.before))),
             }
         }
         if newest < self.before {
-            pieces.push(Piece::Rows(newest, self.before));
+            pieces.push(ScopePart::Rows(newest, self.before));
         }
         Ok(if pieces.len() > MAX_PIECES { self.all() } else { pieces })
     }
@@ -125,15 +125,15 @@ impl Scope {
         let shared = &self.shared;
         let summed =
             |n: &str, source: &str| format!("SELECT {columns}, {n} AS n FROM {source} GROUP BY {columns}");
-        let arm = |piece: &Piece| match piece {
+        let arm = |piece: &ScopePart| match piece {
             // What is asked most: all there is, by bucket.
-            Piece::Whole(first, last) if columns == "bucket" && shared.is_empty() => {
+            ScopePart::Whole(first, last) if columns == "bucket" && shared.is_empty() => {
                 format!("SELECT bucket, n FROM spans WHERE bucket BETWEEN {first} AND {last}")
             }
-            Piece::Whole(first, last) => {
+            ScopePart::Whole(first, last) => {
                 summed("sum(n)", &format!("counts WHERE bucket BETWEEN {first} AND {last}{shared}"))
             }
-            Piece::Rows(first, end) => {
+            ScopePart::Rows(first, end) => {
                 summed("count(*)", &format!("({})", self.finished(CELL, *first, *end)))
             }
         };
@@ -143,11 +143,11 @@ impl Scope {
 
     /// A query for `columns` of each of these calls, in no order.
     pub(super) fn calls(&self, columns: &str) -> String {
-        let arm = |piece: &Piece| match piece {
-            Piece::Whole(first, last) => {
+        let arm = |piece: &ScopePart| match piece {
+            ScopePart::Whole(first, last) => {
                 self.finished(columns, first << BUCKET, last.saturating_add(1) << BUCKET)
             }
-            Piece::Rows(first, end) => self.finished(columns, *first, *end),
+            ScopePart::Rows(first, end) => self.finished(columns, *first, *end),
         };
         joined(self.pieces.iter().map(arm).chain([self.under_way(columns)]))
     }

@@ -14,7 +14,7 @@ pub(super) struct Search {
 }
 
 impl Search {
-    pub(super) fn of(text: &str) -> Search {
+    pub(super) fn new(text: &str) -> Search {
         let json = Value::String(text.to_owned()).to_string();
         let inner = json.strip_prefix('"').and_then(|s| s.strip_suffix('"')).unwrap_or_default();
         Search { plain: pattern(text), json: pattern(inner), id: text.to_lowercase() }

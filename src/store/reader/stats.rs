@@ -64,12 +64,12 @@ impl Reader {
         now: Timestamp,
     ) -> Result<Stats, StoreError> {
         let tx = self.snapshot()?;
-        let scope = Scope::of(&tx, &Filter { since, until, ..Filter::default() })?;
+        let scope = Scope::new(&tx, &Filter { since, until, ..Filter::default() })?;
         let by_people = |word| people(&tx, &scope, word);
         let outcomes = counted(&tx, &scope, "outcome")?;
         let yesterday = now.0.saturating_sub(DAY).max(since.map_or(i64::MIN, |at| at.0));
         let recent = Filter { since: Some(Timestamp(yesterday)), until, ..Filter::default() };
-        let last_24h = Scope::of(&tx, &recent)?.total(&tx)?;
+        let last_24h = Scope::new(&tx, &recent)?.total(&tx)?;
         Ok(Stats {
             total_requests: outcomes.iter().map(|(_, count)| count).sum(),
             last_24h: i64::try_from(last_24h).unwrap_or(i64::MAX),

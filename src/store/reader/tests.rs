@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
-use super::page::Wanted;
+use super::page::WantedPage;
 use super::scope::Scope;
 use super::{AuditRow, Filter, Reader, Step};
 use crate::base::clock::Timestamp;
@@ -147,7 +147,7 @@ fn pages_hold_what_a_plain_query_finds() {
         let expected = plain(&db, &condition);
         let pages = expected.len().div_ceil(7).max(1) as u64;
         for page in [1, 2, pages / 2, pages - 1, pages, pages + 1].into_iter().filter(|page| *page > 0) {
-            let found = reader.page(&filter, Wanted { page, per_page: 7 }).unwrap();
+            let found = reader.page(&filter, WantedPage { page, per_page: 7 }).unwrap();
             let numbers: Vec<i64> = found.rows.iter().map(|row| row.seq).collect();
             let there = expected.iter().skip((page as usize - 1) * 7).take(7).copied().collect::<Vec<_>>();
             assert_eq!(numbers, there, "page {page} of {filter:?}");
@@ -192,7 +192,7 @@ fn pages_hold_what_a_plain_query_finds() {
 fn a_search_is_literal_and_takes_both_cases() {
     let record = Record::of(2_000);
     let (db, mut reader) = (record.writer(), record.reader());
-    let first = Wanted { page: 1, per_page: 5 };
+    let first = WantedPage { page: 1, per_page: 5 };
     let mut found = |text: &str| {
         let page = reader.page(&Filter { text: word(text), ..Filter::default() }, first).unwrap();
         assert_eq!(page.searched_to, None);
@@ -215,9 +215,10 @@ fn a_search_is_literal_and_takes_both_cases() {
 #[test]
 fn a_search_that_finds_enough_says_how_far_it_looked() {
     let record = Record::of(16_000);
-    let page = record
-        .reader()
-        .page(&Filter { text: word("light.room_"), ..Filter::default() }, Wanted { page: 1, per_page: 50 });
+    let page = record.reader().page(
+        &Filter { text: word("light.room_"), ..Filter::default() },
+        WantedPage { page: 1, per_page: 50 },
+    );
     let page = page.unwrap();
     assert!(page.total >= 10_000 && page.total < 16_000, "{}", page.total);
     let looked = plain(&record.writer(), &format!("at >= {}", page.searched_to.unwrap().0)).len() as u64;
@@ -229,8 +230,8 @@ fn what_takes_too_long_is_stopped() {
     let record = Record::of(5_000);
     let mut reader = record.reader();
     reader.limit(Duration::ZERO).unwrap();
-    let stopped =
-        reader.page(&Filter { session: word("s1"), ..Filter::default() }, Wanted { page: 1, per_page: 5 });
+    let stopped = reader
+        .page(&Filter { session: word("s1"), ..Filter::default() }, WantedPage { page: 1, per_page: 5 });
     assert_eq!(stopped.unwrap_err(), crate::store::StoreError::TooLong);
 }
 
@@ -240,7 +241,7 @@ fn arguments_that_would_fill_the_memory_are_not_on_a_page() {
     let long =
         "UPDATE events SET body = json_set(body, '$.args.say', printf('%.*c', 70000, 'x')) WHERE seq = 1";
     record.writer().execute_batch(long).unwrap();
-    let page = record.reader().page(&Filter::default(), Wanted { page: 1, per_page: 10 }).unwrap();
+    let page = record.reader().page(&Filter::default(), WantedPage { page: 1, per_page: 10 }).unwrap();
     let args = &page.rows.last().unwrap().request["args"];
     assert_eq!(args["…"], "70037 bytes, not listed", "{args}");
     assert_eq!(page.rows.first().unwrap().request["args"]["entity_id"], "light.room_28");
@@ -268,7 +269,7 @@ fn no_page_reads_all_calls() {
     let mut reader = record.reader();
     let db = reader.snapshot().unwrap();
     for (filter, _) in filters() {
-        let scope = Scope::of(&db, &filter).unwrap();
+        let scope = Scope::new(&db, &filter).unwrap();
         let page =
             format!("SELECT seq FROM calls WHERE {} ORDER BY seq DESC LIMIT 50", scope.between(0, 8192));
         for sql in [scope.counts("bucket"), scope.counts("tool, agent"), scope.calls("at"), page] {
@@ -312,11 +313,12 @@ fn a_page_of_a_large_record_is_found_without_reading_it() {
     let record = Record::of(calls);
     let mut reader = record.reader();
     for (filter, _) in filters() {
-        let total = reader.page(&filter, Wanted { page: 1, per_page: 50 }).unwrap().total;
+        let total = reader.page(&filter, WantedPage { page: 1, per_page: 50 }).unwrap().total;
         for page in [1, total / 100 + 1, total.div_ceil(50).max(1)] {
             let begun = Instant::now();
-            let read =
-                |reader: &mut Reader| reader.page(&filter, Wanted { page, per_page: 50 }).unwrap().rows.len();
+            let read = |reader: &mut Reader| {
+                reader.page(&filter, WantedPage { page, per_page: 50 }).unwrap().rows.len()
+            };
             let (rows, steps) = steps(&mut reader, read);
             println!("{:>10.1?} {steps:>9}  page {page}, {rows} of {total}: {filter:?}", begun.elapsed());
             assert!(steps < most, "{steps} steps for page {page} of {filter:?}");
@@ -334,7 +336,7 @@ fn a_page_of_a_large_record_is_found_without_reading_it() {
     let search = Filter { text: word("no such text"), ..Filter::default() };
     let begun = Instant::now();
     let (page, counted) =
-        steps(&mut reader, |reader| reader.page(&search, Wanted { page: 1, per_page: 50 }).unwrap());
+        steps(&mut reader, |reader| reader.page(&search, WantedPage { page: 1, per_page: 50 }).unwrap());
     println!("{:>10.1?} {counted:>9}  search, back to {:?}", begun.elapsed(), page.searched_to);
 }
 
@@ -352,7 +354,7 @@ fn names_that_agents_invent_do_not_hide_what_happened() {
     {
         let filter = Filter { tool: word(pattern), ..Filter::default() };
         let there = plain(&record.writer(), &format!("tool LIKE '{like}' ESCAPE '\\'")).len() as u64;
-        let page = reader.page(&filter, Wanted { page: 1, per_page: 1 }).unwrap();
+        let page = reader.page(&filter, WantedPage { page: 1, per_page: 1 }).unwrap();
         assert_eq!(page.total, there, "{pattern}");
     }
     // Charts may take too long; the calls are shown all the same.

@@ -8,11 +8,11 @@ use serde_json::Value;
 
 use super::anchor::Anchor;
 use super::connection::Reader;
-use super::fault::{Anchored, Check, Fault, Wrong};
+use super::fault::{Anchored, Fault, FaultKind, Verification};
 use super::{crosscheck, tables};
 use crate::base::digest::Digest;
 use crate::base::json::parse_strict;
-use crate::store::chain::{self, ChainKey, Event, Link, Seal};
+use crate::store::chain::{self, ChainEvent, ChainKey, ChainLink, Seal};
 use crate::store::error::StoreError;
 use crate::store::kind;
 
@@ -25,7 +25,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read; what is wrong with its content is a [`Fault`].
-    pub fn verify(&mut self) -> Result<Check, StoreError> {
+    pub fn verify(&mut self) -> Result<Verification, StoreError> {
         self.verify_with(None)
     }
 
@@ -33,17 +33,17 @@ impl Reader {
     ///
     /// # Errors
     /// As [`Reader::verify`].
-    pub fn verify_with(&mut self, anchor: Option<&Anchor>) -> Result<Check, StoreError> {
+    pub fn verify_with(&mut self, anchor: Option<&Anchor>) -> Result<Verification, StoreError> {
         // Read before the snapshot: a running gateway only moves it forward.
         let head = chain::exported_head(&self.path);
         let key = self.key.clone();
         let tx = self.snapshot()?;
-        let Some(key) = key else { return Ok(unchecked(Wrong::KeyMissing)) };
+        let Some(key) = key else { return Ok(unchecked(FaultKind::KeyMissing)) };
         let start = match beginning(&tx, &key)? {
             Ok(start) => start,
             Err(wrong) => return Ok(unchecked(wrong)),
         };
-        let mut walk = Walk { key: Some(&key), anchor, ..Walk::from(start) };
+        let mut walk = ChainWalk { key: Some(&key), anchor, ..ChainWalk::from(start) };
         let fault = match walk_events(&tx, &mut walk)? {
             Some(fault) => Some(fault),
             None => check_head(&tx, &key, head.as_ref(), walk.at)?,
@@ -62,42 +62,49 @@ impl Reader {
     }
 }
 
-fn unchecked(wrong: Wrong) -> Check {
-    Check { events: 0, last: 0, calls: 0, keyed: false, anchored: None, fault: Some(Fault::record(wrong)) }
+fn unchecked(wrong: FaultKind) -> Verification {
+    Verification {
+        events: 0,
+        last: 0,
+        calls: 0,
+        keyed: false,
+        anchored: None,
+        fault: Some(Fault::record(wrong)),
+    }
 }
 
 /// What the first event follows.
-fn beginning(db: &Connection, key: &ChainKey) -> Result<Result<Link, Wrong>, StoreError> {
+fn beginning(db: &Connection, key: &ChainKey) -> Result<Result<ChainLink, FaultKind>, StoreError> {
     Ok(match chain::meta(db, "anchor")? {
-        None => Ok(Link::START),
+        None => Ok(ChainLink::START),
         Some(text) => serde_json::from_str(&text)
             .ok()
             .and_then(|sealed| key.unseal(Seal::Anchor, &sealed))
-            .ok_or(Wrong::AnchorBroken),
+            .ok_or(FaultKind::AnchorBroken),
     })
 }
 
 /// The chain's walk: where it stands, and what the next event must follow.
-struct Walk<'a> {
+struct ChainWalk<'a> {
     key: Option<&'a ChainKey>,
     /// What the first event follows.
-    start: Link,
-    at: Link,
+    start: ChainLink,
+    at: ChainLink,
     events: u64,
     /// What the record is to be compared with, and whether its event was met.
     anchor: Option<&'a Anchor>,
     met: bool,
 }
 
-impl From<Link> for Walk<'_> {
-    fn from(start: Link) -> Self {
-        Walk { key: None, start, at: start, events: 0, anchor: None, met: false }
+impl From<ChainLink> for ChainWalk<'_> {
+    fn from(start: ChainLink) -> Self {
+        ChainWalk { key: None, start, at: start, events: 0, anchor: None, met: false }
     }
 }
 
-impl Walk<'_> {
+impl ChainWalk<'_> {
     /// What came of it; an anchor counts when nothing else was wrong.
-    fn result(&self, fault: Option<Fault>) -> Check {
+    fn result(&self, fault: Option<Fault>) -> Verification {
         let anchored = match (&fault, self.anchor) {
             (None, Some(_)) if self.met => Some(Ok(Anchored::Confirmed)),
             (None, Some(anchor)) => Some(anchor.outside(self.start, self.at)),
@@ -109,24 +116,26 @@ impl Walk<'_> {
             None => (None, None),
         };
         let (events, last, keyed) = (self.events, self.at.seq, self.key.is_some());
-        Check { events, last, calls: 0, keyed, anchored, fault: fault.or(wrong) }
+        Verification { events, last, calls: 0, keyed, anchored, fault: fault.or(wrong) }
     }
 
-    fn step(&mut self, event: &Event) -> Option<Fault> {
+    fn step(&mut self, event: &ChainEvent) -> Option<Fault> {
         let expected = self.at.seq.saturating_add(1);
         if event.seq > expected {
-            return Some(Fault::event(expected, Wrong::Missing { through: event.seq - 1 }));
+            return Some(Fault::event(expected, FaultKind::Missing { through: event.seq - 1 }));
         }
         if event.seq < expected {
-            return Some(Fault::event(event.seq, Wrong::Reordered));
+            return Some(Fault::event(event.seq, FaultKind::Reordered));
         }
-        let Ok(link) = chain::link_of(event) else { return Some(Fault::event(event.seq, Wrong::Changed)) };
+        let Ok(link) = chain::link_of(event) else {
+            return Some(Fault::event(event.seq, FaultKind::Changed));
+        };
         if self.key.is_some_and(|key| key.hash(&self.at.hash, event) != link.hash) {
-            return Some(Fault::event(event.seq, Wrong::Changed));
+            return Some(Fault::event(event.seq, FaultKind::Changed));
         }
         if let Some(anchor) = self.anchor.filter(|anchor| anchor.seq == event.seq) {
             if anchor.differs(event) {
-                return Some(Fault::event(event.seq, Wrong::ForeignAnchor));
+                return Some(Fault::event(event.seq, FaultKind::ForeignAnchor));
             }
             self.met = true;
         }
@@ -136,16 +145,16 @@ impl Walk<'_> {
     }
 }
 
-fn walk_events(db: &Connection, walk: &mut Walk<'_>) -> Result<Option<Fault>, StoreError> {
-    let mut statement = db.prepare(&format!("SELECT {} FROM events ORDER BY seq", Event::COLUMNS))?;
+fn walk_events(db: &Connection, walk: &mut ChainWalk<'_>) -> Result<Option<Fault>, StoreError> {
+    let mut statement = db.prepare(&format!("SELECT {} FROM events ORDER BY seq", ChainEvent::COLUMNS))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         // A column of the wrong type is a change, too; STRICT tables keep all but text out of text columns.
-        let event = Event::read(row)?;
+        let event = ChainEvent::read(row)?;
         if let Some(mut fault) = walk.step(&event) {
-            let elsewhere = fault.wrong == Wrong::Changed && belongs_elsewhere(db, walk, &event)?;
+            let elsewhere = fault.wrong == FaultKind::Changed && belongs_elsewhere(db, walk, &event)?;
             if elsewhere {
-                fault.wrong = Wrong::Reordered;
+                fault.wrong = FaultKind::Reordered;
             }
             return Ok(Some(fault));
         }
@@ -157,13 +166,13 @@ fn walk_events(db: &Connection, walk: &mut Walk<'_>) -> Result<Option<Fault>, St
 }
 
 /// What the gateway itself has found wrong and gone on from.
-fn confessed(event: &Event) -> Option<Fault> {
+fn confessed(event: &ChainEvent) -> Option<Fault> {
     let wrong = match event.kind.as_str() {
-        kind::ROLLED_BACK => Wrong::RolledBack,
+        kind::ROLLED_BACK => FaultKind::RolledBack,
         kind::TAMPERED => {
             let body: Value = serde_json::from_str(&event.body).unwrap_or_default();
             let found = body.pointer("/found/0").and_then(Value::as_str).unwrap_or_default().to_owned();
-            Wrong::Tampered { found }
+            FaultKind::Tampered { found }
         }
         _other => return None,
     };
@@ -175,14 +184,14 @@ fn confessed(event: &Event) -> Option<Fault> {
 
 /// Whether a row that does not fit its place is an unchanged event from another one: then its hash fits behind
 /// some other row's hash, under the number behind that row, or (two neighbours exchanged) under that row's own.
-fn belongs_elsewhere(db: &Connection, walk: &Walk<'_>, event: &Event) -> Result<bool, StoreError> {
+fn belongs_elsewhere(db: &Connection, walk: &ChainWalk<'_>, event: &ChainEvent) -> Result<bool, StoreError> {
     let Some(key) = walk.key else { return Ok(false) };
-    let mut statement = db.prepare(&format!("SELECT {} FROM events", Event::COLUMNS))?;
+    let mut statement = db.prepare(&format!("SELECT {} FROM events", ChainEvent::COLUMNS))?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
-        let Ok(Link { seq, hash }) = chain::link_of(&Event::read(row)?) else { continue };
+        let Ok(ChainLink { seq, hash }) = chain::link_of(&ChainEvent::read(row)?) else { continue };
         let fits = [seq, seq.saturating_add(1)].into_iter().any(|seq| {
-            let moved = Event { seq, ..event.clone() };
+            let moved = ChainEvent { seq, ..event.clone() };
             key.hash(&hash, &moved).0.as_slice() == event.hash.as_slice()
         });
         if fits {
@@ -197,21 +206,21 @@ fn check_head(
     db: &Connection,
     key: &ChainKey,
     sealed: Option<&Value>,
-    last: Link,
+    last: ChainLink,
 ) -> Result<Option<Fault>, StoreError> {
     if rows_beyond(db, last.seq)? {
-        return Ok(Some(Fault::event(last.seq, Wrong::CutTail)));
+        return Ok(Some(Fault::event(last.seq, FaultKind::CutTail)));
     }
-    let Some(sealed) = sealed else { return Ok(Some(Fault::record(Wrong::HeadMissing))) };
+    let Some(sealed) = sealed else { return Ok(Some(Fault::record(FaultKind::HeadMissing))) };
     let Some(head) = key.unseal(Seal::Head, sealed) else {
-        return Ok(Some(Fault::record(Wrong::HeadForged)));
+        return Ok(Some(Fault::record(FaultKind::HeadForged)));
     };
     if head.seq > last.seq {
-        return Ok(Some(Fault::event(last.seq, Wrong::OlderCopy { head: head.seq })));
+        return Ok(Some(Fault::event(last.seq, FaultKind::OlderCopy { head: head.seq })));
     }
     // None: dropped by retention since.
     let there = chain::event_at(db, head.seq)?.as_ref().map(chain::link_of).transpose()?;
-    Ok(there.filter(|link| *link != head).map(|_| Fault::event(head.seq, Wrong::ForeignHead)))
+    Ok(there.filter(|link| *link != head).map(|_| Fault::event(head.seq, FaultKind::ForeignHead)))
 }
 
 /// Whether some row speaks of an event behind the last one.
@@ -229,7 +238,7 @@ fn check_indexes(db: &Connection) -> Result<Option<Fault>, StoreError> {
         let found: String =
             db.query_row(&format!("PRAGMA integrity_check({table})"), [], |row| row.get(0))?;
         if found != "ok" {
-            return Ok(Some(Fault::record(Wrong::IndexChanged)));
+            return Ok(Some(Fault::record(FaultKind::IndexChanged)));
         }
     }
     Ok(None)
@@ -243,9 +252,9 @@ pub fn verify_export(
     input: &mut dyn BufRead,
     key_file: Option<&Path>,
     anchor: Option<&Anchor>,
-) -> Result<Check, StoreError> {
+) -> Result<Verification, StoreError> {
     let key = key_file.map(read_key).transpose()?;
-    let mut walk = Walk { key: key.as_ref(), anchor, ..Walk::from(Link::START) };
+    let mut walk = ChainWalk { key: key.as_ref(), anchor, ..ChainWalk::from(ChainLink::START) };
     let fault = walk_lines(input, &mut walk)?;
     Ok(walk.result(fault))
 }
@@ -255,11 +264,11 @@ fn read_key(path: &Path) -> Result<ChainKey, StoreError> {
     ChainKey::from_bytes(&bytes).ok_or_else(|| StoreError::KeyMissing(path.to_owned()))
 }
 
-fn walk_lines(input: &mut dyn BufRead, walk: &mut Walk<'_>) -> Result<Option<Fault>, StoreError> {
+fn walk_lines(input: &mut dyn BufRead, walk: &mut ChainWalk<'_>) -> Result<Option<Fault>, StoreError> {
     let mut number = 0;
     while let Some(line) = next_line(input)? {
         number += 1;
-        let unreadable = || Some(Fault::record(Wrong::Unreadable { line: number }));
+        let unreadable = || Some(Fault::record(FaultKind::Unreadable { line: number }));
         let Ok(value) = parse_strict(line.as_bytes(), 8) else { return Ok(unreadable()) };
         if let Some(sealed) = value.get("head") {
             let more = next_line(input)?.is_some();
@@ -274,7 +283,7 @@ fn walk_lines(input: &mut dyn BufRead, walk: &mut Walk<'_>) -> Result<Option<Fau
             return Ok(Some(reordered(fault, input)?));
         }
     }
-    Ok(Some(Fault::event(walk.at.seq, Wrong::CutTail)))
+    Ok(Some(Fault::event(walk.at.seq, FaultKind::CutTail)))
 }
 
 fn next_line(input: &mut dyn BufRead) -> Result<Option<String>, StoreError> {
@@ -285,34 +294,34 @@ fn next_line(input: &mut dyn BufRead) -> Result<Option<String>, StoreError> {
     Ok((!line.is_empty()).then(|| String::from_utf8_lossy(&line).into_owned()))
 }
 
-fn begin_export(walk: &mut Walk<'_>, sealed: &Value) -> Option<Fault> {
+fn begin_export(walk: &mut ChainWalk<'_>, sealed: &Value) -> Option<Fault> {
     let link = match walk.key {
         Some(key) => key.unseal(Seal::Anchor, sealed),
         None => chain::unsealed(sealed),
     };
     match link {
         Some(link) => (walk.start, walk.at) = (link, link),
-        None => return Some(Fault::record(Wrong::AnchorBroken)),
+        None => return Some(Fault::record(FaultKind::AnchorBroken)),
     }
     None
 }
 
-fn end_of_export(walk: &Walk<'_>, sealed: &Value) -> Option<Fault> {
+fn end_of_export(walk: &ChainWalk<'_>, sealed: &Value) -> Option<Fault> {
     let head = match walk.key {
         Some(key) => key.unseal(Seal::Head, sealed),
         None => chain::unsealed(sealed),
     };
     match head {
-        None => Some(Fault::record(Wrong::HeadForged)),
+        None => Some(Fault::record(FaultKind::HeadForged)),
         Some(head) if head == walk.at => None,
-        Some(_) => Some(Fault::event(walk.at.seq, Wrong::CutTail)),
+        Some(_) => Some(Fault::event(walk.at.seq, FaultKind::CutTail)),
     }
 }
 
 /// Steps over one event line: its fault, if any; None when it is no event line.
-fn event_of_export(walk: &mut Walk<'_>, value: &Value) -> Option<Option<Fault>> {
+fn event_of_export(walk: &mut ChainWalk<'_>, value: &Value) -> Option<Option<Fault>> {
     let text = |name| value.get(name).and_then(Value::as_str).map(str::to_owned);
-    let event = Event {
+    let event = ChainEvent {
         seq: value.get("seq")?.as_i64()?,
         at: value.get("at_ms")?.as_i64()?,
         kind: text("kind")?,
@@ -324,18 +333,18 @@ fn event_of_export(walk: &mut Walk<'_>, value: &Value) -> Option<Option<Fault>> 
     let follows = walk.at.seq.saturating_add(1) == event.seq;
     let unlinked = follows && Digest::parse(&text("prev")?)? != walk.at.hash;
     if unlinked || text("at")? != shown_at {
-        return Some(Some(Fault::event(event.seq, Wrong::Changed)));
+        return Some(Some(Fault::event(event.seq, FaultKind::Changed)));
     }
     Some(walk.step(&event).or_else(|| confessed(&event)))
 }
 
 /// A line that seems to be missing may follow further down.
 fn reordered(mut fault: Fault, input: &mut dyn BufRead) -> Result<Fault, StoreError> {
-    let Wrong::Missing { .. } = fault.wrong else { return Ok(fault) };
+    let FaultKind::Missing { .. } = fault.wrong else { return Ok(fault) };
     while let Some(line) = next_line(input)? {
         let seq = parse_strict(line.as_bytes(), 8).ok().and_then(|v| v.get("seq")?.as_i64());
         if seq.is_some() && seq == fault.seq {
-            fault.wrong = Wrong::Reordered;
+            fault.wrong = FaultKind::Reordered;
             break;
         }
     }

@@ -27,7 +27,7 @@ use crate::gate::explain::{Rules, explain};
 use crate::gate::{Executor, Gate, Request, Ticket};
 use crate::model::{AgentId, AnswerOutcome, Call};
 use crate::net::front::{WebAnswer, WebRequest};
-use crate::store::{PendingResult, StoreError};
+use crate::store::{StoreError, WaitingResult};
 use crate::surface::admission::{Admission, Caller};
 use connected::{AgentConnection, ConnectedAgents};
 use tools::ToolLists;
@@ -297,7 +297,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// When the record cannot be read, or the agent has had its share of it.
-    pub(crate) async fn pending_results(&self) -> Result<Vec<PendingResult>, NotServed> {
+    pub(crate) async fn pending_results(&self) -> Result<Vec<WaitingResult>, NotServed> {
         let (gate, agent) = (self.gate().clone(), self.id().clone());
         let (turn, (answer, read)) = (self.connection.agent.inbox.clone(), bounded(1));
         let task = async move {
@@ -316,7 +316,7 @@ fn units(size: usize, bytes: usize) -> u64 {
     u64::try_from(size / bytes).unwrap_or(u64::MAX / 2)
 }
 
-async fn read_inbox(gate: &Rc<Gate>, agent: &AgentId) -> Result<Vec<PendingResult>, NotServed> {
+async fn read_inbox(gate: &Rc<Gate>, agent: &AgentId) -> Result<Vec<WaitingResult>, NotServed> {
     gate.ledger.spend(agent, cost::INBOX).map_err(|retry_after| NotServed::TooSoon { retry_after })?;
     let results = gate.inbox.pending_results(agent).await.map_err(NotServed::Store)?;
     let bytes = results.iter().map(|result| result.args.len() + result.result.len()).sum();

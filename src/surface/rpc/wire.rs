@@ -7,7 +7,7 @@ use crate::gate::Reply;
 use crate::model::{AgentId, Outcome, Sort};
 use crate::protocol::code;
 use crate::protocol::frame::{self, WireError};
-use crate::store::PendingResult;
+use crate::store::WaitingResult;
 use crate::surface::agent::{MAX_IN_FLIGHT, NotServed};
 
 /// The frame that answers the `tool_request` with this `id`. Every outcome but "executed" is a wire error.
@@ -98,7 +98,7 @@ pub(crate) fn store_unavailable() -> WireError {
 }
 
 /// One entry of `get_pending_results`, named as the seed's table was.
-pub(crate) fn pending(result: PendingResult) -> Value {
+pub(crate) fn pending(result: WaitingResult) -> Value {
     let members: [(&str, Value); 7] = [
         ("request_id", result.request_id.to_string().into()),
         ("tool_name", result.tool_name.into()),

@@ -14,7 +14,7 @@ use super::text::member;
 use crate::base::safe_text::visible;
 use crate::net::front::{WebAnswer, WebBody};
 use crate::store::StoreError;
-use crate::store::reader::{AuditRow, Reader, Walk};
+use crate::store::reader::{AuditRow, Reader, RowWalk};
 use crate::surface::admin::page;
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
@@ -81,7 +81,7 @@ pub(super) async fn export(readers: &Readers, query: Query) -> Result<WebAnswer,
 }
 
 /// Sends everything, on the blocking pool, unless the client goes away.
-fn send(mut reader: Reader, mut walk: Walk, pieces: &Sender<Vec<u8>>) {
+fn send(mut reader: Reader, mut walk: RowWalk, pieces: &Sender<Vec<u8>>) {
     let mut piece = line(COLUMNS.iter().map(|name| (*name).to_owned()));
     loop {
         if !piece.is_empty() && !handed_on(pieces, piece) {

@@ -9,7 +9,7 @@ use super::chart;
 use super::query::{DECISIONS, FOLDER, OUTCOMES, Query, RANGES, RESOLUTIONS};
 use super::text::{cut, duration, grouped, member, moment, short, tag};
 use crate::store::StoreError;
-use crate::store::reader::{AuditRow, Charts, Filter, Page, Reader, Wanted};
+use crate::store::reader::{AuditRow, Charts, Filter, Reader, RowPage, WantedPage};
 use crate::surface::admin::assets;
 
 /// The range without a choice: recent enough for quick charts however long the record is.
@@ -37,7 +37,7 @@ pub(super) fn page(
     reader: &mut Reader,
     query: &Query,
     filter: &Filter,
-    wanted: Wanted,
+    wanted: WantedPage,
 ) -> Result<Markup, StoreError> {
     let found = reader.page(filter, wanted)?;
     // A search has read enough, and later pages say nothing new about the whole.
@@ -46,7 +46,7 @@ pub(super) fn page(
     Ok(whole(query, &found, wanted, charts.as_ref().map(Option::as_ref)))
 }
 
-fn whole(query: &Query, found: &Page, wanted: Wanted, charts: Option<Option<&Charts>>) -> Markup {
+fn whole(query: &Query, found: &RowPage, wanted: WantedPage, charts: Option<Option<&Charts>>) -> Markup {
     html! {
         link rel="stylesheet" href=(query.to(assets::url("audit.css")));
         h1 { "Record" }
@@ -68,7 +68,7 @@ fn whole(query: &Query, found: &Page, wanted: Wanted, charts: Option<Option<&Cha
 }
 
 /// The calls come first: charts stand beside them where there is room, otherwise below.
-fn listed(query: &Query, found: &Page, wanted: Wanted, pictured: bool) -> Markup {
+fn listed(query: &Query, found: &RowPage, wanted: WantedPage, pictured: bool) -> Markup {
     let table = query.in_utc().with("page", "").with("per_page", "").link("/audit/export.csv");
     html! {
         div.heading {
@@ -211,7 +211,7 @@ fn answer(row: &AuditRow) -> Option<Markup> {
     })
 }
 
-fn pager(query: &Query, found: &Page, wanted: Wanted) -> Markup {
+fn pager(query: &Query, found: &RowPage, wanted: WantedPage) -> Markup {
     // Later pages show the moment of the first one: nothing moves while somebody reads on.
     let moment = query.get("as_of").map_or_else(|| found.newest.saturating_add(1).to_string(), str::to_owned);
     let to = |page: u64| {

@@ -25,7 +25,7 @@ use serde_json::{Value, json};
 
 use super::page::{self, Here, JSON, Viewer};
 use crate::net::front::{WebAnswer, WebRequest};
-use crate::store::reader::{Lookup, Page, Shown, Wanted};
+use crate::store::reader::{Lookup, RowPage, ShownCall, WantedPage};
 pub(crate) use query::FOLDER;
 use query::Query;
 pub(crate) use readers::Readers;
@@ -71,7 +71,7 @@ async fn call_page(
     Ok(page::page(viewer, Here::Audit, "Call", &[], &main))
 }
 
-async fn shown(readers: &Readers, id: &str) -> Result<Shown, RecordError> {
+async fn shown(readers: &Readers, id: &str) -> Result<ShownCall, RecordError> {
     let id = id.to_owned();
     match readers.read(move |reader| reader.show(&id)).await? {
         Lookup::Found(shown) => Ok(*shown),
@@ -87,7 +87,7 @@ async fn log(readers: &Readers, query: &str) -> Result<WebAnswer, RecordError> {
 }
 
 /// The page as JSON text; row by row, because all of them as values would take several times their size.
-fn log_text(page: &Page, wanted: Wanted) -> String {
+fn log_text(page: &RowPage, wanted: WantedPage) -> String {
     let entries: Vec<_> = page.rows.iter().map(|row| row.to_json().to_string()).collect();
     let mut about = json!({
         "total": page.total,

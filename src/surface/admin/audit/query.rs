@@ -11,7 +11,7 @@ use crate::base::clock::Timestamp;
 use crate::base::path_prefix::PathPrefix;
 use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
-use crate::store::reader::{Filter, Wanted};
+use crate::store::reader::{Filter, WantedPage};
 use crate::surface::admin::form;
 use crate::surface::admin::page::Viewer;
 
@@ -169,8 +169,8 @@ impl Query {
         })
     }
 
-    pub(super) fn wanted(&self) -> Result<Wanted, BadQuery> {
-        Ok(Wanted {
+    pub(super) fn wanted(&self) -> Result<WantedPage, BadQuery> {
+        Ok(WantedPage {
             page: self.number("page", 1, u64::from(u32::MAX))?.unwrap_or(1),
             per_page: self.number("per_page", 1, MAX_PER_PAGE)?.unwrap_or(PER_PAGE),
         })
@@ -243,7 +243,7 @@ mod tests {
         Query::parse(query, &[FILTERS, PAGES])?.filter(NOW)
     }
 
-    fn wanted(query: &str) -> Result<Wanted, BadQuery> {
+    fn wanted(query: &str) -> Result<WantedPage, BadQuery> {
         Query::parse(query, &[FILTERS, PAGES])?.wanted()
     }
 
@@ -254,8 +254,8 @@ mod tests {
         assert_eq!((read.session.as_deref(), read.text.as_deref()), (Some("a b"), Some("%")));
         assert_eq!((read.resolution.as_deref(), read.before), (Some("denied"), Some(9)));
         assert_eq!(filter("decision=&q=&from=").unwrap().since, None, "empty fields of a form are absent");
-        assert_eq!(wanted("").unwrap(), Wanted { page: 1, per_page: 50 });
-        assert_eq!(wanted("page=3&per_page=200").unwrap(), Wanted { page: 3, per_page: 200 });
+        assert_eq!(wanted("").unwrap(), WantedPage { page: 1, per_page: 50 });
+        assert_eq!(wanted("page=3&per_page=200").unwrap(), WantedPage { page: 3, per_page: 200 });
     }
 
     #[test]
