@@ -131,6 +131,11 @@ impl ChainKey {
         Digest::keyed(self.0.as_slice(), &parts)
     }
 
+    /// Whether this is the event that was recorded after `before`, its number aside.
+    pub(super) fn proves(&self, before: &Digest, event: &ChainEvent) -> bool {
+        self.hash(before, event).0.as_slice() == event.hash.as_slice()
+    }
+
     fn mac(&self, seal: Seal, link: ChainLink) -> Digest {
         let what: &[u8] = match seal {
             Seal::Head => b"head.",

@@ -41,7 +41,7 @@ fn check_tail(
         Some(event) => chain::link_of(&event)?,
         None => chain::anchor(db)?.as_ref().and_then(chain::unsealed).unwrap_or(ChainLink::START),
     };
-    if key.hash(&before.hash, &last).0.as_slice() == last.hash.as_slice() {
+    if key.proves(&before.hash, &last) {
         return Ok(Timestamp(last.at));
     }
     Err(StoreError::KeyMismatch { path: ChainKey::path(&files.db), seq: last.seq })

@@ -27,8 +27,7 @@ fn before(db: &Connection, seq: i64) -> Result<Option<ChainLink>, StoreError> {
 /// Event `seq`, if it is what was recorded under this number.
 pub(super) fn proven(db: &Connection, key: &ChainKey, seq: i64) -> Result<Option<ChainEvent>, StoreError> {
     let (Some(event), Some(before)) = (chain::event_at(db, seq)?, before(db, seq)?) else { return Ok(None) };
-    let fits = key.hash(&before.hash, &event).0.as_slice() == event.hash.as_slice();
-    Ok(fits.then_some(event))
+    Ok(key.proves(&before.hash, &event).then_some(event))
 }
 
 /// What an event says of an idempotency key.

@@ -142,7 +142,7 @@ fn first_unproven(tx: &Tx<'_>, first: i64, cut: i64) -> Result<Option<i64>, Stor
     while let Some(row) = rows.next()? {
         let event = ChainEvent::read(row)?;
         let follows = event.seq == before.seq.saturating_add(1);
-        if !follows || tx.chain.key.hash(&before.hash, &event).0.as_slice() != event.hash.as_slice() {
+        if !follows || !tx.chain.key.proves(&before.hash, &event) {
             return Ok(Some(event.seq));
         }
         before = link_of(&event)?;

@@ -109,8 +109,7 @@ impl BackwardWalk<'_> {
 
     fn fits(&self, before: Option<ChainLink>, event: &ChainEvent) -> bool {
         before.is_some_and(|before| {
-            before.seq == event.seq.saturating_sub(1)
-                && self.key.hash(&before.hash, event).0.as_slice() == event.hash.as_slice()
+            before.seq == event.seq.saturating_sub(1) && self.key.proves(&before.hash, event)
         })
     }
 

@@ -1,8 +1,9 @@
 //! The rows of `calls` against the events they stand for. The chain proves the events; this proves that what the
 //! lists filter by is what the events say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
+use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
@@ -15,32 +16,31 @@ use crate::store::error::StoreError;
 use crate::store::kind;
 use crate::store::questions::{AskedCall, QuestionRow};
 
-/// What a request's row must say.
-#[derive(Debug, Default, PartialEq, Eq)]
-struct RowFacts {
-    request_id: String,
-    seq: i64,
-    at: i64,
-    agent: Option<String>,
-    session: Option<String>,
-    tool: Option<String>,
-    decision: Option<String>,
-    resolution: Option<String>,
-    resolved_by: Option<String>,
-    resolved_at: Option<i64>,
-    outcome: Option<String>,
-    finished_at: Option<i64>,
-    finished_seq: Option<i64>,
-}
+/// The columns of a row of `calls` that events speak of, in the order in which a difference is looked for.
+const COLUMNS: [&str; 12] = [
+    "seq",
+    "at",
+    "agent",
+    "session",
+    "tool",
+    "decision",
+    "resolution",
+    "resolved_by",
+    "resolved_at",
+    "outcome",
+    "finished_at",
+    "finished_seq",
+];
 
-const COLUMNS: &str =
-    "request_id, seq, at, agent, session, tool, decision, resolution, resolved_by, resolved_at,
-  outcome, finished_at, finished_seq";
+/// What a request's row says, or must say, by column; one that is not set is null.
+type Columns = BTreeMap<&'static str, Sql>;
 
 /// What the events of a call have said so far, and its row.
 struct Begun {
-    recorded: RowFacts,
-    stored: RowFacts,
+    seq: i64,
+    request_id: String,
+    recorded: Columns,
+    stored: Columns,
     life: CallLife,
 }
 
@@ -81,13 +81,13 @@ impl CallWalk {
     /// What has begun and not ended, oldest first, against its row in `open_calls`; and rows of nothing that is open.
     fn still_open(&self, db: &Connection) -> Result<Option<Fault>, StoreError> {
         let mut begun: Vec<_> = self.under_way.values().collect();
-        begun.sort_unstable_by_key(|call| call.recorded.seq);
+        begun.sort_unstable_by_key(|call| call.seq);
         for call in begun {
             if let Some(fault) = difference(call) {
                 return Ok(Some(fault));
             }
             if let Some(wrong) = open_difference(db, call)? {
-                return Ok(Some(Fault::call(call.recorded.seq, call.recorded.request_id.clone(), wrong)));
+                return Ok(Some(Fault::call(call.seq, call.request_id.clone(), wrong)));
             }
         }
         let mut statement = db.prepare("SELECT seq, request_id FROM open_calls ORDER BY seq")?;
@@ -107,7 +107,13 @@ impl CallWalk {
             kind::REQUESTED | kind::REFUSED => match row_of(db, event)? {
                 Some(stored) => {
                     self.calls += 1;
-                    Begun { recorded: beginning(event)?, stored, life: CallLife::begin(event)? }
+                    Begun {
+                        seq: event.seq,
+                        request_id: id.to_owned(),
+                        recorded: beginning(event)?,
+                        stored,
+                        life: CallLife::begin(event)?,
+                    }
                 }
                 None => return Ok(Some(Fault::call(event.seq, id.to_owned(), FaultKind::CallMissing))),
             },
@@ -120,7 +126,7 @@ impl CallWalk {
             return Ok(Some(Fault::call(event.seq, id.to_owned(), wrong)));
         }
         fold(&mut call.recorded, event)?;
-        if call.recorded.finished_seq.is_none() {
+        if !call.recorded.contains_key("finished_seq") {
             self.under_way.insert(id.to_owned(), call);
             return Ok(None);
         }
@@ -143,7 +149,7 @@ impl CallWalk {
 
 /// What is wrong with the row of an open call.
 fn open_difference(db: &Connection, call: &Begun) -> Result<Option<FaultKind>, StoreError> {
-    let RowFacts { request_id, seq, resolution, resolved_by, .. } = &call.recorded;
+    let Begun { request_id, seq, recorded, .. } = call;
     let sql = format!("SELECT {} FROM open_calls WHERE request_id = ? AND seq = ?", QuestionRow::COLUMNS);
     let row = db.prepare_cached(&sql)?.query_row(params![request_id, seq], QuestionRow::read).optional()?;
     let Some(row) = row else { return Ok(Some(FaultKind::OpenMissing)) };
@@ -151,19 +157,20 @@ fn open_difference(db: &Connection, call: &Begun) -> Result<Option<FaultKind>, S
         return Ok((row.state != "executing").then_some(FaultKind::OpenChanged { column: "state" }));
     }
     let Some(event) = chain::event_at(db, *seq)? else { return Ok(Some(FaultKind::OpenMissing)) };
-    let asked = AskedCall {
-        id: parse_id(request_id)?,
-        body: serde_json::from_str(&event.body)?,
-        event,
-        approved_by: resolved_by.clone().filter(|_| resolution.as_deref() == Some("approved")),
+    let approved_by = match (recorded.get("resolution"), recorded.get("resolved_by")) {
+        (Some(Sql::Text(resolution)), Some(Sql::Text(by))) if resolution == "approved" => Some(by.clone()),
+        _ => None,
     };
+    let asked =
+        AskedCall { id: parse_id(request_id)?, body: serde_json::from_str(&event.body)?, event, approved_by };
     Ok(asked.difference(&row).map(|column| FaultKind::OpenChanged { column }))
 }
 
 /// The row of the call that begins with this event.
-fn row_of(db: &Connection, event: &ChainEvent) -> Result<Option<RowFacts>, StoreError> {
-    let sql = format!("SELECT {COLUMNS} FROM calls WHERE seq = ? AND request_id = ?");
-    Ok(db.prepare_cached(&sql)?.query_row(params![event.seq, event.request_id], stored).optional()?)
+fn row_of(db: &Connection, event: &ChainEvent) -> Result<Option<Columns>, StoreError> {
+    let sql = format!("SELECT {} FROM calls WHERE seq = ? AND request_id = ?", COLUMNS.join(", "));
+    let read = |row: &Row<'_>| COLUMNS.into_iter().map(|name| Ok((name, row.get(name)?))).collect();
+    Ok(db.prepare_cached(&sql)?.query_row(params![event.seq, event.request_id], read).optional()?)
 }
 
 /// A row that no event speaks of, where there are more than the events have begun.
@@ -179,80 +186,54 @@ fn invented(db: &Connection, begun: u64) -> Result<Option<Fault>, StoreError> {
     Ok(row.optional()?.map(|(seq, id)| Fault::call(seq, id, FaultKind::CallInvented)))
 }
 
-fn stored(row: &Row<'_>) -> rusqlite::Result<RowFacts> {
-    Ok(RowFacts {
-        request_id: row.get(0)?,
-        seq: row.get(1)?,
-        at: row.get(2)?,
-        agent: row.get(3)?,
-        session: row.get(4)?,
-        tool: row.get(5)?,
-        decision: row.get(6)?,
-        resolution: row.get(7)?,
-        resolved_by: row.get(8)?,
-        resolved_at: row.get(9)?,
-        outcome: row.get(10)?,
-        finished_at: row.get(11)?,
-        finished_seq: row.get(12)?,
-    })
+fn beginning(event: &ChainEvent) -> Result<Columns, StoreError> {
+    let body = serde_json::from_str(&event.body)?;
+    let mut columns = Columns::from([("seq", event.seq.into()), ("at", event.at.into())]);
+    for name in ["agent", "session", "tool", "decision"] {
+        columns.insert(name, text(&body, name));
+    }
+    match event.kind == kind::REFUSED {
+        true => end(&mut columns, &body, event),
+        false => drop(columns.insert("outcome", "pending".to_owned().into())),
+    }
+    Ok(columns)
 }
 
-fn beginning(event: &ChainEvent) -> Result<RowFacts, StoreError> {
-    let (body, refused) = (&serde_json::from_str(&event.body)?, event.kind == kind::REFUSED);
-    Ok(RowFacts {
-        request_id: event.request_id.clone().unwrap_or_default(),
-        seq: event.seq,
-        at: event.at,
-        agent: text(body, "agent"),
-        session: text(body, "session"),
-        tool: text(body, "tool"),
-        decision: text(body, "decision"),
-        outcome: if refused { text(body, "outcome") } else { Some("pending".into()) },
-        finished_at: refused.then_some(event.at),
-        finished_seq: refused.then_some(event.seq),
-        ..RowFacts::default()
-    })
-}
-
-fn fold(facts: &mut RowFacts, event: &ChainEvent) -> Result<(), StoreError> {
+fn fold(columns: &mut Columns, event: &ChainEvent) -> Result<(), StoreError> {
     match event.kind.as_str() {
         kind::ANSWERED => {
             let body = serde_json::from_str(&event.body)?;
-            facts.resolution = text(&body, "resolution");
-            facts.resolved_by = text(&body, "by");
-            facts.resolved_at = Some(event.at);
+            let answered = [
+                ("resolution", text(&body, "resolution")),
+                ("resolved_by", text(&body, "by")),
+                ("resolved_at", event.at.into()),
+            ];
+            columns.extend(answered);
         }
-        kind::FINISHED => {
-            facts.outcome = text(&serde_json::from_str(&event.body)?, "outcome");
-            facts.finished_at = Some(event.at);
-            facts.finished_seq = Some(event.seq);
-        }
+        kind::FINISHED => end(columns, &serde_json::from_str(&event.body)?, event),
         // `executing` and `noted` change no column; what begins a call is known already.
         _other => {}
     }
     Ok(())
 }
 
-fn text(body: &Value, name: &str) -> Option<String> {
-    body.get(name).and_then(Value::as_str).map(str::to_owned)
+fn end(columns: &mut Columns, body: &Value, event: &ChainEvent) {
+    let ended = [
+        ("outcome", text(body, "outcome")),
+        ("finished_at", event.at.into()),
+        ("finished_seq", event.seq.into()),
+    ];
+    columns.extend(ended);
+}
+
+fn text(body: &Value, name: &str) -> Sql {
+    body.get(name).and_then(Value::as_str).map_or(Sql::Null, |text| text.to_owned().into())
 }
 
 /// The first column in which row and events differ.
-fn difference(Begun { recorded, stored, .. }: &Begun) -> Option<Fault> {
-    let equal = [
-        ("seq", stored.seq == recorded.seq),
-        ("at", stored.at == recorded.at),
-        ("agent", stored.agent == recorded.agent),
-        ("session", stored.session == recorded.session),
-        ("tool", stored.tool == recorded.tool),
-        ("decision", stored.decision == recorded.decision),
-        ("resolution", stored.resolution == recorded.resolution),
-        ("resolved_by", stored.resolved_by == recorded.resolved_by),
-        ("resolved_at", stored.resolved_at == recorded.resolved_at),
-        ("outcome", stored.outcome == recorded.outcome),
-        ("finished_at", stored.finished_at == recorded.finished_at),
-        ("finished_seq", stored.finished_seq == recorded.finished_seq),
-    ];
-    let (column, _) = equal.into_iter().find(|(_, equal)| !equal)?;
-    Some(Fault::call(stored.seq, stored.request_id.clone(), FaultKind::CallChanged { column }))
+fn difference(Begun { seq, request_id, recorded, stored, .. }: &Begun) -> Option<Fault> {
+    let null = Sql::Null;
+    let differs = |name: &&str| stored.get(name).unwrap_or(&null) != recorded.get(name).unwrap_or(&null);
+    let column = COLUMNS.into_iter().find(differs)?;
+    Some(Fault::call(*seq, request_id.clone(), FaultKind::CallChanged { column }))
 }

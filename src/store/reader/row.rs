@@ -61,7 +61,7 @@ pub struct AuditRow {
     pub outcome: String,
     /// When it ended.
     pub finished_at: Option<Timestamp>,
-    /// Body of its `requested` or `refused` event. On a [`RowPage`](super::Page), arguments beyond 64 KiB are left out
+    /// Body of its `requested` or `refused` event. On a [`RowPage`](super::RowPage), arguments beyond 64 KiB are left out
     /// of it: `args` is then `{"…": "123456 bytes, not listed"}`.
     pub request: Value,
     /// Body of the event that ended it, or null.

@@ -190,10 +190,9 @@ fn belongs_elsewhere(db: &Connection, walk: &ChainWalk<'_>, event: &ChainEvent) 
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         let Ok(ChainLink { seq, hash }) = chain::link_of(&ChainEvent::read(row)?) else { continue };
-        let fits = [seq, seq.saturating_add(1)].into_iter().any(|seq| {
-            let moved = ChainEvent { seq, ..event.clone() };
-            key.hash(&hash, &moved).0.as_slice() == event.hash.as_slice()
-        });
+        let fits = [seq, seq.saturating_add(1)]
+            .into_iter()
+            .any(|seq| key.proves(&hash, &ChainEvent { seq, ..event.clone() }));
         if fits {
             return Ok(true);
         }
