@@ -17,7 +17,6 @@ use crate::base::digest::Digest;
 use crate::base::ids::{RequestId, random_bytes};
 use crate::base::json::canonical;
 
-/// The length of the key file.
 const KEY_BYTES: usize = 32;
 
 /// The secret that binds the record.
@@ -173,7 +172,6 @@ pub(super) struct Chain {
 }
 
 impl Chain {
-    /// The chain that ends here.
     pub(super) fn new(key: ChainKey, head: ChainLink) -> Chain {
         Chain { key, head, committed: head }
     }
@@ -226,7 +224,6 @@ fn insert(db: &Connection, event: &ChainEvent) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// A request id as stored.
 pub(super) fn parse_id(text: &str) -> Result<RequestId, StoreError> {
     RequestId::parse(text).ok_or_else(|| StoreError::Encoding(format!("no request id: {text}")))
 }
@@ -247,16 +244,32 @@ pub(super) fn link_of(event: &ChainEvent) -> Result<ChainLink, StoreError> {
     Ok(ChainLink { seq: event.seq, hash: Digest(hash) })
 }
 
-/// The newest event.
 pub(super) fn last_event(db: &Connection) -> Result<Option<ChainEvent>, StoreError> {
     let sql = format!("SELECT {} FROM events ORDER BY seq DESC LIMIT 1", ChainEvent::COLUMNS);
     Ok(db.query_row(&sql, [], ChainEvent::read).optional()?)
 }
 
-/// One event by its number.
 pub(super) fn event_at(db: &Connection, seq: i64) -> Result<Option<ChainEvent>, StoreError> {
     let sql = format!("SELECT {} FROM events WHERE seq = ?", ChainEvent::COLUMNS);
     Ok(db.prepare_cached(&sql)?.query_row([seq], ChainEvent::read).optional()?)
+}
+
+/// Goes through the events that `condition` (SQL) selects, oldest first, until `look` finds something.
+pub(super) fn find_event<T>(
+    db: &Connection,
+    condition: &str,
+    mut look: impl FnMut(&ChainEvent) -> Result<Option<T>, StoreError>,
+) -> Result<Option<T>, StoreError> {
+    let sql = format!("SELECT {} FROM events WHERE {condition} ORDER BY seq", ChainEvent::COLUMNS);
+    let mut statement = db.prepare(&sql)?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        // A column of the wrong type is a change, too; STRICT tables keep all but text out of text columns.
+        if let Some(found) = look(&ChainEvent::read(row)?)? {
+            return Ok(Some(found));
+        }
+    }
+    Ok(None)
 }
 
 /// The sealed anchor, when a prefix was dropped.
@@ -265,19 +278,16 @@ pub(super) fn anchor(db: &Connection) -> Result<Option<Value>, StoreError> {
     text.map(|text| serde_json::from_str(&text).map_err(StoreError::from)).transpose()
 }
 
-/// A value of the table `meta`.
 pub(super) fn meta(db: &Connection, name: &str) -> Result<Option<String>, StoreError> {
     let sql = "SELECT value FROM meta WHERE name = ?";
     Ok(db.prepare_cached(sql)?.query_row([name], |row| row.get(0)).optional()?)
 }
 
-/// Sets a value of the table `meta`.
 pub(super) fn set_meta(db: &Connection, name: &str, value: &str) -> Result<(), StoreError> {
     db.prepare_cached("INSERT OR REPLACE INTO meta (name, value) VALUES (?, ?)")?.execute([name, value])?;
     Ok(())
 }
 
-/// The exported head beside `db`.
 pub(super) fn exported_head(db: &Path) -> Option<Value> {
     serde_json::from_slice(&fs::read(files::sibling(db, "head")).ok()?).ok()
 }

@@ -180,9 +180,7 @@ pub struct Replay {
 /// A result its agent has not received yet, in the words of `get_pending_results`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WaitingResult {
-    /// The request.
     pub request_id: RequestId,
-    /// The tool's name.
     pub tool_name: String,
     /// JSON text of the arguments, secret ones as dots.
     pub args: String,
@@ -190,7 +188,6 @@ pub struct WaitingResult {
     pub signature: String,
     /// JSON text: `{"status":"executed"|"denied"|"error","data":…,"reason":…}`.
     pub result: String,
-    /// When the call was finished.
     pub created_at: Timestamp,
     /// Until when the result is kept.
     pub expires_at: Timestamp,

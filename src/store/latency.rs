@@ -48,14 +48,12 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// A COMMIT that wrote something.
     pub(super) fn committed(&self, durable: bool, took: Duration) {
         if durable {
             self.sync.observe(took);
         }
     }
 
-    /// A job was answered.
     pub(super) fn answered(&self, durable: bool, took: Duration) {
         let waited = if durable { &self.durable } else { &self.other };
         waited.observe(took);

@@ -176,7 +176,6 @@ pub(super) fn forget_secrets(tx: &mut Tx<'_>, seq: i64) -> Result<(), StoreError
     Ok(())
 }
 
-/// Ends an open call.
 pub(super) fn settle(
     tx: &mut Tx<'_>,
     id: RequestId,

@@ -59,7 +59,6 @@ enum Undo {
     Key(KeyMark, Option<LiveKey>),
 }
 
-/// All of it.
 #[derive(Default)]
 pub(super) struct Live {
     open: HashMap<RequestId, Open>,
@@ -94,7 +93,6 @@ impl Live {
         }
     }
 
-    /// Takes a call out.
     pub(super) fn end(&mut self, id: RequestId) -> Option<Open> {
         let open = self.open.remove(&id)?;
         self.undo.push(Undo::Call(id, Some(open.clone())));
@@ -113,7 +111,6 @@ impl Live {
         self.open.values().map(|open| open.seq).min()
     }
 
-    /// The mark of this agent's key.
     pub(super) fn mark(&self, agent: &str, key: &str) -> KeyMark {
         self.marks.hash_one((agent, key))
     }

@@ -4,7 +4,7 @@
 use rusqlite::params;
 use serde_json::json;
 
-use super::chain::{ChainEvent, ChainLink, Seal, anchor, event_at, last_event, link_of, set_meta};
+use super::chain::{self, ChainLink, Seal, anchor, event_at, last_event, link_of, set_meta};
 use super::counts;
 use super::error::{REMEDY, StoreError};
 use super::inbox;
@@ -25,7 +25,6 @@ const ROW: u64 = 200;
 /// Bytes that are dropped beyond what is too much, so that the next event is not too much again.
 const SLACK: u64 = 64 * 1024;
 
-/// Milliseconds of a day.
 const DAY: i64 = 24 * 60 * 60 * 1000;
 
 /// One bounded step, which goes on through the results after number `swept`. Gives where to go on, and whether there
@@ -136,16 +135,12 @@ fn first_unproven(tx: &Tx<'_>, first: i64, cut: i64) -> Result<Option<i64>, Stor
     let sealed = anchor(tx.db)?;
     let sealed = sealed.as_ref().map(|sealed| tx.chain.key.unseal(Seal::Anchor, sealed));
     let Some(mut before) = sealed.unwrap_or(Some(ChainLink::START)) else { return Ok(Some(first)) };
-    let sql = format!("SELECT {} FROM events WHERE seq <= ? ORDER BY seq", ChainEvent::COLUMNS);
-    let mut statement = tx.db.prepare_cached(&sql)?;
-    let mut rows = statement.query([cut])?;
-    while let Some(row) = rows.next()? {
-        let event = ChainEvent::read(row)?;
+    chain::find_event(tx.db, &format!("seq <= {cut}"), |event| {
         let follows = event.seq == before.seq.saturating_add(1);
-        if !follows || !tx.chain.key.proves(&before.hash, &event) {
+        if !follows || !tx.chain.key.proves(&before.hash, event) {
             return Ok(Some(event.seq));
         }
-        before = link_of(&event)?;
-    }
-    Ok(None)
+        before = link_of(event)?;
+        Ok(None)
+    })
 }

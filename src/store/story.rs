@@ -23,7 +23,7 @@ use crate::model::{AgentId, Outcome, Responder};
 /// So many events in a row that are too old end the way back: fewer may be from a clock that was wrong for a while.
 const OLD: u32 = 1000;
 
-/// What the events say.
+/// What is under way as the events have it.
 #[derive(Default)]
 pub(super) struct OpenCalls {
     pub(super) live: Live,

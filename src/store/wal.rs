@@ -59,12 +59,10 @@ impl Wal {
         pages.saturating_sub(self.moved).saturating_mul(self.page_size)
     }
 
-    /// Worth a pause.
     pub(super) fn is_much(&mut self) -> bool {
         self.waiting() >= MUCH
     }
 
-    /// Cannot wait for a pause.
     pub(super) fn is_too_much(&mut self) -> bool {
         self.waiting() >= MOST
     }

@@ -138,7 +138,6 @@ impl Gauges {
     }
 }
 
-/// The thread's state.
 pub(super) struct RecordWriter {
     pub(super) db: Connection,
     pub(super) chain: Chain,

@@ -35,9 +35,7 @@ pub(crate) const WAITS: [u32; 7] = counts::WAITS;
 /// What one bar stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Step {
-    /// An hour.
     Hour,
-    /// So many days.
     Days(i64),
 }
 
@@ -54,7 +52,6 @@ impl Step {
 /// Calls of one step of time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Bar {
-    /// When it begins.
     pub from: Timestamp,
     /// Calls that the policy allowed.
     pub allow: u64,
@@ -69,7 +66,6 @@ pub(crate) struct Bar {
 /// Counts of the calls of some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Charts {
-    /// What a bar stands for.
     pub step: Step,
     /// Whether days are those of UTC, although another zone was asked for: of very many calls.
     pub(crate) in_utc: bool,
@@ -79,7 +75,6 @@ pub(crate) struct Charts {
     pub waits: [u64; WAITS.len() + 1],
     /// The tools most in use, most used first.
     pub tools: Vec<(String, u64)>,
-    /// The agents, busiest first.
     pub agents: Vec<(String, u64)>,
 }
 

@@ -65,17 +65,10 @@ struct CallWalk {
 
 impl CallWalk {
     fn all_events(&mut self, db: &Connection) -> Result<Option<Fault>, StoreError> {
-        let sql =
-            format!("SELECT {} FROM events WHERE request_id IS NOT NULL ORDER BY seq", ChainEvent::COLUMNS);
-        let mut statement = db.prepare(&sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
-            let event = ChainEvent::read(row)?;
-            if let Some(fault) = self.step(db, &event)? {
-                return Ok(Some(fault));
-            }
+        match chain::find_event(db, "request_id IS NOT NULL", |event| self.step(db, event))? {
+            Some(fault) => Ok(Some(fault)),
+            None => self.still_open(db),
         }
-        self.still_open(db)
     }
 
     /// What has begun and not ended, oldest first, against its row in `open_calls`; and rows of nothing that is open.

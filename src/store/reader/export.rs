@@ -9,7 +9,6 @@ use super::connection::Reader;
 use crate::base::clock::Timestamp;
 use crate::base::digest::to_hex;
 use crate::store::chain::{self, ChainEvent, Seal};
-use crate::store::error::StoreError;
 
 impl Reader {
     /// Writes the export; how many events it holds.
@@ -25,32 +24,21 @@ impl Reader {
             write_line(out, &json!({"anchor": anchor}))?;
         }
         let mut count = 0;
-        each_event(&tx, |event| {
-            write_line(out, &line(event, &prev.hash.0))?;
-            prev = chain::link_of(event).map_err(io::Error::other)?;
+        let failed = chain::find_event(&tx, "true", |event| {
+            let written = write_line(out, &line(event, &prev.hash.0));
+            prev = chain::link_of(event)?;
             count += 1;
-            Ok(())
-        })?;
+            Ok(written.err())
+        });
+        if let Some(e) = failed.map_err(io::Error::other)? {
+            return Err(e);
+        }
         let plain = || json!({"seq": prev.seq, "hash": prev.hash.hex()});
         let head = key.map_or_else(plain, |key| key.seal(Seal::Head, prev));
         write_line(out, &json!({"head": head}))?;
         out.flush()?;
         Ok(count)
     }
-}
-
-fn each_event(
-    db: &rusqlite::Connection,
-    mut take: impl FnMut(&ChainEvent) -> io::Result<()>,
-) -> io::Result<()> {
-    let sql = format!("SELECT {} FROM events ORDER BY seq", ChainEvent::COLUMNS);
-    let failed = |e: rusqlite::Error| io::Error::other(StoreError::from(e));
-    let mut statement = db.prepare(&sql).map_err(failed)?;
-    let mut rows = statement.query([]).map_err(failed)?;
-    while let Some(row) = rows.next().map_err(failed)? {
-        take(&ChainEvent::read(row).map_err(failed)?)?;
-    }
-    Ok(())
 }
 
 fn line(event: &ChainEvent, prev: &[u8]) -> Value {

@@ -39,27 +39,20 @@ pub struct Filter {
 pub struct AuditRow {
     /// Number of the event that recorded it; larger is newer.
     pub seq: i64,
-    /// Its id.
     pub request_id: String,
-    /// When it came.
     pub at: Timestamp,
     /// Who asked.
     pub agent: String,
-    /// The agent's session.
     pub session: Option<String>,
     /// The tool's name; of a refused request only the agent vouches for it.
     pub tool: String,
     /// What the policy said; None for requests that were refused before.
     pub decision: Option<String>,
-    /// How the question ended, when there was one.
     pub resolution: Option<String>,
-    /// Who answered.
     pub resolved_by: Option<String>,
-    /// When.
     pub resolved_at: Option<Timestamp>,
     /// How it ended; `pending` before.
     pub outcome: String,
-    /// When it ended.
     pub finished_at: Option<Timestamp>,
     /// Body of its `requested` or `refused` event. On a [`RowPage`](super::RowPage), arguments beyond 64 KiB are left out
     /// of it: `args` is then `{"…": "123456 bytes, not listed"}`.

@@ -146,23 +146,13 @@ impl ChainWalk<'_> {
 }
 
 fn walk_events(db: &Connection, walk: &mut ChainWalk<'_>) -> Result<Option<Fault>, StoreError> {
-    let mut statement = db.prepare(&format!("SELECT {} FROM events ORDER BY seq", ChainEvent::COLUMNS))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        // A column of the wrong type is a change, too; STRICT tables keep all but text out of text columns.
-        let event = ChainEvent::read(row)?;
-        if let Some(mut fault) = walk.step(&event) {
-            let elsewhere = fault.wrong == FaultKind::Changed && belongs_elsewhere(db, walk, &event)?;
-            if elsewhere {
-                fault.wrong = FaultKind::Reordered;
-            }
-            return Ok(Some(fault));
+    chain::find_event(db, "true", |event| {
+        let Some(mut fault) = walk.step(event) else { return Ok(confessed(event)) };
+        if fault.wrong == FaultKind::Changed && belongs_elsewhere(db, walk, event)? {
+            fault.wrong = FaultKind::Reordered;
         }
-        if let Some(fault) = confessed(&event) {
-            return Ok(Some(fault));
-        }
-    }
-    Ok(None)
+        Ok(Some(fault))
+    })
 }
 
 /// What the gateway itself has found wrong and gone on from.
@@ -186,18 +176,12 @@ fn confessed(event: &ChainEvent) -> Option<Fault> {
 /// some other row's hash, under the number behind that row, or (two neighbours exchanged) under that row's own.
 fn belongs_elsewhere(db: &Connection, walk: &ChainWalk<'_>, event: &ChainEvent) -> Result<bool, StoreError> {
     let Some(key) = walk.key else { return Ok(false) };
-    let mut statement = db.prepare(&format!("SELECT {} FROM events", ChainEvent::COLUMNS))?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let Ok(ChainLink { seq, hash }) = chain::link_of(&ChainEvent::read(row)?) else { continue };
-        let fits = [seq, seq.saturating_add(1)]
-            .into_iter()
-            .any(|seq| key.proves(&hash, &ChainEvent { seq, ..event.clone() }));
-        if fits {
-            return Ok(true);
-        }
-    }
-    Ok(false)
+    let found = chain::find_event(db, "true", |other| {
+        let Ok(ChainLink { seq, hash }) = chain::link_of(other) else { return Ok(None) };
+        let mut places = [seq, seq.saturating_add(1)].into_iter();
+        Ok(places.find(|seq| key.proves(&hash, &ChainEvent { seq: *seq, ..event.clone() })))
+    })?;
+    Ok(found.is_some())
 }
 
 /// The end of the record against the head that was exported, at most a few seconds old.
