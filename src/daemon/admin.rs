@@ -7,8 +7,9 @@ use std::rc::Rc;
 
 use super::StartError;
 use crate::approval::local::LocalChannel;
+use crate::base::once_flag::OnceFlag;
 use crate::config::Config;
-use crate::gate::{Executor, Gate, Latch};
+use crate::gate::{Executor, Gate};
 use crate::net::listener::Listener;
 use crate::net::tls::Acceptor;
 use crate::surface::admin::{Admin, Parts};
@@ -56,7 +57,7 @@ impl AdminPort {
         gate: Rc<Gate>,
         local: Rc<LocalChannel>,
         executor: Executor,
-        stop: Rc<Latch>,
+        stop: Rc<OnceFlag>,
     ) -> Rc<Admin> {
         let AdminPort { listener, acceptor, record } = self;
         let parts = Parts { gate, local, executor: executor.clone(), acceptor, record, stop };

@@ -20,8 +20,9 @@ use smol::{LocalExecutor, Timer, future};
 
 use crate::approval::Channels;
 use crate::base::clock::Clock;
+use crate::base::once_flag::OnceFlag;
 use crate::config::{Finding, Paths, misfit};
-use crate::gate::{Executor, Gate, GateHost, Latch};
+use crate::gate::{Executor, Gate, GateHost};
 use crate::net::deadline::within;
 use crate::net::listener::Listener;
 use crate::net::notify;
@@ -65,7 +66,7 @@ pub struct Gateway {
     admin: Option<Rc<Admin>>,
     store: Store,
     channels: Rc<Channels>,
-    stop: Rc<Latch>,
+    stop: Rc<OnceFlag>,
     options: Options,
     fixed: Fixed,
 }
@@ -132,7 +133,7 @@ impl Gateway {
         let gate = Gate::open(executor.clone(), clock, store.clone(), setup, channels.clone(), recovered);
         let asked = Rc::downgrade(&gate);
         channels.start(Box::new(move |name| Rc::new(GateHost::new(&asked, name))));
-        let stop = Rc::new(Latch::default());
+        let stop = Rc::new(OnceFlag::default());
         let rpc = AgentPort::new(gate.clone(), executor.clone(), acceptor, max_message, stop.clone());
         let admin = admin.map(|port| port.serve(gate.clone(), local.clone(), executor.clone(), stop.clone()));
         let gateway = Gateway {
@@ -186,7 +187,7 @@ impl Gateway {
     /// open: nobody is told "denied" because a gateway restarts.
     pub async fn stop(&self) {
         self.gate.flights.wind_down();
-        self.stop.open();
+        self.stop.set();
         let drained = async {
             while self.gate.flights.executing() > 0 {
                 Timer::after(Duration::from_millis(20)).await;

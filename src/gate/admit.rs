@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::Gate;
 use super::pipeline;
 use super::rate::TooMany;
-use super::running::{Flight, Joined, OwnKey, Reply, Ticket};
+use super::running::{CallReply, Flight, Joined, OwnKey, Ticket};
 use super::task::{self, Task};
 use crate::base::ids::RequestId;
 use crate::base::json;
@@ -25,7 +25,7 @@ const MAX_NAME: usize = 64;
 
 /// What an agent asks for, read but not yet checked.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Request {
+pub(crate) struct Submission {
     /// The tool's name.
     pub tool: String,
     /// Its arguments.
@@ -40,7 +40,7 @@ pub(crate) struct Request {
 
 impl Gate {
     /// Takes a request in. The call goes on whatever becomes of the ticket.
-    pub(crate) fn submit(self: &Rc<Self>, agent: &AgentId, request: Request) -> Ticket {
+    pub(crate) fn submit(self: &Rc<Self>, agent: &AgentId, request: Submission) -> Ticket {
         let size = || json::length(&request.args) + request.reason.as_ref().map_or(0, String::len);
         let per_minute = self.setup().requests_per_minute(agent);
         if let Err(too_many) = self.ledger.count(agent, per_minute, size) {
@@ -59,16 +59,16 @@ impl Gate {
     }
 
     /// Only the first refusal of a flood is written down: a flood must not wear out the disk.
-    fn flooded(self: &Rc<Self>, agent: &AgentId, request: &Request, too_many: TooMany) -> Ticket {
+    fn flooded(self: &Rc<Self>, agent: &AgentId, request: &Submission, too_many: TooMany) -> Ticket {
         let outcome = Outcome::RateLimited { retry_after: too_many.retry_after };
         if too_many.first {
             return self.refuse(agent, request, outcome);
         }
         self.ledger.metrics.ended(&request.tool, None, &outcome);
-        Ticket::ended(Reply::new(outcome, None))
+        Ticket::ended(CallReply::new(outcome, None))
     }
 
-    fn normalise(&self, agent: &AgentId, request: &Request) -> Result<(Call, PreparedCall), Outcome> {
+    fn normalise(&self, agent: &AgentId, request: &Submission) -> Result<(Call, PreparedCall), Outcome> {
         let setup = self.setup();
         let Some(tool) = setup.tool(&request.tool) else {
             return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
@@ -79,7 +79,7 @@ impl Gate {
         Ok((call, prepared))
     }
 
-    fn refuse(self: &Rc<Self>, agent: &AgentId, request: &Request, outcome: Outcome) -> Ticket {
+    fn refuse(self: &Rc<Self>, agent: &AgentId, request: &Submission, outcome: Outcome) -> Ticket {
         self.ledger.metrics.ended(&request.tool, None, &outcome);
         let (gate, flight) = (self.clone(), Rc::new(Flight::default()));
         let scrubber = self.setup().scrubber.clone();
@@ -96,7 +96,7 @@ impl Gate {
             let (id, outcome) = (refusal.id, refusal.outcome.clone());
             let recorded = gate.store.refuse(refusal).await;
             log::info!("request {id} refused: {}", outcome.reason().unwrap_or_default());
-            flight.finish(Reply::new(outcome, recorded.is_ok().then_some(id)));
+            flight.finish(CallReply::new(outcome, recorded.is_ok().then_some(id)));
         };
         self.executor.spawn(task).detach();
         ticket
@@ -106,13 +106,13 @@ impl Gate {
         self: &Rc<Self>,
         call: Arc<Call>,
         prepared: PreparedCall,
-        request: Request,
+        request: Submission,
         checked: Duration,
     ) -> Ticket {
         let joined = self.flights.running.borrow().join(&call, request.key.as_deref());
         match joined {
             Joined::Same { flight, new_key: false } => {
-                self.ledger.metrics.joined();
+                self.ledger.metrics.total(|totals| totals.joined += 1);
                 // The same key is the same request, sent again after its connection was lost.
                 if request.key.is_none() {
                     self.asked_again(&flight);
@@ -131,7 +131,7 @@ impl Gate {
         self: &Rc<Self>,
         call: Arc<Call>,
         prepared: PreparedCall,
-        request: Request,
+        request: Submission,
         checked: Duration,
     ) -> Ticket {
         let id = RequestId::random();
@@ -160,7 +160,7 @@ impl Gate {
                     gate.flights.running.borrow_mut().forget_key(call.agent(), &key, &flight);
                 }
                 Ok(()) => {
-                    gate.ledger.metrics.joined();
+                    gate.ledger.metrics.total(|totals| totals.joined += 1);
                     gate.asked_again(&flight);
                 }
             }
@@ -181,8 +181,8 @@ impl Gate {
 
     /// Writes down that `key` stands for a call under way. An error is what the caller hears instead: what the key stands
     /// for already, or that it could not be kept, because then a retry would be executed again.
-    async fn bind_key(&self, call: &Call, key: &str, flight: &Flight) -> Result<(), Reply> {
-        let instead = |outcome| Reply::new(outcome, None);
+    async fn bind_key(&self, call: &Call, key: &str, flight: &Flight) -> Result<(), CallReply> {
+        let instead = |outcome| CallReply::new(outcome, None);
         // Not before the call itself is on record: a key stands for what a later start can find.
         let id = flight.in_record().await.ok_or_else(|| instead(Outcome::StoreUnavailable))?;
         match self.store.alias(call.agent(), key, id, call.digest(), self.clock.now()).await {
@@ -203,7 +203,7 @@ impl Gate {
 
 /// An agent that sends a credential back to us must not get it into the record or a chat, nor an argument's name with
 /// one into an error.
-fn refuse_leaks(scrubber: &Scrubber, request: &Request) -> Result<(), InvalidCall> {
+fn refuse_leaks(scrubber: &Scrubber, request: &Submission) -> Result<(), InvalidCall> {
     let is_in_text = |text: &str| scrubber.is_in_text(text);
     let leaked = request.args.iter().find(|(name, value)| is_in_text(name) || scrubber.is_in(value));
     if let Some((name, _)) = leaked {

@@ -69,7 +69,9 @@ impl Ledger {
     /// When nothing is left: seconds until something is.
     pub(crate) fn spend(&self, agent: &AgentId, cost: u64) -> Result<(), u64> {
         let spent = self.errands.borrow_mut().spend(agent, cost);
-        spent.inspect_err(|_| self.metrics.refused_errand()).map_err(|too_many| too_many.retry_after)
+        spent
+            .inspect_err(|_| self.metrics.total(|totals| totals.refused_errands += 1))
+            .map_err(|too_many| too_many.retry_after)
     }
 
     /// Takes what the answer to such a request turned out to cost besides.

@@ -8,10 +8,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::running::Reply;
+use super::running::CallReply;
 use super::setup::Setup;
 use crate::base::histogram::{Histogram, HistogramReading};
-use crate::base::slots::{Slot, Slots};
+use crate::base::slots::Slots;
 use crate::model::{Action, Outcome, Question, QuestionEnd};
 
 /// Tools that the owner has not configured, or no longer.
@@ -64,30 +64,32 @@ const EXECUTION: [Duration; 11] = [
 /// The counts. They begin at the start of the gateway and, for a tool or service, when it is configured.
 pub struct Metrics {
     calls: RefCell<BTreeMap<String, Ends>>,
-    joined: Cell<u64>,
+    totals: Cell<Totals>,
     decision: Histogram,
     /// By how the question ended.
     waiting: RefCell<BTreeMap<&'static str, Histogram>>,
     execution: RefCell<BTreeMap<String, Histogram>>,
-    strangers: Slots,
-    failed_authentications: Cell<u64>,
-    refused_errands: Cell<u64>,
-    cut_off: Cell<usize>,
+    /// Connections to the agents' port that have not authenticated.
+    pub(crate) strangers: Slots,
+}
+
+/// What is counted as a whole.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Totals {
+    /// Requests that got the outcome of another: of an identical one under way, or of an earlier one with its key.
+    pub joined: u64,
+    /// Wrong tokens on the agents' port.
+    pub failed_authentications: u64,
+    /// Requests that are no calls and came too soon.
+    pub refused_errands: u64,
+    /// Calls that were under way when the last process ended; their outcome is `unknown`.
+    pub cut_off: u64,
 }
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        Metrics {
-            calls: RefCell::default(),
-            joined: Cell::default(),
-            decision: Histogram::new(&DECISION),
-            waiting: RefCell::default(),
-            execution: RefCell::default(),
-            strangers: Slots::default(),
-            failed_authentications: Cell::default(),
-            refused_errands: Cell::default(),
-            cut_off: Cell::default(),
-        }
+        let (calls, totals, waiting, execution, strangers) = Default::default();
+        Metrics { calls, totals, decision: Histogram::new(&DECISION), waiting, execution, strangers }
     }
 }
 
@@ -105,7 +107,6 @@ pub struct End {
     pub reason: &'static str,
 }
 
-/// What happens to calls and connections.
 impl Metrics {
     /// Nothing has happened yet to what is configured.
     pub fn new(setup: &Setup) -> Metrics {
@@ -146,9 +147,9 @@ impl Metrics {
     }
 
     /// A request was answered after it had been taken in as a call.
-    pub(super) fn replied(&self, tool: &str, decision: Option<Action>, reply: &Reply) {
+    pub(super) fn replied(&self, tool: &str, decision: Option<Action>, reply: &CallReply) {
         match reply.replayed {
-            true => self.joined(),
+            true => self.total(|totals| totals.joined += 1),
             false => self.ended(tool, decision, &reply.outcome),
         }
     }
@@ -167,9 +168,10 @@ impl Metrics {
         }
     }
 
-    /// A request got the outcome of another: of an identical one under way, or of an earlier one with its key.
-    pub(super) fn joined(&self) {
-        self.joined.set(self.joined.get().saturating_add(1));
+    pub(crate) fn total(&self, count: impl FnOnce(&mut Totals)) {
+        let mut totals = self.totals.get();
+        count(&mut totals);
+        self.totals.set(totals);
     }
 
     /// A verdict took so long, the checks before it included.
@@ -178,10 +180,10 @@ impl Metrics {
     }
 
     /// A question ended after so long, which is never counted as longer than it was open.
-    pub(super) fn waited(&self, question: &Question, settlement: &QuestionEnd, took: Duration) {
+    pub(super) fn waited(&self, question: &Question, end: &QuestionEnd, took: Duration) {
         let took = took.min(question.expires.since(question.created));
         let mut waiting = self.waiting.borrow_mut();
-        waiting.entry(settlement.as_str()).or_insert_with(|| Histogram::new(&WAITING)).observe(took);
+        waiting.entry(end.as_str()).or_insert_with(|| Histogram::new(&WAITING)).observe(took);
     }
 
     /// A service answered, or did not, after so long.
@@ -190,26 +192,6 @@ impl Metrics {
             histogram.observe(took);
         }
     }
-
-    /// So many calls were under way when the last process ended.
-    pub(super) fn found_cut_off(&self, count: usize) {
-        self.cut_off.set(count);
-    }
-
-    /// Somebody gave a wrong token to the agents' port.
-    pub(crate) fn failed_authentication(&self) {
-        self.failed_authentications.set(self.failed_authentications.get().saturating_add(1));
-    }
-
-    /// A request that is no call came too soon.
-    pub(super) fn refused_errand(&self) {
-        self.refused_errands.set(self.refused_errands.get().saturating_add(1));
-    }
-
-    /// A connection to the agents' port that has not authenticated, until this is dropped.
-    pub(crate) fn stranger(&self) -> Slot {
-        self.strangers.count()
-    }
 }
 
 /// A snapshot of [`Metrics`].
@@ -217,40 +199,29 @@ impl Metrics {
 pub struct Counts {
     /// By tool and end, those that have occurred.
     pub calls: Vec<(String, End, u64)>,
-    /// Requests that got the outcome of another.
-    pub joined: u64,
+    pub totals: Totals,
     /// How long verdicts took.
     pub decision: HistogramReading,
     /// How long questions were open, by how they ended.
     pub waiting: Vec<(&'static str, HistogramReading)>,
     /// How long calls were at a service, by its name.
     pub execution: Vec<(String, HistogramReading)>,
-    /// Connections that have not authenticated.
     pub strangers: usize,
-    /// Wrong tokens.
-    pub(crate) failed_authentications: u64,
-    /// Requests that were no calls and came too soon.
-    pub(crate) refused_errands: u64,
-    /// Calls that were under way when the last process ended; their outcome is `unknown`.
-    pub cut_off: usize,
 }
 
 impl Metrics {
     /// What has been counted until now.
     pub fn read(&self) -> Counts {
-        let of_tool = |(tool, ends): (&String, &Ends)| {
+        let by_end = |(tool, ends): (&String, &Ends)| {
             ends.iter().map(|(end, count)| (tool.clone(), *end, *count)).collect::<Vec<_>>()
         };
         Counts {
-            calls: self.calls.borrow().iter().flat_map(of_tool).collect(),
-            joined: self.joined.get(),
+            calls: self.calls.borrow().iter().flat_map(by_end).collect(),
+            totals: self.totals.get(),
             decision: self.decision.read(),
             waiting: self.waiting.borrow().iter().map(|(how, h)| (*how, h.read())).collect(),
             execution: self.execution.borrow().iter().map(|(name, h)| (name.clone(), h.read())).collect(),
             strangers: self.strangers.taken(),
-            failed_authentications: self.failed_authentications.get(),
-            refused_errands: self.refused_errands.get(),
-            cut_off: self.cut_off.get(),
         }
     }
 }
@@ -328,14 +299,5 @@ mod tests {
         let waiting = metrics.read().waiting;
         let told: Vec<_> = waiting.iter().map(|(how, reading)| (*how, reading.sum)).collect();
         assert_eq!(told, [("approved", Duration::from_secs(3)), ("timed_out", open)]);
-    }
-
-    #[test]
-    fn strangers_are_counted_while_they_are_there() {
-        let metrics = Metrics::default();
-        let (first, _second) = (metrics.stranger(), metrics.stranger());
-        assert_eq!(metrics.read().strangers, 2);
-        drop(first);
-        assert_eq!(metrics.read().strangers, 1);
     }
 }

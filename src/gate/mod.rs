@@ -22,7 +22,6 @@ mod flights;
 mod host;
 mod inbox;
 mod judged;
-mod latch;
 mod ledger;
 mod metrics;
 mod notes;
@@ -40,15 +39,14 @@ use std::rc::Rc;
 
 use smol::LocalExecutor;
 
-pub(crate) use admit::Request;
+pub(crate) use admit::Submission;
 pub(crate) use approvals::{Answered, CannotAnswer};
 pub(crate) use host::GateHost;
 pub(crate) use inbox::Delivery;
-pub(crate) use latch::Latch;
 pub(crate) use metrics::Counts;
 pub use metrics::Metrics;
 pub(crate) use notes::MAX_NOTE;
-pub(crate) use running::{Reply, Ticket};
+pub(crate) use running::{CallReply, Ticket};
 pub use setup::Setup;
 pub use state::Gate;
 pub(crate) use status::Status;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use super::cool_down;
 use super::flights::NoSlot;
 use super::judged::Judged;
-use super::running::Reply;
+use super::running::CallReply;
 use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task, replayed};
@@ -48,14 +48,14 @@ pub(super) async fn resume(gate: Rc<Gate>, task: Task, question: Arc<Question>, 
     finish(&gate, &task, Some(Action::Ask), task.reply(outcome));
 }
 
-fn finish(gate: &Gate, task: &Task, decision: Option<Action>, reply: Reply) {
+fn finish(gate: &Gate, task: &Task, decision: Option<Action>, reply: CallReply) {
     gate.flights.running.borrow_mut().remove(&task.call, &task.flight);
     gate.ledger.metrics.replied(&task.call.tool().name, decision, &reply);
     task.flight.finish(reply);
 }
 
 /// Judged once; judged anew only when a reload changes the rules before they have let the call through.
-async fn decide(gate: &Gate, task: &Task, checked: Duration) -> (Option<Action>, Reply) {
+async fn decide(gate: &Gate, task: &Task, checked: Duration) -> (Option<Action>, CallReply) {
     let began = Instant::now();
     let mut judged = Judged::new(gate, &task.call, &gate.setup());
     gate.ledger.metrics.decided(checked + began.elapsed());

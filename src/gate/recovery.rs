@@ -34,7 +34,8 @@ impl Gate {
 }
 
 fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
-    gate.ledger.metrics.found_cut_off(recovered.unknown);
+    let cut_off = u64::try_from(recovered.unknown).unwrap_or(u64::MAX);
+    gate.ledger.metrics.total(|totals| totals.cut_off = cut_off);
     if recovered.unknown > 0 {
         log::warn!(
             "{} calls were under way when the gateway stopped; their results are unknown",

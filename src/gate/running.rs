@@ -15,7 +15,7 @@ use crate::model::{AgentId, Call, Outcome};
 
 /// How a request ended, as its callers hear it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Reply {
+pub(crate) struct CallReply {
     pub outcome: Outcome,
     /// Its id in the record; None when nothing was recorded (a flood is counted, not written down).
     pub request_id: Option<RequestId>,
@@ -23,10 +23,10 @@ pub(crate) struct Reply {
     pub replayed: bool,
 }
 
-impl Reply {
+impl CallReply {
     /// To a request that is in the record under this id, if it is.
-    pub(super) fn new(outcome: Outcome, request_id: Option<RequestId>) -> Reply {
-        Reply { outcome, request_id, replayed: false }
+    pub(super) fn new(outcome: Outcome, request_id: Option<RequestId>) -> CallReply {
+        CallReply { outcome, request_id, replayed: false }
     }
 }
 
@@ -41,7 +41,7 @@ pub(super) struct Flight {
     recorded: OnceCell<bool>,
     /// When the question about it expires; None: it ended without one.
     asked: OnceCell<Option<Timestamp>>,
-    reply: OnceCell<Reply>,
+    reply: OnceCell<CallReply>,
 }
 
 impl Flight {
@@ -77,7 +77,7 @@ impl Flight {
         set(&self.asked, Some(expires));
     }
 
-    pub(super) fn finish(&self, reply: Reply) {
+    pub(super) fn finish(&self, reply: CallReply) {
         set(&self.reply, reply);
         set(&self.recorded, false);
         set(&self.asked, None);
@@ -100,10 +100,10 @@ pub(crate) struct Ticket {
 /// Whether a caller's own idempotency key may stand for the call that it joined: None; or it stands for something else,
 /// and the caller hears that instead.
 #[derive(Default)]
-pub(super) struct OwnKey(OnceCell<Option<Reply>>);
+pub(super) struct OwnKey(OnceCell<Option<CallReply>>);
 
 impl OwnKey {
-    pub(super) fn settle(&self, instead: Option<Reply>) {
+    pub(super) fn settle(&self, instead: Option<CallReply>) {
         set(&self.0, instead);
     }
 }
@@ -118,7 +118,7 @@ impl Ticket {
     }
 
     /// A ticket of something that has ended already.
-    pub(super) fn ended(reply: Reply) -> Ticket {
+    pub(super) fn ended(reply: CallReply) -> Ticket {
         let flight = Rc::new(Flight::default());
         flight.finish(reply);
         Ticket::new(flight)
@@ -134,14 +134,14 @@ impl Ticket {
     }
 
     /// Waits until the call has ended.
-    pub(crate) async fn reply(&self) -> Reply {
+    pub(crate) async fn reply(&self) -> CallReply {
         match self.instead().await {
             Some(reply) => reply,
             None => self.flight.reply.wait().await.clone(),
         }
     }
 
-    async fn instead(&self) -> Option<Reply> {
+    async fn instead(&self) -> Option<CallReply> {
         self.key.as_ref()?.0.wait().await.clone()
     }
 }

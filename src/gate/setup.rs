@@ -5,7 +5,7 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use super::latch::Latch;
+use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
 use crate::config::{AgentConfig, Config, Loaded};
 use crate::model::{AgentId, Call, Tool};
@@ -113,7 +113,7 @@ impl Setup {
 /// The setup in force, and who waits for the next one.
 pub(super) struct CurrentSetup {
     setup: RefCell<Rc<Setup>>,
-    replaced: RefCell<Rc<Latch>>,
+    replaced: RefCell<Rc<OnceFlag>>,
 }
 
 impl CurrentSetup {
@@ -126,13 +126,13 @@ impl CurrentSetup {
     }
 
     /// Opens at the next reload.
-    pub(super) fn replaced(&self) -> Rc<Latch> {
+    pub(super) fn replaced(&self) -> Rc<OnceFlag> {
         self.replaced.borrow().clone()
     }
 
     /// Puts another setup in force. Whoever waits looks again, and the services of the old one send nothing more.
     pub(super) fn replace(&self, setup: Setup) {
         self.setup.replace(Rc::new(setup)).services.retire();
-        self.replaced.replace(Rc::default()).open();
+        self.replaced.replace(Rc::default()).set();
     }
 }

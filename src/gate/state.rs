@@ -9,12 +9,12 @@ use super::Executor;
 use super::approvals::{Answered, Approvals, CannotAnswer};
 use super::flights::Flights;
 use super::inbox::Inbox;
-use super::latch::Latch;
 use super::ledger::Ledger;
 use super::setup::{CurrentSetup, Setup};
 use crate::approval::Channels;
 use crate::approval::desk::IdMatch;
 use crate::base::clock::Clock;
+use crate::base::once_flag::OnceFlag;
 use crate::model::{AgentId, AnswerOutcome, Call, Choice, Responder, Tool, Void};
 use crate::policy::Facts;
 use crate::store::{NoteKind, Store};
@@ -61,7 +61,7 @@ impl Gate {
     }
 
     /// Opens at the next reload.
-    pub(crate) fn reloaded(&self) -> Rc<Latch> {
+    pub(crate) fn reloaded(&self) -> Rc<OnceFlag> {
         self.setup.replaced()
     }
 

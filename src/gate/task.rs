@@ -5,7 +5,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use super::recording::until_recorded;
-use super::running::{Flight, Reply};
+use super::running::{CallReply, Flight};
 use super::state::Gate;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
@@ -31,8 +31,8 @@ pub(super) struct Task {
 }
 
 impl Task {
-    pub(super) fn reply(&self, outcome: Outcome) -> Reply {
-        Reply::new(outcome, Some(self.id))
+    pub(super) fn reply(&self, outcome: Outcome) -> CallReply {
+        CallReply::new(outcome, Some(self.id))
     }
 
     pub(super) fn question(&self, rule: Option<Arc<RuleRef>>, expires: Timestamp) -> Arc<Question> {
@@ -108,7 +108,7 @@ impl Task {
 }
 
 /// The outcome of an earlier call with the same idempotency key, if there is one.
-pub(super) async fn replayed(gate: &Gate, call: &Call, key: &str) -> Step<Option<Reply>> {
+pub(super) async fn replayed(gate: &Gate, call: &Call, key: &str) -> Step<Option<CallReply>> {
     let found = gate.store.replay(call.agent(), key, gate.clock.now()).await.map_err(|e| {
         log::error!("not executed, the record cannot be read: {e}");
         Outcome::StoreUnavailable
@@ -118,5 +118,5 @@ pub(super) async fn replayed(gate: &Gate, call: &Call, key: &str) -> Step<Option
         return Err(Outcome::IdempotencyConflict);
     }
     let outcome = earlier.outcome.unwrap_or(Outcome::UnknownResult);
-    Ok(Some(Reply { outcome, request_id: Some(earlier.id), replayed: true }))
+    Ok(Some(CallReply { outcome, request_id: Some(earlier.id), replayed: true }))
 }

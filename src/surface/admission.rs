@@ -12,9 +12,9 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::{Duration, Instant};
 
+use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
 use crate::base::slots::{KeyedSlot, KeyedSlots};
-use crate::gate::Latch;
 
 /// Unauthenticated connections in all.
 const MAX_WAITING: usize = 32;
@@ -48,7 +48,7 @@ struct WaitingCaller {
     /// None until a trusted proxy has said whose it is.
     address: Option<IpAddr>,
     has_spoken: bool,
-    leave: Rc<Latch>,
+    leave: Rc<OnceFlag>,
 }
 
 struct Failures {
@@ -152,7 +152,7 @@ impl AdmissionState {
         // The first of several that are equal is the oldest.
         let leaving = candidates.min_by_key(|(_, w)| Reverse(neighbours(w))).map(|(index, _)| index);
         if let Some(index) = leaving {
-            self.waiting.remove(index).leave.open();
+            self.waiting.remove(index).leave.set();
         }
     }
 

@@ -43,9 +43,9 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
     text.samples(Counter, "agentpass_calls_total", help, ended);
     let help =
         "Requests that got the outcome of an identical one under way or of an earlier one with the same key.";
-    text.counter("agentpass_joined_requests_total", help, counts.joined);
+    text.counter("agentpass_joined_requests_total", help, counts.totals.joined);
     let help = "Calls that were under way when the last process ended without order. Whether they were done is not known.";
-    text.gauge("agentpass_cut_off_calls", help, counts.cut_off);
+    text.gauge("agentpass_cut_off_calls", help, counts.totals.cut_off);
     text.gauge("agentpass_running_calls", "Calls under way, questions included.", status.running);
     let help = "Calls that wait for a free place, because as many as may are being done.";
     text.gauge("agentpass_waiting_calls", help, gate.flights.waiting());
@@ -67,9 +67,9 @@ fn connections(text: &mut Exposition, counts: &Counts, status: &Status) {
     let help = "Connections to the agents' port that have not authenticated yet.";
     text.gauge("agentpass_unauthenticated_connections", help, counts.strangers);
     let help = "Wrong tokens on the agents' port.";
-    text.counter("agentpass_failed_authentications_total", help, counts.failed_authentications);
+    text.counter("agentpass_failed_authentications_total", help, counts.totals.failed_authentications);
     let help = "Requests that were no calls, such as list_tools, and came too soon.";
-    text.counter("agentpass_refused_other_requests_total", help, counts.refused_errands);
+    text.counter("agentpass_refused_other_requests_total", help, counts.totals.refused_errands);
 }
 
 fn record(text: &mut Exposition, store: &StoreHealth, latency: &StoreLatency) {

@@ -10,9 +10,9 @@ use super::links::token;
 use super::page::Viewer;
 use super::visitor::Visitor;
 use crate::base::clock::{Deadline, Timestamp};
+use crate::base::once_flag::OnceFlag;
 use crate::base::secret::{Secret, TokenHash};
 use crate::base::zone::Zone;
-use crate::gate::Latch;
 use crate::model::Responder;
 
 /// Idle timeout of a session. A page that is only open does not keep it alive.
@@ -51,7 +51,7 @@ struct OpenSession {
     means: Means,
     idle: Deadline,
     until: Deadline,
-    ended: Rc<Latch>,
+    ended: Rc<OnceFlag>,
 }
 
 /// The session that a request belongs to.
@@ -59,7 +59,7 @@ struct OpenSession {
 pub(crate) struct SignedIn {
     pub viewer: Viewer,
     /// Opens when the session ends.
-    pub ended: Rc<Latch>,
+    pub ended: Rc<OnceFlag>,
     id: TokenHash,
 }
 
@@ -79,7 +79,7 @@ impl Sessions {
         let mut open = self.open.borrow_mut();
         if open.len() >= MOST {
             let stale = open.iter().enumerate().min_by_key(|(_, s)| s.idle.at()).map(|(index, _)| index);
-            stale.into_iter().for_each(|index| open.remove(index).ended.open());
+            stale.into_iter().for_each(|index| open.remove(index).ended.set());
         }
         open.push(OpenSession {
             id: TokenHash::new(id.expose()),
@@ -131,7 +131,7 @@ impl Sessions {
         self.open.borrow_mut().retain(|session| {
             let ends = which(session);
             if ends {
-                session.ended.open();
+                session.ended.set();
             }
             !ends
         });
@@ -196,7 +196,7 @@ mod tests {
         while sessions.find(&cookie, &here, now).is_some() {
             now = now.plus(IDLE.saturating_sub(Duration::from_secs(1)));
         }
-        assert!(now.since(NOW) >= LONGEST && found.ended.is_open());
+        assert!(now.since(NOW) >= LONGEST && found.ended.is_set());
         let cookie = begin(&sessions, Means::Password, now);
         assert!(sessions.find(&cookie, &here, now.plus(IDLE)).is_none());
     }
@@ -214,7 +214,7 @@ mod tests {
         assert!(
             cleared.starts_with("__Host-agentpass-8080=; Path=/; Max-Age=0") && cleared.ends_with("; Secure")
         );
-        assert!(found.ended.is_open() && !sessions.lives(&found, NOW));
+        assert!(found.ended.is_set() && !sessions.lives(&found, NOW));
     }
 
     #[test]

@@ -12,9 +12,10 @@ use super::links::{Links, SIGN_IN};
 use super::password::PasswordGuard;
 use super::sessions::Sessions;
 use crate::approval::local::LocalChannel;
+use crate::base::once_flag::OnceFlag;
 use crate::base::password::PasswordHash;
 use crate::base::slots::Slots;
-use crate::gate::{Executor, Gate, Latch, Setup};
+use crate::gate::{Executor, Gate, Setup};
 use crate::model::Responder;
 use crate::net::tls::Acceptor;
 use crate::surface::admission::Admission;
@@ -30,7 +31,7 @@ pub(crate) struct Parts {
     /// The record's path.
     pub record: PathBuf,
     /// Opens when the gateway stops.
-    pub stop: Rc<Latch>,
+    pub stop: Rc<OnceFlag>,
 }
 
 /// The admin listener.
@@ -40,7 +41,7 @@ pub(crate) struct Admin {
     pub(super) executor: Executor,
     pub(super) acceptor: RefCell<Option<Acceptor>>,
     pub(super) record: Readers,
-    pub(super) stop: Rc<Latch>,
+    pub(super) stop: Rc<OnceFlag>,
     pub(super) hosts: RefCell<Hosts>,
     addresses: Vec<SocketAddr>,
     pub(super) tls: bool,

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use smol::lock::Mutex;
 
-use crate::gate::Latch;
+use crate::base::once_flag::OnceFlag;
 use crate::model::AgentId;
 
 /// Bytes of answers that may wait for one agent.
@@ -36,7 +36,7 @@ pub(crate) struct AgentConnection {
     pub agent: Rc<ConnectedAgent>,
     unread: Cell<usize>,
     /// Opens when this connection has to end: it holds most of what is unread, and there was no room for an answer.
-    pub evicted: Latch,
+    pub evicted: OnceFlag,
 }
 
 /// Room that an answer takes until this is dropped.
@@ -60,7 +60,7 @@ impl ConnectedAgents {
 impl ConnectedAgent {
     /// Adds a connection.
     pub(crate) fn connect(self: &Rc<Self>) -> Rc<AgentConnection> {
-        let (unread, evicted) = (Cell::default(), Latch::default());
+        let (unread, evicted) = (Cell::default(), OnceFlag::default());
         let new = Rc::new(AgentConnection { agent: self.clone(), unread, evicted });
         let mut connections = self.connections.borrow_mut();
         connections.retain(|known| known.strong_count() > 0);
@@ -74,7 +74,7 @@ impl ConnectedAgent {
         let holders = connections.iter().filter_map(Weak::upgrade).filter(|known| known.unread.get() > 0);
         let largest = holders.max_by_key(|known| known.unread.get());
         let room = largest.map_or(0, |largest| {
-            largest.evicted.open();
+            largest.evicted.set();
             largest.unread.take()
         });
         // Nobody holds anything: nothing is unread.
@@ -90,7 +90,7 @@ impl AgentConnection {
         while agent.unread.get() > 0 && agent.unread.get().saturating_add(bytes) > MAX_UNREAD {
             agent.evict_largest();
         }
-        if self.evicted.is_open() {
+        if self.evicted.is_set() {
             return None;
         }
         agent.unread.set(agent.unread.get() + bytes);
@@ -101,7 +101,7 @@ impl AgentConnection {
 
 impl Drop for UnreadRoom {
     fn drop(&mut self) {
-        if !self.connection.evicted.is_open() {
+        if !self.connection.evicted.is_set() {
             for unread in [&self.connection.unread, &self.connection.agent.unread] {
                 unread.set(unread.get().saturating_sub(self.bytes));
             }
@@ -133,8 +133,8 @@ mod tests {
         let [deaf, reader] = [agent.connect(), agent.connect()];
         let unread = [deaf.hold(MAX_UNREAD / 2), deaf.hold(MAX_UNREAD / 2)];
         let reply = reader.hold(10);
-        assert!(reply.is_some() && !reader.evicted.is_open());
-        assert!(deaf.evicted.is_open() && deaf.hold(1).is_none());
+        assert!(reply.is_some() && !reader.evicted.is_set());
+        assert!(deaf.evicted.is_set() && deaf.hold(1).is_none());
         drop(unread);
         assert_eq!(agent.unread.get(), 10, "what was given up is not given back twice");
         drop(reply);

@@ -20,11 +20,12 @@ pub(crate) use tools::ToolList;
 
 use crate::base::ids::RequestId;
 use crate::base::network::any_contains;
+use crate::base::once_flag::OnceFlag;
 use crate::base::safe_text::visible;
 use crate::base::secret::TokenHash;
 use crate::base::slots::{KeyedSlot, Slot, Slots};
 use crate::gate::explain::{Rules, explain};
-use crate::gate::{Executor, Gate, Request, Ticket};
+use crate::gate::{Executor, Gate, Submission, Ticket};
 use crate::model::{AgentId, AnswerOutcome, Call};
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::store::{StoreError, WaitingResult};
@@ -117,7 +118,7 @@ impl Agents {
         Stranger {
             caller: self.admission.enter((!is_proxy).then_some(socket.ip())),
             address: Cell::new(PeerAddress { socket, client: socket.ip() }),
-            _counted: self.gate.ledger.metrics.stranger(),
+            _counted: self.gate.ledger.metrics.strangers.count(),
         }
     }
 
@@ -155,7 +156,7 @@ impl Agents {
         if let Some(agent) = self.gate.setup().authenticate(&token) {
             return Some(AgentIdentity { agent, token });
         }
-        self.gate.ledger.metrics.failed_authentication();
+        self.gate.ledger.metrics.total(|totals| totals.failed_authentications += 1);
         // Whoever tries again and again must not fill the log.
         let level =
             if self.admission.failed(from.client, &token) { log::Level::Warn } else { log::Level::Debug };
@@ -257,7 +258,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// When too many calls are in flight.
-    pub(crate) fn submit(&self, request: Request) -> Result<(Ticket, Slot), NotServed> {
+    pub(crate) fn submit(&self, request: Submission) -> Result<(Ticket, Slot), NotServed> {
         let Some(slot) = self.calls.take(MAX_IN_FLIGHT) else {
             self.count_refused("too_many_pending");
             return Err(NotServed::TooManyInFlight);

@@ -7,7 +7,8 @@ use serde_json::{Map, Value, json};
 
 use crate::approval::local::LocalChannel;
 use crate::base::json::parse_strict;
-use crate::gate::{CannotAnswer, Executor, Gate, Latch, MAX_NOTE};
+use crate::base::once_flag::OnceFlag;
+use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE};
 use crate::model::{Choice, Question, Responder};
 use crate::surface::admin::{self, Admin};
 use crate::surface::shapes;
@@ -21,7 +22,7 @@ pub(crate) struct Control {
     pub(super) executor: Executor,
     reload: ReloadFn,
     admin: Option<Rc<Admin>>,
-    pub(super) stop: Rc<Latch>,
+    pub(super) stop: Rc<OnceFlag>,
 }
 
 impl Control {
@@ -31,7 +32,7 @@ impl Control {
         executor: Executor,
         reload: ReloadFn,
         admin: Option<Rc<Admin>>,
-        stop: Rc<Latch>,
+        stop: Rc<OnceFlag>,
     ) -> Rc<Control> {
         Rc::new(Control { gate, local, executor, reload, admin, stop })
     }

@@ -16,7 +16,7 @@ use super::keepalive::{Due, Keepalive};
 use super::outbox::Outgoing;
 use super::port::AgentPort;
 use super::session::AgentSession;
-use crate::gate::Latch;
+use crate::base::once_flag::OnceFlag;
 use crate::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
 use crate::surface::agent::{MAX_CONNECTIONS, MAX_UNREAD};
 
@@ -47,7 +47,7 @@ pub(crate) async fn run(port: Rc<AgentPort>, socket: Box<WebSocket>, peer: Authe
     let session = AgentSession::new(port, agent);
     let mut dialogue = Dialogue::new(socket, &session);
     let farewell = dialogue.talk(&session).await;
-    session.gone.open();
+    session.gone.set();
     session.out.clear();
     log::info!("agent {name} disconnected from {}: {}", peer.address, farewell.1);
     // After half a message nothing can be sent, and what waits to be sent takes room until the socket is gone.
@@ -100,7 +100,7 @@ impl Dialogue {
         }
     }
 
-    async fn wakeup(&mut self, session: &AgentSession, reloaded: &Latch, look: &mut Timer) -> Wakeup {
+    async fn wakeup(&mut self, session: &AgentSession, reloaded: &OnceFlag, look: &mut Timer) -> Wakeup {
         let out = async { Wakeup::Out(session.out.take().await) };
         let incoming = async { Wakeup::In(self.socket.next().await) };
         let due = async {

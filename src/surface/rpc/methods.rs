@@ -9,7 +9,7 @@ use super::wire;
 use crate::base::ids::RequestId;
 use crate::base::secret::TokenHash;
 use crate::base::slots::Slot;
-use crate::gate::{Request as GateRequest, Ticket};
+use crate::gate::{Submission, Ticket};
 use crate::model::AnswerOutcome;
 use crate::protocol::frame::{self, RpcRequest, WireError};
 use crate::protocol::{code, params};
@@ -111,7 +111,7 @@ fn cancel(session: &AgentSession, params: Map<String, Value>) -> Result<StartSte
 fn tool_request(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
     let read = params::tool_request(params).inspect_err(|e| session.agent.count_refused(e.reason))?;
     let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = read;
-    let request = GateRequest { tool, args, reason, session: session_id, key: idempotency_key };
+    let request = Submission { tool, args, reason, session: session_id, key: idempotency_key };
     let (ticket, slot) = session.agent.submit(request).map_err(wire::not_served)?;
     Ok(StartStep::Wait(AwaitedWork::Call(ticket), slot))
 }

@@ -4,7 +4,8 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Instant;
 
-use crate::gate::{Executor, Gate, Latch};
+use crate::base::once_flag::OnceFlag;
+use crate::gate::{Executor, Gate};
 use crate::net::tls::Acceptor;
 use crate::surface::agent::Agents;
 
@@ -12,7 +13,7 @@ pub(crate) struct AgentPort {
     pub(super) agents: Rc<Agents>,
     pub(super) acceptor: RefCell<Option<Acceptor>>,
     pub(super) max_message_bytes: usize,
-    pub(super) stop: Rc<Latch>,
+    pub(super) stop: Rc<OnceFlag>,
     /// Where the grid of the timers of all connections begins.
     pub(super) began: Instant,
 }
@@ -24,7 +25,7 @@ impl AgentPort {
         executor: Executor,
         acceptor: Option<Acceptor>,
         max_message_bytes: usize,
-        stop: Rc<Latch>,
+        stop: Rc<OnceFlag>,
     ) -> Rc<AgentPort> {
         let agents = Rc::new(Agents::new(gate, executor));
         let (acceptor, began) = (RefCell::new(acceptor), Instant::now());

@@ -8,7 +8,7 @@ use smol::future;
 use super::acks::ResultInTransit;
 use super::outbox::{Outbox, Outgoing};
 use super::port::AgentPort;
-use crate::gate::Latch;
+use crate::base::once_flag::OnceFlag;
 use crate::surface::agent::AgentHandle;
 
 pub(crate) struct AgentSession {
@@ -16,13 +16,13 @@ pub(crate) struct AgentSession {
     /// Frames for the peer.
     pub out: Outbox,
     /// Opens when the connection is gone.
-    pub gone: Latch,
+    pub gone: OnceFlag,
     pub port: Rc<AgentPort>,
 }
 
 impl AgentSession {
     pub(crate) fn new(port: Rc<AgentPort>, agent: AgentHandle) -> Rc<AgentSession> {
-        Rc::new(AgentSession { agent, out: Outbox::default(), gone: Latch::default(), port })
+        Rc::new(AgentSession { agent, out: Outbox::default(), gone: OnceFlag::default(), port })
     }
 
     /// Runs `listener` as a task of its own, and drops it when the connection is gone.
