@@ -244,7 +244,7 @@ fn build(times: u32, tool: &str, args: Value) {
 
 fn scrub(times: u32) {
     let loaded = loaded();
-    let setup = Setup::new(loaded.clone()).unwrap();
+    let setup = Setup::new(loaded.clone(), None).unwrap();
     let tool = loaded.config.tools.get("ha_get_state").unwrap();
     let answer = HttpResponse {
         status: 200,
@@ -258,7 +258,7 @@ fn scrub(times: u32) {
 }
 
 fn count(times: u32) {
-    let metrics = Metrics::new(&Setup::new(loaded()).unwrap());
+    let metrics = Metrics::new(&Setup::new(loaded(), None).unwrap());
     let outcome = Outcome::Executed(Value::Null.into());
     repeat(times, || {
         metrics.decided(black_box(Duration::from_micros(7)));

@@ -1,5 +1,4 @@
-//! What the gateway is opened with: certificate, record, control socket, and the ways in which each of them
-//! can keep it from starting.
+//! Opening what the gateway needs (record, control socket), and why it does not start.
 
 use std::fmt;
 use std::fs::DirBuilder;
@@ -21,7 +20,7 @@ const RUNTIME: &str = "/run/agentpass";
 const HOUR: Duration = Duration::from_secs(3600);
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
-/// Why it does not start.
+/// Why the gateway does not start.
 #[derive(Debug)]
 pub enum StartError {
     /// The owner has to change the configuration (exit 78).
@@ -30,7 +29,6 @@ pub enum StartError {
     Setting(String, String),
     /// The machine does not let us; it may be different next time.
     Machine {
-        /// What went wrong.
         what: String,
         /// The file it is about.
         at: Option<PathBuf>,
@@ -112,11 +110,7 @@ impl Fixed {
 
 /// `earlier`: the setup that is replaced by a reload.
 pub(super) fn setup(loaded: Loaded, earlier: Option<&Setup>) -> Result<Setup, StartError> {
-    let made = match earlier {
-        Some(earlier) => Setup::after(earlier, loaded),
-        None => Setup::new(loaded),
-    };
-    made.map_err(|e| StartError::Setting(e.to_string(), String::new()))
+    Setup::new(loaded, earlier).map_err(|e| StartError::Setting(e.to_string(), String::new()))
 }
 
 pub(super) fn open_store(config: &Config, clock: &Clock) -> Result<(Store, Recovered), StartError> {

@@ -23,14 +23,12 @@ use crate::store::{RefusedRequest, StoreError};
 /// The longest argument name in an error, in characters.
 const MAX_NAME: usize = 64;
 
-/// What an agent asks for, read but not yet checked.
+/// A call as an agent asks for it: read, not yet checked.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Submission {
-    /// The tool's name.
     pub tool: String,
-    /// Its arguments.
     pub args: Map<String, Value>,
-    /// Shown to the human.
+    /// Shown to the person who is asked.
     pub reason: Option<String>,
     /// The agent's own name for what it is doing.
     pub session: Option<String>,

@@ -1,4 +1,4 @@
-//! What an agent may take of something besides requests: a store of each agent's own, which fills again steadily.
+//! A token bucket for each agent: what it may use besides requests, refilled steadily.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -6,31 +6,30 @@ use std::time::{Duration, Instant};
 use super::rate::TooMany;
 use crate::model::AgentId;
 
-/// The stores of all agents.
+/// The buckets of all agents.
 pub(crate) struct Budget {
-    /// What a full one holds.
-    most: u64,
-    /// What comes back in a minute.
+    capacity: u64,
     per_minute: u64,
     began: Instant,
     agents: HashMap<AgentId, Left>,
 }
 
-/// What an agent has left. It may owe something: whatever costs more than a full store is still served, by itself.
+/// What an agent has left. It may owe something: what costs more than a full bucket is still served, by itself.
 struct Left {
     /// In sixty-thousandths, so that each millisecond brings back what comes in a minute.
     units: i128,
     at: Duration,
-    told: bool,
+    /// Whether the last request was refused.
+    refused: bool,
 }
 
 /// Units of one.
 const ONE: i128 = 60_000;
 
 impl Budget {
-    /// Full stores.
-    pub(crate) fn new(most: u64, per_minute: u64) -> Budget {
-        Budget { most, per_minute, began: Instant::now(), agents: HashMap::new() }
+    /// Every agent begins with a full bucket.
+    pub(crate) fn new(capacity: u64, per_minute: u64) -> Budget {
+        Budget { capacity, per_minute, began: Instant::now(), agents: HashMap::new() }
     }
 
     /// Takes `cost`, if the agent owes nothing.
@@ -48,10 +47,10 @@ impl Budget {
         left.units = left.units.saturating_sub(i128::from(cost) * ONE);
     }
 
-    /// What has come back by now is counted in.
+    /// Refills the bucket up to now.
     fn left(&mut self, agent: &AgentId, now: Duration) -> &mut Left {
-        let (full, pace) = (i128::from(self.most) * ONE, i128::from(self.per_minute));
-        let fresh = || Left { units: full, at: now, told: false };
+        let (full, pace) = (i128::from(self.capacity) * ONE, i128::from(self.per_minute));
+        let fresh = || Left { units: full, at: now, refused: false };
         let left = self.agents.entry(agent.clone()).or_insert_with(fresh);
         let passed = i128::try_from(now.saturating_sub(left.at).as_millis()).unwrap_or(0);
         left.units = left.units.saturating_add(passed.saturating_mul(pace)).min(full);
@@ -67,12 +66,12 @@ impl Budget {
         }
         if left.units > 0 {
             left.units -= i128::from(cost) * ONE;
-            left.told = false;
+            left.refused = false;
             return Ok(());
         }
         let millis = (-left.units).div_euclid(pace.max(1)).saturating_add(1);
         let retry_after = u64::try_from(millis.div_euclid(1000)).unwrap_or(u64::MAX).saturating_add(1);
-        Err(TooMany { retry_after, first: !std::mem::replace(&mut left.told, true) })
+        Err(TooMany { retry_after, first: !std::mem::replace(&mut left.refused, true) })
     }
 }
 

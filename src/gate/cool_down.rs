@@ -1,7 +1,6 @@
-//! Sparing the person: a call that was denied again and again is denied for a while without asking.
+//! Cool-down: a call that people denied again and again is denied for a while without asking.
 //!
-//! It only ever says no, and only to exactly the call that a person has said no to. It lives in memory: after a
-//! restart people are asked again.
+//! It denies only exactly the call that a person has denied. It lives in memory: after a restart people are asked again.
 
 use std::collections::HashMap;
 
@@ -13,7 +12,7 @@ use crate::config::CoolDown;
 /// makes us forget the call whose time is over first.
 const REMEMBERED: usize = 1024;
 
-/// Denials of late, by the digest of the call (which names its agent).
+/// Recent denials by the digest of the call, which includes its agent.
 #[derive(Default)]
 pub(super) struct CoolDowns(HashMap<Digest, Denials>);
 
@@ -22,7 +21,7 @@ struct Denials {
     /// Each counts until then.
     recent: Vec<Deadline>,
     /// Nobody is asked until then.
-    silent: Option<Deadline>,
+    cooling: Option<Deadline>,
 }
 
 impl CoolDowns {
@@ -33,7 +32,7 @@ impl CoolDowns {
         denials.recent.retain(|d| !d.is_over(now));
         denials.recent.push(counts);
         if denials.recent.len() >= rule.denies {
-            *denials = Denials { recent: Vec::new(), silent: Some(counts) };
+            *denials = Denials { recent: Vec::new(), cooling: Some(counts) };
         }
     }
 
@@ -42,7 +41,7 @@ impl CoolDowns {
     }
 
     pub(super) fn until(&self, call: Digest, now: Timestamp) -> Option<Timestamp> {
-        self.0.get(&call)?.silent.filter(|d| !d.is_over(now)).map(|d| d.at())
+        self.0.get(&call)?.cooling.filter(|d| !d.is_over(now)).map(|d| d.at())
     }
 
     fn make_room(&mut self, now: Timestamp) {
@@ -59,7 +58,7 @@ impl CoolDowns {
 
 impl Denials {
     fn end(&self) -> Option<Deadline> {
-        self.silent.or(self.recent.last().copied())
+        self.cooling.or(self.recent.last().copied())
     }
 }
 

@@ -1,4 +1,4 @@
-//! Why: what would become of a call, without doing anything. The decision and its trace are the engine's own.
+//! What would become of a call, and why, without doing anything. Decision and trace are the policy's own.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +17,6 @@ pub(crate) enum Explanation {
         signature: String,
         /// Of a list that is judged element by element, each signature and the decision on it; the strictest counts.
         parts: Vec<(String, Verdict)>,
-        /// The decision.
         verdict: Verdict,
         /// The rules looked at, in order of precedence; the last one decided, unless none matched.
         trace: Vec<Step>,
@@ -26,7 +25,6 @@ pub(crate) enum Explanation {
     Invalid {
         /// The snake_case reason.
         reason: &'static str,
-        /// For people.
         message: String,
         /// The argument at fault, when it is one.
         argument: Option<String>,
@@ -37,9 +35,7 @@ pub(crate) enum Explanation {
 
 /// What a call is explained by.
 pub(crate) struct Rules<'r> {
-    /// The tools by name.
     pub tools: &'r BTreeMap<String, Arc<Tool>>,
-    /// The owner's rules.
     pub policy: &'r Policy,
     /// What the tool's service says of a call, as the gate would ask it.
     pub check: &'r dyn Fn(&Call) -> Result<(), InvalidCall>,

@@ -15,7 +15,7 @@ use crate::model::{Call, Question};
 use crate::service::{CallSlot, CallSlots, SlotShares};
 
 /// All calls under way.
-pub struct Flights {
+pub(crate) struct Flights {
     pub(super) running: RefCell<Running>,
     slots: CallSlots,
     /// Calls from before they are claimed until their end is written down.

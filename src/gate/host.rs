@@ -136,5 +136,5 @@ fn status_text(gate: &Rc<Gate>) -> String {
     lines.join("\n")
 }
 
-/// The most agents, and the most services, that fit into a message.
+/// The most agents, and the most services, in a message.
 const MAX_LISTED: usize = 15;

@@ -15,7 +15,7 @@ use crate::model::{AgentId, Call, QuestionEnd};
 const USUAL: usize = 2048;
 
 /// What agents have used.
-pub struct Ledger {
+pub(crate) struct Ledger {
     requests: RefCell<RateLimits>,
     /// What larger requests of one agent may bring beyond [`USUAL`], in bytes. All of it is kept in the record, from which it
     /// pushes what others did before.

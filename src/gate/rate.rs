@@ -18,10 +18,11 @@ struct Minute {
     counts: [u32; WINDOW],
     total: u32,
     second: u64,
-    told: bool,
+    /// Whether the last request was refused.
+    refused: bool,
 }
 
-/// The answer to one request too many.
+/// One request too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany {
     /// Whole seconds until a request fits again, at least 1.
@@ -31,7 +32,6 @@ pub(crate) struct TooMany {
 }
 
 impl RateLimits {
-    /// Limits that begin now.
     pub(crate) fn new() -> RateLimits {
         RateLimits { started: Instant::now(), agents: HashMap::new() }
     }
@@ -39,7 +39,7 @@ impl RateLimits {
     /// Counts one request of `agent`; `limit` requests fit into any 60 seconds.
     ///
     /// # Errors
-    /// When the minute is full. Such a request counts too only in so far as it is answered: it takes no place.
+    /// When the minute is full. A refused request takes no place.
     pub(crate) fn count(&mut self, agent: &AgentId, limit: u32) -> Result<(), TooMany> {
         let second = self.started.elapsed().as_secs();
         self.count_at(agent, limit, second)
@@ -62,7 +62,7 @@ impl RateLimits {
         if minute.take(limit) {
             return Ok(());
         }
-        let first = !std::mem::replace(&mut minute.told, true);
+        let first = !std::mem::replace(&mut minute.refused, true);
         Err(TooMany { retry_after: minute.seconds_to_room(), first })
     }
 }
@@ -75,7 +75,7 @@ impl Default for RateLimits {
 
 impl Minute {
     fn new(second: u64) -> Minute {
-        Minute { counts: [0; WINDOW], total: 0, second, told: false }
+        Minute { counts: [0; WINDOW], total: 0, second, refused: false }
     }
 
     fn slot(second: u64) -> usize {
@@ -114,7 +114,7 @@ impl Minute {
             *count = count.saturating_add(1);
             self.total = self.total.saturating_add(1);
         }
-        self.told = false;
+        self.refused = false;
     }
 
     /// Until the oldest counted second leaves the window.

@@ -16,32 +16,18 @@ use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
 pub struct Setup {
     /// What config.yaml and the tool files say; the secrets are not here any more.
     pub config: Config,
-    /// The rules.
-    pub policy: Policy,
-    /// The services that run the tools.
-    pub services: Services,
+    pub(crate) policy: Policy,
+    pub(crate) services: Services,
     /// Every configured credential.
     pub scrubber: Arc<Scrubber>,
 }
 
 impl Setup {
-    /// Makes the services' clients and compiles the policy.
+    /// Makes the services' clients and compiles the policy. `earlier`: the setup whose place it takes.
     ///
     /// # Errors
     /// When a service's TLS settings cannot be used.
-    pub fn new(loaded: Loaded) -> Result<Setup, ServiceSetupError> {
-        Setup::made(loaded, None)
-    }
-
-    /// The setup that takes the place of `earlier`.
-    ///
-    /// # Errors
-    /// As for [`Setup::new`].
-    pub fn after(earlier: &Setup, loaded: Loaded) -> Result<Setup, ServiceSetupError> {
-        Setup::made(loaded, Some(earlier))
-    }
-
-    fn made(loaded: Loaded, earlier: Option<&Setup>) -> Result<Setup, ServiceSetupError> {
+    pub fn new(loaded: Loaded, earlier: Option<&Setup>) -> Result<Setup, ServiceSetupError> {
         let Loaded { mut config, permissions, .. } = loaded;
         let scrubber = Scrubber::new(&mem::take(&mut config.secrets));
         let scrubber = Arc::new(match earlier {
@@ -53,12 +39,11 @@ impl Setup {
         Ok(Setup { config, policy, services, scrubber })
     }
 
-    /// The tool of this name.
     pub(crate) fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
         self.config.tools.get(name)
     }
 
-    /// Who has the token with this hash. Every configured hash is compared, so that the time taken says nothing.
+    /// The agent whose token has this hash. Every configured hash is compared, so that the time taken says nothing.
     pub(crate) fn authenticate(&self, given: &TokenHash) -> Option<AgentId> {
         let known = self.config.agents.iter().fold(None, |found, agent| match agent.token.matches(given) {
             true => Some(agent),
@@ -125,7 +110,7 @@ impl CurrentSetup {
         self.setup.borrow().clone()
     }
 
-    /// Opens at the next reload.
+    /// Set by the next reload.
     pub(super) fn replaced(&self) -> Rc<OnceFlag> {
         self.replaced.borrow().clone()
     }

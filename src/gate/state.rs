@@ -19,7 +19,7 @@ use crate::model::{AgentId, AnswerOutcome, Call, Choice, Responder, Tool, Void};
 use crate::policy::Facts;
 use crate::store::{NoteKind, Store};
 
-/// The gate. One per gateway, shared by all surfaces.
+/// One per gateway, shared by all surfaces.
 pub struct Gate {
     pub(super) executor: Executor,
     pub(super) clock: Clock,
@@ -27,10 +27,8 @@ pub struct Gate {
     pub(super) setup: CurrentSetup,
     /// The open questions.
     pub approvals: Rc<Approvals>,
-    /// The calls under way.
-    pub flights: Flights,
-    /// What agents have used.
-    pub ledger: Ledger,
+    pub(crate) flights: Flights,
+    pub(crate) ledger: Ledger,
     /// The results that agents have not received.
     pub inbox: Rc<Inbox>,
 }
@@ -55,23 +53,21 @@ impl Gate {
         }
     }
 
-    /// What the owner has set, as of now.
+    /// The setup in force.
     pub fn setup(&self) -> Rc<Setup> {
         self.setup.get()
     }
 
-    /// Opens at the next reload.
+    /// Set by the next reload.
     pub(crate) fn reloaded(&self) -> Rc<OnceFlag> {
         self.setup.replaced()
     }
 
-    /// The clock that everything here goes by.
-    pub fn clock(&self) -> &Clock {
+    pub(crate) fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The record.
-    pub fn store(&self) -> &Store {
+    pub(crate) fn store(&self) -> &Store {
         &self.store
     }
 

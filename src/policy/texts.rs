@@ -49,7 +49,7 @@ impl<'c> Texts<'c> {
         action: Action,
         element: Option<usize>,
     ) -> bool {
-        let found = self.found.get_or_init(|| Found::of(self.call));
+        let found = self.found.get_or_init(|| Found::new(self.call));
         let Some(element) = element else { return found.anywhere(pattern, action) };
         let known = self.known.borrow().get(&place).copied();
         let anywhere = known.unwrap_or_else(|| found.anywhere(pattern, action));
@@ -67,7 +67,7 @@ impl<'c> Found<'c> {
         self.plain.iter().any(fits) || action == Action::Deny && is_denied()
     }
 
-    fn of(call: &'c Call) -> Self {
+    fn new(call: &'c Call) -> Self {
         let mut found = Self::default();
         let undeclared = call.args().keys().filter(|name| !call.tool().args.contains_key(*name));
         undeclared.for_each(|name| found.add(Cow::Borrowed(name)));
