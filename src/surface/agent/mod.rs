@@ -20,7 +20,6 @@ pub(crate) use tools::ToolList;
 
 use crate::base::ids::RequestId;
 use crate::base::network::any_contains;
-use crate::base::once_flag::OnceFlag;
 use crate::base::safe_text::visible;
 use crate::base::secret::TokenHash;
 use crate::base::slots::{KeyedSlot, Slot, Slots};
