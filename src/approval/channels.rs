@@ -40,7 +40,6 @@ pub(crate) struct WantedChannels(BTreeMap<String, (ChannelConfig, Rc<dyn Channel
 /// Gives each channel, by its name, what it may ask of the gate.
 type MakeHost = Box<dyn Fn(&str) -> Rc<dyn Host>>;
 
-/// All channels of the gateway.
 pub(crate) struct Channels {
     local: Rc<LocalChannel>,
     clock: Clock,
@@ -136,7 +135,6 @@ impl Channels {
         self.started.borrow().iter().for_each(|channel| tell(&**channel));
     }
 
-    /// How each channel is, by name.
     pub(crate) fn health(&self) -> Vec<(String, ChannelHealth)> {
         let health = RefCell::new(Vec::new());
         self.tell(|channel| health.borrow_mut().push((channel.name().to_owned(), channel.health())));

@@ -18,7 +18,6 @@ const BACKLOG: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) enum WatchEvent {
     Asked(Arc<Question>),
-    /// With how often it was asked for in all.
     AskedAgain(Arc<Question>, u32),
     Settled(Arc<Question>, QuestionEnd),
     Finished(Arc<Question>, Outcome),

@@ -35,7 +35,6 @@ pub(crate) trait Channel {
     fn start(&self, _host: Rc<dyn Host>) {}
     /// A question was asked. The waiter is registered already, so an answer may come before this returns.
     fn asked(&self, question: &Arc<Question>);
-    /// A question ended, by whichever channel.
     fn settled(&self, question: &Arc<Question>, end: &QuestionEnd);
     /// The same call was asked for again while the question is open: `times` in all, so 2 or more.
     fn asked_again(&self, _question: &Arc<Question>, _times: u32) {}

@@ -76,7 +76,6 @@ const BELIEVABLE_GAP: Duration = Duration::from_secs(24 * 3600);
 const FIRST_RELEASE: Timestamp = Timestamp(1_767_225_600_000);
 
 impl Clock {
-    /// The system's clock.
     pub fn system() -> Clock {
         Clock::default()
     }

@@ -69,7 +69,6 @@ impl Pattern {
         tokenize(&self.text).0
     }
 
-    /// The pattern as it was written.
     pub fn as_str(&self) -> &str {
         &self.text
     }

@@ -7,7 +7,6 @@ use std::fmt;
 pub struct RequestId(uuid::Uuid);
 
 impl RequestId {
-    /// A fresh random id.
     pub fn random() -> RequestId {
         RequestId(uuid::Uuid::new_v4())
     }

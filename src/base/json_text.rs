@@ -25,7 +25,6 @@ impl JsonText {
         JsonText(text.into())
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -35,7 +35,6 @@ impl PathPrefix {
         }
     }
 
-    /// The first part of the path.
     pub fn first(&self) -> &str {
         self.0.split('/').nth(1).unwrap_or_default()
     }

@@ -41,7 +41,6 @@ impl fmt::Debug for Secret {
 pub struct TokenHash(Digest);
 
 impl TokenHash {
-    /// The hash of a token in clear.
     pub fn new(token: &str) -> TokenHash {
         TokenHash(Digest::sha256(token.as_bytes()))
     }

@@ -67,12 +67,10 @@ impl<K: Hash + Eq + Clone> KeyedSlots<K> {
         self.0.borrow().get(key).copied().unwrap_or_default()
     }
 
-    /// Keys with taken slots.
     pub(crate) fn keys(&self) -> Vec<K> {
         self.0.borrow().keys().cloned().collect()
     }
 
-    /// The taken slots of all keys.
     pub(crate) fn all_taken(&self) -> usize {
         self.0.borrow().values().sum()
     }

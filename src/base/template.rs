@@ -2,10 +2,8 @@
 
 use std::fmt;
 
-/// One piece of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplatePiece {
-    /// Text that stands as it is.
     Text(String),
     /// The value of this argument.
     Arg(String),
@@ -19,7 +17,6 @@ pub struct Template {
     pieces: Vec<TemplatePiece>,
 }
 
-/// What is wrong with a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TemplateError {
     /// A `{` without its `}`, or a `}` without its `{`.

@@ -15,7 +15,6 @@ macro_rules! words {
             /// Every variant, in the order of the documentation.
             pub const ALL: [$name; [$($word),+].len()] = [$($name::$variant),+];
 
-            /// The word.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $($name::$variant => $word,)+

@@ -24,6 +24,8 @@
 //! It must never print, never log a token or an argument, and never run a call twice: a call goes out again on a
 //! new connection only under its idempotency key, and only to a gateway that knows such keys.
 
+#![warn(missing_docs)]
+
 mod answer;
 mod backoff;
 mod call;

@@ -23,14 +23,12 @@ pub(crate) struct At<'d> {
     pub(super) name: &'d str,
 }
 
-/// A section of keys.
 #[derive(Clone, Copy)]
 pub(crate) struct Section<'d> {
     at: At<'d>,
     entries: &'d [(YamlKey, YamlNode)],
 }
 
-/// A key of a section.
 #[derive(Clone, Copy)]
 pub(crate) struct Name<'d> {
     doc: &'d Doc<'d>,
@@ -64,7 +62,6 @@ impl<'d> At<'d> {
         self.doc.note(self.node.id, Severity::Warning, text.into(), help);
     }
 
-    /// Its key, or what it is.
     pub(crate) fn name(self) -> &'d str {
         self.name
     }
@@ -242,7 +239,6 @@ impl<'d> At<'d> {
         numbers.or_else(|| self.unfit(&format!("whole numbers from {} to {}", range.start(), range.end())))
     }
 
-    /// Text that is a pattern.
     pub(crate) fn pattern(self) -> Option<String> {
         let is_list = matches!(self.node.kind, YamlKind::List(_));
         let text = format!("{} must be text, not a list", self.name);
@@ -326,7 +322,6 @@ impl<'d> Section<'d> {
         self.get(key).map(At::entries).unwrap_or_default()
     }
 
-    /// The section as a value.
     pub(crate) fn at(self) -> At<'d> {
         self.at
     }

@@ -23,11 +23,9 @@ pub struct Finding {
     pub doing: &'static str,
     /// What is wrong, in lower case.
     pub text: String,
-    /// The file it is in.
     pub file: PathBuf,
     /// Line and column, both from 1, the column in characters; None: the file as a whole.
     pub place: Option<(u64, u64)>,
-    /// What to do about it.
     pub help: Option<String>,
 }
 

@@ -29,9 +29,7 @@ const SERVICE_DIR: &str = "/etc/agentpass";
 /// The two files that everything starts from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Paths {
-    /// config.yaml.
     pub config: PathBuf,
-    /// permissions.yaml.
     pub permissions: PathBuf,
 }
 
@@ -60,7 +58,6 @@ impl Paths {
 pub struct Loaded {
     /// config.yaml and the tool files.
     pub config: Config,
-    /// permissions.yaml.
     pub permissions: Permissions,
     /// Findings that keep nothing from starting.
     pub warnings: Vec<Finding>,
@@ -194,7 +191,6 @@ pub fn local(paths: &Paths) -> Result<LocalConfig, Vec<Finding>> {
 pub(crate) struct BotHint {
     /// In config.yaml, else the variable TELEGRAM_TOKEN.
     pub token: Option<Secret>,
-    /// The Bot API server.
     pub api_url: Option<String>,
     /// The HTTP proxy that leads there.
     pub proxy: Option<Secret>,

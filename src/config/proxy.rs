@@ -7,7 +7,6 @@ use crate::base::path_prefix::PathPrefix;
 /// The first parts of the pages' own paths: a prefix that begins with one of them would be ambiguous.
 const OWN_PATHS: &str = "approvals audit sign-in sign-out static livez healthz metrics";
 
-/// Addresses and networks.
 pub(crate) fn networks(at: At<'_>) -> Vec<Network> {
     at.one_or_more().into_iter().filter_map(network).collect()
 }

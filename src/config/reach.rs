@@ -15,7 +15,6 @@ pub(crate) const BUDGET: usize = 2_000_000;
 /// The signatures of one tool.
 pub(crate) struct Reach<'a> {
     pub(crate) tool: &'a Tool,
-    /// What all of them begin with.
     head: String,
     language: OnceCell<Language>,
 }

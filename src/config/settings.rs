@@ -16,7 +16,6 @@ use crate::model::{AgentId, Method, Tool};
 /// Everything in config.yaml and in the tool files it names. Immutable; a reload makes a new one.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Listeners.
     pub gateway: GatewayConfig,
     /// At least one.
     pub agents: Vec<AgentConfig>,
@@ -77,7 +76,6 @@ pub struct GatewayConfig {
 /// PEM files of the agents' port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TlsFiles {
-    /// With its chain.
     pub cert: PathBuf,
     pub key: PathBuf,
     /// `min_version: "1.3"`: no older clients.
@@ -100,14 +98,12 @@ pub struct AgentConfig {
 /// A way to ask people, by its type.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChannelConfig {
-    /// A Telegram bot.
     Telegram(TelegramConfig),
 }
 
 /// A bot and the chat it asks in.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TelegramConfig {
-    /// The bot's token.
     pub token: Secret,
     /// The chat that is asked; negative for groups.
     pub chat_id: i64,
@@ -121,10 +117,8 @@ pub struct TelegramConfig {
     pub proxy: Option<Secret>,
 }
 
-/// One service.
 #[derive(Clone, Debug)]
 pub struct ServiceConfig {
-    /// Its key in config.yaml.
     pub name: String,
     /// What tool paths are added to.
     pub url: Url,
@@ -161,7 +155,6 @@ impl ServiceConfig {
 /// How a service is reached and known when its URL does not say it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServicePeer {
-    /// The unix socket that it listens on.
     pub socket: Option<PathBuf>,
     /// SHA-256 of its public key (SubjectPublicKeyInfo), checked instead of names and authorities.
     pub pin: Option<[u8; 32]>,
@@ -169,30 +162,22 @@ pub struct ServicePeer {
     pub server_name: Option<String>,
 }
 
-/// Credentials of a service.
 #[derive(Clone, Debug)]
 pub enum Auth {
     /// `Authorization: Bearer …`.
     Bearer(Secret),
-    /// A header of its own.
     Header {
-        /// The header.
         name: String,
-        /// Its value.
         token: Secret,
     },
-    /// A query parameter.
     Query {
-        /// The parameter.
         param: String,
-        /// Its value.
         token: Secret,
     },
     /// `Authorization: Basic …`.
     Basic {
         /// Without a colon.
         username: String,
-        /// In any script.
         password: Secret,
     },
     /// A token that the service gives for a login.
@@ -204,7 +189,6 @@ pub enum Auth {
 /// How a session begins, is shown and ends.
 #[derive(Clone, Debug)]
 pub struct Login {
-    /// The request that begins it.
     pub request: LoginRequest,
     /// Where its token is in the answer.
     pub take: Take,
@@ -212,22 +196,18 @@ pub struct Login {
     pub header: String,
     /// What stands before the token in that header.
     pub before: String,
-    /// What stands behind it.
     pub after: String,
     /// How long the service knows it. None: until it says 401.
     pub expires: Option<Duration>,
-    /// The request that ends it.
     pub logout: Option<LoginRequest>,
 }
 
 /// A request that begins or ends a session.
 #[derive(Clone, Debug)]
 pub struct LoginRequest {
-    /// Its method.
     pub method: Method,
     /// With or without a query.
     pub path: String,
-    /// Sent with it.
     pub headers: Vec<(String, Secret)>,
     /// After its content type.
     pub body: Option<(&'static str, Secret)>,
@@ -238,9 +218,7 @@ pub struct LoginRequest {
 pub enum Take {
     /// At this JSON pointer in the body.
     Json(String),
-    /// In this header.
     Header(String),
-    /// In this cookie.
     Cookie(String),
 }
 
@@ -251,7 +229,6 @@ pub struct Health {
     pub method: Method,
     /// With or without a query.
     pub path: String,
-    /// The status of a service that works.
     pub expect_status: u16,
 }
 
@@ -267,9 +244,7 @@ pub struct ErrorMapping {
 /// Where the record lies and for how long.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// The SQLite file.
     pub path: PathBuf,
-    /// What waits for the disk.
     pub sync: SyncMode,
     /// Age at which the record is cut, in days (365).
     pub retain_days: u32,
@@ -282,7 +257,6 @@ pub struct Storage {
 pub enum SyncMode {
     /// Those with side effects.
     Writes,
-    /// All of them.
     All,
 }
 

@@ -165,7 +165,6 @@ impl Pass {
     }
 }
 
-/// Reads any value.
 struct Value<'r>(&'r Pass);
 
 impl<'de> DeserializeSeed<'de> for Value<'_> {

@@ -12,7 +12,6 @@ use super::source;
 
 /// What [`super::load_in`] looks at besides the files it is given.
 pub struct Surroundings<'a> {
-    /// The environment.
     pub variable: &'a dyn Fn(&str) -> Option<OsString>,
     /// Where tool files are that do not lie beside config.yaml.
     pub share: PathBuf,

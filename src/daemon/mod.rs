@@ -56,7 +56,6 @@ pub struct Options {
     pub insecure: bool,
 }
 
-/// A gateway that listens.
 pub struct Gateway {
     /// The gate, for an approver in the same process.
     pub gate: Rc<Gate>,

@@ -30,7 +30,6 @@ pub enum StartError {
     /// The machine does not let us; it may be different next time.
     Machine {
         what: String,
-        /// The file it is about.
         at: Option<PathBuf>,
         /// What to do; empty when there is nothing to say.
         help: String,

@@ -38,7 +38,6 @@ pub struct Approvals {
     notes: NoteWindows,
 }
 
-/// What became of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Answered {
     /// The question, when there was one.

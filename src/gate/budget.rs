@@ -23,7 +23,6 @@ struct Left {
     refused: bool,
 }
 
-/// Units of one.
 const ONE: i128 = 60_000;
 
 impl Budget {

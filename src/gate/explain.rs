@@ -11,7 +11,6 @@ use crate::policy::{Facts, Policy};
 /// What would become of a call. [`to_json`](Explanation::to_json) is the shape that other programs rely on.
 #[derive(Debug)]
 pub(crate) enum Explanation {
-    /// The policy was asked.
     Judged {
         /// What rules were matched against.
         signature: String,
@@ -23,10 +22,8 @@ pub(crate) enum Explanation {
     },
     /// It would be refused before the policy is asked.
     Invalid {
-        /// The snake_case reason.
         reason: &'static str,
         message: String,
-        /// The argument at fault, when it is one.
         argument: Option<String>,
         /// The character in it that is refused, and what is valid.
         forbidden: Option<(String, String)>,
@@ -39,7 +36,6 @@ pub(crate) struct Rules<'r> {
     pub policy: &'r Policy,
     /// What the tool's service says of a call, as the gate would ask it.
     pub check: &'r dyn Fn(&Call) -> Result<(), InvalidCall>,
-    /// What counts besides the rules.
     pub facts: &'r dyn Fn(&Call) -> Facts,
 }
 

@@ -25,7 +25,6 @@ pub(crate) struct Ledger {
     cool_downs: RefCell<CoolDowns>,
     pub(crate) connections: KeyedSlots<AgentId>,
     pub(crate) metrics: Metrics,
-    /// When the gateway was started.
     pub(crate) started: Timestamp,
 }
 

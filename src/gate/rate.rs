@@ -5,7 +5,6 @@ use std::time::Instant;
 
 use crate::model::AgentId;
 
-/// Seconds in the window.
 const WINDOW: usize = 60;
 
 /// A sliding minute per agent, counted by the second: constant memory whatever the limit is.
@@ -22,7 +21,6 @@ struct Minute {
     refused: bool,
 }
 
-/// One request too many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct TooMany {
     /// Whole seconds until a request fits again, at least 1.

@@ -37,7 +37,6 @@ pub(super) struct Flight {
     call: Option<(RequestId, Digest)>,
     keys: RefCell<Vec<String>>,
     joined: Cell<u32>,
-    /// Whether it is in the record.
     recorded: OnceCell<bool>,
     /// When the question about it expires; None: it ended without one.
     asked: OnceCell<Option<Timestamp>>,
@@ -53,7 +52,6 @@ impl Flight {
         self.call.map(|(id, _)| id)
     }
 
-    /// The call is in the record.
     pub(super) fn set_recorded(&self) {
         set(&self.recorded, true);
     }
@@ -155,10 +153,12 @@ pub(super) struct Running {
 
 /// What is under way for a new request.
 pub(super) enum Joined {
-    /// Nothing.
     No,
     /// The same call: wait for it. `new_key` when the caller's key is not the one it runs under.
-    Same { flight: Rc<Flight>, new_key: bool },
+    Same {
+        flight: Rc<Flight>,
+        new_key: bool,
+    },
     /// Another call under the same idempotency key.
     Conflict,
 }

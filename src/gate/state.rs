@@ -25,7 +25,6 @@ pub struct Gate {
     pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) setup: CurrentSetup,
-    /// The open questions.
     pub approvals: Rc<Approvals>,
     pub(crate) flights: Flights,
     pub(crate) ledger: Ledger,
@@ -53,7 +52,6 @@ impl Gate {
         }
     }
 
-    /// The setup in force.
     pub fn setup(&self) -> Rc<Setup> {
         self.setup.get()
     }

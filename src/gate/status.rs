@@ -8,7 +8,6 @@ use crate::model::AgentId;
 use crate::service::ServiceHealth;
 use crate::store::StoreHealth;
 
-/// A snapshot.
 #[derive(Clone, Debug)]
 pub struct Status {
     /// Whole seconds since the start.

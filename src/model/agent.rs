@@ -14,7 +14,6 @@ impl AgentId {
         AgentId(name.into())
     }
 
-    /// The name.
     pub fn as_str(&self) -> &str {
         &self.0
     }

@@ -14,9 +14,7 @@ use crate::base::ids::RequestId;
 /// One question to a human. Every channel shows the same one.
 #[derive(Clone, Debug)]
 pub struct Question {
-    /// The call's request id.
     pub id: RequestId,
-    /// What is to be approved.
     pub call: Arc<Call>,
     /// The agent's session, in its own words (at most 128 bytes).
     pub session: Option<String>,
@@ -26,7 +24,6 @@ pub struct Question {
     pub risk: Option<Risk>,
     /// The rule that asked; None for the fallback.
     pub rule: Option<Arc<RuleRef>>,
-    /// When it was asked.
     pub(crate) created: Timestamp,
     /// When it stops counting.
     pub expires: Timestamp,
@@ -52,7 +49,6 @@ impl Responder {
         Responder(text.to_owned())
     }
 
-    /// The text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -78,7 +74,6 @@ pub enum Choice {
     DenyNoteFollows,
 }
 
-/// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnswerOutcome {
     /// It was the first valid one and it counts.
@@ -103,17 +98,12 @@ impl AnswerOutcome {
     }
 }
 
-/// How a question ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuestionEnd {
     /// A human said yes.
-    Approved {
-        /// Who.
-        by: Responder,
-    },
+    Approved { by: Responder },
     /// A human said no.
     Denied {
-        /// Who.
         by: Responder,
         /// Why, for the agent.
         note: Option<String>,
@@ -126,7 +116,6 @@ pub enum QuestionEnd {
     Void(Void),
 }
 
-/// Why a question is void.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Void {
     /// The tool has changed, or there is none of its name any more.
@@ -195,7 +184,6 @@ pub(crate) struct QuestionRecord {
     pub(crate) tool: String,
     /// None when the record does not say how it ended.
     pub(crate) end: Option<QuestionEnd>,
-    /// When it ended.
     pub(crate) at: Option<Timestamp>,
     /// Who wrote the note, where it came after the denial.
     pub(crate) note_by: Option<Responder>,

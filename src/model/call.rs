@@ -59,12 +59,10 @@ impl Call {
         Digest::sha256(&canonical(&content).unwrap_or_default())
     }
 
-    /// Who asks.
     pub fn agent(&self) -> &AgentId {
         &self.agent
     }
 
-    /// What is asked for.
     pub fn tool(&self) -> &Arc<Tool> {
         &self.tool
     }

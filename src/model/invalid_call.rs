@@ -107,7 +107,6 @@ impl fmt::Display for InvalidCall {
 
 impl std::error::Error for InvalidCall {}
 
-/// The form in the record.
 #[derive(Serialize, Deserialize)]
 struct Recorded {
     what: Cow<'static, str>,

@@ -25,7 +25,6 @@ pub enum Outcome {
     Withdrawn,
     /// Nobody answered in time.
     TimedOut,
-    /// The policy said no.
     DeniedByPolicy {
         /// The rule's description, when it has one.
         rule: Option<String>,
@@ -42,7 +41,6 @@ pub enum Outcome {
     ServiceUnreachable,
     /// A read that took too long.
     ServiceTimeout,
-    /// The service answered with an error.
     ServiceError {
         /// HTTP status; None when the answer was not usable HTTP.
         status: Option<u16>,

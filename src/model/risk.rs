@@ -31,7 +31,6 @@ impl Risk {
             .map(|r| r.0)
     }
 
-    /// The label.
     pub fn as_str(self) -> &'static str {
         match self {
             Risk::Irreversible => "irreversible",

@@ -14,9 +14,7 @@ use crate::base::glob::Pattern;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Action {
-    /// Never.
     Deny,
-    /// At once.
     Allow,
     /// After a human said yes.
     Ask,
@@ -66,9 +64,7 @@ pub struct RuleRef {
     pub list: RuleList,
     /// Its place in the list, from 1.
     pub index: usize,
-    /// The pattern as written.
     pub pattern: String,
-    /// Its decision.
     pub action: Action,
     /// The owner's words.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -86,7 +82,6 @@ impl RuleRef {
 /// A rule, ready to be asked.
 #[derive(Clone, Debug)]
 pub struct Rule {
-    /// Who it is.
     pub id: Arc<RuleRef>,
     /// Matched against the signature.
     pub pattern: Pattern,
@@ -97,7 +92,6 @@ pub struct Rule {
 }
 
 impl Rule {
-    /// What it says.
     pub fn action(&self) -> Action {
         self.id.action
     }

@@ -10,7 +10,6 @@ use crate::base::clock::Timestamp;
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[must_use = "a verdict is an obligation"]
 pub struct Verdict {
-    /// What is to be done.
     pub decision: Action,
     /// The rule that decided. None: no rule matched, so a person is asked; or the facts decided.
     pub rule: Option<Arc<RuleRef>>,
@@ -26,10 +25,7 @@ pub enum Reason {
     /// The tool is not what it was when the call was checked. Denies.
     ToolChanged,
     /// People have denied this call so often that it is denied without asking until then.
-    CoolDown {
-        /// The end of it.
-        until: Timestamp,
-    },
+    CoolDown { until: Timestamp },
     /// The agent has as many open questions as it may have, so this one is not asked.
     TooManyPending,
 }
@@ -63,7 +59,6 @@ impl Verdict {
 /// One rule that was looked at on the way to a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Step {
-    /// The rule.
     pub rule: Arc<RuleRef>,
     /// Whether it matched, or what kept it from matching.
     pub why: Why,
@@ -72,7 +67,6 @@ pub struct Step {
 /// Whether a rule matched a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
-    /// It matched.
     Matched,
     /// Its pattern does not match the signature.
     Pattern,

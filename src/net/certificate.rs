@@ -28,7 +28,6 @@ const X509_V3: i32 = 2;
 
 /// A certificate with its key, made here and signed by itself.
 pub struct SelfSigned {
-    /// The certificate, PEM.
     pub cert_pem: Vec<u8>,
     /// The private key, PKCS #8 PEM without a password. Write it with mode 0600.
     pub key_pem: Zeroizing<Vec<u8>>,

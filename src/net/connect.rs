@@ -29,7 +29,6 @@ pub(crate) type ClientSocket = WebSocket;
 /// What makes a server's certificate acceptable.
 #[derive(Clone)]
 pub enum Trust {
-    /// The system's authorities.
     System,
     /// The certificates in this PEM text, besides the system's authorities.
     CaFile(Vec<u8>),

@@ -146,10 +146,8 @@ impl WebRequest {
     }
 }
 
-/// An answer.
 #[derive(Debug)]
 pub struct WebAnswer {
-    /// The HTTP status.
     pub status: u16,
     /// Headers besides those that follow from the body. Those that cannot stand in HTTP are left out.
     pub headers: Vec<(&'static str, String)>,
@@ -157,13 +155,11 @@ pub struct WebAnswer {
 }
 
 impl WebAnswer {
-    /// An answer with a content type.
     pub(crate) fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> WebAnswer {
         let headers = vec![("content-type", content_type.to_owned())];
         WebAnswer { status, headers, body: WebBody::Whole(body.into()) }
     }
 
-    /// An answer of one line of plain text.
     pub fn text(status: u16, line: &str) -> WebAnswer {
         WebAnswer::new(status, "text/plain; charset=utf-8", format!("{line}\n"))
     }

@@ -61,7 +61,6 @@ impl Listener {
         }
     }
 
-    /// The bound addresses.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.0.iter().filter_map(local).collect()
     }
@@ -152,12 +151,7 @@ fn bind_error(address: SocketAddr, error: io::Error) -> BindError {
 #[derive(Debug)]
 pub enum BindError {
     /// The host is no address and no known name.
-    BadHost {
-        /// The host as configured.
-        host: String,
-        /// Why.
-        reason: String,
-    },
+    BadHost { host: String, reason: String },
     /// Somebody else listens there.
     InUse(SocketAddr),
     /// The system does not let us.
@@ -165,12 +159,7 @@ pub enum BindError {
     /// This machine does not have the address.
     Unavailable(SocketAddr),
     /// Anything else.
-    Io {
-        /// The address.
-        address: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
+    Io { address: SocketAddr, source: io::Error },
 }
 
 impl std::error::Error for BindError {}

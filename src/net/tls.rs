@@ -110,12 +110,7 @@ fn handshake_error(error: &ssl::Error) -> TlsError {
 #[derive(Debug)]
 pub enum TlsError {
     /// A file could not be read.
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        source: io::Error,
-    },
+    Read { path: PathBuf, source: io::Error },
     /// The file holds no PEM certificate.
     NoCertificate(PathBuf),
     /// The file holds no PEM private key that can be read without a password.
@@ -124,7 +119,6 @@ pub enum TlsError {
     Mismatch {
         /// The certificate's file.
         cert: PathBuf,
-        /// The key's file.
         key: PathBuf,
     },
     /// A name that cannot stand in a certificate; empty when there was none.

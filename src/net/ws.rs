@@ -43,10 +43,8 @@ const READ_BUFFER: usize = 1000;
 /// Frames of one flush that are collected before they are written.
 const WRITE_BUFFER: usize = 8 * 1024;
 
-/// What arrived.
 #[derive(Debug, PartialEq, Eq)]
 pub enum WsIncoming {
-    /// A whole text message.
     Text(String),
     /// A ping; its pong is on its way.
     Ping,
@@ -56,7 +54,6 @@ pub enum WsIncoming {
     Closed,
     /// A message over the cap.
     TooLarge,
-    /// A binary message.
     Binary,
     /// A text message that is not UTF-8.
     BadUtf8,
@@ -81,7 +78,6 @@ impl WsIncoming {
 /// Why nothing more can be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendError {
-    /// The peer is gone.
     Closed,
     /// The peer does not read. Drop the connection: a message may be half sent.
     TimedOut,
@@ -98,7 +94,6 @@ impl fmt::Display for SendError {
     }
 }
 
-/// A WebSocket connection.
 pub struct WebSocket {
     stream: WebSocketStream<Stream>,
     /// Read while a write was waiting, oldest first.

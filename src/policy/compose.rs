@@ -19,7 +19,6 @@ pub struct Facts {
     pub tool: Option<Digest>,
     /// Until when this call is denied without asking, because people have denied it again and again.
     pub cool_down: Option<Timestamp>,
-    /// Open questions of the agent.
     pub open_questions: usize,
     /// How many it may have.
     pub max_open_questions: usize,

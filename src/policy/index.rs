@@ -17,7 +17,6 @@ struct Node {
     beginning: String,
     /// The longest other node whose beginning this one's starts with.
     shorter: Option<usize>,
-    /// Ascending.
     places: Vec<usize>,
 }
 

@@ -11,7 +11,6 @@ pub(crate) const DENIED_BY_USER: i64 = -32001;
 pub(crate) const TIMED_OUT: i64 = -32002;
 /// The policy said no.
 pub(crate) const DENIED_BY_POLICY: i64 = -32003;
-/// The action failed.
 pub(crate) const EXECUTION_FAILED: i64 = -32004;
 pub(crate) const NOT_AUTHENTICATED: i64 = -32005;
 /// Too many.

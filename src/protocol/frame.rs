@@ -16,12 +16,10 @@ pub const MAX_DEPTH: u8 = 32;
 /// The most requests in one batch. More than a connection may have in flight would only be refused one by one.
 pub const MAX_BATCH: usize = 100;
 
-/// One JSON-RPC request.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RpcRequest {
     /// A string or a number, echoed in the reply.
     pub id: Value,
-    /// The method's name.
     pub method: String,
     /// Named parameters; an absent `params` is an empty object.
     pub params: Map<String, Value>,
@@ -30,9 +28,7 @@ pub struct RpcRequest {
 /// A request that cannot be taken, with the id to answer to (null when none could be read).
 #[derive(Clone, Debug, PartialEq)]
 pub struct RefusedRequest {
-    /// The id it is answered with.
     pub id: Value,
-    /// What is said.
     pub error: WireError,
 }
 
@@ -41,7 +37,6 @@ pub struct RefusedRequest {
 pub struct WireError {
     /// One of [`super::code`].
     pub code: i64,
-    /// For people.
     pub message: String,
     /// `data.reason`, for programs.
     pub reason: &'static str,
@@ -65,7 +60,6 @@ impl WireError {
 /// What one text frame holds.
 #[derive(Debug, PartialEq)]
 pub enum Frame {
-    /// One request, or the refusal of it.
     Single(Result<RpcRequest, RefusedRequest>),
     /// A batch; answered as one array.
     Batch(Vec<Result<RpcRequest, RefusedRequest>>),
@@ -159,7 +153,6 @@ pub fn result(id: &Value, result: Value) -> Value {
     message([("result", result), ("id", id.clone())])
 }
 
-/// An error reply.
 pub(crate) fn error(id: &Value, error: &WireError) -> Value {
     let mut data = error.data.clone();
     data.insert("reason".into(), error.reason.into());

@@ -15,9 +15,7 @@ pub const MAX_TOOL: usize = 128;
 /// Parameters of `tool_request` and `explain`.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct ToolRequest {
-    /// The tool's name.
     pub tool: String,
-    /// Its arguments.
     pub args: Map<String, Value>,
     /// Shown to the human.
     pub reason: Option<String>,

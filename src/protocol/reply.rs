@@ -27,7 +27,6 @@ pub(crate) enum ServerMessage {
 pub struct ReplyError {
     /// One of [`super::code`], or a newer one.
     pub code: i64,
-    /// For people.
     pub message: String,
     /// `data`, empty when absent.
     pub data: Map<String, Value>,

@@ -11,13 +11,11 @@ use smol::channel::{Receiver, Sender, bounded};
 
 use crate::model::AgentId;
 
-/// How the slots are shared out.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotShares {
     all: usize,
     /// Slots that belong to each agent.
     own: usize,
-    /// Slots that are open to everybody.
     open: usize,
     /// Open slots that one service may take.
     of_service: usize,
@@ -60,7 +58,6 @@ pub struct CallSlot {
 
 #[derive(Clone, PartialEq, Eq, Hash)]
 enum SlotKind {
-    /// One that belongs to this agent.
     Own(AgentId),
     /// An open one, for a call to this service.
     Open(Arc<str>),

@@ -41,7 +41,6 @@ pub(super) trait Handler {
     fn shutdown(&self);
 }
 
-/// A claimed call and what goes with it.
 pub(super) struct ClaimedCall {
     pub(super) claim: Claim,
     /// Absent after a restart, and once a reload has made it useless.
@@ -56,11 +55,8 @@ pub enum PreparedCall {
     Http(Arc<ServiceConfig>, HttpRequest),
 }
 
-/// What became of a call.
 pub enum Attempt {
-    /// It has ended.
     Ended {
-        /// What its agent is to hear.
         outcome: Outcome,
         /// To be kept until the outcome is recorded: services may be faster than the disk, and large responses must not
         /// pile up between them. None after a small response.

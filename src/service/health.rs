@@ -8,7 +8,6 @@ use std::collections::BTreeMap;
 use crate::base::clock::Timestamp;
 use crate::model::{Outcome, Tool};
 
-/// What is known of one service.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ServiceHealth {
     /// Whether it answered last; None before the first probe or call.
@@ -21,7 +20,6 @@ pub struct ServiceHealth {
     pub last_error: Option<String>,
 }
 
-/// The health of all services by name.
 pub(super) struct HealthBoard(RefCell<BTreeMap<String, ServiceHealth>>);
 
 impl HealthBoard {

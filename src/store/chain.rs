@@ -23,7 +23,6 @@ const KEY_BYTES: usize = 32;
 #[derive(Clone)]
 pub(super) struct ChainKey(Zeroizing<[u8; KEY_BYTES]>);
 
-/// One event as it is stored.
 #[derive(Clone, Debug)]
 pub(super) struct ChainEvent {
     pub(super) seq: i64,

@@ -43,12 +43,10 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The request.
     pub fn id(&self) -> RequestId {
         self.id
     }
 
-    /// What is to be executed.
     pub fn call(&self) -> &Arc<Call> {
         &self.call
     }
@@ -58,7 +56,6 @@ impl Claim {
         self.approved_by.as_ref()
     }
 
-    /// When it was claimed.
     pub fn at(&self) -> Timestamp {
         self.at
     }

@@ -34,9 +34,7 @@ pub struct StoreOptions {
 pub struct NewCall {
     /// Chosen by the gateway.
     pub id: RequestId,
-    /// Now.
     pub at: Timestamp,
-    /// What is asked for.
     pub call: Arc<Call>,
     /// The agent's session, in its own words.
     pub session: Option<String>,
@@ -44,7 +42,6 @@ pub struct NewCall {
     pub reason: Option<String>,
     /// The agent's idempotency key.
     pub key: Option<String>,
-    /// What the policy said.
     pub decision: Verdict,
 }
 
@@ -52,20 +49,12 @@ pub struct NewCall {
 #[derive(Clone, Debug, PartialEq)]
 pub enum Stage {
     /// A question, open until then.
-    Asked {
-        /// Its deadline.
-        expires: Timestamp,
-    },
+    Asked { expires: Timestamp },
     /// Recorded and finished together.
     Settled(Outcome),
     /// A question that was denied before it was put to anybody, with what the agent hears. Recorded and finished
     /// together.
-    Denied {
-        /// What stands for the one who answered.
-        by: Responder,
-        /// For the agent.
-        note: String,
-    },
+    Denied { by: Responder, note: String },
 }
 
 /// A request that never became a [`Call`]. Its arguments are not recorded: nothing is known about them, not even
@@ -74,26 +63,21 @@ pub enum Stage {
 pub struct RefusedRequest {
     /// Chosen by the gateway.
     pub id: RequestId,
-    /// Now.
     pub at: Timestamp,
-    /// Who asked.
     pub agent: AgentId,
     /// The tool's name as asked for; the record cuts it.
     pub tool: String,
     /// The agent's session, in its own words.
     pub session: Option<String>,
-    /// Why it was refused.
     pub outcome: Outcome,
 }
 
 /// What the gateway itself records in the chain.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoteKind {
-    /// The gateway runs.
     Started,
     /// It stopped in order.
     Stopped,
-    /// The configuration was exchanged.
     Reloaded,
     /// The system's clock was set, or a time service began to vouch for it.
     ClockSet,
@@ -138,27 +122,19 @@ pub struct Recovered {
 /// A question, or an approval, that outlived the process.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OpenCall {
-    /// The request.
     pub id: RequestId,
-    /// Who asked.
     pub agent: AgentId,
-    /// The tool's name.
     pub tool: String,
     /// All arguments, secret ones in clear.
     pub args: Map<String, Value>,
     /// What the approval is bound to ([`Call::binding`]).
     pub binding: Digest,
-    /// The agent's session.
     pub session: Option<String>,
-    /// The agent's reason.
     pub reason: Option<String>,
     /// The agent's idempotency key.
     pub key: Option<String>,
-    /// The rule that asked.
     pub rule: Option<Arc<RuleRef>>,
-    /// When it was asked.
     pub(crate) created: Timestamp,
-    /// Its deadline.
     pub expires: Timestamp,
     /// How long it has been open at least, whatever the wall clock says.
     pub age: Duration,
@@ -169,7 +145,6 @@ pub struct OpenCall {
 /// What is remembered of an idempotency key.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Replay {
-    /// The request it belongs to.
     pub id: RequestId,
     /// [`Call::digest`] of that request.
     pub digest: Digest,

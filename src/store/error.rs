@@ -10,9 +10,7 @@ use rusqlite::ErrorCode;
 pub enum StoreError {
     /// A newer agentpass made this database.
     NewerSchema {
-        /// The database.
         path: PathBuf,
-        /// Its schema version.
         found: i64,
         /// The newest version this program knows.
         known: i64,
@@ -23,7 +21,6 @@ pub enum StoreError {
     Corrupt(String),
     /// A directory or file cannot be made, opened or written.
     Unwritable {
-        /// Which.
         path: PathBuf,
         /// The system's words.
         cause: String,
@@ -34,7 +31,6 @@ pub enum StoreError {
     KeyMissing(PathBuf),
     /// The key does not fit the last event: another key, or a changed tail.
     KeyMismatch {
-        /// The key file.
         path: PathBuf,
         /// The event that does not fit.
         seq: i64,
@@ -43,7 +39,6 @@ pub enum StoreError {
     Full,
     /// More jobs wait than the queue holds; nothing was recorded.
     Overloaded,
-    /// The store was closed.
     Stopped,
     /// The idempotency key belongs to another request that is still remembered.
     KeyInUse,

@@ -62,13 +62,11 @@ pub(super) fn may_go_out(
     Ok(is_unknown || vouches_for((tx.db, &tx.chain.key), &id.to_string(), finished, columns)?)
 }
 
-/// A result to be kept.
 pub(super) struct Kept<'a> {
     /// The number of its `requested` event.
     pub(super) seq: i64,
     pub(super) agent: &'a AgentId,
     pub(super) at: Timestamp,
-    /// An idempotency key stands for it.
     pub(super) keyed: bool,
 }
 

@@ -45,7 +45,6 @@ pub(super) fn take(
     Ok(mark)
 }
 
-/// The row of a key.
 pub(super) fn write(tx: &Tx<'_>, binding: &KeyBinding, expires: Timestamp) -> Result<(), StoreError> {
     let sql = "INSERT OR REPLACE INTO keys (agent, key, request_id, digest, expires) VALUES (?, ?, ?, ?, ?)";
     let KeyBinding { agent, key, id, digest } = binding;
@@ -125,7 +124,6 @@ fn known(tx: &Tx<'_>, agent: &AgentId, key: &str, now: Timestamp) -> Result<Opti
     Ok(Some(KnownKey { id, digest, proven: false }))
 }
 
-/// What a key stands for.
 pub(super) fn replay(
     tx: &mut Tx<'_>,
     agent: &AgentId,

@@ -10,7 +10,6 @@ pub(super) const ANSWERED: &str = "answered";
 pub(super) const NOTED: &str = "noted";
 /// Claimed after an approval; from here on it may have been done.
 pub(super) const EXECUTING: &str = "executing";
-/// How it ended.
 pub(super) const FINISHED: &str = "finished";
 /// One more idempotency key stands for a call: that of a caller who joined it.
 pub(super) const JOINED: &str = "joined";

@@ -31,7 +31,6 @@ pub(super) struct Open {
     /// [`Call::binding`](crate::model::Call::binding).
     pub(super) binding: Digest,
     pub(super) state: CallState,
-    /// The idempotency keys that stand for it.
     pub(super) keys: Vec<KeyMark>,
 }
 

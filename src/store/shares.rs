@@ -25,7 +25,6 @@ const OF_ALL: u64 = 4;
 pub(super) struct Shares {
     /// None: not read.
     known: Option<HashMap<String, Share>>,
-    /// The transaction that is open has changed it.
     changed: bool,
     /// How many have made room in it.
     dropped: u64,

@@ -24,7 +24,6 @@ pub(super) struct Tx<'a> {
 }
 
 impl Tx<'_> {
-    /// Appends one event.
     pub(super) fn append(
         &mut self,
         at: Timestamp,

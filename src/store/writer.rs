@@ -41,7 +41,6 @@ pub(super) trait StoreJob: Send {
     fn finish(self: Box<Self>, result: Result<(), StoreError>);
 }
 
-/// A job with a typed answer.
 pub(super) struct TypedJob<T, F> {
     pub(super) durable: bool,
     pub(super) work: F,

@@ -52,7 +52,6 @@ pub(crate) fn answered(answered: &Answered) -> Value {
     shown
 }
 
-/// Why a question is void, in words.
 fn why_void(end: &QuestionEnd) -> Option<String> {
     if let QuestionEnd::Void(why) = end { Some(why.to_string()) } else { None }
 }

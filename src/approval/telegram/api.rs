@@ -57,7 +57,6 @@ pub(crate) struct Entity {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Style {
     Bold,
-    /// A monospaced block.
     Pre,
 }
 

@@ -27,7 +27,6 @@ const MAX_REFUSALS: u32 = 4;
 pub(super) struct Card {
     /// None after a restart, when the question had ended meanwhile.
     pub question: Option<Arc<Question>>,
-    /// The tool's name.
     pub tool: String,
     /// The messages in the chat, in order; when all are there, the last has the buttons.
     pub messages: Vec<i64>,
@@ -293,12 +292,9 @@ impl Board {
     }
 }
 
-/// Which bot and chat a board is about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct BotChat {
-    /// The bot's id.
     pub bot: i64,
-    /// The chat as configured.
     pub configured: i64,
     /// The chat in use; another one after the group became a supergroup.
     pub chat: i64,

@@ -10,7 +10,6 @@ use crate::base::ids::RequestId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Press {
     Allow,
-    /// At once.
     Deny,
     /// The agent's answer waits for a note.
     DenyWithReason,

@@ -35,9 +35,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 /// A call that does not wait for the queue.
 pub(super) type UrgentCall = Box<dyn FnOnce(Bot) -> Result<(), BotError> + Send>;
 
-/// The conversation with one chat.
 pub(super) struct Conversation {
-    /// The channel's name.
     pub(super) name: String,
     pub(super) bot: Bot,
     pub(super) config: TelegramConfig,
@@ -51,7 +49,6 @@ pub(super) struct Conversation {
     pub(super) wake: (Sender<()>, Receiver<()>),
     is_leaving: Cell<bool>,
     poll: RefCell<Option<Task<()>>>,
-    /// Closed at the end.
     pub(super) end: (Sender<()>, Receiver<()>),
     pub(super) began: Instant,
 }
@@ -218,7 +215,6 @@ impl Conversation {
         let _ = self.wake.0.try_send(());
     }
 
-    /// Changes a card and sends the change.
     pub(super) fn update(&self, id: RequestId, change: impl FnOnce(&mut Card)) {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id).filter(|card| !card.over) else { return };

@@ -62,7 +62,6 @@ impl Reachability {
         self.since
     }
 
-    /// For people.
     pub(super) fn describe(&self, zone: &Zone) -> String {
         let since = self.since.map(|at| format!(" since {}", clock_time(at, zone))).unwrap_or_default();
         match (&self.error, self.up) {

@@ -67,11 +67,8 @@ pub enum Method {
     Get,
     /// Has no body, nor has its response.
     Head,
-    /// Has a body.
     Post,
-    /// Has a body.
     Put,
-    /// Has a body.
     Patch,
     /// Has a body where the tool lays one out.
     Delete,

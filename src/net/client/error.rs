@@ -15,18 +15,12 @@ pub enum HttpError {
     MaybeSent(MaybeSent),
     /// The response came, but its body is larger than allowed.
     TooLarge {
-        /// The status.
         status: u16,
         /// The limit in bytes.
         cap: u64,
     },
     /// The response came, but its body did not come whole.
-    Cut {
-        /// The status.
-        status: u16,
-        /// What ended it.
-        why: MaybeSent,
-    },
+    Cut { status: u16, why: MaybeSent },
 }
 
 /// What went wrong before the request was sent.
@@ -46,13 +40,11 @@ pub enum NotSent {
     Socket(io::ErrorKind),
     /// TLS failed; in words.
     Tls(String),
-    /// All its addresses are link-local.
     LinkLocal,
     /// The URL cannot be called; in words, without the URL.
     BadUrl(&'static str),
     /// Something that cannot stand in a request; says what, not its text.
     BadHeader(&'static str),
-    /// The client was shut down.
     ShutDown,
     /// The client was retired: another one is to be used.
     Retired,

@@ -57,7 +57,6 @@ pub struct HttpOptions {
     pub reuse_connections: bool,
 }
 
-/// A request.
 #[derive(Clone)]
 pub struct HttpRequest {
     /// The method; any token.
@@ -75,13 +74,10 @@ pub struct HttpRequest {
 /// A response, whatever its status: 302 and 500 are responses too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HttpResponse {
-    /// The status.
     pub status: u16,
     /// The (first) content type as it came, bytes that are no UTF-8 replaced.
     pub content_type: Option<String>,
-    /// All headers.
     pub headers: HeaderMap,
-    /// The whole body.
     pub body: Vec<u8>,
 }
 

@@ -18,7 +18,6 @@ const TOP_BIT: u16 = 0x8000;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum IpFamily {
-    /// A records.
     V4,
     /// AAAA records.
     V6,

@@ -2,7 +2,6 @@
 
 use super::*;
 
-/// A resource record.
 pub(crate) fn record(owner: &str, kind: u16, ttl: u32, data: &[u8]) -> Vec<u8> {
     let mut bytes = encoded(owner).unwrap();
     bytes.extend([kind, INTERNET].iter().flat_map(|word| word.to_be_bytes()));

@@ -53,13 +53,10 @@ struct PathBuilder<'c> {
 
 #[derive(Default)]
 struct PathSegment<'c> {
-    /// As it is sent.
     wire: String,
-    /// As it is meant.
     text: String,
     /// Number of separators that are admitted, by reading.
     admitted: [usize; READINGS],
-    /// The last argument in it.
     arg: Option<&'c str>,
 }
 

@@ -78,7 +78,6 @@ pub(super) fn set_header(request: &mut HttpRequest, name: &str, value: String) {
     request.headers.push((name.to_owned(), value));
 }
 
-/// Appends query items.
 fn append(url: &mut String, items: impl IntoIterator<Item = String>) {
     for item in items {
         url.push(if url.contains('?') { '&' } else { '?' });

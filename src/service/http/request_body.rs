@@ -50,7 +50,6 @@ fn json(layout: &Layout, call: &Call) -> Result<RequestBody, InvalidCall> {
     Ok(RequestBody { bytes, content_type: "application/json".to_owned(), is_bound: false })
 }
 
-/// One argument as it is.
 fn raw(layout: &Layout, call: &Call) -> Result<RequestBody, InvalidCall> {
     let Layout::Arg(name) = layout else { return Err(InvalidCall::BadRequest) };
     let text = call.text(name)?;

@@ -23,7 +23,6 @@ const _: () = assert!(QUOTED.len() == REPLACEMENT.len() + 2);
 
 #[derive(Debug, PartialEq, Eq)]
 pub(in crate::service) struct Scrubbed {
-    /// Compact JSON.
     pub(in crate::service) json: String,
     /// Whether a number that JSON or its readers cannot hold became null.
     pub(in crate::service) lost_numbers: bool,

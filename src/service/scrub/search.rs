@@ -72,7 +72,6 @@ fn long_enough(secrets: &[Secret]) -> impl Iterator<Item = &str> {
     secrets.iter().map(Secret::expose).filter(|secret| is_long_enough(secret))
 }
 
-/// Secrets that are numbers.
 #[derive(Default)]
 struct Numbers {
     texts: HashSet<String>,

@@ -19,9 +19,7 @@ const NAME: &str = "agentpass-anchor";
 pub struct Anchor {
     /// The event's number.
     pub seq: i64,
-    /// Its hash.
     pub hash: Digest,
-    /// Its time.
     pub at: Timestamp,
 }
 

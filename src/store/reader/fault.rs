@@ -16,14 +16,12 @@ pub struct Verification {
     pub keyed: bool,
     /// What the record says of the anchor it was to be compared with, when it does not contradict it.
     pub anchored: Option<Anchored>,
-    /// The first fault.
     pub fault: Option<Fault>,
 }
 
 /// What a record says of an [`Anchor`](super::Anchor) that it does not contradict.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Anchored {
-    /// The event is there, as it was.
     Confirmed,
     /// The record goes on from a later one: retention has dropped this event, so it cannot be compared.
     Dropped,
@@ -32,11 +30,8 @@ pub enum Anchored {
 /// The first thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// The event it is about.
     pub seq: Option<i64>,
-    /// The request it is about.
     pub request_id: Option<String>,
-    /// What.
     pub wrong: FaultKind,
 }
 
@@ -48,28 +43,17 @@ pub enum FaultKind {
     /// It is a recorded event, but stands in another one's place.
     Reordered,
     /// Events from this one through `through` are gone.
-    Missing {
-        /// The last of them.
-        through: i64,
-    },
+    Missing { through: i64 },
     /// Events at the end are gone: the record ends here, but its rows know of later ones, or an export has no head.
     CutTail,
     /// The record ends before its exported head: it was exchanged for an older copy (or cut with all its rows).
-    OlderCopy {
-        /// The head's event.
-        head: i64,
-    },
+    OlderCopy { head: i64 },
     /// The gateway went on after it had found the record older than its head.
     RolledBack,
     /// The event that was exported as head is another one here.
     ForeignHead,
     /// The record ends before an anchor that was taken from it: it was exchanged for an older copy.
-    EndsBeforeAnchor {
-        /// The anchor's event.
-        anchor: i64,
-        /// The last one here.
-        end: i64,
-    },
+    EndsBeforeAnchor { anchor: i64, end: i64 },
     /// The anchor's event is another one here: the record was exchanged for an older copy, which went on differently.
     ForeignAnchor,
     /// There is no exported head.
@@ -85,24 +69,15 @@ pub enum FaultKind {
     /// There is a row for a request that no event speaks of.
     CallInvented,
     /// A column of the request's row does not say what its events say.
-    CallChanged {
-        /// Which.
-        column: &'static str,
-    },
+    CallChanged { column: &'static str },
     /// The request has not ended, but is not among the open calls, by which lists find it.
     OpenMissing,
     /// Its row among the open calls says something else than its events.
-    OpenChanged {
-        /// The first such column.
-        column: &'static str,
-    },
+    OpenChanged { column: &'static str },
     /// It is among the open calls, but it has ended, or was never asked for.
     OpenInvented,
     /// An event of a call that nothing before it allows: claimed twice, finished twice, answered after its end.
-    OutOfOrder {
-        /// Its kind.
-        kind: String,
-    },
+    OutOfOrder { kind: String },
     /// The call needed an approval and was executed without one.
     NotApproved,
     /// The result that is kept for the agent is not the recorded one.
@@ -110,10 +85,7 @@ pub enum FaultKind {
     /// The row of an idempotency key is missing, or stands for something else than what was recorded.
     KeyChanged,
     /// The gateway found here that the record had been changed from outside.
-    Tampered {
-        /// What it found first.
-        found: String,
-    },
+    Tampered { found: String },
     /// An index does not say what its table says.
     IndexChanged,
     /// The counts of calls do not say what the calls say.

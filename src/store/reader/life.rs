@@ -11,9 +11,7 @@ use crate::store::kind;
 /// How far a call has come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum CallLife {
-    /// A question.
     Asked,
-    /// Approved.
     Approved,
     /// Claimed: allowed at once, or after its approval.
     Executing,

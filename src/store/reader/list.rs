@@ -14,7 +14,6 @@ use crate::store::error::StoreError;
 /// One request with all of its events.
 #[derive(Clone, Debug)]
 pub struct ShownCall {
-    /// The request.
     pub row: AuditRow,
     /// Its events in order: `{"seq","at","kind","body","hash"}`.
     pub events: Vec<Value>,
@@ -38,7 +37,6 @@ pub enum Lookup {
     Unknown,
     /// More than one; these are some of them.
     Ambiguous(Vec<String>),
-    /// This one.
     Found(Box<ShownCall>),
 }
 

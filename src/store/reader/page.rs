@@ -24,7 +24,6 @@ const SHORT_REQUEST: &str = "CASE WHEN octet_length(e.body) > 65536 AND json_val
   THEN json_set(e.body, '$.args', json_object('…', octet_length(e.body -> '$.args') || ' bytes, not listed'))
   ELSE e.body END";
 
-/// Which page is wanted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WantedPage {
     /// From 1.
@@ -33,7 +32,6 @@ pub struct WantedPage {
     pub per_page: u64,
 }
 
-/// A page of requests.
 #[derive(Clone, Debug)]
 pub struct RowPage {
     /// Newest first.
@@ -191,7 +189,6 @@ fn numbers(
     Ok(numbers.collect::<Result<_, _>>()?)
 }
 
-/// What a search found.
 #[derive(Default)]
 struct FoundCalls {
     numbers: Vec<i64>,

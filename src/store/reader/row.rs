@@ -41,7 +41,6 @@ pub struct AuditRow {
     pub seq: i64,
     pub request_id: String,
     pub at: Timestamp,
-    /// Who asked.
     pub agent: String,
     pub session: Option<String>,
     /// The tool's name; of a refused request only the agent vouches for it.

@@ -13,7 +13,6 @@ use crate::store::error::StoreError;
 /// More pieces than this come only from a clock that jumped about; everything is then read row by row.
 const MAX_PIECES: usize = 64;
 
-/// A part of the record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum ScopePart {
     /// These buckets, with both ends, of which every finished call lies within the bounds.

@@ -16,7 +16,6 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 /// Counts of the requests of some time.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stats {
-    /// All of them.
     pub total_requests: i64,
     /// Those of the last 24 hours before `now`.
     pub last_24h: i64,
@@ -26,9 +25,7 @@ pub struct Stats {
     pub top_tools: Vec<(String, u64)>,
     /// The agents that asked most with their counts, most first.
     pub top_agents: Vec<(String, u64)>,
-    /// Requests by decision.
     pub decisions: Vec<(String, i64)>,
-    /// Requests by outcome.
     pub outcomes: Vec<(String, i64)>,
 }
 

@@ -18,7 +18,6 @@ const FORGET: Duration = Duration::from_secs(900);
 /// Wrong passwords from all addresses together in one [`WINDOW`], after which nobody's password is checked until it ends.
 const MANY: u32 = 60;
 const WINDOW: Duration = Duration::from_secs(600);
-/// Addresses that are counted.
 const MAX_ADDRESSES: usize = 1024;
 
 #[derive(Default)]
@@ -48,7 +47,6 @@ impl PasswordBackoff {
         own.into_iter().chain(all).max().filter(|wait| !wait.is_zero())
     }
 
-    /// A wrong password.
     pub(crate) fn wrong(&self, address: IpAddr, now: Instant) {
         let mut wrong = self.wrong.borrow_mut();
         let recent = |wrong: &Tally| now.saturating_duration_since(wrong.at) < FORGET;

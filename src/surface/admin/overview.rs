@@ -17,7 +17,6 @@ use crate::store::reader::{Reader, Stats};
 const TODAY: Duration = Duration::from_secs(24 * 3600);
 /// Questions that are listed; the link leads to the others.
 const MOST_WAITING: usize = 5;
-/// Tools that are named.
 const MOST_TOOLS: usize = 5;
 
 pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {

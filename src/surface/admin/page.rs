@@ -43,7 +43,6 @@ pub(crate) struct Viewer {
     pub root: PathPrefix,
     /// The zone that times are shown in: the gateway's own.
     pub zone: Arc<Zone>,
-    /// The time of the request.
     pub now: Timestamp,
 }
 
@@ -120,7 +119,6 @@ pub(crate) fn data(status: u16, content_type: &str, body: impl Into<Vec<u8>>) ->
     guarded(WebAnswer::new(status, content_type, body))
 }
 
-/// One line of plain text.
 pub(crate) fn text(status: u16, line: &str) -> WebAnswer {
     guarded(WebAnswer::text(status, line))
 }

@@ -17,7 +17,6 @@ use crate::surface::admission::Caller;
 /// Connections of people who have signed in.
 const MAX_SIGNED_IN: usize = 64;
 
-/// Answers one request.
 pub(super) async fn answer(
     admin: &Rc<Admin>,
     caller: &Caller,

@@ -28,13 +28,11 @@ pub(crate) struct Parts {
     pub executor: Executor,
     /// None for plain HTTP, on loopback only.
     pub acceptor: Option<Acceptor>,
-    /// The record's path.
     pub record: PathBuf,
     /// Opens when the gateway stops.
     pub stop: Rc<OnceFlag>,
 }
 
-/// The admin listener.
 pub(crate) struct Admin {
     pub(super) gate: Rc<Gate>,
     pub(super) local: Rc<LocalChannel>,

@@ -31,7 +31,6 @@ pub(crate) struct ConnectedAgent {
     connections: RefCell<Vec<Weak<AgentConnection>>>,
 }
 
-/// One of its connections.
 pub(crate) struct AgentConnection {
     pub agent: Rc<ConnectedAgent>,
     unread: Cell<usize>,
@@ -58,7 +57,6 @@ impl ConnectedAgents {
 }
 
 impl ConnectedAgent {
-    /// Adds a connection.
     pub(crate) fn connect(self: &Rc<Self>) -> Rc<AgentConnection> {
         let (unread, evicted) = (Cell::default(), OnceFlag::default());
         let new = Rc::new(AgentConnection { agent: self.clone(), unread, evicted });

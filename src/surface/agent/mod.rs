@@ -45,7 +45,6 @@ mod cost {
     pub(super) const EXPLAINED_BYTES: usize = 1024;
     /// The record is written.
     pub(super) const CANCEL: u64 = 20;
-    /// The inbox is read.
     pub(super) const INBOX: u64 = 20;
     /// One more for so many bytes of results.
     pub(super) const RESULT_BYTES: usize = 2048;
@@ -71,7 +70,6 @@ pub(crate) struct AgentIdentity {
 /// Where a connection comes from.
 #[derive(Clone, Copy)]
 pub(crate) struct PeerAddress {
-    /// The other end of the socket.
     socket: SocketAddr,
     /// The same address, or the client's by a trusted proxy's word.
     client: IpAddr,
@@ -90,7 +88,6 @@ impl fmt::Display for PeerAddress {
 pub(crate) struct Stranger {
     pub caller: Caller,
     address: Cell<PeerAddress>,
-    /// Counted in the metrics.
     _counted: Slot,
 }
 
@@ -193,7 +190,6 @@ impl Stranger {
     }
 }
 
-/// One connection of an agent.
 pub(crate) struct AgentHandle {
     agents: Rc<Agents>,
     pub identity: AgentIdentity,

@@ -9,7 +9,6 @@ use serde_json::{Map, Value, json};
 use crate::gate::{Gate, Setup};
 use crate::model::{AgentId, ArgSpec, ItemSpec, Tool};
 
-/// The lists of all agents.
 #[derive(Default)]
 pub(crate) struct ToolLists(RefCell<Current>);
 
@@ -20,7 +19,6 @@ struct Current {
     lists: HashMap<AgentId, ToolList>,
 }
 
-/// The list of one agent.
 #[derive(Clone)]
 pub(crate) struct ToolList {
     /// `{"tools": […]}`

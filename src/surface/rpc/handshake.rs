@@ -25,7 +25,6 @@ pub(crate) const CLOSE_POLICY: u16 = 1008;
 /// Try again later (IANA registry).
 pub(crate) const CLOSE_TRY_AGAIN: u16 = 1013;
 
-/// An authenticated peer.
 pub(crate) struct AuthenticatedPeer {
     pub identity: AgentIdentity,
     pub address: PeerAddress,

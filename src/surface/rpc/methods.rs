@@ -17,13 +17,11 @@ use crate::surface::agent::NotServed;
 
 /// A request that has been started.
 pub(crate) enum Started {
-    /// The frame of its answer.
     Answered(String),
     /// The answer takes time.
     Waiting(Wait),
 }
 
-/// What a listener waits for.
 pub(crate) struct Wait {
     id: Value,
     work: AwaitedWork,
@@ -39,7 +37,6 @@ enum AwaitedWork {
 
 /// What the start of a request led to.
 enum StartStep {
-    /// The frame of its answer.
     Answer(String),
     Wait(AwaitedWork, Slot),
 }

@@ -14,7 +14,6 @@ use super::acks::ResultInTransit;
 use crate::surface::agent::UnreadRoom;
 
 pub(crate) struct Outgoing {
-    /// The text of one frame.
     pub text: String,
     /// Results that have arrived when the ping after the frame is answered.
     pub carried: Vec<ResultInTransit>,

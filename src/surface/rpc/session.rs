@@ -33,7 +33,6 @@ impl AgentSession {
         self.port.agents.executor.spawn(task).detach();
     }
 
-    /// Sends one frame.
     pub(crate) fn send(&self, frame: &Value) {
         if let Some(outgoing) = self.outgoing(frame.to_string(), Vec::new()) {
             self.out.put(outgoing);

@@ -30,7 +30,6 @@ pub(crate) enum UpdateKind {
     Unknown,
 }
 
-/// A tap on a button.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Tap {
     /// For [`answer_callback`](super::Bot::answer_callback).
@@ -38,7 +37,6 @@ pub(crate) struct Tap {
     pub from: User,
     /// Where the button is. None where inline mode has put its message somewhere.
     pub chat: Option<Chat>,
-    /// The message with the button.
     pub message_id: Option<i64>,
     /// What the button carries. A changed client may send anything.
     pub data: Option<String>,
@@ -46,7 +44,6 @@ pub(crate) struct Tap {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct ChatMessage {
-    /// Its number in the chat.
     pub id: i64,
     pub chat: Chat,
     /// None in a channel. Means nothing when `on_behalf`.

@@ -12,7 +12,6 @@ use crate::surface::admin::assets;
 
 /// Characters of a value, unless all of it is asked for.
 const VALUE: usize = 2000;
-/// Characters of the heading.
 const HEADING: usize = 200;
 
 /// The page of a call, from what `audit show --json` prints.

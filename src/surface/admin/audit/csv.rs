@@ -19,7 +19,6 @@ use crate::surface::admin::page;
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
-/// The columns, as in the API.
 const COLUMNS: [&str; 22] = [
     "request_id",
     "timestamp",

@@ -17,7 +17,6 @@ use crate::surface::admin::page::Viewer;
 
 pub(crate) const FOLDER: &str = "/audit/";
 
-/// The parameters of a filter.
 pub(super) const FILTERS: &[&str] = &[
     "tool_name",
     "agent_id",
@@ -57,7 +56,6 @@ const MAX_PER_PAGE: u64 = 200;
 const PER_PAGE: u64 = 50;
 const DAY: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What is wrong with a query.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct BadQuery(String);
 
