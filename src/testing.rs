@@ -5,6 +5,9 @@ pub mod base {
     pub mod clock {
         pub use crate::base::clock::{Clock, Timestamp};
     }
+    pub mod decimal {
+        pub use crate::base::decimal::{Decimal, NotADecimal};
+    }
     pub mod digest {
         pub use crate::base::digest::Digest;
     }
