@@ -54,9 +54,10 @@ pub mod gate {
 
 pub mod model {
     pub use crate::model::{
-        Action, AgentId, AnswerOutcome, ArgSpec, ArgType, Call, Charset, Choice, Encoding, HttpTarget,
-        InvalidCall, Kind, Lost, Method, Outcome, Output, QuestionEnd, RequestSpec, Responder, ResponseSpec,
-        Rule, RuleList, RuleRef, Target, Tool, Verdict, Void, Why,
+        Action, AgentId, AnswerOutcome, ArgSpec, ArgType, Call, Charge, Charging, Charset, Choice, Counted,
+        CounterId, CounterKey, Encoding, HttpTarget, InvalidCall, Kind, Limit, Lost, Method, Outcome, Output,
+        Part, Per, QuestionEnd, RequestSpec, Responder, ResponseSpec, Rule, RuleList, RuleRef, Tally, Target,
+        Tool, Verdict, Void, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

@@ -37,6 +37,21 @@ impl Decimal {
         self.0.checked_sub(other.0).map(Decimal)
     }
 
+    /// None when the product is too large.
+    pub fn checked_times(self, times: u32) -> Option<Decimal> {
+        self.0.checked_mul(i128::from(times)).map(Decimal)
+    }
+
+    /// Thousand millionths.
+    pub(crate) fn units(self) -> i128 {
+        self.0
+    }
+
+    /// The number of so many thousand millionths.
+    pub(crate) fn of_units(units: i128) -> Decimal {
+        Decimal(units)
+    }
+
     pub fn is_negative(self) -> bool {
         self.0 < 0
     }
