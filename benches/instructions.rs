@@ -19,15 +19,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use agentpass::testing::base::clock::{Clock, Timestamp};
-use agentpass::testing::base::digest::Digest;
 use agentpass::testing::base::glob::Pattern;
 use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::config::{Loaded, Paths, ServiceConfig, Surroundings, load_in};
 use agentpass::testing::gate::{Metrics, Setup};
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, Call, Kind, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool,
-    Verdict,
+    Action, AgentId, ArgSpec, Call, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
 };
 use agentpass::testing::net::client::HttpResponse;
 use agentpass::testing::net::stream::Stream;
@@ -277,16 +275,11 @@ fn tool(name: &str) -> Arc<Tool> {
     let path = Template::parse("/").unwrap();
     let request = RequestSpec::new(Method::Post, path);
     Arc::new(Tool {
-        name: name.to_owned(),
-        description: String::new(),
         service: "house".to_owned(),
-        kind: Kind::Write,
         signature: Some(Template::parse("{area}, {device}").unwrap()),
         args: BTreeMap::from(args),
-        target: request.into(),
         extra_args: true,
-        timeout: None,
-        digest: Digest::sha256(b""),
+        ..Tool::new(name, request)
     })
 }
 

@@ -54,10 +54,10 @@ pub mod gate {
 
 pub mod model {
     pub use crate::model::{
-        Action, AgentId, AnswerOutcome, ArgSpec, ArgType, Call, Charge, Charging, Charset, Choice, Counted,
-        CounterId, CounterKey, Encoding, HttpTarget, InvalidCall, Kind, Limit, Lost, Method, Outcome, Output,
-        Part, Per, QuestionEnd, RequestSpec, Responder, ResponseSpec, Rule, RuleList, RuleRef, Tally, Target,
-        Tool, Verdict, Void, Why, Window,
+        Action, AgentId, Amount, AnswerOutcome, ArgSpec, ArgType, Call, Charge, Charging, Charset, Choice,
+        Counted, CounterId, CounterKey, DataFacts, Encoding, HttpTarget, InvalidCall, Kind, Limit, Lost,
+        Method, Outcome, Output, Part, Per, QuestionEnd, RequestSpec, Responder, ResponseSpec, Risk, Rule,
+        RuleList, RuleRef, Tally, Target, Tool, ToolFacts, Verdict, Void, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

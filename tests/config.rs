@@ -3,6 +3,9 @@
 // Clippy's exceptions for tests do not reach the helpers of an integration test.
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "config/facts.rs"]
+mod facts;
+
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -792,7 +795,7 @@ fn mistakes_in_tools() {
         ),
         (
             "    wrap: x\n",
-            "unknown key \"wrap\"\n  at t.yaml:4:5\n  help: known here: description, kind, signature, args, request, response, extra_args, timeout",
+            "unknown key \"wrap\"\n  at t.yaml:4:5\n  help: known here: description, kind, risk, cost, tokens, data, idempotency, signature, args, request, response, extra_args, timeout",
         ),
         (
             "    timeout: 0\n",
@@ -1013,10 +1016,18 @@ tools:
     let digest = |dir: &Dir| dir.load().unwrap().config.tools["t"].digest;
     assert_eq!(loaded.config.tools["t"].digest, Digest::sha256(said.as_bytes()));
     // What says nothing new changes nothing; what does, does.
-    dir.write("t.yaml", text.replace("    signature", "    kind: write\n    signature"));
+    dir.write(
+        "t.yaml",
+        text.replace("    signature", "    kind: write\n    risk: none\n    cost: 0\n    signature"),
+    );
     assert_eq!(digest(&dir), loaded.config.tools["t"].digest);
     for (from, to) in [
         ("    signature", "    kind: pay\n    signature"),
+        ("    signature", "    risk: irreversible\n    signature"),
+        ("    signature", "    cost: 0.01\n    signature"),
+        ("    signature", "    tokens: 1\n    signature"),
+        ("    signature", "    data: {from: crm}\n    signature"),
+        ("    signature", "    idempotency: required\n    signature"),
         ("type: array, ", "type: array, items: {type: string}, "),
         ("type: array, ", "type: array, join: \"+\", "),
         ("c: {free_text", "c: {default: x, free_text"),

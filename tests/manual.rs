@@ -17,8 +17,8 @@ use std::process::{Command, Output};
 
 use agentpass::testing::base::json::MAX_VALUES;
 use agentpass::testing::config::{Finding, Loaded, Paths, Surroundings, load_in};
-use agentpass::testing::model::Target;
 use agentpass::testing::model::call::{MAX_ARGS, MAX_SIGNATURE};
+use agentpass::testing::model::{Amount, Target};
 use agentpass::testing::protocol::frame::{MAX_BATCH, MAX_DEPTH};
 use agentpass::testing::protocol::params::{MAX_KEY, MAX_REASON, MAX_TOOL};
 use harness::{BINARY, Folder};
@@ -386,6 +386,11 @@ fn the_pages_have_every_key_that_the_parser_knows_with_its_range() {
     holds("agentpass-permissions.5", &[Kind::Permissions]);
 }
 
+fn fixed(amount: &Amount) -> String {
+    let Amount::Fixed(number) = amount else { panic!("{amount:?}") };
+    number.to_string()
+}
+
 #[test]
 fn the_page_has_the_parsers_defaults() {
     let folder = Folder::new();
@@ -420,6 +425,8 @@ fn the_page_has_the_parsers_defaults() {
         ("rate_limit.max_requests_per_minute", config.rate_limit.max_requests_per_minute.to_string()),
         ("rate_limit.max_pending_approvals", config.rate_limit.max_pending_approvals.to_string()),
         ("max_concurrent_calls", config.max_concurrent_calls.to_string()),
+        ("tools.NAME.cost", fixed(&config.tools["t"].facts.cost)),
+        ("tools.NAME.tokens", fixed(&config.tools["t"].facts.tokens)),
         ("tools.NAME.response.follow.status", follow.status.to_string()),
         ("tools.NAME.response.follow.every", follow.every.as_secs().to_string()),
         ("tools.NAME.response.follow.within", follow.within.as_secs().to_string()),

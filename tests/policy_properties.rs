@@ -12,13 +12,12 @@
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use agentpass::testing::base::digest::Digest;
 use agentpass::testing::base::glob::Pattern;
 use agentpass::testing::base::json::parse_strict;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Kind, Method, RequestSpec, Rule, RuleList, RuleRef,
-    Tool, Verdict, Why,
+    Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Method, RequestSpec, Rule, RuleList, RuleRef, Tool,
+    Verdict, Why,
 };
 use agentpass::testing::policy::{Facts, Policy};
 use serde_json::{Map, Value, json};
@@ -58,17 +57,12 @@ impl Random {
 
 fn tool(name: &str, signature: Option<&str>, args: &[(&str, Option<ArgType>)]) -> Arc<Tool> {
     let spec = |kind| ArgSpec { kind, ..ArgSpec::default() };
+    let request = RequestSpec::new(Method::Post, Template::parse("/").unwrap());
     Arc::new(Tool {
-        name: name.into(),
-        description: String::new(),
-        service: "house".into(),
-        kind: Kind::Write,
         signature: signature.map(|text| Template::parse(text).unwrap()),
         args: args.iter().map(|(name, kind)| ((*name).to_owned(), spec(*kind))).collect(),
-        target: RequestSpec::new(Method::Post, Template::parse("/").unwrap()).into(),
         extra_args: true,
-        timeout: None,
-        digest: Digest::sha256(b""),
+        ..Tool::new(name, request)
     })
 }
 

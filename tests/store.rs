@@ -101,17 +101,13 @@ impl Drop for Dir {
 
 fn tool() -> Arc<Tool> {
     let arg = |secret| ArgSpec { secret, free_text: true, ..ArgSpec::default() };
+    let request = RequestSpec::new(Method::Post, Template::parse("/open").unwrap());
     Arc::new(Tool {
-        name: "door_open".into(),
-        description: String::new(),
         service: "home".into(),
-        kind: Kind::Write,
         signature: Some(Template::parse("{door}").unwrap()),
         args: BTreeMap::from([("door".into(), ArgSpec::default()), ("pin".into(), arg(true))]),
-        target: RequestSpec::new(Method::Post, Template::parse("/open").unwrap()).into(),
-        extra_args: false,
-        timeout: None,
         digest: Digest::sha256(b"tool"),
+        ..Tool::new("door_open", request)
     })
 }
 

@@ -5,12 +5,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use agentpass::testing::base::digest::Digest;
 use agentpass::testing::base::glob::Pattern;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::model::call::{MAX_SIGNATURE, MAX_STRING};
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, Call, Kind, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
+    Action, AgentId, ArgSpec, Call, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
 };
 use agentpass::testing::policy::{Facts, Policy};
 use serde_json::json;
@@ -121,16 +120,11 @@ fn call(tool: usize, signed: &str, other: &str) -> Call {
 }
 
 fn tool(number: usize) -> Tool {
+    let request = RequestSpec::new(Method::Post, Template::parse("/").unwrap());
     Tool {
-        name: format!("tool_{number}"),
-        description: String::new(),
         service: "home".into(),
-        kind: Kind::Write,
         signature: Some(Template::parse("{id}").unwrap()),
         args: BTreeMap::from(["id", "other"].map(|name| (name.to_owned(), ArgSpec::default()))),
-        target: RequestSpec::new(Method::Post, Template::parse("/").unwrap()).into(),
-        extra_args: false,
-        timeout: None,
-        digest: Digest::sha256(b""),
+        ..Tool::new(&format!("tool_{number}"), request)
     }
 }

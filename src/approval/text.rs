@@ -35,7 +35,7 @@ pub(crate) fn fields(question: &Question) -> Vec<QuestionField> {
         fields.push(by_agent(field("signature", &lines)));
     }
     fields.extend(question.session.as_ref().map(|s| by_agent(field("session", &[visible(s)]))));
-    fields.extend(question.risk.map(|r| field("risk", &[r.as_str().to_owned()])));
+    fields.extend(call.tool().facts.risk.label().map(|risk| field("risk", &[risk])));
     fields.push(field("rule", &[rule_text(question)]));
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
@@ -198,7 +198,6 @@ pub(crate) mod tests {
             call: Arc::new(call),
             session: None,
             reason: Some("because\ntool: harmless".into()),
-            risk: None,
             rule: None,
             created: Timestamp(0),
             expires: Timestamp(60_000),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use super::doc::Doc;
 use super::finding::Severity;
 use super::tree::{YamlKey, YamlKind, YamlNode};
+use crate::base::decimal::Decimal;
 use crate::base::secret::Secret;
 
 /// The most characters of a value or a key that a finding shows.
@@ -225,6 +226,14 @@ impl<'d> At<'d> {
         };
         let fits = number.and_then(|n| T::try_from(n).ok()).filter(|n| range.contains(n));
         fits.or_else(|| self.unfit(&wanted))
+    }
+
+    /// A decimal number that is not negative.
+    pub(crate) fn amount(self) -> Option<Decimal> {
+        let wanted = "a number of at least 0";
+        let number =
+            self.single(wanted)?.trim().parse().ok().filter(|number: &Decimal| !number.is_negative());
+        number.or_else(|| self.unfit(wanted))
     }
 
     /// Whole numbers: a list, one number, or a text such as `1, 2` or `[1, 2]` that came from a variable.

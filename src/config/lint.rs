@@ -5,15 +5,16 @@ use std::sync::Arc;
 
 use super::at::At;
 use super::reach::{BUDGET, Reach};
+use super::settings::AgentConfig;
 use crate::base::template::Template;
-use crate::model::{Action, AgentId, Rule, RuleList, Tool};
+use crate::model::{Action, Rule, RuleList, Tool};
 
 /// Above this many pairs, rules are no longer compared with each other: advice must not slow a reload down.
 const MAX_PAIRS: usize = 1_000_000;
 
 /// What rules may name: the agents of config.yaml and its tools.
 pub(crate) struct KnownNames<'a> {
-    pub agents: Vec<AgentId>,
+    pub agents: &'a [AgentConfig],
     pub tools: &'a BTreeMap<String, Arc<Tool>>,
 }
 

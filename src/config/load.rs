@@ -154,11 +154,10 @@ fn read_permissions(
     findings: &mut Vec<Finding>,
 ) -> Option<Permissions> {
     let doc = Doc::open(path, PERMISSIONS, Some(vars)).map_err(|finding| findings.push(finding)).ok()?;
-    let agents = |c: &Config| c.agents.iter().map(|agent| agent.id.clone()).collect();
     // After a mistake in config.yaml or a tool file, what rules speak of is not all known: no advice on it.
     let known = config
         .filter(|_| !findings.iter().any(Finding::is_error))
-        .map(|c| KnownNames { agents: agents(c), tools: &c.tools });
+        .map(|c| KnownNames { agents: &c.agents, tools: &c.tools });
     let permissions = permissions::read(&doc, known.as_ref());
     findings.extend(doc.finish());
     Some(permissions)

@@ -2,6 +2,7 @@
 //!
 //! Every reader takes what is there or the documented default; mistakes are left in the file's findings.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -130,7 +131,8 @@ pub(crate) fn agents(file: Section<'_>) -> Vec<AgentConfig> {
 }
 
 fn agent(id: &str, at: At<'_>, others: &[AgentConfig]) -> Option<AgentConfig> {
-    let section = at.section("token token_sha256 may_explain max_requests_per_minute max_pending_approvals");
+    let section =
+        at.section("token token_sha256 groups may_explain max_requests_per_minute max_pending_approvals");
     let token = token(section)?;
     if let Some(other) = others.iter().find(|other| other.token.matches(&token)) {
         let at = section.get("token").or_else(|| section.get("token_sha256")).unwrap_or(at);
@@ -139,10 +141,24 @@ fn agent(id: &str, at: At<'_>, others: &[AgentConfig]) -> Option<AgentConfig> {
     Some(AgentConfig {
         id: AgentId::configured(id),
         token,
+        groups: section.get("groups").map(groups).unwrap_or_default(),
         may_explain: section.flag("may_explain"),
         max_requests_per_minute: max_requests(section),
         max_pending_approvals: max_pending(section),
     })
+}
+
+/// Groups of agents that rules speak of as `@name`.
+fn groups(at: At<'_>) -> BTreeSet<String> {
+    let name = |item: At<'_>| {
+        let text = item.filled()?;
+        let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+        let is_name = text.len() <= 64 && text.chars().all(fits);
+        let help = "use 1 to 64 letters, digits, \"_\", \"-\" and \".\"; rules write @ before it";
+        item.ensure(is_name, format!("{} is not a name for a group", item.shown()), help)?;
+        Some(text)
+    };
+    at.one_or_more().into_iter().filter_map(name).collect()
 }
 
 fn token(section: Section<'_>) -> Option<TokenHash> {

@@ -8,8 +8,8 @@
 //! |---|---|
 //! | `tree`, `doc`, `at` | YAML; one file with its findings; one value and the readers of values |
 //! | `main_file`, `proxy`, `messenger`, `services`, `peer`, `login` | config.yaml |
-//! | `tool_files`, `tool`, `argument`, `request`, `body`, `response` | tool files |
-//! | `permissions`, `lint`, `reach` | permissions.yaml, and advice on its rules |
+//! | `tool_files`, `tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
+//! | `permissions`, `matcher`, `lint`, `reach` | permissions.yaml, and advice on its rules |
 //! | `variables`, `source` | `${NAME}`; files |
 //!
 //! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
@@ -21,12 +21,14 @@ mod channels;
 mod constant;
 mod credential;
 mod doc;
+mod facts;
 mod finding;
 mod http;
 mod lint;
 mod load;
 mod login;
 mod main_file;
+mod matcher;
 mod peer;
 mod permissions;
 mod proxy;

@@ -1,15 +1,13 @@
 //! permissions.yaml: the owner's rules, in the order of the file.
 
-use std::collections::BTreeSet;
 use std::sync::Arc;
-
-use globset::Glob;
 
 use super::at::{At, Section};
 use super::doc::Doc;
 use super::lint::{self, KnownNames, Placed};
+use super::matcher::agents;
 use crate::base::glob::Pattern;
-use crate::model::{Action, AgentId, Rule, RuleList, RuleRef};
+use crate::model::{Action, Rule, RuleList, RuleRef};
 
 /// Both lists of permissions.yaml.
 #[derive(Clone, Debug, Default)]
@@ -70,26 +68,4 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>
         agents,
         any_value: any_value.as_deref().map(Pattern::new),
     })
-}
-
-/// The configured agents that a rule speaks of. An empty list would switch the rule off without a word.
-fn agents(at: At<'_>, known: Option<&KnownNames<'_>>) -> BTreeSet<AgentId> {
-    let globs = at.one_or_more();
-    let help = "remove agents to speak of all of them";
-    at.ensure(!globs.is_empty(), "agents is empty, so that the rule would never count", help);
-    globs.into_iter().flat_map(|glob| matching(glob, known)).collect()
-}
-
-fn matching(at: At<'_>, known: Option<&KnownNames<'_>>) -> Vec<AgentId> {
-    let glob = at.pattern().and_then(|text| {
-        let wrong =
-            |e: globset::Error| at.error(format!("this is not a pattern for agents: {}", e.kind()), "");
-        Glob::new(&text).map_err(wrong).ok().map(|glob| glob.compile_matcher())
-    });
-    let Some((glob, known)) = glob.zip(known) else { return Vec::new() };
-    let found: Vec<AgentId> = known.agents.iter().filter(|id| glob.is_match(id.as_str())).cloned().collect();
-    if found.is_empty() {
-        at.warn(format!("no agent is called {}", at.shown()), "");
-    }
-    found
 }

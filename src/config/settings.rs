@@ -1,7 +1,7 @@
 //! What config.yaml says, checked: the types that the rest of the gateway is built from. No I/O, no YAML. Defaults stand
 //! in brackets.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,6 +87,8 @@ pub struct AgentConfig {
     /// `default` for `agent:`.
     pub id: AgentId,
     pub token: TokenHash,
+    /// What rules may call it by besides its name.
+    pub groups: BTreeSet<String>,
     /// Whether it may ask what the policy would say.
     pub may_explain: bool,
     /// In place of [`RateLimit::max_requests_per_minute`].

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 use super::argument::{self, ArgSpecs};
 use super::at::{At, Name, Section};
 use super::body;
+use super::facts::{self, Takes};
 use super::request::{self, ToolService};
 use super::response;
 use super::services::timeout;
@@ -15,11 +16,13 @@ use crate::base::digest::Digest;
 use crate::base::json::canonical;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;
-use crate::model::{ArgSpec, ArgType, HttpTarget, ItemSpec, Kind, Layout, RequestSpec, Target, Tool};
+use crate::model::{
+    ArgSpec, ArgType, HttpTarget, ItemSpec, Kind, Layout, RequestSpec, Target, Tool, ToolFacts,
+};
 
 /// Reads one tool. None when there is no request that could be made.
 pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Option<Tool> {
-    let section = at.section("description kind signature args request response extra_args timeout");
+    let section = at.section("description kind risk cost tokens data idempotency signature args request response extra_args timeout");
     let declared = section.entries("args");
     let args: ArgSpecs = declared.iter().filter_map(|(name, at)| argument::read(*name, *at)).collect();
     let signature = section.read("signature", |at| signature(at, &args));
@@ -35,6 +38,7 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Optio
         description: argument::description(section).unwrap_or_default(),
         service: owner.service.to_owned(),
         kind: kind.unwrap_or_else(|| target.default_kind()),
+        facts: facts::read(section, name.text(), Takes { args: &args, extra: extra_args }),
         signature,
         extra_args,
         timeout: section.read("timeout", timeout),
@@ -137,6 +141,8 @@ fn digest(tool: &Tool, url: &str) -> Digest {
     });
     let kind = Some(tool.kind).filter(|kind| *kind != tool.target.default_kind());
     add(&mut all, "kind", kind.map(|kind| kind.as_str().into()));
+    let facts = Some(&tool.facts).filter(|facts| **facts != ToolFacts::of(&tool.name));
+    add(&mut all, "facts", facts.map(ToolFacts::source));
     add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
     add(&mut all, "body", request.body.as_ref().map(Layout::source));
     add(&mut all, "response", response.source());

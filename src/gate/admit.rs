@@ -71,6 +71,9 @@ impl Gate {
         let Some(tool) = setup.tool(&request.tool) else {
             return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
         };
+        if tool.facts.key_required && request.key.is_none() {
+            return Err(Outcome::Invalid(InvalidCall::Missing("idempotency_key".to_owned())));
+        }
         refuse_leaks(&setup.scrubber, request).map_err(Outcome::Invalid)?;
         let call = Call::new(agent.clone(), tool.clone(), request.args.clone()).map_err(Outcome::Invalid)?;
         let prepared = setup.services.check(&call).map_err(Outcome::Invalid)?;

@@ -9,7 +9,7 @@ use super::running::{CallReply, Flight};
 use super::state::Gate;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::model::{Call, Outcome, Question, Risk, RuleRef, Verdict};
+use crate::model::{Call, Outcome, Question, RuleRef, Verdict};
 use crate::service::{CallSlot, PreparedCall};
 use crate::store::{Claim, NewCall, Stage, StoreError};
 
@@ -41,7 +41,6 @@ impl Task {
             call: self.call.clone(),
             session: self.session.clone(),
             reason: self.reason.clone(),
-            risk: Risk::suggested_by(&self.call.tool().name),
             rule,
             created: self.at,
             expires,

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use super::agent::AgentId;
 use super::call::Call;
 use super::outcome::Outcome;
-use super::risk::Risk;
 use super::rule::RuleRef;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
@@ -20,8 +19,6 @@ pub struct Question {
     pub session: Option<String>,
     /// Why the agent says it wants this (at most 500 characters).
     pub reason: Option<String>,
-    /// Read off the tool's name.
-    pub risk: Option<Risk>,
     /// The rule that asked; None for the fallback.
     pub rule: Option<Arc<RuleRef>>,
     pub(crate) created: Timestamp,

@@ -1,16 +1,21 @@
-//! A label for people, taken from the tool's name. It informs and decides nothing.
+//! How grave a call is, in one word: the owner's, or what the tool's name suggests.
 
-/// What the name of a tool suggests. The four labels come from the seed's human-in-the-loop library.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Risk {
-    /// Cannot be undone.
-    Irreversible,
-    /// Leaves the house.
-    ExternalSend,
-    /// Runs something.
-    SystemExecution,
-    /// Changes what is stored.
-    DataMutation,
+use crate::base::words::words;
+
+words! {
+    /// The risk of a tool. The labels come from the seed's human-in-the-loop library.
+    pub enum Risk {
+        /// Nothing is known to speak against it.
+        None = "none",
+        /// Changes what is stored.
+        DataMutation = "data_mutation",
+        /// Leaves the house.
+        ExternalSend = "external_send",
+        /// Runs something.
+        SystemExecution = "system_execution",
+        /// Cannot be undone.
+        Irreversible = "irreversible",
+    }
 }
 
 /// Beginnings of words, the gravest label first.
@@ -23,26 +28,22 @@ const WORDS: [(Risk, &[&str]); 4] = [
 
 impl Risk {
     /// The label that the words of a tool's name suggest (`delete_user`, `deleteUser`, `user.delete`).
-    pub fn suggested_by(tool: &str) -> Option<Risk> {
-        let words = words(tool);
+    pub fn suggested_by(tool: &str) -> Risk {
+        let words = name_words(tool);
         WORDS
             .iter()
             .find(|(_, starts)| words.iter().any(|w| starts.iter().any(|s| w.starts_with(s))))
-            .map(|r| r.0)
+            .map_or(Risk::None, |r| r.0)
     }
 
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Risk::Irreversible => "irreversible",
-            Risk::ExternalSend => "external send",
-            Risk::SystemExecution => "system execution",
-            Risk::DataMutation => "data mutation",
-        }
+    /// For people; None where there is nothing to say.
+    pub(crate) fn label(self) -> Option<String> {
+        (self != Risk::None).then(|| self.as_str().replace('_', " "))
     }
 }
 
 /// The lower-case words of a snake, kebab, dotted or camel case name.
-fn words(name: &str) -> Vec<String> {
+fn name_words(name: &str) -> Vec<String> {
     let mut words = vec![String::new()];
     for c in name.chars() {
         if c.is_uppercase() || !c.is_alphanumeric() {
@@ -62,14 +63,14 @@ mod tests {
     #[test]
     fn labels_come_from_words() {
         for (name, label) in [
-            ("delete_file", Some(Risk::Irreversible)),
-            ("userDelete", Some(Risk::Irreversible)),
-            ("send_email", Some(Risk::ExternalSend)),
-            ("run-shell", Some(Risk::SystemExecution)),
-            ("db.update", Some(Risk::DataMutation)),
-            ("ha_get_state", None),
-            ("prune_list", None),
-            ("", None),
+            ("delete_file", Risk::Irreversible),
+            ("userDelete", Risk::Irreversible),
+            ("send_email", Risk::ExternalSend),
+            ("run-shell", Risk::SystemExecution),
+            ("db.update", Risk::DataMutation),
+            ("ha_get_state", Risk::None),
+            ("prune_list", Risk::None),
+            ("", Risk::None),
         ] {
             assert_eq!(Risk::suggested_by(name), label, "{name}");
         }

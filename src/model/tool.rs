@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::http::{HttpTarget, RequestSpec};
 use super::kind::Kind;
+use super::tool_facts::ToolFacts;
 use crate::base::digest::Digest;
 use crate::base::template::Template;
 use crate::base::whole_regex::WholeRegex;
@@ -23,6 +24,8 @@ pub struct Tool {
     pub service: String,
     /// Decides whether its calls have side effects and what must be on disk before they are sent.
     pub kind: Kind,
+    /// What counts for the policy besides.
+    pub facts: ToolFacts,
     /// What stands between the brackets of the signature; without it the signature is the bare name.
     pub signature: Option<Template>,
     /// The declared arguments by name.
@@ -68,6 +71,7 @@ impl Tool {
             description: String::new(),
             service: String::new(),
             kind: target.default_kind(),
+            facts: ToolFacts::of(name),
             signature: None,
             args: BTreeMap::new(),
             target,

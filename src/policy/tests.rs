@@ -11,8 +11,8 @@ use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::template::Template;
 use crate::model::{
-    Action, AgentId, ArgSpec, ArgType, Call, Kind, Method, Reason, RequestSpec, Rule, RuleList, RuleRef,
-    Tool, Verdict, Void, Why,
+    Action, AgentId, ArgSpec, ArgType, Call, Method, Reason, RequestSpec, Rule, RuleList, RuleRef, Tool,
+    Verdict, Void, Why,
 };
 
 /// The tools of the tables: name, signature, declared arguments. All take others too.
@@ -24,17 +24,12 @@ const TOOLS: [(&str, Option<&str>, &[&str]); 3] = [
 
 fn tool(name: &str) -> Arc<Tool> {
     let (name, signature, args) = TOOLS.into_iter().find(|(own, ..)| *own == name).expect("one of TOOLS");
+    let request = RequestSpec::new(Method::Post, Template::parse("/").unwrap());
     Arc::new(Tool {
-        name: name.into(),
-        description: String::new(),
-        service: "house".into(),
-        kind: Kind::Write,
         signature: signature.map(|text| Template::parse(text).unwrap()),
         args: args.iter().map(|arg| ((*arg).into(), ArgSpec::default())).collect(),
-        target: RequestSpec::new(Method::Post, Template::parse("/").unwrap()).into(),
         extra_args: true,
-        timeout: None,
-        digest: Digest::sha256(b""),
+        ..Tool::new(name, request)
     })
 }
 

@@ -22,7 +22,7 @@ pub(crate) fn question(question: &Question, times: u32) -> Value {
         "args": call.shown_args(),
         "signature": call.signature(),
         "reason": question.reason,
-        "risk": question.risk.map(|r| r.as_str()),
+        "risk": call.tool().facts.risk.label(),
         "rule": question.rule.as_deref().map(RuleRef::to_json),
         "created_at": question.created.to_string(),
         "expires_at": question.expires.to_string(),

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use crate::harness::gateway::{LAPTOP, TOKEN};
-use crate::harness::{Agent, Answer, Gateway, error};
+use crate::harness::{Agent, Answer, Gateway, Setup, error};
 
 fn keyed(key: &str, template: &str) -> Value {
     json!({"tool": "render", "args": {"template": template}, "idempotency_key": key})
@@ -138,4 +138,24 @@ fn a_joined_callers_own_key_is_kept_too() {
         assert_eq!((&again["replayed"], &again["request_id"]), (&json!(true), &id), "{key}");
     }
     assert_eq!(gateway.upstream.seen().len(), 1);
+}
+
+/// A tool may insist on a key, so that no agent forgets what keeps a payment from being made twice.
+#[test]
+fn a_tool_that_requires_a_key_refuses_calls_without() {
+    let usual = Setup::default();
+    let tools = usual.tools.replace("  render:\n", "  render:\n    idempotency: required\n");
+    let gateway = Gateway::with(&Setup { tools, ..usual });
+    gateway.upstream.answer(|_| Answer::json("{}"));
+    let mut one = agent(&gateway);
+    let refused = one.request("render", json!({"template": "a"}));
+    assert_eq!(error(&refused), (-32600, "invalid_argument"));
+    assert_eq!(refused["error"]["message"], "Missing required argument: idempotency_key");
+    assert_eq!(gateway.upstream.seen().len(), 0);
+    assert_eq!(one.call("tool_request", keyed("k", "a"))["result"]["status"], "executed");
+    let listed = one.call("list_tools", json!({}));
+    let tools = listed["result"]["tools"].as_array().unwrap();
+    let said: Vec<&Value> = tools.iter().filter(|tool| tool.get("idempotency").is_some()).collect();
+    assert_eq!(said.len(), 1, "{said:?}");
+    assert_eq!((&said[0]["name"], &said[0]["idempotency"]), (&json!("render"), &json!("required")));
 }

@@ -9,7 +9,6 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use agentpass::testing::base::clock::Clock;
-use agentpass::testing::base::digest::Digest;
 use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::base::secret::Secret;
 use agentpass::testing::base::template::Template;
@@ -143,22 +142,11 @@ pub fn service(url: &str) -> ServiceConfig {
 /// A tool that takes anything, with `path` cut at `?`.
 pub fn tool(method: Method, path: &str) -> Tool {
     let (path, query) = path.split_once('?').map_or((path, None), |(p, q)| (p, Some(q)));
-    Tool {
-        name: "t".into(),
-        description: String::new(),
-        service: "s".into(),
-        kind: method.default_kind(),
-        signature: None,
-        args: Default::default(),
-        target: RequestSpec {
-            path_query: query.map(|q| Template::parse(q).unwrap()),
-            ..RequestSpec::new(method, Template::parse(path).unwrap())
-        }
-        .into(),
-        extra_args: true,
-        timeout: None,
-        digest: Digest::sha256(b""),
-    }
+    let request = RequestSpec {
+        path_query: query.map(|q| Template::parse(q).unwrap()),
+        ..RequestSpec::new(method, Template::parse(path).unwrap())
+    };
+    Tool { service: "s".into(), extra_args: true, ..Tool::new("t", request) }
 }
 
 /// What a tool is at its service, to be changed.

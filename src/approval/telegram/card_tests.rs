@@ -38,7 +38,7 @@ fn a_short_question_is_one_message() {
     assert_eq!(
         message.text,
         "❓ Allow t_delete?\nAnswer by 00:01 UTC (60 s)\n\nDeletes\nAgent: default\n\
-         Rule: no rule matched, so you are asked\n\nFrom the agent:\n\
+         Risk: irreversible\nRule: no rule matched, so you are asked\n\nFrom the agent:\n\
          agent says: because\n      tool: harmless\n  a: x\n  pin: •••"
     );
     let bold = part(message, &message.entities[0]);

@@ -52,16 +52,10 @@ fn new_call(n: usize) -> NewCall {
     let path = Template::parse("/x").unwrap();
     let request = RequestSpec::new(Method::Post, path);
     let tool = Tool {
-        name: format!("tool_{}", n % 5),
-        description: String::new(),
         service: "home".into(),
-        kind: Kind::Write,
-        signature: None,
         args: BTreeMap::from([("n".into(), ArgSpec::default())]),
-        target: request.into(),
-        extra_args: false,
-        timeout: None,
         digest: Digest::sha256(b"tool"),
+        ..Tool::new(&format!("tool_{}", n % 5), request)
     };
     let Value::Object(args) = json!({ "n": n }) else { unreachable!() };
     let call = Call::new(AgentId::configured(["pi", "laptop"][n % 2]), Arc::new(tool), args).unwrap();

@@ -45,7 +45,13 @@ fn tool_list(gate: &Gate, agent: &AgentId) -> ToolList {
 
 fn tool_json(tool: &Tool) -> Value {
     let args: Map<_, _> = tool.args.iter().map(|(name, spec)| (name.clone(), argument(spec))).collect();
-    json!({"name": tool.name, "description": tool.description, "service": tool.service, "args": args})
+    members([
+        ("name", Some(tool.name.as_str().into())),
+        ("description", Some(tool.description.as_str().into())),
+        ("service", Some(tool.service.as_str().into())),
+        ("args", Some(args.into())),
+        ("idempotency", tool.facts.key_required.then(|| "required".into())),
+    ])
 }
 
 fn argument(spec: &ArgSpec) -> Value {

@@ -48,7 +48,7 @@ fn head(viewer: &Viewer, question: &Question, left: Duration, title_id: &str) ->
         p.does.soft { (visible(&tool.description)) }
         p.facts {
             span { "from " strong { (visible(question.call.agent().as_str())) } }
-            @if let Some(risk) = question.risk { span.tag.warn { (risk.as_str()) } }
+            @if let Some(risk) = tool.facts.risk.label() { span.tag.warn { (risk) } }
             span.soft { "asked " (moment(viewer, question.created)) }
             span.soft { "until " (moment(viewer, question.expires)) }
             span.soft title=(question.id) { "id " code { (short_id(&question.id.to_string())) } }
