@@ -123,7 +123,8 @@ pub mod service {
 
 pub mod store {
     pub use crate::store::{
-        Claim, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, Store, StoreError, StoreOptions,
+        Claim, LimitReset, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, Store, StoreError,
+        StoreOptions,
     };
     pub mod reader {
         pub use crate::store::reader::{

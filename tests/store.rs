@@ -170,7 +170,7 @@ async fn record_ended(store: &Store, new: NewCall, stage: Stage) -> RequestId {
 
 /// Whether this approved call could be claimed.
 async fn claimed(store: &Store, id: RequestId, door: &str, at: Timestamp) -> bool {
-    store.claim(id, call("pi", door), at, true).await.unwrap().is_some()
+    store.claim(id, call("pi", door), vec![], at, true).await.unwrap().is_some()
 }
 
 /// One executed call: two events.
@@ -358,7 +358,7 @@ fn a_claim_is_for_the_call_that_was_recorded() {
         let id = record(store, asked("front")).await;
         assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
         assert!(!claimed(store, id, "back", at(2)).await, "somebody approved another call");
-        let claim = store.claim(id, call("pi", "front"), at(3), true).await.unwrap().unwrap();
+        let claim = store.claim(id, call("pi", "front"), vec![], at(3), true).await.unwrap().unwrap();
         let by = Responder::new("local", "root");
         assert_eq!((claim.id(), claim.approved_by(), claim.at()), (id, Some(&by), at(3)));
     });
@@ -1277,7 +1277,7 @@ fn arguments_in_clear_are_wiped_when_the_call_is_over() {
             } else {
                 store.answer(id, &approved(), None, at(1), false).await.unwrap();
                 let door = call("pi", &format!("door{n}"));
-                assert!(store.claim(id, door, at(2), false).await.unwrap().is_some());
+                assert!(store.claim(id, door, vec![], at(2), false).await.unwrap().is_some());
             }
         }
         store.maintain(at(3)).await.unwrap();
@@ -1337,5 +1337,88 @@ fn the_lists_work_beside_a_running_gateway() {
     assert_eq!(stats, expected);
     assert_eq!(reader.verify().unwrap().fault, None);
     smol::block_on(store.close());
+    assert_eq!(dir.verify().fault, None);
+}
+
+/// Half a cent more under the limit `spend`, until `until`.
+fn charge(session: Option<&str>, until: Timestamp) -> Charge {
+    let pi = AgentId::configured("pi");
+    let session = session.map(|name| Some(Arc::from(name)));
+    Charge {
+        limit: "spend".into(),
+        counter: CounterId {
+            limit: Digest::sha256(b"spend"),
+            key: CounterKey { agent: Some(pi.clone()), session, ..CounterKey::default() },
+        },
+        agent: pi,
+        part: Part { until, amount: "0.005".parse().unwrap() },
+        how: Charging::Sum,
+        anew: false,
+    }
+}
+
+/// What counts after a start: session, amount, last charged.
+fn counted(dir: &Dir) -> Vec<(Option<String>, String, Timestamp)> {
+    let (store, recovered) = dir.open();
+    smol::block_on(store.close());
+    let shown = |(charge, at): &(Charge, Timestamp)| {
+        let session = charge.counter.key.session.clone().flatten().map(|name| name.to_string());
+        (session, charge.part.amount.to_string(), *at)
+    };
+    recovered.counted.iter().map(shown).collect()
+}
+
+fn charged(door: &str, charges: &[Charge]) -> NewCall {
+    let new = allowed(door);
+    NewCall { decision: Verdict { charges: charges.to_vec(), ..new.decision.clone() }, ..new }
+}
+
+#[test]
+fn what_a_claim_charges_is_counted_in_its_transaction_and_no_other_call_charges() {
+    let dir = Dir::new();
+    let charges = [charge(None, at(60)), charge(Some("s"), Part::OPEN)];
+    dir.with(async |store| {
+        record(store, charged("front", &charges)).await;
+        record(store, charged("back", &charges[..1])).await;
+        let open = charged("side", &charges);
+        let asked = NewCall { decision: Verdict { decision: Action::Ask, ..open.decision.clone() }, ..open };
+        let id = record(store, asked).await;
+        assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
+        let claim = store.claim(id, call("pi", "side"), charges[..1].to_vec(), at(2), true).await.unwrap();
+        assert!(claim.is_some());
+        let again = store.claim(id, call("pi", "side"), charges[..1].to_vec(), at(3), true).await.unwrap();
+        assert!(again.is_none());
+    });
+    let session = (Some("s".to_owned()), "0.005".to_owned(), NOW);
+    assert_eq!(counted(&dir), [(None, "0.015".to_owned(), at(2)), session]);
+    let db = Connection::open(dir.db()).unwrap();
+    let sql = "SELECT count(*) FROM events WHERE json_array_length(body -> '$.charges') > 0";
+    assert_eq!(db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap(), 3);
+    assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn a_counter_ends_with_its_time_its_session_or_at_a_persons_word() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        record(store, charged("front", &[charge(None, at(-1)), charge(Some("s"), Part::OPEN)])).await;
+        let anew = Charge { anew: true, ..charge(Some("s"), Part::OPEN) };
+        record(store, NewCall { at: at(5), ..charged("front", &[anew]) }).await;
+        record(store, charged("front", &[charge(Some("t"), Part::OPEN)])).await;
+    });
+    let session = |name: &str, at| (Some(name.to_owned()), "0.005".to_owned(), at);
+    assert_eq!(counted(&dir), [session("s", at(5)), session("t", NOW)]);
+    dir.with(async |store| store.end_sessions(at(1)).await.unwrap());
+    assert_eq!(counted(&dir), [session("s", at(5))]);
+    let reset = |agent: &str| LimitReset {
+        limit: "spend".into(),
+        identity: Digest::sha256(b"spend"),
+        agent: Some(AgentId::configured(agent)),
+        by: Responder::new("local", "root"),
+    };
+    dir.with(async |store| store.reset_limit(at(6), reset("laptop")).await.unwrap());
+    assert_eq!(counted(&dir).len(), 1);
+    dir.with(async |store| store.reset_limit(at(6), reset("pi")).await.unwrap());
+    assert_eq!(counted(&dir), []);
     assert_eq!(dir.verify().fault, None);
 }

@@ -18,6 +18,7 @@ pub struct Decimal(i128);
 impl Decimal {
     pub const ZERO: Decimal = Decimal(0);
     pub const ONE: Decimal = Decimal(ONE);
+    pub(crate) const MAX: Decimal = Decimal(i128::MAX);
 
     /// The value of a JSON number, by its shortest text. None when it is too large.
     pub fn of_number(number: &Number) -> Option<Decimal> {

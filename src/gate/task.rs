@@ -65,7 +65,8 @@ impl Task {
 
     /// Claims the call that was approved. None: somebody else has.
     pub(super) async fn claim(&self, gate: &Gate, approved: &Arc<Call>) -> Step<Option<Claim>> {
-        let claim = gate.store.claim(self.id, approved.clone(), gate.clock.now(), self.durable()).await;
+        let claim =
+            gate.store.claim(self.id, approved.clone(), Vec::new(), gate.clock.now(), self.durable()).await;
         claim.map_err(|e| self.not_recorded(&e))
     }
 

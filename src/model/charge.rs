@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+use super::agent::AgentId;
 use super::limit::CounterKey;
 use super::tally::Part;
 use crate::base::clock::Timestamp;
@@ -16,8 +17,12 @@ pub struct Charge {
     /// The limit's name.
     pub limit: Arc<str>,
     pub counter: CounterId,
+    /// Who made the call.
+    pub agent: AgentId,
     pub part: Part,
     pub how: Charging,
+    /// What the counter had counted before counts no more: its session has begun anew.
+    pub anew: bool,
 }
 
 /// A counter among all.
@@ -39,7 +44,7 @@ pub enum Charging {
 
 impl Charge {
     pub(crate) fn to_json(&self) -> Value {
-        let Charge { limit, counter, part, how } = self;
+        let Charge { limit, counter, agent, part, how, anew } = self;
         let mut shown = json!({
             "limit": **limit,
             "of": counter.limit.hex(),
@@ -50,7 +55,12 @@ impl Charge {
             // Absent: as long as the session lives.
             let until = (part.until != Part::OPEN).then(|| ("until".to_owned(), part.until.0.into()));
             members.extend(until);
-            members.extend((*how == Charging::First).then(|| ("first".to_owned(), true.into())));
+            let by = (counter.key.agent.as_ref() != Some(agent)).then(|| agent.as_str().into());
+            members.extend(by.map(|by| ("by".to_owned(), by)));
+            let flags = [("first", *how == Charging::First), ("anew", *anew)];
+            members.extend(
+                flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name.to_owned(), true.into())),
+            );
         }
         shown
     }
@@ -60,18 +70,19 @@ impl Charge {
         let text = |name: &str| json.get(name).and_then(Value::as_str);
         let amount: Decimal =
             text("amount")?.parse().ok().filter(|amount: &Decimal| !amount.is_negative())?;
-        let is_first = json.get("first").and_then(Value::as_bool).unwrap_or_default();
+        let flag = |name: &str| json.get(name).and_then(Value::as_bool).unwrap_or_default();
+        let key = CounterKey::of_json(json.get("key")?)?;
+        let agent = text("by").map(AgentId::configured).or_else(|| key.agent.clone())?;
         Some(Charge {
             limit: text("limit")?.into(),
-            counter: CounterId {
-                limit: Digest::parse(text("of")?)?,
-                key: CounterKey::of_json(json.get("key")?)?,
-            },
+            counter: CounterId { limit: Digest::parse(text("of")?)?, key },
+            agent,
             part: Part {
                 until: json.get("until").map_or(Some(Part::OPEN), |at| at.as_i64().map(Timestamp))?,
                 amount,
             },
-            how: if is_first { Charging::First } else { Charging::Sum },
+            how: if flag("first") { Charging::First } else { Charging::Sum },
+            anew: flag("anew"),
         })
     }
 }
@@ -82,10 +93,15 @@ mod tests {
 
     #[test]
     fn a_charge_is_read_back_as_it_was_written() {
-        let counter = CounterId { limit: Digest::sha256(b"x"), key: CounterKey::default() };
-        for (how, until) in [(Charging::Sum, Part::OPEN), (Charging::First, Timestamp(1_796_000_000_000))] {
+        let phone = AgentId::configured("phone");
+        let own = CounterKey { agent: Some(phone.clone()), ..CounterKey::default() };
+        for (key, how, until, anew) in [
+            (CounterKey::default(), Charging::Sum, Part::OPEN, true),
+            (own, Charging::First, Timestamp(1_796_000_000_000), false),
+        ] {
+            let counter = CounterId { limit: Digest::sha256(b"x"), key };
             let part = Part { until, amount: "0.3".parse().unwrap() };
-            let charge = Charge { limit: "a".into(), counter: counter.clone(), part, how };
+            let charge = Charge { limit: "a".into(), counter, agent: phone.clone(), part, how, anew };
             let json = charge.to_json();
             assert_eq!(Charge::of_json(&json), Some(charge));
             for member in ["limit", "of", "key", "amount"] {
@@ -94,8 +110,8 @@ mod tests {
                 assert_eq!(Charge::of_json(&without), None, "{member}");
             }
         }
-        let negative =
-            json!({"limit": "a", "of": Digest::sha256(b"").hex(), "key": {}, "amount": "-1", "until": 0});
+        let of = Digest::sha256(b"").hex();
+        let negative = json!({"limit": "a", "of": of, "key": {}, "by": "phone", "amount": "-1"});
         assert_eq!(Charge::of_json(&negative), None);
     }
 }

@@ -58,7 +58,7 @@ impl Tally {
     pub fn add(&mut self, part: Part, now: Timestamp) {
         self.change(now, part.until, |counted| match counted {
             // More than a number holds stays as much as one holds, which no limit allows.
-            Some(amount) => amount.checked_add(part.amount).unwrap_or(Decimal::of_units(i128::MAX)),
+            Some(amount) => amount.checked_add(part.amount).unwrap_or(Decimal::MAX),
             None => part.amount,
         });
     }
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(tally.parts(Timestamp(0)).collect::<Vec<_>>(), expected);
         tally.add(expected[7], Timestamp(0));
         let most = tally.parts(Timestamp(0)).last().unwrap().amount;
-        assert_eq!((most, tally.sum(Timestamp(0))), (Decimal::of_units(i128::MAX), None));
+        assert_eq!((most, tally.sum(Timestamp(0))), (Decimal::MAX, None));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::approval::Void;
+use super::charge::Charge;
 use super::rule::{Action, RuleRef};
 use crate::base::clock::Timestamp;
 
@@ -15,6 +16,8 @@ pub struct Verdict {
     pub rule: Option<Arc<RuleRef>>,
     /// What the facts say besides.
     pub reasons: Vec<Reason>,
+    /// What the call counts under the limits that it touches.
+    pub charges: Vec<Charge>,
 }
 
 /// What speaks against a call, or against asking about it, besides the rules.
@@ -33,7 +36,7 @@ pub enum Reason {
 impl Verdict {
     /// What the rules say alone.
     pub fn by_rule(decision: Action, rule: Option<Arc<RuleRef>>) -> Verdict {
-        Verdict { decision, rule, reasons: Vec::new() }
+        Verdict { decision, rule, reasons: Vec::new(), charges: Vec::new() }
     }
 
     /// What forbids the call; None when it is not denied.

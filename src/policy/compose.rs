@@ -61,7 +61,7 @@ impl Policy {
     /// they have let it through.
     pub fn judge(&self, call: &Call, facts: &Facts) -> Verdict {
         match facts.changed(call) {
-            Some(reason) => Verdict { decision: Action::Deny, rule: None, reasons: vec![reason] },
+            Some(reason) => Verdict { reasons: vec![reason], ..Verdict::by_rule(Action::Deny, None) },
             None => with_facts(self.0.decide(call), facts),
         }
     }

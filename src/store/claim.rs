@@ -4,8 +4,9 @@
 use std::sync::Arc;
 
 use rusqlite::params;
-use serde_json::json;
 
+use super::codec;
+use super::counters;
 use super::entry::NewCall;
 use super::error::StoreError;
 use super::kind;
@@ -14,7 +15,7 @@ use super::live::{CallState, Open};
 use super::tx::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::model::{Call, Responder};
+use crate::model::{Call, Charge, Responder};
 
 /// The right to execute one call once: the record says that it is being executed. There is one per call, ever, and it
 /// cannot be copied; a service that has not sent anything gives it back.
@@ -71,6 +72,7 @@ pub(super) fn allowed(tx: &mut Tx<'_>, new: &NewCall) -> Result<Claim, StoreErro
     let binding = call.binding().hex();
     tx.execute(sql, params![new.id.to_string(), open.seq, agent, tool, binding, new.key, new.at.0])?;
     tx.live.put(new.id, Open { state: CallState::Executing, ..open });
+    counters::charge(tx.db, &new.decision.charges, new.at)?;
     Ok(Claim { id: new.id, call: new.call.clone(), approved_by: None, at: new.at })
 }
 
@@ -79,6 +81,7 @@ pub(super) fn approved(
     tx: &mut Tx<'_>,
     id: RequestId,
     call: &Arc<Call>,
+    charges: &[Charge],
     at: Timestamp,
 ) -> Result<Option<Claim>, StoreError> {
     let Some(Open { state: CallState::Approved { by }, seq, binding, .. }) = tx.live.call(id).cloned() else {
@@ -91,6 +94,7 @@ pub(super) fn approved(
     tx.live.advance(id, CallState::Executing);
     let sql = "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ?";
     tx.execute(sql, [id.to_string()])?;
-    tx.append(at, kind::EXECUTING, Some(id), &json!({}))?;
+    tx.append(at, kind::EXECUTING, Some(id), &codec::executing(charges))?;
+    counters::charge(tx.db, charges, at)?;
     Ok(Some(Claim { id, call: call.clone(), approved_by: Some(by), at }))
 }

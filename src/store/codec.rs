@@ -8,7 +8,7 @@ use super::error::StoreError;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
-use crate::model::{Call, Lost, Outcome, RuleRef};
+use crate::model::{Call, Charge, Lost, Outcome, RuleRef};
 
 /// The longest result kept in an event, in bytes; a longer one is cut with a visible mark.
 const RESULT_KEPT: usize = 4096;
@@ -68,7 +68,17 @@ pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
         "rule": new.decision.rule.as_deref().map(RuleRef::to_json),
         "then": then,
         "expires": expires,
+        "charges": stage.is_none().then(|| charged(&new.decision.charges)).flatten(),
     }))
+}
+
+/// Body of `executing`.
+pub(super) fn executing(charges: &[Charge]) -> Value {
+    without_nulls(json!({"charges": charged(charges)}))
+}
+
+fn charged(charges: &[Charge]) -> Option<Value> {
+    (!charges.is_empty()).then(|| charges.iter().map(Charge::to_json).collect())
 }
 
 /// All arguments of a call that may run. Of one that never will, only the beginning of very long ones: otherwise an

@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Call, Outcome, Responder, RuleRef, Verdict};
+use crate::model::{AgentId, Call, Charge, Outcome, Responder, RuleRef, Verdict};
 
 /// Where the record lies and how long it is kept.
 #[derive(Clone, Debug)]
@@ -117,6 +117,20 @@ pub struct Recovered {
     /// Set when the record ended before its exported head (an older copy, a cut tail, or a missing head file): what
     /// was found, for the log. Every call that was open in it became `unknown`, because it may have been executed.
     pub rolled_back: Option<String>,
+    /// What has been counted under limits and still counts, each with when it was last charged.
+    pub counted: Vec<(Charge, Timestamp)>,
+}
+
+/// A person lets a limit count anew.
+#[derive(Clone, Debug)]
+pub struct LimitReset {
+    /// Its name.
+    pub limit: Arc<str>,
+    /// Its [`Limit::identity`](crate::model::Limit::identity).
+    pub identity: Digest,
+    /// Of this agent alone.
+    pub agent: Option<AgentId>,
+    pub by: Responder,
 }
 
 /// A question, or an approval, that outlived the process.

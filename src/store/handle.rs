@@ -14,17 +14,18 @@ use serde_json::Value;
 
 use super::claim::{self, Claim};
 use super::entry::{
-    NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreHealth, StoreOptions, WaitingResult,
+    LimitReset, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreHealth, StoreOptions,
+    WaitingResult,
 };
 use super::error::StoreError;
 use super::latency::StoreLatency;
 use super::tx::Tx;
 use super::writer::{Gauges, Order, TypedJob};
-use super::{age, inbox, keys, ledger, opening, pages, retention};
+use super::{age, counters, inbox, keys, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Call, Outcome, QuestionEnd, QuestionRecord, Responder};
+use crate::model::{AgentId, Call, Charge, Outcome, QuestionEnd, QuestionRecord, Responder};
 
 /// Jobs that may wait. More than the gate can have in flight; beyond it calls fail at once instead of piling up.
 const QUEUE: usize = 8192;
@@ -73,7 +74,7 @@ impl Store {
         Ok(())
     }
 
-    /// Records an allowed call and claims it in the same transaction.
+    /// Records an allowed call and claims it in the same transaction; the charges of its verdict count from then on.
     ///
     /// # Errors
     /// As for [`Store::record`]; the call must then not be executed.
@@ -131,6 +132,7 @@ impl Store {
     }
 
     /// Claims an approved call: Some exactly once ever, also across restarts, and only for the call that was asked about.
+    /// `charges` count from then on.
     ///
     /// # Errors
     /// When nothing could be written; the call must then not be executed.
@@ -138,10 +140,11 @@ impl Store {
         &self,
         id: RequestId,
         call: Arc<Call>,
+        charges: Vec<Charge>,
         at: Timestamp,
         durable: bool,
     ) -> Result<Option<Claim>, StoreError> {
-        let claim = self.submit(durable, move |tx| claim::approved(tx, id, &call, at)).await?;
+        let claim = self.submit(durable, move |tx| claim::approved(tx, id, &call, &charges, at)).await?;
         self.remember_durable(id, durable && claim.is_some());
         Ok(claim)
     }
@@ -245,6 +248,22 @@ impl Store {
     /// When nothing could be written.
     pub(crate) async fn keep_ages(&self) -> Result<(), StoreError> {
         self.submit(false, |tx| age::write_down(tx.db, Uptime::now())).await
+    }
+
+    /// What is counted of this limit begins anew: of this agent, or of all.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn reset_limit(&self, at: Timestamp, reset: LimitReset) -> Result<(), StoreError> {
+        self.submit(true, move |tx| counters::reset(tx, at, &reset)).await
+    }
+
+    /// Forgets what was counted of sessions that have made no call since then.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn end_sessions(&self, idle_since: Timestamp) -> Result<(), StoreError> {
+        self.submit(false, move |tx| counters::end_sessions(tx, idle_since)).await
     }
 
     /// Keeps a small value of the gateway's own, on disk when this returns: a channel's place in its feed.

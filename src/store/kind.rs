@@ -13,6 +13,8 @@ pub(super) const EXECUTING: &str = "executing";
 pub(super) const FINISHED: &str = "finished";
 /// One more idempotency key stands for a call: that of a caller who joined it.
 pub(super) const JOINED: &str = "joined";
+/// A person lets a limit count anew.
+pub(super) const LIMIT_RESET: &str = "limit_reset";
 /// A prefix was dropped.
 pub(super) const RETENTION: &str = "retention";
 /// Opening found calls that were being executed.

@@ -24,6 +24,7 @@
 //! | `shares` | what each agent has in the inbox, and whose results make room |
 //! | `chain` | how events are bound to each other, to the key and to their head |
 //! | `counts` | how many calls of which kind there are, kept beside them |
+//! | `counters` | what is counted under limits, kept beside the charges in the events of claims |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
 //! | `codec` | model words to JSON and back |
 //! | `schema`, `files` | tables and migrations; paths, modes, lock |
@@ -32,6 +33,7 @@ mod age;
 mod chain;
 mod claim;
 mod codec;
+mod counters;
 mod counts;
 mod entry;
 mod error;
@@ -62,7 +64,7 @@ mod writer;
 mod tests;
 
 pub use claim::Claim;
-pub use entry::{NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreOptions};
+pub use entry::{LimitReset, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreOptions};
 pub(crate) use entry::{OpenCall, StoreHealth, WaitingResult};
 pub use error::StoreError;
 pub use handle::Store;

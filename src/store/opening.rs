@@ -4,6 +4,7 @@ use serde_json::json;
 
 use super::age;
 use super::chain::{self, Chain, ChainKey, ChainLink, Seal};
+use super::counters;
 use super::entry::{Recovered, StoreOptions};
 use super::error::StoreError;
 use super::files::RecordFiles;
@@ -87,5 +88,6 @@ fn recover(
         chain::set_meta(tx.db, "opened", &now.to_string())
     })?;
     let TakenUp { open, unknown } = taken.ok_or(StoreError::Stopped)?;
-    Ok(Recovered { open, unknown, rolled_back })
+    let counted = counters::read(&writer.db, now)?;
+    Ok(Recovered { open, unknown, rolled_back, counted })
 }

@@ -5,6 +5,7 @@ use rusqlite::params;
 use serde_json::json;
 
 use super::chain::{self, ChainLink, Seal, anchor, event_at, last_event, link_of, set_meta};
+use super::counters;
 use super::counts;
 use super::error::{REMEDY, StoreError};
 use super::inbox;
@@ -33,10 +34,11 @@ pub(super) fn step(tx: &mut Tx<'_>, now: Timestamp, swept: i64) -> Result<(i64, 
     tx.checkpoint = true;
     let swept = inbox::sweep(tx, now, swept)?;
     let more_keys = keys::expire(tx, now)?;
+    let more_counters = counters::expire(tx, now)?;
     let first = oldest(tx)?;
     let cut = too_old(tx, first, now)?.max(too_much(tx, first)?);
     let more_events = drop_prefix(tx, first, cut, now)?;
-    Ok((swept.unwrap_or(0), swept.is_some() || more_keys || more_events))
+    Ok((swept.unwrap_or(0), swept.is_some() || more_keys || more_counters || more_events))
 }
 
 /// The part of a [`step`] that goes by size alone, for a record that grows: no clock has to say when it is time.

@@ -30,7 +30,7 @@ const PAGE: u32 = 2048;
 const READER_CACHE: i64 = -512;
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -143,6 +143,12 @@ DROP INDEX events_between;
 CREATE INDEX events_between ON events(request_id)
   WHERE kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined';
 PRAGMA secure_delete = ON;
+",
+    "
+CREATE TABLE IF NOT EXISTS counters (
+  of TEXT NOT NULL, key TEXT NOT NULL, until INTEGER NOT NULL, name TEXT NOT NULL, agent TEXT NOT NULL,
+  amount TEXT NOT NULL, first INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (of, key, until)
+) STRICT, WITHOUT ROWID;
 ",
 ];
 

@@ -167,7 +167,7 @@ fn the_version_before_is_read_as_it_is_and_brought_up_to_date() {
     assert_eq!(open, [(ids[0], true), (ids[1], false)]);
     smol::block_on(async {
         assert_eq!(pending(&store).await, waiting);
-        assert!(store.claim(ids[0], new_call(1).call, NOW, false).await.unwrap().is_some());
+        assert!(store.claim(ids[0], new_call(1).call, vec![], NOW, false).await.unwrap().is_some());
         store.settle(ids[0], &Outcome::Executed(json!(1).into()), NOW).await.unwrap();
         store.received(vec![ids[2]]).await.unwrap();
         assert!(pending(&store).await.iter().all(|result| result.request_id != ids[2]));

@@ -1,0 +1,101 @@
+//! What is counted under limits. The events of claims carry every charge; the table beside them holds what still counts,
+//! so that a start need not read a year of events, nor loses what retention drops.
+
+use rusqlite::{Connection, OptionalExtension as _, params};
+use serde_json::{Value, json};
+
+use super::entry::LimitReset;
+use super::error::StoreError;
+use super::kind;
+use super::tx::Tx;
+use crate::base::clock::Timestamp;
+use crate::base::decimal::Decimal;
+use crate::base::digest::Digest;
+use crate::model::{AgentId, Charge, Charging, CounterId, CounterKey, Part};
+
+/// Rows dropped per step of [`expire`].
+const STEP: usize = 500;
+
+/// Counts the charges of a claim that was made at `at`.
+pub(super) fn charge(db: &Connection, charges: &[Charge], at: Timestamp) -> Result<(), StoreError> {
+    for charge in charges {
+        let Charge { limit, counter, agent, part, how, anew } = charge;
+        let (of, key) = (counter.limit.hex(), counter.key.to_json().to_string());
+        if *anew {
+            db.prepare_cached("DELETE FROM counters WHERE of = ? AND key = ?")?.execute(params![of, key])?;
+        }
+        let sql = "SELECT amount FROM counters WHERE of = ? AND key = ? AND until = ?";
+        let kept: Option<String> =
+            db.prepare_cached(sql)?.query_row(params![of, key, part.until.0], |row| row.get(0)).optional()?;
+        let kept = kept.map(|text| amount(&text)).transpose()?;
+        let amount = match (how, kept) {
+            (Charging::Sum, kept) => {
+                kept.unwrap_or_default().checked_add(part.amount).unwrap_or(Decimal::MAX)
+            }
+            (Charging::First, kept) => kept.map_or(part.amount, |kept| kept.min(part.amount)),
+        };
+        let sql = "INSERT OR REPLACE INTO counters (of, key, until, name, agent, amount, first, at)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
+        let first = *how == Charging::First;
+        let name: &str = limit;
+        let values = params![of, key, part.until.0, name, agent.as_str(), amount.to_string(), first, at.0];
+        db.prepare_cached(sql)?.execute(values)?;
+    }
+    Ok(())
+}
+
+fn amount(text: &str) -> Result<Decimal, StoreError> {
+    text.parse().map_err(|_| StoreError::Corrupt(format!("a counter holds {text}")))
+}
+
+/// What still counts, and when it was last charged.
+pub(super) fn read(db: &Connection, now: Timestamp) -> Result<Vec<(Charge, Timestamp)>, StoreError> {
+    let sql = "SELECT of, key, until, name, agent, amount, first, at FROM counters WHERE until > ?";
+    let mut statement = db.prepare(sql)?;
+    let mut rows = statement.query([now.0])?;
+    let mut counted = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (of, key): (String, String) = (row.get(0)?, row.get(1)?);
+        let wrong = || StoreError::Corrupt(format!("a counter is called {of} {key}"));
+        let key_json: Value = serde_json::from_str(&key).map_err(|_| wrong())?;
+        let limit = Digest::parse(&of).ok_or_else(wrong)?;
+        let key = CounterKey::of_json(&key_json).ok_or_else(wrong)?;
+        let part = Part { until: Timestamp(row.get(2)?), amount: amount(&row.get::<_, String>(5)?)? };
+        let charge = Charge {
+            limit: row.get::<_, String>(3)?.into(),
+            counter: CounterId { limit, key },
+            agent: AgentId::configured(&row.get::<_, String>(4)?),
+            part,
+            how: if row.get(6)? { Charging::First } else { Charging::Sum },
+            anew: false,
+        };
+        counted.push((charge, Timestamp(row.get(7)?)));
+    }
+    Ok(counted)
+}
+
+/// Records that a limit counts anew.
+pub(super) fn reset(tx: &mut Tx<'_>, at: Timestamp, reset: &LimitReset) -> Result<(), StoreError> {
+    let LimitReset { limit, identity, agent, by } = reset;
+    let agent = agent.as_ref().map(AgentId::as_str);
+    let of = identity.hex();
+    let body = json!({"limit": **limit, "of": of, "agent": agent, "by": by.as_str()});
+    tx.append(at, kind::LIMIT_RESET, None, &body)?;
+    let sql = "DELETE FROM counters WHERE of = ?1 AND (?2 IS NULL OR key ->> '$.agent' = ?2)";
+    tx.execute(sql, params![of, agent])?;
+    Ok(())
+}
+
+/// Forgets sessions that were last charged before.
+pub(super) fn end_sessions(tx: &mut Tx<'_>, idle_since: Timestamp) -> Result<(), StoreError> {
+    let sql = "DELETE FROM counters WHERE at < ? AND json_type(key, '$.session') IS NOT NULL";
+    tx.execute(sql, [idle_since.0])?;
+    Ok(())
+}
+
+/// Drops some of what counts no more; true when more may be left.
+pub(super) fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
+    let sql = "DELETE FROM counters WHERE (of, key, until) IN
+               (SELECT of, key, until FROM counters WHERE until <= ? LIMIT ?)";
+    Ok(tx.execute(sql, params![now.0, STEP as i64])? == STEP)
+}
