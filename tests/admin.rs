@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use harness::agent::dial_from;
 use harness::gateway::{LAPTOP, TOKEN, cli};
 use harness::site::{Page, Site, link};
-use harness::{Agent, Answer, BINARY, Folder, Gateway, Setup, TestClock, eventually};
+use harness::{Agent, Answer, BINARY, Folder, Gateway, Setup, TestClock, eventually, takes_less};
 use openssl::ssl::{SslConnector, SslMethod, SslVerifyMode};
 use serde_json::{Value, json};
 
@@ -273,8 +273,9 @@ fn the_password_signs_in_and_wrong_ones_cost_time() {
     // A link is never held back, and neither is who is signed in.
     assert_eq!(site.get("/").status, 200);
     Site::signed_in(&gateway);
+    eventually("the log", || gateway.log().contains("wrong password").then_some(()));
     let log = gateway.log();
-    assert!(log.contains("wrong password") && !log.contains(PASSWORD) && !log.contains("scrypt"), "{log}");
+    assert!(!log.contains(PASSWORD) && !log.contains("scrypt"), "{log}");
 }
 
 /// Whoever leaves before the answer has had a password looked at all the same: it counts, and no two are at once.
@@ -420,7 +421,7 @@ fn somebody_elses_answer_is_told() {
 fn a_question_whose_time_is_over_takes_no_answer() {
     let clock = TestClock::new();
     let setup = Setup::with_pages();
-    let config = setup.config.replace("approval_timeout: 60", "approval_timeout: 6");
+    let config = setup.config.replace("approval_timeout: 60", "approval_timeout: 12");
     let gateway = Gateway::with_clock(&Setup { config, ..setup }, &clock);
     let site = Site::signed_in(&gateway);
     let (mut agent, wire, id) = ask(&gateway, "two");
@@ -501,7 +502,11 @@ fn agents_text_is_hostile_and_stays_text() {
 #[test]
 fn two_hundred_questions_are_shown_and_answered() {
     let setup = Setup::with_pages();
-    let config = setup.config.replace("max_pending_approvals: 10,", "max_pending_approvals: 200,");
+    // However long it takes to answer them one by one, none of them ends before.
+    let config = setup
+        .config
+        .replace("max_pending_approvals: 10,", "max_pending_approvals: 200,")
+        .replace("approval_timeout: 60", "approval_timeout: 900");
     let gateway = Gateway::with(&Setup { config, ..setup });
     let site = Site::signed_in(&gateway);
     let mut feed = site.feed();
@@ -511,11 +516,13 @@ fn two_hundred_questions_are_shown_and_answered() {
         agents[i % 7].send("tool_request", json!({"tool": "say", "args": {"text": format!("question {i}")}}));
     }
     let ids: Vec<_> = (0..200).map(|_| feed.until("card")["id"].as_str().unwrap().to_owned()).collect();
-    let began = Instant::now();
-    let page = site.get("/approvals/");
-    assert_eq!(page.body.matches("<article").count(), 200);
-    assert!(page.body.contains("<title>(200) Approvals"));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    takes_less(Duration::from_secs(5), || {
+        let began = Instant::now();
+        let page = site.get("/approvals/");
+        assert_eq!(page.body.matches("<article").count(), 200);
+        assert!(page.body.contains("<title>(200) Approvals"));
+        began.elapsed()
+    });
     for id in &ids {
         assert_eq!(site.answer(id, &[("choice", "deny")])["outcome"], "resolved");
     }
@@ -549,7 +556,7 @@ fn a_service_that_is_down_is_listed_and_leaves_the_gateway_healthy() {
     let setup = Setup::with_pages();
     let config = setup
         .config
-        .replace("    timeout: 5\n", "    timeout: 5\n    health: {path: /api/, expect_status: 299}\n");
+        .replace("    timeout: 45\n", "    timeout: 45\n    health: {path: /api/, expect_status: 299}\n");
     let gateway = Gateway::with(&Setup { config, ..setup });
     let site = Site::of(&gateway);
     let page = eventually("the probe", || {
@@ -637,7 +644,8 @@ fn below_a_path_of_a_proxy_everything_leads_there() {
                 gateway.control(&json!({"command": "web"})).unwrap()["url"].as_str().unwrap().to_owned();
             assert!(url.contains("/home/gate/sign-in?link="), "{url}");
         } else {
-            assert!(gateway.log().contains("admin sign-in from 192.0.2.7 by"), "{}", gateway.log());
+            let logged = || gateway.log().contains("admin sign-in from 192.0.2.7 by");
+            eventually("the log", || logged().then_some(()));
             assert_eq!(gateway.audit()[0]["resolved_by"], me("link").replace("127.0.0.1", "192.0.2.7"));
         }
     }
@@ -732,7 +740,7 @@ fn wrong_passwords_of_one_client_make_no_other_behind_the_proxy_wait() {
 fn a_record_that_cannot_be_written_makes_it_unhealthy() {
     let gateway = gateway();
     let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
-    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.busy_timeout(harness::PATIENCE).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut agent = Agent::login(gateway.address, TOKEN);
     let reply = agent.request("get_state", json!({"entity_id": "x"}));
@@ -751,8 +759,9 @@ fn told_of_home(gateway: &Gateway, site: &Site) -> (Value, Value, bool) {
 fn whether_a_service_is_up_follows_the_calls_to_it() {
     for probed in [false, true] {
         let setup = Setup::with_pages();
-        let health = if probed { "    timeout: 5\n    health: {path: /api/}\n" } else { "    timeout: 5\n" };
-        let config = setup.config.replace("    timeout: 5\n", health);
+        let health =
+            if probed { "    timeout: 45\n    health: {path: /api/}\n" } else { "    timeout: 45\n" };
+        let config = setup.config.replace("    timeout: 45\n", health);
         let gateway = Gateway::with(&Setup { config, ..setup });
         let site = Site::signed_in(&gateway);
         let known = if probed { json!(true) } else { Value::Null };
@@ -901,15 +910,17 @@ fn a_crowd_at_the_door_hurts_nobody() {
         }
         crowd.push(stream);
     }
-    let began = Instant::now();
-    let (mut agent, wire, id) = ask(&gateway, "hello");
-    assert!(began.elapsed() < Duration::from_secs(1), "the agent waited {:?}", began.elapsed());
-    assert_eq!(feed.until("card")["id"], json!(id));
-    let began = Instant::now();
-    assert_eq!(site.get("/livez").status, 200);
-    assert_eq!(site.answer(&id, &[("choice", "approve")])["outcome"], "resolved");
-    assert!(began.elapsed() < Duration::from_secs(2), "the owner waited {:?}", began.elapsed());
-    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    // Agent and owner together; the crowd has ten seconds before it is sent away.
+    takes_less(Duration::from_secs(3), || {
+        let began = Instant::now();
+        let (mut agent, wire, id) = ask(&gateway, "hello");
+        assert_eq!(feed.until("card")["id"], json!(id));
+        assert_eq!(site.get("/livez").status, 200);
+        assert_eq!(site.answer(&id, &[("choice", "approve")])["outcome"], "resolved");
+        let served = began.elapsed();
+        assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+        served
+    });
     let gone = crowd.iter_mut().map(is_closed).filter(|gone| *gone).count();
     assert!(gone >= 300 - 32, "{gone} had to leave");
 }

@@ -405,7 +405,7 @@ fn who_takes_back_a_question_that_has_ended_hears_how() {
     let config = usual
         .config
         .replace("approval_timeout: 60", "approval_timeout: 5")
-        .replace("    timeout: 5\n", "    timeout: 60\n");
+        .replace("    timeout: 45\n", "    timeout: 60\n");
     let mut gateway = Gateway::with(&Setup { config, ..usual });
     gateway.upstream.answer(|_| Answer::Hold);
     let mut agent = Agent::login(gateway.address, TOKEN);

@@ -28,7 +28,7 @@ fn setup(from: &str, to: &str) -> Setup {
 /// Runs SQL in the gateway's record, as a broken disk or a second program might.
 fn sql(gateway: &Gateway, text: &str) {
     let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
-    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.busy_timeout(harness::PATIENCE).unwrap();
     db.execute_batch(text).unwrap();
 }
 
@@ -295,7 +295,7 @@ fn calls_that_are_denied_do_not_push_the_others_out_of_the_record() {
 fn count(gateway: &Gateway, sql: &str) -> u64 {
     let flags = rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY;
     let db = rusqlite::Connection::open_with_flags(gateway.path("data/agentpass.db"), flags).unwrap();
-    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.busy_timeout(harness::PATIENCE).unwrap();
     db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap().try_into().unwrap()
 }
 

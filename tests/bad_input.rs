@@ -112,7 +112,7 @@ fn values_of_another_type() {
         ("port: 0", "port: 70000", "config.yaml:4:9"),
         ("approval_timeout: 60", "approval_timeout: soon", "config.yaml:20:19"),
         ("{type: local}", "[local]", "config.yaml:10:12"),
-        ("timeout: 5", "timeout: -5", "config.yaml:15:14"),
+        ("timeout: 45", "timeout: -5", "config.yaml:15:14"),
         ("type: bearer", "type: barer", "config.yaml:14:18"),
     ] {
         let folder = files(|config| config.replace(from, to));

@@ -170,7 +170,7 @@ fn silent_strangers_do_not_block_the_agent() {
     let began = Instant::now();
     let reply = agent(&gateway).request("get_state", json!({"entity_id": "a"}));
     assert_eq!(reply["result"]["status"], "executed");
-    assert!(began.elapsed() < Duration::from_secs(2), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(9), "until they are sent away: {:?}", began.elapsed());
     drop((mute, upgraded));
 }
 
@@ -329,7 +329,7 @@ fn a_question_that_reaches_nobody_ends_at_its_deadline() {
     let asked = ask(&mut agent, "hi");
     agent.asked();
     assert_eq!(error(&agent.reply(asked)), (-32002, "approval_timed_out"));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(30), "{:?}", began.elapsed());
 }
 
 #[test]

@@ -140,14 +140,14 @@ fn the_window_ends_with_the_question() {
     let config = std::fs::read_to_string(folder.0.join("config.yaml")).unwrap();
     std::fs::write(
         folder.0.join("config.yaml"),
-        config.replace("approval_timeout: 60", "approval_timeout: 2"),
+        config.replace("approval_timeout: 60", "approval_timeout: 5"),
     )
     .unwrap();
     with_gate(&folder, async |gate, address| {
         let reply = ask(address);
         let id = question(&gate).await;
         deny(&gate, id).await;
-        assert!(gate.approvals.note_window(id) <= Duration::from_secs(2));
+        assert!(gate.approvals.note_window(id) <= Duration::from_secs(5));
         assert_eq!(reply.await["error"]["data"]["reason"], "denied_by_user");
     });
 }

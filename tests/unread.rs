@@ -49,12 +49,13 @@ fn objects() -> String {
 /// A connection of the laptop that asks and does not read.
 fn deaf(gateway: &Gateway, ask: impl Fn(usize) -> Value) -> Agent {
     let mut agent = Agent::login(gateway.address, LAPTOP);
-    for n in 0..IN_FLIGHT {
-        agent.socket.send(Message::text(ask(n).to_string())).unwrap();
-    }
     // What is answered at once is sent by another way.
-    for n in 0..100 {
-        agent.socket.send(Message::text(request(n, "list_tools", &json!({})).to_string())).unwrap();
+    let listing = (0..100).map(|n| request(n, "list_tools", &json!({})));
+    for asked in (0..IN_FLIGHT).map(ask).chain(listing) {
+        // It may have been ended for what others of the crowd have not read.
+        if agent.socket.send(Message::text(asked.to_string())).is_err() {
+            break;
+        }
     }
     agent
 }

@@ -227,9 +227,9 @@ fn slow_calls_of_one_agent_take_no_place_from_another_agent() {
 #[test]
 fn a_call_that_gets_no_place_is_busy_not_sent_and_can_be_repeated() {
     let usual = with_places(1);
-    let tools = usual.tools.replace(r#"description: "Says something""#, r#"description: "Says", timeout: 1"#);
+    let tools = usual.tools.replace(r#"description: "Says something""#, r#"description: "Says", timeout: 3"#);
     assert_ne!(tools, usual.tools);
-    let tools = tools.replace("description: \"Says\", timeout: 1", "description: \"Says\"\n    timeout: 1");
+    let tools = tools.replace("description: \"Says\", timeout: 3", "description: \"Says\"\n    timeout: 3");
     let permissions =
         usual.permissions.replacen("rules:", "rules:\n  - {pattern: \"say\", action: allow}", 1);
     let gateway = Gateway::with(&Setup { tools, permissions, ..usual });

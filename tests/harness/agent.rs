@@ -9,6 +9,7 @@ use async_tungstenite::tungstenite::{Error, Message, WebSocket, client};
 use rustix::net::{self, AddressFamily, SocketType};
 use serde_json::{Value, json};
 
+use super::PATIENCE;
 use super::gateway::TOKEN;
 
 /// A TCP connection that comes from `source`.
@@ -41,7 +42,7 @@ impl Agent {
 
     /// Upgrades a connection that exists, such as one from another address.
     pub fn over(stream: TcpStream, headers: &[(&'static str, &str)]) -> Result<Agent, String> {
-        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         let address = stream.peer_addr().map_err(|e| e.to_string())?;
         let mut request = format!("ws://{address}/any/path").into_client_request().unwrap();
@@ -55,7 +56,7 @@ impl Agent {
     /// The same from another address of this machine, such as 127.0.0.2.
     pub fn connect_from(source: Ipv4Addr, address: SocketAddr) -> Result<Agent, String> {
         let stream = dial_from(source, address).map_err(|e| e.to_string())?;
-        stream.set_read_timeout(Some(Duration::from_secs(15))).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_nodelay(true).unwrap();
         let (socket, _) = client(format!("ws://{address}/"), stream).map_err(|e| e.to_string())?;
         Ok(Agent { socket, next: 0, notices: Vec::new() })
@@ -121,7 +122,7 @@ impl Agent {
             |socket: &WebSocket<TcpStream>, time| socket.get_ref().set_read_timeout(Some(time)).unwrap();
         patience(&self.socket, Duration::from_millis(1));
         let come = std::iter::from_fn(|| self.try_receive().ok()).collect();
-        patience(&self.socket, Duration::from_secs(15));
+        patience(&self.socket, PATIENCE);
         come
     }
 

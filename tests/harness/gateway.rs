@@ -6,7 +6,7 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::{Arc, Mutex};
-use std::thread;
+use std::thread::{self, JoinHandle};
 
 use serde_json::{Value, json};
 
@@ -42,6 +42,7 @@ impl Setup {
     }
 }
 
+/// The service may take so long that a call which a test holds back never times out, however slow the machine is.
 const CONFIG: &str = r#"
 gateway:
   host: "127.0.0.1"
@@ -56,7 +57,7 @@ services:
   home:
     url: "{upstream}"
     auth: {type: bearer, token: "s3rvice-cr3dential-0123456789"}
-    timeout: 5
+    timeout: 45
     tools: "tools.yaml"
     errors:
       - {status: 404, message: "Entity not found: {body}"}
@@ -119,7 +120,7 @@ pub struct Gateway {
     pub upstream: Upstream,
     pub address: SocketAddr,
     child: Child,
-    log: Arc<Mutex<String>>,
+    log: Log,
     arguments: Vec<String>,
     environment: Vec<(String, String)>,
 }
@@ -204,14 +205,14 @@ impl Gateway {
     /// Ends the process as a power cut would.
     pub fn kill(&mut self) {
         self.child.kill().unwrap();
-        self.child.wait().unwrap();
+        self.wait();
     }
 
     /// Asks the process to stop and gives its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
-        self.child.wait().unwrap().code()
+        self.wait()
     }
 
     /// Asks the process to stop, and waits for nothing.
@@ -220,9 +221,13 @@ impl Gateway {
         rustix::process::kill_process(pid, rustix::process::Signal::TERM).unwrap();
     }
 
-    /// Waits until the process has ended and gives its exit code.
+    /// Waits until the process has ended and gives its exit code. The log is complete then.
     pub fn wait(&mut self) -> Option<i32> {
-        self.child.wait().unwrap().code()
+        let status = self.child.wait().unwrap();
+        if let Some(reader) = self.log.reader.take() {
+            reader.join().unwrap();
+        }
+        status.code()
     }
 
     /// SIGHUP.
@@ -253,9 +258,9 @@ impl Gateway {
         (self.child, self.address, self.log) = (child, address, log);
     }
 
-    /// Everything the process has written to stderr since it was started.
+    /// What has come from the process's stderr since it was started; all that it wrote once it has ended.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.log.text.lock().unwrap().clone()
     }
 
     pub fn pid(&self) -> u32 {
@@ -397,7 +402,14 @@ fn write(folder: &Folder, setup: &Setup, upstream: &Upstream) {
     put("permissions.yaml", &setup.permissions);
 }
 
-type Started = (Child, SocketAddr, Arc<Mutex<String>>);
+/// What a process writes to stderr.
+struct Log {
+    text: Arc<Mutex<String>>,
+    /// Ends when the process has closed its stderr.
+    reader: Option<JoinHandle<()>>,
+}
+
+type Started = (Child, SocketAddr, Log);
 
 fn spawn(folder: &Folder, arguments: &[String], environment: &[(String, String)]) -> Started {
     let mut child = Command::new(BINARY)
@@ -409,9 +421,9 @@ fn spawn(folder: &Folder, arguments: &[String], environment: &[(String, String)]
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    let log = Arc::new(Mutex::new(String::new()));
-    let (kept, stderr) = (log.clone(), child.stderr.take().unwrap());
-    thread::spawn(move || {
+    let text = Arc::new(Mutex::new(String::new()));
+    let (kept, stderr) = (text.clone(), child.stderr.take().unwrap());
+    let reader = thread::spawn(move || {
         for line in BufReader::new(stderr).lines().map_while(Result::ok) {
             let mut log = kept.lock().unwrap();
             log.push_str(&line);
@@ -419,12 +431,12 @@ fn spawn(folder: &Folder, arguments: &[String], environment: &[(String, String)]
         }
     });
     let address = eventually("the gateway to listen", || {
-        let text = log.lock().unwrap().clone();
+        let text = text.lock().unwrap().clone();
         if let Some(status) = child.try_wait().unwrap() {
             panic!("the gateway ended with {status}:\n{text}");
         }
         let after = text.split("listening on ").nth(1)?;
         after.split("://").nth(1)?.split_whitespace().next()?.trim_end_matches(',').parse().ok()
     });
-    (child, address, log)
+    (child, address, Log { text, reader: Some(reader) })
 }

@@ -12,18 +12,23 @@
 pub mod agent;
 pub mod clock;
 pub mod gateway;
+#[path = "../nobody/mod.rs"]
+mod nobody;
 pub mod site;
 pub mod stranger;
 pub mod terminal;
+#[path = "../timing/mod.rs"]
+mod timing;
 pub mod upstream;
 
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::{Duration, Instant};
 
 pub use agent::{Agent, error};
 pub use clock::TestClock;
 pub use gateway::{Gateway, Setup};
+pub use nobody::Nobody;
+pub use timing::{PATIENCE, eventually, takes_less};
 pub use upstream::{Answer, Seen, Upstream};
 
 /// The binary under test.
@@ -46,17 +51,5 @@ impl Folder {
 impl Drop for Folder {
     fn drop(&mut self) {
         let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-/// Waits until `done` gives something; fails the test after ten seconds.
-pub fn eventually<T>(what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let patience = Instant::now() + Duration::from_secs(10);
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(Instant::now() < patience, "waited ten seconds for: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -10,9 +10,12 @@ import fcntl, json, os, pty, select, signal, struct, sys, termios, time
 talk = json.loads(sys.argv[1])
 pid, screen = pty.fork()
 if pid == 0:
+    # Whoever runs the tests in the background has Ctrl-C ignored, which programs inherit; at a terminal it is not.
+    for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTERM, signal.SIGHUP, signal.SIGPIPE):
+        signal.signal(number, signal.SIG_DFL)
     fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     os.execv(sys.argv[2], sys.argv[2:])
-seen, read, patience = b"", 0, time.monotonic() + 20
+seen, read, patience = b"", 0, time.monotonic() + 60
 while True:
     if not select.select([screen], [], [], max(0, patience - time.monotonic()))[0] or time.monotonic() > patience:
         os.kill(pid, signal.SIGKILL)
@@ -36,7 +39,7 @@ sys.exit(os.waitstatus_to_exitcode(status) % 256 if not os.WIFSIGNALED(status) e
 "#;
 
 /// Runs `arguments` in `folder`; `talk` is what the person waits for and then types, in order. Gives the exit code
-/// (128 and the number for a signal; 137 after 20 s) and all that was on the screen, without carriage returns. There are
+/// (128 and the number for a signal; 137 after a minute) and all that was on the screen, without carriage returns. There are
 /// no colours.
 pub fn run(folder: &Folder, arguments: &[&str], talk: &[(&str, &str)]) -> (i32, String) {
     shown(folder, arguments, talk, ("NO_COLOR", "1"))

@@ -4,7 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+
+use super::PATIENCE;
 
 /// One request as it came over the socket.
 #[derive(Clone, Debug)]
@@ -33,8 +35,8 @@ pub enum Answer {
     Reply(u16, &'static str, String),
     /// These bytes, then close.
     Raw(Vec<u8>),
-    /// Read the request, say nothing for this long, then close.
-    Silence(Duration),
+    /// Read the request and say nothing until the caller has given up.
+    Silence,
     /// Read the request and close.
     Close,
     /// Wait until the test releases the service, then 200 `{}`.
@@ -99,7 +101,7 @@ impl Upstream {
 
     /// Waits until `count` requests have come.
     pub fn wait_for(&self, count: usize) -> Vec<Seen> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         let mut seen = self.state.seen.lock().unwrap();
         while seen.len() < count {
             let left = deadline.saturating_duration_since(Instant::now());
@@ -166,8 +168,9 @@ fn reply(stream: &mut TcpStream, answer: Answer, state: &State) -> bool {
             let _ = stream.write_all(&bytes);
             false
         }
-        Answer::Silence(time) => {
-            thread::sleep(time);
+        Answer::Silence => {
+            // The caller says no more: this ends when it closes the connection.
+            let _ = stream.read(&mut [0]);
             false
         }
         Answer::Close => false,

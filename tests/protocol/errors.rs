@@ -3,13 +3,10 @@
 //! Out of reach so far: `kill_switch` (there is no switch yet) and `approval_unavailable` (a local question is always
 //! put to somebody).
 
-use std::net::TcpListener;
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use crate::harness::gateway::TOKEN;
-use crate::harness::{Agent, Answer, Gateway, Setup, error};
+use crate::harness::{Agent, Answer, Gateway, Nobody, PATIENCE, Setup, error};
 
 fn agent(gateway: &Gateway) -> Agent {
     Agent::bearer(gateway.address, TOKEN)
@@ -171,20 +168,20 @@ fn an_approval_is_void_when_the_tool_changes() {
 
 #[test]
 fn a_service_that_is_gone() {
-    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gateway = with_service("{upstream}", &format!("http://{closed}"));
+    let nobody = Nobody::new();
+    let gateway = with_service("{upstream}", &format!("http://{}", nobody.address));
     let mut agent = agent(&gateway);
     let off = json!({"domain": "light", "service": "turn_off"});
     for reply in [agent.request("get_state", json!({"entity_id": "a"})), agent.request("call_service", off)] {
         assert_eq!(error(&reply), (-32004, "service_unreachable"));
-        assert!(!reply.to_string().contains(&closed.port().to_string()), "{reply}");
+        assert!(!reply.to_string().contains(&nobody.address.port().to_string()), "{reply}");
     }
 }
 
 #[test]
 fn a_service_that_is_silent() {
-    let gateway = with_service("timeout: 5", "timeout: 1");
-    gateway.upstream.answer(|_| Answer::Silence(Duration::from_secs(3)));
+    let gateway = with_service("timeout: 45", "timeout: 3");
+    gateway.upstream.answer(|_| Answer::Silence);
     let mut agent = agent(&gateway);
     let read = agent.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": "a"}}));
     let write = agent.send("tool_request", json!({"tool": "render", "args": {"template": "a"}}));
@@ -229,7 +226,7 @@ fn a_service_that_answers_with_an_error() {
 
 #[test]
 fn a_service_that_answers_too_much() {
-    let gateway = with_service("timeout: 5", "timeout: 5\n    max_response_bytes: 64");
+    let gateway = with_service("timeout: 45", "timeout: 45\n    max_response_bytes: 64");
     let mut agent = agent(&gateway);
     let of = |length: usize| move |_: &_| Answer::Reply(200, "text/plain", "x".repeat(length));
     gateway.upstream.answer(of(64));
@@ -260,7 +257,7 @@ fn a_record_that_cannot_be_written() {
     let mut agent = agent(&gateway);
     assert_eq!(agent.request("render", json!({}))["result"]["status"], "executed");
     let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
-    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    db.busy_timeout(PATIENCE).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let reply = agent.request("render", json!({}));
     assert_eq!(error(&reply), (-32004, "store_unavailable"));

@@ -6,7 +6,7 @@ use async_tungstenite::tungstenite::Message;
 use serde_json::{Value, json};
 
 use crate::harness::gateway::{LAPTOP, TOKEN};
-use crate::harness::{Agent, Answer, Gateway, Setup, eventually};
+use crate::harness::{Agent, Answer, Gateway, PATIENCE, Setup, eventually};
 
 fn agent(gateway: &Gateway) -> Agent {
     Agent::bearer(gateway.address, TOKEN)
@@ -155,7 +155,7 @@ fn what_fits_into_no_message_stands_in_nobodys_way() {
     gateway.verify();
     // What somebody else has put in its place is not shown as the service's.
     let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
-    db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+    db.busy_timeout(PATIENCE).unwrap();
     db.execute("UPDATE results SET data = '\"forged\"' WHERE keyed = 1", []).unwrap();
     let shown = gateway.json(&["audit", "show", got[0]["request_id"].as_str().unwrap(), "--json"]);
     assert!(shown["execution_result"].as_str().unwrap().contains("[cut, "), "{shown}");
