@@ -194,10 +194,10 @@ fn the_timeout_bounds_the_whole_wait() {
         peer.drain();
     });
     let began = Instant::now();
-    let got = run(&mut at(&gateway, &["request", "t", "--timeout", "0.5"]));
+    let got = run(&mut at(&gateway, &["request", "t", "--timeout", "3"]));
     assert_eq!(got.code, 2, "{got:?}");
     assert!(got.err.contains("at request r-3") && got.err.contains("agentpass pending"), "{got:?}");
-    assert!(began.elapsed() < Duration::from_secs(3));
+    assert!(began.elapsed() >= Duration::from_secs(3) && began.elapsed() < Duration::from_secs(30));
     gateway.finish();
 }
 
@@ -388,7 +388,7 @@ fn pending_results_are_printed_and_acknowledged() {
         let request = peer.request();
         assert_eq!((request.method.as_str(), request.params.len()), ("get_pending_results", 0));
         peer.reply(&request.id, json!({"results": [result]}));
-        std::thread::sleep(Duration::from_millis(50));
+        std::thread::sleep(Duration::from_millis(30));
         peer.ping("got it?");
         peer.expect_pong("got it?");
         assert_eq!(peer.expect_close(), 1000);
@@ -418,7 +418,10 @@ fn progress_is_shown_on_a_terminal_and_wiped_away() {
     let gateway = FakeGateway::playing(|peer| {
         let (id, _) = peer.call();
         peer.pending(&id, "r", "2999-01-01T00:00:00Z");
-        std::thread::sleep(Duration::from_millis(900));
+        // It has heard of the question then, and shows it half a second later at most.
+        peer.ping("heard");
+        peer.expect_pong("heard");
+        std::thread::sleep(Duration::from_secs(2));
         peer.executed(&id, json!("done"));
         peer.drain();
     });
@@ -459,27 +462,29 @@ fn ctrl_c_withdraws_the_question() {
 
 #[test]
 fn ctrl_c_does_not_wait_long_for_a_gateway_that_is_silent() {
-    let (asked, when_asked) = std::sync::mpsc::channel();
-    let gateway = FakeGateway::playing(move |peer| {
-        let (id, _) = peer.call();
-        peer.pending(&id, "r-5", "2999-01-01T00:00:00Z");
-        peer.ping("said");
-        peer.expect_pong("said");
-        asked.send(()).unwrap();
-        assert_eq!(peer.request().method, "cancel");
-        asked.send(()).unwrap();
-        peer.drain();
+    takes_less(Duration::from_millis(1500), || {
+        let (asked, when_asked) = std::sync::mpsc::channel();
+        let gateway = FakeGateway::playing(move |peer| {
+            let (id, _) = peer.call();
+            peer.pending(&id, "r-5", "2999-01-01T00:00:00Z");
+            peer.ping("said");
+            peer.expect_pong("said");
+            asked.send(()).unwrap();
+            assert_eq!(peer.request().method, "cancel");
+            asked.send(()).unwrap();
+            peer.drain();
+        });
+        let child = at(&gateway, &["request", "t"]).spawn().unwrap();
+        when_asked.recv().unwrap();
+        let began = Instant::now();
+        interrupt(&child);
+        when_asked.recv().unwrap();
+        interrupt(&child);
+        let got = ended(child.wait_with_output().unwrap());
+        assert_eq!(got.code, 130, "{got:?}");
+        gateway.finish();
+        began.elapsed()
     });
-    let child = at(&gateway, &["request", "t"]).spawn().unwrap();
-    when_asked.recv().unwrap();
-    let began = Instant::now();
-    interrupt(&child);
-    when_asked.recv().unwrap();
-    interrupt(&child);
-    let got = ended(child.wait_with_output().unwrap());
-    assert_eq!(got.code, 130, "{got:?}");
-    assert!(began.elapsed() < Duration::from_millis(1500), "{:?}", began.elapsed());
-    gateway.finish();
 }
 
 #[test]

@@ -29,7 +29,7 @@ fn acceptor(files: &Files) -> Acceptor {
 /// One connection to an echo server of ours.
 async fn echo(acceptor: &Acceptor, listener: &Listener) -> Result<(), TlsError> {
     let (tcp, _) = listener.accept().await;
-    let stream = acceptor.accept(tcp, SECOND).await?;
+    let stream = acceptor.accept(tcp, PATIENCE).await?;
     assert!(stream.is_tls());
     let Ok(Some((mut socket, ()))) = serve_upgrade(stream, &limits(MAX), welcome).await else {
         return Ok(());
@@ -48,7 +48,7 @@ fn visit(files: &Files, host: &str, trust: &Trust) -> Result<WsIncoming, Connect
         let url = Url::gateway(&format!("wss://{host}:{}/", address.port())).unwrap();
         let acceptor = acceptor(files);
         let client = async {
-            let mut socket = connect(&url, trust, None, SECOND, MAX).await?;
+            let mut socket = connect(&url, trust, None, PATIENCE, MAX).await?;
             socket.send_text_batch(["hello".into()], None, WRITE_DEADLINE).await.unwrap();
             let answer = socket.next().await;
             assert_eq!(socket.next().await, WsIncoming::Closed);
@@ -136,12 +136,12 @@ fn nothing_is_sent_to_a_server_with_the_wrong_pin() {
         let url = Url::gateway(&format!("wss://{address}")).unwrap();
         let server = async {
             let (tcp, _) = listener.accept().await;
-            let mut stream = acceptor.accept(tcp, SECOND).await.unwrap();
+            let mut stream = acceptor.accept(tcp, PATIENCE).await.unwrap();
             let mut seen = Vec::new();
             smol::io::AsyncReadExt::read_to_end(&mut stream, &mut seen).await.ok();
             seen
         };
-        let client = connect(&url, &Trust::Pin([0; 32]), Some("secret"), SECOND, MAX);
+        let client = connect(&url, &Trust::Pin([0; 32]), Some("secret"), PATIENCE, MAX);
         let (seen, result) = zip(server, client).await;
         assert!(result.is_err() && seen.is_empty(), "{seen:?}");
     });
@@ -161,7 +161,7 @@ fn negotiate(files: &Files, max: SslVersion) -> (String, Option<&'static str>) {
     });
     let version = run(async {
         let (tcp, _) = listener.accept().await;
-        acceptor(files).accept(tcp, SECOND).await.ok().and_then(|stream| stream.tls_version())
+        acceptor(files).accept(tcp, PATIENCE).await.ok().and_then(|stream| stream.tls_version())
     });
     (client.join().unwrap(), version)
 }
@@ -182,7 +182,7 @@ fn accept_bytes(bytes: &'static [u8]) -> TlsError {
         let mut client = Async::<TcpStream>::connect(address).await.unwrap();
         client.write_all(bytes).await.unwrap();
         let (tcp, _) = listener.accept().await;
-        acceptor(&files).accept(tcp, Duration::from_millis(200)).await.err().unwrap()
+        acceptor(&files).accept(tcp, Duration::from_secs(1)).await.err().unwrap()
     })
 }
 
@@ -204,7 +204,7 @@ fn the_client_says_when_the_port_is_plain() {
             tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n").await.unwrap();
             tcp
         };
-        let (_tcp, result) = zip(server, connect(&url, &Trust::System, None, SECOND, MAX)).await;
+        let (_tcp, result) = zip(server, connect(&url, &Trust::System, None, PATIENCE, MAX)).await;
         let error = result.err().unwrap();
         assert!(error.to_string().contains("does not speak TLS on this port"), "{error}");
     });
@@ -271,7 +271,7 @@ fn a_strict_verifier_accepts_our_certificate() {
     run(async {
         for _ in 0..2 {
             let (tcp, _) = listener.accept().await;
-            acceptor(&files).accept(tcp, 5 * SECOND).await.unwrap().linger().await;
+            acceptor(&files).accept(tcp, PATIENCE).await.unwrap().linger().await;
         }
     });
     assert!(client.wait().unwrap().success());
@@ -295,7 +295,7 @@ fn the_oldest_version_is_the_owners_choice() {
         });
         let served = run(async {
             let (tcp, _) = listener.accept().await;
-            acceptor.accept(tcp, SECOND).await.is_ok()
+            acceptor.accept(tcp, PATIENCE).await.is_ok()
         });
         (served, client.join().unwrap())
     };

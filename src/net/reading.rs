@@ -78,16 +78,16 @@ mod tests {
     use smol::Async;
     use smol::io::AsyncWriteExt as _;
 
-    fn pair() -> (MustRead, TcpStream) {
+    fn pair(limit: Duration) -> (MustRead, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let ours = Stream::plain(Async::new(listener.accept().unwrap().0).unwrap());
-        (MustRead { stream: ours, stalled: None, limit: Duration::from_millis(200) }, theirs)
+        (MustRead { stream: ours, stalled: None, limit }, theirs)
     }
 
     #[test]
     fn whoever_does_not_read_is_given_up() {
-        let (mut ours, _theirs) = pair();
+        let (mut ours, _theirs) = pair(Duration::from_millis(200));
         let more_than_any_buffer = vec![0; 64 << 20];
         let failed = smol::block_on(ours.write_all(&more_than_any_buffer)).unwrap_err();
         assert_eq!(failed.kind(), io::ErrorKind::TimedOut);
@@ -95,12 +95,13 @@ mod tests {
 
     #[test]
     fn whoever_reads_slowly_gets_all_of_it() {
-        let (mut ours, mut theirs) = pair();
+        // All of it takes longer than the limit, a piece of it much less.
+        let (mut ours, mut theirs) = pair(Duration::from_secs(1));
         let reader = std::thread::spawn(move || {
-            let (mut bytes, mut count) = (vec![0; 1 << 20], 0);
-            while let Ok(n @ 1..) = theirs.read(&mut bytes) {
-                count += n;
-                std::thread::sleep(Duration::from_millis(2));
+            let (mut piece, mut count) = (vec![0; 1 << 20], 0);
+            while theirs.read_exact(&mut piece).is_ok() {
+                count += piece.len();
+                std::thread::sleep(Duration::from_millis(20));
             }
             count
         });

@@ -16,8 +16,10 @@ use async_tungstenite::tungstenite::{self, Message, WebSocket};
 use serde_json::{Map, Value, json};
 
 pub const TOKEN: &str = "a-token-of-the-tests";
-/// Longer than anything here takes; a script that waits so long has failed.
-const PATIENCE: Duration = Duration::from_secs(10);
+#[path = "../timing/mod.rs"]
+mod timing;
+
+pub use timing::{PATIENCE, takes_less};
 
 pub type Script = Box<dyn FnOnce(&mut Peer) + Send>;
 

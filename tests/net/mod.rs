@@ -5,7 +5,6 @@
 use std::future::Future;
 use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use agentpass::testing::base::url::Url;
 use agentpass::testing::net::connect::{Trust, connect};
@@ -19,16 +18,25 @@ use smol::Async;
 use smol::future::zip;
 use smol::io::{AsyncReadExt, AsyncWriteExt};
 
-pub const SECOND: Duration = Duration::from_secs(1);
+#[path = "../nobody/mod.rs"]
+mod nobody;
+#[path = "../timing/mod.rs"]
+mod timing;
+
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use nobody::Nobody;
+#[allow(unused_imports, reason = "each test binary uses a part of it")]
+pub use timing::{PATIENCE, takes_less};
+
 pub const MAX: usize = 1 << 20;
 
 /// Runs one test; a test that hangs is a test that fails.
 pub fn run<T>(test: impl Future<Output = T>) -> T {
-    smol::block_on(within(10 * SECOND, test)).expect("the test hangs")
+    smol::block_on(within(2 * PATIENCE, test)).expect("the test hangs")
 }
 
 pub fn limits(max_message_bytes: usize) -> WsLimits {
-    WsLimits { max_message_bytes, header_timeout: Duration::from_millis(300) }
+    WsLimits { max_message_bytes, header_timeout: PATIENCE }
 }
 
 pub fn listen() -> (Listener, SocketAddr) {
@@ -53,7 +61,7 @@ pub async fn sockets(max: usize) -> (WebSocket, WebSocket) {
         let (tcp, _) = listener.accept().await;
         serve_upgrade(Stream::plain(tcp), &limits(max), welcome).await.unwrap().unwrap().0
     };
-    let client = connect(&url, &Trust::System, None, SECOND, MAX);
+    let client = connect(&url, &Trust::System, None, PATIENCE, MAX);
     let (server, client) = zip(server, client).await;
     (server, client.unwrap())
 }

@@ -22,6 +22,14 @@ use agentpass::testing::service::{Attempt, CallSlot, CallSlots, Scrubber, Servic
 use agentpass::testing::store::{Claim, NewCall, Store, StoreOptions};
 use serde_json::Value;
 
+#[path = "../nobody/mod.rs"]
+mod nobody;
+#[path = "../timing/mod.rs"]
+mod timing;
+
+pub use nobody::Nobody;
+pub use timing::{PATIENCE, eventually};
+
 /// One recorded request.
 #[derive(Clone, Debug)]
 pub struct Seen {
@@ -69,6 +77,11 @@ impl Upstream {
             }
         });
         Upstream { port, seen, connections }
+    }
+
+    /// Takes requests and says nothing until the caller has given up.
+    pub fn silent() -> Upstream {
+        Upstream::new(|_, stream| drop(stream.read(&mut [0])))
     }
 
     /// Answers every request with these bytes.
@@ -128,7 +141,7 @@ pub fn service(url: &str) -> ServiceConfig {
         name: "s".into(),
         url: Url::service(url).unwrap(),
         auth: Auth::None,
-        timeout: Duration::from_secs(5),
+        timeout: PATIENCE,
         max_response_bytes: 64 * 1024,
         ca_cert: None,
         peer: Default::default(),

@@ -150,8 +150,9 @@ fn slow_job(questions: usize, place: &str, done: Vec<u8>) -> Upstream {
     })
 }
 
-fn following(method: Method) -> Tool {
-    let (every, within) = (Duration::from_millis(100), Duration::from_secs(1));
+/// A tool that asks ten times a second for so many seconds what became of it.
+fn following(method: Method, seconds: u64) -> Tool {
+    let (every, within) = (Duration::from_millis(100), Duration::from_secs(seconds));
     let follow = Some(Follow { status: 202, every, within });
     with(method, ResponseSpec { follow, ..Default::default() })
 }
@@ -161,7 +162,10 @@ fn what_is_not_done_yet_is_asked_again_where_the_answer_says() {
     let upstream = slow_job(3, "/jobs/7?x=1", response(200, "application/json", b"{\"done\":true}"));
     let mut config = upstream.service();
     config.auth = agentpass::testing::config::Auth::Query { param: "k".into(), token: secret("T0kenT0ken") };
-    assert_eq!(run(&config, call(following(Method::Post), json!({"a": 1}))), executed(json!({"done": true})));
+    assert_eq!(
+        run(&config, call(following(Method::Post, 60), json!({"a": 1}))),
+        executed(json!({"done": true}))
+    );
     let seen = upstream.seen();
     let lines: Vec<_> = seen.iter().map(|s| s.head.split(" HTTP").next().unwrap().to_owned()).collect();
     let question = "GET /jobs/7?x=1&k=T0kenT0ken";
@@ -169,7 +173,7 @@ fn what_is_not_done_yet_is_asked_again_where_the_answer_says() {
     assert!(seen[1].body.is_empty() && seen[1].header("content-type").is_empty());
     // The end may be bad news.
     let upstream = slow_job(1, "/jobs/7", response(500, "text/plain", b"no"));
-    assert_eq!(ask(&upstream, &following(Method::Post)), failed(500, "Service error 500: no", None));
+    assert_eq!(ask(&upstream, &following(Method::Post, 60)), failed(500, "Service error 500: no", None));
 }
 
 #[test]
@@ -177,7 +181,7 @@ fn what_is_being_followed_is_seen_through_a_reload() {
     let upstream = slow_job(4, "/jobs/7", response(200, "application/json", b"{\"done\":true}"));
     let services = services(&upstream.service(), &[]);
     let retirer = services.clone();
-    let run = async move { send(&services, call(following(Method::Post), json!({"a": 1}))).await };
+    let run = async move { send(&services, call(following(Method::Post, 60), json!({"a": 1}))).await };
     let retire = async {
         while upstream.seen().is_empty() {
             smol::Timer::after(Duration::from_millis(5)).await;
@@ -195,15 +199,15 @@ fn following_has_an_end_and_never_leaves_the_service() {
     let begun = Instant::now();
     let late = "the service took it on; what became of it was not known in time";
     assert_eq!(
-        ask(&upstream, &following(Method::Post)),
+        ask(&upstream, &following(Method::Post, 3)),
         Outcome::Executed(Output::lost(Lost::CutOff, Some(late.into())))
     );
-    assert!(begun.elapsed() < Duration::from_secs(3));
+    assert!(begun.elapsed() < PATIENCE);
     let posts = upstream.seen().iter().filter(|s| s.head.starts_with("POST")).count();
     assert!(posts == 1 && upstream.seen().len() > 4, "{}", upstream.seen().len());
     let lost = slow_job(1, "/jobs/7", b"HTTP/1.1 200 X\r\ncontent-length: 9\r\n\r\n".to_vec());
-    let mut hasty = following(Method::Post);
-    hasty.timeout = Some(Duration::from_millis(300));
+    let mut hasty = following(Method::Post, 1);
+    hasty.timeout = Some(Duration::from_secs(1));
     let unknown = "the service took it on; what became of it could not be asked";
     assert_eq!(ask(&lost, &hasty), Outcome::Executed(Output::lost(Lost::CutOff, Some(unknown.into()))));
     // What is only about the question is no end of the call, which would be repeated then.
@@ -211,7 +215,7 @@ fn following_has_an_end_and_never_leaves_the_service() {
         let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n").into_bytes();
         let gone = slow_job(2, "/jobs/7", answer);
         let expected = Outcome::Executed(Output::lost(Lost::CutOff, Some(unknown.into())));
-        assert_eq!(ask(&gone, &following(Method::Post)), expected, "{status}");
+        assert_eq!(ask(&gone, &following(Method::Post, 1)), expected, "{status}");
     }
     let other = Upstream::body("", b"stolen");
     let elsewhere = format!("http://127.0.0.1:{}/x", other.port);
@@ -219,7 +223,7 @@ fn following_has_an_end_and_never_leaves_the_service() {
         [elsewhere.as_str(), "//evil.example/x", "http://u@127.0.0.1/x", "x", "https://127.0.0.1/", ""]
     {
         let upstream = slow_job(1, place, response(200, "", b"1"));
-        assert_eq!(ask(&upstream, &following(Method::Post)), executed(json!({})), "{place}");
+        assert_eq!(ask(&upstream, &following(Method::Post, 60)), executed(json!({})), "{place}");
         assert_eq!((upstream.seen().len(), other.seen().len()), (1, 0), "{place}");
     }
 }

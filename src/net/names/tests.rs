@@ -68,9 +68,13 @@ fn what_becomes_of_one_family_never_costs_the_other() {
     for code in [Some(0), Some(NX), Some(2), Some(4), Some(5), None] {
         let fails = failure(code);
         let only_v4 = server(move |q| if kind_of(q) == V4 { Some(v4(q)) } else { fails(q) });
-        let begin = Instant::now();
-        assert_eq!(shown(ask(&settings(&[only_v4]))), "192.168.1.7", "AAAA: {code:?}");
-        assert!(begin.elapsed() < Duration::from_millis(900), "IPv4 waits for {code:?}");
+        // A busy machine makes one try slow, not each.
+        let is_quick = (0..5).any(|_| {
+            let begin = Instant::now();
+            assert_eq!(shown(ask(&settings(&[only_v4]))), "192.168.1.7", "AAAA: {code:?}");
+            begin.elapsed() < Duration::from_millis(900)
+        });
+        assert!(is_quick, "IPv4 waits for {code:?}");
         let only_v6 = server(move |q| if kind_of(q) == V6 { Some(v6(q)) } else { fails(q) });
         assert_eq!(shown(ask(&settings(&[only_v6]))), "fd00::7", "A: {code:?}");
     }
