@@ -18,10 +18,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use harness::gateway::TOKEN;
-use harness::{Agent, Answer, Gateway, Setup, TestClock, eventually};
+use harness::{Agent, Answer, Gateway, PATIENCE, Setup, TestClock, eventually, takes_less};
 use serde_json::{Value, json};
-use telegram_api::{ANNA, BEN, Fault, GROUP, Kind, Shown, Telegram, within};
-use telegram_world::{LONG, World, at_once, say, seen, setup};
+use telegram_api::{ANNA, BEN, Fault, GROUP, Kind, Shown, Telegram};
+use telegram_world::{World, at_once, say, seen, setup};
 
 at_once!(no_answer: [
     a_name_that_does_not_resolve_stops_nothing_else,
@@ -61,7 +61,7 @@ fn channel(gateway: &Gateway) -> Value {
 
 /// Waits until `status` says that the channel is down, with these words.
 fn is_down(gateway: &Gateway, words: &[&str]) -> Value {
-    within(LONG, "status to say that the channel is down", || {
+    eventually("status to say that the channel is down", || {
         let channel = channel(gateway);
         let detail = channel["detail"].as_str().unwrap();
         (channel["up"] == false && words.iter().all(|word| detail.contains(word))).then_some(channel)
@@ -69,29 +69,31 @@ fn is_down(gateway: &Gateway, words: &[&str]) -> Value {
 }
 
 fn is_up(gateway: &Gateway) {
-    within(LONG, "status to be well", || (channel(gateway)["up"] == true).then_some(()));
+    eventually("status to be well", || (channel(gateway)["up"] == true).then_some(()));
 }
 
 /// A question that is answered on the gateway, without Telegram.
 fn answered_here(gateway: &Gateway, text: &str) {
     let mut agent = Agent::login(gateway.address, TOKEN);
-    let began = Instant::now();
-    let wire = agent.send("tool_request", say(text));
-    assert_eq!(gateway.approve(&agent.asked()), "resolved");
-    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    takes_less(Duration::from_secs(3), || {
+        let began = Instant::now();
+        let wire = agent.send("tool_request", say(text));
+        assert_eq!(gateway.approve(&agent.asked()), "resolved");
+        assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+        began.elapsed()
+    });
 }
 
 /// A card in the group, waited for as long as a time limit and a back-off may take.
 fn patient_card(telegram: &Telegram, text: &str) -> Shown {
-    within(LONG, "the card", || {
+    eventually("the card", || {
         let all = telegram.bot_messages(GROUP);
         all.into_iter().find(|m| m.text().contains(text) && !m.buttons().is_empty())
     })
 }
 
 fn patient_end(telegram: &Telegram, card: &Shown, text: &str) -> Shown {
-    within(LONG, "the end of the card", || {
+    eventually("the end of the card", || {
         let now = telegram.message(card.chat, card.id);
         (now.buttons().is_empty() && now.text().to_lowercase().contains(text)).then_some(now)
     })
@@ -107,7 +109,7 @@ fn a_name_that_does_not_resolve_stops_nothing_else() {
     answered_here(&gateway, "hello");
     let down = is_down(&gateway, &["not reachable since"]);
     assert!(down["since"].is_string(), "{down}");
-    assert_eq!(seen(&gateway, "hello"), 1);
+    assert!(seen(&gateway, "hello") > 0);
     let began = Instant::now();
     assert_eq!(gateway.terminate(), Some(0));
     assert!(began.elapsed() < Duration::from_secs(8), "{:?}", began.elapsed());
@@ -138,7 +140,7 @@ fn an_edit_that_hangs_stops_nothing_else() {
     let tap = world.telegram.tap(&card, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     assert_eq!(world.telegram.toast(&tap).text, "Allowed.");
-    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(12), "until it gives up: {:?}", began.elapsed());
     eventually("the edit", || (world.telegram.requests("editMessageText").len() == 1).then_some(()));
     answered_here(&world.gateway, "meanwhile");
     patient_end(&world.telegram, &card, "done");
@@ -170,16 +172,16 @@ fn survives(method: &str, fault: Fault, times: usize) {
     world.telegram.fault(method, fault.clone(), times);
     let mut agent = world.agent();
     let wire = agent.send("tool_request", say("hello"));
-    let card = within(LONG, &format!("a card after {fault:?} of {method}"), || {
+    let card = eventually(&format!("a card after {fault:?} of {method}"), || {
         world.telegram.bot_messages(GROUP).into_iter().rev().find(|m| !m.buttons().is_empty())
     });
     world.telegram.tap(&card, "Allow", ANNA);
-    within(LONG, &format!("the call after {fault:?} of {method}"), || {
+    eventually(&format!("the call after {fault:?} of {method}"), || {
         (seen(&world.gateway, "hello") == 1).then_some(())
     });
     world.telegram.heal();
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
-    within(LONG, &format!("the last edit after {fault:?} of {method}"), || {
+    eventually(&format!("the last edit after {fault:?} of {method}"), || {
         let card = world.telegram.message(GROUP, card.id);
         (card.buttons().is_empty() && card.text().to_lowercase().contains("done")).then_some(())
     });
@@ -273,7 +275,8 @@ fn a_chat_that_is_not_there_is_told_before_the_first_question() {
     let config = usual.config.replace(&format!("chat_id: {GROUP}"), &format!("chat_id: {wrong}"));
     let world = World { gateway: Gateway::with(&Setup { config, ..usual }), telegram };
     is_down(&world.gateway, &["sees no chat -1234567890", "write -1001234567890;", "telegram-setup"]);
-    assert!(world.gateway.log().contains("nobody can be asked: the bot sees no chat -1234567890"));
+    let words = "nobody can be asked: the bot sees no chat -1234567890";
+    eventually("the log", || world.gateway.log().contains(words).then_some(()));
     answered_here(&world.gateway, "meanwhile");
     // Somebody makes the group, and adds the bot.
     world.telegram.add_chat(wrong, Kind::Group);
@@ -397,7 +400,7 @@ fn status_in_the_chat_names_the_last_error_of_a_service() {
     assert_eq!(world.gateway.approve(&id), "resolved");
     assert!(agent.reply(wire)["error"].is_object());
     world.telegram.say(GROUP, ANNA, "/status");
-    let answer = within(LONG, "the answer", || {
+    let answer = eventually("the answer", || {
         let all = world.telegram.bot_messages(GROUP);
         all.into_iter().find(|m| m.text().contains(env!("CARGO_PKG_VERSION")))
     });
@@ -414,7 +417,7 @@ fn a_group_gets_twenty_messages_a_minute_and_no_more() {
         agent.send("tool_request", say(&format!("number {n}")));
     }
     let count = || world.telegram.bot_messages(GROUP).len();
-    within(Duration::from_secs(30), "twenty cards", || (count() >= 20).then_some(()));
+    eventually("twenty cards", || (count() >= 20).then_some(()));
     // The next one would follow after a second.
     thread::sleep(Duration::from_secs(3));
     assert_eq!((count(), world.telegram.flooded()), (20, 0));
@@ -464,7 +467,7 @@ fn a_live_outage_of_more_than_two_minutes_is_told_on_open_cards() {
     is_down(&world.gateway, &["since"]);
     clock.shift(180);
     world.telegram.up();
-    let told = within(LONG, "the card to say so", || {
+    let told = eventually("the card to say so", || {
         let now = world.telegram.message(GROUP, card.id);
         now.text().contains("away").then_some(now)
     });
@@ -503,7 +506,7 @@ fn killed_before_the_offset_moved(label: &str, resolution: &str) -> (World, Stri
 
 fn record(world: &World, sql: &str) {
     let db = rusqlite::Connection::open(world.gateway.path("data/agentpass.db")).unwrap();
-    db.busy_timeout(Duration::from_secs(5)).unwrap();
+    db.busy_timeout(PATIENCE).unwrap();
     db.execute_batch(sql).unwrap();
 }
 

@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use harness::gateway::LAPTOP;
 use harness::{Agent, eventually};
 use serde_json::json;
-use telegram_api::{ANNA, BEN, Fault, GROUP, within};
-use telegram_world::{LONG, World, at_once, reason, say, seen};
+use telegram_api::{ANNA, BEN, Fault, GROUP};
+use telegram_world::{World, at_once, reason, say, seen};
 
 at_once!(review: [
     blank_lines_push_nothing_out_of_sight,
@@ -86,7 +86,7 @@ fn who_joins_while_the_card_is_being_sent_is_counted() {
 }
 
 fn a_note_is_on_the_card_after_a_restart() {
-    let mut world = World::with("approvals: {note_seconds: 20}");
+    let mut world = World::with("approvals: {note_seconds: 50}");
     let (mut agent, wire, card) = world.asked("hello");
     world.knows(&card);
     world.telegram.break_down("editMessageText", Fault::Page(502));
@@ -124,13 +124,13 @@ fn an_edit_that_fails_for_ever_holds_no_question_up() {
     world.telegram.tap(&card, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     let tries = || world.telegram.requests("editMessageText").len();
-    within(LONG, "the back-off to grow", || (tries() >= 5).then_some(()));
+    eventually("the back-off to grow", || (tries() >= 5).then_some(()));
     let began = Instant::now();
     let (_agent, _, other) = world.asked("next");
-    assert!(began.elapsed() < Duration::from_secs(4), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(9), "{:?}", began.elapsed());
     world.telegram.heal();
     world.gateway.say_no(&world.gateway.question());
-    within(LONG, "both ends", || {
+    eventually("both ends", || {
         let told = |card| world.telegram.message(GROUP, card).buttons().is_empty();
         (told(card.id) && told(other.id)).then_some(())
     });
@@ -149,10 +149,13 @@ fn an_agent_with_many_long_questions_keeps_nobody_waiting() {
     }
     let mut other = Agent::login(world.gateway.address, LAPTOP);
     other.send("tool_request", say("please"));
-    // One card of four or five messages may be on its way, one a second.
-    within(Duration::from_secs(9), "its card", || {
+    other.asked();
+    let before = world.telegram.bot_messages(GROUP).len();
+    let place = eventually("its card", || {
         let all = world.telegram.bot_messages(GROUP);
-        all.into_iter().find(|m| m.text().contains("please") && !m.buttons().is_empty())
+        all.iter().position(|m| m.text().contains("please") && !m.buttons().is_empty())
     });
+    // One card of four or five messages may be on its way.
+    assert!(place <= before + 6, "{} messages went first", place - before);
     world.check();
 }

@@ -23,9 +23,9 @@ use agentpass::testing::base::ids::RequestId;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use harness::gateway::{SERVICE_SECRET, TOKEN};
-use harness::{Agent, Gateway, Setup};
+use harness::{Agent, Gateway, Setup, eventually};
 use serde_json::{Value, json};
-use telegram_api::{ANNA, BEN, BOT_TOKEN, Fault, STRANGER, Shown, Telegram, within};
+use telegram_api::{ANNA, BEN, BOT_TOKEN, Fault, STRANGER, Shown, Telegram};
 
 /// Houses at the same time, each with a gateway, a chat and a service of its own: Telegram takes one message a second
 /// in a chat.
@@ -325,6 +325,13 @@ impl House {
         self.telegram.fault(method, numbers.pick(&faults).unwrap().clone(), 1);
     }
 
+    /// Whether it has done its share of the questions, and of what goes wrong.
+    fn has_seen_enough(&self) -> bool {
+        let Deeds { kills, outages, reloads, taps, .. } = &self.deeds;
+        let questions = self.asks.len() >= QUESTIONS.div_ceil(HOUSES as usize);
+        questions && *kills > 0 && *outages > 0 && *reloads > 0 && !taps.is_empty()
+    }
+
     fn something(&mut self, numbers: &mut Seeded) {
         match numbers.below(100) {
             0..8 => self.ask_something_new(numbers),
@@ -411,7 +418,7 @@ fn settle(house: &mut House) {
     house.telegram.heal();
     house.reload(&setup(&house.telegram));
     let over = |house: &House| house.gateway.audit().iter().all(|row| row["outcome"] != "pending");
-    within(Duration::from_secs(20), "all questions to end", || over(house).then_some(()));
+    eventually("all questions to end", || over(house).then_some(()));
 }
 
 /// I1: the service was called as often as somebody who may allowed it, and as often as the record says.
@@ -599,11 +606,13 @@ impl AddAssign for Tried {
 fn live(name: u64, seed: u64) -> Tried {
     let mut numbers = Seeded(seed.wrapping_add(name));
     let mut house = House::new(name);
-    let end = Instant::now() + TIME;
-    while Instant::now() < end {
+    let (end, latest) = (Instant::now() + TIME, Instant::now() + 5 * TIME);
+    // A busy machine gets less done in that time: it goes on until enough was tried.
+    while Instant::now() < end || (Instant::now() < latest && !house.has_seen_enough()) {
         house.something(&mut numbers);
         thread::sleep(Duration::from_millis(numbers.below(200) as u64));
     }
+    assert!(house.has_seen_enough(), "the seed does not try enough");
     settle(&mut house);
     let records = Records::of(&house.gateway);
     calls_were_allowed(&house, &records);
@@ -613,13 +622,6 @@ fn live(name: u64, seed: u64) -> Tried {
     house.listen();
     let tried = Tried::of(&house, &records);
     agents_were_answered(&mut house, &records);
-    assert!(
-        house.deeds.kills > 0
-            && house.deeds.outages > 0
-            && house.deeds.reloads > 1
-            && !house.deeds.taps.is_empty(),
-        "the seed does not try enough"
-    );
     tried
 }
 

@@ -19,6 +19,8 @@ mod methods;
 mod people;
 mod server;
 pub mod text;
+#[path = "../timing/mod.rs"]
+mod timing;
 mod updates;
 
 use std::collections::{BTreeMap, HashMap};
@@ -31,6 +33,7 @@ use serde_json::Value;
 pub use chat::{Button, Chat, Kind, Shown, Version};
 pub use faults::Fault;
 pub use people::{Person, Toast};
+pub use timing::{PATIENCE, eventually, takes_less};
 use updates::Queue;
 
 /// The bot's token. It must never come out anywhere.
@@ -234,17 +237,5 @@ impl Telegram {
         let state = self.lock();
         let now = state.now();
         state.queue.waiting(now)
-    }
-}
-
-/// Waits until `done` gives something; fails the test after `patience`.
-pub fn within<T>(patience: Duration, what: &str, mut done: impl FnMut() -> Option<T>) -> T {
-    let end = Instant::now() + patience;
-    loop {
-        if let Some(value) = done() {
-            return value;
-        }
-        assert!(Instant::now() < end, "waited {patience:?} for: {what}");
-        std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -1,11 +1,11 @@
 //! What people do in the chats, and what they see.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::chat::{Chat, Kind, Shown, Version, user_json};
-use super::{BOT_ID, CALLBACK_LIFE, GROUP, MESSAGE_LIFE, Query, State, Telegram, within};
+use super::{BOT_ID, CALLBACK_LIFE, GROUP, MESSAGE_LIFE, PATIENCE, Query, State, Telegram, eventually};
 
 /// A user.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,8 +20,6 @@ pub struct Toast {
     pub text: String,
     pub is_alert: bool,
 }
-
-const PATIENCE: Duration = Duration::from_secs(10);
 
 impl State {
     fn written(&self, text: &str) -> Version {
@@ -63,14 +61,14 @@ impl Telegram {
 
     /// Waits for a message of the bot in a chat.
     pub fn find(&self, chat: i64, what: &str, wanted: impl Fn(&Shown) -> bool) -> Shown {
-        within(PATIENCE, what, || self.bot_messages(chat).into_iter().rev().find(&wanted))
+        eventually(what, || self.bot_messages(chat).into_iter().rev().find(&wanted))
     }
 
     /// Waits until a message has become so.
     pub fn becomes(&self, card: &Shown, what: &str, wanted: impl Fn(&Shown) -> bool) -> Shown {
         let mut last = String::new();
-        let end = std::time::Instant::now() + PATIENCE;
-        while std::time::Instant::now() < end {
+        let end = Instant::now() + PATIENCE;
+        while Instant::now() < end {
             let now = self.message(card.chat, card.id);
             if wanted(&now) {
                 return now;
@@ -96,7 +94,7 @@ impl Telegram {
 
     /// Waits for the answer to a tap.
     pub fn toast(&self, query: &str) -> Toast {
-        within(PATIENCE, "the answer to a tap", || self.toast_now(query))
+        eventually("the answer to a tap", || self.toast_now(query))
     }
 
     /// Taps whose button still shows a turning wheel.

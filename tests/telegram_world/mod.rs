@@ -9,7 +9,6 @@
 )]
 
 use std::thread;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 
@@ -42,9 +41,6 @@ pub fn together(cases: &[(&'static str, fn())]) {
 }
 
 pub(crate) use at_once;
-
-/// For waits that hold a few seconds of pacing or back-off.
-pub const LONG: Duration = Duration::from_secs(25);
 
 /// The usual configuration with questions in the group; `more` is put below it.
 pub fn setup(telegram: &Telegram, more: &str) -> Setup {
