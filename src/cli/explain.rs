@@ -6,18 +6,17 @@ use argh::FromArgs;
 use serde_json::{Map, Value};
 
 use super::colour::{Shade, on_stdout};
+use super::files::OwnerFiles;
 use super::output::Audience;
 use super::serve::paths;
 use super::suggest::hint;
 use super::{Exit, Trouble, layout, output, terminal, values};
-use crate::base::json::parse_strict;
+use crate::base::json::{JsonError, parse_strict};
 use crate::base::safe_text::{visible, visible_name};
-use crate::config::{self, Config, Finding};
-use crate::gate::explain::{Explanation, Rules, explain};
-use crate::model::{AgentId, ArgSpec, ArgType, Call, InvalidCall, RuleRef, Step};
-use crate::policy::{Facts, Policy};
+use crate::config::Config;
+use crate::gate::explain::Explanation;
+use crate::model::{AgentId, ArgSpec, ArgType, RuleRef, Step};
 use crate::protocol::frame::MAX_DEPTH;
-use crate::service;
 
 /// Say what would happen to a call, and why: the decision, the rule, the trace. Needs no running gateway.
 #[derive(FromArgs, Debug)]
@@ -55,26 +54,23 @@ pub(crate) struct ExplainArgs {
 const WHAT: &str = "explain the call";
 
 pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Trouble> {
-    let paths = paths(args.config.as_deref(), args.permissions.as_deref());
-    let loaded = match config::load(&paths) {
-        Ok(loaded) => loaded,
-        Err(findings) => return Ok(unreadable(&findings)),
+    let files = match OwnerFiles::load(&paths(args.config.as_deref(), args.permissions.as_deref())) {
+        Ok(files) => files,
+        Err(exit) => return Ok(exit),
     };
-    let policy = Policy::new(loaded.permissions.rules, loaded.permissions.defaults);
-    known_agent(&loaded.config, args.agent.as_deref())?;
-    let files =
-        OwnerFiles { agent: agent(&loaded.config, args.agent.as_deref()), config: loaded.config, policy };
+    known_agent(&files.config, args.agent.as_deref())?;
+    let agent = files.agent(args.agent.as_deref());
     match (args.stdin, args.call.split_first()) {
-        (true, None) => files.batch(),
+        (true, None) => batch(&files, &agent),
         (true, Some(_)) => Err(usage("--stdin takes no tool")),
         (false, None) => Err(usage("name a tool, or give --stdin")),
         (false, Some((tool, pairs))) => {
             let mut values = values::read(pairs, args.json_args.as_deref()).map_err(|e| usage(&e))?;
-            if let Some(known) = files.config.tools.get(tool) {
+            if let Some(known) = files.tools().get(tool) {
                 let kind = |name: &str| known.args.get(name).and_then(|spec| spec.kind);
                 values::typed(&mut values, pairs, |name| kind(name).map(ArgType::as_str));
             }
-            let why = files.explain(&files.agent, tool, values);
+            let why = files.explain(&agent, tool, values);
             let text =
                 if args.json { output::json(&why.to_json()) } else { for_people(tool, &why, &files.config) };
             output::finish(&text)
@@ -84,11 +80,6 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Trouble> {
 
 fn usage(cause: &str) -> Trouble {
     Trouble::new(Exit::BAD_ARGUMENTS, WHAT, cause).help("agentpass explain --help")
-}
-
-fn unreadable(findings: &[Finding]) -> Exit {
-    findings.iter().for_each(|finding| terminal::note(&finding.to_string()));
-    Exit::BAD_CONFIGURATION
 }
 
 /// For the name of no agent, rules for agents would be left out silently.
@@ -104,74 +95,52 @@ fn known_agent(config: &Config, given: Option<&str>) -> Result<(), Trouble> {
     }
 }
 
-fn agent(config: &Config, given: Option<&str>) -> AgentId {
-    match (given, config.agents.as_slice()) {
-        (Some(name), _) => AgentId::configured(name),
-        (None, [only]) => only.id.clone(),
-        (None, _) => AgentId::configured("default"),
+fn batch(files: &OwnerFiles, agent: &AgentId) -> Result<Exit, Trouble> {
+    for (number, line) in stdin().lock().split(b'\n').enumerate() {
+        let line = line.map_err(|e| Trouble::new(Exit::FAILED, "read stdin", e))?;
+        if line.iter().all(u8::is_ascii_whitespace) {
+            continue;
+        }
+        let decision =
+            decide(files, agent, &line).map_err(|e| usage(&format!("line {}: {e}", number + 1)))?;
+        if output::print(&decision.to_json().to_string())? == Audience::Gone {
+            break;
+        }
+    }
+    Ok(Exit::DONE)
+}
+
+fn decide(files: &OwnerFiles, agent: &AgentId, line: &[u8]) -> Result<Explanation, String> {
+    // A call that the gateway would refuse as a frame is a decision too, not a broken line.
+    match parse_strict(line, MAX_DEPTH) {
+        Ok(Value::Object(members)) => decide_members(files, agent, members),
+        Ok(_) => Err("not a JSON object".into()),
+        Err(JsonError::Syntax) => Err("not JSON".into()),
+        Err(unsafe_json) => Ok(refused(unsafe_json.to_string())),
     }
 }
 
-/// The configuration and the policy of the files, and the agent that asks by default.
-struct OwnerFiles {
-    config: Config,
-    policy: Policy,
-    agent: AgentId,
-}
-
-impl OwnerFiles {
-    fn explain(&self, agent: &AgentId, tool: &str, args: Map<String, Value>) -> Explanation {
-        let check = |call: &Call| match self.config.services.iter().find(|s| s.name == call.tool().service) {
-            Some(config) => service::check(config, call),
-            None => Err(InvalidCall::BadRequest),
-        };
-        let (tools, policy) = (&self.config.tools, &self.policy);
-        explain(&Rules { tools, policy, check: &check, facts: &Facts::unchanged }, agent, tool, args)
-    }
-
-    fn batch(&self) -> Result<Exit, Trouble> {
-        for (number, line) in stdin().lock().split(b'\n').enumerate() {
-            let line = line.map_err(|e| Trouble::new(Exit::FAILED, "read stdin", e))?;
-            if line.iter().all(u8::is_ascii_whitespace) {
-                continue;
-            }
-            let decision = self.decide(&line).map_err(|e| usage(&format!("line {}: {e}", number + 1)))?;
-            if output::print(&decision.to_json().to_string())? == Audience::Gone {
-                break;
-            }
-        }
-        Ok(Exit::DONE)
-    }
-
-    fn decide(&self, line: &[u8]) -> Result<Explanation, String> {
-        // A call that the gateway would refuse as a frame is a decision too, not a broken line.
-        let read = match parse_strict(line, MAX_DEPTH) {
-            Ok(Value::Object(members)) => members,
-            Ok(_) => return Err("not a JSON object".into()),
-            Err(crate::base::json::JsonError::Syntax) => return Err("not JSON".into()),
-            Err(unsafe_json) => return Ok(refused(unsafe_json.to_string())),
-        };
-        self.decide_members(read)
-    }
-
-    fn decide_members(&self, mut members: Map<String, Value>) -> Result<Explanation, String> {
-        let agent = match members.remove("agent") {
-            None | Some(Value::Null) => self.agent.clone(),
-            Some(Value::String(name)) => AgentId::configured(&name),
-            Some(_) => return Err("agent must be a string".into()),
-        };
-        let Some(Value::String(tool)) = members.remove("tool") else {
-            return Err("tool must be a string".into());
-        };
-        let args = match members.remove("args") {
-            None | Some(Value::Null) => Map::new(),
-            Some(Value::Object(args)) => args,
-            Some(_) => return Ok(refused("args must be an object".into())),
-        };
-        match members.keys().next() {
-            Some(name) => Err(format!("unknown member {name:?}")),
-            None => Ok(self.explain(&agent, &tool, args)),
-        }
+fn decide_members(
+    files: &OwnerFiles,
+    agent: &AgentId,
+    mut members: Map<String, Value>,
+) -> Result<Explanation, String> {
+    let agent = match members.remove("agent") {
+        None | Some(Value::Null) => agent.clone(),
+        Some(Value::String(name)) => AgentId::configured(&name),
+        Some(_) => return Err("agent must be a string".into()),
+    };
+    let Some(Value::String(tool)) = members.remove("tool") else {
+        return Err("tool must be a string".into());
+    };
+    let args = match members.remove("args") {
+        None | Some(Value::Null) => Map::new(),
+        Some(Value::Object(args)) => args,
+        Some(_) => return Ok(refused("args must be an object".into())),
+    };
+    match members.keys().next() {
+        Some(name) => Err(format!("unknown member {name:?}")),
+        None => Ok(files.explain(&agent, &tool, args)),
     }
 }
 

@@ -9,6 +9,7 @@
 //! | [`exit`], [`trouble`] | the exit codes, and the shape of every error |
 //! | [`output`], [`terminal`], [`logging`] | stdout for results, stderr for everything else |
 //! | [`options`] | options of several commands |
+//! | `files` | the owner's files and what they say to a call |
 //! | [`gateway`], [`refusal`] | how agents reach a gateway, and what its refusals exit with |
 //! | `layout`, `help`, `colour` | text no wider than the terminal, and its colours |
 //! | `suggest` | "did you mean" |
@@ -20,6 +21,7 @@ pub(crate) mod arguments;
 pub(crate) mod card;
 mod colour;
 pub(crate) mod exit;
+mod files;
 pub(crate) mod gateway;
 mod help;
 mod layout;
