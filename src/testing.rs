@@ -55,9 +55,10 @@ pub mod gate {
 pub mod model {
     pub use crate::model::{
         Action, AgentId, Amount, AnswerOutcome, ArgSpec, ArgType, Call, Charge, Charging, Charset, Choice,
-        Counted, CounterId, CounterKey, DataFacts, Encoding, HttpTarget, InvalidCall, Kind, Limit, Lost,
-        Method, Outcome, Output, Part, Per, QuestionEnd, RequestSpec, Responder, ResponseSpec, Risk, Rule,
-        RuleList, RuleRef, Tally, Target, Tool, ToolFacts, Verdict, Void, Why, Window,
+        Counted, CounterId, CounterKey, DataFacts, Denial, DenialReason, Encoding, HttpTarget, InvalidCall,
+        Kind, Limit, Lost, Method, Outcome, Output, Part, Per, QuestionEnd, RequestSpec, Responder,
+        ResponseSpec, Risk, Rule, RuleList, RuleRef, Tally, Target, Tool, ToolFacts, Verdict, Void, Why,
+        Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};
@@ -97,7 +98,7 @@ pub mod net {
 }
 
 pub mod policy {
-    pub use crate::policy::{Facts, Policy};
+    pub use crate::policy::{Counters, Facts, NothingCounted, Policy};
 }
 
 pub mod protocol {

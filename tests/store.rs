@@ -397,7 +397,7 @@ fn a_call_is_claimed_exactly_once() {
 fn denials_and_refusals_are_recorded_too() {
     let dir = Dir::new();
     let (denied, refused) = dir.with(async |store| {
-        let outcome = Outcome::DeniedByPolicy { rule: Some("doors".into()) };
+        let outcome = Outcome::DeniedByPolicy(Denial::by_rule(Some("doors".into())));
         let denied = record_ended(store, new_call("front", Action::Deny), Stage::Settled(outcome)).await;
         let refusal = RefusedRequest {
             id: RequestId::random(),
@@ -1365,7 +1365,9 @@ fn counted(dir: &Dir) -> Vec<(Option<String>, String, Timestamp)> {
         let session = charge.counter.key.session.clone().flatten().map(|name| name.to_string());
         (session, charge.part.amount.to_string(), *at)
     };
-    recovered.counted.iter().map(shown).collect()
+    let mut counted: Vec<_> = recovered.counted.iter().map(shown).collect();
+    counted.sort();
+    counted
 }
 
 fn charged(door: &str, charges: &[Charge]) -> NewCall {

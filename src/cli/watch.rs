@@ -191,8 +191,9 @@ fn news(event: &Value) -> String {
             format!("question {id}: {}{by}{why}", settled.replace('_', " "))
         }
         (None, Some(outcome)) => {
-            let reason = word("reason").map(|why| format!(" ({})", why.replace('_', " ")));
-            format!("question {id}: {}{}", outcome.replace('_', " "), reason.unwrap_or_default())
+            let reason = word("why").map(visible).or_else(|| word("reason").map(|why| why.replace('_', " ")));
+            let reason = reason.map(|why| format!(" ({why})")).unwrap_or_default();
+            format!("question {id}: {}{reason}", outcome.replace('_', " "))
         }
         (None, None) => {
             let times = event.get("times_asked").and_then(Value::as_u64).unwrap_or_default();

@@ -38,7 +38,9 @@ pub(crate) struct Submission {
 
 impl Gate {
     /// Takes a request in. The call goes on whatever becomes of the ticket.
-    pub(crate) fn submit(self: &Rc<Self>, agent: &AgentId, request: Submission) -> Ticket {
+    pub(crate) fn submit(self: &Rc<Self>, agent: &AgentId, mut request: Submission) -> Ticket {
+        // Under the name that is recorded and shown, calls of the session are joined and counted.
+        request.session = request.session.map(|name| self.setup().scrubber.text(name));
         let size = || json::length(&request.args) + request.reason.as_ref().map_or(0, String::len);
         let per_minute = self.setup().requests_per_minute(agent);
         if let Err(too_many) = self.ledger.count(agent, per_minute, size) {
@@ -89,7 +91,7 @@ impl Gate {
             at: self.clock.now(),
             agent: agent.clone(),
             tool: scrubber.text(request.tool.clone()),
-            session: request.session.clone().map(|text| scrubber.text(text)),
+            session: request.session.clone(),
             outcome,
         };
         let ticket = Ticket::new(flight.clone());
@@ -110,7 +112,8 @@ impl Gate {
         request: Submission,
         checked: Duration,
     ) -> Ticket {
-        let joined = self.flights.running.borrow().join(&call, request.key.as_deref());
+        let joined =
+            self.flights.running.borrow().join(&call, request.session.as_deref(), request.key.as_deref());
         match joined {
             Joined::Same { flight, new_key: false } => {
                 self.ledger.metrics.total(|totals| totals.joined += 1);
@@ -124,6 +127,9 @@ impl Gate {
                 self.join_with_key(call, request.key.unwrap_or_default(), flight)
             }
             Joined::Conflict => self.refuse(call.agent(), &request, Outcome::IdempotencyConflict),
+            Joined::No if !self.has_session_room(call.agent(), request.session.as_deref()) => {
+                self.refuse(call.agent(), &request, Outcome::TooManySessions)
+            }
             Joined::No => self.start(call, prepared, request, checked),
         }
     }
@@ -137,9 +143,14 @@ impl Gate {
     ) -> Ticket {
         let id = RequestId::random();
         let flight = Flight::new(id, call.digest());
-        self.flights.running.borrow_mut().add(&call, request.key.as_deref(), &flight);
-        let scrub = |text: Option<String>| text.map(|t| self.setup().scrubber.text(t));
-        let (session, reason) = (scrub(request.session), scrub(request.reason));
+        self.flights.running.borrow_mut().add(
+            &call,
+            request.session.as_deref(),
+            request.key.as_deref(),
+            &flight,
+        );
+        let reason = request.reason.map(|text| self.setup().scrubber.text(text));
+        let session = request.session;
         let at = self.clock.now();
         let (key, prepared) = (request.key, Cell::new(Some(prepared)));
         let task = Task { id, at, call, prepared, session, reason, key, flight: flight.clone() };
@@ -169,6 +180,10 @@ impl Gate {
         };
         self.executor.spawn(task).detach();
         ticket
+    }
+
+    fn has_session_room(&self, agent: &AgentId, session: Option<&str>) -> bool {
+        self.ledger.counters.borrow().admits_session(agent, &session.map(Arc::from), self.clock.now())
     }
 
     /// An identical call has joined; who is being asked should know.

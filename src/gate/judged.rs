@@ -1,32 +1,42 @@
-//! A verdict and the rules that it was made under.
+//! A verdict, what it has charged, and the rules that it was made under.
 
 use std::ptr;
 use std::rc::{Rc, Weak};
 
+use super::counters::Reservation;
 use super::setup::Setup;
 use super::state::Gate;
-use crate::model::{Action, Call, Verdict};
+use super::task::{Step, Task};
+use crate::model::{Action, Charge, Outcome, Verdict};
 
 /// What the policy said to a call under one setup.
 pub(super) struct Judged {
     pub verdict: Verdict,
+    /// What an allowed call was charged, at once: nobody else may take its place while it waits. None also when it would
+    /// open one session too many.
+    pub reserved: Option<Reservation>,
     /// Weak, because credentials of an old setup must not stay in memory for as long as a question is open.
     setup: Weak<Setup>,
 }
 
 impl Judged {
-    pub(super) fn new(gate: &Gate, call: &Call, setup: &Rc<Setup>) -> Judged {
+    pub(super) fn new(gate: &Gate, task: &Task, setup: &Rc<Setup>) -> Judged {
+        let call = &task.call;
+        gate.ledger.counters.borrow_mut().called(call.agent(), &task.session_name(), gate.clock.now());
         let verdict = setup.policy.judge(call, &gate.facts(setup, call));
-        Judged { verdict, setup: Rc::downgrade(setup) }
+        let allowed = verdict.decision == Action::Allow;
+        let reserved = allowed.then(|| reserve(gate, task, verdict.charges.clone())).flatten();
+        Judged { verdict, reserved, setup: Rc::downgrade(setup) }
     }
 
-    /// Nobody was asked about an allowed call, so under another setup it is judged anew.
+    /// Nobody was asked about an allowed call, so under another setup it is judged anew, without what it was charged.
     ///
     /// # Errors
     /// The new judgement, when it does not allow the call.
-    pub(super) fn still_allows(&mut self, gate: &Gate, call: &Call, setup: &Rc<Setup>) -> Result<(), Judged> {
-        if !ptr::eq(Rc::as_ptr(setup), self.setup.as_ptr()) {
-            let anew = Judged::new(gate, call, setup);
+    pub(super) fn still_allows(&mut self, gate: &Gate, task: &Task, setup: &Rc<Setup>) -> Result<(), Judged> {
+        if !self.is_under(setup) {
+            self.reserved = None;
+            let anew = Judged::new(gate, task, setup);
             if anew.verdict.decision != Action::Allow {
                 return Err(anew);
             }
@@ -34,4 +44,52 @@ impl Judged {
         }
         Ok(())
     }
+
+    /// The same for a call that has been claimed, and so has been counted.
+    ///
+    /// # Errors
+    /// The new verdict, when it does not allow the call.
+    pub(super) fn still_allows_claimed(
+        &mut self,
+        gate: &Gate,
+        task: &Task,
+        setup: &Rc<Setup>,
+    ) -> Result<(), Verdict> {
+        if !self.is_under(setup) {
+            let verdict = setup.policy.judge(&task.call, &gate.facts(setup, &task.call));
+            if verdict.decision != Action::Allow {
+                return Err(verdict);
+            }
+            self.setup = Rc::downgrade(setup);
+        }
+        Ok(())
+    }
+
+    /// The verdict on a call that is not made now; what it was charged is taken back.
+    pub(super) fn release(self) -> Verdict {
+        self.verdict
+    }
+
+    fn is_under(&self, setup: &Rc<Setup>) -> bool {
+        ptr::eq(Rc::as_ptr(setup), self.setup.as_ptr())
+    }
+}
+
+/// Charges an approved call right before it is claimed. It is not judged again, but what forbids it now counts.
+///
+/// # Errors
+/// What forbids it.
+pub(super) fn charge_approved(gate: &Gate, task: &Task) -> Step<Reservation> {
+    let setup = gate.setup();
+    let verdict = setup.policy.judge(&task.call, &gate.facts(&setup, &task.call));
+    if let Some(why) = verdict.forbidden() {
+        return Err(why.outcome());
+    }
+    reserve(gate, task, verdict.charges).ok_or(Outcome::TooManySessions)
+}
+
+/// None: the call would open one session too many.
+fn reserve(gate: &Gate, task: &Task, charges: Vec<Charge>) -> Option<Reservation> {
+    let (agent, now) = (task.call.agent(), gate.clock.now());
+    Reservation::new(&gate.ledger.counters, agent, &task.session_name(), charges, now)
 }

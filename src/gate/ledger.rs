@@ -1,15 +1,17 @@
 //! What agents have used of what they may use, and what is counted. It lives in memory: a restart begins anew.
 
 use std::cell::RefCell;
+use std::rc::Rc;
 
 use super::budget::Budget;
 use super::cool_down::CoolDowns;
+use super::counters::CounterBook;
 use super::metrics::Metrics;
 use super::rate::{RateLimits, TooMany};
 use super::setup::Setup;
 use crate::base::clock::Timestamp;
 use crate::base::slots::KeyedSlots;
-use crate::model::{AgentId, Call, QuestionEnd};
+use crate::model::{AgentId, Call, Charge, QuestionEnd};
 
 /// Bytes of arguments and reason that come with a request.
 const USUAL: usize = 2048;
@@ -23,18 +25,21 @@ pub(crate) struct Ledger {
     /// What requests other than calls may cost. A tool that is listed costs one.
     errands: RefCell<Budget>,
     cool_downs: RefCell<CoolDowns>,
+    /// What has been counted under limits. Unlike all else here, a restart takes it up.
+    pub(super) counters: Rc<RefCell<CounterBook>>,
     pub(crate) connections: KeyedSlots<AgentId>,
     pub(crate) metrics: Metrics,
     pub(crate) started: Timestamp,
 }
 
 impl Ledger {
-    pub(super) fn new(setup: &Setup, started: Timestamp) -> Ledger {
+    pub(super) fn new(setup: &Setup, started: Timestamp, counted: Vec<(Charge, Timestamp)>) -> Ledger {
         Ledger {
             requests: RefCell::default(),
             bytes: RefCell::new(Budget::new(16 << 20, 64 << 10)),
             errands: RefCell::new(Budget::new(30_000, 30_000)),
             cool_downs: RefCell::default(),
+            counters: Rc::new(RefCell::new(CounterBook::take_up(counted, setup.session_idle(), started))),
             connections: KeyedSlots::default(),
             metrics: Metrics::new(setup),
             started,
@@ -76,6 +81,12 @@ impl Ledger {
     /// Takes what the answer to such a request turned out to cost besides.
     pub(crate) fn charge(&self, agent: &AgentId, cost: u64) {
         self.errands.borrow_mut().charge(agent, cost);
+    }
+
+    /// A new setup is in force.
+    pub(super) fn configured(&self, setup: &Setup) {
+        self.counters.borrow_mut().set_session_idle(setup.session_idle());
+        self.metrics.configured(setup);
     }
 
     /// A question ended. Only what people say counts towards the cool-down.

@@ -14,14 +14,14 @@ use std::time::{Duration, Instant};
 
 use super::cool_down;
 use super::flights::NoSlot;
-use super::judged::Judged;
+use super::judged::{self, Judged};
 use super::running::CallReply;
 use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task, replayed};
 use crate::approval::text;
 use crate::config::ApprovalConfig;
-use crate::model::{Action, Outcome, Question, QuestionEnd, Reason, Responder, Verdict};
+use crate::model::{Action, Denial, Outcome, Question, QuestionEnd, Reason, Responder, Verdict};
 use crate::service::{Attempt, CallSlot, PreparedCall};
 use crate::store::{Claim, Stage};
 
@@ -49,7 +49,7 @@ pub(super) async fn resume(gate: Rc<Gate>, task: Task, question: Arc<Question>, 
 }
 
 fn finish(gate: &Gate, task: &Task, decision: Option<Action>, reply: CallReply) {
-    gate.flights.running.borrow_mut().remove(&task.call, &task.flight);
+    gate.flights.running.borrow_mut().remove(&task.call, task.session.as_deref(), &task.flight);
     gate.ledger.metrics.replied(&task.call.tool().name, decision, &reply);
     task.flight.finish(reply);
 }
@@ -57,7 +57,7 @@ fn finish(gate: &Gate, task: &Task, decision: Option<Action>, reply: CallReply) 
 /// Judged once; judged anew only when a reload changes the rules before they have let the call through.
 async fn decide(gate: &Gate, task: &Task, checked: Duration) -> (Option<Action>, CallReply) {
     let began = Instant::now();
-    let mut judged = Judged::new(gate, &task.call, &gate.setup());
+    let mut judged = Judged::new(gate, task, &gate.setup());
     gate.ledger.metrics.decided(checked + began.elapsed());
     loop {
         let decision = judged.verdict.decision;
@@ -67,7 +67,7 @@ async fn decide(gate: &Gate, task: &Task, checked: Duration) -> (Option<Action>,
             None if decision == Action::Ask => ask(gate, task, judged.verdict).await,
             None => match allow(gate, task, &mut judged).await {
                 Ok(outcome) => outcome,
-                Err(NoSlot::Busy) => end(gate, task, judged.verdict, Outcome::Busy).await,
+                Err(NoSlot::Busy) => end(gate, task, judged.release(), Outcome::Busy).await,
                 Err(NoSlot::Overtaken(anew)) => {
                     judged = anew;
                     continue;
@@ -86,17 +86,20 @@ async fn end(gate: &Gate, task: &Task, verdict: Verdict, outcome: Outcome) -> St
 
 /// An allowed call is recorded and claimed at once, as soon as it has a slot.
 async fn allow(gate: &Gate, task: &Task, judged: &mut Judged) -> Result<Step<Outcome>, NoSlot<Judged>> {
-    let look = |setup: &Rc<Setup>| judged.still_allows(gate, &task.call, setup);
+    let look = |setup: &Rc<Setup>| judged.still_allows(gate, task, setup);
     let slot = gate.flights.slot(&task.call, &gate.setup, look).await?;
+    let Some(reserved) = judged.reserved.take() else {
+        return Ok(end(gate, task, judged.verdict.clone(), Outcome::TooManySessions).await);
+    };
     let _executing = gate.flights.begin().await;
-    let claim = match task.record_claimed(gate, judged.verdict.clone()).await {
+    let claim = match task.record_claimed(gate, judged.verdict.clone(), reserved).await {
         Ok(claim) => claim,
         Err(early) => return Ok(Err(early)),
     };
     let look = |setup: &Rc<Setup>| {
-        judged.still_allows(gate, &task.call, setup).map_err(|anew| match anew.verdict.forbidden() {
+        judged.still_allows_claimed(gate, task, setup).map_err(|verdict| match verdict.forbidden() {
             Some(why) => why.outcome(),
-            None => Outcome::DeniedByPolicy { rule: Some(ASKED_NOW.into()) },
+            None => Outcome::DeniedByPolicy(Denial::by_rule(Some(ASKED_NOW.into()))),
         })
     };
     Ok(Ok(execute(gate, task, claim, slot, look).await))
@@ -171,7 +174,13 @@ async fn act_on_approval(gate: &Gate, task: &Task, question: &Arc<Question>) -> 
     let slot = gate.flights.slot(approved, &gate.setup, look).await;
     let _executing = gate.flights.begin().await;
     let claimed = match slot {
-        Ok(slot) => task.claim(gate, approved).await.map(|claim| claim.map(|claim| (claim, slot))),
+        // Nothing is waited for between the charge and the claim: many approved calls do not pass a limit together.
+        Ok(slot) => match judged::charge_approved(gate, task) {
+            Ok(reserved) => {
+                task.claim(gate, approved, reserved).await.map(|claim| claim.map(|claim| (claim, slot)))
+            }
+            Err(early) => Err(early),
+        },
         Err(NoSlot::Busy) => Err(Outcome::Busy),
         Err(NoSlot::Overtaken(early)) => Err(early),
     };

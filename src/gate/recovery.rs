@@ -4,6 +4,7 @@
 //! Calls that were under way are "unknown" already: the store has settled them when it was opened.
 
 use std::cell::Cell;
+use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -25,9 +26,10 @@ impl Gate {
         store: Store,
         setup: Setup,
         channels: Rc<Channels>,
-        recovered: Recovered,
+        mut recovered: Recovered,
     ) -> Rc<Gate> {
-        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels));
+        let counted = mem::take(&mut recovered.counted);
+        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, counted));
         take_up(&gate, recovered);
         gate
     }
@@ -77,7 +79,7 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     }
     let flight = Flight::new(open.id, call.digest());
     flight.set_recorded();
-    gate.flights.running.borrow_mut().add(&call, open.key.as_deref(), &flight);
+    gate.flights.running.borrow_mut().add(&call, open.session.as_deref(), open.key.as_deref(), &flight);
     let OpenCall { id, created: at, session, reason, key, rule, expires, .. } = open;
     let task = Task { id, at, call, prepared: Cell::default(), session, reason, key, flight };
     let question = task.question(rule, expires);

@@ -147,8 +147,16 @@ impl Ticket {
 /// All calls under way, by what they are and by their idempotency keys.
 #[derive(Default)]
 pub(super) struct Running {
-    by_binding: HashMap<Digest, Rc<Flight>>,
+    by_binding: HashMap<Binding, Rc<Flight>>,
     by_key: HashMap<(AgentId, String), Rc<Flight>>,
+}
+
+/// A call's binding, within one session.
+type Binding = Digest;
+
+fn binding(call: &Call, session: Option<&str>) -> Binding {
+    let binding = call.binding();
+    session.map_or(binding, |name| Digest::sha256(&[&binding.0, name.as_bytes()].concat()))
 }
 
 /// What is under way for a new request.
@@ -164,9 +172,10 @@ pub(super) enum Joined {
 }
 
 impl Running {
-    pub(super) fn join(&self, call: &Call, key: Option<&str>) -> Joined {
+    /// Identical calls join within one session: its limits are its own. A key stands for one call in all of them.
+    pub(super) fn join(&self, call: &Call, session: Option<&str>, key: Option<&str>) -> Joined {
         let known = key.and_then(|k| self.by_key.get(&(call.agent().clone(), k.to_owned())));
-        match (known, self.by_binding.get(&call.binding())) {
+        match (known, self.by_binding.get(&binding(call, session))) {
             (Some(flight), _) if flight.call.is_some_and(|(_, digest)| digest == call.digest()) => {
                 Joined::Same { flight: flight.clone(), new_key: false }
             }
@@ -176,8 +185,8 @@ impl Running {
         }
     }
 
-    pub(super) fn add(&mut self, call: &Call, key: Option<&str>, flight: &Rc<Flight>) {
-        self.by_binding.insert(call.binding(), flight.clone());
+    pub(super) fn add(&mut self, call: &Call, session: Option<&str>, key: Option<&str>, flight: &Rc<Flight>) {
+        self.by_binding.insert(binding(call, session), flight.clone());
         self.add_key(call.agent(), key, flight);
     }
 
@@ -197,9 +206,10 @@ impl Running {
         flight.keys.borrow_mut().retain(|k| k != key);
     }
 
-    pub(super) fn remove(&mut self, call: &Call, flight: &Rc<Flight>) {
-        if self.by_binding.get(&call.binding()).is_some_and(|f| Rc::ptr_eq(f, flight)) {
-            self.by_binding.remove(&call.binding());
+    pub(super) fn remove(&mut self, call: &Call, session: Option<&str>, flight: &Rc<Flight>) {
+        let binding = binding(call, session);
+        if self.by_binding.get(&binding).is_some_and(|f| Rc::ptr_eq(f, flight)) {
+            self.by_binding.remove(&binding);
         }
         for key in flight.keys.take() {
             self.by_key.remove(&(call.agent().clone(), key));
@@ -207,8 +217,8 @@ impl Running {
     }
 
     /// How often this call was asked for while it is under way.
-    pub(super) fn times(&self, call: &Call) -> u32 {
-        self.by_binding.get(&call.binding()).map_or(1, |f| f.joined.get().saturating_add(1))
+    pub(super) fn times(&self, call: &Call, session: Option<&str>) -> u32 {
+        self.by_binding.get(&binding(call, session)).map_or(1, |f| f.joined.get().saturating_add(1))
     }
 
     /// Whether the call with this id is under way.

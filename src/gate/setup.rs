@@ -4,6 +4,7 @@ use std::cell::RefCell;
 use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
@@ -11,6 +12,9 @@ use crate::config::{AgentConfig, Config, Loaded};
 use crate::model::{AgentId, Call, Tool};
 use crate::policy::{Facts, Policy};
 use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
+
+/// How long a session without a call lives.
+const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// Everything about the gateway that a reload may change.
 pub struct Setup {
@@ -65,6 +69,11 @@ impl Setup {
     /// Whether there is (still) such an agent.
     pub fn knows(&self, agent: &AgentId) -> bool {
         self.agent(agent).is_some()
+    }
+
+    /// How long a session without a call lives.
+    pub(super) fn session_idle(&self) -> Duration {
+        SESSION_IDLE
     }
 
     /// How the places for calls at once are shared out.

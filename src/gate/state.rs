@@ -13,9 +13,9 @@ use super::ledger::Ledger;
 use super::setup::{CurrentSetup, Setup};
 use crate::approval::Channels;
 use crate::approval::desk::IdMatch;
-use crate::base::clock::Clock;
+use crate::base::clock::{Clock, Timestamp};
 use crate::base::once_flag::OnceFlag;
-use crate::model::{AgentId, AnswerOutcome, Call, Choice, Responder, Tool, Void};
+use crate::model::{AgentId, AnswerOutcome, Call, Charge, Choice, Responder, Tool, Void};
 use crate::policy::Facts;
 use crate::store::{NoteKind, Store};
 
@@ -39,11 +39,12 @@ impl Gate {
         store: Store,
         setup: Setup,
         channels: Rc<Channels>,
+        counted: Vec<(Charge, Timestamp)>,
     ) -> Gate {
         Gate {
             approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels),
             flights: Flights::new(setup.shares()),
-            ledger: Ledger::new(&setup, clock.now()),
+            ledger: Ledger::new(&setup, clock.now(), counted),
             inbox: Inbox::new(executor.clone(), clock.clone(), store.clone()),
             setup: CurrentSetup::new(setup),
             executor,
@@ -72,7 +73,7 @@ impl Gate {
     /// Puts a new setup in force at once, for everything: whatever waits (for an answer, for a place, for a connection)
     /// looks again before it goes on, and nothing is sent as the old setup had it.
     pub fn reload(&self, setup: Setup) {
-        self.ledger.metrics.configured(&setup);
+        self.ledger.configured(&setup);
         self.flights.share_out(setup.shares());
         self.setup.replace(setup);
     }

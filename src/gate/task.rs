@@ -4,8 +4,10 @@ use std::cell::Cell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::counters::Reservation;
 use super::recording::until_recorded;
 use super::running::{CallReply, Flight};
+use super::sessions::SessionName;
 use super::state::Gate;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
@@ -31,6 +33,10 @@ pub(super) struct Task {
 }
 
 impl Task {
+    pub(super) fn session_name(&self) -> SessionName {
+        self.session.as_deref().map(Arc::from)
+    }
+
     pub(super) fn reply(&self, outcome: Outcome) -> CallReply {
         CallReply::new(outcome, Some(self.id))
     }
@@ -55,19 +61,35 @@ impl Task {
         Ok(())
     }
 
-    /// Records an allowed call and claims it.
-    pub(super) async fn record_claimed(&self, gate: &Gate, verdict: Verdict) -> Step<Claim> {
+    /// Records an allowed call and claims it. What was reserved for it counts from then on.
+    pub(super) async fn record_claimed(
+        &self,
+        gate: &Gate,
+        verdict: Verdict,
+        reserved: Reservation,
+    ) -> Step<Claim> {
+        let verdict = Verdict { charges: reserved.charges().to_vec(), ..verdict };
         let claim = gate.store.record_claimed(self.new_call(verdict), self.durable()).await;
         let claim = claim.map_err(|e| self.not_recorded(&e))?;
+        reserved.confirm(gate.clock.now());
         self.flight.set_recorded();
         Ok(claim)
     }
 
     /// Claims the call that was approved. None: somebody else has.
-    pub(super) async fn claim(&self, gate: &Gate, approved: &Arc<Call>) -> Step<Option<Claim>> {
-        let claim =
-            gate.store.claim(self.id, approved.clone(), Vec::new(), gate.clock.now(), self.durable()).await;
-        claim.map_err(|e| self.not_recorded(&e))
+    pub(super) async fn claim(
+        &self,
+        gate: &Gate,
+        approved: &Arc<Call>,
+        reserved: Reservation,
+    ) -> Step<Option<Claim>> {
+        let (charges, now) = (reserved.charges().to_vec(), gate.clock.now());
+        let claim = gate.store.claim(self.id, approved.clone(), charges, now, self.durable()).await;
+        let claim = claim.map_err(|e| self.not_recorded(&e))?;
+        if claim.is_some() {
+            reserved.confirm(now);
+        }
+        Ok(claim)
     }
 
     /// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again until it

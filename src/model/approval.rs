@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::agent::AgentId;
 use super::call::Call;
+use super::denial::Denial;
 use super::outcome::Outcome;
 use super::rule::RuleRef;
 use crate::base::clock::Timestamp;
@@ -119,11 +120,8 @@ pub enum Void {
     ToolChanged,
     /// The agent that asked is not configured any more.
     AgentRemoved,
-    /// A rule that came meanwhile denies it.
-    Denied {
-        /// The rule's description, when it has one.
-        rule: Option<String>,
-    },
+    /// What came meanwhile denies it.
+    Denied(Denial),
     /// The record says that it had ended before.
     Ended,
 }
@@ -134,7 +132,7 @@ impl Void {
         match self {
             Void::ToolChanged => Outcome::ApprovalVoid,
             Void::AgentRemoved => Outcome::AgentRemoved,
-            Void::Denied { rule } => Outcome::DeniedByPolicy { rule: rule.clone() },
+            Void::Denied(denial) => Outcome::DeniedByPolicy(denial.clone()),
             Void::Ended => Outcome::UnknownResult,
         }
     }
@@ -146,8 +144,11 @@ impl fmt::Display for Void {
         match self {
             Void::ToolChanged => f.write_str("the tool has changed since it was asked for"),
             Void::AgentRemoved => f.write_str("the agent that asked was removed"),
-            Void::Denied { rule: None } => f.write_str("a rule denies it now"),
-            Void::Denied { rule: Some(rule) } => write!(f, "a rule denies it now: {rule}"),
+            Void::Denied(denial) => match (&denial.rule, denial.reasons.is_empty()) {
+                (_, false) => denial.fmt(f),
+                (None, true) => f.write_str("a rule denies it now"),
+                (Some(rule), true) => write!(f, "a rule denies it now: {rule}"),
+            },
             Void::Ended => f.write_str("it had ended before"),
         }
     }

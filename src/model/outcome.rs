@@ -6,6 +6,7 @@ use std::borrow::Cow;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::denial::Denial;
 use super::invalid_call::InvalidCall;
 use super::output::{Lost, Output};
 
@@ -25,10 +26,7 @@ pub enum Outcome {
     Withdrawn,
     /// Nobody answered in time.
     TimedOut,
-    DeniedByPolicy {
-        /// The rule's description, when it has one.
-        rule: Option<String>,
-    },
+    DeniedByPolicy(Denial),
     /// The tool changed between question and execution.
     ApprovalVoid,
     /// The agent was removed between question and execution.
@@ -76,6 +74,8 @@ pub enum Outcome {
     },
     /// Too many open questions or calls of this agent.
     TooManyPending,
+    /// The agent has as many live sessions as it may have.
+    TooManySessions,
 }
 
 /// The sorts of ends that the record and the wire tell apart.
@@ -105,7 +105,7 @@ impl Outcome {
             Outcome::DeniedByUser { .. } => (Sort::DeniedByUser, "denied_by_user", "Denied by user"),
             Outcome::Withdrawn => (Sort::Withdrawn, "withdrawn", "Withdrawn by the agent"),
             Outcome::TimedOut => (Sort::TimedOut, "approval_timed_out", "Approval timed out"),
-            Outcome::DeniedByPolicy { .. } => (DeniedByPolicy, "denied_by_policy", "Denied by policy"),
+            Outcome::DeniedByPolicy(denial) => (DeniedByPolicy, denial.reason(), "Denied by policy"),
             Outcome::ApprovalVoid => {
                 (DeniedByPolicy, "approval_void", "Denied by policy: the tool changed after it was asked for")
             }
@@ -143,6 +143,7 @@ impl Outcome {
             }
             Outcome::RateLimited { .. } => (Limited, "rate_limited", "Rate limit exceeded"),
             Outcome::TooManyPending => (Limited, "too_many_pending", "Too many pending approvals"),
+            Outcome::TooManySessions => (Limited, "too_many_sessions", "Too many sessions"),
         };
         (sort, reason, message.into())
     }
@@ -150,11 +151,11 @@ impl Outcome {
     /// What some ends have besides, named as in the `data` of wire errors.
     pub(crate) fn details(&self) -> Map<String, Value> {
         let details = match self {
+            Outcome::DeniedByPolicy(denial) => return denial.details(),
             Outcome::Executed(Output { lost, note, .. }) => {
                 vec![("data_lost", lost.map(Lost::as_str).into()), ("data_note", note.as_deref().into())]
             }
             Outcome::DeniedByUser { note } => vec![("note", note.as_deref().into())],
-            Outcome::DeniedByPolicy { rule } => vec![("rule", rule.as_deref().into())],
             Outcome::ServiceError { status, retry_after, .. } => {
                 vec![("status", (*status).into()), ("retry_after", (*retry_after).into())]
             }
@@ -187,6 +188,21 @@ impl Outcome {
     pub fn reason(&self) -> Option<&'static str> {
         let (sort, reason, _) = self.facts();
         (sort != Sort::Executed).then_some(reason)
+    }
+
+    /// Whether an idempotency key goes on standing for a call that ended for this reason. A call that was not made, and may
+    /// be made later, must not stand in its own way.
+    pub(crate) fn keeps_key(reason: &str) -> bool {
+        let passing = ["busy", "limit_reached", "flow_denied", "kill_switch", "too_many_sessions"];
+        !passing.contains(&reason)
+    }
+
+    /// Why a call was not made, for people.
+    pub(crate) fn explained(&self) -> String {
+        match self {
+            Outcome::DeniedByPolicy(denial) => format!("Denied by policy: {denial}"),
+            other => other.message(),
+        }
     }
 
     /// The text on the wire.

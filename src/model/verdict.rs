@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::approval::Void;
 use super::charge::Charge;
+use super::denial::Denial;
 use super::rule::{Action, RuleRef};
 use crate::base::clock::Timestamp;
 
@@ -50,7 +51,7 @@ impl Verdict {
             Reason::CoolDown { .. } | Reason::TooManyPending => None,
         });
         let rule = || self.rule.as_ref().and_then(|rule| rule.description.clone());
-        Some(changed.unwrap_or_else(|| Void::Denied { rule: rule() }))
+        Some(changed.unwrap_or_else(|| Void::Denied(Denial::by_rule(rule()))))
     }
 
     /// Why nobody is asked about the call, though the rules ask.

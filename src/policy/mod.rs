@@ -8,6 +8,7 @@
 //! length of the call.
 
 mod compose;
+mod counters;
 mod index;
 mod rules;
 #[cfg(test)]
@@ -15,3 +16,4 @@ mod tests;
 mod texts;
 
 pub use compose::{Facts, Policy};
+pub use counters::{Counters, NothingCounted};

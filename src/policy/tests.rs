@@ -11,8 +11,8 @@ use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::template::Template;
 use crate::model::{
-    Action, AgentId, ArgSpec, ArgType, Call, Method, Reason, RequestSpec, Rule, RuleList, RuleRef, Tool,
-    Verdict, Void, Why,
+    Action, AgentId, ArgSpec, ArgType, Call, Denial, Method, Reason, RequestSpec, Rule, RuleList, RuleRef,
+    Tool, Verdict, Void, Why,
 };
 
 /// The tools of the tables: name, signature, declared arguments. All take others too.
@@ -315,7 +315,7 @@ fn only_what_forbids_stops_a_call_that_was_let_through() {
         ("allow get(*)", full.clone(), Ok(())),
         ("ask get(*)", full.clone(), Ok(())),
         ("", full.clone(), Ok(())),
-        ("deny get(*)", full.clone(), Err(Void::Denied { rule: None })),
+        ("deny get(*)", full.clone(), Err(Void::Denied(Denial::default()))),
         ("allow *", Facts { knows_agent: false, ..full.clone() }, Err(Void::AgentRemoved)),
         ("allow *", Facts { tool: None, ..full.clone() }, Err(Void::ToolChanged)),
         ("allow *", Facts { tool: Some(Digest::sha256(b"other")), ..full }, Err(Void::ToolChanged)),

@@ -81,7 +81,7 @@ pub(super) fn keep(
     if keys.is_empty() {
         return Ok(false);
     }
-    let until = (*outcome != Outcome::Busy).then(|| at.plus(tx.options.keep_keys));
+    let until = outcome.reason().is_none_or(Outcome::keeps_key).then(|| at.plus(tx.options.keep_keys));
     tx.live.keep_keys(keys, until);
     match until {
         Some(until) => {

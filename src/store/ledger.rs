@@ -18,7 +18,7 @@ use crate::base::clock::{Timestamp, Uptime};
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
-use crate::model::{AgentId, Outcome, QuestionEnd, QuestionRecord, Responder, Void};
+use crate::model::{AgentId, Denial, Outcome, QuestionEnd, QuestionRecord, Responder, Void};
 
 /// Records a call that is not executed now, and takes it as far as `stage` says.
 pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall, stage: &Stage) -> Result<(), StoreError> {
@@ -243,9 +243,12 @@ pub(super) fn recall(tx: &mut Tx<'_>, name: &str) -> Result<Option<String>, Stor
 }
 
 /// Why a question was void, read off the end of its call.
-fn void(reason: Option<String>, rule: Option<String>) -> Void {
+fn void(reason: Option<String>, rule: Option<String>, reasons: Option<String>) -> Void {
+    let reasons = reasons.and_then(|reasons| serde_json::from_str(&reasons).ok()).unwrap_or_default();
     match reason.as_deref() {
-        Some("denied_by_policy") => Void::Denied { rule },
+        Some("denied_by_policy" | "limit_reached" | "flow_denied") => {
+            Void::Denied(Denial { rule, reasons, retry_after: None })
+        }
         Some("agent_removed") => Void::AgentRemoved,
         Some("approval_void") => Void::ToolChanged,
         Some(_) | None => Void::Ended,
@@ -256,7 +259,7 @@ fn void(reason: Option<String>, rule: Option<String>) -> Void {
 pub(super) fn question(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<QuestionRecord>, StoreError> {
     let sql = "SELECT c.resolution, c.resolved_by, c.resolved_at, c.outcome, c.tool,
                coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by', c.agent,
-               f.body ->> '$.reason', f.body ->> '$.rule'
+               f.body ->> '$.reason', f.body ->> '$.rule', f.body -> '$.reasons'
                FROM calls c LEFT JOIN events f ON f.seq = c.finished_seq
                LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted' WHERE c.request_id = ?";
     let read = |row: &rusqlite::Row<'_>| {
@@ -267,7 +270,7 @@ pub(super) fn question(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Question
             Some("denied") => Some(QuestionEnd::Denied { by, note: row.get(5)? }),
             Some("timed_out") => Some(QuestionEnd::TimedOut),
             Some("withdrawn") => Some(QuestionEnd::Withdrawn),
-            Some("void") => Some(QuestionEnd::Void(void(row.get(8)?, row.get(9)?))),
+            Some("void") => Some(QuestionEnd::Void(void(row.get(8)?, row.get(9)?, row.get(10)?))),
             Some(_) | None => None,
         };
         let at = row.get::<_, Option<i64>>(2)?.map(Timestamp);

@@ -50,8 +50,8 @@ struct LaterEvents {
 #[derive(Clone, Copy)]
 struct Finished {
     at: Timestamp,
-    /// Its keys were released.
-    busy: bool,
+    /// Its keys stand for nothing any more.
+    freed: bool,
 }
 
 struct BackwardWalk<'a> {
@@ -124,8 +124,8 @@ impl BackwardWalk<'_> {
         match event.kind.as_str() {
             kind::FINISHED => {
                 let reason = body_of(event)?.get("reason").and_then(Value::as_str).map(str::to_owned);
-                let busy = reason.as_deref() == Outcome::Busy.reason();
-                self.life(id).finished = Some(Finished { at: Timestamp(event.at), busy });
+                let freed = !reason.as_deref().is_none_or(Outcome::keeps_key);
+                self.life(id).finished = Some(Finished { at: Timestamp(event.at), freed });
             }
             kind::EXECUTING => self.life(id).executing = true,
             kind::ANSWERED => {
@@ -186,8 +186,8 @@ impl BackwardWalk<'_> {
     fn bind(&mut self, binding: KeyBinding, event: &ChainEvent, finished: Option<Finished>) -> Option<u64> {
         let expires = match finished {
             None => LiveKey::OPEN,
-            Some(Finished { busy: true, .. }) => return None,
-            Some(Finished { at, busy: false }) => at.max(Timestamp(event.at)).plus(self.keep_keys),
+            Some(Finished { freed: true, .. }) => return None,
+            Some(Finished { at, freed: false }) => at.max(Timestamp(event.at)).plus(self.keep_keys),
         };
         let live = &mut self.story.live;
         let mark = live.mark(&binding.agent, &binding.key);

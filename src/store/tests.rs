@@ -10,7 +10,7 @@ use super::tx::Tx;
 use super::writer::BATCH;
 use super::{Store, StoreError, StoreOptions};
 use crate::base::clock::{Clock, Timestamp};
-use crate::model::{InvalidCall, Outcome};
+use crate::model::{Denial, InvalidCall, Outcome};
 
 struct Dir(PathBuf);
 
@@ -204,8 +204,8 @@ fn every_outcome_survives_the_codec() {
         Outcome::DeniedByUser { note: None },
         Outcome::Withdrawn,
         Outcome::TimedOut,
-        Outcome::DeniedByPolicy { rule: Some(text()) },
-        Outcome::DeniedByPolicy { rule: None },
+        Outcome::DeniedByPolicy(Denial::by_rule(Some(text()))),
+        Outcome::DeniedByPolicy(Denial::default()),
         Outcome::ApprovalVoid,
         Outcome::AgentRemoved,
         Outcome::Busy,

@@ -77,7 +77,13 @@ pub(crate) fn finished(question: &Question, outcome: &Outcome) -> Value {
         "request_id": question.id.to_string(),
         "finished": outcome.as_str(),
         "reason": outcome.reason(),
+        "why": why_denied(outcome),
     })
+}
+
+/// What the policy said against an approved call at the last moment.
+fn why_denied(outcome: &Outcome) -> Option<String> {
+    if let Outcome::DeniedByPolicy(denial) = outcome { Some(denial.to_string()) } else { None }
 }
 
 pub(crate) fn failure(what: &str, help: Option<&str>) -> Value {

@@ -67,7 +67,7 @@ impl CallEnd {
         match outcome {
             Outcome::Executed(_) => CallEnd::Done,
             Outcome::UnknownResult => CallEnd::Unknown,
-            other => CallEnd::Failed(other.message()),
+            other => CallEnd::Failed(other.explained()),
         }
     }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::approval::text::tests::{question, question_about};
-use crate::model::{Responder, Void};
+use crate::model::{Denial, Responder, Void};
 
 /// The longest message.
 const MAX_UNITS: usize = 4096;
@@ -136,7 +136,7 @@ fn what_happened_is_on_the_card() {
         ),
         (ended_by(QuestionEnd::Withdrawn), "↩️ Withdrawn: t_delete\nThe agent took it back at 14:26 UTC.\n"),
         (
-            ended_by(QuestionEnd::Void(Void::Denied { rule: Some("Be quiet".into()) })),
+            ended_by(QuestionEnd::Void(Void::Denied(Denial::by_rule(Some("Be quiet".into()))))),
             "⚠️ Void: t_delete\nIt was not done at 14:26 UTC: a rule denies it now: Be quiet.",
         ),
     ];

@@ -84,7 +84,7 @@ async fn fill(store: &Store) -> [RequestId; 3] {
     store.add_note(denied_id, "too loud".into(), local(), NOW, false).await.unwrap();
     let executor = smol::LocalExecutor::new();
     let many = (0..4200).map(|n| {
-        let (store, ended) = (store.clone(), Stage::Settled(Outcome::DeniedByPolicy { rule: None }));
+        let (store, ended) = (store.clone(), Stage::Settled(Outcome::DeniedByPolicy(Denial::default())));
         executor.spawn(async move { store.record(new_call(n), ended, false).await.unwrap() })
     });
     let many: Vec<_> = many.collect();

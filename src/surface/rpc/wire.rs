@@ -116,7 +116,7 @@ pub(crate) fn pending(result: WaitingResult) -> Value {
 mod tests {
     use super::*;
     use crate::base::ids::RequestId;
-    use crate::model::{InvalidCall, Lost, Output};
+    use crate::model::{Denial, InvalidCall, Lost, Output};
 
     fn wire(outcome: Outcome) -> WireError {
         error(&outcome, Some(RequestId::random().to_string()), false)
@@ -146,7 +146,7 @@ mod tests {
         for (outcome, code, message) in [
             (Outcome::DeniedByUser { note: None }, -32001, "Denied by user"),
             (Outcome::TimedOut, -32002, "Approval timed out"),
-            (Outcome::DeniedByPolicy { rule: None }, -32003, "Denied by policy"),
+            (Outcome::DeniedByPolicy(Denial::default()), -32003, "Denied by policy"),
             (Outcome::RateLimited { retry_after: 3 }, -32006, "Rate limit exceeded"),
             (Outcome::TooManyPending, -32006, "Too many pending approvals"),
             (Outcome::UnknownTool { tool: "x".into() }, -32004, "Unknown tool: x"),

@@ -115,8 +115,9 @@ pub(super) fn end_text(end: &QuestionEnd, me: &Responder) -> String {
 }
 
 pub(super) fn finished_text(outcome: &Outcome) -> String {
-    match outcome.reason() {
-        Some(reason) => format!("{}: {}", outcome.as_str(), visible(reason)),
-        None => outcome.as_str().to_owned(),
+    match (outcome, outcome.reason()) {
+        (Outcome::DeniedByPolicy(denial), _) => format!("It was not done: {}", visible(&denial.to_string())),
+        (_, Some(reason)) => format!("{}: {}", outcome.as_str(), visible(reason)),
+        (_, None) => outcome.as_str().to_owned(),
     }
 }

@@ -1,0 +1,430 @@
+//! What has been counted under the owner's limits, in memory: the events of claims say the same.
+//!
+//! An allowed call is charged when it is judged, an approved one right before its claim, both before anything is
+//! waited for: no two calls ever take the same last place. What could not be recorded is taken back.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::rc::Rc;
+use std::time::Duration;
+
+use super::sessions::{SessionName, SessionNumber, Sessions};
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::model::{AgentId, Charge, Charging, CounterId, CounterKey, Tally};
+use crate::policy::Counters;
+
+/// Live counters that an agent may have of one limit.
+const MAX_COUNTERS: usize = 20_000;
+
+/// How often counters that have ended are dropped.
+const TIDY_EVERY: Duration = Duration::from_secs(60);
+
+/// All counters, and the sessions whose end they share.
+#[derive(Default)]
+pub(crate) struct CounterBook {
+    /// By [`Limit::identity`](crate::model::Limit::identity).
+    limits: HashMap<Digest, LimitCounters>,
+    sessions: Sessions,
+    tidy_at: Option<Timestamp>,
+}
+
+#[derive(Default)]
+struct LimitCounters {
+    /// Boxed keys keep the table small.
+    counters: HashMap<Box<CounterKey>, Counter>,
+    /// How many of them each agent has begun.
+    begun: HashMap<AgentId, usize>,
+}
+
+struct Counter {
+    tally: Tally,
+    /// Who began it.
+    agent: AgentId,
+    /// The session that it lives with, where it is a session's.
+    session: SessionNumber,
+}
+
+/// One counter, for the owner.
+pub(crate) struct CounterReading {
+    pub counter: CounterId,
+    pub tally: Tally,
+}
+
+impl LimitCounters {
+    fn remove(&mut self, key: &CounterKey) {
+        if let Some(counter) = self.counters.remove(key) {
+            self.forget(&counter.agent);
+        }
+    }
+
+    fn forget(&mut self, agent: &AgentId) {
+        if let Some(begun) = self.begun.get_mut(agent) {
+            *begun = begun.saturating_sub(1);
+        }
+    }
+}
+
+impl CounterBook {
+    /// What the run before has counted; each with when it was last charged.
+    pub(super) fn take_up(
+        counted: Vec<(Charge, Timestamp)>,
+        session_idle: Duration,
+        now: Timestamp,
+    ) -> CounterBook {
+        let mut book = CounterBook::default();
+        book.sessions.set_idle(session_idle);
+        for (charge, at) in counted {
+            let Charge { counter: CounterId { limit, key }, agent, part, .. } = charge;
+            let owner = key.agent.clone().unwrap_or_else(|| agent.clone());
+            let session = key.session.as_ref().map(|name| book.sessions.take_up(&owner, name, at));
+            book.counter(limit, key, &agent, session.unwrap_or_default()).tally.add(part, now);
+        }
+        book.tidy(now);
+        book
+    }
+
+    /// From now on a session ends when it made no call for so long.
+    pub(super) fn set_session_idle(&mut self, idle: Duration) {
+        self.sessions.set_idle(idle);
+    }
+
+    /// Whether the session lives or can be opened.
+    pub(super) fn admits_session(&self, agent: &AgentId, session: &SessionName, now: Timestamp) -> bool {
+        self.sessions.has_room(agent, session, now)
+    }
+
+    /// A call is about to be judged.
+    pub(super) fn called(&mut self, agent: &AgentId, session: &SessionName, now: Timestamp) {
+        self.sessions.touch(agent, session, now);
+        if self.tidy_at.is_none_or(|at| at <= now || at > now.plus(TIDY_EVERY)) {
+            self.tidy(now);
+        }
+    }
+
+    fn tidy(&mut self, now: Timestamp) {
+        self.tidy_at = Some(now.plus(TIDY_EVERY));
+        self.sessions.tidy(now);
+        let CounterBook { limits, sessions, .. } = self;
+        limits.retain(|_, limit| {
+            let LimitCounters { counters, begun } = limit;
+            begun.clear();
+            counters.retain(|key, counter| {
+                let lives =
+                    counter.lives(sessions, key, now) && counter.tally.end().is_some_and(|end| end > now);
+                if lives {
+                    *begun.entry(counter.agent.clone()).or_default() += 1;
+                }
+                lives
+            });
+            !counters.is_empty()
+        });
+    }
+
+    /// The counter with this key, begun if need be.
+    fn counter(
+        &mut self,
+        limit: Digest,
+        key: CounterKey,
+        agent: &AgentId,
+        session: SessionNumber,
+    ) -> &mut Counter {
+        let LimitCounters { counters, begun } = self.limits.entry(limit).or_default();
+        counters.entry(Box::new(key)).or_insert_with(|| {
+            *begun.entry(agent.clone()).or_default() += 1;
+            Counter { tally: Tally::default(), agent: agent.clone(), session }
+        })
+    }
+
+    /// Counts the charges from now on. None: the call would open one session too many.
+    fn charge(
+        &mut self,
+        charges: &mut [Charge],
+        agent: &AgentId,
+        name: &SessionName,
+        now: Timestamp,
+    ) -> Option<SessionNumber> {
+        let session = self.sessions.hold(agent, name, now)?;
+        for charge in charges {
+            let CounterId { limit, key } = &charge.counter;
+            let of_session = key.session.is_some();
+            let known = self.limits.get(limit).and_then(|limit| limit.counters.get(key));
+            let is_anew = of_session && known.is_none_or(|counter| counter.session != session);
+            if is_anew && let Some(limit) = self.limits.get_mut(limit) {
+                limit.remove(key);
+            }
+            charge.anew = is_anew;
+            let number = if of_session { session } else { SessionNumber::default() };
+            let counter = self.counter(*limit, key.clone(), agent, number);
+            if charge.how == Charging::Sum {
+                counter.tally.add(charge.part, now);
+            }
+        }
+        Some(session)
+    }
+
+    /// The claim is recorded. The first call of a window counts from here on: whoever came to nothing was not the first.
+    fn confirm(&mut self, charges: &[Charge], session: SessionNumber, now: Timestamp) {
+        for charge in charges.iter().filter(|charge| charge.how == Charging::First) {
+            let CounterId { limit, key } = &charge.counter;
+            let number = key.session.as_ref().map(|_| session).unwrap_or_default();
+            self.counter(*limit, key.clone(), &charge.agent, number).tally.begin(charge.part, now);
+        }
+    }
+
+    fn take_back(&mut self, charges: &[Charge], session: SessionNumber) {
+        for charge in charges {
+            let CounterId { limit, key } = &charge.counter;
+            let Some(counters) = self.limits.get_mut(limit) else { continue };
+            let Some(counter) = counters.counters.get_mut(key) else { continue };
+            if key.session.is_some() && counter.session != session {
+                continue;
+            }
+            if charge.how == Charging::Sum {
+                counter.tally.take_back(charge.part);
+            }
+            if counter.tally.is_empty() {
+                counters.remove(key);
+            }
+        }
+    }
+
+    /// Lets a limit count anew: for this agent, or for all.
+    pub(super) fn reset(&mut self, limit: Digest, agent: Option<&AgentId>) {
+        let Some(agent) = agent else {
+            self.limits.remove(&limit);
+            return;
+        };
+        let Some(counters) = self.limits.get_mut(&limit) else { return };
+        let own = |key: &&Box<CounterKey>| key.agent.as_ref() == Some(agent);
+        let keys: Vec<_> = counters.counters.keys().filter(own).cloned().collect();
+        keys.iter().for_each(|key| counters.remove(key));
+    }
+
+    /// The live counters of this limit.
+    pub(super) fn readings(&self, limit: Digest, now: Timestamp) -> Vec<CounterReading> {
+        let counters = self.limits.get(&limit).into_iter().flat_map(|limit| &limit.counters);
+        let live = counters.filter(|(key, counter)| {
+            counter.lives(&self.sessions, key, now) && counter.tally.end().is_some_and(|end| end > now)
+        });
+        let read = |(key, counter): (&Box<CounterKey>, &Counter)| CounterReading {
+            counter: CounterId { limit, key: (**key).clone() },
+            tally: counter.tally.clone(),
+        };
+        let mut readings: Vec<_> = live.map(read).collect();
+        readings.sort_by(|a, b| a.counter.key.cmp(&b.counter.key));
+        readings
+    }
+
+    fn live(&self, id: &CounterId, now: Timestamp) -> Option<&Counter> {
+        let counter = self.limits.get(&id.limit)?.counters.get(&id.key)?;
+        counter.lives(&self.sessions, &id.key, now).then_some(counter)
+    }
+}
+
+impl Counter {
+    /// A session's counter ends with it.
+    fn lives(&self, sessions: &Sessions, key: &CounterKey, now: Timestamp) -> bool {
+        let Some(name) = &key.session else { return true };
+        let agent = key.agent.as_ref().unwrap_or(&self.agent);
+        sessions.number(agent, name, now) == Some(self.session)
+    }
+}
+
+impl Counters for CounterBook {
+    fn tally(&self, counter: &CounterId, now: Timestamp) -> Tally {
+        self.live(counter, now).map(|counter| counter.tally.clone()).unwrap_or_default()
+    }
+
+    fn has_room(&self, counter: &CounterId, agent: &AgentId, now: Timestamp) -> bool {
+        let begun = self.limits.get(&counter.limit).and_then(|limit| limit.begun.get(agent));
+        begun.is_none_or(|begun| *begun < MAX_COUNTERS) || self.live(counter, now).is_some()
+    }
+}
+
+/// What a call has been charged, until its claim is recorded. Dropping it before takes everything back.
+pub(super) struct Reservation {
+    book: Rc<RefCell<CounterBook>>,
+    agent: AgentId,
+    name: SessionName,
+    session: SessionNumber,
+    charges: Vec<Charge>,
+    confirmed: bool,
+}
+
+impl Reservation {
+    /// Charges a call of this session. None: it would open one session too many.
+    pub(super) fn new(
+        book: &Rc<RefCell<CounterBook>>,
+        agent: &AgentId,
+        name: &SessionName,
+        mut charges: Vec<Charge>,
+        now: Timestamp,
+    ) -> Option<Reservation> {
+        let session = book.borrow_mut().charge(&mut charges, agent, name, now)?;
+        let (book, agent, name) = (book.clone(), agent.clone(), name.clone());
+        Some(Reservation { book, agent, name, session, charges, confirmed: false })
+    }
+
+    /// What the event of the claim says.
+    pub(super) fn charges(&self) -> &[Charge] {
+        &self.charges
+    }
+
+    /// The claim is recorded.
+    pub(super) fn confirm(mut self, now: Timestamp) {
+        self.confirmed = true;
+        self.book.borrow_mut().confirm(&self.charges, self.session, now);
+    }
+}
+
+impl Drop for Reservation {
+    fn drop(&mut self) {
+        let mut book = self.book.borrow_mut();
+        if !self.confirmed {
+            book.take_back(&self.charges, self.session);
+        }
+        book.sessions.release(&self.agent, &self.name, self.confirmed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::decimal::Decimal;
+    use crate::model::Part;
+
+    const DAY: Duration = Duration::from_secs(24 * 3600);
+
+    fn at(seconds: i64) -> Timestamp {
+        Timestamp(seconds * 1000)
+    }
+
+    fn pi() -> AgentId {
+        AgentId::configured("pi")
+    }
+
+    fn book() -> Rc<RefCell<CounterBook>> {
+        Rc::new(RefCell::new(CounterBook::take_up(Vec::new(), DAY, at(0))))
+    }
+
+    /// One call under a limit per agent, or per session where one is named.
+    fn charge(session: Option<&str>, until: Timestamp) -> Charge {
+        let session = session.map(|name| Some(name.into()));
+        Charge {
+            limit: "limit".into(),
+            counter: CounterId {
+                limit: Digest::sha256(b"limit"),
+                key: CounterKey { agent: Some(pi()), session, ..CounterKey::default() },
+            },
+            agent: pi(),
+            part: Part { until, amount: Decimal::ONE },
+            how: Charging::Sum,
+            anew: false,
+        }
+    }
+
+    fn count(book: &Rc<RefCell<CounterBook>>, charge: &Charge, now: Timestamp) -> i64 {
+        let sum = book.borrow().tally(&charge.counter, now).sum(now);
+        sum.and_then(Decimal::whole).unwrap()
+    }
+
+    fn reserve(
+        book: &Rc<RefCell<CounterBook>>,
+        session: &str,
+        charge: &Charge,
+        now: Timestamp,
+    ) -> Reservation {
+        Reservation::new(book, &pi(), &Some(session.into()), vec![charge.clone()], now).unwrap()
+    }
+
+    #[test]
+    fn what_is_reserved_counts_at_once_and_what_is_not_recorded_is_taken_back() {
+        let (book, charge) = (book(), charge(None, at(60)));
+        let first = reserve(&book, "s", &charge, at(0));
+        let second = reserve(&book, "s", &charge, at(0));
+        assert_eq!(count(&book, &charge, at(0)), 2);
+        first.confirm(at(0));
+        drop(second);
+        assert_eq!(count(&book, &charge, at(0)), 1);
+        assert_eq!(count(&book, &charge, at(60)), 0);
+        book.borrow_mut().reset(charge.counter.limit, Some(&pi()));
+        assert_eq!(count(&book, &charge, at(0)), 0);
+        drop(reserve(&book, "s", &charge, at(0)));
+        assert!(book.borrow().readings(charge.counter.limit, at(0)).is_empty());
+    }
+
+    #[test]
+    fn counters_of_a_session_end_with_it_and_the_next_one_begins_anew() {
+        let (book, charge) = (book(), charge(Some("s"), Part::OPEN));
+        let first = reserve(&book, "s", &charge, at(0));
+        assert!(first.charges()[0].anew);
+        first.confirm(at(0));
+        let second = reserve(&book, "s", &charge, at(1));
+        assert!(!second.charges()[0].anew);
+        second.confirm(at(1));
+        book.borrow_mut().called(&pi(), &Some("s".into()), at(86_000));
+        assert_eq!(count(&book, &charge, at(86_400 + 85_999)), 2, "a call that was not claimed keeps it");
+        let ended = at(86_400 + 86_000);
+        assert_eq!(count(&book, &charge, ended), 0);
+        let next = reserve(&book, "s", &charge, ended);
+        assert!(next.charges()[0].anew);
+        next.confirm(ended);
+        assert_eq!(count(&book, &charge, ended), 1);
+    }
+
+    #[test]
+    fn the_first_call_of_a_window_is_the_first_that_was_claimed() {
+        let book = book();
+        let first_at = |seconds: i64| {
+            let part = Part { until: at(60), amount: Decimal::from(seconds) };
+            Charge { how: Charging::First, part, ..charge(None, at(60)) }
+        };
+        let (one, two) = (reserve(&book, "s", &first_at(1), at(1)), reserve(&book, "s", &first_at(2), at(2)));
+        assert_eq!(count(&book, &first_at(0), at(3)), 0);
+        drop(one);
+        two.confirm(at(3));
+        assert_eq!(count(&book, &first_at(0), at(3)), 2);
+    }
+
+    #[test]
+    fn an_agent_has_so_many_counters_of_a_limit_and_no_more() {
+        let book = book();
+        let of = |n: usize| {
+            let mut charge = charge(None, at(60));
+            charge.counter.key.tool = Some(n.to_string().into());
+            charge
+        };
+        let has_room =
+            |charge: &Charge, agent: AgentId| book.borrow().has_room(&charge.counter, &agent, at(0));
+        for n in 0..MAX_COUNTERS {
+            assert!(has_room(&of(n), pi()));
+            reserve(&book, "s", &of(n), at(0)).confirm(at(0));
+        }
+        assert!(!has_room(&of(MAX_COUNTERS), pi()));
+        assert!(has_room(&of(7), pi()), "it is there");
+        assert!(has_room(&of(MAX_COUNTERS), AgentId::configured("laptop")));
+        book.borrow_mut().called(&pi(), &None, at(60));
+        assert!(has_room(&of(MAX_COUNTERS), pi()), "all have ended");
+    }
+
+    #[test]
+    fn a_start_takes_up_what_was_counted() {
+        let (plain, session) = (charge(None, at(60)), charge(Some("s"), Part::OPEN));
+        let ended = charge(Some("old"), Part::OPEN);
+        let counted = vec![(plain.clone(), at(-5)), (session.clone(), at(-5)), (ended.clone(), at(-86_400))];
+        let book = Rc::new(RefCell::new(CounterBook::take_up(counted, DAY, at(0))));
+        assert_eq!([&plain, &session, &ended].map(|charge| count(&book, charge, at(0))), [1, 1, 0]);
+        let next = reserve(&book, "s", &session, at(1));
+        assert!(!next.charges()[0].anew);
+        next.confirm(at(1));
+        assert_eq!(count(&book, &session, at(1)), 2);
+        assert!(reserve(&book, "old", &ended, at(1)).charges()[0].anew);
+    }
+
+    #[test]
+    fn ten_thousand_counters_take_little() {
+        let per_counter = size_of::<(Box<CounterKey>, Counter)>() * 2 + size_of::<CounterKey>();
+        assert!(per_counter <= 300, "{per_counter} bytes, and the parts besides");
+    }
+}
