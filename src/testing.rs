@@ -125,7 +125,7 @@ pub mod service {
 pub mod store {
     pub use crate::store::{
         Claim, LimitReset, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, Store, StoreError,
-        StoreOptions,
+        StoreOptions, rebuild,
     };
     pub mod reader {
         pub use crate::store::reader::{

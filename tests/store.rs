@@ -936,14 +936,60 @@ fn an_index_that_hides_an_answer_is_found() {
         assert!(store.answer(id, &approved(), None, at(1), true).await.unwrap());
     });
     assert_eq!(dir.verify().fault, None);
-    dir.falsify(
-        "CREATE TEMP TABLE kept AS SELECT sql FROM main.sqlite_schema WHERE name = 'events_between';
-         DROP INDEX events_between;
-         CREATE INDEX events_between ON events(request_id) WHERE kind = 'noted';
-         PRAGMA writable_schema = ON;
-         UPDATE main.sqlite_schema SET sql = (SELECT sql FROM kept) WHERE name = 'events_between';",
-    );
+    dir.falsify("DELETE FROM steps");
     assert_eq!(dir.wrong(), FaultKind::IndexChanged);
+}
+
+#[test]
+fn tables_are_rebuilt_from_the_events_and_say_the_same() {
+    let dir = recorded();
+    let open = dir.with(async |store| {
+        store.note(NOW, NoteKind::Started, json!({})).await.unwrap();
+        let denied = record(store, asked("window")).await;
+        let no = QuestionEnd::Denied { by: Responder::new("local", "root"), note: None };
+        let told = Outcome::DeniedByUser { note: None };
+        store.answer(denied, &no, Some(&told), at(1), true).await.unwrap();
+        store
+            .add_note(denied, "too cold".into(), Responder::new("local", "root"), at(2), true)
+            .await
+            .unwrap();
+        let keyed = NewCall { key: Some("k".into()), ..allowed("gate") };
+        let id = record(store, keyed).await;
+        store.settle(id, &Outcome::Executed(json!(1).into()), at(3)).await.unwrap();
+        store.received(vec![id]).await.unwrap();
+        let open = record(store, asked("front")).await;
+        store.answer(open, &approved(), None, at(4), true).await.unwrap();
+        open
+    });
+    let tables = ["calls", "steps", "keys", "open_calls", "counts", "spans", "results", "projections"];
+    let kept = || {
+        let db = Connection::open(dir.db()).unwrap();
+        tables.map(|table| {
+            let sql = format!("SELECT * FROM {table} ORDER BY 1, 2");
+            let mut statement = db.prepare(&sql).unwrap();
+            let columns = statement.column_count();
+            let row = |row: &rusqlite::Row<'_>| {
+                (0..columns).map(|column| row.get(column)).collect::<Result<Vec<rusqlite::types::Value>, _>>()
+            };
+            statement.query_map([], row).unwrap().collect::<Result<Vec<_>, _>>().unwrap()
+        })
+    };
+    let before = kept();
+    assert_eq!(rebuild(&dir.db()).unwrap(), 21);
+    assert_eq!(kept(), before);
+    dir.falsify(
+        "DELETE FROM calls; DELETE FROM steps; DELETE FROM keys; DELETE FROM counts; DELETE FROM spans;
+         INSERT INTO calls (seq, request_id, at, agent, tool, outcome) VALUES (1, 'x', 0, 'a', 't', 'executed')",
+    );
+    assert_ne!(dir.verify().fault, None);
+    assert_eq!(rebuild(&dir.db()).unwrap(), 21);
+    assert_eq!(kept(), before);
+    assert_eq!(dir.verify().fault, None);
+    let (store, recovered) = dir.open();
+    assert_eq!(recovered.open.iter().map(|open| open.id).collect::<Vec<_>>(), [open]);
+    assert!(matches!(rebuild(&dir.db()), Err(StoreError::AlreadyRunning(_))));
+    smol::block_on(store.close());
+    assert!(matches!(rebuild(&dir.0.join("none.db")), Err(StoreError::Absent(_))));
 }
 
 // --- export -------------------------------------------------------------------------------------------------------

@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 22] = [
     "serve",
     "check",
     "explain",
@@ -24,6 +24,7 @@ const COMMANDS: [&str; 21] = [
     "audit show",
     "audit verify",
     "audit export",
+    "audit rebuild",
     "audit stats",
 ];
 

@@ -3,10 +3,7 @@
 
 use std::sync::Arc;
 
-use rusqlite::params;
-
 use super::codec;
-use super::counters;
 use super::entry::NewCall;
 use super::error::StoreError;
 use super::kind;
@@ -65,14 +62,7 @@ impl Claim {
 /// Records an allowed call and claims it. It is never run again, so its arguments are not kept.
 pub(super) fn allowed(tx: &mut Tx<'_>, new: &NewCall) -> Result<Claim, StoreError> {
     let open = ledger::begin(tx, new, None)?;
-    let call = &new.call;
-    let sql = "INSERT INTO open_calls (request_id, seq, agent, tool, binding, key, created, expires, state)
-               VALUES (?, ?, ?, ?, ?, ?, ?, 0, 'executing')";
-    let (agent, tool) = (call.agent().as_str(), &call.tool().name);
-    let binding = call.binding().hex();
-    tx.execute(sql, params![new.id.to_string(), open.seq, agent, tool, binding, new.key, new.at.0])?;
     tx.live.put(new.id, Open { state: CallState::Executing, ..open });
-    counters::charge(tx.db, &new.decision.charges, new.at)?;
     Ok(Claim { id: new.id, call: new.call.clone(), approved_by: None, at: new.at })
 }
 
@@ -95,6 +85,5 @@ pub(super) fn approved(
     let sql = "UPDATE open_calls SET state = 'executing', args = NULL WHERE request_id = ?";
     tx.execute(sql, [id.to_string()])?;
     tx.append(at, kind::EXECUTING, Some(id), &codec::executing(charges))?;
-    counters::charge(tx.db, charges, at)?;
     Ok(Some(Claim { id, call: call.clone(), approved_by: Some(by), at }))
 }

@@ -2,12 +2,9 @@
 //! so that a start need not read a year of events, nor loses what retention drops.
 
 use rusqlite::{Connection, OptionalExtension as _, params};
-use serde_json::{Value, json};
+use serde_json::Value;
 
-use super::entry::LimitReset;
 use super::error::StoreError;
-use super::kind;
-use super::tx::Tx;
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
 use crate::base::digest::Digest;
@@ -74,28 +71,23 @@ pub(super) fn read(db: &Connection, now: Timestamp) -> Result<Vec<(Charge, Times
     Ok(counted)
 }
 
-/// Records that a limit counts anew.
-pub(super) fn reset(tx: &mut Tx<'_>, at: Timestamp, reset: &LimitReset) -> Result<(), StoreError> {
-    let LimitReset { limit, identity, agent, by } = reset;
-    let agent = agent.as_ref().map(AgentId::as_str);
-    let of = identity.hex();
-    let body = json!({"limit": **limit, "of": of, "agent": agent, "by": by.as_str()});
-    tx.append(at, kind::LIMIT_RESET, None, &body)?;
+/// A limit counts anew: of this agent, or of all.
+pub(super) fn forget(db: &Connection, of: Option<&str>, agent: Option<&str>) -> Result<(), StoreError> {
     let sql = "DELETE FROM counters WHERE of = ?1 AND (?2 IS NULL OR key ->> '$.agent' = ?2)";
-    tx.execute(sql, params![of, agent])?;
+    db.prepare_cached(sql)?.execute(params![of, agent])?;
     Ok(())
 }
 
-/// Forgets sessions that were last charged before.
-pub(super) fn end_sessions(tx: &mut Tx<'_>, idle_since: Timestamp) -> Result<(), StoreError> {
+/// Forgets sessions that were last charged before. The table has to be folded.
+pub(super) fn end_sessions(db: &Connection, idle_since: Timestamp) -> Result<(), StoreError> {
     let sql = "DELETE FROM counters WHERE at < ? AND json_type(key, '$.session') IS NOT NULL";
-    tx.execute(sql, [idle_since.0])?;
+    db.prepare_cached(sql)?.execute([idle_since.0])?;
     Ok(())
 }
 
 /// Drops some of what counts no more; true when more may be left.
-pub(super) fn expire(tx: &mut Tx<'_>, now: Timestamp) -> Result<bool, StoreError> {
+pub(super) fn expire(db: &Connection, now: Timestamp) -> Result<bool, StoreError> {
     let sql = "DELETE FROM counters WHERE (of, key, until) IN
                (SELECT of, key, until FROM counters WHERE until <= ? LIMIT ?)";
-    Ok(tx.execute(sql, params![now.0, STEP as i64])? == STEP)
+    Ok(db.prepare_cached(sql)?.execute(params![now.0, STEP as i64])? == STEP)
 }

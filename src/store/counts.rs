@@ -1,13 +1,14 @@
 //! How many finished calls of which kind there are, per [`BUCKET`] events of the record and per day: totals, deep
 //! pages and charts over a million calls without reading a million rows.
 //!
-//! A bucket is counted when the next one begins, and its calls that end later when they end. So the newest bucket is
+//! A bucket is counted when the fold has passed it, and its calls that end later when they end. So the newest bucket is
 //! not counted and the calls under way are not: readers look at both, which are few. It must never be the truth about
 //! anything: `audit verify` compares it with `calls`.
 
 use rusqlite::Connection;
 
 use super::error::StoreError;
+use super::schema;
 
 /// Events in one bucket, as a power of two. Written into the tables: it can only change with a migration.
 pub(super) const BUCKET: u32 = 13;
@@ -27,17 +28,11 @@ pub(super) const WAITS: [u32; 7] = [10, 30, 60, 120, 300, 900, 3600];
 /// The version of the tables from which on the newest bucket is not counted.
 const LAZY: i64 = 4;
 
-/// An event has been recorded under this number: when it is the first of a bucket, the one before is counted.
-pub(super) fn begun(db: &Connection, seq: i64) -> Result<(), StoreError> {
-    let first = seq >> BUCKET << BUCKET;
-    if seq == first { count(db, first.saturating_sub(1 << BUCKET), first) } else { Ok(()) }
-}
+/// The name of this projection.
+pub(super) const NAME: &str = "counts";
 
-/// Counts a call that has just ended, unless its bucket is the newest.
-pub(super) fn ended(db: &Connection, seq: i64, newest: i64) -> Result<(), StoreError> {
-    if seq >> BUCKET >= newest >> BUCKET {
-        return Ok(());
-    }
+/// Counts a call that has ended, of a bucket that was counted before.
+pub(super) fn ended(db: &Connection, seq: i64) -> Result<(), StoreError> {
     let sql = format!(
         "INSERT INTO counts SELECT {CELL}, 1 FROM calls WHERE seq = ?
          ON CONFLICT DO UPDATE SET n = n + 1"
@@ -49,21 +44,20 @@ pub(super) fn ended(db: &Connection, seq: i64, newest: i64) -> Result<(), StoreE
     Ok(())
 }
 
-/// Counts again after the calls through `cut` were dropped.
-pub(super) fn dropped(db: &Connection, cut: i64, newest: i64) -> Result<(), StoreError> {
+/// Counts again after the calls through `cut` were dropped. Buckets are counted as far as event `folded` has passed them.
+pub(super) fn dropped(db: &Connection, cut: i64, folded: i64) -> Result<(), StoreError> {
     let bucket = cut >> BUCKET;
     db.prepare_cached("DELETE FROM counts WHERE bucket <= ?")?.execute([bucket])?;
     db.prepare_cached("DELETE FROM spans WHERE bucket <= ?")?.execute([bucket])?;
-    let end = bucket.saturating_add(1) << BUCKET;
-    if newest < end { Ok(()) } else { count(db, cut.saturating_add(1), end) }
+    if bucket < folded >> BUCKET { count(db, bucket) } else { Ok(()) }
 }
 
-/// Counts the calls from one number to before another, the end of their bucket. What is counted of it already, which
-/// should be nothing, must not stand in the way of the calls to come.
-fn count(db: &Connection, first: i64, end: i64) -> Result<(), StoreError> {
-    let bucket = end.saturating_sub(1) >> BUCKET;
+/// Counts the calls of a bucket. What is counted of it already, which should be nothing, must not stand in the way of
+/// the calls to come.
+pub(super) fn count(db: &Connection, bucket: i64) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM counts WHERE bucket = ?")?.execute([bucket])?;
     db.prepare_cached("DELETE FROM spans WHERE bucket = ?")?.execute([bucket])?;
+    let (first, end) = (bucket << BUCKET, bucket.saturating_add(1) << BUCKET);
     let rest = "FROM calls WHERE seq >= ? AND seq < ? AND outcome <> 'pending'";
     let sql = format!("INSERT INTO counts SELECT {CELL}, count(*) {rest} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8");
     db.prepare_cached(&sql)?.execute([first, end])?;
@@ -78,6 +72,20 @@ pub(super) fn are_kept(db: &Connection) -> Result<bool, StoreError> {
     Ok(db.query_row(sql, [], |row| row.get(0))?)
 }
 
+/// The first number that is not counted: the bucket that the fold has come to, and all behind it.
+pub(super) fn end(db: &Connection) -> Result<i64, StoreError> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let reached = match version {
+        ..schema::FOLDED => newest(db)?,
+        _ => {
+            db.query_row("SELECT coalesce(max(folded), 0) FROM projections WHERE name = ?", [NAME], |row| {
+                row.get(0)
+            })?
+        }
+    };
+    Ok(reached >> BUCKET << BUCKET)
+}
+
 /// The number of the newest event.
 pub(super) fn newest(db: &Connection) -> Result<i64, StoreError> {
     Ok(db.query_row("SELECT coalesce(max(seq), 0) FROM events", [], |row| row.get(0))?)
@@ -86,7 +94,7 @@ pub(super) fn newest(db: &Connection) -> Result<i64, StoreError> {
 /// Whether the tables say what `calls` says.
 pub(super) fn agree(db: &Connection) -> Result<bool, StoreError> {
     let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
-    let end = if version < LAZY { i64::MAX } else { newest(db)? >> BUCKET << BUCKET };
+    let end = if version < LAZY { i64::MAX } else { end(db)? };
     let calls = format!("FROM calls WHERE seq < {end} AND outcome <> 'pending'");
     let counted = format!("SELECT {CELL}, count(*) {calls} GROUP BY 1, 2, 3, 4, 5, 6, 7, 8");
     let spans = format!("SELECT seq >> 13, min(at), max(at), count(*) {calls} GROUP BY 1");
@@ -101,20 +109,19 @@ pub(super) fn agree(db: &Connection) -> Result<bool, StoreError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store::schema;
 
     #[test]
     fn what_stands_in_a_bucket_before_its_time_stops_nothing() {
         let db = schema::in_memory();
         db.execute_batch(
             "INSERT INTO calls (seq, request_id, at, agent, tool, outcome) VALUES (5, 'a', 7, 'pi', 't', 'refused');
-             INSERT INTO events VALUES (8192, 7, 'started', NULL, '{}', x'');
+             INSERT OR REPLACE INTO projections VALUES ('counts', 8192);
              INSERT INTO spans VALUES (0, 0, 0, 9);
              INSERT INTO counts SELECT 0, 0, agent, tool, '', '', outcome, -1, 9 FROM calls;",
         )
         .unwrap();
         assert!(!agree(&db).unwrap());
-        begun(&db, 1 << BUCKET).unwrap();
+        count(&db, 0).unwrap();
         assert!(agree(&db).unwrap());
     }
 }

@@ -18,10 +18,11 @@ use super::entry::{
     WaitingResult,
 };
 use super::error::StoreError;
+use super::gauges::Gauges;
+use super::job::{Order, TypedJob};
 use super::latency::StoreLatency;
 use super::tx::Tx;
-use super::writer::{Gauges, Order, TypedJob};
-use super::{age, counters, inbox, keys, ledger, opening, pages, retention};
+use super::{age, counters, folding, inbox, keys, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -213,7 +214,11 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<WaitingResult>, StoreError> {
         let agent = agent.clone();
-        self.submit(false, move |tx| pages::next(tx, &agent, &but, now, limit)).await
+        let work = move |tx: &mut Tx<'_>| {
+            folding::fold(tx)?;
+            pages::next(tx, &agent, &but, now, limit)
+        };
+        self.submit(false, work).await
     }
 
     /// These results have arrived at their agent.
@@ -221,7 +226,11 @@ impl Store {
     /// # Errors
     /// When nothing could be written; they will be offered again.
     pub async fn received(&self, ids: Vec<RequestId>) -> Result<(), StoreError> {
-        self.submit(false, move |tx| inbox::received(tx, &ids)).await
+        let work = move |tx: &mut Tx<'_>| {
+            folding::fold_but(tx, &ids)?;
+            inbox::received(tx, &ids)
+        };
+        self.submit(false, work).await
     }
 
     /// Drops what is too old or too much, in bounded steps between which other jobs run; what is left over waits for
@@ -255,7 +264,7 @@ impl Store {
     /// # Errors
     /// When nothing could be written.
     pub async fn reset_limit(&self, at: Timestamp, reset: LimitReset) -> Result<(), StoreError> {
-        self.submit(true, move |tx| counters::reset(tx, at, &reset)).await
+        self.submit(true, move |tx| ledger::reset_limit(tx, at, &reset)).await
     }
 
     /// Forgets what was counted of sessions that have made no call since then.
@@ -263,7 +272,11 @@ impl Store {
     /// # Errors
     /// When nothing could be written.
     pub async fn end_sessions(&self, idle_since: Timestamp) -> Result<(), StoreError> {
-        self.submit(false, move |tx| counters::end_sessions(tx, idle_since)).await
+        let work = move |tx: &mut Tx<'_>| {
+            folding::fold(tx)?;
+            counters::end_sessions(tx.db, idle_since)
+        };
+        self.submit(false, work).await
     }
 
     /// Keeps a small value of the gateway's own, on disk when this returns: a channel's place in its feed.

@@ -81,7 +81,8 @@ pub(super) fn keep_result(
     let size = stored.outcome.len() + stored.data.as_ref().map_or(0, |data| data.as_str().len());
     let for_replay = if *keyed { tx.options.keep_keys } else { Duration::ZERO };
     let lives = tx.options.keep_results.max(for_replay);
-    let sql = "INSERT INTO results (seq, agent, outcome, data, size, created, expires, received, keyed)
+    let sql =
+        "INSERT OR REPLACE INTO results (seq, agent, outcome, data, size, created, expires, received, keyed)
                VALUES (?, ?, ?, ?, ?, ?, ?, 0, ?)";
     let (outcome, data) = (&stored.outcome, stored.data.as_ref().map(JsonText::as_str));
     let values = params![seq, agent.as_str(), outcome, data, size as i64, at.0, at.plus(lives).0, keyed];

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::entry::Replay;
 use super::error::StoreError;
+use super::folding;
 use super::inbox;
 use super::kind;
 use super::live::{KeyMark, LiveKey};
@@ -36,10 +37,6 @@ pub(super) fn take(
     if known(tx, agent, key, bound.at)?.is_some() {
         return Err(StoreError::KeyInUse);
     }
-    let expires = bound.at.plus(tx.options.keep_keys);
-    let binding =
-        KeyBinding { agent: agent.as_str().into(), key: key.into(), id: bound.id, digest: bound.digest };
-    write(tx, &binding, expires)?;
     let mark = tx.live.mark(agent.as_str(), key);
     tx.live.put_key(mark, LiveKey { event: seq, expires: LiveKey::OPEN });
     Ok(mark)
@@ -64,33 +61,15 @@ pub(super) fn join(tx: &mut Tx<'_>, agent: &AgentId, key: &str, bound: &Bound) -
         }
         None => tx.live.keep_keys(&[mark], Some(bound.at.plus(tx.options.keep_keys))),
     }
-    let sql = "UPDATE results SET keyed = 1 WHERE seq = (SELECT seq FROM calls WHERE request_id = ?)";
-    tx.execute(sql, [bound.id.to_string()])?;
     Ok(())
 }
 
 /// The call has ended: its keys live on from now; whether there are any. A call that was not sent and may be repeated
 /// must not stand in its own way.
-pub(super) fn keep(
-    tx: &mut Tx<'_>,
-    id: RequestId,
-    keys: &[KeyMark],
-    outcome: &Outcome,
-    at: Timestamp,
-) -> Result<bool, StoreError> {
-    if keys.is_empty() {
-        return Ok(false);
-    }
+pub(super) fn keep(tx: &mut Tx<'_>, keys: &[KeyMark], outcome: &Outcome, at: Timestamp) -> bool {
     let until = outcome.reason().is_none_or(Outcome::keeps_key).then(|| at.plus(tx.options.keep_keys));
     tx.live.keep_keys(keys, until);
-    match until {
-        Some(until) => {
-            let sql = "UPDATE keys SET expires = ? WHERE request_id = ?";
-            tx.execute(sql, params![until.0, id.to_string()])?
-        }
-        None => tx.execute("DELETE FROM keys WHERE request_id = ?", [id.to_string()])?,
-    };
-    Ok(until.is_some())
+    until.is_some() && !keys.is_empty()
 }
 
 /// Request, digest and end of a key's row.
@@ -133,7 +112,10 @@ pub(super) fn replay(
     let Some(KnownKey { id, digest, proven }) = known(tx, agent, key, now)? else { return Ok(None) };
     let outcome = match (proven, tx.live.call(id)) {
         (true, Some(_)) => None,
-        (true, None) => Some(inbox::kept_outcome(tx, id, now)?),
+        (true, None) => {
+            folding::fold(tx)?;
+            Some(inbox::kept_outcome(tx, id, now)?)
+        }
         (false, _) => Some(Outcome::UnknownResult),
     };
     Ok(Some(Replay { id, digest, outcome }))

@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::chain;
 use super::codec;
-use super::counts;
-use super::entry::{NewCall, NoteKind, RefusedRequest, Stage};
+use super::entry::{LimitReset, NewCall, NoteKind, RefusedRequest, Stage};
 use super::error::StoreError;
+use super::folding;
 use super::inbox;
 use super::keys;
 use super::kind::{self, KEEP_KEYS};
@@ -38,7 +38,7 @@ pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall, stage: &Stage) -> Result<()
     }
 }
 
-/// Appends the event that a call begins with, takes its key and makes its row. Without a `stage` it is claimed at once.
+/// Appends the event that a call begins with, and takes its key. Without a `stage` it is claimed at once.
 pub(super) fn begin(tx: &mut Tx<'_>, new: &NewCall, stage: Option<&Stage>) -> Result<Open, StoreError> {
     let agent = new.call.agent();
     let seq = tx.append(new.at, kind::REQUESTED, Some(new.id), &codec::requested(new, stage))?;
@@ -48,11 +48,6 @@ pub(super) fn begin(tx: &mut Tx<'_>, new: &NewCall, stage: Option<&Stage>) -> Re
         let bound = keys::Bound { id: new.id, digest: new.call.digest(), at: new.at };
         open.keys = vec![keys::take(tx, agent, key, &bound, seq)?];
     }
-    let sql = "INSERT INTO calls (seq, request_id, at, agent, session, tool, decision, outcome)
-               VALUES (?, ?, ?, ?, ?, ?, ?, 'pending')";
-    let (id, decision) = (new.id.to_string(), new.decision.decision.as_str());
-    let tool = &new.call.tool().name;
-    tx.execute(sql, params![seq, id, new.at.0, agent.as_str(), new.session, tool, decision])?;
     Ok(open)
 }
 
@@ -85,13 +80,7 @@ fn open_question(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Re
 
 /// Records a request that never became a call.
 pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &RefusedRequest) -> Result<(), StoreError> {
-    let seq = tx.append(refusal.at, kind::REFUSED, Some(refusal.id), &codec::refused(refusal))?;
-    let sql =
-        "INSERT INTO calls (seq, request_id, at, agent, session, tool, outcome, finished_at, finished_seq)
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?3, ?1)";
-    let RefusedRequest { id, at, agent, tool, session, outcome } = refusal;
-    let (id, tool) = (id.to_string(), codec::short_name(tool));
-    tx.execute(sql, params![seq, id, at.0, agent.as_str(), session, tool, outcome.as_str()])?;
+    tx.append(refusal.at, kind::REFUSED, Some(refusal.id), &codec::refused(refusal))?;
     Ok(())
 }
 
@@ -112,8 +101,6 @@ pub(super) fn answer(
     match (end, outcome) {
         (QuestionEnd::Approved { by }, _) => {
             tx.live.advance(id, CallState::Approved { by: by.clone() });
-            let sql = "UPDATE open_calls SET state = 'approved', approved_by = ? WHERE request_id = ?";
-            tx.execute(sql, params![by.as_str(), id.to_string()])?;
             Ok(true)
         }
         (QuestionEnd::Denied { .. }, Some(outcome))
@@ -142,8 +129,6 @@ fn answered(tx: &mut Tx<'_>, id: RequestId, end: &QuestionEnd, at: Timestamp) ->
     let by = end.by().map(Responder::as_str);
     let body = json!({"resolution": end.as_str(), "by": by, "note": note});
     tx.append(at, kind::ANSWERED, Some(id), &body)?;
-    let sql = "UPDATE calls SET resolution = ?, resolved_by = ?, resolved_at = ? WHERE request_id = ?";
-    tx.execute(sql, params![end.as_str(), by, at.0, id.to_string()])?;
     Ok(())
 }
 
@@ -155,9 +140,10 @@ pub(super) fn add_note(
     by: &Responder,
     at: Timestamp,
 ) -> Result<bool, StoreError> {
+    folding::fold(tx)?;
     let sql = "SELECT EXISTS (SELECT 1 FROM calls c JOIN events f ON f.seq = c.finished_seq
                WHERE c.request_id = ?1 AND c.resolution = 'denied' AND f.body ->> '$.note' IS NULL)
-               AND NOT EXISTS (SELECT 1 FROM events WHERE request_id = ?1 AND kind = 'noted')";
+               AND NOT EXISTS (SELECT 1 FROM steps WHERE request_id = ?1 AND kind = 'noted')";
     let lacks: bool = tx.db.prepare_cached(sql)?.query_row([id.to_string()], |row| row.get(0))?;
     if !lacks {
         return Ok(false);
@@ -183,8 +169,8 @@ pub(super) fn settle(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let open = tx.live.end(id).ok_or(StoreError::NotOpen)?;
-    tx.execute("DELETE FROM open_calls WHERE request_id = ?", [id.to_string()])?;
     if open.state != CallState::Executing {
+        tx.execute("DELETE FROM open_calls WHERE request_id = ?", [id.to_string()])?;
         forget_secrets(tx, open.seq)?;
     }
     finish(tx, id, &open, outcome, at)
@@ -199,11 +185,11 @@ fn finish(
 ) -> Result<(), StoreError> {
     let stored = codec::encode(outcome)?;
     let body = codec::finished(outcome, stored.data.as_ref().map(JsonText::as_str));
-    let seq = tx.append(at, kind::FINISHED, Some(id), &body)?;
-    let sql = "UPDATE calls SET outcome = ?, finished_at = ?, finished_seq = ? WHERE seq = ?";
-    tx.execute(sql, params![outcome.as_str(), at.0, seq, open.seq])?;
-    counts::ended(tx.db, open.seq, seq)?;
-    let keyed = keys::keep(tx, id, &open.keys, outcome, at)?;
+    tx.append(at, kind::FINISHED, Some(id), &body)?;
+    let keyed = keys::keep(tx, &open.keys, outcome, at);
+    if codec::is_told_whole(&stored) {
+        return Ok(());
+    }
     inbox::keep_result(tx, &inbox::Kept { seq: open.seq, agent: &open.agent, at, keyed }, &stored)
 }
 
@@ -215,6 +201,16 @@ pub(super) fn note(tx: &mut Tx<'_>, at: Timestamp, kind: NoteKind, detail: &Valu
         body.insert(KEEP_KEYS.into(), keys.into());
     }
     tx.append(at, kind.as_str(), None, &body)?;
+    Ok(())
+}
+
+/// Records that a limit counts anew.
+pub(super) fn reset_limit(tx: &mut Tx<'_>, at: Timestamp, reset: &LimitReset) -> Result<(), StoreError> {
+    let LimitReset { limit, identity, agent, by } = reset;
+    let agent = agent.as_ref().map(AgentId::as_str);
+    let of = identity.hex();
+    let body = json!({"limit": **limit, "of": of, "agent": agent, "by": by.as_str()});
+    tx.append(at, kind::LIMIT_RESET, None, &body)?;
     Ok(())
 }
 
@@ -257,11 +253,13 @@ fn void(reason: Option<String>, rule: Option<String>, reasons: Option<String>) -
 
 /// How a call's question ended, and the call.
 pub(super) fn question(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<QuestionRecord>, StoreError> {
+    folding::fold(tx)?;
     let sql = "SELECT c.resolution, c.resolved_by, c.resolved_at, c.outcome, c.tool,
                coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by', c.agent,
                f.body ->> '$.reason', f.body ->> '$.rule', f.body -> '$.reasons'
                FROM calls c LEFT JOIN events f ON f.seq = c.finished_seq
-               LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted' WHERE c.request_id = ?";
+               LEFT JOIN events n ON n.seq = (SELECT seq FROM steps s WHERE s.request_id = c.request_id
+               AND s.kind = 'noted') WHERE c.request_id = ?";
     let read = |row: &rusqlite::Row<'_>| {
         let (word, by): (Option<String>, Option<String>) = (row.get(0)?, row.get(1)?);
         let by = Responder::recorded(&by.unwrap_or_default());

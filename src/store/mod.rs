@@ -7,10 +7,12 @@
 //! | file | what it is |
 //! |---|---|
 //! | `handle` | [`Store`]: the async side, one function per thing the gate wants kept |
-//! | `writer` | the thread: group commit, durability, health |
+//! | `writer` | the thread: group commit, durability |
+//! | `job`, `gauges` | what it is given to write; how it is doing |
 //! | `wal` | when the log is moved into the database |
 //! | `wipe` | nothing of a wiped argument stays in a page |
 //! | `opening` | files, keys, refusals, and what a crash left behind |
+//! | `rebuild` | emptying the tables that follow the events, and folding them again |
 //! | `latency` | how long commits and jobs take |
 //! | `tx`, `kind` | what a job works with; the kinds of events |
 //! | `ledger` | the life of one call in SQL |
@@ -23,6 +25,8 @@
 //! | `pages` | results as they are handed over |
 //! | `shares` | what each agent has in the inbox, and whose results make room |
 //! | `chain` | how events are bound to each other, to the key and to their head |
+//! | `projection` | what follows from events, and how far it has come: the seam for all state that is folded |
+//! | `fold`, `folding` | the tables that follow the events; when they do |
 //! | `counts` | how many calls of which kind there are, kept beside them |
 //! | `counters` | what is counted under limits, kept beside the charges in the events of claims |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
@@ -38,8 +42,12 @@ mod counts;
 mod entry;
 mod error;
 mod files;
+mod fold;
+mod folding;
+mod gauges;
 mod handle;
 mod inbox;
+mod job;
 mod keys;
 mod kind;
 mod latency;
@@ -47,9 +55,11 @@ mod ledger;
 mod live;
 mod opening;
 mod pages;
+mod projection;
 mod proof;
 mod questions;
 pub(crate) mod reader;
+mod rebuild;
 mod retention;
 mod schema;
 mod shares;
@@ -69,3 +79,4 @@ pub(crate) use entry::{OpenCall, StoreHealth, WaitingResult};
 pub use error::StoreError;
 pub use handle::Store;
 pub(crate) use latency::StoreLatency;
+pub use rebuild::rebuild;

@@ -26,13 +26,14 @@ pub(super) fn open(options: StoreOptions, clock: &Clock) -> Result<(RecordWriter
     clock.carry_on(newest, TimeSync::look());
     let rolled_back = rolled_back(&db, &key, head, &files)?;
     let mut writer = RecordWriter::new(db, Chain::new(key, head), files, options)?;
+    writer.catch_up()?;
     let recovered = recover(&mut writer, rolled_back, version, clock.now())?;
     writer.try_export()?;
     Ok((writer, recovered))
 }
 
 /// The last event must verify: going on with another key would bury the change. Gives its time.
-fn check_tail(
+pub(super) fn check_tail(
     db: &rusqlite::Connection,
     key: &ChainKey,
     files: &RecordFiles,

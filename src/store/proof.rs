@@ -62,7 +62,7 @@ impl KeyBinding {
 
     /// Whether an event binds this key like that.
     pub(super) fn is_bound(&self, db: &Connection, key: &ChainKey) -> Result<bool, StoreError> {
-        let sql = "SELECT seq FROM events WHERE request_id = ? AND kind = 'joined'";
+        let sql = "SELECT seq FROM steps WHERE request_id = ? AND kind = 'joined'";
         let mut statement = db.prepare_cached(sql)?;
         let joined = statement.query_map([self.id.to_string()], |row| row.get::<_, i64>(0))?;
         let joined = joined.collect::<Result<Vec<_>, _>>()?;
@@ -164,7 +164,7 @@ fn is_result_of(outcome: &str, data: Option<&str>, finished: &Value) -> bool {
 
 /// The reason that followed a denial.
 fn note_of(db: &Connection, key: &ChainKey, id: &str) -> Result<Option<Value>, StoreError> {
-    let sql = "SELECT seq FROM events WHERE request_id = ? AND kind = 'noted'";
+    let sql = "SELECT seq FROM steps WHERE request_id = ? AND kind = 'noted'";
     let seq: Option<i64> = db.prepare_cached(sql)?.query_row([id], |row| row.get(0)).optional()?;
     let Some(event) = seq.map(|seq| proven(db, key, seq)).transpose()?.flatten() else { return Ok(None) };
     let fits = event.kind == kind::NOTED && event.request_id.as_deref() == Some(id);

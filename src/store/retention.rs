@@ -8,6 +8,7 @@ use super::chain::{self, ChainLink, Seal, anchor, event_at, last_event, link_of,
 use super::counters;
 use super::counts;
 use super::error::{REMEDY, StoreError};
+use super::folding;
 use super::inbox;
 use super::keys;
 use super::kind;
@@ -32,9 +33,10 @@ const DAY: i64 = 24 * 60 * 60 * 1000;
 /// is more to do.
 pub(super) fn step(tx: &mut Tx<'_>, now: Timestamp, swept: i64) -> Result<(i64, bool), StoreError> {
     tx.checkpoint = true;
+    folding::fold(tx)?;
     let swept = inbox::sweep(tx, now, swept)?;
     let more_keys = keys::expire(tx, now)?;
-    let more_counters = counters::expire(tx, now)?;
+    let more_counters = counters::expire(tx.db, now)?;
     let first = oldest(tx)?;
     let cut = too_old(tx, first, now)?.max(too_much(tx, first)?);
     let more_events = drop_prefix(tx, first, cut, now)?;
@@ -120,11 +122,15 @@ fn drop_through(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result
         log::error!("the record was changed from outside: {found}; {REMEDY}");
         tx.append(now, kind::TAMPERED, None, &json!({"found": [found]}))?;
     }
+    folding::fold(tx)?;
+    let sql =
+        "DELETE FROM steps WHERE seq <= ?1 AND request_id IN (SELECT request_id FROM events WHERE seq <= ?1)";
+    tx.execute(sql, [cut])?;
     for table in ["events", "calls", "results"] {
         tx.db.prepare_cached(&format!("DELETE FROM {table} WHERE seq <= ?"))?.execute([cut])?;
     }
     tx.shares.remove_through(cut);
-    counts::dropped(tx.db, cut, tx.chain.head.seq)?;
+    counts::dropped(tx.db, cut, tx.tables.folded(tx.db)?)?;
     set_meta(tx.db, "anchor", &tx.chain.key.seal(Seal::Anchor, anchor).to_string())?;
     let body = json!({"first": first, "through": cut, "hash": anchor.hash.hex()});
     tx.append(now, kind::RETENTION, None, &body)?;

@@ -1,13 +1,15 @@
 //! The tables, and how an older database becomes a current one. A newer one is refused.
 //!
-//! `events` is the only truth about the past; `calls` is its index for queries (one row per `requested` or `refused`
-//! event, under the same number) and is checked against it by `audit verify`, as are `counts` and `spans` (see
-//! `counts.rs`), which say how many calls of which kind are where. `open_calls` alone holds arguments in
-//! clear, and only until they are claimed or settled.
+//! `events` is the only truth about the past. What follows from it is folded into the other tables in batches (see
+//! `projection.rs`; `projections` says how far each has come) and is checked against it by `audit verify`: `calls`, its
+//! index for queries (one row per `requested` or `refused` event, under the same number), `steps`, `keys`, and `counts`
+//! and `spans`, which say how many calls of which kind are where. Two tables hold what events do not: `open_calls` has
+//! the arguments of questions in clear, only until they are claimed or settled, and `results` those that no event tells
+//! whole, and which were received.
 //!
-//! Every index of `events`, `calls` and `results` is one more page that each call writes, to cards that wear out. So
-//! one way leads from an id to its events: `calls` has the first and the last, `events_between` the others. Lists
-//! go by the counts, calls under way are those in `open_calls`.
+//! A step of a call writes one page, at the end of `events`: to cards that wear out, every index of it would be one more.
+//! So one way leads from an id to its events: `calls` has the first and the last, `steps` the others. Lists go by the
+//! counts, calls under way are those in `open_calls`.
 
 use std::path::Path;
 use std::time::Instant;
@@ -30,7 +32,7 @@ const PAGE: u32 = 2048;
 const READER_CACHE: i64 = -512;
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 6] = [
+const MIGRATIONS: [&str; 7] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -150,7 +152,24 @@ CREATE TABLE IF NOT EXISTS counters (
   amount TEXT NOT NULL, first INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (of, key, until)
 ) STRICT, WITHOUT ROWID;
 ",
+    // What there is was folded when it was written.
+    "
+CREATE TABLE projections (name TEXT PRIMARY KEY, folded INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO projections SELECT column1, (SELECT coalesce(max(seq), 0) FROM events)
+  FROM (VALUES ('calls'), ('steps'), ('keys'), ('open_calls'), ('counts'), ('results'), ('counters'));
+CREATE TABLE steps (
+  request_id TEXT NOT NULL, seq INTEGER NOT NULL, kind TEXT NOT NULL, PRIMARY KEY (request_id, seq)
+) STRICT, WITHOUT ROWID;
+INSERT INTO steps SELECT request_id, seq, kind FROM events WHERE request_id IS NOT NULL
+  AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined') ORDER BY 1, 2;
+PRAGMA secure_delete = FAST;
+DROP INDEX events_between;
+PRAGMA secure_delete = ON;
+",
 ];
+
+/// From this version on there is `steps`, and `projections` says how far tables have followed the events.
+pub(super) const FOLDED: i64 = 7;
 
 /// From this version on every idempotency key has an event that binds it, also the keys of callers who joined a call.
 pub(super) const EVERY_KEY_HAS_ITS_EVENT: i64 = 5;
@@ -182,6 +201,18 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
         0 => Err(StoreError::Absent(path.to_owned())),
         _ => Ok(db),
     }
+}
+
+/// Lets a reader find in an older database what `steps` says in a current one.
+pub(super) fn stand_in_for_steps(db: &Connection) -> Result<(), StoreError> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    if version < FOLDED {
+        // In the words of its index.
+        let sql = "CREATE TEMP VIEW steps AS SELECT request_id, seq, kind FROM main.events
+                   WHERE kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined'";
+        db.execute_batch(sql)?;
+    }
+    Ok(())
 }
 
 /// Empty tables of the current version.

@@ -4,9 +4,9 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use super::chain::Chain;
-use super::counts;
 use super::entry::StoreOptions;
 use super::error::StoreError;
+use super::fold::Tables;
 use super::live::Live;
 use super::shares::Shares;
 use crate::base::clock::Timestamp;
@@ -17,6 +17,8 @@ pub(super) struct Tx<'a> {
     pub(super) chain: &'a mut Chain,
     pub(super) live: &'a mut Live,
     pub(super) options: &'a StoreOptions,
+    /// The tables that follow the events; see `folding`.
+    pub(super) tables: &'a mut Tables,
     /// What each agent has in the inbox, as of this transaction.
     pub(super) shares: &'a mut Shares,
     /// Set to have the write-ahead log emptied after this batch.
@@ -31,9 +33,7 @@ impl Tx<'_> {
         id: Option<RequestId>,
         body: &Value,
     ) -> Result<i64, StoreError> {
-        let seq = self.chain.append(self.db, at, kind, id, body)?;
-        counts::begun(self.db, seq)?;
-        Ok(seq)
+        self.chain.append(self.db, at, kind, id, body)
     }
 
     pub(super) fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {

@@ -1,29 +1,31 @@
-//! The thread that owns the writing connection: group commit, durability, the exported head, health.
+//! The thread that owns the writing connection: group commit, durability, the exported head.
 //!
 //! Whatever is queued goes into ONE transaction and then all waiters are woken, so that durability costs one fsync
 //! per batch. A waiter must never hear "written" before COMMIT returned. After an error SQLite may have ended the
 //! transaction by itself (a full disk does): the batch stops there, nothing more is written in it, and its members
 //! are tried again one by one, so that one bad job does not fail its neighbours.
 
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
 
 use super::chain::{Chain, ChainLink, Seal, set_meta};
-use super::entry::{StoreHealth, StoreOptions};
+use super::entry::StoreOptions;
 use super::error::StoreError;
 use super::files::{self, RecordFiles};
-use super::latency::Latency;
+use super::fold::Tables;
+use super::folding;
+use super::gauges::Gauges;
+use super::job::{Order, StoreJob};
 use super::live::Live;
 use super::retention;
 use super::shares::Shares;
 use super::tx::Tx;
 use super::wal::{self, Wal};
 use super::wipe;
-use crate::base::clock::Clock;
 
 /// The most jobs in one transaction.
 pub(super) const BATCH: usize = 256;
@@ -34,113 +36,11 @@ const EXPORT_EVERY: Duration = Duration::from_secs(5);
 /// The most steps by which the record is shortened at once: tens of milliseconds.
 const TIDY_STEPS: usize = 16;
 
-/// One thing to be written. It may run twice, the first time in a transaction that failed.
-pub(super) trait StoreJob: Send {
-    fn durable(&self) -> bool;
-    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError>;
-    fn finish(self: Box<Self>, result: Result<(), StoreError>);
-}
-
-pub(super) struct TypedJob<T, F> {
-    pub(super) durable: bool,
-    pub(super) work: F,
-    pub(super) done: Option<T>,
-    pub(super) reply: smol::channel::Sender<Result<T, StoreError>>,
-}
-
-impl<T, F> StoreJob for TypedJob<T, F>
-where
-    T: Send,
-    F: FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send,
-{
-    fn durable(&self) -> bool {
-        self.durable
-    }
-
-    fn run(&mut self, tx: &mut Tx<'_>) -> Result<(), StoreError> {
-        self.done = Some((self.work)(tx)?);
-        Ok(())
-    }
-
-    fn finish(self: Box<Self>, result: Result<(), StoreError>) {
-        let TypedJob { done, reply, .. } = *self;
-        // A waiter that went away does not undo what was written.
-        let _ = reply.try_send(result.and_then(|()| done.ok_or(StoreError::Stopped)));
-    }
-}
-
-/// What comes down the queue.
-pub(super) enum Order {
-    Job(Box<dyn StoreJob>),
-    /// Answer: the thread is alive, whatever the disk says.
-    Ping(smol::channel::Sender<()>),
-    /// Finish what was queued before, leave everything on disk, let go of the files, then answer.
-    Close(smol::channel::Sender<()>),
-}
-
-/// State that the handles read without waiting.
-#[derive(Debug, Default)]
-pub(super) struct Gauges {
-    pub(super) queue: AtomicUsize,
-    pub(super) latency: Latency,
-    commits: AtomicU64,
-    errors: AtomicU64,
-    /// See [`StoreHealth::dropped_results`].
-    pub(super) dropped_results: AtomicU64,
-    state: Mutex<DiskState>,
-}
-
-#[derive(Clone, Debug)]
-struct DiskState {
-    writable: bool,
-    last_error: Option<(crate::base::clock::Timestamp, String)>,
-    events: i64,
-}
-
-impl Default for DiskState {
-    fn default() -> DiskState {
-        DiskState { writable: true, last_error: None, events: 0 }
-    }
-}
-
-impl Gauges {
-    pub(super) fn health(&self) -> StoreHealth {
-        let DiskState { writable, last_error, events } = self.lock().clone();
-        let (commits, errors) = (self.commits.load(Ordering::Relaxed), self.errors.load(Ordering::Relaxed));
-        StoreHealth {
-            queue: self.queue.load(Ordering::Relaxed),
-            writable,
-            last_error,
-            events,
-            commits,
-            errors,
-            dropped_results: self.dropped_results.load(Ordering::Relaxed),
-        }
-    }
-
-    fn lock(&self) -> std::sync::MutexGuard<'_, DiskState> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn committed(&self, events: i64) {
-        self.commits.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.lock();
-        state.writable = true;
-        state.events = events;
-    }
-
-    fn failed(&self, error: &StoreError) {
-        self.errors.fetch_add(1, Ordering::Relaxed);
-        let mut state = self.lock();
-        state.writable = false;
-        state.last_error = Some((Clock::system().now(), error.to_string()));
-    }
-}
-
 pub(super) struct RecordWriter {
     pub(super) db: Connection,
     pub(super) chain: Chain,
     pub(super) live: Live,
+    tables: Tables,
     pub(super) files: RecordFiles,
     pub(super) options: StoreOptions,
     pub(super) shared: Arc<Gauges>,
@@ -164,10 +64,12 @@ impl RecordWriter {
         let (shared, wal) = (Arc::new(Gauges::default()), Wal::watch(&mut db)?);
         let (durable, exported, exported_at) = (chain.head, ChainLink::START, Instant::now());
         let (full, live, shares) = (true, Live::default(), Shares::default());
+        let tables = Tables::new(&options);
         Ok(RecordWriter {
             db,
             chain,
             live,
+            tables,
             files,
             options,
             shared,
@@ -278,9 +180,10 @@ impl RecordWriter {
         self.set_sync(durable)?;
         let before = self.db.total_changes();
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let RecordWriter { db, chain, live, options, shares, .. } = self;
-        let mut tx = Tx { db, chain, live, options, shares, checkpoint: false };
+        let RecordWriter { db, chain, live, options, tables, shares, .. } = self;
+        let mut tx = Tx { db, chain, live, options, tables, shares, checkpoint: false };
         work(&mut tx)?;
+        folding::fold(&mut tx)?;
         let checkpoint = tx.checkpoint;
         if checkpoint {
             wipe::open_calls(tx.db)?;
@@ -299,6 +202,18 @@ impl RecordWriter {
             self.shared.latency.committed(durable, began.elapsed());
         }
         Ok(checkpoint)
+    }
+
+    /// Folds what the last run has left unfolded, in transactions of bounded size.
+    pub(super) fn catch_up(&mut self) -> Result<(), StoreError> {
+        let mut more = true;
+        while more {
+            self.try_transact(false, |tx| {
+                more = folding::fold_some(tx)?;
+                Ok(())
+            })?;
+        }
+        Ok(())
     }
 
     /// Moves the log into the database, and drops the oldest events when it has become too large by that. So a record
@@ -332,6 +247,7 @@ impl RecordWriter {
     fn undo(&mut self, error: &StoreError) {
         let rolled_back = self.db.is_autocommit() || self.db.execute_batch("ROLLBACK").is_ok();
         self.live.roll_back();
+        self.tables.undo();
         let known = self.chain.roll_back(&self.db);
         self.shares.undo();
         if error.is_of_the_disk() || !rolled_back || known.is_err() {
@@ -372,6 +288,11 @@ impl RecordWriter {
 
     fn shut(&mut self) {
         self.export();
+        self.settle_log();
+    }
+
+    /// Leaves everything in the database itself.
+    pub(super) fn settle_log(&mut self) {
         self.wal.empty(&self.db);
     }
 }

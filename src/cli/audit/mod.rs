@@ -14,8 +14,8 @@ use super::{Exit, Trouble, output, owner, terminal};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::zone::Zone;
 use crate::config::{self, Paths};
-use crate::store::StoreError;
 use crate::store::reader::{Anchor, Anchored, Filter, Lookup, Reader, key_path, verify_export};
+use crate::store::{StoreError, rebuild};
 use argh::FromArgs;
 use serde_json::json;
 
@@ -41,6 +41,7 @@ pub(crate) enum AuditCommand {
     Verify(VerifyArgs),
     Anchor(AnchorArgs),
     Export(ExportArgs),
+    Rebuild(RebuildArgs),
     Stats(StatsArgs),
 }
 
@@ -129,6 +130,18 @@ pub(crate) struct ExportArgs {
     pub config: Option<String>,
 }
 
+/// Empty the tables that lists and counts go by, and make them again from the events. The gateway must be stopped.
+#[derive(FromArgs, Debug)]
+#[argh(subcommand, name = "rebuild")]
+pub(crate) struct RebuildArgs {
+    /// print JSON
+    #[argh(switch)]
+    pub json: bool,
+    /// config.yaml, which names the store (default: as for serve)
+    #[argh(option, arg_name = "file")]
+    pub config: Option<String>,
+}
+
 /// Count calls by tool, agent, decision and outcome.
 #[derive(FromArgs, Debug)]
 #[argh(subcommand, name = "stats")]
@@ -156,6 +169,7 @@ pub(crate) fn run(args: AuditArgs) -> Result<Exit, Trouble> {
         AuditCommand::Verify(args) => verify(args),
         AuditCommand::Anchor(args) => anchor(&args),
         AuditCommand::Export(args) => export(&args),
+        AuditCommand::Rebuild(args) => rebuilt(&args),
         AuditCommand::Stats(args) => stats(&args),
     }
 }
@@ -331,6 +345,17 @@ fn export(args: &ExportArgs) -> Result<Exit, Trouble> {
         }
         Ok(()) | Err(_) => Ok(Exit::DONE),
     }
+}
+
+fn rebuilt(args: &RebuildArgs) -> Result<Exit, Trouble> {
+    let path = owner::local(WHAT, args.config.as_deref())?.storage.path;
+    let failed = |e: StoreError| Trouble::new(Exit::FAILED, "rebuild the record", &e).maybe_help(e.help());
+    let last = rebuild(&path).map_err(failed)?;
+    let text = match args.json {
+        true => json!({"rebuilt": true, "last": last}).to_string(),
+        false => format!("rebuilt from the events; the last is {last}"),
+    };
+    output::finish(&text)
 }
 
 fn stats(args: &StatsArgs) -> Result<Exit, Trouble> {

@@ -40,6 +40,7 @@ impl Reader {
         // SQLite's own words for a missing permission would not name the file.
         std::fs::File::open(&found).map_err(|e| StoreError::unwritable(&found, &e))?;
         let db = schema::connect_reader(&found)?;
+        schema::stand_in_for_steps(&db)?;
         scope::add_functions(&db)?;
         let key = ChainKey::read(&found).ok().flatten();
         Ok(Reader { db, path: found, key })

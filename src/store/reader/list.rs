@@ -118,8 +118,8 @@ impl Reader {
 fn events_of(db: &rusqlite::Connection, id: &str) -> Result<Vec<Value>, StoreError> {
     let sql = format!(
         "SELECT {} FROM events WHERE seq IN (SELECT seq FROM calls WHERE request_id = ?1 UNION ALL
-         SELECT finished_seq FROM calls WHERE request_id = ?1 UNION ALL SELECT seq FROM events WHERE request_id = ?1
-         AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined')) ORDER BY seq",
+         SELECT finished_seq FROM calls WHERE request_id = ?1 UNION ALL SELECT seq FROM steps WHERE request_id = ?1)
+         ORDER BY seq",
         ChainEvent::COLUMNS
     );
     let mut statement = db.prepare(&sql)?;

@@ -119,7 +119,7 @@ impl AuditRow {
 /// What `c` is joined with: what began the call, what ended it, a note added later.
 pub(super) const EVENTS: &str =
     "LEFT JOIN events e ON e.seq = c.seq LEFT JOIN events f ON f.seq = c.finished_seq
-  LEFT JOIN events n ON n.request_id = c.request_id AND n.kind = 'noted'";
+  LEFT JOIN events n ON n.seq = (SELECT seq FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'noted')";
 
 /// A query for [`audit_row`]s, without conditions; `request` is the expression for [`AuditRow::request`].
 pub(super) fn select(request: &str) -> String {

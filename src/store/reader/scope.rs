@@ -93,8 +93,7 @@ impl Scope {
     }
 
     fn cut(&self, db: &Connection, from: i64, to: i64) -> Result<Vec<ScopePart>, StoreError> {
-        // The newest bucket is not counted.
-        let newest = counts::newest(db)? >> BUCKET << BUCKET;
+        let newest = counts::end(db)?;
         let sql = "SELECT bucket, first, last FROM spans WHERE bucket < ? ORDER BY bucket";
         let mut statement = db.prepare(sql)?;
         let mut rows = statement.query([newest >> BUCKET])?;

@@ -215,8 +215,15 @@ fn rows_beyond(db: &Connection, last: i64) -> Result<bool, StoreError> {
     Ok(db.query_row(sql, [last], |row| row.get(0))?)
 }
 
-/// What was read so far was read from the tables, but `show` and the lists go by their indexes.
+/// What was read so far was read from the tables, but `show` and the lists go by their indexes, and by `steps`.
 fn check_indexes(db: &Connection) -> Result<Option<Fault>, StoreError> {
+    let steps = "SELECT request_id, seq, kind FROM steps";
+    let said = "SELECT request_id, seq, kind FROM events WHERE request_id IS NOT NULL
+                AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined')";
+    let sql = format!("SELECT EXISTS ({steps} EXCEPT {said}) OR EXISTS ({said} EXCEPT {steps})");
+    if db.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
+        return Ok(Some(Fault::record(FaultKind::IndexChanged)));
+    }
     for table in ["events", "calls"] {
         let found: String =
             db.query_row(&format!("PRAGMA integrity_check({table})"), [], |row| row.get(0))?;

@@ -1,0 +1,23 @@
+//! The tables that follow from events, one file for each: all of them are folded together, in this order.
+//!
+//! | file | what it keeps |
+//! |---|---|
+//! | `calls` | one row per request, which lists go by |
+//! | `steps` | where the events between the first and the last of a call are |
+//! | `keys` | idempotency keys |
+//! | `open` | which calls are under way |
+//! | `counters` | what is counted under limits |
+//! | `counts` | how many calls of which kind there are |
+//! | `results` | results that their events tell whole |
+
+mod calls;
+mod counters;
+mod counts;
+mod keys;
+mod open;
+mod results;
+mod steps;
+mod tables;
+
+pub(super) use results::EventResult;
+pub(super) use tables::Tables;

@@ -1,0 +1,50 @@
+//! Tables follow the events: in a transaction of their own now and then, and before somebody looks at them.
+
+use super::error::StoreError;
+use super::fold::EventResult;
+use super::inbox;
+use super::tx::Tx;
+use crate::base::ids::RequestId;
+use crate::model::AgentId;
+
+/// Events folded between two looks at whether there are more.
+const PART: i64 = 4096;
+
+/// Brings the tables up to the newest event. Whoever reads them does this first.
+pub(super) fn fold(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    fold_but(tx, &[])
+}
+
+/// The same, when agents have received these results, which are then not stored only to be dropped.
+pub(super) fn fold_but(tx: &mut Tx<'_>, received: &[RequestId]) -> Result<(), StoreError> {
+    let mut from = tx.tables.folded(tx.db)?;
+    // Somebody else may have cut events off: there is nothing to wait for then.
+    while from < tx.chain.head.seq {
+        let through = part(tx, received)?;
+        if through == from {
+            break;
+        }
+        from = through;
+    }
+    Ok(())
+}
+
+/// Folds the next events, a bounded number of them; whether there may be more.
+pub(super) fn fold_some(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
+    let from = tx.tables.folded(tx.db)?;
+    let through = part(tx, &[])?;
+    Ok(through > from && through < tx.chain.head.seq)
+}
+
+/// Folds some events. Gives the number through which all are folded.
+fn part(tx: &mut Tx<'_>, received: &[RequestId]) -> Result<i64, StoreError> {
+    let (through, results) = tx.tables.fold(tx.db, PART)?;
+    for result in results {
+        let EventResult { seq, id, agent, at, keyed, stored } = result;
+        if keyed || !received.contains(&id) {
+            let agent = AgentId::configured(&agent);
+            inbox::keep_result(tx, &inbox::Kept { seq, agent: &agent, at, keyed }, &stored)?;
+        }
+    }
+    Ok(through)
+}
