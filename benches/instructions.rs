@@ -25,7 +25,8 @@ use agentpass::testing::base::template::Template;
 use agentpass::testing::config::{Loaded, Paths, ServiceConfig, Surroundings, load_in};
 use agentpass::testing::gate::{Metrics, Setup};
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, Call, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
+    Action, AgentId, ArgSpec, Call, Matcher, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool,
+    Verdict,
 };
 use agentpass::testing::net::client::HttpResponse;
 use agentpass::testing::net::stream::Stream;
@@ -292,11 +293,11 @@ fn rule(index: usize, action: Action, pattern: String, any_value: Option<String>
         description: None,
         file: "permissions.yaml".to_owned(),
     };
+    let any_value = any_value.map(|text| Pattern::new(&text));
     Rule {
         id: Arc::new(id),
-        pattern: Pattern::new(&pattern),
-        agents: None,
-        any_value: any_value.map(|text| Pattern::new(&text)),
+        matcher: Matcher { any_value, ..Matcher::of(Pattern::new(&pattern)) },
+        always: false,
     }
 }
 

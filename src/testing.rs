@@ -11,6 +11,9 @@ pub mod base {
     pub mod digest {
         pub use crate::base::digest::Digest;
     }
+    pub mod domain {
+        pub use crate::base::domain::Domain;
+    }
     pub mod glob {
         pub use crate::base::glob::Pattern;
     }
@@ -54,11 +57,11 @@ pub mod gate {
 
 pub mod model {
     pub use crate::model::{
-        Action, AgentId, Amount, AnswerOutcome, ArgSpec, ArgType, Call, Charge, Charging, Charset, Choice,
-        Counted, CounterId, CounterKey, DataFacts, Denial, DenialReason, Encoding, HttpTarget, InvalidCall,
-        Kind, Limit, Lost, Method, Outcome, Output, Part, Per, QuestionEnd, RequestSpec, Responder,
-        ResponseSpec, Risk, Rule, RuleList, RuleRef, Tally, Target, Tool, ToolFacts, Verdict, Void, Why,
-        Window,
+        Action, AgentId, Amount, AnswerOutcome, ArgPath, ArgSpec, ArgType, Call, Charge, Charging, Charset,
+        Choice, Condition, Counted, CounterId, CounterKey, DataFacts, Denial, DenialReason, Encoding,
+        HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome, Output, Part, PathStep, Per,
+        QuestionEnd, RequestSpec, Responder, ResponseSpec, Risk, Rule, RuleList, RuleRef, Tally, Target,
+        Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

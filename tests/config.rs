@@ -1513,7 +1513,7 @@ fn advice_on_rules() {
     ];
     assert_eq!(said, expected.map(|(text, line, column)| (text.to_owned(), Some((line, column)))));
     assert!(loaded.warnings.iter().all(|w| w.severity == Severity::Warning));
-    let agents = loaded.permissions.rules[5].agents.as_ref().unwrap();
+    let agents = loaded.permissions.rules[5].matcher.agents.as_ref().unwrap();
     assert_eq!(agents.iter().map(|a| a.as_str()).collect::<Vec<_>>(), ["default"]);
 }
 

@@ -16,8 +16,8 @@ use agentpass::testing::base::glob::Pattern;
 use agentpass::testing::base::json::parse_strict;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Method, RequestSpec, Rule, RuleList, RuleRef, Tool,
-    Verdict, Why,
+    Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Matcher, Method, RequestSpec, Rule, RuleList,
+    RuleRef, Tool, Verdict, Why,
 };
 use agentpass::testing::policy::{Facts, Policy};
 use serde_json::{Map, Value, json};
@@ -84,9 +84,8 @@ fn rule(list: RuleList, index: usize, action: Action, pattern: &str) -> Rule {
             description: None,
             file: "p".into(),
         }),
-        pattern: Pattern::new(pattern),
-        agents: None,
-        any_value: None,
+        matcher: Matcher::of(Pattern::new(pattern)),
+        always: false,
     }
 }
 
@@ -101,13 +100,11 @@ fn random_rules(random: &mut Random, list: RuleList) -> Vec<Rule> {
                 beginning.to_owned() + &random.text(0, 4, &["a", "b", "*", "?", ".", "(", ")", ")", "[a"]);
             let agents =
                 [None, None, Some(BTreeSet::from([AgentId::configured("pi")])), Some(BTreeSet::new())];
-            Rule {
-                agents: random.pick(&agents),
-                any_value: random
-                    .one_in(3)
-                    .then(|| Pattern::new(random.pick(&["a", "a*", "b", "*", "1", "c?"]))),
-                ..rule(list, index + 1, action, &pattern)
-            }
+            let any_value = random.one_in(3).then(|| random.pick(&["a", "a*", "b", "*", "1", "c?"]));
+            let mut rule = rule(list, index + 1, action, &pattern);
+            rule.matcher.agents = random.pick(&agents);
+            rule.matcher.any_value = any_value.map(Pattern::new);
+            rule
         })
         .collect()
 }
@@ -150,9 +147,9 @@ fn applies(rule: &Rule, call: &Call) -> bool {
     let mut found: Vec<String> =
         call.args().keys().filter(|k| !call.tool().args.contains_key(*k)).cloned().collect();
     call.args().values().for_each(|value| texts(value, &mut found));
-    rule.pattern.matches(call.signature())
-        && rule.agents.as_ref().is_none_or(|agents| agents.contains(call.agent()))
-        && rule.any_value.as_ref().is_none_or(|any| found.iter().any(|text| any.matches(text)))
+    rule.matcher.pattern.matches(call.signature())
+        && rule.matcher.agents.as_ref().is_none_or(|agents| agents.contains(call.agent()))
+        && rule.matcher.any_value.as_ref().is_none_or(|any| found.iter().any(|text| any.matches(text)))
 }
 
 fn judge(policy: &Policy, call: &Call) -> Verdict {
@@ -299,10 +296,9 @@ fn no_wrapping_dodges_any_value() {
     for _ in 0..20_000 {
         let kind = random.pick(&[None, kinds[0], kinds[1], kinds[2]]);
         let tool = tool("act", Some("{domain}"), &[("domain", None), ("data", kind)]);
-        let deny = Rule {
-            any_value: Some(Pattern::new(random.pick(&["lock.*", "lock.front", "*.front", "l?ck*"]))),
-            ..rule(RuleList::Rules, 2, Action::Deny, random.pick(&["*", "act*", "act(*)"]))
-        };
+        let mut deny = rule(RuleList::Rules, 2, Action::Deny, random.pick(&["*", "act*", "act(*)"]));
+        deny.matcher.any_value =
+            Some(Pattern::new(random.pick(&["lock.*", "lock.front", "*.front", "l?ck*"])));
         let policy = Policy::new(vec![rule(RuleList::Rules, 1, Action::Allow, "*"), deny], Vec::new());
         let mut args = json!({"domain": "light", "data": null});
         let name = random.pick(&["domain", "data", "other", "lock.front"]);

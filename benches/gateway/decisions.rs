@@ -9,7 +9,7 @@ use agentpass::testing::base::glob::Pattern;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::model::call::{MAX_SIGNATURE, MAX_STRING};
 use agentpass::testing::model::{
-    Action, AgentId, ArgSpec, Call, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
+    Action, AgentId, ArgSpec, Call, Matcher, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
 };
 use agentpass::testing::policy::{Facts, Policy};
 use serde_json::json;
@@ -110,7 +110,8 @@ fn rule(number: usize, pattern: &str, any_value: Option<&str>) -> Rule {
         file: "permissions.yaml".into(),
     };
     let any_value = any_value.map(Pattern::new);
-    Rule { id: Arc::new(id), pattern: Pattern::new(pattern), agents: None, any_value }
+    let matcher = Matcher { any_value, ..Matcher::of(Pattern::new(pattern)) };
+    Rule { id: Arc::new(id), matcher, always: false }
 }
 
 fn call(tool: usize, signed: &str, other: &str) -> Call {

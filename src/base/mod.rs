@@ -5,6 +5,7 @@ pub(crate) mod bytes;
 pub(crate) mod clock;
 pub(crate) mod decimal;
 pub(crate) mod digest;
+pub(crate) mod domain;
 pub(crate) mod glob;
 pub(crate) mod histogram;
 pub(crate) mod ids;

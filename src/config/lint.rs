@@ -49,7 +49,7 @@ fn force(action: Action) -> u8 {
 }
 
 fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], denies: &[&Rule], budget: &mut usize) {
-    let met: Vec<_> = reaches.iter().filter(|reach| reach.meets(&rule.pattern, budget)).collect();
+    let met: Vec<_> = reaches.iter().filter(|reach| reach.meets(&rule.matcher.pattern, budget)).collect();
     if met.is_empty() {
         let text = format!("this rule can never match: no tool fits {:?}", rule.id.pattern);
         at.warn(text, &looks_like(rule, reaches));
@@ -76,7 +76,7 @@ fn looks_like(rule: &Rule, reaches: &[Reach<'_>]) -> String {
 
 /// Signs that mean something in a shell or in regular expressions and stand for themselves in patterns.
 fn foreign_signs((at, rule): &Placed<'_>) {
-    for pattern in [Some(&rule.pattern), rule.any_value.as_ref()].into_iter().flatten() {
+    for pattern in [Some(&rule.matcher.pattern), rule.matcher.any_value.as_ref()].into_iter().flatten() {
         let text = pattern.as_str();
         let (what, help) = if text.contains("[^") {
             ("[^", "write [!abc] for one character that is none of these")
@@ -97,8 +97,8 @@ fn regex_sign(text: &str) -> Option<&'static str> {
 }
 
 fn allows_the_rest((at, rule): &Placed<'_>) {
-    let is_all = rule.id.list == RuleList::Defaults && rule.pattern.covers("", "");
-    if is_all && rule.action() == Action::Allow && rule.agents.is_none() && rule.any_value.is_none() {
+    let is_all = rule.id.list == RuleList::Defaults && rule.matcher.pattern.covers("", "");
+    if is_all && rule.action() == Action::Allow && rule.matcher.is_pattern_alone() {
         let help = "allow tools by name and let \"*\" ask or deny";
         at.warn("everything that no rule speaks of is allowed, and so is every tool added later", help);
     }
@@ -112,12 +112,16 @@ const TARGETS: [&str; 4] = ["area_id", "device_id", "label_id", "floor_id"];
 fn around<'a>(rule: &Rule, reach: &Reach<'a>, denies: &[&Rule]) -> Option<(&'a str, String)> {
     let tool = reach.tool;
     let signed: Vec<&str> = tool.signature.iter().flat_map(Template::args).collect();
-    if !signed.contains(&"entity_id") || reach.is_whole_in(&rule.pattern) {
+    if !signed.contains(&"entity_id") || reach.is_whole_in(&rule.matcher.pattern) {
         return None;
     }
     let denied = |name: &str| {
-        let fits = |deny: &&&Rule| deny.any_value.as_ref().is_some_and(|value| value.matches(name));
-        denies.iter().filter(|deny| deny.agents.is_none()).filter(fits).any(|d| reach.is_whole_in(&d.pattern))
+        let fits = |deny: &&&Rule| deny.matcher.any_value.as_ref().is_some_and(|value| value.matches(name));
+        denies
+            .iter()
+            .filter(|deny| deny.matcher.agents.is_none())
+            .filter(fits)
+            .any(|d| reach.is_whole_in(&d.matcher.pattern))
     };
     let taken = |name: &str| tool.extra_args || tool.args.contains_key(name);
     let open = |name: &&str| !signed.contains(name) && taken(name) && !denied(name);
@@ -135,7 +139,7 @@ fn never_decides(order: &[&Placed<'_>]) {
             let id = &before.id;
             let before = format!("rule {} ({} {:?})", id.index, id.action, id.pattern);
             at.warn(format!("this rule never decides: {before} goes first"), "");
-        } else if rule.agents.is_none() && rule.any_value.is_none() {
+        } else if rule.matcher.is_pattern_alone() {
             first.insert(pattern, rule);
             all = (pattern == "*").then_some(rule);
         }
@@ -150,7 +154,7 @@ fn wider_than_a_deny(rules: &[Placed<'_>], defaults: &[Placed<'_>]) {
     }
     for (at, allow) in allows {
         let narrower = |deny: &&&Placed<'_>| {
-            deny.1.id.pattern != allow.id.pattern && allow.pattern.matches(&deny.1.id.pattern)
+            deny.1.id.pattern != allow.id.pattern && allow.matcher.pattern.matches(&deny.1.id.pattern)
         };
         if let Some((_, deny)) = denies.iter().find(narrower) {
             let text =

@@ -7,7 +7,7 @@ use super::doc::Doc;
 use super::lint::{self, KnownNames, Placed};
 use super::matcher::agents;
 use crate::base::glob::Pattern;
-use crate::model::{Action, Rule, RuleList, RuleRef};
+use crate::model::{Action, Matcher, Rule, RuleList, RuleRef};
 
 /// Both lists of permissions.yaml.
 #[derive(Clone, Debug, Default)]
@@ -63,9 +63,12 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>
     let (pattern, action) = (pattern?, action?);
     let file = at.doc.path().display().to_string();
     Some(Rule {
-        pattern: Pattern::new(&pattern),
+        matcher: Matcher {
+            agents,
+            any_value: any_value.as_deref().map(Pattern::new),
+            ..Matcher::of(Pattern::new(&pattern))
+        },
         id: Arc::new(RuleRef { list, index, pattern, action, description, file }),
-        agents,
-        any_value: any_value.as_deref().map(Pattern::new),
+        always: false,
     })
 }

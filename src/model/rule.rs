@@ -1,14 +1,12 @@
 //! One line of the owner's policy.
 
-use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::agent::AgentId;
-use crate::base::glob::Pattern;
+use super::matcher::Matcher;
 
 /// What a rule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,12 +81,9 @@ impl RuleRef {
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub id: Arc<RuleRef>,
-    /// Matched against the signature.
-    pub pattern: Pattern,
-    /// The agents it speaks of (globs already resolved against the configured agents); None means all.
-    pub agents: Option<BTreeSet<AgentId>>,
-    /// Matches only if some string, key, number or boolean in the arguments, at any depth, matches this too.
-    pub any_value: Option<Pattern>,
+    pub matcher: Matcher,
+    /// Of an ask: asks where an allow matches too.
+    pub always: bool,
 }
 
 impl Rule {

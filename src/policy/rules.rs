@@ -20,11 +20,12 @@ impl Rules {
         // A stable sort: among equals the one further up in the file is named as the reason.
         rules.sort_by_key(|rule| match rule.action() {
             Action::Deny => 0,
-            Action::Allow => 1,
-            Action::Ask => 2,
+            Action::Ask if rule.always => 1,
+            Action::Allow => 2,
+            Action::Ask => 3,
         });
         rules.extend(defaults);
-        let index = Index::new(rules.iter().map(|rule| rule.pattern.literal_prefix()));
+        let index = Index::new(rules.iter().map(|rule| rule.matcher.pattern.literal_prefix()));
         Rules { order: rules, index }
     }
 
@@ -71,14 +72,14 @@ impl Rules {
         let beginning = if tool.signature.is_some() { format!("{}(", tool.name) } else { tool.name.clone() };
         let concerns = |rule: &&Rule| speaks_of(rule, agent) && could_match(rule, &beginning, tool);
         let covers = |rule: &Rule| match tool.signature {
-            Some(_) => rule.pattern.covers(&beginning, ")"),
-            None => rule.pattern.matches(&beginning),
+            Some(_) => rule.matcher.pattern.covers(&beginning, ")"),
+            None => rule.matcher.pattern.matches(&beginning),
         };
         self.order
             .iter()
             .filter(concerns)
             .take_while(|rule| rule.action() == Action::Deny)
-            .any(|rule| rule.any_value.is_none() && covers(rule))
+            .any(|rule| rule.matcher.ignores_circumstances() && covers(rule))
     }
 
     fn verdict(&self, place: Option<usize>) -> Verdict {
@@ -136,27 +137,27 @@ fn strictest<T>(all: impl Iterator<Item = T>, action: impl Fn(&T) -> Action) -> 
 
 /// Whether the rule at this `place` matches a part of `call`, or what keeps it from that; the costly question comes last.
 fn examine(place: usize, rule: &Rule, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> Why {
-    if !rule.pattern.matches(part.signature) {
+    if !rule.matcher.pattern.matches(part.signature) {
         return Why::Pattern;
     }
     if !speaks_of(rule, call.agent()) {
         return Why::Agents;
     }
-    match &rule.any_value {
+    match &rule.matcher.any_value {
         Some(pattern) if !texts.any(place, pattern, rule.action(), part.element) => Why::AnyValue,
         Some(_) | None => Why::Matched,
     }
 }
 
 fn speaks_of(rule: &Rule, agent: &AgentId) -> bool {
-    rule.agents.as_ref().is_none_or(|agents| agents.contains(agent))
+    rule.matcher.agents.as_ref().is_none_or(|agents| agents.contains(agent))
 }
 
 /// Whether some signature of `tool` might match: never false by mistake.
 fn could_match(rule: &Rule, beginning: &str, tool: &Tool) -> bool {
-    let literal = rule.pattern.literal_prefix();
+    let literal = rule.matcher.pattern.literal_prefix();
     match tool.signature {
         Some(_) => literal.starts_with(beginning) || beginning.starts_with(literal),
-        None => rule.pattern.matches(beginning),
+        None => rule.matcher.pattern.matches(beginning),
     }
 }

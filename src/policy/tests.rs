@@ -11,8 +11,8 @@ use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::template::Template;
 use crate::model::{
-    Action, AgentId, ArgSpec, ArgType, Call, Denial, Method, Reason, RequestSpec, Rule, RuleList, RuleRef,
-    Tool, Verdict, Void, Why,
+    Action, AgentId, ArgSpec, ArgType, Call, Denial, Matcher, Method, Reason, RequestSpec, Rule, RuleList,
+    RuleRef, Tool, Verdict, Void, Why,
 };
 
 /// The tools of the tables: name, signature, declared arguments. All take others too.
@@ -70,9 +70,12 @@ fn rule(list: RuleList, index: usize, text: &str) -> Rule {
             description: None,
             file: "p".into(),
         }),
-        pattern: Pattern::new(pattern),
-        agents: agent.map(|agent| BTreeSet::from([AgentId::configured(agent)])),
-        any_value: any_value.map(Pattern::new),
+        matcher: Matcher {
+            agents: agent.map(|agent| BTreeSet::from([AgentId::configured(agent)])),
+            any_value: any_value.map(Pattern::new),
+            ..Matcher::of(Pattern::new(pattern))
+        },
+        always: false,
     }
 }
 

@@ -160,7 +160,7 @@ fn rules_speak_of_groups_of_agents() {
                  - {pattern: b, action: deny, agents: [\"@op*\", c]}\n  - {pattern: c, action: deny, agents: [\"@sales\", a]}\n";
     dir.write("permissions.yaml", rules);
     let loaded = dir.load().unwrap();
-    let named = |index: usize| loaded.permissions.rules[index].agents.clone().unwrap();
+    let named = |index: usize| loaded.permissions.rules[index].matcher.agents.clone().unwrap();
     let ids = |names: &[&str]| names.iter().map(|name| AgentId::configured(name)).collect();
     assert_eq!([named(0), named(1), named(2)], [ids(&["a", "b"]), ids(&["a", "c"]), ids(&["a"])]);
     let said: Vec<String> = loaded.warnings.iter().map(Finding::to_string).collect();
