@@ -11,6 +11,9 @@ fn main() {
     println!("cargo:rerun-if-changed=build.rs");
     // Benchmarks print it with their figures.
     println!("cargo:rustc-env=AGENTPASS_OPT_LEVEL={}", env::var("OPT_LEVEL").unwrap_or_default());
+    // The packages set it; no clock can be right that is before it.
+    println!("cargo:rerun-if-env-changed=SOURCE_DATE_EPOCH");
+    println!("cargo:rustc-env=AGENTPASS_BUILT={}", env::var("SOURCE_DATE_EPOCH").unwrap_or_default());
     if is_native_glibc() && glibc().is_some_and(|version| version >= SINCE) {
         println!("cargo:rustc-link-arg-bins=-Wl,-z,pack-relative-relocs");
     }

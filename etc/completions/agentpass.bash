@@ -16,7 +16,11 @@ _agentpass() {
     # A line that begins with an option is one of "serve".
     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
     [[ $command == -* ]] && command=serve
-    [[ $command == audit ]] && ((COMP_CWORD > 2)) && command="audit ${COMP_WORDS[2]}"
+    case $command in
+        audit | clock | limits)
+            ((COMP_CWORD > 2)) && [[ ${COMP_WORDS[2]} != -* ]] && command+=" ${COMP_WORDS[2]}"
+            ;;
+    esac
     # "--name=value" comes as three words.
     if [[ $current == "=" ]]; then
         current=""
@@ -28,7 +32,7 @@ _agentpass() {
         options=$(_agentpass_help "${command:-serve}" Options)
         [[ -n $command ]] || options+=" --version"
         words=$(compgen -W "$options" -- "$current")
-    elif [[ $command == "" || $command == audit ]]; then
+    elif [[ $command == "" || $command == audit || $command == clock || $command == limits ]]; then
         words=$(compgen -W "$(_agentpass_help "$command" Commands)" -- "$current")
     else
         case $previous in

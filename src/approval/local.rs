@@ -21,6 +21,8 @@ pub(crate) enum WatchEvent {
     AskedAgain(Arc<Question>, u32),
     Settled(Arc<Question>, QuestionEnd),
     Finished(Arc<Question>, Outcome),
+    /// Something that the owner should know, for people.
+    Notice(Arc<str>),
 }
 
 /// The watchers on the control socket and the admin pages.
@@ -61,6 +63,10 @@ impl Channel for LocalChannel {
 
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {
         self.tell(&WatchEvent::Finished(question.clone(), outcome.clone()));
+    }
+
+    fn notice(&self, text: &str) {
+        self.tell(&WatchEvent::Notice(text.into()));
     }
 
     fn health(&self) -> ChannelHealth {

@@ -40,6 +40,8 @@ pub(crate) trait Channel {
     fn asked_again(&self, _question: &Arc<Question>, _times: u32) {}
     /// An approved call was carried out, or not.
     fn finished(&self, question: &Arc<Question>, outcome: &Outcome);
+    /// The owner should know this, though nothing is asked. One line, safe to show.
+    fn notice(&self, text: &str);
     /// Whether people can be reached this way now.
     fn health(&self) -> ChannelHealth;
     /// None where people can neither add a reason to a denial nor see one that was added.
@@ -136,4 +138,6 @@ pub(crate) trait Host {
     fn recall(&self, name: &str) -> Later<'_, Option<String>>;
     /// A few lines about the gateway for a person, safe to show.
     fn status_text(&self) -> String;
+    /// The limits and what has been counted, for a person, safe to show.
+    fn limits_text(&self) -> String;
 }

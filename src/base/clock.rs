@@ -60,6 +60,10 @@ impl fmt::Display for Timestamp {
 pub struct Clock {
     manual: Option<Rc<Cell<i64>>>,
     carried: Rc<Cell<Option<CarriedOn>>>,
+    /// The newest time that was recorded or read; None before there is any.
+    newest: Rc<Cell<Option<Timestamp>>>,
+    /// No time before this one is right; None: the program's build date.
+    earliest: Rc<Cell<Option<Timestamp>>>,
 }
 
 /// A time that goes on from the newest recorded one, because the system's clock is behind it.
@@ -72,6 +76,8 @@ struct CarriedOn {
 /// A system clock that nobody vouches for, and that is further behind the record than this, was wrong earlier, not now: a
 /// machine without a clock of its own usually starts with the time at which it last ran.
 const BELIEVABLE_GAP: Duration = Duration::from_secs(24 * 3600);
+/// How far the clock may be behind the newest time without being doubted.
+const SET_BACK: Duration = Duration::from_secs(5 * 60);
 /// 2026-01-01, before the first release: no earlier clock is right.
 const FIRST_RELEASE: Timestamp = Timestamp(1_767_225_600_000);
 
@@ -96,6 +102,7 @@ impl Clock {
     /// until it has caught up, or [`Clock::believe`]. A manual clock is always believed.
     pub(crate) fn carry_on(&self, newest: Timestamp, sync: TimeSync) {
         let system = system_now();
+        self.newest.set(Some(newest));
         let is_wrong = match sync {
             TimeSync::Synchronized => false,
             TimeSync::Unsynchronized => true,
@@ -111,6 +118,28 @@ impl Clock {
         self.carried.set(None);
     }
 
+    /// Whether the system's clock can be right: not before the program was built, nor more than five minutes before the
+    /// newest time that was recorded. A manual clock is always right.
+    pub(crate) fn is_set(&self) -> bool {
+        let system = system_now();
+        let earliest = self.earliest.get().unwrap_or_else(built);
+        let behind = self.newest.get().map(|newest| newest.since(system)).unwrap_or_default();
+        self.manual.is_some() || system >= earliest && behind <= SET_BACK
+    }
+
+    /// The newest time that was recorded or read.
+    pub(crate) fn newest(&self) -> Option<Timestamp> {
+        self.newest.get()
+    }
+
+    /// Takes the present time of the system's clock as right.
+    pub(crate) fn accept(&self) {
+        self.believe();
+        let system = system_now();
+        self.newest.set(Some(system));
+        self.earliest.set(Some(system.min(built())));
+    }
+
     /// By how much the system's clock is corrected; zero when it is believed.
     pub(crate) fn correction(&self) -> Duration {
         if self.manual.is_some() { Duration::ZERO } else { self.now().since(system_now()) }
@@ -118,12 +147,20 @@ impl Clock {
 
     /// Now. A system clock before 1970 reads as 1970.
     pub fn now(&self) -> Timestamp {
-        match (&self.manual, self.carried.get()) {
-            (Some(cell), _) => Timestamp(cell.get()),
+        let now = match (&self.manual, self.carried.get()) {
+            (Some(cell), _) => return Timestamp(cell.get()),
             (None, None) => system_now(),
             (None, Some(carried)) => system_now().max(carried.from.plus(Uptime::now().since(carried.since))),
-        }
+        };
+        self.newest.set(self.newest.get().max(Some(now)));
+        now
     }
+}
+
+/// When the program was built, as far as it knows.
+fn built() -> Timestamp {
+    let seconds: i64 = env!("AGENTPASS_BUILT").parse().unwrap_or_default();
+    Timestamp(seconds.saturating_mul(1000)).max(FIRST_RELEASE)
 }
 
 fn system_now() -> Timestamp {
@@ -247,6 +284,23 @@ mod tests {
         let clock = Clock::manual(Timestamp(7));
         clock.carry_on(Timestamp(1000), TimeSync::Unsynchronized);
         assert_eq!((clock.now(), clock.correction()), (Timestamp(7), Duration::ZERO));
+    }
+
+    #[test]
+    fn a_clock_behind_the_record_is_not_set_until_a_person_accepts_it() {
+        let clock_after = |gap: Duration| {
+            let clock = Clock::system();
+            clock.carry_on(system_now().plus(gap), TimeSync::Synchronized);
+            clock
+        };
+        assert!(Clock::system().is_set() && clock_after(Duration::from_secs(290)).is_set());
+        let clock = clock_after(Duration::from_secs(310));
+        assert!(!clock.is_set() && clock.newest() > Some(clock.now()));
+        clock.clone().accept();
+        assert!(clock.is_set());
+        let clock = Clock::manual(Timestamp(7));
+        clock.carry_on(Timestamp(i64::MAX), TimeSync::Synchronized);
+        assert!(clock.is_set() && built() >= FIRST_RELEASE);
     }
 
     #[test]

@@ -26,7 +26,7 @@ pub(super) const SHORT: [(&str, &str); 9] = [
     ("-y", "--yes"),
 ];
 /// The commands whose first positional argument is a command again.
-pub(super) const NESTED: [&str; 1] = ["audit"];
+pub(super) const NESTED: [&str; 3] = ["audit", "clock", "limits"];
 
 /// A command line that argh can read.
 #[derive(Debug, PartialEq)]

@@ -42,10 +42,12 @@ pub(crate) mod approvals;
 pub(crate) mod approve;
 pub(crate) mod audit;
 pub(crate) mod check;
+pub(crate) mod clock;
 pub(crate) mod demo;
 pub(crate) mod deny;
 pub(crate) mod explain;
 pub(crate) mod init;
+pub(crate) mod limits;
 pub(crate) mod pending;
 pub(crate) mod reload;
 pub(crate) mod request;
@@ -95,6 +97,8 @@ enum CommandLine {
     Approve(approve::ApproveArgs),
     Deny(deny::DenyArgs),
     Status(status::StatusArgs),
+    Limits(limits::LimitsArgs),
+    Clock(clock::ClockArgs),
     Reload(reload::ReloadArgs),
     Web(web::WebArgs),
     Audit(audit::AuditArgs),
@@ -116,6 +120,8 @@ impl CommandLine {
             CommandLine::Approve(args) => approve::run(&args),
             CommandLine::Deny(args) => deny::run(&args),
             CommandLine::Status(args) => status::run(&args),
+            CommandLine::Limits(args) => limits::run(&args),
+            CommandLine::Clock(args) => clock::run(&args),
             CommandLine::Reload(args) => reload::run(&args),
             CommandLine::Web(args) => web::run(&args),
             CommandLine::Audit(args) => audit::run(args),

@@ -43,6 +43,7 @@ fn for_people(status: &Value) -> String {
     };
     let mut fields =
         vec![("questions".to_owned(), vec![questions]), ("record".to_owned(), vec![record(&store)])];
+    fields.extend(clock(status).map(|text| ("clock".to_owned(), vec![text])));
     fields.push(("agents".to_owned(), aligned(members(status, "agents").map(agent))));
     fields.push(("channels".to_owned(), aligned(members(status, "channels").map(channel))));
     let mut services = aligned(members(status, "services").map(service));
@@ -53,6 +54,19 @@ fn for_people(status: &Value) -> String {
     fields.push(("pages".to_owned(), vec![pages(status)]));
     let head = format!("agentpass {version}, up {}", uptime(number("uptime_s")));
     format!("{head}\n\n{}", card::labelled("  ", fields, terminal::width()))
+}
+
+/// Only where there is something to say.
+fn clock(status: &Value) -> Option<String> {
+    let clock = status.get("clock")?;
+    let time = |name: &str| clock.get(name).and_then(Value::as_str).map(visible).unwrap_or_default();
+    let doubt = || {
+        format!(
+            "NOT SET: the newest time in the record is {}; `agentpass clock accept` takes the present time as right",
+            time("newest")
+        )
+    };
+    (clock.get("set").and_then(Value::as_bool) == Some(false)).then(doubt)
 }
 
 fn pages(status: &Value) -> String {

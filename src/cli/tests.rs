@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 26] = [
     "serve",
     "check",
     "explain",
@@ -14,6 +14,10 @@ const COMMANDS: [&str; 22] = [
     "approve",
     "deny",
     "status",
+    "limits",
+    "limits reset",
+    "clock",
+    "clock accept",
     "reload",
     "web",
     "request",

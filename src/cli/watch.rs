@@ -103,6 +103,10 @@ impl Screen {
             }
             return;
         }
+        if let Some(notice) = event.get("notice").and_then(Value::as_str) {
+            terminal::line_above(&visible(notice));
+            return;
+        }
         let again = event.get("times_asked").and_then(Value::as_u64);
         if let Some(times) = again {
             // Each time would let an agent fill the screen.

@@ -26,7 +26,13 @@ pub(super) async fn run(gate: Rc<Gate>) {
     let ahead = gate.clock().correction().as_millis();
     let detail = json!({"version": version, "clock": clock, "clock_corrected_ms": u64::try_from(ahead).ok()});
     gate.note_with(NoteKind::Started, detail).await;
+    let mut was_set_before = true;
     loop {
+        let is_set = gate.clock().is_set();
+        if is_set != was_set_before {
+            doubt(&gate, is_set).await;
+        }
+        was_set_before = is_set;
         Timer::after(LOOK_EVERY).await;
         let now = Reading::now();
         let step = now.step_since(&seen);
@@ -34,6 +40,20 @@ pub(super) async fn run(gate: Rc<Gate>) {
             was_set(&gate, step, now.sync).await;
         }
         seen = now;
+    }
+}
+
+/// The clock has come to stand before the record, or to be right again. Rules that speak of times go by it.
+async fn doubt(gate: &Gate, is_set: bool) {
+    let newest = gate.clock().newest().filter(|_| !is_set);
+    if let Some(newest) = newest {
+        log::warn!(
+            "the clock is not set: it stands before {newest} or before this program was made; rules with times \
+             take the stricter way until it is right or `agentpass clock accept` says that it is"
+        );
+    }
+    if let Err(e) = gate.store().keep_newest_time(newest).await {
+        log::error!("the newest time could not be recorded: {e}");
     }
 }
 

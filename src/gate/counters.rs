@@ -26,6 +26,8 @@ pub(crate) struct CounterBook {
     /// By [`Limit::identity`](crate::model::Limit::identity).
     limits: HashMap<Digest, LimitCounters>,
     sessions: Sessions,
+    /// Until when the owner has been told that an agent has reached a limit.
+    told: HashMap<(Digest, AgentId), Timestamp>,
     tidy_at: Option<Timestamp>,
 }
 
@@ -102,7 +104,18 @@ impl CounterBook {
         }
     }
 
+    /// Whether the owner is to be told that `agent` has reached this limit, which is once until `end`.
+    pub(super) fn is_news(&mut self, limit: Digest, agent: &AgentId, now: Timestamp, end: Timestamp) -> bool {
+        let known = self.told.insert((limit, agent.clone()), end);
+        let told = known.filter(|until| *until > now);
+        if let Some(until) = told {
+            self.told.insert((limit, agent.clone()), until);
+        }
+        told.is_none()
+    }
+
     fn tidy(&mut self, now: Timestamp) {
+        self.told.retain(|_, until| *until > now);
         self.tidy_at = Some(now.plus(TIDY_EVERY));
         self.sessions.tidy(now);
         let CounterBook { limits, sessions, .. } = self;

@@ -119,6 +119,8 @@ fn reason_json(reason: &Reason) -> Value {
         Reason::ToolChanged => json!({"reason": "approval_void"}),
         Reason::CoolDown { until } => json!({"reason": "cool_down", "until": until.to_string()}),
         Reason::TooManyPending => json!({"reason": "too_many_pending"}),
+        Reason::LimitReached { limit, .. } => json!({"reason": "limit_reached", "limit": **limit}),
+        Reason::AskedByLimit { limit, .. } => json!({"reason": "asked_by_limit", "limit": **limit}),
     }
 }
 

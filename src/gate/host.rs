@@ -111,6 +111,10 @@ impl Host for GateHost {
     fn status_text(&self) -> String {
         self.ask(status_text)
     }
+
+    fn limits_text(&self) -> String {
+        self.ask(|gate| gate.limits_text())
+    }
 }
 
 fn status_text(gate: &Rc<Gate>) -> String {
@@ -130,6 +134,11 @@ fn status_text(gate: &Rc<Gate>) -> String {
         format!("{}: {state}{error}", visible(name))
     });
     lines.extend(services.take(MAX_LISTED));
+    if !status.clock_set {
+        lines.push(
+            "The clock is NOT SET; `agentpass clock accept` on the gateway takes its time as right".into(),
+        );
+    }
     if !status.store.writable {
         lines.push("The record is NOT WRITABLE, so nothing is executed".into());
     }

@@ -4,6 +4,7 @@ use std::ptr;
 use std::rc::{Rc, Weak};
 
 use super::counters::Reservation;
+use super::limits;
 use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task};
@@ -24,6 +25,7 @@ impl Judged {
         let call = &task.call;
         gate.ledger.counters.borrow_mut().called(call.agent(), &task.session_name(), gate.clock.now());
         let verdict = setup.policy.judge(call, &gate.facts(setup, call));
+        limits::heed(gate, call, &verdict);
         let allowed = verdict.decision == Action::Allow;
         let reserved = allowed.then(|| reserve(gate, task, verdict.charges.clone())).flatten();
         Judged { verdict, reserved, setup: Rc::downgrade(setup) }
@@ -83,6 +85,7 @@ pub(super) fn charge_approved(gate: &Gate, task: &Task) -> Step<Reservation> {
     let setup = gate.setup();
     let verdict = setup.policy.judge(&task.call, &gate.facts(&setup, &task.call));
     if let Some(why) = verdict.forbidden() {
+        limits::heed(gate, &task.call, &verdict);
         return Err(why.outcome());
     }
     reserve(gate, task, verdict.charges).ok_or(Outcome::TooManySessions)

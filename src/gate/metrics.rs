@@ -69,6 +69,8 @@ pub struct Metrics {
     /// By how the question ended.
     waiting: RefCell<BTreeMap<&'static str, Histogram>>,
     execution: RefCell<BTreeMap<String, Histogram>>,
+    /// By the reason's word and the owner's name of what gave it.
+    named: RefCell<BTreeMap<(&'static str, String), u64>>,
     /// Connections to the agents' port that have not authenticated.
     pub(crate) strangers: Slots,
 }
@@ -88,8 +90,8 @@ pub struct Totals {
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        let (calls, totals, waiting, execution, strangers) = Default::default();
-        Metrics { calls, totals, decision: Histogram::new(&DECISION), waiting, execution, strangers }
+        let (calls, totals, waiting, execution, named, strangers) = Default::default();
+        Metrics { calls, totals, decision: Histogram::new(&DECISION), waiting, execution, named, strangers }
     }
 }
 
@@ -179,6 +181,13 @@ impl Metrics {
         self.decision.observe(took);
     }
 
+    /// Something that the owner has named asked about a call or denied it.
+    pub(super) fn gave_reason(&self, reason: &'static str, name: &str) {
+        let mut named = self.named.borrow_mut();
+        let count = named.entry((reason, name.to_owned())).or_default();
+        *count = count.saturating_add(1);
+    }
+
     /// A question ended after so long, which is never counted as longer than it was open.
     pub(super) fn waited(&self, question: &Question, end: &QuestionEnd, took: Duration) {
         let took = took.min(question.expires.since(question.created));
@@ -206,6 +215,8 @@ pub struct Counts {
     pub waiting: Vec<(&'static str, HistogramReading)>,
     /// How long calls were at a service, by its name.
     pub execution: Vec<(String, HistogramReading)>,
+    /// How often limits asked or denied, by reason and name.
+    pub named: Vec<(&'static str, String, u64)>,
     pub strangers: usize,
 }
 
@@ -221,6 +232,12 @@ impl Metrics {
             decision: self.decision.read(),
             waiting: self.waiting.borrow().iter().map(|(how, h)| (*how, h.read())).collect(),
             execution: self.execution.borrow().iter().map(|(name, h)| (name.clone(), h.read())).collect(),
+            named: self
+                .named
+                .borrow()
+                .iter()
+                .map(|((reason, name), count)| (*reason, name.clone(), *count))
+                .collect(),
             strangers: self.strangers.taken(),
         }
     }

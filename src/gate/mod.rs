@@ -24,6 +24,7 @@ mod host;
 mod inbox;
 mod judged;
 mod ledger;
+pub(crate) mod limits;
 mod metrics;
 mod notes;
 mod pipeline;

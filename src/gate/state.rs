@@ -17,7 +17,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::once_flag::OnceFlag;
 use crate::model::{AgentId, AnswerOutcome, Call, Charge, Choice, Responder, Tool, Void};
 use crate::policy::Facts;
-use crate::store::{NoteKind, Store};
+use crate::store::{NoteKind, Store, StoreError};
 
 /// One per gateway, shared by all surfaces.
 pub struct Gate {
@@ -122,6 +122,18 @@ impl Gate {
         }
         let window = self.setup().config.approvals.note_window;
         self.approvals.answer(id, choice, by, window).await.map_err(CannotAnswer::Store)
+    }
+
+    /// A person takes the present time as right.
+    ///
+    /// # Errors
+    /// When that cannot be written down.
+    pub(crate) async fn accept_clock(&self, by: &Responder) -> Result<(), StoreError> {
+        let newest = self.clock.newest().map(|at| at.to_string());
+        self.clock.accept();
+        let detail = json!({"by": by.as_str(), "newest": newest});
+        self.store.note(self.clock.now(), NoteKind::ClockAccepted, detail).await?;
+        self.store.keep_newest_time(None).await
     }
 
     /// Runs a task of the gate's own.

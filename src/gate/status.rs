@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use super::Gate;
 use crate::approval::ChannelHealth;
+use crate::base::clock::Timestamp;
 use crate::model::AgentId;
 use crate::service::ServiceHealth;
 use crate::store::StoreHealth;
@@ -20,6 +21,11 @@ pub struct Status {
     /// By name.
     pub channels: Vec<(String, ChannelHealth)>,
     pub store: StoreHealth,
+    /// Whether the system's clock can be right.
+    pub clock_set: bool,
+    /// What the gateway takes for the present time, and the newest time that it has known.
+    pub now: Timestamp,
+    pub newest: Option<Timestamp>,
     /// By name.
     pub services: Vec<(String, ServiceHealth)>,
 }
@@ -36,6 +42,9 @@ impl Gate {
             running: self.flights.len(),
             channels: self.approvals.channels.health(),
             store: self.store.health(),
+            clock_set: self.clock.is_set(),
+            now: self.clock.now(),
+            newest: self.clock.newest(),
             services: setup.services.health(),
         }
     }

@@ -66,7 +66,7 @@ impl Charge {
     }
 
     /// Reads what [`Charge::to_json`] made.
-    pub(crate) fn of_json(json: &Value) -> Option<Charge> {
+    pub fn of_json(json: &Value) -> Option<Charge> {
         let text = |name: &str| json.get(name).and_then(Value::as_str);
         let amount: Decimal =
             text("amount")?.parse().ok().filter(|amount: &Decimal| !amount.is_negative())?;

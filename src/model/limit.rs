@@ -9,7 +9,7 @@ use time::{Date, Month, OffsetDateTime};
 
 use super::agent::AgentId;
 use super::call::Call;
-use super::tally::Part;
+use super::tally::{Part, Tally};
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
 use crate::base::digest::Digest;
@@ -93,6 +93,26 @@ impl Counted {
             "seconds" => Counted::Seconds,
             _ => Counted::Arg(text.strip_prefix("arg:").filter(|name| !name.is_empty())?.to_owned()),
         })
+    }
+
+    /// What a counter holds at `now`; None when that is more than a number holds.
+    pub fn total(&self, tally: &Tally, now: Timestamp) -> Option<Decimal> {
+        match self {
+            Counted::Seconds => {
+                let first = tally.parts(now).map(|part| part.amount).min();
+                let since = first.and_then(|first| Counted::seconds(now).checked_sub(first));
+                // None have passed for a clock that was set back.
+                Some(since.filter(|time| !time.is_negative()).unwrap_or_default())
+            }
+            Counted::Calls | Counted::Questions | Counted::Cost | Counted::Tokens | Counted::Arg(_) => {
+                tally.sum(now)
+            }
+        }
+    }
+
+    /// A moment as [`Counted::Seconds`] keeps it: seconds since 1970.
+    pub fn seconds(at: Timestamp) -> Decimal {
+        Decimal::of_units(i128::from(at.0).saturating_mul(1_000_000))
     }
 
     /// A number where people count; the decimal text of money and of sums, which must stay exact.
@@ -190,11 +210,20 @@ fn length_text(length: Duration) -> String {
 }
 
 impl Limit {
+    /// Whether each agent has counters of its own.
+    pub(crate) fn counts_by_agent(&self) -> bool {
+        self.per.agent || self.counts_by_session()
+    }
+
+    fn counts_by_session(&self) -> bool {
+        self.per.session || self.window == Window::Session
+    }
+
     /// The counter that a call of this session belongs to.
     pub fn key(&self, call: &Call, session: Option<&str>) -> CounterKey {
-        let by_session = self.per.session || self.window == Window::Session;
+        let by_session = self.counts_by_session();
         CounterKey {
-            agent: (self.per.agent || by_session).then(|| call.agent().clone()),
+            agent: self.counts_by_agent().then(|| call.agent().clone()),
             session: by_session.then(|| session.map(Arc::from)),
             tool: self.per.tool.then(|| call.tool().name.as_str().into()),
             call: self

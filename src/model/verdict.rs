@@ -22,7 +22,7 @@ pub struct Verdict {
 }
 
 /// What speaks against a call, or against asking about it, besides the rules.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The agent is not configured (any more). Denies.
     AgentRemoved,
@@ -32,6 +32,18 @@ pub enum Reason {
     CoolDown { until: Timestamp },
     /// The agent has as many open questions as it may have, so this one is not asked.
     TooManyPending,
+    /// The call would make more of something than this limit lets through. Denies.
+    LimitReached {
+        limit: Arc<str>,
+        /// When time alone would make room for it.
+        room_at: Option<Timestamp>,
+    },
+    /// This limit asks.
+    AskedByLimit {
+        limit: Arc<str>,
+        /// For people.
+        why: String,
+    },
 }
 
 impl Verdict {
@@ -48,7 +60,10 @@ impl Verdict {
         let changed = self.reasons.iter().find_map(|reason| match reason {
             Reason::AgentRemoved => Some(Void::AgentRemoved),
             Reason::ToolChanged => Some(Void::ToolChanged),
-            Reason::CoolDown { .. } | Reason::TooManyPending => None,
+            Reason::CoolDown { .. }
+            | Reason::TooManyPending
+            | Reason::LimitReached { .. }
+            | Reason::AskedByLimit { .. } => None,
         });
         let rule = || self.rule.as_ref().and_then(|rule| rule.description.clone());
         Some(changed.unwrap_or_else(|| Void::Denied(Denial::by_rule(rule()))))
@@ -56,7 +71,7 @@ impl Verdict {
 
     /// Why nobody is asked about the call, though the rules ask.
     pub(crate) fn not_asked(&self) -> Option<Reason> {
-        self.reasons.first().copied().filter(|_| self.decision == Action::Ask)
+        self.reasons.first().cloned().filter(|_| self.decision == Action::Ask)
     }
 }
 

@@ -57,6 +57,10 @@ impl Policy {
         Policy(Rules::new(rules, defaults))
     }
 
+    pub(crate) fn limits(&self) -> &[std::sync::Arc<crate::model::Limit>] {
+        &[]
+    }
+
     /// What is to be done with a new call. Asked once for each call; once more when a reload changes the rules before
     /// they have let it through.
     pub fn judge(&self, call: &Call, facts: &Facts) -> Verdict {

@@ -297,9 +297,9 @@ fn facts_speak_against_asking_and_only_against_asking() {
     let table = [
         ("ask get(*)", with(None, 1), Action::Ask, None),
         ("ask get(*)", with(None, 2), Action::Ask, Some(too_many)),
-        ("ask get(*)", with(Some(until), 0), Action::Ask, Some(cool_down)),
-        ("// ask *", with(Some(until), 2), Action::Ask, Some(cool_down)),
-        ("", with(Some(until), 0), Action::Ask, Some(cool_down)),
+        ("ask get(*)", with(Some(until), 0), Action::Ask, Some(cool_down.clone())),
+        ("// ask *", with(Some(until), 2), Action::Ask, Some(cool_down.clone())),
+        ("", with(Some(until), 0), Action::Ask, Some(cool_down.clone())),
         ("allow get(*)", with(Some(until), 2), Action::Allow, None),
         ("deny get(*)", with(Some(until), 2), Action::Deny, None),
     ];

@@ -81,6 +81,8 @@ pub enum NoteKind {
     Reloaded,
     /// The system's clock was set, or a time service began to vouch for it.
     ClockSet,
+    /// A person has taken the time of a clock that stands before the record as right.
+    ClockAccepted,
     /// Failed authentications, summed up.
     AuthenticationFailed,
     /// Refusals past a limit, summed up.
@@ -99,6 +101,7 @@ impl NoteKind {
             NoteKind::Stopped => "stopped",
             NoteKind::Reloaded => "reloaded",
             NoteKind::ClockSet => "clock_set",
+            NoteKind::ClockAccepted => "clock_accepted",
             NoteKind::AuthenticationFailed => "authentication_failed",
             NoteKind::Limited => "limited",
             NoteKind::KillSwitch => "kill_switch",

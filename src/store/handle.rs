@@ -279,6 +279,14 @@ impl Store {
         self.submit(false, work).await
     }
 
+    /// Keeps the newest time over restarts while the clock is behind it; None when that is over.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub(crate) async fn keep_newest_time(&self, newest: Option<Timestamp>) -> Result<(), StoreError> {
+        self.submit(false, move |tx| ledger::keep_newest_time(tx, newest)).await
+    }
+
     /// Keeps a small value of the gateway's own, on disk when this returns: a channel's place in its feed.
     ///
     /// # Errors

@@ -1,7 +1,7 @@
 //! The life of one call in SQL: recorded, answered, claimed, settled. Every step is one event in the chain and one
 //! compare-and-set; nothing here decides whether a step should happen.
 
-use rusqlite::{OptionalExtension as _, params};
+use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Value, json};
 
 use super::chain;
@@ -231,6 +231,20 @@ pub(super) fn give_up(tx: &mut Tx<'_>, all: bool, at: Timestamp) -> Result<usize
 /// Remembers a small value of the gateway's own (for example a channel's place in its feed).
 pub(super) fn remember(tx: &mut Tx<'_>, name: &str, value: &str) -> Result<(), StoreError> {
     chain::set_meta(tx.db, &format!("own.{name}"), value)
+}
+
+/// The name under which the gate [remembers](remember) the newest time while the clock is behind it.
+const NEWEST_TIME: &str = "clock.newest";
+
+/// The newest time that was known when the clock was behind it; 1970 when it never was, or that was accepted.
+pub(super) fn newest_time(db: &Connection) -> Result<Timestamp, StoreError> {
+    let kept = chain::meta(db, &format!("own.{NEWEST_TIME}"))?;
+    Ok(kept.as_deref().and_then(Timestamp::parse).unwrap_or(Timestamp(0)))
+}
+
+/// Keeps the newest time over restarts, or forgets it.
+pub(super) fn keep_newest_time(tx: &mut Tx<'_>, newest: Option<Timestamp>) -> Result<(), StoreError> {
+    remember(tx, NEWEST_TIME, &newest.map(|at| at.to_string()).unwrap_or_default())
 }
 
 /// What [`remember`] kept.

@@ -9,6 +9,7 @@ use super::entry::{Recovered, StoreOptions};
 use super::error::StoreError;
 use super::files::RecordFiles;
 use super::kind;
+use super::ledger;
 use super::schema;
 use super::take_up::{TakenUp, take_up};
 use super::writer::RecordWriter;
@@ -23,7 +24,7 @@ pub(super) fn open(options: StoreOptions, clock: &Clock) -> Result<(RecordWriter
     let head = chain::head(&db)?;
     let key = ChainKey::load(&files.db, head == ChainLink::START)?;
     let newest = check_tail(&db, &key, &files)?;
-    clock.carry_on(newest, TimeSync::look());
+    clock.carry_on(newest.max(ledger::newest_time(&db)?), TimeSync::look());
     let rolled_back = rolled_back(&db, &key, head, &files)?;
     let mut writer = RecordWriter::new(db, Chain::new(key, head), files, options)?;
     writer.catch_up()?;

@@ -4,8 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use crate::approval::{ChannelHealth, text};
+use crate::base::decimal::Decimal;
+use crate::gate::limits::LimitReading;
 use crate::gate::{Answered, Status};
-use crate::model::{Outcome, Question, QuestionEnd, RuleRef};
+use crate::model::{CounterKey, Outcome, Question, QuestionEnd, RuleRef};
 use crate::service::ServiceHealth;
 
 /// An open question that was asked for so many times.
@@ -86,6 +88,29 @@ fn why_denied(outcome: &Outcome) -> Option<String> {
     if let Outcome::DeniedByPolicy(denial) = outcome { Some(denial.to_string()) } else { None }
 }
 
+/// One row of `limits --json`.
+pub(crate) fn limit(read: &LimitReading) -> Value {
+    let limit = &read.limit;
+    let amount = |amount: Option<Decimal>| amount.map(|amount| limit.count.to_json(amount));
+    json!({
+        "name": *limit.name,
+        "description": limit.description,
+        "key": read.key.as_ref().map(CounterKey::to_json),
+        "counts": limit.count.to_string(),
+        "window": limit.window.to_string(),
+        "count": amount(read.count),
+        "ask_above": amount(limit.ask_above),
+        "deny_above": amount(limit.deny_above),
+        "resets_at": read.resets_at.map(|at| at.to_string()),
+        "for": read.key.as_ref().map(CounterKey::to_string),
+    })
+}
+
+/// For watchers: something that the owner should know.
+pub(crate) fn notice(text: &str) -> Value {
+    json!({"notice": text})
+}
+
 pub(crate) fn failure(what: &str, help: Option<&str>) -> Value {
     json!({"error": {"message": what, "help": help}})
 }
@@ -113,6 +138,11 @@ pub(crate) fn status(status: &Status) -> Value {
             "last_error": status.store.last_error.as_ref().map(|(at, e)| json!({"at": at.to_string(), "error": e})),
         },
         "services": services,
+        "clock": {
+            "set": status.clock_set,
+            "now": status.now.to_string(),
+            "newest": status.newest.map(|at| at.to_string()),
+        },
     })
 }
 

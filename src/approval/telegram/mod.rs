@@ -140,6 +140,10 @@ impl Channel for Telegram {
         });
     }
 
+    fn notice(&self, text: &str) {
+        self.0.say(None, format!("ℹ️ {text}"));
+    }
+
     fn health(&self) -> ChannelHealth {
         let state = self.0.state.borrow();
         let (fetching, sending) = (&state.fetching, &state.sending);

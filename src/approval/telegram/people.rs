@@ -28,7 +28,7 @@ const MAX_UNITS: usize = 4096;
 
 const HELP: &str = "Your agents' questions come here. Allow runs the call once; Deny refuses it.\n\
     After Deny with a reason, reply to the card: the agent hears why.\n\n\
-    /pending  what is open\n/status  how the gateway is\n/help  this";
+    /pending  what is open\n/status  how the gateway is\n/limits  what has been counted\n/help  this";
 
 /// What the person who tapped sees: for a moment, or when it is important until it is dismissed.
 struct Toast(String, bool);
@@ -62,6 +62,7 @@ impl Conversation {
                 let text = match command {
                     BotCommand::Pending => pending(host),
                     BotCommand::Status => host.status_text(),
+                    BotCommand::Limits => host.limits_text(),
                     BotCommand::Help => HELP.to_owned(),
                 };
                 self.say(Some(message), text);
@@ -184,7 +185,7 @@ impl Conversation {
         }
     }
 
-    fn say(&self, to: Option<i64>, text: String) {
+    pub(super) fn say(&self, to: Option<i64>, text: String) {
         self.state.borrow_mut().queue.reply(to, fitting(&text));
         self.wake();
     }

@@ -84,6 +84,7 @@ pub(super) enum Approach {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum BotCommand {
     Pending,
+    Limits,
     Status,
     Help,
 }
@@ -178,6 +179,7 @@ fn command(word: &str) -> Option<BotCommand> {
     match word {
         "pending" => Some(BotCommand::Pending),
         "status" => Some(BotCommand::Status),
+        "limits" => Some(BotCommand::Limits),
         // Telegram sends `/start` when a person first opens the chat.
         "help" | "start" => Some(BotCommand::Help),
         _ => None,

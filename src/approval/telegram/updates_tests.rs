@@ -79,6 +79,7 @@ fn commands_are_read_and_those_for_other_bots_are_not() {
     for (text, command) in [
         ("/pending", BotCommand::Pending),
         ("/status@gatebot now", BotCommand::Status),
+        ("/limits", BotCommand::Limits),
         ("/help", BotCommand::Help),
         ("/start", BotCommand::Help),
     ] {

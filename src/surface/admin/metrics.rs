@@ -41,6 +41,12 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
     let help = "Requests that have ended, by tool, the policy's decision, and how they ended. A tool that is not \
                 configured is \"other\". Decision none: refused before there was one.";
     text.samples(Counter, "agentpass_calls_total", help, ended);
+    let named = counts
+        .named
+        .iter()
+        .map(|(reason, name, count)| ([("reason", *reason), ("name", name.as_str())], count));
+    let help = "Calls that a limit asked about or denied, by the reason and the name of the limit.";
+    text.samples(Counter, "agentpass_policy_reasons_total", help, named);
     let help =
         "Requests that got the outcome of an identical one under way or of an earlier one with the same key.";
     text.counter("agentpass_joined_requests_total", help, counts.totals.joined);

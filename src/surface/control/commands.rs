@@ -8,8 +8,9 @@ use serde_json::{Map, Value, json};
 use crate::approval::local::LocalChannel;
 use crate::base::json::parse_strict;
 use crate::base::once_flag::OnceFlag;
+use crate::gate::limits::CannotReset;
 use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE};
-use crate::model::{Choice, Question, Responder};
+use crate::model::{AgentId, Choice, Question, Responder};
 use crate::surface::admin::{self, Admin};
 use crate::surface::shapes;
 
@@ -53,6 +54,17 @@ pub(crate) enum ControlCommand {
     ReloadFn,
     /// Makes a link to the admin pages.
     Web,
+    /// The limits and what they have counted; of one agent, or of all.
+    Limits {
+        agent: Option<String>,
+    },
+    /// Takes the present time as right.
+    AcceptClock,
+    /// Lets a limit count anew.
+    ResetLimit {
+        name: String,
+        agent: Option<String>,
+    },
 }
 
 /// Reads one line.
@@ -69,6 +81,12 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         Some("status") => ControlCommand::Status,
         Some("reload") => ControlCommand::ReloadFn,
         Some("web") => ControlCommand::Web,
+        Some("clock_accept") => ControlCommand::AcceptClock,
+        Some("limits") => ControlCommand::Limits { agent: text(&mut members, "agent")? },
+        Some("limits_reset") => ControlCommand::ResetLimit {
+            name: text(&mut members, "name")?.ok_or("name is missing")?,
+            agent: text(&mut members, "agent")?,
+        },
         Some("approve") => ControlCommand::Answer { id: id(&mut members)?, choice: Choice::Approve },
         Some("deny") => ControlCommand::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
         Some(_) | None => return Err("unknown command".into()),
@@ -112,6 +130,59 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         ControlCommand::Status => status(control),
         ControlCommand::ReloadFn => reload(control, by),
         ControlCommand::Web => web(control, by),
+        ControlCommand::AcceptClock => accept_clock(control, by).await,
+        ControlCommand::Limits { agent } => limits(control, agent.as_deref()),
+        ControlCommand::ResetLimit { name, agent } => reset_limit(control, &name, agent.as_deref(), by).await,
+    }
+}
+
+async fn accept_clock(control: &Control, by: &Responder) -> Value {
+    match control.gate.accept_clock(by).await {
+        Ok(()) => json!({"accepted": control.gate.clock().now().to_string()}),
+        Err(e) => shapes::failure(&format!("it could not be recorded: {e}"), None),
+    }
+}
+
+fn limits(control: &Control, agent: Option<&str>) -> Value {
+    match known_agent(control, agent) {
+        Ok(agent) => {
+            let limits = control.gate.limits(agent.as_ref());
+            json!({"limits": limits.iter().map(shapes::limit).collect::<Vec<_>>()})
+        }
+        Err(failure) => failure,
+    }
+}
+
+async fn reset_limit(control: &Control, name: &str, agent: Option<&str>, by: &Responder) -> Value {
+    let agent = match known_agent(control, agent) {
+        Ok(agent) => agent,
+        Err(failure) => return failure,
+    };
+    match control.gate.reset_limit(name, agent, by.clone()).await {
+        Ok(()) => {
+            log::info!("limit {name}: counts anew, by {by}");
+            json!({"reset": name})
+        }
+        Err(CannotReset::Unknown) => {
+            shapes::failure("there is no such limit", Some("`agentpass limits` shows them"))
+        }
+        Err(CannotReset::NotPerAgent) => shapes::failure(
+            "this limit does not count by agents",
+            Some("leave --agent away to reset all of it"),
+        ),
+        Err(CannotReset::Store(e)) => {
+            shapes::failure(&format!("it could not be recorded: {e}"), Some("the limit counts on as before"))
+        }
+    }
+}
+
+/// A misspelt name must not read as an agent that has done nothing.
+fn known_agent(control: &Control, name: Option<&str>) -> Result<Option<AgentId>, Value> {
+    let Some(name) = name else { return Ok(None) };
+    let agent = AgentId::configured(name);
+    match control.gate.setup().knows(&agent) {
+        true => Ok(Some(agent)),
+        false => Err(shapes::failure("there is no such agent", Some("`agentpass status` shows them"))),
     }
 }
 

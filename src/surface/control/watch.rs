@@ -36,6 +36,7 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
                 WatchEvent::AskedAgain(question, times) => shapes::asked_again(question, *times),
                 WatchEvent::Settled(question, settlement) => shapes::settled(question, settlement),
                 WatchEvent::Finished(question, outcome) => shapes::finished(question, outcome),
+                WatchEvent::Notice(text) => shapes::notice(text),
             };
             if write_line(writer, &line).await.is_none() {
                 return;

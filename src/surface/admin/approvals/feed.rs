@@ -92,6 +92,7 @@ impl Feed {
                 self.send_event("settled", &json!({"id": id.to_string(), "how": end.as_str(), "end": shown}))
                     .await
             }
+            WatchEvent::Notice(text) => self.send_event("notice", &json!({"text": **text})).await,
             WatchEvent::Finished(question, outcome) => {
                 let text = card::finished_text(outcome);
                 self.send_event("finished", &json!({"id": question.id.to_string(), "text": text})).await

@@ -125,6 +125,7 @@
       const place = cardOf(data.id)?.querySelector(".ended p");
       if (place && !place.dataset.done) { place.dataset.done = "1"; place.textContent += ", " + data.text; }
     });
+    on("notice", (data) => { live.textContent = data.text; });
     // What was settled while this page was away.
     on("all", async (ids) => {
       for (const card of [...cards.children].filter((card) => isOpen(card) && !ids.includes(card.dataset.id))) {

@@ -1,0 +1,154 @@
+//! The limits as the owner sees them, and the word that one is reached.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::state::Gate;
+use crate::base::clock::Timestamp;
+use crate::base::decimal::Decimal;
+use crate::base::safe_text::visible;
+use crate::base::zone::Zone;
+use crate::model::{AgentId, Call, CounterKey, Limit, Part, Reason, Responder, Verdict, Window};
+use crate::store::{LimitReset, StoreError};
+
+/// The most counters in a message.
+const MAX_LISTED: usize = 30;
+
+/// How long the owner is not told again of a limit per session.
+const SESSION_NEWS: Duration = Duration::from_secs(24 * 3600);
+
+/// One counter of a limit, or a limit that has none.
+pub(crate) struct LimitReading {
+    pub limit: Arc<Limit>,
+    /// None: nothing is counted.
+    pub key: Option<CounterKey>,
+    /// None: more than a number holds.
+    pub count: Option<Decimal>,
+    /// When nothing of it counts any more; None: nothing does, or it ends with its session.
+    pub resets_at: Option<Timestamp>,
+}
+
+/// Why a limit does not count anew.
+#[derive(Debug)]
+pub(crate) enum CannotReset {
+    /// There is no limit of this name.
+    Unknown,
+    /// An agent was named, and the limit does not count by agents.
+    NotPerAgent,
+    Store(StoreError),
+}
+
+impl Gate {
+    /// All limits in the order of the file, each with what it has counted; of this agent, or of all.
+    pub(crate) fn limits(&self, agent: Option<&AgentId>) -> Vec<LimitReading> {
+        let (setup, now) = (self.setup(), self.clock.now());
+        setup.policy.limits().iter().flat_map(|limit| self.readings(limit, agent, now)).collect()
+    }
+
+    fn readings(&self, limit: &Arc<Limit>, agent: Option<&AgentId>, now: Timestamp) -> Vec<LimitReading> {
+        let mut counters = self.ledger.counters.borrow().readings(limit.identity, now);
+        counters.retain(|read| {
+            read.counter.key.agent.is_none() || agent.is_none() || read.counter.key.agent.as_ref() == agent
+        });
+        if counters.is_empty() {
+            let count = Some(Decimal::ZERO);
+            return vec![LimitReading { limit: limit.clone(), key: None, count, resets_at: None }];
+        }
+        let read = |read: super::counters::CounterReading| LimitReading {
+            limit: limit.clone(),
+            count: limit.count.total(&read.tally, now),
+            resets_at: read.tally.end().filter(|end| *end != Part::OPEN),
+            key: Some(read.counter.key),
+        };
+        counters.into_iter().map(read).collect()
+    }
+
+    /// Lets a limit count anew: for one agent, or for all.
+    ///
+    /// # Errors
+    /// When there is no such limit, it does not count by agents, or that cannot be written down.
+    pub(crate) async fn reset_limit(
+        &self,
+        name: &str,
+        agent: Option<AgentId>,
+        by: Responder,
+    ) -> Result<(), CannotReset> {
+        let setup = self.setup();
+        let limit = setup.policy.limits().iter().find(|limit| *limit.name == *name).cloned();
+        let limit = limit.ok_or(CannotReset::Unknown)?;
+        if agent.is_some() && !limit.counts_by_agent() {
+            return Err(CannotReset::NotPerAgent);
+        }
+        let (identity, name) = (limit.identity, limit.name.clone());
+        let reset = LimitReset { limit: name, identity, agent: agent.clone(), by };
+        self.store.reset_limit(self.clock.now(), reset).await.map_err(CannotReset::Store)?;
+        self.ledger.counters.borrow_mut().reset(identity, agent.as_ref());
+        Ok(())
+    }
+
+    /// What people read of the limits in a chat.
+    pub(super) fn limits_text(&self) -> String {
+        let readings = self.limits(None);
+        if readings.is_empty() {
+            return "There are no limits.".into();
+        }
+        let line = |read: &LimitReading| {
+            let key = read.key.as_ref().map(CounterKey::to_string).filter(|key| !key.is_empty());
+            let key = key.map(|key| format!(" ({})", visible(&key))).unwrap_or_default();
+            format!("• {}{key}: {}", read.limit.name, read.words())
+        };
+        let mut lines: Vec<_> = readings.iter().take(MAX_LISTED).map(line).collect();
+        let more = readings.len().saturating_sub(MAX_LISTED);
+        lines.extend((more > 0).then(|| format!("and {more} more")));
+        lines.join("\n")
+    }
+}
+
+impl LimitReading {
+    /// `20 calls within 1 h, asked above 20, denied above 50`
+    pub(crate) fn words(&self) -> String {
+        let Limit { count: what, window, ask_above, deny_above, .. } = &*self.limit;
+        let count = self.count.map_or("too much".to_owned(), |count| count.to_string());
+        let bound =
+            |word: &str, bound: &Option<Decimal>| bound.map(|bound| format!(", {word} above {bound}"));
+        let bounds = [bound("asked", ask_above), bound("denied", deny_above)];
+        let bounds: String = bounds.into_iter().flatten().collect();
+        format!("{count} {what} within {window}{bounds}")
+    }
+}
+
+/// Counts what limits said to a call, and tells the owner on every channel when one is reached: once in its window for
+/// each agent.
+pub(super) fn heed(gate: &Gate, call: &Call, verdict: &Verdict) {
+    for reason in &verdict.reasons {
+        let name = match reason {
+            Reason::LimitReached { limit, .. } => {
+                gate.ledger.metrics.gave_reason("limit_reached", limit);
+                limit
+            }
+            Reason::AskedByLimit { limit, .. } => {
+                gate.ledger.metrics.gave_reason("asked_by_limit", limit);
+                continue;
+            }
+            _ => continue,
+        };
+        let setup = gate.setup();
+        let Some(limit) = setup.policy.limits().iter().find(|limit| limit.name == *name) else { continue };
+        let now = gate.clock.now();
+        let end = match limit.window {
+            Window::Session => now.plus(SESSION_NEWS),
+            window => window.end(now, &Zone::system()),
+        };
+        if !gate.ledger.counters.borrow_mut().is_news(limit.identity, call.agent(), now, end) {
+            continue;
+        }
+        let agent = visible(call.agent().as_str());
+        let bound = limit.deny_above.map(|most| format!(" {most}")).unwrap_or_default();
+        let text = format!(
+            "The limit {name} is reached by {agent}: no more than{bound} {} within {}",
+            limit.count, limit.window
+        );
+        log::warn!("{text}");
+        gate.approvals.channels.tell(|channel| channel.notice(&text));
+    }
+}

@@ -1,0 +1,259 @@
+//! The owner's limits, and what they say to a call: what has been counted and what this call would add.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::counters::Counters;
+use super::index::Index;
+use crate::base::clock::Timestamp;
+use crate::base::decimal::Decimal;
+use crate::base::zone::Zone;
+use crate::model::{
+    Action, Amount, Call, Charge, Charging, Counted, CounterId, Limit, Part, Reason, Tally, Truth,
+};
+
+/// All limits. A call that none of them touches costs one look at the beginnings of their patterns.
+#[derive(Clone, Debug)]
+pub(super) struct Limits {
+    all: Vec<Arc<Limit>>,
+    index: Index,
+}
+
+/// The moment at which a call is looked at.
+pub(super) struct Moment<'a> {
+    pub now: Timestamp,
+    pub zone: &'a Zone,
+    pub session: Option<&'a str>,
+    pub counters: &'a dyn Counters,
+    /// Whether a person is asked about the call, or has been.
+    pub asked: bool,
+}
+
+/// What the limits say to a call.
+pub(super) struct Judgement {
+    pub decision: Action,
+    /// In the order of the file.
+    pub reasons: Vec<Reason>,
+    /// What the call counts once it is claimed.
+    pub charges: Vec<Charge>,
+}
+
+/// What one limit says to a call.
+#[derive(Clone, Debug)]
+pub(crate) struct LimitLook {
+    pub limit: Arc<Limit>,
+    /// What has been counted; None: more than a number holds.
+    pub count: Option<Decimal>,
+    /// The same with this call; None: what it would add cannot be read.
+    pub after: Option<Decimal>,
+    /// When nothing counts any more; None: nothing does, or it ends with the session.
+    pub resets_at: Option<Timestamp>,
+    decision: Action,
+    room_at: Option<Timestamp>,
+    charge: Option<Charge>,
+}
+
+impl Limits {
+    pub(super) fn new(limits: Vec<Limit>) -> Limits {
+        let index = Index::new(limits.iter().map(|limit| limit.matcher.pattern.literal_prefix()));
+        Limits { all: limits.into_iter().map(Arc::new).collect(), index }
+    }
+
+    /// In the order of the file.
+    pub(super) fn all(&self) -> &[Arc<Limit>] {
+        &self.all
+    }
+
+    /// What they say to `call`. `speaks` says whether a limit speaks of the part of it with this place among the
+    /// elements that are judged one by one; unknown counts.
+    pub(super) fn judge(
+        &self,
+        call: &Call,
+        moment: &Moment<'_>,
+        speaks: impl Fn(&Limit, Option<usize>) -> Truth,
+    ) -> Judgement {
+        let mut judgement = Judgement { decision: Action::Allow, reasons: Vec::new(), charges: Vec::new() };
+        for look in self.looks(call, moment, speaks) {
+            judgement.decision = stricter(judgement.decision, look.decision);
+            judgement.reasons.extend(look.reason());
+            judgement.charges.extend(look.charge);
+        }
+        judgement
+    }
+
+    /// What each limit says that speaks of `call`, in the order of the file.
+    pub(super) fn looks(
+        &self,
+        call: &Call,
+        moment: &Moment<'_>,
+        speaks: impl Fn(&Limit, Option<usize>) -> Truth,
+    ) -> Vec<LimitLook> {
+        let touched = self.touched(call, speaks);
+        let look = |(place, times): (&usize, &u32), asked: bool| {
+            self.all.get(*place).map(|limit| look(limit, call, *times, moment, asked))
+        };
+        let counts_questions =
+            |place: &usize| self.all.get(*place).is_some_and(|limit| limit.count == Counted::Questions);
+        // Other limits may be why a person is asked.
+        let mut looks: BTreeMap<usize, LimitLook> = touched
+            .iter()
+            .filter(|(place, _)| !counts_questions(place))
+            .filter_map(|touched| Some((*touched.0, look(touched, moment.asked)?)))
+            .collect();
+        let asked = moment.asked || looks.values().any(|look| look.decision == Action::Ask);
+        let questions = touched.iter().filter(|(place, _)| counts_questions(place));
+        let questions: Vec<_> =
+            questions.filter_map(|touched| Some((*touched.0, look(touched, asked)?))).collect();
+        looks.extend(questions);
+        looks.into_values().collect()
+    }
+
+    /// The places of the limits that speak of `call`, and of how many of its elements.
+    fn touched(&self, call: &Call, speaks: impl Fn(&Limit, Option<usize>) -> Truth) -> BTreeMap<usize, u32> {
+        let mut touched = BTreeMap::new();
+        let whole = call.parts().is_empty().then(|| (None, call.signature()));
+        let elements = call.parts().iter().enumerate().map(|(at, part)| (Some(at), part.as_str()));
+        for (element, signature) in whole.into_iter().chain(elements) {
+            for place in self.index.candidates(signature).flatten() {
+                let Some(limit) = self.all.get(*place) else { continue };
+                if limit.matcher.pattern.matches(signature) && speaks(limit, element) != Truth::False {
+                    *touched.entry(*place).or_default() += 1;
+                }
+            }
+        }
+        touched
+    }
+}
+
+impl LimitLook {
+    fn reason(&self) -> Option<Reason> {
+        let LimitLook { limit, room_at, .. } = self;
+        match self.decision {
+            Action::Allow => None,
+            Action::Ask => Some(Reason::AskedByLimit { limit: limit.name.clone(), why: self.words() }),
+            Action::Deny => Some(Reason::LimitReached { limit: limit.name.clone(), room_at: *room_at }),
+        }
+    }
+
+    /// `hourly-lights: the 21st call within 1 h, asked above 20`
+    fn words(&self) -> String {
+        let Limit { name, count, window, ask_above, .. } = &*self.limit;
+        let nth = |thing: &str| {
+            let whole = self.after.and_then(Decimal::whole);
+            whole.map(|whole| format!("the {} {thing}", ordinal(whole)))
+        };
+        let what = match (count, self.after) {
+            (_, None) => "how much it adds cannot be read".to_owned(),
+            (Counted::Calls, Some(after)) => nth("call").unwrap_or_else(|| format!("{after} calls")),
+            (Counted::Questions, Some(after)) => nth("question").unwrap_or_else(|| format!("{after} questions")),
+            (Counted::Seconds, Some(after)) => format!("{after} seconds since the first call"),
+            (Counted::Arg(argument), Some(after)) => format!("{argument} {after}"),
+            (Counted::Cost | Counted::Tokens, Some(after)) => format!("{count} {after}"),
+        };
+        let above = ask_above.map(|above| format!(", asked above {above}")).unwrap_or_default();
+        format!("{name}: {what} within {window}{above}")
+    }
+}
+
+fn look(limit: &Arc<Limit>, call: &Call, times: u32, moment: &Moment<'_>, asked: bool) -> LimitLook {
+    let Moment { now, zone, session, counters, .. } = *moment;
+    let counter = CounterId { limit: limit.identity, key: limit.key(call, session) };
+    let tally = counters.tally(&counter, now);
+    let (count, adds) = (limit.count.total(&tally, now), adds(&limit.count, call, times, asked));
+    let after = count.zip(adds).and_then(|(count, adds)| count.checked_add(adds));
+    let has_room = counters.has_room(&counter, call.agent(), now);
+    let is_above = |bound: Option<Decimal>| bound.is_some_and(|bound| after.is_none_or(|after| after > bound));
+    let decision = match () {
+        () if !has_room || is_above(limit.deny_above) => Action::Deny,
+        () if is_above(limit.ask_above) => Action::Ask,
+        () => Action::Allow,
+    };
+    let room = limit.deny_above.zip(adds).and_then(|(most, adds)| most.checked_sub(adds));
+    LimitLook {
+        count,
+        after,
+        resets_at: tally.end().filter(|end| *end != Part::OPEN && *end > now),
+        decision,
+        room_at: room.filter(|_| has_room).and_then(|room| room_at(&limit.count, &tally, room, now)),
+        charge: charge(limit, counter, call, adds, now, zone),
+        limit: limit.clone(),
+    }
+}
+
+/// What the call adds; None where that cannot be read.
+fn adds(count: &Counted, call: &Call, times: u32, asked: bool) -> Option<Decimal> {
+    let facts = &call.tool().facts;
+    let one = match count {
+        Counted::Calls => Some(Decimal::ONE),
+        Counted::Questions => return Some(if asked { Decimal::ONE } else { Decimal::ZERO }),
+        Counted::Seconds => return Some(Decimal::ZERO),
+        Counted::Cost => amount(&facts.cost, call),
+        Counted::Tokens => amount(&facts.tokens, call),
+        Counted::Arg(name) => number(call.args().get(name)),
+    };
+    one?.checked_times(times)
+}
+
+fn amount(amount: &Amount, call: &Call) -> Option<Decimal> {
+    match amount {
+        Amount::Fixed(amount) => Some(*amount),
+        Amount::Arg(name) => number(call.args().get(name)),
+    }
+}
+
+/// Only what stands there as a number, and is not below zero.
+fn number(value: Option<&Value>) -> Option<Decimal> {
+    let number = Decimal::of_number(value?.as_number()?)?;
+    (!number.is_negative()).then_some(number)
+}
+
+/// When the call would fit, if time alone brings that about.
+fn room_at(count: &Counted, tally: &Tally, room: Decimal, now: Timestamp) -> Option<Timestamp> {
+    if *count != Counted::Seconds {
+        return tally.at_most(room, now);
+    }
+    let ends = tally.parts(now).map(|part| part.until);
+    ends.filter(|end| *end != Part::OPEN).find(|end| {
+        count.total(tally, *end).is_some_and(|time| time <= room)
+    })
+}
+
+/// Nothing is charged that would not change a count.
+fn charge(
+    limit: &Arc<Limit>,
+    counter: CounterId,
+    call: &Call,
+    adds: Option<Decimal>,
+    now: Timestamp,
+    zone: &Zone,
+) -> Option<Charge> {
+    let (amount, how) = match limit.count {
+        Counted::Seconds => (Counted::seconds(now), Charging::First),
+        _ => (adds.filter(|amount| *amount > Decimal::ZERO)?, Charging::Sum),
+    };
+    let part = Part { until: limit.window.end(now, zone), amount };
+    let (limit, agent) = (limit.name.clone(), call.agent().clone());
+    Some(Charge { limit, counter, agent, part, how, anew: false })
+}
+
+fn stricter(one: Action, other: Action) -> Action {
+    match (one, other) {
+        (Action::Deny, _) | (_, Action::Deny) => Action::Deny,
+        (Action::Ask, _) | (_, Action::Ask) => Action::Ask,
+        (Action::Allow, Action::Allow) => Action::Allow,
+    }
+}
+
+/// `21st`
+fn ordinal(number: i64) -> String {
+    let end = match (number % 100, number % 10) {
+        (11..=13, _) => "th",
+        (_, 1) => "st",
+        (_, 2) => "nd",
+        (_, 3) => "rd",
+        (_, _) => "th",
+    };
+    format!("{number}{end}")
+}
