@@ -5,6 +5,8 @@
 
 #[path = "config/facts.rs"]
 mod facts;
+#[path = "config/policy.rs"]
+mod policy;
 
 use std::ffi::OsString;
 use std::fs;
@@ -298,11 +300,11 @@ fn mistakes_in_permissions() {
     for (text, expected) in [
         (
             "rule: []\n",
-            "unknown key \"rule\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults",
+            "unknown key \"rule\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle",
         ),
         (
             "rules:\n  - pattern: a\n    action: ask\n    patern: b\n",
-            "unknown key \"patern\"\n  at permissions.yaml:4:5\n  help: known here: pattern, action, description, agents, any_value",
+            "unknown key \"patern\"\n  at permissions.yaml:4:5\n  help: known here: pattern, action, description, agents, any_value, kinds, risk, when, time, after, always",
         ),
         ("rules: []\ndefaults: []\nrules: []\n", "duplicate key \"rules\"\n  at permissions.yaml:3:1"),
         (
@@ -355,7 +357,7 @@ fn mistakes_in_permissions() {
         ("rules: !deny []\n", "tags (!…) are not used in these files\n  at permissions.yaml:1:8"),
         (
             "<<: {rules: []}\n",
-            "unknown key \"<<\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults",
+            "unknown key \"<<\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle",
         ),
         (
             "rules:\n  - pattern: \"${NOPE}\"\n    action: deny\n",

@@ -211,12 +211,17 @@ impl Spot {
         self.steps.len() > 2 && self.steps[0].0 == "tools"
     }
 
-    /// `services.NAME.errors[].status`.
+    /// `services.NAME.errors[].status`. What is the same in rules, defaults and limits stands on the page once:
+    /// `when.NAME.eq`, `time.from`.
     fn path(&self) -> String {
-        self.steps.iter().fold(String::new(), |path, (step, _)| match (path.as_str(), step.as_str()) {
-            ("", step) => step.to_owned(),
-            (_, "[]") => path + "[]",
-            (_, step) => format!("{path}.{step}"),
+        let is_shared = |(step, _): &(String, Option<String>)| ["when", "time"].contains(&step.as_str());
+        let is_inside = self.steps.len() > 3 && self.steps.get(2).is_some_and(is_shared);
+        self.steps.iter().skip(if is_inside { 2 } else { 0 }).fold(String::new(), |path, (step, _)| {
+            match (path.as_str(), step.as_str()) {
+                ("", step) => step.to_owned(),
+                (_, "[]") => path + "[]",
+                (_, step) => format!("{path}.{step}"),
+            }
         })
     }
 }
@@ -509,6 +514,36 @@ fn the_rules_on_the_page_do_what_the_page_says() {
     }
     let read = agentpass_in(&folder, &["explain", "ha_get_state", "entity_id=sensor.temp", "--json"]);
     assert!(String::from_utf8(read.stdout).unwrap().contains("\"decision\": \"allow\""));
+}
+
+#[test]
+fn the_limits_and_flows_on_the_page_pass_the_check() {
+    let folder = Folder::new();
+    let config =
+        "agent: {token: \"${LAPTOP_TOKEN}\"}\nservices: {s: {url: \"http://127.0.0.1\", tools: t.yaml}}\n";
+    fs::write(folder.0.join("config.yaml"), config).unwrap();
+    let tools = r#"tools:
+  refund:
+    kind: pay
+    cost: {arg: amount}
+    args: {id: {required: true}, amount: {type: number}}
+    signature: "{id}"
+    extra_args: refuse
+    request: {method: POST, path: "/{id}"}
+  customer:
+    data: {from: crm, labels: [pii], untrusted: true}
+    request: {method: GET, path: /customer}
+  mail:
+    kind: send
+    data: {to: external_email, domain: {arg: to}}
+    args: {to: {required: true}}
+    extra_args: refuse
+    request: {method: POST, path: /mail}
+"#;
+    fs::write(folder.0.join("t.yaml"), tools).unwrap();
+    let rules = examples(&page("agentpass-permissions.5"));
+    fs::write(folder.0.join("permissions.yaml"), &rules["spending.yaml"]).unwrap();
+    is_right(&folder);
 }
 
 // The protocol.

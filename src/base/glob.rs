@@ -151,7 +151,7 @@ pub(super) enum Token {
 }
 
 impl Token {
-    fn accepts(&self, c: char) -> bool {
+    pub(super) fn accepts(&self, c: char) -> bool {
         match self {
             Self::Char(own) => *own == c,
             Self::Any => true,

@@ -3,6 +3,7 @@
 pub(crate) mod backoff;
 pub(crate) mod bytes;
 pub(crate) mod clock;
+pub(crate) mod containment;
 pub(crate) mod decimal;
 pub(crate) mod digest;
 pub(crate) mod domain;

@@ -35,6 +35,20 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
+/// Reads `90s`, `30m`, `24h`, `7d` and `2w`.
+pub(crate) fn read_span(text: &str) -> Option<Duration> {
+    let unit = match text.chars().last()? {
+        's' => 1,
+        'm' => 60,
+        'h' => 3600,
+        'd' => 24 * 3600,
+        'w' => 7 * 24 * 3600,
+        _ => return None,
+    };
+    let count: u64 = text.get(..text.len() - 1)?.parse().ok()?;
+    count.checked_mul(unit).map(Duration::from_secs)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -44,6 +58,13 @@ mod tests {
         assert_eq!(countdown(Duration::from_secs(872)), "14:32");
         assert_eq!(countdown(Duration::from_secs(3723)), "1:02:03");
         let shown = [5, 90, 600, 3725, 90_000, 800_000].map(|s| span(Duration::from_secs(s)));
+        let read = ["5s", "90s", "10m", "1h", "1d", "2w"].map(|text| read_span(text).map(|s| s.as_secs()));
+        assert_eq!(read, [5, 90, 600, 3600, 86_400, 1_209_600].map(Some));
+        for bad in
+            ["", "s", "-5s", "5", "5 s", "1h30m", "1.5h", "5ä", "99999999999999999999s", "9999999999999999w"]
+        {
+            assert_eq!(read_span(bad), None, "{bad}");
+        }
         assert_eq!(shown, ["5 s", "90 s", "10 min", "1 h 2 min", "1 day 1 h", "9 days 6 h"]);
     }
 }

@@ -11,6 +11,7 @@ use super::doc::Doc;
 use super::finding::Severity;
 use super::tree::{YamlKey, YamlKind, YamlNode};
 use crate::base::decimal::Decimal;
+use crate::base::readable::read_span;
 use crate::base::secret::Secret;
 
 /// The most characters of a value or a key that a finding shows.
@@ -226,6 +227,16 @@ impl<'d> At<'d> {
         };
         let fits = number.and_then(|n| T::try_from(n).ok()).filter(|n| range.contains(n));
         fits.or_else(|| self.unfit(&wanted))
+    }
+
+    /// A time such as `8h`, within a range of such texts.
+    pub(crate) fn span(self, range: RangeInclusive<&str>) -> Option<Duration> {
+        let wanted = format!("a time from {} to {}", range.start(), range.end());
+        let fits = |time: &Duration| {
+            read_span(range.start()).is_some_and(|least| *time >= least)
+                && read_span(range.end()).is_some_and(|most| *time <= most)
+        };
+        read_span(&self.single(&wanted)?).filter(fits).or_else(|| self.unfit(&wanted))
     }
 
     /// A decimal number that is not negative.

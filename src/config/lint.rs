@@ -1,59 +1,69 @@
 //! Advice on rules that are valid but probably not what the owner meant.
 
-use std::collections::{BTreeMap, HashMap};
-use std::sync::Arc;
+use std::collections::HashMap;
 
 use super::at::At;
+use super::data_words;
+use super::doubts::{self, Speaker};
+use super::known::KnownNames;
+use super::limit_advice;
+use super::limits::PlacedLimit;
+use super::met::{looks_like, met, wanted};
 use super::reach::{BUDGET, Reach};
-use super::settings::AgentConfig;
+use crate::base::containment::takes_in;
 use crate::base::template::Template;
-use crate::model::{Action, Rule, RuleList, Tool};
+use crate::model::{Action, Matcher, Rule, RuleList, RuleRef, Tool};
 
 /// Above this many pairs, rules are no longer compared with each other: advice must not slow a reload down.
 const MAX_PAIRS: usize = 1_000_000;
 
-/// What rules may name: the agents of config.yaml and its tools.
-pub(crate) struct KnownNames<'a> {
-    pub agents: &'a [AgentConfig],
-    pub tools: &'a BTreeMap<String, Arc<Tool>>,
-}
-
 /// A rule and where it stands.
 pub(crate) type Placed<'d> = (At<'d>, Rule);
 
-/// Leaves its advice at the rules.
-pub(crate) fn check(rules: &[Placed<'_>], defaults: &[Placed<'_>], known: Option<&KnownNames<'_>>) {
-    rules.iter().chain(defaults).for_each(foreign_signs);
+/// Leaves its advice at the rules and limits.
+pub(crate) fn check(
+    rules: &[Placed<'_>],
+    defaults: &[Placed<'_>],
+    limits: &[PlacedLimit<'_>],
+    known: Option<&KnownNames<'_>>,
+) {
+    rules.iter().chain(defaults).for_each(|(at, rule)| foreign_signs(*at, &rule.matcher));
+    limits.iter().for_each(|(at, limit)| foreign_signs(*at, &limit.matcher));
     if let Some(known) = known.filter(|known| !known.tools.is_empty()) {
         let reaches: Vec<_> = known.tools.values().map(|tool| Reach::new(tool)).collect();
         let mut budget = BUDGET;
         let denies: Vec<&Rule> = with_action(rules, Action::Deny).into_iter().map(|(_, rule)| rule).collect();
         for placed in rules.iter().chain(defaults) {
             against_tools(placed, &reaches, &denies, &mut budget);
+            data_words::check_after(placed.0, known);
         }
+        limit_advice::check(limits, &reaches, &mut budget);
     }
     defaults.iter().for_each(allows_the_rest);
     let mut by_force: Vec<&Placed<'_>> = rules.iter().collect();
-    by_force.sort_by_key(|(_, rule)| force(rule.action()));
+    by_force.sort_by_key(|(_, rule)| force(rule));
     never_decides(&by_force);
     never_decides(&defaults.iter().collect::<Vec<_>>());
+    never_asks(rules);
     wider_than_a_deny(rules, defaults);
 }
 
-fn force(action: Action) -> u8 {
-    match action {
-        Action::Deny => 0,
-        Action::Allow => 1,
-        Action::Ask => 2,
+fn force(rule: &Rule) -> u8 {
+    match (rule.action(), rule.always) {
+        (Action::Deny, _) => 0,
+        (Action::Ask, true) => 1,
+        (Action::Allow, _) => 2,
+        (Action::Ask, false) => 3,
     }
 }
 
 fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], denies: &[&Rule], budget: &mut usize) {
-    let met: Vec<_> = reaches.iter().filter(|reach| reach.meets(&rule.matcher.pattern, budget)).collect();
+    let met = met(&rule.matcher, reaches, budget);
     if met.is_empty() {
-        let text = format!("this rule can never match: no tool fits {:?}", rule.id.pattern);
-        at.warn(text, &looks_like(rule, reaches));
+        let text = format!("this rule can never match: no tool fits {}", wanted(&rule.matcher));
+        at.warn(text, &looks_like(&rule.matcher, reaches));
     }
+    doubts::check(*at, &rule.matcher, Speaker::Rule(rule.action()), &met);
     if rule.action() == Action::Allow
         && let Some((tool, ways)) = met.iter().find_map(|reach| around(rule, reach, denies))
     {
@@ -63,20 +73,9 @@ fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], denies: &[&Rule
     }
 }
 
-/// What the signatures look like of the tool that the rule seems to mean.
-fn looks_like(rule: &Rule, reaches: &[Reach<'_>]) -> String {
-    let name = rule.id.pattern.split('(').next().unwrap_or_default();
-    match reaches.iter().find(|reach| reach.tool.name == name) {
-        Some(reach) => format!("signatures of {name} look like {:?}, values without names", reach.shown()),
-        None => {
-            "signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"".into()
-        }
-    }
-}
-
 /// Signs that mean something in a shell or in regular expressions and stand for themselves in patterns.
-fn foreign_signs((at, rule): &Placed<'_>) {
-    for pattern in [Some(&rule.matcher.pattern), rule.matcher.any_value.as_ref()].into_iter().flatten() {
+fn foreign_signs(at: At<'_>, matcher: &Matcher) {
+    for pattern in [Some(&matcher.pattern), matcher.any_value.as_ref()].into_iter().flatten() {
         let text = pattern.as_str();
         let (what, help) = if text.contains("[^") {
             ("[^", "write [!abc] for one character that is none of these")
@@ -146,9 +145,41 @@ fn never_decides(order: &[&Placed<'_>]) {
     }
 }
 
+/// An allow goes before an ask, wherever they stand.
+fn never_asks(rules: &[Placed<'_>]) {
+    let mut allows = with_action(rules, Action::Allow);
+    allows.retain(|(_, allow)| Matcher { agents: None, ..allow.matcher.clone() }.is_pattern_alone());
+    let mut asks = with_action(rules, Action::Ask);
+    asks.retain(|(_, ask)| !ask.always);
+    if asks.len().saturating_mul(allows.len()) > MAX_PAIRS {
+        return;
+    }
+    for (at, ask) in asks {
+        if let Some((_, allow)) = allows.iter().find(|(_, allow)| covers(&allow.matcher, &ask.matcher)) {
+            let RuleRef { index, pattern, .. } = &*allow.id;
+            let text = format!("this rule never asks: allow rule {index} ({pattern:?}) covers it");
+            at.warn(text, "always: true asks even so");
+        }
+    }
+}
+
+/// Whether all that `ask` speaks of is allowed before, unless that is told as a rule that never decides.
+fn covers(allow: &Matcher, ask: &Matcher) -> bool {
+    let is_told = allow.agents.is_none() && (allow.pattern == ask.pattern || allow.pattern.as_str() == "*");
+    let has_agents = match (&allow.agents, &ask.agents) {
+        (None, _) => true,
+        (Some(allowed), Some(asked)) => asked.is_subset(allowed),
+        (Some(_), None) => false,
+    };
+    has_agents && !is_told && takes_in(&allow.pattern, &ask.pattern)
+}
+
 fn wider_than_a_deny(rules: &[Placed<'_>], defaults: &[Placed<'_>]) {
-    let denies = with_action(rules, Action::Deny);
-    let allows = [with_action(rules, Action::Allow), with_action(defaults, Action::Allow)].concat();
+    let mut denies = with_action(rules, Action::Deny);
+    let mut allows = [with_action(rules, Action::Allow), with_action(defaults, Action::Allow)].concat();
+    // The owner has picked calls by more than their signature: a deny within an allow is meant then.
+    denies.retain(|(_, deny)| is_by_signature(&deny.matcher));
+    allows.retain(|(_, allow)| is_by_signature(&allow.matcher));
     if denies.len().saturating_mul(allows.len()) > MAX_PAIRS {
         return;
     }
@@ -162,6 +193,11 @@ fn wider_than_a_deny(rules: &[Placed<'_>], defaults: &[Placed<'_>]) {
             at.warn(text, "what both match is denied");
         }
     }
+}
+
+fn is_by_signature(matcher: &Matcher) -> bool {
+    let Matcher { pattern: _, agents: _, any_value: _, kinds, risks, when, time, after } = matcher;
+    kinds.is_empty() && risks.is_empty() && when.is_empty() && time.is_none() && after.is_empty()
 }
 
 fn with_action<'r, 'd>(rules: &'r [Placed<'d>], action: Action) -> Vec<&'r Placed<'d>> {

@@ -6,7 +6,7 @@ use super::at::{At, Section};
 use super::channels;
 use super::doc::Doc;
 use super::finding::Finding;
-use super::lint::KnownNames;
+use super::known::KnownNames;
 use super::main_file as main;
 use super::permissions::{self, Permissions};
 use super::request::ToolService;
@@ -75,8 +75,15 @@ pub fn load(paths: &Paths) -> Result<Loaded, Vec<Finding>> {
 pub fn load_in(paths: &Paths, around: &Surroundings<'_>) -> Result<Loaded, Vec<Finding>> {
     let mut vars = Variables::near(&paths.config, around);
     let mut findings = std::mem::take(&mut vars.findings);
-    let config = read_config(&paths.config, &vars, &around.share, &mut findings);
-    let permissions = read_permissions(&paths.permissions, &vars, config.as_ref(), &mut findings);
+    let mut toolbox = Toolbox::default();
+    let config = read_config(&paths.config, &vars, &around.share, &mut toolbox, &mut findings);
+    // After a mistake in config.yaml or a tool file, what rules speak of is not all known: no advice on it.
+    let known = config.as_ref().filter(|_| !findings.iter().any(Finding::is_error)).map(|c| KnownNames {
+        agents: &c.agents,
+        tools: &c.tools,
+        tool_files: &toolbox.origin,
+    });
+    let permissions = read_permissions(&paths.permissions, &vars, known.as_ref(), &mut findings);
     match (config, permissions) {
         (Some(config), Some(permissions)) if !findings.iter().any(Finding::is_error) => {
             Ok(Loaded { config, permissions, warnings: findings })
@@ -90,11 +97,11 @@ fn read_config(
     path: &Path,
     vars: &Variables<'_>,
     share: &Path,
+    toolbox: &mut Toolbox,
     findings: &mut Vec<Finding>,
 ) -> Option<Config> {
     let doc = Doc::open(path, CONFIGURATION, Some(vars)).map_err(|finding| findings.push(finding)).ok()?;
-    let mut toolbox = Toolbox::default();
-    let config = config(&doc, &mut toolbox, share);
+    let config = config(&doc, toolbox, share);
     findings.extend(doc.finish());
     findings.append(&mut toolbox.findings);
     Some(config)
@@ -150,16 +157,16 @@ fn owner<'a>(name: &'a str, service: Option<&'a ServiceConfig>) -> ToolService<'
 fn read_permissions(
     path: &Path,
     vars: &Variables<'_>,
-    config: Option<&Config>,
+    known: Option<&KnownNames<'_>>,
     findings: &mut Vec<Finding>,
 ) -> Option<Permissions> {
     let doc = Doc::open(path, PERMISSIONS, Some(vars)).map_err(|finding| findings.push(finding)).ok()?;
-    // After a mistake in config.yaml or a tool file, what rules speak of is not all known: no advice on it.
-    let known = config
-        .filter(|_| !findings.iter().any(Finding::is_error))
-        .map(|c| KnownNames { agents: &c.agents, tools: &c.tools });
-    let permissions = permissions::read(&doc, known.as_ref());
+    let permissions = permissions::read(&doc, known);
+    let is_sound = !doc.has_errors();
     findings.extend(doc.finish());
+    if let Some(known) = known.filter(|_| is_sound) {
+        findings.extend(permissions::unspoken(&permissions, known));
+    }
     Some(permissions)
 }
 

@@ -9,7 +9,8 @@
 //! | `tree`, `doc`, `at` | YAML; one file with its findings; one value and the readers of values |
 //! | `main_file`, `proxy`, `messenger`, `services`, `peer`, `login` | config.yaml |
 //! | `tool_files`, `tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
-//! | `permissions`, `matcher`, `lint`, `reach` | permissions.yaml, and advice on its rules |
+//! | `permissions`, `matcher`, `conditions`, `limits`, `flows` | permissions.yaml |
+//! | `lint`, `known`, `met`, `reach`, `doubts`, `limit_advice`, `data_words` | advice on what stands there |
 //! | `variables`, `source` | `${NAME}`; files |
 //!
 //! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
@@ -18,17 +19,25 @@ mod argument;
 mod at;
 mod body;
 mod channels;
+mod conditions;
 mod constant;
 mod credential;
+mod data_words;
 mod doc;
+mod doubts;
 mod facts;
 mod finding;
+mod flows;
 mod http;
+mod known;
+mod limit_advice;
+mod limits;
 mod lint;
 mod load;
 mod login;
 mod main_file;
 mod matcher;
+mod met;
 mod peer;
 mod permissions;
 mod proxy;

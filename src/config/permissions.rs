@@ -1,35 +1,72 @@
-//! permissions.yaml: the owner's rules, in the order of the file.
+//! permissions.yaml: the owner's rules, limits and flows, in the order of the file.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::at::{At, Section};
+use super::data_words::{self, Spoken};
 use super::doc::Doc;
-use super::lint::{self, KnownNames, Placed};
-use super::matcher::agents;
-use crate::base::glob::Pattern;
-use crate::model::{Action, Matcher, Rule, RuleList, RuleRef};
+use super::finding::Finding;
+use super::flows::{data, flows};
+use super::known::KnownNames;
+use super::limits::limits;
+use super::lint::{self, Placed};
+use super::matcher;
+use crate::model::{Action, DataPolicy, Flow, Limit, Rule, RuleList, RuleRef};
 
-/// Both lists of permissions.yaml.
-#[derive(Clone, Debug, Default)]
+const KEYS: &str = "rules defaults limits flows data session_idle";
+const SESSION_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Everything in permissions.yaml.
+#[derive(Clone, Debug)]
 pub struct Permissions {
-    /// deny > allow > ask, wherever they stand.
+    /// deny > always ask > allow > ask, wherever they stand.
     pub rules: Vec<Rule>,
     /// The first match decides.
     pub defaults: Vec<Rule>,
+    pub limits: Vec<Limit>,
+    /// The first that speaks of a source and a destination decides about them.
+    pub flows: Vec<Flow>,
+    pub data: DataPolicy,
+    /// How long a session lives without a call (24 h).
+    pub session_idle: Duration,
 }
 
-/// Reads both lists. Without `known` (config.yaml is broken) agents and tools are not checked.
+/// Reads the file. Without `known` (config.yaml is broken) agents and tools are not checked.
 pub(crate) fn read(doc: &Doc<'_>, known: Option<&KnownNames<'_>>) -> Permissions {
-    let file = At::root(doc).section("rules defaults");
+    let file = At::root(doc).section(KEYS);
     let rules = list(file, RuleList::Rules, known);
     let defaults = list(file, RuleList::Defaults, known);
+    let (limits, flows) = (limits(file, known), flows(file));
     refuse_cut_off(file, doc);
     if rules.is_empty() && defaults.is_empty() && !doc.has_errors() {
         file.at().warn("there are no rules: every call will be asked", "");
     }
-    lint::check(&rules, &defaults, known);
-    let bare = |placed: Vec<Placed<'_>>| placed.into_iter().map(|(_, rule)| rule).collect();
-    Permissions { rules: bare(rules), defaults: bare(defaults) }
+    lint::check(&rules, &defaults, &limits, known);
+    let permissions = Permissions {
+        data: data(file),
+        session_idle: file.read("session_idle", |at| at.span("1m"..="400d")).unwrap_or(SESSION_IDLE),
+        rules: bare(rules),
+        defaults: bare(defaults),
+        limits: bare(limits),
+        flows: flows.iter().map(|(_, flow)| flow.clone()).collect(),
+    };
+    if let Some(known) = known.filter(|known| !known.tools.is_empty()) {
+        data_words::check(file, &flows, known);
+    }
+    permissions
+}
+
+fn bare<T>(placed: Vec<(At<'_>, T)>) -> Vec<T> {
+    placed.into_iter().map(|(_, thing)| thing).collect()
+}
+
+/// Findings in the tool files, for what these permissions do not speak of.
+pub(crate) fn unspoken(permissions: &Permissions, known: &KnownNames<'_>) -> Vec<Finding> {
+    let Permissions { rules, defaults, limits, flows, data, .. } = permissions;
+    let rules = rules.iter().chain(defaults).map(|rule| &rule.matcher);
+    let matchers = rules.chain(limits.iter().map(|limit| &limit.matcher)).collect();
+    data_words::unspoken(known, &Spoken { data, flows, matchers })
 }
 
 /// A file that was cut while it was saved must not read as one without rules: what they deny would be asked, and
@@ -53,22 +90,22 @@ fn list<'d>(file: Section<'d>, list: RuleList, known: Option<&KnownNames<'_>>) -
 }
 
 fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>) -> Option<Rule> {
-    let section = at.section("pattern action description agents any_value");
+    let section = at.section("pattern action description agents any_value kinds risk when time after always");
     let actions = [Action::Allow, Action::Deny, Action::Ask].map(|action| (action.as_str(), action));
-    let pattern = section.require("pattern", At::pattern);
+    if !["kinds", "risk", "after"].into_iter().any(|key| section.get(key).is_some()) {
+        section.need("pattern")?;
+    }
+    let matcher = matcher::read(section, known);
     let action = section.require("action", |at| at.choice(&actions));
     let description = section.get("description").filter(|at| !at.is_null()).and_then(At::text);
-    let agents = section.get("agents").map(|at| agents(at, known));
-    let any_value = section.read("any_value", At::pattern);
-    let (pattern, action) = (pattern?, action?);
+    let always = section.flag("always");
+    if let (true, Some(at), true) = (always, section.get("always"), action.is_some_and(|a| a != Action::Ask))
+    {
+        at.error("always has a meaning with action: ask only", "remove always; a deny goes first anyway");
+    }
+    let (matcher, action) = (matcher?, action?);
     let file = at.doc.path().display().to_string();
-    Some(Rule {
-        matcher: Matcher {
-            agents,
-            any_value: any_value.as_deref().map(Pattern::new),
-            ..Matcher::of(Pattern::new(&pattern))
-        },
-        id: Arc::new(RuleRef { list, index, pattern, action, description, file }),
-        always: false,
-    })
+    let pattern = matcher.pattern.as_str().to_owned();
+    let id = Arc::new(RuleRef { list, index, pattern, action, description, file });
+    Some(Rule { id, matcher, always })
 }

@@ -50,7 +50,7 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Optio
     Some(tool)
 }
 
-fn kind(at: At<'_>) -> Option<Kind> {
+pub(crate) fn kind(at: At<'_>) -> Option<Kind> {
     at.choice(&Kind::ALL.map(|kind| (kind.as_str(), kind)))
 }
 

@@ -14,7 +14,7 @@ use super::request::ToolService;
 use super::tool;
 use crate::model::Tool;
 
-const DOING: &str = "cannot load tools";
+pub(crate) const DOING: &str = "cannot load tools";
 
 /// All tools so far.
 #[derive(Default)]
@@ -22,7 +22,8 @@ pub(crate) struct Toolbox {
     /// By name.
     pub tools: BTreeMap<String, Arc<Tool>>,
     pub findings: Vec<Finding>,
-    origin: BTreeMap<String, PathBuf>,
+    /// The file of each tool.
+    pub(crate) origin: BTreeMap<String, PathBuf>,
 }
 
 impl Toolbox {

@@ -9,6 +9,7 @@ use time::{Date, Month, OffsetDateTime};
 
 use super::agent::AgentId;
 use super::call::Call;
+use super::matcher::Matcher;
 use super::tally::{Part, Tally};
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
@@ -24,6 +25,8 @@ pub struct Limit {
     /// The digest of name, matcher, `per`, `count` and `window` as the owner wrote them: what has been counted stays for as
     /// long as none of them changes.
     pub identity: Digest,
+    /// Which calls count.
+    pub matcher: Matcher,
     /// What has a count of its own.
     pub per: Per,
     pub count: Counted,

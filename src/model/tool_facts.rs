@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
+use super::flow::Source;
 use super::risk::Risk;
 use crate::base::decimal::Decimal;
 
@@ -69,7 +70,7 @@ impl ToolFacts {
             "risk": self.risk.as_str(),
             "cost": self.cost.source(),
             "tokens": self.tokens.source(),
-            "data": self.data.as_ref().map(DataFacts::source),
+            "data": self.data.as_ref().map(DataFacts::to_json),
             "key_required": self.key_required,
         })
     }
@@ -85,7 +86,14 @@ impl Amount {
 }
 
 impl DataFacts {
-    fn source(&self) -> Value {
+    /// What a call of the tool with this name reads; None: nothing that counts.
+    pub fn source(&self, tool: &str) -> Option<Source> {
+        let reads = self.from.is_some() || !self.labels.is_empty();
+        let from = self.from.clone().unwrap_or_else(|| tool.to_owned());
+        reads.then(|| Source { from, labels: self.labels.clone() })
+    }
+
+    fn to_json(&self) -> Value {
         json!({
             "from": self.from,
             "labels": self.labels,

@@ -9,6 +9,7 @@
 
 mod compose;
 mod counters;
+mod flows;
 mod index;
 mod rules;
 #[cfg(test)]

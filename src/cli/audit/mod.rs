@@ -6,12 +6,12 @@ mod show;
 use std::fs::File;
 use std::io::{BufReader, BufWriter, ErrorKind, Write as _, stdout};
 use std::path::PathBuf;
-use std::time::Duration;
 
 pub(crate) use self::list::table;
 use super::output::Audience;
 use super::{Exit, Trouble, output, owner, terminal};
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::readable::read_span;
 use crate::base::zone::Zone;
 use crate::config::{self, Paths};
 use crate::store::reader::{Anchor, Anchored, Filter, Lookup, Reader, key_path, verify_export};
@@ -191,25 +191,11 @@ fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
     let Some(text) = text else { return Ok(None) };
     // A day is one of the clocks here.
     let day = || Timestamp::parse(&format!("{text}T00:00:00Z")).map(|wall| Zone::system().when(wall));
-    let ago = || span(text).map(|span| Clock::system().now().minus(span));
+    let ago = || read_span(text).map(|span| Clock::system().now().minus(span));
     let read = Timestamp::parse(text).or_else(day).or_else(ago);
     read.map(Some).ok_or_else(|| {
         usage(format!("--{name} is not a time such as 24h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"))
     })
-}
-
-/// `90s`, `30m`, `24h`, `7d`, `2w`.
-fn span(text: &str) -> Option<Duration> {
-    let unit = match text.chars().last()? {
-        's' => 1,
-        'm' => 60,
-        'h' => 3600,
-        'd' => 24 * 3600,
-        'w' => 7 * 24 * 3600,
-        _ => return None,
-    };
-    let count: u64 = text.get(..text.len() - 1)?.parse().ok()?;
-    count.checked_mul(unit).map(Duration::from_secs)
 }
 
 fn one_of(name: &str, given: Option<String>, words: &[&str]) -> Result<Option<String>, Trouble> {
