@@ -31,7 +31,7 @@ use agentpass::testing::model::{
 use agentpass::testing::net::client::HttpResponse;
 use agentpass::testing::net::stream::Stream;
 use agentpass::testing::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
-use agentpass::testing::policy::{Facts, Policy};
+use agentpass::testing::policy::{Facts, Policy, PolicyParts};
 use agentpass::testing::protocol::frame::{self, MAX_BATCH};
 use agentpass::testing::protocol::params;
 use agentpass::testing::service::{request, response};
@@ -315,7 +315,8 @@ fn by_device(tool: usize, number: usize) -> String {
 fn decide(times: u32, rules: usize, pattern: fn(usize, usize) -> String, name: &str) {
     let last = (rules / TOOLS).saturating_sub(1);
     let allow = |n: usize| rule(n + 1, Action::Allow, pattern(n % TOOLS, n / TOOLS), None);
-    let policy = Policy::new((0..rules).map(allow).collect(), Vec::new());
+    let policy =
+        Policy::new(PolicyParts { rules: (0..rules).map(allow).collect(), ..PolicyParts::default() });
     let args = object(json!({"area": format!("a{last}"), "device": format!("the_lamp_on_desk_{last}")}));
     let call = Call::new(AgentId::configured("pi"), tool(name), args).unwrap();
     let expected = if name.starts_with("tool_") { Action::Allow } else { Action::Ask };
@@ -331,7 +332,8 @@ fn decide_hostile(times: u32, rules: usize, length: usize) {
         2 => rule(n, Action::Deny, format!("*f[!x]ont_*_door_{n}*_back"), None),
         _ => rule(n, Action::Deny, "*".to_owned(), Some(format!("*front_*_door_{n}*"))),
     };
-    let policy = Policy::new((0..rules).map(hostile).collect(), Vec::new());
+    let policy =
+        Policy::new(PolicyParts { rules: (0..rules).map(hostile).collect(), ..PolicyParts::default() });
     let device: String = "front_door_".chars().cycle().take(length - 20).collect();
     let args = object(json!({"area": "a", "device": device}));
     let call = Call::new(AgentId::configured("pi"), tool("tool_1"), args).unwrap();

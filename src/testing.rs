@@ -61,8 +61,8 @@ pub mod model {
         Charging, Charset, Choice, Condition, Counted, CounterId, CounterKey, DataFacts, DataPolicy, Denial,
         DenialReason, Encoding, Flow, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome,
         Output, Part, PathStep, Per, QuestionEnd, Remember, RequestSpec, Responder, ResponseSpec, Risk, Rule,
-        RuleList, RuleRef, Tally, Target, Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday,
-        Why, Window,
+        RuleList, RuleRef, Source, Tally, Target, Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void,
+        Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};
@@ -102,7 +102,7 @@ pub mod net {
 }
 
 pub mod policy {
-    pub use crate::policy::{Counters, Facts, NothingCounted, Policy};
+    pub use crate::policy::{Counters, Facts, NothingCounted, Policy, PolicyParts};
 }
 
 pub mod protocol {

@@ -19,7 +19,7 @@ use agentpass::testing::model::{
     Action, AgentId, ArgSpec, ArgType, Call, InvalidCall, Matcher, Method, RequestSpec, Rule, RuleList,
     RuleRef, Tool, Verdict, Why,
 };
-use agentpass::testing::policy::{Facts, Policy};
+use agentpass::testing::policy::{Facts, Policy, PolicyParts};
 use serde_json::{Map, Value, json};
 
 struct Random {
@@ -170,7 +170,7 @@ fn decides_as_the_naive_scan_does() {
     for _ in 0..4000 {
         let (rules, defaults) =
             (random_rules(&mut random, RuleList::Rules), random_rules(&mut random, RuleList::Defaults));
-        let policy = Policy::new(rules.clone(), defaults.clone());
+        let policy = Policy::new(PolicyParts { rules: rules.clone(), defaults: defaults.clone() });
         for _ in 0..5 {
             let call = random_call(&mut random);
             let about = format!("SEED={} {} {rules:?} // {defaults:?}", random.seed, call.signature());
@@ -209,7 +209,7 @@ fn ten_thousand_rules_are_not_all_looked_at() {
     let mut rules: Vec<Rule> =
         (0..10_000).map(|n| rule(RuleList::Rules, n + 1, Action::Deny, &pattern(n))).collect();
     rules.push(rule(RuleList::Rules, 10_001, Action::Allow, "act(light.*)"));
-    let policy = Policy::new(rules, Vec::new());
+    let policy = Policy::new(PolicyParts { rules, ..PolicyParts::default() });
     let tool = tool("act", Some("{what}, {which}"), &[("what", None), ("which", None)]);
     for (which, action) in [("light.9001_b", Action::Deny), ("light.9000_b", Action::Allow)] {
         let call = call(&tool, &json!({"what": "light.turn_on", "which": which})).unwrap();
@@ -299,7 +299,10 @@ fn no_wrapping_dodges_any_value() {
         let mut deny = rule(RuleList::Rules, 2, Action::Deny, random.pick(&["*", "act*", "act(*)"]));
         deny.matcher.any_value =
             Some(Pattern::new(random.pick(&["lock.*", "lock.front", "*.front", "l?ck*"])));
-        let policy = Policy::new(vec![rule(RuleList::Rules, 1, Action::Allow, "*"), deny], Vec::new());
+        let policy = Policy::new(PolicyParts {
+            rules: vec![rule(RuleList::Rules, 1, Action::Allow, "*"), deny],
+            ..PolicyParts::default()
+        });
         let mut args = json!({"domain": "light", "data": null});
         let name = random.pick(&["domain", "data", "other", "lock.front"]);
         args[name] = wrapped(&mut random, "lock.front");
@@ -344,7 +347,7 @@ fn no_wrapping_dodges_a_denied_signature() {
             panic!()
         };
         let Ok(call) = Call::new(AgentId::configured("pi"), asked, args) else { continue };
-        let verdict = judge(&Policy::new(rules, Vec::new()), &call);
+        let verdict = judge(&Policy::new(PolicyParts { rules, ..PolicyParts::default() }), &call);
         assert_eq!(verdict.decision, Action::Deny, "SEED={} {text}", random.seed);
         denied += 1;
     }

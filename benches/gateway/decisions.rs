@@ -11,7 +11,7 @@ use agentpass::testing::model::call::{MAX_SIGNATURE, MAX_STRING};
 use agentpass::testing::model::{
     Action, AgentId, ArgSpec, Call, Matcher, Method, RequestSpec, Rule, RuleList, RuleRef, Tool, Verdict,
 };
-use agentpass::testing::policy::{Facts, Policy};
+use agentpass::testing::policy::{Facts, Policy, PolicyParts};
 use serde_json::json;
 
 use super::Bench;
@@ -96,7 +96,7 @@ fn times(bench: &Bench, policy: &Policy, calls: &[Call]) -> (f64, f64) {
 }
 
 fn policy(rules: Vec<Rule>) -> Policy {
-    Policy::new(rules, Vec::new())
+    Policy::new(PolicyParts { rules, ..PolicyParts::default() })
 }
 
 fn rule(number: usize, pattern: &str, any_value: Option<&str>) -> Rule {

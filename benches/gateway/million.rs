@@ -14,7 +14,7 @@ use agentpass::testing::base::clock::{Clock, Timestamp};
 use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::config::{self, Paths};
 use agentpass::testing::model::{AgentId, Call, Outcome, Tool};
-use agentpass::testing::policy::{Facts, Policy};
+use agentpass::testing::policy::{Facts, Policy, PolicyParts};
 use agentpass::testing::store::{NewCall, Store, StoreOptions};
 use serde_json::json;
 use smol::LocalExecutor;
@@ -134,7 +134,10 @@ impl Writer {
         let (store, _) = Store::open(options(folder), &clock).unwrap();
         let tool = |name: &str| loaded.config.tools[name].clone();
         let first = clock.now().minus(PACE * CALLS as u32);
-        let policy = Policy::new(loaded.permissions.rules, loaded.permissions.defaults);
+        let policy = Policy::new(PolicyParts {
+            rules: loaded.permissions.rules,
+            defaults: loaded.permissions.defaults,
+        });
         Writer { store, policy, tools: [tool("read"), tool("write")], first }
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod json;
 pub(crate) mod json_text;
 pub(crate) mod language;
 pub(crate) mod network;
+pub(crate) mod number;
 pub(crate) mod once_flag;
 pub(crate) mod password;
 pub(crate) mod path_prefix;

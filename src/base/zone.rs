@@ -4,7 +4,7 @@
 use std::env;
 use std::fs;
 use std::path::Path;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tz::TimeZone;
@@ -39,6 +39,11 @@ impl Zone {
                 zone
             }
         }
+    }
+
+    pub fn utc() -> Arc<Zone> {
+        static UTC: LazyLock<Arc<Zone>> = LazyLock::new(Arc::default);
+        UTC.clone()
     }
 
     /// A zone in the words of `TZ`: `Europe/Berlin`, `CET-1CEST,M3.5.0,M10.5.0/3`. None when there is no such zone.

@@ -188,7 +188,7 @@ fn place(rule: &RuleRef) -> String {
 fn step(step: &Step) -> [String; 4] {
     let rule = &step.rule;
     let number = format!("{}[{}]", rule.list.as_str(), rule.index);
-    [number, rule.action.to_string(), visible(&rule.pattern), step.why.as_str().to_owned()]
+    [number, rule.action.to_string(), visible(&rule.pattern), step.why.to_string()]
 }
 
 /// The error that the agent would get, and what would have been right.

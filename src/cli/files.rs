@@ -7,8 +7,11 @@ use serde_json::{Map, Value};
 
 use super::exit::Exit;
 use super::terminal;
+use crate::base::clock::Clock;
+use crate::base::zone::Zone;
 use crate::config::{self, Config, Finding, Paths};
 use crate::gate::explain::{Explanation, Rules, explain};
+use crate::gate::policy_of;
 use crate::model::{AgentId, Call, InvalidCall, Tool};
 use crate::policy::{Facts, Policy};
 use crate::service;
@@ -25,7 +28,7 @@ impl OwnerFiles {
     /// The exit code of a configuration that cannot be used, whose findings have been shown.
     pub(crate) fn load(paths: &Paths) -> Result<OwnerFiles, Exit> {
         let loaded = config::load(paths).map_err(|findings| unusable(&findings))?;
-        let policy = Policy::new(loaded.permissions.rules, loaded.permissions.defaults);
+        let policy = policy_of(loaded.permissions);
         Ok(OwnerFiles { config: loaded.config, policy })
     }
 
@@ -49,7 +52,9 @@ impl OwnerFiles {
             None => Err(InvalidCall::BadRequest),
         };
         let (tools, policy) = (&self.config.tools, &self.policy);
-        explain(&Rules { tools, policy, check: &check, facts: &Facts::unchanged }, agent, tool, args)
+        let now = Clock::system().now();
+        let facts = |call: &Call| Facts::unchanged(call).at(now, Zone::system());
+        explain(&Rules { tools, policy, check: &check, facts: &facts }, agent, tool, args)
     }
 }
 

@@ -56,6 +56,7 @@ mod variables;
 pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, misfit};
+pub(crate) use permissions::Permissions;
 pub(crate) use settings::{AgentConfig, ApprovalConfig, Storage, TelegramConfig};
 pub use settings::{
     Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,

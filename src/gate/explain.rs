@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use crate::model::{Action, AgentId, Call, InvalidCall, Reason, RuleList, RuleRef, Step, Tool, Verdict};
+use crate::model::{AgentId, Call, InvalidCall, Reason, RuleRef, Step, Tool, Verdict};
 use crate::policy::{Facts, Policy};
 
 /// What would become of a call. [`to_json`](Explanation::to_json) is the shape that other programs rely on.
@@ -60,8 +60,9 @@ pub(crate) fn explain(
             forbidden: why.forbidden(),
         },
         Ok(call) => {
-            let (verdict, trace) = policy.judge_traced(&call, &facts(&call));
-            let parts = call.parts().iter().cloned().zip(policy.judge_parts(&call)).collect();
+            let facts = facts(&call);
+            let (verdict, trace) = policy.judge_traced(&call, &facts);
+            let parts = call.parts().iter().cloned().zip(policy.judge_parts(&call, &facts)).collect();
             Explanation::Judged { signature: call.signature().to_owned(), parts, verdict, trace }
         }
     }
@@ -76,7 +77,7 @@ impl Explanation {
                     "decision": verdict.decision.as_str(),
                     "signature": signature,
                     "rule": verdict.rule.as_deref().map(RuleRef::to_json),
-                    "reasons": reasons_json(verdict),
+                    "reasons": verdict.reasons.iter().map(Reason::to_json).collect::<Vec<_>>(),
                     "trace": trace.iter().map(step_json).collect::<Vec<_>>(),
                 });
                 if let (Some(members), false) = (shown.as_object_mut(), parts.is_empty()) {
@@ -100,30 +101,6 @@ impl Explanation {
     }
 }
 
-/// Why the call is not simply made: what the rules say, then what the facts say.
-fn reasons_json(verdict: &Verdict) -> Vec<Value> {
-    let is_rule = verdict.rule.as_ref().is_some_and(|rule| rule.list == RuleList::Rules);
-    let by_rule = match (verdict.decision, is_rule) {
-        (Action::Ask, true) => Some("asked_by_rule"),
-        (Action::Ask, false) => Some("asked_by_default"),
-        (Action::Deny, _) if verdict.rule.is_some() => Some("denied_by_policy"),
-        (Action::Deny | Action::Allow, _) => None,
-    };
-    let by_rule = by_rule.map(|reason| json!({"reason": reason}));
-    by_rule.into_iter().chain(verdict.reasons.iter().map(reason_json)).collect()
-}
-
-fn reason_json(reason: &Reason) -> Value {
-    match reason {
-        Reason::AgentRemoved => json!({"reason": "agent_removed"}),
-        Reason::ToolChanged => json!({"reason": "approval_void"}),
-        Reason::CoolDown { until } => json!({"reason": "cool_down", "until": until.to_string()}),
-        Reason::TooManyPending => json!({"reason": "too_many_pending"}),
-        Reason::LimitReached { limit, .. } => json!({"reason": "limit_reached", "limit": **limit}),
-        Reason::AskedByLimit { limit, .. } => json!({"reason": "asked_by_limit", "limit": **limit}),
-    }
-}
-
 fn part_json((signature, verdict): &(String, Verdict)) -> Value {
     json!({"signature": signature, "decision": verdict.decision.as_str()})
 }
@@ -131,8 +108,8 @@ fn part_json((signature, verdict): &(String, Verdict)) -> Value {
 fn step_json(step: &Step) -> Value {
     let mut shown = step.rule.to_json();
     if let Some(members) = shown.as_object_mut() {
-        members.insert("matched".into(), (step.why == crate::model::Why::Matched).into());
-        members.insert("why".into(), step.why.as_str().into());
+        members.insert("matched".into(), step.why.is_match().into());
+        members.insert("why".into(), step.why.to_string().into());
     }
     shown
 }

@@ -51,6 +51,7 @@ pub use metrics::Metrics;
 pub(crate) use notes::MAX_NOTE;
 pub(crate) use running::{CallReply, Ticket};
 pub use setup::Setup;
+pub(crate) use setup::policy_of;
 pub use state::Gate;
 pub(crate) use status::Status;
 

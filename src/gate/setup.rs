@@ -8,9 +8,9 @@ use std::time::Duration;
 
 use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
-use crate::config::{AgentConfig, Config, Loaded};
+use crate::config::{AgentConfig, Config, Loaded, Permissions};
 use crate::model::{AgentId, Call, Tool};
-use crate::policy::{Facts, Policy};
+use crate::policy::{Facts, Policy, PolicyParts};
 use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
 
 /// How long a session without a call lives.
@@ -38,7 +38,7 @@ impl Setup {
             Some(earlier) => scrubber.continuing(&earlier.scrubber),
             None => scrubber,
         });
-        let policy = Policy::new(permissions.rules, permissions.defaults);
+        let policy = policy_of(permissions);
         let services = Services::new(&config.services, scrubber.clone())?;
         Ok(Setup { config, policy, services, scrubber })
     }
@@ -93,15 +93,20 @@ impl Setup {
         Facts {
             knows_agent: agent.is_some(),
             tool: self.tool(&call.tool().name).map(|tool| tool.digest),
-            cool_down: None,
-            open_questions: 0,
             max_open_questions: usize::try_from(limit).unwrap_or(usize::MAX),
+            ..Facts::unchanged(call)
         }
     }
 
     fn agent(&self, id: &AgentId) -> Option<&AgentConfig> {
         self.config.agents.iter().find(|a| a.id == *id)
     }
+}
+
+/// The policy that permissions.yaml describes.
+pub(crate) fn policy_of(permissions: Permissions) -> Policy {
+    let Permissions { rules, defaults, .. } = permissions;
+    Policy::new(PolicyParts { rules, defaults })
 }
 
 /// The setup in force, and who waits for the next one.

@@ -15,6 +15,7 @@ use crate::approval::Channels;
 use crate::approval::desk::IdMatch;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::once_flag::OnceFlag;
+use crate::base::zone::Zone;
 use crate::model::{AgentId, AnswerOutcome, Call, Charge, Choice, Responder, Tool, Void};
 use crate::policy::Facts;
 use crate::store::{NoteKind, Store, StoreError};
@@ -87,9 +88,13 @@ impl Gate {
 
     /// Everything besides the rules that counts for `call` at this moment.
     pub(crate) fn facts(&self, setup: &Setup, call: &Call) -> Facts {
+        let now = self.clock.now();
         Facts {
-            cool_down: self.ledger.cool_down(setup, call, self.clock.now()),
+            cool_down: self.ledger.cool_down(setup, call, now),
             open_questions: self.approvals.count_of(call.agent()),
+            now,
+            clock_set: self.clock.is_set(),
+            zone: Zone::system(),
             ..setup.facts(call)
         }
     }

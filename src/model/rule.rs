@@ -72,6 +72,11 @@ pub struct RuleRef {
 }
 
 impl RuleRef {
+    /// What people and agents know it by: its description, else its pattern.
+    pub fn name(&self) -> &str {
+        self.description.as_deref().unwrap_or(&self.pattern)
+    }
+
     pub(crate) fn to_json(&self) -> Value {
         serde_json::to_value(self).unwrap_or_default()
     }

@@ -1,11 +1,14 @@
 //! What the policy said, and why.
 
+use std::fmt;
 use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::approval::Void;
 use super::charge::Charge;
-use super::denial::Denial;
-use super::rule::{Action, RuleRef};
+use super::denial::{Denial, DenialReason};
+use super::rule::{Action, RuleList, RuleRef};
 use crate::base::clock::Timestamp;
 
 /// The policy's decision on one call.
@@ -15,28 +18,36 @@ pub struct Verdict {
     pub decision: Action,
     /// The rule that decided. None: no rule matched, so a person is asked; or the facts decided.
     pub rule: Option<Arc<RuleRef>>,
-    /// What the facts say besides.
+    /// Why it is denied, or why a person is asked: rules, then flows, then limits. Then, what the facts say.
     pub reasons: Vec<Reason>,
     /// What the call counts under the limits that it touches.
     pub charges: Vec<Charge>,
 }
 
-/// What speaks against a call, or against asking about it, besides the rules.
+/// What speaks against a call, or against asking about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
     /// The agent is not configured (any more). Denies.
     AgentRemoved,
     /// The tool is not what it was when the call was checked. Denies.
     ToolChanged,
-    /// People have denied this call so often that it is denied without asking until then.
-    CoolDown { until: Timestamp },
-    /// The agent has as many open questions as it may have, so this one is not asked.
-    TooManyPending,
+    DeniedByRule(Arc<RuleRef>),
+    AskedByRule(Arc<RuleRef>),
+    /// None: neither a rule nor a default speaks of the call.
+    AskedByDefault(Option<Arc<RuleRef>>),
+    /// The call would send data where it must not go. Denies.
+    FlowDenied {
+        /// Its description, else where from and where to.
+        flow: String,
+    },
+    AskedByFlow {
+        flow: String,
+    },
     /// The call would make more of something than this limit lets through. Denies.
     LimitReached {
         limit: Arc<str>,
-        /// When time alone would make room for it.
-        room_at: Option<Timestamp>,
+        /// Whole seconds until time alone makes room for it.
+        retry_after: Option<u64>,
     },
     /// This limit asks.
     AskedByLimit {
@@ -44,12 +55,32 @@ pub enum Reason {
         /// For people.
         why: String,
     },
+    /// People have denied this call so often that it is denied without asking until then.
+    CoolDown {
+        until: Timestamp,
+    },
+    /// The agent has as many open questions as it may have, so this one is not asked.
+    TooManyPending,
 }
 
 impl Verdict {
     /// What the rules say alone.
     pub fn by_rule(decision: Action, rule: Option<Arc<RuleRef>>) -> Verdict {
-        Verdict { decision, rule, reasons: Vec::new(), charges: Vec::new() }
+        let reason = match (decision, &rule) {
+            (Action::Allow, _) | (Action::Deny, None) => None,
+            (Action::Deny, Some(rule)) => Some(Reason::DeniedByRule(rule.clone())),
+            (Action::Ask, Some(rule)) if rule.list == RuleList::Rules => {
+                Some(Reason::AskedByRule(rule.clone()))
+            }
+            (Action::Ask, rule) => Some(Reason::AskedByDefault(rule.clone())),
+        };
+        let reasons = reason.into_iter().collect();
+        Verdict { decision, rule, reasons, charges: Vec::new() }
+    }
+
+    /// Denied for a reason that no rule gives.
+    pub(crate) fn denied(reason: Reason) -> Verdict {
+        Verdict { reasons: vec![reason], ..Verdict::by_rule(Action::Deny, None) }
     }
 
     /// What forbids the call; None when it is not denied.
@@ -60,18 +91,97 @@ impl Verdict {
         let changed = self.reasons.iter().find_map(|reason| match reason {
             Reason::AgentRemoved => Some(Void::AgentRemoved),
             Reason::ToolChanged => Some(Void::ToolChanged),
-            Reason::CoolDown { .. }
-            | Reason::TooManyPending
-            | Reason::LimitReached { .. }
-            | Reason::AskedByLimit { .. } => None,
+            _ => None,
         });
-        let rule = || self.rule.as_ref().and_then(|rule| rule.description.clone());
-        Some(changed.unwrap_or_else(|| Void::Denied(Denial::by_rule(rule()))))
+        Some(changed.unwrap_or_else(|| Void::Denied(self.denial())))
     }
 
-    /// Why nobody is asked about the call, though the rules ask.
+    /// All reasons for a denial. Time heals it where it heals each of them.
+    fn denial(&self) -> Denial {
+        let denies = |rule: &&Arc<RuleRef>| rule.action == Action::Deny;
+        let healed = |reason: &Reason| match reason {
+            Reason::LimitReached { retry_after, .. } => *retry_after,
+            _ => None,
+        };
+        let seconds: Option<Vec<u64>> = self.reasons.iter().map(healed).collect();
+        Denial {
+            rule: self.rule.as_ref().filter(denies).and_then(|rule| rule.description.clone()),
+            reasons: self.reasons.iter().filter_map(Reason::denial).collect(),
+            retry_after: seconds.and_then(|seconds| seconds.into_iter().max()),
+        }
+    }
+
+    /// Why nobody is asked about the call, though the policy asks.
     pub(crate) fn not_asked(&self) -> Option<Reason> {
-        self.reasons.first().cloned().filter(|_| self.decision == Action::Ask)
+        let is_against =
+            |reason: &&Reason| matches!(reason, Reason::CoolDown { .. } | Reason::TooManyPending);
+        self.reasons.iter().find(is_against).filter(|_| self.decision == Action::Ask).cloned()
+    }
+}
+
+impl Reason {
+    /// What it decides alone; None: it only speaks against asking.
+    pub fn decision(&self) -> Option<Action> {
+        match self {
+            Reason::AgentRemoved
+            | Reason::ToolChanged
+            | Reason::DeniedByRule(_)
+            | Reason::FlowDenied { .. }
+            | Reason::LimitReached { .. } => Some(Action::Deny),
+            Reason::AskedByRule(_)
+            | Reason::AskedByDefault(_)
+            | Reason::AskedByFlow { .. }
+            | Reason::AskedByLimit { .. } => Some(Action::Ask),
+            Reason::CoolDown { .. } | Reason::TooManyPending => None,
+        }
+    }
+
+    /// What the agent hears of a denial.
+    fn denial(&self) -> Option<DenialReason> {
+        match self {
+            Reason::DeniedByRule(rule) => Some(DenialReason::Rule { rule: rule.name().to_owned() }),
+            Reason::FlowDenied { flow } => Some(DenialReason::Flow { flow: flow.clone() }),
+            Reason::LimitReached { limit, .. } => Some(DenialReason::Limit { limit: limit.to_string() }),
+            _ => None,
+        }
+    }
+
+    /// The word on the wire and in the record.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Reason::AgentRemoved => "agent_removed",
+            Reason::ToolChanged => "approval_void",
+            Reason::DeniedByRule(_) => "denied_by_policy",
+            Reason::AskedByRule(_) => "asked_by_rule",
+            Reason::AskedByDefault(_) => "asked_by_default",
+            Reason::FlowDenied { .. } => "flow_denied",
+            Reason::AskedByFlow { .. } => "asked_by_flow",
+            Reason::LimitReached { .. } => "limit_reached",
+            Reason::AskedByLimit { .. } => "asked_by_limit",
+            Reason::CoolDown { .. } => "cool_down",
+            Reason::TooManyPending => "too_many_pending",
+        }
+    }
+
+    /// The shape of `reasons`, everywhere. Values of arguments never stand in it.
+    pub(crate) fn to_json(&self) -> Value {
+        let member = match self {
+            Reason::DeniedByRule(rule) | Reason::AskedByRule(rule) | Reason::AskedByDefault(Some(rule)) => {
+                Some(("rule", rule.name().to_owned()))
+            }
+            Reason::FlowDenied { flow } | Reason::AskedByFlow { flow } => Some(("flow", flow.clone())),
+            Reason::LimitReached { limit, .. } | Reason::AskedByLimit { limit, .. } => {
+                Some(("limit", limit.to_string()))
+            }
+            Reason::CoolDown { until } => Some(("until", until.to_string())),
+            Reason::AgentRemoved
+            | Reason::ToolChanged
+            | Reason::AskedByDefault(None)
+            | Reason::TooManyPending => None,
+        };
+        let word = ("reason", self.as_str().to_owned());
+        let members = std::iter::once(word).chain(member);
+        members.map(|(name, text)| (name.to_owned(), Value::from(text))).collect()
     }
 }
 
@@ -84,25 +194,50 @@ pub struct Step {
 }
 
 /// Whether a rule matched a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Why {
     Matched,
+    /// Nobody knows what stands at this path, which counts against the call.
+    MatchedInDoubt(Arc<str>),
+    /// Nobody knows what time it is, which counts against the call.
+    MatchedWithoutClock,
     /// Its pattern does not match the signature.
     Pattern,
     /// It does not speak of this agent.
     Agents,
+    Kinds,
+    Risk,
+    /// It does not count now, or nobody knows whether it does.
+    Time,
+    /// The agent has not read what it speaks of.
+    After,
     /// No value in the arguments matches its `any_value`.
     AnyValue,
+    /// The condition on this path does not hold, or nobody knows whether it does.
+    When(Arc<str>),
 }
 
 impl Why {
+    pub fn is_match(&self) -> bool {
+        matches!(self, Why::Matched | Why::MatchedInDoubt(_) | Why::MatchedWithoutClock)
+    }
+}
+
+impl fmt::Display for Why {
     /// For people: what happened, in a few words.
-    pub fn as_str(self) -> &'static str {
-        match self {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Why::Matched => "matched",
+            Why::MatchedInDoubt(path) => return write!(f, "matched: {path} is unknown, which counts"),
+            Why::MatchedWithoutClock => "matched: the clock is not set, which counts",
             Why::Pattern => "pattern does not match the signature",
             Why::Agents => "not a rule for this agent",
+            Why::Kinds => "not a rule for this kind of tool",
+            Why::Risk => "not a rule for tools of this risk",
+            Why::Time => "not at this time",
+            Why::After => "the agent has not read such data",
             Why::AnyValue => "no argument value matches any_value",
-        }
+            Why::When(path) => return write!(f, "the condition on {path} does not hold"),
+        })
     }
 }

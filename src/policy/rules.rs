@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use super::index::Index;
-use super::texts::Texts;
-use crate::model::{Action, AgentId, Call, Rule, Step, Tool, Verdict, Why};
+use super::stance::Stance;
+use super::subject::{Part, Subject};
+use crate::model::{Action, AgentId, Matcher, Rule, Step, Tool, Verdict, Why};
 
 /// Both lists as one, so that the first rule that matches decides and the trace for `explain` comes out of the same loop.
 #[derive(Clone, Debug)]
@@ -29,35 +30,32 @@ impl Rules {
         Rules { order: rules, index }
     }
 
-    /// The strictest decision on any part of `call`. No element of a list is judged less strictly than a call with this
+    /// The strictest decision on any part of a call. No element of a list is judged less strictly than a call with this
     /// element alone.
-    pub(super) fn decide(&self, call: &Call) -> Verdict {
-        let texts = Texts::new(call);
-        let verdicts = parts(call).map(|part| self.decide_part(call, &part, &texts));
+    pub(super) fn decide(&self, subject: &Subject<'_>) -> Verdict {
+        let verdicts = subject.parts().map(|part| self.decide_part(subject, &part));
         strictest(verdicts, |verdict| verdict.decision).unwrap_or_else(|| self.verdict(None))
     }
 
     /// The decisions on the elements of a list that is judged element by element, in its order.
-    pub(super) fn decide_parts(&self, call: &Call) -> Vec<Verdict> {
-        let texts = Texts::new(call);
-        let judged = parts(call).map(|part| self.decide_part(call, &part, &texts));
-        judged.take(call.parts().len()).collect()
+    pub(super) fn decide_parts(&self, subject: &Subject<'_>) -> Vec<Verdict> {
+        let judged = subject.parts().map(|part| self.decide_part(subject, &part));
+        judged.take(subject.call.parts().len()).collect()
     }
 
     /// [`Rules::decide`], with the rules looked at for the part that decided.
-    pub(super) fn trace(&self, call: &Call) -> (Verdict, Vec<Step>) {
-        let texts = Texts::new(call);
-        let traced = parts(call).map(|part| self.trace_part(call, &part, &texts));
+    pub(super) fn trace(&self, subject: &Subject<'_>) -> (Verdict, Vec<Step>) {
+        let traced = subject.parts().map(|part| self.trace_part(subject, &part));
         strictest(traced, |(verdict, _)| verdict.decision).unwrap_or_else(|| (self.verdict(None), Vec::new()))
     }
 
-    fn decide_part(&self, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> Verdict {
-        self.verdict(self.first_match(call, part, texts, |_, _, _| {}))
+    fn decide_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> Verdict {
+        self.verdict(self.first_match(subject, part, |_, _, _| {}))
     }
 
-    fn trace_part(&self, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> (Verdict, Vec<Step>) {
+    fn trace_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> (Verdict, Vec<Step>) {
         let mut looks = Vec::new();
-        let first = self.first_match(call, part, texts, |place, rule, why| {
+        let first = self.first_match(subject, part, |place, rule, why| {
             looks.push((place, Step { rule: Arc::clone(&rule.id), why }));
         });
         // Looked at before the deciding rule was found, but of lower precedence.
@@ -70,7 +68,7 @@ impl Rules {
     /// it covers all possible signatures whatever the arguments, and nothing that could match one of them stands before it.
     pub(super) fn always_deny(&self, agent: &AgentId, tool: &Tool) -> bool {
         let beginning = if tool.signature.is_some() { format!("{}(", tool.name) } else { tool.name.clone() };
-        let concerns = |rule: &&Rule| speaks_of(rule, agent) && could_match(rule, &beginning, tool);
+        let concerns = |rule: &&Rule| speaks_of(rule, agent, tool) && could_match(rule, &beginning, tool);
         let covers = |rule: &Rule| match tool.signature {
             Some(_) => rule.matcher.pattern.covers(&beginning, ")"),
             None => rule.matcher.pattern.matches(&beginning),
@@ -92,18 +90,18 @@ impl Rules {
     /// could match before that place, and perhaps some behind it.
     fn first_match(
         &self,
-        call: &Call,
+        subject: &Subject<'_>,
         part: &Part<'_>,
-        texts: &Texts<'_>,
         mut look: impl FnMut(usize, &Rule, Why),
     ) -> Option<usize> {
         let mut first = None;
         for places in self.index.candidates(part.signature) {
             for place in places.iter().copied().take_while(|place| first.is_none_or(|first| *place < first)) {
                 let Some(rule) = self.order.get(place) else { continue };
-                let why = examine(place, rule, call, part, texts);
+                let why = subject.examine(&rule.matcher, part, Stance::of(rule));
+                let matched = why.is_match();
                 look(place, rule, why);
-                if why == Why::Matched {
+                if matched {
                     first = Some(place);
                     break;
                 }
@@ -111,19 +109,6 @@ impl Rules {
         }
         first
     }
-}
-
-/// What is judged at once: a call, or one element of the list in it that is judged element by element.
-struct Part<'c> {
-    signature: &'c str,
-    /// The element's place in the list.
-    element: Option<usize>,
-}
-
-fn parts(call: &Call) -> impl Iterator<Item = Part<'_>> {
-    let whole = call.parts().is_empty().then(|| Part { signature: call.signature(), element: None });
-    let elements = call.parts().iter().enumerate();
-    whole.into_iter().chain(elements.map(|(at, signature)| Part { signature, element: Some(at) }))
 }
 
 /// The first of those whose action is the strictest.
@@ -135,22 +120,11 @@ fn strictest<T>(all: impl Iterator<Item = T>, action: impl Fn(&T) -> Action) -> 
     })
 }
 
-/// Whether the rule at this `place` matches a part of `call`, or what keeps it from that; the costly question comes last.
-fn examine(place: usize, rule: &Rule, call: &Call, part: &Part<'_>, texts: &Texts<'_>) -> Why {
-    if !rule.matcher.pattern.matches(part.signature) {
-        return Why::Pattern;
-    }
-    if !speaks_of(rule, call.agent()) {
-        return Why::Agents;
-    }
-    match &rule.matcher.any_value {
-        Some(pattern) if !texts.any(place, pattern, rule.action(), part.element) => Why::AnyValue,
-        Some(_) | None => Why::Matched,
-    }
-}
-
-fn speaks_of(rule: &Rule, agent: &AgentId) -> bool {
-    rule.matcher.agents.as_ref().is_none_or(|agents| agents.contains(agent))
+fn speaks_of(rule: &Rule, agent: &AgentId, tool: &Tool) -> bool {
+    let Matcher { agents, kinds, risks, .. } = &rule.matcher;
+    agents.as_ref().is_none_or(|agents| agents.contains(agent))
+        && (kinds.is_empty() || kinds.contains(&tool.kind))
+        && (risks.is_empty() || risks.contains(&tool.facts.risk))
 }
 
 /// Whether some signature of `tool` might match: never false by mistake.

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Facts, Policy};
+use super::{Facts, Policy, PolicyParts};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::template::Template;
 use crate::model::{
-    Action, AgentId, ArgSpec, ArgType, Call, Denial, Matcher, Method, Reason, RequestSpec, Rule, RuleList,
-    RuleRef, Tool, Verdict, Void, Why,
+    Action, AgentId, ArgSpec, ArgType, Call, Denial, DenialReason, Matcher, Method, Reason, RequestSpec,
+    Rule, RuleList, RuleRef, Tool, Verdict, Void, Why,
 };
 
 /// The tools of the tables: name, signature, declared arguments. All take others too.
@@ -82,7 +82,10 @@ fn rule(list: RuleList, index: usize, text: &str) -> Rule {
 /// Both lists, separated by `//`.
 fn policy(text: &str) -> Policy {
     let (first, defaults) = text.split_once("//").unwrap_or((text, ""));
-    Policy::new(rules(RuleList::Rules, first), rules(RuleList::Defaults, defaults))
+    Policy::new(PolicyParts {
+        rules: rules(RuleList::Rules, first),
+        defaults: rules(RuleList::Defaults, defaults),
+    })
 }
 
 /// `rules 2`, or `fallback`.
@@ -170,7 +173,7 @@ fn trace_tells_why_in_order_of_precedence() {
         "allow get(*); deny get(s?n) @laptop; deny get(*) any:moon; deny get(m*); ask get(sun); deny *x // allow *",
     );
     let (verdict, steps) = policy.judge_traced(&call("get id=sun"), &Facts::unchanged(&call("get id=sun")));
-    let told: Vec<_> = steps.iter().map(|step| (name(Some(&step.rule)), step.why)).collect();
+    let told: Vec<_> = steps.iter().map(|step| (name(Some(&step.rule)), step.why.clone())).collect();
     let expected = [(2, Why::Agents), (3, Why::AnyValue), (6, Why::Pattern), (1, Why::Matched)];
     // Rule 4 begins otherwise; what stands behind the deciding rule does not matter.
     assert_eq!(told, expected.map(|(index, why)| (format!("rules {index}"), why)));
@@ -276,7 +279,7 @@ fn no_element_of_a_list_is_judged_less_strictly_than_alone() {
             "{text} | {list:?}"
         );
         differs += usize::from(rank(together.decision) != strictest);
-        let parts = policy.judge_parts(&call(&list));
+        let parts = policy.judge_parts(&call(&list), &Facts::unchanged(&call(&list)));
         assert_eq!(parts.iter().map(|v| rank(v.decision)).min(), Some(rank(together.decision)), "{text}");
         assert_eq!(policy.judge_traced(&call(&list), &Facts::unchanged(&call(&list))).0, together, "{text}");
     }
@@ -312,13 +315,18 @@ fn facts_speak_against_asking_and_only_against_asking() {
 
 #[test]
 fn only_what_forbids_stops_a_call_that_was_let_through() {
+    let denied = DenialReason::Rule { rule: "get(*)".into() };
     let call = call("get id=sun");
     let full = Facts { cool_down: Some(Timestamp(1_000)), max_open_questions: 0, ..Facts::unchanged(&call) };
     let table = [
         ("allow get(*)", full.clone(), Ok(())),
         ("ask get(*)", full.clone(), Ok(())),
         ("", full.clone(), Ok(())),
-        ("deny get(*)", full.clone(), Err(Void::Denied(Denial::default()))),
+        (
+            "deny get(*)",
+            full.clone(),
+            Err(Void::Denied(Denial { reasons: vec![denied], ..Denial::default() })),
+        ),
         ("allow *", Facts { knows_agent: false, ..full.clone() }, Err(Void::AgentRemoved)),
         ("allow *", Facts { tool: None, ..full.clone() }, Err(Void::ToolChanged)),
         ("allow *", Facts { tool: Some(Digest::sha256(b"other")), ..full }, Err(Void::ToolChanged)),

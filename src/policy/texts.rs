@@ -10,15 +10,16 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::stance::Stance;
 use crate::base::glob::Pattern;
 use crate::base::json::scalar_text;
-use crate::model::{Action, Call};
+use crate::model::Call;
 
 /// The texts of one call, collected when the first rule asks and then kept for the others.
 pub(crate) struct Texts<'c> {
     call: &'c Call,
     found: OnceCell<Found<'c>>,
-    /// What was found for a rule, by its place: the same for all elements of a list, however many there are.
+    /// What was found for a pattern, by its address: the same for all elements of a list, however many there are.
     known: RefCell<BTreeMap<usize, bool>>,
 }
 
@@ -37,34 +38,29 @@ impl<'c> Texts<'c> {
         Self { call, found: OnceCell::new(), known: RefCell::default() }
     }
 
-    /// Whether one of the texts matches the `any_value` of the rule at this `place`. Services tend to trim and to fold case before they act, so a deny is
-    /// asked about `" LOCK.front"` as about `"lock.front"` too; what permits must match as it stands.
+    /// Whether one of the texts matches `pattern`, an `any_value`. Services tend to trim and to fold case before they act,
+    /// so what forbids is asked about `" LOCK.front"` as about `"lock.front"` too; what permits must match as it stands.
     ///
-    /// `element` is the place of the element that is judged: a deny looks at all the others too, what permits only at
+    /// `element` is the place of the element that is judged: what forbids looks at all the others too, what permits only at
     /// this one, so that no element is permitted for another's sake.
-    pub(crate) fn any(
-        &self,
-        place: usize,
-        pattern: &Pattern,
-        action: Action,
-        element: Option<usize>,
-    ) -> bool {
+    pub(crate) fn any(&self, pattern: &Pattern, stance: Stance, element: Option<usize>) -> bool {
         let found = self.found.get_or_init(|| Found::new(self.call));
-        let Some(element) = element else { return found.anywhere(pattern, action) };
-        let known = self.known.borrow().get(&place).copied();
-        let anywhere = known.unwrap_or_else(|| found.anywhere(pattern, action));
-        self.known.borrow_mut().insert(place, anywhere);
+        let Some(element) = element else { return found.anywhere(pattern, stance) };
+        let address = std::ptr::from_ref(pattern).addr();
+        let known = self.known.borrow().get(&address).copied();
+        let anywhere = known.unwrap_or_else(|| found.anywhere(pattern, stance));
+        self.known.borrow_mut().insert(address, anywhere);
         anywhere || found.elements.get(element).is_some_and(|text| pattern.matches(text))
     }
 }
 
 impl<'c> Found<'c> {
     /// Whether one of the texts matches that count for every element.
-    fn anywhere(&self, pattern: &Pattern, action: Action) -> bool {
+    fn anywhere(&self, pattern: &Pattern, stance: Stance) -> bool {
         let fits = |text: &Cow<'_, str>| pattern.matches(text);
-        let is_denied =
+        let is_forbidden =
             || self.elements.iter().any(fits) || self.folded.iter().any(|text| pattern.matches(text));
-        self.plain.iter().any(fits) || action == Action::Deny && is_denied()
+        self.plain.iter().any(fits) || stance == Stance::Forbids && is_forbidden()
     }
 
     fn new(call: &'c Call) -> Self {

@@ -1,0 +1,67 @@
+//! What counts for one call besides the owner's rules.
+
+use std::sync::Arc;
+
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::base::zone::Zone;
+use crate::model::{Call, Reason, Source};
+
+/// What counts for one call besides the rules, at one moment: from the owner's files and the gateway's own memory,
+/// never from what the agent says.
+#[derive(Clone, Debug)]
+pub struct Facts {
+    /// Whether there is such an agent.
+    pub knows_agent: bool,
+    /// The digest of the tool that has the name of the call's.
+    pub tool: Option<Digest>,
+    /// Until when this call is denied without asking, because people have denied it again and again.
+    pub cool_down: Option<Timestamp>,
+    pub open_questions: usize,
+    /// How many it may have.
+    pub max_open_questions: usize,
+    pub now: Timestamp,
+    /// Whether `now` can be right.
+    pub clock_set: bool,
+    /// The machine's.
+    pub zone: Arc<Zone>,
+    /// What the agent has read and still counts as being with it.
+    pub read: Vec<Source>,
+}
+
+impl Facts {
+    /// The facts that leave it to the rules: agent and tool are as the call has them, nothing is remembered, and nobody
+    /// knows what time it is.
+    pub fn unchanged(call: &Call) -> Facts {
+        Facts {
+            knows_agent: true,
+            tool: Some(call.tool().digest),
+            cool_down: None,
+            open_questions: 0,
+            max_open_questions: usize::MAX,
+            now: Timestamp(0),
+            clock_set: false,
+            zone: Zone::utc(),
+            read: Vec::new(),
+        }
+    }
+
+    /// These facts at `now` by a clock that is right.
+    pub fn at(self, now: Timestamp, zone: Arc<Zone>) -> Facts {
+        Facts { now, clock_set: true, zone, ..self }
+    }
+
+    /// What was checked must still be what would run, for an agent that there still is.
+    pub(super) fn changed(&self, call: &Call) -> Option<Reason> {
+        if !self.knows_agent {
+            return Some(Reason::AgentRemoved);
+        }
+        (self.tool != Some(call.tool().digest)).then_some(Reason::ToolChanged)
+    }
+
+    pub(super) fn not_asked(&self) -> Option<Reason> {
+        let too_many = self.open_questions >= self.max_open_questions;
+        let cool_down = self.cool_down.map(|until| Reason::CoolDown { until });
+        cool_down.or(too_many.then_some(Reason::TooManyPending))
+    }
+}
