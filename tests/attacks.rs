@@ -32,12 +32,12 @@ fn sql(gateway: &Gateway, text: &str) {
     db.execute_batch(text).unwrap();
 }
 
-/// A record in which no call can reach this state.
-fn forbid_state(gateway: &Gateway, state: &str) {
+/// A record that takes no event of this kind.
+fn forbid(gateway: &Gateway, kind: &str) {
     sql(
         gateway,
         &format!(
-            "CREATE TRIGGER forbidden BEFORE UPDATE ON open_calls WHEN NEW.state = '{state}'
+            "CREATE TRIGGER forbidden BEFORE INSERT ON events WHEN NEW.kind = '{kind}'
              BEGIN SELECT RAISE(ABORT, 'forbidden'); END"
         ),
     );
@@ -151,7 +151,7 @@ fn what_the_agent_was_told_was_not_executed_is_not_executed_after_a_restart() {
     let mut agent = Agent::login(gateway.address, TOKEN);
     let request = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
     let id = agent.asked();
-    forbid_state(&gateway, "executing");
+    forbid(&gateway, "executing");
     gateway.cli(&["approve", &id]);
     let reply = agent.reply(request);
     assert_eq!(reply["error"]["data"]["reason"], "store_unavailable", "{reply}");
@@ -169,7 +169,7 @@ fn what_the_agent_was_told_was_not_executed_is_not_executed_after_a_restart() {
 fn a_timeout_that_cannot_be_recorded_leaves_no_question_behind() {
     let gateway = Gateway::with(&setup("approval_timeout: 60", "approval_timeout: 1"));
     let mut agent = Agent::login(gateway.address, TOKEN);
-    forbid_state(&gateway, "approved");
+    forbid(&gateway, "answered");
     let request = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
     let id = agent.asked();
     let reply = agent.reply(request);

@@ -324,6 +324,7 @@ fn what_was_executed_is_not_executed_again() {
     falsify(&gateway, "CREATE TABLE aside AS SELECT * FROM open_calls");
     gateway.say_yes(&id);
     eventually("the call", || (gateway.row(&id)["outcome"] == "executed").then_some(()));
+    gateway.followed();
     gateway.kill();
     falsify(
         &gateway,
@@ -361,6 +362,7 @@ fn a_key_whose_row_is_gone_is_still_taken() {
         let mut agent = Agent::login(gateway.address, TOKEN);
         let first = agent.call("tool_request", allowed("a"));
         assert_eq!(first["result"]["status"], "executed", "{first}");
+        gateway.followed();
         if down {
             gateway.kill();
         }
@@ -390,6 +392,7 @@ fn a_key_that_leads_to_another_call_is_found() {
             let reply = agent.call("tool_request", allowed(text));
             reply["result"]["request_id"].as_str().unwrap().to_owned()
         });
+        gateway.followed();
         if down {
             gateway.kill();
         }
@@ -423,6 +426,7 @@ fn a_key_of_a_caller_who_joined_survives_its_row() {
     gateway.say_yes(&id);
     eventually("the call", || (gateway.row(&id)["outcome"] == "executed").then_some(()));
     gateway.verify();
+    gateway.followed();
     gateway.kill();
     falsify(&gateway, "DELETE FROM keys");
     gateway.restart();
@@ -453,6 +457,7 @@ fn a_forged_answer_is_withheld() {
         eventually("the call", || (seen(&gateway, "a") == 1).then_some(()));
         drop(agent);
         eventually("its end", || (gateway.audit()[0]["outcome"] == "executed").then_some(()));
+        gateway.followed();
         if down {
             gateway.kill();
         }
@@ -482,6 +487,7 @@ fn another_agents_answer_is_not_handed_out() {
     eventually("the call", || (seen(&gateway, "a") == 1).then_some(()));
     drop(agent);
     eventually("its end", || (gateway.audit()[0]["outcome"] == "executed").then_some(()));
+    gateway.followed();
     falsify(&gateway, "UPDATE results SET received = 0, agent = 'laptop'");
     let told = pending(&mut Agent::login(gateway.address, LAPTOP));
     assert!(told.is_empty(), "{told:?}");
@@ -495,6 +501,7 @@ fn where_events_are_missing_nothing_open_runs_and_no_key_is_given_away() {
     assert_eq!(agent.call("tool_request", allowed("c"))["result"]["status"], "executed");
     gateway.say_yes(&a);
     eventually("the call", || (gateway.row(&a)["outcome"] == "executed").then_some(()));
+    gateway.followed();
     gateway.kill();
     // The call and its key never were, and what was done is still to be done.
     falsify(
@@ -565,6 +572,7 @@ fn what_is_cut_off_the_running_record_is_missed_also_after_something_failed() {
         assert_eq!(other.call("tool_request", allowed(text))["result"]["status"], "executed");
     }
     eventually("its end", || (gateway.audit()[0]["outcome"] == "executed").then_some(()));
+    gateway.followed();
     falsify(
         &gateway,
         "CREATE TEMP TABLE cut AS SELECT max(seq) AS seq FROM calls;

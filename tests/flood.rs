@@ -389,6 +389,7 @@ fn agents_take_turns_however_many_connections_they_have() {
 
 /// How many requests for this tool the record has of the crowd, and how many of them before that of the other agent.
 fn served(gateway: &Gateway, tool: &str) -> (usize, usize) {
+    gateway.followed();
     let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
     db.busy_timeout(PATIENCE).unwrap();
     let sql = "SELECT count(*), count(*) FILTER (WHERE seq < o.own) FROM calls,

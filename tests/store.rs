@@ -992,6 +992,199 @@ fn tables_are_rebuilt_from_the_events_and_say_the_same() {
     assert!(matches!(rebuild(&dir.0.join("none.db")), Err(StoreError::Absent(_))));
 }
 
+// --- tables follow the events -------------------------------------------------------------------------------------
+
+/// The record as it would be found after a power cut at this moment.
+fn copied(dir: &Dir) -> Dir {
+    let copy = Dir::new();
+    std::fs::create_dir(&copy.0).unwrap();
+    for suffix in ["", "-wal", ".key", ".head"] {
+        let from = format!("{}{suffix}", dir.db().display());
+        if Path::new(&from).exists() {
+            std::fs::copy(from, format!("{}{suffix}", copy.db().display())).unwrap();
+        }
+    }
+    copy
+}
+
+/// How far the tables are behind the events.
+fn behind(dir: &Dir) -> i64 {
+    let sql = "SELECT (SELECT max(seq) FROM events) - (SELECT min(folded) FROM projections)";
+    Connection::open(dir.db()).unwrap().query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// What readers see of every request, oldest first.
+fn seen(dir: &Dir) -> Vec<Value> {
+    let mut rows: Vec<_> =
+        dir.reader().list(&Filter::default()).unwrap().iter().map(|row| row.to_json()).collect();
+    rows.reverse();
+    rows
+}
+
+#[test]
+fn a_copy_from_any_moment_says_and_becomes_what_was_recorded() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    let no = QuestionEnd::Denied { by: Responder::new("local", "root"), note: None };
+    let pi = AgentId::configured("pi");
+    let mut unfolded = 0;
+    let mut check = |words: &str, expected: &[&str], results: usize, open: usize| {
+        let copy = copied(&dir);
+        unfolded += usize::from(behind(&copy) > 0);
+        let outcomes = |dir: &Dir| -> Vec<String> {
+            seen(dir).iter().map(|row| row["outcome"].as_str().unwrap().to_owned()).collect()
+        };
+        assert_eq!(outcomes(&copy), expected, "{words}, read");
+        assert_eq!(copy.verify().fault, None, "{words}, read");
+        assert_eq!(dir.verify().fault, None, "{words}, beside the gateway");
+        let before = seen(&copy);
+        let (again, recovered) = copy.open();
+        assert_eq!(recovered.open.len(), open, "{words}");
+        smol::block_on(async {
+            let waiting = again.pending_results(&pi, HashSet::new(), at(9), 100).await.unwrap();
+            // What was being executed is unknown now.
+            let cut_short = expected.iter().filter(|word| **word == "pending").count() - open;
+            assert_eq!(waiting.len(), results + cut_short, "{words}");
+            again.close().await;
+        });
+        assert_eq!(behind(&copy), 0, "{words}");
+        let settled = |rows: Vec<Value>| -> Vec<Value> {
+            rows.into_iter()
+                .filter(|row| row["outcome"] != "pending" && row["outcome"] != "unknown")
+                .collect()
+        };
+        assert_eq!(settled(seen(&copy)), settled(before), "{words}");
+        assert_eq!(copy.verify().fault, None, "{words}, opened");
+    };
+    smol::block_on(async {
+        let first = record(&store, allowed("front")).await;
+        check("claimed", &["pending"], 0, 0);
+        store.settle(first, &Outcome::Executed(json!(1).into()), at(1)).await.unwrap();
+        check("executed", &["executed"], 1, 0);
+        let asked_about = record(&store, NewCall { key: Some("k".into()), ..asked("back") }).await;
+        check("asked", &["executed", "pending"], 1, 1);
+        store.answer(asked_about, &approved(), None, at(2), true).await.unwrap();
+        check("approved", &["executed", "pending"], 1, 1);
+        assert!(claimed(&store, asked_about, "back", at(3)).await);
+        check("claimed after an approval", &["executed", "pending"], 1, 0);
+        let large = Outcome::Executed(json!("x".repeat(10_000)).into());
+        store.settle(asked_about, &large, at(4)).await.unwrap();
+        check("a large result", &["executed", "executed"], 2, 0);
+        let denied = record(&store, asked("window")).await;
+        let told = Outcome::DeniedByUser { note: None };
+        store.answer(denied, &no, Some(&told), at(5), true).await.unwrap();
+        check("denied", &["executed", "executed", "denied"], 3, 0);
+        store.add_note(denied, "cold".into(), Responder::new("local", "root"), at(6), true).await.unwrap();
+        check("a note", &["executed", "executed", "denied"], 3, 0);
+        store.received(vec![first, asked_about]).await.unwrap();
+        check("received", &["executed", "executed", "denied"], 1, 0);
+        store.close().await;
+    });
+    check("closed", &["executed", "executed", "denied"], 1, 0);
+    assert!(unfolded >= 5, "only {unfolded} copies were behind");
+}
+
+#[test]
+fn a_fold_that_fails_halfway_stops_no_call_and_is_made_up_for() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    smol::block_on(async {
+        execute(&store, "before").await;
+        dir.falsify(
+            "CREATE TRIGGER stuck BEFORE INSERT ON calls WHEN NEW.seq > 100 BEGIN SELECT RAISE(ABORT, 'stuck'); END",
+        );
+        for n in 0..400 {
+            execute(&store, &format!("door{n}")).await;
+        }
+        let id = record(&store, asked("window")).await;
+        let none_of_it = "SELECT count(*) FROM calls WHERE seq > 2";
+        let kept: i64 =
+            Connection::open(dir.db()).unwrap().query_row(none_of_it, [], |row| row.get(0)).unwrap();
+        assert!(behind(&dir) >= 700 && kept < 60, "{} behind, {kept} kept", behind(&dir));
+        assert_eq!(dir.verify().fault, None);
+        assert_eq!(seen(&dir).len(), 402);
+        let pi = AgentId::configured("pi");
+        let told = store.pending_results(&pi, HashSet::new(), at(9), 1000).await.unwrap();
+        assert!(told.len() < 402 && told.iter().all(|result| !result.result.contains("unknown")));
+        dir.falsify("DROP TRIGGER stuck");
+        store.answer(id, &QuestionEnd::TimedOut, Some(&Outcome::TimedOut), at(9), false).await.unwrap();
+        assert_eq!(store.pending_results(&pi, HashSet::new(), at(9), 1000).await.unwrap().len(), 402);
+        assert_eq!(behind(&dir), 0);
+        store.close().await;
+    });
+    assert_eq!((seen(&dir).len(), dir.verify().fault), (402, None));
+}
+
+#[test]
+fn readers_see_everything_while_tables_follow() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    smol::block_on(execute(&store, "first"));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let recorded = std::sync::atomic::AtomicUsize::new(1);
+    std::thread::scope(|scope| {
+        use std::sync::atomic::Ordering::SeqCst;
+        let reads = scope.spawn(|| {
+            let mut reads = 0;
+            while !done.load(SeqCst) || reads < 3 {
+                let before = recorded.load(SeqCst);
+                let mut reader = dir.reader();
+                let ended = Filter { outcome: Some("executed".into()), ..Filter::default() };
+                let found = reader.list(&ended).unwrap().len();
+                let after = recorded.load(SeqCst) + 1;
+                assert!((before..=after).contains(&found), "{found} of {before} to {after}");
+                assert_eq!(reader.verify().unwrap().fault, None);
+                reads += 1;
+            }
+        });
+        smol::block_on(async {
+            for n in 0..1500 {
+                execute(&store, &format!("door{n}")).await;
+                recorded.fetch_add(1, SeqCst);
+            }
+        });
+        done.store(true, SeqCst);
+        reads.join().unwrap();
+    });
+    smol::block_on(store.close());
+    assert_eq!((seen(&dir).len(), dir.verify().fault), (1501, None));
+}
+
+#[test]
+fn tables_that_are_far_behind_catch_up_at_a_start_and_go_on_after_a_kill() {
+    let dir = Dir::new();
+    dir.with(async |store| {
+        let executor = smol::LocalExecutor::new();
+        for _ in 0..2 {
+            let many = (0..5000).map(|n| {
+                let (store, new) = (store.clone(), allowed(&format!("door{}", n % 10)));
+                let ended = Stage::Settled(Outcome::DeniedByPolicy(Denial::default()));
+                executor.spawn(async move { store.record(new, ended, false).await.unwrap() })
+            });
+            for one in many.collect::<Vec<_>>() {
+                executor.run(one).await;
+            }
+        }
+    });
+    let expected = format!("{:?}", dir.reader().stats(None, None, at(9)).unwrap());
+    // As a rebuild leaves them that is killed after its first step, and after some more.
+    let forget = "DELETE FROM calls WHERE seq > N; DELETE FROM steps; DELETE FROM counts; DELETE FROM spans;
+                  UPDATE projections SET folded = N WHERE name <> 'results'";
+    for through in ["0", "5000"] {
+        dir.falsify(&forget.replace('N', through));
+        assert_eq!(format!("{:?}", dir.reader().stats(None, None, at(9)).unwrap()), expected, "read");
+        assert_eq!(dir.verify().fault, None, "read");
+        dir.with(async |_| ());
+        assert_eq!(behind(&dir), 0);
+        assert_eq!(format!("{:?}", dir.reader().stats(None, None, at(9)).unwrap()), expected, "caught up");
+        assert_eq!(dir.verify().fault, None, "caught up");
+    }
+    // Positions of events that are not there yet would keep the tables from following them.
+    dir.falsify("UPDATE projections SET folded = 1000000");
+    dir.with(async |store| execute(store, "last").await);
+    assert_eq!((behind(&dir), dir.verify().fault, seen(&dir).len()), (0, None, 10_001));
+}
+
 // --- export -------------------------------------------------------------------------------------------------------
 
 fn export(dir: &Dir) -> Vec<String> {

@@ -965,7 +965,7 @@ fn an_answer_that_cannot_be_recorded_does_not_count() {
     let world = World::new();
     let (mut agent, wire, card) = world.asked("hello");
     let id = world.gateway.question();
-    let trigger = "CREATE TRIGGER forbidden BEFORE UPDATE ON open_calls WHEN NEW.state = 'approved'
+    let trigger = "CREATE TRIGGER forbidden BEFORE INSERT ON events WHEN NEW.kind = 'answered'
                    BEGIN SELECT RAISE(ABORT, 'forbidden'); END";
     sql(&world.gateway, trigger);
     let tap = world.telegram.tap(&card, "Allow", ANNA);

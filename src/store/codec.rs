@@ -134,10 +134,9 @@ pub(super) fn is_told_whole(stored: &StoredOutcome) -> bool {
     stored.outcome == EXECUTED && stored.data.as_ref().is_some_and(|data| data.as_str().len() <= RESULT_KEPT)
 }
 
-/// The result that the body of `finished` tells whole. What was cut has another digest.
-pub(super) fn whole_result(finished: &Value) -> Option<StoredOutcome> {
-    let text = |name| finished.get(name).and_then(Value::as_str);
-    let plain = text("outcome") == Some("executed") && ["data_lost", "data_note"].map(text) == [None, None];
+/// The result that the body of `finished`, of which `text` gives the texts, tells whole. What was cut has another digest.
+pub(super) fn whole_result<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Option<StoredOutcome> {
+    let plain = text("outcome") == Some("executed") && ["data_lost", "data_note"].map(&text) == [None, None];
     let data = text("result").filter(|_| plain)?;
     let whole = Digest::parse(text("result_digest")?) == Some(Digest::sha256(data.as_bytes()));
     let data = JsonText::checked(data).ok().filter(|_| whole)?;

@@ -214,14 +214,12 @@ impl Store {
         limit: usize,
     ) -> Result<Vec<WaitingResult>, StoreError> {
         let agent = agent.clone();
-        let work = move |tx: &mut Tx<'_>| {
-            folding::fold(tx)?;
-            pages::next(tx, &agent, &but, now, limit)
-        };
-        self.submit(false, work).await
+        // On a full disk, what is there already is handed over, and what cannot be folded later.
+        let _ = self.submit(false, folding::fold).await;
+        self.submit(false, move |tx| pages::next(tx, &agent, &but, now, limit)).await
     }
 
-    /// These results have arrived at their agent.
+    /// These results have arrived at their agent. Those that were not stored yet never are.
     ///
     /// # Errors
     /// When nothing could be written; they will be offered again.

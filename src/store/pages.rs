@@ -39,6 +39,7 @@ pub(super) fn next(
                FROM results r JOIN events e ON e.seq = r.seq LEFT JOIN calls c ON c.seq = r.seq
                WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq";
     let db = tx.db;
+    let behind = tx.tables.folded(db)? < tx.chain.head.seq;
     let mut statement = db.prepare_cached(sql)?;
     let mut rows = statement.query(params![agent.as_str(), now.0])?;
     let (mut results, mut size, mut forged) = (Vec::new(), FRAME, Vec::new());
@@ -46,7 +47,8 @@ pub(super) fn next(
         && let Some(row) = rows.next()?
     {
         let (id, seq) = (parse_id(&row.get::<_, String>(0)?)?, row.get(8)?);
-        if but.contains(&id) {
+        let end_not_folded = behind && row.get::<_, Option<i64>>(9)?.is_none();
+        if but.contains(&id) || end_not_folded {
             continue;
         }
         let asked = asked_by(db, &tx.chain.key, seq, agent.as_str())?;

@@ -5,8 +5,12 @@
 //! A projection never asks whether a step may happen and never says that it did: `live` knows that, and the events do.
 //! Whatever it keeps can be emptied and folded again (`agentpass audit rebuild`).
 
+use std::fmt;
+
 use rusqlite::{Connection, Row};
-use serde_json::Value;
+use serde::de::{IgnoredAny, MapAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
 
 use super::error::StoreError;
 use crate::base::clock::Timestamp;
@@ -17,8 +21,53 @@ pub(super) struct Event<'a> {
     pub(super) at: Timestamp,
     pub(super) kind: &'a str,
     pub(super) request_id: Option<&'a str>,
-    /// Null when somebody else has written what is no JSON.
-    pub(super) body: Value,
+    /// Without the arguments of a call, which may be long; empty when somebody else has written what is no JSON.
+    pub(super) body: Body,
+}
+
+/// What an event says, by name.
+#[derive(Default)]
+pub(super) struct Body(Map<String, Value>);
+
+/// No projection keeps arguments: they are not even read.
+const SKIPPED: &str = "args";
+
+impl<'de> Deserialize<'de> for Body {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Body, D::Error> {
+        source.deserialize_map(Members)
+    }
+}
+
+struct Members;
+
+impl<'de> Visitor<'de> for Members {
+    type Value = Body;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event's body")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut source: A) -> Result<Body, A::Error> {
+        let mut members = Map::new();
+        while let Some(name) = source.next_key::<String>()? {
+            if name == SKIPPED {
+                source.next_value::<IgnoredAny>()?;
+            } else {
+                members.insert(name, source.next_value()?);
+            }
+        }
+        Ok(Body(members))
+    }
+}
+
+impl Body {
+    pub(super) fn get(&self, name: &str) -> Option<&Value> {
+        self.0.get(name)
+    }
+
+    pub(super) fn text(&self, name: &str) -> Option<&str> {
+        self.get(name).and_then(Value::as_str)
+    }
 }
 
 impl<'a> Event<'a> {
@@ -39,7 +88,7 @@ impl<'a> Event<'a> {
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.body.get(name).and_then(Value::as_str)
+        self.body.text(name)
     }
 }
 

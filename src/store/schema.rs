@@ -197,6 +197,7 @@ pub(super) fn connect_reader(path: &Path) -> Result<Connection, StoreError> {
     db.busy_timeout(wal::BUSY)?;
     db.pragma_update(None, "trusted_schema", false)?;
     db.pragma_update(None, "cache_size", READER_CACHE)?;
+    db.pragma_update(None, "temp_store", "MEMORY")?;
     match check_version(&db, path)? {
         0 => Err(StoreError::Absent(path.to_owned())),
         _ => Ok(db),

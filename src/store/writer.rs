@@ -33,6 +33,12 @@ pub(super) const BATCH: usize = 256;
 /// The head is exported at most this often; a commit that did not wait for the disk is on it after this time.
 const EXPORT_EVERY: Duration = Duration::from_secs(5);
 
+/// The tables follow after so many events …
+const FOLD_AT: i64 = 256;
+
+/// … or after this time.
+const FOLD_EVERY: Duration = Duration::from_secs(1);
+
 /// The most steps by which the record is shortened at once: tens of milliseconds.
 const TIDY_STEPS: usize = 16;
 
@@ -52,6 +58,10 @@ pub(super) struct RecordWriter {
     exported_at: Instant,
     wal: Wal,
     shares: Shares,
+    /// Since when there are events that the tables have not followed.
+    behind_since: Option<Instant>,
+    /// The last attempt failed: the next is after some time, however many there are.
+    fold_failed: bool,
 }
 
 impl RecordWriter {
@@ -64,7 +74,7 @@ impl RecordWriter {
         let (shared, wal) = (Arc::new(Gauges::default()), Wal::watch(&mut db)?);
         let (durable, exported, exported_at) = (chain.head, ChainLink::START, Instant::now());
         let (full, live, shares) = (true, Live::default(), Shares::default());
-        let tables = Tables::new(&options);
+        let tables = Tables::new(options.keep_keys);
         Ok(RecordWriter {
             db,
             chain,
@@ -79,6 +89,8 @@ impl RecordWriter {
             exported_at,
             wal,
             shares,
+            behind_since: None,
+            fold_failed: false,
         })
     }
 
@@ -100,6 +112,7 @@ impl RecordWriter {
             if self.wal.is_too_much() {
                 self.tidy();
             }
+            self.fold_if_due();
             self.export_if_due();
         }
         self.shut();
@@ -110,7 +123,7 @@ impl RecordWriter {
         let export = (self.exported != self.chain.head)
             .then(|| EXPORT_EVERY.saturating_sub(self.exported_at.elapsed()));
         let tidy = self.wal.is_much().then_some(wal::PAUSE);
-        let Some(patience) = export.into_iter().chain(tidy).min() else {
+        let Some(patience) = export.into_iter().chain(tidy).chain(self.fold_in()).min() else {
             return queue.recv().ok().map(Some);
         };
         match queue.recv_timeout(patience) {
@@ -183,7 +196,6 @@ impl RecordWriter {
         let RecordWriter { db, chain, live, options, tables, shares, .. } = self;
         let mut tx = Tx { db, chain, live, options, tables, shares, checkpoint: false };
         work(&mut tx)?;
-        folding::fold(&mut tx)?;
         let checkpoint = tx.checkpoint;
         if checkpoint {
             wipe::open_calls(tx.db)?;
@@ -206,6 +218,7 @@ impl RecordWriter {
 
     /// Folds what the last run has left unfolded, in transactions of bounded size.
     pub(super) fn catch_up(&mut self) -> Result<(), StoreError> {
+        self.try_transact(false, |tx| tx.tables.begin(tx.db, tx.chain.head.seq))?;
         let mut more = true;
         while more {
             self.try_transact(false, |tx| {
@@ -214,6 +227,34 @@ impl RecordWriter {
             })?;
         }
         Ok(())
+    }
+
+    /// How long the newest events may still wait to be folded; None: there are none.
+    fn fold_in(&mut self) -> Option<Duration> {
+        let behind = self.tables.behind(self.chain.head.seq);
+        if behind <= 0 {
+            self.behind_since = None;
+            return None;
+        }
+        let waited = self.behind_since.get_or_insert_with(Instant::now).elapsed();
+        let at_once = behind >= FOLD_AT && !self.fold_failed;
+        Some(if at_once { Duration::ZERO } else { FOLD_EVERY.saturating_sub(waited) })
+    }
+
+    fn fold_if_due(&mut self) {
+        if self.fold_in() == Some(Duration::ZERO) {
+            self.fold();
+        }
+    }
+
+    /// The tables follow, after everybody who waited for the events has heard of them.
+    fn fold(&mut self) {
+        self.behind_since = None;
+        let folded = self.try_transact(false, folding::fold);
+        self.fold_failed = folded.is_err();
+        if let Err(e) = folded {
+            self.undo(&e);
+        }
     }
 
     /// Moves the log into the database, and drops the oldest events when it has become too large by that. So a record
@@ -287,6 +328,7 @@ impl RecordWriter {
     }
 
     fn shut(&mut self) {
+        self.fold();
         self.export();
         self.settle_log();
     }

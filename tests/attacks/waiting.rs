@@ -13,7 +13,11 @@ fn a_key_that_could_not_be_written_is_not_answered_as_if_it_held() {
     let first = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
     let id = agent.asked();
     // As on a full disk: no key can be kept.
-    sql(&gateway, "CREATE TRIGGER full BEFORE INSERT ON keys BEGIN SELECT RAISE(ABORT, 'full'); END");
+    sql(
+        &gateway,
+        "CREATE TRIGGER full BEFORE INSERT ON events WHEN NEW.kind = 'joined'
+                   BEGIN SELECT RAISE(ABORT, 'full'); END",
+    );
     let keyed = json!({"tool": "say", "args": {"text": "hello"}, "idempotency_key": "k"});
     let mut other = Agent::login(gateway.address, TOKEN);
     // The question is never answered before this is.

@@ -208,6 +208,15 @@ impl Gateway {
         self.wait();
     }
 
+    /// Waits until the tables of the record have followed its events, for whoever looks into them or changes them.
+    pub fn followed(&self) {
+        let db = rusqlite::Connection::open(self.path("data/agentpass.db")).unwrap();
+        db.busy_timeout(std::time::Duration::from_secs(5)).unwrap();
+        let sql = "SELECT (SELECT min(folded) FROM projections) >= (SELECT max(seq) FROM events)";
+        let followed = || db.query_row(sql, [], |row| row.get::<_, bool>(0)).unwrap();
+        eventually("the tables to follow the events", || followed().then_some(()));
+    }
+
     /// Asks the process to stop and gives its exit code.
     pub fn terminate(&mut self) -> Option<i32> {
         let pid = rustix::process::Pid::from_child(&self.child);

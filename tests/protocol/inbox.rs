@@ -154,6 +154,7 @@ fn what_fits_into_no_message_stands_in_nobodys_way() {
     assert_eq!(shown["execution_result"].as_str().map(str::len), Some(1_000_000 + r#"{"result":""}"#.len()));
     gateway.verify();
     // What somebody else has put in its place is not shown as the service's.
+    gateway.followed();
     let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
     db.busy_timeout(PATIENCE).unwrap();
     db.execute("UPDATE results SET data = '\"forged\"' WHERE keyed = 1", []).unwrap();

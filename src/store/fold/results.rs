@@ -39,7 +39,9 @@ impl Projection for Results {
         match event.kind {
             kind::FINISHED => {
                 let id = event.request_id.and_then(RequestId::parse);
-                let (Some(id), Some(stored)) = (id, codec::whole_result(&event.body)) else { return Ok(()) };
+                let (Some(id), Some(stored)) = (id, codec::whole_result(|name| event.text(name))) else {
+                    return Ok(());
+                };
                 let keyed = call.keyed && has_key(db, event.request_id)?;
                 let (seq, agent, at) = (call.seq, call.agent.clone(), event.at);
                 self.gathered.push(EventResult { seq, id, agent, at, keyed, stored });

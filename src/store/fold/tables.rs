@@ -2,6 +2,7 @@
 //! catches up with the others.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use rusqlite::{Connection, params};
 
@@ -12,7 +13,6 @@ use super::keys::Keys;
 use super::open::Open;
 use super::results::{EventResult, Results};
 use super::steps::Steps;
-use crate::store::entry::StoreOptions;
 use crate::store::error::StoreError;
 use crate::store::projection::{Event, Projection};
 
@@ -29,17 +29,23 @@ pub(in crate::store) struct Tables {
 }
 
 impl Tables {
-    pub(in crate::store) fn new(options: &StoreOptions) -> Tables {
+    /// `keep_keys`: how long a key is remembered after its call has ended.
+    pub(in crate::store) fn new(keep_keys: Duration) -> Tables {
         Tables {
             calls: Calls::default(),
             steps: Steps,
-            keys: Keys { keep: options.keep_keys },
+            keys: Keys { keep: keep_keys },
             open: Open::default(),
             counts: Counts::default(),
             results: Results::default(),
             counters: Counters,
             positions: None,
         }
+    }
+
+    /// For somebody who folds for himself: how long keys are remembered plays no part in what is read.
+    pub(in crate::store) fn of_a_reader() -> Tables {
+        Tables::new(Duration::ZERO)
     }
 
     /// In the order in which they are folded: `calls` first, which knows whose event it is.
@@ -64,6 +70,25 @@ impl Tables {
         let known = self.positions(db)?;
         let each = self.all().into_iter().map(|one| known.get(one.name()).copied().unwrap_or(0)).min();
         Ok(each.unwrap_or(0))
+    }
+
+    /// How many events are not folded yet when the newest is `head`, as far as that is known without asking.
+    pub(in crate::store) fn behind(&self, head: i64) -> i64 {
+        let folded = self.positions.iter().flat_map(HashMap::values).min().copied();
+        head.saturating_sub(folded.unwrap_or(0))
+    }
+
+    /// Begins behind the last run, whose newest event is `head`. Positions beyond it are somebody else's, or the events are
+    /// gone: all is folded again.
+    pub(in crate::store) fn begin(&mut self, db: &Connection, head: i64) -> Result<(), StoreError> {
+        if self.positions(db)?.values().all(|place| *place <= head) {
+            return Ok(());
+        }
+        log::error!("the record was changed from outside: tables had followed events that are gone");
+        self.clear(db)?;
+        db.execute("UPDATE projections SET folded = ?1 WHERE folded > ?1", [head])?;
+        self.positions = None;
+        Ok(())
     }
 
     /// Folds the next events, at most `most`, in the caller's transaction. Gives the event through which all are folded

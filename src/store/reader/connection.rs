@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use rusqlite::{Connection, Transaction};
 
-use super::scope;
+use super::{scope, tail};
 use crate::store::chain::ChainKey;
 use crate::store::error::StoreError;
 use crate::store::{files, schema};
@@ -57,6 +57,8 @@ impl Reader {
 
     /// Everything read through it is of one moment, however long it takes and whatever the gateway writes.
     pub(super) fn snapshot(&mut self) -> Result<Transaction<'_>, StoreError> {
-        Ok(self.db.transaction()?)
+        let tx = self.db.transaction()?;
+        tail::fold(&tx)?;
+        Ok(tx)
     }
 }

@@ -15,6 +15,7 @@ mod scope;
 mod search;
 mod stats;
 mod tables;
+mod tail;
 #[cfg(test)]
 mod tests;
 mod verify;

@@ -226,7 +226,7 @@ fn check_indexes(db: &Connection) -> Result<Option<Fault>, StoreError> {
     }
     for table in ["events", "calls"] {
         let found: String =
-            db.query_row(&format!("PRAGMA integrity_check({table})"), [], |row| row.get(0))?;
+            db.query_row(&format!("PRAGMA main.integrity_check({table})"), [], |row| row.get(0))?;
         if found != "ok" {
             return Ok(Some(Fault::record(FaultKind::IndexChanged)));
         }
