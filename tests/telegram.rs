@@ -1154,7 +1154,9 @@ fn a_reload_leaves_cards_alone() {
     assert!(world.gateway.cli(&["reload"]).status.success());
     world.telegram.tap(&card, "Allow", ANNA);
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
-    assert_eq!(world.telegram.ends(&card, "done").edits(), 1 + usize::from(card.edits() > 0));
+    // Allowed and done may be shown one after the other; what still has its buttons would be the reload's.
+    let ended = world.telegram.ends(&card, "done");
+    assert!(ended.versions[1..].iter().all(|version| version.buttons.is_empty()), "{:?}", ended.versions);
     world.check();
 }
 
