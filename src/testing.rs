@@ -60,9 +60,9 @@ pub mod model {
         Action, AgentId, Amount, AnswerOutcome, ArgPath, ArgSpec, ArgType, Bound, Bounds, Call, Charge,
         Charging, Charset, Choice, Condition, Counted, CounterId, CounterKey, DataFacts, DataPolicy, Denial,
         DenialReason, Encoding, Flow, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome,
-        Output, Part, PathStep, Per, QuestionEnd, Remember, RequestSpec, Responder, ResponseSpec, Risk, Rule,
-        RuleList, RuleRef, Source, Tally, Target, Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void,
-        Weekday, Why, Window,
+        Output, Part, PathStep, Per, QuestionEnd, Reason, Remember, RequestSpec, Responder, ResponseSpec,
+        Risk, Rule, RuleList, RuleRef, Source, Tally, Target, Test, TimeWindow, Tool, ToolFacts, Truth,
+        Verdict, Void, Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

@@ -43,9 +43,9 @@ pub enum Test {
     /// A text of more characters than this.
     LengthGt(u64),
     LengthLe(u64),
-    /// Some member at any depth has one of these names, in the spelling of [`key_name`].
+    /// Some member at any depth has one of these names, in the spelling of [`key_name`]; in an allow, all of them have.
     KeysIn(BTreeSet<String>),
-    /// Some member has a name that is none of them.
+    /// Some member has a name that is none of them; in an allow, all of them have.
     KeysNotIn(BTreeSet<String>),
     /// Whether the path leads to anything but null.
     Exists(bool),

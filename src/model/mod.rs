@@ -51,6 +51,5 @@ pub use time_window::{TimeWindow, Weekday};
 pub(crate) use tool::ItemSpec;
 pub use tool::{ArgSpec, ArgType, Target, Tool};
 pub use tool_facts::{Amount, DataFacts, ToolFacts};
-pub(crate) use verdict::Reason;
 pub(crate) use verdict::Step;
-pub use verdict::{Verdict, Why};
+pub use verdict::{Reason, Verdict, Why};

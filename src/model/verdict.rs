@@ -164,7 +164,7 @@ impl Reason {
     }
 
     /// The shape of `reasons`, everywhere. Values of arguments never stand in it.
-    pub(crate) fn to_json(&self) -> Value {
+    pub fn to_json(&self) -> Value {
         let member = match self {
             Reason::DeniedByRule(rule) | Reason::AskedByRule(rule) | Reason::AskedByDefault(Some(rule)) => {
                 Some(("rule", rule.name().to_owned()))
@@ -219,7 +219,12 @@ pub enum Why {
 
 impl Why {
     pub fn is_match(&self) -> bool {
-        matches!(self, Why::Matched | Why::MatchedInDoubt(_) | Why::MatchedWithoutClock)
+        *self == Why::Matched || self.is_in_doubt()
+    }
+
+    /// Whether it matched only because something is unknown.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self, Why::MatchedInDoubt(_) | Why::MatchedWithoutClock)
     }
 }
 

@@ -58,7 +58,7 @@ pub(super) fn holds(condition: &Condition, args: Args<'_>, stance: Stance) -> Ho
     let Condition { path, test } = condition;
     let mut result = if stance == Stance::Permits { Holds::Yes } else { Holds::No };
     // False once nothing that follows can change the result.
-    let mut look = |found: Found<'_>| match (stance, truth(test, found)) {
+    let mut look = |found: Found<'_>| match (stance, truth(test, found, stance)) {
         (Stance::Permits, Truth::True) | (Stance::Forbids | Stance::Asks, Truth::False) => true,
         (Stance::Permits, Truth::False | Truth::Unknown) => {
             result = Holds::No;
@@ -120,7 +120,7 @@ fn visit(from: Found<'_>, steps: &[PathStep], look: &mut impl FnMut(Found<'_>) -
     }
 }
 
-fn truth(test: &Test, found: Found<'_>) -> Truth {
+fn truth(test: &Test, found: Found<'_>, stance: Stance) -> Truth {
     match (test, found) {
         (Test::Exists(wanted), Found::Nothing) => (!wanted).into(),
         (Test::Exists(wanted), _) => (*wanted).into(),
@@ -139,8 +139,8 @@ fn truth(test: &Test, found: Found<'_>) -> Truth {
         (Test::CountLe(most), _) => count(found).map_or(Truth::Unknown, |count| (count <= *most).into()),
         (Test::LengthGt(most), _) => length(found).map_or(Truth::Unknown, |length| (length > *most).into()),
         (Test::LengthLe(most), _) => length(found).map_or(Truth::Unknown, |length| (length <= *most).into()),
-        (Test::KeysIn(names), _) => some_key(found, |key| names.contains(key)),
-        (Test::KeysNotIn(names), _) => some_key(found, |key| !names.contains(key)),
+        (Test::KeysIn(names), _) => keys(found, stance, |key| names.contains(key)),
+        (Test::KeysNotIn(names), _) => keys(found, stance, |key| !names.contains(key)),
     }
 }
 
@@ -230,24 +230,28 @@ fn length(found: Found<'_>) -> Option<u64> {
     u64::try_from(text.chars().count()).ok()
 }
 
-/// Whether a member at any depth has a name that fits. No recursion: how deep the arguments go is the agent's choice.
-fn some_key(found: Found<'_>, fits: impl Fn(&str) -> bool) -> Truth {
+/// Whether members at any depth have names that fit: one of them where it forbids or asks, all of them (and there are
+/// some) where it permits. No recursion: how deep the arguments go is the agent's choice.
+fn keys(found: Found<'_>, stance: Stance, fits: impl Fn(&str) -> bool) -> Truth {
+    if !matches!(found, Found::Object(_) | Found::Other(Value::Array(_))) {
+        return Truth::Unknown;
+    }
+    let permits = stance == Stance::Permits;
     let mut seen = BTreeSet::new();
     let mut open = vec![found];
     while let Some(next) = open.pop() {
         match next {
             Found::Object(members) => {
-                if members.keys().any(|name| seen.insert(name.as_str()) && fits(&key_name(name))) {
-                    return Truth::True;
+                let mut new = members.keys().filter(|name| !seen.contains(name.as_str()));
+                if new.any(|name| fits(&key_name(name)) != permits) {
+                    return (!permits).into();
                 }
+                seen.extend(members.keys().map(String::as_str));
                 open.extend(members.values().map(Found::from));
             }
             Found::Other(Value::Array(items)) => open.extend(items.iter().map(Found::from)),
             Found::Other(_) | Found::Nothing => {}
         }
     }
-    match found {
-        Found::Object(_) | Found::Other(Value::Array(_)) => Truth::False,
-        Found::Other(_) | Found::Nothing => Truth::Unknown,
-    }
+    (permits && !seen.is_empty()).into()
 }

@@ -50,18 +50,18 @@ impl Rules {
     }
 
     fn decide_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> Verdict {
-        self.verdict(self.first_match(subject, part, |_, _, _| {}))
+        self.verdict(self.deciding(subject, part, |_, _, _| {}))
     }
 
     fn trace_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> (Verdict, Vec<Step>) {
         let mut looks = Vec::new();
-        let first = self.first_match(subject, part, |place, rule, why| {
+        let deciding = self.deciding(subject, part, |place, rule, why| {
             looks.push((place, Step { rule: Arc::clone(&rule.id), why }));
         });
         // Looked at before the deciding rule was found, but of lower precedence.
-        looks.retain(|(place, _)| first.is_none_or(|first| *place <= first));
+        looks.retain(|(place, _)| deciding.is_none_or(|deciding| *place <= deciding));
         looks.sort_by_key(|(place, _)| *place);
-        (self.verdict(first), looks.into_iter().map(|(_, step)| step).collect())
+        (self.verdict(deciding), looks.into_iter().map(|(_, step)| step).collect())
     }
 
     /// Whether no call of `tool` by `agent` can ever be anything but denied. Never true by mistake: a deny counts only if
@@ -86,28 +86,37 @@ impl Rules {
         Verdict::by_rule(decision, rule.map(|rule| Arc::clone(&rule.id)))
     }
 
-    /// The first place in `order` whose rule matches. `look` is told of each rule that was examined: all that
-    /// could match before that place, and perhaps some behind it.
-    fn first_match(
+    /// The place in `order` of the rule that decides: the first that matches. An ask that matches only because something is
+    /// unknown decides unless what comes behind it would deny, so that doubt never spares a call a default that denies.
+    ///
+    /// `look` is told of each rule that was examined: all that could match before that place, and perhaps some behind it.
+    fn deciding(
         &self,
         subject: &Subject<'_>,
         part: &Part<'_>,
         mut look: impl FnMut(usize, &Rule, Why),
     ) -> Option<usize> {
-        let mut first = None;
+        let (mut first, mut doubted) = (None, None);
         for places in self.index.candidates(part.signature) {
             for place in places.iter().copied().take_while(|place| first.is_none_or(|first| *place < first)) {
                 let Some(rule) = self.order.get(place) else { continue };
                 let why = subject.examine(&rule.matcher, part, Stance::of(rule));
-                let matched = why.is_match();
+                let (matched, in_doubt) = (why.is_match(), why.is_in_doubt());
                 look(place, rule, why);
-                if matched {
+                if in_doubt && rule.action() == Action::Ask {
+                    doubted = Some(doubted.map_or(place, |earlier: usize| earlier.min(place)));
+                } else if matched {
                     first = Some(place);
                     break;
                 }
             }
         }
-        first
+        let denies = |place: usize| self.order.get(place).is_some_and(|rule| rule.action() == Action::Deny);
+        match (doubted, first) {
+            (Some(doubted), Some(first)) if first < doubted || denies(first) => Some(first),
+            (Some(doubted), _) => Some(doubted),
+            (None, first) => first,
+        }
     }
 }
 

@@ -1,0 +1,580 @@
+//! The judge against a slow reference in Python that was written apart from it (policy_differential/reference.py), over
+//! 100,000 random calls; and what must hold of doubt whatever the policy.
+//!
+//! python3 is a stated need of the tests: without it this one fails, since a silent skip would look like a pass.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test may panic"
+)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::process::{Command, Stdio};
+use std::sync::Arc;
+use std::thread;
+
+use agentpass::testing::base::clock::Timestamp;
+use agentpass::testing::base::domain::Domain;
+use agentpass::testing::base::glob::Pattern;
+use agentpass::testing::base::template::Template;
+use agentpass::testing::base::whole_regex::WholeRegex;
+use agentpass::testing::base::zone::Zone;
+use agentpass::testing::model::{
+    Action, AgentId, ArgPath, ArgSpec, ArgType, Call, Condition, DataFacts, Kind, Matcher, Method, Reason,
+    RequestSpec, Risk, Rule, RuleList, RuleRef, Source, Test, TimeWindow, Tool, Weekday,
+};
+use agentpass::testing::policy::{Facts, Policy, PolicyParts};
+use serde_json::{Map, Value, json};
+
+const POLICIES: usize = 20_000;
+const CALLS: usize = 5;
+
+struct Random {
+    seed: u64,
+    state: u64,
+}
+
+impl Random {
+    /// From `SEED`, to repeat a failure, or `default`.
+    fn new(default: u64) -> Self {
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default);
+        Self { seed, state: seed }
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        self.state ^= self.state << 13;
+        self.state ^= self.state >> 7;
+        self.state ^= self.state << 17;
+        usize::try_from(self.state >> 33).unwrap() % limit
+    }
+
+    fn one_in(&mut self, n: usize) -> bool {
+        self.below(n) == 0
+    }
+
+    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
+        from[self.below(from.len())].clone()
+    }
+
+    /// Some of them, in their order.
+    fn some<T: Clone>(&mut self, from: &[T]) -> Vec<T> {
+        from.iter().filter(|_| self.one_in(2)).cloned().collect()
+    }
+}
+
+const PATHS: [&str; 14] = [
+    "amount",
+    "amount",
+    "to",
+    "to",
+    "id",
+    "id[]",
+    "items[]",
+    "items[].n",
+    "data.to",
+    "data.*",
+    "data",
+    "*",
+    ".",
+    "items",
+];
+const TEXTS: [&str; 30] = [
+    "a",
+    "lock.front",
+    "LOCK.front",
+    " a ",
+    "100",
+    "true",
+    "",
+    "customer.example",
+    "Mail.Customer.Example.",
+    "notcustomer.example",
+    "anna@customer.example",
+    "anna@evil.example@customer.example",
+    "https://customer.example/x?y=z",
+    "https://user@customer.example/",
+    "https://customer.example:8443#x",
+    "https://customer.example:99999/",
+    "HTTP://evil.example\\@customer.example/",
+    "bücher.example",
+    "https://BÜCHER.example/",
+    "xn--bcher-kva.example",
+    "xn--bcher-.example",
+    "192.0.2.1",
+    "http://[2001:db8::1]/",
+    "customer.example%2f",
+    "customer example",
+    "customer\u{3002}example",
+    "straße.example",
+    "a\nb",
+    "ssn",
+    "é",
+];
+const DOMAINS: [&str; 4] = ["customer.example", "example", "bücher.example", "evil.example"];
+const LABELS: [&str; 3] = ["pii", "untrusted", "secret"];
+const ZONES: [&str; 4] = ["Europe/Berlin", "America/New_York", "Asia/Kolkata", "UTC"];
+
+fn number(random: &mut Random) -> Value {
+    random.pick(&[
+        json!(0),
+        json!(1),
+        json!(-1),
+        json!(100),
+        json!(100.5),
+        json!(99.99),
+        json!(100.0),
+        json!(0.1),
+        json!(1e-7),
+        json!(9_007_199_254_740_991_u64),
+        json!(1.5e300),
+    ])
+}
+
+fn scalar(random: &mut Random) -> Value {
+    match random.below(4) {
+        0 => number(random),
+        1 => random.one_in(2).into(),
+        _ => random.pick(&TEXTS).into(),
+    }
+}
+
+fn value(random: &mut Random, depth: usize) -> Value {
+    match random.below(if depth == 0 { 4 } else { 7 }) {
+        0..4 => scalar(random),
+        4 => Value::Null,
+        5 => (0..random.below(4)).map(|_| value(random, depth - 1)).collect(),
+        _ => {
+            let names = random.some(&["to", "n", " SSN ", "name", "x"]);
+            names.into_iter().map(|name| (name.to_owned(), value(random, depth - 1))).collect()
+        }
+    }
+}
+
+fn condition(random: &mut Random) -> Value {
+    let operators = [
+        "eq",
+        "ne",
+        "in",
+        "not_in",
+        "gt",
+        "ge",
+        "lt",
+        "le",
+        "matches",
+        "not_matches",
+        "regex",
+        "domain_in",
+        "domain_not_in",
+        "count_gt",
+        "count_le",
+        "length_gt",
+        "length_le",
+        "keys_in",
+        "keys_not_in",
+        "exists",
+    ];
+    let operator = random.pick(&operators);
+    let operand = match operator {
+        "eq" | "ne" => without_null(value(random, 2)),
+        "in" | "not_in" => (0..1 + random.below(3)).map(|_| without_null(value(random, 1))).collect(),
+        "gt" | "ge" | "lt" | "le" => number(random),
+        "matches" | "not_matches" => {
+            random.pick(&["lock.*", "a*", "*", "1*", "[!a]*", "100", "1.5e+300", "?"]).into()
+        }
+        "regex" => random.pick(&["[a-z.]+", "a|lock", "(?s).*", "[0-9]+", "true|1e-7", "a.b"]).into(),
+        "domain_in" | "domain_not_in" => random.some(&DOMAINS).into(),
+        "keys_in" | "keys_not_in" => random.some(&["ssn", "to", "n", "amount"]).into(),
+        "exists" => random.one_in(2).into(),
+        _ => random.below(4).into(),
+    };
+    json!({"path": random.pick(&PATHS), "operator": operator, "operand": operand})
+}
+
+fn without_null(value: Value) -> Value {
+    if value.is_null() { json!("null") } else { value }
+}
+
+fn window(random: &mut Random) -> Value {
+    let quarter = |random: &mut Random| random.below(96) * 15;
+    let (from, to) = (quarter(random), quarter(random) + 15);
+    let days = random.some(&Weekday::ALL.map(Weekday::as_str));
+    let zone = random.one_in(2).then(|| random.pick(&ZONES));
+    json!({"days": days, "from": from, "to": to, "zone": zone})
+}
+
+fn rule(random: &mut Random, name: String) -> Value {
+    let action = random.pick(&["deny", "allow", "allow", "ask"]);
+    json!({
+        "name": name,
+        "action": action,
+        "always": action == "ask" && random.one_in(2),
+        "pattern": random.pick(&["*", "*", "*", "pay*", "pay(a)", "move(*)", "move(*a*)"]),
+        "agents": random.one_in(5).then(|| random.some(&["pi", "phone"])),
+        "any_value": random.one_in(8).then(|| random.pick(&["lock.*", "a", "ssn", "e*"])),
+        "kinds": if random.one_in(5) { random.some(&["pay", "read"]) } else { vec![] },
+        "risks": if random.one_in(5) { random.some(&["none", "irreversible"]) } else { vec![] },
+        "when": (0..random.pick(&[0, 1, 1, 1, 2])).map(|_| condition(random)).collect::<Value>(),
+        "time": random.one_in(5).then(|| window(random)),
+        "after": if random.one_in(5) { random.some(&LABELS) } else { vec![] },
+    })
+}
+
+fn rules(random: &mut Random, list: &str) -> Value {
+    let most = random.pick(&[1, 3, 6]);
+    (0..random.below(most + 1)).map(|at| rule(random, format!("{list} {at}"))).collect()
+}
+
+fn strings(json: &Value) -> Vec<&str> {
+    json.as_array().unwrap().iter().map(|text| text.as_str().unwrap()).collect()
+}
+
+fn word<T: Copy>(all: &[T], as_str: impl Fn(T) -> &'static str, word: &str) -> T {
+    all.iter().copied().find(|one| as_str(*one) == word).expect(word)
+}
+
+fn test(operator: &str, operand: &Value) -> Test {
+    let domains = || strings(operand).into_iter().map(|name| Domain::parse(name).unwrap()).collect();
+    let names = || strings(operand).into_iter().map(str::to_owned).collect::<BTreeSet<_>>();
+    let pattern = || Pattern::new(operand.as_str().unwrap());
+    let (number, list) = (|| operand.as_number().unwrap().clone(), || operand.as_array().unwrap().clone());
+    let most = || operand.as_u64().unwrap();
+    match operator {
+        "eq" => Test::Eq(operand.clone()),
+        "ne" => Test::Ne(operand.clone()),
+        "in" => Test::In(list()),
+        "not_in" => Test::NotIn(list()),
+        "gt" => Test::Gt(number()),
+        "ge" => Test::Ge(number()),
+        "lt" => Test::Lt(number()),
+        "le" => Test::Le(number()),
+        "matches" => Test::Matches(pattern()),
+        "not_matches" => Test::NotMatches(pattern()),
+        "regex" => Test::Regex(WholeRegex::new(operand.as_str().unwrap()).unwrap()),
+        "domain_in" => Test::DomainIn(domains()),
+        "domain_not_in" => Test::DomainNotIn(domains()),
+        "count_gt" => Test::CountGt(most()),
+        "count_le" => Test::CountLe(most()),
+        "length_gt" => Test::LengthGt(most()),
+        "length_le" => Test::LengthLe(most()),
+        "keys_in" => Test::KeysIn(names()),
+        "keys_not_in" => Test::KeysNotIn(names()),
+        "exists" => Test::Exists(operand.as_bool().unwrap()),
+        other => panic!("{other}"),
+    }
+}
+
+fn matcher(spec: &Value, zones: &BTreeMap<&str, Arc<Zone>>) -> Matcher {
+    let condition = |spec: &Value| Condition {
+        path: ArgPath::parse(spec["path"].as_str().unwrap()).unwrap(),
+        test: test(spec["operator"].as_str().unwrap(), &spec["operand"]),
+    };
+    let minute = |value: &Value| u16::try_from(value.as_u64().unwrap()).unwrap();
+    let time = |spec: &Value| TimeWindow {
+        days: strings(&spec["days"])
+            .into_iter()
+            .map(|day| word(&Weekday::ALL, Weekday::as_str, day))
+            .collect(),
+        from: minute(&spec["from"]),
+        to: minute(&spec["to"]),
+        zone: spec["zone"].as_str().map(|name| zones[name].clone()),
+    };
+    let agents = |spec: &Value| strings(spec).into_iter().map(AgentId::configured).collect();
+    Matcher {
+        agents: Some(&spec["agents"]).filter(|spec| spec.is_array()).map(agents),
+        any_value: spec["any_value"].as_str().map(Pattern::new),
+        kinds: strings(&spec["kinds"]).into_iter().map(|kind| word(&Kind::ALL, Kind::as_str, kind)).collect(),
+        risks: strings(&spec["risks"]).into_iter().map(|risk| word(&Risk::ALL, Risk::as_str, risk)).collect(),
+        when: spec["when"].as_array().unwrap().iter().map(condition).collect(),
+        time: Some(&spec["time"]).filter(|spec| spec.is_object()).map(time),
+        after: strings(&spec["after"]).into_iter().map(str::to_owned).collect(),
+        ..Matcher::of(Pattern::new(spec["pattern"].as_str().unwrap()))
+    }
+}
+
+fn policy(spec: &Value, zones: &BTreeMap<&str, Arc<Zone>>) -> Policy {
+    let list = |list: RuleList| {
+        let rules = spec[list.as_str()].as_array().unwrap().iter().enumerate();
+        let rule = |(at, spec): (usize, &Value)| Rule {
+            id: Arc::new(RuleRef {
+                list,
+                index: at + 1,
+                pattern: spec["pattern"].as_str().unwrap().into(),
+                action: word(
+                    &[Action::Deny, Action::Allow, Action::Ask],
+                    Action::as_str,
+                    spec["action"].as_str().unwrap(),
+                ),
+                description: Some(spec["name"].as_str().unwrap().into()),
+                file: "permissions.yaml".into(),
+            }),
+            matcher: matcher(spec, zones),
+            always: spec["always"].as_bool().unwrap(),
+        };
+        rules.map(rule).collect()
+    };
+    Policy::new(PolicyParts {
+        rules: list(RuleList::Rules),
+        defaults: list(RuleList::Defaults),
+        ..PolicyParts::default()
+    })
+}
+
+/// `pay(…)` signs one text, `move(…)` each element of a list.
+fn tool(random: &mut Random) -> Arc<Tool> {
+    let free = |kind| ArgSpec { kind, free_text: true, ..ArgSpec::default() };
+    let each = ArgSpec { kind: Some(ArgType::Array), each: true, ..ArgSpec::default() };
+    let name = random.pick(&["pay", "move"]);
+    let id = if name == "move" { each } else { ArgSpec::default() };
+    let target = RequestSpec::new(Method::Post, Template::parse("/").unwrap());
+    let mut tool = Tool::new(name, target);
+    tool.facts.risk = random.pick(&[Risk::None, Risk::Irreversible]);
+    let labels: BTreeSet<String> = random.some(&LABELS[..2]).into_iter().map(str::to_owned).collect();
+    tool.facts.data = random.one_in(3).then(|| DataFacts { labels, ..DataFacts::default() });
+    let args = [
+        ("id", id),
+        ("to", free(Some(ArgType::String))),
+        ("data", free(Some(ArgType::Object))),
+        ("items", free(Some(ArgType::Array))),
+    ];
+    Arc::new(Tool {
+        kind: random.pick(&[Kind::Pay, Kind::Read]),
+        signature: Some(Template::parse("{id}").unwrap()),
+        args: args.into_iter().map(|(name, spec)| (name.to_owned(), spec)).collect(),
+        extra_args: true,
+        ..tool
+    })
+}
+
+fn call(random: &mut Random) -> Call {
+    loop {
+        let tool = tool(random);
+        let mut args = Map::new();
+        for name in ["id", "to", "amount", "items", "data", "x"] {
+            if random.one_in(3) {
+                continue;
+            }
+            let ids = ["a", "b", "lock.front", "lock"];
+            let value = match name {
+                "id" if tool.name == "move" => (0..1 + random.below(3)).map(|_| random.pick(&ids)).collect(),
+                "id" => random.pick(&ids).into(),
+                "to" => random.pick(&TEXTS).into(),
+                "items" => (0..random.below(4)).map(|_| value(random, 1)).collect(),
+                "amount" => value(random, 1),
+                _ => value(random, 2),
+            };
+            args.insert(name.to_owned(), value);
+        }
+        if let Ok(call) = Call::new(AgentId::configured(random.pick(&["pi", "phone"])), tool, args) {
+            return call;
+        }
+    }
+}
+
+fn facts(random: &mut Random, call: &Call, zones: &BTreeMap<&str, Arc<Zone>>) -> (Facts, &'static str) {
+    // A year, with more of the hours in which clocks are set.
+    let changes =
+        ["2026-03-08T05:00:00Z", "2026-03-29T00:00:00Z", "2026-10-25T00:00:00Z", "2026-11-01T05:00:00Z"];
+    let minutes = |minutes: usize| i64::try_from(minutes * 60_000).unwrap();
+    let now = match random.one_in(2) {
+        true => Timestamp::parse(random.pick(&changes)).unwrap().0 + minutes(random.below(4 * 60)),
+        false => Timestamp::parse("2026-01-01T00:00:00Z").unwrap().0 + minutes(random.below(365 * 24 * 60)),
+    };
+    let zone = random.pick(&ZONES);
+    let labels = random.some(&LABELS).into_iter().map(str::to_owned).collect();
+    let read = random.one_in(2).then(|| Source { from: "crm".into(), labels });
+    let facts = Facts {
+        now: Timestamp(now),
+        clock_set: !random.one_in(6),
+        zone: zones[zone].clone(),
+        read: read.into_iter().collect(),
+        ..Facts::unchanged(call)
+    };
+    (facts, zone)
+}
+
+fn described(call: &Call, facts: &Facts, zone: &str) -> Value {
+    let labels = call.tool().facts.data.as_ref().map(|data| &data.labels);
+    let read: Vec<_> = facts.read.iter().map(|source| json!({"labels": source.labels})).collect();
+    json!({
+        "agent": call.agent().as_str(),
+        "kind": call.tool().kind.as_str(),
+        "risk": call.tool().facts.risk.as_str(),
+        "labels": labels.cloned().unwrap_or_default(),
+        "declared": call.tool().args.keys().collect::<Vec<_>>(),
+        "args": call.args(),
+        "signature": call.signature(),
+        "parts": call.parts(),
+        "each": (!call.parts().is_empty()).then(|| call.tool().each()),
+        "facts": {"now": facts.now.0, "clock_set": facts.clock_set, "zone": zone, "read": read},
+    })
+}
+
+fn zones() -> BTreeMap<&'static str, Arc<Zone>> {
+    let zone = |name| Arc::new(Zone::named(name).unwrap_or_else(|| panic!("the machine has no zone {name}")));
+    ZONES.into_iter().map(|name| (name, zone(name))).collect()
+}
+
+fn case(random: &mut Random) -> Value {
+    json!({"rules": rules(random, "rules"), "defaults": rules(random, "defaults")})
+}
+
+#[test]
+fn judges_as_the_reference_does() {
+    let mut random = Random::new(0x5eed_0015);
+    let zones = zones();
+    let reference = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/policy_differential/reference.py");
+    let mut python = Command::new("python3")
+        .arg(reference)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("python3 starts");
+    let mut input = python.stdin.take().unwrap();
+    let mut answers = BufReader::new(python.stdout.take().unwrap()).lines();
+    let (send, cases) = std::sync::mpsc::sync_channel(64);
+    let writer = thread::spawn(move || {
+        for line in cases {
+            let line: String = line;
+            writeln!(input, "{line}").unwrap();
+        }
+    });
+    let mut found = BTreeMap::new();
+    let mut waiting = std::collections::VecDeque::new();
+    for number in 0..POLICIES {
+        let spec = case(&mut random);
+        let policy = policy(&spec, &zones);
+        let mut calls = Vec::new();
+        let mut judged = Vec::new();
+        for _ in 0..CALLS {
+            let call = call(&mut random);
+            let (facts, zone) = facts(&mut random, &call, &zones);
+            let verdict = policy.judge(&call, &facts);
+            let reasons: Vec<_> = verdict.reasons.iter().map(Reason::to_json).collect();
+            assert_eq!(policy.judge_traced(&call, &facts).0, verdict);
+            judged.push(json!({"decision": verdict.decision.as_str(), "reasons": reasons}));
+            calls.push(described(&call, &facts, zone));
+        }
+        let case = json!({"policy": spec, "calls": calls}).to_string();
+        send.send(case.clone()).unwrap();
+        waiting.push_back((case, judged));
+        while waiting.len() > if number + 1 == POLICIES { 0 } else { 32 } {
+            let (case, judged) = waiting.pop_front().unwrap();
+            let answer: Vec<Value> =
+                serde_json::from_str(&answers.next().expect("an answer").unwrap()).unwrap();
+            for (at, (ours, theirs)) in judged.iter().zip(&answer).enumerate() {
+                assert_eq!(ours, theirs, "SEED={} call {at} of {case}", random.seed);
+                let reason = ours["reasons"][0]["reason"].as_str().unwrap_or("allowed").to_owned();
+                *found.entry(reason).or_insert(0) += 1;
+            }
+        }
+    }
+    drop(send);
+    writer.join().unwrap();
+    assert!(python.wait().unwrap().success());
+    for reason in ["allowed", "denied_by_policy", "asked_by_rule", "asked_by_default"] {
+        assert!(found.get(reason).is_some_and(|count| *count > 3000), "{reason}: {found:?}");
+    }
+}
+
+/// What a value can be made of that no condition of its type can read, or that holds it one level deeper.
+fn spoilt(random: &mut Random, value: &Value) -> Option<Value> {
+    match random.below(6) {
+        0 => None,
+        1 => Some(Value::Null),
+        2 => Some(json!([value])),
+        3 => Some(json!({"value": value})),
+        4 if !value.is_string() => Some(value.to_string().into()),
+        _ => Some(json!([[value, value]])),
+    }
+}
+
+/// A condition of one type, and a value of it: `n` holds a number, `t` a text, `l` a list of texts, `k` an object.
+fn typed_condition(random: &mut Random) -> Value {
+    let texts = ["a", "lock.front", "customer.example", "mail.customer.example", "evil.example"];
+    let (path, operators): (_, &[&str]) = random.pick::<(&str, &[&str])>(&[
+        ("n", &["eq", "ne", "in", "not_in", "gt", "ge", "lt", "le"]),
+        (
+            "t",
+            &[
+                "eq",
+                "ne",
+                "in",
+                "not_in",
+                "matches",
+                "not_matches",
+                "regex",
+                "domain_in",
+                "domain_not_in",
+                "length_gt",
+            ],
+        ),
+        ("l[]", &["eq", "ne", "in", "not_in", "matches", "regex", "domain_in", "domain_not_in", "length_le"]),
+        ("k", &["keys_in", "keys_not_in"]),
+    ]);
+    let operator = random.pick(operators);
+    let one = |random: &mut Random| if path == "n" { number(random) } else { random.pick(&texts).into() };
+    let operand = match operator {
+        "eq" | "ne" | "gt" | "ge" | "lt" | "le" => one(random),
+        "in" | "not_in" => (0..1 + random.below(2)).map(|_| one(random)).collect(),
+        "matches" | "not_matches" => random.pick(&["lock.*", "a", "*example"]).into(),
+        "regex" => random.pick(&["[a-z]", "lock[.].*"]).into(),
+        "domain_in" | "domain_not_in" => json!(["customer.example"]),
+        "keys_in" | "keys_not_in" => random.pick(&[json!(["ssn"]), json!(["name", "n"])]),
+        _ => json!(3),
+    };
+    json!({"path": path, "operator": operator, "operand": operand})
+}
+
+#[test]
+fn a_value_that_is_missing_wrapped_renamed_or_of_another_type_never_makes_a_decision_weaker() {
+    let mut random = Random::new(0x5eed_0016);
+    let zones = zones();
+    let target = || RequestSpec::new(Method::Post, Template::parse("/").unwrap());
+    let tool = Arc::new(Tool { extra_args: true, ..Tool::new("pay", target()) });
+    let strictness = |action| match action {
+        Action::Allow => 0,
+        Action::Ask => 1,
+        Action::Deny => 2,
+    };
+    let (mut same, mut stricter) = (0, 0);
+    for _ in 0..20_000 {
+        let mut spec = case(&mut random);
+        for list in ["rules", "defaults"] {
+            for rule in spec[list].as_array_mut().unwrap() {
+                rule["any_value"] = Value::Null;
+                rule["pattern"] = "*".into();
+                let conditions = rule["when"].as_array_mut().unwrap();
+                conditions.iter_mut().for_each(|condition| *condition = typed_condition(&mut random));
+            }
+        }
+        let policy = policy(&spec, &zones);
+        let texts = ["a", "lock.front", "x@mail.customer.example", "evil.example", "long text"];
+        let list: Vec<_> = (0..1 + random.below(2)).map(|_| random.pick(&texts)).collect();
+        let good = Map::from_iter([
+            ("n".to_owned(), number(&mut random)),
+            ("t".to_owned(), random.pick(&texts).into()),
+            ("l".to_owned(), list.into()),
+            ("k".to_owned(), random.pick(&[json!({"ssn": 1}), json!({"name": "x"})])),
+        ]);
+        let name = random.pick(&["n", "t", "l", "k"]);
+        let mut bad = good.clone();
+        let value = bad.remove(name).unwrap();
+        match spoilt(&mut random, &value) {
+            Some(value) => drop(bad.insert(name.to_owned(), value)),
+            None => drop(bad.insert(name.to_uppercase(), value)),
+        }
+        let call =
+            |args: &Map<String, Value>| Call::new(AgentId::configured("pi"), tool.clone(), args.clone());
+        // Brackets in a text are refused before any rule is asked.
+        let (Ok(good), Ok(bad)) = (call(&good), call(&bad)) else { continue };
+        let (facts, _) = facts(&mut random, &good, &zones);
+        let (before, after) = (policy.judge(&good, &facts).decision, policy.judge(&bad, &facts).decision);
+        let about = || format!("SEED={} {spec} {:?} {:?}", random.seed, good.args(), bad.args());
+        assert!(strictness(after) >= strictness(before), "{before} became {after}: {}", about());
+        if before == after { same += 1 } else { stricter += 1 }
+    }
+    assert!(same > 1000 && stricter > 1000, "{same} {stricter}");
+}
