@@ -110,19 +110,17 @@ fn imports_go_strictly_downhill() {
 /// Execution needs what the record claimed; nothing else of the record concerns those who ask people or call services.
 #[test]
 fn of_the_record_a_service_sees_claims_alone() {
-    for path in sources() {
-        let code = fs::read_to_string(&path).unwrap();
-        let seen: Vec<_> = code.match_indices("crate::store").map(|(at, _)| &code[at..]).collect();
-        match module_of(&path).as_deref() {
-            Some("service") => assert!(
-                seen.iter().all(|used| used.starts_with("crate::store::Claim;")),
-                "{} sees more of the record than its claims",
-                path.display()
-            ),
-            Some("approval") => assert!(seen.is_empty(), "{} sees the record", path.display()),
-            _ => {}
+    let needs = graph::Graph::read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src")).needs();
+    let is_in = |file: &str, module: &str| file == module || file.starts_with(&format!("{module}::"));
+    let mut claims = 0;
+    for (file, needed) in &needs {
+        for record in needed.iter().filter(|other| is_in(other, "store")) {
+            assert!(!is_in(file, "approval"), "{file} sees the record: {record}");
+            assert!(!is_in(file, "service") || record == "store::claim", "{file} sees {record}");
+            claims += usize::from(is_in(file, "service"));
         }
     }
+    assert!(claims > 0, "services run claims");
 }
 
 #[test]

@@ -144,7 +144,7 @@ fn shows_who_wrote_where_and_what_to_configure() {
          chat   -1001234  supergroup \"Home⟨U+001B⟩[2J\"\n  from 7001  Anna⟨U+202E⟩ (@anna)\n\n\
          chat   -1001234  supergroup \"Home⟨U+001B⟩[2J\"\n  from 7002  Ben B\n\n\
          For config.yaml. Anybody can write to a bot: check that this is you.\n\n\
-         messenger:\n  type: telegram\n  telegram:\n    token: \"${{TELEGRAM_TOKEN}}\"   # in .env: TELEGRAM_TOKEN=...\n    \
+         messenger:\n  type: telegram\n  telegram:\n    token: \"${{TELEGRAM_TOKEN}}\"   # in .env: TELEGRAM_TOKEN=..., or the file secrets/TELEGRAM_TOKEN\n    \
          chat_id: -1001234\n    allowed_users: [7001, 7002]   # Anna⟨U+202E⟩ (@anna), Ben B\n    api_url: \"{}\"\n",
         server.url
     );

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::serve::paths;
 use super::{Exit, Trouble, output, terminal};
+use crate::base::readable::counted;
 use crate::config::Finding;
 use crate::daemon;
 
@@ -41,10 +42,6 @@ pub(crate) fn run(args: &CheckArgs) -> Result<Exit, Trouble> {
 }
 
 fn summary(findings: &[Finding]) -> String {
-    let counted = |count: usize, word: &str| match count {
-        1 => format!("1 {word}"),
-        count => format!("{count} {word}s"),
-    };
     let errors = findings.iter().filter(|finding| finding.is_error()).count();
     let warnings = findings.len() - errors;
     let (some_errors, some_warnings) = (counted(errors, "error"), counted(warnings, "warning"));

@@ -18,7 +18,7 @@ const WHAT: &str = "reach the gateway";
 /// What to connect with; the first connection is tried once.
 ///
 /// # Errors
-/// Exit 3 without a URL, exit 4 for options that cannot be used.
+/// Exit 3 without a URL or a token, exit 4 for options that cannot be used.
 pub(crate) fn options(
     url: Option<&str>,
     token: (Option<&str>, Option<&str>),
@@ -51,7 +51,7 @@ fn missing(cause: &str) -> Trouble {
     Trouble::new(Exit::CONNECTION, WHAT, cause)
 }
 
-/// The token of `--token` or `--token-file`; `what` cannot be done without.
+/// The token of `--token` or `--token-file`; `what` it is for stands in errors.
 pub(crate) fn given_token(
     what: &str,
     option: Option<&str>,

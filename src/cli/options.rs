@@ -40,7 +40,7 @@ macro_rules! agent_command {
             /// read the token from this file
             #[argh(option, arg_name = "file")]
             pub(crate) token_file: Option<String>,
-            /// trust only the certificates in this PEM file
+            /// trust the certificates in this PEM file as well as the system's authorities
             #[argh(option, arg_name = "file")]
             pub ca_cert: Option<String>,
             /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it (default: AGENTPASS_PIN)

@@ -187,7 +187,7 @@ fn block(messages: &[ChatMessage], api_url: &str) -> String {
         if api_url == OFFICIAL { String::new() } else { format!("\n    api_url: {}", json!(api_url)) };
     format!(
         "For config.yaml. Anybody can write to a bot: check that this is you.\n\n\
-         messenger:\n  type: telegram\n  telegram:\n    token: \"${{TELEGRAM_TOKEN}}\"   # in .env: TELEGRAM_TOKEN=...\n    \
+         messenger:\n  type: telegram\n  telegram:\n    token: \"${{TELEGRAM_TOKEN}}\"   # in .env: TELEGRAM_TOKEN=..., or the file secrets/TELEGRAM_TOKEN\n    \
          chat_id: {chat}\n    allowed_users: [{}]   # {}{server}",
         ids.join(", "),
         names.join(", ")

@@ -211,7 +211,7 @@ impl Driver {
         let blame = incoming.close_code();
         match incoming {
             WsIncoming::Text(text) => self.take(&text, pulse),
-            WsIncoming::Ping => pulse.receipt_owed = false,
+            WsIncoming::Ping => pulse.ack_owed = false,
             WsIncoming::Pong(_) => {}
             WsIncoming::Closed => return Err(Broken::silently("closed by the gateway")),
             WsIncoming::TooLarge => {
@@ -243,7 +243,7 @@ impl Driver {
             return log::debug!("skipped a reply to nothing we asked");
         };
         pulse.replied = true;
-        pulse.receipt_owed |= leaves_receipt(&body);
+        pulse.ack_owed |= leaves_ack(&body);
         call.settle(body.map_err(ClientError::from));
     }
 
@@ -274,7 +274,7 @@ impl Driver {
     /// Reads a moment longer, so that the ping which asks whether the result arrived finds us.
     async fn farewell(&mut self, mut session: ClientSession, mut pulse: Pulse) {
         within(FAREWELL, async {
-            while pulse.receipt_owed {
+            while pulse.ack_owed {
                 let incoming = session.socket.next().await;
                 if self.heard(incoming, &mut pulse).is_err() {
                     return;
@@ -287,7 +287,7 @@ impl Driver {
 }
 
 /// Whether the gateway keeps this until it knows that it arrived: outcomes of calls (they have an id) and lists of them.
-fn leaves_receipt(body: &Result<Value, ReplyError>) -> bool {
+fn leaves_ack(body: &Result<Value, ReplyError>) -> bool {
     match body {
         Ok(result) => {
             let some = |list: &Value| list.as_array().is_some_and(|list| !list.is_empty());

@@ -21,13 +21,13 @@ pub(super) struct Pulse {
     /// A reply to something that we asked arrived.
     pub(super) replied: bool,
     /// A result arrived whose ping did not come yet.
-    pub(super) receipt_owed: bool,
+    pub(super) ack_owed: bool,
 }
 
 impl Pulse {
     pub(super) fn new() -> Pulse {
         let now = Instant::now();
-        Pulse { began: now, heard: now, next_ping: now + PING_AFTER, replied: false, receipt_owed: false }
+        Pulse { began: now, heard: now, next_ping: now + PING_AFTER, replied: false, ack_owed: false }
     }
 
     pub(super) fn heard(&mut self) {

@@ -1,6 +1,7 @@
 //! Finding the files and reading them all.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::at::{At, Section};
 use super::channels;
@@ -129,14 +130,19 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     }
 }
 
-fn all_services(file: Section<'_>, dir: &Path, toolbox: &mut Toolbox, share: &Path) -> Vec<ServiceConfig> {
+fn all_services(
+    file: Section<'_>,
+    dir: &Path,
+    toolbox: &mut Toolbox,
+    share: &Path,
+) -> Vec<Arc<ServiceConfig>> {
     let mut found = Vec::new();
     for (name, at) in file.entries("services") {
         let service = services::service(name, at, dir);
         if let Some(at) = at.open().need("tools") {
             toolbox.add(at, &owner(name.text(), service.as_ref()), share);
         }
-        found.extend(service);
+        found.extend(service.map(Arc::new));
     }
     found
 }

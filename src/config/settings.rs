@@ -22,7 +22,7 @@ pub struct Config {
     /// How people are asked, by the channel's name. The local channel is always there and not among them.
     pub channels: BTreeMap<String, ChannelConfig>,
     /// In the order of the file.
-    pub services: Vec<ServiceConfig>,
+    pub services: Vec<Arc<ServiceConfig>>,
     /// All tools of all services by name.
     pub tools: BTreeMap<String, Arc<Tool>>,
     /// Where the record lies.

@@ -146,7 +146,9 @@ impl Gateway {
             options,
             fixed,
         };
-        let desk = Control::new(gate.clone(), local, executor.clone(), gateway.reloader(), admin, stop);
+        let (reload, executor) = (gateway.reloader(), executor.clone());
+        let desk =
+            Rc::new(Control { gate: gate.clone(), local, executor: executor.clone(), reload, admin, stop });
         executor.spawn(rpc.serve(listener)).detach();
         executor.spawn(desk.serve(control)).detach();
         executor.spawn(tidy(gate.clone())).detach();

@@ -72,7 +72,7 @@ impl Inbox {
         let collected: Vec<_> = self.acks.borrow().iter().copied().collect();
         for some in collected.chunks(ACKS_AT_ONCE) {
             if let Err(e) = self.store.received(some.to_vec()).await {
-                log::warn!("receipts could not be recorded: {e}");
+                log::warn!("what agents have received could not be recorded: {e}");
             }
             // Only now: until then they keep these results from being offered.
             let mut acks = self.acks.borrow_mut();

@@ -18,7 +18,7 @@ const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
 
 /// Everything about the gateway that a reload may change.
 pub struct Setup {
-    /// What config.yaml and the tool files say; the secrets are not here any more.
+    /// What config.yaml and the tool files say. What the scrubber looks for has moved into `scrubber`.
     pub config: Config,
     pub(crate) policy: Policy,
     pub(crate) services: Services,

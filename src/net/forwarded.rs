@@ -61,8 +61,8 @@ impl Forwarded {
             return (!self.is_forwarded).then_some(peer);
         }
         let listed = self.x_forwarded_for.as_ref().map(|text| outermost(text.rsplit(',').map(Some), proxies));
-        let told = self.forwarded.as_ref().map(|text| outermost(fors(text).into_iter().rev(), proxies));
-        match (listed, told) {
+        let standard = self.forwarded.as_ref().map(|text| outermost(fors(text).into_iter().rev(), proxies));
+        match (listed, standard) {
             (Some(one), None) | (None, Some(one)) => one,
             (Some(one), Some(other)) => one.filter(|_| one == other),
             (None, None) => (!self.is_forwarded).then_some(peer),

@@ -1,5 +1,5 @@
-//! The HTTP/1.1 server in front of every listener, over hyper. A listener is given each request's head, reads the body if
-//! it wants it, and answers with a page, an endless feed or a WebSocket.
+//! The HTTP/1.1 server in front of every listener, over hyper. A listener is given each request and answers with a
+//! page, an endless feed or a WebSocket.
 //!
 //! Everything is bounded in size and time. It knows nothing of what is asked or answered, nor of who asks.
 
@@ -107,7 +107,7 @@ impl WebRequest {
     }
 
     /// Reads the body. None when it is too large, incomplete or too slow.
-    pub(crate) async fn read_body(&mut self) -> Option<()> {
+    async fn read_body(&mut self) -> Option<()> {
         let body = Limited::new(self.unread.take()?, MAX_BODY);
         self.body = within(PATIENCE, body.collect()).await?.ok()?.to_bytes().to_vec();
         Some(())
@@ -262,7 +262,7 @@ pub(crate) async fn serve_pages(stream: Stream, answer: impl AsyncFn(WebRequest)
     let served = serve(stream, PATIENCE, async |mut request: WebRequest| {
         Err::<(String, Infallible), _>(match request.read_body().await {
             Some(()) => answer(request).await,
-            None => WebAnswer::new(400, "text/plain", "bad request\n"),
+            None => WebAnswer::text(400, "bad request"),
         })
     });
     let served = served.await;

@@ -333,7 +333,5 @@ fn only_what_forbids_stops_a_call_that_was_let_through() {
     ];
     for (rules, facts, expected) in table {
         assert_eq!(policy(rules).still_permitted(&call, &facts), expected, "{rules}");
-        let denied = policy(rules).judge(&call, &facts).decision == Action::Deny;
-        assert_eq!(denied, expected.is_err(), "{rules}");
     }
 }

@@ -62,7 +62,7 @@ pub(crate) fn check(service: &ServiceConfig, call: &Call) -> Result<(), InvalidC
     }
 }
 
-fn handler(service: &ServiceConfig, scrubber: &Arc<Scrubber>) -> Result<Box<dyn Handler>, HttpError> {
+fn handler(service: &Arc<ServiceConfig>, scrubber: &Arc<Scrubber>) -> Result<Box<dyn Handler>, HttpError> {
     Ok(Box::new(Arc::new(HttpHandler::new(service, scrubber)?)))
 }
 
@@ -71,7 +71,10 @@ impl Services {
     ///
     /// # Errors
     /// When a service's `ca_cert` holds no certificate.
-    pub fn new(configs: &[ServiceConfig], scrubber: Arc<Scrubber>) -> Result<Services, ServiceSetupError> {
+    pub fn new(
+        configs: &[Arc<ServiceConfig>],
+        scrubber: Arc<Scrubber>,
+    ) -> Result<Services, ServiceSetupError> {
         let mut handlers = BTreeMap::new();
         for config in configs {
             let service = config.name.clone();
@@ -149,7 +152,9 @@ impl Services {
     pub async fn watch_health(&self, clock: Clock) {
         let (permits, tasks) = (Semaphore::new(PROBES_AT_ONCE), LocalExecutor::new());
         for (name, handler) in &self.0.handlers {
-            tasks.spawn(self.watch(name, handler.as_ref(), &clock, &permits)).detach();
+            if handler.health().is_some() {
+                tasks.spawn(self.watch(name, handler.as_ref(), &clock, &permits)).detach();
+            }
         }
         tasks.run(std::future::pending::<()>()).await;
     }

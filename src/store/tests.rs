@@ -10,7 +10,7 @@ use super::tx::Tx;
 use super::writer::BATCH;
 use super::{Store, StoreError, StoreOptions};
 use crate::base::clock::{Clock, Timestamp};
-use crate::model::{Denial, InvalidCall, Outcome};
+use crate::model::{Action, Denial, InvalidCall, Outcome, RuleList, RuleRef};
 
 struct Dir(PathBuf);
 
@@ -237,4 +237,76 @@ fn every_outcome_survives_the_codec() {
         assert_eq!(wire["reason"].as_str(), outcome.reason());
     }
     assert!(codec::decode(r#"{"is":"else"}"#, None).is_err());
+}
+
+/// What stands in records of the first programs. A name that changes here makes those records unreadable.
+#[test]
+fn outcomes_keep_their_stored_form() {
+    let text = || "a\"b".to_owned();
+    let error = |status, retry_after| Outcome::ServiceError { status, message: text(), retry_after };
+    let invalid = Outcome::Invalid;
+    let table = [
+        (r#"{"is":"denied_by_user","note":"a\"b"}"#, Outcome::DeniedByUser { note: Some(text()) }),
+        (r#"{"is":"denied_by_user","note":null}"#, Outcome::DeniedByUser { note: None }),
+        (r#"{"is":"withdrawn"}"#, Outcome::Withdrawn),
+        (r#"{"is":"timed_out"}"#, Outcome::TimedOut),
+        (
+            r#"{"is":"denied_by_policy","rule":"a\"b"}"#,
+            Outcome::DeniedByPolicy(Denial::by_rule(Some(text()))),
+        ),
+        (r#"{"is":"denied_by_policy","rule":null}"#, Outcome::DeniedByPolicy(Denial::default())),
+        (r#"{"is":"approval_void"}"#, Outcome::ApprovalVoid),
+        (r#"{"is":"agent_removed"}"#, Outcome::AgentRemoved),
+        (r#"{"is":"kill_switch"}"#, Outcome::KillSwitch),
+        (r#"{"is":"busy"}"#, Outcome::Busy),
+        (r#"{"is":"service_unreachable"}"#, Outcome::ServiceUnreachable),
+        (r#"{"is":"service_timeout"}"#, Outcome::ServiceTimeout),
+        (r#"{"is":"service_error","status":404,"message":"a\"b"}"#, error(Some(404), None)),
+        (r#"{"is":"service_error","status":null,"message":"a\"b"}"#, error(None, None)),
+        (
+            r#"{"is":"service_error","status":503,"message":"a\"b","retry_after":9}"#,
+            error(Some(503), Some(9)),
+        ),
+        (r#"{"is":"response_too_large"}"#, Outcome::ResponseTooLarge),
+        (r#"{"is":"unknown_tool","tool":"a\"b"}"#, Outcome::UnknownTool { tool: text() }),
+        (r#"{"is":"unknown_result"}"#, Outcome::UnknownResult),
+        (r#"{"is":"store_unavailable"}"#, Outcome::StoreUnavailable),
+        (r#"{"is":"approval_unavailable"}"#, Outcome::ApprovalUnavailable),
+        (r#"{"is":"idempotency_conflict"}"#, Outcome::IdempotencyConflict),
+        (r#"{"is":"too_large_to_show"}"#, Outcome::TooLargeToShow),
+        (r#"{"is":"rate_limited","retry_after":7}"#, Outcome::RateLimited { retry_after: 7 }),
+        (r#"{"is":"too_many_pending"}"#, Outcome::TooManyPending),
+        (INVALID_MISSING, invalid(InvalidCall::Missing(text()))),
+        (INVALID_TYPE, invalid(InvalidCall::WrongType(text(), "an integer".into()))),
+        (INVALID_CHARACTER, invalid(InvalidCall::Forbidden(text(), Some(',')))),
+        (INVALID_COUNT, invalid(InvalidCall::TooMany)),
+    ];
+    for (stored, outcome) in table {
+        assert_eq!(codec::decode(stored, None).unwrap(), outcome, "{stored}");
+        let again: serde_json::Value =
+            serde_json::from_str(&codec::encode(&outcome).unwrap().outcome).unwrap();
+        let known: serde_json::Value = serde_json::from_str(stored).unwrap();
+        for (name, value) in again.as_object().unwrap() {
+            assert_eq!(Some(value), known.get(name), "{name} of {stored}");
+        }
+    }
+    let executed = codec::decode(r#"{"is":"executed","lost":"cut_off","note":"a"}"#, Some("[1]"));
+    assert!(executed.is_ok(), "{executed:?}");
+}
+
+const INVALID_MISSING: &str =
+    r#"{"is":"invalid","what":"missing","argument":"a\"b","must_be":null,"char":null}"#;
+const INVALID_TYPE: &str =
+    r#"{"is":"invalid","what":"wrong_type","argument":"a\"b","must_be":"an integer","char":null}"#;
+const INVALID_CHARACTER: &str =
+    r#"{"is":"invalid","what":"forbidden","argument":"a\"b","must_be":null,"char":","}"#;
+const INVALID_COUNT: &str =
+    r#"{"is":"invalid","what":"too_many","argument":null,"must_be":null,"char":null}"#;
+
+#[test]
+fn rules_keep_their_stored_form() {
+    let stored = json!({"list": "rules", "index": 3, "pattern": "a(*)", "action": "deny", "file": "p.yaml"});
+    let rule: RuleRef = serde_json::from_value(stored.clone()).unwrap();
+    assert_eq!((rule.list, rule.action, rule.index), (RuleList::Rules, Action::Deny, 3));
+    assert_eq!(rule.to_json(), stored);
 }

@@ -232,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn the_oldest_silent_guest_makes_room() {
+    fn the_oldest_silent_caller_makes_room() {
         let admission = Rc::new(Admission::default());
         let mut callers: Vec<_> =
             (0..MAX_WAITING_PER_ADDRESS).map(|_| admission.enter(Some(address(1)))).collect();

@@ -14,10 +14,14 @@ type Module = Vec<String>;
 /// What one file says of others.
 #[derive(Default)]
 struct Source {
-    /// Name here (or `*`) and the path it stands for; `use` of any visibility.
+    /// Name here and the path it stands for; `use` of any visibility.
     aliases: Vec<(String, Vec<String>)>,
+    /// The names among them that are re-exports.
+    re_exports: BTreeSet<String>,
     /// Paths in code and in private `use`s.
     paths: BTreeSet<Vec<String>>,
+    /// Names in code that stand alone: those of re-exports are uses of what they stand for.
+    words: BTreeSet<String>,
 }
 
 /// All files by the module they hold.
@@ -31,9 +35,14 @@ impl Graph {
         Graph(files)
     }
 
+    /// What each file needs of which others.
+    pub fn needs(&self) -> BTreeMap<String, BTreeSet<String>> {
+        self.edges(|module| Some(module.join("::")))
+    }
+
     /// The circles between files: groups in which each file needs, by whatever way, each other.
     pub fn between_files(&self) -> Vec<Vec<String>> {
-        circles(&self.edges(|module| Some(module.join("::"))))
+        circles(&self.needs())
     }
 
     /// The circles between what lies in one folder: its files, and its folders as a whole.
@@ -53,8 +62,9 @@ impl Graph {
     fn edges(&self, name: impl Fn(&Module) -> Option<String>) -> BTreeMap<String, BTreeSet<String>> {
         let mut edges: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
         for (module, source) in &self.0 {
-            for path in &source.paths {
-                let Some(target) = self.resolve(module, path, 0) else { continue };
+            let re_exported = source.re_exports.intersection(&source.words).map(|name| vec![name.clone()]);
+            for path in source.paths.iter().cloned().chain(re_exported) {
+                let Some(target) = self.resolve(module, &path, 0) else { continue };
                 if let (Some(from), Some(to)) = (name(module), name(&target))
                     && from != to
                 {
@@ -119,12 +129,16 @@ fn collect(folder: &Path, module: &mut Module, files: &mut BTreeMap<Module, Sour
             if name != "mod" && name != "lib" {
                 here.push(name);
             }
-            let code: TokenStream = fs::read_to_string(&path).unwrap().parse().unwrap();
-            let mut source = Source::default();
-            scan(&code.into_iter().collect::<Vec<_>>(), &mut source);
-            files.insert(here, source);
+            files.insert(here, source(&fs::read_to_string(&path).unwrap()));
         }
     }
+}
+
+fn source(code: &str) -> Source {
+    let code: TokenStream = code.parse().unwrap();
+    let mut source = Source::default();
+    scan(&code.into_iter().collect::<Vec<_>>(), &mut source);
+    source
 }
 
 /// Collects the paths among the tokens, whatever they stand in: also inside macros.
@@ -141,7 +155,10 @@ fn scan(tokens: &[TokenTree], source: &mut Source) {
                 let public =
                     at.checked_sub(1).and_then(|before| tokens.get(before)).is_some_and(is_visibility);
                 for (name, path) in use_tree(tokens.get(at + 1..end).unwrap_or_default(), &[]) {
-                    if !public {
+                    assert_ne!(name, "*", "a glob hides what a file needs: {path:?}");
+                    if public {
+                        source.re_exports.insert(name.clone());
+                    } else {
                         source.paths.insert(path.clone());
                     }
                     source.aliases.push((name, path));
@@ -152,9 +169,10 @@ fn scan(tokens: &[TokenTree], source: &mut Source) {
             TokenTree::Group(group) => scan(&group.stream().into_iter().collect::<Vec<_>>(), source),
             TokenTree::Ident(_) => {
                 let (path, next) = path_at(tokens, at);
-                if path.len() > 1 {
-                    source.paths.insert(path);
-                }
+                match path.as_slice() {
+                    [word] => source.words.insert(word.clone()),
+                    _ => source.paths.insert(path),
+                };
                 at = next;
                 continue;
             }
@@ -257,4 +275,62 @@ fn circles(edges: &BTreeMap<String, BTreeSet<String>>) -> Vec<Vec<String>> {
         }
     }
     found.into_iter().collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn needs(files: &[(&str, &str)]) -> Vec<String> {
+        let module =
+            |name: &str| name.split("::").filter(|part| !part.is_empty()).map(str::to_owned).collect();
+        let graph = Graph(files.iter().map(|(name, code)| (module(name), source(code))).collect());
+        let needs = graph.needs();
+        needs.iter().flat_map(|(from, all)| all.iter().map(move |to| format!("{from} -> {to}"))).collect()
+    }
+
+    #[test]
+    fn every_way_of_naming_something_is_found() {
+        let table: [(&str, &[&str]); 7] = [
+            ("use crate::b::Thing; fn f(_: Thing) {}", &["a -> b"]),
+            ("fn f(_: crate::b::Thing) {}", &["a -> b"]),
+            ("use super::b; fn f(_: b::Thing) {}", &["a -> b"]),
+            // Through a re-export of another file, inside a macro, and in a nested `use`.
+            ("use crate::c::Thing; fn f(_: Thing) {}", &["a -> b"]),
+            ("fn f() { println!(\"{}\", crate::b::thing()); }", &["a -> b"]),
+            ("use crate::{b::{Thing as T}}; fn f(_: T) {}", &["a -> b"]),
+            // Re-exported and used in the same file.
+            ("pub(crate) use crate::b::Thing; fn f(_: Thing) {}", &["a -> b"]),
+        ];
+        for (code, expected) in table {
+            let others =
+                [("a", code), ("b", "pub struct Thing;"), ("c", "pub use crate::b::Thing;"), ("", "")];
+            assert_eq!(needs(&others), expected, "{code}");
+        }
+    }
+
+    #[test]
+    fn what_only_tests_or_others_use_does_not_count() {
+        let unused = [
+            "#[cfg(test)] mod tests { use crate::b::Thing; fn f(_: Thing) {} }",
+            "pub use crate::b::Thing;",
+            "use std::fmt; fn f(_: fmt::Error) {}",
+        ];
+        for code in unused {
+            assert_eq!(needs(&[("a", code), ("b", "pub struct Thing;"), ("", "")]), [""; 0], "{code}");
+        }
+    }
+
+    #[test]
+    fn circles_are_found_whatever_their_length() {
+        let files = [
+            ("a", "use crate::b::B; pub struct A(B);"),
+            ("b", "use crate::c::C; pub struct B(C);"),
+            ("c", "pub struct C(Box<crate::a::A>);"),
+            ("d", "use crate::a::A; pub struct D(A);"),
+        ];
+        let module = |name: &str| vec![name.to_owned()];
+        let graph = Graph(files.iter().map(|(name, code)| (module(name), source(code))).collect());
+        assert_eq!(graph.between_files(), [["a", "b", "c"]]);
+    }
 }

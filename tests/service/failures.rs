@@ -44,7 +44,7 @@ fn what_was_certainly_not_sent_is_unreachable() {
 fn a_certificate_that_is_none_stops_the_setup() {
     let mut config = service("https://127.0.0.1:1");
     config.ca_cert = Some(b"no certificate".to_vec());
-    let why = Services::new(&[config], Arc::new(Scrubber::new(&[]))).err().unwrap();
+    let why = Services::new(&[Arc::new(config)], Arc::new(Scrubber::new(&[]))).err().unwrap();
     assert_eq!(why.service, "s");
     assert!(why.to_string().starts_with("service \"s\" cannot be set up: "), "{why}");
 }

@@ -194,7 +194,7 @@ pub fn raw_call(tool: Tool, args: Value) -> Result<Arc<Call>, InvalidCall> {
 
 pub fn services(config: &ServiceConfig, secrets: &[&str]) -> Services {
     let secrets: Vec<Secret> = secrets.iter().map(|s| secret(s)).collect();
-    Services::new(std::slice::from_ref(config), Arc::new(Scrubber::new(&secrets))).unwrap()
+    Services::new(&[Arc::new(config.clone())], Arc::new(Scrubber::new(&secrets))).unwrap()
 }
 
 pub fn check(config: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
@@ -232,6 +232,8 @@ impl Record {
 
 impl Drop for Record {
     fn drop(&mut self) {
+        // The store's thread writes there until it has let go.
+        smol::block_on(self.0.clone().close());
         let _ = std::fs::remove_dir_all(&self.1);
     }
 }

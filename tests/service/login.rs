@@ -216,7 +216,7 @@ fn a_token_given_later_is_looked_for_everywhere() {
     let (upstream, _) = guarded(|_, _| true);
     let scrubber = Arc::new(agentpass::testing::service::Scrubber::new(&[]));
     let config = login(&upstream, |_| {});
-    let services = Services::new(&[config], scrubber.clone()).unwrap();
+    let services = Services::new(&[Arc::new(config)], scrubber.clone()).unwrap();
     let value: Value = json!({"a": [token(1).replace('-', "%2d")]});
     assert!(!scrubber.is_in(&value));
     assert!(matches!(ask(&services, Method::Get), Outcome::Executed(_)));

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::api::{BotError, Update};
 use super::chat::Sight;
 use super::conversation::Conversation;
-use super::queue::{BotBackoff, SLOWLY};
+use super::queue::{BotBackoff, LONGEST_BACKOFF};
 use super::reachability::{Change, LONG};
 use super::send;
 use crate::approval::Host;
@@ -131,7 +131,7 @@ impl Poll {
         if news == Change::Lost {
             log::warn!("telegram: {error}; questions stay open and other channels go on");
         }
-        if conflict { SLOWLY / 2 } else { self.backoff.after(error) }
+        if conflict { LONGEST_BACKOFF / 2 } else { self.backoff.after(error) }
     }
 }
 

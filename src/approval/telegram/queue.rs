@@ -197,8 +197,8 @@ impl Queue {
 #[derive(Debug, Default)]
 pub(super) struct BotBackoff(u32);
 
-/// How long to wait at most.
-pub(super) const SLOWLY: Duration = Duration::from_secs(60);
+/// The longest wait of the back-off; a server may ask for more, up to [`LONGEST`].
+pub(super) const LONGEST_BACKOFF: Duration = Duration::from_secs(60);
 
 impl BotBackoff {
     pub(super) fn after(&mut self, error: &BotError) -> Duration {
@@ -212,7 +212,7 @@ impl BotBackoff {
 
     /// Three quarters of the whole wait and a random part of the last.
     fn grown(&self, first_s: u64) -> Duration {
-        let whole = doubled(Duration::from_secs(first_s), self.0.saturating_sub(1), SLOWLY);
+        let whole = doubled(Duration::from_secs(first_s), self.0.saturating_sub(1), LONGEST_BACKOFF);
         whole * 3 / 4 + jitter(whole / 4)
     }
 

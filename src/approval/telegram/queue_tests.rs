@@ -149,7 +149,7 @@ fn waits_grow_and_are_bounded() {
     assert!(waits[0] <= 1 && (3..=4).contains(&waits[2]) && (45..=60).contains(&waits[8]), "{waits:?}");
     let absurd = BotError::TooMany { retry_after: seconds(1_000_000_000) };
     assert_eq!(backoff.after(&absurd), LONGEST);
-    assert!(backoff.after(&BotError::Unauthorized) >= SLOWLY * 3 / 4);
+    assert!(backoff.after(&BotError::Unauthorized) >= LONGEST_BACKOFF * 3 / 4);
     backoff.reset();
     assert!((3..=4).contains(&backoff.after(&BotError::NotFound).as_secs()));
     assert!((5..=8).contains(&backoff.after(&BotError::Unauthorized).as_secs()));

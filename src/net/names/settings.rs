@@ -47,21 +47,21 @@ impl Settings {
     }
 
     fn parse(bytes: &[u8]) -> Settings {
-        let (said, _) = Config::parse_with_errors(bytes);
-        let mut servers: Vec<_> = said.nameservers.iter().filter_map(server).take(MAX_SERVERS).collect();
+        let (parsed, _) = Config::parse_with_errors(bytes);
+        let mut servers: Vec<_> = parsed.nameservers.iter().filter_map(server).take(MAX_SERVERS).collect();
         if servers.is_empty() {
             servers.push(SocketAddr::new(Ipv4Addr::LOCALHOST.into(), DNS_PORT));
         }
         let domain = |text: &String| text.trim_matches('.').to_ascii_lowercase();
-        let search = said.get_last_search_or_domain().map(domain).filter(|text| is_name(text));
+        let search = parsed.get_last_search_or_domain().map(domain).filter(|text| is_name(text));
         Settings {
             servers,
             search: search.take(MAX_DOMAINS).collect(),
-            dots: usize::try_from(said.ndots.min(MAX_DOTS)).unwrap_or(1),
-            timeout: Duration::from_secs(said.timeout.clamp(1, MAX_TIMEOUT).into()),
-            attempts: said.attempts.clamp(1, MAX_ATTEMPTS),
-            is_tcp: said.use_vc,
-            wants_v6: !said.no_aaaa,
+            dots: usize::try_from(parsed.ndots.min(MAX_DOTS)).unwrap_or(1),
+            timeout: Duration::from_secs(parsed.timeout.clamp(1, MAX_TIMEOUT).into()),
+            attempts: parsed.attempts.clamp(1, MAX_ATTEMPTS),
+            is_tcp: parsed.use_vc,
+            wants_v6: !parsed.no_aaaa,
         }
     }
 
@@ -89,32 +89,35 @@ mod tests {
 
     #[test]
     fn what_the_file_says_counts_and_the_rest_is_bounded() {
-        let said = Settings::parse(
+        let parsed = Settings::parse(
             b"# \xff\nnameserver 127.0.0.53 # the router\nnameserver nonsense\nnameserver fe80::1%7\nnameserver ::1\n\
               nameserver 10.0.0.9\ndomain old\nsearch LAN. home.arpa 5 .\nbogus line\n\
               options ndots:99 timeout:0 attempts:99 use-vc no-aaaa edns0 unheard-of\n",
         );
         let link_local = SocketAddrV6::new("fe80::1".parse().unwrap(), 53, 0, 7).into();
-        assert_eq!(said.servers, ["127.0.0.53:53".parse().unwrap(), link_local, "[::1]:53".parse().unwrap()]);
-        assert_eq!(said.search, ["lan", "home.arpa"]);
-        assert_eq!((said.dots, said.timeout.as_secs(), said.attempts), (15, 1, 5));
-        assert!(said.is_tcp && !said.wants_v6);
+        assert_eq!(
+            parsed.servers,
+            ["127.0.0.53:53".parse().unwrap(), link_local, "[::1]:53".parse().unwrap()]
+        );
+        assert_eq!(parsed.search, ["lan", "home.arpa"]);
+        assert_eq!((parsed.dots, parsed.timeout.as_secs(), parsed.attempts), (15, 1, 5));
+        assert!(parsed.is_tcp && !parsed.wants_v6);
     }
 
     #[test]
     fn a_file_that_is_missing_means_a_server_on_this_machine() {
-        let said = Settings::read(Path::new("/nowhere/resolv.conf"));
-        assert_eq!(said.servers, ["127.0.0.1:53".parse().unwrap()]);
-        assert_eq!((said.dots, said.timeout.as_secs(), said.attempts), (1, 5, 2));
-        assert!(!said.is_tcp && said.wants_v6 && said.search.is_empty());
+        let parsed = Settings::read(Path::new("/nowhere/resolv.conf"));
+        assert_eq!(parsed.servers, ["127.0.0.1:53".parse().unwrap()]);
+        assert_eq!((parsed.dots, parsed.timeout.as_secs(), parsed.attempts), (1, 5, 2));
+        assert!(!parsed.is_tcp && parsed.wants_v6 && parsed.search.is_empty());
     }
 
     #[test]
     fn short_names_are_looked_for_in_the_domains_and_complete_ones_never() {
-        let said = Settings::parse(b"search lan local\noptions ndots:2\n");
-        assert_eq!(said.candidates("box", false), ["box.lan", "box.local", "box"]);
-        assert_eq!(said.candidates("a.b", false), ["a.b.lan", "a.b.local", "a.b"]);
-        assert_eq!(said.candidates("a.b.c", false), ["a.b.c"]);
-        assert_eq!(said.candidates("box", true), ["box"]);
+        let parsed = Settings::parse(b"search lan local\noptions ndots:2\n");
+        assert_eq!(parsed.candidates("box", false), ["box.lan", "box.local", "box"]);
+        assert_eq!(parsed.candidates("a.b", false), ["a.b.lan", "a.b.local", "a.b"]);
+        assert_eq!(parsed.candidates("a.b.c", false), ["a.b.c"]);
+        assert_eq!(parsed.candidates("box", true), ["box"]);
     }
 }

@@ -75,12 +75,16 @@ impl HttpHandler {
     /// # Errors
     /// When `ca_cert` holds no certificate.
     pub(in crate::service) fn new(
-        config: &ServiceConfig,
+        config: &Arc<ServiceConfig>,
         scrubber: &Arc<Scrubber>,
     ) -> Result<HttpHandler, HttpError> {
-        let config = Arc::new(config.clone());
-        let sender = Sender::new(&config, scrubber)?;
-        Ok(HttpHandler { config, sender, scrubber: Arc::clone(scrubber), reader: Mutex::default() })
+        let sender = Sender::new(config, scrubber)?;
+        Ok(HttpHandler {
+            config: Arc::clone(config),
+            sender,
+            scrubber: Arc::clone(scrubber),
+            reader: Mutex::default(),
+        })
     }
 
     /// The prepared request, or a new one when it was prepared for an earlier state of the service.

@@ -33,6 +33,8 @@ pub(super) struct Layer<'a> {
     pub(super) bytes: Cow<'a, [u8]>,
     /// For each byte where its escape began in the text, and the text's length at the end; None when nobody asked.
     places: Option<Vec<u32>>,
+    /// How many layers may still come off.
+    left: usize,
 }
 
 /// What an escape stands for.
@@ -46,13 +48,14 @@ enum Meaning {
 pub(super) fn layers(text: &str, with_places: bool) -> impl Iterator<Item = Layer<'static>> {
     let end = u32::try_from(text.len()).unwrap_or(u32::MAX);
     let places = with_places.then(|| (0..=end).collect());
-    let whole = Layer { bytes: Cow::Borrowed(text.as_bytes()), places };
-    iter::successors(whole.next(), Layer::next).take(LAYERS)
+    let whole = Layer { bytes: Cow::Borrowed(text.as_bytes()), places, left: LAYERS };
+    iter::successors(whole.next(), Layer::next)
 }
 
 impl Layer<'_> {
     /// The same with one layer less; None when there is none.
     fn next(&self) -> Option<Layer<'static>> {
+        let left = self.left.checked_sub(1)?;
         let mut at = escape_in(&self.bytes)?;
         let mut bytes = Vec::with_capacity(self.bytes.len());
         let mut places = self.places.as_ref().map(|_| Vec::with_capacity(self.bytes.len() + 1));
@@ -78,7 +81,7 @@ impl Layer<'_> {
         if let (Some(places), Some(known)) = (&mut places, &self.places) {
             places.extend(known.last());
         }
-        changed.then_some(Layer { bytes: Cow::Owned(bytes), places })
+        changed.then_some(Layer { bytes: Cow::Owned(bytes), places, left })
     }
 
     fn copy(&self, range: Range<usize>, bytes: &mut Vec<u8>, places: &mut Option<Vec<u32>>) {

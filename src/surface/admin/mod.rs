@@ -54,7 +54,7 @@ const HANDSHAKE: Duration = Duration::from_secs(10);
 const GONE_MS: u32 = 30_000;
 
 impl Admin {
-    /// Accepts connections until the stop latch opens.
+    /// Accepts connections until `stop` is set.
     pub(crate) async fn serve(self: Rc<Self>, listener: Listener) {
         let accept = async {
             loop {

@@ -58,7 +58,7 @@ struct OpenSession {
 #[derive(Clone)]
 pub(crate) struct SignedIn {
     pub viewer: Viewer,
-    /// Opens when the session ends.
+    /// Set when the session ends.
     pub ended: Rc<OnceFlag>,
     id: TokenHash,
 }

@@ -29,7 +29,7 @@ pub(crate) struct Parts {
     /// None for plain HTTP, on loopback only.
     pub acceptor: Option<Acceptor>,
     pub record: PathBuf,
-    /// Opens when the gateway stops.
+    /// Set when the gateway stops.
     pub stop: Rc<OnceFlag>,
 }
 

@@ -24,7 +24,7 @@ pub(super) struct Visitor {
 }
 
 impl Visitor {
-    /// Who `asked` is from, when the connection's other end is `peer` and speaks TLS with us or not.
+    /// Who `request` is from, when the connection's other end is `peer` and speaks TLS with us or not.
     pub(super) fn new(
         config: &Config,
         hosts: &Hosts,

@@ -34,7 +34,7 @@ pub(crate) struct ConnectedAgent {
 pub(crate) struct AgentConnection {
     pub agent: Rc<ConnectedAgent>,
     unread: Cell<usize>,
-    /// Opens when this connection has to end: it holds most of what is unread, and there was no room for an answer.
+    /// Set when this connection has to end: it holds most of what is unread, and there was no room for an answer.
     pub evicted: OnceFlag,
 }
 

@@ -18,25 +18,12 @@ use crate::surface::shapes;
 pub(crate) type ReloadFn = Rc<dyn Fn() -> Result<Vec<String>, Vec<String>>>;
 
 pub(crate) struct Control {
-    pub(super) gate: Rc<Gate>,
-    pub(super) local: Rc<LocalChannel>,
-    pub(super) executor: Executor,
-    reload: ReloadFn,
-    admin: Option<Rc<Admin>>,
-    pub(super) stop: Rc<OnceFlag>,
-}
-
-impl Control {
-    pub(crate) fn new(
-        gate: Rc<Gate>,
-        local: Rc<LocalChannel>,
-        executor: Executor,
-        reload: ReloadFn,
-        admin: Option<Rc<Admin>>,
-        stop: Rc<OnceFlag>,
-    ) -> Rc<Control> {
-        Rc::new(Control { gate, local, executor, reload, admin, stop })
-    }
+    pub(crate) gate: Rc<Gate>,
+    pub(crate) local: Rc<LocalChannel>,
+    pub(crate) executor: Executor,
+    pub(crate) reload: ReloadFn,
+    pub(crate) admin: Option<Rc<Admin>>,
+    pub(crate) stop: Rc<OnceFlag>,
 }
 
 #[derive(Debug, PartialEq)]
@@ -51,7 +38,7 @@ pub(crate) enum ControlCommand {
         choice: Choice,
     },
     Status,
-    ReloadFn,
+    Reload,
     /// Makes a link to the admin pages.
     Web,
     /// The limits and what they have counted; of one agent, or of all.
@@ -79,7 +66,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         Some("approvals") => ControlCommand::Approvals,
         Some("watch") => ControlCommand::Watch,
         Some("status") => ControlCommand::Status,
-        Some("reload") => ControlCommand::ReloadFn,
+        Some("reload") => ControlCommand::Reload,
         Some("web") => ControlCommand::Web,
         Some("clock_accept") => ControlCommand::AcceptClock,
         Some("limits") => ControlCommand::Limits { agent: text(&mut members, "agent")? },
@@ -128,7 +115,7 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         }
         ControlCommand::Answer { id, choice } => answer(control, &id, choice, by).await,
         ControlCommand::Status => status(control),
-        ControlCommand::ReloadFn => reload(control, by),
+        ControlCommand::Reload => reload(control, by),
         ControlCommand::Web => web(control, by),
         ControlCommand::AcceptClock => accept_clock(control, by).await,
         ControlCommand::Limits { agent } => limits(control, agent.as_deref()),

@@ -24,7 +24,7 @@ use super::shapes;
 const MAX_LINE: u64 = 64 * 1024;
 
 impl Control {
-    /// Serves the socket until the stop latch opens; the file is removed then.
+    /// Serves the socket until `stop` is set; the file is removed then.
     pub(crate) async fn serve(self: Rc<Self>, socket: ControlSocket) {
         let accept = async {
             loop {

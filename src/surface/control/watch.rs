@@ -34,7 +34,7 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
                     shapes::question(question, control.gate.flights.times_asked(question))
                 }
                 WatchEvent::AskedAgain(question, times) => shapes::asked_again(question, *times),
-                WatchEvent::Settled(question, settlement) => shapes::settled(question, settlement),
+                WatchEvent::Settled(question, end) => shapes::settled(question, end),
                 WatchEvent::Finished(question, outcome) => shapes::finished(question, outcome),
                 WatchEvent::Notice(text) => shapes::notice(text),
             };

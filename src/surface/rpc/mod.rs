@@ -33,7 +33,7 @@ use crate::net::listener::Listener;
 pub(crate) use port::AgentPort;
 
 impl AgentPort {
-    /// Accepts connections until the stop latch opens.
+    /// Accepts connections until `stop` is set.
     pub(crate) async fn serve(self: Rc<Self>, listener: Listener) {
         let accept = async {
             loop {

@@ -15,7 +15,7 @@ pub(crate) struct AgentSession {
     pub agent: AgentHandle,
     /// Frames for the peer.
     pub out: Outbox,
-    /// Opens when the connection is gone.
+    /// Set when the connection is gone.
     pub gone: OnceFlag,
     pub port: Rc<AgentPort>,
 }
