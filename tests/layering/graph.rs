@@ -166,6 +166,8 @@ fn scan(tokens: &[TokenTree], source: &mut Source) {
                 at = end;
                 continue;
             }
+            // A declared module shares its name with what is re-exported from it now and then.
+            TokenTree::Ident(word) if word == "mod" => at += 1,
             TokenTree::Group(group) => scan(&group.stream().into_iter().collect::<Vec<_>>(), source),
             TokenTree::Ident(_) => {
                 let (path, next) = path_at(tokens, at);
@@ -314,6 +316,7 @@ mod tests {
         let unused = [
             "#[cfg(test)] mod tests { use crate::b::Thing; fn f(_: Thing) {} }",
             "pub use crate::b::Thing;",
+            "mod thing; pub use crate::b::thing;",
             "use std::fmt; fn f(_: fmt::Error) {}",
         ];
         for code in unused {
