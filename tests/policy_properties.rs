@@ -170,7 +170,11 @@ fn decides_as_the_naive_scan_does() {
     for _ in 0..4000 {
         let (rules, defaults) =
             (random_rules(&mut random, RuleList::Rules), random_rules(&mut random, RuleList::Defaults));
-        let policy = Policy::new(PolicyParts { rules: rules.clone(), defaults: defaults.clone() });
+        let policy = Policy::new(PolicyParts {
+            rules: rules.clone(),
+            defaults: defaults.clone(),
+            ..PolicyParts::default()
+        });
         for _ in 0..5 {
             let call = random_call(&mut random);
             let about = format!("SEED={} {} {rules:?} // {defaults:?}", random.seed, call.signature());

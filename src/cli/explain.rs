@@ -156,7 +156,9 @@ fn for_people(tool: &str, why: &Explanation, config: &Config) -> String {
             let holds = forbidden.as_ref().map(|(character, _)| format!(": {character}")).unwrap_or_default();
             return invalid(tool, reason, &format!("{message}{holds}"), argument.as_deref(), config);
         }
-        Explanation::Judged { signature, parts, verdict, trace } => (signature, parts, verdict, trace),
+        Explanation::Judged { signature, parts, verdict, trace, limits: _ } => {
+            (signature, parts, verdict, trace)
+        }
     };
     let action = on_stdout(verdict.decision.as_str(), Shade::for_word(verdict.decision.as_str()));
     let mut lines = vec![layout::hanging(&format!("{action}: "), &visible(signature), width)];

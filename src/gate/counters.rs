@@ -21,7 +21,7 @@ const MAX_COUNTERS: usize = 20_000;
 const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// All counters, and the sessions whose end they share.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct CounterBook {
     /// By [`Limit::identity`](crate::model::Limit::identity).
     limits: HashMap<Digest, LimitCounters>,
@@ -31,7 +31,7 @@ pub(crate) struct CounterBook {
     tidy_at: Option<Timestamp>,
 }
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct LimitCounters {
     /// Boxed keys keep the table small.
     counters: HashMap<Box<CounterKey>, Counter>,
@@ -39,6 +39,7 @@ struct LimitCounters {
     begun: HashMap<AgentId, usize>,
 }
 
+#[derive(Debug)]
 struct Counter {
     tally: Tally,
     /// Who began it.

@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use crate::base::decimal::Decimal;
 use crate::model::{AgentId, Call, InvalidCall, Reason, RuleRef, Step, Tool, Verdict};
-use crate::policy::{Facts, Policy};
+use crate::policy::{Facts, LimitLook, Policy};
 
 /// What would become of a call. [`to_json`](Explanation::to_json) is the shape that other programs rely on.
 #[derive(Debug)]
@@ -19,6 +20,8 @@ pub(crate) enum Explanation {
         verdict: Verdict,
         /// The rules looked at, in order of precedence; the last one decided, unless none matched.
         trace: Vec<Step>,
+        /// What the limits say that speak of the call.
+        limits: Vec<LimitLook>,
     },
     /// It would be refused before the policy is asked.
     Invalid {
@@ -31,17 +34,17 @@ pub(crate) enum Explanation {
 }
 
 /// What a call is explained by.
-pub(crate) struct Rules<'r> {
+pub(crate) struct Rules<'r, 'f> {
     pub tools: &'r BTreeMap<String, Arc<Tool>>,
     pub policy: &'r Policy,
     /// What the tool's service says of a call, as the gate would ask it.
     pub check: &'r dyn Fn(&Call) -> Result<(), InvalidCall>,
-    pub facts: &'r dyn Fn(&Call) -> Facts,
+    pub facts: &'r dyn Fn(&Call) -> Facts<'f>,
 }
 
 /// Explains a call of `tool` with `args` by `agent`.
 pub(crate) fn explain(
-    rules: &Rules<'_>,
+    rules: &Rules<'_, '_>,
     agent: &AgentId,
     tool: &str,
     args: Map<String, Value>,
@@ -62,8 +65,9 @@ pub(crate) fn explain(
         Ok(call) => {
             let facts = facts(&call);
             let (verdict, trace) = policy.judge_traced(&call, &facts);
+            let limits = policy.limit_looks(&call, &facts);
             let parts = call.parts().iter().cloned().zip(policy.judge_parts(&call, &facts)).collect();
-            Explanation::Judged { signature: call.signature().to_owned(), parts, verdict, trace }
+            Explanation::Judged { signature: call.signature().to_owned(), parts, verdict, trace, limits }
         }
     }
 }
@@ -72,13 +76,14 @@ impl Explanation {
     /// The stable JSON shape of `explain`.
     pub(crate) fn to_json(&self) -> Value {
         match self {
-            Explanation::Judged { signature, parts, verdict, trace } => {
+            Explanation::Judged { signature, parts, verdict, trace, limits } => {
                 let mut shown = json!({
                     "decision": verdict.decision.as_str(),
                     "signature": signature,
                     "rule": verdict.rule.as_deref().map(RuleRef::to_json),
                     "reasons": verdict.reasons.iter().map(Reason::to_json).collect::<Vec<_>>(),
                     "trace": trace.iter().map(step_json).collect::<Vec<_>>(),
+                    "limits": limits.iter().map(limit_json).collect::<Vec<_>>(),
                 });
                 if let (Some(members), false) = (shown.as_object_mut(), parts.is_empty()) {
                     members.insert("signatures".into(), parts.iter().map(part_json).collect());
@@ -91,6 +96,7 @@ impl Explanation {
                 "rule": null,
                 "reasons": [],
                 "trace": [],
+                "limits": [],
                 "reason": reason,
                 "message": message,
                 "argument": argument,
@@ -99,6 +105,19 @@ impl Explanation {
             }),
         }
     }
+}
+
+fn limit_json(look: &LimitLook) -> Value {
+    let LimitLook { limit, count, after, resets_at, .. } = look;
+    let amount = |amount: &Option<Decimal>| amount.map(|amount| limit.count.to_json(amount));
+    json!({
+        "name": *limit.name,
+        "count": amount(count),
+        "after": amount(after),
+        "ask_above": amount(&limit.ask_above),
+        "deny_above": amount(&limit.deny_above),
+        "resets_at": resets_at.map(|at| at.to_string()),
+    })
 }
 
 fn part_json((signature, verdict): &(String, Verdict)) -> Value {

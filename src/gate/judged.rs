@@ -9,6 +9,7 @@ use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task};
 use crate::model::{Action, Charge, Outcome, Verdict};
+use crate::policy::{Facts, NothingCounted};
 
 /// What the policy said to a call under one setup.
 pub(super) struct Judged {
@@ -24,7 +25,10 @@ impl Judged {
     pub(super) fn new(gate: &Gate, task: &Task, setup: &Rc<Setup>) -> Judged {
         let call = &task.call;
         gate.ledger.counters.borrow_mut().called(call.agent(), &task.session_name(), gate.clock.now());
-        let verdict = setup.policy.judge(call, &gate.facts(setup, call));
+        let verdict = {
+            let counters = gate.counters();
+            setup.policy.judge(call, &gate.facts(setup, call, task.session.as_deref(), &*counters))
+        };
         limits::heed(gate, call, &verdict);
         let allowed = verdict.decision == Action::Allow;
         let reserved = allowed.then(|| reserve(gate, task, verdict.charges.clone())).flatten();
@@ -58,7 +62,8 @@ impl Judged {
         setup: &Rc<Setup>,
     ) -> Result<(), Verdict> {
         if !self.is_under(setup) {
-            let verdict = setup.policy.judge(&task.call, &gate.facts(setup, &task.call));
+            let facts = gate.facts(setup, &task.call, task.session.as_deref(), &NothingCounted);
+            let verdict = setup.policy.judge(&task.call, &facts);
             if verdict.decision != Action::Allow {
                 return Err(verdict);
             }
@@ -83,7 +88,11 @@ impl Judged {
 /// What forbids it.
 pub(super) fn charge_approved(gate: &Gate, task: &Task) -> Step<Reservation> {
     let setup = gate.setup();
-    let verdict = setup.policy.judge(&task.call, &gate.facts(&setup, &task.call));
+    let verdict = {
+        let counters = gate.counters();
+        let facts = gate.facts(&setup, &task.call, task.session.as_deref(), &*counters);
+        setup.policy.judge(&task.call, &Facts { asked: true, ..facts })
+    };
     if let Some(why) = verdict.forbidden() {
         limits::heed(gate, &task.call, &verdict);
         return Err(why.outcome());

@@ -17,13 +17,14 @@ pub(super) type SessionName = Option<Arc<str>>;
 /// The number of a session: one of the same name that begins later has another.
 pub(super) type SessionNumber = u64;
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Sessions {
     agents: HashMap<AgentId, HashMap<SessionName, Session>>,
     idle: Duration,
     last: SessionNumber,
 }
 
+#[derive(Debug)]
 struct Session {
     number: SessionNumber,
     /// When a call was last made in it.

@@ -13,9 +13,6 @@ use crate::model::{AgentId, Call, Tool};
 use crate::policy::{Facts, Policy, PolicyParts};
 use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
 
-/// How long a session without a call lives.
-const SESSION_IDLE: Duration = Duration::from_secs(24 * 3600);
-
 /// Everything about the gateway that a reload may change.
 pub struct Setup {
     /// What config.yaml and the tool files say. What the scrubber looks for has moved into `scrubber`.
@@ -24,6 +21,7 @@ pub struct Setup {
     pub(crate) services: Services,
     /// Every configured credential.
     pub scrubber: Arc<Scrubber>,
+    session_idle: Duration,
 }
 
 impl Setup {
@@ -38,9 +36,10 @@ impl Setup {
             Some(earlier) => scrubber.continuing(&earlier.scrubber),
             None => scrubber,
         });
+        let session_idle = permissions.session_idle;
         let policy = policy_of(permissions);
         let services = Services::new(&config.services, scrubber.clone())?;
-        Ok(Setup { config, policy, services, scrubber })
+        Ok(Setup { config, policy, services, scrubber, session_idle })
     }
 
     pub(crate) fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
@@ -73,7 +72,7 @@ impl Setup {
 
     /// How long a session without a call lives.
     pub(super) fn session_idle(&self) -> Duration {
-        SESSION_IDLE
+        self.session_idle
     }
 
     /// How the places for calls at once are shared out.
@@ -86,7 +85,7 @@ impl Setup {
     }
 
     /// What the owner's files say of a call besides the rules.
-    pub(super) fn facts(&self, call: &Call) -> Facts {
+    pub(super) fn facts<'a>(&self, call: &Call) -> Facts<'a> {
         let agent = self.agent(call.agent());
         let own = agent.and_then(|agent| agent.max_pending_approvals);
         let limit = own.unwrap_or(self.config.rate_limit.max_pending_approvals);
@@ -105,8 +104,8 @@ impl Setup {
 
 /// The policy that permissions.yaml describes.
 pub(crate) fn policy_of(permissions: Permissions) -> Policy {
-    let Permissions { rules, defaults, .. } = permissions;
-    Policy::new(PolicyParts { rules, defaults })
+    let Permissions { rules, defaults, limits, .. } = permissions;
+    Policy::new(PolicyParts { rules, defaults, limits })
 }
 
 /// The setup in force, and who waits for the next one.

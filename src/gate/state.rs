@@ -1,5 +1,6 @@
 //! What the gate is made of.
 
+use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::Executor;
 use super::approvals::{Answered, Approvals, CannotAnswer};
+use super::counters::CounterBook;
 use super::flights::Flights;
 use super::inbox::Inbox;
 use super::ledger::Ledger;
@@ -17,7 +19,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::once_flag::OnceFlag;
 use crate::base::zone::Zone;
 use crate::model::{AgentId, AnswerOutcome, Call, Charge, Choice, Responder, Tool, Void};
-use crate::policy::Facts;
+use crate::policy::{Counters, Facts, NothingCounted};
 use crate::store::{NoteKind, Store, StoreError};
 
 /// One per gateway, shared by all surfaces.
@@ -86,10 +88,19 @@ impl Gate {
         setup.config.tools.values().filter(offered).cloned().collect()
     }
 
-    /// Everything besides the rules that counts for `call` at this moment.
-    pub(crate) fn facts(&self, setup: &Setup, call: &Call) -> Facts {
+    /// Everything besides the rules that counts for `call` in `session` at this moment. `counters`: what has been counted,
+    /// or nothing where limits have no say.
+    pub(crate) fn facts<'a>(
+        &self,
+        setup: &Setup,
+        call: &Call,
+        session: Option<&'a str>,
+        counters: &'a dyn Counters,
+    ) -> Facts<'a> {
         let now = self.clock.now();
         Facts {
+            session,
+            counters,
             cool_down: self.ledger.cool_down(setup, call, now),
             open_questions: self.approvals.count_of(call.agent()),
             now,
@@ -99,9 +110,15 @@ impl Gate {
         }
     }
 
-    /// What forbids a call now that was allowed or approved before.
+    /// What has been counted under limits.
+    pub(crate) fn counters(&self) -> Ref<'_, CounterBook> {
+        self.ledger.counters.borrow()
+    }
+
+    /// What forbids a call now that was allowed or asked about before. What has been counted is looked at when it is
+    /// claimed: until then it may be counted no more, and afterwards the call itself is counted.
     pub(super) fn forbids(&self, setup: &Setup, call: &Call) -> Option<Void> {
-        setup.policy.still_permitted(call, &self.facts(setup, call)).err()
+        setup.policy.still_permitted(call, &self.facts(setup, call, None, &NothingCounted)).err()
     }
 
     /// A person's answer to the question whose id begins with `prefix`.

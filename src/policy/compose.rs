@@ -1,14 +1,19 @@
-//! The rules and the facts put together.
+//! The rules, the limits and the facts put together.
+
+use std::sync::Arc;
 
 use super::facts::Facts;
+use super::limits::{Judgement, LimitLook, Limits, stricter};
 use super::rules::Rules;
+use super::stance::Stance;
 use super::subject::Subject;
-use crate::model::{Action, AgentId, Call, Rule, Step, Tool, Verdict, Void};
+use crate::model::{Action, AgentId, Call, Limit, Rule, Step, Tool, Verdict, Void};
 
 /// The owner's policy. Immutable; a reload makes a new one.
 #[derive(Clone, Debug)]
 pub struct Policy {
     rules: Rules,
+    limits: Limits,
 }
 
 /// What a policy is made of, as permissions.yaml has it.
@@ -18,24 +23,29 @@ pub struct PolicyParts {
     pub rules: Vec<Rule>,
     /// The first match decides.
     pub defaults: Vec<Rule>,
+    pub limits: Vec<Limit>,
 }
 
 impl Policy {
     pub fn new(parts: PolicyParts) -> Policy {
-        let PolicyParts { rules, defaults } = parts;
-        Policy { rules: Rules::new(rules, defaults) }
+        let PolicyParts { rules, defaults, limits } = parts;
+        Policy { rules: Rules::new(rules, defaults), limits: Limits::new(limits) }
     }
 
-    pub(crate) fn limits(&self) -> &[std::sync::Arc<crate::model::Limit>] {
-        &[]
+    /// In the order of the file.
+    pub(crate) fn limits(&self) -> &[Arc<Limit>] {
+        self.limits.all()
     }
 
     /// What is to be done with a new call. Asked once for each call; once more when a reload changes the rules before
     /// they have let it through.
-    pub fn judge(&self, call: &Call, facts: &Facts) -> Verdict {
+    pub fn judge(&self, call: &Call, facts: &Facts<'_>) -> Verdict {
         match facts.changed(call) {
             Some(reason) => Verdict::denied(reason),
-            None => with_facts(self.rules.decide(&Subject::new(call, facts)), facts),
+            None => {
+                let subject = Subject::new(call, facts);
+                self.composed(self.rules.decide(&subject), &subject)
+            }
         }
     }
 
@@ -43,20 +53,21 @@ impl Policy {
     ///
     /// # Errors
     /// What forbids it.
-    pub fn still_permitted(&self, call: &Call, facts: &Facts) -> Result<(), Void> {
+    pub fn still_permitted(&self, call: &Call, facts: &Facts<'_>) -> Result<(), Void> {
         self.judge(call, facts).forbidden().map_or(Ok(()), Err)
     }
 
     /// [`Policy::judge`] of an unchanged call, with every rule that was looked at, in order of precedence; the last one
     /// decided unless none matched. Rules whose literal beginning rules them out are not looked at. Of several parts, the
     /// looks are those at the one that decided.
-    pub fn judge_traced(&self, call: &Call, facts: &Facts) -> (Verdict, Vec<Step>) {
-        let (verdict, trace) = self.rules.trace(&Subject::new(call, facts));
-        (with_facts(verdict, facts), trace)
+    pub fn judge_traced(&self, call: &Call, facts: &Facts<'_>) -> (Verdict, Vec<Step>) {
+        let subject = Subject::new(call, facts);
+        let (verdict, trace) = self.rules.trace(&subject);
+        (self.composed(verdict, &subject), trace)
     }
 
     /// What the rules say to each part of a call with a list that is judged element by element, in its order.
-    pub(crate) fn judge_parts(&self, call: &Call, facts: &Facts) -> Vec<Verdict> {
+    pub(crate) fn judge_parts(&self, call: &Call, facts: &Facts<'_>) -> Vec<Verdict> {
         self.rules.decide_parts(&Subject::new(call, facts))
     }
 
@@ -64,11 +75,32 @@ impl Policy {
     pub fn always_denies(&self, agent: &AgentId, tool: &Tool) -> bool {
         self.rules.always_deny(agent, tool)
     }
+
+    /// What each limit says that speaks of the call, and what it has counted.
+    pub(crate) fn limit_looks(&self, call: &Call, facts: &Facts<'_>) -> Vec<LimitLook> {
+        let subject = Subject::new(call, facts);
+        let asks = self.rules.decide(&subject).decision == Action::Ask;
+        self.limits.looks(call, &facts.moment(asks), |limit, element| counts(limit, &subject, element))
+    }
+
+    /// The strictest of rules and limits counts; of a denial all reasons are kept.
+    fn composed(&self, by_rules: Verdict, subject: &Subject<'_>) -> Verdict {
+        let moment = subject.facts.moment(by_rules.decision == Action::Ask);
+        let said = self.limits.judge(subject.call, &moment, |limit, element| counts(limit, subject, element));
+        let Judgement { decision, reasons, charges } = said;
+        let decision = stricter(by_rules.decision, decision);
+        let mut verdict = Verdict { decision, charges, ..by_rules };
+        verdict.reasons.extend(reasons);
+        // What asks is no reason for a denial.
+        verdict.reasons.retain(|reason| reason.decision().is_none_or(|alone| alone == decision));
+        if decision == Action::Ask {
+            verdict.reasons.extend(subject.facts.not_asked());
+        }
+        verdict
+    }
 }
 
-fn with_facts(mut verdict: Verdict, facts: &Facts) -> Verdict {
-    if verdict.decision == Action::Ask {
-        verdict.reasons.extend(facts.not_asked());
-    }
-    verdict
+/// Whether a limit counts this element of a call, or the whole. What is unknown counts.
+fn counts(limit: &Limit, subject: &Subject<'_>, element: Option<usize>) -> bool {
+    subject.examine_rest(&limit.matcher, element, Stance::Forbids).is_match()
 }

@@ -1,10 +1,12 @@
 //! What a limit asks of the gateway's memory.
 
+use std::fmt;
+
 use crate::base::clock::Timestamp;
 use crate::model::{AgentId, CounterId, Tally};
 
 /// What has been counted.
-pub trait Counters {
+pub trait Counters: fmt::Debug {
     /// What this counter holds at `now`.
     fn tally(&self, counter: &CounterId, now: Timestamp) -> Tally;
 

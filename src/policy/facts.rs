@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use super::counters::{Counters, NothingCounted};
+use super::limits::Moment;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::zone::Zone;
@@ -10,7 +12,7 @@ use crate::model::{Call, Reason, Source};
 /// What counts for one call besides the rules, at one moment: from the owner's files and the gateway's own memory,
 /// never from what the agent says.
 #[derive(Clone, Debug)]
-pub struct Facts {
+pub struct Facts<'a> {
     /// Whether there is such an agent.
     pub knows_agent: bool,
     /// The digest of the tool that has the name of the call's.
@@ -25,14 +27,20 @@ pub struct Facts {
     pub clock_set: bool,
     /// The machine's.
     pub zone: Arc<Zone>,
+    /// The session that the call belongs to; None: the agent's own unnamed one.
+    pub session: Option<&'a str>,
+    /// What has been counted under limits.
+    pub counters: &'a dyn Counters,
+    /// Whether a person has been asked about the call.
+    pub asked: bool,
     /// What the agent has read and still counts as being with it.
     pub read: Vec<Source>,
 }
 
-impl Facts {
+impl<'a> Facts<'a> {
     /// The facts that leave it to the rules: agent and tool are as the call has them, nothing is remembered, and nobody
     /// knows what time it is.
-    pub fn unchanged(call: &Call) -> Facts {
+    pub fn unchanged(call: &Call) -> Facts<'a> {
         Facts {
             knows_agent: true,
             tool: Some(call.tool().digest),
@@ -42,12 +50,15 @@ impl Facts {
             now: Timestamp(0),
             clock_set: false,
             zone: Zone::utc(),
+            session: None,
+            counters: &NothingCounted,
+            asked: false,
             read: Vec::new(),
         }
     }
 
     /// These facts at `now` by a clock that is right.
-    pub fn at(self, now: Timestamp, zone: Arc<Zone>) -> Facts {
+    pub fn at(self, now: Timestamp, zone: Arc<Zone>) -> Facts<'a> {
         Facts { now, clock_set: true, zone, ..self }
     }
 
@@ -57,6 +68,12 @@ impl Facts {
             return Some(Reason::AgentRemoved);
         }
         (self.tool != Some(call.tool().digest)).then_some(Reason::ToolChanged)
+    }
+
+    /// As limits look at it. `asks`: a person is asked about the call.
+    pub(super) fn moment(&self, asks: bool) -> Moment<'_> {
+        let Facts { now, zone, session, counters, asked, .. } = self;
+        Moment { now: *now, zone, session: *session, counters: *counters, asked: *asked || asks }
     }
 
     pub(super) fn not_asked(&self) -> Option<Reason> {

@@ -10,9 +10,7 @@ use super::index::Index;
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
 use crate::base::zone::Zone;
-use crate::model::{
-    Action, Amount, Call, Charge, Charging, Counted, CounterId, Limit, Part, Reason, Tally, Truth,
-};
+use crate::model::{Action, Amount, Call, Charge, Charging, Counted, CounterId, Limit, Part, Reason, Tally};
 
 /// All limits. A call that none of them touches costs one look at the beginnings of their patterns.
 #[derive(Clone, Debug)]
@@ -51,7 +49,8 @@ pub(crate) struct LimitLook {
     /// When nothing counts any more; None: nothing does, or it ends with the session.
     pub resets_at: Option<Timestamp>,
     decision: Action,
-    room_at: Option<Timestamp>,
+    /// Whole seconds until time alone makes room for the call.
+    retry_after: Option<u64>,
     charge: Option<Charge>,
 }
 
@@ -66,13 +65,13 @@ impl Limits {
         &self.all
     }
 
-    /// What they say to `call`. `speaks` says whether a limit speaks of the part of it with this place among the
-    /// elements that are judged one by one; unknown counts.
+    /// What they say to `call`. `speaks` says whether a limit speaks of the element with this place among those
+    /// that are judged one by one, or of the whole.
     pub(super) fn judge(
         &self,
         call: &Call,
         moment: &Moment<'_>,
-        speaks: impl Fn(&Limit, Option<usize>) -> Truth,
+        speaks: impl Fn(&Limit, Option<usize>) -> bool,
     ) -> Judgement {
         let mut judgement = Judgement { decision: Action::Allow, reasons: Vec::new(), charges: Vec::new() };
         for look in self.looks(call, moment, speaks) {
@@ -88,7 +87,7 @@ impl Limits {
         &self,
         call: &Call,
         moment: &Moment<'_>,
-        speaks: impl Fn(&Limit, Option<usize>) -> Truth,
+        speaks: impl Fn(&Limit, Option<usize>) -> bool,
     ) -> Vec<LimitLook> {
         let touched = self.touched(call, speaks);
         let look = |(place, times): (&usize, &u32), asked: bool| {
@@ -111,14 +110,14 @@ impl Limits {
     }
 
     /// The places of the limits that speak of `call`, and of how many of its elements.
-    fn touched(&self, call: &Call, speaks: impl Fn(&Limit, Option<usize>) -> Truth) -> BTreeMap<usize, u32> {
+    fn touched(&self, call: &Call, speaks: impl Fn(&Limit, Option<usize>) -> bool) -> BTreeMap<usize, u32> {
         let mut touched = BTreeMap::new();
         let whole = call.parts().is_empty().then(|| (None, call.signature()));
         let elements = call.parts().iter().enumerate().map(|(at, part)| (Some(at), part.as_str()));
         for (element, signature) in whole.into_iter().chain(elements) {
             for place in self.index.candidates(signature).flatten() {
                 let Some(limit) = self.all.get(*place) else { continue };
-                if limit.matcher.pattern.matches(signature) && speaks(limit, element) != Truth::False {
+                if limit.matcher.pattern.matches(signature) && speaks(limit, element) {
                     *touched.entry(*place).or_default() += 1;
                 }
             }
@@ -129,11 +128,13 @@ impl Limits {
 
 impl LimitLook {
     fn reason(&self) -> Option<Reason> {
-        let LimitLook { limit, room_at, .. } = self;
+        let LimitLook { limit, retry_after, .. } = self;
         match self.decision {
             Action::Allow => None,
             Action::Ask => Some(Reason::AskedByLimit { limit: limit.name.clone(), why: self.words() }),
-            Action::Deny => Some(Reason::LimitReached { limit: limit.name.clone(), room_at: *room_at }),
+            Action::Deny => {
+                Some(Reason::LimitReached { limit: limit.name.clone(), retry_after: *retry_after })
+            }
         }
     }
 
@@ -147,7 +148,9 @@ impl LimitLook {
         let what = match (count, self.after) {
             (_, None) => "how much it adds cannot be read".to_owned(),
             (Counted::Calls, Some(after)) => nth("call").unwrap_or_else(|| format!("{after} calls")),
-            (Counted::Questions, Some(after)) => nth("question").unwrap_or_else(|| format!("{after} questions")),
+            (Counted::Questions, Some(after)) => {
+                nth("question").unwrap_or_else(|| format!("{after} questions"))
+            }
             (Counted::Seconds, Some(after)) => format!("{after} seconds since the first call"),
             (Counted::Arg(argument), Some(after)) => format!("{argument} {after}"),
             (Counted::Cost | Counted::Tokens, Some(after)) => format!("{count} {after}"),
@@ -164,7 +167,8 @@ fn look(limit: &Arc<Limit>, call: &Call, times: u32, moment: &Moment<'_>, asked:
     let (count, adds) = (limit.count.total(&tally, now), adds(&limit.count, call, times, asked));
     let after = count.zip(adds).and_then(|(count, adds)| count.checked_add(adds));
     let has_room = counters.has_room(&counter, call.agent(), now);
-    let is_above = |bound: Option<Decimal>| bound.is_some_and(|bound| after.is_none_or(|after| after > bound));
+    let is_above =
+        |bound: Option<Decimal>| bound.is_some_and(|bound| after.is_none_or(|after| after > bound));
     let decision = match () {
         () if !has_room || is_above(limit.deny_above) => Action::Deny,
         () if is_above(limit.ask_above) => Action::Ask,
@@ -176,7 +180,10 @@ fn look(limit: &Arc<Limit>, call: &Call, times: u32, moment: &Moment<'_>, asked:
         after,
         resets_at: tally.end().filter(|end| *end != Part::OPEN && *end > now),
         decision,
-        room_at: room.filter(|_| has_room).and_then(|room| room_at(&limit.count, &tally, room, now)),
+        retry_after: room.filter(|_| has_room).and_then(|room| {
+            let at = room_at(&limit.count, &tally, room, now)?;
+            Some(u64::try_from(at.since(now).as_millis().div_ceil(1000)).unwrap_or(u64::MAX).max(1))
+        }),
         charge: charge(limit, counter, call, adds, now, zone),
         limit: limit.clone(),
     }
@@ -215,9 +222,8 @@ fn room_at(count: &Counted, tally: &Tally, room: Decimal, now: Timestamp) -> Opt
         return tally.at_most(room, now);
     }
     let ends = tally.parts(now).map(|part| part.until);
-    ends.filter(|end| *end != Part::OPEN).find(|end| {
-        count.total(tally, *end).is_some_and(|time| time <= room)
-    })
+    ends.filter(|end| *end != Part::OPEN)
+        .find(|end| count.total(tally, *end).is_some_and(|time| time <= room))
 }
 
 /// Nothing is charged that would not change a count.
@@ -238,7 +244,7 @@ fn charge(
     Some(Charge { limit, counter, agent, part, how, anew: false })
 }
 
-fn stricter(one: Action, other: Action) -> Action {
+pub(super) fn stricter(one: Action, other: Action) -> Action {
     match (one, other) {
         (Action::Deny, _) | (_, Action::Deny) => Action::Deny,
         (Action::Ask, _) | (_, Action::Ask) => Action::Ask,
@@ -257,3 +263,7 @@ fn ordinal(number: i64) -> String {
     };
     format!("{number}{end}")
 }
+
+#[cfg(test)]
+#[path = "limits_tests.rs"]
+mod tests;

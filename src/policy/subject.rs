@@ -10,7 +10,7 @@ use crate::model::{Call, Matcher, TimeWindow, Why};
 /// A call, what counts besides, and what has been found out about it.
 pub(super) struct Subject<'c> {
     pub(super) call: &'c Call,
-    facts: &'c Facts,
+    pub(super) facts: &'c Facts<'c>,
     texts: Texts<'c>,
 }
 
@@ -22,7 +22,7 @@ pub(super) struct Part<'c> {
 }
 
 impl<'c> Subject<'c> {
-    pub(super) fn new(call: &'c Call, facts: &'c Facts) -> Subject<'c> {
+    pub(super) fn new(call: &'c Call, facts: &'c Facts<'c>) -> Subject<'c> {
         Subject { call, facts, texts: Texts::new(call) }
     }
 

@@ -85,6 +85,7 @@ fn policy(text: &str) -> Policy {
     Policy::new(PolicyParts {
         rules: rules(RuleList::Rules, first),
         defaults: rules(RuleList::Defaults, defaults),
+        ..PolicyParts::default()
     })
 }
 

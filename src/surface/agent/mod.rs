@@ -238,12 +238,18 @@ impl AgentHandle {
     ///
     /// # Errors
     /// When the agent asks too often.
-    pub(crate) fn explain(&self, tool: &str, args: Map<String, Value>) -> Result<Value, NotServed> {
+    pub(crate) fn explain(
+        &self,
+        tool: &str,
+        args: Map<String, Value>,
+        session: Option<&str>,
+    ) -> Result<Value, NotServed> {
         let size = serde_json::to_vec(&args).map_or(0, |text| text.len());
         self.spend(cost::EXPLAIN + units(size, cost::EXPLAINED_BYTES))?;
         let setup = self.gate().setup();
         let check = |call: &Call| setup.services.check(call).map(drop);
-        let facts = |call: &Call| self.gate().facts(&setup, call);
+        let counters = self.gate().counters();
+        let facts = |call: &Call| self.gate().facts(&setup, call, session, &*counters);
         let rules = Rules { tools: &setup.config.tools, policy: &setup.policy, check: &check, facts: &facts };
         Ok(without_files(explain(&rules, self.id(), tool, args).to_json()))
     }

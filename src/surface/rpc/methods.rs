@@ -89,7 +89,10 @@ fn list_tools(
 
 fn explain(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Result<StartStep, WireError> {
     let request = params::tool_request(params)?;
-    let why = session.agent.explain(&request.tool, request.args).map_err(wire::not_served)?;
+    let why = session
+        .agent
+        .explain(&request.tool, request.args, request.session_id.as_deref())
+        .map_err(wire::not_served)?;
     answer(id, why)
 }
 

@@ -1,0 +1,329 @@
+//! Limits: exactly as many executions as they let through, whatever comes at once, however it ends.
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod harness;
+
+use std::io::{BufRead as _, BufReader};
+use std::thread;
+use std::time::Duration;
+
+use async_tungstenite::tungstenite::Message;
+use harness::agent::error;
+use harness::gateway::{LAPTOP, TOKEN};
+use harness::upstream::Answer;
+use harness::{Agent, Gateway, Setup, eventually};
+use serde_json::{Value, json};
+
+/// `get_state` and `say` are allowed, `call_service` is asked about; `limits` stands below `limits:`.
+fn setup(limits: &str) -> Setup {
+    let permissions = format!(
+        "rules:\n  - {{pattern: \"get_state*\", action: allow}}\n  - {{pattern: \"say*\", action: allow}}\n\
+         defaults:\n  - {{pattern: \"*\", action: ask}}\nlimits:\n{limits}"
+    );
+    let usual = Setup::default();
+    let config = usual.config.replace("max_pending_approvals: 10", "max_pending_approvals: 100");
+    Setup { permissions, config, ..usual }
+}
+
+fn read(agent: &mut Agent, entity: &str) -> Value {
+    agent.request("get_state", json!({"entity_id": entity}))
+}
+
+fn read_in(agent: &mut Agent, session: &str, entity: &str) -> Value {
+    let args = json!({"entity_id": entity});
+    agent.call("tool_request", json!({"tool": "get_state", "args": args, "session_id": session}))
+}
+
+fn is_executed(reply: &Value) -> bool {
+    reply["result"]["status"] == "executed"
+}
+
+/// What the counters of this limit hold in all.
+fn counted(gateway: &Gateway, name: &str) -> i64 {
+    let rows = gateway.json(&["limits", "--json"]);
+    let rows = rows.as_array().unwrap().iter().filter(|row| row["name"] == name);
+    rows.map(|row| row["count"].as_i64().unwrap()).sum()
+}
+
+/// Requests of one agent on one connection, all sent before any is answered; how many were executed. Fewer answers come
+/// when the gateway is gone.
+fn burst(
+    gateway: &Gateway,
+    token: &'static str,
+    name: &'static str,
+    count: usize,
+) -> thread::JoinHandle<usize> {
+    let mut agent = Agent::login(gateway.address, token);
+    thread::spawn(move || {
+        let (mut executed, mut sent, mut answered) = (0, 0, 0);
+        while answered < count {
+            // As many at once as a connection may have.
+            while sent < count && sent - answered < 30 {
+                let args = json!({"entity_id": format!("{name}.{sent}")});
+                let request = json!({"jsonrpc": "2.0", "id": sent, "method": "tool_request", "params": {"tool": "get_state", "args": args}});
+                if agent.socket.send(Message::text(request.to_string())).is_err() {
+                    return executed;
+                }
+                sent += 1;
+            }
+            let Ok(reply) = agent.try_receive() else { return executed };
+            executed += usize::from(is_executed(&reply));
+            answered += 1;
+        }
+        executed
+    })
+}
+
+#[test]
+fn ten_thousand_calls_at_once_lead_to_exactly_as_many_executions_as_the_limits_allow() {
+    let gateway = Gateway::with(&setup(
+        "  - {name: all, pattern: \"get_state*\", count: calls, window: day, deny_above: 700}\n\
+         \x20 - {name: each, pattern: \"get_state*\", per: agent, window: 1h, deny_above: 400}\n",
+    ));
+    let names = ["a", "b", "c", "d", "e"];
+    let default: Vec<_> = names.iter().map(|name| burst(&gateway, TOKEN, name, 1000)).collect();
+    let names = ["v", "w", "x", "y", "z"];
+    let laptop: Vec<_> = names.iter().map(|name| burst(&gateway, LAPTOP, name, 1000)).collect();
+    let sum =
+        |bursts: Vec<thread::JoinHandle<usize>>| bursts.into_iter().map(|b| b.join().unwrap()).sum::<usize>();
+    let (default, laptop) = (sum(default), sum(laptop));
+    assert_eq!(default + laptop, 700, "{default} and {laptop}");
+    assert!(default <= 400 && laptop <= 400, "{default} and {laptop}");
+    assert_eq!(gateway.upstream.seen().len(), 700);
+    assert_eq!((counted(&gateway, "all"), counted(&gateway, "each")), (700, 700));
+    gateway.verify();
+}
+
+#[test]
+fn kill_minus_nine_forgets_no_execution() {
+    let mut gateway =
+        Gateway::with(&setup("  - {name: all, pattern: \"get_state*\", window: day, deny_above: 300}\n"));
+    // Long enough that some are cut off at every kill.
+    gateway.upstream.answer(|_| {
+        thread::sleep(Duration::from_millis(2));
+        Answer::json("{}")
+    });
+    let mut executed = 0;
+    for round in 1..=4 {
+        let names: [&'static str; 3] =
+            [["a", "b", "c"], ["d", "e", "f"], ["g", "h", "i"], ["j", "k", "l"]][round - 1];
+        let bursts: Vec<_> = names.iter().map(|name| burst(&gateway, TOKEN, name, 1000)).collect();
+        gateway.upstream.wait_for(round * 50);
+        gateway.kill();
+        executed += bursts.into_iter().map(|b| b.join().unwrap()).sum::<usize>();
+        gateway.restart();
+        // Whatever reached the service was on record before it was sent.
+        let seen = i64::try_from(gateway.upstream.seen().len()).unwrap();
+        let counted = counted(&gateway, "all");
+        assert!(seen <= counted && counted <= 300, "{seen} executed, {counted} counted");
+    }
+    let bursts: Vec<_> = ["m", "n", "o"].iter().map(|name| burst(&gateway, TOKEN, name, 500)).collect();
+    executed += bursts.into_iter().map(|b| b.join().unwrap()).sum::<usize>();
+    assert_eq!(counted(&gateway, "all"), 300);
+    let seen = gateway.upstream.seen().len();
+    assert!(executed <= seen && seen <= 300, "{executed} answered, {seen} done");
+    gateway.verify();
+}
+
+#[test]
+fn open_questions_do_not_pass_a_limit_together() {
+    let gateway = Gateway::with(&setup(
+        "  - {name: calls, pattern: \"call_service*\", per: [agent], window: 1h, deny_above: 3}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let args = |n: usize| json!({"domain": "light", "service": "turn_on", "entity_id": format!("light.{n}")});
+    let requests: Vec<_> = (0..10)
+        .map(|n| agent.send("tool_request", json!({"tool": "call_service", "args": args(n)})))
+        .collect();
+    let asked: Vec<_> = requests.iter().map(|_| agent.asked()).collect();
+    // Nobody is told "too late": the answer counts, but nothing runs.
+    asked.iter().for_each(|id| assert_eq!(gateway.approve(id), "resolved"));
+    let replies: Vec<_> = requests.iter().map(|_| agent.receive()).collect();
+    let (executed, denied): (Vec<_>, Vec<_>) = replies.iter().partition(|reply| is_executed(reply));
+    assert_eq!((executed.len(), denied.len()), (3, 7));
+    for reply in denied {
+        assert_eq!(error(reply), (-32003, "limit_reached"), "{reply}");
+        let data = &reply["error"]["data"];
+        assert_eq!(data["limit"], "calls");
+        assert_eq!(data["reasons"], json!([{"reason": "limit_reached", "limit": "calls"}]));
+        let retry_after = data["retry_after"].as_u64().unwrap();
+        assert!((3600..=3660).contains(&retry_after), "{retry_after}");
+    }
+    assert_eq!(gateway.upstream.seen().len(), 3);
+    assert_eq!(error(&agent.request("call_service", args(10))), (-32003, "limit_reached"), "not even asked");
+    gateway.verify();
+}
+
+#[test]
+fn a_threshold_asks_and_what_is_denied_or_unanswered_does_not_count() {
+    let gateway = Gateway::with(&setup(
+        "  - {name: reads, pattern: \"get_state*\", per: agent, window: 1h, ask_above: 2, deny_above: 3}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert!(is_executed(&read(&mut agent, "a.1")) && is_executed(&read(&mut agent, "a.2")));
+    for n in 0..3 {
+        let args = json!({"entity_id": format!("b.{n}")});
+        let request = agent.send("tool_request", json!({"tool": "get_state", "args": args}));
+        let id = agent.asked();
+        assert!(gateway.cli(&["deny", &id]).status.success());
+        assert_eq!(error(&agent.reply(request)), (-32001, "denied_by_user"));
+    }
+    assert_eq!(counted(&gateway, "reads"), 2);
+    let request = agent.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": "a.3"}}));
+    let id = agent.asked();
+    assert_eq!(gateway.approve(&id), "resolved");
+    assert!(is_executed(&agent.reply(request)));
+    assert_eq!(error(&read(&mut agent, "a.4")), (-32003, "limit_reached"));
+    let mut laptop = Agent::login(gateway.address, LAPTOP);
+    assert!(is_executed(&read(&mut laptop, "a.4")), "another agent has a counter of its own");
+    let explained = laptop.call("explain", json!({"tool": "get_state", "args": {"entity_id": "a.5"}}));
+    let limit = &explained["result"]["limits"][0];
+    let figures = ["count", "after", "ask_above", "deny_above"].map(|name| limit[name].as_i64());
+    assert_eq!(
+        (&limit["name"], figures),
+        (&json!("reads"), [Some(1), Some(2), Some(2), Some(3)]),
+        "{explained}"
+    );
+}
+
+#[test]
+fn a_limit_that_has_no_room_keeps_no_key_and_counts_anew_at_a_persons_word() {
+    let mut gateway = Gateway::with(&setup(
+        "  - {name: reads, pattern: \"get_state*\", per: agent, window: month, deny_above: 1}\n\
+         \x20 - {name: says, pattern: \"say*\", window: 2h, deny_above: 5}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let keyed = |agent: &mut Agent| {
+        let params = json!({"tool": "get_state", "args": {"entity_id": "a.2"}, "idempotency_key": "k"});
+        agent.call("tool_request", params)
+    };
+    assert!(is_executed(&read(&mut agent, "a.1")));
+    assert_eq!(error(&keyed(&mut agent)), (-32003, "limit_reached"));
+    assert_eq!(error(&keyed(&mut agent)), (-32003, "limit_reached"));
+    gateway.kill();
+    gateway.restart();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert_eq!(error(&keyed(&mut agent)), (-32003, "limit_reached"), "a restart forgets nothing");
+
+    for (arguments, problem) in [
+        (&["limits", "reset", "nothing"][..], "there is no such limit"),
+        (&["limits", "reset", "says", "--agent", "default"], "does not count by agents"),
+        (&["limits", "reset", "reads", "--agent", "nobody"], "there is no such agent"),
+    ] {
+        let output = gateway.cli(arguments);
+        let text = String::from_utf8(output.stderr).unwrap();
+        assert!(output.status.code() == Some(5) && text.contains(problem), "{text}");
+    }
+    assert!(gateway.cli(&["limits", "reset", "reads", "--agent", "laptop"]).status.success());
+    assert_eq!(counted(&gateway, "reads"), 1, "only that agent's");
+    assert!(gateway.cli(&["limits", "reset", "reads", "--agent", "default"]).status.success());
+    let reply = keyed(&mut agent);
+    assert!(is_executed(&reply) && reply["result"].get("replayed").is_none(), "{reply}");
+    assert_eq!(keyed(&mut agent)["result"]["replayed"], true);
+    assert_eq!(counted(&gateway, "reads"), 1, "a replay does not count");
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(counted(&gateway, "reads"), 1, "what was reset stays reset");
+    let shown = String::from_utf8(gateway.cli(&["limits"]).stdout).unwrap();
+    assert!(shown.contains("reads") && shown.contains("1 calls within a month"), "{shown}");
+    let exported = String::from_utf8(gateway.cli(&["audit", "export"]).stdout).unwrap();
+    assert_eq!(exported.matches("limit_reset").count(), 2, "recorded, with who");
+    gateway.verify();
+}
+
+#[test]
+fn counts_stay_over_a_reload_while_what_is_counted_stays() {
+    let limit =
+        |rest: &str| setup(&format!("  - {{name: reads, pattern: \"get_state*\", per: agent, {rest}}}\n"));
+    let gateway = Gateway::with(&limit("window: 1h, deny_above: 2"));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert!(is_executed(&read(&mut agent, "a.1")) && is_executed(&read(&mut agent, "a.2")));
+    let mut after = |rest: &str| {
+        gateway.configure(&limit(rest));
+        assert!(gateway.cli(&["reload"]).status.success());
+        is_executed(&read(&mut agent, "a.3"))
+    };
+    assert!(!after("window: 1h, deny_above: 2, description: \"no more\""));
+    assert!(after("window: 1h, deny_above: 3"));
+    assert!(!after("window: 1h, deny_above: 3"));
+    assert!(after("window: 2h, deny_above: 1"), "another window is another limit");
+}
+
+#[test]
+fn sessions_have_counters_of_their_own_and_are_bounded() {
+    let gateway = Gateway::with(&setup(
+        "  - {name: task, pattern: \"get_state*\", per: [agent, session], window: session, deny_above: 1}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert!(is_executed(&read_in(&mut agent, "s0", "a.1")));
+    let denied = read_in(&mut agent, "s0", "a.2");
+    assert_eq!(error(&denied), (-32003, "limit_reached"));
+    assert!(denied["error"]["data"].get("retry_after").is_none(), "no time heals it: {denied}");
+    assert!(is_executed(&read(&mut agent, "a.1")), "the unnamed session is one more");
+    for n in 1..999 {
+        assert!(is_executed(&read_in(&mut agent, &format!("s{n}"), "a.1")), "{n}");
+    }
+    let refused = read_in(&mut agent, "one more", "a.1");
+    assert_eq!(error(&refused), (-32006, "too_many_sessions"), "{refused}");
+    assert_eq!(error(&read_in(&mut agent, "s5", "a.1")), (-32003, "limit_reached"), "it lives");
+    let mut laptop = Agent::login(gateway.address, LAPTOP);
+    assert!(is_executed(&read_in(&mut laptop, "one more", "a.1")), "another agent's sessions are its own");
+}
+
+#[test]
+fn identical_calls_join_within_one_session_alone() {
+    let gateway = Gateway::with(&setup("  []\n"));
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let params = |session: Option<&str>| {
+        let mut params = json!({"tool": "get_state", "args": {"entity_id": "a.1"}});
+        session.into_iter().for_each(|name| params["session_id"] = name.into());
+        params
+    };
+    let sessions = [None, Some("s"), Some("t"), Some("s"), None];
+    let sent: Vec<_> = sessions.iter().map(|session| agent.send("tool_request", params(*session))).collect();
+    gateway.upstream.wait_for(3);
+    gateway.upstream.release();
+    let mut ids: Vec<_> =
+        sent.iter().map(|_| agent.receive()["result"]["request_id"].as_str().unwrap().to_owned()).collect();
+    ids.sort();
+    ids.dedup();
+    assert_eq!((ids.len(), gateway.upstream.seen().len()), (3, 3));
+}
+
+#[test]
+fn the_owner_is_told_once_that_a_limit_is_reached() {
+    let gateway = Gateway::with(&setup(
+        "  - {name: reads, pattern: \"get_state*\", per: agent, window: day, deny_above: 1}\n",
+    ));
+    let watcher = gateway.say_and_leave(&[json!({"command": "watch"})]);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    eventually("the watcher", || {
+        let status = gateway.json(&["status", "--json"]);
+        (status["channels"]["local"]["detail"] == "1 watching").then_some(())
+    });
+    for n in 0..5 {
+        read(&mut agent, &format!("a.{n}"));
+    }
+    let mut laptop = Agent::login(gateway.address, LAPTOP);
+    for n in 0..3 {
+        read(&mut laptop, &format!("a.{n}"));
+    }
+    watcher.set_read_timeout(Some(Duration::from_secs(30))).unwrap();
+    let mut lines = BufReader::new(watcher).lines();
+    let mut notice = || {
+        let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+        line["notice"].as_str().unwrap_or_else(|| panic!("{line}")).to_owned()
+    };
+    assert!(notice().contains("reads is reached by default"));
+    assert!(notice().contains("reads is reached by laptop"));
+    // A question comes next: there was no third word.
+    agent.send("tool_request", json!({"tool": "render", "args": {"template": "x"}}));
+    let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
+    assert_eq!(line["tool"], "render", "{line}");
+}
