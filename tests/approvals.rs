@@ -234,7 +234,7 @@ fn explain_knows_of_denials_and_open_questions() {
         explained["reasons"].clone()
     };
     let cooled = reasons("hello");
-    let asked = json!({"reason": "asked_by_default"});
+    let asked = json!({"reason": "asked_by_default", "rule": "*"});
     assert_eq!((&cooled[0], &cooled[1]["reason"]), (&asked, &json!("cool_down")), "{cooled}");
     let until = cooled[1]["until"].as_str().unwrap();
     assert!(until.len() == 24 && until.ends_with('Z'), "{until}");

@@ -963,7 +963,10 @@ fn call_until_refused(agent: &mut Agent, make: impl Fn(u32) -> Value) -> (u32, V
 #[test]
 fn nothing_is_executed_on_a_full_disk_and_everything_again_when_there_is_room() {
     let Some(disk) = Disk::mount("full") else { return };
-    let gateway = Gateway::with(&disk.setup());
+    let mut setup = disk.setup();
+    setup.permissions.push_str("limits:\n  - {name: all, pattern: \"*\", window: day, deny_above: 100000}\n");
+    let gateway = Gateway::with(&setup);
+    let counted = || gateway.json(&["limits", "--json"])[0]["count"].as_u64().unwrap();
     let mut agent = Agent::login(gateway.address, TOKEN);
     let open = agent.send("tool_request", asked("open"));
     let id = agent.asked();
@@ -976,6 +979,7 @@ fn nothing_is_executed_on_a_full_disk_and_everything_again_when_there_is_room() 
         "{reply}"
     );
     assert_eq!(gateway.upstream.seen().len(), done as usize, "nothing unrecorded was done");
+    assert_eq!(counted(), u64::from(done), "and what was not done does not count");
     // Reads that need no record do not make it look well.
     pending(&mut agent);
     assert_eq!(gateway.json(&["status", "--json"])["store"]["writable"], false);
@@ -990,6 +994,7 @@ fn nothing_is_executed_on_a_full_disk_and_everything_again_when_there_is_room() 
     assert_eq!(gateway.approve(&id), "resolved");
     assert_eq!(agent.reply(open)["result"]["request_id"], json!(id));
     assert_eq!(seen(&gateway, "open"), 1);
+    assert_eq!(counted(), u64::try_from(gateway.upstream.seen().len()).unwrap());
     gateway.verify();
 }
 

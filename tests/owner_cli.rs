@@ -86,7 +86,10 @@ fn a_refused_character_is_told_with_what_is_valid() {
 fn explain_gives_decision_rule_and_trace() {
     let folder = files(&Setup::default());
     let deny = explained(&folder, &LOCK);
-    assert_eq!(members(&deny), BTreeSet::from(["decision", "signature", "rule", "reasons", "trace"]));
+    assert_eq!(
+        members(&deny),
+        BTreeSet::from(["decision", "signature", "rule", "reasons", "trace", "limits"])
+    );
     assert_eq!(deny["decision"], "deny");
     assert_eq!(deny["signature"], "call_service(lock.unlock, lock.front)");
     let rule = json!({

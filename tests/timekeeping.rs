@@ -75,3 +75,34 @@ fn a_start_with_an_old_clock_goes_on_from_the_record() {
     assert!(at > before + 7_000_000, "{at}");
     assert!(eventually("the log", || gateway.log().contains("clock was set by +10800").then_some(true)));
 }
+
+#[test]
+fn a_clock_that_stands_before_the_record_is_not_set_until_a_person_accepts_it() {
+    let clock = TestClock::new();
+    let mut gateway = Gateway::with_clock(&Setup::default(), &clock);
+    let is_set = |gateway: &Gateway| gateway.json(&["status", "--json"])["clock"]["set"].as_bool().unwrap();
+    assert!(is_set(&gateway));
+    Agent::login(gateway.address, TOKEN).request("get_state", json!({"entity_id": "sensor.a"}));
+    clock.shift(-240);
+    assert!(is_set(&gateway), "a little behind is no doubt");
+    clock.shift(-3600);
+    assert!(!is_set(&gateway));
+    let shown = String::from_utf8(gateway.cli(&["status"]).stdout).unwrap();
+    assert!(shown.contains("NOT SET") && shown.contains("agentpass clock accept"), "{shown}");
+    eventually("the log", || gateway.log().contains("the clock is not set").then_some(()));
+    // Neither calls at the new time nor a restart make it right.
+    Agent::login(gateway.address, TOKEN).request("get_state", json!({"entity_id": "sensor.b"}));
+    assert_eq!(gateway.terminate(), Some(0));
+    gateway.restart();
+    assert!(!is_set(&gateway));
+    assert!(gateway.cli(&["clock", "accept"]).status.success());
+    assert!(is_set(&gateway));
+    let (_, body) = newest(&gateway, "clock_accepted").unwrap();
+    assert!(body["by"].as_str().unwrap().starts_with("local:"), "{body}");
+    assert_eq!(gateway.terminate(), Some(0));
+    gateway.restart();
+    assert!(is_set(&gateway), "it stays accepted");
+    clock.shift(-400 * 365 * 24 * 3600 / 10);
+    assert!(!is_set(&gateway), "before the program was made");
+    gateway.verify();
+}

@@ -437,8 +437,28 @@ mod tests {
     }
 
     #[test]
-    fn ten_thousand_counters_take_little() {
-        let per_counter = size_of::<(Box<CounterKey>, Counter)>() * 2 + size_of::<CounterKey>();
-        assert!(per_counter <= 300, "{per_counter} bytes, and the parts besides");
+    fn ten_thousand_counters_fit_in_four_megabytes() {
+        let mut book = CounterBook::default();
+        for n in 0..10_000 {
+            let key = CounterKey {
+                call: Some(Digest::sha256(&[n as u8, (n >> 8) as u8])),
+                ..CounterKey::default()
+            };
+            let counter = book.counter(Digest::sha256(b"limit"), key, &pi(), 0);
+            for part in 0..30 {
+                let until = Timestamp(1_796_000_000_000 + part * 60_000);
+                counter.tally.add(Part { until, amount: Decimal::from(7) }, at(0));
+            }
+        }
+        // What an allocation costs besides.
+        const HEAP: usize = 16;
+        let LimitCounters { counters, .. } = book.limits.values().next().unwrap();
+        let table = counters.capacity() * 8 / 7 * (size_of::<(Box<CounterKey>, Counter)>() + 1);
+        let keys = counters.len() * (size_of::<CounterKey>() + HEAP);
+        let parts: usize = counters.values().map(|counter| counter.tally.size() + HEAP).sum();
+        assert!(
+            counters.len() == 10_000 && table + keys + parts <= 4 << 20,
+            "{table} + {keys} + {parts} bytes"
+        );
     }
 }

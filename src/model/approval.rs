@@ -144,10 +144,10 @@ impl fmt::Display for Void {
         match self {
             Void::ToolChanged => f.write_str("the tool has changed since it was asked for"),
             Void::AgentRemoved => f.write_str("the agent that asked was removed"),
-            Void::Denied(denial) => match (&denial.rule, denial.reasons.is_empty()) {
-                (_, false) => denial.fmt(f),
-                (None, true) => f.write_str("a rule denies it now"),
-                (Some(rule), true) => write!(f, "a rule denies it now: {rule}"),
+            Void::Denied(denial) => match denial.by_rule_alone() {
+                Some(None) => f.write_str("a rule denies it now"),
+                Some(Some(rule)) => write!(f, "a rule denies it now: {rule}"),
+                None => denial.fmt(f),
             },
             Void::Ended => f.write_str("it had ended before"),
         }

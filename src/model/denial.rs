@@ -45,6 +45,15 @@ impl Denial {
         Denial { rule, ..Denial::default() }
     }
 
+    /// The rule that denies, in words if it has any; None where something else denies as well.
+    pub(crate) fn by_rule_alone(&self) -> Option<Option<&str>> {
+        match self.reasons.as_slice() {
+            [] => Some(self.rule.as_deref()),
+            [DenialReason::Rule { rule }] => Some(Some(rule)),
+            _ => None,
+        }
+    }
+
     /// The reason that counts: the first.
     pub(crate) fn reason(&self) -> &'static str {
         self.reasons.first().map_or("denied_by_policy", DenialReason::as_str)
@@ -82,11 +91,10 @@ impl DenialReason {
 impl fmt::Display for Denial {
     /// For people, to go on with after a colon.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.reasons.is_empty() {
-            return match &self.rule {
-                None => f.write_str("a rule denies it"),
-                Some(rule) => write!(f, "a rule denies it: {rule}"),
-            };
+        match self.by_rule_alone() {
+            Some(None) => return f.write_str("a rule denies it"),
+            Some(Some(rule)) => return write!(f, "a rule denies it: {rule}"),
+            None => {}
         }
         let texts: Vec<_> = self.reasons.iter().map(ToString::to_string).collect();
         f.write_str(&texts.join("; "))

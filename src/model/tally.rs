@@ -75,6 +75,11 @@ impl Tally {
         self.change(now, part.until, |counted| counted.map_or(part.amount, |amount| amount.min(part.amount)));
     }
 
+    /// Bytes that it takes beside itself.
+    pub fn size(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -248,6 +253,6 @@ mod tests {
         for minute in 0..61 {
             tally.add(part(1_796_000_000_000 + minute * 60_000, "12"), Timestamp(0));
         }
-        assert_eq!((tally.parts(Timestamp(0)).count(), tally.0.len()), (61, 61 * 5 + 3));
+        assert_eq!((tally.parts(Timestamp(0)).count(), tally.size()), (61, 61 * 5 + 3));
     }
 }
