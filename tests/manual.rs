@@ -155,9 +155,12 @@ fn the_completion_offers_exactly_the_commands_and_options_there_are() {
 
 #[test]
 fn the_completion_knows_the_words_that_options_take() {
-    for (option, command) in
-        [("--decision", "audit list"), ("--outcome", "audit list"), ("--log-level", "tools")]
-    {
+    for (option, command) in [
+        ("--decision", "audit list"),
+        ("--outcome", "audit list"),
+        ("--starter", "init"),
+        ("--log-level", "tools"),
+    ] {
         let words: Vec<&str> = command.split(' ').chain([option, "zz"]).collect();
         let refused = Command::new(BINARY).args(&words).env_clear().output().unwrap();
         let told = String::from_utf8(refused.stderr).unwrap();

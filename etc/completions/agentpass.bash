@@ -17,7 +17,7 @@ _agentpass() {
     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
     [[ $command == -* ]] && command=serve
     case $command in
-        audit | clock | limits)
+        audit | clock | limits | policy)
             ((COMP_CWORD > 2)) && [[ ${COMP_WORDS[2]} != -* ]] && command+=" ${COMP_WORDS[2]}"
             ;;
     esac
@@ -32,7 +32,7 @@ _agentpass() {
         options=$(_agentpass_help "${command:-serve}" Options)
         [[ -n $command ]] || options+=" --version"
         words=$(compgen -W "$options" -- "$current")
-    elif [[ $command == "" || $command == audit || $command == clock || $command == limits ]]; then
+    elif [[ $command == "" || $command == audit || $command == clock || $command == limits || $command == policy ]]; then
         words=$(compgen -W "$(_agentpass_help "$command" Commands)" -- "$current")
     else
         case $previous in
@@ -42,7 +42,11 @@ _agentpass() {
                 options="executed failed denied timed_out withdrawn refused unknown pending"
                 words=$(compgen -W "$options" -- "$current")
                 ;;
-            --config | --permissions | --socket | --token-file | --ca-cert | init | verify)
+            --starter)
+                options="home read-only ask-everything deny-by-default spend-cap refunds"
+                words=$(compgen -W "$options" -- "$current")
+                ;;
+            --config | --permissions | --socket | --token-file | --ca-cert | init | verify | test)
                 words=$(compgen -f -- "$current")
                 compopt -o filenames 2>/dev/null
                 ;;

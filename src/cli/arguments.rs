@@ -11,8 +11,17 @@ use super::suggest::nearest;
 use super::{Exit, Trouble};
 
 /// The options that take no value, of all commands.
-pub(super) const SWITCHES: [&str; 8] =
-    ["--hash-password", "--help", "--insecure", "--json", "--secrets", "--stdin", "--watch", "--yes"];
+pub(super) const SWITCHES: [&str; 9] = [
+    "--from-record",
+    "--hash-password",
+    "--help",
+    "--insecure",
+    "--json",
+    "--secrets",
+    "--stdin",
+    "--watch",
+    "--yes",
+];
 /// Short names of options that are typed often, the same for every command that has the option.
 pub(super) const SHORT: [(&str, &str); 9] = [
     ("-a", "--agent"),
@@ -26,7 +35,7 @@ pub(super) const SHORT: [(&str, &str); 9] = [
     ("-y", "--yes"),
 ];
 /// The commands whose first positional argument is a command again.
-pub(super) const NESTED: [&str; 3] = ["audit", "clock", "limits"];
+pub(super) const NESTED: [&str; 4] = ["audit", "clock", "limits", "policy"];
 
 /// A command line that argh can read.
 #[derive(Debug, PartialEq)]

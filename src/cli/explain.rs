@@ -6,7 +6,7 @@ use argh::FromArgs;
 use serde_json::{Map, Value};
 
 use super::colour::{Shade, on_stdout};
-use super::files::OwnerFiles;
+use super::files::{Circumstances, OwnerFiles};
 use super::output::Audience;
 use super::serve::paths;
 use super::suggest::hint;
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Trouble> {
                 let kind = |name: &str| known.args.get(name).and_then(|spec| spec.kind);
                 values::typed(&mut values, pairs, |name| kind(name).map(ArgType::as_str));
             }
-            let why = files.explain(&agent, tool, values);
+            let why = files.explain(&agent, tool, values, &Circumstances::now());
             let text =
                 if args.json { output::json(&why.to_json()) } else { for_people(tool, &why, &files.config) };
             output::finish(&text)
@@ -140,7 +140,7 @@ fn decide_members(
     };
     match members.keys().next() {
         Some(name) => Err(format!("unknown member {name:?}")),
-        None => Ok(files.explain(&agent, &tool, args)),
+        None => Ok(files.explain(&agent, &tool, args, &Circumstances::now())),
     }
 }
 

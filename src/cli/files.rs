@@ -2,23 +2,33 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 
 use super::exit::Exit;
 use super::terminal;
-use crate::base::clock::Clock;
+use super::trouble::Trouble;
+use crate::base::clock::{Clock, Timestamp};
+use crate::base::decimal::Decimal;
 use crate::base::zone::Zone;
-use crate::config::{self, Config, Finding, Paths};
+use crate::config::{self, Case, CaseNames, Config, Finding, Paths};
 use crate::gate::explain::{Explanation, Rules, explain};
 use crate::gate::policy_of;
-use crate::model::{AgentId, Call, InvalidCall, Tool};
-use crate::policy::{Facts, Policy};
+use crate::gate::replay::{OtherFiles, Rejudged, Replay};
+use crate::model::{
+    AgentId, Call, Counted, CounterId, InvalidCall, Limit, Part, Remember, Source, Tally, Tool,
+};
+use crate::policy::{Counters, Facts, Policy};
 use crate::service;
+use crate::store::StoreError;
+use crate::store::reader::Reader;
 
 pub(crate) struct OwnerFiles {
     pub config: Config,
     policy: Policy,
+    session_idle: Duration,
+    remember: Remember,
 }
 
 impl OwnerFiles {
@@ -28,8 +38,9 @@ impl OwnerFiles {
     /// The exit code of a configuration that cannot be used, whose findings have been shown.
     pub(crate) fn load(paths: &Paths) -> Result<OwnerFiles, Exit> {
         let loaded = config::load(paths).map_err(|findings| unusable(&findings))?;
-        let policy = policy_of(loaded.permissions);
-        Ok(OwnerFiles { config: loaded.config, policy })
+        let permissions = loaded.permissions;
+        let (session_idle, remember) = (permissions.session_idle, permissions.data.remember);
+        Ok(OwnerFiles { config: loaded.config, policy: policy_of(permissions), session_idle, remember })
     }
 
     pub(crate) fn tools(&self) -> &BTreeMap<String, Arc<Tool>> {
@@ -45,16 +56,117 @@ impl OwnerFiles {
         }
     }
 
+    /// What cases of tests may name.
+    pub(crate) fn case_names(&self) -> CaseNames {
+        let agents = self.config.agents.iter().map(|agent| agent.id.as_str().to_owned()).collect();
+        CaseNames {
+            agents,
+            limits: self.policy.limits().iter().map(|limit| limit.name.to_string()).collect(),
+        }
+    }
+
     /// What would become of a call.
-    pub(crate) fn explain(&self, agent: &AgentId, tool: &str, args: Map<String, Value>) -> Explanation {
-        let check = |call: &Call| match self.config.services.iter().find(|s| s.name == call.tool().service) {
+    pub(crate) fn explain(
+        &self,
+        agent: &AgentId,
+        tool: &str,
+        args: Map<String, Value>,
+        circumstances: &Circumstances,
+    ) -> Explanation {
+        let Circumstances { at, session, read, counts } = circumstances;
+        let counters = MadeUp { limits: self.policy.limits(), counts };
+        let facts = |call: &Call| Facts {
+            session: session.as_deref(),
+            counters: &counters,
+            read: read.clone(),
+            ..Facts::unchanged(call).at(*at, Zone::system())
+        };
+        let check = |call: &Call| self.check(call);
+        let rules = Rules { tools: &self.config.tools, policy: &self.policy, check: &check, facts: &facts };
+        explain(&rules, agent, tool, args)
+    }
+
+    /// Judges every call of the record anew, oldest first.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub(crate) fn replay(&self, what: &'static str, mut look: impl FnMut(Rejudged)) -> Result<(), Trouble> {
+        let failed = |e: StoreError| Trouble::new(Exit::FAILED, what, &e).maybe_help(e.help());
+        let check = |call: &Call| self.check(call);
+        let mut replay = Replay::new(OtherFiles {
+            tools: &self.config.tools,
+            policy: &self.policy,
+            check: &check,
+            session_idle: self.session_idle,
+            remember: self.remember,
+        });
+        let mut record = Reader::open(&self.config.storage.path).map_err(failed)?;
+        let step = |at, step| replay.step(at, step).into_iter().for_each(&mut look);
+        record.history(step).map_err(failed)
+    }
+
+    /// What the service of a tool says of a call before it is judged.
+    fn check(&self, call: &Call) -> Result<(), InvalidCall> {
+        match self.config.services.iter().find(|service| service.name == call.tool().service) {
             Some(config) => service::check(config, call),
             None => Err(InvalidCall::BadRequest),
-        };
-        let (tools, policy) = (&self.config.tools, &self.policy);
-        let now = Clock::system().now();
-        let facts = |call: &Call| Facts::unchanged(call).at(now, Zone::system());
-        explain(&Rules { tools, policy, check: &check, facts: &facts }, agent, tool, args)
+        }
+    }
+}
+
+/// Under what circumstances a call is judged.
+pub(crate) struct Circumstances {
+    at: Timestamp,
+    session: Option<String>,
+    /// What the agent has read.
+    read: Vec<Source>,
+    /// What limits have counted, by their names.
+    counts: BTreeMap<String, Decimal>,
+}
+
+impl Circumstances {
+    /// Those that the files alone know of: it is now, and nothing has happened.
+    pub(crate) fn now() -> Circumstances {
+        let at = Clock::system().now();
+        Circumstances { at, session: None, read: Vec::new(), counts: BTreeMap::new() }
+    }
+
+    pub(crate) fn of_case(case: &Case) -> Circumstances {
+        Circumstances {
+            at: case.at.unwrap_or_else(|| Clock::system().now()),
+            session: case.session.clone(),
+            read: case.read.clone(),
+            counts: case.counts.clone(),
+        }
+    }
+}
+
+/// Counts that are made up: of a limit, the same whoever asks.
+#[derive(Debug)]
+struct MadeUp<'c> {
+    limits: &'c [Arc<Limit>],
+    counts: &'c BTreeMap<String, Decimal>,
+}
+
+impl Counters for MadeUp<'_> {
+    fn tally(&self, counter: &CounterId, now: Timestamp) -> Tally {
+        let limit = self.limits.iter().find(|limit| limit.identity == counter.limit);
+        let counted = limit.and_then(|limit| Some((limit, *self.counts.get(&*limit.name)?)));
+        let mut tally = Tally::default();
+        let Some((limit, count)) = counted else { return tally };
+        let until = limit.window.end(now, &Zone::system());
+        match limit.count {
+            Counted::Seconds => {
+                let began = Counted::seconds(now).checked_sub(count).unwrap_or_default();
+                tally.begin(Part { until, amount: began }, now);
+            }
+            _ => tally.add(Part { until, amount: count }, now),
+        }
+        tally
+    }
+
+    fn has_room(&self, _: &CounterId, _: &AgentId, _: Timestamp) -> bool {
+        true
     }
 }
 

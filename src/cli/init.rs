@@ -1,5 +1,7 @@
 //! `agentpass init`: a working configuration to start from.
 
+mod starter;
+
 use std::fs::{self, OpenOptions};
 use std::io::{ErrorKind, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
@@ -7,7 +9,9 @@ use std::path::{Path, PathBuf};
 
 use argh::FromArgs;
 
+use self::starter::{HOMEASSISTANT, Starter};
 use super::next_step::{Address, Agent, host_name, typed};
+use super::suggest::hint;
 use super::{Exit, Trouble, output, terminal};
 use crate::base::digest::to_hex;
 use crate::base::ids::random_bytes;
@@ -25,12 +29,17 @@ pub(crate) struct InitArgs {
     /// package does at its installation)
     #[argh(switch)]
     pub secrets: bool,
+    /// a policy to start from, with its tests: home, read-only, ask-everything, deny-by-default, spend-cap or refunds
+    #[argh(option, arg_name = "name")]
+    pub starter: Option<String>,
 }
 
 const WHAT: &str = "write the configuration";
 const CONFIG: &str = include_str!("init/config.yaml");
 const PERMISSIONS: &str = include_str!("../../etc/permissions.yaml");
-const HOMEASSISTANT: &str = include_str!("../../tools/homeassistant.yaml");
+/// How the part of config.yaml on services begins, and what follows it.
+const SERVICES: &str = "# What agents may reach.";
+const BEHIND_SERVICES: &str = "\nstorage:";
 
 const DEFAULT_PORT: u16 = 8443;
 
@@ -41,25 +50,59 @@ const SHARED: u32 = 0o755;
 const OWN: u32 = 0o700;
 
 pub(crate) fn run(args: &InitArgs) -> Result<Exit, Trouble> {
+    let starter = args.starter.as_deref().map(known_starter).transpose()?;
     let dir = Folder(PathBuf::from(args.dir.as_deref().unwrap_or(".")));
     dir.make("", SHARED)?;
     let token =
         random_bytes::<24>().map(|bytes| to_hex(&bytes)).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e))?;
-    if args.secrets {
-        return secrets(&dir, &token);
+    match (&starter, args.secrets) {
+        (Some(_), true) => {
+            let trouble = Trouble::new(Exit::BAD_ARGUMENTS, WHAT, "--secrets writes no policy to start from");
+            return Err(trouble.help("give --secrets or --starter"));
+        }
+        (None, true) => return secrets(&dir, &token),
+        (_, false) => {}
     }
     dir.make("tools", SHARED)?;
-    dir.write("config.yaml", PUBLIC, CONFIG.as_bytes())?;
-    dir.write("permissions.yaml", PUBLIC, PERMISSIONS.as_bytes())?;
-    dir.write("tools/homeassistant.yaml", PUBLIC, HOMEASSISTANT.as_bytes())?;
-    dir.write(
-        ".env",
-        PRIVATE,
-        format!("# Secrets of the gateway. Keep this file to yourself.\nAGENT_TOKEN={token}\n").as_bytes(),
-    )?;
+    dir.write("config.yaml", PUBLIC, config(starter).as_bytes())?;
+    dir.write("permissions.yaml", PUBLIC, starter.map_or(PERMISSIONS, |s| s.permissions).as_bytes())?;
+    let (tools_file, tools) = starter.map_or(HOMEASSISTANT, |starter| starter.tools);
+    dir.write(&format!("tools/{tools_file}"), PUBLIC, tools.as_bytes())?;
+    if let Some(starter) = starter {
+        dir.make("tests", SHARED)?;
+        dir.write(&format!("tests/{}.yaml", starter.name), PUBLIC, starter.tests.as_bytes())?;
+    }
+    dir.write(".env", PRIVATE, env(starter, &token).as_bytes())?;
     let host = host_name();
     let pin = dir.certificate(&host)?;
-    output::finish(&next_steps(&dir.0, &host, &pin))
+    output::finish(&next_steps(&dir.0, &host, &pin, starter))
+}
+
+fn known_starter(name: &str) -> Result<&'static Starter, Trouble> {
+    Starter::find(name).ok_or_else(|| {
+        let names: Vec<&str> = starter::ALL.iter().map(|starter| starter.name).collect();
+        let help = hint(name, names.iter().copied(), format!("the starters are {}", names.join(", ")));
+        Trouble::new(Exit::BAD_ARGUMENTS, WHAT, format!("there is no starter {name:?}")).help(help)
+    })
+}
+
+/// config.yaml, with the services of the starter in the place of one that is commented out.
+fn config(starter: Option<&Starter>) -> String {
+    let parts = || {
+        let (before, rest) = CONFIG.split_once(SERVICES)?;
+        Some((before, rest.split_once(BEHIND_SERVICES)?.1))
+    };
+    match starter.zip(parts()) {
+        Some((starter, (before, after))) => format!("{before}{}{BEHIND_SERVICES}{after}", starter.services),
+        None => CONFIG.to_owned(),
+    }
+}
+
+/// The secrets: the agent's token, and places for the tokens of services.
+fn env(starter: Option<&Starter>, token: &str) -> String {
+    let service = starter.map(|starter| format!("{}=put-the-token-here\n", starter.secret));
+    let service = service.unwrap_or_default();
+    format!("# Secrets of the gateway. Keep this file to yourself.\nAGENT_TOKEN={token}\n{service}")
 }
 
 /// What the packaged configuration lacks, because every machine needs its own.
@@ -132,7 +175,7 @@ fn trouble(path: &Path, e: &std::io::Error) -> Trouble {
     Trouble::new(Exit::FAILED, WHAT, e).at(path.display().to_string())
 }
 
-fn next_steps(dir: &Path, host: &str, pin: &str) -> String {
+fn next_steps(dir: &Path, host: &str, pin: &str, starter: Option<&Starter>) -> String {
     // In the working directory everything is found by itself.
     let is_here = dir == Path::new(".");
     let file = |name: &str| if is_here { name.to_owned() } else { typed(&dir.join(name)) };
@@ -140,17 +183,31 @@ fn next_steps(dir: &Path, host: &str, pin: &str) -> String {
     let address = Address::All(host.to_owned());
     let agent = Agent { address, port: DEFAULT_PORT, pin: Some(pin.to_owned()) }.step(&env);
     let option = if is_here { String::new() } else { format!(" --config {config}") };
+    let test = starter.map(|_| format!("\n  agentpass policy test{option}")).unwrap_or_default();
+    let last = match starter {
+        None => format!(
+            "There are no tools yet:
+uncomment a service in {config}, put its token into {env},
+and say in {permissions} what is allowed, asked and denied."
+        ),
+        Some(starter) => format!(
+            "Make it yours:
+put the services you have into {config} and the token into {env} ({}),
+and say in {permissions} what is allowed, asked and denied;
+{} says what must come of it.",
+            starter.secret,
+            file(&format!("tests/{}.yaml", starter.name))
+        ),
+    };
     format!(
         "
-Next, on this machine:
+Next, on this machine:{test}
   agentpass check{option}
   agentpass serve{option}
   agentpass approvals --watch{option}   # in a second terminal: you answer here
 
 {agent}
 
-There are no tools yet:
-uncomment a service in {config}, put its token into {env},
-and say in {permissions} what is allowed, asked and denied."
+{last}"
     )
 }

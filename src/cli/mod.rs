@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`arguments`] | what argh does not do: `--name=value`, `-h`, the default command |
 //! | [`exit`], [`trouble`] | the exit codes, and the shape of every error |
+//! | `moment` | times such as `24h` |
 //! | [`output`], [`terminal`], [`logging`] | stdout for results, stderr for everything else |
 //! | [`options`] | options of several commands |
 //! | `files` | the owner's files and what they say to a call |
@@ -26,6 +27,7 @@ pub(crate) mod gateway;
 mod help;
 mod layout;
 pub(crate) mod logging;
+mod moment;
 pub(crate) mod next_step;
 mod options;
 mod output;
@@ -49,6 +51,7 @@ pub(crate) mod explain;
 pub(crate) mod init;
 pub(crate) mod limits;
 pub(crate) mod pending;
+pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod request;
 pub(crate) mod serve;
@@ -90,6 +93,7 @@ enum CommandLine {
     Serve(serve::ServeArgs),
     Check(check::CheckArgs),
     Explain(explain::ExplainArgs),
+    Policy(policy::PolicyArgs),
     Init(init::InitArgs),
     Demo(demo::DemoArgs),
     TelegramSetup(telegram_setup::TelegramSetupArgs),
@@ -113,6 +117,7 @@ impl CommandLine {
             CommandLine::Serve(args) => serve::run(&args),
             CommandLine::Check(args) => check::run(&args),
             CommandLine::Explain(args) => explain::run(&args),
+            CommandLine::Policy(args) => policy::run(&args),
             CommandLine::Init(args) => init::run(&args),
             CommandLine::Demo(args) => demo::run(&args),
             CommandLine::TelegramSetup(args) => telegram_setup::run(&args),

@@ -36,12 +36,20 @@ pub(crate) fn finish(text: &str) -> Result<Exit, Trouble> {
 /// mean the same to every parser.
 pub(crate) fn json(value: &Value) -> String {
     // `{:#}` of a Value is its pretty form, and cannot fail.
-    let pretty = format!("{value:#}");
-    if !pretty.contains(steers) {
-        return pretty;
+    safe(format!("{value:#}"))
+}
+
+/// The same in one line.
+pub(crate) fn json_line(value: &Value) -> String {
+    safe(value.to_string())
+}
+
+fn safe(json: String) -> String {
+    if !json.contains(steers) {
+        return json;
     }
     let safe = |c: char| if steers(c) { format!("\\u{:04x}", u32::from(c)) } else { c.into() };
-    pretty.chars().map(safe).collect()
+    json.chars().map(safe).collect()
 }
 
 /// DEL, C1 controls, bidirectional and zero-width format characters; serde_json escapes C0 itself. All of them lie

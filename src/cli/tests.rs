@@ -3,10 +3,13 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 26] = [
+const COMMANDS: [&str; 29] = [
     "serve",
     "check",
     "explain",
+    "policy",
+    "policy test",
+    "policy replay",
     "init",
     "demo",
     "telegram-setup",

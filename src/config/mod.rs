@@ -11,6 +11,7 @@
 //! | `tool_files`, `tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
 //! | `permissions`, `matcher`, `conditions`, `limits`, `flows` | permissions.yaml |
 //! | `lint`, `known`, `met`, `reach`, `doubts`, `limit_advice`, `data_words` | advice on what stands there |
+//! | `cases` | tests files of policies |
 //! | `variables`, `source` | `${NAME}`; files |
 //!
 //! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
@@ -18,6 +19,7 @@
 mod argument;
 mod at;
 mod body;
+mod cases;
 mod channels;
 mod conditions;
 mod constant;
@@ -53,6 +55,7 @@ mod tool_files;
 mod tree;
 mod variables;
 
+pub(crate) use cases::{Case, CaseNames, Expected, cases};
 pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, misfit};

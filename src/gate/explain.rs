@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::base::decimal::Decimal;
-use crate::model::{AgentId, Call, InvalidCall, Reason, RuleRef, Step, Tool, Verdict};
+use crate::model::{Action, AgentId, Call, Charge, InvalidCall, Reason, RuleRef, Step, Tool, Verdict};
 use crate::policy::{Facts, LimitLook, Policy};
 
 /// What would become of a call. [`to_json`](Explanation::to_json) is the shape that other programs rely on.
@@ -73,6 +73,22 @@ pub(crate) fn explain(
 }
 
 impl Explanation {
+    /// None: it would be refused before the policy is asked.
+    pub(crate) fn decision(&self) -> Option<Action> {
+        match self {
+            Explanation::Judged { verdict, .. } => Some(verdict.decision),
+            Explanation::Invalid { .. } => None,
+        }
+    }
+
+    /// What it would count under limits.
+    pub(crate) fn charges(&self) -> &[Charge] {
+        match self {
+            Explanation::Judged { verdict, .. } => &verdict.charges,
+            Explanation::Invalid { .. } => &[],
+        }
+    }
+
     /// The stable JSON shape of `explain`.
     pub(crate) fn to_json(&self) -> Value {
         match self {

@@ -31,6 +31,7 @@ mod pipeline;
 mod rate;
 mod recording;
 mod recovery;
+pub(crate) mod replay;
 mod running;
 mod sessions;
 mod setup;

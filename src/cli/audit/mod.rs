@@ -9,10 +9,8 @@ use std::path::PathBuf;
 
 pub(crate) use self::list::table;
 use super::output::Audience;
-use super::{Exit, Trouble, output, owner, terminal};
+use super::{Exit, Trouble, moment, output, owner, terminal};
 use crate::base::clock::{Clock, Timestamp};
-use crate::base::readable::read_span;
-use crate::base::zone::Zone;
 use crate::config::{self, Paths};
 use crate::store::reader::{Anchor, Anchored, Filter, Lookup, Reader, key_path, verify_export};
 use crate::store::{StoreError, rebuild};
@@ -188,14 +186,8 @@ fn usage(cause: String) -> Trouble {
 }
 
 fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
-    let Some(text) = text else { return Ok(None) };
-    // A day is one of the clocks here.
-    let day = || Timestamp::parse(&format!("{text}T00:00:00Z")).map(|wall| Zone::system().when(wall));
-    let ago = || read_span(text).map(|span| Clock::system().now().minus(span));
-    let read = Timestamp::parse(text).or_else(day).or_else(ago);
-    read.map(Some).ok_or_else(|| {
-        usage(format!("--{name} is not a time such as 24h, 7d, 2026-01-31 or 2026-01-31T12:00:00Z"))
-    })
+    let read = text.map(|text| moment::read(text).ok_or_else(|| usage(moment::mistake(name))));
+    read.transpose()
 }
 
 fn one_of(name: &str, given: Option<String>, words: &[&str]) -> Result<Option<String>, Trouble> {

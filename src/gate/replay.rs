@@ -1,0 +1,181 @@
+//! The calls of a record judged anew under other files: each at its own time, with what would have been counted and read
+//! by then under these files.
+//!
+//! What people would have answered is not known: a call that a person is asked about now counts as done where it was done.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, HashMap};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::counters::{CounterBook, Reservation};
+use super::explain::{Explanation, Rules, explain};
+use crate::base::clock::Timestamp;
+use crate::base::zone::Zone;
+use crate::model::call::REDACTED;
+use crate::model::{Action, AgentId, ArgType, Call, Charge, InvalidCall, Remember, Source, Tool};
+use crate::policy::{Facts, Policy};
+use crate::store::reader::{HistoryStep, RecordedCall};
+
+/// The files under which calls are judged anew.
+pub(crate) struct OtherFiles<'f> {
+    pub tools: &'f BTreeMap<String, Arc<Tool>>,
+    pub policy: &'f Policy,
+    pub check: &'f dyn Fn(&Call) -> Result<(), InvalidCall>,
+    pub session_idle: Duration,
+    pub remember: Remember,
+}
+
+/// A record on its way to being judged anew.
+pub(crate) struct Replay<'f> {
+    files: OtherFiles<'f>,
+    book: Rc<RefCell<CounterBook>>,
+    /// What was read and when last: by agent, and by session where that counts.
+    memory: HashMap<(AgentId, Option<String>), BTreeMap<Source, Timestamp>>,
+    /// Calls that have not ended.
+    open: HashMap<String, OpenCall>,
+}
+
+struct OpenCall {
+    call: RecordedCall,
+    /// None: it would be refused.
+    decision: Option<Action>,
+    claimed: bool,
+}
+
+/// The word for a call of which too little is in the record.
+pub(crate) const UNKNOWN: &str = "unknown";
+
+/// A call with the decision that was made and the one that would be made.
+pub(crate) struct Rejudged {
+    pub call: RecordedCall,
+    pub at: Timestamp,
+    /// None: too little of its arguments is in the record.
+    pub why: Option<Explanation>,
+    /// What the agent had read.
+    pub read: Vec<Source>,
+    /// Some of its arguments are not in the record, so that nobody can be sure.
+    pub redacted: bool,
+}
+
+impl<'f> Replay<'f> {
+    pub(crate) fn new(files: OtherFiles<'f>) -> Replay<'f> {
+        let book = CounterBook::take_up(Vec::new(), files.session_idle, Timestamp(0));
+        Replay { files, book: Rc::new(RefCell::new(book)), memory: HashMap::new(), open: HashMap::new() }
+    }
+
+    /// Takes the next step of the record; what it judges anew.
+    pub(crate) fn step(&mut self, at: Timestamp, step: HistoryStep) -> Option<Rejudged> {
+        match step {
+            HistoryStep::Judged(call) => return Some(self.judged(at, *call)),
+            HistoryStep::Claimed(id) => self.claimed(at, &id),
+            HistoryStep::Ended { id, executed } => self.ended(at, &id, executed),
+            HistoryStep::LimitReset { limit, agent } => {
+                self.book.borrow_mut().reset(limit, agent.as_ref());
+            }
+        }
+        None
+    }
+
+    fn judged(&mut self, at: Timestamp, call: RecordedCall) -> Rejudged {
+        let session = call.session.as_deref().map(Arc::from);
+        self.book.borrow_mut().called(&call.agent, &session, at);
+        let redacted = self.is_redacted(&call);
+        let read = self.read(&call, at);
+        let why = self.explain(&call, at, false);
+        // What stands in the place of bytes is no value of theirs.
+        let why = why.filter(|why| !(redacted && matches!(why, Explanation::Invalid { .. })));
+        // Of a call that cannot be judged, what was decided stays.
+        let decision = why.as_ref().map_or(Some(call.decision), Explanation::decision);
+        if decision == Some(Action::Allow) {
+            self.charge(&call, at, why.as_ref());
+        }
+        let open = OpenCall { call: call.clone(), decision, claimed: false };
+        self.open.insert(call.id.clone(), open);
+        Rejudged { call, at, why, read, redacted }
+    }
+
+    /// A call that would be allowed was charged when it was judged.
+    fn claimed(&mut self, at: Timestamp, id: &str) {
+        let Some(open) = self.open.get_mut(id) else { return };
+        open.claimed = true;
+        if open.decision == Some(Action::Ask) {
+            let call = open.call.clone();
+            let why = self.explain(&call, at, true);
+            self.charge(&call, at, why.as_ref());
+        }
+    }
+
+    /// Who got an answer, or would have got one, has read it.
+    fn ended(&mut self, at: Timestamp, id: &str, executed: bool) {
+        let Some(OpenCall { call, decision, claimed }) = self.open.remove(id) else { return };
+        let would_be = match decision {
+            Some(Action::Allow) => executed || !claimed,
+            Some(Action::Ask) => executed,
+            Some(Action::Deny) | None => false,
+        };
+        let data = self.files.tools.get(&call.tool).and_then(|tool| tool.facts.data.as_ref());
+        if let Some(source) = data.and_then(|data| data.source(&call.tool)).filter(|_| would_be) {
+            self.memory.entry(self.reader(&call)).or_default().insert(source, at);
+        }
+    }
+
+    /// Whose memory a call belongs to.
+    fn reader(&self, call: &RecordedCall) -> (AgentId, Option<String>) {
+        let by_session = self.files.remember == Remember::Session;
+        (call.agent.clone(), call.session.clone().filter(|_| by_session))
+    }
+
+    fn charge(&self, call: &RecordedCall, at: Timestamp, why: Option<&Explanation>) {
+        let charges: Vec<Charge> = why.map(Explanation::charges).unwrap_or_default().to_vec();
+        let session = call.session.as_deref().map(Arc::from);
+        let reserved = Reservation::new(&self.book, &call.agent, &session, charges, at);
+        // One session too many: the gateway would have said so before.
+        reserved.into_iter().for_each(|reserved| reserved.confirm(at));
+    }
+
+    fn explain(&self, call: &RecordedCall, at: Timestamp, asked: bool) -> Option<Explanation> {
+        let (book, read) = (self.book.borrow(), self.read(call, at));
+        let facts = |checked: &Call| Facts {
+            session: call.session.as_deref(),
+            counters: &*book,
+            read: read.clone(),
+            asked,
+            ..Facts::unchanged(checked).at(at, Zone::system())
+        };
+        let OtherFiles { tools, policy, check, .. } = self.files;
+        let rules = Rules { tools, policy, check, facts: &facts };
+        Some(explain(&rules, &call.agent, &call.tool, call.args.clone()?))
+    }
+
+    /// What the agent of the call has read by then.
+    fn read(&self, call: &RecordedCall, at: Timestamp) -> Vec<Source> {
+        let counts = |read_at: Timestamp| match self.files.remember {
+            Remember::Off => false,
+            Remember::Session => true,
+            Remember::For(time) => read_at.plus(time) > at,
+        };
+        let memory = self.memory.get(&self.reader(call)).into_iter().flatten();
+        memory.filter(|(_, read_at)| counts(**read_at)).map(|(source, _)| source.clone()).collect()
+    }
+
+    fn is_redacted(&self, call: &RecordedCall) -> bool {
+        let Some(args) = &call.args else { return true };
+        let specs = self.files.tools.get(&call.tool).map(|tool| &tool.args);
+        let is_bytes = |name: &str| {
+            specs.and_then(|specs| specs.get(name)).is_some_and(|spec| spec.kind == Some(ArgType::Bytes))
+        };
+        args.iter().any(|(name, value)| value == REDACTED || (value.is_object() && is_bytes(name)))
+    }
+}
+
+impl Rejudged {
+    /// What would become of it, in one word.
+    pub(crate) fn decision(&self) -> &'static str {
+        match &self.why {
+            None => UNKNOWN,
+            Some(why) => why.decision().map_or("invalid", |decision| decision.as_str()),
+        }
+    }
+}

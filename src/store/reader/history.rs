@@ -1,0 +1,102 @@
+//! What the record says of calls, from its first event to its last: for judging them once more.
+
+use serde_json::{Map, Value};
+
+use super::connection::Reader;
+use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
+use crate::model::{Action, AgentId};
+use crate::store::chain::{self, ChainEvent};
+use crate::store::error::StoreError;
+use crate::store::kind;
+
+/// A call as it was recorded.
+#[derive(Clone, Debug)]
+pub(crate) struct RecordedCall {
+    pub id: String,
+    pub agent: AgentId,
+    pub session: Option<String>,
+    pub tool: String,
+    /// None: only their beginning was kept.
+    pub args: Option<Map<String, Value>>,
+    pub signature: String,
+    pub decision: Action,
+}
+
+/// What happened at one moment.
+#[derive(Clone, Debug)]
+pub(crate) enum Step {
+    Judged(Box<RecordedCall>),
+    /// From here on the call with this id may have been done.
+    Claimed(String),
+    Ended {
+        id: String,
+        /// It was done, and the agent could read what the service said.
+        executed: bool,
+    },
+    /// A limit counts anew: for one agent, or for all.
+    LimitReset {
+        limit: Digest,
+        agent: Option<AgentId>,
+    },
+}
+
+impl Reader {
+    /// Shows every step to `look`, in the order in which it was recorded.
+    ///
+    /// # Errors
+    /// When the database cannot be read, or an event is none of ours.
+    pub(crate) fn history(&mut self, mut look: impl FnMut(Timestamp, Step)) -> Result<(), StoreError> {
+        let tx = self.snapshot()?;
+        let kinds = [kind::REQUESTED, kind::EXECUTING, kind::FINISHED, kind::LIMIT_RESET];
+        let condition = format!("kind IN ('{}')", kinds.join("', '"));
+        chain::find_event(&tx, &condition, |event| {
+            for step in steps(event)? {
+                look(Timestamp(event.at), step);
+            }
+            Ok(None::<()>)
+        })?;
+        Ok(())
+    }
+}
+
+fn steps(event: &ChainEvent) -> Result<Vec<Step>, StoreError> {
+    let body: Value = serde_json::from_str(&event.body)?;
+    let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+    let id = event.request_id.clone().unwrap_or_default();
+    Ok(match event.kind.as_str() {
+        kind::REQUESTED => {
+            let call = recorded(id.clone(), &body).map(|call| Step::Judged(Box::new(call)));
+            let claimed = text("then").is_some_and(|then| then == "executing");
+            call.into_iter().chain(claimed.then_some(Step::Claimed(id))).collect()
+        }
+        kind::EXECUTING => vec![Step::Claimed(id)],
+        kind::FINISHED => {
+            let executed = text("outcome").is_some_and(|outcome| outcome == "executed");
+            vec![Step::Ended { id, executed }]
+        }
+        _limit_reset => {
+            let agent = text("agent").map(|name| AgentId::configured(&name));
+            let limit = text("of").and_then(|hex| Digest::parse(&hex));
+            limit.map(|limit| Step::LimitReset { limit, agent }).into_iter().collect()
+        }
+    })
+}
+
+fn recorded(id: String, body: &Value) -> Option<RecordedCall> {
+    let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
+    let args = body.get("args").and_then(Value::as_object);
+    let decision = text("decision")?;
+    Some(RecordedCall {
+        id,
+        agent: AgentId::configured(&text("agent")?),
+        session: text("session"),
+        tool: text("tool")?,
+        args: args.filter(|args| !args.contains_key(CUT)).cloned(),
+        signature: text("signature")?,
+        decision: [Action::Allow, Action::Ask, Action::Deny].into_iter().find(|a| a.as_str() == decision)?,
+    })
+}
+
+/// The name under which the beginning of long arguments is kept.
+const CUT: &str = "…";
