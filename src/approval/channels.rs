@@ -37,6 +37,13 @@ fn open(
 /// The channels that the configuration asks for, by name.
 pub(crate) struct WantedChannels(BTreeMap<String, (ChannelConfig, Rc<dyn Channel>)>);
 
+impl WantedChannels {
+    /// Whether it is this very channel that is asked for under its name.
+    fn has(&self, channel: &Rc<dyn Channel>) -> bool {
+        self.0.get(channel.name()).is_some_and(|(_, wanted)| Rc::ptr_eq(wanted, channel))
+    }
+}
+
 /// Gives each channel, by its name, what it may ask of the gate.
 type MakeHost = Box<dyn Fn(&str) -> Rc<dyn Host>>;
 
@@ -115,9 +122,12 @@ impl Channels {
         Ok(WantedChannels(wanted))
     }
 
-    /// Puts what [`Channels::prepare`] has made in place of the channels there are, as soon as those have ended.
+    /// Puts what [`Channels::prepare`] has made in place of the channels there are, as soon as those have ended. Nobody is
+    /// heard any more on those that are not wanted, however long they take to end.
     pub(crate) fn reload(&self, wanted: WantedChannels) {
         self.wanted.replace(wanted);
+        let wanted = self.wanted.borrow();
+        self.started.borrow().iter().filter(|channel| !wanted.has(channel)).for_each(|gone| gone.silence());
         let _ = self.reloaded.0.try_send(());
     }
 
@@ -162,10 +172,7 @@ impl Channels {
     fn take_unwanted(&self) -> Option<(Rc<dyn Channel>, Option<ChannelConfig>)> {
         let wanted = self.wanted.borrow();
         let mut started = self.started.borrow_mut();
-        let is_wanted = |channel: &Rc<dyn Channel>| {
-            wanted.0.get(channel.name()).is_some_and(|(_, wanted)| Rc::ptr_eq(wanted, channel))
-        };
-        let at = started.iter().position(|channel| !is_wanted(channel))?;
+        let at = started.iter().position(|channel| !wanted.has(channel))?;
         let channel = started.remove(at);
         let next = wanted.0.get(channel.name()).map(|(config, _)| config.clone());
         Some((channel, next))

@@ -48,6 +48,8 @@ pub(crate) trait Channel {
     fn notes(&self) -> Option<&dyn TakesNotes> {
         None
     }
+    /// What people do here has no effect from now on; what they have not been told of waits for a successor.
+    fn silence(&self) {}
     /// Ends all work. Afterwards nothing is asked, answered or kept.
     fn stop<'a>(&'a self, _parting: Parting<'a>) -> Later<'a, ()> {
         Box::pin(async {})

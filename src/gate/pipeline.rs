@@ -86,6 +86,10 @@ async fn end(gate: &Gate, task: &Task, verdict: Verdict, outcome: Outcome) -> St
 
 /// An allowed call is recorded and claimed at once, as soon as it has a slot.
 async fn allow(gate: &Gate, task: &Task, judged: &mut Judged) -> Result<Step<Outcome>, NoSlot<Judged>> {
+    if gate.flights.waiting() > 0 {
+        // Requests with credentials and copies of bodies must not pile up in the queue; it is built anew when its turn comes.
+        task.prepared.take();
+    }
     let look = |setup: &Rc<Setup>| judged.still_allows(gate, task, setup);
     let slot = gate.flights.slot(&task.call, &gate.setup, look).await?;
     let Some(reserved) = judged.reserved.take() else {

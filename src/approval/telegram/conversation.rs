@@ -149,10 +149,14 @@ impl Conversation {
         home.bot == bot_id(&next.token) && [home.configured, home.chat].contains(&next.chat_id)
     }
 
-    /// Says on as many open cards as there is time for that nobody is asked here any more. What people do here has no
-    /// effect from now on.
-    pub(super) async fn take_down(&self) {
+    /// What people do here has no effect from now on.
+    pub(super) fn silence(&self) {
         self.is_leaving.set(true);
+    }
+
+    /// Says on as many open cards as there is time for that nobody is asked here any more.
+    pub(super) async fn take_down(&self) {
+        self.silence();
         let (open, reachable) = {
             let mut state = self.state.borrow_mut();
             state.queue.keep_edits();

@@ -92,6 +92,10 @@ impl Channel for Telegram {
         Ok(())
     }
 
+    fn silence(&self) {
+        self.0.silence();
+    }
+
     fn start(&self, host: Rc<dyn Host>) {
         let channel = &self.0;
         (0..ANSWERS_AT_ONCE).for_each(|_| channel.spawn(urgent::run(channel.clone(), To::Known)));

@@ -136,13 +136,19 @@ impl Poll {
 }
 
 impl Conversation {
-    /// Handles updates in order and returns the offset for the next poll, if there were any. Numbers may jump, also
-    /// backwards (Telegram starts anew after a quiet week).
+    /// Handles updates in order and returns the offset for the next poll, if any were handled. Numbers may jump, also
+    /// backwards (Telegram starts anew after a quiet week). What comes after a reload that ends this channel is left to
+    /// its successor, which has a list of approvers of its own.
     async fn handle_all(self: &Rc<Self>, updates: &[Update], host: &dyn Host) -> Option<i64> {
+        let mut newest = None;
         for update in updates {
+            if !self.is_listening() {
+                break;
+            }
             self.handle(update, host).await;
+            newest = newest.max(Some(update.id));
         }
-        let offset = updates.iter().map(|update| update.id).max()?.saturating_add(1);
+        let offset = newest?.saturating_add(1);
         host.remember("offset", format!("{}:{offset}", self.state.borrow().home.bot)).await;
         Some(offset)
     }
