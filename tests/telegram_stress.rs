@@ -329,7 +329,8 @@ impl House {
     fn has_seen_enough(&self) -> bool {
         let Deeds { kills, outages, reloads, taps, .. } = &self.deeds;
         let questions = self.asks.len() >= QUESTIONS.div_ceil(HOUSES as usize);
-        questions && *kills > 0 && *outages > 0 && *reloads > 0 && !taps.is_empty()
+        let tapped = taps.len() >= QUESTIONS.div_ceil(2 * HOUSES as usize);
+        questions && tapped && *kills > 0 && *outages > 0 && *reloads > 0
     }
 
     fn something(&mut self, numbers: &mut Seeded) {
