@@ -1181,6 +1181,7 @@ fn tables_that_are_far_behind_catch_up_at_a_start_and_go_on_after_a_kill() {
     }
     // Positions of events that are not there yet would keep the tables from following them.
     dir.falsify("UPDATE projections SET folded = 1000000");
+    assert_eq!(dir.wrong(), FaultKind::CutTail);
     dir.with(async |store| execute(store, "last").await);
     assert_eq!((behind(&dir), dir.verify().fault, seen(&dir).len()), (0, None, 10_001));
 }

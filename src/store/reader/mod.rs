@@ -1,5 +1,5 @@
 //! Reading the record: for the owner's commands and pages, beside a running gateway or without one. It can never write; every
-//! function reads one snapshot.
+//! function reads one snapshot, in which it first folds the newest events for itself (`tail`).
 
 mod anchor;
 mod charts;

@@ -14,7 +14,7 @@ use crate::base::digest::Digest;
 use crate::base::json::parse_strict;
 use crate::store::chain::{self, ChainEvent, ChainKey, ChainLink, Seal};
 use crate::store::error::StoreError;
-use crate::store::kind;
+use crate::store::{kind, schema};
 
 /// The longest line of an export that is read, in bytes: far above what the gateway writes.
 const MAX_LINE: u64 = 32 << 20;
@@ -203,7 +203,10 @@ fn check_head(
     }
     // None: dropped by retention since.
     let there = chain::event_at(db, head.seq)?.as_ref().map(chain::link_of).transpose()?;
-    Ok(there.filter(|link| *link != head).map(|_| Fault::event(head.seq, FaultKind::ForeignHead)))
+    if there.is_some_and(|link| link != head) {
+        return Ok(Some(Fault::event(head.seq, FaultKind::ForeignHead)));
+    }
+    Ok((followed(db)? > last.seq).then(|| Fault::event(last.seq, FaultKind::CutTail)))
 }
 
 /// Whether some row speaks of an event behind the last one.
@@ -213,6 +216,13 @@ fn rows_beyond(db: &Connection, last: i64) -> Result<bool, StoreError> {
                OR EXISTS (SELECT 1 FROM calls WHERE finished_seq > ?1)
                OR EXISTS (SELECT 1 FROM meta WHERE name = 'durable' AND CAST(value AS INTEGER) > ?1)";
     Ok(db.query_row(sql, [last], |row| row.get(0))?)
+}
+
+/// The event through which a table has followed, at most; 0 in an older record.
+fn followed(db: &Connection) -> Result<i64, StoreError> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let sql = "SELECT coalesce(max(folded), 0) FROM main.projections";
+    if version < schema::FOLDED { Ok(0) } else { Ok(db.query_row(sql, [], |row| row.get(0))?) }
 }
 
 /// What was read so far was read from the tables, but `show` and the lists go by their indexes, and by `steps`.
