@@ -373,7 +373,11 @@ fn call(random: &mut Random) -> Call {
     }
 }
 
-fn facts(random: &mut Random, call: &Call, zones: &BTreeMap<&str, Arc<Zone>>) -> (Facts, &'static str) {
+fn facts(
+    random: &mut Random,
+    call: &Call,
+    zones: &BTreeMap<&str, Arc<Zone>>,
+) -> (Facts<'static>, &'static str) {
     // A year, with more of the hours in which clocks are set.
     let changes =
         ["2026-03-08T05:00:00Z", "2026-03-29T00:00:00Z", "2026-10-25T00:00:00Z", "2026-11-01T05:00:00Z"];
@@ -395,7 +399,7 @@ fn facts(random: &mut Random, call: &Call, zones: &BTreeMap<&str, Arc<Zone>>) ->
     (facts, zone)
 }
 
-fn described(call: &Call, facts: &Facts, zone: &str) -> Value {
+fn described(call: &Call, facts: &Facts<'_>, zone: &str) -> Value {
     let labels = call.tool().facts.data.as_ref().map(|data| &data.labels);
     let read: Vec<_> = facts.read.iter().map(|source| json!({"labels": source.labels})).collect();
     json!({

@@ -137,7 +137,7 @@ impl Writer {
         let policy = Policy::new(PolicyParts {
             rules: loaded.permissions.rules,
             defaults: loaded.permissions.defaults,
-            limits: Vec::new(),
+            ..PolicyParts::default()
         });
         Writer { store, policy, tools: [tool("read"), tool("write")], first }
     }

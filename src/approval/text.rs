@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::base::safe_text::{visible, visible_lines, visible_name};
-use crate::model::{Question, Tool};
+use crate::model::{AskReason, Question, Tool};
 
 /// One labelled line (or several, for long texts) of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -36,7 +36,10 @@ pub(crate) fn fields(question: &Question) -> Vec<QuestionField> {
     }
     fields.extend(question.session.as_ref().map(|s| by_agent(field("session", &[visible(s)]))));
     fields.extend(call.tool().facts.risk.label().map(|risk| field("risk", &[risk])));
-    fields.push(field("rule", &[rule_text(question)]));
+    let by_rule = question.reasons.is_empty() || question.reasons.iter().any(AskReason::is_by_rule);
+    fields.extend(by_rule.then(|| field("rule", &[rule_text(question)])));
+    let others = question.reasons.iter().filter(|reason| !reason.is_by_rule());
+    fields.push(field("because", &others.map(|reason| visible(&reason.to_string())).collect::<Vec<_>>()));
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
     // Arguments come after that: empty ones are sent too, so they are shown.
@@ -199,6 +202,7 @@ pub(crate) mod tests {
             session: None,
             reason: Some("because\ntool: harmless".into()),
             rule: None,
+            reasons: Vec::new(),
             created: Timestamp(0),
             expires: Timestamp(60_000),
         })

@@ -15,7 +15,8 @@ use crate::base::json::{JsonError, parse_strict};
 use crate::base::safe_text::{visible, visible_name};
 use crate::config::Config;
 use crate::gate::explain::Explanation;
-use crate::model::{AgentId, ArgSpec, ArgType, RuleRef, Step};
+use crate::model::verdict::reasons_in_words;
+use crate::model::{AgentId, ArgSpec, ArgType, Reason, RuleRef, Step};
 use crate::protocol::frame::MAX_DEPTH;
 
 /// Say what would happen to a call, and why: the decision, the rule, the trace. Needs no running gateway.
@@ -156,19 +157,23 @@ fn for_people(tool: &str, why: &Explanation, config: &Config) -> String {
             let holds = forbidden.as_ref().map(|(character, _)| format!(": {character}")).unwrap_or_default();
             return invalid(tool, reason, &format!("{message}{holds}"), argument.as_deref(), config);
         }
-        Explanation::Judged { signature, parts, verdict, trace, limits: _ } => {
-            (signature, parts, verdict, trace)
-        }
+        Explanation::Judged { signature, parts, verdict, trace, .. } => (signature, parts, verdict, trace),
     };
     let action = on_stdout(verdict.decision.as_str(), Shade::for_word(verdict.decision.as_str()));
     let mut lines = vec![layout::hanging(&format!("{action}: "), &visible(signature), width)];
     let reason = match &verdict.rule {
         None => "no rule matched, so a human is asked".to_owned(),
+        Some(rule) if rule.action != verdict.decision => {
+            format!("though {} says {} in {}", place(rule), rule.action, rule.file)
+        }
         Some(rule) => format!("by {} in {}", place(rule), rule.file),
     };
     lines.push(layout::hanging("  ", &reason, width));
     let description = verdict.rule.as_ref().and_then(|rule| rule.description.as_deref());
     lines.extend(description.map(|text| layout::hanging("  says: ", &visible(text), width)));
+    let others = verdict.reasons.iter().filter(|reason| !reason.is_by_rule());
+    let because = reasons_in_words(&others.map(Reason::to_json).collect());
+    lines.extend(because.iter().map(|text| layout::hanging("  because: ", &visible(text), width)));
     if !parts.is_empty() {
         let rows: Vec<_> =
             parts.iter().map(|(text, part)| [part.decision.to_string(), visible(text)]).collect();

@@ -42,6 +42,7 @@ mod matcher;
 mod met;
 mod peer;
 mod permissions;
+mod policy_digest;
 mod proxy;
 mod reach;
 mod request;

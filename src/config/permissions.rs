@@ -12,6 +12,8 @@ use super::known::KnownNames;
 use super::limits::limits;
 use super::lint::{self, Placed};
 use super::matcher;
+use super::policy_digest::policy_digest;
+use crate::base::digest::Digest;
 use crate::model::{Action, DataPolicy, Flow, Limit, Rule, RuleList, RuleRef};
 
 const KEYS: &str = "rules defaults limits flows data session_idle";
@@ -30,6 +32,8 @@ pub struct Permissions {
     pub data: DataPolicy,
     /// How long a session lives without a call (24 h).
     pub session_idle: Duration,
+    /// Of all of it, of what the tools say for it and of the agents' groups.
+    pub digest: Digest,
 }
 
 /// Reads the file. Without `known` (config.yaml is broken) agents and tools are not checked.
@@ -44,6 +48,7 @@ pub(crate) fn read(doc: &Doc<'_>, known: Option<&KnownNames<'_>>) -> Permissions
     }
     lint::check(&rules, &defaults, &limits, known);
     let permissions = Permissions {
+        digest: policy_digest(file.at(), known),
         data: data(file),
         session_idle: file.read("session_idle", |at| at.span("1m"..="400d")).unwrap_or(SESSION_IDLE),
         rules: bare(rules),

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::base::decimal::Decimal;
-use crate::model::{Action, AgentId, Call, Charge, InvalidCall, Reason, RuleRef, Step, Tool, Verdict};
+use crate::model::{
+    Action, AgentId, Bound, Call, Charge, FlowLook, InvalidCall, Reason, RuleRef, Step, Tool, Verdict,
+};
 use crate::policy::{Facts, LimitLook, Policy};
 
 /// What would become of a call. [`to_json`](Explanation::to_json) is the shape that other programs rely on.
@@ -22,6 +24,8 @@ pub(crate) enum Explanation {
         trace: Vec<Step>,
         /// What the limits say that speak of the call.
         limits: Vec<LimitLook>,
+        /// What the flows say to the data that would go out.
+        flows: Vec<FlowLook>,
     },
     /// It would be refused before the policy is asked.
     Invalid {
@@ -66,8 +70,10 @@ pub(crate) fn explain(
             let facts = facts(&call);
             let (verdict, trace) = policy.judge_traced(&call, &facts);
             let limits = policy.limit_looks(&call, &facts);
+            let flows = policy.flow_looks(&call, &facts);
             let parts = call.parts().iter().cloned().zip(policy.judge_parts(&call, &facts)).collect();
-            Explanation::Judged { signature: call.signature().to_owned(), parts, verdict, trace, limits }
+            let signature = call.signature().to_owned();
+            Explanation::Judged { signature, parts, verdict, trace, limits, flows }
         }
     }
 }
@@ -92,7 +98,7 @@ impl Explanation {
     /// The stable JSON shape of `explain`.
     pub(crate) fn to_json(&self) -> Value {
         match self {
-            Explanation::Judged { signature, parts, verdict, trace, limits } => {
+            Explanation::Judged { signature, parts, verdict, trace, limits, flows } => {
                 let mut shown = json!({
                     "decision": verdict.decision.as_str(),
                     "signature": signature,
@@ -100,6 +106,7 @@ impl Explanation {
                     "reasons": verdict.reasons.iter().map(Reason::to_json).collect::<Vec<_>>(),
                     "trace": trace.iter().map(step_json).collect::<Vec<_>>(),
                     "limits": limits.iter().map(limit_json).collect::<Vec<_>>(),
+                    "flows": flows.iter().map(flow_json).collect::<Vec<_>>(),
                 });
                 if let (Some(members), false) = (shown.as_object_mut(), parts.is_empty()) {
                     members.insert("signatures".into(), parts.iter().map(part_json).collect());
@@ -113,6 +120,7 @@ impl Explanation {
                 "reasons": [],
                 "trace": [],
                 "limits": [],
+                "flows": [],
                 "reason": reason,
                 "message": message,
                 "argument": argument,
@@ -133,6 +141,17 @@ fn limit_json(look: &LimitLook) -> Value {
         "ask_above": amount(&limit.ask_above),
         "deny_above": amount(&limit.deny_above),
         "resets_at": resets_at.map(|at| at.to_string()),
+    })
+}
+
+fn flow_json(look: &FlowLook) -> Value {
+    json!({
+        "from": look.source.from,
+        "to": look.to,
+        "labels": look.source.labels,
+        "action": look.decision.as_str(),
+        "flow": look.flow,
+        "broken": look.broken.map(Bound::as_str),
     })
 }
 

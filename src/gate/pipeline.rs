@@ -117,7 +117,7 @@ async fn ask(gate: &Gate, task: &Task, verdict: Verdict) -> Step<Outcome> {
     // It holds credentials, and a question can be open for long.
     task.prepared.take();
     let expires = task.at.plus(gate.setup().config.approval_timeout);
-    let question = task.question(verdict.rule.clone(), expires);
+    let question = task.question(verdict.rule.clone(), verdict.asked(), expires);
     if let Some((stage, outcome)) = not_asked(&gate.setup().config.approvals, &verdict, &question) {
         task.record(gate, verdict, stage).await?;
         return Ok(outcome);

@@ -80,9 +80,9 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     let flight = Flight::new(open.id, call.digest());
     flight.set_recorded();
     gate.flights.running.borrow_mut().add(&call, open.session.as_deref(), open.key.as_deref(), &flight);
-    let OpenCall { id, created: at, session, reason, key, rule, expires, .. } = open;
+    let OpenCall { id, created: at, session, reason, key, rule, reasons, expires, .. } = open;
     let task = Task { id, at, call, prepared: Cell::default(), session, reason, key, flight };
-    let question = task.question(rule, expires);
+    let question = task.question(rule, reasons, expires);
     if !approved {
         gate.approvals.reserve(&question, now);
     }

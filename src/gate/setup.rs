@@ -104,8 +104,8 @@ impl Setup {
 
 /// The policy that permissions.yaml describes.
 pub(crate) fn policy_of(permissions: Permissions) -> Policy {
-    let Permissions { rules, defaults, limits, .. } = permissions;
-    Policy::new(PolicyParts { rules, defaults, limits })
+    let Permissions { rules, defaults, limits, flows, data, digest, .. } = permissions;
+    Policy::new(PolicyParts { rules, defaults, limits, flows, data, digest: Some(digest) })
 }
 
 /// The setup in force, and who waits for the next one.

@@ -11,7 +11,7 @@ use super::sessions::SessionName;
 use super::state::Gate;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::model::{Call, Outcome, Question, RuleRef, Verdict};
+use crate::model::{AskReason, Call, Outcome, Question, RuleRef, Verdict};
 use crate::service::{CallSlot, PreparedCall};
 use crate::store::{Claim, NewCall, Stage, StoreError};
 
@@ -41,13 +41,19 @@ impl Task {
         CallReply::new(outcome, Some(self.id))
     }
 
-    pub(super) fn question(&self, rule: Option<Arc<RuleRef>>, expires: Timestamp) -> Arc<Question> {
+    pub(super) fn question(
+        &self,
+        rule: Option<Arc<RuleRef>>,
+        reasons: Vec<AskReason>,
+        expires: Timestamp,
+    ) -> Arc<Question> {
         Arc::new(Question {
             id: self.id,
             call: self.call.clone(),
             session: self.session.clone(),
             reason: self.reason.clone(),
             rule,
+            reasons,
             created: self.at,
             expires,
         })

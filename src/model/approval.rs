@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::agent::AgentId;
+use super::ask_reason::AskReason;
 use super::call::Call;
 use super::denial::Denial;
 use super::outcome::Outcome;
@@ -20,8 +21,10 @@ pub struct Question {
     pub session: Option<String>,
     /// Why the agent says it wants this (at most 500 characters).
     pub reason: Option<String>,
-    /// The rule that asked; None for the fallback.
+    /// The rule that decided; None for the fallback. It allows the call where only a flow or a limit asks.
     pub rule: Option<Arc<RuleRef>>,
+    /// Rules, then flows, then limits. Empty in records that are older than these.
+    pub reasons: Vec<AskReason>,
     pub(crate) created: Timestamp,
     /// When it stops counting.
     pub expires: Timestamp,

@@ -3,13 +3,16 @@
 use std::fmt;
 use std::sync::Arc;
 
-use serde_json::Value;
+use serde::Deserialize as _;
+use serde_json::{Value, json};
 
 use super::approval::Void;
+use super::ask_reason::AskReason;
 use super::charge::Charge;
 use super::denial::{Denial, DenialReason};
 use super::rule::{Action, RuleList, RuleRef};
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 
 /// The policy's decision on one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Verdict {
     pub reasons: Vec<Reason>,
     /// What the call counts under the limits that it touches.
     pub charges: Vec<Charge>,
+    /// The digest of the policy that decided, where it has one.
+    pub policy: Option<Digest>,
 }
 
 /// What speaks against a call, or against asking about it.
@@ -75,7 +80,7 @@ impl Verdict {
             (Action::Ask, rule) => Some(Reason::AskedByDefault(rule.clone())),
         };
         let reasons = reason.into_iter().collect();
-        Verdict { decision, rule, reasons, charges: Vec::new() }
+        Verdict { decision, rule, reasons, charges: Vec::new(), policy: None }
     }
 
     /// Denied for a reason that no rule gives.
@@ -111,6 +116,11 @@ impl Verdict {
         }
     }
 
+    /// Why a person is asked.
+    pub(crate) fn asked(&self) -> Vec<AskReason> {
+        self.reasons.iter().filter_map(Reason::asked).collect()
+    }
+
     /// Why nobody is asked about the call, though the policy asks.
     pub(crate) fn not_asked(&self) -> Option<Reason> {
         let is_against =
@@ -136,6 +146,11 @@ impl Reason {
         }
     }
 
+    /// Whether a rule, a default or their absence decides it.
+    pub(crate) fn is_by_rule(&self) -> bool {
+        matches!(self, Reason::DeniedByRule(_) | Reason::AskedByRule(_) | Reason::AskedByDefault(_))
+    }
+
     /// What the agent hears of a denial.
     fn denial(&self) -> Option<DenialReason> {
         match self {
@@ -146,43 +161,49 @@ impl Reason {
         }
     }
 
-    /// The word on the wire and in the record.
-    pub fn as_str(&self) -> &'static str {
-        match self {
-            Reason::AgentRemoved => "agent_removed",
-            Reason::ToolChanged => "approval_void",
-            Reason::DeniedByRule(_) => "denied_by_policy",
-            Reason::AskedByRule(_) => "asked_by_rule",
-            Reason::AskedByDefault(_) => "asked_by_default",
-            Reason::FlowDenied { .. } => "flow_denied",
-            Reason::AskedByFlow { .. } => "asked_by_flow",
-            Reason::LimitReached { .. } => "limit_reached",
-            Reason::AskedByLimit { .. } => "asked_by_limit",
-            Reason::CoolDown { .. } => "cool_down",
-            Reason::TooManyPending => "too_many_pending",
-        }
+    /// What people hear of a question.
+    fn asked(&self) -> Option<AskReason> {
+        Some(match self {
+            Reason::AskedByRule(rule) => AskReason::Rule { rule: rule.name().to_owned() },
+            Reason::AskedByDefault(rule) => {
+                AskReason::Default { rule: rule.as_ref().map(|rule| rule.name().to_owned()) }
+            }
+            Reason::AskedByFlow { flow } => AskReason::Flow { flow: flow.clone() },
+            Reason::AskedByLimit { limit, why } => {
+                AskReason::Limit { limit: limit.to_string(), why: why.clone() }
+            }
+            _ => return None,
+        })
     }
 
     /// The shape of `reasons`, everywhere. Values of arguments never stand in it.
     pub fn to_json(&self) -> Value {
-        let member = match self {
-            Reason::DeniedByRule(rule) | Reason::AskedByRule(rule) | Reason::AskedByDefault(Some(rule)) => {
-                Some(("rule", rule.name().to_owned()))
+        match self {
+            Reason::AgentRemoved => json!({"reason": "agent_removed"}),
+            Reason::ToolChanged => json!({"reason": "approval_void"}),
+            Reason::CoolDown { until } => json!({"reason": "cool_down", "until": until.to_string()}),
+            Reason::TooManyPending => json!({"reason": "too_many_pending"}),
+            Reason::DeniedByRule(_) | Reason::FlowDenied { .. } | Reason::LimitReached { .. } => {
+                json!(self.denial())
             }
-            Reason::FlowDenied { flow } | Reason::AskedByFlow { flow } => Some(("flow", flow.clone())),
-            Reason::LimitReached { limit, .. } | Reason::AskedByLimit { limit, .. } => {
-                Some(("limit", limit.to_string()))
-            }
-            Reason::CoolDown { until } => Some(("until", until.to_string())),
-            Reason::AgentRemoved
-            | Reason::ToolChanged
-            | Reason::AskedByDefault(None)
-            | Reason::TooManyPending => None,
-        };
-        let word = ("reason", self.as_str().to_owned());
-        let members = std::iter::once(word).chain(member);
-        members.map(|(name, text)| (name.to_owned(), Value::from(text))).collect()
+            Reason::AskedByRule(_)
+            | Reason::AskedByDefault(_)
+            | Reason::AskedByFlow { .. }
+            | Reason::AskedByLimit { .. } => json!(self.asked()),
+        }
     }
+}
+
+/// Recorded reasons for people: a list of what [`Reason::to_json`] made.
+pub(crate) fn reasons_in_words(list: &Value) -> Vec<String> {
+    list.as_array().into_iter().flatten().map(in_words).collect()
+}
+
+fn in_words(json: &Value) -> String {
+    let asked = AskReason::deserialize(json).map(|reason| reason.to_string());
+    let denied = asked.or_else(|_| DenialReason::deserialize(json).map(|reason| reason.to_string()));
+    denied
+        .unwrap_or_else(|_| json.get("reason").and_then(Value::as_str).unwrap_or_default().replace('_', " "))
 }
 
 /// One rule that was looked at on the way to a verdict.

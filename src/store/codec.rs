@@ -8,7 +8,7 @@ use super::error::StoreError;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
-use crate::model::{Call, Charge, Lost, Outcome, RuleRef};
+use crate::model::{Call, Charge, Lost, Outcome, Reason, RuleRef};
 
 /// The longest result kept in an event, in bytes; a longer one is cut with a visible mark.
 const RESULT_KEPT: usize = 4096;
@@ -53,6 +53,7 @@ pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
         Some(Stage::Asked { expires }) => ("asked", Some(expires.to_string())),
         Some(Stage::Settled(_) | Stage::Denied { .. }) => ("settled", None),
     };
+    let reasons: Vec<Value> = new.decision.reasons.iter().map(Reason::to_json).collect();
     without_nulls(json!({
         "agent": call.agent().as_str(),
         "session": new.session,
@@ -66,6 +67,8 @@ pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
         "binding": call.binding().hex(),
         "decision": new.decision.decision.as_str(),
         "rule": new.decision.rule.as_deref().map(RuleRef::to_json),
+        "reasons": Some(&reasons).filter(|reasons| !reasons.is_empty()),
+        "policy_digest": new.decision.policy.map(|digest| digest.hex()),
         "then": then,
         "expires": expires,
         "charges": stage.is_none().then(|| charged(&new.decision.charges)).flatten(),

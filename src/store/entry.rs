@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Call, Charge, Outcome, Responder, RuleRef, Verdict};
+use crate::model::{AgentId, AskReason, Call, Charge, Outcome, Responder, RuleRef, Verdict};
 
 /// Where the record lies and how long it is kept.
 #[derive(Clone, Debug)]
@@ -151,6 +151,8 @@ pub struct OpenCall {
     /// The agent's idempotency key.
     pub key: Option<String>,
     pub rule: Option<Arc<RuleRef>>,
+    /// Why a person is asked.
+    pub reasons: Vec<AskReason>,
     pub(crate) created: Timestamp,
     pub expires: Timestamp,
     /// How long it has been open at least, whatever the wall clock says.

@@ -11,7 +11,7 @@ use super::entry::OpenCall;
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Call, Responder, RuleRef};
+use crate::model::{AgentId, AskReason, Call, Responder, RuleRef};
 
 /// A question as it was recorded: open, or approved and not acted on.
 pub(super) struct AskedCall {
@@ -83,6 +83,11 @@ impl AskedCall {
         self.text("expires").and_then(Timestamp::parse).unwrap_or(Timestamp(0))
     }
 
+    fn reasons(&self) -> Vec<AskReason> {
+        let all = self.body.get("reasons").and_then(Value::as_array).into_iter().flatten();
+        all.filter_map(|reason| AskReason::deserialize(reason).ok()).collect()
+    }
+
     fn digest(&self, name: &str) -> Digest {
         self.text(name).and_then(Digest::parse).unwrap_or(Digest([0; 32]))
     }
@@ -126,6 +131,7 @@ impl AskedCall {
             reason: owned("reason"),
             key: owned("key"),
             rule: self.body.get("rule").and_then(|rule| RuleRef::deserialize(rule).ok()).map(Arc::new),
+            reasons: self.reasons(),
             created,
             expires: self.expires(),
             age,

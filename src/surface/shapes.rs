@@ -26,6 +26,7 @@ pub(crate) fn question(question: &Question, times: u32) -> Value {
         "reason": question.reason,
         "risk": call.tool().facts.risk.label(),
         "rule": question.rule.as_deref().map(RuleRef::to_json),
+        "reasons": question.reasons,
         "created_at": question.created.to_string(),
         "expires_at": question.expires.to_string(),
         "times_asked": times,

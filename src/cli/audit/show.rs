@@ -7,6 +7,7 @@ use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines, visible_name};
 use crate::base::zone::Zone;
 use crate::cli::layout;
+use crate::model::verdict::reasons_in_words;
 
 const LABEL: usize = 11;
 
@@ -20,6 +21,7 @@ pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     page.add("reason", text("reason"));
     page.arguments(whole);
     page.add("decision", &decision(whole));
+    page.add("because", &reasons_in_words(&whole["reasons"]).join("\n"));
     page.add("answer", &answer(whole));
     page.add("note", text("note"));
     page.add("note by", text("note_by"));

@@ -93,6 +93,8 @@ impl AuditRow {
             "reason": if request["outcome"].is_null() { &request["reason"] } else { &Value::Null },
             "decision": self.decision,
             "rule": request["rule"],
+            "reasons": request["reasons"],
+            "policy_digest": request["policy_digest"],
             "resolution": self.resolution,
             "resolved_by": self.resolved_by,
             "resolved_at": time(self.resolved_at),

@@ -8,6 +8,7 @@ use super::text::{cut, duration, member, moment, responder, short, short_name, t
 use crate::approval::text::typed;
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines};
+use crate::model::verdict::reasons_in_words;
 use crate::surface::admin::assets;
 
 /// Characters of a value, unless all of it is asked for.
@@ -33,6 +34,7 @@ pub(super) fn page(whole: &Value, query: &Query) -> Markup {
             (shown.fact("Tool", shown.text("tool_name")))
             (shown.fact("Reason given", shown.text("reason")))
             (shown.fact("Decision", shown.decision()))
+            (shown.fact("Because", shown.reasons()))
             (shown.fact("Answer", shown.answer()))
             (shown.fact("Note", shown.text("note")))
             (shown.fact("Note by", by(whole, "note_by")))
@@ -114,6 +116,11 @@ impl CallPage<'_> {
                 } @else { " " span.soft { "because no rule fits" } }
             }
         })
+    }
+
+    fn reasons(&self) -> Option<Markup> {
+        let words = reasons_in_words(self.whole.get("reasons")?);
+        (!words.is_empty()).then(|| self.lines(&words.join("\n")))
     }
 
     fn answer(&self) -> Option<Markup> {

@@ -12,6 +12,7 @@ use super::query::Query;
 use super::readers::{Readers, RecordError};
 use super::text::member;
 use crate::base::safe_text::visible;
+use crate::model::verdict::reasons_in_words;
 use crate::net::front::{WebAnswer, WebBody};
 use crate::store::StoreError;
 use crate::store::reader::{AuditRow, Reader, RowWalk};
@@ -19,7 +20,7 @@ use crate::surface::admin::page;
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
-const COLUMNS: [&str; 22] = [
+const COLUMNS: [&str; 23] = [
     "request_id",
     "timestamp",
     "agent_id",
@@ -42,6 +43,7 @@ const COLUMNS: [&str; 22] = [
     "data_note",
     "message",
     "status",
+    "reasons",
 ];
 
 /// Calls that are read at once.
@@ -118,7 +120,11 @@ fn handed_on(pieces: &Sender<Vec<u8>>, piece: String) -> bool {
 
 fn row(row: &AuditRow) -> String {
     let whole = row.to_json();
-    line(COLUMNS.iter().map(|column| visible(&member(&whole, column))))
+    let cell = |column: &&str| match *column {
+        "reasons" => visible(&reasons_in_words(&whole["reasons"]).join("; ")),
+        column => visible(&member(&whole, column)),
+    };
+    line(COLUMNS.iter().map(cell))
 }
 
 fn line(cells: impl Iterator<Item = String>) -> String {
