@@ -235,7 +235,7 @@ fn explain_knows_of_denials_and_open_questions() {
     };
     let cooled = reasons("hello");
     let asked = json!({"reason": "asked_by_default", "rule": "*"});
-    assert_eq!((&cooled[0], &cooled[1]["reason"]), (&asked, &json!("cool_down")), "{cooled}");
+    assert_eq!(cooled[1]["reason"], "cool_down", "{cooled}");
     let until = cooled[1]["until"].as_str().unwrap();
     assert!(until.len() == 24 && until.ends_with('Z'), "{until}");
     assert_eq!(reasons("hello!"), json!([asked]));

@@ -88,7 +88,7 @@ fn explain_gives_decision_rule_and_trace() {
     let deny = explained(&folder, &LOCK);
     assert_eq!(
         members(&deny),
-        BTreeSet::from(["decision", "signature", "rule", "reasons", "trace", "limits"])
+        BTreeSet::from(["decision", "signature", "rule", "reasons", "trace", "limits", "flows"])
     );
     assert_eq!(deny["decision"], "deny");
     assert_eq!(deny["signature"], "call_service(lock.unlock, lock.front)");
@@ -97,7 +97,10 @@ fn explain_gives_decision_rule_and_trace() {
         "description": "Lock control is always denied", "file": "permissions.yaml",
     });
     assert_eq!(deny["rule"], rule);
-    assert_eq!(deny["reasons"], json!([{"reason": "denied_by_policy"}]));
+    assert_eq!(
+        deny["reasons"],
+        json!([{"reason": "denied_by_policy", "rule": "Lock control is always denied"}])
+    );
     let last = deny["trace"].as_array().unwrap().last().unwrap();
     assert_eq!((&last["index"], &last["matched"]), (&json!(1), &json!(true)));
 
@@ -346,7 +349,7 @@ fn what_is_shipped_passes() {
 
 // approvals
 
-const QUESTION: [&str; 11] = [
+const QUESTION: [&str; 12] = [
     "agent_id",
     "args",
     "created_at",
@@ -358,6 +361,7 @@ const QUESTION: [&str; 11] = [
     "session_id",
     "signature",
     "tool",
+    "reasons",
 ];
 
 fn ask(agent: &mut Agent, text: &str) -> u64 {
