@@ -500,3 +500,23 @@ fn who_answers_too_late_hears_who_was_first() {
     let told = String::from_utf8(gateway.cli(&["approve", &id]).stderr).unwrap();
     assert!(told.contains("it has been denied already by local:"), "{told}");
 }
+
+#[test]
+fn a_reply_that_a_rule_forbids_by_now_is_not_told_again() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let mut again = || {
+        let params = json!({"tool": "get_state", "args": {"entity_id": "a"}, "idempotency_key": "k"});
+        agent.call("tool_request", params)
+    };
+    assert_eq!(again()["result"]["status"], "executed");
+    assert_eq!(again()["result"]["replayed"], true);
+    let rule = "rules:\n  - {pattern: \"get_state*\", action: deny, description: \"No more\"}";
+    reload(&gateway, |setup| setup.permissions = setup.permissions.replacen("rules:", rule, 1));
+    let denied = again();
+    assert_eq!(denied["error"]["code"], -32003, "{denied}");
+    assert_eq!(denied["error"]["data"]["rule"], "No more", "{denied}");
+    reload(&gateway, |_| {});
+    assert_eq!(again()["result"]["replayed"], true);
+    assert_eq!(gateway.upstream.seen().len(), 1);
+}

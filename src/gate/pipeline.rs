@@ -32,11 +32,20 @@ pub(super) async fn run(gate: Rc<Gate>, task: Task, checked: Duration) {
         None => Ok(None),
     };
     let (decision, reply) = match earlier {
-        Ok(Some(reply)) => (None, reply),
+        Ok(Some(earlier)) => (None, told_again(&gate, &task, earlier)),
         Ok(None) => decide(&gate, &task, checked).await,
         Err(outcome) => (None, task.reply(outcome)),
     };
     finish(&gate, &task, decision, reply);
+}
+
+/// The reply to a request that was answered before, unless something forbids it now: what was allowed then may hold what
+/// must not be told any more.
+fn told_again(gate: &Gate, task: &Task, earlier: CallReply) -> CallReply {
+    match gate.forbids(&gate.setup(), &task.call) {
+        Some(why) => CallReply::new(why.outcome(), earlier.request_id),
+        None => earlier,
+    }
 }
 
 /// Carries on with a question that was open when the gateway stopped, or whose approval was not yet acted on.
