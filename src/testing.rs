@@ -128,8 +128,8 @@ pub mod service {
 
 pub mod store {
     pub use crate::store::{
-        Claim, LimitReset, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, Store, StoreError,
-        StoreOptions, rebuild,
+        Claim, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, Store,
+        StoreError, StoreOptions, rebuild,
     };
     pub mod reader {
         pub use crate::store::reader::{

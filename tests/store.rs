@@ -1650,7 +1650,13 @@ fn a_counter_ends_with_its_time_its_session_or_at_a_persons_word() {
     });
     let session = |name: &str, at| (Some(name.to_owned()), "0.005".to_owned(), at);
     assert_eq!(counted(&dir), [session("s", at(5)), session("t", NOW)]);
-    dir.with(async |store| store.end_sessions(at(1)).await.unwrap());
+    dir.with(async |store| {
+        let s = (AgentId::configured("pi"), Some("s".into()));
+        let t = (AgentId::configured("pi"), Some("t".into()));
+        store.end_sessions(at(1), LiveSessions::from([s, t])).await.unwrap()
+    });
+    assert_eq!(counted(&dir).len(), 2, "calls that were not claimed keep them");
+    dir.with(async |store| store.end_sessions(at(1), LiveSessions::new()).await.unwrap());
     assert_eq!(counted(&dir), [session("s", at(5))]);
     let reset = |agent: &str| LimitReset {
         limit: "spend".into(),
@@ -1663,4 +1669,32 @@ fn a_counter_ends_with_its_time_its_session_or_at_a_persons_word() {
     dir.with(async |store| store.reset_limit(at(6), reset("pi")).await.unwrap());
     assert_eq!(counted(&dir), []);
     assert_eq!(dir.verify().fault, None);
+}
+
+#[test]
+fn what_is_counted_is_what_was_charged() {
+    let far = at(100_000_000);
+    let filled = || {
+        let dir = Dir::new();
+        dir.with(async |store| {
+            record(store, charged("front", &[charge(None, far), charge(Some("s"), Part::OPEN)])).await;
+            record(store, charged("front", &[charge(None, far)])).await;
+        });
+        assert_eq!((dir.verify().fault, counted(&dir).len()), (None, 2));
+        dir
+    };
+    // What a session has counted ends without an event.
+    let dir = filled();
+    dir.with(async |store| store.end_sessions(at(1), LiveSessions::new()).await.unwrap());
+    assert_eq!(dir.verify().fault, None);
+    for sql in [
+        "UPDATE counters SET amount = '0' WHERE key NOT LIKE '%session%'",
+        "UPDATE counters SET amount = '0' WHERE key LIKE '%session%'",
+        "DELETE FROM counters WHERE key NOT LIKE '%session%'",
+        "UPDATE counters SET until = until - 1",
+    ] {
+        let dir = filled();
+        dir.falsify(sql);
+        assert_eq!(dir.wrong(), FaultKind::CountersChanged, "{sql}");
+    }
 }

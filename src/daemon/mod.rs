@@ -263,12 +263,8 @@ async fn tidy(gate: Rc<Gate>) {
     loop {
         Timer::after(pause).await;
         pause = MAINTAIN_EVERY;
-        let now = gate.clock().now();
-        let idle_since = now.minus(gate.setup().session_idle());
-        if let Err(e) = gate.store().end_sessions(idle_since).await {
-            log::error!("the counters of sessions that have ended could not be dropped: {e}");
-        }
-        if let Err(e) = gate.store().maintain(now).await {
+        gate.end_sessions().await;
+        if let Err(e) = gate.store().maintain(gate.clock().now()).await {
             log::error!("the record could not be tidied: {e}");
         }
     }

@@ -13,6 +13,7 @@ use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::model::{AgentId, Charge, Charging, CounterId, CounterKey, Tally};
 use crate::policy::Counters;
+use crate::store::LiveSessions;
 
 /// Live counters that an agent may have of one limit.
 const MAX_COUNTERS: usize = 20_000;
@@ -90,6 +91,10 @@ impl CounterBook {
     /// From now on a session ends when it made no call for so long.
     pub(super) fn set_session_idle(&mut self, idle: Duration) {
         self.sessions.set_idle(idle);
+    }
+
+    pub(super) fn live_sessions(&self, now: Timestamp) -> LiveSessions {
+        self.sessions.live(now)
     }
 
     /// Whether the session lives or can be opened.

@@ -86,6 +86,16 @@ impl Gate {
         Ok(())
     }
 
+    /// Drops what the record keeps of sessions that have ended.
+    pub(crate) async fn end_sessions(&self) {
+        let now = self.clock.now();
+        let live = self.ledger.counters.borrow().live_sessions(now);
+        let idle_since = now.minus(self.setup().session_idle());
+        if let Err(e) = self.store.end_sessions(idle_since, live).await {
+            log::error!("the counters of sessions that have ended could not be dropped: {e}");
+        }
+    }
+
     /// What people read of the limits in a chat.
     pub(super) fn limits_text(&self) -> String {
         let readings = self.limits(None);

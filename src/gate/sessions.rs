@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::model::AgentId;
+use crate::store::LiveSessions;
 
 /// Live sessions that an agent may have.
 pub(crate) const MAX_SESSIONS: usize = 1000;
@@ -121,6 +122,15 @@ impl Sessions {
         session.last = session.last.max(last);
         self.last = self.last.max(session.number);
         session.number
+    }
+
+    /// All that live.
+    pub(super) fn live(&self, now: Timestamp) -> LiveSessions {
+        let of_agent = |(agent, sessions): (&AgentId, &HashMap<SessionName, Session>)| {
+            let live = sessions.iter().filter(|(_, session)| session.lives(self.idle, now));
+            live.map(|(name, _)| (agent.clone(), name.clone())).collect::<Vec<_>>()
+        };
+        self.agents.iter().flat_map(of_agent).collect()
     }
 
     /// Forgets those that have ended.

@@ -71,7 +71,7 @@ impl Setup {
     }
 
     /// How long a session without a call lives.
-    pub(crate) fn session_idle(&self) -> Duration {
+    pub(super) fn session_idle(&self) -> Duration {
         self.session_idle
     }
 

@@ -4,7 +4,10 @@
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::Value;
 
+use super::entry::LiveSessions;
 use super::error::StoreError;
+use super::kind;
+use super::projection::Body;
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
 use crate::base::digest::Digest;
@@ -13,8 +16,24 @@ use crate::model::{AgentId, Charge, Charging, CounterId, CounterKey, Part};
 /// Rows dropped per step of [`expire`].
 const STEP: usize = 500;
 
+/// The name of this projection.
+pub(super) const NAME: &str = "counters";
+
+/// Takes in an event: what a claim charges, or that a limit counts anew.
+pub(super) fn fold(db: &Connection, kind: &str, body: &Body, at: Timestamp) -> Result<(), StoreError> {
+    match kind {
+        kind::REQUESTED | kind::EXECUTING => {
+            let charges = body.get("charges").and_then(Value::as_array);
+            let charges: Vec<_> = charges.into_iter().flatten().filter_map(Charge::of_json).collect();
+            charge(db, &charges, at)
+        }
+        kind::LIMIT_RESET => forget(db, body.text("of"), body.text("agent")),
+        _other => Ok(()),
+    }
+}
+
 /// Counts the charges of a claim that was made at `at`.
-pub(super) fn charge(db: &Connection, charges: &[Charge], at: Timestamp) -> Result<(), StoreError> {
+fn charge(db: &Connection, charges: &[Charge], at: Timestamp) -> Result<(), StoreError> {
     for charge in charges {
         let Charge { limit, counter, agent, part, how, anew } = charge;
         let (of, key) = (counter.limit.hex(), counter.key.to_json().to_string());
@@ -72,16 +91,30 @@ pub(super) fn read(db: &Connection, now: Timestamp) -> Result<Vec<(Charge, Times
 }
 
 /// A limit counts anew: of this agent, or of all.
-pub(super) fn forget(db: &Connection, of: Option<&str>, agent: Option<&str>) -> Result<(), StoreError> {
+fn forget(db: &Connection, of: Option<&str>, agent: Option<&str>) -> Result<(), StoreError> {
     let sql = "DELETE FROM counters WHERE of = ?1 AND (?2 IS NULL OR key ->> '$.agent' = ?2)";
     db.prepare_cached(sql)?.execute(params![of, agent])?;
     Ok(())
 }
 
-/// Forgets sessions that were last charged before. The table has to be folded.
-pub(super) fn end_sessions(db: &Connection, idle_since: Timestamp) -> Result<(), StoreError> {
-    let sql = "DELETE FROM counters WHERE at < ? AND json_type(key, '$.session') IS NOT NULL";
-    db.prepare_cached(sql)?.execute([idle_since.0])?;
+/// Forgets sessions that were last charged before, but for those that live: calls that are not claimed keep them too. The
+/// table has to be folded.
+pub(super) fn end_sessions(
+    db: &Connection,
+    idle_since: Timestamp,
+    live: &LiveSessions,
+) -> Result<(), StoreError> {
+    let sql = "SELECT DISTINCT key FROM counters WHERE at < ? AND json_type(key, '$.session') IS NOT NULL";
+    let mut statement = db.prepare_cached(sql)?;
+    let keys = statement.query_map([idle_since.0], |row| row.get::<_, String>(0))?;
+    for text in keys.collect::<Result<Vec<_>, _>>()? {
+        let key = serde_json::from_str(&text).ok().and_then(|json| CounterKey::of_json(&json));
+        let session = key.and_then(|key| Some((key.agent?, key.session?)));
+        if session.is_none_or(|session| !live.contains(&session)) {
+            let sql = "DELETE FROM counters WHERE key = ? AND at < ?";
+            db.prepare_cached(sql)?.execute(params![text, idle_since.0])?;
+        }
+    }
     Ok(())
 }
 

@@ -1,5 +1,6 @@
 //! What goes into the record and what comes out of it: plain data, no SQL.
 
+use std::collections::HashSet;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -123,6 +124,9 @@ pub struct Recovered {
     /// What has been counted under limits and still counts, each with when it was last charged.
     pub counted: Vec<(Charge, Timestamp)>,
 }
+
+/// Agents and their sessions; no name is the agent's own unnamed one.
+pub type LiveSessions = HashSet<(AgentId, Option<Arc<str>>)>;
 
 /// A person lets a limit count anew.
 #[derive(Clone, Debug)]

@@ -14,8 +14,8 @@ use serde_json::Value;
 
 use super::claim::{self, Claim};
 use super::entry::{
-    LimitReset, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreHealth, StoreOptions,
-    WaitingResult,
+    LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreHealth,
+    StoreOptions, WaitingResult,
 };
 use super::error::StoreError;
 use super::gauges::Gauges;
@@ -265,14 +265,14 @@ impl Store {
         self.submit(true, move |tx| ledger::reset_limit(tx, at, &reset)).await
     }
 
-    /// Forgets what was counted of sessions that have made no call since then.
+    /// Forgets what was counted of sessions in which nothing was claimed since then, but for those that `live`.
     ///
     /// # Errors
     /// When nothing could be written.
-    pub async fn end_sessions(&self, idle_since: Timestamp) -> Result<(), StoreError> {
+    pub async fn end_sessions(&self, idle_since: Timestamp, live: LiveSessions) -> Result<(), StoreError> {
         let work = move |tx: &mut Tx<'_>| {
             folding::fold(tx)?;
-            counters::end_sessions(tx.db, idle_since)
+            counters::end_sessions(tx.db, idle_since, &live)
         };
         self.submit(false, work).await
     }

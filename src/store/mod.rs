@@ -74,7 +74,9 @@ mod writer;
 mod tests;
 
 pub use claim::Claim;
-pub use entry::{LimitReset, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreOptions};
+pub use entry::{
+    LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreOptions,
+};
 pub(crate) use entry::{OpenCall, StoreHealth, WaitingResult};
 pub use error::StoreError;
 pub use handle::Store;

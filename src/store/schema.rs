@@ -31,6 +31,14 @@ const PAGE: u32 = 2048;
 /// the process. Reading a record from end to end needs no more.
 const READER_CACHE: i64 = -512;
 
+/// What is counted under limits. `audit verify` makes one of its own.
+pub(super) const COUNTERS: &str = "
+CREATE TABLE IF NOT EXISTS counters (
+  of TEXT NOT NULL, key TEXT NOT NULL, until INTEGER NOT NULL, name TEXT NOT NULL, agent TEXT NOT NULL,
+  amount TEXT NOT NULL, first INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (of, key, until)
+) STRICT, WITHOUT ROWID;
+";
+
 /// Step n leads from version n to n + 1. Steps are never changed once released.
 const MIGRATIONS: [&str; 7] = [
     "
@@ -146,12 +154,7 @@ CREATE INDEX events_between ON events(request_id)
   WHERE kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined';
 PRAGMA secure_delete = ON;
 ",
-    "
-CREATE TABLE IF NOT EXISTS counters (
-  of TEXT NOT NULL, key TEXT NOT NULL, until INTEGER NOT NULL, name TEXT NOT NULL, agent TEXT NOT NULL,
-  amount TEXT NOT NULL, first INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (of, key, until)
-) STRICT, WITHOUT ROWID;
-",
+    COUNTERS,
     // What there is was folded when it was written.
     "
 CREATE TABLE projections (name TEXT PRIMARY KEY, folded INTEGER NOT NULL) STRICT, WITHOUT ROWID;

@@ -2,32 +2,21 @@
 //! counts by itself; the table is what it begins with at the next start.
 
 use rusqlite::Connection;
-use serde_json::Value;
 
-use crate::model::Charge;
 use crate::store::chain;
 use crate::store::counters;
 use crate::store::error::StoreError;
-use crate::store::kind;
 use crate::store::projection::{Event, Projection, Subject};
 
 pub(super) struct Counters;
 
 impl Projection for Counters {
     fn name(&self) -> &'static str {
-        "counters"
+        counters::NAME
     }
 
     fn fold(&mut self, db: &Connection, event: &Event<'_>, _: Option<&Subject>) -> Result<(), StoreError> {
-        match event.kind {
-            kind::REQUESTED | kind::EXECUTING => {
-                let charges = event.body.get("charges").and_then(Value::as_array);
-                let charges: Vec<_> = charges.into_iter().flatten().filter_map(Charge::of_json).collect();
-                counters::charge(db, &charges, event.at)
-            }
-            kind::LIMIT_RESET => counters::forget(db, event.text("of"), event.text("agent")),
-            _other => Ok(()),
-        }
+        counters::fold(db, event.kind, &event.body, event.at)
     }
 
     fn write(&mut self, _: &Connection, _: i64, _: i64) -> Result<(), StoreError> {

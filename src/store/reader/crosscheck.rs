@@ -7,6 +7,7 @@ use rusqlite::types::Value as Sql;
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
+use super::counters;
 use super::fault::{Fault, FaultKind};
 use super::life::CallLife;
 use crate::store::chain::parse_id;
@@ -52,7 +53,9 @@ pub(super) fn calls(db: &Connection) -> Result<(u64, Option<Fault>), StoreError>
         None => invented(db, walk.calls)?,
     };
     let agree = fault.is_some() || !counts::are_kept(db)? || counts::agree(db)?;
-    Ok((walk.calls, fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::CountsChanged)))))
+    let fault = fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::CountsChanged)));
+    let agree = fault.is_some() || counters::agree(db)?;
+    Ok((walk.calls, fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::CountersChanged)))))
 }
 
 /// Goes through the events once. It keeps in mind the calls that were under way at that point, which are few however

@@ -90,6 +90,8 @@ pub enum FaultKind {
     IndexChanged,
     /// The counts of calls do not say what the calls say.
     CountsChanged,
+    /// What is counted under limits is not what the claims have charged.
+    CountersChanged,
     /// A line of an export cannot be read.
     Unreadable {
         /// Counted from 1.
@@ -172,6 +174,9 @@ impl fmt::Display for FaultKind {
             }
             FaultKind::IndexChanged => f.write_str("an index does not fit its table"),
             FaultKind::CountsChanged => f.write_str("the counts of calls do not fit the calls"),
+            FaultKind::CountersChanged => {
+                f.write_str("what is counted under limits does not fit what the calls have charged")
+            }
             FaultKind::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
         }
     }

@@ -4,6 +4,7 @@
 mod anchor;
 mod charts;
 mod connection;
+mod counters;
 mod crosscheck;
 mod export;
 mod fault;
