@@ -60,7 +60,7 @@ pub mod model {
         Action, AgentId, Amount, AnswerOutcome, ArgPath, ArgSpec, ArgType, AskReason, Bound, Bounds, Call,
         Charge, Charging, Charset, Choice, Condition, Counted, CounterId, CounterKey, DataFacts, DataPolicy,
         Denial, DenialReason, Encoding, Flow, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method,
-        Outcome, Output, Part, PathStep, Per, QuestionEnd, Reason, Remember, RequestSpec, Responder,
+        Outcome, Output, Part, PathStep, Per, QuestionEnd, Reading, Reason, Remember, RequestSpec, Responder,
         ResponseSpec, Risk, Rule, RuleList, RuleRef, Source, Tally, Target, Test, TimeWindow, Tool,
         ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };

@@ -1698,3 +1698,69 @@ fn what_is_counted_is_what_was_charged() {
         assert_eq!(dir.wrong(), FaultKind::CountersChanged, "{sql}");
     }
 }
+
+// --- what agents have read ----------------------------------------------------------------------------------------
+
+/// A call of a tool that reads from the CRM.
+fn reading(door: &str, session: Option<&str>) -> NewCall {
+    let data =
+        DataFacts { from: Some("crm".into()), labels: ["pii".to_owned()].into(), ..DataFacts::default() };
+    let facts = ToolFacts { data: Some(data), ..tool().facts.clone() };
+    let tool = Arc::new(Tool { facts, ..(*tool()).clone() });
+    let Value::Object(args) = json!({ "door": door }) else { unreachable!() };
+    let call = Arc::new(Call::new(AgentId::configured("pi"), tool, args).unwrap());
+    NewCall { call, session: session.map(str::to_owned), ..allowed(door) }
+}
+
+fn read_by(dir: &Dir) -> Vec<(Option<String>, String, Timestamp)> {
+    let (store, recovered) = dir.open();
+    smol::block_on(store.close());
+    let shown = |read: Reading| {
+        assert_eq!((read.agent.as_str(), read.source.labels.len()), ("pi", 1));
+        (read.session.map(|session| session.to_string()), read.source.from, read.at)
+    };
+    recovered.read.into_iter().map(shown).collect()
+}
+
+#[test]
+fn what_an_agent_has_read_is_kept_with_the_end_of_its_call() {
+    let dir = Dir::new();
+    let crm = |session: Option<&str>, at| (session.map(str::to_owned), "crm".to_owned(), at);
+    dir.with(async |store| {
+        let id = record(store, reading("front", Some("s"))).await;
+        store.settle(id, &Outcome::Executed(json!(1).into()), at(1)).await.unwrap();
+        // Read anew, failed, denied, and of a tool that reads nothing.
+        let id = record(store, reading("back", Some("s"))).await;
+        store.settle(id, &Outcome::Executed(json!(1).into()), at(5)).await.unwrap();
+        let id = record(store, reading("side", Some("other"))).await;
+        store.settle(id, &Outcome::ServiceUnreachable, at(6)).await.unwrap();
+        record_ended(store, reading("gate", Some("third")), Stage::Settled(Outcome::TooManyPending)).await;
+        execute(store, "front").await;
+    });
+    assert_eq!(read_by(&dir), [crm(Some("s"), at(5))]);
+    // Nobody knows whether the agent has heard of the end of a call that was under way.
+    dir.with(async |store| record(store, reading("cut off", None)).await);
+    assert_eq!(read_by(&dir), [crm(None, NOW), crm(Some("s"), at(5))]);
+    let again = Reading {
+        agent: AgentId::configured("pi"),
+        session: Some("t".into()),
+        source: Source { from: "crm".into(), labels: ["pii".to_owned()].into() },
+        at: at(9),
+    };
+    dir.with(async |store| store.hand_out(vec![again]).await.unwrap());
+    let all = [crm(None, NOW), crm(Some("s"), at(5)), crm(Some("t"), at(9))];
+    assert_eq!(read_by(&dir), all);
+    rebuild(&dir.db()).unwrap();
+    assert_eq!(read_by(&dir), all);
+    let root = Responder::new("local", "root");
+    let forget = async |store: &Store, agent: &str| {
+        store.forget(at(10), AgentId::configured(agent), root.clone()).await.unwrap();
+    };
+    dir.with(async |store| forget(store, "laptop").await);
+    assert_eq!(read_by(&dir), all);
+    dir.with(async |store| forget(store, "pi").await);
+    assert_eq!(read_by(&dir), []);
+    rebuild(&dir.db()).unwrap();
+    assert_eq!(read_by(&dir), []);
+    assert_eq!(dir.verify().fault, None);
+}

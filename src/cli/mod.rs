@@ -40,6 +40,7 @@ pub(crate) mod trouble;
 pub(crate) mod values;
 mod watch;
 
+pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod approve;
 pub(crate) mod audit;
@@ -101,6 +102,8 @@ enum CommandLine {
     Approve(approve::ApproveArgs),
     Deny(deny::DenyArgs),
     Status(status::StatusArgs),
+    Agents(agents::AgentsArgs),
+    Forget(agents::ForgetArgs),
     Limits(limits::LimitsArgs),
     Clock(clock::ClockArgs),
     Reload(reload::ReloadArgs),
@@ -125,6 +128,8 @@ impl CommandLine {
             CommandLine::Approve(args) => approve::run(&args),
             CommandLine::Deny(args) => deny::run(&args),
             CommandLine::Status(args) => status::run(&args),
+            CommandLine::Agents(args) => agents::run(&args),
+            CommandLine::Forget(args) => agents::forget(&args),
             CommandLine::Limits(args) => limits::run(&args),
             CommandLine::Clock(args) => clock::run(&args),
             CommandLine::Reload(args) => reload::run(&args),

@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 29] = [
+const COMMANDS: [&str; 31] = [
     "serve",
     "check",
     "explain",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 29] = [
     "approve",
     "deny",
     "status",
+    "agents",
+    "forget",
     "limits",
     "limits reset",
     "clock",

@@ -12,7 +12,7 @@ use super::met::{looks_like, met, wanted};
 use super::reach::{BUDGET, Reach};
 use crate::base::containment::takes_in;
 use crate::base::template::Template;
-use crate::model::{Action, Matcher, Rule, RuleList, RuleRef, Tool};
+use crate::model::{Action, Matcher, Rule, RuleList, RuleRef};
 
 /// Above this many pairs, rules are no longer compared with each other: advice must not slow a reload down.
 const MAX_PAIRS: usize = 1_000_000;

@@ -14,7 +14,7 @@ use super::lint::{self, Placed};
 use super::matcher;
 use super::policy_digest::policy_digest;
 use crate::base::digest::Digest;
-use crate::model::{Action, DataPolicy, Flow, Limit, Rule, RuleList, RuleRef};
+use crate::model::{Action, DataPolicy, Flow, Limit, Matcher, Rule, RuleList, RuleRef};
 
 const KEYS: &str = "rules defaults limits flows data session_idle";
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -34,6 +34,14 @@ pub struct Permissions {
     pub session_idle: Duration,
     /// Of all of it, of what the tools say for it and of the agents' groups.
     pub digest: Digest,
+}
+
+impl Permissions {
+    /// What all rules and limits speak of.
+    pub(crate) fn matchers(&self) -> impl Iterator<Item = &Matcher> {
+        let rules = self.rules.iter().chain(&self.defaults).map(|rule| &rule.matcher);
+        rules.chain(self.limits.iter().map(|limit| &limit.matcher))
+    }
 }
 
 /// Reads the file. Without `known` (config.yaml is broken) agents and tools are not checked.
@@ -68,10 +76,8 @@ fn bare<T>(placed: Vec<(At<'_>, T)>) -> Vec<T> {
 
 /// Findings in the tool files, for what these permissions do not speak of.
 pub(crate) fn unspoken(permissions: &Permissions, known: &KnownNames<'_>) -> Vec<Finding> {
-    let Permissions { rules, defaults, limits, flows, data, .. } = permissions;
-    let rules = rules.iter().chain(defaults).map(|rule| &rule.matcher);
-    let matchers = rules.chain(limits.iter().map(|limit| &limit.matcher)).collect();
-    data_words::unspoken(known, &Spoken { data, flows, matchers })
+    let Permissions { flows, data, .. } = permissions;
+    data_words::unspoken(known, &Spoken { data, flows, matchers: permissions.matchers().collect() })
 }
 
 /// A file that was cut while it was saved must not read as one without rules: what they deny would be asked, and

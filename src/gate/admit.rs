@@ -124,7 +124,8 @@ impl Gate {
                 Ticket::new(flight)
             }
             Joined::Same { flight, new_key: true } => {
-                self.join_with_key(call, request.key.unwrap_or_default(), flight)
+                let key = request.key.unwrap_or_default();
+                self.join_with_key(call, request.session, key, flight)
             }
             Joined::Conflict => self.refuse(call.agent(), &request, Outcome::IdempotencyConflict),
             Joined::No if !self.has_session_room(call.agent(), request.session.as_deref()) => {
@@ -160,12 +161,18 @@ impl Gate {
 
     /// The caller's own key must lead to this call later too, so it is on disk before the caller is answered; unless
     /// it stands for an earlier call already.
-    fn join_with_key(self: &Rc<Self>, call: Arc<Call>, key: String, flight: Rc<Flight>) -> Ticket {
+    fn join_with_key(
+        self: &Rc<Self>,
+        call: Arc<Call>,
+        session: Option<String>,
+        key: String,
+        flight: Rc<Flight>,
+    ) -> Ticket {
         let (gate, own) = (self.clone(), Rc::new(OwnKey::default()));
         self.flights.running.borrow_mut().add_key(call.agent(), Some(&key), &flight);
         let ticket = Ticket::with_key(flight.clone(), own.clone());
         let task = async move {
-            let bound = gate.bind_key(&call, &key, &flight).await;
+            let bound = gate.bind_key(&call, session.as_deref(), &key, &flight).await;
             match &bound {
                 Err(instead) => {
                     gate.ledger.metrics.replied(&call.tool().name, None, instead);
@@ -197,18 +204,26 @@ impl Gate {
 
     /// Writes down that `key` stands for a call under way. An error is what the caller hears instead: what the key stands
     /// for already, or that it could not be kept, because then a retry would be executed again.
-    async fn bind_key(&self, call: &Call, key: &str, flight: &Flight) -> Result<(), CallReply> {
+    async fn bind_key(
+        &self,
+        call: &Call,
+        session: Option<&str>,
+        key: &str,
+        flight: &Flight,
+    ) -> Result<(), CallReply> {
         let instead = |outcome| CallReply::new(outcome, None);
         // Not before the call itself is on record: a key stands for what a later start can find.
         let id = flight.in_record().await.ok_or_else(|| instead(Outcome::StoreUnavailable))?;
         match self.store.alias(call.agent(), key, id, call.digest(), self.clock.now()).await {
             Ok(()) => Ok(()),
-            Err(StoreError::KeyInUse) => match task::replayed(self, call, key).await.map_err(instead)? {
-                Some(earlier) if earlier.request_id != Some(id) => Err(earlier),
-                Some(_) => Ok(()),
-                // Its time was over between the two looks.
-                None => Err(instead(Outcome::StoreUnavailable)),
-            },
+            Err(StoreError::KeyInUse) => {
+                match task::replayed(self, call, session, key).await.map_err(instead)? {
+                    Some(earlier) if earlier.request_id != Some(id) => Err(earlier),
+                    Some(_) => Ok(()),
+                    // Its time was over between the two looks.
+                    None => Err(instead(Outcome::StoreUnavailable)),
+                }
+            }
             Err(e) => {
                 log::error!("request {id}: an idempotency key could not be kept: {e}");
                 Err(instead(Outcome::StoreUnavailable))

@@ -17,6 +17,8 @@ pub(super) struct Judged {
     /// What an allowed call was charged, at once: nobody else may take its place while it waits. None also when it would
     /// open one session too many.
     pub reserved: Option<Reservation>,
+    /// What the agent carried, where that counts.
+    carried: u64,
     /// Weak, because credentials of an old setup must not stay in memory for as long as a question is open.
     setup: Weak<Setup>,
 }
@@ -24,7 +26,9 @@ pub(super) struct Judged {
 impl Judged {
     pub(super) fn new(gate: &Gate, task: &Task, setup: &Rc<Setup>) -> Judged {
         let call = &task.call;
-        gate.ledger.counters.borrow_mut().called(call.agent(), &task.session_name(), gate.clock.now());
+        let (agent, session, now) = (call.agent(), task.session_name(), gate.clock.now());
+        gate.ledger.counters.borrow_mut().called(agent, &session, now);
+        gate.ledger.memory.borrow_mut().called(agent, &session, now);
         let verdict = {
             let counters = gate.counters();
             setup.policy.judge(call, &gate.facts(setup, call, task.session.as_deref(), &*counters))
@@ -32,15 +36,16 @@ impl Judged {
         limits::heed(gate, call, &verdict);
         let allowed = verdict.decision == Action::Allow;
         let reserved = allowed.then(|| reserve(gate, task, verdict.charges.clone())).flatten();
-        Judged { verdict, reserved, setup: Rc::downgrade(setup) }
+        Judged { verdict, reserved, carried: gate.carried_version(setup, call), setup: Rc::downgrade(setup) }
     }
 
-    /// Nobody was asked about an allowed call, so under another setup it is judged anew, without what it was charged.
+    /// Nobody was asked about an allowed call, so it is judged anew, without what it was charged, under another setup, and
+    /// when its agent has read something meanwhile that counts.
     ///
     /// # Errors
     /// The new judgement, when it does not allow the call.
     pub(super) fn still_allows(&mut self, gate: &Gate, task: &Task, setup: &Rc<Setup>) -> Result<(), Judged> {
-        if !self.is_under(setup) {
+        if !self.is_under(setup) || self.carried != gate.carried_version(setup, &task.call) {
             self.reserved = None;
             let anew = Judged::new(gate, task, setup);
             if anew.verdict.decision != Action::Allow {

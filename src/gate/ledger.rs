@@ -1,4 +1,5 @@
-//! What agents have used of what they may use, and what is counted. It lives in memory: a restart begins anew.
+//! What agents have used of what they may use, what is counted, and what they have read. Only the latter two outlive a
+//! restart.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -6,15 +7,23 @@ use std::rc::Rc;
 use super::budget::Budget;
 use super::cool_down::CoolDowns;
 use super::counters::CounterBook;
+use super::memory::Memory;
 use super::metrics::Metrics;
 use super::rate::{RateLimits, TooMany};
 use super::setup::Setup;
 use crate::base::clock::Timestamp;
 use crate::base::slots::KeyedSlots;
-use crate::model::{AgentId, Call, Charge, QuestionEnd};
+use crate::model::{AgentId, Call, Charge, QuestionEnd, Reading};
 
 /// Bytes of arguments and reason that come with a request.
 const USUAL: usize = 2048;
+
+/// What is kept over a restart.
+pub(crate) struct Kept {
+    /// Each charge with when it was made last.
+    pub counted: Vec<(Charge, Timestamp)>,
+    pub read: Vec<Reading>,
+}
 
 /// What agents have used.
 pub(crate) struct Ledger {
@@ -25,21 +34,25 @@ pub(crate) struct Ledger {
     /// What requests other than calls may cost. A tool that is listed costs one.
     errands: RefCell<Budget>,
     cool_downs: RefCell<CoolDowns>,
-    /// What has been counted under limits. Unlike all else here, a restart takes it up.
+    /// What has been counted under limits. A restart takes it up.
     pub(super) counters: Rc<RefCell<CounterBook>>,
+    /// What agents have read. A restart takes it up too.
+    pub(super) memory: RefCell<Memory>,
     pub(crate) connections: KeyedSlots<AgentId>,
     pub(crate) metrics: Metrics,
     pub(crate) started: Timestamp,
 }
 
 impl Ledger {
-    pub(super) fn new(setup: &Setup, started: Timestamp, counted: Vec<(Charge, Timestamp)>) -> Ledger {
+    pub(super) fn new(setup: &Setup, started: Timestamp, kept: Kept) -> Ledger {
+        let Kept { counted, read } = kept;
         Ledger {
             requests: RefCell::default(),
             bytes: RefCell::new(Budget::new(16 << 20, 64 << 10)),
             errands: RefCell::new(Budget::new(30_000, 30_000)),
             cool_downs: RefCell::default(),
             counters: Rc::new(RefCell::new(CounterBook::take_up(counted, setup.session_idle(), started))),
+            memory: RefCell::new(Memory::take_up(read, started)),
             connections: KeyedSlots::default(),
             metrics: Metrics::new(setup),
             started,

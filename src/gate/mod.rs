@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`Approvals`](approvals) | the open questions, who waits for their answers, denials whose note may follow, the channels |
 //! | [`Flights`](flights) | the calls under way, the places for calls at once |
-//! | [`Ledger`](ledger) | what agents have used: rates, budgets, denials of late, connections; the metrics |
+//! | [`Ledger`](ledger) | what agents have used and read: rates, budgets, denials of late, counters, memory, connections; the metrics |
 //! | [`Inbox`](inbox) | results on their way to an agent |
 
 mod admit;
@@ -25,10 +25,12 @@ mod inbox;
 mod judged;
 mod ledger;
 pub(crate) mod limits;
+mod memory;
 mod metrics;
 mod notes;
 mod pipeline;
 mod rate;
+pub(crate) mod reading;
 mod recording;
 mod recovery;
 pub(crate) mod replay;

@@ -28,24 +28,15 @@ use crate::store::{Claim, Stage};
 /// Carries a new call from judgement to outcome and answers everybody who waits for it. The checks before took `checked`.
 pub(super) async fn run(gate: Rc<Gate>, task: Task, checked: Duration) {
     let earlier = match &task.key {
-        Some(key) => replayed(&gate, &task.call, key).await,
+        Some(key) => replayed(&gate, &task.call, task.session.as_deref(), key).await,
         None => Ok(None),
     };
     let (decision, reply) = match earlier {
-        Ok(Some(earlier)) => (None, told_again(&gate, &task, earlier)),
+        Ok(Some(reply)) => (None, reply),
         Ok(None) => decide(&gate, &task, checked).await,
         Err(outcome) => (None, task.reply(outcome)),
     };
     finish(&gate, &task, decision, reply);
-}
-
-/// The reply to a request that was answered before, unless something forbids it now: what was allowed then may hold what
-/// must not be told any more.
-fn told_again(gate: &Gate, task: &Task, earlier: CallReply) -> CallReply {
-    match gate.forbids(&gate.setup(), &task.call) {
-        Some(why) => CallReply::new(why.outcome(), earlier.request_id),
-        None => earlier,
-    }
 }
 
 /// Carries on with a question that was open when the gateway stopped, or whose approval was not yet acted on.
@@ -163,7 +154,7 @@ async fn await_answer(gate: &Gate, task: &Task, question: &Arc<Question>) -> Out
     // The result is complete only when the note to a denial has come.
     let _held = gate.inbox.hold(question.id);
     task.flight.set_asked(question.expires);
-    let forbids = |setup: &Setup| gate.forbids(setup, &question.call);
+    let forbids = |setup: &Setup| gate.forbids(setup, &question.call, question.session.as_deref());
     let end = gate.approvals.ask(question, &gate.setup, forbids).await;
     let now = gate.clock.now();
     gate.ledger.answered(&gate.setup(), &task.call, &end, now);
@@ -183,7 +174,9 @@ async fn await_answer(gate: &Gate, task: &Task, question: &Arc<Question>) -> Out
 /// An approved call is not judged again: it is claimed and executed unless something forbids it now.
 async fn act_on_approval(gate: &Gate, task: &Task, question: &Arc<Question>) -> Outcome {
     let approved = &question.call;
-    let look = |setup: &Rc<Setup>| gate.forbids(setup, approved).map_or(Ok(()), |why| Err(why.outcome()));
+    let look = |setup: &Rc<Setup>| {
+        gate.forbids(setup, approved, task.session.as_deref()).map_or(Ok(()), |why| Err(why.outcome()))
+    };
     let slot = gate.flights.slot(approved, &gate.setup, look).await;
     let _executing = gate.flights.begin().await;
     let claimed = match slot {
@@ -222,6 +215,7 @@ async fn execute(
     look: impl FnMut(&Rc<Setup>) -> Step<()>,
 ) -> Outcome {
     let (outcome, slot) = send(gate, claim, task.prepared.take(), slot, look).await;
+    gate.ended(task, &outcome);
     task.settle(gate, &outcome, slot).await;
     log::info!("request {} ended: {}", task.id, outcome.as_str());
     outcome

@@ -8,6 +8,7 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::ledger::Kept;
 use super::pipeline;
 use super::running::Flight;
 use super::state::Gate;
@@ -28,8 +29,8 @@ impl Gate {
         channels: Rc<Channels>,
         mut recovered: Recovered,
     ) -> Rc<Gate> {
-        let counted = mem::take(&mut recovered.counted);
-        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, counted));
+        let (counted, read) = (mem::take(&mut recovered.counted), mem::take(&mut recovered.read));
+        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, Kept { counted, read }));
         take_up(&gate, recovered);
         gate
     }
@@ -66,7 +67,7 @@ fn rebuild(gate: &Gate, open: &OpenCall) -> Result<Call, Void> {
     let tool = setup.tool(&open.tool).ok_or(Void::ToolChanged)?;
     let call = Call::new(open.agent.clone(), tool.clone(), open.args.clone());
     let call = call.ok().filter(|call| call.binding() == open.binding).ok_or(Void::ToolChanged)?;
-    gate.forbids(&setup, &call).map_or(Ok(call), Err)
+    gate.forbids(&setup, &call, open.session.as_deref()).map_or(Ok(call), Err)
 }
 
 fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
 use crate::config::{AgentConfig, Config, Loaded, Permissions};
-use crate::model::{AgentId, Call, Tool};
+use crate::model::{AgentId, Call, Remember, Tool};
 use crate::policy::{Facts, Policy, PolicyParts};
 use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
 
@@ -22,6 +22,10 @@ pub struct Setup {
     /// Every configured credential.
     pub scrubber: Arc<Scrubber>,
     session_idle: Duration,
+    /// How long what an agent has read counts as being with it.
+    pub(super) remember: Remember,
+    /// Whether a rule or a limit asks what an agent has read.
+    asks_after: bool,
 }
 
 impl Setup {
@@ -36,10 +40,11 @@ impl Setup {
             Some(earlier) => scrubber.continuing(&earlier.scrubber),
             None => scrubber,
         });
-        let session_idle = permissions.session_idle;
+        let (session_idle, remember) = (permissions.session_idle, permissions.data.remember);
+        let asks_after = permissions.matchers().any(|matcher| !matcher.after.is_empty());
         let policy = policy_of(permissions);
         let services = Services::new(&config.services, scrubber.clone())?;
-        Ok(Setup { config, policy, services, scrubber, session_idle })
+        Ok(Setup { config, policy, services, scrubber, session_idle, remember, asks_after })
     }
 
     pub(crate) fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
@@ -68,6 +73,11 @@ impl Setup {
     /// Whether there is (still) such an agent.
     pub fn knows(&self, agent: &AgentId) -> bool {
         self.agent(agent).is_some()
+    }
+
+    /// Whether it counts for this call what its agent has read.
+    pub(super) fn looks_at_data(&self, call: &Call) -> bool {
+        self.asks_after || call.tool().facts.data.as_ref().is_some_and(|data| data.to.is_some())
     }
 
     /// How long a session without a call lives.

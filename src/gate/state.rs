@@ -11,14 +11,14 @@ use super::approvals::{Answered, Approvals, CannotAnswer};
 use super::counters::CounterBook;
 use super::flights::Flights;
 use super::inbox::Inbox;
-use super::ledger::Ledger;
+use super::ledger::{Kept, Ledger};
 use super::setup::{CurrentSetup, Setup};
 use crate::approval::Channels;
 use crate::approval::desk::IdMatch;
-use crate::base::clock::{Clock, Timestamp};
+use crate::base::clock::Clock;
 use crate::base::once_flag::OnceFlag;
 use crate::base::zone::Zone;
-use crate::model::{AgentId, AnswerOutcome, Call, Charge, Choice, Responder, Tool, Void};
+use crate::model::{AgentId, AnswerOutcome, Call, Choice, Reason, Responder, Tool, Void};
 use crate::policy::{Counters, Facts, NothingCounted};
 use crate::store::{NoteKind, Store, StoreError};
 
@@ -42,12 +42,12 @@ impl Gate {
         store: Store,
         setup: Setup,
         channels: Rc<Channels>,
-        counted: Vec<(Charge, Timestamp)>,
+        kept: Kept,
     ) -> Gate {
         Gate {
             approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels),
             flights: Flights::new(setup.shares()),
-            ledger: Ledger::new(&setup, clock.now(), counted),
+            ledger: Ledger::new(&setup, clock.now(), kept),
             inbox: Inbox::new(executor.clone(), clock.clone(), store.clone()),
             setup: CurrentSetup::new(setup),
             executor,
@@ -106,6 +106,7 @@ impl Gate {
             now,
             clock_set: self.clock.is_set(),
             zone: Zone::system(),
+            read: self.carried(setup, call, session),
             ..setup.facts(call)
         }
     }
@@ -117,8 +118,17 @@ impl Gate {
 
     /// What forbids a call now that was allowed or asked about before. What has been counted is looked at when it is
     /// claimed: until then it may be counted no more, and afterwards the call itself is counted.
-    pub(super) fn forbids(&self, setup: &Setup, call: &Call) -> Option<Void> {
-        setup.policy.still_permitted(call, &self.facts(setup, call, None, &NothingCounted)).err()
+    pub(super) fn forbids(&self, setup: &Setup, call: &Call, session: Option<&str>) -> Option<Void> {
+        setup.policy.still_permitted(call, &self.facts(setup, call, session, &NothingCounted)).err()
+    }
+
+    /// What a rule says against handing out the outcome of this call once more. Nothing is sent again, so flows and limits
+    /// have no say.
+    pub(super) fn denied_by_rule(&self, call: &Call, session: Option<&str>) -> Option<Void> {
+        let setup = self.setup();
+        let mut verdict = setup.policy.judge(call, &self.facts(&setup, call, session, &NothingCounted));
+        verdict.reasons.retain(|reason| matches!(reason, Reason::DeniedByRule(_)));
+        verdict.forbidden().filter(|_| !verdict.reasons.is_empty())
     }
 
     /// A person's answer to the question whose id begins with `prefix`.
@@ -138,7 +148,10 @@ impl Gate {
         };
         let setup = self.setup();
         // A question that a reload has overtaken a moment ago is not approved first and refused then.
-        let forbidden = self.approvals.question(id).and_then(|question| self.forbids(&setup, &question.call));
+        let forbidden = self
+            .approvals
+            .question(id)
+            .and_then(|question| self.forbids(&setup, &question.call, question.session.as_deref()));
         if let Some(why) = forbidden {
             self.approvals.make_void(id, why).await.map_err(CannotAnswer::Store)?;
         }

@@ -112,9 +112,10 @@ impl Task {
         }));
     }
 
-    /// Calls with side effects wait for the disk.
+    /// Calls with side effects wait for the disk, and those that hand out data which counts as being with the agent.
     fn durable(&self) -> bool {
-        self.call.tool().kind.has_side_effects()
+        let tool = self.call.tool();
+        tool.kind.has_side_effects() || tool.source().is_some()
     }
 
     fn new_call(&self, decision: Verdict) -> NewCall {
@@ -135,8 +136,14 @@ impl Task {
     }
 }
 
-/// The outcome of an earlier call with the same idempotency key, if there is one.
-pub(super) async fn replayed(gate: &Gate, call: &Call, key: &str) -> Step<Option<CallReply>> {
+/// The outcome of an earlier call with the same idempotency key, if there is one. What was allowed then may hold what a
+/// rule forbids by now: that is not told again.
+pub(super) async fn replayed(
+    gate: &Gate,
+    call: &Call,
+    session: Option<&str>,
+    key: &str,
+) -> Step<Option<CallReply>> {
     let found = gate.store.replay(call.agent(), key, gate.clock.now()).await.map_err(|e| {
         log::error!("not executed, the record cannot be read: {e}");
         Outcome::StoreUnavailable
@@ -145,6 +152,13 @@ pub(super) async fn replayed(gate: &Gate, call: &Call, key: &str) -> Step<Option
     if earlier.digest != call.digest() {
         return Err(Outcome::IdempotencyConflict);
     }
+    if let Some(why) = gate.denied_by_rule(call, session) {
+        return Ok(Some(CallReply::new(why.outcome(), Some(earlier.id))));
+    }
     let outcome = earlier.outcome.unwrap_or(Outcome::UnknownResult);
+    gate.replays(call, session, &outcome).await.map_err(|e| {
+        log::error!("request {}: not told again, the record cannot be written: {e}", earlier.id);
+        Outcome::StoreUnavailable
+    })?;
     Ok(Some(CallReply { outcome, request_id: Some(earlier.id), replayed: true }))
 }

@@ -1,9 +1,14 @@
 //! Where data may go: what an agent has read, and the owner's word on the way of it.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
+use super::agent::AgentId;
 use super::rule::Action;
+use crate::base::clock::Timestamp;
 use crate::base::domain::Domain;
 use crate::base::glob::Pattern;
 use crate::base::words::words;
@@ -13,6 +18,28 @@ use crate::base::words::words;
 pub struct Source {
     pub from: String,
     pub labels: BTreeSet<String>,
+}
+
+impl Source {
+    pub(crate) fn to_json(&self) -> Value {
+        json!({"from": self.from, "labels": self.labels})
+    }
+
+    /// Reads what [`Source::to_json`] made, whatever stands beside it.
+    pub(crate) fn of_json(json: &Value) -> Option<Source> {
+        let labels = json.get("labels")?.as_array()?.iter().map(|label| label.as_str().map(str::to_owned));
+        Some(Source { from: json.get("from")?.as_str()?.to_owned(), labels: labels.collect::<Option<_>>()? })
+    }
+}
+
+/// That data was handed to an agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reading {
+    pub agent: AgentId,
+    /// None: the agent's own unnamed session.
+    pub session: Option<Arc<str>>,
+    pub source: Source,
+    pub at: Timestamp,
 }
 
 /// What may go from a source to a destination. The first flow that speaks of a source, one of its labels and the
@@ -75,7 +102,7 @@ words! {
 
 /// What was found out about one source and the destination of a call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FlowLook {
+pub(crate) struct FlowLook {
     pub source: Source,
     pub to: String,
     pub decision: Action,
@@ -105,7 +132,7 @@ impl Flow {
 
 impl FlowLook {
     /// What people and agents are told decided; holds no value of an argument.
-    pub fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.flow.clone().unwrap_or_else(|| way(&self.source.from, &self.to))
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::flow::Source;
 use super::http::{HttpTarget, RequestSpec};
 use super::kind::Kind;
 use super::tool_facts::ToolFacts;
@@ -79,6 +80,11 @@ impl Tool {
             timeout: None,
             digest: Digest::sha256(b""),
         }
+    }
+
+    /// The data that a call reads; None: none that counts.
+    pub fn source(&self) -> Option<Source> {
+        self.facts.data.as_ref()?.source(&self.name)
     }
 
     /// The argument of the signature whose elements are judged one by one.

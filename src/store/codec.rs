@@ -8,7 +8,7 @@ use super::error::StoreError;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
-use crate::model::{Call, Charge, Lost, Outcome, Reason, RuleRef};
+use crate::model::{Call, Charge, Lost, Outcome, Reason, RuleRef, Source};
 
 /// The longest result kept in an event, in bytes; a longer one is cut with a visible mark.
 const RESULT_KEPT: usize = 4096;
@@ -71,8 +71,26 @@ pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
         "policy_digest": new.decision.policy.map(|digest| digest.hex()),
         "then": then,
         "expires": expires,
+        "reads": reads(new, stage),
         "charges": stage.is_none().then(|| charged(&new.decision.charges)).flatten(),
     }))
+}
+
+/// What a call reads that may run, with its session.
+pub(super) fn reads(new: &NewCall, stage: Option<&Stage>) -> Option<Value> {
+    if let Some(Stage::Settled(_) | Stage::Denied { .. }) = stage {
+        return None;
+    }
+    Some(read(&new.call.tool().source()?, new.session.as_deref()))
+}
+
+/// The member `read` of an event that hands data out.
+pub(super) fn read(source: &Source, session: Option<&str>) -> Value {
+    let mut read = source.to_json();
+    if let Some(members) = read.as_object_mut() {
+        members.extend(session.map(|session| ("session".to_owned(), session.into())));
+    }
+    read
 }
 
 /// Body of `executing`.

@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AskReason, Call, Charge, Outcome, Responder, RuleRef, Verdict};
+use crate::model::{AgentId, AskReason, Call, Charge, Outcome, Reading, Responder, RuleRef, Verdict};
 
 /// Where the record lies and how long it is kept.
 #[derive(Clone, Debug)]
@@ -123,6 +123,8 @@ pub struct Recovered {
     pub rolled_back: Option<String>,
     /// What has been counted under limits and still counts, each with when it was last charged.
     pub counted: Vec<(Charge, Timestamp)>,
+    /// What agents have read.
+    pub read: Vec<Reading>,
 }
 
 /// Agents and their sessions; no name is the agent's own unnamed one.
@@ -180,12 +182,16 @@ pub struct Replay {
 pub struct WaitingResult {
     pub request_id: RequestId,
     pub tool_name: String,
+    /// The session of the call, in its agent's own words.
+    pub session: Option<String>,
     /// JSON text of the arguments, secret ones as dots.
     pub args: String,
     /// What the rules were matched against.
     pub signature: String,
     /// JSON text: `{"status":"executed"|"denied"|"error","data":…,"reason":…}`.
     pub result: String,
+    /// Whether it holds what the call has read.
+    pub executed: bool,
     pub created_at: Timestamp,
     /// Until when the result is kept.
     pub expires_at: Timestamp,

@@ -26,7 +26,7 @@ use super::{age, counters, folding, inbox, keys, ledger, opening, pages, retenti
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, Call, Charge, Outcome, QuestionEnd, QuestionRecord, Responder};
+use crate::model::{AgentId, Call, Charge, Outcome, QuestionEnd, QuestionRecord, Reading, Responder};
 
 /// Jobs that may wait. More than the gate can have in flight; beyond it calls fail at once instead of piling up.
 const QUEUE: usize = 8192;
@@ -263,6 +263,22 @@ impl Store {
     /// When nothing could be written.
     pub async fn reset_limit(&self, at: Timestamp, reset: LimitReset) -> Result<(), StoreError> {
         self.submit(true, move |tx| ledger::reset_limit(tx, at, &reset)).await
+    }
+
+    /// Records that these data are handed out.
+    ///
+    /// # Errors
+    /// When nothing could be written; they must then not be handed out.
+    pub async fn hand_out(&self, readings: Vec<Reading>) -> Result<(), StoreError> {
+        self.submit(true, move |tx| ledger::hand_out(tx, &readings)).await
+    }
+
+    /// A person lets it be forgotten what an agent has read.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub async fn forget(&self, at: Timestamp, agent: AgentId, by: Responder) -> Result<(), StoreError> {
+        self.submit(true, move |tx| ledger::forget(tx, at, &agent, &by)).await
     }
 
     /// Forgets what was counted of sessions in which nothing was claimed since then, but for those that `live`.

@@ -15,6 +15,10 @@ pub(super) const FINISHED: &str = "finished";
 pub(super) const JOINED: &str = "joined";
 /// A person lets a limit count anew.
 pub(super) const LIMIT_RESET: &str = "limit_reset";
+/// Data was handed out that an agent had not received yet, or once more: from the inbox, or for an idempotency key.
+pub(super) const READ: &str = "read";
+/// A person lets it be forgotten what an agent has read.
+pub(super) const FORGOTTEN: &str = "forgotten";
 /// A prefix was dropped.
 pub(super) const RETENTION: &str = "retention";
 /// Opening found calls that were being executed.

@@ -1,6 +1,8 @@
 //! The life of one call in SQL: recorded, answered, claimed, settled. Every step is one event in the chain and one
 //! compare-and-set; nothing here decides whether a step should happen.
 
+use std::sync::Arc;
+
 use rusqlite::{Connection, OptionalExtension as _, params};
 use serde_json::{Value, json};
 
@@ -18,7 +20,7 @@ use crate::base::clock::{Timestamp, Uptime};
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
-use crate::model::{AgentId, Denial, Outcome, QuestionEnd, QuestionRecord, Responder, Void};
+use crate::model::{AgentId, Denial, Outcome, QuestionEnd, QuestionRecord, Reading, Responder, Void};
 
 /// Records a call that is not executed now, and takes it as far as `stage` says.
 pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall, stage: &Stage) -> Result<(), StoreError> {
@@ -43,7 +45,14 @@ pub(super) fn begin(tx: &mut Tx<'_>, new: &NewCall, stage: Option<&Stage>) -> Re
     let agent = new.call.agent();
     let seq = tx.append(new.at, kind::REQUESTED, Some(new.id), &codec::requested(new, stage))?;
     let binding = new.call.binding();
-    let mut open = Open { seq, agent: agent.clone(), binding, state: CallState::Open, keys: vec![] };
+    let mut open = Open {
+        seq,
+        agent: agent.clone(),
+        binding,
+        state: CallState::Open,
+        keys: vec![],
+        reads: codec::reads(new, stage).map(Arc::new),
+    };
     if let Some(key) = &new.key {
         let bound = keys::Bound { id: new.id, digest: new.call.digest(), at: new.at };
         open.keys = vec![keys::take(tx, agent, key, &bound, seq)?];
@@ -184,7 +193,16 @@ fn finish(
     at: Timestamp,
 ) -> Result<(), StoreError> {
     let stored = codec::encode(outcome)?;
-    let body = codec::finished(outcome, stored.data.as_ref().map(JsonText::as_str));
+    let mut body = codec::finished(outcome, stored.data.as_ref().map(JsonText::as_str));
+    // Of a call whose end is not known, the agent may have heard.
+    let may_have_read = match outcome {
+        Outcome::Executed(_) => true,
+        Outcome::UnknownResult => open.state == CallState::Executing,
+        _otherwise => false,
+    };
+    if let (Some(body), Some(read), true) = (body.as_object_mut(), &open.reads, may_have_read) {
+        body.insert("read".into(), (**read).clone());
+    }
     tx.append(at, kind::FINISHED, Some(id), &body)?;
     let keyed = keys::keep(tx, &open.keys, outcome, at);
     if codec::is_told_whole(&stored) {
@@ -201,6 +219,27 @@ pub(super) fn note(tx: &mut Tx<'_>, at: Timestamp, kind: NoteKind, detail: &Valu
         body.insert(KEEP_KEYS.into(), keys.into());
     }
     tx.append(at, kind.as_str(), None, &body)?;
+    Ok(())
+}
+
+/// Records that data was handed out.
+pub(super) fn hand_out(tx: &mut Tx<'_>, readings: &[Reading]) -> Result<(), StoreError> {
+    for Reading { agent, session, source, at } in readings {
+        let read = codec::read(source, session.as_deref());
+        tx.append(*at, kind::READ, None, &json!({"agent": agent.as_str(), "read": read}))?;
+    }
+    Ok(())
+}
+
+/// Records that it is to be forgotten what an agent has read.
+pub(super) fn forget(
+    tx: &mut Tx<'_>,
+    at: Timestamp,
+    agent: &AgentId,
+    by: &Responder,
+) -> Result<(), StoreError> {
+    let body = json!({"agent": agent.as_str(), "by": by.as_str()});
+    tx.append(at, kind::FORGOTTEN, None, &body)?;
     Ok(())
 }
 

@@ -4,6 +4,9 @@
 
 use std::collections::HashMap;
 use std::hash::{BuildHasher as _, RandomState};
+use std::sync::Arc;
+
+use serde_json::Value;
 
 use super::error::StoreError;
 use crate::base::clock::Timestamp;
@@ -32,6 +35,8 @@ pub(super) struct Open {
     pub(super) binding: Digest,
     pub(super) state: CallState,
     pub(super) keys: Vec<KeyMark>,
+    /// What the call reads, with its session: the member `read` of its end.
+    pub(super) reads: Option<Arc<Value>>,
 }
 
 /// Stands for one agent's idempotency key; the event that binds it has the words. Nobody outside can choose two keys
@@ -183,7 +188,7 @@ mod tests {
 
     fn open(seq: i64) -> Open {
         let (agent, binding) = (AgentId::configured("pi"), Digest::sha256(b"call"));
-        Open { seq, agent, binding, state: CallState::Open, keys: vec![] }
+        Open { seq, agent, binding, state: CallState::Open, keys: vec![], reads: None }
     }
 
     fn approved() -> CallState {

@@ -28,6 +28,7 @@
 //! | `projection` | what follows from events, and how far it has come: the seam for all state that is folded |
 //! | `fold`, `folding` | the tables that follow the events; when they do |
 //! | `counts` | how many calls of which kind there are, kept beside them |
+//! | `readings` | what agents have read, kept beside the events that hand data out |
 //! | `counters` | what is counted under limits, kept beside the charges in the events of claims |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
 //! | `codec` | model words to JSON and back |
@@ -59,6 +60,7 @@ mod projection;
 mod proof;
 mod questions;
 pub(crate) mod reader;
+mod readings;
 mod rebuild;
 mod retention;
 mod schema;

@@ -10,6 +10,7 @@ use super::error::StoreError;
 use super::files::RecordFiles;
 use super::kind;
 use super::ledger;
+use super::readings;
 use super::schema;
 use super::take_up::{TakenUp, take_up};
 use super::writer::RecordWriter;
@@ -90,6 +91,8 @@ fn recover(
         chain::set_meta(tx.db, "opened", &now.to_string())
     })?;
     let TakenUp { open, unknown } = taken.ok_or(StoreError::Stopped)?;
-    let counted = counters::read(&writer.db, now)?;
-    Ok(Recovered { open, unknown, rolled_back, counted })
+    // What was given up just now may have been read.
+    writer.catch_up()?;
+    let (counted, read) = (counters::read(&writer.db, now)?, readings::read(&writer.db)?);
+    Ok(Recovered { open, unknown, rolled_back, counted, read })
 }

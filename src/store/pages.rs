@@ -35,7 +35,7 @@ pub(super) fn next(
     limit: usize,
 ) -> Result<Vec<WaitingResult>, StoreError> {
     let sql = "SELECT e.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
-               r.outcome, r.data, r.created, r.expires, r.seq, c.finished_seq
+               r.outcome, r.data, r.created, r.expires, r.seq, c.finished_seq, e.body ->> '$.session'
                FROM results r JOIN events e ON e.seq = r.seq LEFT JOIN calls c ON c.seq = r.seq
                WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq";
     let db = tx.db;
@@ -92,6 +92,8 @@ fn that_fits(
     let mut result = WaitingResult {
         request_id: parse_id(&row.get::<_, String>(0)?)?,
         tool_name: row.get(1)?,
+        session: row.get(10)?,
+        executed: data.is_some(),
         args: row.get(2)?,
         signature: row.get(3)?,
         result: codec::result_text(outcome, data.as_deref())?,

@@ -12,6 +12,7 @@ use super::folding;
 use super::inbox;
 use super::keys;
 use super::kind;
+use super::readings;
 use super::tx::Tx;
 use crate::base::clock::Timestamp;
 
@@ -36,7 +37,7 @@ pub(super) fn step(tx: &mut Tx<'_>, now: Timestamp, swept: i64) -> Result<(i64, 
     folding::fold(tx)?;
     let swept = inbox::sweep(tx, now, swept)?;
     let more_keys = keys::expire(tx, now)?;
-    let more_counters = counters::expire(tx.db, now)?;
+    let more_counters = counters::expire(tx.db, now)? | readings::expire(tx.db, now)?;
     let first = oldest(tx)?;
     let cut = too_old(tx, first, now)?.max(too_much(tx, first)?);
     let more_events = drop_prefix(tx, first, cut, now)?;

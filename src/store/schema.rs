@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS counters (
 ";
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -168,6 +168,13 @@ INSERT INTO steps SELECT request_id, seq, kind FROM events WHERE request_id IS N
 PRAGMA secure_delete = FAST;
 DROP INDEX events_between;
 PRAGMA secure_delete = ON;
+",
+    "
+CREATE TABLE readings (
+  agent TEXT NOT NULL, session TEXT NOT NULL, source TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (agent, session, source)
+) STRICT, WITHOUT ROWID;
+INSERT INTO projections SELECT 'readings', coalesce(max(seq), 0) FROM events;
 ",
 ];
 

@@ -3,6 +3,7 @@
 //! fits between its neighbours.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use rusqlite::Connection;
@@ -175,7 +176,8 @@ impl BackwardWalk<'_> {
         let agent = AgentId::configured(text("agent").unwrap_or_default());
         let binding = text("binding").and_then(Digest::parse).unwrap_or(Digest([0; 32]));
         let is_question = state != CallState::Executing;
-        self.story.live.put(id, Open { seq: event.seq, agent, binding, state, keys: marks });
+        let reads = body.get("reads").cloned().map(Arc::new);
+        self.story.live.put(id, Open { seq: event.seq, agent, binding, state, keys: marks, reads });
         if is_question {
             self.story.questions.push(AskedCall { id, event: event.clone(), body, approved_by });
         }

@@ -1,11 +1,14 @@
 //! The JSON shapes of the control socket and of `/healthz`. `approvals --json`, `status --json` and the answers are
 //! stable, because other programs rely on them.
 
+use std::collections::BTreeSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::approval::{ChannelHealth, text};
 use crate::base::decimal::Decimal;
 use crate::gate::limits::LimitReading;
+use crate::gate::reading::{AgentReading, Carried};
 use crate::gate::{Answered, Status};
 use crate::model::{CounterKey, Outcome, Question, QuestionEnd, RuleRef};
 use crate::service::ServiceHealth;
@@ -87,6 +90,26 @@ pub(crate) fn finished(question: &Question, outcome: &Outcome) -> Value {
 /// What the policy said against an approved call at the last moment.
 fn why_denied(outcome: &Outcome) -> Option<String> {
     if let Outcome::DeniedByPolicy(denial) = outcome { Some(denial.to_string()) } else { None }
+}
+
+/// One row of `agents --json`.
+pub(crate) fn agent(read: &AgentReading) -> Value {
+    let labels: BTreeSet<&String> = read.carried.iter().flat_map(|carried| &carried.source.labels).collect();
+    let source = |carried: &Carried| {
+        json!({
+            "from": carried.source.from,
+            "labels": carried.source.labels,
+            "read_at": carried.read_at.to_string(),
+            "until": carried.until.map(|at| at.to_string()),
+        })
+    };
+    json!({
+        "agent": read.agent.as_str(),
+        "groups": read.groups,
+        "connections": read.connections,
+        "labels": labels,
+        "sources": read.carried.iter().map(source).collect::<Vec<_>>(),
+    })
 }
 
 /// One row of `limits --json`.

@@ -8,6 +8,7 @@
 //! | `open` | which calls are under way |
 //! | `counters` | what is counted under limits |
 //! | `counts` | how many calls of which kind there are |
+//! | `readings` | what agents have read |
 //! | `results` | results that their events tell whole |
 
 mod calls;
@@ -15,6 +16,7 @@ mod counters;
 mod counts;
 mod keys;
 mod open;
+mod readings;
 mod results;
 mod steps;
 mod tables;

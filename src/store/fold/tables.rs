@@ -11,6 +11,7 @@ use super::counters::Counters;
 use super::counts::Counts;
 use super::keys::Keys;
 use super::open::Open;
+use super::readings::Readings;
 use super::results::{EventResult, Results};
 use super::steps::Steps;
 use crate::store::error::StoreError;
@@ -24,6 +25,7 @@ pub(in crate::store) struct Tables {
     counts: Counts,
     results: Results,
     counters: Counters,
+    readings: Readings,
     /// The event through which each is folded; None: to be read.
     positions: Option<HashMap<String, i64>>,
 }
@@ -39,6 +41,7 @@ impl Tables {
             counts: Counts::default(),
             results: Results::default(),
             counters: Counters,
+            readings: Readings,
             positions: None,
         }
     }
@@ -49,9 +52,9 @@ impl Tables {
     }
 
     /// In the order in which they are folded: `calls` first, which knows whose event it is.
-    fn all(&mut self) -> [&mut dyn Projection; 7] {
-        let Tables { calls, steps, keys, open, counts, results, counters, positions: _ } = self;
-        [calls, steps, keys, open, counts, results, counters]
+    fn all(&mut self) -> [&mut dyn Projection; 8] {
+        let Tables { calls, steps, keys, open, counts, results, counters, readings, positions: _ } = self;
+        [calls, steps, keys, open, counts, results, counters, readings]
     }
 
     fn positions(&mut self, db: &Connection) -> Result<HashMap<String, i64>, StoreError> {

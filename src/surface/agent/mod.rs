@@ -320,7 +320,7 @@ fn units(size: usize, bytes: usize) -> u64 {
 
 async fn read_inbox(gate: &Rc<Gate>, agent: &AgentId) -> Result<Vec<WaitingResult>, NotServed> {
     gate.ledger.spend(agent, cost::INBOX).map_err(|retry_after| NotServed::TooSoon { retry_after })?;
-    let results = gate.inbox.pending_results(agent).await.map_err(NotServed::Store)?;
+    let results = gate.pending_results(agent).await.map_err(NotServed::Store)?;
     let bytes = results.iter().map(|result| result.args.len() + result.result.len()).sum();
     gate.ledger.charge(agent, units(bytes, cost::RESULT_BYTES));
     Ok(results)

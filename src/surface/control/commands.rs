@@ -9,6 +9,7 @@ use crate::approval::local::LocalChannel;
 use crate::base::json::parse_strict;
 use crate::base::once_flag::OnceFlag;
 use crate::gate::limits::CannotReset;
+use crate::gate::reading::CannotForget;
 use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE};
 use crate::model::{AgentId, Choice, Question, Responder};
 use crate::surface::admin::{self, Admin};
@@ -45,6 +46,12 @@ pub(crate) enum ControlCommand {
     Limits {
         agent: Option<String>,
     },
+    /// The agents and what they carry.
+    Agents,
+    /// Lets it be forgotten what an agent has read.
+    Forget {
+        agent: String,
+    },
     /// Takes the present time as right.
     AcceptClock,
     /// Lets a limit count anew.
@@ -68,6 +75,10 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         Some("status") => ControlCommand::Status,
         Some("reload") => ControlCommand::Reload,
         Some("web") => ControlCommand::Web,
+        Some("agents") => ControlCommand::Agents,
+        Some("forget") => {
+            ControlCommand::Forget { agent: text(&mut members, "agent")?.ok_or("agent is missing")? }
+        }
         Some("clock_accept") => ControlCommand::AcceptClock,
         Some("limits") => ControlCommand::Limits { agent: text(&mut members, "agent")? },
         Some("limits_reset") => ControlCommand::ResetLimit {
@@ -117,6 +128,11 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         ControlCommand::Status => status(control),
         ControlCommand::Reload => reload(control, by),
         ControlCommand::Web => web(control, by),
+        ControlCommand::Agents => {
+            let agents = control.gate.agents();
+            json!({"agents": agents.iter().map(shapes::agent).collect::<Vec<_>>()})
+        }
+        ControlCommand::Forget { agent } => forget(control, &agent, by).await,
         ControlCommand::AcceptClock => accept_clock(control, by).await,
         ControlCommand::Limits { agent } => limits(control, agent.as_deref()),
         ControlCommand::ResetLimit { name, agent } => reset_limit(control, &name, agent.as_deref(), by).await,
@@ -128,6 +144,23 @@ async fn accept_clock(control: &Control, by: &Responder) -> Value {
         Ok(()) => json!({"accepted": control.gate.clock().now().to_string()}),
         Err(e) => shapes::failure(&format!("it could not be recorded: {e}"), None),
     }
+}
+
+async fn forget(control: &Control, agent: &str, by: &Responder) -> Value {
+    match control.gate.forget(agent, by.clone()).await {
+        Ok(()) => {
+            log::info!("agent {agent}: what it has read is forgotten, by {by}");
+            json!({"forgotten": agent})
+        }
+        Err(CannotForget::Unknown) => no_such_agent(),
+        Err(CannotForget::Store(e)) => {
+            shapes::failure(&format!("it could not be recorded: {e}"), Some("nothing is forgotten"))
+        }
+    }
+}
+
+fn no_such_agent() -> Value {
+    shapes::failure("there is no such agent", Some("`agentpass agents` shows them"))
 }
 
 fn limits(control: &Control, agent: Option<&str>) -> Value {
@@ -169,7 +202,7 @@ fn known_agent(control: &Control, name: Option<&str>) -> Result<Option<AgentId>,
     let agent = AgentId::configured(name);
     match control.gate.setup().knows(&agent) {
         true => Ok(Some(agent)),
-        false => Err(shapes::failure("there is no such agent", Some("`agentpass status` shows them"))),
+        false => Err(no_such_agent()),
     }
 }
 
