@@ -230,7 +230,7 @@ fn a_limit_that_has_no_room_keeps_no_key_and_counts_anew_at_a_persons_word() {
     gateway.restart();
     assert_eq!(counted(&gateway, "reads"), 1, "what was reset stays reset");
     let shown = String::from_utf8(gateway.cli(&["limits"]).stdout).unwrap();
-    assert!(shown.contains("reads") && shown.contains("1 calls within a month"), "{shown}");
+    assert!(shown.contains("reads") && shown.contains("1 call within a month"), "{shown}");
     let exported = String::from_utf8(gateway.cli(&["audit", "export"]).stdout).unwrap();
     assert_eq!(exported.matches("limit_reset").count(), 2, "recorded, with who");
     gateway.verify();

@@ -66,6 +66,7 @@ at_once!(what_a_person_sees: [
 
 at_once!(commands_health_and_configuration: [
     commands_are_for_those_who_may,
+    a_limit_is_told_once_and_shown_on_demand,
     status_says_since_when_telegram_is_away_and_how_much_waits,
     a_wrong_token_is_a_configuration_error,
     a_webhook_is_taken_away_and_no_tap_is_dropped,
@@ -526,6 +527,29 @@ fn expired_withdrawn_and_void_questions_say_so() {
 }
 
 // --- commands ---
+
+fn a_limit_is_told_once_and_shown_on_demand() {
+    let telegram = Telegram::start();
+    let mut setup = setup(&telegram, "");
+    let limit =
+        "limits:\n  - {name: reads, pattern: \"get_state*\", per: agent, window: day, deny_above: 1}\n";
+    setup.permissions.push_str(limit);
+    let world = World { gateway: Gateway::with(&setup), telegram };
+    let mut agent = world.agent();
+    for n in 0..4 {
+        agent.request("get_state", json!({"entity_id": format!("a.{n}")}));
+    }
+    let those_with = |text: &str| {
+        let messages = world.telegram.bot_messages(GROUP);
+        messages.iter().filter(|message| message.text().contains(text)).count()
+    };
+    eventually("the notice", || (those_with("The limit reads is reached by default") > 0).then_some(()));
+    world.telegram.say(GROUP, ANNA, "/limits");
+    let shown = "reads (default): 1 call within a day, denied above 1";
+    eventually("the answer", || (those_with(shown) > 0).then_some(()));
+    assert_eq!(those_with("is reached"), 1, "told once, and before what was asked for after it");
+    world.check();
+}
 
 fn commands_are_for_those_who_may() {
     let world = World::new();

@@ -96,12 +96,6 @@ fn row(limit: &Value, now: Timestamp, zone: &Zone) -> [String; 6] {
         Some(Value::String(text)) => visible(text),
         _ => "-".to_owned(),
     };
-    let count = format!(
-        "{} {} within {}",
-        amount("count"),
-        text("counts").unwrap_or_default(),
-        text("window").unwrap_or_default()
-    );
     let ends = limit.get("resets_at").and_then(Value::as_str).and_then(Timestamp::parse);
     let today = zone.date_and_time(now).split(' ').next()
         == ends.and_then(|at| zone.date_and_time(at).split(' ').next().map(str::to_owned)).as_deref();
@@ -109,7 +103,7 @@ fn row(limit: &Value, now: Timestamp, zone: &Zone) -> [String; 6] {
     [
         text("name").unwrap_or_default(),
         text("for").filter(|whose| !whose.is_empty()).unwrap_or_else(|| "all".to_owned()),
-        count,
+        text("shown").unwrap_or_default(),
         amount("ask_above"),
         amount("deny_above"),
         ends.unwrap_or_else(|| "-".to_owned()),

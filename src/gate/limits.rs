@@ -115,15 +115,21 @@ impl Gate {
 }
 
 impl LimitReading {
+    /// `20 calls within 1 h`
+    pub(crate) fn held(&self) -> String {
+        let Limit { count, window, .. } = &*self.limit;
+        let held = self.count.map_or_else(|| format!("too much {count}"), |held| count.words(held));
+        format!("{held} within {window}")
+    }
+
     /// `20 calls within 1 h, asked above 20, denied above 50`
-    pub(crate) fn words(&self) -> String {
-        let Limit { count: what, window, ask_above, deny_above, .. } = &*self.limit;
-        let count = self.count.map_or("too much".to_owned(), |count| count.to_string());
+    fn words(&self) -> String {
+        let Limit { ask_above, deny_above, .. } = &*self.limit;
         let bound =
             |word: &str, bound: &Option<Decimal>| bound.map(|bound| format!(", {word} above {bound}"));
         let bounds = [bound("asked", ask_above), bound("denied", deny_above)];
         let bounds: String = bounds.into_iter().flatten().collect();
-        format!("{count} {what} within {window}{bounds}")
+        format!("{}{bounds}", self.held())
     }
 }
 
@@ -153,11 +159,9 @@ pub(super) fn heed(gate: &Gate, call: &Call, verdict: &Verdict) {
             continue;
         }
         let agent = visible(call.agent().as_str());
-        let bound = limit.deny_above.map(|most| format!(" {most}")).unwrap_or_default();
-        let text = format!(
-            "The limit {name} is reached by {agent}: no more than{bound} {} within {}",
-            limit.count, limit.window
-        );
+        let most = limit.deny_above.unwrap_or_default();
+        let most = format!("no more than {} within {}", limit.count.words(most), limit.window);
+        let text = format!("The limit {name} is reached by {agent}: {most}");
         log::warn!("{text}");
         gate.approvals.channels.tell(|channel| channel.notice(&text));
     }

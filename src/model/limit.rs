@@ -118,6 +118,19 @@ impl Counted {
         Decimal::of_units(i128::from(at.0).saturating_mul(1_000_000))
     }
 
+    /// For people: `1 call`, `20 calls`, `cost 12.5`, `amount_usd 7`.
+    pub(crate) fn words(&self, amount: Decimal) -> String {
+        match self {
+            Counted::Cost => format!("cost {amount}"),
+            Counted::Arg(name) => format!("{name} {amount}"),
+            Counted::Calls | Counted::Questions | Counted::Tokens | Counted::Seconds => {
+                let things = self.to_string();
+                let one = things.strip_suffix('s').filter(|_| amount == Decimal::ONE);
+                format!("{amount} {}", one.unwrap_or(&things))
+            }
+        }
+    }
+
     /// A number where people count; the decimal text of money and of sums, which must stay exact.
     pub(crate) fn to_json(&self, amount: Decimal) -> Value {
         match self {
@@ -382,6 +395,10 @@ mod tests {
             (json!(20.5), json!("20.5"))
         );
         assert_eq!(Counted::Calls.to_json(Decimal::from(21)), json!(21));
+        let shown = ["calls", "tokens", "cost", "arg:usd"]
+            .map(|word| Counted::parse(word).unwrap().words(Decimal::ONE));
+        assert_eq!(shown, ["1 call", "1 token", "cost 1", "usd 1"]);
+        assert_eq!(Counted::Calls.words(Decimal::from(2)), "2 calls");
         let shown = [30, 90, 3600, 5400, 86_400, 172_800]
             .map(|s| Window::Rolling(Duration::from_secs(s)).to_string());
         assert_eq!(shown, ["30 s", "90 s", "1 h", "90 min", "1 day", "2 days"]);
