@@ -8,7 +8,7 @@
 
 mod harness;
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::thread;
 use std::time::Duration;
 
@@ -326,4 +326,32 @@ fn the_owner_is_told_once_that_a_limit_is_reached() {
     agent.send("tool_request", json!({"tool": "render", "args": {"template": "x"}}));
     let line: Value = serde_json::from_str(&lines.next().unwrap().unwrap()).unwrap();
     assert_eq!(line["tool"], "render", "{line}");
+}
+
+#[test]
+fn what_limits_said_is_counted_by_name() {
+    let limits =
+        setup("  - {name: reads, pattern: \"get_state*\", window: day, ask_above: 1, deny_above: 2}\n");
+    let config = limits.config.replace("health_port: off", "health_port: 0");
+    let gateway = Gateway::with(&Setup { config, ..limits });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert!(is_executed(&read(&mut agent, "a.1")));
+    let request = agent.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": "a.2"}}));
+    let id = agent.asked();
+    assert_eq!(gateway.approve(&id), "resolved");
+    assert!(is_executed(&agent.reply(request)));
+    read(&mut agent, "a.3");
+    read(&mut agent, "a.4");
+    let admin = gateway.json(&["status", "--json"])["admin"][0].as_str().unwrap().to_owned();
+    let address = admin.trim_start_matches("http://").trim_end_matches('/').to_owned();
+    let mut stream = std::net::TcpStream::connect(&address).unwrap();
+    write!(stream, "GET /metrics HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n").unwrap();
+    let mut text = String::new();
+    stream.read_to_string(&mut text).unwrap();
+    for line in [
+        "agentpass_policy_reasons_total{reason=\"asked_by_limit\",name=\"reads\"} 1",
+        "agentpass_policy_reasons_total{reason=\"limit_reached\",name=\"reads\"} 2",
+    ] {
+        assert!(text.contains(line), "{line} is missing in {text}");
+    }
 }

@@ -133,36 +133,45 @@ impl LimitReading {
     }
 }
 
-/// Counts what limits said to a call, and tells the owner on every channel when one is reached: once in its window for
-/// each agent.
+/// Counts what flows and limits said to a call, and tells the owner when a limit is reached.
 pub(super) fn heed(gate: &Gate, call: &Call, verdict: &Verdict) {
+    let count = |word, name: &str| gate.ledger.metrics.gave_reason(word, name);
     for reason in &verdict.reasons {
-        let name = match reason {
+        match reason {
+            Reason::FlowDenied { flow } => count("flow_denied", flow),
+            Reason::AskedByFlow { flow } => count("asked_by_flow", flow),
+            Reason::AskedByLimit { limit, .. } => count("asked_by_limit", limit),
             Reason::LimitReached { limit, .. } => {
-                gate.ledger.metrics.gave_reason("limit_reached", limit);
-                limit
+                count("limit_reached", limit);
+                tell(gate, call, limit);
             }
-            Reason::AskedByLimit { limit, .. } => {
-                gate.ledger.metrics.gave_reason("asked_by_limit", limit);
-                continue;
-            }
-            _ => continue,
-        };
-        let setup = gate.setup();
-        let Some(limit) = setup.policy.limits().iter().find(|limit| limit.name == *name) else { continue };
-        let now = gate.clock.now();
-        let end = match limit.window {
-            Window::Session => now.plus(SESSION_NEWS),
-            window => window.end(now, &Zone::system()),
-        };
-        if !gate.ledger.counters.borrow_mut().is_news(limit.identity, call.agent(), now, end) {
-            continue;
+            Reason::AgentRemoved
+            | Reason::ToolChanged
+            | Reason::DeniedByRule(_)
+            | Reason::AskedByRule(_)
+            | Reason::AskedByDefault(_)
+            | Reason::CoolDown { .. }
+            | Reason::TooManyPending => {}
         }
-        let agent = visible(call.agent().as_str());
-        let most = limit.deny_above.unwrap_or_default();
-        let most = format!("no more than {} within {}", limit.count.words(most), limit.window);
-        let text = format!("The limit {name} is reached by {agent}: {most}");
-        log::warn!("{text}");
-        gate.approvals.channels.tell(|channel| channel.notice(&text));
     }
+}
+
+/// Tells the owner on every channel that this limit is reached, unless that was told in its window for this agent.
+fn tell(gate: &Gate, call: &Call, name: &str) {
+    let setup = gate.setup();
+    let Some(limit) = setup.policy.limits().iter().find(|limit| *limit.name == *name) else { return };
+    let now = gate.clock.now();
+    let end = match limit.window {
+        Window::Session => now.plus(SESSION_NEWS),
+        window => window.end(now, &Zone::system()),
+    };
+    if !gate.ledger.counters.borrow_mut().is_news(limit.identity, call.agent(), now, end) {
+        return;
+    }
+    let agent = visible(call.agent().as_str());
+    let most = limit.deny_above.unwrap_or_default();
+    let most = format!("no more than {} within {}", limit.count.words(most), limit.window);
+    let text = format!("The limit {name} is reached by {agent}: {most}");
+    log::warn!("{text}");
+    gate.approvals.channels.tell(|channel| channel.notice(&text));
 }

@@ -215,7 +215,7 @@ pub struct Counts {
     pub waiting: Vec<(&'static str, HistogramReading)>,
     /// How long calls were at a service, by its name.
     pub execution: Vec<(String, HistogramReading)>,
-    /// How often limits asked or denied, by reason and name.
+    /// How often flows and limits asked or denied, by reason and name.
     pub named: Vec<(&'static str, String, u64)>,
     pub strangers: usize,
 }

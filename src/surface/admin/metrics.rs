@@ -45,7 +45,7 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
         .named
         .iter()
         .map(|(reason, name, count)| ([("reason", *reason), ("name", name.as_str())], count));
-    let help = "Calls that a limit asked about or denied, by the reason and the name of the limit.";
+    let help = "Calls that a limit or a flow asked about or denied, by the reason and its name.";
     text.samples(Counter, "agentpass_policy_reasons_total", help, named);
     let help =
         "Requests that got the outcome of an identical one under way or of an earlier one with the same key.";
