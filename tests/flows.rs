@@ -11,6 +11,7 @@
 mod harness;
 
 use harness::gateway::{LAPTOP, TOKEN};
+use harness::site::Site;
 use harness::{Agent, Answer, Gateway, Setup, TestClock, error, eventually};
 use serde_json::{Value, json};
 
@@ -269,6 +270,26 @@ fn a_call_that_waits_is_looked_at_again_after_its_agent_has_read() {
     let to = |id: u64| told(replies.iter().find(|reply| reply["id"] == id).unwrap());
     assert_eq!([to(weather), to(hook)], ["executed", "flow_denied"]);
     assert_eq!(gateway.upstream.seen().len(), 2);
+}
+
+#[test]
+fn flows_are_counted_by_their_names() {
+    let usual = setup();
+    let config = Setup::with_pages().config;
+    let gateway = Gateway::with(&Setup { config, ..usual });
+    gateway.upstream.answer(|_| Answer::json("{}"));
+    let mut one = agent(&gateway);
+    one.request("customer", json!({"id": "7"}));
+    for n in 0..2 {
+        assert_eq!(told(&one.request("hook", json!({"text": n.to_string()}))), "flow_denied");
+    }
+    assert_eq!(told(&mail(&mut one, "eve@evil.example")), "flow_denied");
+    let metrics = Site::of(&gateway).get("/metrics").body;
+    for (name, count) in [("crm → webhook", 2), ("Customers' own mail", 1)] {
+        let line =
+            format!("agentpass_policy_reasons_total{{reason=\"flow_denied\",name=\"{name}\"}} {count}\n");
+        assert!(metrics.contains(&line), "{line}{metrics}");
+    }
 }
 
 /// What a rule denies now is not told again, though it was done once.

@@ -101,6 +101,8 @@ impl<'a> Doc<'a> {
     pub(crate) fn finish(&self) -> Vec<Finding> {
         let mut notes = self.notes.take();
         notes.sort_by_key(|n| (n.severity != Severity::Error, n.id));
+        // A value may be read more than once: for its meaning, and for the digest of what the owner wrote.
+        notes.dedup_by(|one, other| one.id == other.id && one.text == other.text);
         let more = notes.len().saturating_sub(MAX_FINDINGS);
         let mut findings: Vec<Finding> =
             notes.into_iter().take(MAX_FINDINGS).map(|n| self.found(n)).collect();

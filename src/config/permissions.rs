@@ -114,6 +114,12 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>
     {
         at.error("always has a meaning with action: ask only", "remove always; a deny goes first anyway");
     }
+    if let (true, Some(at), RuleList::Defaults) = (always, section.get("always"), list) {
+        at.warn(
+            "always has no meaning among defaults, where the first match decides",
+            "write the rule under rules",
+        );
+    }
     let (matcher, action) = (matcher?, action?);
     let file = at.doc.path().display().to_string();
     let pattern = matcher.pattern.as_str().to_owned();

@@ -355,6 +355,9 @@ fn an_ask_that_an_allow_covers_is_told() {
     {
         assert_eq!(said(&text.replace("action: allow", &format!("action: allow, {to}"))), "", "{to}");
     }
+    let idle = "defaults:\n  - {pattern: \"*\", action: ask, always: true}\n";
+    let expected_idle = "always has no meaning among defaults, where the first match decides\n  at permissions.yaml:2:41\n  help: write the rule under rules";
+    assert_eq!(said(idle), expected_idle);
     let both = text.replace("action: a", "agents: default, action: a");
     assert_eq!(said(&both), expected);
 }
