@@ -516,6 +516,7 @@ fn a_reply_that_a_rule_forbids_by_now_is_not_told_again() {
     let denied = again();
     assert_eq!(denied["error"]["code"], -32003, "{denied}");
     assert_eq!(denied["error"]["data"]["rule"], "No more", "{denied}");
+    assert_eq!(denied["error"]["data"]["replayed"], true, "it was done before: {denied}");
     reload(&gateway, |_| {});
     assert_eq!(again()["result"]["replayed"], true);
     assert_eq!(gateway.upstream.seen().len(), 1);

@@ -152,10 +152,11 @@ pub(super) async fn replayed(
     if earlier.digest != call.digest() {
         return Err(Outcome::IdempotencyConflict);
     }
-    if let Some(why) = gate.denied_by_rule(call, session) {
-        return Ok(Some(CallReply::new(why.outcome(), Some(earlier.id))));
-    }
     let outcome = earlier.outcome.unwrap_or(Outcome::UnknownResult);
+    if let (Outcome::Executed(_), Some(why)) = (&outcome, gate.denied_by_rule(call, session)) {
+        // Marked as a reply to what was done before: it does not read as a call that was never made.
+        return Ok(Some(CallReply { outcome: why.outcome(), request_id: Some(earlier.id), replayed: true }));
+    }
     gate.replays(call, session, &outcome).await.map_err(|e| {
         log::error!("request {}: not told again, the record cannot be written: {e}", earlier.id);
         Outcome::StoreUnavailable
