@@ -66,28 +66,38 @@ fn amount(text: &str) -> Result<Decimal, StoreError> {
 
 /// What still counts, and when it was last charged.
 pub(super) fn read(db: &Connection, now: Timestamp) -> Result<Vec<(Charge, Timestamp)>, StoreError> {
-    let sql = "SELECT of, key, until, name, agent, amount, first, at FROM counters WHERE until > ?";
+    let sql = "SELECT of, key, until, name, agent, amount, first, at FROM counters WHERE until > ? ORDER BY of, key";
     let mut statement = db.prepare(sql)?;
     let mut rows = statement.query([now.0])?;
     let mut counted = Vec::new();
+    // The parts of a counter follow each other.
+    let mut before: Option<(String, String, CounterId)> = None;
     while let Some(row) = rows.next()? {
         let (of, key): (String, String) = (row.get(0)?, row.get(1)?);
-        let wrong = || StoreError::Corrupt(format!("a counter is called {of} {key}"));
-        let key_json: Value = serde_json::from_str(&key).map_err(|_| wrong())?;
-        let limit = Digest::parse(&of).ok_or_else(wrong)?;
-        let key = CounterKey::of_json(&key_json).ok_or_else(wrong)?;
+        let counter = match before.take() {
+            Some((last_of, last_key, counter)) if last_of == of && last_key == key => counter,
+            _ => counter_of(&of, &key)?,
+        };
         let part = Part { until: Timestamp(row.get(2)?), amount: amount(&row.get::<_, String>(5)?)? };
         let charge = Charge {
             limit: row.get::<_, String>(3)?.into(),
-            counter: CounterId { limit, key },
+            counter: counter.clone(),
             agent: AgentId::configured(&row.get::<_, String>(4)?),
             part,
             how: if row.get(6)? { Charging::First } else { Charging::Sum },
             anew: false,
         };
+        before = Some((of, key, counter));
         counted.push((charge, Timestamp(row.get(7)?)));
     }
     Ok(counted)
+}
+
+fn counter_of(of: &str, key: &str) -> Result<CounterId, StoreError> {
+    let wrong = || StoreError::Corrupt(format!("a counter is called {of} {key}"));
+    let json = serde_json::from_str(key).map_err(|_| wrong())?;
+    let limit = Digest::parse(of).ok_or_else(wrong)?;
+    Ok(CounterId { limit, key: CounterKey::of_json(&json).ok_or_else(wrong)? })
 }
 
 /// A limit counts anew: of this agent, or of all.
