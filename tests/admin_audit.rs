@@ -254,8 +254,9 @@ fn rows_of_what_was_refused_or_failed_say_why() {
         assert!(screen.contains(why), "{why}: {screen}");
     }
     let table = joined(&site.get("/audit/export.csv").body);
-    assert!(table.lines().next().unwrap().ends_with("data_note,message,status"), "{table}");
+    assert!(table.lines().next().unwrap().ends_with("data_note,message,status,reasons"), "{table}");
     assert!(table.contains("Service closed the connection"), "{table}");
+    assert!(table.contains("a rule denies it: Lock control is always denied"), "{table}");
 }
 
 #[test]
