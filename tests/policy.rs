@@ -14,7 +14,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 use harness::gateway::TOKEN;
-use harness::{Agent, Answer, BINARY, Folder, Gateway, error};
+use harness::{Agent, Answer, BINARY, Folder, Gateway, Setup, error};
 use serde_json::{Value, json};
 
 const STARTERS: [&str; 6] =
@@ -368,4 +368,39 @@ fn tests_from_the_record_pass_as_they_are() {
     assert_eq!(nothing.status.code(), Some(5));
     assert!(!gateway.path("none.yaml").exists());
     assert_eq!(gateway.cli(&["policy", "test", "--since", "1h"]).status.code(), Some(4));
+}
+
+#[test]
+fn what_the_record_does_not_hold_is_not_guessed() {
+    let tools = "  keep:\n    description: \"Keeps a file\"\n    args: {file: {type: bytes, required: true}}
+    extra_args: refuse\n    request: {method: POST, path: \"/files\"}\n";
+    let usual = Setup::default();
+    let gateway = Gateway::with(&Setup { tools: format!("{}{tools}", usual.tools), ..usual });
+    gateway.upstream.answer(|_| Answer::json("{}"));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let long =
+        json!({"domain": "lock", "service": "unlock", "entity_id": "lock.front", "note": "x".repeat(5000)});
+    assert_eq!(error(&agent.request("call_service", long)).1, "denied_by_policy");
+    let kept = agent.send("tool_request", json!({"tool": "keep", "args": {"file": "AAECAw=="}}));
+    let question = agent.asked();
+    assert_eq!(gateway.approve(&question), "resolved");
+    assert_eq!(agent.reply(kept)["result"]["status"], "executed");
+
+    fs::write(gateway.path("other.yaml"), "rules: [{pattern: \"*\", action: allow}]").unwrap();
+    let replay = gateway.cli(&["policy", "replay", "--permissions", "other.yaml"]);
+    assert_eq!(replay.status.code(), Some(0), "no difference is known: {}", stderr(&replay));
+    let mut lines: Vec<String> = stdout(&replay).lines().map(str::to_owned).collect();
+    lines.sort_unstable();
+    let expected = [
+        "1 × call_service(lock.unlock, lock.front): was deny, cannot be judged: its arguments were redacted",
+        "1 × keep: was ask, cannot be judged: its arguments were redacted",
+    ];
+    assert_eq!(lines, expected);
+    let written = gateway.cli(&["policy", "test", "--from-record"]);
+    assert_eq!(written.status.code(), Some(5), "there is nothing to test: {}", stderr(&written));
+    let read = agent.request("get_state", json!({"entity_id": "sensor.hall"}));
+    assert_eq!(read["result"]["status"], "executed", "{read}");
+    assert!(gateway.cli(&["policy", "test", "--from-record"]).status.success());
+    let text = fs::read_to_string(gateway.path("tests/from-record.yaml")).unwrap();
+    assert_eq!((text.matches("left out").count(), text.matches("- name:").count()), (2, 1), "{text}");
 }
