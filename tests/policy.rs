@@ -17,8 +17,8 @@ use harness::gateway::TOKEN;
 use harness::{Agent, Answer, BINARY, Folder, Gateway, Setup, error};
 use serde_json::{Value, json};
 
-const STARTERS: [&str; 6] =
-    ["home", "read-only", "ask-everything", "deny-by-default", "spend-cap", "refunds"];
+const STARTERS: [&str; 7] =
+    ["home", "read-only", "ask-everything", "deny-by-default", "spend-cap", "pii-egress", "refunds"];
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(BINARY);
@@ -91,7 +91,7 @@ services:
 fn every_recipe_of_the_page_is_right_and_passes_its_tests() {
     let page = include_str!("../docs/policy.md");
     let recipes: Vec<&str> = page.split("\n## ").filter(|part| part.starts_with(char::is_numeric)).collect();
-    assert_eq!(recipes.len(), 9);
+    assert_eq!(recipes.len(), 10);
     for recipe in recipes {
         let title = recipe.lines().next().unwrap();
         let (folder, files) = (Folder::new(), files_of(recipe));
@@ -403,4 +403,50 @@ fn what_the_record_does_not_hold_is_not_guessed() {
     assert!(gateway.cli(&["policy", "test", "--from-record"]).status.success());
     let text = fs::read_to_string(gateway.path("tests/from-record.yaml")).unwrap();
     assert_eq!((text.matches("left out").count(), text.matches("- name:").count()), (2, 1), "{text}");
+}
+
+// The starter that guards personal data, in a gateway that runs.
+
+fn starter_setup(name: &str) -> Setup {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("etc/starters").join(name);
+    let text = |file: &str| fs::read_to_string(root.join(file)).unwrap();
+    Setup { tools: text("tools.yaml"), permissions: text("permissions.yaml"), ..Setup::default() }
+}
+
+#[test]
+fn who_has_read_a_customer_and_a_web_page_is_not_allowed_to_mail_a_stranger() {
+    let gateway = Gateway::with(&starter_setup("pii-egress"));
+    gateway.upstream.answer(|_| Answer::json("{}"));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let mail = |to: &str| json!({"to": to, "subject": "Hello", "text": "As you asked"});
+    let within = agent.request("mail_send", mail("anna@office.example"));
+    assert_eq!(within["result"]["status"], "executed", "nothing was read: {within}");
+
+    for (tool, args) in
+        [("crm_find_customer", json!({"id": 7})), ("web_read", json!({"url": "https://news.example/"}))]
+    {
+        let read = agent.request(tool, args);
+        assert_eq!(read["result"]["status"], "executed", "{read}");
+    }
+    for receiver in ["mallory@elsewhere.example", "anna@office.example"] {
+        let sent = agent.send("tool_request", json!({"tool": "mail_send", "args": mail(receiver)}));
+        let asked = agent.asked();
+        let question = gateway.questions().into_iter().find(|q| q["request_id"] == *asked).unwrap();
+        let reasons: Vec<_> = question["reasons"].as_array().unwrap().iter().map(|r| &r["reason"]).collect();
+        assert_eq!(reasons, ["asked_by_rule", "asked_by_flow"], "{question:#}");
+        let shown = stdout(&gateway.cli(&["approvals"]));
+        let shown = shown.split_whitespace().collect::<Vec<_>>().join(" ");
+        for why in ["The agent has read personal data and text of outsiders", "Personal data by mail"] {
+            assert!(shown.contains(why), "{why}: {shown}");
+        }
+        let denied = gateway.cli(&["deny", &asked]);
+        assert!(denied.status.success(), "{}", stderr(&denied));
+        assert_eq!(error(&agent.reply(sent)).1, "denied_by_user");
+    }
+    let mails = gateway.upstream.seen().iter().filter(|seen| seen.target == "/mail").count();
+    assert_eq!(mails, 1, "the one of before");
+
+    let other = harness::gateway::LAPTOP;
+    let free = Agent::login(gateway.address, other).request("mail_send", mail("anna@office.example"));
+    assert_eq!(free["result"]["status"], "executed", "another agent has read nothing: {free}");
 }

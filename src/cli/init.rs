@@ -29,7 +29,8 @@ pub(crate) struct InitArgs {
     /// package does at its installation)
     #[argh(switch)]
     pub secrets: bool,
-    /// a policy to start from, with its tests: home, read-only, ask-everything, deny-by-default, spend-cap or refunds
+    /// a policy to start from, with its tests: home, read-only, ask-everything, deny-by-default, spend-cap, pii-egress
+    /// or refunds
     #[argh(option, arg_name = "name")]
     pub starter: Option<String>,
 }

@@ -52,11 +52,12 @@ macro_rules! example {
     };
 }
 
-pub(super) static ALL: [Starter; 6] = [
+pub(super) static ALL: [Starter; 7] = [
     home!("home", "../../../etc/permissions.yaml"),
     home!("read-only", "../../../etc/starters/read-only/permissions.yaml"),
     home!("ask-everything", "../../../etc/starters/ask-everything/permissions.yaml"),
     home!("deny-by-default", "../../../etc/starters/deny-by-default/permissions.yaml"),
     example!("spend-cap", "spending.yaml", "MODELS_TOKEN"),
+    example!("pii-egress", "office.yaml", "OFFICE_TOKEN"),
     example!("refunds", "payments.yaml", "PAYMENTS_TOKEN"),
 ];
