@@ -11,6 +11,8 @@ mod harness;
 mod telegram_api;
 mod telegram_world;
 
+use harness::timing;
+
 use std::thread;
 use std::time::{Duration, Instant};
 

@@ -8,6 +8,7 @@
 )]
 
 mod telegram_api;
+mod timing;
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;

@@ -11,6 +11,8 @@ mod harness;
 mod telegram_api;
 mod telegram_world;
 
+use harness::timing;
+
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::mpsc::{Receiver, channel as channel_of_texts};

@@ -11,6 +11,8 @@ mod harness;
 mod telegram_api;
 mod telegram_world;
 
+use harness::timing;
+
 use std::time::{Duration, Instant};
 
 use harness::gateway::LAPTOP;

@@ -14,6 +14,8 @@
 mod harness;
 mod telegram_api;
 
+use harness::timing;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::AddAssign;
 use std::thread;

@@ -2,7 +2,7 @@
 //! permissions.yaml share, and one that is misspelled guards nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::at::{At, Section};
 use super::doc::Doc;
@@ -140,7 +140,7 @@ pub(crate) fn unspoken(known: &KnownNames<'_>, spoken: &Spoken<'_>) -> Vec<Findi
     by_file.into_iter().flat_map(|(file, tools)| unspoken_in(file, &tools, spoken)).collect()
 }
 
-fn unspoken_in(file: &PathBuf, tools: &[(&Tool, &DataFacts)], spoken: &Spoken<'_>) -> Vec<Finding> {
+fn unspoken_in(file: &Path, tools: &[(&Tool, &DataFacts)], spoken: &Spoken<'_>) -> Vec<Finding> {
     // It was read a moment ago.
     let Ok(doc) = Doc::open(file, tool_files::DOING, None) else { return Vec::new() };
     let all = At::root(&doc).open().get("tools").map(At::open);

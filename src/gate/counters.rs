@@ -215,8 +215,8 @@ impl CounterBook {
             return;
         };
         let Some(counters) = self.limits.get_mut(&limit) else { return };
-        let own = |key: &&Box<CounterKey>| key.agent.as_ref() == Some(agent);
-        let keys: Vec<_> = counters.counters.keys().filter(own).cloned().collect();
+        let own = counters.counters.keys().filter(|key| key.agent.as_ref() == Some(agent));
+        let keys: Vec<_> = own.cloned().collect();
         keys.iter().for_each(|key| counters.remove(key));
     }
 
@@ -226,11 +226,11 @@ impl CounterBook {
         let live = counters.filter(|(key, counter)| {
             counter.lives(&self.sessions, key, now) && counter.tally.end().is_some_and(|end| end > now)
         });
-        let read = |(key, counter): (&Box<CounterKey>, &Counter)| CounterReading {
-            counter: CounterId { limit, key: (**key).clone() },
+        let read = |key: &CounterKey, counter: &Counter| CounterReading {
+            counter: CounterId { limit, key: key.clone() },
             tally: counter.tally.clone(),
         };
-        let mut readings: Vec<_> = live.map(read).collect();
+        let mut readings: Vec<_> = live.map(|(key, counter)| read(key, counter)).collect();
         readings.sort_by(|a, b| a.counter.key.cmp(&b.counter.key));
         readings
     }

@@ -44,12 +44,17 @@ impl Judged {
     ///
     /// # Errors
     /// The new judgement, when it does not allow the call.
-    pub(super) fn still_allows(&mut self, gate: &Gate, task: &Task, setup: &Rc<Setup>) -> Result<(), Judged> {
+    pub(super) fn still_allows(
+        &mut self,
+        gate: &Gate,
+        task: &Task,
+        setup: &Rc<Setup>,
+    ) -> Result<(), Box<Judged>> {
         if !self.is_under(setup) || self.carried != gate.carried_version(setup, &task.call) {
             self.reserved = None;
             let anew = Judged::new(gate, task, setup);
             if anew.verdict.decision != Action::Allow {
-                return Err(anew);
+                return Err(Box::new(anew));
             }
             *self = anew;
         }

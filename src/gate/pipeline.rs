@@ -69,7 +69,7 @@ async fn decide(gate: &Gate, task: &Task, checked: Duration) -> (Option<Action>,
                 Ok(outcome) => outcome,
                 Err(NoSlot::Busy) => end(gate, task, judged.release(), Outcome::Busy).await,
                 Err(NoSlot::Overtaken(anew)) => {
-                    judged = anew;
+                    judged = *anew;
                     continue;
                 }
             },
@@ -85,7 +85,7 @@ async fn end(gate: &Gate, task: &Task, verdict: Verdict, outcome: Outcome) -> St
 }
 
 /// An allowed call is recorded and claimed at once, as soon as it has a slot.
-async fn allow(gate: &Gate, task: &Task, judged: &mut Judged) -> Result<Step<Outcome>, NoSlot<Judged>> {
+async fn allow(gate: &Gate, task: &Task, judged: &mut Judged) -> Result<Step<Outcome>, NoSlot<Box<Judged>>> {
     if gate.flights.waiting() > 0 {
         // Requests with credentials and copies of bodies must not pile up in the queue; it is built anew when its turn comes.
         task.prepared.take();

@@ -92,9 +92,7 @@ impl Gate {
         if readings.is_empty() {
             return Ok(());
         }
-        let mut memory = self.ledger.memory.borrow_mut();
-        readings.iter().for_each(|reading| memory.read(reading));
-        drop(memory);
+        readings.iter().for_each(|reading| self.ledger.memory.borrow_mut().read(reading));
         self.store.hand_out(readings).await
     }
 

@@ -18,7 +18,7 @@ pub mod site;
 pub mod stranger;
 pub mod terminal;
 #[path = "../timing/mod.rs"]
-mod timing;
+pub mod timing;
 pub mod upstream;
 
 use std::path::PathBuf;

@@ -19,8 +19,6 @@ mod methods;
 mod people;
 mod server;
 pub mod text;
-#[path = "../timing/mod.rs"]
-mod timing;
 mod updates;
 
 use std::collections::{BTreeMap, HashMap};
@@ -30,10 +28,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+pub use crate::timing::{PATIENCE, eventually, takes_less};
 pub use chat::{Button, Chat, Kind, Shown, Version};
 pub use faults::Fault;
 pub use people::{Person, Toast};
-pub use timing::{PATIENCE, eventually, takes_less};
 use updates::Queue;
 
 /// The bot's token. It must never come out anywhere.

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use serde_json::Value;
 use smol::channel::{Sender, bounded};
 use smol::future;
 
@@ -121,7 +122,7 @@ fn handed_on(pieces: &Sender<Vec<u8>>, piece: String) -> bool {
 fn row(row: &AuditRow) -> String {
     let whole = row.to_json();
     let cell = |column: &&str| match *column {
-        "reasons" => visible(&reasons_in_words(&whole["reasons"]).join("; ")),
+        "reasons" => visible(&reasons_in_words(whole.get("reasons").unwrap_or(&Value::Null)).join("; ")),
         column => visible(&member(&whole, column)),
     };
     line(COLUMNS.iter().map(cell))
