@@ -355,3 +355,26 @@ fn what_limits_said_is_counted_by_name() {
         assert!(text.contains(line), "{line} is missing in {text}");
     }
 }
+
+#[test]
+fn the_owner_is_explained_what_the_running_gateway_would_do() {
+    let gateway = Gateway::with(&setup(
+        "  - {name: few, pattern: \"get_state*\", per: agent, count: calls, window: day, deny_above: 1}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert!(is_executed(&read(&mut agent, "sun.sun")));
+    let call = ["explain", "get_state", "entity_id=sun.sun", "--agent", "default", "--json"];
+    let files = gateway.json(&call);
+    assert_eq!((&files["decision"], &files["limits"][0]["count"]), (&json!("allow"), &json!(0)));
+    let live = gateway.json(&[&call[..], &["--live"]].concat());
+    assert_eq!((&live["decision"], &live["limits"][0]["count"]), (&json!("deny"), &json!(1)));
+    assert_eq!(live["reasons"], json!([{"reason": "limit_reached", "limit": "few"}]));
+    let laptop =
+        gateway.json(&["explain", "get_state", "entity_id=sun.sun", "--agent", "laptop", "--json", "--live"]);
+    assert_eq!(laptop["decision"], "allow", "each agent has a count of its own");
+    // Nothing was done, and nothing counted, by asking.
+    assert_eq!((gateway.upstream.seen().len(), counted(&gateway, "few")), (1, 1));
+    let stranger = gateway.cli(&["explain", "get_state", "--agent", "nobody", "--live"]);
+    assert_eq!(stranger.status.code(), Some(4));
+    gateway.verify();
+}

@@ -11,12 +11,13 @@ use super::suggest::nearest;
 use super::{Exit, Trouble};
 
 /// The options that take no value, of all commands.
-pub(super) const SWITCHES: [&str; 9] = [
+pub(super) const SWITCHES: [&str; 10] = [
     "--from-record",
     "--hash-password",
     "--help",
     "--insecure",
     "--json",
+    "--live",
     "--secrets",
     "--stdin",
     "--watch",

@@ -3,11 +3,12 @@
 use std::io::{BufRead as _, stdin};
 
 use argh::FromArgs;
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::colour::{Shade, on_stdout};
 use super::files::{Circumstances, OwnerFiles};
 use super::output::Audience;
+use super::owner::ControlClient;
 use super::serve::paths;
 use super::suggest::hint;
 use super::{Exit, Trouble, layout, output, terminal, values};
@@ -16,7 +17,7 @@ use crate::base::safe_text::{visible, visible_name};
 use crate::config::Config;
 use crate::gate::explain::Explanation;
 use crate::model::verdict::reasons_in_words;
-use crate::model::{AgentId, ArgSpec, ArgType, Reason, RuleRef, Step};
+use crate::model::{AgentId, ArgSpec, ArgType};
 use crate::protocol::frame::MAX_DEPTH;
 
 /// Say what would happen to a call, and why: the decision, the rule, the trace. Needs no running gateway.
@@ -25,6 +26,7 @@ use crate::protocol::frame::MAX_DEPTH;
     subcommand,
     name = "explain",
     example = "agentpass explain ha_call_service domain=lock service=unlock entity_id=lock.door",
+    error_code(3, "with --live: no gateway is running"),
     error_code(4, "bad arguments"),
     error_code(78, "bad configuration")
 )]
@@ -44,6 +46,12 @@ pub(crate) struct ExplainArgs {
     /// read {"agent"?, "tool", "args"} from each line of stdin and print one JSON decision per line
     #[argh(switch)]
     pub stdin: bool,
+    /// ask the running gateway, which knows what limits have counted and what the agent has read
+    #[argh(switch)]
+    pub live: bool,
+    /// the gateway's control socket, with --live (default: the one in config.yaml)
+    #[argh(option, arg_name = "file")]
+    pub socket: Option<String>,
     /// config.yaml (default: as for serve)
     #[argh(option, arg_name = "file")]
     pub config: Option<String>,
@@ -62,6 +70,7 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Trouble> {
     known_agent(&files.config, args.agent.as_deref())?;
     let agent = files.agent(args.agent.as_deref());
     match (args.stdin, args.call.split_first()) {
+        (true, None) if args.live => Err(usage("--live explains one call, not --stdin")),
         (true, None) => batch(&files, &agent),
         (true, Some(_)) => Err(usage("--stdin takes no tool")),
         (false, None) => Err(usage("name a tool, or give --stdin")),
@@ -71,12 +80,25 @@ pub(crate) fn run(args: &ExplainArgs) -> Result<Exit, Trouble> {
                 let kind = |name: &str| known.args.get(name).and_then(|spec| spec.kind);
                 values::typed(&mut values, pairs, |name| kind(name).map(ArgType::as_str));
             }
-            let why = files.explain(&agent, tool, values, &Circumstances::now());
-            let text =
-                if args.json { output::json(&why.to_json()) } else { for_people(tool, &why, &files.config) };
+            let why = match args.live {
+                true => live(args, &agent, tool, values)?,
+                false => files.explain(&agent, tool, values, &Circumstances::now()).to_json(),
+            };
+            let text = if args.json { output::json(&why) } else { for_people(tool, &why, &files.config) };
             output::finish(&text)
         }
     }
+}
+
+/// Asks the running gateway, which knows what has been counted and read.
+fn live(
+    args: &ExplainArgs,
+    agent: &AgentId,
+    tool: &str,
+    values: Map<String, Value>,
+) -> Result<Value, Trouble> {
+    let command = json!({"command": "explain", "agent": agent.as_str(), "tool": tool, "args": values});
+    ControlClient::connect(WHAT, args.socket.as_deref(), args.config.as_deref())?.ask(&command)
 }
 
 fn usage(cause: &str) -> Trouble {
@@ -149,58 +171,74 @@ fn refused(message: String) -> Explanation {
     Explanation::Invalid { reason: "invalid_request", message, argument: None, forbidden: None }
 }
 
-/// For people: the decision first, then how it came about.
-fn for_people(tool: &str, why: &Explanation, config: &Config) -> String {
+/// For people, from what `--json` prints: the decision first, then how it came about.
+fn for_people(tool: &str, why: &Value, config: &Config) -> String {
     let width = terminal::width();
-    let (signature, parts, verdict, trace) = match why {
-        Explanation::Invalid { reason, message, argument, forbidden } => {
-            let holds = forbidden.as_ref().map(|(character, _)| format!(": {character}")).unwrap_or_default();
-            return invalid(tool, reason, &format!("{message}{holds}"), argument.as_deref(), config);
-        }
-        Explanation::Judged { signature, parts, verdict, trace, .. } => (signature, parts, verdict, trace),
-    };
-    let action = on_stdout(verdict.decision.as_str(), Shade::for_word(verdict.decision.as_str()));
-    let mut lines = vec![layout::hanging(&format!("{action}: "), &visible(signature), width)];
-    let reason = match &verdict.rule {
+    let decision = text(why, "decision");
+    if decision == "invalid" {
+        return invalid(tool, why, config);
+    }
+    let action = on_stdout(decision, Shade::for_word(decision));
+    let mut lines = vec![layout::hanging(&format!("{action}: "), &visible(text(why, "signature")), width)];
+    let rule = why.get("rule").filter(|rule| rule.is_object());
+    let reason = match rule {
         None => "no rule matched, so a human is asked".to_owned(),
-        Some(rule) if rule.action != verdict.decision => {
-            format!("though {} says {} in {}", place(rule), rule.action, rule.file)
+        Some(rule) if text(rule, "action") != decision => {
+            format!("though {} says {} in {}", place(rule), text(rule, "action"), text(rule, "file"))
         }
-        Some(rule) => format!("by {} in {}", place(rule), rule.file),
+        Some(rule) => format!("by {} in {}", place(rule), text(rule, "file")),
     };
     lines.push(layout::hanging("  ", &reason, width));
-    let description = verdict.rule.as_ref().and_then(|rule| rule.description.as_deref());
+    let description = rule.map(|rule| text(rule, "description")).filter(|text| !text.is_empty());
     lines.extend(description.map(|text| layout::hanging("  says: ", &visible(text), width)));
-    let others = verdict.reasons.iter().filter(|reason| !reason.is_by_rule());
-    let because = reasons_in_words(&others.map(Reason::to_json).collect());
+    let others = list(why, "reasons").filter(|reason| !BY_RULE.contains(&text(reason, "reason")));
+    let because = reasons_in_words(&others.cloned().collect());
     lines.extend(because.iter().map(|text| layout::hanging("  because: ", &visible(text), width)));
+    let parts: Vec<_> = list(why, "signatures")
+        .map(|part| [text(part, "decision").to_owned(), visible(text(part, "signature"))])
+        .collect();
     if !parts.is_empty() {
-        let rows: Vec<_> =
-            parts.iter().map(|(text, part)| [part.decision.to_string(), visible(text)]).collect();
         lines.push("\none by one, of which the strictest counts:".to_owned());
-        lines.push(layout::table(&rows, "  ", width));
+        lines.push(layout::table(&parts, "  ", width));
     }
-    if !trace.is_empty() {
-        let rows: Vec<_> = trace.iter().map(step).collect();
+    let steps: Vec<_> = list(why, "trace").map(step).collect();
+    if !steps.is_empty() {
         lines.push("\nrules in the order they were looked at:".to_owned());
-        lines.push(layout::table(&rows, "  ", width));
+        lines.push(layout::table(&steps, "  ", width));
     }
     lines.join("\n")
 }
 
-fn place(rule: &RuleRef) -> String {
-    format!("{}[{}] {}", rule.list.as_str(), rule.index, visible(&rule.pattern))
+/// Reasons that the line about the rule says already.
+const BY_RULE: [&str; 3] = ["denied_by_policy", "asked_by_rule", "asked_by_default"];
+
+fn text<'v>(value: &'v Value, name: &str) -> &'v str {
+    value.get(name).and_then(Value::as_str).unwrap_or_default()
 }
 
-fn step(step: &Step) -> [String; 4] {
-    let rule = &step.rule;
-    let number = format!("{}[{}]", rule.list.as_str(), rule.index);
-    [number, rule.action.to_string(), visible(&rule.pattern), step.why.to_string()]
+fn list<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = &'v Value> {
+    value.get(name).and_then(Value::as_array).into_iter().flatten()
+}
+
+fn place(rule: &Value) -> String {
+    format!("{} {}", number(rule), visible(text(rule, "pattern")))
+}
+
+fn number(rule: &Value) -> String {
+    format!("{}[{}]", text(rule, "list"), rule.get("index").and_then(Value::as_u64).unwrap_or_default())
+}
+
+fn step(step: &Value) -> [String; 4] {
+    let text = |name| text(step, name);
+    [number(step), text("action").to_owned(), visible(text("pattern")), text("why").to_owned()]
 }
 
 /// The error that the agent would get, and what would have been right.
-fn invalid(tool: &str, reason: &str, message: &str, argument: Option<&str>, config: &Config) -> String {
-    let mut text = format!("invalid: {} ({reason})", visible(message));
+fn invalid(tool: &str, why: &Value, config: &Config) -> String {
+    let argument = why.get("argument").and_then(Value::as_str);
+    let holds = why.get("character").and_then(Value::as_str).map(|character| format!(": {character}"));
+    let message = format!("{}{}", text(why, "message"), holds.unwrap_or_default());
+    let mut text = format!("invalid: {} ({})", visible(&message), text(why, "reason"));
     if let Some(argument) = argument {
         text.push_str(&format!("\n  at argument {}", visible_name(argument)));
     }

@@ -146,11 +146,6 @@ impl Reason {
         }
     }
 
-    /// Whether a rule, a default or their absence decides it.
-    pub(crate) fn is_by_rule(&self) -> bool {
-        matches!(self, Reason::DeniedByRule(_) | Reason::AskedByRule(_) | Reason::AskedByDefault(_))
-    }
-
     /// What the agent hears of a denial.
     fn denial(&self) -> Option<DenialReason> {
         match self {

@@ -23,9 +23,8 @@ use crate::base::network::any_contains;
 use crate::base::safe_text::visible;
 use crate::base::secret::TokenHash;
 use crate::base::slots::{KeyedSlot, Slot, Slots};
-use crate::gate::explain::{Rules, explain};
 use crate::gate::{Executor, Gate, Submission, Ticket};
-use crate::model::{AgentId, AnswerOutcome, Call};
+use crate::model::{AgentId, AnswerOutcome};
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::store::{StoreError, WaitingResult};
 use crate::surface::admission::{Admission, Caller};
@@ -246,12 +245,7 @@ impl AgentHandle {
     ) -> Result<Value, NotServed> {
         let size = serde_json::to_vec(&args).map_or(0, |text| text.len());
         self.spend(cost::EXPLAIN + units(size, cost::EXPLAINED_BYTES))?;
-        let setup = self.gate().setup();
-        let check = |call: &Call| setup.services.check(call).map(drop);
-        let counters = self.gate().counters();
-        let facts = |call: &Call| self.gate().facts(&setup, call, session, &*counters);
-        let rules = Rules { tools: &setup.config.tools, policy: &setup.policy, check: &check, facts: &facts };
-        Ok(without_files(explain(&rules, self.id(), tool, args).to_json()))
+        Ok(without_files(self.gate().explain(self.id(), tool, args, session).to_json()))
     }
 
     /// Asks for a call, which goes on whatever becomes of the ticket. The slot is to be kept until the answer is on its

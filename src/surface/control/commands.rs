@@ -12,6 +12,7 @@ use crate::gate::limits::CannotReset;
 use crate::gate::reading::CannotForget;
 use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE};
 use crate::model::{AgentId, Choice, Question, Responder};
+use crate::protocol::frame::MAX_DEPTH;
 use crate::surface::admin::{self, Admin};
 use crate::surface::shapes;
 
@@ -54,6 +55,12 @@ pub(crate) enum ControlCommand {
     },
     /// Takes the present time as right.
     AcceptClock,
+    /// What would become of a call now, and why.
+    Explain {
+        agent: String,
+        tool: String,
+        args: Map<String, Value>,
+    },
     /// Lets a limit count anew.
     ResetLimit {
         name: String,
@@ -66,7 +73,7 @@ pub(crate) enum ControlCommand {
 /// # Errors
 /// What is wrong with it, for the author of the client.
 pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
-    let Ok(Value::Object(mut members)) = parse_strict(line, 4) else {
+    let Ok(Value::Object(mut members)) = parse_strict(line, MAX_DEPTH) else {
         return Err("a command is one JSON object per line".into());
     };
     let command = match text(&mut members, "command")?.as_deref() {
@@ -81,6 +88,14 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         }
         Some("clock_accept") => ControlCommand::AcceptClock,
         Some("limits") => ControlCommand::Limits { agent: text(&mut members, "agent")? },
+        Some("explain") => ControlCommand::Explain {
+            agent: text(&mut members, "agent")?.ok_or("agent is missing")?,
+            tool: text(&mut members, "tool")?.ok_or("tool is missing")?,
+            args: match members.remove("args") {
+                Some(Value::Object(args)) => args,
+                _ => return Err("args must be an object".into()),
+            },
+        },
         Some("limits_reset") => ControlCommand::ResetLimit {
             name: text(&mut members, "name")?.ok_or("name is missing")?,
             agent: text(&mut members, "agent")?,
@@ -135,6 +150,10 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         ControlCommand::Forget { agent } => forget(control, &agent, by).await,
         ControlCommand::AcceptClock => accept_clock(control, by).await,
         ControlCommand::Limits { agent } => limits(control, agent.as_deref()),
+        ControlCommand::Explain { agent, tool, args } => match known_agent(control, Some(&agent)) {
+            Ok(_) => control.gate.explain(&AgentId::configured(&agent), &tool, args, None).to_json(),
+            Err(failure) => failure,
+        },
         ControlCommand::ResetLimit { name, agent } => reset_limit(control, &name, agent.as_deref(), by).await,
     }
 }
