@@ -6,11 +6,12 @@
 //! Whatever it keeps can be emptied and folded again (`agentpass audit rebuild`).
 
 use std::fmt;
+use std::sync::Arc;
 
 use rusqlite::{Connection, Row};
 use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::error::StoreError;
 use crate::base::clock::Timestamp;
@@ -21,19 +22,19 @@ pub(super) struct Event<'a> {
     pub(super) at: Timestamp,
     pub(super) kind: &'a str,
     pub(super) request_id: Option<&'a str>,
-    /// Without the arguments of a call, which may be long; empty when somebody else has written what is no JSON.
-    pub(super) body: Body,
+    /// Without what is [`SKIPPED`]; empty when somebody else has written what is no JSON.
+    pub(super) body: Body<'a>,
 }
 
 /// What an event says, by name.
 #[derive(Default)]
-pub(super) struct Body(Map<String, Value>);
+pub(super) struct Body<'a>(Vec<(&'a str, Value)>);
 
-/// No projection keeps arguments: they are not even read.
-const SKIPPED: &str = "args";
+/// Texts that may be long and that no projection keeps: they are not even read.
+const SKIPPED: [&str; 5] = ["args", "signature", "signatures", "rule", "message"];
 
-impl<'de> Deserialize<'de> for Body {
-    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Body, D::Error> {
+impl<'de> Deserialize<'de> for Body<'de> {
+    fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Body<'de>, D::Error> {
         source.deserialize_map(Members)
     }
 }
@@ -41,28 +42,28 @@ impl<'de> Deserialize<'de> for Body {
 struct Members;
 
 impl<'de> Visitor<'de> for Members {
-    type Value = Body;
+    type Value = Body<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("an event's body")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, mut source: A) -> Result<Body, A::Error> {
-        let mut members = Map::new();
-        while let Some(name) = source.next_key::<String>()? {
-            if name == SKIPPED {
+    fn visit_map<A: MapAccess<'de>>(self, mut source: A) -> Result<Body<'de>, A::Error> {
+        let mut members = Vec::new();
+        while let Some(name) = source.next_key::<&str>()? {
+            if SKIPPED.contains(&name) {
                 source.next_value::<IgnoredAny>()?;
             } else {
-                members.insert(name, source.next_value()?);
+                members.push((name, source.next_value()?));
             }
         }
         Ok(Body(members))
     }
 }
 
-impl Body {
+impl Body<'_> {
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.0.get(name)
+        self.0.iter().find(|(member, _)| *member == name).map(|(_, value)| value)
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
@@ -96,8 +97,8 @@ impl<'a> Event<'a> {
 pub(super) struct Subject {
     /// Number of that event.
     pub(super) seq: i64,
-    pub(super) agent: String,
-    pub(super) tool: String,
+    pub(super) agent: Arc<str>,
+    pub(super) tool: Arc<str>,
     /// Whether an idempotency key may stand for it.
     pub(super) keyed: bool,
 }

@@ -2,6 +2,7 @@
 //! become of its call in it.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use rusqlite::{Connection, OptionalExtension as _, Row, params};
 
@@ -13,9 +14,9 @@ use crate::store::projection::{Event, Projection, Subject};
 struct CallRow {
     seq: i64,
     at: i64,
-    agent: String,
+    agent: Arc<str>,
     session: Option<String>,
-    tool: String,
+    tool: Arc<str>,
     decision: Option<String>,
     resolution: Option<String>,
     resolved_by: Option<String>,
@@ -41,9 +42,9 @@ impl CallRow {
         CallRow {
             seq: event.seq,
             at: event.at.0,
-            agent: owned("agent").unwrap_or_default(),
+            agent: event.text("agent").unwrap_or_default().into(),
             session: owned("session"),
-            tool: owned("tool").unwrap_or_default(),
+            tool: event.text("tool").unwrap_or_default().into(),
             decision: owned("decision"),
             resolution: None,
             resolved_by: None,

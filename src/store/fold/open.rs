@@ -2,6 +2,7 @@
 //! question's own events, because it alone has the arguments in clear. Here it only learns what was answered.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rusqlite::{Connection, params};
 
@@ -12,8 +13,8 @@ use crate::store::projection::{Event, Projection, Subject};
 /// A call that is being executed.
 struct ExecutingRow {
     seq: i64,
-    agent: String,
-    tool: String,
+    agent: Arc<str>,
+    tool: Arc<str>,
     binding: String,
     key: Option<String>,
     created: i64,

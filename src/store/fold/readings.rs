@@ -20,7 +20,7 @@ impl Projection for Readings {
 
     fn fold(&mut self, db: &Connection, event: &Event<'_>, call: Option<&Subject>) -> Result<(), StoreError> {
         match event.kind {
-            kind::FINISHED => remember(db, event, call.map(|call| call.agent.as_str())),
+            kind::FINISHED => remember(db, event, call.map(|call| &*call.agent)),
             kind::READ => remember(db, event, event.text("agent")),
             kind::FORGOTTEN => event.text("agent").map_or(Ok(()), |agent| readings::forget(db, agent)),
             _other => Ok(()),

@@ -2,6 +2,8 @@
 //! agent has received it by the time of the fold, it never is. All others are stored with the event that ends their
 //! call.
 
+use std::sync::Arc;
+
 use rusqlite::Connection;
 
 use crate::base::clock::Timestamp;
@@ -16,7 +18,7 @@ pub(in crate::store) struct EventResult {
     /// The number of its call's first event.
     pub(in crate::store) seq: i64,
     pub(in crate::store) id: RequestId,
-    pub(in crate::store) agent: String,
+    pub(in crate::store) agent: Arc<str>,
     pub(in crate::store) at: Timestamp,
     /// A key may ask for it again.
     pub(in crate::store) keyed: bool,
