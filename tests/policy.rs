@@ -450,3 +450,30 @@ fn who_has_read_a_customer_and_a_web_page_is_not_allowed_to_mail_a_stranger() {
     let free = Agent::login(gateway.address, other).request("mail_send", mail("anna@office.example"));
     assert_eq!(free["result"]["status"], "executed", "another agent has read nothing: {free}");
 }
+
+#[test]
+fn a_replay_remembers_what_was_read_as_the_gateway_did() {
+    let gateway = Gateway::with(&starter_setup("pii-egress"));
+    gateway.upstream.answer(|_| Answer::json("{}"));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let customer = json!({"tool": "crm_find_customer", "args": {"id": 7}, "idempotency_key": "k"});
+    let mail = json!({"to": "anna@office.example", "subject": "Hello", "text": "As you asked"});
+    assert_eq!(agent.call("tool_request", customer.clone())["result"]["status"], "executed");
+    let forgotten = gateway.cli(&["forget", "default"]);
+    assert!(forgotten.status.success(), "{}", stderr(&forgotten));
+    let free = agent.request("mail_send", mail.clone());
+    assert_eq!(free["result"]["status"], "executed", "nothing is with it any more: {free}");
+    let again = agent.call("tool_request", customer);
+    assert_eq!(
+        (&again["result"]["status"], &again["result"]["replayed"]),
+        (&json!("executed"), &json!(true))
+    );
+    let sent = agent.send("tool_request", json!({"tool": "mail_send", "args": mail}));
+    let asked = agent.asked();
+    assert!(gateway.cli(&["deny", &asked]).status.success());
+    assert_eq!(error(&agent.reply(sent)).1, "denied_by_user");
+
+    let same = gateway.cli(&["policy", "replay"]);
+    assert_eq!((same.status.code(), &*stdout(&same)), (Some(0), ""), "{}", stderr(&same));
+    assert!(stderr(&same).contains("0 of 3 calls would be decided otherwise"), "{}", stderr(&same));
+}

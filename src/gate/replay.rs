@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use super::counters::{CounterBook, Reservation};
 use super::explain::{Explanation, Rules, explain};
+use super::memory::Memory;
+use super::sessions::SessionName;
 use crate::base::clock::Timestamp;
 use crate::base::zone::Zone;
 use crate::model::call::REDACTED;
-use crate::model::{Action, AgentId, ArgType, Call, Charge, InvalidCall, Remember, Source, Tool};
+use crate::model::{Action, ArgType, Call, Charge, InvalidCall, Reading, Remember, Source, Tool};
 use crate::policy::{Facts, Policy};
 use crate::store::reader::{HistoryStep, RecordedCall};
 
@@ -31,8 +33,7 @@ pub(crate) struct OtherFiles<'f> {
 pub(crate) struct Replay<'f> {
     files: OtherFiles<'f>,
     book: Rc<RefCell<CounterBook>>,
-    /// What was read and when last: by agent, and by session where that counts.
-    memory: HashMap<(AgentId, Option<String>), BTreeMap<Source, Timestamp>>,
+    memory: Memory,
     /// Calls that have not ended.
     open: HashMap<String, OpenCall>,
 }
@@ -62,7 +63,7 @@ pub(crate) struct Rejudged {
 impl<'f> Replay<'f> {
     pub(crate) fn new(files: OtherFiles<'f>) -> Replay<'f> {
         let book = CounterBook::take_up(Vec::new(), files.session_idle, Timestamp(0));
-        Replay { files, book: Rc::new(RefCell::new(book)), memory: HashMap::new(), open: HashMap::new() }
+        Replay { files, book: Rc::new(RefCell::new(book)), memory: Memory::default(), open: HashMap::new() }
     }
 
     /// Takes the next step of the record; what it judges anew.
@@ -74,13 +75,16 @@ impl<'f> Replay<'f> {
             HistoryStep::LimitReset { limit, agent } => {
                 self.book.borrow_mut().reset(limit, agent.as_ref());
             }
+            HistoryStep::Read(reading) => self.memory.read(&reading),
+            HistoryStep::Forgotten(agent) => self.memory.forget(&agent),
         }
         None
     }
 
     fn judged(&mut self, at: Timestamp, call: RecordedCall) -> Rejudged {
-        let session = call.session.as_deref().map(Arc::from);
+        let session = session_of(&call);
         self.book.borrow_mut().called(&call.agent, &session, at);
+        self.memory.called(&call.agent, &session, at);
         let redacted = self.is_redacted(&call);
         let read = self.read(&call, at);
         let why = self.explain(&call, at, false);
@@ -117,20 +121,13 @@ impl<'f> Replay<'f> {
         };
         let data = self.files.tools.get(&call.tool).and_then(|tool| tool.facts.data.as_ref());
         if let Some(source) = data.and_then(|data| data.source(&call.tool)).filter(|_| would_be) {
-            self.memory.entry(self.reader(&call)).or_default().insert(source, at);
+            self.memory.read(&Reading { session: session_of(&call), agent: call.agent, source, at });
         }
-    }
-
-    /// Whose memory a call belongs to.
-    fn reader(&self, call: &RecordedCall) -> (AgentId, Option<String>) {
-        let by_session = self.files.remember == Remember::Session;
-        (call.agent.clone(), call.session.clone().filter(|_| by_session))
     }
 
     fn charge(&self, call: &RecordedCall, at: Timestamp, why: Option<&Explanation>) {
         let charges: Vec<Charge> = why.map(Explanation::charges).unwrap_or_default().to_vec();
-        let session = call.session.as_deref().map(Arc::from);
-        let reserved = Reservation::new(&self.book, &call.agent, &session, charges, at);
+        let reserved = Reservation::new(&self.book, &call.agent, &session_of(call), charges, at);
         // One session too many: the gateway would have said so before.
         reserved.into_iter().for_each(|reserved| reserved.confirm(at));
     }
@@ -151,13 +148,8 @@ impl<'f> Replay<'f> {
 
     /// What the agent of the call has read by then.
     fn read(&self, call: &RecordedCall, at: Timestamp) -> Vec<Source> {
-        let counts = |read_at: Timestamp| match self.files.remember {
-            Remember::Off => false,
-            Remember::Session => true,
-            Remember::For(time) => read_at.plus(time) > at,
-        };
-        let memory = self.memory.get(&self.reader(call)).into_iter().flatten();
-        memory.filter(|(_, read_at)| counts(**read_at)).map(|(source, _)| source.clone()).collect()
+        let times = (self.files.remember, self.files.session_idle);
+        self.memory.carried(&call.agent, &session_of(call), times, at)
     }
 
     fn is_redacted(&self, call: &RecordedCall) -> bool {
@@ -168,6 +160,10 @@ impl<'f> Replay<'f> {
         };
         args.iter().any(|(name, value)| value == REDACTED || (value.is_object() && is_bytes(name)))
     }
+}
+
+fn session_of(call: &RecordedCall) -> SessionName {
+    call.session.as_deref().map(Arc::from)
 }
 
 impl Rejudged {

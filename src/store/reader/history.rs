@@ -5,7 +5,7 @@ use serde_json::{Map, Value};
 use super::connection::Reader;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
-use crate::model::{Action, AgentId};
+use crate::model::{Action, AgentId, Reading, Source};
 use crate::store::chain::{self, ChainEvent};
 use crate::store::error::StoreError;
 use crate::store::kind;
@@ -39,6 +39,10 @@ pub(crate) enum Step {
         limit: Digest,
         agent: Option<AgentId>,
     },
+    /// The answer to an earlier call was handed out once more.
+    Read(Reading),
+    /// A person let it be forgotten what this agent had read.
+    Forgotten(AgentId),
 }
 
 impl Reader {
@@ -48,7 +52,14 @@ impl Reader {
     /// When the database cannot be read, or an event is none of ours.
     pub(crate) fn history(&mut self, mut look: impl FnMut(Timestamp, Step)) -> Result<(), StoreError> {
         let tx = self.snapshot()?;
-        let kinds = [kind::REQUESTED, kind::EXECUTING, kind::FINISHED, kind::LIMIT_RESET];
+        let kinds = [
+            kind::REQUESTED,
+            kind::EXECUTING,
+            kind::FINISHED,
+            kind::LIMIT_RESET,
+            kind::READ,
+            kind::FORGOTTEN,
+        ];
         let condition = format!("kind IN ('{}')", kinds.join("', '"));
         chain::find_event(&tx, &condition, |event| {
             for step in steps(event)? {
@@ -64,6 +75,7 @@ fn steps(event: &ChainEvent) -> Result<Vec<Step>, StoreError> {
     let body: Value = serde_json::from_str(&event.body)?;
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
     let id = event.request_id.clone().unwrap_or_default();
+    let agent = text("agent").map(|name| AgentId::configured(&name));
     Ok(match event.kind.as_str() {
         kind::REQUESTED => {
             let call = recorded(id.clone(), &body).map(|call| Step::Judged(Box::new(call)));
@@ -75,12 +87,21 @@ fn steps(event: &ChainEvent) -> Result<Vec<Step>, StoreError> {
             let executed = text("outcome").is_some_and(|outcome| outcome == "executed");
             vec![Step::Ended { id, executed }]
         }
+        kind::READ => {
+            agent.and_then(|agent| handed_out(agent, event, &body)).map(Step::Read).into_iter().collect()
+        }
+        kind::FORGOTTEN => agent.map(Step::Forgotten).into_iter().collect(),
         _limit_reset => {
-            let agent = text("agent").map(|name| AgentId::configured(&name));
             let limit = text("of").and_then(|hex| Digest::parse(&hex));
             limit.map(|limit| Step::LimitReset { limit, agent }).into_iter().collect()
         }
     })
+}
+
+fn handed_out(agent: AgentId, event: &ChainEvent, body: &Value) -> Option<Reading> {
+    let read = body.get("read")?;
+    let session = read.get("session").and_then(Value::as_str).map(Into::into);
+    Some(Reading { agent, session, source: Source::of_json(read)?, at: Timestamp(event.at) })
 }
 
 fn recorded(id: String, body: &Value) -> Option<RecordedCall> {
