@@ -272,6 +272,32 @@ fn a_call_that_waits_is_looked_at_again_after_its_agent_has_read() {
     assert_eq!(gateway.upstream.seen().len(), 2);
 }
 
+/// The same when it waits into a time in which a rule denies it.
+#[test]
+fn a_call_that_waits_is_looked_at_again_when_its_time_is_over() {
+    let clock = TestClock::new();
+    let config = Setup::default().config.replace("rate_limit:", "max_concurrent_calls: 1\nrate_limit:");
+    let minutes = std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_secs() / 60;
+    let at = |later: u64| format!("{:02}:{:02}", (minutes + later) / 60 % 24, (minutes + later) % 60);
+    let time = format!("{{from: \"{}\", to: \"{}\", zone: UTC}}", at(30), at(90));
+    let permissions = format!(
+        "rules:\n  - {{pattern: \"hook\", time: {time}, action: deny}}\n  - {{pattern: \"*\", action: allow}}\n"
+    );
+    let gateway = Gateway::with_clock(&Setup { config, permissions, ..setup() }, &clock);
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut one = agent(&gateway);
+    let weather = one.send("tool_request", json!({"tool": "weather", "args": {}}));
+    gateway.upstream.wait_for(1);
+    let hook = one.send("tool_request", json!({"tool": "hook", "args": {}}));
+    eventually("it is judged", || gateway.log().contains("allow hook").then_some(()));
+    clock.shift(3600);
+    gateway.upstream.release();
+    let replies = [one.receive(), one.receive()];
+    let to = |id: u64| told(replies.iter().find(|reply| reply["id"] == id).unwrap());
+    assert_eq!([to(weather), to(hook)], ["executed", "denied_by_policy"]);
+    assert_eq!(gateway.upstream.seen().len(), 1);
+}
+
 #[test]
 fn flows_are_counted_by_their_names() {
     let usual = setup();

@@ -39,8 +39,8 @@ impl Judged {
         Judged { verdict, reserved, carried: gate.carried_version(setup, call), setup: Rc::downgrade(setup) }
     }
 
-    /// Nobody was asked about an allowed call, so it is judged anew, without what it was charged, under another setup, and
-    /// when its agent has read something meanwhile that counts.
+    /// Nobody was asked about an allowed call, so it is judged anew, without what it was charged, under another setup, when
+    /// its agent has read something meanwhile that counts, and when the time forbids it by now.
     ///
     /// # Errors
     /// The new judgement, when it does not allow the call.
@@ -50,7 +50,9 @@ impl Judged {
         task: &Task,
         setup: &Rc<Setup>,
     ) -> Result<(), Box<Judged>> {
-        if !self.is_under(setup) || self.carried != gate.carried_version(setup, &task.call) {
+        let forbidden = || gate.forbids(setup, &task.call, task.session.as_deref()).is_some();
+        let has_read = self.carried != gate.carried_version(setup, &task.call);
+        if !self.is_under(setup) || has_read || forbidden() {
             self.reserved = None;
             let anew = Judged::new(gate, task, setup);
             if anew.verdict.decision != Action::Allow {
