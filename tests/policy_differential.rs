@@ -10,6 +10,8 @@
     reason = "a test may panic"
 )]
 
+mod random;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
@@ -27,42 +29,15 @@ use agentpass::testing::model::{
     RequestSpec, Risk, Rule, RuleList, RuleRef, Source, Test, TimeWindow, Tool, Weekday,
 };
 use agentpass::testing::policy::{Facts, Policy, PolicyParts};
+use random::Random;
 use serde_json::{Map, Value, json};
 
 const POLICIES: usize = 20_000;
 const CALLS: usize = 5;
 
-struct Random {
-    seed: u64,
-    state: u64,
-}
-
-impl Random {
-    /// From `SEED`, to repeat a failure, or `default`.
-    fn new(default: u64) -> Self {
-        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default);
-        Self { seed, state: seed }
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        usize::try_from(self.state >> 33).unwrap() % limit
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())].clone()
-    }
-
-    /// Some of them, in their order.
-    fn some<T: Clone>(&mut self, from: &[T]) -> Vec<T> {
-        from.iter().filter(|_| self.one_in(2)).cloned().collect()
-    }
+/// Some of them, in their order.
+fn some<T: Clone>(random: &mut Random, from: &[T]) -> Vec<T> {
+    from.iter().filter(|_| random.one_in(2)).cloned().collect()
 }
 
 const PATHS: [&str; 14] = [
@@ -147,7 +122,7 @@ fn value(random: &mut Random, depth: usize) -> Value {
         4 => Value::Null,
         5 => (0..random.below(4)).map(|_| value(random, depth - 1)).collect(),
         _ => {
-            let names = random.some(&["to", "n", " SSN ", "name", "x"]);
+            let names = some(random, &["to", "n", " SSN ", "name", "x"]);
             names.into_iter().map(|name| (name.to_owned(), value(random, depth - 1))).collect()
         }
     }
@@ -185,8 +160,8 @@ fn condition(random: &mut Random) -> Value {
             random.pick(&["lock.*", "a*", "*", "1*", "[!a]*", "100", "1.5e+300", "?"]).into()
         }
         "regex" => random.pick(&["[a-z.]+", "a|lock", "(?s).*", "[0-9]+", "true|1e-7", "a.b"]).into(),
-        "domain_in" | "domain_not_in" => random.some(&DOMAINS).into(),
-        "keys_in" | "keys_not_in" => random.some(&["ssn", "to", "n", "amount"]).into(),
+        "domain_in" | "domain_not_in" => some(random, &DOMAINS).into(),
+        "keys_in" | "keys_not_in" => some(random, &["ssn", "to", "n", "amount"]).into(),
         "exists" => random.one_in(2).into(),
         _ => random.below(4).into(),
     };
@@ -200,7 +175,7 @@ fn without_null(value: Value) -> Value {
 fn window(random: &mut Random) -> Value {
     let quarter = |random: &mut Random| random.below(96) * 15;
     let (from, to) = (quarter(random), quarter(random) + 15);
-    let days = random.some(&Weekday::ALL.map(Weekday::as_str));
+    let days = some(random, &Weekday::ALL.map(Weekday::as_str));
     let zone = random.one_in(2).then(|| random.pick(&ZONES));
     json!({"days": days, "from": from, "to": to, "zone": zone})
 }
@@ -212,13 +187,13 @@ fn rule(random: &mut Random, name: String) -> Value {
         "action": action,
         "always": action == "ask" && random.one_in(2),
         "pattern": random.pick(&["*", "*", "*", "pay*", "pay(a)", "move(*)", "move(*a*)"]),
-        "agents": random.one_in(5).then(|| random.some(&["pi", "phone"])),
+        "agents": random.one_in(5).then(|| some(random, &["pi", "phone"])),
         "any_value": random.one_in(8).then(|| random.pick(&["lock.*", "a", "ssn", "e*"])),
-        "kinds": if random.one_in(5) { random.some(&["pay", "read"]) } else { vec![] },
-        "risks": if random.one_in(5) { random.some(&["none", "irreversible"]) } else { vec![] },
+        "kinds": if random.one_in(5) { some(random, &["pay", "read"]) } else { vec![] },
+        "risks": if random.one_in(5) { some(random, &["none", "irreversible"]) } else { vec![] },
         "when": (0..random.pick(&[0, 1, 1, 1, 2])).map(|_| condition(random)).collect::<Value>(),
         "time": random.one_in(5).then(|| window(random)),
-        "after": if random.one_in(5) { random.some(&LABELS) } else { vec![] },
+        "after": if random.one_in(5) { some(random, &LABELS) } else { vec![] },
     })
 }
 
@@ -331,7 +306,7 @@ fn tool(random: &mut Random) -> Arc<Tool> {
     let target = RequestSpec::new(Method::Post, Template::parse("/").unwrap());
     let mut tool = Tool::new(name, target);
     tool.facts.risk = random.pick(&[Risk::None, Risk::Irreversible]);
-    let labels: BTreeSet<String> = random.some(&LABELS[..2]).into_iter().map(str::to_owned).collect();
+    let labels: BTreeSet<String> = some(random, &LABELS[..2]).into_iter().map(str::to_owned).collect();
     tool.facts.data = random.one_in(3).then(|| DataFacts { labels, ..DataFacts::default() });
     let args = [
         ("id", id),
@@ -387,7 +362,7 @@ fn facts(
         false => Timestamp::parse("2026-01-01T00:00:00Z").unwrap().0 + minutes(random.below(365 * 24 * 60)),
     };
     let zone = random.pick(&ZONES);
-    let labels = random.some(&LABELS).into_iter().map(str::to_owned).collect();
+    let labels = some(random, &LABELS).into_iter().map(str::to_owned).collect();
     let read = random.one_in(2).then(|| Source { from: "crm".into(), labels });
     let facts = Facts {
         now: Timestamp(now),

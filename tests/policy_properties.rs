@@ -9,6 +9,8 @@
     reason = "a test may panic"
 )]
 
+mod random;
+
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
@@ -20,39 +22,12 @@ use agentpass::testing::model::{
     RuleRef, Tool, Verdict, Why,
 };
 use agentpass::testing::policy::{Facts, Policy, PolicyParts};
+use random::Random;
 use serde_json::{Map, Value, json};
 
-struct Random {
-    seed: u64,
-    state: u64,
-}
-
-impl Random {
-    /// From `SEED`, to repeat a failure, or `default`.
-    fn new(default: u64) -> Self {
-        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(default);
-        Self { seed, state: seed }
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        self.state ^= self.state << 13;
-        self.state ^= self.state >> 7;
-        self.state ^= self.state << 17;
-        usize::try_from(self.state >> 33).unwrap() % limit
-    }
-
-    fn one_in(&mut self, n: usize) -> bool {
-        self.below(n) == 0
-    }
-
-    fn pick<T: Clone>(&mut self, from: &[T]) -> T {
-        from[self.below(from.len())].clone()
-    }
-
-    fn text(&mut self, least: usize, most: usize, letters: &[&str]) -> String {
-        let length = least + self.below(most - least + 1);
-        (0..length).map(|_| self.pick(letters)).collect()
-    }
+fn text(random: &mut Random, least: usize, most: usize, letters: &[&str]) -> String {
+    let length = least + random.below(most - least + 1);
+    (0..length).map(|_| random.pick(letters)).collect()
 }
 
 fn tool(name: &str, signature: Option<&str>, args: &[(&str, Option<ArgType>)]) -> Arc<Tool> {
@@ -97,7 +72,7 @@ fn random_rules(random: &mut Random, list: RuleList) -> Vec<Rule> {
             let beginning = random
                 .pick(&["", "*", "?", "a", "ab", "ab(", "ab(a", "a*", "a(", "b", "[ab]", "[!b]*", "a(a.b"]);
             let pattern =
-                beginning.to_owned() + &random.text(0, 4, &["a", "b", "*", "?", ".", "(", ")", ")", "[a"]);
+                beginning.to_owned() + &text(random, 0, 4, &["a", "b", "*", "?", ".", "(", ")", ")", "[a"]);
             let agents =
                 [None, None, Some(BTreeSet::from([AgentId::configured("pi")])), Some(BTreeSet::new())];
             let any_value = random.one_in(3).then(|| random.pick(&["a", "a*", "b", "*", "1", "c?"]));
@@ -119,7 +94,7 @@ fn random_call(random: &mut Random) -> Call {
         let mut args = Map::new();
         for name in ["x", "y", "c1"] {
             if random.one_in(2) {
-                let text = random.text(1, 3, &["a", "b", "."]);
+                let text = text(random, 1, 3, &["a", "b", "."]);
                 args.insert(name.into(), random.pick(&[json!(text), json!(text), json!(1), json!([text])]));
             }
         }
@@ -259,7 +234,7 @@ fn different_signed_values_never_share_a_signature() {
     for _ in 0..200_000 {
         let mut args = Map::new();
         for (name, _) in names {
-            let text = random.text(0, 4, &["a", "a", ".", " ", "-", "x", ",", ")", "("]);
+            let text = text(&mut random, 0, 4, &["a", "a", ".", " ", "-", "x", ",", ")", "("]);
             let value =
                 random.pick(&[json!(text), json!(text), json!(text), json!(1.5), json!(-1), Value::Null]);
             args.insert(name.into(), value);

@@ -3,7 +3,7 @@
 use argh::FromArgs;
 use serde_json::json;
 
-use super::serve::paths;
+use super::files::paths;
 use super::{Exit, Trouble, output, terminal};
 use crate::base::readable::counted;
 use crate::config::Finding;

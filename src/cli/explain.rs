@@ -6,10 +6,9 @@ use argh::FromArgs;
 use serde_json::{Map, Value, json};
 
 use super::colour::{Shade, on_stdout};
-use super::files::{Circumstances, OwnerFiles};
+use super::files::{Circumstances, OwnerFiles, paths};
 use super::output::Audience;
 use super::owner::ControlClient;
-use super::serve::paths;
 use super::suggest::hint;
 use super::{Exit, Trouble, layout, output, terminal, values};
 use crate::base::json::{JsonError, parse_strict};

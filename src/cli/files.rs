@@ -1,6 +1,7 @@
 //! The owner's files and what they say to a call, for commands that need no running gateway.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -23,6 +24,11 @@ use crate::policy::{Counters, Facts, Policy};
 use crate::service;
 use crate::store::StoreError;
 use crate::store::reader::Reader;
+
+/// The files that `--config` and `--permissions` name.
+pub(crate) fn paths(config: Option<&str>, permissions: Option<&str>) -> Paths {
+    Paths::find(config.map(Path::new), permissions.map(Path::new))
+}
 
 pub(crate) struct OwnerFiles {
     pub config: Config,

@@ -1,12 +1,10 @@
 //! `agentpass serve`: the gateway.
 
-use std::path::Path;
-
 use argh::FromArgs;
 use log::LevelFilter;
 
+use super::files::paths;
 use super::{Exit, Trouble, logging, terminal};
-use crate::config::Paths;
 use crate::daemon::{self, Options, StartError};
 
 /// Run the gateway. Logs go to stderr; SIGHUP reloads the configuration, SIGTERM ends it in order.
@@ -40,9 +38,4 @@ pub(crate) fn run(args: &ServeArgs) -> Result<Exit, Trouble> {
             }
         }
     })
-}
-
-/// The files that `--config` and `--permissions` name.
-pub(crate) fn paths(config: Option<&str>, permissions: Option<&str>) -> Paths {
-    Paths::find(config.map(Path::new), permissions.map(Path::new))
 }

@@ -8,8 +8,7 @@ use serde_json::{Value, json};
 
 use crate::base::safe_text::visible;
 use crate::cli::colour::{Shade, on_stdout};
-use crate::cli::files::{Circumstances, OwnerFiles, unusable};
-use crate::cli::serve::paths;
+use crate::cli::files::{Circumstances, OwnerFiles, paths, unusable};
 use crate::cli::{Exit, Trouble, output, terminal};
 use crate::config::{Case, Expected, cases};
 use crate::gate::explain::Explanation;

@@ -8,8 +8,7 @@ use std::path::{Path, PathBuf};
 use serde_json::{Map, Value, json};
 
 use super::cases::{FOLDER, TestArgs};
-use crate::cli::files::OwnerFiles;
-use crate::cli::serve::paths;
+use crate::cli::files::{OwnerFiles, paths};
 use crate::cli::{Exit, Trouble, moment, output, terminal};
 use crate::gate::explain::Explanation;
 use crate::gate::replay::{Rejudged, UNKNOWN};

@@ -7,8 +7,7 @@ use serde_json::{Value, json};
 
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::visible;
-use crate::cli::files::OwnerFiles;
-use crate::cli::serve::paths;
+use crate::cli::files::{OwnerFiles, paths};
 use crate::cli::{Exit, Trouble, layout, moment, output, terminal};
 use crate::gate::explain::Explanation;
 use crate::gate::replay::{Rejudged, UNKNOWN};
