@@ -169,9 +169,11 @@ fn tell(gate: &Gate, call: &Call, name: &str) {
         return;
     }
     let agent = visible(call.agent().as_str());
-    let most = limit.deny_above.unwrap_or_default();
-    let most = format!("no more than {} within {}", limit.count.words(most), limit.window);
-    let text = format!("The limit {name} is reached by {agent}: {most}");
+    let why = match limit.deny_above {
+        Some(most) => format!("no more than {} within {}", limit.count.words(most), limit.window),
+        None => "it would have to count more things apart than an agent may have counted".to_owned(),
+    };
+    let text = format!("The limit {name} is reached by {agent}: {why}");
     log::warn!("{text}");
     gate.approvals.channels.tell(|channel| channel.notice(&text));
 }
