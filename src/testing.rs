@@ -57,12 +57,12 @@ pub mod gate {
 
 pub mod model {
     pub use crate::model::{
-        Action, AgentId, Amount, AnswerOutcome, ArgPath, ArgSpec, ArgType, AskReason, Bound, Bounds, Call,
-        Charge, Charging, Charset, Choice, Condition, Counted, CounterId, CounterKey, DataFacts, DataPolicy,
-        Denial, DenialReason, Encoding, Flow, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method,
-        Outcome, Output, Part, PathStep, Per, QuestionEnd, Reading, Reason, Remember, RequestSpec, Responder,
-        ResponseSpec, Risk, Rule, RuleList, RuleRef, Source, Tally, Target, Test, TimeWindow, Tool,
-        ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
+        Action, AgentId, Amount, AnswerOutcome, Approval, ArgPath, ArgSpec, ArgType, AskReason, Bound,
+        Bounds, Call, Charge, Charging, Charset, Choice, Condition, Counted, CounterId, CounterKey,
+        DataFacts, DataPolicy, Denial, DenialReason, Encoding, Flow, HttpTarget, InvalidCall, Kind, Limit,
+        Lost, Matcher, Method, Outcome, Output, Part, PathStep, Per, QuestionEnd, Reading, Reason, Remember,
+        RequestSpec, Responder, ResponseSpec, Risk, Rule, RuleList, RuleRef, Source, Tally, Target, Test,
+        TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

@@ -18,7 +18,7 @@ use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::config::Paths;
 use agentpass::testing::daemon::{Gateway, Options};
 use agentpass::testing::gate::{Executor, Gate};
-use agentpass::testing::model::{AgentId, AnswerOutcome, Choice, Responder};
+use agentpass::testing::model::{AgentId, AnswerOutcome, Approval, Choice, Responder};
 use harness::gateway::{TOKEN, cli};
 use harness::{Agent, Folder, Setup, Upstream};
 use serde_json::{Value, json};
@@ -93,7 +93,7 @@ fn a_note_that_follows_reaches_the_agent_and_the_record() {
         let left = gate.approvals.note_window(id);
         assert!(left > Duration::from_secs(20) && left <= Duration::from_secs(30), "{left:?}");
         // It is decided: nobody can approve it any more, and the agent hears nothing yet.
-        let late = gate.answer(&id.to_string(), Choice::Approve, anna()).await.unwrap();
+        let late = gate.answer(&id.to_string(), Choice::Approve(Approval::once()), anna()).await.unwrap();
         assert_eq!(late.outcome, AnswerOutcome::AlreadyResolved);
         assert_eq!((gate.approvals.questions().len(), waiting(&gate).await), (0, 0));
         let ben = Responder::new("telegram", "2");

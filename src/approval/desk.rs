@@ -139,7 +139,7 @@ impl Desk {
 
     /// What to say of a question that is not open.
     pub(crate) fn past(&self, id: RequestId) -> AnswerOutcome {
-        self.ended.get(&id).copied().unwrap_or(AnswerOutcome::Unknown)
+        self.ended.get(&id).cloned().unwrap_or(AnswerOutcome::Unknown)
     }
 }
 

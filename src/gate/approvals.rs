@@ -200,13 +200,19 @@ impl Approvals {
         by: Responder,
         note_window: Duration,
     ) -> Result<Answered, StoreError> {
+        if let Choice::Approve(approval) = &choice
+            && let (Some(question), Some(seen)) = (self.question(id), &approval.seen)
+            && question.call.shown_as() != *seen
+        {
+            return Ok(Answered { id: Some(id), outcome: AnswerOutcome::Stale, ended: None });
+        }
         let taken = self.desk.borrow_mut().take(id, self.clock.now());
         let question = match taken {
             Ok(question) => question,
             Err(outcome) => return Ok(Answered { id: Some(id), outcome, ended: self.how_ended(id).await }),
         };
         let (end, window) = match choice {
-            Choice::Approve => (QuestionEnd::Approved { by }, None),
+            Choice::Approve(_) => (QuestionEnd::Approved { by }, None),
             Choice::Deny { note } => (QuestionEnd::Denied { by, note }, None),
             Choice::DenyNoteFollows => (QuestionEnd::Denied { by, note: None }, Some(note_window)),
         };

@@ -61,44 +61,6 @@ impl fmt::Display for Responder {
     }
 }
 
-/// What a human says to a question.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// Yes, this call, once.
-    Approve,
-    /// No, with a note for the agent.
-    Deny {
-        /// Reaches the agent as `data.note`.
-        note: Option<String>,
-    },
-    /// No, at once; a note for the agent may follow for a while (`approvals.note_seconds`).
-    DenyNoteFollows,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AnswerOutcome {
-    /// It was the first valid one and it counts.
-    Resolved,
-    /// Somebody was first, or the question was withdrawn.
-    AlreadyResolved,
-    /// There is no such question.
-    Unknown,
-    /// Too late.
-    Expired,
-}
-
-impl AnswerOutcome {
-    /// The word on the control socket.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            AnswerOutcome::Resolved => "resolved",
-            AnswerOutcome::AlreadyResolved => "already_resolved",
-            AnswerOutcome::Unknown => "unknown",
-            AnswerOutcome::Expired => "expired",
-        }
-    }
-}
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum QuestionEnd {
     /// A human said yes.

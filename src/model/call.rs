@@ -21,6 +21,9 @@ use crate::base::template::{Template, TemplatePiece};
 /// Stands in the place of a secret argument.
 pub(crate) const REDACTED: &str = "•••";
 
+/// Hex digits of SHA-256: few enough for a button, too many for two calls that somebody makes alike.
+const SHOWN_AS: usize = 16;
+
 /// A validated, normalised call of one tool by one agent.
 #[derive(Clone, Debug)]
 pub struct Call {
@@ -121,6 +124,11 @@ impl Call {
     /// Digest of the call and of its tool's definition. An approval is bound to it.
     pub fn binding(&self) -> Digest {
         self.binding
+    }
+
+    /// The part of [`Call::binding`] by which an answer says which call it was shown: 16 hex digits.
+    pub fn shown_as(&self) -> String {
+        self.binding.hex().chars().take(SHOWN_AS).collect()
     }
 
     /// The arguments as the record and people see them: secret ones redacted, bytes as their number and SHA-256.

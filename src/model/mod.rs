@@ -1,6 +1,7 @@
 //! Rank 1: the words that all other layers share. No I/O, no YAML, no SQL, no wire format.
 
 pub(crate) mod agent;
+mod answer;
 pub(crate) mod approval;
 mod arg_path;
 pub(crate) mod arguments;
@@ -28,8 +29,9 @@ pub(crate) mod tool_facts;
 pub(crate) mod verdict;
 
 pub use agent::AgentId;
-pub use approval::{AnswerOutcome, Choice, QuestionEnd, Responder, Void};
+pub use answer::{AnswerOutcome, Approval, Choice};
 pub(crate) use approval::{Question, QuestionRecord};
+pub use approval::{QuestionEnd, Responder, Void};
 pub use arg_path::{ArgPath, PathStep};
 pub use ask_reason::AskReason;
 pub use call::Call;

@@ -15,7 +15,7 @@ use crate::approval::Host;
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
-use crate::model::{AnswerOutcome, Choice, Question, QuestionEnd};
+use crate::model::{AnswerOutcome, Approval, Choice, Question, QuestionEnd};
 
 /// How many strangers are logged and answered per [`STRANGER_TIME`].
 const STRANGERS: usize = 5;
@@ -84,7 +84,7 @@ impl Conversation {
         }
         let user = by.id.to_string();
         let choice = match press {
-            Press::Allow => Choice::Approve,
+            Press::Allow => Choice::Approve(Approval::once()),
             Press::Deny => Choice::Deny { note: None },
             Press::DenyWithReason => Choice::DenyNoteFollows,
             Press::NoReason => return no_reason(id, user, host).await,
@@ -95,6 +95,8 @@ impl Conversation {
             Ok(AnswerOutcome::Resolved) if host.note_window(id).is_zero() => Toast::short("Denied."),
             Ok(AnswerOutcome::Resolved) => Toast::short("Denied. Reply to the card to say why."),
             Ok(AnswerOutcome::Expired) => Toast::important("Too late: the time to answer is over."),
+            Ok(AnswerOutcome::Stale) => Toast::important("The call was changed meanwhile: look again."),
+            Ok(AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why)) => Toast::important(&visible(&why)),
             Ok(AnswerOutcome::AlreadyResolved | AnswerOutcome::Unknown) => {
                 Toast::important(&self.too_late(id))
             }

@@ -17,7 +17,7 @@ use crate::cli::card::labelled;
 use crate::cli::{Exit, Trouble, layout, output, terminal};
 use crate::client::{Client, ClientError, RequestOptions};
 use crate::gate::{CannotAnswer, Gate};
-use crate::model::{Choice, Question, Responder};
+use crate::model::{Approval, Choice, Question, Responder};
 use crate::store::reader::{Filter, Reader};
 
 /// How often the approver looks for a question.
@@ -121,8 +121,11 @@ impl DemoStory {
             };
         };
         say(&format!("\n{}\n", card(&question)))?;
-        let choice =
-            if self.person_says_yes().await? { Choice::Approve } else { Choice::Deny { note: None } };
+        let choice = if self.person_says_yes().await? {
+            Choice::Approve(Approval::once())
+        } else {
+            Choice::Deny { note: None }
+        };
         let answer = self.gate.answer(&question.id.to_string(), choice, Responder::new("demo", "you")).await;
         answer.map(drop).map_err(|e| match e {
             CannotAnswer::Several => failed("several questions have this id"),

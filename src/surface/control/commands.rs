@@ -11,7 +11,7 @@ use crate::base::once_flag::OnceFlag;
 use crate::gate::limits::CannotReset;
 use crate::gate::reading::CannotForget;
 use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE};
-use crate::model::{AgentId, Choice, Question, Responder};
+use crate::model::{AgentId, Approval, Choice, Question, Responder};
 use crate::protocol::frame::MAX_DEPTH;
 use crate::surface::admin::{self, Admin};
 use crate::surface::shapes;
@@ -100,7 +100,9 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
             name: text(&mut members, "name")?.ok_or("name is missing")?,
             agent: text(&mut members, "agent")?,
         },
-        Some("approve") => ControlCommand::Answer { id: id(&mut members)?, choice: Choice::Approve },
+        Some("approve") => {
+            ControlCommand::Answer { id: id(&mut members)?, choice: Choice::Approve(Approval::once()) }
+        }
         Some("deny") => ControlCommand::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
         Some(_) | None => return Err("unknown command".into()),
     };

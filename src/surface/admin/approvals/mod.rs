@@ -20,8 +20,9 @@ use super::page::{self, HTML, Here, JSON, Viewer};
 use super::site::Admin;
 use crate::base::ids::RequestId;
 use crate::base::readable::short_id;
+use crate::base::safe_text::visible;
 use crate::gate::MAX_NOTE;
-use crate::model::{AnswerOutcome, Choice};
+use crate::model::{AnswerOutcome, Approval, Choice};
 use crate::net::front::{WebAnswer, WebRequest};
 
 /// `GET /approvals/`. `?about=<id>` also says what became of that question, which was answered just before.
@@ -69,7 +70,7 @@ pub(super) async fn answer(
     let id = RequestId::parse(id)?;
     let body = String::from_utf8_lossy(&request.body);
     let choice = match field(&body, "choice").as_deref() {
-        Some("approve") => Choice::Approve,
+        Some("approve") => Choice::Approve(Approval::once()),
         Some("deny") => Choice::Deny { note: note(&body) },
         Some(_) | None => {
             return Some(page::text(400, "choose approve or deny"));
@@ -80,7 +81,7 @@ pub(super) async fn answer(
         return Some(page::elsewhere(&viewer.root, &format!("/approvals/?about={id}")));
     }
     let (outcome, end) = match answered {
-        Ok(answered) => (answered.outcome.as_str(), end_after(admin, viewer, id, answered.outcome).await),
+        Ok(answered) => (answered.outcome.as_str(), end_after(admin, viewer, id, &answered.outcome).await),
         Err(_) => ("failed", NOT_RECORDED.to_owned()),
     };
     // If not, the card stays: the feed reports what becomes of the question, if anything does.
@@ -112,11 +113,13 @@ pub(super) async fn end(admin: &Admin, viewer: &Viewer, id: &str) -> Option<WebA
     Some(page::data(200, HTML, card::ended(viewer, id, &text).into_string()))
 }
 
-async fn end_after(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: AnswerOutcome) -> String {
+async fn end_after(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: &AnswerOutcome) -> String {
     match outcome {
         AnswerOutcome::Resolved | AnswerOutcome::AlreadyResolved => end_of(admin, viewer, id).await,
         AnswerOutcome::Expired => "Too late: the time to answer is over.".into(),
         AnswerOutcome::Unknown => "There is no such question.".into(),
+        AnswerOutcome::Stale => "The call was changed after this page showed it. Look again.".into(),
+        AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why) => visible(why),
     }
 }
 

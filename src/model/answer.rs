@@ -1,0 +1,66 @@
+//! What a person says to a question, and whether it counts.
+
+use serde_json::Value;
+
+/// What a human says to a question.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Choice {
+    /// Yes, this call, once.
+    Approve(Approval),
+    /// No, with a note for the agent.
+    Deny {
+        /// Reaches the agent as `data.note`.
+        note: Option<String>,
+    },
+    /// No, at once; a note for the agent may follow for a while (`approvals.note_seconds`).
+    DenyNoteFollows,
+}
+
+/// A yes, and what belongs to it.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Approval {
+    /// Arguments to change before the call is made; None removes one. Empty: the call as it is shown.
+    pub set: Vec<(String, Option<Value>)>,
+    /// [`Call::shown_as`](super::Call::shown_as) of the call that the person saw; None where the channel does not say.
+    pub seen: Option<String>,
+}
+
+impl Approval {
+    /// Yes to the call as it is, once, from a channel that does not say what it showed.
+    pub fn once() -> Approval {
+        Approval::default()
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AnswerOutcome {
+    /// It was the first valid one and it counts.
+    Resolved,
+    /// Somebody was first, or the question was withdrawn.
+    AlreadyResolved,
+    /// There is no such question.
+    Unknown,
+    /// Too late.
+    Expired,
+    /// The call was changed after it was shown: the person has to look again.
+    Stale,
+    /// It asks for what cannot be done, and why. The question is still open.
+    Refused(String),
+    /// The call as it was changed is denied, and why. The question is still open.
+    Denied(String),
+}
+
+impl AnswerOutcome {
+    /// The word on the control socket.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            AnswerOutcome::Resolved => "resolved",
+            AnswerOutcome::AlreadyResolved => "already_resolved",
+            AnswerOutcome::Unknown => "unknown",
+            AnswerOutcome::Expired => "expired",
+            AnswerOutcome::Stale => "stale",
+            AnswerOutcome::Refused(_) => "refused",
+            AnswerOutcome::Denied(_) => "denied",
+        }
+    }
+}
