@@ -349,7 +349,8 @@ fn what_is_shipped_passes() {
 
 // approvals
 
-const QUESTION: [&str; 12] = [
+const QUESTION: [&str; 13] = [
+    "digest",
     "agent_id",
     "args",
     "created_at",

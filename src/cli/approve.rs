@@ -69,10 +69,17 @@ fn outcome_of(events: &mut ControlClient, id: &Value) -> Option<String> {
 pub(crate) fn report(what: &'static str, reply: &Value, as_json: bool) -> Result<Exit, Trouble> {
     let word = |name: &str| reply.get(name).and_then(Value::as_str).unwrap_or_default();
     let outcome = word("outcome");
+    let exit = match outcome {
+        "resolved" => Exit::DONE,
+        "stale" | "denied" => Exit::DENIED,
+        "refused" => Exit::BAD_ARGUMENTS,
+        _ => Exit::FAILED,
+    };
     if as_json {
         output::print(&output::json(reply))?;
-        return Ok(if outcome == "resolved" { Exit::DONE } else { Exit::FAILED });
+        return Ok(exit);
     }
+    let why = || visible(word("why"));
     let (cause, help) = match outcome {
         "resolved" => {
             let answer = if what == "approve" { "approved" } else { "denied" };
@@ -80,9 +87,14 @@ pub(crate) fn report(what: &'static str, reply: &Value, as_json: bool) -> Result
         }
         "already_resolved" => (ended(reply), "`agentpass audit show` tells all of it"),
         "expired" => ("its time is over".to_owned(), "the agent has to ask again"),
+        "stale" => (
+            "the call was changed since it was shown".to_owned(),
+            "look at it again with `agentpass approvals`; the question is still open",
+        ),
+        "refused" | "denied" => (why(), "the question is still open"),
         _ => ("there is no such open question".to_owned(), "`agentpass approvals` shows those that are open"),
     };
-    Err(Trouble::new(Exit::FAILED, what, cause).help(help))
+    Err(Trouble::new(exit, what, cause).help(help))
 }
 
 /// How a question ended before this answer.

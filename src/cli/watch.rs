@@ -136,10 +136,11 @@ impl Screen {
     /// The gateway reports what became of the answer, as it does to every other watcher.
     fn answer(&mut self, typed: &str) {
         let Some(question) = self.waiting.front() else { return self.prompt() };
-        let id = question.get("request_id").cloned().unwrap_or_default();
+        let member = |name: &str| question.get(name).cloned().unwrap_or_default();
+        let (id, digest) = (member("request_id"), member("digest"));
         let (word, note) = typed.split_once(' ').unwrap_or((typed, ""));
         let command = match word.to_lowercase().as_str() {
-            "y" | "yes" => json!({"command": "approve", "id": id}),
+            "y" | "yes" => json!({"command": "approve", "id": id, "digest": digest}),
             "n" | "no" => json!({"command": "deny", "id": id, "note": note}),
             _ => {
                 terminal::note(KEYS);

@@ -13,7 +13,7 @@ use super::invalid_call::{InvalidCall, MAX_ARGS};
 use super::signature::{self, Signature};
 use super::tool::{ArgType, Tool};
 use crate::base::bytes;
-use crate::base::digest::Digest;
+use crate::base::digest::{Digest, to_hex};
 use crate::base::json::{canonical, scalar_text};
 use crate::base::secret::Secret;
 use crate::base::template::{Template, TemplatePiece};
@@ -21,8 +21,8 @@ use crate::base::template::{Template, TemplatePiece};
 /// Stands in the place of a secret argument.
 pub(crate) const REDACTED: &str = "•••";
 
-/// Hex digits of SHA-256: few enough for a button, too many for two calls that somebody makes alike.
-const SHOWN_AS: usize = 16;
+/// Bytes of SHA-256: few enough for a button, too many for two calls that somebody makes alike.
+const SHOWN_AS: usize = 8;
 
 /// A validated, normalised call of one tool by one agent.
 #[derive(Clone, Debug)]
@@ -126,9 +126,19 @@ impl Call {
         self.binding
     }
 
-    /// The part of [`Call::binding`] by which an answer says which call it was shown: 16 hex digits.
+    /// The part of [`Call::binding`] by which an answer says which call it was shown, in hex.
     pub fn shown_as(&self) -> String {
-        self.binding.hex().chars().take(SHOWN_AS).collect()
+        to_hex(&self.shown_as_bytes())
+    }
+
+    /// [`Call::shown_as`] before it is hex.
+    pub(crate) fn shown_as_bytes(&self) -> [u8; SHOWN_AS] {
+        self.binding.0.first_chunk().copied().unwrap_or_default()
+    }
+
+    /// The text of what [`Call::shown_as_bytes`] gave; None when it cannot have given it.
+    pub(crate) fn read_shown_as(bytes: &[u8]) -> Option<String> {
+        (bytes.len() == SHOWN_AS).then(|| to_hex(bytes))
     }
 
     /// The arguments as the record and people see them: secret ones redacted, bytes as their number and SHA-256.

@@ -10,7 +10,7 @@ use crate::base::decimal::Decimal;
 use crate::gate::limits::LimitReading;
 use crate::gate::reading::{AgentReading, Carried};
 use crate::gate::{Answered, Status};
-use crate::model::{CounterKey, Outcome, Question, QuestionEnd, RuleRef};
+use crate::model::{AnswerOutcome, CounterKey, Outcome, Question, QuestionEnd, RuleRef};
 use crate::service::ServiceHealth;
 
 /// An open question that was asked for so many times.
@@ -26,6 +26,7 @@ pub(crate) fn question(question: &Question, times: u32) -> Value {
         "description": call.tool().description,
         "args": call.shown_args(),
         "signature": call.signature(),
+        "digest": call.shown_as(),
         "reason": question.reason,
         "risk": call.tool().facts.risk.label(),
         "rule": question.rule.as_deref().map(RuleRef::to_json),
@@ -50,6 +51,11 @@ fn shown(field: &text::QuestionField) -> Value {
 pub(crate) fn answered(answered: &Answered) -> Value {
     let Answered { id, outcome, ended } = answered;
     let mut shown = json!({"outcome": outcome.as_str(), "request_id": id.map(|id| id.to_string())});
+    if let (Some(members), AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why)) =
+        (shown.as_object_mut(), outcome)
+    {
+        members.insert("why".into(), why.as_str().into());
+    }
     if let (Some(members), Some(ended)) = (shown.as_object_mut(), ended) {
         members.insert("resolution".into(), ended.as_str().into());
         members.extend(ended.by().map(|by| ("resolved_by".to_owned(), by.as_str().into())));

@@ -1,4 +1,5 @@
-//! What the buttons carry, and how it is read back: a version letter, the action, and the question's 128-bit id.
+//! What the buttons carry, and how it is read back: a version letter, the action, the question's 128-bit id, and where
+//! it says yes, the beginning of the binding of the call that the card shows.
 //! What comes back is from a client that may have been changed: it names a question, it proves nothing.
 
 use base64::Engine as _;
@@ -6,6 +7,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 
 use super::api::Button;
 use crate::base::ids::RequestId;
+use crate::model::{Call, Question};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Press {
@@ -20,9 +22,20 @@ pub(super) enum Press {
 const ACTIONS: [(Press, &str); 4] =
     [(Press::Allow, "1a"), (Press::Deny, "1d"), (Press::DenyWithReason, "1r"), (Press::NoReason, "1n")];
 
+/// What a button says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Pressed {
+    pub press: Press,
+    pub id: RequestId,
+    /// [`Call::shown_as`] of the call on the card; None on buttons that say no, and on those of earlier versions.
+    pub seen: Option<String>,
+}
+
 /// The buttons of an open question, row by row. `reasons`: whether a denial may wait for its reason.
-pub(super) fn answers(id: RequestId, reasons: bool) -> Vec<Vec<Button>> {
-    let mut rows = vec![vec![button("Deny", Press::Deny, id), button("Allow", Press::Allow, id)]];
+pub(super) fn answers(question: &Question, reasons: bool) -> Vec<Vec<Button>> {
+    let id = question.id;
+    let allow = [id.as_bytes().as_slice(), &question.call.shown_as_bytes()].concat();
+    let mut rows = vec![vec![button("Deny", Press::Deny, id), labelled("Allow", Press::Allow, &allow)]];
     if reasons {
         // The label is too long for a third of a phone.
         rows.push(vec![button("Deny with a reason", Press::DenyWithReason, id)]);
@@ -36,35 +49,50 @@ pub(super) fn no_reason(id: RequestId) -> Vec<Vec<Button>> {
 }
 
 fn button(text: &str, press: Press, id: RequestId) -> Button {
-    let action = ACTIONS.iter().find(|(p, _)| *p == press).map(|(_, action)| *action).unwrap_or_default();
-    Button { text: text.to_owned(), data: format!("{action}{}", URL_SAFE_NO_PAD.encode(id.as_bytes())) }
+    labelled(text, press, id.as_bytes())
 }
 
-/// None for everything that this version does not write.
-pub(super) fn read(data: &str) -> Option<(Press, RequestId)> {
-    let (press, id) =
+fn labelled(text: &str, press: Press, content: &[u8]) -> Button {
+    let action = ACTIONS.iter().find(|(p, _)| *p == press).map(|(_, action)| *action).unwrap_or_default();
+    Button { text: text.to_owned(), data: format!("{action}{}", URL_SAFE_NO_PAD.encode(content)) }
+}
+
+/// None for everything that no version of this gateway has written.
+pub(super) fn read(data: &str) -> Option<Pressed> {
+    let (press, content) =
         ACTIONS.iter().find_map(|(press, action)| Some((*press, data.strip_prefix(action)?)))?;
-    let bytes = URL_SAFE_NO_PAD.decode(id).ok()?;
-    Some((press, RequestId::from_bytes(bytes.try_into().ok()?)))
+    let bytes = URL_SAFE_NO_PAD.decode(content).ok()?;
+    let (id, seen) = bytes.split_first_chunk::<16>()?;
+    let seen = match (press, seen) {
+        (_, []) => None,
+        (Press::Allow, seen) => Some(Call::read_shown_as(seen)?),
+        _ => return None,
+    };
+    Some(Pressed { press, id: RequestId::from_bytes(*id), seen })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::approval::text::tests::question;
 
     #[test]
     fn what_was_written_is_read_and_nothing_else() {
-        let id = RequestId::random();
-        let [deny, allow, reason] = answers(id, true).concat().try_into().unwrap();
-        assert_eq!(answers(id, false), [vec![deny.clone(), allow.clone()]]);
-        assert_eq!(read(&deny.data), Some((Press::Deny, id)));
-        assert_eq!(read(&reason.data), Some((Press::DenyWithReason, id)));
-        assert_eq!(read(&allow.data), Some((Press::Allow, id)));
-        assert!(allow.data.len() == 24 && deny.data.starts_with("1d"));
+        let question = question("{}");
+        let (id, shown) = (question.id, question.call.shown_as());
+        let pressed = |press, seen| Some(Pressed { press, id, seen });
+        let [deny, allow, reason] = answers(&question, true).concat().try_into().unwrap();
+        assert_eq!(answers(&question, false), [vec![deny.clone(), allow.clone()]]);
+        assert_eq!(read(&deny.data), pressed(Press::Deny, None));
+        assert_eq!(read(&reason.data), pressed(Press::DenyWithReason, None));
+        assert_eq!(read(&allow.data), pressed(Press::Allow, Some(shown)));
+        assert!(allow.data.len() == 34 && deny.data.len() == 24 && deny.data.starts_with("1d"));
+        // The buttons of earlier versions.
+        assert_eq!(read(&deny.data.replacen('d', "a", 1)), pressed(Press::Allow, None));
         let good = allow.data.as_str();
         let mut bad =
             vec![String::new(), "1a".into(), format!("{good}A"), good[..23].into(), format!("{good}=")];
-        bad.extend([good.replacen('1', "2", 1), good.replacen('a', "x", 1), good.to_uppercase() + "😀"]);
+        bad.extend([good.replacen('1', "2", 1), good.replacen('a', "d", 1), good.to_uppercase() + "😀"]);
         for data in bad {
             assert_eq!(read(&data), None, "{data}");
         }

@@ -134,7 +134,7 @@ pub(super) fn units(text: &str) -> usize {
 fn keyboard(question: &Question, progress: &CardProgress) -> Vec<Vec<Button>> {
     match (&progress.settled, progress.note) {
         (None, _) if progress.closed => Vec::new(),
-        (None, _) => buttons::answers(question.id, progress.reasons),
+        (None, _) => buttons::answers(question, progress.reasons),
         (Some(_), Some(_)) => buttons::no_reason(question.id),
         (Some(_), None) => Vec::new(),
     }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::api::Update;
 use super::board::TapOrigin;
-use super::buttons::Press;
+use super::buttons::{Press, Pressed};
 use super::card::units;
 use super::conversation::Conversation;
 use super::updates::{Approach, BotCommand, Person, UpdateMeaning, read};
@@ -48,8 +48,8 @@ impl Conversation {
     pub(super) async fn handle(self: &Rc<Self>, update: &Update, host: &dyn Host) {
         let incoming = read(update, &self.state.borrow().approvers);
         match incoming {
-            UpdateMeaning::Tap { callback, by, press, id, message } => {
-                let Toast(text, alert) = self.tapped(&by, press, id, message, host).await;
+            UpdateMeaning::Tap { callback, by, pressed, message } => {
+                let Toast(text, alert) = self.tapped(&by, pressed, message, host).await;
                 self.answer_tap(To::Known, callback, text, alert);
             }
             UpdateMeaning::Nonsense { callback } => {
@@ -74,7 +74,8 @@ impl Conversation {
         }
     }
 
-    async fn tapped(&self, by: &Person, press: Press, id: RequestId, message: i64, host: &dyn Host) -> Toast {
+    async fn tapped(&self, by: &Person, pressed: Pressed, message: i64, host: &dyn Host) -> Toast {
+        let Pressed { press, id, seen } = pressed;
         self.meet(by).await;
         let place = self.state.borrow().board.origin(id, message);
         match place {
@@ -84,7 +85,7 @@ impl Conversation {
         }
         let user = by.id.to_string();
         let choice = match press {
-            Press::Allow => Choice::Approve(Approval::once()),
+            Press::Allow => Choice::Approve(Approval { seen, ..Approval::once() }),
             Press::Deny => Choice::Deny { note: None },
             Press::DenyWithReason => Choice::DenyNoteFollows,
             Press::NoReason => return no_reason(id, user, host).await,

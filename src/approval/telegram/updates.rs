@@ -4,9 +4,8 @@
 //! forwarded or channel message, and nobody who writes in the name of a chat.
 
 use super::api::{ChatMessage, Tap, Update, UpdateKind, User};
-use super::buttons::{self, Press};
+use super::buttons::{self, Pressed};
 use super::card::shortened;
-use crate::base::ids::RequestId;
 
 /// The account behind which Telegram hides anonymous admins of groups.
 const ANONYMOUS_ADMIN: i64 = 1_087_968_824;
@@ -39,8 +38,7 @@ pub(super) enum UpdateMeaning {
     Tap {
         callback: String,
         by: Person,
-        press: Press,
-        id: RequestId,
+        pressed: Pressed,
         message: i64,
     },
     /// `message` answers the message `to`.
@@ -105,7 +103,7 @@ fn read_tap(tap: &Tap, approvers: &Approvers) -> UpdateMeaning {
         return UpdateMeaning::Stranger { person, from: Approach::Tap(callback), who };
     };
     match (tap.data.as_deref().and_then(buttons::read), tap.message_id) {
-        (Some((press, id)), Some(message)) => UpdateMeaning::Tap { callback, by, press, id, message },
+        (Some(pressed), Some(message)) => UpdateMeaning::Tap { callback, by, pressed, message },
         _ => UpdateMeaning::Nonsense { callback },
     }
 }

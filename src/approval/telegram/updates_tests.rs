@@ -1,7 +1,9 @@
 //! Tests of who may say what.
 
 use super::super::api::Chat;
+use super::super::buttons::Press;
 use super::*;
+use crate::approval::text::tests::question;
 
 const GROUP: i64 = -100;
 const ANN: i64 = 7;
@@ -58,10 +60,11 @@ fn is_stranger(incoming: &UpdateMeaning) -> bool {
 
 #[test]
 fn a_tap_counts_from_allowed_people_in_the_chat_only() {
-    let id = RequestId::random();
-    let data = &buttons::answers(id, false)[0][1].data;
+    let question = question("{}");
+    let data = &buttons::answers(&question, false)[0][1].data;
     let by = Person { id: ANN, shown: "Ann (7)".into() };
-    let good = UpdateMeaning::Tap { callback: "cb".into(), by, press: Press::Allow, id, message: 55 };
+    let pressed = Pressed { press: Press::Allow, id: question.id, seen: Some(question.call.shown_as()) };
+    let good = UpdateMeaning::Tap { callback: "cb".into(), by, pressed, message: 55 };
     assert_eq!(tap(user(ANN), Some(GROUP), Some(data)), good);
     assert!(is_stranger(&tap(user(8), Some(GROUP), Some(data))));
     assert!(is_stranger(&tap(user(ANN), Some(-101), Some(data))));

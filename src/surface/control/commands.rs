@@ -100,9 +100,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
             name: text(&mut members, "name")?.ok_or("name is missing")?,
             agent: text(&mut members, "agent")?,
         },
-        Some("approve") => {
-            ControlCommand::Answer { id: id(&mut members)?, choice: Choice::Approve(Approval::once()) }
-        }
+        Some("approve") => ControlCommand::Answer { id: id(&mut members)?, choice: approve(&mut members)? },
         Some("deny") => ControlCommand::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
         Some(_) | None => return Err("unknown command".into()),
     };
@@ -114,6 +112,10 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
 
 fn id(members: &mut Map<String, Value>) -> Result<String, String> {
     text(members, "id")?.ok_or_else(|| "id is missing".into())
+}
+
+fn approve(members: &mut Map<String, Value>) -> Result<Choice, String> {
+    Ok(Choice::Approve(Approval { seen: text(members, "digest")?, ..Approval::once() }))
 }
 
 fn deny(members: &mut Map<String, Value>) -> Result<Choice, String> {

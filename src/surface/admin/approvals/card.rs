@@ -26,6 +26,7 @@ pub(super) fn open(gate: &Gate, viewer: &Viewer, question: &Question) -> Markup 
             (body(question, times))
             form.answer method="post" action=(action) {
                 (page::csrf(viewer))
+                input type="hidden" name="digest" value=(question.call.shown_as());
                 label.sr for=(note_id) { "Note for the agent" }
                 input.note id=(note_id) name="note" disabled[left.is_zero()] maxlength=(MAX_NOTE) autocomplete="off" enterkeyhint="done" placeholder="Why not? A note for the agent";
                 // The first button is the one that Enter in the note means.

@@ -70,7 +70,7 @@ pub(super) async fn answer(
     let id = RequestId::parse(id)?;
     let body = String::from_utf8_lossy(&request.body);
     let choice = match field(&body, "choice").as_deref() {
-        Some("approve") => Choice::Approve(Approval::once()),
+        Some("approve") => Choice::Approve(Approval { seen: field(&body, "digest"), ..Approval::once() }),
         Some("deny") => Choice::Deny { note: note(&body) },
         Some(_) | None => {
             return Some(page::text(400, "choose approve or deny"));
