@@ -2,6 +2,7 @@
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 /// A SHA-256 value; shown as lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -33,6 +34,11 @@ impl Digest {
     /// Reads a pin: `sha256:` and 64 hex digits, in any case.
     pub(crate) fn parse_pin(text: &str) -> Option<Digest> {
         text.trim().to_ascii_lowercase().strip_prefix("sha256:").and_then(Digest::parse)
+    }
+
+    /// Whether they are equal, in a time that does not tell how much of them is.
+    pub(crate) fn is(&self, other: &Digest) -> bool {
+        self.0.ct_eq(&other.0).into()
     }
 
     /// 64 lower-case hex digits.

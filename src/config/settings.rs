@@ -71,6 +71,18 @@ pub struct GatewayConfig {
     pub allowed_origins: Vec<String>,
     /// The longest message from an agent, in bytes.
     pub max_message_bytes: usize,
+    /// Names by which MCP clients may reach the agents' port, besides those of this machine.
+    pub hosts: Vec<String>,
+    pub mcp: McpConfig,
+}
+
+/// How MCP clients wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct McpConfig {
+    /// How long a call is held before its client hears that it goes on (50 s).
+    pub hold: Duration,
+    /// How often a stream says something (15 s).
+    pub keep_alive: Duration,
 }
 
 /// PEM files of the agents' port.

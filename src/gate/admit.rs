@@ -143,7 +143,7 @@ impl Gate {
         checked: Duration,
     ) -> Ticket {
         let id = RequestId::random();
-        let flight = Flight::new(id, call.digest());
+        let flight = Flight::new(id, &call);
         self.flights.running.borrow_mut().add(
             &call,
             request.session.as_deref(),
@@ -187,6 +187,29 @@ impl Gate {
         };
         self.executor.spawn(task).detach();
         ticket
+    }
+
+    /// A place at a call of `agent`'s that is under way.
+    pub(crate) fn ticket(&self, agent: &AgentId, id: RequestId) -> Option<Ticket> {
+        self.flights.running.borrow().of(agent, id).cloned().map(Ticket::new)
+    }
+
+    /// From now on `key` leads to the call with this id, which is under way, and after its end to its outcome. Nobody has
+    /// asked once more. False: it has ended already, or the record cannot be written.
+    pub(crate) async fn name(self: &Rc<Self>, agent: &AgentId, id: RequestId, key: String) -> bool {
+        let flight = self.flights.running.borrow().of(agent, id).cloned();
+        let Some((flight, digest)) = flight.and_then(|flight| Some((flight.clone(), flight.digest()?)))
+        else {
+            return false;
+        };
+        if flight.in_record().await != Some(id) {
+            return false;
+        }
+        let named = self.store.alias(agent, &key, id, digest, self.clock.now()).await;
+        if self.flights.running.borrow().of(agent, id).is_some() {
+            self.flights.running.borrow_mut().add_key(agent, Some(&key), &flight);
+        }
+        named.inspect_err(|e| log::error!("request {id}: a key could not be kept: {e}")).is_ok()
     }
 
     fn has_session_room(&self, agent: &AgentId, session: Option<&str>) -> bool {

@@ -48,7 +48,7 @@ use smol::LocalExecutor;
 pub(crate) use admit::Submission;
 pub(crate) use approvals::{Answered, CannotAnswer};
 pub(crate) use host::GateHost;
-pub(crate) use inbox::Delivery;
+pub(crate) use inbox::{Delivery, Inbox};
 pub(crate) use metrics::Counts;
 pub use metrics::Metrics;
 pub(crate) use notes::MAX_NOTE;

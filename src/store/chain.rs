@@ -23,6 +23,16 @@ const KEY_BYTES: usize = 32;
 #[derive(Clone)]
 pub(super) struct ChainKey(Zeroizing<[u8; KEY_BYTES]>);
 
+/// Made from the record's key: whoever has one token or another cannot make a third.
+#[derive(Clone)]
+pub(super) struct TokenKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl TokenKey {
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> Digest {
+        Digest::keyed(self.0.as_slice(), parts)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct ChainEvent {
     pub(super) seq: i64,
@@ -132,6 +142,11 @@ impl ChainKey {
     /// Whether this is the event that was recorded after `before`, its number aside.
     pub(super) fn proves(&self, before: &Digest, event: &ChainEvent) -> bool {
         self.hash(before, event).0.as_slice() == event.hash.as_slice()
+    }
+
+    /// A key for something else that must outlive a restart. It says nothing about this one.
+    pub(super) fn derive(&self, purpose: &str) -> TokenKey {
+        TokenKey(Zeroizing::new(Digest::keyed(self.0.as_slice(), &[b"derive.", purpose.as_bytes()]).0))
     }
 
     fn mac(&self, seal: Seal, link: ChainLink) -> Digest {

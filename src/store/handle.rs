@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use serde_json::Value;
 
+use super::chain::TokenKey;
 use super::claim::{self, Claim};
 use super::entry::{
     LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreHealth,
@@ -43,6 +44,8 @@ pub struct Store {
     durable: Rc<RefCell<HashSet<RequestId>>>,
     /// Where [`Store::maintain`] has come to among the results.
     swept: Rc<Cell<i64>>,
+    /// Seals what others hold for us.
+    tokens: TokenKey,
 }
 
 impl Store {
@@ -55,12 +58,21 @@ impl Store {
     pub fn open(options: StoreOptions, clock: &Clock) -> Result<(Store, Recovered), StoreError> {
         let path = options.path.clone();
         let (writer, recovered) = opening::open(options, clock)?;
-        let shared = writer.shared.clone();
+        let (shared, tokens) = (writer.shared.clone(), writer.chain.key.derive("tokens"));
         let (queue, jobs) = sync_channel(QUEUE);
         let thread = thread::Builder::new().name("agentpass-store".into()).spawn(move || writer.serve(&jobs));
         thread.map_err(|e| StoreError::unwritable(&path, &e))?;
         let (durable, swept) = Default::default();
-        Ok((Store { queue, shared, durable, swept }, recovered))
+        Ok((Store { queue, shared, durable, swept, tokens }, recovered))
+    }
+
+    /// Seals what somebody else is to hold and bring back, for one `purpose`: the same over restarts of this record, and
+    /// nobody without its key can make it.
+    pub(crate) fn token(&self, purpose: &str, parts: &[&[u8]]) -> Digest {
+        let lengths: Vec<_> = parts.iter().map(|part| (part.len() as u64).to_be_bytes()).collect();
+        let framed = lengths.iter().zip(parts).flat_map(|(length, part)| [length.as_slice(), part]);
+        let all: Vec<&[u8]> = [purpose.as_bytes(), b"."].into_iter().chain(framed).collect();
+        self.tokens.mac(&all)
     }
 
     /// Records a call that is not executed now: a question, or one that ends with that. With `durable` it is on disk

@@ -7,7 +7,6 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::audit::Readers;
-use super::guards::Hosts;
 use super::links::{Links, SIGN_IN};
 use super::password::PasswordGuard;
 use super::sessions::Sessions;
@@ -19,6 +18,7 @@ use crate::gate::{Executor, Gate, Setup};
 use crate::model::Responder;
 use crate::net::tls::Acceptor;
 use crate::surface::admission::Admission;
+use crate::surface::hosts::{Hosts, machine_name};
 
 /// What the listener is made of.
 pub(crate) struct Parts {
@@ -119,8 +119,4 @@ impl Admin {
             (_, _) => format!("{scheme}://{address}"),
         }
     }
-}
-
-fn machine_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }
