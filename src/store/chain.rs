@@ -190,7 +190,7 @@ impl Chain {
         Chain { key, head, committed: head }
     }
 
-    /// Appends one event and returns its number.
+    /// Appends one event.
     pub(super) fn append(
         &mut self,
         db: &Connection,
@@ -198,7 +198,7 @@ impl Chain {
         kind: &str,
         id: Option<RequestId>,
         body: &Value,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<ChainEvent, StoreError> {
         let body = String::from_utf8(canonical(body)?).map_err(|e| StoreError::Encoding(e.to_string()))?;
         let id = id.map(|id| id.to_string());
         let seq = self.head.seq.saturating_add(1);
@@ -208,7 +208,7 @@ impl Chain {
         event.hash = hash.0.to_vec();
         insert(db, &event)?;
         self.head = ChainLink { seq, hash };
-        Ok(seq)
+        Ok(event)
     }
 
     /// What was appended stays.

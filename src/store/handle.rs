@@ -23,10 +23,11 @@ use super::gauges::Gauges;
 use super::job::{Order, TypedJob};
 use super::latency::StoreLatency;
 use super::tx::Tx;
-use super::{age, counters, folding, inbox, keys, ledger, opening, pages, retention};
+use super::{age, counters, folding, keys, ledger, opening, pages, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
+use crate::base::reply::reply;
 use crate::model::{AgentId, Call, Charge, Outcome, QuestionEnd, QuestionRecord, Reading, Responder};
 
 /// Jobs that may wait. More than the gate can have in flight; beyond it calls fail at once instead of piling up.
@@ -231,16 +232,17 @@ impl Store {
         self.submit(false, move |tx| pages::next(tx, &agent, &but, now, limit)).await
     }
 
-    /// These results have arrived at their agent. Those that were not stored yet never are.
+    /// These results have arrived at their agent. The next fold writes it down; those that are not stored yet never are.
+    pub fn received(&self, ids: impl IntoIterator<Item = RequestId>) {
+        self.shared.received.add(ids);
+    }
+
+    /// Has written down which results have arrived.
     ///
     /// # Errors
-    /// When nothing could be written; they will be offered again.
-    pub async fn received(&self, ids: Vec<RequestId>) -> Result<(), StoreError> {
-        let work = move |tx: &mut Tx<'_>| {
-            folding::fold_but(tx, &ids)?;
-            inbox::received(tx, &ids)
-        };
-        self.submit(false, work).await
+    /// When nothing could be written; they are offered again until a later fold has written it down.
+    pub async fn write_received(&self) -> Result<(), StoreError> {
+        self.submit(false, folding::fold_received).await
     }
 
     /// Drops what is too old or too much, in bounded steps between which other jobs run; what is left over waits for
@@ -381,7 +383,7 @@ impl Store {
         work: impl FnMut(&mut Tx<'_>) -> Result<T, StoreError> + Send + 'static,
     ) -> Result<T, StoreError> {
         let began = Instant::now();
-        let (reply, answer) = smol::channel::bounded(1);
+        let (reply, answer) = reply();
         let job = Order::Job(Box::new(TypedJob { durable, work, done: None, reply }));
         self.shared.queue.fetch_add(1, Ordering::Relaxed);
         if let Err(e) = self.queue.try_send(job) {
@@ -391,7 +393,7 @@ impl Store {
                 TrySendError::Disconnected(_) => StoreError::Stopped,
             });
         }
-        let answered = answer.recv().await.map_err(|_| StoreError::Stopped)?;
+        let answered = answer.await.ok_or(StoreError::Stopped)?;
         self.shared.latency.answered(durable, began.elapsed());
         answered
     }

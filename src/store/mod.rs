@@ -22,6 +22,7 @@
 //! | `proof`, `questions` | whether an event vouches for a row |
 //! | `age` | how long questions have been open, whatever the clock says |
 //! | `inbox`, `keys` | results not yet received; idempotency keys |
+//! | `received` | which results have just arrived |
 //! | `pages` | results as they are handed over |
 //! | `shares` | what each agent has in the inbox, and whose results make room |
 //! | `chain` | how events are bound to each other, to the key and to their head |
@@ -62,6 +63,7 @@ mod questions;
 pub(crate) mod reader;
 mod readings;
 mod rebuild;
+mod received;
 mod retention;
 mod schema;
 mod shares;
