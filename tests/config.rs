@@ -405,7 +405,7 @@ fn mistakes_in_the_configuration() {
         (
             "gateway:\n  prot: 1\n",
             "unknown key \"prot\"\n  at config.yaml:3:3\n  help: known here: host, port, tls, health_host, \
-          health_port, admin_hosts, admin_password_hash, trusted_proxies, public_path, metrics_from, control_socket, allowed_origins, max_message_bytes",
+          health_port, admin_hosts, admin_password_hash, trusted_proxies, public_path, metrics_from, control_socket, allowed_origins, max_message_bytes, hosts, mcp",
         ),
         (
             "gateway: {port: 99999}\n",
