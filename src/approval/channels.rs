@@ -151,6 +151,14 @@ impl Channels {
         health.into_inner()
     }
 
+    /// The channel with this name.
+    pub(crate) fn named(&self, name: &str) -> Option<Rc<dyn Channel>> {
+        if name == self.local.name() {
+            return Some(self.local.clone());
+        }
+        self.started.borrow().iter().find(|channel| channel.name() == name).cloned()
+    }
+
     /// A channel ends before another takes its name, and with it what was kept under that.
     async fn end_unwanted(&self) {
         while let Some((channel, next)) = self.take_unwanted() {

@@ -44,6 +44,7 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod approve;
 pub(crate) mod audit;
+pub(crate) mod channels;
 pub(crate) mod check;
 pub(crate) mod clock;
 pub(crate) mod demo;
@@ -104,6 +105,7 @@ enum CommandLine {
     Status(status::StatusArgs),
     Agents(agents::AgentsArgs),
     Forget(agents::ForgetArgs),
+    Channels(channels::ChannelsArgs),
     Limits(limits::LimitsArgs),
     Clock(clock::ClockArgs),
     Reload(reload::ReloadArgs),
@@ -130,6 +132,7 @@ impl CommandLine {
             CommandLine::Status(args) => status::run(&args),
             CommandLine::Agents(args) => agents::run(&args),
             CommandLine::Forget(args) => agents::forget(&args),
+            CommandLine::Channels(args) => channels::run(&args),
             CommandLine::Limits(args) => limits::run(&args),
             CommandLine::Clock(args) => clock::run(&args),
             CommandLine::Reload(args) => reload::run(&args),

@@ -16,8 +16,8 @@ use super::Executor;
 use super::notes::NoteWindows;
 use super::recording::{RETRY, see_through, until_recorded};
 use super::setup::{CurrentSetup, Setup};
-use crate::approval::Channels;
 use crate::approval::desk::{Desk, IdMatch};
+use crate::approval::{Channel, Channels};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, QuestionEnd, Responder, Void};
@@ -72,6 +72,11 @@ impl Approvals {
     /// The open questions, the oldest first.
     pub fn questions(&self) -> Vec<Arc<Question>> {
         self.desk.borrow().questions()
+    }
+
+    /// The channel with this name.
+    pub(crate) fn channel(&self, name: &str) -> Option<Rc<dyn Channel>> {
+        self.channels.named(name)
     }
 
     /// An open question that nobody is answering right now.

@@ -5,47 +5,14 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::approval::{ChannelHealth, text};
+use crate::approval::ChannelHealth;
+pub(crate) use crate::approval::shape::question;
 use crate::base::decimal::Decimal;
 use crate::gate::limits::LimitReading;
 use crate::gate::reading::{AgentReading, Carried};
 use crate::gate::{Answered, Status};
-use crate::model::{AnswerOutcome, CounterKey, Outcome, Question, QuestionEnd, RuleRef};
+use crate::model::{AnswerOutcome, CounterKey, Outcome, Question, QuestionEnd};
 use crate::service::ServiceHealth;
-
-/// An open question that was asked for so many times.
-pub(crate) fn question(question: &Question, times: u32) -> Value {
-    let call = &question.call;
-    let again = (times > 1).then(|| text::asked_times(times));
-    let fields: Vec<_> = text::fields(question).into_iter().chain(again).collect();
-    let mut shape = json!({
-        "request_id": question.id.to_string(),
-        "agent_id": call.agent().as_str(),
-        "session_id": question.session,
-        "tool": call.tool().name,
-        "description": call.tool().description,
-        "args": call.shown_args(),
-        "signature": call.signature(),
-        "digest": call.shown_as(),
-        "reason": question.reason,
-        "risk": call.tool().facts.risk.label(),
-        "rule": question.rule.as_deref().map(RuleRef::to_json),
-        "reasons": question.reasons,
-        "created_at": question.created.to_string(),
-        "expires_at": question.expires.to_string(),
-        "times_asked": times,
-        "shown": fields.iter().map(shown).collect::<Vec<_>>(),
-    });
-    if let (Some(members), false) = (shape.as_object_mut(), call.parts().is_empty()) {
-        members.insert("signatures".into(), call.parts().into());
-    }
-    shape
-}
-
-/// Text for people, rendered here so that every command line shows the same.
-fn shown(field: &text::QuestionField) -> Value {
-    json!({"label": field.label, "lines": field.lines})
-}
 
 /// What became of an answer, and how the question had ended before it.
 pub(crate) fn answered(answered: &Answered) -> Value {
@@ -177,11 +144,25 @@ pub(crate) fn status(status: &Status) -> Value {
 
 fn channel(health: &ChannelHealth) -> Value {
     json!({
+        "type": health.kind,
         "up": health.up,
         "since": health.since.map(|at| at.to_string()),
         "waiting": health.waiting,
         "detail": health.detail,
     })
+}
+
+/// `channels --json`.
+pub(crate) fn channels(status: &Status) -> Value {
+    let row = |(name, health): &(String, ChannelHealth)| {
+        let mut row = channel(health);
+        if let Some(members) = row.as_object_mut() {
+            members.insert("name".into(), name.as_str().into());
+            members.insert("pushes".into(), health.pushes.into());
+        }
+        row
+    };
+    json!({"channels": status.channels.iter().map(row).collect::<Vec<_>>()})
 }
 
 fn service(health: &ServiceHealth) -> Value {

@@ -43,7 +43,7 @@ use crate::base::clock::Clock;
 use crate::base::zone::Zone;
 use crate::config::{ChannelConfig, TelegramConfig};
 use crate::model::{Outcome, Question, QuestionEnd, Responder};
-use api::{Bot, BotError};
+use api::{Bot, BotError, OutgoingMessage};
 use card::CallEnd;
 use conversation::Conversation;
 use urgent::To;
@@ -164,11 +164,24 @@ impl Channel for Telegram {
             n => format!(", {n} not taken (answer on the gateway)"),
         };
         ChannelHealth {
+            kind: "telegram",
+            pushes: true,
             up: fetching.is_up() && !cannot_send,
             since: link.since(),
             waiting: state.queue.len(),
             detail: format!("{word}{}{waits}{refused}", link.describe(&Zone::system())),
         }
+    }
+
+    fn test(&self) -> Later<'_, Result<String, String>> {
+        let (bot, topic) = (self.0.bot.clone(), self.0.config.topic);
+        let chat = self.0.state.borrow().home.chat;
+        let text = "ℹ️ A test of this channel by `agentpass channels test`. Nothing is asked.".to_owned();
+        let message = OutgoingMessage { text, ..OutgoingMessage::default() };
+        Box::pin(async move {
+            let sent = smol::unblock(move || bot.send_message(chat, topic, &message)).await;
+            sent.map(|number| format!("Telegram took it as message {number}")).map_err(|e| e.to_string())
+        })
     }
 
     fn notes(&self) -> Option<&dyn TakesNotes> {

@@ -40,6 +40,12 @@ pub(crate) enum ControlCommand {
         choice: Choice,
     },
     Status,
+    /// The channels and how they are.
+    Channels,
+    /// Sends a harmless message through a channel.
+    TestChannel {
+        name: String,
+    },
     Reload,
     /// Makes a link to the admin pages.
     Web,
@@ -80,6 +86,10 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         Some("approvals") => ControlCommand::Approvals,
         Some("watch") => ControlCommand::Watch,
         Some("status") => ControlCommand::Status,
+        Some("channels") => ControlCommand::Channels,
+        Some("channels_test") => {
+            ControlCommand::TestChannel { name: text(&mut members, "name")?.ok_or("name is missing")? }
+        }
         Some("reload") => ControlCommand::Reload,
         Some("web") => ControlCommand::Web,
         Some("agents") => ControlCommand::Agents,
@@ -145,6 +155,8 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         }
         ControlCommand::Answer { id, choice } => answer(control, &id, choice, by).await,
         ControlCommand::Status => status(control),
+        ControlCommand::Channels => shapes::channels(&control.gate.status()),
+        ControlCommand::TestChannel { name } => test_channel(control, &name).await,
         ControlCommand::Reload => reload(control, by),
         ControlCommand::Web => web(control, by),
         ControlCommand::Agents => {
@@ -241,6 +253,17 @@ async fn answer(control: &Control, id: &str, choice: Choice, by: &Responder) -> 
             Some("the question is still open"),
         ),
     }
+}
+
+async fn test_channel(control: &Control, name: &str) -> Value {
+    let Some(channel) = control.gate.approvals.channel(name) else {
+        return shapes::failure("there is no such channel", Some("`agentpass channels` shows them"));
+    };
+    let (works, said) = match channel.test().await {
+        Ok(said) => (true, said),
+        Err(said) => (false, said),
+    };
+    json!({"channel": name, "works": works, "said": said})
 }
 
 fn status(control: &Control) -> Value {
