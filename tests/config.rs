@@ -127,7 +127,7 @@ fn the_examples_of_the_contract_load_unchanged() {
     assert_eq!((config.gateway.host.as_str(), config.gateway.port), ("0.0.0.0", 8443));
     assert_eq!(config.agents.len(), 1);
     assert_eq!(config.agents[0].id.as_str(), "default");
-    let ChannelConfig::Telegram(telegram) = &config.channels["telegram"];
+    let ChannelConfig::Telegram(telegram) = &config.channels["telegram"] else { panic!("no bot") };
     assert_eq!((telegram.token.expose(), telegram.chat_id), ("123:ABC", -100_123_456_789));
     assert_eq!(
         (telegram.allowed_users.as_slice(), telegram.api_url.as_str()),
@@ -1336,7 +1336,7 @@ fn numbers_and_lists_come_from_variables() {
             ("SOON", "1.5"),
         ];
         let config = dir.load_with(&vars).unwrap().config;
-        let ChannelConfig::Telegram(telegram) = &config.channels["telegram"];
+        let ChannelConfig::Telegram(telegram) = &config.channels["telegram"] else { panic!("no bot") };
         assert_eq!((telegram.chat_id, &telegram.allowed_users), (-100, &expected));
         assert_eq!((config.gateway.port, config.approval_timeout), (0, Duration::from_millis(1500)));
     }

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, bounded};
 
+use super::api::ApiChannel;
 use super::local::LocalChannel;
 use super::telegram::Telegram;
 use super::{Channel, ChannelHealth, Host, Misconfigured, Parting};
@@ -31,6 +32,7 @@ fn open(
         ChannelConfig::Telegram(config) => {
             Ok(Rc::new(Telegram::new(name, config.clone(), clock.clone(), executor.clone())?))
         }
+        ChannelConfig::Api(_) => Ok(Rc::new(ApiChannel::new(name))),
     }
 }
 

@@ -3,7 +3,9 @@
 //! The desk decides time-outs, order and who was first; a channel only shows and reports. Neither knows the store
 //! or the services: `gate` joins them.
 
+mod api;
 mod channels;
+pub(crate) mod claims;
 pub(crate) mod desk;
 pub(crate) mod local;
 pub(crate) mod shape;
@@ -85,6 +87,8 @@ pub(crate) enum Parting<'a> {
 /// A channel's configuration is certainly wrong: what, and what to do.
 #[derive(Debug)]
 pub(crate) struct Misconfigured {
+    /// The section of config.yaml.
+    pub section: &'static str,
     pub what: String,
     pub help: &'static str,
 }

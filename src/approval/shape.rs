@@ -3,20 +3,15 @@
 
 use serde_json::{Value, json};
 
-use super::text;
-use crate::model::{Question, RuleRef};
+use crate::model::{Outcome, Question, QuestionEnd, Responder, RuleRef};
 
-/// An open question that was asked for so many times.
-pub(crate) fn question(question: &Question, times: u32) -> Value {
+pub(crate) fn question(question: &Question) -> Value {
     let call = &question.call;
-    let again = (times > 1).then(|| text::asked_times(times));
-    let fields: Vec<_> = text::fields(question).into_iter().chain(again).collect();
     let mut shape = json!({
         "request_id": question.id.to_string(),
         "agent_id": call.agent().as_str(),
         "session_id": question.session,
         "tool": call.tool().name,
-        "description": call.tool().description,
         "args": call.shown_args(),
         "signature": call.signature(),
         "digest": call.shown_as(),
@@ -26,8 +21,6 @@ pub(crate) fn question(question: &Question, times: u32) -> Value {
         "reasons": question.reasons,
         "created_at": question.created.to_string(),
         "expires_at": question.expires.to_string(),
-        "times_asked": times,
-        "shown": fields.iter().map(shown).collect::<Vec<_>>(),
     });
     if let (Some(members), false) = (shape.as_object_mut(), call.parts().is_empty()) {
         members.insert("signatures".into(), call.parts().into());
@@ -35,7 +28,19 @@ pub(crate) fn question(question: &Question, times: u32) -> Value {
     shape
 }
 
-/// Text for people, rendered here so that every command line shows the same.
-fn shown(field: &text::QuestionField) -> Value {
-    json!({"label": field.label, "lines": field.lines})
+/// What came of a question: its shape with `resolution`, `resolved_by`, `outcome` and `reason`. The last is that of the
+/// outcome; what the agent gave as one is `agent_reason`. Never any data of a result.
+pub(crate) fn ended(shape: Value, end: Option<&QuestionEnd>, outcome: Option<&Outcome>) -> Value {
+    let Value::Object(mut members) = shape else { return shape };
+    let heard = end.and_then(QuestionEnd::outcome);
+    let outcome = outcome.or(heard.as_ref());
+    let agent_reason = members.remove("reason").unwrap_or_default();
+    members.insert("agent_reason".into(), agent_reason);
+    if let Some(end) = end {
+        members.insert("resolution".into(), end.as_str().into());
+        members.insert("resolved_by".into(), end.by().map(Responder::as_str).into());
+    }
+    members.insert("outcome".into(), outcome.map(Outcome::as_str).into());
+    members.insert("reason".into(), outcome.and_then(Outcome::reason).into());
+    Value::Object(members)
 }

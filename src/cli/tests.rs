@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 31] = [
+const COMMANDS: [&str; 33] = [
     "serve",
     "check",
     "explain",
@@ -17,6 +17,8 @@ const COMMANDS: [&str; 31] = [
     "approve",
     "deny",
     "status",
+    "channels",
+    "channels test",
     "agents",
     "forget",
     "limits",

@@ -26,7 +26,7 @@ const MAX_HOLD: f64 = 3_600.0;
 const COOL_DOWN: CoolDown = CoolDown { denies: 3, window: Duration::from_secs(600) };
 
 /// The keys of config.yaml.
-pub(crate) const KEYS: &str = "gateway agent agents messenger services storage approval_timeout approvals \
+pub(crate) const KEYS: &str = "gateway agent agents messenger channels services storage approval_timeout approvals \
                                rate_limit max_concurrent_calls";
 
 /// `gateway:`.
@@ -114,7 +114,7 @@ fn tls(at: At<'_>, dir: &Path) -> Option<TlsFiles> {
     Some(TlsFiles { cert: cert?, key: key?, only_tls13 })
 }
 
-fn origins(at: At<'_>) -> Vec<String> {
+pub(crate) fn origins(at: At<'_>) -> Vec<String> {
     let origin = |item: At<'_>| {
         let text = item.text()?;
         let help = "write it as a browser sends it: https://example.org";
@@ -173,7 +173,8 @@ fn groups(at: At<'_>) -> BTreeSet<String> {
     at.one_or_more().into_iter().filter_map(name).collect()
 }
 
-fn token(section: Section<'_>) -> Option<TokenHash> {
+/// `token:` or `token_sha256:`.
+pub(crate) fn token(section: Section<'_>) -> Option<TokenHash> {
     match (section.get("token"), section.get("token_sha256")) {
         (Some(at), None) => {
             let token = at.secret()?;

@@ -113,6 +113,15 @@ pub struct AgentConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChannelConfig {
     Telegram(TelegramConfig),
+    Api(ApiConfig),
+}
+
+/// Programs that list and answer questions by themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiConfig {
+    pub token: TokenHash,
+    /// Origins of web pages that may do so.
+    pub allowed_origins: Vec<String>,
 }
 
 /// A bot and the chat it asks in.

@@ -309,7 +309,7 @@ impl Approvals {
         note_window: Option<Duration>,
     ) -> Result<bool, StoreError> {
         let (id, now) = (question.id, self.clock.now());
-        let outcome = heard_by_agent(&end);
+        let outcome = end.outcome();
         let durable = question.call.tool().kind.has_side_effects();
         let counted = match self.store.answer(id, &end, outcome.as_ref(), now, durable).await {
             Ok(counted) => counted,
@@ -332,16 +332,5 @@ impl Approvals {
             let _ = waiter.try_send(told);
         }
         Ok(counted)
-    }
-}
-
-/// What the agent hears of a question that ended without leading to an execution.
-fn heard_by_agent(end: &QuestionEnd) -> Option<Outcome> {
-    match end {
-        QuestionEnd::Approved { .. } => None,
-        QuestionEnd::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
-        QuestionEnd::TimedOut => Some(Outcome::TimedOut),
-        QuestionEnd::Withdrawn => Some(Outcome::Withdrawn),
-        QuestionEnd::Void(why) => Some(why.outcome()),
     }
 }

@@ -131,6 +131,17 @@ impl QuestionEnd {
         }
     }
 
+    /// What the agent hears of it, where it did not lead to an execution.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        match self {
+            QuestionEnd::Approved { .. } => None,
+            QuestionEnd::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
+            QuestionEnd::TimedOut => Some(Outcome::TimedOut),
+            QuestionEnd::Withdrawn => Some(Outcome::Withdrawn),
+            QuestionEnd::Void(why) => Some(why.outcome()),
+        }
+    }
+
     /// Who answered, when somebody did.
     pub fn by(&self) -> Option<&Responder> {
         match self {

@@ -5,14 +5,31 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::approval::ChannelHealth;
-pub(crate) use crate::approval::shape::question;
+use crate::approval::{ChannelHealth, shape, text};
 use crate::base::decimal::Decimal;
 use crate::gate::limits::LimitReading;
 use crate::gate::reading::{AgentReading, Carried};
 use crate::gate::{Answered, Status};
 use crate::model::{AnswerOutcome, CounterKey, Outcome, Question, QuestionEnd};
 use crate::service::ServiceHealth;
+
+/// An open question that was asked for so many times, with what only the command line needs.
+pub(crate) fn question(question: &Question, times: u32) -> Value {
+    let again = (times > 1).then(|| text::asked_times(times));
+    let fields: Vec<_> = text::fields(question).into_iter().chain(again).collect();
+    let mut shape = shape::question(question);
+    if let Some(members) = shape.as_object_mut() {
+        members.insert("description".into(), question.call.tool().description.as_str().into());
+        members.insert("times_asked".into(), times.into());
+        members.insert("shown".into(), fields.iter().map(shown).collect::<Vec<_>>().into());
+    }
+    shape
+}
+
+/// Text for people, rendered here so that every command line shows the same.
+fn shown(field: &text::QuestionField) -> Value {
+    json!({"label": field.label, "lines": field.lines})
+}
 
 /// What became of an answer, and how the question had ended before it.
 pub(crate) fn answered(answered: &Answered) -> Value {

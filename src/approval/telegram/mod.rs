@@ -74,6 +74,7 @@ impl Telegram {
 
 fn unknown_bot(e: &BotError) -> Misconfigured {
     Misconfigured {
+        section: "messenger",
         what: format!("Telegram does not know this bot: {e}"),
         help: "check messenger.telegram: the token is from @BotFather, api_url is usually left out",
     }
@@ -193,7 +194,8 @@ impl Channel for Telegram {
             let cards_stay = match parting {
                 Parting::Shutdown => true,
                 Parting::Replaced(ChannelConfig::Telegram(next)) => self.0.is_carried_on_by(next),
-                Parting::Removed => false,
+                // The name is another kind's now.
+                Parting::Replaced(_) | Parting::Removed => false,
             };
             if !cards_stay {
                 self.0.take_down().await;

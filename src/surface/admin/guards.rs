@@ -8,14 +8,21 @@ use crate::base::safe_text::visible;
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::surface::hosts::Hosts;
 
-/// The refusal of a request that comes by a foreign name or from a foreign page; None when it may go on.
-pub(crate) fn refusal(hosts: &Hosts, request: &WebRequest, tls: bool) -> Option<WebAnswer> {
+/// The refusal of a request that comes by a foreign name; None when it may go on.
+pub(crate) fn foreign_name(hosts: &Hosts, request: &WebRequest) -> Option<WebAnswer> {
     let host = request.header("host");
-    if !hosts.knows(host) {
-        log::debug!("refused an admin request for the host {:?}", visible(host));
-        let text = "this is not one of the gateway's names; use its address, or list the name in gateway.admin_hosts";
-        return Some(page::text(421, text));
+    if hosts.knows(host) {
+        return None;
     }
+    log::debug!("refused an admin request for the host {:?}", visible(host));
+    let text =
+        "this is not one of the gateway's names; use its address, or list the name in gateway.admin_hosts";
+    Some(page::text(421, text))
+}
+
+/// The refusal of a request that comes from a foreign page; None when it may go on.
+pub(crate) fn foreign_page(request: &WebRequest, tls: bool) -> Option<WebAnswer> {
+    let host = request.header("host");
     if is_safe(request) {
         return is_foreign_load(request).then(|| page::text(403, FOREIGN));
     }

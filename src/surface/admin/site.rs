@@ -10,6 +10,7 @@ use super::audit::Readers;
 use super::links::{Links, SIGN_IN};
 use super::password::PasswordGuard;
 use super::sessions::Sessions;
+use super::wrong_tokens::WrongTokens;
 use crate::approval::local::LocalChannel;
 use crate::base::once_flag::OnceFlag;
 use crate::base::password::PasswordHash;
@@ -49,6 +50,9 @@ pub(crate) struct Admin {
     pub(super) passwords: Rc<PasswordGuard>,
     /// Event streams that are open.
     pub(super) feeds: Slots,
+    /// Programs that wait for news.
+    pub(super) listeners: Slots,
+    pub(super) wrong_tokens: WrongTokens,
 }
 
 impl Admin {
@@ -74,6 +78,8 @@ impl Admin {
             sessions: Sessions::new(port),
             passwords: Rc::default(),
             feeds: Slots::default(),
+            listeners: Slots::default(),
+            wrong_tokens: WrongTokens::default(),
         })
     }
 
