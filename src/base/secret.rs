@@ -56,12 +56,6 @@ impl TokenHash {
     }
 }
 
-impl PartialEq for TokenHash {
-    fn eq(&self, other: &TokenHash) -> bool {
-        self.matches(other)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -29,8 +29,12 @@ impl Gate {
         channels: Rc<Channels>,
         mut recovered: Recovered,
     ) -> Rc<Gate> {
-        let (counted, read) = (mem::take(&mut recovered.counted), mem::take(&mut recovered.read));
-        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, Kept { counted, read }));
+        let kept = Kept {
+            counted: mem::take(&mut recovered.counted),
+            read: mem::take(&mut recovered.read),
+            stops: mem::take(&mut recovered.stops),
+        };
+        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, kept));
         take_up(&gate, recovered);
         gate
     }
@@ -78,7 +82,7 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
         // An approval that could not be acted on before its deadline is too old to act on.
         return end(gate, open, Outcome::TimedOut, None);
     }
-    let flight = Flight::new(open.id, &call);
+    let flight = Flight::new(open.id, call.digest());
     flight.set_recorded();
     gate.flights.running.borrow_mut().add(&call, open.session.as_deref(), open.key.as_deref(), &flight);
     let OpenCall { id, created: at, session, reason, key, rule, reasons, expires, .. } = open;

@@ -8,7 +8,6 @@ use super::entry::StoreOptions;
 use super::error::StoreError;
 use super::fold::Tables;
 use super::live::Live;
-use super::received::Received;
 use super::shares::Shares;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
@@ -22,8 +21,6 @@ pub(super) struct Tx<'a> {
     pub(super) tables: &'a mut Tables,
     /// What each agent has in the inbox, as of this transaction.
     pub(super) shares: &'a mut Shares,
-    /// Results that have arrived.
-    pub(super) received: &'a Received,
     /// Set to have the write-ahead log emptied after this batch.
     pub(super) checkpoint: bool,
 }
@@ -36,10 +33,7 @@ impl Tx<'_> {
         id: Option<RequestId>,
         body: &Value,
     ) -> Result<i64, StoreError> {
-        let event = self.chain.append(self.db, at, kind, id, body)?;
-        let seq = event.seq;
-        self.tables.keep(event, body);
-        Ok(seq)
+        self.chain.append(self.db, at, kind, id, body)
     }
 
     pub(super) fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {

@@ -193,9 +193,8 @@ impl RecordWriter {
         self.set_sync(durable)?;
         let before = self.db.total_changes();
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let RecordWriter { db, chain, live, options, tables, shares, shared, .. } = self;
-        let received = &shared.received;
-        let mut tx = Tx { db, chain, live, options, tables, shares, received, checkpoint: false };
+        let RecordWriter { db, chain, live, options, tables, shares, .. } = self;
+        let mut tx = Tx { db, chain, live, options, tables, shares, checkpoint: false };
         work(&mut tx)?;
         let checkpoint = tx.checkpoint;
         if checkpoint {
@@ -204,7 +203,6 @@ impl RecordWriter {
         let began = Instant::now();
         self.db.prepare_cached("COMMIT")?.execute([])?;
         self.shared.dropped_results.fetch_add(self.shares.keep(), Ordering::Relaxed);
-        self.shared.received.commit();
         self.live.commit();
         self.chain.commit();
         if durable {
@@ -252,7 +250,7 @@ impl RecordWriter {
     /// The tables follow, after everybody who waited for the events has heard of them.
     fn fold(&mut self) {
         self.behind_since = None;
-        let folded = self.try_transact(false, folding::fold_received);
+        let folded = self.try_transact(false, folding::fold);
         self.fold_failed = folded.is_err();
         if let Err(e) = folded {
             self.undo(&e);
@@ -293,7 +291,6 @@ impl RecordWriter {
         self.tables.undo();
         let known = self.chain.roll_back(&self.db);
         self.shares.undo();
-        self.shared.received.undo();
         if error.is_of_the_disk() || !rolled_back || known.is_err() {
             log::error!("the record cannot be written: {error}");
             self.shared.failed(error);
