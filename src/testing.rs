@@ -61,8 +61,8 @@ pub mod model {
         Bounds, Call, Charge, Charging, Charset, Choice, Condition, Counted, CounterId, CounterKey,
         DataFacts, DataPolicy, Denial, DenialReason, Encoding, Flow, HttpTarget, InvalidCall, Kind, Limit,
         Lost, Matcher, Method, Outcome, Output, Part, PathStep, Per, QuestionEnd, Reading, Reason, Remember,
-        RequestSpec, Responder, ResponseSpec, Risk, Rule, RuleList, RuleRef, Source, Stop, Tally, Target,
-        Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
+        RequestSpec, Responder, ResponseSpec, Risk, Rule, RuleList, RuleRef, Source, Tally, Target, Test,
+        TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

@@ -127,7 +127,7 @@ fn the_examples_of_the_contract_load_unchanged() {
     assert_eq!((config.gateway.host.as_str(), config.gateway.port), ("0.0.0.0", 8443));
     assert_eq!(config.agents.len(), 1);
     assert_eq!(config.agents[0].id.as_str(), "default");
-    let ChannelConfig::Telegram(telegram) = &config.channels["telegram"];
+    let ChannelConfig::Telegram(telegram) = &config.channels["telegram"] else { panic!("no bot") };
     assert_eq!((telegram.token.expose(), telegram.chat_id), ("123:ABC", -100_123_456_789));
     assert_eq!(
         (telegram.allowed_users.as_slice(), telegram.api_url.as_str()),
@@ -300,7 +300,7 @@ fn mistakes_in_permissions() {
     for (text, expected) in [
         (
             "rule: []\n",
-            "unknown key \"rule\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle, circuit_breaker",
+            "unknown key \"rule\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle",
         ),
         (
             "rules:\n  - pattern: a\n    action: ask\n    patern: b\n",
@@ -357,7 +357,7 @@ fn mistakes_in_permissions() {
         ("rules: !deny []\n", "tags (!…) are not used in these files\n  at permissions.yaml:1:8"),
         (
             "<<: {rules: []}\n",
-            "unknown key \"<<\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle, circuit_breaker",
+            "unknown key \"<<\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle",
         ),
         (
             "rules:\n  - pattern: \"${NOPE}\"\n    action: deny\n",
@@ -405,7 +405,7 @@ fn mistakes_in_the_configuration() {
         (
             "gateway:\n  prot: 1\n",
             "unknown key \"prot\"\n  at config.yaml:3:3\n  help: known here: host, port, tls, health_host, \
-          health_port, admin_hosts, admin_password_hash, trusted_proxies, public_path, metrics_from, control_socket, allowed_origins, max_message_bytes",
+          health_port, admin_hosts, admin_password_hash, trusted_proxies, public_path, metrics_from, control_socket, allowed_origins, max_message_bytes, hosts, mcp",
         ),
         (
             "gateway: {port: 99999}\n",
@@ -1336,7 +1336,7 @@ fn numbers_and_lists_come_from_variables() {
             ("SOON", "1.5"),
         ];
         let config = dir.load_with(&vars).unwrap().config;
-        let ChannelConfig::Telegram(telegram) = &config.channels["telegram"];
+        let ChannelConfig::Telegram(telegram) = &config.channels["telegram"] else { panic!("no bot") };
         assert_eq!((telegram.chat_id, &telegram.allowed_users), (-100, &expected));
         assert_eq!((config.gateway.port, config.approval_timeout), (0, Duration::from_millis(1500)));
     }

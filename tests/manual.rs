@@ -416,6 +416,8 @@ fn the_page_has_the_parsers_defaults() {
         ("gateway.host", gateway.host.clone()),
         ("gateway.port", gateway.port.to_string()),
         ("gateway.max_message_bytes", gateway.max_message_bytes.to_string()),
+        ("gateway.mcp.hold", gateway.mcp.hold.as_secs().to_string()),
+        ("gateway.mcp.keep_alive", gateway.mcp.keep_alive.as_secs().to_string()),
         ("gateway.health_host", gateway.health_host.clone()),
         ("gateway.health_port", gateway.health_port.unwrap().to_string()),
         ("services.NAME.timeout", service.timeout.as_secs().to_string()),

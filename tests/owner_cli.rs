@@ -1033,3 +1033,20 @@ fn nobody_has_to_read_to_the_end() {
         assert_eq!((code, err.as_str()), (0, ""), "{command:?}");
     }
 }
+
+#[test]
+fn channels_are_listed_and_tested() {
+    let gateway = Gateway::start();
+    let (code, out, _) = on(&gateway, &["channels", "--json"]);
+    let rows: Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, rows.as_array().unwrap().len()), (0, 1), "{rows}");
+    assert_eq!(
+        [&rows[0]["name"], &rows[0]["type"], &rows[0]["up"]],
+        [&json!("local"), &json!("local"), &json!(true)]
+    );
+    assert!(on(&gateway, &["channels"]).1.contains("local"));
+    let (code, out, _) = on(&gateway, &["channels", "test", "local"]);
+    assert!(code == 0 && out.contains("nothing is sent"), "{out}");
+    let (code, _, err) = on(&gateway, &["channels", "test", "nowhere"]);
+    assert!(code == 5 && err.contains("no such channel"), "{code} {err}");
+}

@@ -446,7 +446,8 @@ fn a_result_waits_until_its_agent_has_it() {
             1,
             "asking is not receiving"
         );
-        store.received(vec![id]).await.unwrap();
+        store.received(vec![id]);
+        store.write_received().await.unwrap();
         assert_eq!(store.pending_results(&pi, HashSet::new(), NOW, 10).await.unwrap(), []);
     });
 }
@@ -467,7 +468,8 @@ fn an_idempotency_key_stands_for_one_call() {
 
         let done = Outcome::Executed(json!(1).into());
         store.settle(id, &done, at(10)).await.unwrap();
-        store.received(vec![id]).await.unwrap();
+        store.received(vec![id]);
+        store.write_received().await.unwrap();
         let replay = store.replay(&pi, "k", NOW).await.unwrap().unwrap();
         assert_eq!(replay.outcome, Some(done), "received, and still there for a replay");
         assert_eq!(store.pending_results(&pi, HashSet::new(), NOW, 10).await.unwrap(), []);
@@ -492,7 +494,8 @@ fn a_call_that_several_callers_wait_for_answers_each_ones_key() {
         assert_eq!(store.alias(&pi, "b", id, digest, NOW).await, Err(StoreError::KeyInUse));
         let done = Outcome::Executed(json!(1).into());
         store.settle(id, &done, at(1)).await.unwrap();
-        store.received(vec![id]).await.unwrap();
+        store.received(vec![id]);
+        store.write_received().await.unwrap();
         for key in ["a", "b"] {
             let replay = store.replay(&pi, key, NOW).await.unwrap().unwrap();
             assert_eq!(replay, Replay { id, digest, outcome: Some(done.clone()) }, "{key}");
@@ -956,7 +959,8 @@ fn tables_are_rebuilt_from_the_events_and_say_the_same() {
         let keyed = NewCall { key: Some("k".into()), ..allowed("gate") };
         let id = record(store, keyed).await;
         store.settle(id, &Outcome::Executed(json!(1).into()), at(3)).await.unwrap();
-        store.received(vec![id]).await.unwrap();
+        store.received(vec![id]);
+        store.write_received().await.unwrap();
         let open = record(store, asked("front")).await;
         store.answer(open, &approved(), None, at(4), true).await.unwrap();
         open
@@ -1076,7 +1080,8 @@ fn a_copy_from_any_moment_says_and_becomes_what_was_recorded() {
         check("denied", &["executed", "executed", "denied"], 3, 0);
         store.add_note(denied, "cold".into(), Responder::new("local", "root"), at(6), true).await.unwrap();
         check("a note", &["executed", "executed", "denied"], 3, 0);
-        store.received(vec![first, asked_about]).await.unwrap();
+        store.received(vec![first, asked_about]);
+        store.write_received().await.unwrap();
         check("received", &["executed", "executed", "denied"], 1, 0);
         store.close().await;
     });

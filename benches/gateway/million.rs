@@ -153,7 +153,8 @@ impl Writer {
         for task in tasks {
             ids.push(task.await);
         }
-        self.store.received(ids).await.unwrap();
+        self.store.received(ids);
+        self.store.write_received().await.unwrap();
     }
 
     /// Nine of ten are reads; forty things by twenty agents.

@@ -11,6 +11,7 @@ use std::rc::Rc;
 use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, bounded};
 
+use super::api::ApiChannel;
 use super::local::LocalChannel;
 use super::telegram::Telegram;
 use super::{Channel, ChannelHealth, Host, Misconfigured, Parting};
@@ -31,6 +32,7 @@ fn open(
         ChannelConfig::Telegram(config) => {
             Ok(Rc::new(Telegram::new(name, config.clone(), clock.clone(), executor.clone())?))
         }
+        ChannelConfig::Api(_) => Ok(Rc::new(ApiChannel::new(name))),
     }
 }
 
@@ -149,6 +151,14 @@ impl Channels {
         let health = RefCell::new(Vec::new());
         self.tell(|channel| health.borrow_mut().push((channel.name().to_owned(), channel.health())));
         health.into_inner()
+    }
+
+    /// The channel with this name.
+    pub(crate) fn named(&self, name: &str) -> Option<Rc<dyn Channel>> {
+        if name == self.local.name() {
+            return Some(self.local.clone());
+        }
+        self.started.borrow().iter().find(|channel| channel.name() == name).cloned()
     }
 
     /// A channel ends before another takes its name, and with it what was kept under that.

@@ -71,7 +71,8 @@ impl Channel for LocalChannel {
 
     fn health(&self) -> ChannelHealth {
         let watching = self.watchers.borrow().iter().filter(|w| !w.is_closed()).count();
-        ChannelHealth { up: true, since: None, waiting: 0, detail: format!("{watching} watching") }
+        let detail = format!("{watching} watching");
+        ChannelHealth { kind: "local", pushes: false, up: true, since: None, waiting: 0, detail }
     }
 }
 

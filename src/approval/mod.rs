@@ -3,9 +3,12 @@
 //! The desk decides time-outs, order and who was first; a channel only shows and reports. Neither knows the store
 //! or the services: `gate` joins them.
 
+mod api;
 mod channels;
+pub(crate) mod claims;
 pub(crate) mod desk;
 pub(crate) mod local;
+pub(crate) mod shape;
 pub(crate) mod telegram;
 pub(crate) mod text;
 
@@ -44,6 +47,13 @@ pub(crate) trait Channel {
     fn notice(&self, text: &str);
     /// Whether people can be reached this way now.
     fn health(&self) -> ChannelHealth;
+    /// Sends a harmless message, and tells what came back: a line for people, safe to show.
+    ///
+    /// # Errors
+    /// Why it did not arrive, in the same way.
+    fn test(&self) -> Later<'_, Result<String, String>> {
+        Box::pin(async { Ok("nothing is sent: people and programs come here by themselves".to_owned()) })
+    }
     /// None where people can neither add a reason to a denial nor see one that was added.
     fn notes(&self) -> Option<&dyn TakesNotes> {
         None
@@ -77,6 +87,8 @@ pub(crate) enum Parting<'a> {
 /// A channel's configuration is certainly wrong: what, and what to do.
 #[derive(Debug)]
 pub(crate) struct Misconfigured {
+    /// The section of config.yaml.
+    pub section: &'static str,
     pub what: String,
     pub help: &'static str,
 }
@@ -84,6 +96,10 @@ pub(crate) struct Misconfigured {
 /// What `status` says of a channel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ChannelHealth {
+    /// Its type, in the configuration's word.
+    pub kind: &'static str,
+    /// Whether it calls people. Others wait until somebody comes and looks.
+    pub pushes: bool,
     /// Whether people can be reached this way now.
     pub up: bool,
     /// Since when `up` is what it is, where that is known.

@@ -2,6 +2,7 @@
 
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
+use subtle::ConstantTimeEq as _;
 
 /// A SHA-256 value; shown as lower-case hex.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -35,6 +36,11 @@ impl Digest {
         text.trim().to_ascii_lowercase().strip_prefix("sha256:").and_then(Digest::parse)
     }
 
+    /// Whether they are equal, in a time that does not tell how much of them is.
+    pub(crate) fn is(&self, other: &Digest) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+
     /// 64 lower-case hex digits.
     pub fn hex(&self) -> String {
         to_hex(&self.0)
@@ -48,8 +54,13 @@ impl std::fmt::Debug for Digest {
 }
 
 pub(crate) fn to_hex(bytes: &[u8]) -> String {
-    let digit = |nibble: u8| char::from_digit(u32::from(nibble), 16).unwrap_or_default();
-    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+    let digit = |nibble: u8| char::from(if nibble < 10 { b'0' + nibble } else { b'a' - 10 + nibble });
+    let mut hex = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        hex.push(digit(byte >> 4));
+        hex.push(digit(byte & 15));
+    }
+    hex
 }
 
 fn from_hex(hex: &str) -> Option<Vec<u8>> {

@@ -19,6 +19,7 @@ pub(crate) mod once_flag;
 pub(crate) mod password;
 pub(crate) mod path_prefix;
 pub(crate) mod readable;
+pub(crate) mod reply;
 pub(crate) mod safe_text;
 pub(crate) mod secret;
 pub(crate) mod slots;

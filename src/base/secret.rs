@@ -56,6 +56,12 @@ impl TokenHash {
     }
 }
 
+impl PartialEq for TokenHash {
+    fn eq(&self, other: &TokenHash) -> bool {
+        self.matches(other)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,7 +36,7 @@ pub(super) const SHORT: [(&str, &str); 9] = [
     ("-y", "--yes"),
 ];
 /// The commands whose first positional argument is a command again.
-pub(super) const NESTED: [&str; 4] = ["audit", "clock", "limits", "policy"];
+pub(super) const NESTED: [&str; 5] = ["audit", "channels", "clock", "limits", "policy"];
 
 /// A command line that argh can read.
 #[derive(Debug, PartialEq)]

@@ -44,13 +44,13 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod approve;
 pub(crate) mod audit;
+pub(crate) mod channels;
 pub(crate) mod check;
 pub(crate) mod clock;
 pub(crate) mod demo;
 pub(crate) mod deny;
 pub(crate) mod explain;
 pub(crate) mod init;
-pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod pending;
 pub(crate) mod policy;
@@ -103,10 +103,9 @@ enum CommandLine {
     Approve(approve::ApproveArgs),
     Deny(deny::DenyArgs),
     Status(status::StatusArgs),
-    Kill(kill::KillArgs),
-    Resume(kill::ResumeArgs),
     Agents(agents::AgentsArgs),
     Forget(agents::ForgetArgs),
+    Channels(channels::ChannelsArgs),
     Limits(limits::LimitsArgs),
     Clock(clock::ClockArgs),
     Reload(reload::ReloadArgs),
@@ -131,10 +130,9 @@ impl CommandLine {
             CommandLine::Approve(args) => approve::run(&args),
             CommandLine::Deny(args) => deny::run(&args),
             CommandLine::Status(args) => status::run(&args),
-            CommandLine::Kill(args) => kill::run(&args),
-            CommandLine::Resume(args) => kill::resume(&args),
             CommandLine::Agents(args) => agents::run(&args),
             CommandLine::Forget(args) => agents::forget(&args),
+            CommandLine::Channels(args) => channels::run(&args),
             CommandLine::Limits(args) => limits::run(&args),
             CommandLine::Clock(args) => clock::run(&args),
             CommandLine::Reload(args) => reload::run(&args),

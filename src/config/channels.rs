@@ -1,78 +1,76 @@
-//! How people are asked: `messenger:` of config.yaml.
+//! How people are asked: `channels:` of config.yaml, and `messenger:`, which is the channel named `telegram`.
 
 use std::collections::BTreeMap;
 
-use super::at::{At, Section};
-use super::main_file::{base_url, warn_of_local};
-use super::settings::{ChannelConfig, TelegramConfig};
-use crate::base::secret::Secret;
+use super::at::{At, Name, Section};
+use super::main_file::{origins, token};
+use super::messenger;
+use super::settings::{AgentConfig, ApiConfig, ChannelConfig};
 
-/// The channels by name, the local one aside. `messenger:` is the one named `telegram`.
-pub(crate) fn channels(file: Section<'_>) -> BTreeMap<String, ChannelConfig> {
-    let telegram = file.get("messenger").filter(|at| !at.is_null()).and_then(messenger);
-    telegram.map(|telegram| ("telegram".to_owned(), ChannelConfig::Telegram(telegram))).into_iter().collect()
-}
+/// Names that stand for something else in the record.
+const RESERVED: [&str; 4] = ["telegram", "local", "web", "cool_down"];
+const MAX_NAME: usize = 32;
 
-fn messenger(at: At<'_>) -> Option<TelegramConfig> {
-    let section = at.section("type telegram");
-    let is_telegram = section.require("type", |at| at.choice(&[("telegram", true), ("local", false)]))?;
-    match (is_telegram, section.get("telegram"), section.key("telegram")) {
-        (true, Some(at), _) => telegram(at),
-        (true, None, _) => at.fail("telegram is missing", "add token, chat_id and allowed_users"),
-        (false, _, Some(key)) => {
-            key.warn("this section is not used while type is local", "");
-            None
+/// The channels by name, the local one aside.
+pub(crate) fn channels(file: Section<'_>, agents: &[AgentConfig]) -> BTreeMap<String, ChannelConfig> {
+    let telegram = file.get("messenger").filter(|at| !at.is_null()).and_then(messenger::read);
+    let telegram = telegram.map(|telegram| ("telegram".to_owned(), ChannelConfig::Telegram(telegram)));
+    let mut found: BTreeMap<_, _> = telegram.into_iter().collect();
+    for (name, at) in file.entries("channels") {
+        let (is_name, config) = (is_name(name), channel(at));
+        if let (true, Some(config)) = (is_name, config) {
+            ensure_own_token(at, &config, agents, &found);
+            found.insert(name.text().to_owned(), config);
         }
-        (false, _, None) => None,
     }
+    found
 }
 
-fn telegram(at: At<'_>) -> Option<TelegramConfig> {
-    let section = at.section("token chat_id message_thread_id allowed_users api_url proxy");
-    let token = section.require("token", |at| {
-        let token = at.secret()?;
-        let fits = token.expose().chars().all(|c| c.is_ascii_alphanumeric() || ":_-".contains(c));
-        at.ensure(fits, "token is not a bot token", "copy it from @BotFather: 123456:ABC…").map(|()| token)
-    });
-    let chat_id = section.require("chat_id", |at| {
-        let id = at.whole(i64::MIN..=i64::MAX)?;
-        at.ensure(id != 0, "chat_id is 0", "").map(|()| id)
-    });
-    let users = section.require("allowed_users", allowed_users);
-    let api_url = match section.get("api_url") {
-        None => Some("https://api.telegram.org".to_owned()),
-        Some(at) => base_url(at).inspect(|url| warn_of_local(at, url)).map(|url| url.as_str().to_owned()),
-    };
-    // Telegram numbers the general topic of a group 1, and takes no message for that number.
-    let topic = section.whole("message_thread_id", 2..=i64::from(i32::MAX));
-    let proxy = section.get("proxy").filter(|at| !at.is_null()).and_then(proxy);
-    let (token, chat_id, allowed_users, api_url) = (token?, chat_id?, users?, api_url?);
-    Some(TelegramConfig { token, chat_id, topic, allowed_users, api_url, proxy })
-}
-
-/// The address of an HTTP proxy. It may hold a password: only what has none may be repeated in results.
-pub(crate) fn proxy(at: At<'_>) -> Option<Secret> {
-    let text = at.text()?;
-    let rest = text.strip_prefix("http://").map(|rest| rest.strip_suffix('/').unwrap_or(rest));
-    let (login, host) = match rest.and_then(|rest| rest.rsplit_once('@')) {
-        Some((login, host)) => (Some(login), Some(host)),
-        None => (None, rest),
-    };
-    let fits = |text: &str, more: &str| text.chars().all(|c| c.is_ascii_alphanumeric() || more.contains(c));
-    let right = host.is_some_and(|host| !host.is_empty() && fits(host, "-._:[]"));
-    let login_right = login.is_none_or(|login| !login.is_empty() && fits(login, "-._~%!$&'()*+,;=:"));
-    match (right && login_right, login) {
-        (true, Some(_)) => at.secret(),
-        (true, None) => Some(Secret::new(text)),
-        (false, _) => at.fail(
-            "proxy is not the address of an HTTP proxy",
-            "write http://host:port, or http://user:password@host:port with % for what cannot stand there",
-        ),
+fn is_name(name: Name<'_>) -> bool {
+    let text = name.text();
+    let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, '_' | '-');
+    let is_plain = text.starts_with(|c: char| c.is_ascii_lowercase()) && text.chars().all(fits);
+    if !is_plain || text.len() > MAX_NAME {
+        let help = "use 1 to 32 lower-case letters, digits, \"_\" and \"-\", a letter first";
+        name.error("this is not a name for a channel", help);
+    } else if RESERVED.contains(&text) {
+        name.error(format!("the name {text} is taken: answers in the record begin with it"), "use another");
+    } else {
+        return true;
     }
+    false
 }
 
-fn allowed_users(at: At<'_>) -> Option<Vec<i64>> {
-    let users = at.whole_list(1..=i64::MAX)?;
-    at.ensure(!users.is_empty(), "allowed_users is empty", "list the Telegram user ids that may approve")?;
-    Some(users)
+fn channel(at: At<'_>) -> Option<ChannelConfig> {
+    type Reader = fn(Section<'_>) -> Option<ChannelConfig>;
+    let types: [(&str, (&str, Reader)); 1] = [("api", ("type token token_sha256 allowed_origins", api))];
+    let section = at.open();
+    let (keys, read) = section.require("type", |at| at.choice(&types))?;
+    read(section.known(keys))
+}
+
+fn api(section: Section<'_>) -> Option<ChannelConfig> {
+    let allowed_origins = section.get("allowed_origins").map(origins).unwrap_or_default();
+    token(section).map(|token| ChannelConfig::Api(ApiConfig { token, allowed_origins }))
+}
+
+/// Whoever holds the token of an API channel answers. An agent must not, and of two channels it must be clear which.
+fn ensure_own_token(
+    at: At<'_>,
+    config: &ChannelConfig,
+    agents: &[AgentConfig],
+    others: &BTreeMap<String, ChannelConfig>,
+) {
+    let ChannelConfig::Api(own) = config else { return };
+    let agent = agents.iter().find(|agent| agent.token.matches(&own.token));
+    let agent = agent.map(|agent| format!("the agent {}, which could approve its own calls", agent.id));
+    let is_same =
+        |other: &ChannelConfig| matches!(other, ChannelConfig::Api(other) if other.token.matches(&own.token));
+    let channel =
+        others.iter().find(|(_, other)| is_same(other)).map(|(name, _)| format!("the channel {name}"));
+    if let Some(holder) = agent.or(channel) {
+        let section = at.open();
+        let at = section.get("token").or_else(|| section.get("token_sha256")).unwrap_or(at);
+        at.error(format!("this is also the token of {holder}"), "make one with: openssl rand -hex 32");
+    }
 }

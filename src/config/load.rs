@@ -9,6 +9,7 @@ use super::doc::Doc;
 use super::finding::Finding;
 use super::known::KnownNames;
 use super::main_file as main;
+use super::messenger;
 use super::permissions::{self, Permissions};
 use super::request::ToolService;
 use super::services;
@@ -114,7 +115,7 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     let agents = main::agents(file);
     Config {
         gateway: main::gateway(file, doc.dir()),
-        channels: channels::channels(file),
+        channels: channels::channels(file, &agents),
         services: all_services(file, doc.dir(), toolbox, share),
         tools: std::mem::take(&mut toolbox.tools),
         storage,
@@ -217,7 +218,7 @@ pub(crate) fn bot(paths: &Paths) -> BotHint {
         let messenger = At::root(&doc).open().get("messenger");
         if let Some(section) = messenger.and_then(|at| at.open().get("telegram")).map(At::open) {
             hint.token = section.read("token", At::secret);
-            hint.proxy = section.read("proxy", channels::proxy);
+            hint.proxy = section.read("proxy", messenger::proxy);
             hint.chat_id = section.whole("chat_id", i64::MIN..=i64::MAX);
             hint.api_url = section.read("api_url", main::base_url).map(|url| url.as_str().to_owned());
         }

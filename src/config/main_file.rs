@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::at::{At, Section};
 use super::proxy::{networks, public_path, trusted};
 use super::settings::{
-    AgentConfig, ApprovalConfig, CoolDown, GatewayConfig, RateLimit, Storage, SyncMode, TlsFiles,
+    AgentConfig, ApprovalConfig, CoolDown, GatewayConfig, McpConfig, RateLimit, Storage, SyncMode, TlsFiles,
 };
 use crate::base::password::PasswordHash;
 use crate::base::secret::TokenHash;
@@ -21,10 +21,12 @@ const SHORT_TOKEN: usize = 16;
 /// Seconds in a day; nobody answers a question that is older.
 const MAX_APPROVAL: f64 = 86_400.0;
 const HEALTH_PORT: u16 = 8080;
+/// In seconds.
+const MAX_HOLD: f64 = 3_600.0;
 const COOL_DOWN: CoolDown = CoolDown { denies: 3, window: Duration::from_secs(600) };
 
 /// The keys of config.yaml.
-pub(crate) const KEYS: &str = "gateway agent agents messenger services storage approval_timeout approvals \
+pub(crate) const KEYS: &str = "gateway agent agents messenger channels services storage approval_timeout approvals \
                                rate_limit max_concurrent_calls";
 
 /// `gateway:`.
@@ -32,7 +34,7 @@ pub(crate) fn gateway(file: Section<'_>, dir: &Path) -> GatewayConfig {
     let section = file.below(
         "gateway",
         "host port tls health_host health_port admin_hosts admin_password_hash trusted_proxies public_path \
-         metrics_from control_socket allowed_origins max_message_bytes",
+         metrics_from control_socket allowed_origins max_message_bytes hosts mcp",
     );
     GatewayConfig {
         host: section.read("host", host).unwrap_or_else(|| "::".into()),
@@ -40,7 +42,7 @@ pub(crate) fn gateway(file: Section<'_>, dir: &Path) -> GatewayConfig {
         tls: section.read("tls", |at| tls(at, dir)),
         health_host: section.read("health_host", host).unwrap_or_else(|| "127.0.0.1".into()),
         health_port: section.get("health_port").map_or(Some(HEALTH_PORT), health_port),
-        admin_hosts: section.get("admin_hosts").map(admin_hosts).unwrap_or_default(),
+        admin_hosts: section.get("admin_hosts").map(hosts).unwrap_or_default(),
         admin_password_hash: section.read("admin_password_hash", password_hash),
         trusted_proxies: section.get("trusted_proxies").map(trusted).unwrap_or_default(),
         public_path: section.read("public_path", public_path).unwrap_or_default(),
@@ -48,7 +50,17 @@ pub(crate) fn gateway(file: Section<'_>, dir: &Path) -> GatewayConfig {
         control_socket: section.read("control_socket", |at| path(at, dir)),
         allowed_origins: section.get("allowed_origins").map(origins).unwrap_or_default(),
         max_message_bytes: section.whole("max_message_bytes", 1024..=16 << 20).unwrap_or(1 << 20),
+        hosts: section.get("hosts").map(hosts).unwrap_or_default(),
+        mcp: mcp(section.below("mcp", "hold keep_alive")),
     }
+}
+
+/// `gateway.mcp:`. Clients give a request up after 60 s and a silent stream after 300 s.
+fn mcp(section: Section<'_>) -> McpConfig {
+    let seconds = |key, default| {
+        section.read(key, |at| at.seconds(1.0..=MAX_HOLD)).unwrap_or(Duration::from_secs(default))
+    };
+    McpConfig { hold: seconds("hold", 50), keep_alive: seconds("keep_alive", 15) }
 }
 
 /// A port, or a word that switches the listener off.
@@ -58,7 +70,7 @@ fn health_port(at: At<'_>) -> Option<u16> {
 }
 
 /// Names as they stand in a `Host` header, without port.
-fn admin_hosts(at: At<'_>) -> Vec<String> {
+fn hosts(at: At<'_>) -> Vec<String> {
     let name = |item: At<'_>| {
         let text = item.filled()?;
         item.ensure(fits_host(&text), "this is not a host name", "write the name only: gateway.example.org")?;
@@ -102,7 +114,7 @@ fn tls(at: At<'_>, dir: &Path) -> Option<TlsFiles> {
     Some(TlsFiles { cert: cert?, key: key?, only_tls13 })
 }
 
-fn origins(at: At<'_>) -> Vec<String> {
+pub(crate) fn origins(at: At<'_>) -> Vec<String> {
     let origin = |item: At<'_>| {
         let text = item.text()?;
         let help = "write it as a browser sends it: https://example.org";
@@ -161,7 +173,8 @@ fn groups(at: At<'_>) -> BTreeSet<String> {
     at.one_or_more().into_iter().filter_map(name).collect()
 }
 
-fn token(section: Section<'_>) -> Option<TokenHash> {
+/// `token:` or `token_sha256:`.
+pub(crate) fn token(section: Section<'_>) -> Option<TokenHash> {
     match (section.get("token"), section.get("token_sha256")) {
         (Some(at), None) => {
             let token = at.secret()?;

@@ -7,7 +7,7 @@
 //! | file | reads |
 //! |---|---|
 //! | `tree`, `doc`, `at` | YAML; one file with its findings; one value and the readers of values |
-//! | `main_file`, `proxy`, `messenger`, `services`, `peer`, `login` | config.yaml |
+//! | `main_file`, `proxy`, `channels`, `messenger`, `services`, `peer`, `login` | config.yaml |
 //! | `tool_files`, `tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
 //! | `permissions`, `matcher`, `conditions`, `limits`, `flows` | permissions.yaml |
 //! | `lint`, `known`, `met`, `reach`, `doubts`, `limit_advice`, `data_words` | advice on what stands there |
@@ -39,6 +39,7 @@ mod load;
 mod login;
 mod main_file;
 mod matcher;
+mod messenger;
 mod met;
 mod peer;
 mod permissions;
@@ -61,7 +62,7 @@ pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, misfit};
 pub(crate) use permissions::Permissions;
-pub(crate) use settings::{AgentConfig, ApprovalConfig, CircuitBreaker, Storage, TelegramConfig};
+pub(crate) use settings::{AgentConfig, ApiConfig, ApprovalConfig, Storage, TelegramConfig};
 pub use settings::{
     Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,
     SyncMode, Take,

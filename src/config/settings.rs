@@ -71,6 +71,18 @@ pub struct GatewayConfig {
     pub allowed_origins: Vec<String>,
     /// The longest message from an agent, in bytes.
     pub max_message_bytes: usize,
+    /// Names by which MCP clients may reach the agents' port, besides those of this machine.
+    pub hosts: Vec<String>,
+    pub mcp: McpConfig,
+}
+
+/// How MCP clients wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct McpConfig {
+    /// How long a call is held before its client hears that it goes on (50 s).
+    pub hold: Duration,
+    /// How often a stream says something (15 s).
+    pub keep_alive: Duration,
 }
 
 /// PEM files of the agents' port.
@@ -101,6 +113,15 @@ pub struct AgentConfig {
 #[derive(Clone, Debug, PartialEq)]
 pub enum ChannelConfig {
     Telegram(TelegramConfig),
+    Api(ApiConfig),
+}
+
+/// Programs that list and answer questions by themselves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ApiConfig {
+    pub token: TokenHash,
+    /// Origins of web pages that may do so.
+    pub allowed_origins: Vec<String>,
 }
 
 /// A bot and the chat it asks in.
@@ -282,14 +303,6 @@ pub struct CoolDown {
     pub denies: usize,
     /// The time within which they count, and for which nobody is asked then (10 min).
     pub window: Duration,
-}
-
-/// How often the policy has to deny something to an agent before all its calls are stopped.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct CircuitBreaker {
-    pub(crate) denies: usize,
-    /// The time within which they count.
-    pub(crate) window: Duration,
 }
 
 /// Limits per agent.

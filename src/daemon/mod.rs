@@ -225,7 +225,7 @@ impl Gateway {
             warnings.extend(fixed.needs_restart(&Fixed::from_config(&loaded.config)));
             let wanted = channels
                 .prepare(&loaded.config.channels)
-                .map_err(|e| refused(&[misfit(&options.paths, &["messenger"], &e.what, e.help)]))?;
+                .map_err(|e| refused(&[misfit(&options.paths, &[e.section], &e.what, e.help)]))?;
             let earlier = gate.setup();
             let setup = setup(loaded, Some(&earlier)).map_err(unusable)?;
             gate.reload(setup);

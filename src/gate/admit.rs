@@ -43,11 +43,7 @@ impl Gate {
         request.session = request.session.map(|name| self.setup().scrubber.text(name));
         let size = || json::length(&request.args) + request.reason.as_ref().map_or(0, String::len);
         let per_minute = self.setup().requests_per_minute(agent);
-        let counted = self.ledger.count(agent, per_minute, size);
-        if self.stops.of(agent).is_some() {
-            return self.stopped(agent, &request, counted.is_ok());
-        }
-        if let Err(too_many) = counted {
+        if let Err(too_many) = self.ledger.count(agent, per_minute, size) {
             return self.flooded(agent, &request, too_many);
         }
         let began = Instant::now();
@@ -60,16 +56,6 @@ impl Gate {
     /// Counts a request that was refused for this reason before it came this far: every one counts against the rate.
     pub(crate) fn count_refused(&self, agent: &AgentId, reason: &'static str) {
         self.ledger.count_unread(agent, self.setup().requests_per_minute(agent), reason);
-    }
-
-    /// Every request hears that calls are stopped; those past the rate are not written down.
-    fn stopped(self: &Rc<Self>, agent: &AgentId, request: &Submission, is_recorded: bool) -> Ticket {
-        let outcome = Outcome::KillSwitch;
-        if is_recorded {
-            return self.refuse(agent, request, outcome);
-        }
-        self.ledger.metrics.ended(&request.tool, None, &outcome);
-        Ticket::ended(CallReply::new(outcome, None))
     }
 
     /// Only the first refusal of a flood is written down: a flood must not wear out the disk.
@@ -157,7 +143,7 @@ impl Gate {
         checked: Duration,
     ) -> Ticket {
         let id = RequestId::random();
-        let flight = Flight::new(id, call.digest());
+        let flight = Flight::new(id, &call);
         self.flights.running.borrow_mut().add(
             &call,
             request.session.as_deref(),
@@ -201,6 +187,29 @@ impl Gate {
         };
         self.executor.spawn(task).detach();
         ticket
+    }
+
+    /// A place at a call of `agent`'s that is under way.
+    pub(crate) fn ticket(&self, agent: &AgentId, id: RequestId) -> Option<Ticket> {
+        self.flights.running.borrow().of(agent, id).cloned().map(Ticket::new)
+    }
+
+    /// From now on `key` leads to the call with this id, which is under way, and after its end to its outcome. Nobody has
+    /// asked once more. False: it has ended already, or the record cannot be written.
+    pub(crate) async fn name(self: &Rc<Self>, agent: &AgentId, id: RequestId, key: String) -> bool {
+        let flight = self.flights.running.borrow().of(agent, id).cloned();
+        let Some((flight, digest)) = flight.and_then(|flight| Some((flight.clone(), flight.digest()?)))
+        else {
+            return false;
+        };
+        if flight.in_record().await != Some(id) {
+            return false;
+        }
+        let named = self.store.alias(agent, &key, id, digest, self.clock.now()).await;
+        if self.flights.running.borrow().of(agent, id).is_some() {
+            self.flights.running.borrow_mut().add_key(agent, Some(&key), &flight);
+        }
+        named.inspect_err(|e| log::error!("request {id}: a key could not be kept: {e}")).is_ok()
     }
 
     fn has_session_room(&self, agent: &AgentId, session: Option<&str>) -> bool {

@@ -16,8 +16,8 @@ use super::Executor;
 use super::notes::NoteWindows;
 use super::recording::{RETRY, see_through, until_recorded};
 use super::setup::{CurrentSetup, Setup};
-use crate::approval::Channels;
 use crate::approval::desk::{Desk, IdMatch};
+use crate::approval::{Channel, Channels};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, QuestionEnd, Responder, Void};
@@ -72,6 +72,11 @@ impl Approvals {
     /// The open questions, the oldest first.
     pub fn questions(&self) -> Vec<Arc<Question>> {
         self.desk.borrow().questions()
+    }
+
+    /// The channel with this name.
+    pub(crate) fn channel(&self, name: &str) -> Option<Rc<dyn Channel>> {
+        self.channels.named(name)
     }
 
     /// An open question that nobody is answering right now.
@@ -132,14 +137,14 @@ impl Approvals {
                 true => Some(QuestionEnd::TimedOut),
                 false => forbids(&setups.get()).map(QuestionEnd::Void),
             };
-            let is_stopped = matches!(end, Some(QuestionEnd::Void(Void::Stopped { .. })));
             let mut nap = if end.is_some() { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
             if let Some(end) = end
                 && let Some(question) = self.take_away(question.id)
-                && self.conclude(question.clone(), end.clone(), None).await.is_err()
+                && self.conclude(question.clone(), end, None).await.is_err()
             {
-                if over || is_stopped {
-                    return self.end_unrecorded(&question, end);
+                if over {
+                    self.expire_unrecorded(&question);
+                    return QuestionEnd::TimedOut;
                 }
                 nap = deadline.map_or(RETRY, |d| d.nap(now).min(RETRY));
             }
@@ -267,18 +272,16 @@ impl Approvals {
         record.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??.end
     }
 
-    /// A full disk makes no question longer, and keeps none open that was stopped: it leaves the desk, and the record hears
-    /// of it when it can. If the gateway ends before, the next start finds the deadline over, or the stop.
-    fn end_unrecorded(&self, question: &Arc<Question>, end: QuestionEnd) -> QuestionEnd {
+    /// A full disk makes no question longer: it leaves the desk, and the record hears of it when it can. If the
+    /// gateway stops before, the next start finds the deadline over.
+    fn expire_unrecorded(&self, question: &Arc<Question>) {
         let (id, store, clock) = (question.id, self.store.clone(), self.clock.clone());
-        self.desk.borrow_mut().settle(id, end == QuestionEnd::TimedOut);
-        self.channels.tell(|channel| channel.settled(question, &end));
-        let written = end.clone();
-        let task = until_recorded(format!("request {id}: that its question has ended"), async move || {
-            store.answer(id, &written, heard_by_agent(&written).as_ref(), clock.now(), true).await
+        self.desk.borrow_mut().settle(id, true);
+        self.channels.tell(|channel| channel.settled(question, &QuestionEnd::TimedOut));
+        let task = until_recorded(format!("request {id}: that nobody answered"), async move || {
+            store.answer(id, &QuestionEnd::TimedOut, Some(&Outcome::TimedOut), clock.now(), true).await
         });
         self.executor.spawn(task).detach();
-        end
     }
 
     fn take_away(&self, id: RequestId) -> Option<Arc<Question>> {
@@ -306,7 +309,7 @@ impl Approvals {
         note_window: Option<Duration>,
     ) -> Result<bool, StoreError> {
         let (id, now) = (question.id, self.clock.now());
-        let outcome = heard_by_agent(&end);
+        let outcome = end.outcome();
         let durable = question.call.tool().kind.has_side_effects();
         let counted = match self.store.answer(id, &end, outcome.as_ref(), now, durable).await {
             Ok(counted) => counted,
@@ -329,16 +332,5 @@ impl Approvals {
             let _ = waiter.try_send(told);
         }
         Ok(counted)
-    }
-}
-
-/// What the agent hears of a question that ended without leading to an execution.
-fn heard_by_agent(end: &QuestionEnd) -> Option<Outcome> {
-    match end {
-        QuestionEnd::Approved { .. } => None,
-        QuestionEnd::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
-        QuestionEnd::TimedOut => Some(Outcome::TimedOut),
-        QuestionEnd::Withdrawn => Some(Outcome::Withdrawn),
-        QuestionEnd::Void(why) => Some(why.outcome()),
     }
 }

@@ -21,9 +21,6 @@ const MAX_RESULTS: usize = 100;
 /// is offered once more.
 const ACKS_EVERY: Duration = Duration::from_secs(1);
 
-/// The most acks in one transaction, so that no call waits long behind them.
-const ACKS_AT_ONCE: usize = 256;
-
 /// The results that agents have not received.
 pub struct Inbox {
     executor: Executor,
@@ -55,6 +52,8 @@ impl Inbox {
         if ids.is_empty() {
             return;
         }
+        // Under load, the next fold comes sooner than the task.
+        self.store.received(ids.iter().copied());
         self.acks.borrow_mut().extend(ids);
         if !self.due.replace(true) {
             let inbox = self.clone();
@@ -70,15 +69,16 @@ impl Inbox {
     /// Writes down what [`Inbox::received`] has collected so far.
     pub(crate) async fn write_acks(&self) {
         let collected: Vec<_> = self.acks.borrow().iter().copied().collect();
-        for some in collected.chunks(ACKS_AT_ONCE) {
-            if let Err(e) = self.store.received(some.to_vec()).await {
-                log::warn!("what agents have received could not be recorded: {e}");
-            }
-            // Only now: until then they keep these results from being offered.
-            let mut acks = self.acks.borrow_mut();
-            for id in some {
-                acks.remove(id);
-            }
+        if collected.is_empty() {
+            return;
+        }
+        if let Err(e) = self.store.write_received().await {
+            log::warn!("what agents have received could not be recorded: {e}");
+        }
+        // Only now: until then they keep these results from being offered.
+        let mut acks = self.acks.borrow_mut();
+        for id in collected {
+            acks.remove(&id);
         }
     }
 

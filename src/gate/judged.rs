@@ -4,7 +4,6 @@ use std::ptr;
 use std::rc::{Rc, Weak};
 
 use super::counters::Reservation;
-use super::kill_switch;
 use super::limits;
 use super::setup::Setup;
 use super::state::Gate;
@@ -35,7 +34,6 @@ impl Judged {
             setup.policy.judge(call, &gate.facts(setup, call, task.session.as_deref(), &*counters))
         };
         limits::heed(gate, call, &verdict);
-        kill_switch::denied(gate, call, &verdict);
         let allowed = verdict.decision == Action::Allow;
         let reserved = allowed.then(|| reserve(gate, task, verdict.charges.clone())).flatten();
         Judged { verdict, reserved, carried: gate.carried_version(setup, call), setup: Rc::downgrade(setup) }
@@ -75,7 +73,7 @@ impl Judged {
         task: &Task,
         setup: &Rc<Setup>,
     ) -> Result<(), Verdict> {
-        if !self.is_under(setup) || gate.stops.of(task.call.agent()).is_some() {
+        if !self.is_under(setup) {
             let facts = gate.facts(setup, &task.call, task.session.as_deref(), &NothingCounted);
             let verdict = setup.policy.judge(&task.call, &facts);
             if verdict.decision != Action::Allow {
@@ -109,7 +107,6 @@ pub(super) fn charge_approved(gate: &Gate, task: &Task) -> Step<Reservation> {
     };
     if let Some(why) = verdict.forbidden() {
         limits::heed(gate, &task.call, &verdict);
-        kill_switch::denied(gate, &task.call, &verdict);
         return Err(why.outcome());
     }
     reserve(gate, task, verdict.charges).ok_or(Outcome::TooManySessions)

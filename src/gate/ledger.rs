@@ -4,7 +4,6 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::breaker::Denials;
 use super::budget::Budget;
 use super::cool_down::CoolDowns;
 use super::counters::CounterBook;
@@ -14,7 +13,7 @@ use super::rate::{RateLimits, TooMany};
 use super::setup::Setup;
 use crate::base::clock::Timestamp;
 use crate::base::slots::KeyedSlots;
-use crate::model::{AgentId, Call, Charge, QuestionEnd, Reading, Stop};
+use crate::model::{AgentId, Call, Charge, QuestionEnd, Reading};
 
 /// Bytes of arguments and reason that come with a request.
 const USUAL: usize = 2048;
@@ -24,7 +23,6 @@ pub(crate) struct Kept {
     /// Each charge with when it was made last.
     pub counted: Vec<(Charge, Timestamp)>,
     pub read: Vec<Reading>,
-    pub stops: Vec<Stop>,
 }
 
 /// What agents have used.
@@ -36,8 +34,6 @@ pub(crate) struct Ledger {
     /// What requests other than calls may cost. A tool that is listed costs one.
     errands: RefCell<Budget>,
     cool_downs: RefCell<CoolDowns>,
-    /// What the policy has denied to agents.
-    pub(super) denials: RefCell<Denials>,
     /// What has been counted under limits. A restart takes it up.
     pub(super) counters: Rc<RefCell<CounterBook>>,
     /// What agents have read. A restart takes it up too.
@@ -49,13 +45,12 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(setup: &Setup, started: Timestamp, kept: Kept) -> Ledger {
-        let Kept { counted, read, stops: _ } = kept;
+        let Kept { counted, read } = kept;
         Ledger {
             requests: RefCell::default(),
             bytes: RefCell::new(Budget::new(16 << 20, 64 << 10)),
             errands: RefCell::new(Budget::new(30_000, 30_000)),
             cool_downs: RefCell::default(),
-            denials: RefCell::default(),
             counters: Rc::new(RefCell::new(CounterBook::take_up(counted, setup.session_idle(), started))),
             memory: RefCell::new(Memory::take_up(read, started)),
             connections: KeyedSlots::default(),

@@ -145,8 +145,7 @@ pub(super) fn heed(gate: &Gate, call: &Call, verdict: &Verdict) {
                 count("limit_reached", limit);
                 tell(gate, call, limit);
             }
-            Reason::Stopped { .. }
-            | Reason::AgentRemoved
+            Reason::AgentRemoved
             | Reason::ToolChanged
             | Reason::DeniedByRule(_)
             | Reason::AskedByRule(_)

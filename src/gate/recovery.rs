@@ -29,12 +29,8 @@ impl Gate {
         channels: Rc<Channels>,
         mut recovered: Recovered,
     ) -> Rc<Gate> {
-        let kept = Kept {
-            counted: mem::take(&mut recovered.counted),
-            read: mem::take(&mut recovered.read),
-            stops: mem::take(&mut recovered.stops),
-        };
-        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, kept));
+        let (counted, read) = (mem::take(&mut recovered.counted), mem::take(&mut recovered.read));
+        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, Kept { counted, read }));
         take_up(&gate, recovered);
         gate
     }
@@ -82,7 +78,7 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
         // An approval that could not be acted on before its deadline is too old to act on.
         return end(gate, open, Outcome::TimedOut, None);
     }
-    let flight = Flight::new(open.id, call.digest());
+    let flight = Flight::new(open.id, &call);
     flight.set_recorded();
     gate.flights.running.borrow_mut().add(&call, open.session.as_deref(), open.key.as_deref(), &flight);
     let OpenCall { id, created: at, session, reason, key, rule, reasons, expires, .. } = open;

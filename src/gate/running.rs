@@ -35,6 +35,7 @@ impl CallReply {
 pub(super) struct Flight {
     /// None: it was refused before it became a call.
     call: Option<(RequestId, Digest)>,
+    agent: Option<AgentId>,
     keys: RefCell<Vec<String>>,
     joined: Cell<u32>,
     recorded: OnceCell<bool>,
@@ -44,12 +45,17 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(id: RequestId, digest: Digest) -> Rc<Flight> {
-        Rc::new(Flight { call: Some((id, digest)), ..Flight::default() })
+    pub(super) fn new(id: RequestId, call: &Call) -> Rc<Flight> {
+        let (call, agent) = (Some((id, call.digest())), Some(call.agent().clone()));
+        Rc::new(Flight { call, agent, ..Flight::default() })
     }
 
     pub(super) fn id(&self) -> Option<RequestId> {
         self.call.map(|(id, _)| id)
+    }
+
+    pub(super) fn digest(&self) -> Option<Digest> {
+        self.call.map(|(_, digest)| digest)
     }
 
     pub(super) fn set_recorded(&self) {
@@ -120,6 +126,21 @@ impl Ticket {
         let flight = Rc::new(Flight::default());
         flight.finish(reply);
         Ticket::new(flight)
+    }
+
+    /// The id of the call in the record; None when it was refused before it became one.
+    pub(crate) fn id(&self) -> Option<RequestId> {
+        self.flight.id()
+    }
+
+    /// Until when a person is being asked; None when nobody is.
+    pub(crate) fn asked_until(&self) -> Option<Timestamp> {
+        self.flight.asked.get().copied().flatten()
+    }
+
+    /// Whether nobody else has asked for the same.
+    pub(crate) fn is_alone(&self) -> bool {
+        self.flight.joined.get() == 0
     }
 
     /// Waits until a person is asked: the request's id and when the question expires. None when it ended without.
@@ -219,6 +240,12 @@ impl Running {
     /// How often this call was asked for while it is under way.
     pub(super) fn times(&self, call: &Call, session: Option<&str>) -> u32 {
         self.by_binding.get(&binding(call, session)).map_or(1, |f| f.joined.get().saturating_add(1))
+    }
+
+    /// The call of `agent`'s with this id, while it is under way.
+    pub(super) fn of(&self, agent: &AgentId, id: RequestId) -> Option<&Rc<Flight>> {
+        let is_it = |flight: &&Rc<Flight>| flight.id() == Some(id) && flight.agent.as_ref() == Some(agent);
+        self.by_binding.values().find(is_it)
     }
 
     /// Whether the call with this id is under way.

@@ -148,11 +148,7 @@ pub(super) async fn replayed(
         log::error!("not executed, the record cannot be read: {e}");
         Outcome::StoreUnavailable
     });
-    let found = found?;
-    if gate.stops.of(call.agent()).is_some() {
-        return Err(Outcome::KillSwitch);
-    }
-    let Some(earlier) = found else { return Ok(None) };
+    let Some(earlier) = found? else { return Ok(None) };
     if earlier.digest != call.digest() {
         return Err(Outcome::IdempotencyConflict);
     }

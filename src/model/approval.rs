@@ -45,16 +45,6 @@ impl Responder {
         Responder("cool_down".to_owned())
     }
 
-    /// Stands for nobody: too many calls were denied.
-    pub(crate) fn circuit_breaker() -> Responder {
-        Responder("circuit_breaker".to_owned())
-    }
-
-    /// Whether it was somebody on the gateway's machine or its pages, and not in a chat.
-    pub(crate) fn is_at_the_gateway(&self) -> bool {
-        ["local:", "web:"].iter().any(|channel| self.0.starts_with(channel))
-    }
-
     /// Reads back what the record holds.
     pub fn recorded(text: &str) -> Responder {
         Responder(text.to_owned())
@@ -97,8 +87,6 @@ pub enum Void {
     AgentRemoved,
     /// What came meanwhile denies it.
     Denied(Denial),
-    /// Somebody has stopped the calls of this agent, or all.
-    Stopped { by: Responder },
     /// The record says that it had ended before.
     Ended,
 }
@@ -110,7 +98,6 @@ impl Void {
             Void::ToolChanged => Outcome::ApprovalVoid,
             Void::AgentRemoved => Outcome::AgentRemoved,
             Void::Denied(denial) => Outcome::DeniedByPolicy(denial.clone()),
-            Void::Stopped { .. } => Outcome::KillSwitch,
             Void::Ended => Outcome::UnknownResult,
         }
     }
@@ -127,7 +114,6 @@ impl fmt::Display for Void {
                 Some(Some(rule)) => write!(f, "a rule denies it now: {rule}"),
                 None => denial.fmt(f),
             },
-            Void::Stopped { by } => write!(f, "stopped by {by}"),
             Void::Ended => f.write_str("it had ended before"),
         }
     }
@@ -140,17 +126,26 @@ impl QuestionEnd {
             QuestionEnd::Approved { .. } => "approved",
             QuestionEnd::Denied { .. } => "denied",
             QuestionEnd::TimedOut => "timed_out",
-            QuestionEnd::Withdrawn | QuestionEnd::Void(Void::Stopped { .. }) => "withdrawn",
+            QuestionEnd::Withdrawn => "withdrawn",
             QuestionEnd::Void(_) => "void",
         }
     }
 
-    /// Who answered or stopped it, when somebody did.
+    /// What the agent hears of it, where it did not lead to an execution.
+    pub(crate) fn outcome(&self) -> Option<Outcome> {
+        match self {
+            QuestionEnd::Approved { .. } => None,
+            QuestionEnd::Denied { note, .. } => Some(Outcome::DeniedByUser { note: note.clone() }),
+            QuestionEnd::TimedOut => Some(Outcome::TimedOut),
+            QuestionEnd::Withdrawn => Some(Outcome::Withdrawn),
+            QuestionEnd::Void(why) => Some(why.outcome()),
+        }
+    }
+
+    /// Who answered, when somebody did.
     pub fn by(&self) -> Option<&Responder> {
         match self {
-            QuestionEnd::Approved { by }
-            | QuestionEnd::Denied { by, .. }
-            | QuestionEnd::Void(Void::Stopped { by }) => Some(by),
+            QuestionEnd::Approved { by } | QuestionEnd::Denied { by, .. } => Some(by),
             QuestionEnd::TimedOut | QuestionEnd::Withdrawn | QuestionEnd::Void(_) => None,
         }
     }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::Deserialize as _;
 use serde_json::{Value, json};
 
-use super::approval::{Responder, Void};
+use super::approval::Void;
 use super::ask_reason::AskReason;
 use super::charge::Charge;
 use super::denial::{Denial, DenialReason};
@@ -32,10 +32,6 @@ pub struct Verdict {
 /// What speaks against a call, or against asking about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
-    /// The calls of this agent, or all, are stopped. Denies.
-    Stopped {
-        by: Responder,
-    },
     /// The agent is not configured (any more). Denies.
     AgentRemoved,
     /// The tool is not what it was when the call was checked. Denies.
@@ -98,7 +94,6 @@ impl Verdict {
             return None;
         }
         let changed = self.reasons.iter().find_map(|reason| match reason {
-            Reason::Stopped { by } => Some(Void::Stopped { by: by.clone() }),
             Reason::AgentRemoved => Some(Void::AgentRemoved),
             Reason::ToolChanged => Some(Void::ToolChanged),
             _ => None,
@@ -138,8 +133,7 @@ impl Reason {
     /// What it decides alone; None: it only speaks against asking.
     pub fn decision(&self) -> Option<Action> {
         match self {
-            Reason::Stopped { .. }
-            | Reason::AgentRemoved
+            Reason::AgentRemoved
             | Reason::ToolChanged
             | Reason::DeniedByRule(_)
             | Reason::FlowDenied { .. }
@@ -180,8 +174,6 @@ impl Reason {
     /// The shape of `reasons`, everywhere. Values of arguments never stand in it.
     pub fn to_json(&self) -> Value {
         match self {
-            // Agents may read it, and who it was is none of their business.
-            Reason::Stopped { .. } => json!({"reason": "kill_switch"}),
             Reason::AgentRemoved => json!({"reason": "agent_removed"}),
             Reason::ToolChanged => json!({"reason": "approval_void"}),
             Reason::CoolDown { until } => json!({"reason": "cool_down", "until": until.to_string()}),

@@ -6,7 +6,7 @@
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
-use std::future::poll_fn;
+use std::future::{pending, poll_fn};
 use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
@@ -22,6 +22,7 @@ use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use smol::channel::Receiver;
 use smol::stream::Stream as _;
+use smol::{Timer, future};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::deadline::within;
@@ -29,6 +30,7 @@ use super::forwarded::Forwarded;
 use super::reading::MustRead;
 use super::stream::Stream;
 use super::ws::WebSocket;
+use crate::base::once_flag::OnceFlag;
 
 /// The largest request body taken, in bytes.
 const MAX_BODY: usize = 64 * 1024;
@@ -106,9 +108,9 @@ impl WebRequest {
         scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().to_owned())
     }
 
-    /// Reads the body. None when it is too large, incomplete or too slow.
-    async fn read_body(&mut self) -> Option<()> {
-        let body = Limited::new(self.unread.take()?, MAX_BODY);
+    /// Reads the body. None when it is larger than `max` bytes, incomplete or too slow.
+    pub(crate) async fn read_body(&mut self, max: usize) -> Option<()> {
+        let body = Limited::new(self.unread.take()?, max);
         self.body = within(PATIENCE, body.collect()).await?.ok()?.to_bytes().to_vec();
         Some(())
     }
@@ -236,12 +238,35 @@ pub async fn serve_upgrade<T>(
     limits: &WsLimits,
     decide: impl Fn(&WebRequest) -> Result<T, WebAnswer>,
 ) -> Result<Option<(WebSocket, T)>, UpgradeError> {
+    serve_port(stream, limits, async |request| Err(request), &OnceFlag::default(), decide).await
+}
+
+/// The same for a listener that has pages, too: what `page` does not give back it has answered, and the next request is
+/// read. Until `admitted` is set, there are `header_timeout` and a moment for all of it.
+///
+/// # Errors
+/// As for [`serve_upgrade`].
+pub(crate) async fn serve_port<T>(
+    stream: Stream,
+    limits: &WsLimits,
+    page: impl AsyncFn(WebRequest) -> Result<WebAnswer, WebRequest>,
+    admitted: &OnceFlag,
+    decide: impl Fn(&WebRequest) -> Result<T, WebAnswer>,
+) -> Result<Option<(WebSocket, T)>, UpgradeError> {
     let answer = async |request: WebRequest| {
+        let request = match page(request).await {
+            Ok(answer) => return Err(answer),
+            Err(request) => request,
+        };
         let upgrade = request.accept_key().and_then(|accept_key| Ok((accept_key, decide(&request)?)));
         upgrade.map_err(|refusal| refusal.with("connection", "close"))
     };
-    let served = serve(stream, limits.header_timeout, answer);
-    let served = within(limits.header_timeout + ANSWER_TIME, served).await.ok_or(UpgradeError::TimedOut)?;
+    let served = async { Some(serve(stream, limits.header_timeout, answer).await) };
+    let late = async {
+        Timer::after(limits.header_timeout + ANSWER_TIME).await;
+        if admitted.is_set() { pending().await } else { None }
+    };
+    let served = future::or(served, late).await.ok_or(UpgradeError::TimedOut)?;
     match (served.end, served.granted) {
         (Err(e), _) if e.is_timeout() => Err(UpgradeError::TimedOut),
         (Err(e), _) => Err(UpgradeError::Http(e.to_string())),
@@ -260,7 +285,7 @@ pub async fn serve_upgrade<T>(
 /// requests, or with reading. Each request comes with its body.
 pub(crate) async fn serve_pages(stream: Stream, answer: impl AsyncFn(WebRequest) -> WebAnswer) {
     let served = serve(stream, PATIENCE, async |mut request: WebRequest| {
-        Err::<(String, Infallible), _>(match request.read_body().await {
+        Err::<(String, Infallible), _>(match request.read_body(MAX_BODY).await {
             Some(()) => answer(request).await,
             None => WebAnswer::text(400, "bad request"),
         })

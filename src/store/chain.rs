@@ -23,6 +23,16 @@ const KEY_BYTES: usize = 32;
 #[derive(Clone)]
 pub(super) struct ChainKey(Zeroizing<[u8; KEY_BYTES]>);
 
+/// Made from the record's key: whoever has one token or another cannot make a third.
+#[derive(Clone)]
+pub(super) struct TokenKey(Zeroizing<[u8; KEY_BYTES]>);
+
+impl TokenKey {
+    pub(super) fn mac(&self, parts: &[&[u8]]) -> Digest {
+        Digest::keyed(self.0.as_slice(), parts)
+    }
+}
+
 #[derive(Clone, Debug)]
 pub(super) struct ChainEvent {
     pub(super) seq: i64,
@@ -134,6 +144,11 @@ impl ChainKey {
         self.hash(before, event).0.as_slice() == event.hash.as_slice()
     }
 
+    /// A key for something else that must outlive a restart. It says nothing about this one.
+    pub(super) fn derive(&self, purpose: &str) -> TokenKey {
+        TokenKey(Zeroizing::new(Digest::keyed(self.0.as_slice(), &[b"derive.", purpose.as_bytes()]).0))
+    }
+
     fn mac(&self, seal: Seal, link: ChainLink) -> Digest {
         let what: &[u8] = match seal {
             Seal::Head => b"head.",
@@ -175,7 +190,7 @@ impl Chain {
         Chain { key, head, committed: head }
     }
 
-    /// Appends one event and returns its number.
+    /// Appends one event.
     pub(super) fn append(
         &mut self,
         db: &Connection,
@@ -183,7 +198,7 @@ impl Chain {
         kind: &str,
         id: Option<RequestId>,
         body: &Value,
-    ) -> Result<i64, StoreError> {
+    ) -> Result<ChainEvent, StoreError> {
         let body = String::from_utf8(canonical(body)?).map_err(|e| StoreError::Encoding(e.to_string()))?;
         let id = id.map(|id| id.to_string());
         let seq = self.head.seq.saturating_add(1);
@@ -193,7 +208,7 @@ impl Chain {
         event.hash = hash.0.to_vec();
         insert(db, &event)?;
         self.head = ChainLink { seq, hash };
-        Ok(seq)
+        Ok(event)
     }
 
     /// What was appended stays.

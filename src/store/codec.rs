@@ -155,13 +155,27 @@ pub(super) fn is_told_whole(stored: &StoredOutcome) -> bool {
     stored.outcome == EXECUTED && stored.data.as_ref().is_some_and(|data| data.as_str().len() <= RESULT_KEPT)
 }
 
-/// The result that the body of `finished`, of which `text` gives the texts, tells whole. What was cut has another digest.
-pub(super) fn whole_result<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Option<StoredOutcome> {
-    let plain = text("outcome") == Some("executed") && ["data_lost", "data_note"].map(&text) == [None, None];
-    let data = text("result").filter(|_| plain)?;
-    let whole = Digest::parse(text("result_digest")?) == Some(Digest::sha256(data.as_bytes()));
-    let data = JsonText::checked(data).ok().filter(|_| whole)?;
-    Some(StoredOutcome { outcome: EXECUTED.to_owned(), data: Some(data) })
+/// A result as the body of `finished` tells it. It may be cut there, and somebody else may have changed it.
+pub(super) struct ToldResult {
+    data: String,
+    digest: String,
+}
+
+impl ToldResult {
+    /// Out of the texts of a body; None when there is more to it, or less.
+    pub(super) fn read<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Option<ToldResult> {
+        let plain =
+            text("outcome") == Some("executed") && ["data_lost", "data_note"].map(&text) == [None, None];
+        let (data, digest) = text("result").filter(|_| plain).zip(text("result_digest"))?;
+        Some(ToldResult { data: data.to_owned(), digest: digest.to_owned() })
+    }
+
+    /// The whole result, if this is it: what was cut has another digest.
+    pub(super) fn proven(&self) -> Option<StoredOutcome> {
+        let whole = Digest::parse(&self.digest) == Some(Digest::sha256(self.data.as_bytes()));
+        let data = JsonText::checked(&self.data).ok().filter(|_| whole)?;
+        Some(StoredOutcome { outcome: EXECUTED.to_owned(), data: Some(data) })
+    }
 }
 
 /// How it ended, for the record: the word, the reason and what belongs to it.
@@ -236,11 +250,11 @@ fn cut_text(json: &str) -> String {
     format!("{kept} …[cut, {} bytes in all]", json.len())
 }
 
-fn without_nulls(value: Value) -> Value {
-    match value {
-        Value::Object(members) => Value::Object(members.into_iter().filter(|(_, v)| !v.is_null()).collect()),
-        other => other,
+fn without_nulls(mut value: Value) -> Value {
+    if let Value::Object(members) = &mut value {
+        members.retain(|_, member| !member.is_null());
     }
+    value
 }
 
 #[cfg(test)]

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use super::kind;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AskReason, Call, Charge, Outcome, Reading, Responder, RuleRef, Stop, Verdict};
+use crate::model::{AgentId, AskReason, Call, Charge, Outcome, Reading, Responder, RuleRef, Verdict};
 
 /// Where the record lies and how long it is kept.
 #[derive(Clone, Debug)]
@@ -89,6 +88,10 @@ pub enum NoteKind {
     AuthenticationFailed,
     /// Refusals past a limit, summed up.
     Limited,
+    /// The owner stopped all calls.
+    KillSwitch,
+    /// The owner lets calls through again.
+    Resumed,
 }
 
 impl NoteKind {
@@ -96,12 +99,14 @@ impl NoteKind {
     pub fn as_str(self) -> &'static str {
         match self {
             NoteKind::Started => "started",
-            NoteKind::Stopped => kind::STOPPED,
+            NoteKind::Stopped => "stopped",
             NoteKind::Reloaded => "reloaded",
             NoteKind::ClockSet => "clock_set",
             NoteKind::ClockAccepted => "clock_accepted",
             NoteKind::AuthenticationFailed => "authentication_failed",
             NoteKind::Limited => "limited",
+            NoteKind::KillSwitch => "kill_switch",
+            NoteKind::Resumed => "resumed",
         }
     }
 }
@@ -120,8 +125,6 @@ pub struct Recovered {
     pub counted: Vec<(Charge, Timestamp)>,
     /// What agents have read.
     pub read: Vec<Reading>,
-    /// Whose calls are stopped.
-    pub stops: Vec<Stop>,
 }
 
 /// Agents and their sessions; no name is the agent's own unnamed one.

@@ -1,5 +1,7 @@
 //! Tables follow the events: in a transaction of their own now and then, and before somebody looks at them.
 
+use std::collections::HashSet;
+
 use super::error::StoreError;
 use super::fold::EventResult;
 use super::inbox;
@@ -12,11 +14,18 @@ const PART: i64 = 4096;
 
 /// Brings the tables up to the newest event. Whoever reads them does this first.
 pub(super) fn fold(tx: &mut Tx<'_>) -> Result<(), StoreError> {
-    fold_but(tx, &[])
+    fold_but(tx, &mut HashSet::new())
 }
 
-/// The same, when agents have received these results, which are then not stored only to be dropped.
-pub(super) fn fold_but(tx: &mut Tx<'_>, received: &[RequestId]) -> Result<(), StoreError> {
+/// The same, and writes down which results have arrived. One that is not stored yet never is.
+pub(super) fn fold_received(tx: &mut Tx<'_>) -> Result<(), StoreError> {
+    let mut received = tx.received.take();
+    fold_but(tx, &mut received)?;
+    inbox::received(tx, &received)
+}
+
+/// Folds all, but for what is `received`; what remains of that is stored already.
+fn fold_but(tx: &mut Tx<'_>, received: &mut HashSet<RequestId>) -> Result<(), StoreError> {
     let mut from = tx.tables.folded(tx.db)?;
     // Somebody else may have cut events off: there is nothing to wait for then.
     while from < tx.chain.head.seq {
@@ -32,16 +41,19 @@ pub(super) fn fold_but(tx: &mut Tx<'_>, received: &[RequestId]) -> Result<(), St
 /// Folds the next events, a bounded number of them; whether there may be more.
 pub(super) fn fold_some(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
     let from = tx.tables.folded(tx.db)?;
-    let through = part(tx, &[])?;
+    let through = part(tx, &mut HashSet::new())?;
     Ok(through > from && through < tx.chain.head.seq)
 }
 
 /// Folds some events. Gives the number through which all are folded.
-fn part(tx: &mut Tx<'_>, received: &[RequestId]) -> Result<i64, StoreError> {
+fn part(tx: &mut Tx<'_>, received: &mut HashSet<RequestId>) -> Result<i64, StoreError> {
     let (through, results) = tx.tables.fold(tx.db, PART)?;
     for result in results {
-        let EventResult { seq, id, agent, at, keyed, stored } = result;
-        if keyed || !received.contains(&id) {
+        let EventResult { seq, id, agent, at, keyed, told } = result;
+        if !keyed && received.remove(&id) {
+            continue;
+        }
+        if let Some(stored) = told.proven() {
             let agent = AgentId::configured(&agent);
             inbox::keep_result(tx, &inbox::Kept { seq, agent: &agent, at, keyed }, &stored)?;
         }

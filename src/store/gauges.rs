@@ -1,4 +1,4 @@
-//! The writer's state as the handles read it, without waiting for it.
+//! What the handles and the writer tell each other without waiting: the writer's state, and which results have arrived.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -6,13 +6,15 @@ use std::sync::{Mutex, PoisonError};
 use super::entry::StoreHealth;
 use super::error::StoreError;
 use super::latency::Latency;
+use super::received::Received;
 use crate::base::clock::{Clock, Timestamp};
 
-/// State that the handles read without waiting.
+/// State that is read without waiting.
 #[derive(Debug, Default)]
 pub(super) struct Gauges {
     pub(super) queue: AtomicUsize,
     pub(super) latency: Latency,
+    pub(super) received: Received,
     commits: AtomicU64,
     errors: AtomicU64,
     /// See [`StoreHealth::dropped_results`].

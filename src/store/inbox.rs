@@ -1,6 +1,7 @@
 //! Results that wait for their agent. A result leaves when the agent has received it (unless a key may still ask for it)
 //! or when its time is over; it is never handed to another agent, and only as its `finished` event vouches for it.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use rusqlite::{OptionalExtension as _, Row, params};
@@ -133,7 +134,7 @@ pub(super) fn replace_result(
 }
 
 /// These have arrived.
-pub(super) fn received(tx: &mut Tx<'_>, ids: &[RequestId]) -> Result<(), StoreError> {
+pub(super) fn received(tx: &mut Tx<'_>, ids: &HashSet<RequestId>) -> Result<(), StoreError> {
     let mut find = tx.db.prepare_cached("SELECT seq FROM calls WHERE request_id = ?")?;
     let mut wipe = tx.db.prepare_cached("DELETE FROM results WHERE seq = ? AND keyed = 0")?;
     let mut mark = tx.db.prepare_cached("UPDATE results SET received = 1 WHERE seq = ?")?;

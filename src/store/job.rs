@@ -2,6 +2,7 @@
 
 use super::error::StoreError;
 use super::tx::Tx;
+use crate::base::reply::Replier;
 
 /// One thing to be written. It may run twice, the first time in a transaction that failed.
 pub(super) trait StoreJob: Send {
@@ -14,7 +15,7 @@ pub(super) struct TypedJob<T, F> {
     pub(super) durable: bool,
     pub(super) work: F,
     pub(super) done: Option<T>,
-    pub(super) reply: smol::channel::Sender<Result<T, StoreError>>,
+    pub(super) reply: Replier<Result<T, StoreError>>,
 }
 
 impl<T, F> StoreJob for TypedJob<T, F>
@@ -34,7 +35,7 @@ where
     fn finish(self: Box<Self>, result: Result<(), StoreError>) {
         let TypedJob { done, reply, .. } = *self;
         // A waiter that went away does not undo what was written.
-        let _ = reply.try_send(result.and_then(|()| done.ok_or(StoreError::Stopped)));
+        reply.send(result.and_then(|()| done.ok_or(StoreError::Stopped)));
     }
 }
 

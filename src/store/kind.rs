@@ -19,10 +19,6 @@ pub(super) const LIMIT_RESET: &str = "limit_reset";
 pub(super) const READ: &str = "read";
 /// A person lets it be forgotten what an agent has read.
 pub(super) const FORGOTTEN: &str = "forgotten";
-/// Calls are stopped, where it says `by` whom. Without, the gateway itself has stopped in order.
-pub(super) const STOPPED: &str = "stopped";
-/// A person lets stopped calls through again.
-pub(super) const RESUMED: &str = "resumed";
 /// A prefix was dropped.
 pub(super) const RETENTION: &str = "retention";
 /// Opening found calls that were being executed.

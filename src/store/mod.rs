@@ -22,6 +22,7 @@
 //! | `proof`, `questions` | whether an event vouches for a row |
 //! | `age` | how long questions have been open, whatever the clock says |
 //! | `inbox`, `keys` | results not yet received; idempotency keys |
+//! | `received` | which results have just arrived |
 //! | `pages` | results as they are handed over |
 //! | `shares` | what each agent has in the inbox, and whose results make room |
 //! | `chain` | how events are bound to each other, to the key and to their head |
@@ -29,8 +30,6 @@
 //! | `fold`, `folding` | the tables that follow the events; when they do |
 //! | `counts` | how many calls of which kind there are, kept beside them |
 //! | `readings` | what agents have read, kept beside the events that hand data out |
-//! | `marker` | a stop that was asked for while no gateway ran |
-//! | `stops`, `kill_switch` | who is stopped, kept beside the events that say so; writing these |
 //! | `counters` | what is counted under limits, kept beside the charges in the events of claims |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
 //! | `codec` | model words to JSON and back |
@@ -52,12 +51,10 @@ mod handle;
 mod inbox;
 mod job;
 mod keys;
-mod kill_switch;
 mod kind;
 mod latency;
 mod ledger;
 mod live;
-pub(crate) mod marker;
 mod opening;
 mod pages;
 mod projection;
@@ -66,10 +63,10 @@ mod questions;
 pub(crate) mod reader;
 mod readings;
 mod rebuild;
+mod received;
 mod retention;
 mod schema;
 mod shares;
-mod stops;
 mod story;
 mod take_up;
 mod tx;

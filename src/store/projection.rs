@@ -13,6 +13,7 @@ use serde::de::{IgnoredAny, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
+use super::chain::ChainEvent;
 use super::error::StoreError;
 use crate::base::clock::Timestamp;
 
@@ -27,8 +28,25 @@ pub(super) struct Event<'a> {
 }
 
 /// What an event says, by name.
-#[derive(Default)]
-pub(super) struct Body<'a>(Vec<(&'a str, Value)>);
+pub(super) enum Body<'a> {
+    Read(Vec<(&'a str, Value)>),
+    Kept(&'a [(String, Value)]),
+}
+
+impl Default for Body<'_> {
+    fn default() -> Self {
+        Body::Kept(&[])
+    }
+}
+
+/// An event that was appended just now: the fold that comes soon need not read it again.
+pub(super) struct FreshEvent {
+    seq: i64,
+    at: Timestamp,
+    kind: String,
+    request_id: Option<String>,
+    body: Vec<(String, Value)>,
+}
 
 /// Texts that may be long and that no projection keeps: they are not even read.
 const SKIPPED: [&str; 5] = ["args", "signature", "signatures", "rule", "message"];
@@ -57,17 +75,40 @@ impl<'de> Visitor<'de> for Members {
                 members.push((name, source.next_value()?));
             }
         }
-        Ok(Body(members))
+        Ok(Body::Read(members))
     }
 }
 
 impl Body<'_> {
     pub(super) fn get(&self, name: &str) -> Option<&Value> {
-        self.0.iter().find(|(member, _)| *member == name).map(|(_, value)| value)
+        match self {
+            Body::Read(members) => members.iter().find(|(member, _)| *member == name).map(|(_, value)| value),
+            Body::Kept(members) => members.iter().find(|(member, _)| member == name).map(|(_, value)| value),
+        }
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
         self.get(name).and_then(Value::as_str)
+    }
+}
+
+impl FreshEvent {
+    pub(super) fn new(event: ChainEvent, body: &Value) -> FreshEvent {
+        let ChainEvent { seq, at, kind, request_id, body: _, hash: _ } = event;
+        let members = body.as_object().into_iter().flatten();
+        let kept = members.filter(|(name, _)| !SKIPPED.contains(&name.as_str()));
+        let body = kept.map(|(name, value)| (name.clone(), value.clone())).collect();
+        FreshEvent { seq, at: Timestamp(at), kind, request_id, body }
+    }
+
+    pub(super) fn seq(&self) -> i64 {
+        self.seq
+    }
+
+    /// As it would be read.
+    pub(super) fn event(&self) -> Event<'_> {
+        let FreshEvent { seq, at, kind, request_id, body } = self;
+        Event { seq: *seq, at: *at, kind, request_id: request_id.as_deref(), body: Body::Kept(body) }
     }
 }
 

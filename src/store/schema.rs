@@ -39,20 +39,8 @@ CREATE TABLE IF NOT EXISTS counters (
 ) STRICT, WITHOUT ROWID;
 ";
 
-macro_rules! stops {
-    () => {
-        "
-CREATE TABLE stops (
-  agent TEXT PRIMARY KEY, by TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT
-) STRICT, WITHOUT ROWID;
-"
-    };
-}
-/// Who is stopped. `audit verify` makes one of its own.
-pub(super) const STOPS: &str = stops!();
-
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 8] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -188,15 +176,10 @@ CREATE TABLE readings (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO projections SELECT 'readings', coalesce(max(seq), 0) FROM events;
 ",
-    // Nothing was stopped before.
-    concat!(stops!(), "INSERT INTO projections SELECT 'stops', coalesce(max(seq), 0) FROM events;\n"),
 ];
 
 /// From this version on there is `steps`, and `projections` says how far tables have followed the events.
 pub(super) const FOLDED: i64 = 7;
-
-/// From this version on there is `stops`.
-pub(super) const KEEPS_STOPS: i64 = 9;
 
 /// From this version on every idempotency key has an event that binds it, also the keys of callers who joined a call.
 pub(super) const EVERY_KEY_HAS_ITS_EVENT: i64 = 5;

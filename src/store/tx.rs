@@ -8,6 +8,7 @@ use super::entry::StoreOptions;
 use super::error::StoreError;
 use super::fold::Tables;
 use super::live::Live;
+use super::received::Received;
 use super::shares::Shares;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
@@ -21,6 +22,8 @@ pub(super) struct Tx<'a> {
     pub(super) tables: &'a mut Tables,
     /// What each agent has in the inbox, as of this transaction.
     pub(super) shares: &'a mut Shares,
+    /// Results that have arrived.
+    pub(super) received: &'a Received,
     /// Set to have the write-ahead log emptied after this batch.
     pub(super) checkpoint: bool,
 }
@@ -33,7 +36,10 @@ impl Tx<'_> {
         id: Option<RequestId>,
         body: &Value,
     ) -> Result<i64, StoreError> {
-        self.chain.append(self.db, at, kind, id, body)
+        let event = self.chain.append(self.db, at, kind, id, body)?;
+        let seq = event.seq;
+        self.tables.keep(event, body);
+        Ok(seq)
     }
 
     pub(super) fn execute(&self, sql: &str, values: impl rusqlite::Params) -> Result<usize, StoreError> {

@@ -193,8 +193,9 @@ impl RecordWriter {
         self.set_sync(durable)?;
         let before = self.db.total_changes();
         self.db.prepare_cached("BEGIN IMMEDIATE")?.execute([])?;
-        let RecordWriter { db, chain, live, options, tables, shares, .. } = self;
-        let mut tx = Tx { db, chain, live, options, tables, shares, checkpoint: false };
+        let RecordWriter { db, chain, live, options, tables, shares, shared, .. } = self;
+        let received = &shared.received;
+        let mut tx = Tx { db, chain, live, options, tables, shares, received, checkpoint: false };
         work(&mut tx)?;
         let checkpoint = tx.checkpoint;
         if checkpoint {
@@ -203,6 +204,7 @@ impl RecordWriter {
         let began = Instant::now();
         self.db.prepare_cached("COMMIT")?.execute([])?;
         self.shared.dropped_results.fetch_add(self.shares.keep(), Ordering::Relaxed);
+        self.shared.received.commit();
         self.live.commit();
         self.chain.commit();
         if durable {
@@ -250,7 +252,7 @@ impl RecordWriter {
     /// The tables follow, after everybody who waited for the events has heard of them.
     fn fold(&mut self) {
         self.behind_since = None;
-        let folded = self.try_transact(false, folding::fold);
+        let folded = self.try_transact(false, folding::fold_received);
         self.fold_failed = folded.is_err();
         if let Err(e) = folded {
             self.undo(&e);
@@ -291,6 +293,7 @@ impl RecordWriter {
         self.tables.undo();
         let known = self.chain.roll_back(&self.db);
         self.shares.undo();
+        self.shared.received.undo();
         if error.is_of_the_disk() || !rolled_back || known.is_err() {
             log::error!("the record cannot be written: {error}");
             self.shared.failed(error);

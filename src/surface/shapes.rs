@@ -5,40 +5,23 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::approval::{ChannelHealth, text};
+use crate::approval::{ChannelHealth, shape, text};
 use crate::base::decimal::Decimal;
 use crate::gate::limits::LimitReading;
 use crate::gate::reading::{AgentReading, Carried};
-use crate::gate::stops::StopReading;
-use crate::gate::{Answered, Status, Stopped};
-use crate::model::{AgentId, AnswerOutcome, CounterKey, Outcome, Question, QuestionEnd, RuleRef, Stop};
+use crate::gate::{Answered, Status};
+use crate::model::{AnswerOutcome, CounterKey, Outcome, Question, QuestionEnd};
 use crate::service::ServiceHealth;
 
-/// An open question that was asked for so many times.
+/// An open question that was asked for so many times, with what only the command line needs.
 pub(crate) fn question(question: &Question, times: u32) -> Value {
-    let call = &question.call;
     let again = (times > 1).then(|| text::asked_times(times));
     let fields: Vec<_> = text::fields(question).into_iter().chain(again).collect();
-    let mut shape = json!({
-        "request_id": question.id.to_string(),
-        "agent_id": call.agent().as_str(),
-        "session_id": question.session,
-        "tool": call.tool().name,
-        "description": call.tool().description,
-        "args": call.shown_args(),
-        "signature": call.signature(),
-        "digest": call.shown_as(),
-        "reason": question.reason,
-        "risk": call.tool().facts.risk.label(),
-        "rule": question.rule.as_deref().map(RuleRef::to_json),
-        "reasons": question.reasons,
-        "created_at": question.created.to_string(),
-        "expires_at": question.expires.to_string(),
-        "times_asked": times,
-        "shown": fields.iter().map(shown).collect::<Vec<_>>(),
-    });
-    if let (Some(members), false) = (shape.as_object_mut(), call.parts().is_empty()) {
-        members.insert("signatures".into(), call.parts().into());
+    let mut shape = shape::question(question);
+    if let Some(members) = shape.as_object_mut() {
+        members.insert("description".into(), question.call.tool().description.as_str().into());
+        members.insert("times_asked".into(), times.into());
+        members.insert("shown".into(), fields.iter().map(shown).collect::<Vec<_>>().into());
     }
     shape
 }
@@ -161,7 +144,6 @@ pub(crate) fn status(status: &Status) -> Value {
         "uptime_s": status.uptime_s,
         "agents": agents,
         "open_questions": status.open_questions,
-        "stopped": all_stopped(&status.stops),
         "channels": channels,
         "store": {
             "writable": status.store.writable,
@@ -177,61 +159,27 @@ pub(crate) fn status(status: &Status) -> Value {
     })
 }
 
-/// One stop; `agent` null: everything.
-pub(crate) fn stop(stop: &Stop) -> Value {
-    json!({
-        "agent": stop.agent.as_ref().map(AgentId::as_str),
-        "by": stop.by.as_str(),
-        "at": stop.at.to_string(),
-        "reason": stop.reason,
-    })
-}
-
-pub(crate) fn stops(stops: &[StopReading]) -> Value {
-    stops.iter().map(|read| stop(&read.stop)).collect()
-}
-
-/// What `kill` has done.
-pub(crate) fn stopped(stopped: &Stopped) -> Value {
-    json!({
-        "stopped": stop(&stopped.stop),
-        "already": stopped.already,
-        "withdrawn": stopped.withdrawn,
-        "executing": stopped.executing,
-        "recorded": stopped.recorded,
-    })
-}
-
-/// Who, when and why are those of the general stop, else of the latest one.
-fn all_stopped(stops: &[StopReading]) -> Value {
-    let general = stops.iter().find(|read| read.stop.agent.is_none());
-    let first = general.or_else(|| stops.iter().max_by_key(|read| read.stop.at));
-    let agents: Vec<_> =
-        stops.iter().filter_map(|read| read.stop.agent.as_ref()).map(AgentId::as_str).collect();
-    let each = |read: &StopReading| {
-        let mut shown = stop(&read.stop);
-        if let Some(members) = shown.as_object_mut() {
-            members.insert("recorded".into(), read.recorded.into());
-        }
-        shown
-    };
-    json!({
-        "all": general.is_some(),
-        "agents": agents,
-        "by": first.map(|read| read.stop.by.as_str()),
-        "at": first.map(|read| read.stop.at.to_string()),
-        "reason": first.and_then(|read| read.stop.reason.as_deref()),
-        "each": stops.iter().map(each).collect::<Vec<_>>(),
-    })
-}
-
 fn channel(health: &ChannelHealth) -> Value {
     json!({
+        "type": health.kind,
         "up": health.up,
         "since": health.since.map(|at| at.to_string()),
         "waiting": health.waiting,
         "detail": health.detail,
     })
+}
+
+/// `channels --json`.
+pub(crate) fn channels(status: &Status) -> Value {
+    let row = |(name, health): &(String, ChannelHealth)| {
+        let mut row = channel(health);
+        if let Some(members) = row.as_object_mut() {
+            members.insert("name".into(), name.as_str().into());
+            members.insert("pushes".into(), health.pushes.into());
+        }
+        row
+    };
+    json!({"channels": status.channels.iter().map(row).collect::<Vec<_>>()})
 }
 
 fn service(health: &ServiceHealth) -> Value {

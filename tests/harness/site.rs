@@ -118,7 +118,12 @@ impl Site {
 
     /// Listens to `/approvals/feed`.
     pub fn feed(&self) -> Feed {
-        let mut reader = BufReader::new(self.send("GET", "/approvals/feed", &[], "", "keep-alive"));
+        self.listen("/approvals/feed", &[])
+    }
+
+    /// Listens to any stream of events.
+    pub fn listen(&self, path: &str, headers: &[(&str, &str)]) -> Feed {
+        let mut reader = BufReader::new(self.send("GET", path, headers, "", "keep-alive"));
         let (status, headers) = read_head(&mut reader);
         assert_eq!(status, 200, "{headers:?}");
         assert!(headers.contains(&("content-type".into(), "text/event-stream".into())), "{headers:?}");

@@ -43,7 +43,7 @@ use crate::base::clock::Clock;
 use crate::base::zone::Zone;
 use crate::config::{ChannelConfig, TelegramConfig};
 use crate::model::{Outcome, Question, QuestionEnd, Responder};
-use api::{Bot, BotError};
+use api::{Bot, BotError, OutgoingMessage};
 use card::CallEnd;
 use conversation::Conversation;
 use urgent::To;
@@ -74,6 +74,7 @@ impl Telegram {
 
 fn unknown_bot(e: &BotError) -> Misconfigured {
     Misconfigured {
+        section: "messenger",
         what: format!("Telegram does not know this bot: {e}"),
         help: "check messenger.telegram: the token is from @BotFather, api_url is usually left out",
     }
@@ -164,11 +165,24 @@ impl Channel for Telegram {
             n => format!(", {n} not taken (answer on the gateway)"),
         };
         ChannelHealth {
+            kind: "telegram",
+            pushes: true,
             up: fetching.is_up() && !cannot_send,
             since: link.since(),
             waiting: state.queue.len(),
             detail: format!("{word}{}{waits}{refused}", link.describe(&Zone::system())),
         }
+    }
+
+    fn test(&self) -> Later<'_, Result<String, String>> {
+        let (bot, topic) = (self.0.bot.clone(), self.0.config.topic);
+        let chat = self.0.state.borrow().home.chat;
+        let text = "ℹ️ A test of this channel by `agentpass channels test`. Nothing is asked.".to_owned();
+        let message = OutgoingMessage { text, ..OutgoingMessage::default() };
+        Box::pin(async move {
+            let sent = smol::unblock(move || bot.send_message(chat, topic, &message)).await;
+            sent.map(|number| format!("Telegram took it as message {number}")).map_err(|e| e.to_string())
+        })
     }
 
     fn notes(&self) -> Option<&dyn TakesNotes> {
@@ -180,7 +194,8 @@ impl Channel for Telegram {
             let cards_stay = match parting {
                 Parting::Shutdown => true,
                 Parting::Replaced(ChannelConfig::Telegram(next)) => self.0.is_carried_on_by(next),
-                Parting::Removed => false,
+                // The name is another kind's now.
+                Parting::Replaced(_) | Parting::Removed => false,
             };
             if !cards_stay {
                 self.0.take_down().await;

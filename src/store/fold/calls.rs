@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, ErrorCode, OptionalExtension as _, Row, ToSql, params};
 
 use crate::store::error::StoreError;
 use crate::store::kind;
@@ -91,9 +91,6 @@ impl CallRow {
     fn write(&self, db: &Connection, id: &str) -> Result<(), StoreError> {
         let row = self;
         if row.new {
-            let sql = "INSERT OR REPLACE INTO calls (seq, request_id, at, agent, session, tool, decision, resolution,
-                       resolved_by, resolved_at, outcome, finished_at, finished_seq)
-                       VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
             let values = params![
                 row.seq,
                 id,
@@ -109,8 +106,13 @@ impl CallRow {
                 row.finished_at,
                 row.finished_seq
             ];
-            db.prepare_cached(sql)?.execute(values)?;
-            return Ok(());
+            // A statement that may replace rows keeps a copy of every page that it changes, and hardly ever is there one.
+            return match insert(db, "", values) {
+                Err(rusqlite::Error::SqliteFailure(why, _)) if why.code == ErrorCode::ConstraintViolation => {
+                    Ok(insert(db, "OR REPLACE", values)?)
+                }
+                inserted => Ok(inserted?),
+            };
         }
         let sql =
             "UPDATE calls SET resolution = ?, resolved_by = ?, resolved_at = ?, outcome = ?, finished_at = ?,
@@ -127,6 +129,15 @@ impl CallRow {
         db.prepare_cached(sql)?.execute(values)?;
         Ok(())
     }
+}
+
+fn insert(db: &Connection, how: &str, values: &[&dyn ToSql]) -> rusqlite::Result<()> {
+    let sql = format!(
+        "INSERT {how} INTO calls (seq, request_id, at, agent, session, tool, decision, resolution, resolved_by,
+         resolved_at, outcome, finished_at, finished_seq) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    );
+    db.prepare_cached(&sql)?.execute(values)?;
+    Ok(())
 }
 
 impl Calls {

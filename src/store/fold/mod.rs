@@ -9,7 +9,6 @@
 //! | `counters` | what is counted under limits |
 //! | `counts` | how many calls of which kind there are |
 //! | `readings` | what agents have read |
-//! | `stops` | who is stopped |
 //! | `results` | results that their events tell whole |
 
 mod calls;
@@ -20,7 +19,6 @@ mod open;
 mod readings;
 mod results;
 mod steps;
-mod stops;
 mod tables;
 
 pub(super) use results::EventResult;

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::store::codec::{self, StoredOutcome};
+use crate::store::codec::ToldResult;
 use crate::store::error::StoreError;
 use crate::store::kind;
 use crate::store::projection::{Event, Projection, Subject};
@@ -22,7 +22,7 @@ pub(in crate::store) struct EventResult {
     pub(in crate::store) at: Timestamp,
     /// A key may ask for it again.
     pub(in crate::store) keyed: bool,
-    pub(in crate::store) stored: StoredOutcome,
+    pub(in crate::store) told: ToldResult,
 }
 
 /// Gathers them; `inbox` keeps them, because others may have to make room.
@@ -41,12 +41,12 @@ impl Projection for Results {
         match event.kind {
             kind::FINISHED => {
                 let id = event.request_id.and_then(RequestId::parse);
-                let (Some(id), Some(stored)) = (id, codec::whole_result(|name| event.text(name))) else {
+                let (Some(id), Some(told)) = (id, ToldResult::read(|name| event.text(name))) else {
                     return Ok(());
                 };
                 let keyed = call.keyed && has_key(db, event.request_id)?;
                 let (seq, agent, at) = (call.seq, call.agent.clone(), event.at);
-                self.gathered.push(EventResult { seq, id, agent, at, keyed, stored });
+                self.gathered.push(EventResult { seq, id, agent, at, keyed, told });
             }
             kind::JOINED => {
                 db.prepare_cached("UPDATE results SET keyed = 1 WHERE seq = ?")?.execute([call.seq])?;

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use rusqlite::{Connection, params};
+use serde_json::Value;
 
 use super::calls::Calls;
 use super::counters::Counters;
@@ -14,9 +15,12 @@ use super::open::Open;
 use super::readings::Readings;
 use super::results::{EventResult, Results};
 use super::steps::Steps;
-use super::stops::Stops;
+use crate::store::chain::ChainEvent;
 use crate::store::error::StoreError;
-use crate::store::projection::{Event, Projection};
+use crate::store::projection::{Event, FreshEvent, Projection};
+
+/// The most events that are kept in memory for the next fold, which comes after far fewer.
+const FRESH: usize = 4096;
 
 pub(in crate::store) struct Tables {
     calls: Calls,
@@ -27,7 +31,8 @@ pub(in crate::store) struct Tables {
     results: Results,
     counters: Counters,
     readings: Readings,
-    stops: Stops,
+    /// The newest events, as they were appended.
+    fresh: Vec<FreshEvent>,
     /// The event through which each is folded; None: to be read.
     positions: Option<HashMap<String, i64>>,
 }
@@ -44,7 +49,7 @@ impl Tables {
             results: Results::default(),
             counters: Counters,
             readings: Readings,
-            stops: Stops,
+            fresh: Vec::new(),
             positions: None,
         }
     }
@@ -55,10 +60,10 @@ impl Tables {
     }
 
     /// In the order in which they are folded: `calls` first, which knows whose event it is.
-    fn all(&mut self) -> [&mut dyn Projection; 9] {
-        let Tables { calls, steps, keys, open, counts, results, counters, readings, stops, positions: _ } =
+    fn all(&mut self) -> [&mut dyn Projection; 8] {
+        let Tables { calls, steps, keys, open, counts, results, counters, readings, fresh: _, positions: _ } =
             self;
-        [calls, steps, keys, open, counts, results, counters, readings, stops]
+        [calls, steps, keys, open, counts, results, counters, readings]
     }
 
     fn positions(&mut self, db: &Connection) -> Result<HashMap<String, i64>, StoreError> {
@@ -121,6 +126,15 @@ impl Tables {
         Ok((through, std::mem::take(&mut self.results.gathered)))
     }
 
+    /// Takes in an event that was appended to those it follows.
+    pub(in crate::store) fn keep(&mut self, event: ChainEvent, body: &Value) {
+        if self.fresh.len() < FRESH {
+            self.fresh.push(FreshEvent::new(event, body));
+        } else {
+            self.fresh.clear();
+        }
+    }
+
     /// Hands each of the next events to those that have not seen it. Gives the last.
     fn each_event(
         &mut self,
@@ -128,6 +142,11 @@ impl Tables {
         (from, most): (i64, i64),
         before: &HashMap<String, i64>,
     ) -> Result<i64, StoreError> {
+        let fresh = std::mem::take(&mut self.fresh);
+        if fresh.first().is_some_and(|event| event.seq() == from.saturating_add(1)) {
+            fresh.iter().try_for_each(|event| self.hand_out(db, &event.event(), before))?;
+            return Ok(fresh.last().map_or(from, FreshEvent::seq));
+        }
         let sql = format!("SELECT {} FROM events WHERE seq > ? ORDER BY seq LIMIT ?", Event::COLUMNS);
         let mut statement = db.prepare_cached(&sql)?;
         let mut rows = statement.query([from, most])?;
@@ -135,16 +154,26 @@ impl Tables {
         while let Some(row) = rows.next()? {
             let event = Event::read(row)?;
             through = event.seq;
-            let unseen = |name| before.get(name).is_none_or(|place| *place < event.seq);
-            if unseen(self.calls.name()) {
-                self.calls.fold(db, &event, None)?;
-            }
-            let call = self.calls.subject(db, &event)?;
-            for one in self.all().into_iter().skip(1).filter(|one| unseen(one.name())) {
-                one.fold(db, &event, call.as_ref())?;
-            }
+            self.hand_out(db, &event, before)?;
         }
         Ok(through)
+    }
+
+    fn hand_out(
+        &mut self,
+        db: &Connection,
+        event: &Event<'_>,
+        before: &HashMap<String, i64>,
+    ) -> Result<(), StoreError> {
+        let unseen = |name| before.get(name).is_none_or(|place| *place < event.seq);
+        if unseen(self.calls.name()) {
+            self.calls.fold(db, event, None)?;
+        }
+        let call = self.calls.subject(db, event)?;
+        for one in self.all().into_iter().skip(1).filter(|one| unseen(one.name())) {
+            one.fold(db, event, call.as_ref())?;
+        }
+        Ok(())
     }
 
     /// Empties what can be folded again, which is what comes next.
@@ -161,6 +190,7 @@ impl Tables {
     /// The transaction is undone: positions are those of the database again.
     pub(in crate::store) fn undo(&mut self) {
         self.positions = None;
+        self.fresh.clear();
         self.all().into_iter().for_each(|one| one.forget());
     }
 }

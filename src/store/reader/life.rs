@@ -47,11 +47,7 @@ impl CallLife {
             (kind::REQUESTED | kind::REFUSED | kind::JOINED, life) => life,
             (kind::ANSWERED, CallLife::Asked) if text("resolution") == Some("approved") => CallLife::Approved,
             (kind::ANSWERED, CallLife::Asked | CallLife::Settled) => CallLife::Declined,
-            (kind::ANSWERED, CallLife::Approved)
-                if ["void", "withdrawn"].map(Some).contains(&text("resolution")) =>
-            {
-                CallLife::Declined
-            }
+            (kind::ANSWERED, CallLife::Approved) if text("resolution") == Some("void") => CallLife::Declined,
             (kind::EXECUTING, CallLife::Approved) => CallLife::Executing,
             (kind::EXECUTING, CallLife::Asked | CallLife::Declined | CallLife::Settled) => {
                 return Ok(Some(FaultKind::NotApproved));

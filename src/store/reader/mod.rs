@@ -16,7 +16,6 @@ mod row;
 mod scope;
 mod search;
 mod stats;
-mod stops;
 mod tables;
 mod tail;
 #[cfg(test)]

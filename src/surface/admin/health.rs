@@ -14,9 +14,6 @@ pub(super) fn answer(admin: &Admin, in_detail: bool) -> WebAnswer {
     let status = admin.gate.status();
     let (well, degraded) = (is_well(&status), degraded(&status));
     let mut body = Map::from_iter([("status".to_owned(), if well { "healthy" } else { "unhealthy" }.into())]);
-    if status.stops.iter().any(|read| read.stop.agent.is_none()) {
-        body.insert("stopped".into(), true.into());
-    }
     if !degraded.is_empty() {
         body.insert("degraded".into(), degraded.into());
     }
@@ -28,9 +25,11 @@ pub(super) fn answer(admin: &Admin, in_detail: bool) -> WebAnswer {
     page::data(if well { 200 } else { 503 }, JSON, format!("{body}\n"))
 }
 
-/// Whether calls can be recorded and people be reached.
+/// Whether calls can be recorded and people be reached: where there are channels that call people, one must work.
 pub(super) fn is_well(status: &Status) -> bool {
-    status.store.writable && status.channels.iter().all(|(_, health)| health.up)
+    let mut pushing =
+        status.channels.iter().map(|(_, health)| health).filter(|health| health.pushes).peekable();
+    status.store.writable && (pushing.peek().is_none() || pushing.any(|health| health.up))
 }
 
 /// The services that do not answer, as far as is known.

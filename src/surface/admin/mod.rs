@@ -14,6 +14,8 @@
 //! | [`page`], [`assets`], `form` | the frame of every page with its headers; style and scripts; forms read |
 //! | `overview`, `approvals`, `health` | what there is to see |
 //! | [`metrics`], `exposition` | what is measured, in Prometheus' text format |
+//! | `programs` | what other programs ask with a token: the API of the approvals |
+//! | `wrong_tokens` | addresses that guess programs' tokens |
 //! | [`audit`] | the record: calls, charts, one call, the API, CSV |
 
 mod approvals;
@@ -29,11 +31,13 @@ pub(crate) mod metrics;
 mod overview;
 pub(crate) mod page;
 mod password;
+mod programs;
 mod router;
 mod sessions;
 mod sign_in;
 mod site;
 mod visitor;
+mod wrong_tokens;
 
 use std::net::{IpAddr, TcpStream};
 use std::rc::Rc;

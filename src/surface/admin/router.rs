@@ -9,7 +9,7 @@ use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
 use super::site::Admin;
 use super::visitor::Visitor;
-use super::{approvals, assets, audit, form, guards, health, metrics, overview, sign_in};
+use super::{approvals, assets, audit, form, guards, health, metrics, overview, programs, sign_in};
 use crate::base::safe_text::visible;
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::surface::admission::Caller;
@@ -28,14 +28,14 @@ pub(super) async fn answer(
         let (setup, hosts) = (admin.gate.setup(), admin.hosts.borrow());
         let visitor = Visitor::new(&setup.config, &hosts, admin.tls, peer, &request);
         request.path = visitor.path(&request.path).to_owned();
-        (visitor, guards::refusal(&hosts, &request, admin.tls))
+        (visitor, guards::foreign_name(&hosts, &request))
     };
 
     let answer = match refusal {
         // Monitoring asks by whatever name leads here, and learns nothing.
         _ if request.path == "/livez" && guards::is_safe(&request) => page::text(200, "ok"),
         Some(refusal) => refusal,
-        None => routed(admin, caller, peer, &visitor, &request).await,
+        None => at_home(admin, caller, peer, &visitor, &request).await,
     };
     log::debug!(
         "admin: {} {} from {}: {}",
@@ -46,6 +46,24 @@ pub(super) async fn answer(
     );
     // After these refusals the rest of the connection is not worth serving.
     if matches!(answer.status, 421 | 429) { answer.with("connection", "close") } else { answer }
+}
+
+/// A request by one of our names. Programs show a token in each of theirs, whatever page they run in; all others are
+/// from browsers and must come from our pages.
+async fn at_home(
+    admin: &Rc<Admin>,
+    caller: &Caller,
+    peer: IpAddr,
+    visitor: &Visitor,
+    request: &WebRequest,
+) -> WebAnswer {
+    if let Some(answer) = programs::answer(admin, caller, peer, visitor, request).await {
+        return answer;
+    }
+    match guards::foreign_page(request, admin.tls) {
+        Some(refusal) => refusal,
+        None => routed(admin, caller, peer, visitor, request).await,
+    }
 }
 
 async fn routed(

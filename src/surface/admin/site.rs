@@ -7,10 +7,10 @@ use std::path::PathBuf;
 use std::rc::Rc;
 
 use super::audit::Readers;
-use super::guards::Hosts;
 use super::links::{Links, SIGN_IN};
 use super::password::PasswordGuard;
 use super::sessions::Sessions;
+use super::wrong_tokens::WrongTokens;
 use crate::approval::local::LocalChannel;
 use crate::base::once_flag::OnceFlag;
 use crate::base::password::PasswordHash;
@@ -19,6 +19,7 @@ use crate::gate::{Executor, Gate, Setup};
 use crate::model::Responder;
 use crate::net::tls::Acceptor;
 use crate::surface::admission::Admission;
+use crate::surface::hosts::{Hosts, machine_name};
 
 /// What the listener is made of.
 pub(crate) struct Parts {
@@ -49,6 +50,9 @@ pub(crate) struct Admin {
     pub(super) passwords: Rc<PasswordGuard>,
     /// Event streams that are open.
     pub(super) feeds: Slots,
+    /// Programs that wait for news.
+    pub(super) listeners: Slots,
+    pub(super) wrong_tokens: WrongTokens,
 }
 
 impl Admin {
@@ -74,6 +78,8 @@ impl Admin {
             sessions: Sessions::new(port),
             passwords: Rc::default(),
             feeds: Slots::default(),
+            listeners: Slots::default(),
+            wrong_tokens: WrongTokens::default(),
         })
     }
 
@@ -119,8 +125,4 @@ impl Admin {
             (_, _) => format!("{scheme}://{address}"),
         }
     }
-}
-
-fn machine_name() -> String {
-    rustix::system::uname().nodename().to_string_lossy().into_owned()
 }

@@ -2,12 +2,12 @@
 
 use std::net::IpAddr;
 
-use super::guards::Hosts;
 use crate::base::network::any_contains;
 use crate::base::path_prefix::PathPrefix;
 use crate::config::Config;
 use crate::net::forwarded::Forwarded;
 use crate::net::front::WebRequest;
+use crate::surface::hosts::Hosts;
 
 /// One request's origin.
 pub(super) struct Visitor {

@@ -16,7 +16,7 @@ use serde_json::{Map, Value};
 use smol::channel::bounded;
 
 pub(crate) use connected::{MAX_UNREAD, UnreadRoom};
-pub(crate) use tools::ToolList;
+pub(crate) use tools::{ToolList, ToolLists};
 
 use crate::base::ids::RequestId;
 use crate::base::network::any_contains;
@@ -29,7 +29,6 @@ use crate::net::front::{WebAnswer, WebRequest};
 use crate::store::{StoreError, WaitingResult};
 use crate::surface::admission::{Admission, Caller};
 use connected::{AgentConnection, ConnectedAgents};
-use tools::ToolLists;
 
 /// Connections per agent.
 pub(crate) const MAX_CONNECTIONS: usize = 64;
@@ -87,7 +86,7 @@ impl fmt::Display for PeerAddress {
 pub(crate) struct Stranger {
     pub caller: Caller,
     address: Cell<PeerAddress>,
-    _counted: Slot,
+    counted: Cell<Option<Slot>>,
 }
 
 /// Why a request of an agent is not served.
@@ -103,7 +102,8 @@ pub(crate) enum NotServed {
 
 impl Agents {
     pub(crate) fn new(gate: Rc<Gate>, executor: Executor) -> Agents {
-        let (admission, connected, tools) = (Rc::default(), ConnectedAgents::default(), ToolLists::default());
+        let (admission, connected) = (Rc::default(), ConnectedAgents::default());
+        let tools = ToolLists::new(tools::plain);
         Agents { gate, executor, admission, connected, tools }
     }
 
@@ -113,11 +113,12 @@ impl Agents {
         Stranger {
             caller: self.admission.enter((!is_proxy).then_some(socket.ip())),
             address: Cell::new(PeerAddress { socket, client: socket.ip() }),
-            _counted: self.gate.ledger.metrics.strangers.count(),
+            counted: Cell::new(Some(self.gate.ledger.metrics.strangers.count())),
         }
     }
 
-    /// Who sends a request, by its head; None when that carries no token.
+    /// Who sends a request, by its head; None when that carries no token. Pages of origins for which `is_listed` holds may
+    /// ask besides those of `gateway.allowed_origins`.
     ///
     /// # Errors
     /// The answer to a page of a foreign origin or a wrong token.
@@ -125,6 +126,7 @@ impl Agents {
         &self,
         stranger: &Stranger,
         head: &WebRequest,
+        is_listed: impl Fn(&str) -> bool,
     ) -> Result<Option<AgentIdentity>, WebAnswer> {
         let setup = self.gate.setup();
         let PeerAddress { socket, client } = stranger.address();
@@ -133,7 +135,9 @@ impl Agents {
         stranger.address.set(PeerAddress { socket, client });
         stranger.caller.comes_from(client);
         stranger.caller.spoke();
-        if let Some(origin) = head.origin().filter(|origin| !gateway.allowed_origins.contains(origin)) {
+        if let Some(origin) =
+            head.origin().filter(|origin| !(gateway.allowed_origins.contains(origin) || is_listed(origin)))
+        {
             log::warn!("connection from {}: refused the origin {:?}", stranger.address(), visible(&origin));
             let text = "this origin is not allowed; list it in gateway.allowed_origins";
             return Err(WebAnswer::text(403, text));
@@ -182,6 +186,13 @@ impl Stranger {
         self.address.get()
     }
 
+    /// One of its requests has authenticated, and each further one has to.
+    pub(crate) fn admit_requests(&self) {
+        if self.counted.take().is_some() {
+            self.caller.admit(self.address().client);
+        }
+    }
+
     /// It has authenticated. The caller keeps its address from being refused while it lives.
     pub(crate) fn admit(self) -> Caller {
         self.caller.admit(self.address().client);
@@ -190,7 +201,7 @@ impl Stranger {
 }
 
 pub(crate) struct AgentHandle {
-    agents: Rc<Agents>,
+    pub agents: Rc<Agents>,
     pub identity: AgentIdentity,
     /// Calls that this connection waits for.
     calls: Slots,
@@ -224,7 +235,15 @@ impl AgentHandle {
     /// # Errors
     /// When the agent asks too often.
     pub(crate) fn list_tools(&self) -> Result<ToolList, NotServed> {
-        let list = self.agents.tools.get(self.gate(), self.id());
+        self.list_from(&self.agents.tools)
+    }
+
+    /// The same in the words of another front.
+    ///
+    /// # Errors
+    /// When the agent asks too often.
+    pub(crate) fn list_from(&self, lists: &ToolLists) -> Result<ToolList, NotServed> {
+        let list = lists.get(self.gate(), self.id());
         self.spend(list.count.max(1))?;
         Ok(list)
     }

@@ -3,14 +3,19 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
+use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
 use crate::gate::{Gate, Setup};
 use crate::model::{AgentId, ArgSpec, ItemSpec, Tool};
 
-#[derive(Default)]
-pub(crate) struct ToolLists(RefCell<Current>);
+/// The lists of one front, in its own words.
+pub(crate) struct ToolLists {
+    /// From the tools that an agent may see to JSON text.
+    write: fn(&[Arc<Tool>]) -> String,
+    current: RefCell<Current>,
+}
 
 #[derive(Default)]
 struct Current {
@@ -21,26 +26,36 @@ struct Current {
 
 #[derive(Clone)]
 pub(crate) struct ToolList {
-    /// `{"tools": […]}`
+    /// As the front writes it.
     pub json: Rc<str>,
     pub count: u64,
 }
 
 impl ToolLists {
+    pub(crate) fn new(write: fn(&[Arc<Tool>]) -> String) -> ToolLists {
+        ToolLists { write, current: RefCell::default() }
+    }
+
     /// The list of `agent` under the setup in force.
     pub(crate) fn get(&self, gate: &Gate, agent: &AgentId) -> ToolList {
-        let (setup, mut current) = (gate.setup(), self.0.borrow_mut());
+        let (setup, mut current) = (gate.setup(), self.current.borrow_mut());
         if !std::ptr::eq(current.setup.as_ptr(), Rc::as_ptr(&setup)) {
             *current = Current { setup: Rc::downgrade(&setup), lists: HashMap::new() };
         }
-        current.lists.entry(agent.clone()).or_insert_with(|| tool_list(gate, agent)).clone()
+        current.lists.entry(agent.clone()).or_insert_with(|| self.list(gate, agent)).clone()
+    }
+
+    fn list(&self, gate: &Gate, agent: &AgentId) -> ToolList {
+        let tools = gate.tools(agent);
+        let count = u64::try_from(tools.len()).unwrap_or(u64::MAX);
+        ToolList { json: (self.write)(&tools).into(), count }
     }
 }
 
-fn tool_list(gate: &Gate, agent: &AgentId) -> ToolList {
-    let tools: Vec<_> = gate.tools(agent).iter().map(|tool| tool_json(tool)).collect();
-    let count = u64::try_from(tools.len()).unwrap_or(u64::MAX);
-    ToolList { json: json!({ "tools": tools }).to_string().into(), count }
+/// `{"tools": […]}` of the method `list_tools`.
+pub(super) fn plain(tools: &[Arc<Tool>]) -> String {
+    let tools: Vec<_> = tools.iter().map(|tool| tool_json(tool)).collect();
+    json!({ "tools": tools }).to_string()
 }
 
 fn tool_json(tool: &Tool) -> Value {

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::kill_switch;
 use crate::approval::local::LocalChannel;
 use crate::base::json::parse_strict;
 use crate::base::once_flag::OnceFlag;
@@ -41,16 +40,13 @@ pub(crate) enum ControlCommand {
         choice: Choice,
     },
     Status,
+    /// The channels and how they are.
+    Channels,
+    /// Sends a harmless message through a channel.
+    TestChannel {
+        name: String,
+    },
     Reload,
-    /// Stops all calls, or those of one agent.
-    Kill {
-        agent: Option<String>,
-        reason: Option<String>,
-    },
-    /// Lets them go on.
-    Resume {
-        agent: Option<String>,
-    },
     /// Makes a link to the admin pages.
     Web,
     /// The limits and what they have counted; of one agent, or of all.
@@ -90,6 +86,10 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         Some("approvals") => ControlCommand::Approvals,
         Some("watch") => ControlCommand::Watch,
         Some("status") => ControlCommand::Status,
+        Some("channels") => ControlCommand::Channels,
+        Some("channels_test") => {
+            ControlCommand::TestChannel { name: text(&mut members, "name")?.ok_or("name is missing")? }
+        }
         Some("reload") => ControlCommand::Reload,
         Some("web") => ControlCommand::Web,
         Some("agents") => ControlCommand::Agents,
@@ -106,11 +106,6 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
                 _ => return Err("args must be an object".into()),
             },
         },
-        Some("kill") => ControlCommand::Kill {
-            agent: text(&mut members, "agent")?,
-            reason: text(&mut members, "reason")?,
-        },
-        Some("resume") => ControlCommand::Resume { agent: text(&mut members, "agent")? },
         Some("limits_reset") => ControlCommand::ResetLimit {
             name: text(&mut members, "name")?.ok_or("name is missing")?,
             agent: text(&mut members, "agent")?,
@@ -160,15 +155,8 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         }
         ControlCommand::Answer { id, choice } => answer(control, &id, choice, by).await,
         ControlCommand::Status => status(control),
-        ControlCommand::Kill { agent, reason } => match known_agent(control, agent.as_deref()) {
-            Ok(agent) => kill_switch::stop(&control.gate, agent, reason, by).await,
-            Err(failure) => failure,
-        },
-        // One that was removed from the configuration can be resumed, too.
-        ControlCommand::Resume { agent } => {
-            let agent = agent.as_deref().map(AgentId::configured);
-            kill_switch::resume(&control.gate, agent, by).await
-        }
+        ControlCommand::Channels => shapes::channels(&control.gate.status()),
+        ControlCommand::TestChannel { name } => test_channel(control, &name).await,
         ControlCommand::Reload => reload(control, by),
         ControlCommand::Web => web(control, by),
         ControlCommand::Agents => {
@@ -265,6 +253,17 @@ async fn answer(control: &Control, id: &str, choice: Choice, by: &Responder) -> 
             Some("the question is still open"),
         ),
     }
+}
+
+async fn test_channel(control: &Control, name: &str) -> Value {
+    let Some(channel) = control.gate.approvals.channel(name) else {
+        return shapes::failure("there is no such channel", Some("`agentpass channels` shows them"));
+    };
+    let (works, said) = match channel.test().await {
+        Ok(said) => (true, said),
+        Err(said) => (false, said),
+    };
+    json!({"channel": name, "works": works, "said": said})
 }
 
 fn status(control: &Control) -> Value {

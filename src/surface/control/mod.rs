@@ -4,7 +4,6 @@
 //! it was. Nothing here is reachable from the network.
 
 mod commands;
-mod kill_switch;
 pub(crate) mod people;
 mod socket;
 mod watch;

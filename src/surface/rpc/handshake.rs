@@ -10,13 +10,14 @@ use smol::{Async, future};
 use super::port::AgentPort;
 use super::wire;
 use crate::net::deadline::within;
-use crate::net::front::{WsLimits, serve_upgrade};
+use crate::net::front::{UpgradeError, WebRequest, WsLimits, serve_port};
 use crate::net::stream::Stream;
 use crate::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
 use crate::protocol::frame::{self, Frame, RpcRequest, WireError};
 use crate::protocol::params;
 use crate::surface::admission::Caller;
 use crate::surface::agent::{AgentIdentity, Agents, PeerAddress, Stranger};
+use crate::surface::mcp::McpConnection;
 
 /// Time from the accepted socket to a good token.
 const AUTH_TIME: Duration = Duration::from_secs(10);
@@ -81,7 +82,11 @@ async fn upgrade(
         }
     };
     let limits = WsLimits { max_message_bytes: port.max_message_bytes, header_timeout: left() };
-    let upgraded = serve_upgrade(stream, &limits, |head| port.agents.identify(stranger, head)).await;
+    let pages = McpConnection::new(&port.mcp, stranger);
+    let page = async |request| pages.answer(request).await;
+    let decide = |head: &WebRequest| port.agents.identify(stranger, head, |_| false);
+    let upgraded = serve_port(stream, &limits, page, &pages.admitted, decide).await;
+    pages.ended(!matches!(upgraded, Err(UpgradeError::Http(_))));
     upgraded.inspect_err(|e| log::debug!("connection from {}: {e}", stranger.address())).ok()?
 }
 

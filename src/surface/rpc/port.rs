@@ -8,9 +8,11 @@ use crate::base::once_flag::OnceFlag;
 use crate::gate::{Executor, Gate};
 use crate::net::tls::Acceptor;
 use crate::surface::agent::Agents;
+use crate::surface::mcp::Mcp;
 
 pub(crate) struct AgentPort {
     pub(super) agents: Rc<Agents>,
+    pub(super) mcp: Rc<Mcp>,
     pub(super) acceptor: RefCell<Option<Acceptor>>,
     pub(super) max_message_bytes: usize,
     pub(super) stop: Rc<OnceFlag>,
@@ -29,7 +31,8 @@ impl AgentPort {
     ) -> Rc<AgentPort> {
         let agents = Rc::new(Agents::new(gate, executor));
         let (acceptor, began) = (RefCell::new(acceptor), Instant::now());
-        Rc::new(AgentPort { agents, acceptor, max_message_bytes, stop, began })
+        let mcp = Mcp::new(agents.clone());
+        Rc::new(AgentPort { agents, mcp, acceptor, max_message_bytes, stop, began })
     }
 
     /// Puts a renewed certificate in use for connections from now on.

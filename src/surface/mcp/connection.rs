@@ -1,0 +1,137 @@
+//! One HTTP connection of MCP clients. Every request says who asks; results count as received when the next request comes,
+//! or the client ends the connection in order.
+
+use std::cell::RefCell;
+use std::rc::Rc;
+
+use super::client::{Client, Transit};
+use super::message::{self, Incoming, Message};
+use super::{Mcp, era, legacy, modern};
+use crate::base::once_flag::OnceFlag;
+use crate::base::safe_text::visible;
+use crate::base::secret::TokenHash;
+use crate::net::front::{WebAnswer, WebRequest};
+use crate::surface::agent::{AgentHandle, Stranger};
+use crate::surface::hosts::{Hosts, machine_name};
+
+/// Where the clients of this protocol ask.
+const PATH: &str = "/mcp";
+/// Where clients look for a way to sign in. There is none here, and saying so at once keeps them from asking again.
+const WELL_KNOWN: &str = "/.well-known/";
+
+pub(crate) struct McpConnection<'s> {
+    mcp: Rc<Mcp>,
+    stranger: &'s Stranger,
+    /// Set when a request has authenticated.
+    pub admitted: OnceFlag,
+    agent: RefCell<Option<(TokenHash, Rc<AgentHandle>)>>,
+    transit: Rc<Transit>,
+}
+
+impl<'s> McpConnection<'s> {
+    pub(crate) fn new(mcp: &Rc<Mcp>, stranger: &'s Stranger) -> McpConnection<'s> {
+        let (admitted, agent, transit) = Default::default();
+        McpConnection { mcp: mcp.clone(), stranger, admitted, agent, transit }
+    }
+
+    /// The connection has ended; in order or not.
+    pub(crate) fn ended(&self, in_order: bool) {
+        if in_order {
+            self.transit.arrived();
+        }
+    }
+
+    /// Answers a request, or gives back one that is none of ours.
+    ///
+    /// # Errors
+    /// The request.
+    pub(crate) async fn answer(&self, request: WebRequest) -> Result<WebAnswer, WebRequest> {
+        if request.path.starts_with(WELL_KNOWN) {
+            return Ok(WebAnswer::text(404, "not found").with("connection", "close"));
+        }
+        if request.path != PATH {
+            return Err(request);
+        }
+        Ok(match self.identify(&request) {
+            Ok(agent) => self.respond(agent, request).await,
+            Err(refusal) => refusal.with("connection", "close"),
+        })
+    }
+
+    async fn respond(&self, agent: Rc<AgentHandle>, mut request: WebRequest) -> WebAnswer {
+        self.transit.arrived();
+        let streams = request.header("accept").contains("text/event-stream");
+        let client = |is_modern| Client {
+            mcp: self.mcp.clone(),
+            agent: agent.clone(),
+            transit: self.transit.clone(),
+            is_modern,
+            streams,
+        };
+        match request.method() {
+            "POST" => {}
+            "DELETE" => return legacy::end_session(&client(false), &request),
+            "GET" => return legacy::listen(&client(false), &request),
+            _ => return WebAnswer::text(405, "use POST").with("allow", "POST, GET, DELETE"),
+        }
+        let max = agent.gate().setup().config.gateway.max_message_bytes;
+        let read = request.read_body(max).await;
+        match read.map(|()| message::read(&request.body)) {
+            None => WebAnswer::text(413, "the body is too large or incomplete").with("connection", "close"),
+            Some(Err(failure)) => failure.answer(None),
+            Some(Ok(Incoming::Reply)) => message::accepted(),
+            Some(Ok(Incoming::Message(message))) => {
+                request.body = Vec::new();
+                match is_modern(&request, &message) {
+                    true => modern::answer(client(true), &request, message).await,
+                    false => legacy::answer(client(false), &request, message).await,
+                }
+            }
+        }
+    }
+
+    /// Who asks.
+    fn identify(&self, request: &WebRequest) -> Result<Rc<AgentHandle>, WebAnswer> {
+        let agents = &self.mcp.agents;
+        self.is_ours(request)?;
+        let unknown = || WebAnswer::text(401, "send the agent's token").with("www-authenticate", "Bearer");
+        let identity = agents.identify(self.stranger, request, is_on_this_machine)?.ok_or_else(unknown)?;
+        self.admitted.set();
+        self.stranger.admit_requests();
+        let known = self.agent.borrow().clone();
+        if let Some((token, agent)) = known
+            && token.matches(&identity.token)
+            && *agent.id() == identity.agent
+        {
+            return Ok(agent);
+        }
+        let token = identity.token;
+        let crowded = || WebAnswer::text(503, "too many connections of this agent").with("retry-after", "1");
+        let agent = Rc::new(agents.connect(identity).ok_or_else(crowded)?);
+        self.agent.replace(Some((token, agent.clone())));
+        Ok(agent)
+    }
+
+    /// A page that has a name of its own lead here must not get through with a browser's help.
+    fn is_ours(&self, request: &WebRequest) -> Result<(), WebAnswer> {
+        let setup = self.mcp.agents.gate.setup();
+        let hosts = Hosts::new(&[([0, 0, 0, 0], 0).into()], &machine_name(), &setup.config.gateway.hosts);
+        let host = request.header("host");
+        if hosts.knows(host) {
+            return Ok(());
+        }
+        log::warn!("refused an MCP request for the host {:?}: list it in gateway.hosts", visible(host));
+        Err(WebAnswer::text(403, "this is not one of the gateway's names; list it in gateway.hosts"))
+    }
+}
+
+/// Whether a page comes from the machine that its browser runs on, as developers' tools do. Its name cannot be faked.
+fn is_on_this_machine(origin: &str) -> bool {
+    let host = origin.strip_prefix("http://").or_else(|| origin.strip_prefix("https://"));
+    host.is_some_and(|host| Hosts::new(&[], "", &[]).knows(host))
+}
+
+fn is_modern(request: &WebRequest, message: &Message) -> bool {
+    let header = request.header(era::VERSION_HEADER);
+    message.meta(era::META_VERSION).is_some() || !(header.is_empty() || era::is_legacy(header))
+}

@@ -1,0 +1,102 @@
+//! Clients of 2024-11-05 to 2025-11-25: a handshake begins a session, and a session is what their ids belong to.
+
+use std::rc::Rc;
+
+use serde_json::{Value, json};
+
+use super::call;
+use super::client::{Client, not_served};
+use super::era::{self, INSTRUCTIONS, VERSION_HEADER, server_info};
+use super::listen::tell_of_changes;
+use super::message::{self, Failure, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, Message};
+use super::own;
+use super::sessions::LegacySession;
+use super::stream;
+use crate::net::front::{WebAnswer, WebRequest};
+
+const SESSION_HEADER: &str = "mcp-session-id";
+
+/// Answers a request.
+pub(super) async fn answer(client: Client, request: &WebRequest, message: Message) -> WebAnswer {
+    let header = request.header(VERSION_HEADER);
+    if message.method == "initialize" {
+        return initialize(&client, &message);
+    }
+    let session = match session(&client, request) {
+        Ok(session) => session,
+        Err(failure) => return failure.answer(message.id.as_ref()),
+    };
+    if !(header.is_empty() || era::is_legacy(header)) {
+        return Failure::new(400, INVALID_REQUEST, "Unsupported protocol version")
+            .answer(message.id.as_ref());
+    }
+    let Some(id) = message.id.clone() else {
+        if message.method == "notifications/cancelled" {
+            cancel(&client, &session, &message);
+        }
+        return message::accepted();
+    };
+    let answered = match message.method.as_str() {
+        "ping" => Ok(message::result(&id, "{}")),
+        "tools/list" => own::list(&client)
+            .map_err(not_served)
+            .map(|tools| message::result(&id, &format!(r#"{{"tools":[{tools}]}}"#))),
+        "tools/call" => call::answer(client, Some(session), message).await,
+        _ => Err(Failure::new(200, METHOD_NOT_FOUND, "Method not found")),
+    };
+    answered.unwrap_or_else(|failure| failure.answer(Some(&id)))
+}
+
+fn initialize(client: &Client, message: &Message) -> WebAnswer {
+    let Some(id) = &message.id else { return message::accepted() };
+    let asked = message.params.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
+    let version = if era::is_legacy(asked) { asked } else { era::NEWEST_LEGACY };
+    let result = json!({
+        "protocolVersion": version,
+        "capabilities": {"tools": {"listChanged": true}},
+        "serverInfo": server_info(),
+        "instructions": INSTRUCTIONS,
+    });
+    match client.mcp.sessions.begin(client.agent.id()) {
+        Ok(session) => message::result(id, &result.to_string()).with(SESSION_HEADER, session),
+        Err(e) => {
+            log::error!("an MCP session cannot begin: {e}");
+            Failure::new(503, INTERNAL_ERROR, "no session can begin").answer(Some(id))
+        }
+    }
+}
+
+fn session(client: &Client, request: &WebRequest) -> Result<Rc<LegacySession>, Failure> {
+    let name = request.header(SESSION_HEADER);
+    if name.is_empty() {
+        return Err(Failure::new(400, INVALID_REQUEST, "Mcp-Session-Id is missing; send initialize first"));
+    }
+    let known = client.mcp.sessions.get(client.agent.id(), name);
+    known.ok_or_else(|| Failure::new(404, INVALID_REQUEST, "There is no such session; send initialize"))
+}
+
+/// `DELETE`: the client ends its session.
+pub(super) fn end_session(client: &Client, request: &WebRequest) -> WebAnswer {
+    match client.mcp.sessions.end(client.agent.id(), request.header(SESSION_HEADER)) {
+        true => WebAnswer::new(204, "text/plain", Vec::new()),
+        false => WebAnswer::text(404, "there is no such session"),
+    }
+}
+
+/// `GET`: what the gateway says on its own in this session.
+pub(super) fn listen(client: &Client, request: &WebRequest) -> WebAnswer {
+    let session = session(client, request).ok().filter(|_| client.streams);
+    let Some(session) = session else {
+        return WebAnswer::text(405, "use POST").with("allow", "POST, DELETE");
+    };
+    let (answer, events) = stream::open();
+    let changed = json!({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"}).to_string();
+    tell_of_changes(client, Some(session), events, None, Some(changed));
+    answer
+}
+
+/// Takes a question of this session's back.
+fn cancel(client: &Client, session: &LegacySession, message: &Message) {
+    let Some(call) = message.params.get("requestId").and_then(|id| session.call(id)) else { return };
+    call::withdraw(client, call);
+}
