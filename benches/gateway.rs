@@ -16,6 +16,8 @@
 mod approvals;
 #[path = "gateway/bot_api.rs"]
 mod bot_api;
+#[path = "gateway/compare.rs"]
+mod compare;
 #[path = "gateway/connections.rs"]
 mod connections;
 #[path = "gateway/decisions.rs"]
@@ -54,7 +56,9 @@ mod table;
 mod throughput;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use http::Upstream;
 use options::Options;
@@ -63,13 +67,23 @@ use table::Table;
 /// What every part works with.
 pub struct Bench {
     options: Options,
-    upstream: Upstream,
+    upstream: Rc<Upstream>,
+    /// What starts the gateway: the program, perhaps behind another one that runs it.
+    command: Vec<PathBuf>,
+}
+
+impl Bench {
+    /// The program that is measured.
+    fn program(&self) -> &Path {
+        self.command.last().unwrap()
+    }
 }
 
 type Part = fn(&Bench, &mut Table);
 
 /// The parts, in the order in which they run.
-const PARTS: [(&str, Part); 9] = [
+const PARTS: [(&str, Part); 10] = [
+    ("compare", compare::run),
     ("latency", latency::run),
     ("throughput", throughput::run),
     ("approvals", approvals::run),
@@ -92,7 +106,8 @@ fn main() -> ExitCode {
     };
     machine::allow_many_files();
     program::Folder::sweep();
-    let bench = Bench { options, upstream: Upstream::start() };
+    let command = vec![options.program.clone()];
+    let bench = Bench { options, upstream: Rc::new(Upstream::start()), command };
     let mut table = Table::new(machine::heading(&bench.options));
     let chosen = PARTS.iter().filter(|(name, _)| bench.options.wants(name));
     let failed: Vec<_> = chosen.filter(|(name, part)| !succeeds(name, *part, &bench, &mut table)).collect();

@@ -8,6 +8,7 @@ cargo bench --bench gateway -- [part …] [option …]
 
   --quick            shorter runs, and no record of a million calls unless one is there
   --program FILE     measure this program instead of the one just built (or AGENTPASS_BENCH_PROGRAM)
+  --against OLD      for the part `compare`: a program, or the commit to build it from
   --label TEXT       how that program was built, for the heading
   --log-level LEVEL  how much the gateway logs (info, as usual)
   --json FILE        the figures for machines, too
@@ -16,11 +17,13 @@ cargo bench --bench gateway -- [part …] [option …]
 parts:";
 
 /// What is measured, and how.
+#[derive(Clone)]
 pub struct Options {
     parts: Vec<String>,
     pub quick: bool,
     pub program: PathBuf,
     pub label: String,
+    pub against: Option<String>,
     pub log_level: String,
     pub json: Option<PathBuf>,
     pub rebuild: bool,
@@ -50,6 +53,7 @@ impl Options {
                 "--quick" => options.quick = true,
                 "--rebuild" => options.rebuild = true,
                 "--program" => options.measure(value()?),
+                "--against" => options.against = Some(value()?),
                 "--label" => options.label = value()?,
                 "--log-level" => options.log_level = value()?,
                 "--json" => options.json = Some(value()?.into()),
@@ -71,6 +75,7 @@ impl Options {
             quick: false,
             program: env!("CARGO_BIN_EXE_agentpass").into(),
             label: format!("as cargo built it, opt-level {}", env!("AGENTPASS_OPT_LEVEL")),
+            against: None,
             log_level: "info".into(),
             json: None,
             rebuild: false,

@@ -111,6 +111,15 @@ impl Gateway {
         std::mem::replace(&mut self.folder, Folder(PathBuf::new()))
     }
 
+    /// Ends it in order and gives the number that stands behind `what` in its last words.
+    pub fn stop_and_tell(mut self, what: &str) -> f64 {
+        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        assert!(self.child.wait().unwrap().success(), "{}", self.last_words());
+        let words = self.last_words();
+        let (_, number) = words.split_once(what).expect("a number");
+        number.split_whitespace().next().unwrap().parse().unwrap()
+    }
+
     fn last_words(&self) -> String {
         let log = fs::read_to_string(&self.log).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
@@ -145,8 +154,14 @@ pub fn time_to_listen(bench: &Bench, setup: &Setup, folder: &Folder) -> Duration
 }
 
 fn command(bench: &Bench, folder: &Path, setup: &Setup) -> Command {
-    let mut command = Command::new(&bench.options.program);
-    command.args(["serve", "--config", "config.yaml", "--log-level", &bench.options.log_level]);
+    let mut command = Command::new(&bench.command[0]);
+    command.args(&bench.command[1..]).args([
+        "serve",
+        "--config",
+        "config.yaml",
+        "--log-level",
+        &bench.options.log_level,
+    ]);
     if !setup.tls {
         command.arg("--insecure");
     }

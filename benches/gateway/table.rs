@@ -12,6 +12,7 @@ pub enum Figure {
     Nanos(f64),
     PerSecond(f64),
     Bytes(f64),
+    Count(f64),
     /// How many times the direct call's.
     Times(f64),
     /// How many times the direct call's, and how much that is more.
@@ -20,7 +21,7 @@ pub enum Figure {
     None,
 }
 
-use Figure::{Above, Bytes, Nanos, PerSecond, Time, Times};
+use Figure::{Above, Bytes, Count, Nanos, PerSecond, Time, Times};
 
 impl Figure {
     /// A latency beside that of the direct call.
@@ -37,6 +38,7 @@ impl Figure {
             Bytes(bytes) if bytes.abs() < 10_000.0 => format!("{bytes:.0} B"),
             Bytes(bytes) if bytes.abs() < 1e6 => format!("{:.1} kB", bytes / 1e3),
             Bytes(bytes) => format!("{:.2} MB", bytes / 1e6),
+            Count(count) => grouped(count),
             Times(times) if times < 9.995 => format!("{times:.2}x"),
             Times(times) => format!("{times:.0}x"),
             Above(times, more) => {
@@ -51,7 +53,7 @@ impl Figure {
         match self {
             Time(time) => json!(time.as_secs_f64()),
             Nanos(nanos) => json!(nanos / 1e9),
-            PerSecond(n) | Bytes(n) | Times(n) | Above(n, _) => json!(n),
+            PerSecond(n) | Bytes(n) | Count(n) | Times(n) | Above(n, _) => json!(n),
             Figure::None => Value::Null,
         }
     }

@@ -5,31 +5,41 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::codec;
+use super::chain::{self, Chain, ChainKey};
 use super::tx::Tx;
 use super::writer::BATCH;
-use super::{Store, StoreError, StoreOptions};
+use super::{Recovered, Store, StoreError, StoreOptions};
+use super::{codec, counts, kind, schema};
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::ids::RequestId;
 use crate::model::{Action, Denial, InvalidCall, Outcome, RuleList, RuleRef};
 
 struct Dir(PathBuf);
 
 impl Dir {
     fn new() -> Dir {
-        let name = format!("agentpass-store-{}", crate::base::ids::RequestId::random());
+        let name = format!("agentpass-store-{}", RequestId::random());
         Dir(std::env::temp_dir().join(name))
     }
 
+    fn db(&self) -> PathBuf {
+        self.0.join("a.db")
+    }
+
     fn open(&self) -> Store {
+        self.open_at(Timestamp(1)).0
+    }
+
+    fn open_at(&self, now: Timestamp) -> (Store, Recovered) {
         let options = StoreOptions {
-            path: self.0.join("a.db"),
+            path: self.db(),
             sync_all: false,
             retain_days: 365,
             max_mb: 512,
             keep_results: Duration::from_secs(3600),
             keep_keys: Duration::from_secs(3600),
         };
-        Store::open(options, &Clock::manual(Timestamp(1))).unwrap().0
+        Store::open(options, &Clock::manual(now)).unwrap()
     }
 }
 
@@ -178,6 +188,41 @@ fn a_closed_store_says_so_and_lets_go() {
         assert_eq!(other.submit(false, |tx| put(tx, 1)).await, Err(StoreError::Stopped));
     });
     smol::block_on(dir.open().close());
+}
+
+/// Appends calls of two events each to a record that nobody has open, like a gateway that was killed before it folded
+/// one of them. The last one has no end.
+fn leave_unfolded(dir: &Dir, calls: u32) {
+    let (db, _) = schema::connect(&dir.db()).unwrap();
+    let mut chain = Chain::new(ChainKey::load(&dir.db(), false).unwrap(), chain::head(&db).unwrap());
+    let begun = json!({"agent": "pi", "tool": "read", "then": "executing", "decision": "allow"});
+    let ended = json!({"outcome": "failed", "reason": "service_error"});
+    db.execute_batch("BEGIN").unwrap();
+    for call in 1..=calls {
+        let id = Some(RequestId::from_bytes(u128::from(call).to_be_bytes()));
+        chain.append(&db, Timestamp(1), kind::REQUESTED, id, &begun).unwrap();
+        if call < calls {
+            chain.append(&db, Timestamp(1), kind::FINISHED, id, &ended).unwrap();
+        }
+    }
+    db.execute_batch("COMMIT").unwrap();
+}
+
+#[test]
+fn a_start_folds_a_million_events() {
+    const CALLS: u32 = 500_000;
+    let dir = Dir::new();
+    smol::block_on(dir.open().close());
+    leave_unfolded(&dir, CALLS);
+    let (store, recovered) = dir.open_at(Timestamp(30 * 24 * 3600 * 1000));
+    assert_eq!((recovered.unknown, recovered.open.len()), (1, 0));
+    smol::block_on(store.close());
+    let db = schema::connect_reader(&dir.db()).unwrap();
+    let one = |sql| db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(one("SELECT count(*) FROM calls WHERE outcome = 'failed'"), i64::from(CALLS) - 1);
+    assert_eq!(one("SELECT count(*) FROM calls WHERE outcome = 'unknown'"), 1);
+    assert_eq!(one("SELECT min(folded) FROM projections"), one("SELECT max(seq) FROM events"));
+    assert!(counts::agree(&db).unwrap());
 }
 
 #[test]

@@ -10,7 +10,7 @@ use ureq::unversioned::resolver::{ArrayVec, ResolvedSocketAddrs};
 use ureq::unversioned::transport::NextTimeout;
 
 use super::super::deadline::within;
-use super::super::names::{Names, NoAddress};
+use super::super::names::{Names, NoAddress, literal};
 use super::error::{NotSent, before_sending};
 
 /// Looks names up and leaves out link-local addresses. The connector uses exactly what is left.
@@ -38,7 +38,12 @@ impl Resolver {
     fn lookup(&self, uri: &Uri, limit: NextTimeout) -> Result<Vec<SocketAddr>, NotSent> {
         let host = uri.host().ok_or(NotSent::BadUrl("it has no host"))?;
         let default = if uri.scheme_str() == Some("https") { 443 } else { 80 };
-        let found = self.names.lookup(host, uri.port_u16().unwrap_or(default));
+        let port = uri.port_u16().unwrap_or(default);
+        // No wait and no timer, which would wake another thread for every call.
+        if let Some(address) = literal(host, port) {
+            return Ok(vec![address]);
+        }
+        let found = self.names.lookup(host, port);
         let found = match limit.not_zero() {
             Some(limit) => smol::block_on(within(*limit, found)).ok_or(NotSent::Timeout)?,
             None => smol::block_on(found),

@@ -82,6 +82,12 @@ impl Default for Names {
     }
 }
 
+/// The address that a host is, in whatever spelling: nobody need be asked.
+pub(crate) fn literal(host: &str, port: u16) -> Option<SocketAddr> {
+    let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
+    literal::address(bare).map(|address| SocketAddr::new(address, port))
+}
+
 impl Names {
     /// All addresses of a host, at most eight, the most promising first. An address stands for itself. Takes as long as
     /// name servers do: whoever calls this sets a limit.
@@ -89,11 +95,10 @@ impl Names {
     /// # Errors
     /// [`NoAddress`].
     pub(crate) async fn lookup(&self, host: &str, port: u16) -> Result<Vec<SocketAddr>, NoAddress> {
-        let bare = host.strip_prefix('[').and_then(|h| h.strip_suffix(']')).unwrap_or(host);
-        if let Some(address) = literal::address(bare) {
-            return Ok(vec![SocketAddr::new(address, port)]);
+        if let Some(address) = literal(host, port) {
+            return Ok(vec![address]);
         }
-        let found = match self.find(bare).await {
+        let found = match self.find(host).await {
             NameAnswer::Found(found, _) => found,
             NameAnswer::Nothing | NameAnswer::NoSuchName => return Err(NoAddress::Unknown),
             NameAnswer::Failed => return Err(NoAddress::Silent),
