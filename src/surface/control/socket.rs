@@ -92,7 +92,8 @@ impl Drop for ControlSocket {
 
 /// Writes one line; None when the client is gone or does not read.
 pub(super) async fn write_line(writer: &mut UnixStream, value: &Value) -> Option<()> {
-    let line = format!("{value}\n");
+    let mut line = serde_json::to_string(value).ok()?;
+    line.push('\n');
     within(WRITE_TIME, writer.write_all(line.as_bytes())).await?.ok()
 }
 
