@@ -297,7 +297,9 @@ fn rule(index: usize, action: Action, pattern: String, any_value: Option<String>
     Rule {
         id: Arc::new(id),
         matcher: Matcher { any_value, ..Matcher::of(Pattern::new(&pattern)) },
+        identity: agentpass::testing::base::digest::Digest([0; 32]),
         always: false,
+        ask: Arc::default(),
     }
 }
 

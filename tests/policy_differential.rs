@@ -286,7 +286,9 @@ fn policy(spec: &Value, zones: &BTreeMap<&str, Arc<Zone>>) -> Policy {
                 file: "permissions.yaml".into(),
             }),
             matcher: matcher(spec, zones),
+            identity: agentpass::testing::base::digest::Digest([0; 32]),
             always: spec["always"].as_bool().unwrap(),
+            ask: Arc::default(),
         };
         rules.map(rule).collect()
     };

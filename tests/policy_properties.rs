@@ -60,7 +60,9 @@ fn rule(list: RuleList, index: usize, action: Action, pattern: &str) -> Rule {
             file: "p".into(),
         }),
         matcher: Matcher::of(Pattern::new(pattern)),
+        identity: agentpass::testing::base::digest::Digest([0; 32]),
         always: false,
+        ask: Arc::default(),
     }
 }
 

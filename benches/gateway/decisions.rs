@@ -111,7 +111,7 @@ fn rule(number: usize, pattern: &str, any_value: Option<&str>) -> Rule {
     };
     let any_value = any_value.map(Pattern::new);
     let matcher = Matcher { any_value, ..Matcher::of(Pattern::new(pattern)) };
-    Rule { id: Arc::new(id), matcher, always: false }
+    Rule::new(id, matcher)
 }
 
 fn call(tool: usize, signed: &str, other: &str) -> Call {

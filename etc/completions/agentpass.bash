@@ -17,7 +17,7 @@ _agentpass() {
     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
     [[ $command == -* ]] && command=serve
     case $command in
-        audit | channels | clock | limits | policy)
+        audit | channels | clock | grants | limits | policy)
             ((COMP_CWORD > 2)) && [[ ${COMP_WORDS[2]} != -* ]] && command+=" ${COMP_WORDS[2]}"
             ;;
     esac
@@ -32,7 +32,7 @@ _agentpass() {
         options=$(_agentpass_help "${command:-serve}" Options)
         [[ -n $command ]] || options+=" --version"
         words=$(compgen -W "$options" -- "$current")
-    elif [[ $command == "" || $command == audit || $command == channels || $command == clock || $command == limits || $command == policy ]]; then
+    elif [[ $command == "" || $command == audit || $command == channels || $command == clock || $command == grants || $command == limits || $command == policy ]]; then
         words=$(compgen -W "$(_agentpass_help "$command" Commands)" -- "$current")
     else
         case $previous in

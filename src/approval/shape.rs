@@ -22,6 +22,9 @@ pub(crate) fn question(question: &Question) -> Value {
         "created_at": question.created.to_string(),
         "expires_at": question.expires.to_string(),
     });
+    if let (Some(members), Some(offer)) = (shape.as_object_mut(), &question.ask.grant) {
+        members.insert("grant".into(), offer.to_json());
+    }
     if let (Some(members), false) = (shape.as_object_mut(), call.parts().is_empty()) {
         members.insert("signatures".into(), call.parts().into());
     }

@@ -6,7 +6,7 @@
 use serde_json::Value;
 
 use crate::base::safe_text::{visible, visible_lines, visible_name};
-use crate::model::{AskReason, Question, Tool};
+use crate::model::{AskReason, Question, Tool, offered};
 
 /// One labelled line (or several, for long texts) of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,11 +40,19 @@ pub(crate) fn fields(question: &Question) -> Vec<QuestionField> {
     fields.extend(by_rule.then(|| field("rule", &[rule_text(question)])));
     let others = question.reasons.iter().filter(|reason| !reason.is_by_rule());
     fields.push(field("because", &others.map(|reason| visible(&reason.to_string())).collect::<Vec<_>>()));
+    fields.extend(grant_offer(question).map(|words| field("may grant", &[words])));
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
     // Arguments come after that: empty ones are sent too, so they are shown.
     fields.extend(call.shown_args().iter().map(|(name, value)| argument(call.tool(), name, value)));
     fields
+}
+
+/// What a yes may grant besides, in words: `every light(on, desk) of laptop, at most 20 times, for 15 min or 1 h`.
+fn grant_offer(question: &Question) -> Option<String> {
+    let offer = question.ask.grant.as_ref()?;
+    let (call, session) = (&question.call, question.session.as_deref());
+    Some(offered(offer, call, session, question.rule.as_deref()))
 }
 
 /// How often an agent has asked for the same call; goes below the others.
@@ -203,6 +211,7 @@ pub(crate) mod tests {
             reason: Some("because\ntool: harmless".into()),
             rule: None,
             reasons: Vec::new(),
+            ask: Arc::default(),
             created: Timestamp(0),
             expires: Timestamp(60_000),
         })

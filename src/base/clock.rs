@@ -179,6 +179,11 @@ impl Uptime {
         Uptime(at.tv_sec.saturating_mul(1000).saturating_add(at.tv_nsec / 1_000_000))
     }
 
+    /// This moment moved by `by`, saturating.
+    pub(crate) fn plus(self, by: Duration) -> Uptime {
+        Uptime(self.0.saturating_add(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub(crate) fn since(self, earlier: Uptime) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
@@ -212,6 +217,13 @@ pub(crate) struct Deadline {
 impl Deadline {
     pub(crate) fn new(at: Timestamp, now: Timestamp) -> Deadline {
         Deadline { at, armed: Uptime::now(), budget: at.since(now) }
+    }
+
+    /// The same, and over at the latest when the machine's own time says `ends`.
+    pub(crate) fn bounded(at: Timestamp, now: Timestamp, ends: Option<Uptime>) -> Deadline {
+        let own = Deadline::new(at, now);
+        let left = ends.map(|ends| ends.since(own.armed));
+        Deadline { budget: left.map_or(own.budget, |left| left.min(own.budget)), ..own }
     }
 
     /// The wall-clock moment, as stored and shown.

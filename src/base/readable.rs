@@ -35,6 +35,17 @@ pub(crate) fn span(time: Duration) -> String {
     }
 }
 
+/// `1 h` where [`span`] says `1 h 0 min`.
+pub(crate) fn round_span(time: Duration) -> String {
+    let seconds = time.as_secs();
+    for (unit, name) in [(86_400, if seconds == 86_400 { "day" } else { "days" }), (3600, "h"), (60, "min")] {
+        if seconds >= unit && seconds.is_multiple_of(unit) {
+            return format!("{} {name}", seconds / unit);
+        }
+    }
+    span(time)
+}
+
 /// Reads `90s`, `30m`, `24h`, `7d` and `2w`.
 pub(crate) fn read_span(text: &str) -> Option<Duration> {
     let unit = match text.chars().last()? {

@@ -6,7 +6,8 @@ use serde_json::{Value, json};
 
 use super::options::owner_command;
 use super::owner::{ControlClient, command};
-use super::{Exit, Trouble, output, terminal};
+use super::{Exit, Trouble, grants, output, terminal};
+use crate::base::readable::read_span;
 use crate::base::safe_text::visible;
 
 owner_command! {
@@ -15,12 +16,19 @@ owner_command! {
         subcommand,
         name = "approve",
         error_code(3, "no gateway is running"),
+        error_code(4, "what is to be granted is not offered; the question is still open"),
         error_code(5, "it was not open any more")
     )]
     ApproveArgs {
         /// the request id, or as much of its beginning as is unique
         #[argh(positional)]
         pub id: String,
+        /// say yes to more such calls for this long, such as 15m or 1h: at most as long as the question offers
+        #[argh(option, long = "for", arg_name = "time")]
+        pub time: Option<String>,
+        /// how many of them, besides this one (default: as many as are offered)
+        #[argh(option)]
+        pub uses: Option<u32>,
         /// print JSON: what became of the answer, without waiting for the call
         #[argh(switch)]
         pub json: bool,
@@ -32,7 +40,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// With `--json` it is the answer alone; people also hear how the call went.
 pub(crate) fn run(args: &ApproveArgs) -> Result<Exit, Trouble> {
-    let approval = json!({"command": "approve", "id": args.id});
+    let approval = json!({"command": "approve", "id": args.id, "for": args.time, "uses": args.uses});
+    mistakes(args)?;
     if args.json {
         return report("approve", &args.connect("approve")?.ask(&approval)?, true);
     }
@@ -47,6 +56,17 @@ pub(crate) fn run(args: &ApproveArgs) -> Result<Exit, Trouble> {
         None => terminal::note("it is still running; `agentpass audit show` tells how it ends"),
     }
     Ok(exit)
+}
+
+fn mistakes(args: &ApproveArgs) -> Result<(), Trouble> {
+    let wrong = |cause: &str, help: &str| Err(Trouble::new(Exit::BAD_ARGUMENTS, "approve", cause).help(help));
+    match &args.time {
+        None if args.uses.is_some() => wrong("--uses is given without --for", "say how long with --for 15m"),
+        Some(time) if read_span(time).is_none() => {
+            wrong("--for is not a time", "write it like 90s, 15m, 1h or 2d")
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 /// How the call ended, in words; None when it has not ended in time or nobody can say.
@@ -83,7 +103,9 @@ pub(crate) fn report(what: &'static str, reply: &Value, as_json: bool) -> Result
     let (cause, help) = match outcome {
         "resolved" => {
             let answer = if what == "approve" { "approved" } else { "denied" };
-            return output::finish(&format!("{} is {answer}", word("request_id")));
+            let granted = reply.get("grant").map(|grant| format!("\ngranted {}", grants::told(grant)));
+            let granted = granted.unwrap_or_default();
+            return output::finish(&format!("{} is {answer}{granted}", word("request_id")));
         }
         "already_resolved" => (ended(reply), "`agentpass audit show` tells all of it"),
         "expired" => ("its time is over".to_owned(), "the agent has to ask again"),

@@ -11,7 +11,8 @@ use super::suggest::nearest;
 use super::{Exit, Trouble};
 
 /// The options that take no value, of all commands.
-pub(super) const SWITCHES: [&str; 10] = [
+pub(super) const SWITCHES: [&str; 11] = [
+    "--all",
     "--from-record",
     "--hash-password",
     "--help",
@@ -36,7 +37,7 @@ pub(super) const SHORT: [(&str, &str); 9] = [
     ("-y", "--yes"),
 ];
 /// The commands whose first positional argument is a command again.
-pub(super) const NESTED: [&str; 5] = ["audit", "channels", "clock", "limits", "policy"];
+pub(super) const NESTED: [&str; 6] = ["audit", "channels", "clock", "grants", "limits", "policy"];
 
 /// A command line that argh can read.
 #[derive(Debug, PartialEq)]

@@ -46,7 +46,8 @@ impl OwnerFiles {
         let loaded = config::load(paths).map_err(|findings| unusable(&findings))?;
         let permissions = loaded.permissions;
         let (session_idle, remember) = (permissions.session_idle, permissions.data.remember);
-        Ok(OwnerFiles { config: loaded.config, policy: policy_of(permissions), session_idle, remember })
+        let policy = policy_of(permissions, loaded.config.approvals.grant.clone());
+        Ok(OwnerFiles { config: loaded.config, policy, session_idle, remember })
     }
 
     pub(crate) fn tools(&self) -> &BTreeMap<String, Arc<Tool>> {

@@ -50,6 +50,7 @@ pub(crate) mod clock;
 pub(crate) mod demo;
 pub(crate) mod deny;
 pub(crate) mod explain;
+pub(crate) mod grants;
 pub(crate) mod init;
 pub(crate) mod limits;
 pub(crate) mod pending;
@@ -107,6 +108,8 @@ enum CommandLine {
     Forget(agents::ForgetArgs),
     Channels(channels::ChannelsArgs),
     Limits(limits::LimitsArgs),
+    Grants(grants::GrantsArgs),
+    Grant(grants::GrantArgs),
     Clock(clock::ClockArgs),
     Reload(reload::ReloadArgs),
     Web(web::WebArgs),
@@ -134,6 +137,8 @@ impl CommandLine {
             CommandLine::Forget(args) => agents::forget(&args),
             CommandLine::Channels(args) => channels::run(&args),
             CommandLine::Limits(args) => limits::run(&args),
+            CommandLine::Grants(args) => grants::run(&args),
+            CommandLine::Grant(args) => grants::give(&args),
             CommandLine::Clock(args) => clock::run(&args),
             CommandLine::Reload(args) => reload::run(&args),
             CommandLine::Web(args) => web::run(&args),

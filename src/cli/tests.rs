@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 33] = [
+const COMMANDS: [&str; 36] = [
     "serve",
     "check",
     "explain",
@@ -23,6 +23,9 @@ const COMMANDS: [&str; 33] = [
     "forget",
     "limits",
     "limits reset",
+    "grants",
+    "grants revoke",
+    "grant",
     "clock",
     "clock accept",
     "reload",

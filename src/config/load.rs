@@ -83,6 +83,7 @@ pub fn load_in(paths: &Paths, around: &Surroundings<'_>) -> Result<Loaded, Vec<F
     let known = config.as_ref().filter(|_| !findings.iter().any(Finding::is_error)).map(|c| KnownNames {
         agents: &c.agents,
         tools: &c.tools,
+        grant: c.approvals.grant.as_ref(),
         tool_files: &toolbox.origin,
     });
     let permissions = read_permissions(&paths.permissions, &vars, known.as_ref(), &mut findings);

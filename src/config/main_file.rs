@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::at::{At, Section};
+use super::grants;
 use super::proxy::{networks, public_path, trusted};
 use super::settings::{
     AgentConfig, ApprovalConfig, CoolDown, GatewayConfig, McpConfig, RateLimit, Storage, SyncMode, TlsFiles,
@@ -233,12 +234,13 @@ pub(crate) fn approval_timeout(file: Section<'_>) -> Duration {
 
 /// `approvals:`.
 pub(crate) fn approvals(file: Section<'_>) -> ApprovalConfig {
-    let section = file.below("approvals", "max_question_chars cool_down note_seconds reminder");
+    let section = file.below("approvals", "max_question_chars cool_down note_seconds reminder grant");
     ApprovalConfig {
         max_question_chars: section.whole("max_question_chars", 500..=200_000).unwrap_or(12_000),
         cool_down: section.get("cool_down").map_or(Some(COOL_DOWN), cool_down),
         note_window: Duration::from_secs(section.whole("note_seconds", 0..=600).unwrap_or(60)),
         reminder: section.flag("reminder"),
+        grant: section.get("grant").and_then(grants::offer),
     }
 }
 

@@ -30,6 +30,7 @@ mod doubts;
 mod facts;
 mod finding;
 mod flows;
+mod grants;
 mod http;
 mod known;
 mod limit_advice;

@@ -8,13 +8,14 @@ use super::data_words::{self, Spoken};
 use super::doc::Doc;
 use super::finding::Finding;
 use super::flows::{data, flows};
+use super::grants;
 use super::known::KnownNames;
 use super::limits::limits;
 use super::lint::{self, Placed};
 use super::matcher;
-use super::policy_digest::policy_digest;
+use super::policy_digest::{self, policy_digest};
 use crate::base::digest::Digest;
-use crate::model::{Action, DataPolicy, Flow, Limit, Matcher, Rule, RuleList, RuleRef};
+use crate::model::{Action, AskTerms, DataPolicy, Flow, Limit, Matcher, Rule, RuleList, RuleRef};
 
 const KEYS: &str = "rules defaults limits flows data session_idle";
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
@@ -101,7 +102,8 @@ fn list<'d>(file: Section<'d>, list: RuleList, known: Option<&KnownNames<'_>>) -
 }
 
 fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>) -> Option<Rule> {
-    let section = at.section("pattern action description agents any_value kinds risk when time after always");
+    let section =
+        at.section("pattern action description agents any_value kinds risk when time after always grant");
     let actions = [Action::Allow, Action::Deny, Action::Ask].map(|action| (action.as_str(), action));
     if !["kinds", "risk", "after"].into_iter().any(|key| section.get(key).is_some()) {
         section.need("pattern")?;
@@ -120,9 +122,15 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>
             "write the rule under rules",
         );
     }
+    let grant = section.get("grant");
+    if let (Some(at), true) = (grant, action.is_some_and(|action| action != Action::Ask)) {
+        at.error("grant has a meaning with action: ask only", "remove grant: nobody is asked");
+    }
+    let ask = AskTerms { grant: grant.and_then(grants::offer) };
     let (matcher, action) = (matcher?, action?);
     let file = at.doc.path().display().to_string();
     let pattern = matcher.pattern.as_str().to_owned();
-    let id = Arc::new(RuleRef { list, index, pattern, action, description, file });
-    Some(Rule { id, matcher, always })
+    let id = RuleRef { list, index, pattern, action, description, file };
+    let identity = policy_digest::digest_of(at);
+    Some(Rule { identity, always, ask: Arc::new(ask), ..Rule::new(id, matcher) })
 }

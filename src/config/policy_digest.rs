@@ -9,17 +9,28 @@ use super::tree::YamlKind;
 use crate::base::digest::Digest;
 use crate::base::json::{MAX_SAFE_INTEGER, canonical};
 
-/// SHA-256 of permissions.yaml, of what tool files say for the policy, and of the agents' groups, in canonical form: what is
+/// SHA-256 of permissions.yaml, of what tool files say for the policy, of the agents' groups and of what may be granted
+/// beyond the rules, in canonical form: what is
 /// only written in another way has the same one.
 pub(crate) fn policy_digest(permissions: At<'_>, known: Option<&KnownNames<'_>>) -> Digest {
     let tools = known.into_iter().flat_map(|known| known.tools.values());
     let agents = known.into_iter().flat_map(|known| known.agents);
-    let all = json!({
+    let mut all = json!({
         "permissions": canonical_form(permissions),
         "tools": tools.map(|tool| (tool.name.clone(), tool.facts.source())).collect::<Map<_, _>>(),
         "agents": agents.map(|agent| (agent.id.to_string(), json!({"groups": agent.groups}))).collect::<Map<_, _>>(),
     });
+    let offer = known.and_then(|known| known.grant);
+    if let (Some(members), Some(offer)) = (all.as_object_mut(), offer) {
+        members.insert("grant".into(), offer.to_json());
+    }
     Digest::sha256(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
+}
+
+/// SHA-256 of what stands here, however it is written.
+pub(crate) fn digest_of(at: At<'_>) -> Digest {
+    let form = canonical_form(at);
+    Digest::sha256(&canonical(&form).unwrap_or_else(|_| form.to_string().into_bytes()))
 }
 
 /// Numbers that JSON does not keep exactly stand as they are written.

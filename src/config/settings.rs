@@ -11,7 +11,7 @@ use crate::base::password::PasswordHash;
 use crate::base::path_prefix::PathPrefix;
 use crate::base::secret::{Secret, TokenHash};
 use crate::base::url::Url;
-use crate::model::{AgentId, Method, Tool};
+use crate::model::{AgentId, GrantOffer, Method, Tool};
 
 /// Everything in config.yaml and in the tool files it names. Immutable; a reload makes a new one.
 #[derive(Clone, Debug)]
@@ -284,7 +284,7 @@ pub enum SyncMode {
 }
 
 /// How people are asked.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ApprovalConfig {
     /// Longer questions are refused (12000 characters).
     pub max_question_chars: usize,
@@ -294,6 +294,8 @@ pub struct ApprovalConfig {
     pub note_window: Duration,
     /// Whether a question is brought up again when half of its time is over (no).
     pub reminder: bool,
+    /// What a yes may grant where a default asks, or no rule speaks of the call. None: nothing.
+    pub grant: Option<GrantOffer>,
 }
 
 /// How often a person has to say no before nobody is asked any more.

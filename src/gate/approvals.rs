@@ -13,6 +13,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::future;
 
 use super::Executor;
+use super::grants::GrantBook;
 use super::notes::NoteWindows;
 use super::recording::{RETRY, see_through, until_recorded};
 use super::setup::{CurrentSetup, Setup};
@@ -20,7 +21,7 @@ use crate::approval::desk::{Desk, IdMatch};
 use crate::approval::{Channel, Channels};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AnswerOutcome, Choice, Outcome, Question, QuestionEnd, Responder, Void};
+use crate::model::{AgentId, AnswerOutcome, Choice, Grant, Outcome, Question, QuestionEnd, Responder, Void};
 use crate::store::{Store, StoreError};
 
 /// How long to wait before looking again at a question that somebody is answering right now.
@@ -36,6 +37,7 @@ pub struct Approvals {
     /// The calls that wait for an answer.
     waiters: RefCell<HashMap<RequestId, Sender<QuestionEnd>>>,
     notes: NoteWindows,
+    grants: Rc<RefCell<GrantBook>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,10 +65,11 @@ impl Approvals {
         clock: Clock,
         store: Store,
         channels: Rc<Channels>,
+        grants: Rc<RefCell<GrantBook>>,
     ) -> Rc<Approvals> {
         let notes = NoteWindows::new(executor.clone(), clock.clone(), store.clone());
         let (desk, waiters) = Default::default();
-        Rc::new(Approvals { executor, clock, store, channels, desk, waiters, notes })
+        Rc::new(Approvals { executor, clock, store, channels, desk, waiters, notes, grants })
     }
 
     /// The open questions, the oldest first.
@@ -140,7 +143,7 @@ impl Approvals {
             let mut nap = if end.is_some() { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
             if let Some(end) = end
                 && let Some(question) = self.take_away(question.id)
-                && self.conclude(question.clone(), end, None).await.is_err()
+                && self.conclude(question.clone(), end, (None, None)).await.is_err()
             {
                 if over {
                     self.expire_unrecorded(&question);
@@ -194,7 +197,7 @@ impl Approvals {
         self.desk.borrow().find(prefix)
     }
 
-    /// A person's answer. A note to a denial may follow for `note_window`.
+    /// A person's answer. A note to a denial may follow for `note_window`; a yes may give a grant.
     ///
     /// # Errors
     /// When the answer cannot be written down.
@@ -203,7 +206,7 @@ impl Approvals {
         id: RequestId,
         choice: Choice,
         by: Responder,
-        note_window: Duration,
+        (note_window, grant): (Duration, Option<Grant>),
     ) -> Result<Answered, StoreError> {
         if let Choice::Approve(approval) = &choice
             && let (Some(question), Some(seen)) = (self.question(id), &approval.seen)
@@ -221,7 +224,7 @@ impl Approvals {
             Choice::Deny { note } => (QuestionEnd::Denied { by, note }, None),
             Choice::DenyNoteFollows => (QuestionEnd::Denied { by, note: None }, Some(note_window)),
         };
-        let outcome = self.conclude_surely(question, end, window).await?;
+        let outcome = self.conclude_surely(question, end, (window, grant)).await?;
         Ok(Answered { id: Some(id), outcome, ended: None })
     }
 
@@ -231,7 +234,7 @@ impl Approvals {
     /// When that cannot be written down.
     pub(super) async fn make_void(self: &Rc<Self>, id: RequestId, why: Void) -> Result<(), StoreError> {
         let Some(question) = self.take_away(id) else { return Ok(()) };
-        self.conclude_surely(question, QuestionEnd::Void(why), None).await.map(drop)
+        self.conclude_surely(question, QuestionEnd::Void(why), (None, None)).await.map(drop)
     }
 
     /// An agent takes its own question back, or hears that it has ended.
@@ -251,7 +254,7 @@ impl Approvals {
             None => return self.past(agent, id).await,
         }
         match self.take_away(id) {
-            Some(question) => self.conclude_surely(question, QuestionEnd::Withdrawn, None).await,
+            Some(question) => self.conclude_surely(question, QuestionEnd::Withdrawn, (None, None)).await,
             None => Ok(AnswerOutcome::AlreadyResolved),
         }
     }
@@ -293,10 +296,10 @@ impl Approvals {
         self: &Rc<Self>,
         question: Arc<Question>,
         end: QuestionEnd,
-        note_window: Option<Duration>,
+        besides: (Option<Duration>, Option<Grant>),
     ) -> Result<AnswerOutcome, StoreError> {
         let approvals = self.clone();
-        let done = async move { approvals.conclude(question, end, note_window).await };
+        let done = async move { approvals.conclude(question, end, besides).await };
         let counted = see_through(&self.executor, done).await.unwrap_or(Ok(false))?;
         Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
     }
@@ -306,12 +309,16 @@ impl Approvals {
         &self,
         question: Arc<Question>,
         end: QuestionEnd,
-        note_window: Option<Duration>,
+        (note_window, grant): (Option<Duration>, Option<Grant>),
     ) -> Result<bool, StoreError> {
         let (id, now) = (question.id, self.clock.now());
         let outcome = end.outcome();
         let durable = question.call.tool().kind.has_side_effects();
-        let counted = match self.store.answer(id, &end, outcome.as_ref(), now, durable).await {
+        let answered = match &grant {
+            Some(grant) => self.store.answer_granting(id, Arc::new(grant.clone()), now).await,
+            None => self.store.answer(id, &end, outcome.as_ref(), now, durable).await,
+        };
+        let counted = match answered {
             Ok(counted) => counted,
             Err(e) => {
                 log::error!("request {id}: the answer could not be recorded: {e}");
@@ -323,6 +330,10 @@ impl Approvals {
         self.desk.borrow_mut().settle(id, end == QuestionEnd::TimedOut);
         let by = end.by().map(|by| format!(" by {by}")).unwrap_or_default();
         log::info!("request {id}: {}{by}", end.as_str());
+        if let Some(grant) = grant.filter(|_| counted) {
+            log::info!("granted by {}: {}", grant.by, grant.words());
+            self.grants.borrow_mut().give(grant, now);
+        }
         if let Some(window) = note_window.filter(|_| counted) {
             self.notes.open(id, window.min(left), durable);
         }

@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use std::rc::Rc;
 use std::time::Duration;
 
+use super::grants::GrantHold;
 use super::sessions::{SessionName, SessionNumber, Sessions};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -268,6 +269,8 @@ pub(super) struct Reservation {
     name: SessionName,
     session: SessionNumber,
     charges: Vec<Charge>,
+    /// The use of the grant that lets the call through.
+    grant: Option<GrantHold>,
     confirmed: bool,
 }
 
@@ -282,7 +285,13 @@ impl Reservation {
     ) -> Option<Reservation> {
         let session = book.borrow_mut().charge(&mut charges, agent, name, now)?;
         let (book, agent, name) = (book.clone(), agent.clone(), name.clone());
-        Some(Reservation { book, agent, name, session, charges, confirmed: false })
+        Some(Reservation { book, agent, name, session, charges, grant: None, confirmed: false })
+    }
+
+    /// Together with the use of a grant, which is counted or given back with the charges.
+    pub(super) fn with_grant(mut self, grant: Option<GrantHold>) -> Reservation {
+        self.grant = grant;
+        self
     }
 
     /// What the event of the claim says.
@@ -294,6 +303,7 @@ impl Reservation {
     pub(super) fn confirm(mut self, now: Timestamp) {
         self.confirmed = true;
         self.book.borrow_mut().confirm(&self.charges, self.session, now);
+        self.grant.take().into_iter().for_each(GrantHold::confirm);
     }
 }
 

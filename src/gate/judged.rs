@@ -4,6 +4,7 @@ use std::ptr;
 use std::rc::{Rc, Weak};
 
 use super::counters::Reservation;
+use super::grants::{GrantHold, HeldGrant};
 use super::limits;
 use super::setup::Setup;
 use super::state::Gate;
@@ -30,17 +31,20 @@ impl Judged {
         gate.ledger.counters.borrow_mut().called(agent, &session, now);
         gate.ledger.memory.borrow_mut().called(agent, &session, now);
         let verdict = {
-            let counters = gate.counters();
-            setup.policy.judge(call, &gate.facts(setup, call, task.session.as_deref(), &*counters))
+            let (counters, grants) = (gate.counters(), gate.ledger.grants.borrow());
+            let facts = gate.facts(setup, call, task.session.as_deref(), &*counters);
+            setup.policy.judge(call, &Facts { grants: &*grants, ..facts })
         };
         limits::heed(gate, call, &verdict);
         let allowed = verdict.decision == Action::Allow;
+        let held = verdict.grant.map(|used| GrantHold::take(&gate.ledger.grants, used));
         let reserved = allowed.then(|| reserve(gate, task, verdict.charges.clone())).flatten();
+        let reserved = reserved.map(|reserved| reserved.with_grant(held));
         Judged { verdict, reserved, carried: gate.carried_version(setup, call), setup: Rc::downgrade(setup) }
     }
 
     /// Nobody was asked about an allowed call, so it is judged anew, without what it was charged, under another setup, when
-    /// its agent has read something meanwhile that counts, and when the time forbids it by now.
+    /// its agent has read something meanwhile that counts, when its grant has ended, and when the time forbids it by now.
     ///
     /// # Errors
     /// The new judgement, when it does not allow the call.
@@ -52,7 +56,8 @@ impl Judged {
     ) -> Result<(), Box<Judged>> {
         let forbidden = || gate.forbids(setup, &task.call, task.session.as_deref()).is_some();
         let has_read = self.carried != gate.carried_version(setup, &task.call);
-        if !self.is_under(setup) || has_read || forbidden() {
+        let ended = self.verdict.grant.is_some_and(|used| !gate.grant_lasts(used.id));
+        if !self.is_under(setup) || has_read || ended || forbidden() {
             self.reserved = None;
             let anew = Judged::new(gate, task, setup);
             if anew.verdict.decision != Action::Allow {
@@ -74,8 +79,10 @@ impl Judged {
         setup: &Rc<Setup>,
     ) -> Result<(), Verdict> {
         if !self.is_under(setup) {
+            let book = gate.ledger.grants.borrow();
+            let held = HeldGrant { book: &book, used: self.verdict.grant };
             let facts = gate.facts(setup, &task.call, task.session.as_deref(), &NothingCounted);
-            let verdict = setup.policy.judge(&task.call, &facts);
+            let verdict = setup.policy.judge(&task.call, &Facts { grants: &held, ..facts });
             if verdict.decision != Action::Allow {
                 return Err(verdict);
             }

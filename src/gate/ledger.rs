@@ -1,4 +1,4 @@
-//! What agents have used of what they may use, what is counted, and what they have read. Only the latter two outlive a
+//! What agents have used of what they may use, what is counted, and what they have read. Only the latter two, and grants, outlive a
 //! restart.
 
 use std::cell::RefCell;
@@ -7,6 +7,7 @@ use std::rc::Rc;
 use super::budget::Budget;
 use super::cool_down::CoolDowns;
 use super::counters::CounterBook;
+use super::grants::GrantBook;
 use super::memory::Memory;
 use super::metrics::Metrics;
 use super::rate::{RateLimits, TooMany};
@@ -14,6 +15,7 @@ use super::setup::Setup;
 use crate::base::clock::Timestamp;
 use crate::base::slots::KeyedSlots;
 use crate::model::{AgentId, Call, Charge, QuestionEnd, Reading};
+use crate::store::KeptGrant;
 
 /// Bytes of arguments and reason that come with a request.
 const USUAL: usize = 2048;
@@ -23,6 +25,7 @@ pub(crate) struct Kept {
     /// Each charge with when it was made last.
     pub counted: Vec<(Charge, Timestamp)>,
     pub read: Vec<Reading>,
+    pub grants: Vec<KeptGrant>,
 }
 
 /// What agents have used.
@@ -36,6 +39,8 @@ pub(crate) struct Ledger {
     cool_downs: RefCell<CoolDowns>,
     /// What has been counted under limits. A restart takes it up.
     pub(super) counters: Rc<RefCell<CounterBook>>,
+    /// What people have said yes to beforehand. A restart takes it up too.
+    pub(super) grants: Rc<RefCell<GrantBook>>,
     /// What agents have read. A restart takes it up too.
     pub(super) memory: RefCell<Memory>,
     pub(crate) connections: KeyedSlots<AgentId>,
@@ -45,13 +50,14 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(setup: &Setup, started: Timestamp, kept: Kept) -> Ledger {
-        let Kept { counted, read } = kept;
+        let Kept { counted, read, grants } = kept;
         Ledger {
             requests: RefCell::default(),
             bytes: RefCell::new(Budget::new(16 << 20, 64 << 10)),
             errands: RefCell::new(Budget::new(30_000, 30_000)),
             cool_downs: RefCell::default(),
             counters: Rc::new(RefCell::new(CounterBook::take_up(counted, setup.session_idle(), started))),
+            grants: Rc::new(RefCell::new(GrantBook::take_up(grants, started))),
             memory: RefCell::new(Memory::take_up(read, started)),
             connections: KeyedSlots::default(),
             metrics: Metrics::new(setup),

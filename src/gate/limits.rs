@@ -150,6 +150,7 @@ pub(super) fn heed(gate: &Gate, call: &Call, verdict: &Verdict) {
             | Reason::DeniedByRule(_)
             | Reason::AskedByRule(_)
             | Reason::AskedByDefault(_)
+            | Reason::Granted { .. }
             | Reason::CoolDown { .. }
             | Reason::TooManyPending => {}
         }

@@ -20,6 +20,8 @@ mod cool_down;
 mod counters;
 pub(crate) mod explain;
 mod flights;
+pub(crate) mod granting;
+pub(crate) mod grants;
 mod host;
 mod inbox;
 mod judged;

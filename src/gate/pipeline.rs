@@ -60,7 +60,7 @@ async fn decide(gate: &Gate, task: &Task, checked: Duration) -> (Option<Action>,
     let mut judged = Judged::new(gate, task, &gate.setup());
     gate.ledger.metrics.decided(checked + began.elapsed());
     loop {
-        let decision = judged.verdict.decision;
+        let (decision, granted) = (judged.verdict.decision, judged.verdict.grant);
         log::info!("request {} by {}: {decision} {}", task.id, task.call.agent(), task.call.tool().name);
         let outcome = match judged.verdict.forbidden() {
             Some(why) => end(gate, task, judged.verdict, why.outcome()).await,
@@ -74,7 +74,8 @@ async fn decide(gate: &Gate, task: &Task, checked: Duration) -> (Option<Action>,
                 }
             },
         };
-        return (Some(decision), task.reply(outcome.unwrap_or_else(|early| early)));
+        let grant = granted.and_then(|used| gate.grant_note(used));
+        return (Some(decision), CallReply { grant, ..task.reply(outcome.unwrap_or_else(|early| early)) });
     }
 }
 
@@ -117,7 +118,7 @@ async fn ask(gate: &Gate, task: &Task, verdict: Verdict) -> Step<Outcome> {
     // It holds credentials, and a question can be open for long.
     task.prepared.take();
     let expires = task.at.plus(gate.setup().config.approval_timeout);
-    let question = task.question(verdict.rule.clone(), verdict.asked(), expires);
+    let question = task.question(verdict.rule.clone(), verdict.asked(), verdict.ask.clone(), expires);
     if let Some((stage, outcome)) = not_asked(&gate.setup().config.approvals, &verdict, &question) {
         task.record(gate, verdict, stage).await?;
         return Ok(outcome);

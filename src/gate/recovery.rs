@@ -30,7 +30,12 @@ impl Gate {
         mut recovered: Recovered,
     ) -> Rc<Gate> {
         let (counted, read) = (mem::take(&mut recovered.counted), mem::take(&mut recovered.read));
-        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, Kept { counted, read }));
+        let grants = mem::take(&mut recovered.grants);
+        let gate =
+            Rc::new(Gate::new(executor, clock, store, setup, channels, Kept { counted, read, grants }));
+        // Before anybody is let in: the configuration may have changed while no gateway ran.
+        gate.review_grants(&gate.setup());
+        gate.spawn(gate.clone().keep_grants());
         take_up(&gate, recovered);
         gate
     }
@@ -81,9 +86,9 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     let flight = Flight::new(open.id, &call);
     flight.set_recorded();
     gate.flights.running.borrow_mut().add(&call, open.session.as_deref(), open.key.as_deref(), &flight);
-    let OpenCall { id, created: at, session, reason, key, rule, reasons, expires, .. } = open;
+    let OpenCall { id, created: at, session, reason, key, rule, reasons, ask, expires, .. } = open;
     let task = Task { id, at, call, prepared: Cell::default(), session, reason, key, flight };
-    let question = task.question(rule, reasons, expires);
+    let question = task.question(rule, reasons, ask, expires);
     if !approved {
         gate.approvals.reserve(&question, now);
     }

@@ -6,6 +6,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use serde_json::{Value, json};
 use smol::lock::OnceCell;
 
 use crate::base::clock::Timestamp;
@@ -21,12 +22,30 @@ pub(crate) struct CallReply {
     pub request_id: Option<RequestId>,
     /// Whether this is the outcome of an earlier call with the same idempotency key.
     pub replayed: bool,
+    /// The grant that let it through.
+    pub grant: Option<GrantNote>,
+}
+
+/// What an agent hears of a grant.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct GrantNote {
+    pub id: RequestId,
+    pub until: Timestamp,
+    /// None: any number.
+    pub uses_left: Option<u32>,
+}
+
+impl GrantNote {
+    pub(crate) fn to_json(self) -> Value {
+        let GrantNote { id, until, uses_left } = self;
+        json!({"grant_id": id.to_string(), "until": until.to_string(), "uses_left": uses_left})
+    }
 }
 
 impl CallReply {
     /// To a request that is in the record under this id, if it is.
     pub(super) fn new(outcome: Outcome, request_id: Option<RequestId>) -> CallReply {
-        CallReply { outcome, request_id, replayed: false }
+        CallReply { outcome, request_id, replayed: false, grant: None }
     }
 }
 

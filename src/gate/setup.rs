@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
 use crate::config::{AgentConfig, Config, Loaded, Permissions};
-use crate::model::{AgentId, Call, Remember, Tool};
+use crate::model::{AgentId, Call, GrantOffer, Remember, Tool};
 use crate::policy::{Facts, Policy, PolicyParts};
 use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
 
@@ -42,7 +42,7 @@ impl Setup {
         });
         let (session_idle, remember) = (permissions.session_idle, permissions.data.remember);
         let asks_after = permissions.matchers().any(|matcher| !matcher.after.is_empty());
-        let policy = policy_of(permissions);
+        let policy = policy_of(permissions, config.approvals.grant.clone());
         let services = Services::new(&config.services, scrubber.clone())?;
         Ok(Setup { config, policy, services, scrubber, session_idle, remember, asks_after })
     }
@@ -113,9 +113,9 @@ impl Setup {
 }
 
 /// The policy that permissions.yaml describes.
-pub(crate) fn policy_of(permissions: Permissions) -> Policy {
+pub(crate) fn policy_of(permissions: Permissions, grant: Option<GrantOffer>) -> Policy {
     let Permissions { rules, defaults, limits, flows, data, digest, .. } = permissions;
-    Policy::new(PolicyParts { rules, defaults, limits, flows, data, digest: Some(digest) })
+    Policy::new(PolicyParts { rules, defaults, limits, flows, data, grant, digest: Some(digest) })
 }
 
 /// The setup in force, and who waits for the next one.

@@ -45,10 +45,12 @@ impl Gate {
         channels: Rc<Channels>,
         kept: Kept,
     ) -> Gate {
+        let ledger = Ledger::new(&setup, clock.now(), kept);
+        let grants = ledger.grants.clone();
         Gate {
-            approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels),
+            approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels, grants),
             flights: Flights::new(setup.shares()),
-            ledger: Ledger::new(&setup, clock.now(), kept),
+            ledger,
             inbox: Inbox::new(executor.clone(), clock.clone(), store.clone()),
             setup: CurrentSetup::new(setup),
             executor,
@@ -80,6 +82,7 @@ impl Gate {
         self.ledger.configured(&setup);
         self.flights.share_out(setup.shares());
         self.setup.replace(setup);
+        self.review_grants(&self.setup());
     }
 
     /// The tools that this agent may see: all but those that the policy always denies it.
@@ -122,8 +125,8 @@ impl Gate {
     ) -> Explanation {
         let setup = self.setup();
         let check = |call: &Call| setup.services.check(call).map(drop);
-        let counters = self.counters();
-        let facts = |call: &Call| self.facts(&setup, call, session, &*counters);
+        let (counters, grants) = (self.counters(), self.ledger.grants.borrow());
+        let facts = |call: &Call| Facts { grants: &*grants, ..self.facts(&setup, call, session, &*counters) };
         let rules = Rules { tools: &setup.config.tools, policy: &setup.policy, check: &check, facts: &facts };
         explain(&rules, agent, tool, args)
     }
@@ -173,7 +176,13 @@ impl Gate {
             self.approvals.make_void(id, why).await.map_err(CannotAnswer::Store)?;
         }
         let window = self.setup().config.approvals.note_window;
-        self.approvals.answer(id, choice, by, window).await.map_err(CannotAnswer::Store)
+        let grant = match self.wished_by(id, &choice, &by) {
+            Ok(grant) => grant,
+            Err(why) => {
+                return Ok(Answered { id: Some(id), outcome: AnswerOutcome::Refused(why), ended: None });
+            }
+        };
+        self.approvals.answer(id, choice, by, (window, grant)).await.map_err(CannotAnswer::Store)
     }
 
     /// A person takes the present time as right.

@@ -11,7 +11,7 @@ use super::sessions::SessionName;
 use super::state::Gate;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::model::{AskReason, Call, Outcome, Question, RuleRef, Verdict};
+use crate::model::{AskReason, AskTerms, Call, Outcome, Question, RuleRef, Verdict};
 use crate::service::{CallSlot, PreparedCall};
 use crate::store::{Claim, NewCall, Stage, StoreError};
 
@@ -45,6 +45,7 @@ impl Task {
         &self,
         rule: Option<Arc<RuleRef>>,
         reasons: Vec<AskReason>,
+        ask: Arc<AskTerms>,
         expires: Timestamp,
     ) -> Arc<Question> {
         Arc::new(Question {
@@ -54,6 +55,7 @@ impl Task {
             reason: self.reason.clone(),
             rule,
             reasons,
+            ask,
             created: self.at,
             expires,
         })
@@ -155,11 +157,11 @@ pub(super) async fn replayed(
     let outcome = earlier.outcome.unwrap_or(Outcome::UnknownResult);
     if let (Outcome::Executed(_), Some(why)) = (&outcome, gate.denied_by_rule(call, session)) {
         // Marked as a reply to what was done before: it does not read as a call that was never made.
-        return Ok(Some(CallReply { outcome: why.outcome(), request_id: Some(earlier.id), replayed: true }));
+        return Ok(Some(CallReply { replayed: true, ..CallReply::new(why.outcome(), Some(earlier.id)) }));
     }
     gate.replays(call, session, &outcome).await.map_err(|e| {
         log::error!("request {}: not told again, the record cannot be written: {e}", earlier.id);
         Outcome::StoreUnavailable
     })?;
-    Ok(Some(CallReply { outcome, request_id: Some(earlier.id), replayed: true }))
+    Ok(Some(CallReply { replayed: true, ..CallReply::new(outcome, Some(earlier.id)) }))
 }

@@ -2,6 +2,8 @@
 
 use serde_json::Value;
 
+use super::grant_offer::GrantWish;
+
 /// What a human says to a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Choice {
@@ -19,6 +21,8 @@ pub enum Choice {
 /// A yes, and what belongs to it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Approval {
+    /// What it says yes to besides; None: this call alone.
+    pub grant: Option<GrantWish>,
     /// Arguments to change before the call is made; None removes one. Empty: the call as it is shown.
     pub set: Vec<(String, Option<Value>)>,
     /// [`Call::shown_as`](super::Call::shown_as) of the call that the person saw; None where the channel does not say.

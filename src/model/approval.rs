@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use super::agent::AgentId;
 use super::ask_reason::AskReason;
+use super::ask_terms::AskTerms;
 use super::call::Call;
 use super::denial::Denial;
 use super::outcome::Outcome;
@@ -25,6 +26,8 @@ pub struct Question {
     pub rule: Option<Arc<RuleRef>>,
     /// Rules, then flows, then limits. Empty in records that are older than these.
     pub reasons: Vec<AskReason>,
+    /// The terms on which it is asked.
+    pub ask: Arc<AskTerms>,
     pub(crate) created: Timestamp,
     /// When it stops counting.
     pub expires: Timestamp,

@@ -14,7 +14,7 @@ use super::tally::{Part, Tally};
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
 use crate::base::digest::Digest;
-use crate::base::readable::span;
+use crate::base::readable::round_span;
 use crate::base::zone::Zone;
 
 /// A limit, ready to be asked.
@@ -205,24 +205,13 @@ impl fmt::Display for Window {
     /// For people, to go on with after "within".
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Window::Rolling(length) => f.write_str(&length_text(*length)),
+            Window::Rolling(length) => f.write_str(&round_span(*length)),
             Window::Day => f.write_str("a day"),
             Window::Week => f.write_str("a week"),
             Window::Month => f.write_str("a month"),
             Window::Session => f.write_str("a session"),
         }
     }
-}
-
-/// `1 h` where [`span`] says `1 h 0 min`.
-fn length_text(length: Duration) -> String {
-    let seconds = length.as_secs();
-    for (unit, name) in [(86_400, if seconds == 86_400 { "day" } else { "days" }), (3600, "h"), (60, "min")] {
-        if seconds >= unit && seconds.is_multiple_of(unit) {
-            return format!("{} {name}", seconds / unit);
-        }
-    }
-    span(length)
 }
 
 impl Limit {

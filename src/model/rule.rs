@@ -6,7 +6,10 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::ask_terms::AskTerms;
+use super::grant_offer::GrantOffer;
 use super::matcher::Matcher;
+use crate::base::digest::Digest;
 
 /// What a rule says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -86,13 +89,32 @@ impl RuleRef {
 #[derive(Clone, Debug)]
 pub struct Rule {
     pub id: Arc<RuleRef>,
+    /// The digest of what it says, wherever it stands.
+    pub identity: Digest,
     pub matcher: Matcher,
     /// Of an ask: asks where an allow matches too.
     pub always: bool,
+    /// Of an ask: on which terms.
+    pub ask: Arc<AskTerms>,
 }
 
 impl Rule {
+    /// A rule that says no more than its name and whom it speaks of.
+    pub fn new(id: RuleRef, matcher: Matcher) -> Rule {
+        let text = format!("{} {} {}", id.list.as_str(), id.action, id.pattern);
+        let identity = Digest::sha256(text.as_bytes());
+        Rule { id: Arc::new(id), identity, matcher, always: false, ask: Arc::default() }
+    }
+
     pub fn action(&self) -> Action {
         self.id.action
+    }
+
+    /// Lets this be granted too, unless the rule says itself what may be. It is part of what the rule says.
+    pub(crate) fn offer_too(&mut self, offer: &GrantOffer) {
+        if self.action() == Action::Ask && self.ask.grant.is_none() {
+            self.ask = Arc::new(AskTerms { grant: Some(offer.clone()), ..AskTerms::clone(&self.ask) });
+            self.identity = offer.changes(self.identity);
+        }
     }
 }

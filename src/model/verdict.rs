@@ -8,11 +8,15 @@ use serde_json::{Value, json};
 
 use super::approval::Void;
 use super::ask_reason::AskReason;
+use super::ask_terms::AskTerms;
 use super::charge::Charge;
 use super::denial::{Denial, DenialReason};
+use super::grant::GrantUse;
 use super::rule::{Action, RuleList, RuleRef};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
+use crate::base::ids::RequestId;
+use crate::base::readable::short_id;
 
 /// The policy's decision on one call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,6 +29,10 @@ pub struct Verdict {
     pub reasons: Vec<Reason>,
     /// What the call counts under the limits that it touches.
     pub charges: Vec<Charge>,
+    /// The grant that turned the ask of a rule into allow.
+    pub grant: Option<GrantUse>,
+    /// The terms on which a person is asked.
+    pub ask: Arc<AskTerms>,
     /// The digest of the policy that decided, where it has one.
     pub policy: Option<Digest>,
 }
@@ -60,6 +68,10 @@ pub enum Reason {
         /// For people.
         why: String,
     },
+    /// A person has said yes before. Allows.
+    Granted {
+        grant: RequestId,
+    },
     /// People have denied this call so often that it is denied without asking until then.
     CoolDown {
         until: Timestamp,
@@ -80,7 +92,8 @@ impl Verdict {
             (Action::Ask, rule) => Some(Reason::AskedByDefault(rule.clone())),
         };
         let reasons = reason.into_iter().collect();
-        Verdict { decision, rule, reasons, charges: Vec::new(), policy: None }
+        let (charges, grant, ask, policy) = Default::default();
+        Verdict { decision, rule, reasons, charges, grant, ask, policy }
     }
 
     /// Denied for a reason that no rule gives.
@@ -142,6 +155,7 @@ impl Reason {
             | Reason::AskedByDefault(_)
             | Reason::AskedByFlow { .. }
             | Reason::AskedByLimit { .. } => Some(Action::Ask),
+            Reason::Granted { .. } => Some(Action::Allow),
             Reason::CoolDown { .. } | Reason::TooManyPending => None,
         }
     }
@@ -178,6 +192,7 @@ impl Reason {
             Reason::ToolChanged => json!({"reason": "approval_void"}),
             Reason::CoolDown { until } => json!({"reason": "cool_down", "until": until.to_string()}),
             Reason::TooManyPending => json!({"reason": "too_many_pending"}),
+            Reason::Granted { grant } => json!({"reason": "granted", "grant_id": grant.to_string()}),
             Reason::DeniedByRule(_) | Reason::FlowDenied { .. } | Reason::LimitReached { .. } => {
                 json!(self.denial())
             }
@@ -196,6 +211,9 @@ pub(crate) fn reasons_in_words(list: &Value) -> Vec<String> {
 
 fn in_words(json: &Value) -> String {
     let asked = AskReason::deserialize(json).map(|reason| reason.to_string());
+    if let Some(grant) = json.get("grant_id").and_then(Value::as_str) {
+        return format!("granted before: {}", short_id(grant));
+    }
     let denied = asked.or_else(|_| DenialReason::deserialize(json).map(|reason| reason.to_string()));
     denied
         .unwrap_or_else(|_| json.get("reason").and_then(Value::as_str).unwrap_or_default().replace('_', " "))

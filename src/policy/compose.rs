@@ -5,12 +5,14 @@ use std::sync::Arc;
 use super::facts::Facts;
 use super::flows::Flows;
 use super::limits::{Judgement, LimitLook, Limits, stricter};
-use super::rules::Rules;
+use super::rules::{Place, Rules, could_match};
 use super::stance::Stance;
 use super::subject::Subject;
 use crate::base::digest::Digest;
+use crate::base::glob::Pattern;
 use crate::model::{
-    Action, AgentId, Call, DataPolicy, Flow, FlowLook, Limit, Reason, Rule, Step, Tool, Verdict, Void,
+    Action, AgentId, AskTerms, AskedCall, AskedPart, Call, DataPolicy, Flow, FlowLook, GrantOffer, GrantRule,
+    Limit, Reason, Rule, Step, Tool, Verdict, Void,
 };
 
 /// The owner's policy. Immutable; a reload makes a new one.
@@ -32,15 +34,17 @@ pub struct PolicyParts {
     pub limits: Vec<Limit>,
     pub flows: Vec<Flow>,
     pub data: DataPolicy,
+    /// What may be granted where a default asks, or no rule speaks of a call.
+    pub grant: Option<GrantOffer>,
     /// Of everything that it was made of.
     pub digest: Option<Digest>,
 }
 
 impl Policy {
     pub fn new(parts: PolicyParts) -> Policy {
-        let PolicyParts { rules, defaults, limits, flows, data, digest } = parts;
+        let PolicyParts { rules, defaults, limits, flows, data, grant, digest } = parts;
         Policy {
-            rules: Rules::new(rules, defaults),
+            rules: Rules::new(rules, defaults, grant.as_ref()),
             flows: Flows::new(flows, data),
             limits: Limits::new(limits),
             digest,
@@ -59,7 +63,8 @@ impl Policy {
             Some(reason) => Verdict { policy: self.digest, ..Verdict::denied(reason) },
             None => {
                 let subject = Subject::new(call, facts);
-                self.composed(self.rules.decide(&subject), &subject)
+                let (by_rules, place) = self.rules.decide(&subject);
+                self.composed(by_rules, place, &subject)
             }
         }
     }
@@ -77,8 +82,8 @@ impl Policy {
     /// looks are those at the one that decided.
     pub fn judge_traced(&self, call: &Call, facts: &Facts<'_>) -> (Verdict, Vec<Step>) {
         let subject = Subject::new(call, facts);
-        let (verdict, trace) = self.rules.trace(&subject);
-        (self.composed(verdict, &subject), trace)
+        let (verdict, place, trace) = self.rules.trace(&subject);
+        (self.composed(verdict, place, &subject), trace)
     }
 
     /// What the rules say to each part of a call with a list that is judged element by element, in its order.
@@ -95,7 +100,9 @@ impl Policy {
     pub(crate) fn limit_looks(&self, call: &Call, facts: &Facts<'_>) -> Vec<LimitLook> {
         let subject = Subject::new(call, facts);
         let flows = self.flow_looks(call, facts);
-        let asks = self.rules.decide(&subject).decision == Action::Ask || strictest(&flows) == Action::Ask;
+        let (by_rules, place) = self.rules.decide(&subject);
+        let by_rules = self.granted(&by_rules, place, &subject).unwrap_or(by_rules);
+        let asks = stricter(by_rules.decision, strictest(&flows)) == Action::Ask;
         self.limits.looks(call, &facts.moment(asks), |limit, element| counts(limit, &subject, element))
     }
 
@@ -104,8 +111,72 @@ impl Policy {
         self.flows.look(call, &facts.read)
     }
 
-    /// The strictest of rules, flows and limits counts; of a denial all reasons are kept.
-    fn composed(&self, by_rules: Verdict, subject: &Subject<'_>) -> Verdict {
+    /// The rule that asks about a call, where one alone asks about all of it; what it is granted by counts for nothing.
+    pub(crate) fn asking(&self, call: &Call, facts: &Facts<'_>) -> Option<GrantRule> {
+        let subject = Subject::new(call, facts);
+        let (by_rules, place) = self.rules.decide(&subject);
+        let rule = self.rules.known_as(place);
+        let parts = self.rules.asked(&subject, place);
+        (by_rules.decision == Action::Ask && are_asked_by(&rule, &parts)).then_some(rule)
+    }
+
+    /// Whether there is (still) a rule of this identity.
+    pub(crate) fn has_rule(&self, identity: Digest) -> bool {
+        self.rules.knows(identity)
+    }
+
+    /// Whether this rule may ask about calls of this tool.
+    pub(crate) fn may_ask(&self, identity: Digest, agent: &AgentId, tool: &Tool) -> bool {
+        self.rules.may_ask(identity, agent, tool)
+    }
+
+    /// The strictest of rules, flows and limits counts. A grant counts when rules alone ask.
+    fn composed(&self, by_rules: Verdict, place: Place, subject: &Subject<'_>) -> Verdict {
+        if let Some(granted) = self.granted(&by_rules, place, subject) {
+            let verdict = self.strictest_of(granted, subject);
+            if verdict.decision == Action::Allow {
+                return verdict;
+            }
+        }
+        let mut verdict = self.strictest_of(by_rules, subject);
+        if verdict.decision == Action::Ask {
+            verdict.ask = self.terms(&verdict, place, subject);
+        }
+        verdict
+    }
+
+    /// What the rules say when a person has said yes before to what they ask about.
+    fn granted(&self, by_rules: &Verdict, place: Place, subject: &Subject<'_>) -> Option<Verdict> {
+        // While nobody knows what time it is, nobody knows what lasts.
+        if by_rules.decision != Action::Ask || !subject.facts.clock_set {
+            return None;
+        }
+        let Facts { grants, session, now, .. } = subject.facts;
+        let parts = self.rules.asked(subject, place);
+        let used = grants.covering(&AskedCall { call: subject.call, session: *session, parts }, *now)?;
+        let reasons = vec![Reason::Granted { grant: used.id }];
+        Some(Verdict { decision: Action::Allow, reasons, grant: Some(used), ..by_rules.clone() })
+    }
+
+    /// Nothing is granted where more than one rule asks, or something else does.
+    fn terms(&self, verdict: &Verdict, place: Place, subject: &Subject<'_>) -> Arc<AskTerms> {
+        let terms = self.rules.terms(place);
+        let by_rule = |reason: &Reason| match reason {
+            Reason::AskedByFlow { .. } | Reason::AskedByLimit { .. } => false,
+            _ => true,
+        };
+        let is_offered = || {
+            let parts = self.rules.asked(subject, place);
+            verdict.reasons.iter().all(by_rule) && are_asked_by(&self.rules.known_as(place), &parts)
+        };
+        match terms.grant.is_none() || is_offered() {
+            true => Arc::clone(terms),
+            false => Arc::new(AskTerms { grant: None, ..AskTerms::clone(terms) }),
+        }
+    }
+
+    /// The strictest of the three; of a denial all reasons are kept.
+    fn strictest_of(&self, by_rules: Verdict, subject: &Subject<'_>) -> Verdict {
         let flows = self.flow_looks(subject.call, subject.facts);
         let before_limits = stricter(by_rules.decision, strictest(&flows));
         let moment = subject.facts.moment(before_limits == Action::Ask);
@@ -127,6 +198,15 @@ impl Policy {
         }
         verdict
     }
+}
+
+/// Whether some call of `tool` might have a signature that fits this pattern: never false by mistake.
+pub(crate) fn may_fit(pattern: &Pattern, tool: &Tool) -> bool {
+    could_match(pattern, tool)
+}
+
+fn are_asked_by(rule: &GrantRule, parts: &[AskedPart<'_>]) -> bool {
+    parts.iter().all(|part| part.rule == Some(rule.identity))
 }
 
 fn strictest(looks: &[FlowLook]) -> Action {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::counters::{Counters, NothingCounted};
+use super::grants::{Grants, NothingGranted};
 use super::limits::Moment;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -31,6 +32,8 @@ pub struct Facts<'a> {
     pub session: Option<&'a str>,
     /// What has been counted under limits.
     pub counters: &'a dyn Counters,
+    /// What people have said yes to before.
+    pub grants: &'a dyn Grants,
     /// Whether a person has been asked about the call.
     pub asked: bool,
     /// What the agent has read and still counts as being with it.
@@ -52,6 +55,7 @@ impl<'a> Facts<'a> {
             zone: Zone::utc(),
             session: None,
             counters: &NothingCounted,
+            grants: &NothingGranted,
             asked: false,
             read: Vec::new(),
         }

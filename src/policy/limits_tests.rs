@@ -93,7 +93,7 @@ fn policy(action: Action, limits: Vec<Limit>) -> Policy {
         description: None,
         file: String::new(),
     };
-    let rule = Rule { id: id.into(), matcher: Matcher::of(Pattern::new("*")), always: false };
+    let rule = Rule::new(id, Matcher::of(Pattern::new("*")));
     Policy::new(PolicyParts { rules: vec![rule], limits, ..PolicyParts::default() })
 }
 

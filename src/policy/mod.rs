@@ -13,6 +13,7 @@ mod conditions;
 mod counters;
 mod facts;
 mod flows;
+mod grants;
 mod index;
 mod limits;
 mod rules;
@@ -22,7 +23,9 @@ mod subject;
 mod tests;
 mod texts;
 
+pub(crate) use compose::may_fit;
 pub use compose::{Policy, PolicyParts};
 pub use counters::{Counters, NothingCounted};
 pub use facts::Facts;
+pub use grants::{Grants, NothingGranted};
 pub(crate) use limits::LimitLook;

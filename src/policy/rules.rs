@@ -5,7 +5,11 @@ use std::sync::Arc;
 use super::index::Index;
 use super::stance::Stance;
 use super::subject::{Part, Subject};
-use crate::model::{Action, AgentId, Matcher, Rule, Step, Tool, Verdict, Why};
+use crate::base::digest::Digest;
+use crate::base::glob::Pattern;
+use crate::model::{
+    Action, AgentId, AskTerms, AskedPart, GrantOffer, GrantRule, Matcher, Rule, Step, Tool, Verdict, Why,
+};
 
 /// Both lists as one, so that the first rule that matches decides and the trace for `explain` comes out of the same loop.
 #[derive(Clone, Debug)]
@@ -14,10 +18,26 @@ pub(super) struct Rules {
     order: Vec<Rule>,
     /// Finds the places in `order` that can match a signature at all.
     index: Index,
+    /// What a person is asked about when no rule speaks of it.
+    fallback: Fallback,
 }
 
+/// Who asks when no rule does.
+#[derive(Clone, Debug)]
+struct Fallback {
+    identity: Digest,
+    ask: Arc<AskTerms>,
+}
+
+/// The place in the order of the rule that decides; None: none does, so a person is asked.
+pub(super) type Place = Option<usize>;
+
 impl Rules {
-    pub(super) fn new(mut rules: Vec<Rule>, defaults: Vec<Rule>) -> Rules {
+    /// `offer`: what may be granted where a default asks, or no rule speaks of a call.
+    pub(super) fn new(mut rules: Vec<Rule>, mut defaults: Vec<Rule>, offer: Option<&GrantOffer>) -> Rules {
+        if let Some(offer) = offer {
+            defaults.iter_mut().for_each(|rule| rule.offer_too(offer));
+        }
         // A stable sort: among equals the one further up in the file is named as the reason.
         rules.sort_by_key(|rule| match rule.action() {
             Action::Deny => 0,
@@ -27,14 +47,69 @@ impl Rules {
         });
         rules.extend(defaults);
         let index = Index::new(rules.iter().map(|rule| rule.matcher.pattern.literal_prefix()));
-        Rules { order: rules, index }
+        let mut fallback = Fallback { identity: Digest::sha256(b"no rule"), ask: Arc::default() };
+        if let Some(offer) = offer {
+            fallback.identity = offer.changes(fallback.identity);
+            fallback.ask = Arc::new(AskTerms { grant: Some(offer.clone()) });
+        }
+        Rules { order: rules, index, fallback }
     }
 
     /// The strictest decision on any part of a call. No element of a list is judged less strictly than a call with this
     /// element alone.
-    pub(super) fn decide(&self, subject: &Subject<'_>) -> Verdict {
-        let verdicts = subject.parts().map(|part| self.decide_part(subject, &part));
-        strictest(verdicts, |verdict| verdict.decision).unwrap_or_else(|| self.verdict(None))
+    pub(super) fn decide(&self, subject: &Subject<'_>) -> (Verdict, Place) {
+        let decided = subject.parts().map(|part| {
+            let place = self.deciding(subject, &part, |_, _, _| {});
+            (self.verdict(place), place)
+        });
+        strictest(decided, |(verdict, _)| verdict.decision).unwrap_or_else(|| (self.verdict(None), None))
+    }
+
+    /// Who asks about each part of a call that the rule at `place` has decided on.
+    pub(super) fn asked<'c>(&self, subject: &Subject<'c>, place: Place) -> Vec<AskedPart<'c>> {
+        let part = |signature: &'c str, place: Place| {
+            let rule = place.and_then(|place| self.order.get(place));
+            let asks = rule.is_none_or(|rule| rule.action() == Action::Ask);
+            let identity = rule.map_or(self.fallback.identity, |rule| rule.identity);
+            AskedPart {
+                signature,
+                rule: asks.then_some(identity),
+                always: rule.is_some_and(|rule| rule.always),
+            }
+        };
+        let call = subject.call;
+        if call.parts().is_empty() {
+            return vec![part(call.signature(), place)];
+        }
+        let parts = subject.parts().map(|each| (each.signature, self.deciding(subject, &each, |_, _, _| {})));
+        parts.map(|(signature, place)| part(signature, place)).collect()
+    }
+
+    /// On which terms a person is asked.
+    pub(super) fn terms(&self, place: Place) -> &Arc<AskTerms> {
+        let rule = place.and_then(|place| self.order.get(place));
+        rule.map_or(&self.fallback.ask, |rule| &rule.ask)
+    }
+
+    /// The rule at this place, as grants know it.
+    pub(super) fn known_as(&self, place: Place) -> GrantRule {
+        let rule = place.and_then(|place| self.order.get(place));
+        GrantRule {
+            identity: rule.map_or(self.fallback.identity, |rule| rule.identity),
+            name: rule.map(|rule| rule.id.name().to_owned()),
+        }
+    }
+
+    /// Whether there is (still) such a rule.
+    pub(super) fn knows(&self, identity: Digest) -> bool {
+        self.fallback.identity == identity || self.order.iter().any(|rule| rule.identity == identity)
+    }
+
+    /// Whether the rule may ask about calls of this tool.
+    pub(super) fn may_ask(&self, identity: Digest, agent: &AgentId, tool: &Tool) -> bool {
+        let mut rules = self.order.iter().filter(|rule| rule.identity == identity);
+        let asks = |rule: &Rule| speaks_of(rule, agent, tool) && could_match(&rule.matcher.pattern, tool);
+        self.fallback.identity == identity || rules.any(asks)
     }
 
     /// The decisions on the elements of a list that is judged element by element, in its order.
@@ -44,16 +119,17 @@ impl Rules {
     }
 
     /// [`Rules::decide`], with the rules looked at for the part that decided.
-    pub(super) fn trace(&self, subject: &Subject<'_>) -> (Verdict, Vec<Step>) {
+    pub(super) fn trace(&self, subject: &Subject<'_>) -> (Verdict, Place, Vec<Step>) {
         let traced = subject.parts().map(|part| self.trace_part(subject, &part));
-        strictest(traced, |(verdict, _)| verdict.decision).unwrap_or_else(|| (self.verdict(None), Vec::new()))
+        let none = || (self.verdict(None), None, Vec::new());
+        strictest(traced, |(verdict, _, _)| verdict.decision).unwrap_or_else(none)
     }
 
     fn decide_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> Verdict {
         self.verdict(self.deciding(subject, part, |_, _, _| {}))
     }
 
-    fn trace_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> (Verdict, Vec<Step>) {
+    fn trace_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> (Verdict, Place, Vec<Step>) {
         let mut looks = Vec::new();
         let deciding = self.deciding(subject, part, |place, rule, why| {
             looks.push((place, Step { rule: Arc::clone(&rule.id), why }));
@@ -61,14 +137,15 @@ impl Rules {
         // Looked at before the deciding rule was found, but of lower precedence.
         looks.retain(|(place, _)| deciding.is_none_or(|deciding| *place <= deciding));
         looks.sort_by_key(|(place, _)| *place);
-        (self.verdict(deciding), looks.into_iter().map(|(_, step)| step).collect())
+        (self.verdict(deciding), deciding, looks.into_iter().map(|(_, step)| step).collect())
     }
 
     /// Whether no call of `tool` by `agent` can ever be anything but denied. Never true by mistake: a deny counts only if
     /// it covers all possible signatures whatever the arguments, and nothing that could match one of them stands before it.
     pub(super) fn always_deny(&self, agent: &AgentId, tool: &Tool) -> bool {
-        let beginning = if tool.signature.is_some() { format!("{}(", tool.name) } else { tool.name.clone() };
-        let concerns = |rule: &&Rule| speaks_of(rule, agent, tool) && could_match(rule, &beginning, tool);
+        let beginning = beginning_of(tool);
+        let concerns =
+            |rule: &&Rule| speaks_of(rule, agent, tool) && could_match(&rule.matcher.pattern, tool);
         let covers = |rule: &Rule| match tool.signature {
             Some(_) => rule.matcher.pattern.covers(&beginning, ")"),
             None => rule.matcher.pattern.matches(&beginning),
@@ -137,10 +214,15 @@ fn speaks_of(rule: &Rule, agent: &AgentId, tool: &Tool) -> bool {
 }
 
 /// Whether some signature of `tool` might match: never false by mistake.
-fn could_match(rule: &Rule, beginning: &str, tool: &Tool) -> bool {
-    let literal = rule.matcher.pattern.literal_prefix();
+pub(super) fn could_match(pattern: &Pattern, tool: &Tool) -> bool {
+    let (literal, beginning) = (pattern.literal_prefix(), beginning_of(tool));
     match tool.signature {
-        Some(_) => literal.starts_with(beginning) || beginning.starts_with(literal),
-        None => rule.matcher.pattern.matches(beginning),
+        Some(_) => literal.starts_with(&beginning) || beginning.starts_with(literal),
+        None => pattern.matches(&beginning),
     }
+}
+
+/// What every signature of it begins with.
+fn beginning_of(tool: &Tool) -> String {
+    if tool.signature.is_some() { format!("{}(", tool.name) } else { tool.name.clone() }
 }

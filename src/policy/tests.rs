@@ -75,7 +75,9 @@ fn rule(list: RuleList, index: usize, text: &str) -> Rule {
             any_value: any_value.map(Pattern::new),
             ..Matcher::of(Pattern::new(pattern))
         },
+        identity: Digest([0; 32]),
         always: false,
+        ask: Arc::default(),
     }
 }
 

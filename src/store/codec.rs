@@ -5,6 +5,7 @@ use serde_json::{Map, Value, json};
 
 use super::entry::{NewCall, RefusedRequest, Stage};
 use super::error::StoreError;
+use super::grants;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
@@ -69,6 +70,8 @@ pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
         "rule": new.decision.rule.as_deref().map(RuleRef::to_json),
         "reasons": Some(&reasons).filter(|reasons| !reasons.is_empty()),
         "policy_digest": new.decision.policy.map(|digest| digest.hex()),
+        "ask": stage.is_some().then(|| new.decision.ask.to_json()).flatten(),
+        "grant": stage.is_none().then(|| new.decision.grant.map(grants::used)).flatten(),
         "then": then,
         "expires": expires,
         "reads": reads(new, stage),

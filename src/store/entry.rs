@@ -7,10 +7,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value};
 
-use crate::base::clock::Timestamp;
+use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AskReason, Call, Charge, Outcome, Reading, Responder, RuleRef, Verdict};
+use crate::model::{
+    AgentId, AskReason, AskTerms, Call, Charge, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef,
+    Verdict,
+};
 
 /// Where the record lies and how long it is kept.
 #[derive(Clone, Debug)]
@@ -125,6 +128,19 @@ pub struct Recovered {
     pub counted: Vec<(Charge, Timestamp)>,
     /// What agents have read.
     pub read: Vec<Reading>,
+    /// Grants that last as far as the record knows, and some that have ended.
+    pub grants: Vec<KeptGrant>,
+}
+
+/// A grant, and what has become of it.
+#[derive(Clone, Debug)]
+pub struct KeptGrant {
+    pub grant: Grant,
+    /// How many calls it has let through.
+    pub used: u32,
+    pub end: Option<(GrantEnd, Timestamp)>,
+    /// When it ends by the machine's own time; None: it was given in another boot.
+    pub(crate) ends_up: Option<Uptime>,
 }
 
 /// Agents and their sessions; no name is the agent's own unnamed one.
@@ -159,6 +175,8 @@ pub struct OpenCall {
     pub rule: Option<Arc<RuleRef>>,
     /// Why a person is asked.
     pub reasons: Vec<AskReason>,
+    /// The terms on which a person is asked.
+    pub ask: Arc<AskTerms>,
     pub(crate) created: Timestamp,
     pub expires: Timestamp,
     /// How long it has been open at least, whatever the wall clock says.

@@ -19,6 +19,10 @@ pub(super) const LIMIT_RESET: &str = "limit_reset";
 pub(super) const READ: &str = "read";
 /// A person lets it be forgotten what an agent has read.
 pub(super) const FORGOTTEN: &str = "forgotten";
+/// A person said yes to calls that are still to come.
+pub(super) const GRANTED: &str = "granted";
+/// Such a yes counts no more, and why.
+pub(super) const GRANT_ENDED: &str = "grant_ended";
 /// A prefix was dropped.
 pub(super) const RETENTION: &str = "retention";
 /// Opening found calls that were being executed.

@@ -30,6 +30,7 @@
 //! | `fold`, `folding` | the tables that follow the events; when they do |
 //! | `counts` | how many calls of which kind there are, kept beside them |
 //! | `readings` | what agents have read, kept beside the events that hand data out |
+//! | `grants`, `grant_events`, `granting` | what people have said yes to beforehand, kept beside its events |
 //! | `counters` | what is counted under limits, kept beside the charges in the events of claims |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
 //! | `codec` | model words to JSON and back |
@@ -47,6 +48,9 @@ mod files;
 mod fold;
 mod folding;
 mod gauges;
+mod grant_events;
+mod granting;
+mod grants;
 mod handle;
 mod inbox;
 mod job;
@@ -79,7 +83,8 @@ mod tests;
 
 pub use claim::Claim;
 pub use entry::{
-    LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreOptions,
+    KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage,
+    StoreOptions,
 };
 pub(crate) use entry::{OpenCall, StoreHealth, WaitingResult};
 pub use error::StoreError;

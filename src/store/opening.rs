@@ -90,9 +90,10 @@ fn recover(
         // Proves that the disk takes writes, also when there is nothing else to say.
         chain::set_meta(tx.db, "opened", &now.to_string())
     })?;
-    let TakenUp { open, unknown } = taken.ok_or(StoreError::Stopped)?;
+    let TakenUp { open, unknown, mut grants } = taken.ok_or(StoreError::Stopped)?;
     // What was given up just now may have been read.
     writer.catch_up()?;
     let (counted, read) = (counters::read(&writer.db, now)?, readings::read(&writer.db)?);
-    Ok(Recovered { open, unknown, rolled_back, counted, read })
+    grants.extend(super::grants::ended(&writer.db)?);
+    Ok(Recovered { open, unknown, rolled_back, counted, read, grants })
 }

@@ -11,7 +11,7 @@ use super::entry::OpenCall;
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AskReason, Call, Responder, RuleRef};
+use crate::model::{AgentId, AskReason, AskTerms, Call, Responder, RuleRef};
 
 /// A question as it was recorded: open, or approved and not acted on.
 pub(super) struct AskedCall {
@@ -132,6 +132,7 @@ impl AskedCall {
             key: owned("key"),
             rule: self.body.get("rule").and_then(|rule| RuleRef::deserialize(rule).ok()).map(Arc::new),
             reasons: self.reasons(),
+            ask: Arc::new(self.body.get("ask").map(AskTerms::of_json).unwrap_or_default()),
             created,
             expires: self.expires(),
             age,

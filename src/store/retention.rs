@@ -127,7 +127,7 @@ fn drop_through(tx: &mut Tx<'_>, first: i64, cut: i64, now: Timestamp) -> Result
     let sql =
         "DELETE FROM steps WHERE seq <= ?1 AND request_id IN (SELECT request_id FROM events WHERE seq <= ?1)";
     tx.execute(sql, [cut])?;
-    for table in ["events", "calls", "results"] {
+    for table in ["events", "calls", "results", "grants"] {
         tx.db.prepare_cached(&format!("DELETE FROM {table} WHERE seq <= ?"))?.execute([cut])?;
     }
     tx.shares.remove_through(cut);

@@ -40,7 +40,7 @@ CREATE TABLE IF NOT EXISTS counters (
 ";
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 8] = [
+const MIGRATIONS: [&str; 9] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -175,6 +175,13 @@ CREATE TABLE readings (
   PRIMARY KEY (agent, session, source)
 ) STRICT, WITHOUT ROWID;
 INSERT INTO projections SELECT 'readings', coalesce(max(seq), 0) FROM events;
+",
+    "
+CREATE TABLE grants (
+  grant_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL, until INTEGER NOT NULL, used INTEGER NOT NULL,
+  ended TEXT, ended_by TEXT, ended_at INTEGER
+) STRICT, WITHOUT ROWID;
+INSERT INTO projections SELECT 'grants', coalesce(max(seq), 0) FROM events;
 ",
 ];
 

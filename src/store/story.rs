@@ -2,7 +2,7 @@
 //! are remembered, and as far back as the oldest call that a table takes for open. Every event counts only when it
 //! fits between its neighbours.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +11,9 @@ use serde_json::Value;
 
 use super::chain::parse_id;
 use super::chain::{self, ChainEvent, ChainKey, ChainLink, Seal};
+use super::entry::KeptGrant;
 use super::error::StoreError;
+use super::grants;
 use super::kind;
 use super::live::{CallState, Live, LiveKey, Open};
 use super::proof::KeyBinding;
@@ -32,6 +34,8 @@ pub(super) struct OpenCalls {
     pub(super) questions: Vec<AskedCall>,
     /// Keys that are remembered, and until when.
     pub(super) keys: Vec<(KeyBinding, Timestamp)>,
+    /// Grants that were not ended by anybody, with their uses.
+    pub(super) grants: Vec<KeptGrant>,
     /// What does not verify, in words, and when at the latest it was written.
     pub(super) broken: Option<(String, Timestamp)>,
     /// The beginning was dropped by retention, of a time whose keys are still remembered.
@@ -60,7 +64,15 @@ struct BackwardWalk<'a> {
     now: Timestamp,
     keep_keys: Duration,
     lives: HashMap<RequestId, LaterEvents>,
+    grants: LaterOfGrants,
     story: OpenCalls,
+}
+
+/// What later events have said of grants, by id, until the event is met that gave them.
+#[derive(Default)]
+struct LaterOfGrants {
+    used: HashMap<String, u32>,
+    ended: HashSet<String>,
 }
 
 /// Reads it back from the event `head`. `through` is an event that must be met, however old it is.
@@ -69,7 +81,8 @@ pub(super) fn read(
     (now, keep_keys): (Timestamp, Duration),
     (head, through): (i64, i64),
 ) -> Result<OpenCalls, StoreError> {
-    let mut walk = BackwardWalk { key, now, keep_keys, lives: HashMap::new(), story: OpenCalls::default() };
+    let (lives, grants, story) = Default::default();
+    let mut walk = BackwardWalk { key, now, keep_keys, lives, grants, story };
     let mut statement =
         db.prepare(&format!("SELECT {} FROM events ORDER BY seq DESC", ChainEvent::COLUMNS))?;
     let mut rows = statement.query([])?;
@@ -120,6 +133,15 @@ impl BackwardWalk<'_> {
     }
 
     fn fold(&mut self, event: &ChainEvent) -> Result<(), StoreError> {
+        match event.kind.as_str() {
+            kind::GRANTED => return self.given(&body_of(event)?),
+            kind::GRANT_ENDED => {
+                let id = body_of(event)?.get("grant_id").and_then(Value::as_str).map(str::to_owned);
+                self.grants.ended.extend(id);
+                return Ok(());
+            }
+            _of_a_call => {}
+        }
         let Some(id) = event.request_id.as_deref() else { return Ok(()) };
         let id = parse_id(id)?;
         match event.kind.as_str() {
@@ -149,6 +171,17 @@ impl BackwardWalk<'_> {
         Ok(())
     }
 
+    fn given(&mut self, body: &Value) -> Result<(), StoreError> {
+        if let Some(kept) = grants::of_event(body) {
+            let id = kept.grant.id.to_string();
+            let used = self.grants.used.remove(&id).unwrap_or_default();
+            if !self.grants.ended.remove(&id) {
+                self.story.grants.push(KeptGrant { used, ..kept });
+            }
+        }
+        Ok(())
+    }
+
     fn life(&mut self, id: RequestId) -> &mut LaterEvents {
         self.lives.entry(id).or_default()
     }
@@ -156,6 +189,10 @@ impl BackwardWalk<'_> {
     /// The first event of a call, after all its others.
     fn begun(&mut self, id: RequestId, life: LaterEvents, event: &ChainEvent) -> Result<(), StoreError> {
         let body = body_of(event)?;
+        if let Some((grant, uses)) = body.get("grant").and_then(grants::use_in) {
+            let used = self.grants.used.entry(grant.to_owned()).or_default();
+            *used = used.saturating_add(uses);
+        }
         let own = KeyBinding::from_event(event, &body).map(|binding| (binding, event.clone()));
         let mut marks = Vec::new();
         for (binding, bound) in own.into_iter().chain(life.joined) {

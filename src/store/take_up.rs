@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use serde_json::json;
 
 use super::chain;
-use super::entry::OpenCall;
+use super::entry::{KeptGrant, OpenCall};
 use super::error::{REMEDY, StoreError};
 use super::kind;
 use super::ledger;
@@ -15,7 +15,7 @@ use super::proof::{KeyBinding, kept_keys};
 use super::questions::{AskedCall, QuestionRow};
 use super::story::{self, OpenCalls};
 use super::tx::Tx;
-use super::{keys, schema};
+use super::{grant_events, grants, keys, schema};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -30,6 +30,8 @@ pub(super) struct TakenUp {
     pub(super) open: Vec<OpenCall>,
     /// How many calls have the outcome unknown now.
     pub(super) unknown: usize,
+    /// Grants that nobody has ended.
+    pub(super) grants: Vec<KeptGrant>,
 }
 
 /// Fills `live`, settles what cannot be taken up, and records what was found. With `distrusted`, nothing that is open is
@@ -41,10 +43,10 @@ pub(super) fn take_up(
     version: i64,
 ) -> Result<TakenUp, StoreError> {
     let rows = question_rows(tx)?;
-    let oldest = rows.values().map(|row| row.seq).min().unwrap_or(i64::MAX);
+    let oldest = rows.values().map(|row| row.seq).chain(grants::oldest(tx.db)?).min().unwrap_or(i64::MAX);
     let way = (tx.chain.head.seq, oldest);
     let events = story::read((tx.db, &tx.chain.key), (now, tx.options.keep_keys), way)?;
-    let OpenCalls { live, mut questions, keys, broken, dropped } = events;
+    let OpenCalls { live, mut questions, keys, grants, broken, dropped } = events;
     *tx.live = live;
     let mut found = Vec::new();
     found.extend(broken.iter().map(|(what, _)| what.clone()));
@@ -60,9 +62,10 @@ pub(super) fn take_up(
     for id in void {
         ledger::answer(tx, id, &QuestionEnd::Void(Void::ToolChanged), Some(&Outcome::ApprovalVoid), now)?;
     }
+    let grants = grant_events::take_up(tx, grants, distrusted || broken.is_some(), now)?;
     report(tx, now, &found)?;
     let open = taken.into_iter().filter(|open| tx.live.call(open.id).is_some()).collect();
-    Ok(TakenUp { open, unknown })
+    Ok(TakenUp { open, unknown, grants })
 }
 
 fn question_rows(tx: &Tx<'_>) -> Result<HashMap<String, QuestionRow>, StoreError> {

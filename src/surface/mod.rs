@@ -17,5 +17,6 @@ mod agent;
 pub(crate) mod control;
 mod hosts;
 mod mcp;
+mod members;
 pub(crate) mod rpc;
 mod shapes;

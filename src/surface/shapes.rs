@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::approval::{ChannelHealth, shape, text};
 use crate::base::decimal::Decimal;
+use crate::gate::grants::GrantReading;
 use crate::gate::limits::LimitReading;
 use crate::gate::reading::{AgentReading, Carried};
 use crate::gate::{Answered, Status};
@@ -116,6 +117,25 @@ pub(crate) fn limit(read: &LimitReading) -> Value {
         "deny_above": amount(limit.deny_above),
         "resets_at": read.resets_at.map(|at| at.to_string()),
         "for": read.key.as_ref().map(CounterKey::to_string),
+    })
+}
+
+/// One row of `grants --json`.
+pub(crate) fn grant(read: &GrantReading) -> Value {
+    let GrantReading { grant, uses_left, end, .. } = read;
+    let freedom = grant.freedom().map(|freedom| format!(" ({freedom})")).unwrap_or_default();
+    json!({
+        "grant_id": grant.id.to_string(),
+        "agent_id": grant.agent.as_str(),
+        "session_id": grant.session.name(),
+        "scope": grant.scope().as_str(),
+        "covers": format!("{}{freedom}", grant.words()),
+        "rule": grant.rule().and_then(|rule| rule.name.as_deref()),
+        "granted_by": grant.by.as_str(),
+        "created_at": grant.created.to_string(),
+        "until": grant.until.to_string(),
+        "uses_left": uses_left,
+        "ended": end.as_ref().map(|(end, _)| end.to_string()),
     })
 }
 

@@ -8,12 +8,14 @@
 //! | `open` | which calls are under way |
 //! | `counters` | what is counted under limits |
 //! | `counts` | how many calls of which kind there are |
+//! | `grants` | which grants were given, used and ended |
 //! | `readings` | what agents have read |
 //! | `results` | results that their events tell whole |
 
 mod calls;
 mod counters;
 mod counts;
+mod grants;
 mod keys;
 mod open;
 mod readings;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::calls::Calls;
 use super::counters::Counters;
 use super::counts::Counts;
+use super::grants::Grants;
 use super::keys::Keys;
 use super::open::Open;
 use super::readings::Readings;
@@ -31,6 +32,7 @@ pub(in crate::store) struct Tables {
     results: Results,
     counters: Counters,
     readings: Readings,
+    grants: Grants,
     /// The newest events, as they were appended.
     fresh: Vec<FreshEvent>,
     /// The event through which each is folded; None: to be read.
@@ -49,6 +51,7 @@ impl Tables {
             results: Results::default(),
             counters: Counters,
             readings: Readings,
+            grants: Grants,
             fresh: Vec::new(),
             positions: None,
         }
@@ -60,10 +63,21 @@ impl Tables {
     }
 
     /// In the order in which they are folded: `calls` first, which knows whose event it is.
-    fn all(&mut self) -> [&mut dyn Projection; 8] {
-        let Tables { calls, steps, keys, open, counts, results, counters, readings, fresh: _, positions: _ } =
-            self;
-        [calls, steps, keys, open, counts, results, counters, readings]
+    fn all(&mut self) -> [&mut dyn Projection; 9] {
+        let Tables {
+            calls,
+            steps,
+            keys,
+            open,
+            counts,
+            results,
+            counters,
+            readings,
+            grants,
+            fresh: _,
+            positions: _,
+        } = self;
+        [calls, steps, keys, open, counts, results, counters, readings, grants]
     }
 
     fn positions(&mut self, db: &Connection) -> Result<HashMap<String, i64>, StoreError> {

@@ -5,15 +5,17 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::grants::{self, GrantCommand};
 use crate::approval::local::LocalChannel;
 use crate::base::json::parse_strict;
 use crate::base::once_flag::OnceFlag;
 use crate::gate::limits::CannotReset;
 use crate::gate::reading::CannotForget;
 use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE};
-use crate::model::{AgentId, Approval, Choice, Question, Responder};
+use crate::model::{AgentId, AnswerOutcome, Approval, Choice, Question, Responder};
 use crate::protocol::frame::MAX_DEPTH;
 use crate::surface::admin::{self, Admin};
+use crate::surface::members::{text, wish};
 use crate::surface::shapes;
 
 /// Reloads the configuration. Returns warnings, or the findings because of which nothing has changed.
@@ -67,6 +69,7 @@ pub(crate) enum ControlCommand {
         tool: String,
         args: Map<String, Value>,
     },
+    Grants(GrantCommand),
     /// Lets a limit count anew.
     ResetLimit {
         name: String,
@@ -110,6 +113,9 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
             name: text(&mut members, "name")?.ok_or("name is missing")?,
             agent: text(&mut members, "agent")?,
         },
+        Some("grants") => ControlCommand::Grants(grants::list(&mut members)?),
+        Some("grant") => ControlCommand::Grants(grants::give(&mut members)?),
+        Some("grants_revoke") => ControlCommand::Grants(grants::revoke(&mut members)?),
         Some("approve") => ControlCommand::Answer { id: id(&mut members)?, choice: approve(&mut members)? },
         Some("deny") => ControlCommand::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
         Some(_) | None => return Err("unknown command".into()),
@@ -125,7 +131,8 @@ fn id(members: &mut Map<String, Value>) -> Result<String, String> {
 }
 
 fn approve(members: &mut Map<String, Value>) -> Result<Choice, String> {
-    Ok(Choice::Approve(Approval { seen: text(members, "digest")?, ..Approval::once() }))
+    let (seen, grant) = (text(members, "digest")?, wish(members)?);
+    Ok(Choice::Approve(Approval { seen, grant, ..Approval::once() }))
 }
 
 fn deny(members: &mut Map<String, Value>) -> Result<Choice, String> {
@@ -133,14 +140,6 @@ fn deny(members: &mut Map<String, Value>) -> Result<Choice, String> {
     match &note {
         Some(n) if n.chars().count() > MAX_NOTE => Err(format!("a note has at most {MAX_NOTE} characters")),
         Some(_) | None => Ok(Choice::Deny { note }),
-    }
-}
-
-fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
-    match members.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("{name} must be a string")),
     }
 }
 
@@ -170,6 +169,7 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
             Ok(_) => control.gate.explain(&AgentId::configured(&agent), &tool, args, None).to_json(),
             Err(failure) => failure,
         },
+        ControlCommand::Grants(command) => grants::run(&control.gate, command, by).await,
         ControlCommand::ResetLimit { name, agent } => reset_limit(control, &name, agent.as_deref(), by).await,
     }
 }
@@ -242,8 +242,17 @@ fn known_agent(control: &Control, name: Option<&str>) -> Result<Option<AgentId>,
 }
 
 async fn answer(control: &Control, id: &str, choice: Choice, by: &Responder) -> Value {
+    let granted = if let Choice::Approve(Approval { grant, .. }) = &choice { *grant } else { None };
     match control.gate.answer(id, choice, by.clone()).await {
-        Ok(answered) => shapes::answered(&answered),
+        Ok(answered) => {
+            let mut shown = shapes::answered(&answered);
+            let granted = granted.filter(|_| answered.outcome == AnswerOutcome::Resolved);
+            let grant = granted.and(answered.id).and_then(|id| control.gate.grant(id));
+            if let (Some(members), Some(grant)) = (shown.as_object_mut(), grant) {
+                members.insert("grant".into(), shapes::grant(&grant));
+            }
+            shown
+        }
         Err(CannotAnswer::Several) => shapes::failure(
             "several questions begin with this id",
             Some("give more of it; `agentpass approvals` shows them"),

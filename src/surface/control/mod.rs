@@ -4,6 +4,7 @@
 //! it was. Nothing here is reachable from the network.
 
 mod commands;
+mod grants;
 pub(crate) mod people;
 mod socket;
 mod watch;

@@ -53,11 +53,12 @@ impl ToolResult {
     }
 
     pub(super) fn of(reply: &CallReply) -> ToolResult {
-        let CallReply { outcome, request_id, replayed } = reply;
+        let CallReply { outcome, request_id, replayed, grant } = reply;
         if let Outcome::Executed(output) = outcome {
             let id = request_id.map(|id| ("request_id".to_owned(), id.to_string().into()));
             let replayed = replayed.then(|| ("replayed".to_owned(), true.into()));
-            let remarks = outcome.details().into_iter().chain(id).chain(replayed);
+            let grant = grant.map(|grant| ("grant".to_owned(), grant.to_json()));
+            let remarks = outcome.details().into_iter().chain(grant).chain(id).chain(replayed);
             return ToolResult::data(
                 &output.data,
                 remarks.map(|(k, v)| (format!("agentpass/{k}"), v)).collect(),
@@ -118,7 +119,12 @@ mod tests {
     use crate::model::{Denial, Lost, Output};
 
     fn result(outcome: Outcome) -> Value {
-        let reply = CallReply { outcome, request_id: Some(RequestId::from_bytes([7; 16])), replayed: false };
+        let reply = CallReply {
+            outcome,
+            request_id: Some(RequestId::from_bytes([7; 16])),
+            replayed: false,
+            grant: None,
+        };
         serde_json::from_str(&ToolResult::of(&reply).for_client(true)).unwrap()
     }
 

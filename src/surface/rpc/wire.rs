@@ -12,10 +12,14 @@ use crate::surface::agent::{MAX_IN_FLIGHT, NotServed};
 
 /// The frame that answers the `tool_request` with this `id`. Every outcome but "executed" is a wire error.
 pub(crate) fn reply(id: &Value, reply: &CallReply) -> String {
-    let CallReply { outcome, request_id, replayed } = reply;
+    let CallReply { outcome, request_id, replayed, grant } = reply;
     let request = request_id.map(|id| id.to_string());
     match outcome {
-        Outcome::Executed(output) => executed(id, &output.data, outcome.details(), request, *replayed),
+        Outcome::Executed(output) => {
+            let mut details = outcome.details();
+            details.extend(grant.map(|grant| ("grant".to_owned(), grant.to_json())));
+            executed(id, &output.data, details, request, *replayed)
+        }
         other => frame::error(id, &error(other, request, *replayed)).to_string(),
     }
 }
@@ -127,7 +131,10 @@ mod tests {
         let request = RequestId::random();
         for (replayed, data) in [(false, json!({"a": ["\"}", 1]})), (true, json!(null))] {
             let outcome = Outcome::Executed(data.clone().into());
-            let text = reply(&json!("an\"id"), &CallReply { outcome, request_id: Some(request), replayed });
+            let text = reply(
+                &json!("an\"id"),
+                &CallReply { outcome, request_id: Some(request), replayed, grant: None },
+            );
             let mut result = json!({"status": "executed", "data": data, "request_id": request.to_string()});
             if replayed {
                 result["replayed"] = true.into();
@@ -136,7 +143,7 @@ mod tests {
             assert_eq!(read, json!({"jsonrpc": "2.0", "id": "an\"id", "result": result}));
         }
         let outcome = Outcome::Executed(Output::lost(Lost::Binary, Some("a \"b\"".into())));
-        let text = reply(&json!(1), &CallReply { outcome, request_id: None, replayed: false });
+        let text = reply(&json!(1), &CallReply { outcome, request_id: None, replayed: false, grant: None });
         let result = json!({"status": "executed", "data": null, "data_lost": "binary", "data_note": "a \"b\"", "request_id": null});
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["result"], result);
     }

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::client::Client;
 use super::reply::{failure, reply};
@@ -14,6 +14,7 @@ use crate::model::{AnswerOutcome, Approval, Choice, QuestionEnd, Responder};
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::protocol::frame::MAX_DEPTH;
 use crate::surface::admin::site::Admin;
+use crate::surface::members;
 
 struct Wish {
     id: String,
@@ -70,33 +71,31 @@ fn parse(body: &[u8]) -> Result<Wish, String> {
     let Ok(Value::Object(mut members)) = parse_strict(body, MAX_DEPTH) else {
         return Err("the body must be a JSON object".into());
     };
-    let id = text(&mut members, "request_id")?.ok_or("request_id is missing")?;
+    let id = members::text(&mut members, "request_id")?.ok_or("request_id is missing")?;
     let approved = match members.remove("approved") {
         Some(Value::Bool(approved)) => approved,
         Some(_) => return Err("approved must be true or false".into()),
         None => return Err("approved is missing".into()),
     };
-    let note = text(&mut members, "note")?.map(|note| note.trim().to_owned()).filter(|note| !note.is_empty());
+    let note = members::text(&mut members, "note")?
+        .map(|note| note.trim().to_owned())
+        .filter(|note| !note.is_empty());
     if note.as_ref().is_some_and(|note| note.chars().count() > MAX_NOTE) {
         return Err(format!("a note has at most {MAX_NOTE} characters"));
     }
-    let seen = text(&mut members, "digest")?;
-    let actor = text(&mut members, "actor")?.unwrap_or_else(|| "api".to_owned());
+    let grant = members::wish(&mut members)?;
+    if grant.is_some() && !approved {
+        return Err("a denial grants nothing".into());
+    }
+    let seen = members::text(&mut members, "digest")?;
+    let actor = members::text(&mut members, "actor")?.unwrap_or_else(|| "api".to_owned());
     claims::check_name(&actor).map_err(|why| format!("actor {why}"))?;
     if let Some(name) = members.keys().next() {
         return Err(format!("unknown member {name}"));
     }
     let choice = match approved {
-        true => Choice::Approve(Approval { seen: seen.clone(), ..Approval::once() }),
+        true => Choice::Approve(Approval { seen: seen.clone(), grant, ..Approval::once() }),
         false => Choice::Deny { note },
     };
     Ok(Wish { id, choice, seen, actor })
-}
-
-fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
-    match members.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(_) => Err(format!("{name} must be a string")),
-    }
 }
