@@ -239,6 +239,7 @@ fn explain_knows_of_denials_and_open_questions() {
     let until = cooled[1]["until"].as_str().unwrap();
     assert!(until.len() == 24 && until.ends_with('Z'), "{until}");
     assert_eq!(reasons("hello!"), json!([asked]));
+    assert_eq!(reasons(&"x".repeat(12_001)), json!([asked, {"reason": "too_large_to_show"}]));
     // Another agent's questions take no room.
     agent.send("tool_request", json!({"tool": "say", "args": {"text": "one"}}));
     agent.asked();
@@ -247,6 +248,8 @@ fn explain_knows_of_denials_and_open_questions() {
     let wire = second.send("tool_request", json!({"tool": "say", "args": {"text": "one"}}));
     let id = second.asked();
     assert_eq!(reasons("hello!"), json!([asked, {"reason": "too_many_pending"}]));
+    // It joins the question that is open, which takes no further room.
+    assert_eq!(reasons("one"), json!([asked]));
     let refused = second.request("say", json!({"text": "hello!"}));
     assert_eq!(refused["error"]["data"]["reason"], "too_many_pending", "{refused}");
     gateway.say_yes(&id);

@@ -86,10 +86,12 @@ impl OwnerFiles {
             session: session.as_deref(),
             counters: &counters,
             read: read.clone(),
+            max_question_chars: self.config.approvals.max_question_chars,
             ..Facts::unchanged(call).at(*at, Zone::system())
         };
         let check = |call: &Call| self.check(call);
-        let rules = Rules { tools: &self.config.tools, policy: &self.policy, check: &check, facts: &facts };
+        let (tools, policy) = (&self.config.tools, &self.policy);
+        let rules = Rules { tools, policy, check: &check, facts: &facts, reason: None };
         explain(&rules, agent, tool, args)
     }
 

@@ -5,9 +5,13 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::{Gate, Submission};
+use crate::approval::text;
 use crate::base::decimal::Decimal;
+use crate::base::ids::RequestId;
 use crate::model::{
-    Action, AgentId, Bound, Call, Charge, FlowLook, InvalidCall, Reason, RuleRef, Step, Tool, Verdict,
+    Action, AgentId, Bound, Call, Charge, FlowLook, InvalidCall, Question, Reason, RuleRef, Step, Tool,
+    Verdict,
 };
 use crate::policy::{Facts, LimitLook, Policy};
 
@@ -44,6 +48,8 @@ pub(crate) struct Rules<'r, 'f> {
     /// What the tool's service says of a call, as the gate would ask it.
     pub check: &'r dyn Fn(&Call) -> Result<(), InvalidCall>,
     pub facts: &'r dyn Fn(&Call) -> Facts<'f>,
+    /// Why the agent says it wants this: a person would be shown that too.
+    pub reason: Option<String>,
 }
 
 /// Explains a call of `tool` with `args` by `agent`.
@@ -53,7 +59,7 @@ pub(crate) fn explain(
     tool: &str,
     args: Map<String, Value>,
 ) -> Explanation {
-    let Rules { tools, policy, check, facts } = rules;
+    let Rules { tools, policy, check, facts, .. } = rules;
     let Some(known) = tools.get(tool) else {
         let message = format!("Unknown tool: {tool}");
         return Explanation::Invalid { reason: "unknown_tool", message, argument: None, forbidden: None };
@@ -68,13 +74,58 @@ pub(crate) fn explain(
         },
         Ok(call) => {
             let facts = facts(&call);
-            let (verdict, trace) = policy.judge_traced(&call, &facts);
+            let (mut verdict, trace) = policy.judge_traced(&call, &facts);
             let limits = policy.limit_looks(&call, &facts);
             let flows = policy.flow_looks(&call, &facts);
             let parts = call.parts().iter().cloned().zip(policy.judge_parts(&call, &facts)).collect();
             let signature = call.signature().to_owned();
+            if is_too_large(rules, call, &facts, &verdict) {
+                verdict.reasons.push(Reason::TooLargeToShow);
+            }
             Explanation::Judged { signature, parts, verdict, trace, limits, flows }
         }
+    }
+}
+
+/// Whether a person would be asked, but by a question that is too long.
+fn is_too_large(rules: &Rules<'_, '_>, call: Call, facts: &Facts<'_>, verdict: &Verdict) -> bool {
+    if verdict.decision != Action::Ask || facts.cool_down.is_some() {
+        return false;
+    }
+    let question = Question {
+        id: RequestId::random(),
+        call: Arc::new(call),
+        session: facts.session.map(str::to_owned),
+        reason: rules.reason.clone(),
+        rule: verdict.rule.clone(),
+        reasons: verdict.asked(),
+        ask: verdict.ask.clone(),
+        created: facts.now,
+        expires: facts.now,
+    };
+    text::length(&question) > facts.max_question_chars
+}
+
+impl Gate {
+    /// What would become of a call now, and why. Nothing is done.
+    pub(crate) fn explain(&self, agent: &AgentId, request: Submission) -> Explanation {
+        let setup = self.setup();
+        let Submission { tool, args, reason, session, .. } = request;
+        let session = session.map(|name| setup.scrubber.text(name));
+        let reason = reason.map(|text| setup.scrubber.text(text));
+        let check = |call: &Call| setup.services.check(call).map(drop);
+        let (counters, grants) = (self.counters(), self.ledger.grants.borrow());
+        let facts = |call: &Call| {
+            let facts = self.facts(&setup, call, session.as_deref(), &*counters);
+            let facts = Facts { grants: &*grants, ..facts };
+            match self.flights.would_join(call, session.as_deref()) {
+                // It waits for the answer to the question that is open.
+                true => Facts { cool_down: None, open_questions: 0, max_question_chars: usize::MAX, ..facts },
+                false => facts,
+            }
+        };
+        let (tools, policy) = (&setup.config.tools, &setup.policy);
+        explain(&Rules { tools, policy, check: &check, facts: &facts, reason }, agent, &tool, args)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use smol::{Timer, future};
 
-use super::running::Running;
+use super::running::{Joined, Running};
 use super::setup::{CurrentSetup, Setup};
 use crate::base::ids::RequestId;
 use crate::base::slots::{Slot, Slots};
@@ -47,6 +47,11 @@ impl Flights {
     /// Calls under way, questions included.
     pub(super) fn len(&self) -> usize {
         self.running.borrow().len()
+    }
+
+    /// Whether this call, asked for now, would wait for the end of one that is under way.
+    pub(super) fn would_join(&self, call: &Call, session: Option<&str>) -> bool {
+        matches!(self.running.borrow().join(call, session, None), Joined::Same { .. })
     }
 
     /// Whether the call with this id is under way.

@@ -152,7 +152,8 @@ pub(super) fn heed(gate: &Gate, call: &Call, verdict: &Verdict) {
             | Reason::AskedByDefault(_)
             | Reason::Granted { .. }
             | Reason::CoolDown { .. }
-            | Reason::TooManyPending => {}
+            | Reason::TooManyPending
+            | Reason::TooLargeToShow => {}
         }
     }
 }

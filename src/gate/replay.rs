@@ -142,7 +142,7 @@ impl<'f> Replay<'f> {
             ..Facts::unchanged(checked).at(at, Zone::system())
         };
         let OtherFiles { tools, policy, check, .. } = self.files;
-        let rules = Rules { tools, policy, check, facts: &facts };
+        let rules = Rules { tools, policy, check, facts: &facts, reason: None };
         Some(explain(&rules, &call.agent, &call.tool, call.args.clone()?))
     }
 

@@ -103,6 +103,7 @@ impl Setup {
             knows_agent: agent.is_some(),
             tool: self.tool(&call.tool().name).map(|tool| tool.digest),
             max_open_questions: usize::try_from(limit).unwrap_or(usize::MAX),
+            max_question_chars: self.config.approvals.max_question_chars,
             ..Facts::unchanged(call)
         }
     }

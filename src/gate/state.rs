@@ -4,12 +4,11 @@ use std::cell::Ref;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use super::Executor;
 use super::approvals::{Answered, Approvals, CannotAnswer};
 use super::counters::CounterBook;
-use super::explain::{Explanation, Rules, explain};
 use super::flights::Flights;
 use super::inbox::Inbox;
 use super::ledger::{Kept, Ledger};
@@ -113,22 +112,6 @@ impl Gate {
             read: self.carried(setup, call, session),
             ..setup.facts(call)
         }
-    }
-
-    /// What would become of a call now, and why. Nothing is done.
-    pub(crate) fn explain(
-        &self,
-        agent: &AgentId,
-        tool: &str,
-        args: Map<String, Value>,
-        session: Option<&str>,
-    ) -> Explanation {
-        let setup = self.setup();
-        let check = |call: &Call| setup.services.check(call).map(drop);
-        let (counters, grants) = (self.counters(), self.ledger.grants.borrow());
-        let facts = |call: &Call| Facts { grants: &*grants, ..self.facts(&setup, call, session, &*counters) };
-        let rules = Rules { tools: &setup.config.tools, policy: &setup.policy, check: &check, facts: &facts };
-        explain(&rules, agent, tool, args)
     }
 
     /// What has been counted under limits.

@@ -78,6 +78,8 @@ pub enum Reason {
     },
     /// The agent has as many open questions as it may have, so this one is not asked.
     TooManyPending,
+    /// The question would be too long to be read, so it is not asked.
+    TooLargeToShow,
 }
 
 impl Verdict {
@@ -156,7 +158,7 @@ impl Reason {
             | Reason::AskedByFlow { .. }
             | Reason::AskedByLimit { .. } => Some(Action::Ask),
             Reason::Granted { .. } => Some(Action::Allow),
-            Reason::CoolDown { .. } | Reason::TooManyPending => None,
+            Reason::CoolDown { .. } | Reason::TooManyPending | Reason::TooLargeToShow => None,
         }
     }
 
@@ -192,6 +194,7 @@ impl Reason {
             Reason::ToolChanged => json!({"reason": "approval_void"}),
             Reason::CoolDown { until } => json!({"reason": "cool_down", "until": until.to_string()}),
             Reason::TooManyPending => json!({"reason": "too_many_pending"}),
+            Reason::TooLargeToShow => json!({"reason": "too_large_to_show"}),
             Reason::Granted { grant } => json!({"reason": "granted", "grant_id": grant.to_string()}),
             Reason::DeniedByRule(_) | Reason::FlowDenied { .. } | Reason::LimitReached { .. } => {
                 json!(self.denial())

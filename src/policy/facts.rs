@@ -23,6 +23,8 @@ pub struct Facts<'a> {
     pub open_questions: usize,
     /// How many it may have.
     pub max_open_questions: usize,
+    /// The longest question that is asked, in characters.
+    pub max_question_chars: usize,
     pub now: Timestamp,
     /// Whether `now` can be right.
     pub clock_set: bool,
@@ -50,6 +52,7 @@ impl<'a> Facts<'a> {
             cool_down: None,
             open_questions: 0,
             max_open_questions: usize::MAX,
+            max_question_chars: usize::MAX,
             now: Timestamp(0),
             clock_set: false,
             zone: Zone::utc(),

@@ -245,6 +245,12 @@ fn a_call_too_large_to_show() {
     let reply = agent.request("say", json!({"text": "x".repeat(12_001)}));
     assert_eq!(error(&reply), (-32600, "too_large_to_show"));
     assert_eq!(gateway.questions().len(), 0);
+    // The files alone say so too.
+    let text = format!("text={}", "x".repeat(12_001));
+    let call = ["explain", "say", &text, "--agent", "default", "--json"];
+    for call in [call.to_vec(), [&call[..], &["--live"]].concat()] {
+        assert_eq!(gateway.json(&call)["reasons"][1], json!({"reason": "too_large_to_show"}));
+    }
     // Signatures have a limit of their own.
     let reply = agent.request("get_state", json!({"entity_id": "x".repeat(4096)}));
     assert_eq!(error(&reply), (-32600, "too_large"));

@@ -12,13 +12,14 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 use smol::channel::bounded;
 
 pub(crate) use connected::{MAX_UNREAD, UnreadRoom};
 pub(crate) use tools::{ToolList, ToolLists};
 
 use crate::base::ids::RequestId;
+use crate::base::json;
 use crate::base::network::any_contains;
 use crate::base::safe_text::visible;
 use crate::base::secret::TokenHash;
@@ -256,15 +257,10 @@ impl AgentHandle {
     ///
     /// # Errors
     /// When the agent asks too often.
-    pub(crate) fn explain(
-        &self,
-        tool: &str,
-        args: Map<String, Value>,
-        session: Option<&str>,
-    ) -> Result<Value, NotServed> {
-        let size = serde_json::to_vec(&args).map_or(0, |text| text.len());
+    pub(crate) fn explain(&self, request: Submission) -> Result<Value, NotServed> {
+        let size = json::length(&request.args);
         self.spend(cost::EXPLAIN + units(size, cost::EXPLAINED_BYTES))?;
-        Ok(without_files(self.gate().explain(self.id(), tool, args, session).to_json()))
+        Ok(without_files(self.gate().explain(self.id(), request).to_json()))
     }
 
     /// Asks for a call, which goes on whatever becomes of the ticket. The slot is to be kept until the answer is on its

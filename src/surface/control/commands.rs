@@ -11,7 +11,7 @@ use crate::base::json::parse_strict;
 use crate::base::once_flag::OnceFlag;
 use crate::gate::limits::CannotReset;
 use crate::gate::reading::CannotForget;
-use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE};
+use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE, Submission};
 use crate::model::{AgentId, AnswerOutcome, Approval, Choice, Question, Responder};
 use crate::protocol::frame::MAX_DEPTH;
 use crate::surface::admin::{self, Admin};
@@ -166,7 +166,10 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         ControlCommand::AcceptClock => accept_clock(control, by).await,
         ControlCommand::Limits { agent } => limits(control, agent.as_deref()),
         ControlCommand::Explain { agent, tool, args } => match known_agent(control, Some(&agent)) {
-            Ok(_) => control.gate.explain(&AgentId::configured(&agent), &tool, args, None).to_json(),
+            Ok(_) => {
+                let request = Submission { tool, args, ..Submission::default() };
+                control.gate.explain(&AgentId::configured(&agent), request).to_json()
+            }
             Err(failure) => failure,
         },
         ControlCommand::Grants(command) => grants::run(&control.gate, command, by).await,

@@ -7,7 +7,7 @@ use super::client::Client;
 use super::result::{ToolResult, WAIT};
 use crate::base::ids::RequestId;
 use crate::base::slots::Slot;
-use crate::gate::Ticket;
+use crate::gate::{Submission, Ticket};
 use crate::surface::agent::NotServed;
 
 /// Lists what is open and what has not been received.
@@ -131,6 +131,7 @@ async fn pending(client: &Client) -> Result<ToolResult, NotServed> {
 fn explain(client: &Client, args: &Map<String, Value>) -> Result<ToolResult, NotServed> {
     let tool = args.get("tool").and_then(Value::as_str).unwrap_or_default();
     let arguments = args.get("arguments").and_then(Value::as_object).cloned().unwrap_or_default();
-    let why = client.agent.explain(tool, arguments, None)?;
+    let request = Submission { tool: tool.to_owned(), args: arguments, ..Submission::default() };
+    let why = client.agent.explain(request)?;
     Ok(ToolResult::json(&why))
 }

@@ -88,12 +88,8 @@ fn list_tools(
 }
 
 fn explain(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Result<StartStep, WireError> {
-    let request = params::tool_request(params)?;
-    let why = session
-        .agent
-        .explain(&request.tool, request.args, request.session_id.as_deref())
-        .map_err(wire::not_served)?;
-    answer(id, why)
+    let request = submission(params::tool_request(params)?);
+    answer(id, session.agent.explain(request).map_err(wire::not_served)?)
 }
 
 fn get_pending_results(session: &AgentSession, params: &Map<String, Value>) -> Result<StartStep, WireError> {
@@ -110,10 +106,13 @@ fn cancel(session: &AgentSession, params: Map<String, Value>) -> Result<StartSte
 
 fn tool_request(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
     let read = params::tool_request(params).inspect_err(|e| session.agent.count_refused(e.reason))?;
-    let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = read;
-    let request = Submission { tool, args, reason, session: session_id, key: idempotency_key };
-    let (ticket, slot) = session.agent.submit(request).map_err(wire::not_served)?;
+    let (ticket, slot) = session.agent.submit(submission(read)).map_err(wire::not_served)?;
     Ok(StartStep::Wait(AwaitedWork::Call(ticket), slot))
+}
+
+fn submission(read: params::ToolRequest) -> Submission {
+    let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = read;
+    Submission { tool, args, reason, session: session_id, key: idempotency_key }
 }
 
 impl Wait {
