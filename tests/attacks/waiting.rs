@@ -34,13 +34,13 @@ fn a_key_that_could_not_be_written_is_not_answered_as_if_it_held() {
     assert_eq!(gateway.upstream.seen().len(), 2);
 }
 
-/// So few places for calls at once that a few slow calls hold them all.
-fn with_places(count: usize) -> Setup {
+/// So few slots for calls at once that a few slow calls hold them all.
+fn with_slots(count: usize) -> Setup {
     let usual = Setup::default();
     Setup { config: format!("{}max_concurrent_calls: {count}\n", usual.config), ..usual }
 }
 
-/// Holds the one place, and lines up behind it a call that is allowed and one that is approved. Gives their numbers.
+/// Holds the one slot, and lines up behind it a call that is allowed and one that is approved. Gives their numbers.
 fn behind_a_slow_call(gateway: &Gateway, agent: &mut Agent) -> [u64; 2] {
     gateway.upstream.answer(|_| Answer::Hold);
     agent.send("tool_request", json!({"tool": "render", "args": {"template": "slow"}}));
@@ -65,8 +65,8 @@ fn sent(gateway: &Gateway) -> Vec<String> {
 }
 
 #[test]
-fn a_deny_reaches_calls_that_wait_for_a_place_at_once() {
-    let usual = with_places(1);
+fn a_deny_reaches_calls_that_wait_for_a_slot_at_once() {
+    let usual = with_slots(1);
     let gateway = Gateway::with(&usual);
     let mut agent = Agent::login(gateway.address, TOKEN);
     let waiting = behind_a_slow_call(&gateway, &mut agent);
@@ -89,8 +89,8 @@ fn a_deny_reaches_calls_that_wait_for_a_place_at_once() {
 }
 
 #[test]
-fn a_call_that_waits_for_a_place_leaves_with_the_credential_in_force() {
-    let usual = with_places(1);
+fn a_call_that_waits_for_a_slot_leaves_with_the_credential_in_force() {
+    let usual = with_slots(1);
     let gateway = Gateway::with(&usual);
     let mut agent = Agent::login(gateway.address, TOKEN);
     behind_a_slow_call(&gateway, &mut agent);
@@ -104,8 +104,8 @@ fn a_call_that_waits_for_a_place_leaves_with_the_credential_in_force() {
 }
 
 #[test]
-fn a_tool_that_changes_voids_the_calls_that_wait_for_a_place() {
-    let usual = with_places(1);
+fn a_tool_that_changes_voids_the_calls_that_wait_for_a_slot() {
+    let usual = with_slots(1);
     let gateway = Gateway::with(&usual);
     let mut agent = Agent::login(gateway.address, TOKEN);
     behind_a_slow_call(&gateway, &mut agent);
@@ -121,8 +121,8 @@ fn a_tool_that_changes_voids_the_calls_that_wait_for_a_place() {
 }
 
 #[test]
-fn what_waits_for_a_place_and_is_allowed_no_more_is_asked_about() {
-    let usual = with_places(1);
+fn what_waits_for_a_slot_and_is_allowed_no_more_is_asked_about() {
+    let usual = with_slots(1);
     let gateway = Gateway::with(&usual);
     let mut agent = Agent::login(gateway.address, TOKEN);
     let [allowed, approved] = behind_a_slow_call(&gateway, &mut agent);
@@ -140,8 +140,8 @@ fn what_waits_for_a_place_and_is_allowed_no_more_is_asked_about() {
 }
 
 #[test]
-fn a_call_of_an_agent_that_was_removed_while_it_waited_for_a_place_is_not_sent() {
-    let usual = with_places(1);
+fn a_call_of_an_agent_that_was_removed_while_it_waited_for_a_slot_is_not_sent() {
+    let usual = with_slots(1);
     let gateway = Gateway::with(&usual);
     gateway.upstream.answer(|_| Answer::Hold);
     let mut slow = Agent::login(gateway.address, TOKEN);
@@ -199,9 +199,45 @@ fn a_deny_reaches_a_call_that_waits_for_its_connection() {
     assert_eq!(error(&reply), (-32003, "denied_by_policy"), "{reply}");
 }
 
+/// A request can be many times as large as the arguments that it is made of.
 #[test]
-fn slow_calls_of_one_agent_take_no_place_from_another_agent() {
-    let (slow, usual) = (Upstream::start(), with_places(4));
+fn calls_that_wait_for_a_slot_hold_no_request() {
+    const WAITING: usize = 24;
+    const TEXT: usize = 64 << 10;
+    const COPIES: usize = 32;
+    let usual = with_slots(1);
+    let fields: Vec<_> = (0..COPIES).map(|n| format!("f{n}: \"{{text}}\"")).collect();
+    let request = format!("request: {{method: POST, path: \"/api/say\", body: {{{}}}}}", fields.join(", "));
+    let tools = usual.tools.replace("request: {method: POST, path: \"/api/say\"}", &request);
+    let permissions =
+        usual.permissions.replacen("rules:", "rules:\n  - {pattern: \"say\", action: allow}", 1);
+    assert!(tools != usual.tools && permissions != usual.permissions);
+    let gateway = Gateway::with(&Setup { tools, permissions, ..usual });
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let mut say = |n: usize| {
+        let text = format!("{n:02}{}", "x".repeat(TEXT - 2));
+        let id = agent.send("tool_request", json!({"tool": "say", "args": {"text": text}}));
+        // Whatever is done at once for this call has been done.
+        agent.call("list_tools", json!({}));
+        id
+    };
+    // One is at the service, and one waits already.
+    let _first = [say(0), say(1)];
+    let before = gateway.most_memory();
+    let last = (2..WAITING + 2).map(&mut say).last().unwrap();
+    let more = gateway.most_memory() - before;
+    let requests = WAITING * COPIES * TEXT;
+    assert!(more < requests / 3, "{} of {} MiB are held", more >> 20, requests >> 20);
+    assert_eq!(gateway.upstream.seen().len(), 1, "all others wait");
+    gateway.upstream.release();
+    assert_eq!(agent.reply(last)["result"]["status"], "executed");
+    assert!(gateway.upstream.wait_for(WAITING + 2).iter().all(|seen| seen.body.len() > COPIES * TEXT));
+}
+
+#[test]
+fn slow_calls_of_one_agent_take_no_slot_from_another_agent() {
+    let (slow, usual) = (Upstream::start(), with_slots(4));
     let services = format!("services:\n  slow: {{url: \"{}\", timeout: 30, tools: slow.yaml}}", slow.url());
     let setup = Setup { config: usual.config.replace("services:", &services), ..usual };
     let tools = "tools:\n  wait:\n    description: \"Takes its time\"\n    args: {n: {}}
@@ -223,14 +259,14 @@ fn slow_calls_of_one_agent_take_no_place_from_another_agent() {
         let reply = agent.request("render", json!({"template": "x"}));
         assert_eq!(reply["result"]["status"], "executed", "{reply}");
     }
-    assert_eq!(slow.seen().len(), 2, "its own place and half of the open ones");
+    assert_eq!(slow.seen().len(), 2, "its own slot and half of the open ones");
     slow.release();
     slow.wait_for(20);
 }
 
 #[test]
-fn a_call_that_gets_no_place_is_busy_not_sent_and_can_be_repeated() {
-    let usual = with_places(1);
+fn a_call_that_gets_no_slot_is_busy_not_sent_and_can_be_repeated() {
+    let usual = with_slots(1);
     let tools = usual.tools.replace(r#"description: "Says something""#, r#"description: "Says", timeout: 3"#);
     assert_ne!(tools, usual.tools);
     let tools = tools.replace("description: \"Says\", timeout: 3", "description: \"Says\"\n    timeout: 3");

@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use agentpass::testing::base::clock::{Clock, Timestamp};
-use agentpass::testing::config::{Health, ServiceConfig};
+use agentpass::testing::config::{Auth, Health, ServiceConfig};
 use agentpass::testing::model::{AgentId, Lost, Method, Outcome, Output};
 use agentpass::testing::service::{Attempt, Scrubber, Services};
 use serde_json::{Value, json};
@@ -252,6 +252,30 @@ fn retired_services_see_through_what_they_have_sent() {
         assert!(matches!(again, Attempt::Overtaken(..)), "also over a connection that there is");
         assert_eq!(upstream.seen().len(), seen.len() + 1);
     }
+}
+
+#[test]
+fn what_was_prepared_before_a_reload_leaves_as_the_services_in_force_have_it() {
+    let upstream = Upstream::body("", b"1");
+    let with = |token: &str| ServiceConfig { auth: Auth::Bearer(secret(token)), ..upstream.service() };
+    let (before, after) = (services(&with("old"), &[]), services(&with("new"), &[]));
+    let gone = Services::new(&[], Arc::new(Scrubber::new(&[]))).unwrap();
+    let prepared_before = |services: &Services| {
+        let write = call(tool(Method::Post, "/"), json!({"a": 1}));
+        let prepared = before.check(&write).unwrap();
+        smol::block_on(async {
+            services.run(claim(write).await, Some(prepared), place(&places(1)).await).await
+        })
+    };
+    for (services, credential) in [(&before, "Bearer old"), (&after, "Bearer new")] {
+        let sent = prepared_before(services);
+        assert!(matches!(sent, Attempt::Ended { outcome: Outcome::Executed(_), .. }), "{credential}");
+        let seen = upstream.seen().pop().unwrap();
+        assert_eq!((seen.header("authorization"), seen.json()), (vec![credential], json!({"a": 1})));
+    }
+    let sent = prepared_before(&gone);
+    assert!(matches!(sent, Attempt::Ended { outcome: Outcome::ServiceUnreachable, .. }));
+    assert_eq!(upstream.seen().len(), 2);
 }
 
 #[test]
