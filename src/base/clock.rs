@@ -73,8 +73,8 @@ struct CarriedOn {
     since: Uptime,
 }
 
-/// A system clock that nobody vouches for, and that is further behind the record than this, was wrong earlier, not now: a
-/// machine without a clock of its own usually starts with the time at which it last ran.
+/// A system clock that nobody vouches for, and that is further behind the record than this, was wrong earlier, not now:
+/// a machine without a clock of its own usually starts with the time at which it last ran.
 const BELIEVABLE_GAP: Duration = Duration::from_secs(24 * 3600);
 /// How far the clock may be behind the newest time without being doubted.
 const SET_BACK: Duration = Duration::from_secs(5 * 60);

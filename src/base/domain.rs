@@ -1,7 +1,7 @@
 //! The domain of a receiver, out of a text that an agent wrote.
 //!
-//! What reads the text later (a mail server, a browser, a library for URLs) may read it in a way of its own. So only texts
-//! that all of them read alike have a domain; of the others none is known.
+//! What reads the text later (a mail server, a browser, a library for URLs) may read it in a way of its own. So only
+//! texts that all of them read alike have a domain; of the others none is known.
 
 use std::fmt;
 use std::ops::RangeInclusive;
@@ -17,8 +17,8 @@ const MAX_NAME: usize = 253;
 /// How labels in other scripts begin.
 const ACE: &str = "xn--";
 
-/// Lower-case letters of other scripts that every version of IDNA leaves as they are, whatever stands beside them. Names
-/// with others (`ß`, `ς`, wide letters, accents that stand alone) can be given in their `xn--` form.
+/// Lower-case letters of other scripts that every version of IDNA leaves as they are, whatever stands beside them.
+/// Names with others (`ß`, `ς`, wide letters, accents that stand alone) can be given in their `xn--` form.
 const LETTERS: [RangeInclusive<char>; 18] = [
     'à'..='ö',
     'ø'..='ÿ',
@@ -55,8 +55,8 @@ impl Domain {
         (name.len() <= MAX_NAME && !labels.last().is_none_or(is_number)).then_some(Domain(name))
     }
 
-    /// The domain of what a text names: a URL's host, what stands behind the `@` of a mail address, or a host name with or
-    /// without a port. None when the text can be read in two ways, and for addresses in place of a name.
+    /// The domain of what a text names: a URL's host, what stands behind the `@` of a mail address, or a host name with
+    /// or without a port. None when the text can be read in two ways, and for addresses in place of a name.
     pub fn of_receiver(text: &str) -> Option<Domain> {
         if text.contains(|c: char| c == '\\' || c.is_control() || c.is_whitespace()) {
             return None;
@@ -125,8 +125,8 @@ fn is_scheme(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.'))
 }
 
-/// What stands before the only `@` of a mail address. Characters that lead elsewhere in some program are refused: routes
-/// (`a%b`), lists, quotes, what begins a URL.
+/// What stands before the only `@` of a mail address. Characters that lead elsewhere in some program are refused:
+/// routes (`a%b`), lists, quotes, what begins a URL.
 fn is_mailbox(text: &str) -> bool {
     !text.is_empty() && !text.contains(['%', '/', ':', '?', '#', ',', ';', '<', '>', '(', ')', '[', ']', '"'])
 }

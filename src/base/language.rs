@@ -45,7 +45,8 @@ impl Language {
         self.free(loops, end);
     }
 
-    /// Appends a text that `pattern` matches as a whole, without the refused characters; or nothing, if it is `optional`.
+    /// Appends a text that `pattern` matches as a whole, without the refused characters; or nothing, if it is
+    /// `optional`.
     pub(crate) fn matching(&mut self, pattern: &str, refused: &[char], optional: bool) {
         let begin = self.join();
         let kept = self.states.len();
@@ -61,7 +62,8 @@ impl Language {
         }
     }
 
-    /// Whether `pattern` matches one of the texts. Each step costs one of `budget`; when that runs out the answer is yes.
+    /// Whether `pattern` matches one of the texts. Each step costs one of `budget`; when that runs out the answer is
+    /// yes.
     pub(crate) fn meets(&self, pattern: &Pattern, budget: &mut usize) -> bool {
         let tokens = pattern.tokens();
         let accepted = (tokens.len(), self.last());

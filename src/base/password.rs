@@ -1,5 +1,5 @@
-//! Passwords that people choose, kept as scrypt hashes (RFC 7914). Making and checking one takes a tenth of a second and
-//! 32 MiB on purpose: never on the thread that serves, never two at once.
+//! Passwords that people choose, kept as scrypt hashes (RFC 7914). Making and checking one takes a tenth of a second
+//! and 32 MiB on purpose: never on the thread that serves, never two at once.
 
 use std::fmt;
 

@@ -1,5 +1,5 @@
-//! Whether the system's clock can be believed. A Raspberry Pi has no battery for its clock: it starts with an old time and
-//! is right only when the network has set it. Nothing here waits or asks anybody.
+//! Whether the system's clock can be believed. A Raspberry Pi has no battery for its clock: it starts with an old time
+//! and is right only when the network has set it. Nothing here waits or asks anybody.
 
 use std::fmt;
 use std::path::Path;

@@ -34,9 +34,9 @@ impl WholeRegex {
         Ok(WholeRegex { source: source.to_owned(), compiled, spelled })
     }
 
-    /// Whether the author of the pattern meant `/` or `\` to be in a value: the pattern names it, alone or in a class, and
-    /// no part matches it only because it matches almost anything (`.`, `[^a]`, `\S`, `[!-~]`, `\p{P}`). False for all
-    /// other characters.
+    /// Whether the author of the pattern meant `/` or `\` to be in a value: the pattern names it, alone or in a class,
+    /// and no part matches it only because it matches almost anything (`.`, `[^a]`, `\S`, `[!-~]`, `\p{P}`). False for
+    /// all other characters.
     pub(crate) fn spells_out(&self, separator: char) -> bool {
         self.spelled.contains(&separator)
     }

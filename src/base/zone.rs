@@ -1,5 +1,5 @@
-//! The gateway's local time, for people: from `TZ` or /etc/localtime, as in the C library, but in the static program too.
-//! What is recorded and what programs read stays UTC.
+//! The gateway's local time, for people: from `TZ` or /etc/localtime, as in the C library, but in the static program
+//! too. What is recorded and what programs read stays UTC.
 
 use std::env;
 use std::fs;
@@ -71,8 +71,8 @@ impl Zone {
         Timestamp(at.0.saturating_add(self.offset(at)))
     }
 
-    /// The moment at which clocks here show `wall`: the earlier of two when they are set back; within a skipped hour, the
-    /// moment as long after its beginning.
+    /// The moment at which clocks here show `wall`: the earlier of two when they are set back; within a skipped hour,
+    /// the moment as long after its beginning.
     pub fn when(&self, wall: Timestamp) -> Timestamp {
         let offsets = [wall.minus(DAY), wall.plus(DAY)].map(|at| self.offset(at));
         let moment = |offset: i64| Timestamp(wall.0.saturating_sub(offset));

@@ -30,7 +30,8 @@ use crate::protocol::frame::MAX_DEPTH;
     error_code(78, "bad configuration")
 )]
 pub(crate) struct ExplainArgs {
-    /// the tool, then its arguments: key=value is text or what the tool declares, key:=JSON is JSON; nothing with --stdin
+    /// the tool, then its arguments: key=value is text or what the tool declares, key:=JSON is JSON; nothing with
+    /// --stdin
     #[argh(positional, arg_name = "tool key=value")]
     pub call: Vec<String>,
     /// more arguments, as one JSON object

@@ -43,7 +43,8 @@ macro_rules! agent_command {
             /// trust the certificates in this PEM file as well as the system's authorities
             #[argh(option, arg_name = "file")]
             pub ca_cert: Option<String>,
-            /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it (default: AGENTPASS_PIN)
+            /// trust only the public key with this hash, sha256:HEX, as `agentpass init` prints it (default:
+            /// AGENTPASS_PIN)
             #[argh(option)]
             pub pin: Option<String>,
             /// how much is logged to stderr: error, warn, info, debug or trace (default: LOG_LEVEL, else warn)

@@ -115,8 +115,8 @@ async fn call(
     ended
 }
 
-/// Asks for the call. Values are sent as text first; where the gateway wants another type that they can be read as, they
-/// are sent once more as that: what was refused has not been carried out.
+/// Asks for the call. Values are sent as text first; where the gateway wants another type that they can be read as,
+/// they are sent once more as that: what was refused has not been carried out.
 async fn ask(
     client: &Client,
     tool: &str,

@@ -14,7 +14,8 @@ pub(crate) struct ServeArgs {
     /// serve without TLS: tokens and results are then readable on the network
     #[argh(switch)]
     pub insecure: bool,
-    /// config.yaml (default: AGENTPASS_CONFIG, else in the working directory, else in /etc/agentpass, which a service takes at once)
+    /// config.yaml (default: AGENTPASS_CONFIG, else in the working directory, else in /etc/agentpass, which a service
+    /// takes at once)
     #[argh(option, arg_name = "file")]
     pub config: Option<String>,
     /// permissions.yaml (default: beside config.yaml)

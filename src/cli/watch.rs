@@ -25,13 +25,14 @@ const KEYS: &str = "y approves, n denies, `n TEXT` denies and tells the agent wh
 
 const WAITING: &str = "waiting for questions ";
 
-enum WatchEvent {
+enum WatchInput {
     Gateway(Result<Option<Value>, Trouble>),
     Typed(String, Instant),
     Left,
 }
 
-/// Shows the questions that come from one connection and sends answers by the other, until the person or the gateway leaves.
+/// Shows the questions that come from one connection and sends answers by the other, until the person or the gateway
+/// leaves.
 pub(crate) fn ask(mut owner: ControlClient, answers: ControlClient) -> Result<Exit, Trouble> {
     owner.send(&command("watch"))?;
     let (sender, events) = channel();
@@ -43,24 +44,24 @@ pub(crate) fn ask(mut owner: ControlClient, answers: ControlClient) -> Result<Ex
     Screen { answers, waiting: VecDeque::new(), shown: Instant::now() }.run(&events)
 }
 
-fn listen(mut owner: ControlClient, events: &Sender<WatchEvent>) {
+fn listen(mut owner: ControlClient, events: &Sender<WatchInput>) {
     loop {
         let next = owner.hear();
         let ended = !matches!(next, Ok(Some(_)));
-        if events.send(WatchEvent::Gateway(next)).is_err() || ended {
+        if events.send(WatchInput::Gateway(next)).is_err() || ended {
             return;
         }
     }
 }
 
-fn type_in(events: &Sender<WatchEvent>) {
+fn type_in(events: &Sender<WatchInput>) {
     for line in stdin().lock().lines() {
-        let event = line.map_or(WatchEvent::Left, |line| WatchEvent::Typed(line, Instant::now()));
+        let event = line.map_or(WatchInput::Left, |line| WatchInput::Typed(line, Instant::now()));
         if events.send(event).is_err() {
             return;
         }
     }
-    let _ = events.send(WatchEvent::Left);
+    let _ = events.send(WatchInput::Left);
 }
 
 struct Screen {
@@ -71,18 +72,18 @@ struct Screen {
 }
 
 impl Screen {
-    fn run(mut self, events: &Receiver<WatchEvent>) -> Result<Exit, Trouble> {
+    fn run(mut self, events: &Receiver<WatchInput>) -> Result<Exit, Trouble> {
         loop {
             match events.recv_timeout(TICK) {
-                Ok(WatchEvent::Gateway(Ok(Some(event)))) => self.hear(event),
-                Ok(WatchEvent::Gateway(Ok(None))) => {
+                Ok(WatchInput::Gateway(Ok(Some(event)))) => self.hear(event),
+                Ok(WatchInput::Gateway(Ok(None))) => {
                     terminal::replace_line("");
                     return Err(Trouble::new(Exit::CONNECTION, "go on watching", "the gateway has stopped"));
                 }
-                Ok(WatchEvent::Gateway(Err(trouble))) => return Err(trouble),
-                Ok(WatchEvent::Typed(text, at)) if at > self.shown + READING => self.answer(text.trim()),
-                Ok(WatchEvent::Typed(..)) => self.too_soon(),
-                Ok(WatchEvent::Left) | Err(RecvTimeoutError::Disconnected) => {
+                Ok(WatchInput::Gateway(Err(trouble))) => return Err(trouble),
+                Ok(WatchInput::Typed(text, at)) if at > self.shown + READING => self.answer(text.trim()),
+                Ok(WatchInput::Typed(..)) => self.too_soon(),
+                Ok(WatchInput::Left) | Err(RecvTimeoutError::Disconnected) => {
                     terminal::replace_line("");
                     return Ok(Exit::DONE);
                 }

@@ -30,7 +30,7 @@ const FAREWELL: Duration = Duration::from_millis(300);
 const NOT_PICKED_UP: &str = "the connection broke while the call was under way, and this gateway cannot pick it up; \
                              look for its outcome among the pending results";
 
-pub(super) enum Order {
+pub(super) enum ClientOrder {
     Call(OpenCall),
     Close,
 }
@@ -48,7 +48,7 @@ impl WhyEnded {
 pub(super) struct Driver {
     url: Url,
     options: ClientOptions,
-    orders: Receiver<Order>,
+    orders: Receiver<ClientOrder>,
     state: Rc<WhyEnded>,
     calls: BTreeMap<u64, OpenCall>,
     backoff: Retries,
@@ -60,7 +60,7 @@ enum SessionEnd {
 }
 
 enum SessionEvent {
-    Order(Option<Order>),
+    Order(Option<ClientOrder>),
     In(WsIncoming),
     Quiet,
 }
@@ -69,7 +69,7 @@ impl Driver {
     pub(super) fn new(
         url: Url,
         options: ClientOptions,
-        orders: Receiver<Order>,
+        orders: Receiver<ClientOrder>,
         state: Rc<WhyEnded>,
     ) -> Driver {
         Driver { url, options, orders, state, calls: BTreeMap::new(), backoff: Retries::default() }
@@ -170,8 +170,8 @@ impl Driver {
     async fn exchange(&mut self, session: &mut ClientSession, pulse: &mut Pulse) -> Option<Broken> {
         loop {
             let step = match self.event(&mut session.socket, pulse.next_ping).await {
-                SessionEvent::Order(Some(Order::Call(call))) => self.start(call, session).await,
-                SessionEvent::Order(Some(Order::Close) | None) => return None,
+                SessionEvent::Order(Some(ClientOrder::Call(call))) => self.start(call, session).await,
+                SessionEvent::Order(Some(ClientOrder::Close) | None) => return None,
                 SessionEvent::In(incoming) => self.heard(incoming, pulse),
                 SessionEvent::Quiet => pulse.ask(&mut session.socket).await,
             };
@@ -286,7 +286,8 @@ impl Driver {
     }
 }
 
-/// Whether the gateway keeps this until it knows that it arrived: outcomes of calls (they have an id) and lists of them.
+/// Whether the gateway keeps this until it knows that it arrived: outcomes of calls (they have an id) and lists of
+/// them.
 fn leaves_ack(body: &Result<Value, ReplyError>) -> bool {
     match body {
         Ok(result) => {
@@ -299,10 +300,10 @@ fn leaves_ack(body: &Result<Value, ReplyError>) -> bool {
 
 /// Takes orders while there is no connection, and ends only when asked to close.
 async fn queue_up(
-    orders: &Receiver<Order>,
+    orders: &Receiver<ClientOrder>,
     calls: &mut BTreeMap<u64, OpenCall>,
 ) -> Result<ClientSession, ConnectionError> {
-    while let Ok(Order::Call(call)) = orders.recv().await {
+    while let Ok(ClientOrder::Call(call)) = orders.recv().await {
         put(calls, call);
     }
     Err(ConnectionError::Closed)

@@ -51,7 +51,7 @@ pub use crate::base::secret::Secret;
 pub use crate::net::connect::Trust;
 
 use self::call::OpenCall;
-use self::driver::{Driver, Order, WhyEnded};
+use self::driver::{ClientOrder, Driver, WhyEnded};
 use crate::base::ids::RequestId;
 use crate::base::url::Url;
 use crate::net::deadline::within;
@@ -65,7 +65,7 @@ const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// A connection to a gateway that mends itself.
 pub struct Client {
-    orders: Sender<Order>,
+    orders: Sender<ClientOrder>,
     state: Rc<WhyEnded>,
     slots: Semaphore,
     last_id: Cell<u64>,
@@ -161,7 +161,7 @@ impl Client {
 
     /// Ends the connection cleanly, within a second: results that arrived are known to have arrived.
     pub async fn close(self) {
-        if self.orders.try_send(Order::Close).is_ok() {
+        if self.orders.try_send(ClientOrder::Close).is_ok() {
             within(CLOSE_LIMIT, self.driver).await;
         }
     }
@@ -178,7 +178,7 @@ impl Client {
         let (reply, answer) = channel::bounded(1);
         let call = OpenCall::new(id, method == "tool_request", text, reply, on_pending);
         // Both fail only when the driver has ended, and it says why.
-        self.orders.try_send(Order::Call(call)).map_err(|_| self.state.why_ended())?;
+        self.orders.try_send(ClientOrder::Call(call)).map_err(|_| self.state.why_ended())?;
         answer.recv().await.unwrap_or_else(|_| Err(self.state.why_ended()))
     }
 }

@@ -23,7 +23,7 @@ pub(crate) struct Doc<'a> {
     doing: &'static str,
     /// None: `${` has no meaning in this file.
     pub vars: Option<&'a Variables<'a>>,
-    notes: RefCell<Vec<Note>>,
+    notes: RefCell<Vec<RawFinding>>,
     /// Every secret value that was read.
     pub secrets: RefCell<Vec<Secret>>,
     /// Whether a secret stands in the file itself.
@@ -31,7 +31,7 @@ pub(crate) struct Doc<'a> {
 }
 
 /// A finding by number; it becomes a place at the end.
-struct Note {
+struct RawFinding {
     id: u32,
     severity: Severity,
     text: String,
@@ -89,7 +89,7 @@ impl<'a> Doc<'a> {
     /// Notes a finding at a value or key; an empty `help` is none.
     pub(crate) fn note(&self, id: u32, severity: Severity, text: String, help: &str) {
         let help = (!help.is_empty()).then(|| help.to_owned());
-        self.notes.borrow_mut().push(Note { id, severity, text, help });
+        self.notes.borrow_mut().push(RawFinding { id, severity, text, help });
     }
 
     /// Whether a mistake was found so far.
@@ -117,7 +117,7 @@ impl<'a> Doc<'a> {
         findings
     }
 
-    fn found(&self, note: Note) -> Finding {
+    fn found(&self, note: RawFinding) -> Finding {
         Finding {
             severity: note.severity,
             doing: self.doing,

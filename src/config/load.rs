@@ -178,8 +178,8 @@ fn read_permissions(
     Some(permissions)
 }
 
-/// What the owner's commands need to know of a gateway: where it listens, and where the record lies. Reading it needs no
-/// secret, so it works from any shell.
+/// What the owner's commands need to know of a gateway: where it listens, and where the record lies. Reading it needs
+/// no secret, so it works from any shell.
 #[derive(Clone, Debug)]
 pub struct LocalConfig {
     pub gateway: GatewayConfig,
@@ -229,8 +229,8 @@ pub(crate) fn bot(paths: &Paths) -> BotHint {
     hint
 }
 
-/// An error at the value of config.yaml that `keys` lead to, or at the nearest section above it, for what only shows when
-/// the value is used.
+/// An error at the value of config.yaml that `keys` lead to, or at the nearest section above it, for what only shows
+/// when the value is used.
 pub(crate) fn misfit(paths: &Paths, keys: &[&str], text: &str, help: &str) -> Finding {
     let help_text = (!help.is_empty()).then(|| help.to_owned());
     let whole = || Finding { help: help_text, ..Finding::whole(CONFIGURATION, &paths.config, text) };

@@ -1,8 +1,8 @@
 //! Rank 2: the owner's YAML files to the model.
 //!
 //! config.yaml, permissions.yaml and the tool files are read, checked and turned into [`Config`] and
-//! [`permissions::Permissions`], or into [`Finding`]s with file, line, column and remedy. All files are checked before giving
-//! up. A key that nobody knows, a key given twice and a value out of range are errors, never ignored.
+//! [`permissions::Permissions`], or into [`Finding`]s with file, line, column and remedy. All files are checked before
+//! giving up. A key that nobody knows, a key given twice and a value out of range are errors, never ignored.
 //!
 //! | file | reads |
 //! |---|---|

@@ -10,8 +10,7 @@ use crate::base::digest::Digest;
 use crate::base::json::{MAX_SAFE_INTEGER, canonical};
 
 /// SHA-256 of permissions.yaml, of what tool files say for the policy, of the agents' groups and of what may be granted
-/// beyond the rules, in canonical form: what is
-/// only written in another way has the same one.
+/// beyond the rules, in canonical form: what is only written in another way has the same one.
 pub(crate) fn policy_digest(permissions: At<'_>, known: Option<&KnownNames<'_>>) -> Digest {
     let tools = known.into_iter().flat_map(|known| known.tools.values());
     let agents = known.into_iter().flat_map(|known| known.agents);

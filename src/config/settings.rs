@@ -1,5 +1,5 @@
-//! What config.yaml says, checked: the types that the rest of the gateway is built from. No I/O, no YAML. Defaults stand
-//! in brackets.
+//! What config.yaml says, checked: the types that the rest of the gateway is built from. No I/O, no YAML. Defaults
+//! stand in brackets.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;

@@ -183,8 +183,8 @@ fn read_dotenv(path: &Path, findings: &mut Vec<Finding>) -> BTreeMap<String, Str
     values
 }
 
-/// A warning only: other programs read the same file and take more, and a variable that cannot be read matters only when
-/// something names it.
+/// A warning only: other programs read the same file and take more, and a variable that cannot be read matters only
+/// when something names it.
 fn ignored_line(path: &Path, number: u64, text: &str) -> Finding {
     let finding = Finding::whole("cannot load variables", path, format!("{text}; it is left out"));
     Finding { severity: Severity::Warning, place: Some((number, 1)), ..finding.help("write NAME=value") }

@@ -96,8 +96,8 @@ pub(crate) fn run(options: Options) -> Result<(), StartError> {
     smol::block_on(executor.run(main))
 }
 
-/// Every connection takes a descriptor. The usual soft limit of 1,024 is there for programs that use `select`, which this
-/// one does not; the hard limit is the one that somebody has chosen.
+/// Every connection takes a descriptor. The usual soft limit of 1,024 is there for programs that use `select`, which
+/// this one does not; the hard limit is the one that somebody has chosen.
 fn take_all_descriptors() {
     let limit = getrlimit(Resource::Nofile);
     if limit.current != limit.maximum {
@@ -244,7 +244,8 @@ impl Gateway {
     }
 }
 
-/// The findings of a reload that changes nothing, each in the log as well: whoever asked for it may not be there to read.
+/// The findings of a reload that changes nothing, each in the log as well: whoever asked for it may not be there to
+/// read.
 fn refused(findings: &[Finding]) -> Vec<String> {
     let texts: Vec<String> = findings.iter().map(Finding::to_string).collect();
     texts.iter().for_each(|text| log::error!("not reloaded: {}", one_line(text)));

@@ -54,8 +54,8 @@ pub(super) fn load(paths: &Paths, insecure: bool) -> Result<Ready, Vec<Finding>>
     Err(found)
 }
 
-/// The findings of everything that `serve` looks at, for `agentpass check`. Without a certificate in the files it speaks
-/// for `serve --insecure`, which is the only way to start then.
+/// The findings of everything that `serve` looks at, for `agentpass check`. Without a certificate in the files it
+/// speaks for `serve --insecure`, which is the only way to start then.
 pub fn check(paths: &Paths, insecure: bool) -> Vec<Finding> {
     let checked = load(paths, insecure).and_then(|ready| {
         let warnings = ready.loaded.warnings.clone();

@@ -74,7 +74,7 @@ impl Gate {
             return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
         };
         if tool.facts.key_required && request.key.is_none() {
-            return Err(Outcome::Invalid(InvalidCall::Missing("idempotency_key".to_owned())));
+            return Err(Outcome::Invalid(InvalidCall::Missing { argument: "idempotency_key".to_owned() }));
         }
         refuse_leaks(&setup.scrubber, request).map_err(Outcome::Invalid)?;
         let call = Call::new(agent.clone(), tool.clone(), request.args.clone()).map_err(Outcome::Invalid)?;
@@ -262,11 +262,13 @@ fn refuse_leaks(scrubber: &Scrubber, request: &Submission) -> Result<(), Invalid
     let leaked = request.args.iter().find(|(name, value)| is_in_text(name) || scrubber.is_in(value));
     if let Some((name, _)) = leaked {
         let shown = scrubber.text(name.clone());
-        return Err(InvalidCall::Forbidden(shown.chars().take(MAX_NAME).collect(), None));
+        return Err(InvalidCall::Forbidden { argument: shown.chars().take(MAX_NAME).collect(), char: None });
     }
     match &request.key {
         // Two keys must never become one, so a key is refused rather than scrubbed.
-        Some(key) if is_in_text(key) => Err(InvalidCall::Forbidden("idempotency_key".to_owned(), None)),
+        Some(key) if is_in_text(key) => {
+            Err(InvalidCall::Forbidden { argument: "idempotency_key".to_owned(), char: None })
+        }
         Some(_) | None => Ok(()),
     }
 }

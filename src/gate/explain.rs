@@ -10,7 +10,7 @@ use crate::approval::text;
 use crate::base::decimal::Decimal;
 use crate::base::ids::RequestId;
 use crate::model::{
-    Action, AgentId, Bound, Call, Charge, FlowLook, InvalidCall, Question, Reason, RuleRef, Step, Tool,
+    Action, AgentId, Bound, Call, Charge, FlowLook, InvalidCall, Question, Reason, RuleLook, RuleRef, Tool,
     Verdict,
 };
 use crate::policy::{Facts, LimitLook, Policy};
@@ -25,7 +25,7 @@ pub(crate) enum Explanation {
         parts: Vec<(String, Verdict)>,
         verdict: Verdict,
         /// The rules looked at, in order of precedence; the last one decided, unless none matched.
-        trace: Vec<Step>,
+        trace: Vec<RuleLook>,
         /// What the limits say that speak of the call.
         limits: Vec<LimitLook>,
         /// What the flows say to the data that would go out.
@@ -210,7 +210,7 @@ fn part_json((signature, verdict): &(String, Verdict)) -> Value {
     json!({"signature": signature, "decision": verdict.decision.as_str()})
 }
 
-fn step_json(step: &Step) -> Value {
+fn step_json(step: &RuleLook) -> Value {
     let mut shown = step.rule.to_json();
     if let Some(members) = shown.as_object_mut() {
         members.insert("matched".into(), step.why.is_match().into());

@@ -17,8 +17,8 @@ pub(crate) const MAX_BYTES: usize = 1024 * 1024;
 /// What a list that is judged element by element must be.
 const EACH: &str = "a value or an array of 1 to 128 of them";
 
-/// Brings the arguments into the one form in which they are judged, shown and sent: null counts as absent, what is absent
-/// gets its default, and a single value for a list that is judged element by element becomes a list of one.
+/// Brings the arguments into the one form in which they are judged, shown and sent: null counts as absent, what is
+/// absent gets its default, and a single value for a list that is judged element by element becomes a list of one.
 pub(super) fn normalise(tool: &Tool, args: &mut Map<String, Value>) {
     args.retain(|_, value| !value.is_null());
     for (name, spec) in &tool.args {
@@ -47,7 +47,7 @@ pub(crate) fn check_default(name: &str, spec: &ArgSpec, mut value: Value) -> Res
 pub(super) fn check(tool: &Tool, args: &Map<String, Value>) -> Result<(), InvalidCall> {
     let missing = tool.args.iter().find(|(name, spec)| spec.required && !args.contains_key(*name));
     if let Some((name, _)) = missing {
-        return Err(InvalidCall::Missing(name.clone()));
+        return Err(InvalidCall::Missing { argument: name.clone() });
     }
     args.iter().try_for_each(|(name, value)| check_arg(tool, name, value))
 }
@@ -57,13 +57,13 @@ fn check_arg(tool: &Tool, name: &str, value: &Value) -> Result<(), InvalidCall> 
         Some(spec) => check_declared(name, spec, value),
         // Two values for one name in the body: nobody could say which one counts.
         None if tool.args.values().any(|spec| spec.sent_as.as_deref() == Some(name)) => {
-            Err(InvalidCall::Undeclared(shortened(name)))
+            Err(InvalidCall::Undeclared { argument: shortened(name) })
         }
         None if tool.extra_args => {
             check_text(name, name, false)?;
             check_strings(name, value, false)
         }
-        None => Err(InvalidCall::Undeclared(shortened(name))),
+        None => Err(InvalidCall::Undeclared { argument: shortened(name) }),
     }
 }
 
@@ -71,7 +71,7 @@ fn check_declared(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), Inval
     match (spec.kind, value) {
         // It may be longer than other texts, and base64 has no character that is refused.
         (Some(ArgType::Bytes), Value::String(text)) if text.len() > MAX_BYTES => {
-            return Err(InvalidCall::TooLong(shortened(name)));
+            return Err(InvalidCall::TooLong { argument: shortened(name) });
         }
         (Some(ArgType::Bytes), _) => {}
         _ => check_strings(name, value, spec.free_text)?,
@@ -87,7 +87,9 @@ fn shortened(name: &str) -> String {
 }
 
 fn check_type(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCall> {
-    let wrong = |words: &'static str| Err(InvalidCall::WrongType(name.to_owned(), words.into()));
+    let wrong = |words: &'static str| {
+        Err(InvalidCall::WrongType { argument: name.to_owned(), must_be: words.into() })
+    };
     if !is_of(spec.kind, value) {
         return wrong(words(spec.kind).0);
     }
@@ -136,7 +138,7 @@ fn check_pattern(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), Invali
     };
     match elements_fit && fits(&spec.validate, value) {
         true => Ok(()),
-        false => Err(InvalidCall::NoMatch(name.to_owned())),
+        false => Err(InvalidCall::NoMatch { argument: name.to_owned() }),
     }
 }
 
@@ -145,15 +147,20 @@ fn check_list(name: &str, spec: &ArgSpec, value: &Value) -> Result<(), InvalidCa
     let Value::Array(items) = value else { return Ok(()) };
     let texts = || items.iter().map(scalar_text);
     if spec.each && (!(1..=MAX_EACH).contains(&items.len()) || texts().any(|text| text.is_none())) {
-        return Err(InvalidCall::WrongType(name.to_owned(), EACH.into()));
+        return Err(InvalidCall::WrongType { argument: name.to_owned(), must_be: EACH.into() });
     }
     let Some(join) = &spec.join else { return Ok(()) };
     for text in texts() {
         match text {
-            None => return Err(InvalidCall::WrongType(name.to_owned(), words(None).1.into())),
+            None => {
+                return Err(InvalidCall::WrongType {
+                    argument: name.to_owned(),
+                    must_be: words(None).1.into(),
+                });
+            }
             // The service would read two elements, and no rule or pattern has seen the second.
             Some(text) if text.contains(join.as_str()) => {
-                return Err(InvalidCall::Forbidden(name.to_owned(), join.chars().next()));
+                return Err(InvalidCall::Forbidden { argument: name.to_owned(), char: join.chars().next() });
             }
             Some(_) => {}
         }
@@ -176,12 +183,12 @@ fn check_strings(name: &str, value: &Value, free: bool) -> Result<(), InvalidCal
 
 fn check_text(name: &str, text: &str, free: bool) -> Result<(), InvalidCall> {
     if text.len() > MAX_STRING {
-        return Err(InvalidCall::TooLong(shortened(name)));
+        return Err(InvalidCall::TooLong { argument: shortened(name) });
     }
     let refused = |c: char| match free {
         true => c.is_control() && !matches!(c, '\n' | '\r' | '\t'),
         false => c.is_control() || FORBIDDEN.contains(&c),
     };
     let found = text.chars().find(|c| refused(*c));
-    found.map_or(Ok(()), |c| Err(InvalidCall::Forbidden(shortened(name), Some(c))))
+    found.map_or(Ok(()), |c| Err(InvalidCall::Forbidden { argument: shortened(name), char: Some(c) }))
 }

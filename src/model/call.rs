@@ -1,7 +1,7 @@
 //! A call that has passed every check, with its signature and its digests.
 //!
-//! [`Call::new`] is the only way to make one, so whoever holds a `Call` holds the proof. The policy judges it, a person is
-//! shown it and a service runs it: the same immutable value.
+//! [`Call::new`] is the only way to make one, so whoever holds a `Call` holds the proof. The policy judges it, a person
+//! is shown it and a service runs it: the same immutable value.
 
 use std::sync::Arc;
 
@@ -94,7 +94,7 @@ impl Call {
     pub fn text(&self, name: &str) -> Result<String, InvalidCall> {
         let Some(value) = self.args.get(name) else { return Ok(String::new()) };
         let text = self.joined(name).or_else(|| scalar_text(value));
-        text.ok_or_else(|| InvalidCall::Unsendable(name.to_owned()))
+        text.ok_or_else(|| InvalidCall::Unsendable { argument: name.to_owned() })
     }
 
     /// The template filled with the arguments' texts.

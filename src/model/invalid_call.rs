@@ -14,30 +14,30 @@ pub const MAX_SIGNATURE: usize = 4096;
 /// Refused in every string that is not `free_text`: glob characters and the punctuation of signatures.
 pub(crate) const FORBIDDEN: [char; 7] = ['*', '?', '[', ']', '(', ')', ','];
 
-/// All of them are -32600 on the wire.
+/// All of them are -32600 on the wire. `argument` is the name of the argument at fault.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(into = "Recorded", try_from = "Recorded")]
+#[serde(tag = "what", rename_all = "snake_case")]
 pub enum InvalidCall {
     /// A required argument is absent or null.
-    Missing(String),
+    Missing { argument: String },
     /// The tool does not take this argument.
-    Undeclared(String),
+    Undeclared { argument: String },
     /// The value is not of the declared type.
-    WrongType(String, Cow<'static, str>),
+    WrongType { argument: String, must_be: Cow<'static, str> },
     /// A string in this argument holds a refused character, which is given where it may be told.
-    Forbidden(String, Option<char>),
+    Forbidden { argument: String, char: Option<char> },
     /// The whole value does not match `validate`.
-    NoMatch(String),
+    NoMatch { argument: String },
     /// A string in this argument is longer than [`MAX_STRING`].
-    TooLong(String),
+    TooLong { argument: String },
     /// More than [`MAX_ARGS`] arguments.
     TooMany,
     /// The value would make the signature readable in two ways.
-    Ambiguous(String),
+    Ambiguous { argument: String },
     /// The signature is longer than [`MAX_SIGNATURE`].
     SignatureTooLong,
     /// The value cannot stand where the tool's request wants it: a path segment, a query value or a header.
-    Unsendable(String),
+    Unsendable { argument: String },
     /// The arguments together do not make a request that can be sent, as when its URL gets too long.
     BadRequest,
 }
@@ -46,21 +46,21 @@ impl InvalidCall {
     /// The argument at fault, where a single one is.
     pub fn argument(&self) -> Option<&str> {
         match self {
-            InvalidCall::Missing(a)
-            | InvalidCall::Undeclared(a)
-            | InvalidCall::WrongType(a, _)
-            | InvalidCall::Forbidden(a, _)
-            | InvalidCall::NoMatch(a)
-            | InvalidCall::TooLong(a)
-            | InvalidCall::Ambiguous(a)
-            | InvalidCall::Unsendable(a) => Some(a),
+            InvalidCall::Missing { argument }
+            | InvalidCall::Undeclared { argument }
+            | InvalidCall::WrongType { argument, .. }
+            | InvalidCall::Forbidden { argument, .. }
+            | InvalidCall::NoMatch { argument }
+            | InvalidCall::TooLong { argument }
+            | InvalidCall::Ambiguous { argument }
+            | InvalidCall::Unsendable { argument } => Some(argument),
             InvalidCall::TooMany | InvalidCall::SignatureTooLong | InvalidCall::BadRequest => None,
         }
     }
 
     /// The refused character, where it may be told.
     pub fn character(&self) -> Option<char> {
-        if let InvalidCall::Forbidden(_, c) = self { *c } else { None }
+        if let InvalidCall::Forbidden { char, .. } = self { *char } else { None }
     }
 
     /// The refused character, safe to show, and what is valid instead.
@@ -81,7 +81,7 @@ impl InvalidCall {
     /// The snake_case reason on the wire.
     pub fn reason(&self) -> &'static str {
         match self {
-            InvalidCall::TooLong(_) | InvalidCall::TooMany | InvalidCall::SignatureTooLong => "too_large",
+            InvalidCall::TooLong { .. } | InvalidCall::TooMany | InvalidCall::SignatureTooLong => "too_large",
             _otherwise => "invalid_argument",
         }
     }
@@ -89,71 +89,21 @@ impl InvalidCall {
 
 impl fmt::Display for InvalidCall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let a = self.argument().unwrap_or_default();
         match self {
-            InvalidCall::Missing(a) => write!(f, "Missing required argument: {a}"),
-            InvalidCall::Undeclared(a) => write!(f, "Unknown argument: {a}"),
-            InvalidCall::WrongType(a, kind) => write!(f, "Argument '{a}' must be {kind}"),
-            InvalidCall::Forbidden(a, _) => write!(f, "Argument '{a}' contains forbidden characters"),
-            InvalidCall::NoMatch(a) => write!(f, "Invalid value for {a}"),
-            InvalidCall::TooLong(a) => write!(f, "Argument '{a}' is longer than {MAX_STRING} bytes"),
+            InvalidCall::Missing { .. } => write!(f, "Missing required argument: {a}"),
+            InvalidCall::Undeclared { .. } => write!(f, "Unknown argument: {a}"),
+            InvalidCall::WrongType { must_be, .. } => write!(f, "Argument '{a}' must be {must_be}"),
+            InvalidCall::Forbidden { .. } => write!(f, "Argument '{a}' contains forbidden characters"),
+            InvalidCall::NoMatch { .. } => write!(f, "Invalid value for {a}"),
+            InvalidCall::TooLong { .. } => write!(f, "Argument '{a}' is longer than {MAX_STRING} bytes"),
             InvalidCall::TooMany => write!(f, "More than {MAX_ARGS} arguments"),
-            InvalidCall::Ambiguous(a) => write!(f, "Argument '{a}' would make the signature ambiguous"),
+            InvalidCall::Ambiguous { .. } => write!(f, "Argument '{a}' would make the signature ambiguous"),
             InvalidCall::SignatureTooLong => write!(f, "The signature is longer than {MAX_SIGNATURE} bytes"),
-            InvalidCall::Unsendable(a) => write!(f, "Argument '{a}' cannot be sent in the request"),
+            InvalidCall::Unsendable { .. } => write!(f, "Argument '{a}' cannot be sent in the request"),
             InvalidCall::BadRequest => f.write_str("The arguments do not make a request that can be sent"),
         }
     }
 }
 
 impl std::error::Error for InvalidCall {}
-
-#[derive(Serialize, Deserialize)]
-struct Recorded {
-    what: Cow<'static, str>,
-    argument: Option<String>,
-    must_be: Option<Cow<'static, str>>,
-    char: Option<char>,
-}
-
-impl From<InvalidCall> for Recorded {
-    fn from(why: InvalidCall) -> Recorded {
-        let (what, must_be) = match &why {
-            InvalidCall::Missing(_) => ("missing", None),
-            InvalidCall::Undeclared(_) => ("undeclared", None),
-            InvalidCall::WrongType(_, kind) => ("wrong_type", Some(kind.clone())),
-            InvalidCall::Forbidden(..) => ("forbidden", None),
-            InvalidCall::NoMatch(_) => ("no_match", None),
-            InvalidCall::TooLong(_) => ("too_long", None),
-            InvalidCall::TooMany => ("too_many", None),
-            InvalidCall::Ambiguous(_) => ("ambiguous", None),
-            InvalidCall::SignatureTooLong => ("signature_too_long", None),
-            InvalidCall::Unsendable(_) => ("unsendable", None),
-            InvalidCall::BadRequest => ("bad_request", None),
-        };
-        let (argument, char) = (why.argument().map(str::to_owned), why.character());
-        Recorded { what: what.into(), argument, must_be, char }
-    }
-}
-
-impl TryFrom<Recorded> for InvalidCall {
-    type Error = &'static str;
-
-    fn try_from(recorded: Recorded) -> Result<InvalidCall, &'static str> {
-        let Recorded { what, argument, must_be, char } = recorded;
-        let argument = argument.ok_or("no argument");
-        Ok(match &*what {
-            "missing" => InvalidCall::Missing(argument?),
-            "undeclared" => InvalidCall::Undeclared(argument?),
-            "wrong_type" => InvalidCall::WrongType(argument?, must_be.ok_or("no type")?),
-            "forbidden" => InvalidCall::Forbidden(argument?, char),
-            "no_match" => InvalidCall::NoMatch(argument?),
-            "too_long" => InvalidCall::TooLong(argument?),
-            "too_many" => InvalidCall::TooMany,
-            "ambiguous" => InvalidCall::Ambiguous(argument?),
-            "signature_too_long" => InvalidCall::SignatureTooLong,
-            "unsendable" => InvalidCall::Unsendable(argument?),
-            "bad_request" => InvalidCall::BadRequest,
-            _ => return Err("no such fault"),
-        })
-    }
-}

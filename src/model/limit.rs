@@ -22,8 +22,8 @@ use crate::base::zone::Zone;
 pub struct Limit {
     /// Unique; for people, agents and metrics.
     pub name: Arc<str>,
-    /// The digest of name, matcher, `per`, `count` and `window` as the owner wrote them: what has been counted stays for as
-    /// long as none of them changes.
+    /// The digest of name, matcher, `per`, `count` and `window` as the owner wrote them: what has been counted stays
+    /// for as long as none of them changes.
     pub identity: Digest,
     /// Which calls count.
     pub matcher: Matcher,

@@ -66,5 +66,5 @@ pub use time_window::{TimeWindow, Weekday};
 pub(crate) use tool::ItemSpec;
 pub use tool::{ArgSpec, ArgType, Target, Tool};
 pub use tool_facts::{Amount, DataFacts, ToolFacts};
-pub(crate) use verdict::Step;
+pub(crate) use verdict::RuleLook;
 pub use verdict::{Reason, Verdict, Why};

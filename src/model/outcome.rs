@@ -190,8 +190,8 @@ impl Outcome {
         (sort != Sort::Executed).then_some(reason)
     }
 
-    /// Whether an idempotency key goes on standing for a call that ended for this reason. A call that was not made, and may
-    /// be made later, must not stand in its own way.
+    /// Whether an idempotency key goes on standing for a call that ended for this reason. A call that was not made, and
+    /// may be made later, must not stand in its own way.
     pub(crate) fn keeps_key(reason: &str) -> bool {
         let passing = ["busy", "limit_reached", "flow_denied", "kill_switch", "too_many_sessions"];
         !passing.contains(&reason)

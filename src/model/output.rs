@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::base::json_text::JsonText;
+use crate::base::words::words;
 
 /// The data of an executed call, scrubbed of secrets, and what is missing of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,35 +20,23 @@ pub struct Output {
     pub note: Option<String>,
 }
 
-/// Why an answer cannot be used.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Lost {
-    /// Larger than `max_response_bytes`.
-    TooLarge,
-    /// The connection, or the time for it, ended before the answer did.
-    CutOff,
-    /// It says that it is JSON, and is not.
-    BadJson,
-    /// No text, and the tool does not ask for bytes.
-    Binary,
-    /// Compressed, which was not asked for.
-    Compressed,
-    /// Bytes that hold a credential of the owner: nothing can be replaced in them.
-    Credential,
-}
-
-impl Lost {
-    /// The word on the wire and in the record (`data_lost`).
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Lost::TooLarge => "too_large",
-            Lost::CutOff => "cut_off",
-            Lost::BadJson => "bad_json",
-            Lost::Binary => "binary",
-            Lost::Compressed => "compressed",
-            Lost::Credential => "credential",
-        }
+words! {
+    /// Why an answer cannot be used.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Lost {
+        /// Larger than `max_response_bytes`.
+        TooLarge = "too_large",
+        /// The connection, or the time for it, ended before the answer did.
+        CutOff = "cut_off",
+        /// It says that it is JSON, and is not.
+        BadJson = "bad_json",
+        /// No text, and the tool does not ask for bytes.
+        Binary = "binary",
+        /// Compressed, which was not asked for.
+        Compressed = "compressed",
+        /// Bytes that hold a credential of the owner: nothing can be replaced in them.
+        Credential = "credential",
     }
 }
 

@@ -10,25 +10,17 @@ use super::ask_terms::AskTerms;
 use super::grant_offer::GrantOffer;
 use super::matcher::Matcher;
 use crate::base::digest::Digest;
+use crate::base::words::words;
 
-/// What a rule says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Action {
-    Deny,
-    Allow,
-    /// After a human said yes.
-    Ask,
-}
-
-impl Action {
-    /// The word used in permissions.yaml and on the wire.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Action::Deny => "deny",
-            Action::Allow => "allow",
-            Action::Ask => "ask",
-        }
+words! {
+    /// What a rule says.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum Action {
+        Deny = "deny",
+        Allow = "allow",
+        /// After a human said yes.
+        Ask = "ask",
     }
 }
 
@@ -38,23 +30,15 @@ impl fmt::Display for Action {
     }
 }
 
-/// Which list of permissions.yaml a rule stands in.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum RuleList {
-    /// `rules`: deny > allow > ask.
-    Rules,
-    /// `defaults`: the first match decides.
-    Defaults,
-}
-
-impl RuleList {
-    /// The key in permissions.yaml.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            RuleList::Rules => "rules",
-            RuleList::Defaults => "defaults",
-        }
+words! {
+    /// Which list of permissions.yaml a rule stands in.
+    #[derive(Serialize, Deserialize)]
+    #[serde(rename_all = "snake_case")]
+    pub enum RuleList {
+        /// `rules`: deny > allow > ask.
+        Rules = "rules",
+        /// `defaults`: the first match decides.
+        Defaults = "defaults",
     }
 }
 

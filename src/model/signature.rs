@@ -1,4 +1,5 @@
-//! The text that rules are matched against: one per call, or one per element of a list that is judged element by element.
+//! The text that rules are matched against: one per call, or one per element of a list that is judged element by
+//! element.
 
 use serde_json::{Map, Value};
 
@@ -55,9 +56,10 @@ fn check_scalars<'v>(
 ) -> Result<(), InvalidCall> {
     let mut given = template.args().filter_map(|name| value(name).map(|value| (name, value)));
     match given.find(|(_, value)| scalar_text(value).is_none()) {
-        Some((name, _)) => {
-            Err(InvalidCall::WrongType(name.to_owned(), "a string, a number or a boolean".into()))
-        }
+        Some((name, _)) => Err(InvalidCall::WrongType {
+            argument: name.to_owned(),
+            must_be: "a string, a number or a boolean".into(),
+        }),
         None => Ok(()),
     }
 }
@@ -78,7 +80,7 @@ fn check_unambiguous<'v>(
         };
         let early = !separator.is_empty() && format!("{text}{separator}").find(separator) != Some(text.len());
         if text.is_empty() || early {
-            return Err(InvalidCall::Ambiguous(name.clone()));
+            return Err(InvalidCall::Ambiguous { argument: name.clone() });
         }
     }
     Ok(())

@@ -1,5 +1,5 @@
-//! What has been counted and until when each part of it counts, in a few bytes: there may be very many counters, each of
-//! them with up to 61 parts.
+//! What has been counted and until when each part of it counts, in a few bytes: there may be very many counters, each
+//! of them with up to 61 parts.
 
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
@@ -19,8 +19,8 @@ impl Part {
 
 /// Parts in the order in which they end, no two of which end together.
 ///
-/// Each is two numbers in seven bits a byte: how much later it ends than the one before it, and its amount, of which the
-/// zeros at the end are only counted.
+/// Each is two numbers in seven bits a byte: how much later it ends than the one before it, and its amount, of which
+/// the zeros at the end are only counted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Tally(Box<[u8]>);
 

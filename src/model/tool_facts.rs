@@ -1,4 +1,5 @@
-//! What the owner says of a tool besides how it is called: how grave it is, what it costs, which data passes through it.
+//! What the owner says of a tool besides how it is called: how grave it is, what it costs, which data passes through
+//! it.
 
 use std::collections::BTreeSet;
 

@@ -224,7 +224,7 @@ fn in_words(json: &Value) -> String {
 
 /// One rule that was looked at on the way to a verdict.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Step {
+pub struct RuleLook {
     pub rule: Arc<RuleRef>,
     /// Whether it matched, or what kept it from matching.
     pub why: Why,

@@ -1,7 +1,7 @@
 //! What a request's headers say of its way through proxies: `X-Forwarded-For` and the like, `Forwarded` (RFC 7239).
 //!
-//! Anybody can write these headers. They are believed as far as trusted proxies have written them: from the right, up to
-//! the first address that is not one of theirs.
+//! Anybody can write these headers. They are believed as far as trusted proxies have written them: from the right, up
+//! to the first address that is not one of theirs.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -53,8 +53,8 @@ impl Forwarded {
         }
     }
 
-    /// Whose request this is, when it came from `peer`: the right-most address that is none of `proxies`. None when that
-    /// is unknown: the peer is no trusted proxy, its headers cannot be read, or the two kinds of headers disagree.
+    /// Whose request this is, when it came from `peer`: the right-most address that is none of `proxies`. None when
+    /// that is unknown: the peer is no trusted proxy, its headers cannot be read, or the two kinds of headers disagree.
     pub(crate) fn client(&self, peer: IpAddr, proxies: &[Network]) -> Option<IpAddr> {
         let peer = peer.to_canonical();
         if !any_contains(proxies, peer) {

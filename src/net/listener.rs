@@ -22,8 +22,8 @@ const BACKLOG: i32 = 4096;
 pub struct Listener(Vec<Async<TcpListener>>);
 
 impl Listener {
-    /// Binds all addresses of `host`; `::` is every address, IPv4 too. Port 0 lets the system choose one port for all of them.
-    /// Blocks while it looks up a name; meant for the start of the program.
+    /// Binds all addresses of `host`; `::` is every address, IPv4 too. Port 0 lets the system choose one port for all
+    /// of them. Blocks while it looks up a name; meant for the start of the program.
     ///
     /// # Errors
     /// [`BindError`]. Addresses that this machine does not have are left out if there are others.
@@ -102,8 +102,8 @@ async fn pause(error: &io::Error) {
     }
 }
 
-/// A socket that listens at `address`, like the standard library's but for two things: `::` takes IPv4 too, and the queue
-/// is long enough that nobody in a crowd has to retry a second later.
+/// A socket that listens at `address`, like the standard library's but for two things: `::` takes IPv4 too, and the
+/// queue is long enough that nobody in a crowd has to retry a second later.
 fn bound(address: SocketAddr) -> io::Result<Async<TcpListener>> {
     let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
     let socket = rustix::net::socket_with(family, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;

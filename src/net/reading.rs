@@ -1,5 +1,5 @@
-//! A stream whose peer must read: writing fails when the peer takes nothing for ten seconds. It must never limit how long
-//! a whole answer takes, since some have no end.
+//! A stream whose peer must read: writing fails when the peer takes nothing for ten seconds. It must never limit how
+//! long a whole answer takes, since some have no end.
 
 use std::future::Future as _;
 use std::io;

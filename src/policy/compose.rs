@@ -12,7 +12,7 @@ use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::model::{
     Action, AgentId, AskTerms, AskedCall, AskedPart, Call, DataPolicy, Flow, FlowLook, GrantOffer, GrantRule,
-    Limit, Reason, Rule, Step, Tool, Verdict, Void,
+    Limit, Reason, Rule, RuleLook, Tool, Verdict, Void,
 };
 
 /// The owner's policy. Immutable; a reload makes a new one.
@@ -80,7 +80,7 @@ impl Policy {
     /// [`Policy::judge`] of an unchanged call, with every rule that was looked at, in order of precedence; the last one
     /// decided unless none matched. Rules whose literal beginning rules them out are not looked at. Of several parts, the
     /// looks are those at the one that decided.
-    pub fn judge_traced(&self, call: &Call, facts: &Facts<'_>) -> (Verdict, Vec<Step>) {
+    pub fn judge_traced(&self, call: &Call, facts: &Facts<'_>) -> (Verdict, Vec<RuleLook>) {
         let subject = Subject::new(call, facts);
         let (verdict, place, trace) = self.rules.trace(&subject);
         (self.composed(verdict, place, &subject), trace)

@@ -8,7 +8,7 @@ use super::subject::{Part, Subject};
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::model::{
-    Action, AgentId, AskTerms, AskedPart, GrantOffer, GrantRule, Matcher, Rule, Step, Tool, Verdict, Why,
+    Action, AgentId, AskTerms, AskedPart, GrantOffer, GrantRule, Matcher, Rule, RuleLook, Tool, Verdict, Why,
 };
 
 /// Both lists as one, so that the first rule that matches decides and the trace for `explain` comes out of the same loop.
@@ -119,7 +119,7 @@ impl Rules {
     }
 
     /// [`Rules::decide`], with the rules looked at for the part that decided.
-    pub(super) fn trace(&self, subject: &Subject<'_>) -> (Verdict, Place, Vec<Step>) {
+    pub(super) fn trace(&self, subject: &Subject<'_>) -> (Verdict, Place, Vec<RuleLook>) {
         let traced = subject.parts().map(|part| self.trace_part(subject, &part));
         let none = || (self.verdict(None), None, Vec::new());
         strictest(traced, |(verdict, _, _)| verdict.decision).unwrap_or_else(none)
@@ -129,10 +129,10 @@ impl Rules {
         self.verdict(self.deciding(subject, part, |_, _, _| {}))
     }
 
-    fn trace_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> (Verdict, Place, Vec<Step>) {
+    fn trace_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> (Verdict, Place, Vec<RuleLook>) {
         let mut looks = Vec::new();
         let deciding = self.deciding(subject, part, |place, rule, why| {
-            looks.push((place, Step { rule: Arc::clone(&rule.id), why }));
+            looks.push((place, RuleLook { rule: Arc::clone(&rule.id), why }));
         });
         // Looked at before the deciding rule was found, but of lower precedence.
         looks.retain(|(place, _)| deciding.is_none_or(|deciding| *place <= deciding));

@@ -1,7 +1,7 @@
 //! One text frame from an agent: a request, a batch of requests, or something to be refused.
 //!
-//! Everything is parsed strictly: a request with a duplicate key, too deep or with an unsafe number is refused, under its
-//! id if one can be read; the others of a batch are taken all the same.
+//! Everything is parsed strictly: a request with a duplicate key, too deep or with an unsafe number is refused, under
+//! its id if one can be read; the others of a batch are taken all the same.
 
 use std::cell::Cell;
 

@@ -1,5 +1,5 @@
-//! Reads the ids of the requests in a frame that the strict reader refuses, so that the peer hears of the refusal. Nothing
-//! that is read here is ever acted upon.
+//! Reads the ids of the requests in a frame that the strict reader refuses, so that the peer hears of the refusal.
+//! Nothing that is read here is ever acted upon.
 //!
 //! Each function goes over the text once, keeps no value, and does not recurse however deep the text is.
 

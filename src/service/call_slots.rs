@@ -1,8 +1,8 @@
 //! How many calls run at once, over all services and over the setups before and after a reload.
 //!
-//! Some of the slots belong to the agents, the same number to each. The rest is open to everybody, in turns by agent, and
-//! one service takes at most half of that rest. So an agent that asks for much, or a service that answers slowly, makes
-//! itself wait and not the others.
+//! Some of the slots belong to the agents, the same number to each. The rest is open to everybody, in turns by agent,
+//! and one service takes at most half of that rest. So an agent that asks for much, or a service that answers slowly,
+//! makes itself wait and not the others.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,8 +22,8 @@ pub struct SlotShares {
 }
 
 impl SlotShares {
-    /// Half of `all` (at least one) is divided evenly among the agents, at least one slot for each; with as many agents as
-    /// slots or more, none is. Of the rest one service takes at most half, unless there is no other.
+    /// Half of `all` (at least one) is divided evenly among the agents, at least one slot for each; with as many agents
+    /// as slots or more, none is. Of the rest one service takes at most half, unless there is no other.
     pub fn new(all: usize, agents: usize, services: usize) -> SlotShares {
         let all = all.max(1);
         let own = if agents < all { (all / 2 / agents.max(1)).max(1) } else { 0 };
@@ -35,9 +35,9 @@ impl SlotShares {
 
 /// All slots. Clones are the same slots.
 #[derive(Clone)]
-pub struct CallSlots(Arc<Mutex<SlotLedger>>);
+pub struct CallSlots(Arc<Mutex<SlotTable>>);
 
-struct SlotLedger {
+struct SlotTable {
     shares: SlotShares,
     taken: HashMap<SlotKind, usize>,
     /// Agents that wait, the one whose turn is next first; each with a queue that is never empty.
@@ -67,7 +67,7 @@ impl CallSlots {
     /// Slots that are shared out like this.
     pub fn new(shares: SlotShares) -> CallSlots {
         let (taken, waiting) = Default::default();
-        CallSlots(Arc::new(Mutex::new(SlotLedger { shares, taken, waiting })))
+        CallSlots(Arc::new(Mutex::new(SlotTable { shares, taken, waiting })))
     }
 
     /// From now on they are shared out like this. Nobody loses a slot: an agent or a service with too many keeps others
@@ -77,30 +77,30 @@ impl CallSlots {
         self.hand_out();
     }
 
-    /// Lines up for a slot for a call of `agent` to `service`, which comes through the receiver. Dropping the receiver ends
-    /// the wait and frees a slot that has come already.
+    /// Lines up for a slot for a call of `agent` to `service`, which comes through the receiver. Dropping the receiver
+    /// ends the wait and frees a slot that has come already.
     pub fn line_up(&self, agent: &AgentId, service: &str) -> Receiver<CallSlot> {
         let (turn, receiver) = bounded(1);
         let service: Arc<str> = service.into();
-        let mut ledger = self.lock();
-        if let Some(kind) = ledger.take(agent, &service) {
-            drop(ledger);
+        let mut table = self.lock();
+        if let Some(kind) = table.take(agent, &service) {
+            drop(table);
             // There is room for it, and it is received.
             let _ = turn.try_send(CallSlot { slots: Some(self.clone()), kind });
             return receiver;
         }
         let waiter = Waiter { service, turn };
-        match ledger.waiting.iter_mut().find(|(known, _)| known == agent) {
+        match table.waiting.iter_mut().find(|(known, _)| known == agent) {
             Some((_, queue)) => queue.push_back(waiter),
-            None => ledger.waiting.push_back((agent.clone(), VecDeque::from([waiter]))),
+            None => table.waiting.push_back((agent.clone(), VecDeque::from([waiter]))),
         }
         receiver
     }
 
     /// How many wait in line.
     pub fn waiting(&self) -> usize {
-        let ledger = self.lock();
-        let waiters = ledger.waiting.iter().flat_map(|(_, queue)| queue);
+        let table = self.lock();
+        let waiters = table.waiting.iter().flat_map(|(_, queue)| queue);
         waiters.filter(|waiter| !waiter.turn.is_closed()).count()
     }
 
@@ -117,12 +117,12 @@ impl CallSlots {
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, SlotLedger> {
+    fn lock(&self) -> MutexGuard<'_, SlotTable> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl SlotLedger {
+impl SlotTable {
     /// Takes a slot for a call of `agent` to `service`, if it may have one.
     fn take(&mut self, agent: &AgentId, service: &Arc<str>) -> Option<SlotKind> {
         let kind = self.free(agent, service)?;
@@ -202,17 +202,17 @@ mod tests {
         AgentId::configured(name)
     }
 
-    fn take_at(places: &CallSlots, name: &str, service: &str) -> Option<CallSlot> {
-        places.line_up(&agent(name), service).try_recv().ok()
+    fn take_at(slots: &CallSlots, name: &str, service: &str) -> Option<CallSlot> {
+        slots.line_up(&agent(name), service).try_recv().ok()
     }
 
-    fn take(places: &CallSlots, name: &str) -> Option<CallSlot> {
-        take_at(places, name, HOME)
+    fn take(slots: &CallSlots, name: &str) -> Option<CallSlot> {
+        take_at(slots, name, HOME)
     }
 
     /// As many as come at once.
-    fn take_all(places: &CallSlots, name: &str, service: &str) -> Vec<CallSlot> {
-        std::iter::from_fn(|| take_at(places, name, service)).collect()
+    fn take_all(slots: &CallSlots, name: &str, service: &str) -> Vec<CallSlot> {
+        std::iter::from_fn(|| take_at(slots, name, service)).collect()
     }
 
     /// CallSlots that belong to nobody.
@@ -222,28 +222,28 @@ mod tests {
 
     #[test]
     fn so_many_and_no_more() {
-        let places = open(2);
-        let held = [take(&places, "a").unwrap(), take(&places, "b").unwrap()];
-        assert!(take(&places, "c").is_none());
+        let slots = open(2);
+        let held = [take(&slots, "a").unwrap(), take(&slots, "b").unwrap()];
+        assert!(take(&slots, "c").is_none());
         drop(held);
-        let held = [take(&places, "a").unwrap(), take(&places, "c").unwrap()];
-        assert!(take(&places, "b").is_none(), "who gave up has lost nothing, and nobody has won");
+        let held = [take(&slots, "a").unwrap(), take(&slots, "c").unwrap()];
+        assert!(take(&slots, "b").is_none(), "who gave up has lost nothing, and nobody has won");
         drop(held);
-        assert!(places.lock().taken.is_empty());
+        assert!(slots.lock().taken.is_empty());
     }
 
     #[test]
     fn agents_take_turns() {
-        let places = open(1);
-        let mut held = take(&places, "greedy");
-        let wait = |name| (name, places.line_up(&agent(name), HOME));
+        let slots = open(1);
+        let mut held = take(&slots, "greedy");
+        let wait = |name| (name, slots.line_up(&agent(name), HOME));
         let waiting = ["greedy", "greedy", "greedy", "modest", "third", "modest"].map(wait);
         let mut served = Vec::new();
         while held.take().is_some() {
             let next = waiting.iter().find_map(|(name, turn)| Some((*name, turn.try_recv().ok()?)));
-            if let Some((name, place)) = next {
+            if let Some((name, slot)) = next {
                 served.push(name);
-                held = Some(place);
+                held = Some(slot);
             }
         }
         assert_eq!(served, ["greedy", "modest", "third", "greedy", "modest", "greedy"]);
@@ -251,46 +251,46 @@ mod tests {
 
     #[test]
     fn thousands_that_gave_up_are_passed_over() {
-        let places = open(1);
-        let held = take(&places, "a");
+        let slots = open(1);
+        let held = take(&slots, "a");
         for _ in 0..20_000 {
-            drop(places.line_up(&agent("a"), HOME));
+            drop(slots.line_up(&agent("a"), HOME));
         }
-        let last = places.line_up(&agent("a"), HOME);
+        let last = slots.line_up(&agent("a"), HOME);
         drop(held);
         assert!(last.try_recv().is_ok());
     }
 
     #[test]
-    fn a_place_that_comes_too_late_is_not_lost() {
-        let places = open(1);
-        let held = take(&places, "a");
-        let turn = places.line_up(&agent("b"), HOME);
+    fn a_slot_that_comes_too_late_is_not_lost() {
+        let slots = open(1);
+        let held = take(&slots, "a");
+        let turn = slots.line_up(&agent("b"), HOME);
         drop(held);
         drop(turn);
-        assert!(take(&places, "c").is_some());
+        assert!(take(&slots, "c").is_some());
     }
 
     #[test]
     fn nobody_takes_what_belongs_to_another_agent() {
         for (all, agents, own) in [(32, 1, 16), (32, 2, 8), (32, 5, 3), (32, 31, 1), (2, 1, 1), (3, 2, 1)] {
-            let places = CallSlots::new(SlotShares::new(all, agents, 1));
-            let greedy = take_all(&places, "greedy", HOME);
+            let slots = CallSlots::new(SlotShares::new(all, agents, 1));
+            let greedy = take_all(&slots, "greedy", HOME);
             assert_eq!(greedy.len(), all - (agents - 1) * own, "{all} for {agents}");
             for other in 1..agents {
-                assert_eq!(take_all(&places, &other.to_string(), HOME).len(), own, "{all} for {agents}");
+                assert_eq!(take_all(&slots, &other.to_string(), HOME).len(), own, "{all} for {agents}");
             }
         }
     }
 
     #[test]
     fn one_service_leaves_room_for_the_others() {
-        let places = CallSlots::new(SlotShares::new(32, 2, 3));
-        let slow = take_all(&places, "a", "slow");
-        assert_eq!(slow.len(), 8 + 8, "its own places and half of the open ones");
-        assert_eq!(take_all(&places, "b", "slow").len(), 8, "its own ones");
-        let waits = places.line_up(&agent("b"), "slow");
-        let fast = take_at(&places, "a", "fast");
+        let slots = CallSlots::new(SlotShares::new(32, 2, 3));
+        let slow = take_all(&slots, "a", "slow");
+        assert_eq!(slow.len(), 8 + 8, "its own slots and half of the open ones");
+        assert_eq!(take_all(&slots, "b", "slow").len(), 8, "its own ones");
+        let waits = slots.line_up(&agent("b"), "slow");
+        let fast = take_at(&slots, "a", "fast");
         assert!(fast.is_some(), "who waits for the slow one stands in nobody's way");
         drop(slow);
         assert!(waits.try_recv().is_ok());
@@ -298,17 +298,17 @@ mod tests {
 
     #[test]
     fn a_reload_bounds_old_and_new_calls_together() {
-        let places = CallSlots::new(SlotShares::new(8, 1, 1));
-        let mut old = take_all(&places, "a", HOME);
+        let slots = CallSlots::new(SlotShares::new(8, 1, 1));
+        let mut old = take_all(&slots, "a", HOME);
         assert_eq!(old.len(), 8);
-        places.share_out(SlotShares::new(4, 1, 1));
-        let turn = places.line_up(&agent("a"), HOME);
+        slots.share_out(SlotShares::new(4, 1, 1));
+        let turn = slots.line_up(&agent("a"), HOME);
         old.truncate(4);
         assert!(turn.try_recv().is_err(), "four are still held");
         old.truncate(3);
         assert!(turn.try_recv().is_ok());
-        let more = places.line_up(&agent("a"), HOME);
-        places.share_out(SlotShares::new(8, 1, 1));
+        let more = slots.line_up(&agent("a"), HOME);
+        slots.share_out(SlotShares::new(8, 1, 1));
         assert!(more.try_recv().is_ok(), "who waits hears of it");
     }
 }

@@ -108,8 +108,8 @@ impl Services {
     /// Sends the claimed call, once, as these services have it.
     ///
     /// The outcome is `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
-    /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the request is
-    /// on its way, dropping this future does not stop it: the caller must see it through.
+    /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the
+    /// request is on its way, dropping this future does not stop it: the caller must see it through.
     pub async fn run(&self, claim: Claim, prepared: Option<PreparedCall>, slot: CallSlot) -> Attempt {
         let call = claim.call();
         let Some(handler) = self.handler(call) else {
@@ -148,7 +148,8 @@ impl Services {
         self.0.health.all()
     }
 
-    /// Probes every service that can be asked whether it is well, at once and then every [`PROBE_INTERVAL`]. Never returns.
+    /// Probes every service that can be asked whether it is well, at once and then every [`PROBE_INTERVAL`]. Never
+    /// returns.
     pub async fn watch_health(&self, clock: Clock) {
         let (permits, tasks) = (Semaphore::new(PROBES_AT_ONCE), LocalExecutor::new());
         for (name, handler) in &self.0.handlers {

@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
+use crate::base::words::words;
 use crate::model::{
     AgentId, AskReason, AskTerms, Call, Charge, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef,
     Verdict,
@@ -76,41 +77,25 @@ pub struct RefusedRequest {
     pub outcome: Outcome,
 }
 
-/// What the gateway itself records in the chain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum NoteKind {
-    Started,
-    /// It stopped in order.
-    Stopped,
-    Reloaded,
-    /// The system's clock was set, or a time service began to vouch for it.
-    ClockSet,
-    /// A person has taken the time of a clock that stands before the record as right.
-    ClockAccepted,
-    /// Failed authentications, summed up.
-    AuthenticationFailed,
-    /// Refusals past a limit, summed up.
-    Limited,
-    /// The owner stopped all calls.
-    KillSwitch,
-    /// The owner lets calls through again.
-    Resumed,
-}
-
-impl NoteKind {
-    /// The event's kind.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            NoteKind::Started => "started",
-            NoteKind::Stopped => "stopped",
-            NoteKind::Reloaded => "reloaded",
-            NoteKind::ClockSet => "clock_set",
-            NoteKind::ClockAccepted => "clock_accepted",
-            NoteKind::AuthenticationFailed => "authentication_failed",
-            NoteKind::Limited => "limited",
-            NoteKind::KillSwitch => "kill_switch",
-            NoteKind::Resumed => "resumed",
-        }
+words! {
+    /// What the gateway itself records in the chain.
+    pub enum NoteKind {
+        Started = "started",
+        /// It stopped in order.
+        Stopped = "stopped",
+        Reloaded = "reloaded",
+        /// The system's clock was set, or a time service began to vouch for it.
+        ClockSet = "clock_set",
+        /// A person has taken the time of a clock that stands before the record as right.
+        ClockAccepted = "clock_accepted",
+        /// Failed authentications, summed up.
+        AuthenticationFailed = "authentication_failed",
+        /// Refusals past a limit, summed up.
+        Limited = "limited",
+        /// The owner stopped all calls.
+        KillSwitch = "kill_switch",
+        /// The owner lets calls through again.
+        Resumed = "resumed",
     }
 }
 

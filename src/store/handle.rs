@@ -20,7 +20,7 @@ use super::entry::{
 };
 use super::error::StoreError;
 use super::gauges::Gauges;
-use super::job::{Order, TypedJob};
+use super::job::{StoreOrder, TypedJob};
 use super::latency::StoreLatency;
 use super::tx::Tx;
 use super::{age, counters, folding, keys, ledger, opening, pages, retention};
@@ -39,7 +39,7 @@ const MAINTAIN_STEPS: usize = 50;
 /// The record. Cheap to clone; all clones feed the one writing thread.
 #[derive(Clone)]
 pub struct Store {
-    queue: SyncSender<Order>,
+    queue: SyncSender<StoreOrder>,
     shared: Arc<Gauges>,
     /// Calls whose record waited for the disk: their end does too.
     durable: Rc<RefCell<HashSet<RequestId>>>,
@@ -355,14 +355,14 @@ impl Store {
     /// when it cannot be asked.
     pub(crate) async fn is_alive(&self) -> bool {
         let (reply, answered) = smol::channel::bounded(1);
-        self.queue.try_send(Order::Ping(reply)).is_ok() && answered.recv().await.is_ok()
+        self.queue.try_send(StoreOrder::Ping(reply)).is_ok() && answered.recv().await.is_ok()
     }
 
     /// Ends the thread after everything queued so far: all on disk, head exported, files let go. Later calls through
     /// other clones fail with [`StoreError::Stopped`].
     pub async fn close(self) {
         let (reply, closed) = smol::channel::bounded(1);
-        let mut message = Order::Close(reply);
+        let mut message = StoreOrder::Close(reply);
         while let Err(TrySendError::Full(back)) = self.queue.try_send(message) {
             message = back;
             smol::Timer::after(std::time::Duration::from_millis(1)).await;
@@ -384,7 +384,7 @@ impl Store {
     ) -> Result<T, StoreError> {
         let began = Instant::now();
         let (reply, answer) = reply();
-        let job = Order::Job(Box::new(TypedJob { durable, work, done: None, reply }));
+        let job = StoreOrder::Job(Box::new(TypedJob { durable, work, done: None, reply }));
         self.shared.queue.fetch_add(1, Ordering::Relaxed);
         if let Err(e) = self.queue.try_send(job) {
             self.shared.queue.fetch_sub(1, Ordering::Relaxed);

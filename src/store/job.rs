@@ -40,7 +40,7 @@ where
 }
 
 /// What comes down the queue.
-pub(super) enum Order {
+pub(super) enum StoreOrder {
     Job(Box<dyn StoreJob>),
     /// Answer: the thread is alive, whatever the disk says.
     Ping(smol::channel::Sender<()>),

@@ -229,17 +229,17 @@ fn a_start_folds_a_million_events() {
 fn every_outcome_survives_the_codec() {
     let text = || "a\"\n\u{1b}é".to_owned();
     let invalid = [
-        InvalidCall::Missing(text()),
-        InvalidCall::Undeclared(text()),
-        InvalidCall::WrongType(text(), "a string, a number or a boolean".into()),
-        InvalidCall::WrongType(text(), "an integer".into()),
-        InvalidCall::Forbidden(text(), None),
-        InvalidCall::Forbidden(text(), Some('\u{7}')),
-        InvalidCall::Forbidden(text(), Some(',')),
-        InvalidCall::NoMatch(text()),
-        InvalidCall::TooLong(text()),
+        InvalidCall::Missing { argument: text() },
+        InvalidCall::Undeclared { argument: text() },
+        InvalidCall::WrongType { argument: text(), must_be: "a string, a number or a boolean".into() },
+        InvalidCall::WrongType { argument: text(), must_be: "an integer".into() },
+        InvalidCall::Forbidden { argument: text(), char: None },
+        InvalidCall::Forbidden { argument: text(), char: Some('\u{7}') },
+        InvalidCall::Forbidden { argument: text(), char: Some(',') },
+        InvalidCall::NoMatch { argument: text() },
+        InvalidCall::TooLong { argument: text() },
         InvalidCall::TooMany,
-        InvalidCall::Ambiguous(text()),
+        InvalidCall::Ambiguous { argument: text() },
         InvalidCall::SignatureTooLong,
     ];
     let outcomes = [
@@ -321,9 +321,9 @@ fn outcomes_keep_their_stored_form() {
         (r#"{"is":"too_large_to_show"}"#, Outcome::TooLargeToShow),
         (r#"{"is":"rate_limited","retry_after":7}"#, Outcome::RateLimited { retry_after: 7 }),
         (r#"{"is":"too_many_pending"}"#, Outcome::TooManyPending),
-        (INVALID_MISSING, invalid(InvalidCall::Missing(text()))),
-        (INVALID_TYPE, invalid(InvalidCall::WrongType(text(), "an integer".into()))),
-        (INVALID_CHARACTER, invalid(InvalidCall::Forbidden(text(), Some(',')))),
+        (INVALID_MISSING, invalid(InvalidCall::Missing { argument: text() })),
+        (INVALID_TYPE, invalid(InvalidCall::WrongType { argument: text(), must_be: "an integer".into() })),
+        (INVALID_CHARACTER, invalid(InvalidCall::Forbidden { argument: text(), char: Some(',') })),
         (INVALID_COUNT, invalid(InvalidCall::TooMany)),
     ];
     for (stored, outcome) in table {

@@ -19,7 +19,7 @@ use super::files::{self, RecordFiles};
 use super::fold::Tables;
 use super::folding;
 use super::gauges::Gauges;
-use super::job::{Order, StoreJob};
+use super::job::{StoreJob, StoreOrder};
 use super::live::Live;
 use super::retention;
 use super::shares::Shares;
@@ -95,13 +95,13 @@ impl RecordWriter {
     }
 
     /// Serves the queue until it is closed.
-    pub(super) fn serve(mut self, queue: &Receiver<Order>) {
+    pub(super) fn serve(mut self, queue: &Receiver<StoreOrder>) {
         while let Some(message) = self.next(queue) {
             let closing = match message {
                 None => None,
-                Some(Order::Close(reply)) => Some(reply),
-                Some(Order::Job(first)) => self.serve_batch(first, queue),
-                Some(Order::Ping(reply)) => answer(&reply),
+                Some(StoreOrder::Close(reply)) => Some(reply),
+                Some(StoreOrder::Job(first)) => self.serve_batch(first, queue),
+                Some(StoreOrder::Ping(reply)) => answer(&reply),
             };
             if let Some(reply) = closing {
                 self.shut();
@@ -119,7 +119,7 @@ impl RecordWriter {
     }
 
     /// The next message; `Some(None)` when something else became due, `None` when nobody can send any more.
-    fn next(&mut self, queue: &Receiver<Order>) -> Option<Option<Order>> {
+    fn next(&mut self, queue: &Receiver<StoreOrder>) -> Option<Option<StoreOrder>> {
         let export = (self.exported != self.chain.head)
             .then(|| EXPORT_EVERY.saturating_sub(self.exported_at.elapsed()));
         let tidy = self.wal.is_much().then_some(wal::PAUSE);
@@ -142,15 +142,15 @@ impl RecordWriter {
     fn serve_batch(
         &mut self,
         first: Box<dyn StoreJob>,
-        queue: &Receiver<Order>,
+        queue: &Receiver<StoreOrder>,
     ) -> Option<smol::channel::Sender<()>> {
         let mut batch = vec![first];
         let mut closing = None;
         while batch.len() < BATCH && closing.is_none() {
             match queue.try_recv() {
-                Ok(Order::Job(job)) => batch.push(job),
-                Ok(Order::Close(reply)) => closing = Some(reply),
-                Ok(Order::Ping(reply)) => closing = answer(&reply),
+                Ok(StoreOrder::Job(job)) => batch.push(job),
+                Ok(StoreOrder::Close(reply)) => closing = Some(reply),
+                Ok(StoreOrder::Ping(reply)) => closing = answer(&reply),
                 Err(_) => break,
             }
         }

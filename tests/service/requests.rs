@@ -106,7 +106,7 @@ fn a_path_argument_is_one_segment_whatever_it_holds() {
 
 #[test]
 fn segments_that_climb_or_vanish_are_refused_before_dialling() {
-    let v = InvalidCall::Unsendable("v".into());
+    let v = InvalidCall::Unsendable { argument: "v".into() };
     for value in [".", "..", ""] {
         assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": value})), v, "{value:?}");
         assert_eq!(refused(tool(GET, "/a/{v}/b"), json!({"v": value})), v, "{value:?}");
@@ -115,7 +115,10 @@ fn segments_that_climb_or_vanish_are_refused_before_dialling() {
     assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": null})), v);
     assert_eq!(refused(tool(GET, "/a/.{v}"), json!({"v": "."})), v);
     assert_eq!(refused(tool(GET, "/a/%2E{v}"), json!({"v": "."})), v);
-    assert_eq!(refused(tool(GET, "/a/{v}{w}"), json!({"v": "."})), InvalidCall::Unsendable("w".into()));
+    assert_eq!(
+        refused(tool(GET, "/a/{v}{w}"), json!({"v": "."})),
+        InvalidCall::Unsendable { argument: "w".into() }
+    );
     assert_eq!(refused(tool(GET, "/a/{u}{v}/b"), json!({"u": ".", "v": "."})), v);
     assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": ["x"]})), v);
     assert_eq!(refused(tool(GET, "/a/{v}"), json!({"v": {"x": 1}})), v);
@@ -143,7 +146,7 @@ fn a_required_list_without_elements_is_not_left_out() {
     let delete = || of(Method::Delete, "/items", "query");
     let form = || of(POST, "/delete", "form");
     for tool in [delete(), form()] {
-        let why = InvalidCall::Unsendable("ids".into());
+        let why = InvalidCall::Unsendable { argument: "ids".into() };
         assert_eq!(run_with(tool, json!([])), (Err(why.clone()), Outcome::Invalid(why)));
     }
     assert_eq!(upstream.seen().len(), 0);
@@ -156,7 +159,7 @@ fn a_required_list_without_elements_is_not_left_out() {
 
 #[test]
 fn no_reading_of_a_segment_leads_elsewhere() {
-    let v = InvalidCall::Unsendable("v".into());
+    let v = InvalidCall::Unsendable { argument: "v".into() };
     for value in [
         "../../secrets",
         "x/y",
@@ -200,7 +203,7 @@ fn no_reading_of_a_segment_leads_elsewhere() {
             Err(why) => {
                 assert_eq!(
                     (why, value.contains('\0')),
-                    (InvalidCall::Forbidden("v".into(), Some('\0')), true)
+                    (InvalidCall::Forbidden { argument: "v".into(), char: Some('\0') }, true)
                 );
                 continue;
             }
@@ -230,7 +233,7 @@ fn a_pattern_that_spells_a_slash_out_admits_it() {
     let upstream = Upstream::body("", b"");
     let said =
         |tool: Tool, value: &str| check(&upstream.service(), &raw_call(tool, json!({"v": value})).unwrap());
-    let unsendable = Err(InvalidCall::Unsendable("v".into()));
+    let unsendable = Err(InvalidCall::Unsendable { argument: "v".into() });
     let project = |pattern| patterned("/projects/{v}/issues", pattern);
     let call = raw_call(project("[a-z.]+/[a-z.]+"), json!({"v": "group/name"})).unwrap();
     run(&upstream.service(), call);
@@ -259,7 +262,7 @@ fn several_segments_are_encoded_one_by_one() {
     ] {
         assert_eq!(sent(|_| {}, tool(GET, "/f/{v...}"), json!({"v": value})).target(), target);
     }
-    let v = InvalidCall::Unsendable("v".into());
+    let v = InvalidCall::Unsendable { argument: "v".into() };
     for value in
         ["", "/", "/a", "a/", "a//b", ".", "a/..", "../a", "a/./b", "a/..;x/b", "a\\b", "a%2fb", "a/%2e%2e"]
     {
@@ -307,9 +310,12 @@ fn headers_are_one_line_each() {
     assert_eq!(seen.header("x-fixed"), ["f"]);
     assert!(seen.header("x-none").is_empty());
     for bad in ["a\r\nX-Evil: 1", "a\nb", "a\rb"] {
-        assert_eq!(refused(tool.clone(), json!({"v": bad})), InvalidCall::Unsendable("v".into()));
+        assert_eq!(
+            refused(tool.clone(), json!({"v": bad})),
+            InvalidCall::Unsendable { argument: "v".into() }
+        );
     }
-    assert_eq!(refused(tool, json!({"v": [1]})), InvalidCall::Unsendable("v".into()));
+    assert_eq!(refused(tool, json!({"v": [1]})), InvalidCall::Unsendable { argument: "v".into() });
 }
 
 #[test]

@@ -15,7 +15,7 @@ const LABEL: usize = 11;
 pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     let text = |name: &str| whole.get(name).and_then(Value::as_str).unwrap_or_default();
     let call = if text("signature").is_empty() { text("tool_name") } else { text("signature") };
-    let mut page = CallPage { width, lines: vec![layout::hanging("", &visible(call), width), String::new()] };
+    let mut page = CallText { width, lines: vec![layout::hanging("", &visible(call), width), String::new()] };
     page.add("request", text("request_id"));
     page.add("came", &format!("{}, from {}{}", moment(text("timestamp")), text("agent_id"), session(whole)));
     page.add("reason", text("reason"));
@@ -35,12 +35,12 @@ pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     page.lines.join("\n")
 }
 
-struct CallPage {
+struct CallText {
     width: Option<usize>,
     lines: Vec<String>,
 }
 
-impl CallPage {
+impl CallText {
     /// A labelled line, or several; nothing when there is no text.
     fn add(&mut self, label: &str, text: &str) {
         if text.is_empty() {

@@ -29,7 +29,8 @@ pub(crate) struct TestArgs {
     /// print JSON
     #[argh(switch)]
     pub json: bool,
-    /// write a tests file to start from: the calls in the record, and what was decided (default: tests/from-record.yaml)
+    /// write a tests file to start from: the calls in the record, and what was decided (default:
+    /// tests/from-record.yaml)
     #[argh(switch)]
     pub from_record: bool,
     /// with --from-record: only calls from this time on: 24h (ago; also s, m, d, w), 2026-01-31 or 2026-01-31T12:00:00Z

@@ -212,8 +212,8 @@ impl<'m> DnsReader<'m> {
         words?.try_into().ok()
     }
 
-    /// A name in the form of [`encoded`], its pointers followed. Each pointer must lead to before the one that led to it,
-    /// so there is an end.
+    /// A name in the form of [`encoded`], its pointers followed. Each pointer must lead to before the one that led to
+    /// it, so there is an end.
     fn name(&mut self) -> Option<Vec<u8>> {
         let mut name = Vec::new();
         let mut part = DnsReader { message: self.message, at: self.at };

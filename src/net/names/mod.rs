@@ -1,9 +1,9 @@
 //! Host names to addresses, without the C library: that of the static programs gives up on a name when one of its two
 //! lookups fails, and does not know `.local`.
 //!
-//! The hosts file comes first; then `localhost` is this machine, avahi or the network itself is asked for `NAME.local`, and
-//! the name servers in resolv.conf for everything else. Both files are read for every lookup, so a change counts at once.
-//! The two address families are looked up independently, and neither waits long for the other.
+//! The hosts file comes first; then `localhost` is this machine, avahi or the network itself is asked for `NAME.local`,
+//! and the name servers in resolv.conf for everything else. Both files are read for every lookup, so a change counts at
+//! once. The two address families are looked up independently, and neither waits long for the other.
 //!
 //! | file | what |
 //! |---|---|

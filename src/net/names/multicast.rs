@@ -1,8 +1,8 @@
-//! mDNS (RFC 6762): asks everybody on the network for a name in `.local`, from a port of its own, so that answers come to
-//! this socket alone.
+//! mDNS (RFC 6762): asks everybody on the network for a name in `.local`, from a port of its own, so that answers come
+//! to this socket alone.
 //!
-//! Anybody there can answer, with any address. Loopback is refused: no other host has such an address, and strangers must
-//! not direct us to what listens there. Whether another address is right is for TLS or a pin to tell.
+//! Anybody there can answer, with any address. Loopback is refused: no other host has such an address, and strangers
+//! must not direct us to what listens there. Whether another address is right is for TLS or a pin to tell.
 
 use std::collections::HashMap;
 use std::io;

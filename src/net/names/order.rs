@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, UdpSocket};
 /// The most addresses of one name that are tried.
 const MAX_ADDRESSES: usize = 8;
 
-/// Each address once: first those with a route, link-local ones last among them; IPv6 and IPv4 in turns, so that a family
-/// that is broken further on costs one attempt (RFC 8305, 4).
+/// Each address once: first those with a route, link-local ones last among them; IPv6 and IPv4 in turns, so that a
+/// family that is broken further on costs one attempt (RFC 8305, 4).
 pub(crate) fn promising_first(found: Vec<SocketAddr>, port: u16) -> Vec<SocketAddr> {
     let mut seen = HashSet::new();
     let with_port = found.into_iter().map(|mut address| {

@@ -65,8 +65,8 @@ impl Settings {
         }
     }
 
-    /// The names to ask for, in order. A short one is looked for in every domain before it stands for itself; a complete
-    /// one is never looked for elsewhere.
+    /// The names to ask for, in order. A short one is looked for in every domain before it stands for itself; a
+    /// complete one is never looked for elsewhere.
     pub(crate) fn candidates(&self, name: &str, is_complete: bool) -> Vec<String> {
         let is_short = !is_complete && name.matches('.').count() < self.dots;
         let domains = self.search.iter().filter(|_| is_short);

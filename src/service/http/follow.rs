@@ -65,7 +65,8 @@ fn poll(service: &ServiceConfig, sent: &HttpRequest, url: &str) -> HttpRequest {
     }
 }
 
-/// Whether a response is about the poll alone: an agent that took it for the end of the call would repeat what was done.
+/// Whether a response is about the poll alone: an agent that took it for the end of the call would repeat what was
+/// done.
 fn says_nothing_of_the_call(status: u16) -> bool {
     matches!(status, 300..=399 | 401 | 403 | 404 | 408 | 410 | 429 | 502..=504)
 }

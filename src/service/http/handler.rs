@@ -26,8 +26,8 @@ pub(in crate::service) struct HttpHandler {
     config: Arc<ServiceConfig>,
     sender: Sender,
     scrubber: Arc<Scrubber>,
-    /// Held while a large response is read: threads that allocate and free a lot at once hinder each other, and are slower
-    /// together than one after another.
+    /// Held while a large response is read: threads that allocate and free a lot at once hinder each other, and are
+    /// slower together than one after another.
     reader: Mutex<()>,
 }
 

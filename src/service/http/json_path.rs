@@ -5,8 +5,8 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use serde_json::Value;
 
-/// The text, number or boolean at the end of `path`: names of members, and numbers of items from 0. None when there is no
-/// such value, or `json` is not JSON.
+/// The text, number or boolean at the end of `path`: names of members, and numbers of items from 0. None when there is
+/// no such value, or `json` is not JSON.
 pub(super) fn single(json: &str, path: &[String]) -> Option<Value> {
     Finder { path }.deserialize(&mut serde_json::Deserializer::from_str(json)).ok().flatten()
 }

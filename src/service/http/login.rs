@@ -1,7 +1,7 @@
 //! Sessions at a service: one login for all calls that need one, a token that calls carry, and a logout at the end.
 //!
-//! A token is a credential like those in the configuration: the scrubber knows it before the first call carries it. It is
-//! never logged, and a call with side effects is never sent again because of it.
+//! A token is a credential like those in the configuration: the scrubber knows it before the first call carries it. It
+//! is never logged, and a call with side effects is never sent again because of it.
 
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};

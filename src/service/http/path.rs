@@ -1,8 +1,8 @@
 //! The path of a request. Pure.
 //!
-//! Services differ in what they take for a separator or a way up: some decode before they split, some decode twice, some
-//! drop what follows a `;`. So a segment with an argument is read in all these ways and refused when one of them leads to
-//! another resource than the path in the tool file shows.
+//! Services differ in what they take for a separator or a way up: some decode before they split, some decode twice,
+//! some drop what follows a `;`. So a segment with an argument is read in all these ways and refused when one of them
+//! leads to another resource than the path in the tool file shows.
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -81,7 +81,7 @@ impl<'c> PathBuilder<'c> {
         let validate = self.call.tool().args.get(name).and_then(|spec| spec.validate.as_ref());
         let fits = readings(text).is_some_and(|all| all.iter().all(|reading| is_admitted(reading, validate)));
         if !fits {
-            return Err(InvalidCall::Unsendable(name.to_owned()));
+            return Err(InvalidCall::Unsendable { argument: name.to_owned() });
         }
         self.segment.push(&data(text), text);
         self.segment.arg = Some(name);
@@ -91,7 +91,9 @@ impl<'c> PathBuilder<'c> {
     fn end_segment(&mut self) -> Result<(), InvalidCall> {
         let segment = std::mem::take(&mut self.segment);
         match segment.arg {
-            Some(name) if !segment.stays_in_place() => Err(InvalidCall::Unsendable(name.to_owned())),
+            Some(name) if !segment.stays_in_place() => {
+                Err(InvalidCall::Unsendable { argument: name.to_owned() })
+            }
             Some(_) | None => {
                 self.done.push_str(&segment.wire);
                 Ok(())
@@ -109,8 +111,8 @@ impl PathSegment<'_> {
         }
     }
 
-    /// Whether it is one segment that leads nowhere else. Pieces can make a separator together (`%2` and `F`) that none of
-    /// them holds.
+    /// Whether it is one segment that leads nowhere else. Pieces can make a separator together (`%2` and `F`) that none
+    /// of them holds.
     fn stays_in_place(&self) -> bool {
         let Some(all) = readings(&self.text) else { return false };
         let is_whole = |(reading, admitted): (&String, &usize)| {
@@ -120,8 +122,8 @@ impl PathSegment<'_> {
     }
 }
 
-/// The ways in which a service may read a text: as it is, and decoded once and twice. None when decoding gives bytes that
-/// are not UTF-8, as overlong forms of `/` and `.` do.
+/// The ways in which a service may read a text: as it is, and decoded once and twice. None when decoding gives bytes
+/// that are not UTF-8, as overlong forms of `/` and `.` do.
 fn readings(text: &str) -> Option<[String; READINGS]> {
     let decoded = |text: &str| percent_decode_str(text).decode_utf8().ok().map(|t| folded(&t));
     let first = folded(text);

@@ -1,8 +1,8 @@
 //! Turns a call into the one HTTP request it stands for. Pure.
 //!
-//! Arguments are data and stay data: one encoded segment text in the path, one encoded value in the query, one line in a
-//! header, a JSON value in the body. Whatever they hold, the request never leaves the service's scheme, host and port,
-//! and never loses or changes its credentials.
+//! Arguments are data and stay data: one encoded segment text in the path, one encoded value in the query, one line in
+//! a header, a JSON value in the body. Whatever they hold, the request never leaves the service's scheme, host and
+//! port, and never loses or changes its credentials.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -122,7 +122,7 @@ fn query_items(name: &str, template: &Template, call: &Call) -> Result<Vec<Strin
     let Some((arg, elements)) = array.and_then(|(arg, value)| Some((arg, value.as_array()?))) else {
         return Ok(vec![format!("{name}={}", data(&call.fill(template)?))]);
     };
-    let unsendable = || InvalidCall::Unsendable(arg.clone());
+    let unsendable = || InvalidCall::Unsendable { argument: arg.clone() };
     // An empty list would leave out the parameter: a request to delete these items would delete all.
     if elements.is_empty() && call.tool().args.get(arg).is_some_and(|spec| spec.required) {
         return Err(unsendable());
@@ -151,7 +151,8 @@ fn add_headers(request: &mut HttpRequest, spec: &RequestSpec, call: &Call) -> Re
         let value = call.fill(template)?;
         if HeaderName::try_from(name).is_err() || HeaderValue::try_from(&value).is_err() {
             let argument = template.args().find(|arg| call.args().contains_key(*arg));
-            return Err(argument.map_or(InvalidCall::BadRequest, |a| InvalidCall::Unsendable(a.to_owned())));
+            return Err(argument
+                .map_or(InvalidCall::BadRequest, |a| InvalidCall::Unsendable { argument: a.to_owned() }));
         }
         set_header(request, name, value);
     }

@@ -159,7 +159,7 @@ fn check_name(name: &str, layout: &Layout, call: &Call) -> Result<(), InvalidCal
     let is_undeclared = matches!(layout, Layout::Arg(arg) if !call.tool().args.contains_key(arg));
     let is_odd = name.is_empty() || !name.chars().all(is_plain);
     match is_undeclared && is_odd {
-        true => Err(InvalidCall::Undeclared(name.chars().take(64).collect())),
+        true => Err(InvalidCall::Undeclared { argument: name.chars().take(64).collect() }),
         false => Ok(()),
     }
 }
@@ -244,5 +244,5 @@ fn decoded(name: &str, text: &str) -> Result<Vec<u8>, InvalidCall> {
 }
 
 fn unsendable(name: &str) -> InvalidCall {
-    InvalidCall::Unsendable(name.to_owned())
+    InvalidCall::Unsendable { argument: name.to_owned() }
 }

@@ -1,7 +1,7 @@
 //! Reads a service's response: a value, or an error in words. Pure.
 //!
-//! The bytes are the service's and may be hostile. They become data and nothing else, and nothing leaves this module that
-//! the scrubber has not seen whole, before any cut.
+//! The bytes are the service's and may be hostile. They become data and nothing else, and nothing leaves this module
+//! that the scrubber has not seen whole, before any cut.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -98,8 +98,8 @@ fn wrapped(spec: &ResponseSpec, json: String) -> String {
     }
 }
 
-/// The outcome of a call whose service sent this status and then nothing usable. A service that answered 2xx did it, and
-/// an agent repeats what failed: so only a read can fail for want of a response.
+/// The outcome of a call whose service sent this status and then nothing usable. A service that answered 2xx did it,
+/// and an agent repeats what failed: so only a read can fail for want of a response.
 pub(super) fn lost(kind: Kind, status: u16, why: Lost, note: Option<String>) -> Outcome {
     if !is_success(status) {
         return Outcome::ServiceError { status: Some(status), message: by_status(status), retry_after: None };

@@ -9,8 +9,8 @@ const MAX_CONTENT_TYPE_CHARS: usize = 100;
 /// How compressed bodies begin: gzip, zstd, zlib at its three levels.
 const COMPRESSED: [&[u8]; 5] = [b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"\x78\x01", b"\x78\x9c", b"\x78\xda"];
 
-/// What 0x80 to 0x9F mean in windows-1252, which "latin-1" means in practice (WHATWG Encoding); bytes without a meaning stay
-/// control characters.
+/// What 0x80 to 0x9F mean in windows-1252, which "latin-1" means in practice (WHATWG Encoding); bytes without a meaning
+/// stay control characters.
 const WINDOWS_1252: [char; 32] = [
     '€', '\u{81}', '‚', 'ƒ', '„', '…', '†', '‡', 'ˆ', '‰', 'Š', '‹', 'Œ', '\u{8d}', 'Ž', '\u{8f}', '\u{90}',
     '‘', '’', '“', '”', '•', '–', '—', '˜', '™', 'š', '›', 'œ', '\u{9d}', 'ž', 'Ÿ',

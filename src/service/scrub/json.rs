@@ -1,8 +1,8 @@
 //! JSON scrubbed from text to text. As a tree it could be eighty times as large, and many responses are read at once.
 //!
-//! Those who read JSON are stricter than those who write it: NaN, half a surrogate pair or a line break within a string must
-//! not cost the whole response. What comes out is always strict JSON, and numbers stay as they were written, since a double
-//! does not hold every integer.
+//! Those who read JSON are stricter than those who write it: NaN, half a surrogate pair or a line break within a string
+//! must not cost the whole response. What comes out is always strict JSON, and numbers stay as they were written, since
+//! a double does not hold every integer.
 
 use std::borrow::Cow;
 use std::collections::HashSet;
@@ -30,8 +30,8 @@ pub(in crate::service) struct Scrubbed {
     pub(in crate::service) lost_characters: bool,
 }
 
-/// `text` as compact JSON with the strings, member names and numbers at any depth scrubbed. Of members of one object whose
-/// names are equal, before or after scrubbing, the first stays. None when it is not JSON, or nested deeper than
+/// `text` as compact JSON with the strings, member names and numbers at any depth scrubbed. Of members of one object
+/// whose names are equal, before or after scrubbing, the first stays. None when it is not JSON, or nested deeper than
 /// [`MAX_DEPTH`].
 pub(in crate::service) fn scrubbed(scrubber: &Scrubber, text: &str) -> Option<Scrubbed> {
     let out = Vec::with_capacity(text.len());

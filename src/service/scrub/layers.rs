@@ -1,8 +1,8 @@
 //! Takes one layer of escapes after another off a text, in copies that are only searched. Pure.
 //!
-//! A text can say `/` as `%2F`, `%252f`, `&#x2f;`, `\u002f` or `\/`, and mix these ways. So a layer is everything that looks
-//! like an escape, of whatever kind. Only a few layers are taken off: the work grows with the length of the text and no
-//! faster.
+//! A text can say `/` as `%2F`, `%252f`, `&#x2f;`, `\u002f` or `\/`, and mix these ways. So a layer is everything that
+//! looks like an escape, of whatever kind. Only a few layers are taken off: the work grows with the length of the text
+//! and no faster.
 
 use std::borrow::Cow;
 use std::iter;
@@ -11,8 +11,8 @@ use std::ops::Range;
 /// How many layers are taken off: JSON within JSON within a page, or percent-encoding twice, are three and two.
 const LAYERS: usize = 4;
 
-/// The entities of HTML for ASCII characters in credentials, each followed by its character. Browsers take the first four
-/// without a semicolon.
+/// The entities of HTML for ASCII characters in credentials, each followed by its character. Browsers take the first
+/// four without a semicolon.
 const ENTITIES: &str = "\
     amp & lt < gt > quot \" apos ' sol / bsol \\ plus + equals = percnt % num # excl ! dollar $ lpar ( rpar ) ast * comma , \
     period . colon : semi ; quest ? commat @ lsqb [ lbrack [ rsqb ] rbrack ] lcub { lbrace { rcub } rbrace } lowbar _ \
@@ -111,8 +111,8 @@ fn push(meaning: Meaning, bytes: &mut Vec<u8>) {
     }
 }
 
-/// Where there may be an escape. The search goes window by window: for one kind of mark it must not go on far beyond the
-/// first of another, again and again.
+/// Where there may be an escape. The search goes window by window: for one kind of mark it must not go on far beyond
+/// the first of another, again and again.
 fn escape_in(bytes: &[u8]) -> Option<usize> {
     bytes.chunks(WINDOW).enumerate().find_map(|(number, window)| {
         let marked = memchr::memchr3(b'%', b'&', b'\\', window);

@@ -1,10 +1,9 @@
 //! Takes the owner's credentials out of everything that comes back from a service.
 //!
-//! A service can echo what it was sent: in a body, an error page, a log view. So every configured secret is looked for in
-//! its usual spellings (as it is, base64, percent-encoded, inside JSON text), in the text and below its escapes (see
-//! `layers`), and replaced.
-//! This is a net under the wire, not a proof: a secret that is split, reversed, compressed, or one part of a longer base64
-//! text is not found. What is looked for is never printed or returned.
+//! A service can echo what it was sent: in a body, an error page, a log view. So every configured secret is looked for
+//! in its usual spellings (as it is, base64, percent-encoded, inside JSON text), in the text and below its escapes (see
+//! `layers`), and replaced. This is a net under the wire, not a proof: a secret that is split, reversed, compressed, or
+//! one part of a longer base64 text is not found. What is looked for is never printed or returned.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -20,13 +19,13 @@ use crate::base::secret::Secret;
 /// ordinary results.
 const MIN_TOKEN_CHARS: usize = 12;
 
-/// How many tokens of earlier sessions are remembered, and the bytes of all: the service chooses them, and every login makes
-/// the search anew.
+/// How many tokens of earlier sessions are remembered, and the bytes of all: the service chooses them, and every login
+/// makes the search anew.
 const MAX_LEARNED: usize = 64;
 const MAX_LEARNED_BYTES: usize = 32 * 1024;
 
-/// The longest secrets of one call, in bytes together, that are looked for; of a response to longer ones nothing is left.
-/// The agent chooses them, and every spelling of every byte takes memory.
+/// The longest secrets of one call, in bytes together, that are looked for; of a response to longer ones nothing is
+/// left. The agent chooses them, and every spelling of every byte takes memory.
 const MAX_OF_CALL: usize = 4 * 1024;
 
 /// Looks for secrets of the configuration, for tokens that services gave for a login, and for secrets of one call.
@@ -56,8 +55,8 @@ impl Scrubber {
         Scrubber { configured: Arc::new(SecretSearch::new(secrets)), learned: Arc::default(), of_call: None }
     }
 
-    /// Shares what `earlier` has learned, and what either learns from now on: a token outlives a reload at the service that
-    /// gave it.
+    /// Shares what `earlier` has learned, and what either learns from now on: a token outlives a reload at the service
+    /// that gave it.
     pub(crate) fn continuing(self, earlier: &Scrubber) -> Scrubber {
         Scrubber { learned: Arc::clone(&earlier.learned), ..self }
     }
@@ -277,8 +276,8 @@ mod tests {
     }
 
     /// Eight times the text takes about eight times as long, on any machine; looking back would take sixty-four times.
-    /// Eight times the length takes less than 32 times as long. Whatever else the machine does spoils some tries; time that
-    /// grows with the square of the length would spoil all of them.
+    /// Eight times the length takes less than 32 times as long. Whatever else the machine does spoils some tries; time
+    /// that grows with the square of the length would spoil all of them.
     fn grows_with_the_length(part: &str, taken: impl Fn(usize) -> Duration) {
         let tries: Vec<_> = (0..10).map(|_| (taken(4 * 1024), taken(32 * 1024))).collect();
         assert!(tries.iter().any(|(short, long)| *long < *short * 32), "{part}: {tries:?}");

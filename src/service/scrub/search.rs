@@ -12,8 +12,8 @@ use crate::base::secret::Secret;
 /// Stands in the place of a secret.
 pub(super) const REPLACEMENT: &str = "[redacted]";
 
-/// The longest text, in bytes, in which a secret is replaced alone when only a layer below its escapes shows it; of a longer
-/// one nothing is left. Knowing the place takes several times the memory of the text.
+/// The longest text, in bytes, in which a secret is replaced alone when only a layer below its escapes shows it; of a
+/// longer one nothing is left. Knowing the place takes several times the memory of the text.
 pub(super) const MAX_LOCATED: usize = 256 * 1024;
 
 /// Bytes of spellings up to which the fastest search is made: making it takes time that grows with their square.

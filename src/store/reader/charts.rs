@@ -34,17 +34,17 @@ pub(crate) const WAITS: [u32; 7] = counts::WAITS;
 
 /// What one bar stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Step {
+pub(crate) enum ChartStep {
     Hour,
     Days(i64),
 }
 
-impl Step {
+impl ChartStep {
     /// Its length in milliseconds.
     pub(crate) fn length(self) -> i64 {
         match self {
-            Step::Hour => HOUR,
-            Step::Days(days) => days.saturating_mul(DAY),
+            ChartStep::Hour => HOUR,
+            ChartStep::Days(days) => days.saturating_mul(DAY),
         }
     }
 }
@@ -66,7 +66,7 @@ pub(crate) struct Bar {
 /// Counts of the calls of some time.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Charts {
-    pub step: Step,
+    pub step: ChartStep,
     /// Whether days are those of UTC, although another zone was asked for: of very many calls.
     pub(crate) in_utc: bool,
     /// Without gaps, oldest first; none when there are no calls.
@@ -117,7 +117,7 @@ impl Reader {
         let zone = if in_utc { &Zone::default() } else { zone };
         let (step, bars) = bars(&tx, &scope, filter, &days, zone)?;
         let (tools, agents) = (top(&tx, &scope, "tool")?, top(&tx, &scope, "agent")?);
-        Ok(Charts { step, in_utc: in_utc && step != Step::Hour, bars, waits, tools, agents })
+        Ok(Charts { step, in_utc: in_utc && step != ChartStep::Hour, bars, waits, tools, agents })
     }
 }
 
@@ -164,9 +164,9 @@ fn bars(
     filter: &Filter,
     cells: &[Cell],
     zone: &Zone,
-) -> Result<(Step, Vec<Bar>), StoreError> {
+) -> Result<(ChartStep, Vec<Bar>), StoreError> {
     let (Some(first), Some(last)) = (cells.first(), cells.last()) else {
-        return Ok((Step::Hour, Vec::new()));
+        return Ok((ChartStep::Hour, Vec::new()));
     };
     let midnight = |day: i64| zone.when(Timestamp(day.saturating_mul(DAY))).0;
     let (from, to) = (midnight(first.at), midnight(last.at.saturating_add(1)));
@@ -175,17 +175,17 @@ fn bars(
     let all: u64 = cells.iter().map(|cell| cell.n).sum();
     if to.saturating_sub(from) <= DAYS_BY_HOUR * DAY && all <= CALLS_BY_HOUR {
         let cells = each(db, scope, HOUR)?;
-        return Ok((Step::Hour, filled(&cells, HOUR, Step::Hour)));
+        return Ok((ChartStep::Hour, filled(&cells, HOUR, ChartStep::Hour)));
     }
     let days = last.at.saturating_sub(first.at).saturating_add(1);
     let step = [1, 7].into_iter().find(|step| days / step <= MAX_BARS).unwrap_or((days / MAX_BARS).max(28));
-    let mut bars = filled(cells, DAY, Step::Days(step));
+    let mut bars = filled(cells, DAY, ChartStep::Days(step));
     bars.iter_mut().for_each(|bar| bar.from = zone.when(bar.from));
-    Ok((Step::Days(step), bars))
+    Ok((ChartStep::Days(step), bars))
 }
 
 /// Bars from the first to the last of `cells`, whose `at` counts in `unit`s.
-fn filled(cells: &[Cell], unit: i64, step: Step) -> Vec<Bar> {
+fn filled(cells: &[Cell], unit: i64, step: ChartStep) -> Vec<Bar> {
     let (Some(first), Some(last)) = (cells.first(), cells.last()) else { return Vec::new() };
     let (start, length) = (first.at.saturating_mul(unit), step.length());
     let place =

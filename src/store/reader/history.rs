@@ -25,7 +25,7 @@ pub(crate) struct RecordedCall {
 
 /// What happened at one moment.
 #[derive(Clone, Debug)]
-pub(crate) enum Step {
+pub(crate) enum HistoryStep {
     Judged(Box<RecordedCall>),
     /// From here on the call with this id may have been done.
     Claimed(String),
@@ -50,7 +50,7 @@ impl Reader {
     ///
     /// # Errors
     /// When the database cannot be read, or an event is none of ours.
-    pub(crate) fn history(&mut self, mut look: impl FnMut(Timestamp, Step)) -> Result<(), StoreError> {
+    pub(crate) fn history(&mut self, mut look: impl FnMut(Timestamp, HistoryStep)) -> Result<(), StoreError> {
         let tx = self.snapshot()?;
         let kinds = [
             kind::REQUESTED,
@@ -71,29 +71,31 @@ impl Reader {
     }
 }
 
-fn steps(event: &ChainEvent) -> Result<Vec<Step>, StoreError> {
+fn steps(event: &ChainEvent) -> Result<Vec<HistoryStep>, StoreError> {
     let body: Value = serde_json::from_str(&event.body)?;
     let text = |name: &str| body.get(name).and_then(Value::as_str).map(str::to_owned);
     let id = event.request_id.clone().unwrap_or_default();
     let agent = text("agent").map(|name| AgentId::configured(&name));
     Ok(match event.kind.as_str() {
         kind::REQUESTED => {
-            let call = recorded(id.clone(), &body).map(|call| Step::Judged(Box::new(call)));
+            let call = recorded(id.clone(), &body).map(|call| HistoryStep::Judged(Box::new(call)));
             let claimed = text("then").is_some_and(|then| then == "executing");
-            call.into_iter().chain(claimed.then_some(Step::Claimed(id))).collect()
+            call.into_iter().chain(claimed.then_some(HistoryStep::Claimed(id))).collect()
         }
-        kind::EXECUTING => vec![Step::Claimed(id)],
+        kind::EXECUTING => vec![HistoryStep::Claimed(id)],
         kind::FINISHED => {
             let executed = text("outcome").is_some_and(|outcome| outcome == "executed");
-            vec![Step::Ended { id, executed }]
+            vec![HistoryStep::Ended { id, executed }]
         }
-        kind::READ => {
-            agent.and_then(|agent| handed_out(agent, event, &body)).map(Step::Read).into_iter().collect()
-        }
-        kind::FORGOTTEN => agent.map(Step::Forgotten).into_iter().collect(),
+        kind::READ => agent
+            .and_then(|agent| handed_out(agent, event, &body))
+            .map(HistoryStep::Read)
+            .into_iter()
+            .collect(),
+        kind::FORGOTTEN => agent.map(HistoryStep::Forgotten).into_iter().collect(),
         _limit_reset => {
             let limit = text("of").and_then(|hex| Digest::parse(&hex));
-            limit.map(|limit| Step::LimitReset { limit, agent }).into_iter().collect()
+            limit.map(|limit| HistoryStep::LimitReset { limit, agent }).into_iter().collect()
         }
     })
 }

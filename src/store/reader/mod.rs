@@ -23,11 +23,11 @@ mod tests;
 mod verify;
 
 pub use anchor::Anchor;
-pub(crate) use charts::{Bar, Charts, Step, WAITS};
+pub(crate) use charts::{Bar, ChartStep, Charts, WAITS};
 pub use connection::Reader;
 pub(crate) use connection::key_path;
 pub use fault::{Anchored, FaultKind, Verification};
-pub(crate) use history::{RecordedCall, Step as HistoryStep};
+pub(crate) use history::{HistoryStep, RecordedCall};
 pub use list::Lookup;
 pub(crate) use list::ShownCall;
 pub use page::WantedPage;

@@ -9,7 +9,7 @@ use rusqlite::Connection;
 
 use super::page::WantedPage;
 use super::scope::Scope;
-use super::{AuditRow, Filter, Reader, Step};
+use super::{AuditRow, ChartStep, Filter, Reader};
 use crate::base::clock::Timestamp;
 use crate::base::zone::Zone;
 use crate::store::{counts, schema};
@@ -169,10 +169,10 @@ fn pages_hold_what_a_plain_query_finds() {
         let local = reader.charts(&filter, &zone).unwrap();
         let there: u64 = local.bars.iter().map(|bar| bar.allow + bar.ask + bar.deny + bar.refused).sum();
         assert_eq!((there, &local.waits, local.in_utc), (sum, &charts.waits, false), "{filter:?}");
-        for bar in local.bars.iter().filter(|_| local.step != Step::Hour) {
+        for bar in local.bars.iter().filter(|_| local.step != ChartStep::Hour) {
             assert!(zone.date_and_time(bar.from).ends_with(" 00:00:00"), "{} of {filter:?}", bar.from);
         }
-        if let (Step::Days(1), false) = (local.step, local.bars.is_empty()) {
+        if let (ChartStep::Days(1), false) = (local.step, local.bars.is_empty()) {
             let first = plain(&db, &condition).first().copied().unwrap();
             let at: i64 =
                 db.query_row("SELECT at FROM calls WHERE seq = ?1", [first], |row| row.get(0)).unwrap();

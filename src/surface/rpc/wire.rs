@@ -157,7 +157,11 @@ mod tests {
             (Outcome::RateLimited { retry_after: 3 }, -32006, "Rate limit exceeded"),
             (Outcome::TooManyPending, -32006, "Too many pending approvals"),
             (Outcome::UnknownTool { tool: "x".into() }, -32004, "Unknown tool: x"),
-            (Outcome::Invalid(InvalidCall::Missing("a".into())), -32600, "Missing required argument: a"),
+            (
+                Outcome::Invalid(InvalidCall::Missing { argument: "a".into() }),
+                -32600,
+                "Missing required argument: a",
+            ),
         ] {
             let error = wire(outcome);
             assert_eq!((error.code, error.message.as_str()), (code, message));
@@ -169,7 +173,10 @@ mod tests {
     fn details_go_to_data() {
         assert_eq!(wire(Outcome::RateLimited { retry_after: 3 }).data["retry_after"], 3);
         assert_eq!(wire(Outcome::DeniedByUser { note: Some("no".into()) }).data["note"], "no");
-        assert_eq!(wire(Outcome::Invalid(InvalidCall::Missing("a".into()))).data["argument"], "a");
+        assert_eq!(
+            wire(Outcome::Invalid(InvalidCall::Missing { argument: "a".into() })).data["argument"],
+            "a"
+        );
         let failed = Outcome::ServiceError { status: Some(404), message: "gone".into(), retry_after: None };
         assert_eq!((wire(failed.clone()).data["status"].clone(), wire(failed).data.len()), (json!(404), 2));
         let busy = Outcome::ServiceError { status: Some(429), message: "busy".into(), retry_after: Some(9) };

@@ -6,7 +6,7 @@ use super::query::Query;
 use super::text::{cut, grouped};
 use crate::base::clock::Timestamp;
 use crate::base::zone::Zone;
-use crate::store::reader::{Bar, Charts, Step, WAITS};
+use crate::store::reader::{Bar, ChartStep, Charts, WAITS};
 
 /// Units of the picture, which is stretched to its place on the page.
 const HEIGHT: u64 = 100;
@@ -44,9 +44,9 @@ fn over_time(charts: &Charts, zone: &Zone) -> Markup {
     let bars = &charts.bars;
     let most = bars.iter().map(sum).max().unwrap_or(0).max(1);
     let (step, each) = match charts.step {
-        Step::Hour => ("Calls per hour".to_owned(), "an hour"),
-        Step::Days(1) => ("Calls per day".to_owned(), "a day"),
-        Step::Days(days) => (format!("Calls per {days} days"), "a bar"),
+        ChartStep::Hour => ("Calls per hour".to_owned(), "an hour"),
+        ChartStep::Days(1) => ("Calls per day".to_owned(), "a day"),
+        ChartStep::Days(days) => (format!("Calls per {days} days"), "a bar"),
     };
     let utc = Zone::default();
     let (zone, step) = match charts.in_utc {
@@ -116,11 +116,11 @@ fn spoken(bar: &Bar) -> String {
 /// The beginning of a bar in words.
 type BarLabel<'l> = &'l dyn Fn(Timestamp) -> String;
 
-fn label(from: Timestamp, step: Step, zone: &Zone) -> String {
+fn label(from: Timestamp, step: ChartStep, zone: &Zone) -> String {
     let text = zone.date_and_time(from);
     let shown = match step {
-        Step::Hour => text.get(..16),
-        Step::Days(_) => text.get(..10),
+        ChartStep::Hour => text.get(..16),
+        ChartStep::Days(_) => text.get(..10),
     };
     shown.unwrap_or(&text).to_owned()
 }
@@ -226,7 +226,7 @@ mod tests {
         let bar =
             |day: i64, allow| Bar { from: Timestamp(day * 86_400_000), allow, ask: 2, deny: 0, refused: 1 };
         Charts {
-            step: Step::Days(1),
+            step: ChartStep::Days(1),
             in_utc: false,
             bars: vec![bar(0, 7), bar(1, 0)],
             waits: [3, 0, 0, 0, 0, 0, 0, 1],
@@ -266,7 +266,7 @@ mod tests {
             waits: [0; 8],
             tools: vec![],
             agents: vec![],
-            step: Step::Hour,
+            step: ChartStep::Hour,
             in_utc: false,
         };
         let shown = all(&none, &Query::default()).into_string();
