@@ -300,6 +300,7 @@ fn rule(index: usize, action: Action, pattern: String, any_value: Option<String>
         identity: agentpass::testing::base::digest::Digest([0; 32]),
         always: false,
         ask: Arc::default(),
+        terms: None,
     }
 }
 

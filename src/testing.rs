@@ -57,13 +57,14 @@ pub mod gate {
 
 pub mod model {
     pub use crate::model::{
-        Action, AgentId, Amount, AnswerOutcome, Approval, ArgPath, ArgSpec, ArgType, AskReason, AskTerms,
-        AskedCall, AskedPart, Bound, Bounds, Call, Charge, Charging, Charset, Choice, Condition, Counted,
-        CounterId, CounterKey, Cover, DataFacts, DataPolicy, Denial, DenialReason, Encoding, Flow, Grant,
-        GrantEnd, GrantOffer, GrantRule, GrantScope, GrantSession, GrantUse, GrantWish, HttpTarget,
-        InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome, Output, Part, PathStep, Per, QuestionEnd,
-        Reading, Reason, Remember, RequestSpec, Responder, ResponseSpec, Risk, Rule, RuleList, RuleRef,
-        Source, Tally, Target, Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
+        Action, AgentId, Amount, AnswerOutcome, Approval, Approver, ArgPath, ArgSpec, ArgType, AskReason,
+        AskTerms, AskedCall, AskedPart, Bound, Bounds, Call, Charge, Charging, Charset, Choice, Condition,
+        Counted, CounterId, CounterKey, Cover, DataFacts, DataPolicy, Denial, DenialReason, Encoding,
+        Escalation, Flow, Grant, GrantEnd, GrantOffer, GrantRule, GrantScope, GrantSession, GrantUse,
+        GrantWish, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome, Output, Part,
+        PathStep, People, PeopleTerms, Per, QuestionEnd, Reading, Reason, Remember, RequestSpec, Responder,
+        ResponseSpec, Risk, Rule, RuleList, RuleRef, Source, Tally, Target, Terms, Test, TimeWindow, Tool,
+        ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};
@@ -130,7 +131,7 @@ pub mod service {
 pub mod store {
     pub use crate::store::{
         Claim, KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay,
-        Stage, Store, StoreError, StoreOptions, rebuild,
+        Stage, Store, StoreError, StoreOptions, Yes, rebuild,
     };
     pub mod reader {
         pub use crate::store::reader::{

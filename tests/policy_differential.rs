@@ -289,6 +289,7 @@ fn policy(spec: &Value, zones: &BTreeMap<&str, Arc<Zone>>) -> Policy {
             identity: agentpass::testing::base::digest::Digest([0; 32]),
             always: spec["always"].as_bool().unwrap(),
             ask: Arc::default(),
+            terms: None,
         };
         rules.map(rule).collect()
     };

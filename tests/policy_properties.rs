@@ -63,6 +63,7 @@ fn rule(list: RuleList, index: usize, action: Action, pattern: &str) -> Rule {
         identity: agentpass::testing::base::digest::Digest([0; 32]),
         always: false,
         ask: Arc::default(),
+        terms: None,
     }
 }
 

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use crate::base::clock::{Deadline, Timestamp};
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AnswerOutcome, Question};
+use crate::model::{AgentId, AnswerOutcome, Question, Responder};
 
 /// How many ended questions are remembered, so that a late answer hears "already resolved", not "unknown".
 const REMEMBERED: usize = 4096;
@@ -30,6 +30,8 @@ struct OpenQuestion {
     deadline: Deadline,
     /// Not open yet, or somebody's answer is being written down.
     taken: bool,
+    /// Who has said yes, of several people who must.
+    yes: Vec<Responder>,
 }
 
 /// What a shortened id stands for.
@@ -48,7 +50,7 @@ impl Desk {
     pub(crate) fn reserve(&mut self, question: Arc<Question>, now: Timestamp) {
         // A clock that stands before the question was asked does not make its time longer.
         let deadline = Deadline::new(question.expires, now.max(question.created));
-        self.open.insert(question.id, OpenQuestion { question, deadline, taken: true });
+        self.open.insert(question.id, OpenQuestion { question, deadline, taken: true, yes: Vec::new() });
     }
 
     /// The question is on disk and open; or an answer to it could not be written down, and it is open again.
@@ -56,6 +58,16 @@ impl Desk {
         if let Some(open) = self.open.get_mut(&id) {
             open.taken = false;
         }
+    }
+
+    /// This one of several people has said yes, which is on disk.
+    pub(crate) fn count(&mut self, id: RequestId, by: Responder) {
+        self.open.get_mut(&id).into_iter().for_each(|open| open.yes.push(by.clone()));
+    }
+
+    /// Who has said yes so far, the first one first. Whether it counts is for the question's terms to say.
+    pub(crate) fn yes(&self, id: RequestId) -> &[Responder] {
+        self.open.get(&id).map(|open| open.yes.as_slice()).unwrap_or_default()
     }
 
     /// The question could not be written down: it was never asked.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use smol::channel::{Receiver, Sender, bounded};
 
-use super::{Channel, ChannelHealth};
+use super::{Channel, ChannelHealth, YesTally};
 use crate::model::{Outcome, Question, QuestionEnd};
 
 /// How many events a watcher may be behind.
@@ -19,6 +19,7 @@ const BACKLOG: usize = 256;
 pub(crate) enum WatchEvent {
     Asked(Arc<Question>),
     AskedAgain(Arc<Question>, u32),
+    Counted(Arc<Question>, YesTally),
     Settled(Arc<Question>, QuestionEnd),
     Finished(Arc<Question>, Outcome),
     /// Something that the owner should know, for people.
@@ -55,6 +56,10 @@ impl Channel for LocalChannel {
 
     fn settled(&self, question: &Arc<Question>, end: &QuestionEnd) {
         self.tell(&WatchEvent::Settled(question.clone(), end.clone()));
+    }
+
+    fn counted(&self, question: &Arc<Question>, tally: &YesTally) {
+        self.tell(&WatchEvent::Counted(question.clone(), tally.clone()));
     }
 
     fn asked_again(&self, question: &Arc<Question>, times: u32) {

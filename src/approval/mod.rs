@@ -39,6 +39,8 @@ pub(crate) trait Channel {
     /// A question was asked. The waiter is registered already, so an answer may come before this returns.
     fn asked(&self, question: &Arc<Question>);
     fn settled(&self, question: &Arc<Question>, end: &QuestionEnd);
+    /// One of several people who must say yes has said it.
+    fn counted(&self, _question: &Arc<Question>, _tally: &YesTally) {}
     /// The same call was asked for again while the question is open: `times` in all, so 2 or more.
     fn asked_again(&self, _question: &Arc<Question>, _times: u32) {}
     /// An approved call was carried out, or not.
@@ -64,6 +66,16 @@ pub(crate) trait Channel {
     fn stop<'a>(&'a self, _parting: Parting<'a>) -> Later<'a, ()> {
         Box::pin(async {})
     }
+}
+
+/// Who has said yes to a question that several people must say yes to.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct YesTally {
+    /// Those who count, the first one first.
+    pub yes: Vec<Responder>,
+    /// How many different people they are.
+    pub have: u32,
+    pub need: u32,
 }
 
 /// A channel on which a note may follow a denial.
@@ -138,6 +150,11 @@ pub(crate) trait Host {
     fn takes_reasons(&self) -> bool;
     /// Whether people are reminded when half of the time is over (`approvals.reminder`).
     fn reminds(&self) -> bool;
+    /// Whom of this channel a question is brought to when it is asked: these users, or with none the channel as a whole.
+    /// None: nobody here.
+    fn told_first(&self, question: &Question) -> Option<Vec<String>>;
+    /// At which age of the question further people of this channel are told, and who.
+    fn told_later(&self, question: &Question) -> Vec<(Duration, Vec<String>)>;
     /// How long such a reason is still taken; zero when it is not.
     fn note_window(&self, id: RequestId) -> Duration;
     /// How often this was asked, identical requests counted.
@@ -146,6 +163,8 @@ pub(crate) trait Host {
     fn questions(&self) -> Vec<Arc<Question>>;
     /// Whether this call has not ended: open, approved or being executed.
     fn is_under_way(&self, id: RequestId) -> bool;
+    /// Who has said yes so far.
+    fn tally(&self, id: RequestId) -> YesTally;
     /// Time left to answer; zero when the question is not open.
     fn time_left(&self, id: RequestId) -> Duration;
     /// How a question ended, when the record knows it.

@@ -5,6 +5,7 @@
 
 use serde_json::Value;
 
+use crate::approval::YesTally;
 use crate::base::safe_text::{visible, visible_lines, visible_name};
 use crate::model::{AskReason, Question, Tool, offered};
 
@@ -41,6 +42,11 @@ pub(crate) fn fields(question: &Question) -> Vec<QuestionField> {
     let others = question.reasons.iter().filter(|reason| !reason.is_by_rule());
     fields.push(field("because", &others.map(|reason| visible(&reason.to_string())).collect::<Vec<_>>()));
     fields.extend(grant_offer(question).map(|words| field("may grant", &[words])));
+    let needs = question.terms.in_words();
+    fields.extend(
+        (!needs.is_empty())
+            .then(|| field("needs", &needs.iter().map(|line| visible(line)).collect::<Vec<_>>())),
+    );
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
     // Arguments come after that: empty ones are sent too, so they are shown.
@@ -58,6 +64,13 @@ fn grant_offer(question: &Question) -> Option<String> {
 /// How often an agent has asked for the same call; goes below the others.
 pub(crate) fn asked_times(times: u32) -> QuestionField {
     field("asked", &[format!("{times} times")])
+}
+
+/// Who has said yes so far, of several who must; goes below the others.
+pub(crate) fn said_yes(tally: &YesTally) -> Option<QuestionField> {
+    let names: Vec<_> = tally.yes.iter().map(|by| visible(by.as_str())).collect();
+    let text = format!("{} ({} of {})", names.join(", "), tally.have, tally.need);
+    (!names.is_empty()).then(|| field("said yes", &[text]))
 }
 
 /// The length of the whole text in characters, for `approvals.max_question_chars`.
@@ -180,7 +193,7 @@ pub(crate) mod tests {
     use crate::base::digest::Digest;
     use crate::base::ids::RequestId;
     use crate::base::template::Template;
-    use crate::model::{AgentId, ArgSpec, Call, Method, RequestSpec, Tool};
+    use crate::model::{AgentId, ArgSpec, Call, Method, RequestSpec, Terms, Tool};
     use serde_json::json;
 
     /// A question about a tool that takes `a`, `note` (free text) and `pin` (secret), open for a minute from 0.
@@ -212,6 +225,7 @@ pub(crate) mod tests {
             rule: None,
             reasons: Vec::new(),
             ask: Arc::default(),
+            terms: Terms::default(),
             created: Timestamp(0),
             expires: Timestamp(60_000),
         })

@@ -51,6 +51,9 @@ pub(crate) fn run(args: &ApproveArgs) -> Result<Exit, Trouble> {
     let reply = args.connect("approve")?.ask(&approval)?;
     let exit = report("approve", &reply, false)?;
     let id = reply.get("request_id").cloned().unwrap_or_default();
+    if reply.get("outcome").and_then(Value::as_str) == Some("counted") {
+        return Ok(exit);
+    }
     match outcome_of(&mut events, &id) {
         Some(outcome) => drop(output::print(&outcome)?),
         None => terminal::note("it is still running; `agentpass audit show` tells how it ends"),
@@ -90,8 +93,8 @@ pub(crate) fn report(what: &'static str, reply: &Value, as_json: bool) -> Result
     let word = |name: &str| reply.get(name).and_then(Value::as_str).unwrap_or_default();
     let outcome = word("outcome");
     let exit = match outcome {
-        "resolved" => Exit::DONE,
-        "stale" | "denied" => Exit::DENIED,
+        "resolved" | "counted" => Exit::DONE,
+        "not_approver" | "stale" | "denied" => Exit::DENIED,
         "refused" => Exit::BAD_ARGUMENTS,
         _ => Exit::FAILED,
     };
@@ -107,6 +110,15 @@ pub(crate) fn report(what: &'static str, reply: &Value, as_json: bool) -> Result
             let granted = granted.unwrap_or_default();
             return output::finish(&format!("{} is {answer}{granted}", word("request_id")));
         }
+        "counted" => {
+            let number = |name: &str| reply.get(name).and_then(Value::as_u64).unwrap_or_default();
+            let (have, need) = (number("have"), number("need"));
+            return output::finish(&format!("your yes counts: {have} of {need}; the question stays open"));
+        }
+        "not_approver" => (
+            "you are not among those whose answers to it count".to_owned(),
+            "`agentpass approvals` shows who they are; the question is still open",
+        ),
         "already_resolved" => (ended(reply), "`agentpass audit show` tells all of it"),
         "expired" => ("its time is over".to_owned(), "the agent has to ask again"),
         "stale" => (

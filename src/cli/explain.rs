@@ -194,6 +194,7 @@ fn for_people(tool: &str, why: &Value, config: &Config) -> String {
     let others = list(why, "reasons").filter(|reason| !BY_RULE.contains(&text(reason, "reason")));
     let because = reasons_in_words(&others.cloned().collect());
     lines.extend(because.iter().map(|text| layout::hanging("  because: ", &visible(text), width)));
+    lines.extend(list(why, "terms").map(|terms| layout::hanging("  needs: ", &needs(terms), width)));
     let parts: Vec<_> = list(why, "signatures")
         .map(|part| [text(part, "decision").to_owned(), visible(text(part, "signature"))])
         .collect();
@@ -207,6 +208,14 @@ fn for_people(tool: &str, why: &Value, config: &Config) -> String {
         lines.push(layout::table(&steps, "  ", width));
     }
     lines.join("\n")
+}
+
+/// How many people must say yes, and who.
+fn needs(terms: &Value) -> String {
+    let people = terms.get("approvals").and_then(Value::as_u64).unwrap_or(1);
+    let whose: Vec<_> = list(terms, "approvers").filter_map(Value::as_str).map(visible).collect();
+    let whose = if whose.is_empty() { "whoever may answer".to_owned() } else { whose.join(", ") };
+    format!("{people} of {whose}")
 }
 
 /// Reasons that the line about the rule says already.

@@ -54,6 +54,7 @@ pub(crate) mod grants;
 pub(crate) mod init;
 pub(crate) mod limits;
 pub(crate) mod pending;
+pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod reload;
 pub(crate) mod request;
@@ -110,6 +111,7 @@ enum CommandLine {
     Limits(limits::LimitsArgs),
     Grants(grants::GrantsArgs),
     Grant(grants::GrantArgs),
+    People(people::PeopleArgs),
     Clock(clock::ClockArgs),
     Reload(reload::ReloadArgs),
     Web(web::WebArgs),
@@ -139,6 +141,7 @@ impl CommandLine {
             CommandLine::Limits(args) => limits::run(&args),
             CommandLine::Grants(args) => grants::run(&args),
             CommandLine::Grant(args) => grants::give(&args),
+            CommandLine::People(args) => people::run(&args),
             CommandLine::Clock(args) => clock::run(&args),
             CommandLine::Reload(args) => reload::run(&args),
             CommandLine::Web(args) => web::run(&args),

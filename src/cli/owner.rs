@@ -79,7 +79,9 @@ impl ControlClient {
     fn refused(&self, error: &Value) -> Trouble {
         let text = |name: &str| error.get(name).and_then(Value::as_str);
         let message = text("message").unwrap_or("the gateway refused");
-        Trouble::new(Exit::FAILED, self.what, message).maybe_help(text("help"))
+        let is_mistake = error.get("invalid").and_then(Value::as_bool).unwrap_or_default();
+        let exit = if is_mistake { Exit::BAD_ARGUMENTS } else { Exit::FAILED };
+        Trouble::new(exit, self.what, message).maybe_help(text("help"))
     }
 }
 

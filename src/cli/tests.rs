@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 36] = [
+const COMMANDS: [&str; 37] = [
     "serve",
     "check",
     "explain",
@@ -21,6 +21,7 @@ const COMMANDS: [&str; 36] = [
     "channels test",
     "agents",
     "forget",
+    "people",
     "limits",
     "limits reset",
     "grants",

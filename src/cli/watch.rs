@@ -108,6 +108,10 @@ impl Screen {
             terminal::line_above(&visible(notice));
             return;
         }
+        if event.get("counted").is_some() {
+            terminal::line_above(&news(&event));
+            return;
+        }
         let again = event.get("times_asked").and_then(Value::as_u64);
         if let Some(times) = again {
             // Each time would let an agent fill the screen.
@@ -190,6 +194,11 @@ impl Screen {
 fn news(event: &Value) -> String {
     let word = |name: &str| event.get(name).and_then(Value::as_str);
     let id = card::id(event);
+    if let Some(counted) = event.get("counted") {
+        let number = |name: &str| counted.get(name).and_then(Value::as_u64).unwrap_or_default();
+        let by = word("by").map(visible).unwrap_or_default();
+        return format!("question {id}: {by} said yes, {} of {}", number("have"), number("need"));
+    }
     match (word("settled"), word("finished")) {
         (Some(settled), _) => {
             let by = word("by").map(|by| format!(" by {by}")).unwrap_or_default();

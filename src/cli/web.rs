@@ -4,10 +4,9 @@ use std::io::{BufRead as _, IsTerminal as _, stdin};
 use std::os::fd::AsFd as _;
 
 use rustix::termios::{LocalModes, OptionalActions, Termios, tcgetattr, tcsetattr};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::options::owner_command;
-use super::owner::command;
 use super::{Exit, Trouble, output, terminal};
 use crate::base::password::{self, PasswordHash};
 use crate::base::secret::Secret;
@@ -25,6 +24,9 @@ owner_command! {
         /// read a password instead and print its hash, for gateway.admin_password_hash
         #[argh(switch)]
         pub(crate) hash_password: bool,
+        /// sign in as this person of config.yaml; for somebody else only root may
+        #[argh(option, long = "as", arg_name = "name")]
+        pub name: Option<String>,
     }
 }
 
@@ -33,7 +35,7 @@ pub(crate) fn run(args: &WebArgs) -> Result<Exit, Trouble> {
         return hash();
     }
     let mut gateway = args.connect("make a link to the admin pages")?;
-    let reply = gateway.ask(&command("web"))?;
+    let reply = gateway.ask(&json!({"command": "web", "as": args.name}))?;
     let url = reply.get("url").and_then(Value::as_str);
     output::finish(url.ok_or_else(|| gateway.lost("the gateway sent no link"))?)
 }

@@ -4,12 +4,15 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::settings::AgentConfig;
-use crate::model::{GrantOffer, Tool};
+use super::settings::{AgentConfig, ChannelConfig};
+use crate::model::{GrantOffer, People, Tool};
 
-/// What rules may name: the agents of config.yaml and its tools.
+/// What rules may name: the agents, people, channels and tools of config.yaml.
 pub(crate) struct KnownNames<'a> {
     pub agents: &'a [AgentConfig],
+    pub people: &'a People,
+    /// By name, the local one and the pages aside.
+    pub channels: &'a BTreeMap<String, ChannelConfig>,
     pub tools: &'a BTreeMap<String, Arc<Tool>>,
     /// `approvals.grant`.
     pub grant: Option<&'a GrantOffer>,

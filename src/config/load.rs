@@ -10,6 +10,7 @@ use super::finding::Finding;
 use super::known::KnownNames;
 use super::main_file as main;
 use super::messenger;
+use super::people::people;
 use super::permissions::{self, Permissions};
 use super::request::ToolService;
 use super::services;
@@ -82,6 +83,8 @@ pub fn load_in(paths: &Paths, around: &Surroundings<'_>) -> Result<Loaded, Vec<F
     // After a mistake in config.yaml or a tool file, what rules speak of is not all known: no advice on it.
     let known = config.as_ref().filter(|_| !findings.iter().any(Finding::is_error)).map(|c| KnownNames {
         agents: &c.agents,
+        people: &c.people,
+        channels: &c.channels,
         tools: &c.tools,
         grant: c.approvals.grant.as_ref(),
         tool_files: &toolbox.origin,
@@ -114,9 +117,11 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     let file = At::root(doc).section(main::KEYS);
     let (storage, results_days, idempotency_hours) = main::storage(file, doc.dir());
     let agents = main::agents(file);
+    let channels = channels::channels(file, &agents);
     Config {
         gateway: main::gateway(file, doc.dir()),
-        channels: channels::channels(file, &agents),
+        people: people(file, &channels),
+        channels,
         services: all_services(file, doc.dir(), toolbox, share),
         tools: std::mem::take(&mut toolbox.tools),
         storage,

@@ -27,7 +27,7 @@ const MAX_HOLD: f64 = 3_600.0;
 const COOL_DOWN: CoolDown = CoolDown { denies: 3, window: Duration::from_secs(600) };
 
 /// The keys of config.yaml.
-pub(crate) const KEYS: &str = "gateway agent agents messenger channels services storage approval_timeout approvals \
+pub(crate) const KEYS: &str = "gateway agent agents people messenger channels services storage approval_timeout approvals \
                                rate_limit max_concurrent_calls";
 
 /// `gateway:`.

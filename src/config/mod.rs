@@ -7,9 +7,9 @@
 //! | file | reads |
 //! |---|---|
 //! | `tree`, `doc`, `at` | YAML; one file with its findings; one value and the readers of values |
-//! | `main_file`, `proxy`, `channels`, `messenger`, `services`, `peer`, `login` | config.yaml |
+//! | `main_file`, `people`, `proxy`, `channels`, `messenger`, `services`, `peer`, `login` | config.yaml |
 //! | `tool_files`, `tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
-//! | `permissions`, `matcher`, `conditions`, `limits`, `flows` | permissions.yaml |
+//! | `permissions`, `matcher`, `conditions`, `terms`, `limits`, `flows` | permissions.yaml |
 //! | `lint`, `known`, `met`, `reach`, `doubts`, `limit_advice`, `data_words` | advice on what stands there |
 //! | `cases` | tests files of policies |
 //! | `variables`, `source` | `${NAME}`; files |
@@ -43,6 +43,7 @@ mod matcher;
 mod messenger;
 mod met;
 mod peer;
+mod people;
 mod permissions;
 mod policy_digest;
 mod proxy;
@@ -53,6 +54,7 @@ mod services;
 mod settings;
 mod source;
 mod templates;
+mod terms;
 mod tool;
 mod tool_files;
 mod tree;

@@ -14,6 +14,7 @@ use super::limits::limits;
 use super::lint::{self, Placed};
 use super::matcher;
 use super::policy_digest::{self, policy_digest};
+use super::terms;
 use crate::base::digest::Digest;
 use crate::model::{Action, AskTerms, DataPolicy, Flow, Limit, Matcher, Rule, RuleList, RuleRef};
 
@@ -102,8 +103,10 @@ fn list<'d>(file: Section<'d>, list: RuleList, known: Option<&KnownNames<'_>>) -
 }
 
 fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>) -> Option<Rule> {
-    let section =
-        at.section("pattern action description agents any_value kinds risk when time after always grant");
+    let section = at.section(
+        "pattern action description agents any_value kinds risk when time after always grant approvals approvers \
+         remind escalate notify",
+    );
     let actions = [Action::Allow, Action::Deny, Action::Ask].map(|action| (action.as_str(), action));
     if !["kinds", "risk", "after"].into_iter().any(|key| section.get(key).is_some()) {
         section.need("pattern")?;
@@ -127,10 +130,14 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>
         at.error("grant has a meaning with action: ask only", "remove grant: nobody is asked");
     }
     let ask = AskTerms { grant: grant.and_then(grants::offer) };
+    let terms = terms::read(section, action.is_none_or(|action| action == Action::Ask), known);
+    if let (Some(at), Some(_)) = (grant, terms.as_deref().filter(|terms| terms.is_for_some())) {
+        at.error("nothing is granted where several people, or only some, must say yes", "remove grant");
+    }
     let (matcher, action) = (matcher?, action?);
     let file = at.doc.path().display().to_string();
     let pattern = matcher.pattern.as_str().to_owned();
     let id = RuleRef { list, index, pattern, action, description, file };
     let identity = policy_digest::digest_of(at);
-    Some(Rule { identity, always, ask: Arc::new(ask), ..Rule::new(id, matcher) })
+    Some(Rule { identity, always, ask: Arc::new(ask), terms, ..Rule::new(id, matcher) })
 }

@@ -9,8 +9,8 @@ use super::tree::YamlKind;
 use crate::base::digest::Digest;
 use crate::base::json::{MAX_SAFE_INTEGER, canonical};
 
-/// SHA-256 of permissions.yaml, of what tool files say for the policy, of the agents' groups and of what may be granted
-/// beyond the rules, in canonical form: what is only written in another way has the same one.
+/// SHA-256 of permissions.yaml, of what tool files say for the policy, of people, of the agents' groups and of what may be
+/// granted beyond the rules, in canonical form: what is only written in another way has the same one.
 pub(crate) fn policy_digest(permissions: At<'_>, known: Option<&KnownNames<'_>>) -> Digest {
     let tools = known.into_iter().flat_map(|known| known.tools.values());
     let agents = known.into_iter().flat_map(|known| known.agents);
@@ -22,6 +22,13 @@ pub(crate) fn policy_digest(permissions: At<'_>, known: Option<&KnownNames<'_>>)
     let offer = known.and_then(|known| known.grant);
     if let (Some(members), Some(offer)) = (all.as_object_mut(), offer) {
         members.insert("grant".into(), offer.to_json());
+    }
+    let people = known.map(|known| known.people).filter(|people| !people.is_empty());
+    if let (Some(members), Some(people)) = (all.as_object_mut(), people) {
+        members.insert(
+            "people".into(),
+            people.each().map(|(name, all)| (name.to_owned(), json!(all))).collect::<Map<_, _>>().into(),
+        );
     }
     Digest::sha256(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
 }

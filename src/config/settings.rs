@@ -11,7 +11,7 @@ use crate::base::password::PasswordHash;
 use crate::base::path_prefix::PathPrefix;
 use crate::base::secret::{Secret, TokenHash};
 use crate::base::url::Url;
-use crate::model::{AgentId, GrantOffer, Method, Tool};
+use crate::model::{AgentId, GrantOffer, Method, People, Tool};
 
 /// Everything in config.yaml and in the tool files it names. Immutable; a reload makes a new one.
 #[derive(Clone, Debug)]
@@ -21,6 +21,8 @@ pub struct Config {
     pub agents: Vec<AgentConfig>,
     /// How people are asked, by the channel's name. The local channel is always there and not among them.
     pub channels: BTreeMap<String, ChannelConfig>,
+    /// Which identities belong to one human.
+    pub people: People,
     /// In the order of the file.
     pub services: Vec<Arc<ServiceConfig>>,
     /// All tools of all services by name.

@@ -13,6 +13,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::future;
 
 use super::Executor;
+use super::counting::{Approved, Counting};
 use super::grants::GrantBook;
 use super::notes::NoteWindows;
 use super::recording::{RETRY, see_through, until_recorded};
@@ -21,6 +22,7 @@ use crate::approval::desk::{Desk, IdMatch};
 use crate::approval::{Channel, Channels};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
+use crate::base::once_flag::OnceFlag;
 use crate::model::{AgentId, AnswerOutcome, Choice, Grant, Outcome, Question, QuestionEnd, Responder, Void};
 use crate::store::{Store, StoreError};
 
@@ -29,15 +31,19 @@ const BUSY: Duration = Duration::from_millis(50);
 
 /// The open questions.
 pub struct Approvals {
-    executor: Executor,
-    clock: Clock,
-    store: Store,
+    pub(super) executor: Executor,
+    pub(super) clock: Clock,
+    pub(super) store: Store,
     pub(super) channels: Rc<Channels>,
-    desk: RefCell<Desk>,
+    pub(super) desk: RefCell<Desk>,
     /// The calls that wait for an answer.
     waiters: RefCell<HashMap<RequestId, Sender<QuestionEnd>>>,
     notes: NoteWindows,
     grants: Rc<RefCell<GrantBook>>,
+    /// The questions to which one of several people's yes is being written down.
+    pub(super) counting: RefCell<HashMap<RequestId, Rc<OnceFlag>>>,
+    /// The calls that several people have approved and that are not claimed: one no still counts.
+    pub(super) approved: RefCell<HashMap<RequestId, Approved>>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -68,8 +74,19 @@ impl Approvals {
         grants: Rc<RefCell<GrantBook>>,
     ) -> Rc<Approvals> {
         let notes = NoteWindows::new(executor.clone(), clock.clone(), store.clone());
-        let (desk, waiters) = Default::default();
-        Rc::new(Approvals { executor, clock, store, channels, desk, waiters, notes, grants })
+        let (desk, waiters, counting, approved) = Default::default();
+        Rc::new(Approvals {
+            executor,
+            clock,
+            store,
+            channels,
+            desk,
+            waiters,
+            notes,
+            grants,
+            counting,
+            approved,
+        })
     }
 
     /// The open questions, the oldest first.
@@ -85,6 +102,16 @@ impl Approvals {
     /// An open question that nobody is answering right now.
     pub(super) fn question(&self, id: RequestId) -> Option<Arc<Question>> {
         self.desk.borrow().get(id)
+    }
+
+    /// Who has said yes so far, of several people who must.
+    pub(super) fn yes(&self, id: RequestId) -> Vec<Responder> {
+        self.desk.borrow().yes(id).to_vec()
+    }
+
+    /// What the record knows of that after a restart.
+    pub(super) fn said_yes(&self, id: RequestId, all: Vec<Responder>) {
+        all.into_iter().for_each(|by| self.desk.borrow_mut().count(id, by));
     }
 
     /// How many questions this agent has open.
@@ -197,15 +224,16 @@ impl Approvals {
         self.desk.borrow().find(prefix)
     }
 
-    /// A person's answer. A note to a denial may follow for `note_window`; a yes may give a grant.
+    /// A person's answer, of which `counting` says what it is worth. A note to a denial may follow for `note_window`; a yes may
+    /// give a grant.
     ///
     /// # Errors
     /// When the answer cannot be written down.
     pub(super) async fn answer(
         self: &Rc<Self>,
         id: RequestId,
-        choice: Choice,
-        by: Responder,
+        (choice, by): (Choice, Responder),
+        counting: &Counting,
         (note_window, grant): (Duration, Option<Grant>),
     ) -> Result<Answered, StoreError> {
         if let Choice::Approve(approval) = &choice
@@ -214,11 +242,29 @@ impl Approvals {
         {
             return Ok(Answered { id: Some(id), outcome: AnswerOutcome::Stale, ended: None });
         }
+        let late = self.approved_question(id);
+        if (late.is_some() || self.question(id).is_some()) && !counting.admits(&by) {
+            log::warn!("request {id}: {by} is not among those whose answers count; nothing was done");
+            return Ok(Answered { id: Some(id), outcome: AnswerOutcome::NotApprover, ended: None });
+        }
+        if let (Some(question), Choice::Deny { .. } | Choice::DenyNoteFollows) = (late, &choice) {
+            let note = if let Choice::Deny { note } = choice { note } else { None };
+            let outcome = self.overrule_surely(question, by, note).await?;
+            return Ok(Answered { id: Some(id), outcome, ended: None });
+        }
         let taken = self.desk.borrow_mut().take(id, self.clock.now());
         let question = match taken {
             Ok(question) => question,
             Err(outcome) => return Ok(Answered { id: Some(id), outcome, ended: self.how_ended(id).await }),
         };
+        if let (Choice::Approve(_), 2..) = (&choice, counting.need()) {
+            let (yes, before) = (self.yes(id), counting.tally(&self.yes(id)));
+            let tally = counting.tally(&[yes.as_slice(), &[by.clone()]].concat());
+            if tally.have < tally.need {
+                let outcome = self.count_surely(question, by, before.have, tally).await?;
+                return Ok(Answered { id: Some(id), outcome, ended: None });
+            }
+        }
         let (end, window) = match choice {
             Choice::Approve(_) => (QuestionEnd::Approved { by }, None),
             Choice::Deny { note } => (QuestionEnd::Denied { by, note }, None),
@@ -246,6 +292,7 @@ impl Approvals {
         agent: &AgentId,
         id: RequestId,
     ) -> Result<AnswerOutcome, StoreError> {
+        self.counted(id).await;
         // Another agent's question is as unknown as none: ids are no way to find out about others.
         let asker = self.desk.borrow().asker(id);
         match asker {
@@ -326,6 +373,9 @@ impl Approvals {
                 return Err(e);
             }
         };
+        if let (QuestionEnd::Approved { .. }, true) = (&end, counted) {
+            self.may_be_overruled(&question);
+        }
         let left = self.time_left(id);
         self.desk.borrow_mut().settle(id, end == QuestionEnd::TimedOut);
         let by = end.by().map(|by| format!(" by {by}")).unwrap_or_default();

@@ -159,6 +159,11 @@ impl Explanation {
                     "limits": limits.iter().map(limit_json).collect::<Vec<_>>(),
                     "flows": flows.iter().map(flow_json).collect::<Vec<_>>(),
                 });
+                if let (Some(members), Action::Ask, false) =
+                    (shown.as_object_mut(), verdict.decision, verdict.terms.is_empty())
+                {
+                    members.insert("terms".into(), verdict.terms.to_json());
+                }
                 if let (Some(members), false) = (shown.as_object_mut(), parts.is_empty()) {
                     members.insert("signatures".into(), parts.iter().map(part_json).collect());
                 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Gate;
-use crate::approval::{Host, Later, NotRecorded};
+use crate::approval::{Host, Later, NotRecorded, YesTally};
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
@@ -64,6 +64,14 @@ impl Host for GateHost {
         self.ask(|gate| gate.setup().config.approvals.reminder)
     }
 
+    fn told_first(&self, question: &Question) -> Option<Vec<String>> {
+        self.ask(|gate| question.terms.told_first(&self.channel, &gate.setup().config.people))
+    }
+
+    fn told_later(&self, question: &Question) -> Vec<(Duration, Vec<String>)> {
+        self.ask(|gate| question.terms.told_later(&self.channel, &gate.setup().config.people))
+    }
+
     fn note_window(&self, id: RequestId) -> Duration {
         self.ask(|gate| gate.approvals.note_window(id))
     }
@@ -78,6 +86,10 @@ impl Host for GateHost {
 
     fn is_under_way(&self, id: RequestId) -> bool {
         self.ask(|gate| gate.flights.has(id))
+    }
+
+    fn tally(&self, id: RequestId) -> YesTally {
+        self.ask(|gate| gate.tally(id))
     }
 
     fn time_left(&self, id: RequestId) -> Duration {

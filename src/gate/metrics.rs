@@ -80,6 +80,8 @@ pub struct Metrics {
 pub struct Totals {
     /// Requests that got the outcome of another: of an identical one under way, or of an earlier one with its key.
     pub joined: u64,
+    /// Answers of one of several people who must say yes, the last one aside.
+    pub counted: u64,
     /// Wrong tokens on the agents' port.
     pub failed_authentications: u64,
     /// Requests that are no calls and came too soon.

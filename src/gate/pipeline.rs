@@ -118,7 +118,8 @@ async fn ask(gate: &Gate, task: &Task, verdict: Verdict) -> Step<Outcome> {
     // It holds credentials, and a question can be open for long.
     task.prepared.take();
     let expires = task.at.plus(gate.setup().config.approval_timeout);
-    let question = task.question(verdict.rule.clone(), verdict.asked(), verdict.ask.clone(), expires);
+    let terms = (verdict.ask.clone(), verdict.terms.clone());
+    let question = task.question(verdict.rule.clone(), verdict.asked(), terms, expires);
     if let Some((stage, outcome)) = not_asked(&gate.setup().config.approvals, &verdict, &question) {
         task.record(gate, verdict, stage).await?;
         return Ok(outcome);
@@ -175,6 +176,7 @@ async fn await_answer(gate: &Gate, task: &Task, question: &Arc<Question>) -> Out
 /// An approved call is not judged again: it is claimed and executed unless something forbids it now.
 async fn act_on_approval(gate: &Gate, task: &Task, question: &Arc<Question>) -> Outcome {
     let approved = &question.call;
+    gate.approvals.may_be_overruled(question);
     let look = |setup: &Rc<Setup>| {
         gate.forbids(setup, approved, task.session.as_deref()).map_or(Ok(()), |why| Err(why.outcome()))
     };
@@ -191,14 +193,20 @@ async fn act_on_approval(gate: &Gate, task: &Task, question: &Arc<Question>) -> 
         Err(NoSlot::Busy) => Err(Outcome::Busy),
         Err(NoSlot::Overtaken(early)) => Err(early),
     };
-    let outcome = match claimed {
-        Ok(Some((claim, slot))) => execute(gate, task, claim, slot, look).await,
-        Ok(None) => {
+    let overruled = gate.approvals.claimed(task.id);
+    let outcome = match (claimed, overruled) {
+        (Ok(Some((claim, slot))), _) => execute(gate, task, claim, slot, look).await,
+        (Err(_), Some(denied)) => {
+            task.settle(gate, &denied, None).await;
+            denied
+        }
+        (Ok(None), Some(denied)) => denied,
+        (Ok(None), None) => {
             log::error!("request {}: somebody else has claimed it", task.id);
             Outcome::UnknownResult
         }
         // The agent hears "not executed", so no later start may execute it.
-        Err(early) => {
+        (Err(early), None) => {
             task.settle(gate, &early, None).await;
             early
         }

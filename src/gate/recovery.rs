@@ -86,11 +86,13 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
     let flight = Flight::new(open.id, &call);
     flight.set_recorded();
     gate.flights.running.borrow_mut().add(&call, open.session.as_deref(), open.key.as_deref(), &flight);
-    let OpenCall { id, created: at, session, reason, key, rule, reasons, ask, expires, .. } = open;
+    let OpenCall { id, created: at, session, reason, key, rule, reasons, expires, .. } = open;
+    let (ask, terms, counted) = (open.ask, open.terms, open.counted);
     let task = Task { id, at, call, prepared: Cell::default(), session, reason, key, flight };
-    let question = task.question(rule, reasons, ask, expires);
+    let question = task.question(rule, reasons, (ask, terms), expires);
     if !approved {
         gate.approvals.reserve(&question, now);
+        gate.approvals.said_yes(id, counted);
     }
     gate.spawn(pipeline::resume(gate.clone(), task, question, approved));
 }

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
-use crate::config::{AgentConfig, Config, Loaded, Permissions};
-use crate::model::{AgentId, Call, GrantOffer, Remember, Tool};
+use crate::config::{AgentConfig, ChannelConfig, Config, Loaded, Permissions};
+use crate::model::{AgentId, Call, GrantOffer, Remember, Responder, Tool};
 use crate::policy::{Facts, Policy, PolicyParts};
 use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
 
@@ -73,6 +73,20 @@ impl Setup {
     /// Whether there is (still) such an agent.
     pub fn knows(&self, agent: &AgentId) -> bool {
         self.agent(agent).is_some()
+    }
+
+    /// Whether what this one has said still counts: channels that are gone have no people, and of others only those who
+    /// are allowed.
+    pub(super) fn may_answer(&self, by: &Responder) -> bool {
+        let identity = by.identity();
+        let (channel, user) = identity.split_once(':').unwrap_or_default();
+        match self.config.channels.get(channel) {
+            Some(ChannelConfig::Telegram(telegram)) => {
+                user.parse().is_ok_and(|user: i64| telegram.allowed_users.contains(&user))
+            }
+            Some(ChannelConfig::Api(_)) => true,
+            None => matches!(channel, "local" | "web"),
+        }
     }
 
     /// Whether it counts for this call what its agent has read.

@@ -9,16 +9,18 @@ use serde_json::{Value, json};
 use super::Executor;
 use super::approvals::{Answered, Approvals, CannotAnswer};
 use super::counters::CounterBook;
+use super::counting::Counting;
 use super::flights::Flights;
 use super::inbox::Inbox;
 use super::ledger::{Kept, Ledger};
 use super::setup::{CurrentSetup, Setup};
-use crate::approval::Channels;
 use crate::approval::desk::IdMatch;
+use crate::approval::{Channels, YesTally};
 use crate::base::clock::Clock;
+use crate::base::ids::RequestId;
 use crate::base::once_flag::OnceFlag;
 use crate::base::zone::Zone;
-use crate::model::{AgentId, AnswerOutcome, Call, Choice, Reason, Responder, Tool, Void};
+use crate::model::{AgentId, AnswerOutcome, Call, Choice, Question, Reason, Responder, Terms, Tool, Void};
 use crate::policy::{Counters, Facts, NothingCounted};
 use crate::store::{NoteKind, Store, StoreError};
 
@@ -125,6 +127,30 @@ impl Gate {
         setup.policy.still_permitted(call, &self.facts(setup, call, session, &NothingCounted)).err()
     }
 
+    /// What answers to a question are worth at this moment.
+    fn counting(&self, id: RequestId) -> Counting {
+        let open = self.approvals.question(id);
+        let (setup, question) = (self.setup(), open.or_else(|| self.approvals.approved_question(id)));
+        let now = question.as_ref().map(|question| self.terms_now(&setup, question)).unwrap_or_default();
+        Counting::new(setup, question.as_deref(), &now)
+    }
+
+    /// Who has said yes to an open question so far.
+    pub(crate) fn tally(&self, id: RequestId) -> YesTally {
+        self.counting(id).tally(&self.approvals.yes(id))
+    }
+
+    /// Whether an answer of this one to an open question counts.
+    pub(crate) fn admits(&self, id: RequestId, by: &Responder) -> bool {
+        self.counting(id).admits(by)
+    }
+
+    /// On what terms the rules ask about a question's call now.
+    fn terms_now(&self, setup: &Setup, question: &Question) -> Terms {
+        let (call, session) = (&question.call, question.session.as_deref());
+        setup.policy.judge(call, &self.facts(setup, call, session, &NothingCounted)).terms
+    }
+
     /// What a rule says against handing out the outcome of this call once more. Nothing is sent again, so flows and limits
     /// have no say.
     pub(super) fn denied_by_rule(&self, call: &Call, session: Option<&str>) -> Option<Void> {
@@ -149,6 +175,8 @@ impl Gate {
             IdMatch::None => return Ok(Answered { id: None, outcome: AnswerOutcome::Unknown, ended: None }),
             IdMatch::Several => return Err(CannotAnswer::Several),
         };
+        // An answer that is being counted neither takes nor keeps the word from others.
+        self.approvals.counted(id).await;
         let setup = self.setup();
         // A question that a reload has overtaken a moment ago is not approved first and refused then.
         let forbidden = self
@@ -158,14 +186,18 @@ impl Gate {
         if let Some(why) = forbidden {
             self.approvals.make_void(id, why).await.map_err(CannotAnswer::Store)?;
         }
-        let window = self.setup().config.approvals.note_window;
+        let (count, window) = (self.counting(id), self.setup().config.approvals.note_window);
         let grant = match self.wished_by(id, &choice, &by) {
             Ok(grant) => grant,
             Err(why) => {
                 return Ok(Answered { id: Some(id), outcome: AnswerOutcome::Refused(why), ended: None });
             }
         };
-        self.approvals.answer(id, choice, by, (window, grant)).await.map_err(CannotAnswer::Store)
+        let answered = self.approvals.answer(id, (choice, by), &count, (window, grant)).await;
+        if let Ok(Answered { outcome: AnswerOutcome::Counted { .. }, .. }) = &answered {
+            self.ledger.metrics.total(|totals| totals.counted += 1);
+        }
+        answered.map_err(CannotAnswer::Store)
     }
 
     /// A person takes the present time as right.

@@ -11,7 +11,7 @@ use super::sessions::SessionName;
 use super::state::Gate;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::model::{AskReason, AskTerms, Call, Outcome, Question, RuleRef, Verdict};
+use crate::model::{AskReason, AskTerms, Call, Outcome, Question, RuleRef, Terms, Verdict};
 use crate::service::{CallSlot, PreparedCall};
 use crate::store::{Claim, NewCall, Stage, StoreError};
 
@@ -45,7 +45,7 @@ impl Task {
         &self,
         rule: Option<Arc<RuleRef>>,
         reasons: Vec<AskReason>,
-        ask: Arc<AskTerms>,
+        (ask, terms): (Arc<AskTerms>, Terms),
         expires: Timestamp,
     ) -> Arc<Question> {
         Arc::new(Question {
@@ -56,6 +56,7 @@ impl Task {
             rule,
             reasons,
             ask,
+            terms,
             created: self.at,
             expires,
         })

@@ -46,6 +46,10 @@ pub enum AnswerOutcome {
     Unknown,
     /// Too late.
     Expired,
+    /// A yes that counts, and more people have to say it: so many have, so many must.
+    Counted { have: u32, need: u32 },
+    /// The question is not for this person to answer.
+    NotApprover,
     /// The call was changed after it was shown: the person has to look again.
     Stale,
     /// It asks for what cannot be done, and why. The question is still open.
@@ -62,6 +66,8 @@ impl AnswerOutcome {
             AnswerOutcome::AlreadyResolved => "already_resolved",
             AnswerOutcome::Unknown => "unknown",
             AnswerOutcome::Expired => "expired",
+            AnswerOutcome::Counted { .. } => "counted",
+            AnswerOutcome::NotApprover => "not_approver",
             AnswerOutcome::Stale => "stale",
             AnswerOutcome::Refused(_) => "refused",
             AnswerOutcome::Denied(_) => "denied",

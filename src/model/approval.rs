@@ -9,6 +9,8 @@ use super::ask_terms::AskTerms;
 use super::call::Call;
 use super::denial::Denial;
 use super::outcome::Outcome;
+use super::people_terms::Terms;
+use super::responder::Responder;
 use super::rule::RuleRef;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
@@ -28,40 +30,11 @@ pub struct Question {
     pub reasons: Vec<AskReason>,
     /// The terms on which it is asked.
     pub ask: Arc<AskTerms>,
+    /// How many people must say yes, and who, as it was when it was asked.
+    pub terms: Terms,
     pub(crate) created: Timestamp,
     /// When it stops counting.
     pub expires: Timestamp,
-}
-
-/// Who answered: `local:root`, `telegram:123456`, `cool_down`. Made by a channel from what it authenticated.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Responder(String);
-
-impl Responder {
-    /// `channel:user`.
-    pub fn new(channel: &str, user: &str) -> Responder {
-        Responder(format!("{channel}:{user}"))
-    }
-
-    /// Stands for the person who has denied the same call too often to be asked again.
-    pub fn cool_down() -> Responder {
-        Responder("cool_down".to_owned())
-    }
-
-    /// Reads back what the record holds.
-    pub fn recorded(text: &str) -> Responder {
-        Responder(text.to_owned())
-    }
-
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Display for Responder {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

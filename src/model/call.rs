@@ -136,6 +136,11 @@ impl Call {
         self.binding.0.first_chunk().copied().unwrap_or_default()
     }
 
+    /// [`Call::shown_as`] of the call with this [`Call::binding`].
+    pub(crate) fn shown_as_of(binding: &Digest) -> String {
+        binding.0.first_chunk::<SHOWN_AS>().map(|bytes| to_hex(bytes)).unwrap_or_default()
+    }
+
     /// The text of what [`Call::shown_as_bytes`] gave; None when it cannot have given it.
     pub(crate) fn read_shown_as(bytes: &[u8]) -> Option<String> {
         (bytes.len() == SHOWN_AS).then(|| to_hex(bytes))

@@ -9,9 +9,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 
 use super::agent::AgentId;
-use super::approval::Responder;
 use super::call::Call;
 use super::grant_offer::{GrantOffer, GrantScope, at_most};
+use super::responder::Responder;
 use super::rule::RuleRef;
 use super::tool::{ArgSpec, ArgType, Tool};
 use crate::base::clock::Timestamp;

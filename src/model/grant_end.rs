@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::approval::Responder;
+use super::responder::Responder;
 
 /// Why a grant lets nothing through any more.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::agent::AgentId;
-use super::approval::Responder;
 use super::grant::{Cover, Grant, GrantRule, GrantSession};
 use super::grant_offer::number;
+use super::responder::Responder;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;

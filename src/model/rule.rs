@@ -9,6 +9,7 @@ use serde_json::Value;
 use super::ask_terms::AskTerms;
 use super::grant_offer::GrantOffer;
 use super::matcher::Matcher;
+use super::people_terms::PeopleTerms;
 use crate::base::digest::Digest;
 use crate::base::words::words;
 
@@ -80,6 +81,8 @@ pub struct Rule {
     pub always: bool,
     /// Of an ask: on which terms.
     pub ask: Arc<AskTerms>,
+    /// Of an ask: how many people it takes, and which. None: anybody, once.
+    pub terms: Option<Arc<PeopleTerms>>,
 }
 
 impl Rule {
@@ -87,7 +90,7 @@ impl Rule {
     pub fn new(id: RuleRef, matcher: Matcher) -> Rule {
         let text = format!("{} {} {}", id.list.as_str(), id.action, id.pattern);
         let identity = Digest::sha256(text.as_bytes());
-        Rule { id: Arc::new(id), identity, matcher, always: false, ask: Arc::default() }
+        Rule { id: Arc::new(id), identity, matcher, always: false, ask: Arc::default(), terms: None }
     }
 
     pub fn action(&self) -> Action {

@@ -12,6 +12,7 @@ use super::ask_terms::AskTerms;
 use super::charge::Charge;
 use super::denial::{Denial, DenialReason};
 use super::grant::GrantUse;
+use super::people_terms::Terms;
 use super::rule::{Action, RuleList, RuleRef};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -27,6 +28,8 @@ pub struct Verdict {
     pub rule: Option<Arc<RuleRef>>,
     /// Why it is denied, or why a person is asked: rules, then flows, then limits. Then, what the facts say.
     pub reasons: Vec<Reason>,
+    /// On what terms rules ask.
+    pub terms: Terms,
     /// What the call counts under the limits that it touches.
     pub charges: Vec<Charge>,
     /// The grant that turned the ask of a rule into allow.
@@ -94,8 +97,8 @@ impl Verdict {
             (Action::Ask, rule) => Some(Reason::AskedByDefault(rule.clone())),
         };
         let reasons = reason.into_iter().collect();
-        let (charges, grant, ask, policy) = Default::default();
-        Verdict { decision, rule, reasons, charges, grant, ask, policy }
+        let (terms, charges, grant, ask, policy) = Default::default();
+        Verdict { decision, rule, reasons, terms, charges, grant, ask, policy }
     }
 
     /// Denied for a reason that no rule gives.

@@ -148,7 +148,8 @@ impl Policy {
     /// What the rules say when a person has said yes before to what they ask about.
     fn granted(&self, by_rules: &Verdict, place: Place, subject: &Subject<'_>) -> Option<Verdict> {
         // While nobody knows what time it is, nobody knows what lasts.
-        if by_rules.decision != Action::Ask || !subject.facts.clock_set {
+        // And where several people, or only some, must say yes, nobody has said it before.
+        if by_rules.decision != Action::Ask || !subject.facts.clock_set || by_rules.terms.is_for_some() {
             return None;
         }
         let Facts { grants, session, now, .. } = subject.facts;
@@ -167,7 +168,9 @@ impl Policy {
         };
         let is_offered = || {
             let parts = self.rules.asked(subject, place);
-            verdict.reasons.iter().all(by_rule) && are_asked_by(&self.rules.known_as(place), &parts)
+            !verdict.terms.is_for_some()
+                && verdict.reasons.iter().all(by_rule)
+                && are_asked_by(&self.rules.known_as(place), &parts)
         };
         match terms.grant.is_none() || is_offered() {
             true => Arc::clone(terms),

@@ -8,7 +8,8 @@ use super::subject::{Part, Subject};
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::model::{
-    Action, AgentId, AskTerms, AskedPart, GrantOffer, GrantRule, Matcher, Rule, RuleLook, Tool, Verdict, Why,
+    Action, AgentId, AskTerms, AskedPart, GrantOffer, GrantRule, Matcher, Rule, RuleLook, Terms, Tool,
+    Verdict, Why,
 };
 
 /// Both lists as one, so that the first rule that matches decides and the trace for `explain` comes out of the same loop.
@@ -58,11 +59,16 @@ impl Rules {
     /// The strictest decision on any part of a call. No element of a list is judged less strictly than a call with this
     /// element alone.
     pub(super) fn decide(&self, subject: &Subject<'_>) -> (Verdict, Place) {
+        let mut terms = Terms::default();
         let decided = subject.parts().map(|part| {
             let place = self.deciding(subject, &part, |_, _, _| {});
-            (self.verdict(place), place)
+            let verdict = self.verdict(place);
+            gather(&mut terms, &verdict);
+            (verdict, place)
         });
-        strictest(decided, |(verdict, _)| verdict.decision).unwrap_or_else(|| (self.verdict(None), None))
+        let decided = strictest(decided, |(verdict, _)| verdict.decision);
+        let (verdict, place) = decided.unwrap_or_else(|| (self.verdict(None), None));
+        (Verdict { terms, ..verdict }, place)
     }
 
     /// Who asks about each part of a call that the rule at `place` has decided on.
@@ -120,9 +126,15 @@ impl Rules {
 
     /// [`Rules::decide`], with the rules looked at for the part that decided.
     pub(super) fn trace(&self, subject: &Subject<'_>) -> (Verdict, Place, Vec<RuleLook>) {
-        let traced = subject.parts().map(|part| self.trace_part(subject, &part));
-        let none = || (self.verdict(None), None, Vec::new());
-        strictest(traced, |(verdict, _, _)| verdict.decision).unwrap_or_else(none)
+        let mut terms = Terms::default();
+        let traced = subject.parts().map(|part| {
+            let traced = self.trace_part(subject, &part);
+            gather(&mut terms, &traced.0);
+            traced
+        });
+        let traced = strictest(traced, |(verdict, _, _)| verdict.decision);
+        let (verdict, place, steps) = traced.unwrap_or_else(|| (self.verdict(None), None, Vec::new()));
+        (Verdict { terms, ..verdict }, place, steps)
     }
 
     fn decide_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> Verdict {
@@ -160,7 +172,8 @@ impl Rules {
     fn verdict(&self, place: Option<usize>) -> Verdict {
         let rule = place.and_then(|place| self.order.get(place));
         let decision = rule.map_or(Action::Ask, Rule::action);
-        Verdict::by_rule(decision, rule.map(|rule| Arc::clone(&rule.id)))
+        let terms = Terms::of(rule.and_then(|rule| rule.terms.clone()));
+        Verdict { terms, ..Verdict::by_rule(decision, rule.map(|rule| Arc::clone(&rule.id))) }
     }
 
     /// The place in `order` of the rule that decides: the first that matches. An ask that matches only because something is
@@ -194,6 +207,13 @@ impl Rules {
             (Some(doubted), _) => Some(doubted),
             (None, first) => first,
         }
+    }
+}
+
+/// Every part that is asked about is asked on its own terms.
+fn gather(all: &mut Terms, verdict: &Verdict) {
+    if verdict.decision == Action::Ask && !verdict.terms.is_empty() {
+        *all = all.and(&verdict.terms);
     }
 }
 

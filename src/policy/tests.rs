@@ -78,6 +78,7 @@ fn rule(list: RuleList, index: usize, text: &str) -> Rule {
         identity: Digest([0; 32]),
         always: false,
         ask: Arc::default(),
+        terms: None,
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::entry::{NewCall, RefusedRequest, Stage};
+use super::entry::{NewCall, RefusedRequest, Stage, Yes};
 use super::error::StoreError;
 use super::grants;
 use crate::base::digest::Digest;
@@ -69,6 +69,7 @@ pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
         "decision": new.decision.decision.as_str(),
         "rule": new.decision.rule.as_deref().map(RuleRef::to_json),
         "reasons": Some(&reasons).filter(|reasons| !reasons.is_empty()),
+        "terms": terms(new, stage),
         "policy_digest": new.decision.policy.map(|digest| digest.hex()),
         "ask": stage.is_some().then(|| new.decision.ask.to_json()).flatten(),
         "grant": stage.is_none().then(|| new.decision.grant.map(grants::used)).flatten(),
@@ -77,6 +78,18 @@ pub(super) fn requested(new: &NewCall, stage: Option<&Stage>) -> Value {
         "reads": reads(new, stage),
         "charges": stage.is_none().then(|| charged(&new.decision.charges)).flatten(),
     }))
+}
+
+/// How many people a question needs, and which.
+fn terms(new: &NewCall, stage: Option<&Stage>) -> Option<Value> {
+    let terms = &new.decision.terms;
+    let asked = matches!(stage, Some(Stage::Asked { .. })) && !terms.is_empty();
+    asked.then(|| terms.to_json())
+}
+
+/// Body of `counted`. A yes to a call that looked otherwise is none to this one.
+pub(super) fn counted(yes: &Yes) -> Value {
+    json!({"by": yes.by.as_str(), "have": yes.have, "need": yes.need, "digest": yes.shown})
 }
 
 /// What a call reads that may run, with its session.

@@ -12,7 +12,7 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::words::words;
 use crate::model::{
-    AgentId, AskReason, AskTerms, Call, Charge, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef,
+    AgentId, AskReason, AskTerms, Call, Charge, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef, Terms,
     Verdict,
 };
 
@@ -162,12 +162,28 @@ pub struct OpenCall {
     pub reasons: Vec<AskReason>,
     /// The terms on which a person is asked.
     pub ask: Arc<AskTerms>,
+    /// How many people must say yes, and who.
+    pub terms: Terms,
+    /// Who has said yes to this call, the first one first.
+    pub counted: Vec<Responder>,
     pub(crate) created: Timestamp,
     pub expires: Timestamp,
     /// How long it has been open at least, whatever the wall clock says.
     pub age: Duration,
     /// Set: approved by this one, not yet claimed.
     pub approved_by: Option<Responder>,
+}
+
+/// One of several people who must say yes has said it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Yes {
+    pub by: Responder,
+    /// So many have said it with this one.
+    pub have: u32,
+    /// So many must.
+    pub need: u32,
+    /// [`Call::shown_as`] of the call that they said it to.
+    pub shown: String,
 }
 
 /// What is remembered of an idempotency key.

@@ -42,7 +42,7 @@ pub struct Store {
     queue: SyncSender<StoreOrder>,
     shared: Arc<Gauges>,
     /// Calls whose record waited for the disk: their end does too.
-    durable: Rc<RefCell<HashSet<RequestId>>>,
+    pub(super) durable: Rc<RefCell<HashSet<RequestId>>>,
     /// Where [`Store::maintain`] has come to among the results.
     swept: Rc<Cell<i64>>,
     /// Seals what others hold for us.

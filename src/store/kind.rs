@@ -6,6 +6,8 @@ pub(super) const REQUESTED: &str = "requested";
 pub(super) const REFUSED: &str = "refused";
 /// How its question ended.
 pub(super) const ANSWERED: &str = "answered";
+/// One of several people who must say yes has said it; the question goes on.
+pub(super) const COUNTED: &str = "counted";
 /// The reason for a denial, given after it.
 pub(super) const NOTED: &str = "noted";
 /// Claimed after an approval; from here on it may have been done.

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::chain;
 use super::codec;
-use super::entry::{LimitReset, NewCall, NoteKind, RefusedRequest, Stage};
+use super::entry::{LimitReset, NewCall, NoteKind, RefusedRequest, Stage, Yes};
 use super::error::StoreError;
 use super::folding;
 use super::inbox;
@@ -124,6 +124,30 @@ pub(super) fn answer(
             None,
         ) => Err(StoreError::Encoding("an answer that ends a call must say its outcome".into())),
     }
+}
+
+/// Writes down that one of several people has said yes, if the question is still open.
+pub(super) fn count(tx: &mut Tx<'_>, id: RequestId, yes: &Yes, at: Timestamp) -> Result<bool, StoreError> {
+    if tx.live.state(id) != Some(&CallState::Open) {
+        return Ok(false);
+    }
+    tx.append(at, kind::COUNTED, Some(id), &codec::counted(yes))?;
+    Ok(true)
+}
+
+/// Denies a call that was approved and is not claimed. False: it was claimed, or has ended.
+pub(super) fn overrule(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    by: &Responder,
+    note: Option<String>,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    if !matches!(tx.live.state(id), Some(CallState::Approved { .. })) {
+        return Ok(false);
+    }
+    answered(tx, id, &QuestionEnd::Denied { by: by.clone(), note: note.clone() }, at)?;
+    settle(tx, id, &Outcome::DeniedByUser { note }, at).map(|()| true)
 }
 
 /// Writes down how a question ended.

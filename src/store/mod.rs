@@ -70,6 +70,7 @@ mod rebuild;
 mod received;
 mod retention;
 mod schema;
+mod several;
 mod shares;
 mod story;
 mod take_up;
@@ -84,7 +85,7 @@ mod tests;
 pub use claim::Claim;
 pub use entry::{
     KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage,
-    StoreOptions,
+    StoreOptions, Yes,
 };
 pub(crate) use entry::{OpenCall, StoreHealth, WaitingResult};
 pub use error::StoreError;

@@ -11,7 +11,7 @@ use super::entry::OpenCall;
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{AgentId, AskReason, AskTerms, Call, Responder, RuleRef};
+use crate::model::{AgentId, AskReason, AskTerms, Call, PeopleTerms, Responder, RuleRef, Terms};
 
 /// A question as it was recorded: open, or approved and not acted on.
 pub(super) struct AskedCall {
@@ -21,6 +21,8 @@ pub(super) struct AskedCall {
     pub(super) body: Value,
     /// Set: approved by this one, not yet claimed.
     pub(super) approved_by: Option<String>,
+    /// Who has said yes of several who must, and to what, the last one first.
+    pub(super) counted: Vec<(Responder, String)>,
 }
 
 /// A row of `open_calls`.
@@ -88,6 +90,18 @@ impl AskedCall {
         all.filter_map(|reason| AskReason::deserialize(reason).ok()).collect()
     }
 
+    fn terms(&self) -> Terms {
+        let all = self.body.get("terms").and_then(Value::as_array).into_iter().flatten();
+        Terms::of(all.filter_map(|terms| PeopleTerms::deserialize(terms).ok()).map(Arc::new))
+    }
+
+    /// Those who have said yes to the call as it is.
+    fn counted(&self) -> Vec<Responder> {
+        let shown = Call::shown_as_of(&self.digest("binding"));
+        let to_this = self.counted.iter().rev().filter(|(_, seen)| *seen == shown);
+        to_this.map(|(by, _)| by.clone()).collect()
+    }
+
     fn digest(&self, name: &str) -> Digest {
         self.text(name).and_then(Digest::parse).unwrap_or(Digest([0; 32]))
     }
@@ -133,6 +147,8 @@ impl AskedCall {
             rule: self.body.get("rule").and_then(|rule| RuleRef::deserialize(rule).ok()).map(Arc::new),
             reasons: self.reasons(),
             ask: Arc::new(self.body.get("ask").map(AskTerms::of_json).unwrap_or_default()),
+            terms: self.terms(),
+            counted: self.counted(),
             created,
             expires: self.expires(),
             age,

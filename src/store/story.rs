@@ -49,6 +49,8 @@ struct LaterEvents {
     executing: bool,
     /// The last answer: how, and by whom.
     answered: Option<(String, Option<String>)>,
+    /// Who has said yes before that, and to what, the last one first.
+    counted: Vec<(Responder, String)>,
     joined: Vec<(KeyBinding, ChainEvent)>,
 }
 
@@ -157,6 +159,11 @@ impl BackwardWalk<'_> {
                 let answer = (text("resolution").unwrap_or_default(), text("by"));
                 self.life(id).answered.get_or_insert(answer);
             }
+            kind::COUNTED => {
+                let body = body_of(event)?;
+                let text = |name| body.get(name).and_then(Value::as_str).unwrap_or_default();
+                self.life(id).counted.push((Responder::recorded(text("by")), text("digest").to_owned()));
+            }
             kind::JOINED => {
                 let binding = KeyBinding::from_event(event, &body_of(event)?);
                 let joined = binding.map(|binding| (binding, event.clone()));
@@ -216,7 +223,13 @@ impl BackwardWalk<'_> {
         let reads = body.get("reads").cloned().map(Arc::new);
         self.story.live.put(id, Open { seq: event.seq, agent, binding, state, keys: marks, reads });
         if is_question {
-            self.story.questions.push(AskedCall { id, event: event.clone(), body, approved_by });
+            self.story.questions.push(AskedCall {
+                id,
+                event: event.clone(),
+                body,
+                approved_by,
+                counted: life.counted,
+            });
         }
         Ok(())
     }

@@ -5,26 +5,35 @@ use std::collections::BTreeSet;
 
 use serde_json::{Map, Value, json};
 
-use crate::approval::{ChannelHealth, shape, text};
+use crate::approval::{ChannelHealth, YesTally, shape, text};
 use crate::base::decimal::Decimal;
 use crate::gate::grants::GrantReading;
 use crate::gate::limits::LimitReading;
 use crate::gate::reading::{AgentReading, Carried};
 use crate::gate::{Answered, Status};
-use crate::model::{AnswerOutcome, CounterKey, Outcome, Question, QuestionEnd};
+use crate::model::{AnswerOutcome, CounterKey, Outcome, People, Question, QuestionEnd, Responder};
 use crate::service::ServiceHealth;
 
-/// An open question that was asked for so many times, with what only the command line needs.
-pub(crate) fn question(question: &Question, times: u32) -> Value {
+/// An open question that was asked for so many times, and who has said yes to it, with what only the command line needs.
+pub(crate) fn question(question: &Question, times: u32, tally: &YesTally) -> Value {
     let again = (times > 1).then(|| text::asked_times(times));
-    let fields: Vec<_> = text::fields(question).into_iter().chain(again).collect();
+    let fields: Vec<_> =
+        text::fields(question).into_iter().chain(text::said_yes(tally)).chain(again).collect();
     let mut shape = shape::question(question);
     if let Some(members) = shape.as_object_mut() {
         members.insert("description".into(), question.call.tool().description.as_str().into());
         members.insert("times_asked".into(), times.into());
+        if tally.need > 1 || !question.terms.is_empty() {
+            members.insert("approvals".into(), tally_of(tally));
+        }
         members.insert("shown".into(), fields.iter().map(shown).collect::<Vec<_>>().into());
     }
     shape
+}
+
+fn tally_of(tally: &YesTally) -> Value {
+    let by: Vec<_> = tally.yes.iter().map(Responder::as_str).collect();
+    json!({"have": tally.have, "need": tally.need, "by": by})
 }
 
 /// Text for people, rendered here so that every command line shows the same.
@@ -36,6 +45,10 @@ fn shown(field: &text::QuestionField) -> Value {
 pub(crate) fn answered(answered: &Answered) -> Value {
     let Answered { id, outcome, ended } = answered;
     let mut shown = json!({"outcome": outcome.as_str(), "request_id": id.map(|id| id.to_string())});
+    if let (Some(members), AnswerOutcome::Counted { have, need }) = (shown.as_object_mut(), outcome) {
+        members.insert("have".into(), (*have).into());
+        members.insert("need".into(), (*need).into());
+    }
     if let (Some(members), AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why)) =
         (shown.as_object_mut(), outcome)
     {
@@ -51,6 +64,12 @@ pub(crate) fn answered(answered: &Answered) -> Value {
 
 fn why_void(end: &QuestionEnd) -> Option<String> {
     if let QuestionEnd::Void(why) = end { Some(why.to_string()) } else { None }
+}
+
+/// For watchers: one of several people who must say yes has said it.
+pub(crate) fn counted(question: &Question, tally: &YesTally) -> Value {
+    let by = tally.yes.last().map(Responder::as_str);
+    json!({"request_id": question.id.to_string(), "counted": {"have": tally.have, "need": tally.need}, "by": by})
 }
 
 /// For watchers: the same is asked for again.
@@ -146,6 +165,20 @@ pub(crate) fn notice(text: &str) -> Value {
 
 pub(crate) fn failure(what: &str, help: Option<&str>) -> Value {
     json!({"error": {"message": what, "help": help}})
+}
+
+/// An error of the one who asks, not of the gateway: exit 4.
+pub(crate) fn invalid(what: &str, help: &str) -> Value {
+    json!({"error": {"message": what, "help": help, "invalid": true}})
+}
+
+/// `people --json`.
+pub(crate) fn people(people: &People) -> Value {
+    let identity = |identity: &String| {
+        identity.split_once(':').map(|(channel, user)| json!({"channel": channel, "user": user}))
+    };
+    let person = |(name, all): (&str, &[String])| json!({"name": name, "identities": all.iter().filter_map(identity).collect::<Vec<_>>()});
+    people.each().map(person).collect()
 }
 
 /// `status --json`.

@@ -58,6 +58,8 @@ pub(crate) struct Entity {
 pub(crate) enum Style {
     Bold,
     Pre,
+    /// Names the user with this id, who is told of it.
+    Mention(i64),
 }
 
 /// A button below a message.
@@ -223,13 +225,20 @@ impl Style {
         match self {
             Style::Bold => "bold",
             Style::Pre => "pre",
+            Style::Mention(_) => "text_mention",
         }
     }
 }
 
 /// What sending and editing have in common.
 fn look(message: &OutgoingMessage) -> Map<String, Value> {
-    let entity = |e: &Entity| json!({"type": e.style.as_str(), "offset": e.offset, "length": e.length});
+    let entity = |e: &Entity| {
+        let mut shown = json!({"type": e.style.as_str(), "offset": e.offset, "length": e.length});
+        if let (Some(members), Style::Mention(user)) = (shown.as_object_mut(), e.style) {
+            members.insert("user".into(), json!({"id": user, "is_bot": false, "first_name": ""}));
+        }
+        shown
+    };
     let button = |b: &Button| json!({"text": b.text, "callback_data": b.data});
     let mut params = Map::from_iter([
         ("text".to_owned(), message.text.as_str().into()),

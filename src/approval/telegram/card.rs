@@ -37,6 +37,10 @@ pub(super) struct CardProgress {
     /// Whether a denial may wait for its reason.
     pub reasons: bool,
     pub zone: Arc<Zone>,
+    /// Users whom it is brought to, and what they are called; empty: everybody here.
+    pub for_whom: Vec<(i64, String)>,
+    /// Who has said yes of several who must, as people call them, and how many that are of how many.
+    pub yes: Option<(Vec<String>, u32, u32)>,
     /// From when to when Telegram could not be reached: taps made then are lost.
     pub away: Option<(Option<Timestamp>, Timestamp)>,
     /// How much time was left at the reminder.
@@ -152,8 +156,12 @@ fn head(message: &mut StyledText, question: &Question, progress: &CardProgress) 
     message.bold(&format!("❓ Allow {}?", title(tool)));
     let time = span(question.expires.since(question.created));
     message.line(&format!("Answer by {} ({time})", day_and_time(question, &progress.zone)));
+    message.mentions("For ", &progress.for_whom);
     if progress.count > 1 {
         message.line(&format!("Asked {} times", progress.count));
+    }
+    if let Some((names, have, need)) = &progress.yes {
+        message.line(&format!("✅ {have} of {need} said yes: {}", names.join(", ")));
     }
     let clock = |at| clock_time(at, &progress.zone);
     if let Some((from, to)) = progress.away {
@@ -348,6 +356,22 @@ impl StyledText {
         let length = units(line);
         if length > 0 {
             self.entities.push(Entity { style, offset: units(&self.text) - length, length });
+        }
+    }
+
+    /// A line of users, who are told of it by that.
+    fn mentions(&mut self, before: &str, users: &[(i64, String)]) {
+        for (number, (user, name)) in users.iter().enumerate() {
+            match number {
+                0 => self.line(before),
+                _ => self.text.push_str(", "),
+            }
+            self.entities.push(Entity {
+                style: Style::Mention(*user),
+                offset: units(&self.text),
+                length: units(name),
+            });
+            self.text.push_str(name);
         }
     }
 

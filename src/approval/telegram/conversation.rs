@@ -13,14 +13,14 @@ use super::card::CallEnd;
 use super::queue::{BotBackoff, Queue};
 use super::reachability::Reachability;
 use super::updates::Approvers;
-use crate::approval::Host;
+use crate::approval::{Host, YesTally};
 use crate::base::clock::Clock;
 use crate::base::ids::RequestId;
 use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
 use crate::base::zone::Zone;
 use crate::config::TelegramConfig;
-use crate::model::{Question, QuestionRecord, Responder};
+use crate::model::{QuestionRecord, Responder};
 use crate::net::deadline::within;
 
 /// How many calls outside the queue may wait, of people who may answer and of others.
@@ -246,19 +246,10 @@ impl Conversation {
         }
     }
 
-    /// Reminds people when half of the time is over, if that is wanted.
-    pub(super) fn remind_later(self: &Rc<Self>, question: &Question, left: Duration) {
-        let whole = question.expires.since(question.created);
-        let reminds = self.ask_host(|host| host.reminds()).unwrap_or_default();
-        let Some(wait) = left.checked_sub(whole / 2).filter(|_| reminds) else { return };
-        let (channel, id) = (self.clone(), question.id);
-        self.spawn(async move {
-            Timer::after(wait).await;
-            let left = channel.ask_host(|host| host.time_left(id)).unwrap_or_default();
-            if !left.is_zero() {
-                channel.update(id, |card| card.progress.reminded = Some(left));
-            }
-        });
+    /// Shows on a card who has said yes.
+    pub(super) fn show_tally(&self, id: RequestId, tally: &YesTally) {
+        let names = tally.yes.iter().map(|by| self.shown_name(by)).collect();
+        self.update(id, |card| card.progress.yes = Some((names, tally.have, tally.need)));
     }
 
     /// Shows on a card what the record knows of its question's end.

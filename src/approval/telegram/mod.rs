@@ -12,12 +12,14 @@
 //! | `queue` | what is sent next, and when (pure) |
 //! | `updates` | what an update means, and from whom it counts (pure) |
 //! | `chat` | whether the chat is there, and where it has gone |
+//! | `attention` | who is told of a question, and when |
 //! | `conversation` | what the loops and the gate's calls share |
 //! | `reachability` | whether Telegram is reachable (pure) |
 //! | `urgent` | what does not wait for cards: answers to taps, words to strangers |
 //! | `poll`, `send`, `people` | the two loops, and what is done about people's taps and words |
 
 pub(crate) mod api;
+mod attention;
 mod board;
 mod buttons;
 mod card;
@@ -38,7 +40,7 @@ use std::time::Duration;
 
 use smol::LocalExecutor;
 
-use super::{Channel, ChannelHealth, Host, Later, Misconfigured, Parting, TakesNotes};
+use super::{Channel, ChannelHealth, Host, Later, Misconfigured, Parting, TakesNotes, YesTally};
 use crate::base::clock::Clock;
 use crate::base::zone::Zone;
 use crate::config::{ChannelConfig, TelegramConfig};
@@ -105,18 +107,7 @@ impl Channel for Telegram {
     }
 
     fn asked(&self, question: &Arc<Question>) {
-        let channel = &self.0;
-        let mut state = channel.state.borrow_mut();
-        // Before the board is restored, a question may be one of an earlier run, and its card in the chat.
-        let loose = !state.restored;
-        let times = channel.ask_host(|host| host.times_asked(question)).unwrap_or(1);
-        let reasons = channel.ask_host(|host| host.takes_reasons()).unwrap_or_default();
-        if state.board.asked(question, loose, times, reasons, Zone::system()) {
-            state.ask(question.id);
-        }
-        drop(state);
-        channel.remind_later(question, question.expires.since(channel.clock.now()));
-        channel.wake();
+        self.0.take_up(question);
     }
 
     fn settled(&self, question: &Arc<Question>, end: &QuestionEnd) {
@@ -129,6 +120,10 @@ impl Channel for Telegram {
             card.progress.settled = settled;
             card.progress.note = Some(window).filter(|window| !window.is_zero());
         });
+    }
+
+    fn counted(&self, question: &Arc<Question>, tally: &YesTally) {
+        self.0.show_tally(question.id, tally);
     }
 
     fn asked_again(&self, question: &Arc<Question>, times: u32) {

@@ -96,6 +96,10 @@ impl Conversation {
             Ok(AnswerOutcome::Resolved) if host.note_window(id).is_zero() => Toast::short("Denied."),
             Ok(AnswerOutcome::Resolved) => Toast::short("Denied. Reply to the card to say why."),
             Ok(AnswerOutcome::Expired) => Toast::important("Too late: the time to answer is over."),
+            Ok(AnswerOutcome::Counted { have, need }) => {
+                Toast::short(&format!("Your yes counts: {have} of {need}."))
+            }
+            Ok(AnswerOutcome::NotApprover) => Toast::important("You may not answer this question."),
             Ok(AnswerOutcome::Stale) => Toast::important("The call was changed meanwhile: look again."),
             Ok(AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why)) => Toast::important(&visible(&why)),
             Ok(AnswerOutcome::AlreadyResolved | AnswerOutcome::Unknown) => {

@@ -15,7 +15,7 @@ impl Projection for Steps {
     }
 
     fn fold(&mut self, db: &Connection, event: &Event<'_>, _: Option<&Subject>) -> Result<(), StoreError> {
-        let (Some(id), kind::ANSWERED | kind::EXECUTING | kind::NOTED | kind::JOINED) =
+        let (Some(id), kind::COUNTED | kind::ANSWERED | kind::EXECUTING | kind::NOTED | kind::JOINED) =
             (event.request_id, event.kind)
         else {
             return Ok(());

@@ -157,8 +157,13 @@ fn open_difference(db: &Connection, call: &Begun) -> Result<Option<FaultKind>, S
         (Some(Sql::Text(resolution)), Some(Sql::Text(by))) if resolution == "approved" => Some(by.clone()),
         _ => None,
     };
-    let asked =
-        AskedCall { id: parse_id(request_id)?, body: serde_json::from_str(&event.body)?, event, approved_by };
+    let asked = AskedCall {
+        id: parse_id(request_id)?,
+        body: serde_json::from_str(&event.body)?,
+        event,
+        approved_by,
+        counted: Vec::new(),
+    };
     Ok(asked.difference(&row).map(|column| FaultKind::OpenChanged { column }))
 }
 

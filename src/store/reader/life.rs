@@ -1,5 +1,5 @@
 //! In which order the events of a call may come: asked, answered, claimed, finished, each at most once (an approval may
-//! still become void), and nothing is executed after a question that nobody approved.
+//! still become void or be denied, and one of several people may have said yes before), and nothing is executed after a question that nobody approved.
 
 use serde_json::Value;
 
@@ -45,9 +45,12 @@ impl CallLife {
         let out_of_order = || Some(FaultKind::OutOfOrder { kind: event.kind.clone() });
         let next = match (event.kind.as_str(), *self) {
             (kind::REQUESTED | kind::REFUSED | kind::JOINED, life) => life,
+            (kind::COUNTED, CallLife::Asked) => CallLife::Asked,
             (kind::ANSWERED, CallLife::Asked) if text("resolution") == Some("approved") => CallLife::Approved,
             (kind::ANSWERED, CallLife::Asked | CallLife::Settled) => CallLife::Declined,
-            (kind::ANSWERED, CallLife::Approved) if text("resolution") == Some("void") => CallLife::Declined,
+            (kind::ANSWERED, CallLife::Approved) if matches!(text("resolution"), Some("void" | "denied")) => {
+                CallLife::Declined
+            }
             (kind::EXECUTING, CallLife::Approved) => CallLife::Executing,
             (kind::EXECUTING, CallLife::Asked | CallLife::Declined | CallLife::Settled) => {
                 return Ok(Some(FaultKind::NotApproved));

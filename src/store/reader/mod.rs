@@ -2,6 +2,7 @@
 //! function reads one snapshot, in which it first folds the newest events for itself (`tail`).
 
 mod anchor;
+mod answers;
 mod charts;
 mod connection;
 mod counters;
@@ -23,6 +24,7 @@ mod tests;
 mod verify;
 
 pub use anchor::Anchor;
+pub(crate) use answers::Answers;
 pub(crate) use charts::{Bar, ChartStep, Charts, WAITS};
 pub use connection::Reader;
 pub(crate) use connection::key_path;

@@ -229,7 +229,8 @@ fn followed(db: &Connection) -> Result<i64, StoreError> {
 fn check_indexes(db: &Connection) -> Result<Option<Fault>, StoreError> {
     let steps = "SELECT request_id, seq, kind FROM steps";
     let said = "SELECT request_id, seq, kind FROM events WHERE request_id IS NOT NULL
-                AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined')";
+                AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined'
+                OR kind = 'counted')";
     let sql = format!("SELECT EXISTS ({steps} EXCEPT {said}) OR EXISTS ({said} EXCEPT {steps})");
     if db.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
         return Ok(Some(Fault::record(FaultKind::IndexChanged)));

@@ -26,9 +26,18 @@ pub(crate) struct Links {
     open: RefCell<Vec<OpenLink>>,
 }
 
+/// Who signs in with a link.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Holder {
+    /// The user of this machine who asked for it.
+    pub(crate) issuer: String,
+    /// The person that it is for, where that was said.
+    pub(crate) name: Option<String>,
+}
+
 struct OpenLink {
     token: TokenHash,
-    issued_by: String,
+    holder: Holder,
     until: Deadline,
 }
 
@@ -45,28 +54,29 @@ impl Links {
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
-    pub(crate) fn issue(&self, by: &Responder, now: Timestamp) -> io::Result<Secret> {
+    pub(crate) fn issue(&self, by: &Responder, name: Option<&str>, now: Timestamp) -> io::Result<Secret> {
         let made = token()?;
-        let issued_by = by.as_str().strip_prefix("local:").unwrap_or(by.as_str()).to_owned();
+        let issuer = by.as_str().strip_prefix("local:").unwrap_or(by.as_str()).to_owned();
+        let holder = Holder { issuer, name: name.map(str::to_owned) };
         let until = Deadline::new(now.plus(LIFE), now);
         let mut open = self.open.borrow_mut();
         open.retain(|link| !link.until.is_over(now));
         if open.len() >= MOST {
             open.remove(0);
         }
-        open.push(OpenLink { token: TokenHash::new(made.expose()), issued_by, until });
+        open.push(OpenLink { token: TokenHash::new(made.expose()), holder, until });
         Ok(made)
     }
 
-    /// Uses a link up and returns who asked for it. Every link is compared, so that the time taken says nothing.
-    pub(crate) fn redeem(&self, token: &str, now: Timestamp) -> Option<String> {
+    /// Uses a link up and returns who signs in with it. Every link is compared, so that the time taken says nothing.
+    pub(crate) fn redeem(&self, token: &str, now: Timestamp) -> Option<Holder> {
         let given = TokenHash::new(token);
         let mut open = self.open.borrow_mut();
         open.retain(|link| !link.until.is_over(now));
         let found = open.iter().enumerate().fold(None, |found, (index, link)| {
             if link.token.matches(&given) { Some(index) } else { found }
         })?;
-        Some(open.remove(found).issued_by)
+        Some(open.remove(found).holder)
     }
 }
 
@@ -77,7 +87,7 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn issue(links: &Links) -> String {
-        links.issue(&Responder::new("local", "root"), NOW).unwrap().expose().to_owned()
+        links.issue(&Responder::new("local", "root"), None, NOW).unwrap().expose().to_owned()
     }
 
     #[test]
@@ -85,7 +95,7 @@ mod tests {
         let links = Links::default();
         let (one, two, late) = (issue(&links), issue(&links), issue(&links));
         assert_eq!(one.len(), 43);
-        assert_eq!(links.redeem(&two, NOW).as_deref(), Some("root"));
+        assert_eq!(links.redeem(&two, NOW), Some(Holder { issuer: "root".into(), name: None }));
         assert_eq!(links.redeem(&two, NOW), None);
         assert_eq!(links.redeem("", NOW), None);
         assert!(links.redeem(&one, NOW.plus(LIFE).minus(Duration::from_millis(1))).is_some());

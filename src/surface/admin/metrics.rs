@@ -50,6 +50,8 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
     let help =
         "Requests that got the outcome of an identical one under way or of an earlier one with the same key.";
     text.counter("agentpass_joined_requests_total", help, counts.totals.joined);
+    let help = "Answers of one of several people who must say yes, the last one aside.";
+    text.counter("agentpass_partial_approvals_total", help, counts.totals.counted);
     let help = "Calls that were under way when the last process ended without order. Whether they were done is not known.";
     text.gauge("agentpass_cut_off_calls", help, counts.totals.cut_off);
     text.gauge("agentpass_running_calls", "Calls under way, questions included.", status.running);

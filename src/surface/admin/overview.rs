@@ -11,16 +11,18 @@ use crate::base::readable::{countdown, counted, span};
 use crate::base::safe_text::visible;
 use crate::gate::Status;
 use crate::net::front::WebAnswer;
-use crate::store::reader::{Reader, Stats};
+use crate::store::reader::{Answers, Reader, Stats};
 
 /// Length of "today", the same at any hour and in any time zone.
 const TODAY: Duration = Duration::from_secs(24 * 3600);
+/// Days over which answers are looked at.
+const DAYS: u32 = 7;
 /// Questions that are listed; the link leads to the others.
 const MOST_WAITING: usize = 5;
 const MOST_TOOLS: usize = 5;
 
 pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
-    let (status, today) = (admin.gate.status(), today(admin).await);
+    let (status, today, week) = (admin.gate.status(), today(admin).await, answers(admin).await);
     let main = html! {
         h1 { "Overview" }
         div.tiles {
@@ -28,6 +30,7 @@ pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
             (waiting(admin, viewer))
             (happened(viewer, today.as_ref()))
             (connected(&status))
+            (answered(week.as_ref()))
         }
         p.soft.small { "agentpass " (env!("CARGO_PKG_VERSION")) ", up " (span(Duration::from_secs(status.uptime_s))) }
     };
@@ -39,6 +42,37 @@ async fn today(admin: &Admin) -> Option<Stats> {
     let (path, now) = (admin.record.path(), admin.gate.clock().now());
     let read = smol::unblock(move || Reader::open(&path)?.stats(Some(now.minus(TODAY)), None, now)).await;
     read.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()
+}
+
+/// None when the record cannot be read.
+async fn answers(admin: &Admin) -> Option<Answers> {
+    let (path, since) = (admin.record.path(), admin.gate.clock().now().minus(TODAY * DAYS));
+    let read = smol::unblock(move || Reader::open(&path)?.answers(since)).await;
+    read.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()
+}
+
+/// Whether questions are still looked at before they are answered.
+fn answered(week: Option<&Answers>) -> Markup {
+    html! {
+        section.card {
+            h2 { "How were questions answered in " (DAYS) " days?" }
+            @match week {
+                None => { p.notice.bad { "The record cannot be read right now." } }
+                Some(answers) if answers.approved + answers.denied == 0 => { p.answer { span.tag { "Nobody was asked" } } }
+                Some(answers) => {
+                    @let all = answers.approved + answers.denied;
+                    dl.rows {
+                        dt { "Answers a day" } dd.number { (format!("{:.1}", f64::from(all) / f64::from(DAYS))) }
+                        @if let Some(median) = answers.median { dt { "Median time to an answer" } dd.number { (median.as_secs()) " s" } }
+                        dt { "Approved" } dd.number { (format!("{:.0} %", 100.0 * f64::from(answers.approved) / f64::from(all))) }
+                    }
+                    @for (rule, count) in &answers.always_approved {
+                        p.soft.small { "All " span.number { (count) } " questions of \u{201c}" (visible(rule)) "\u{201d} were approved: consider allow or a grant." }
+                    }
+                }
+            }
+        }
+    }
 }
 
 fn well(status: &Status) -> Markup {

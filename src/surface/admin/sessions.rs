@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 use std::time::Duration;
 
-use super::links::token;
+use super::links::{Holder, token};
 use super::page::Viewer;
 use super::visitor::Visitor;
 use crate::base::clock::{Deadline, Timestamp};
@@ -25,8 +25,8 @@ const MOST: usize = 32;
 /// How somebody signed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Means {
-    /// By a one-time link that this user of the gateway's machine asked for.
-    Link(String),
+    /// By a one-time link.
+    Link(Holder),
     Password,
 }
 
@@ -34,7 +34,10 @@ impl Means {
     /// Who it is in the record, how they signed in and where they answer from.
     fn responder(&self, from: IpAddr) -> Responder {
         match self {
-            Means::Link(user) => Responder::new("web", &format!("{user}/link@{from}")),
+            Means::Link(Holder { issuer, name: Some(name) }) => Responder::by_link_for(name, issuer),
+            Means::Link(Holder { issuer, name: None }) => {
+                Responder::new("web", &format!("{issuer}/link@{from}"))
+            }
             Means::Password => Responder::new("web", &format!("admin/password@{from}")),
         }
     }
@@ -172,6 +175,10 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(1_000_000);
+    fn pi() -> Holder {
+        Holder { issuer: "pi".into(), name: None }
+    }
+
     fn here(is_secure: bool, root: &str) -> Visitor {
         Visitor::here(is_secure, root)
     }
@@ -187,7 +194,7 @@ mod tests {
     #[test]
     fn a_session_ends_when_it_is_not_used_and_in_any_case() {
         let (sessions, here) = (Sessions::new(8080), here(false, "/"));
-        let cookie = begin(&sessions, Means::Link("pi".into()), NOW);
+        let cookie = begin(&sessions, Means::Link(pi()), NOW);
         let cookies = format!("other=1; {cookie}; x=y");
         let found = sessions.find(&cookies, &here, NOW).unwrap();
         assert_eq!(found.viewer.by.as_str(), "web:pi/link@127.0.0.1");
@@ -204,7 +211,7 @@ mod tests {
     #[test]
     fn signing_out_and_a_new_password_end_sessions() {
         let (sessions, here) = (Sessions::new(8080), here(true, "/"));
-        let link = begin_as(&sessions, Means::Link("pi".into()), &here, NOW);
+        let link = begin_as(&sessions, Means::Link(pi()), &here, NOW);
         let password = begin_as(&sessions, Means::Password, &here, NOW);
         sessions.end_those_by_password();
         assert!(sessions.find(&password, &here, NOW).is_none());

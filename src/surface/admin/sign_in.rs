@@ -49,7 +49,7 @@ pub(super) async fn submit(admin: &Rc<Admin>, visitor: &Visitor, request: &WebRe
     let (now, from) = (admin.gate.clock().now(), visitor.from);
     if let Some(link) = field(&body, "link") {
         return match admin.links.redeem(&link, now) {
-            Some(user) => welcome(admin, Means::Link(user), visitor, None),
+            Some(holder) => welcome(admin, Means::Link(holder), visitor, None),
             None => {
                 log::warn!("admin sign-in from {from}: the link was used or is too old");
                 let text = "This link was used already, or is older than five minutes. Make a new one.";
@@ -80,7 +80,7 @@ pub(super) fn out(admin: &Admin, visitor: &Visitor, session: &SignedIn) -> WebAn
 
 fn welcome(admin: &Admin, means: Means, visitor: &Visitor, wanted: Option<String>) -> WebAnswer {
     let how = match &means {
-        Means::Link(user) => format!("a link made by {user}"),
+        Means::Link(holder) => format!("a link made by {}", holder.issuer),
         Means::Password => "the password".to_owned(),
     };
     match admin.sessions.begin(means, visitor, admin.gate.clock().now()) {

@@ -88,12 +88,13 @@ impl Admin {
         self.addresses.iter().map(|address| self.url_of(*address)).collect()
     }
 
-    /// A link that signs in whoever opens it first, for the one who asked for it on the control socket.
+    /// A link that signs in whoever opens it first, for the one who asked for it on the control
+    /// socket, or as the person of this name.
     ///
     /// # Errors
     /// When the kernel has no randomness to give.
-    pub(crate) fn link(&self, by: &Responder) -> io::Result<String> {
-        let token = self.links.issue(by, self.gate.clock().now())?;
+    pub(crate) fn link(&self, by: &Responder, name: Option<&str>) -> io::Result<String> {
+        let token = self.links.issue(by, name, self.gate.clock().now())?;
         let url = self.addresses.first().map(|address| self.url_of(*address)).unwrap_or_default();
         log::info!("{by} asked for a link to the admin pages");
         let path = self.gate.setup().config.gateway.public_path.to(SIGN_IN);

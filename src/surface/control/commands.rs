@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::grants::{self, GrantCommand};
+use super::people;
 use crate::approval::local::LocalChannel;
 use crate::base::json::parse_strict;
 use crate::base::once_flag::OnceFlag;
@@ -49,8 +50,12 @@ pub(crate) enum ControlCommand {
         name: String,
     },
     Reload,
-    /// Makes a link to the admin pages.
-    Web,
+    /// Makes a link to the admin pages, for the person who asks or for whom is named.
+    Web {
+        name: Option<String>,
+    },
+    /// Who is known on which channel.
+    People,
     /// The limits and what they have counted; of one agent, or of all.
     Limits {
         agent: Option<String>,
@@ -94,7 +99,8 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
             ControlCommand::TestChannel { name: text(&mut members, "name")?.ok_or("name is missing")? }
         }
         Some("reload") => ControlCommand::Reload,
-        Some("web") => ControlCommand::Web,
+        Some("web") => ControlCommand::Web { name: text(&mut members, "as")? },
+        Some("people") => ControlCommand::People,
         Some("agents") => ControlCommand::Agents,
         Some("forget") => {
             ControlCommand::Forget { agent: text(&mut members, "agent")?.ok_or("agent is missing")? }
@@ -148,7 +154,8 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
     match command {
         ControlCommand::Approvals | ControlCommand::Watch => {
             let gate = &control.gate;
-            let shown = |q: &Arc<Question>| shapes::question(q, gate.flights.times_asked(q));
+            let shown =
+                |q: &Arc<Question>| shapes::question(q, gate.flights.times_asked(q), &gate.tally(q.id));
             let open: Vec<_> = gate.approvals.questions().iter().map(shown).collect();
             json!({"approvals": open})
         }
@@ -157,7 +164,8 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         ControlCommand::Channels => shapes::channels(&control.gate.status()),
         ControlCommand::TestChannel { name } => test_channel(control, &name).await,
         ControlCommand::Reload => reload(control, by),
-        ControlCommand::Web => web(control, by),
+        ControlCommand::Web { name } => web(control, name.as_deref(), by),
+        ControlCommand::People => json!({"people": shapes::people(&control.gate.setup().config.people)}),
         ControlCommand::Agents => {
             let agents = control.gate.agents();
             json!({"agents": agents.iter().map(shapes::agent).collect::<Vec<_>>()})
@@ -287,16 +295,36 @@ fn status(control: &Control) -> Value {
     status
 }
 
-fn web(control: &Control, by: &Responder) -> Value {
+fn web(control: &Control, name: Option<&str>, by: &Responder) -> Value {
     let Some(admin) = &control.admin else {
         return shapes::failure(
             "the admin pages are switched off",
             Some("set gateway.health_port to a port and start the gateway again"),
         );
     };
-    match admin.link(by) {
+    if let Some(Err(failure)) = name.map(|name| may_be(control, name, by)) {
+        return failure;
+    }
+    match admin.link(by, name) {
         Ok(url) => json!({"url": url, "expires_in_s": admin::LINK_LIFE.as_secs()}),
         Err(e) => shapes::failure(&format!("the link could not be made: {e}"), None),
+    }
+}
+
+/// Nobody but root may sign in as somebody else.
+fn may_be(control: &Control, name: &str, by: &Responder) -> Result<(), Value> {
+    let setup = control.gate.setup();
+    let listed = &setup.config.people;
+    if !listed.has(name) {
+        return Err(shapes::invalid(
+            "nobody has this name",
+            "`agentpass people` shows who is listed in config.yaml",
+        ));
+    }
+    let is_self = listed.person_of(&by.identity()) == name;
+    match is_self || by.as_str() == people::root() {
+        true => Ok(()),
+        false => Err(shapes::invalid("only root may make a link for somebody else", "leave --as away")),
     }
 }
 

@@ -14,6 +14,11 @@ pub(crate) fn responder(stream: &impl AsFd) -> Responder {
     Responder::new("local", &user)
 }
 
+/// What the machine's administrator is called here.
+pub(crate) fn root() -> String {
+    Responder::new("local", &user_name(0)).as_str().to_owned()
+}
+
 fn user_name(uid: u32) -> String {
     let file = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     named(&file, uid).unwrap_or_else(|| uid.to_string())

@@ -1,5 +1,6 @@
 //! `watch`: the open questions, then everything that happens to questions, one line each.
 
+use serde_json::Value;
 use smol::future;
 use smol::io::AsyncReadExt as _;
 use smol::net::unix::UnixStream;
@@ -7,6 +8,7 @@ use smol::net::unix::UnixStream;
 use super::commands::Control;
 use super::socket::write_line;
 use crate::approval::local::WatchEvent;
+use crate::model::Question;
 use crate::surface::shapes;
 
 /// Serves one watcher until it leaves or does not read.
@@ -14,10 +16,7 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     // Watching begins before the open questions are listed, so that none falls in between.
     let events = control.local.watch();
     for question in control.gate.approvals.questions() {
-        if write_line(writer, &shapes::question(&question, control.gate.flights.times_asked(&question)))
-            .await
-            .is_none()
-        {
+        if write_line(writer, &shown(control, &question)).await.is_none() {
             return;
         }
     }
@@ -30,10 +29,9 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     let report = async {
         while let Ok(event) = events.recv().await {
             let line = match &event {
-                WatchEvent::Asked(question) => {
-                    shapes::question(question, control.gate.flights.times_asked(question))
-                }
+                WatchEvent::Asked(question) => shown(control, question),
                 WatchEvent::AskedAgain(question, times) => shapes::asked_again(question, *times),
+                WatchEvent::Counted(question, tally) => shapes::counted(question, tally),
                 WatchEvent::Settled(question, end) => shapes::settled(question, end),
                 WatchEvent::Finished(question, outcome) => shapes::finished(question, outcome),
                 WatchEvent::Notice(text) => shapes::notice(text),
@@ -44,4 +42,9 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
         }
     };
     future::or(left, report).await;
+}
+
+fn shown(control: &Control, question: &Question) -> Value {
+    let gate = &control.gate;
+    shapes::question(question, gate.flights.times_asked(question), &gate.tally(question.id))
 }

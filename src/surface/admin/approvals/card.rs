@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use crate::approval::text::{QuestionField, asked_times, fields};
+use crate::approval::YesTally;
+use crate::approval::text::{QuestionField, asked_times, fields, said_yes};
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
 use crate::base::readable::{countdown, short_id};
@@ -23,7 +24,7 @@ pub(super) fn open(gate: &Gate, viewer: &Viewer, question: &Question) -> Markup 
     html! {
         article.card.question id={ "q-" (id) } data-id=(id) aria-labelledby=(title_id) {
             (head(viewer, question, left, &title_id))
-            (body(question, times))
+            (body(question, times, &gate.tally(id)))
             form.answer method="post" action=(action) {
                 (page::csrf(viewer))
                 input type="hidden" name="digest" value=(question.call.shown_as());
@@ -57,13 +58,14 @@ fn head(viewer: &Viewer, question: &Question, left: Duration, title_id: &str) ->
     }
 }
 
-fn body(question: &Question, times: u32) -> Markup {
+fn body(question: &Question, times: u32, tally: &YesTally) -> Markup {
     // These stand in the head already.
     let said = ["tool", "does", "agent", "risk"];
     let shown =
         fields(question).into_iter().filter(|field| !said.contains(&field.label.as_str()) || field.by_agent);
     let (by_agent, own): (Vec<_>, Vec<_>) = shown.partition(|field| field.by_agent);
-    let own: Vec<_> = own.into_iter().chain((times > 1).then(|| asked_times(times))).collect();
+    let own: Vec<_> =
+        own.into_iter().chain(said_yes(tally)).chain((times > 1).then(|| asked_times(times))).collect();
     html! {
         (list("own", &own))
         @if !by_agent.is_empty() {

@@ -85,13 +85,15 @@ pub(super) async fn answer(
         Err(_) => ("failed", NOT_RECORDED.to_owned()),
     };
     // If not, the card stays: the feed reports what becomes of the question, if anything does.
-    let is_over = ![NOT_RECORDED, BEING_ANSWERED, STILL_OPEN].contains(&end.as_str());
+    let stays = ["counted", "not_approver", "stale", "refused", "denied"].contains(&outcome);
+    let is_over = !stays && ![NOT_RECORDED, BEING_ANSWERED, STILL_OPEN].contains(&end.as_str());
     let end = card::ended(viewer, id, &end).into_string();
     let body = json!({"request_id": id.to_string(), "outcome": outcome, "is_over": is_over, "end": end});
     Some(page::data(200, JSON, body.to_string()))
 }
 
 const BEING_ANSWERED: &str = "Somebody is answering this question right now.";
+const NOT_APPROVER: &str = "You are not among those whose answers to this question count.";
 const STILL_OPEN: &str = "This question is still open.";
 /// Another answer takes a moment to be recorded: how often to look for it, and the pause between.
 const LOOKS: usize = 20;
@@ -118,15 +120,31 @@ async fn end_after(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: &Answ
         AnswerOutcome::Resolved | AnswerOutcome::AlreadyResolved => end_of(admin, viewer, id).await,
         AnswerOutcome::Expired => "Too late: the time to answer is over.".into(),
         AnswerOutcome::Unknown => "There is no such question.".into(),
+        AnswerOutcome::Counted { have, need } => counted(*have, *need),
+        AnswerOutcome::NotApprover => NOT_APPROVER.into(),
         AnswerOutcome::Stale => "The call was changed after this page showed it. Look again.".into(),
         AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why) => visible(why),
     }
 }
 
+/// What an open question has to say to who is looking at it.
+fn still_open(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
+    let tally = admin.gate.tally(id);
+    match admin.gate.admits(id, &viewer.by) {
+        false => NOT_APPROVER.into(),
+        true if tally.yes.contains(&viewer.by) => counted(tally.have, tally.need),
+        true => STILL_OPEN.into(),
+    }
+}
+
+fn counted(have: u32, need: u32) -> String {
+    format!("Your yes counts: {have} of {need}. The question stays open for the others.")
+}
+
 /// How a question ended, or that it has not.
 async fn end_of(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
     if admin.gate.approvals.questions().iter().any(|question| question.id == id) {
-        return STILL_OPEN.into();
+        return still_open(admin, viewer, id);
     }
     for _ in 0..LOOKS {
         match admin.gate.store().question(id).await {

@@ -185,7 +185,8 @@ impl CallPage<'_> {
                 td { (self.time(event, "at")) }
                 td.n { (after.unwrap_or_default()) }
                 td { strong { (visible(&member(event, "kind"))) } @if let Some(word) = word { ": " (visible(&word.replace('_', " "))) }
-                    @if let Some(by) = by(&body, "by") { " by " (by) } }
+                    @if let Some(by) = by(&body, "by") { " by " (by) }
+                    @if let (Some(have), Some(need)) = (body.get("have"), body.get("need")) { ", " (have) " of " (need) } }
                 td.mono.soft title=(hash) { (hash.get(..12).unwrap_or(&hash)) "…" }
             }
         }

@@ -80,7 +80,7 @@ impl Stream {
             WatchEvent::Finished(question, outcome) => {
                 self.send("finished", &shape::ended(shape::question(question), None, Some(outcome))).await
             }
-            WatchEvent::AskedAgain(..) | WatchEvent::Notice(_) => Some(()),
+            WatchEvent::AskedAgain(..) | WatchEvent::Counted(..) | WatchEvent::Notice(_) => Some(()),
         }
     }
 

@@ -59,6 +59,10 @@ fn outcome(outcome: &AnswerOutcome) -> WebAnswer {
         _ => 200,
     };
     let mut body = json!({"outcome": outcome.as_str().to_ascii_uppercase()});
+    if let (Some(members), AnswerOutcome::Counted { have, need }) = (body.as_object_mut(), outcome) {
+        members.insert("have".into(), (*have).into());
+        members.insert("need".into(), (*need).into());
+    }
     if let (Some(members), AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why)) =
         (body.as_object_mut(), outcome)
     {

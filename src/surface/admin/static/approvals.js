@@ -72,7 +72,15 @@
 
   function put(id, html) {
     const fresh = markup(html), old = cardOf(id);
-    if (old) { if (isOpen(old)) { old.querySelector(".left").dataset.left = fresh.querySelector(".left").dataset.left; wind(old); } return; }
+    if (old) {
+      if (!isOpen(old)) return;
+      old.querySelector(".left").dataset.left = fresh.querySelector(".left").dataset.left;
+      // Who has said yes meanwhile.
+      const own = old.querySelector("dl.own"), now = fresh.querySelector("dl.own");
+      if (own && now) own.replaceWith(now);
+      wind(old);
+      return;
+    }
     cards.append(fresh);
     wind(fresh);
     say("New question: " + fresh.querySelector("h2").textContent);
