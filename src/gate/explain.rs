@@ -100,6 +100,7 @@ fn is_too_large(rules: &Rules<'_, '_>, call: Call, facts: &Facts<'_>, verdict: &
         rule: verdict.rule.clone(),
         reasons: verdict.asked(),
         ask: verdict.ask.clone(),
+        terms: verdict.terms.clone(),
         created: facts.now,
         expires: facts.now,
     };
