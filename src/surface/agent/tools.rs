@@ -3,7 +3,6 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::{Rc, Weak};
-use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
@@ -12,8 +11,8 @@ use crate::model::{AgentId, ArgSpec, ItemSpec, Tool};
 
 /// The lists of one front, in its own words.
 pub(crate) struct ToolLists {
-    /// From the tools that an agent may see to JSON text.
-    write: fn(&[Arc<Tool>]) -> String,
+    /// From the tools that an agent may see, each as `list_tools` describes it, to JSON text.
+    write: fn(&[Value]) -> String,
     current: RefCell<Current>,
 }
 
@@ -32,7 +31,7 @@ pub(crate) struct ToolList {
 }
 
 impl ToolLists {
-    pub(crate) fn new(write: fn(&[Arc<Tool>]) -> String) -> ToolLists {
+    pub(crate) fn new(write: fn(&[Value]) -> String) -> ToolLists {
         ToolLists { write, current: RefCell::default() }
     }
 
@@ -46,24 +45,30 @@ impl ToolLists {
     }
 
     fn list(&self, gate: &Gate, agent: &AgentId) -> ToolList {
-        let tools = gate.tools(agent);
+        let tools: Vec<_> = gate.tools(agent).iter().map(|tool| tool_json(tool)).collect();
         let count = u64::try_from(tools.len()).unwrap_or(u64::MAX);
         ToolList { json: (self.write)(&tools).into(), count }
     }
 }
 
-/// `{"tools": […]}` of the method `list_tools`.
-pub(super) fn plain(tools: &[Arc<Tool>]) -> String {
-    let tools: Vec<_> = tools.iter().map(|tool| tool_json(tool)).collect();
+/// `{"tools": […]}`, the result of `list_tools`: without what only other fronts say.
+pub(super) fn plain(tools: &[Value]) -> String {
+    let mut tools = tools.to_vec();
+    for members in tools.iter_mut().filter_map(Value::as_object_mut) {
+        members.retain(|name, _| !["kind", "extra_args"].contains(&name.as_str()));
+    }
     json!({ "tools": tools }).to_string()
 }
 
+/// `kind` and `extra_args` as in tool files, the rest as `list_tools` has it.
 fn tool_json(tool: &Tool) -> Value {
     let args: Map<_, _> = tool.args.iter().map(|(name, spec)| (name.clone(), argument(spec))).collect();
     members([
         ("name", Some(tool.name.as_str().into())),
         ("description", Some(tool.description.as_str().into())),
         ("service", Some(tool.service.as_str().into())),
+        ("kind", Some(tool.kind.as_str().into())),
+        ("extra_args", (!tool.extra_args).then(|| "refuse".into())),
         ("args", Some(args.into())),
         ("idempotency", tool.facts.key_required.then(|| "required".into())),
     ])

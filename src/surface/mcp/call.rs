@@ -16,18 +16,19 @@ use serde_json::{Map, Value, json};
 use smol::{Timer, future};
 
 use super::client::{Client, not_served};
-use super::message::{self, Failure, INTERNAL_ERROR, INVALID_PARAMS, Message};
 use super::own::{self, Own};
-use super::result::ToolResult;
 use super::sessions::{CallName, LegacySession};
 use super::state::{LegState, call_digest};
 use super::stream::{self, Events};
+use super::{http, result};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::slots::Slot;
 use crate::gate::{CallReply, Submission, Ticket};
 use crate::model::Outcome;
 use crate::net::front::WebAnswer;
+use crate::protocol::mcp::message::{self, Failure, INTERNAL_ERROR, INVALID_PARAMS, Message};
+use crate::protocol::mcp::result::ToolResult;
 use crate::protocol::params::{MAX_KEY, MAX_REASON, MAX_TOOL};
 
 /// What ends within this time is answered as one piece, even if the client would read a stream.
@@ -72,7 +73,7 @@ pub(super) async fn answer(
     let waiting =
         match own::run(&client, &request.tool, &request.args).await.transpose().map_err(not_served)? {
             Some(Own::Result(result)) => {
-                return Ok(message::result(&id, &result.for_client(client.is_modern)));
+                return Ok(http::result(&id, &result.for_client(client.is_modern)));
             }
             Some(Own::Wait(ticket, _slot)) => Waiting { ticket, _slot, legs: None },
             None => begin(&client, request, state.as_deref())?,
@@ -187,9 +188,9 @@ impl Held {
         match (reply, streamed) {
             (Some(reply), _) => match self.frame(&reply) {
                 Ok(text) => WebAnswer::new(200, "application/json", text),
-                Err(failure) => failure.answer(Some(&self.id)),
+                Err(failure) => http::failure(&failure, Some(&self.id)),
             },
-            (None, None) => message::result(&self.id, &self.come_back().await),
+            (None, None) => http::result(&self.id, &self.come_back().await),
             (None, Some(token)) => {
                 let (answer, events) = stream::open();
                 let executor = self.client.mcp.agents.executor.clone();
@@ -216,8 +217,8 @@ impl Held {
         if let (Outcome::UnknownTool { .. }, true) = (&reply.outcome, self.client.is_modern) {
             return Ok(Failure::new(200, INVALID_PARAMS, reply.outcome.message()).text(Some(&self.id)));
         }
-        let result = ToolResult::of(reply).for_client(self.client.is_modern);
-        let text = message::result_text(&self.id, &result);
+        let result = result::of(reply).for_client(self.client.is_modern);
+        let text = message::result(&self.id, &result);
         if !self.client.holds(text.len()) {
             return Err(Failure::new(
                 503,
@@ -241,7 +242,9 @@ impl Held {
         match (state, id) {
             (Some(state), _) => json!({"resultType": "input_required", "requestState": state}).to_string(),
             (None, Some(id)) => {
-                ToolResult::pending(id, self.waiting.ticket.asked_until()).for_client(self.client.is_modern)
+                let expires = self.waiting.ticket.asked_until().map(|at| at.to_string());
+                let pending = ToolResult::pending(&id.to_string(), expires.as_deref());
+                pending.for_client(self.client.is_modern)
             }
             (None, None) => ToolResult::text("Not done yet.", true).for_client(self.client.is_modern),
         }
@@ -299,7 +302,7 @@ impl Held {
                 Some(Some(reply)) => {
                     self.frame(&reply).unwrap_or_else(|failure| failure.text(Some(&self.id)))
                 }
-                Some(None) if left <= pause => message::result_text(&self.id, &self.come_back().await),
+                Some(None) if left <= pause => message::result(&self.id, &self.come_back().await),
                 Some(None) => continue,
             };
             let _ = events.message(&text).await;

@@ -4,9 +4,9 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::Mcp;
-use super::message::{Failure, INTERNAL_ERROR};
 use crate::base::ids::RequestId;
 use crate::gate::{Delivery, Inbox};
+use crate::protocol::mcp::message::{Failure, INTERNAL_ERROR};
 use crate::surface::agent::{AgentHandle, NotServed, UnreadRoom};
 
 /// Who asks, in which way.

@@ -5,12 +5,13 @@ use std::cell::RefCell;
 use std::rc::Rc;
 
 use super::client::{Client, Transit};
-use super::message::{self, Incoming, Message};
-use super::{Mcp, era, legacy, modern};
+use super::{Mcp, http, legacy, modern};
 use crate::base::once_flag::OnceFlag;
 use crate::base::safe_text::visible;
 use crate::base::secret::TokenHash;
 use crate::net::front::{WebAnswer, WebRequest};
+use crate::protocol::mcp::era;
+use crate::protocol::mcp::message::{self, Incoming, Message};
 use crate::surface::agent::{AgentHandle, Stranger};
 use crate::surface::hosts::{Hosts, machine_name};
 
@@ -78,8 +79,8 @@ impl<'s> McpConnection<'s> {
         let read = request.read_body(max).await;
         match read.map(|()| message::read(&request.body)) {
             None => WebAnswer::text(413, "the body is too large or incomplete").with("connection", "close"),
-            Some(Err(failure)) => failure.answer(None),
-            Some(Ok(Incoming::Reply)) => message::accepted(),
+            Some(Err(failure)) => http::failure(&failure, None),
+            Some(Ok(Incoming::Reply)) => http::accepted(),
             Some(Ok(Incoming::Message(message))) => {
                 request.body = Vec::new();
                 match is_modern(&request, &message) {

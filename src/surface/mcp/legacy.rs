@@ -4,15 +4,15 @@ use std::rc::Rc;
 
 use serde_json::{Value, json};
 
-use super::call;
 use super::client::{Client, not_served};
-use super::era::{self, INSTRUCTIONS, VERSION_HEADER, server_info};
 use super::listen::tell_of_changes;
-use super::message::{self, Failure, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, Message};
 use super::own;
 use super::sessions::LegacySession;
 use super::stream;
+use super::{call, http};
 use crate::net::front::{WebAnswer, WebRequest};
+use crate::protocol::mcp::era::{self, INSTRUCTIONS, VERSION_HEADER, server_info};
+use crate::protocol::mcp::message::{Failure, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, Message};
 
 const SESSION_HEADER: &str = "mcp-session-id";
 
@@ -24,31 +24,33 @@ pub(super) async fn answer(client: Client, request: &WebRequest, message: Messag
     }
     let session = match session(&client, request) {
         Ok(session) => session,
-        Err(failure) => return failure.answer(message.id.as_ref()),
+        Err(failure) => return http::failure(&failure, message.id.as_ref()),
     };
     if !(header.is_empty() || era::is_legacy(header)) {
-        return Failure::new(400, INVALID_REQUEST, "Unsupported protocol version")
-            .answer(message.id.as_ref());
+        return http::failure(
+            &Failure::new(400, INVALID_REQUEST, "Unsupported protocol version"),
+            message.id.as_ref(),
+        );
     }
     let Some(id) = message.id.clone() else {
         if message.method == "notifications/cancelled" {
             cancel(&client, &session, &message);
         }
-        return message::accepted();
+        return http::accepted();
     };
     let answered = match message.method.as_str() {
-        "ping" => Ok(message::result(&id, "{}")),
+        "ping" => Ok(http::result(&id, "{}")),
         "tools/list" => own::list(&client)
             .map_err(not_served)
-            .map(|tools| message::result(&id, &format!(r#"{{"tools":[{tools}]}}"#))),
+            .map(|tools| http::result(&id, &format!(r#"{{"tools":[{tools}]}}"#))),
         "tools/call" => call::answer(client, Some(session), message).await,
         _ => Err(Failure::new(200, METHOD_NOT_FOUND, "Method not found")),
     };
-    answered.unwrap_or_else(|failure| failure.answer(Some(&id)))
+    answered.unwrap_or_else(|failure| http::failure(&failure, Some(&id)))
 }
 
 fn initialize(client: &Client, message: &Message) -> WebAnswer {
-    let Some(id) = &message.id else { return message::accepted() };
+    let Some(id) = &message.id else { return http::accepted() };
     let asked = message.params.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
     let version = if era::is_legacy(asked) { asked } else { era::NEWEST_LEGACY };
     let result = json!({
@@ -58,10 +60,10 @@ fn initialize(client: &Client, message: &Message) -> WebAnswer {
         "instructions": INSTRUCTIONS,
     });
     match client.mcp.sessions.begin(client.agent.id()) {
-        Ok(session) => message::result(id, &result.to_string()).with(SESSION_HEADER, session),
+        Ok(session) => http::result(id, &result.to_string()).with(SESSION_HEADER, session),
         Err(e) => {
             log::error!("an MCP session cannot begin: {e}");
-            Failure::new(503, INTERNAL_ERROR, "no session can begin").answer(Some(id))
+            http::failure(&Failure::new(503, INTERNAL_ERROR, "no session can begin"), Some(id))
         }
     }
 }

@@ -5,27 +5,22 @@
 //! |---|---|
 //! | `connection` | one HTTP connection, request by request |
 //! | `client` | who asks, and what is on its way to them |
-//! | `era` | the versions of the protocol |
-//! | `message` | JSON-RPC as MCP has it |
 //! | `modern`, `legacy` | the rules and methods of each era |
 //! | `sessions` | the sessions of old clients |
-//! | `schema` | the list of tools |
 //! | `call`, `state` | a tool call and its waiting; what a new client brings back to go on with it |
 //! | `own` | the tools that the gateway adds: waiting, what is open, why |
-//! | `result` | from outcomes to results |
+//! | `result`, `http` | from outcomes to results; messages as HTTP carries them |
 //! | `stream`, `listen` | server-sent events; what the gateway says on its own |
 
 mod call;
 mod client;
 mod connection;
-mod era;
+mod http;
 mod legacy;
 mod listen;
-mod message;
 mod modern;
 mod own;
 mod result;
-mod schema;
 mod sessions;
 mod state;
 mod stream;
@@ -34,7 +29,10 @@ use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
+use serde_json::Value;
+
 use crate::base::ids::RequestId;
+use crate::protocol::mcp::schema;
 pub(crate) use connection::McpConnection;
 
 use crate::surface::agent::{Agents, ToolLists};
@@ -51,10 +49,16 @@ pub(crate) struct Mcp {
     legs: Cell<u64>,
 }
 
+/// The elements of `tools`, joined by commas.
+fn definitions(tools: &[Value]) -> String {
+    let definitions = tools.iter().filter_map(schema::definition);
+    definitions.map(|definition| definition.to_string()).collect::<Vec<_>>().join(",")
+}
+
 impl Mcp {
     pub(crate) fn new(agents: Rc<Agents>) -> Rc<Mcp> {
         let (sessions, awaited, legs) = Default::default();
-        Rc::new(Mcp { agents, sessions, lists: ToolLists::new(schema::list), awaited, legs })
+        Rc::new(Mcp { agents, sessions, lists: ToolLists::new(definitions), awaited, legs })
     }
 
     /// A client was told to come back for this call; the number tells this time from others.

@@ -5,15 +5,15 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::call;
 use super::client::{Client, not_served};
-use super::era::{self, INSTRUCTIONS, META_VERSION, VERSION_HEADER, server_info};
 use super::listen::tell_of_changes;
-use super::message::{
-    self, Failure, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, Message, UNSUPPORTED_VERSION,
-};
+use super::{call, http};
 use super::{own, stream};
 use crate::net::front::{WebAnswer, WebRequest};
+use crate::protocol::mcp::era::{self, INSTRUCTIONS, META_VERSION, VERSION_HEADER, server_info};
+use crate::protocol::mcp::message::{
+    Failure, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, Message, UNSUPPORTED_VERSION,
+};
 
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
@@ -23,20 +23,20 @@ const TTL: u32 = 60_000;
 /// Answers a request.
 pub(super) async fn answer(client: Client, request: &WebRequest, message: Message) -> WebAnswer {
     if message.is_notification() {
-        return message::accepted();
+        return http::accepted();
     }
     let id = message.id.clone().unwrap_or_default();
     let answered = match check(request, &message) {
         Err(failure) => Err(failure),
         Ok(()) => match message.method.as_str() {
-            "server/discover" => Ok(message::result(&id, &discover())),
+            "server/discover" => Ok(http::result(&id, &discover())),
             "tools/list" => list(&client, &id),
             "tools/call" => call::answer(client, None, message).await,
             "subscriptions/listen" => Ok(listen(&client, message)),
             _ => Err(Failure::new(404, METHOD_NOT_FOUND, "Method not found")),
         },
     };
-    answered.unwrap_or_else(|failure| failure.answer(Some(&id)))
+    answered.unwrap_or_else(|failure| http::failure(&failure, Some(&id)))
 }
 
 fn check(request: &WebRequest, message: &Message) -> Result<(), Failure> {
@@ -90,7 +90,7 @@ fn list(client: &Client, id: &Value) -> Result<WebAnswer, Failure> {
     let result = format!(
         r#"{{"resultType":"complete","tools":[{tools}],"ttlMs":{TTL},"cacheScope":"private","_meta":{meta}}}"#
     );
-    Ok(message::result(id, &result))
+    Ok(http::result(id, &result))
 }
 
 /// Tells the client when its list of tools may have changed, until it leaves.

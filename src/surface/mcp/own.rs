@@ -4,10 +4,10 @@
 use serde_json::{Map, Value, json};
 
 use super::client::Client;
-use super::result::{ToolResult, WAIT};
 use crate::base::ids::RequestId;
 use crate::base::slots::Slot;
 use crate::gate::{Submission, Ticket};
+use crate::protocol::mcp::result::{ToolResult, WAIT};
 use crate::surface::agent::NotServed;
 
 /// Lists what is open and what has not been received.
@@ -96,7 +96,7 @@ async fn wait(client: &Client, args: &Map<String, Value>) -> Result<Own, NotServ
         return Ok(Own::Result(ToolResult::text(text, true)));
     };
     client.transit.offer(&client.agent.gate().inbox, id);
-    Ok(Own::Result(ToolResult::waiting(result)))
+    Ok(Own::Result(ToolResult::waiting(&id.to_string(), &result.result)))
 }
 
 async fn pending(client: &Client) -> Result<ToolResult, NotServed> {

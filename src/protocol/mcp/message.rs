@@ -1,40 +1,40 @@
-//! JSON-RPC as MCP has it: one message per request, ids that are texts or whole numbers.
+//! JSON-RPC as MCP has it: one message at a time, ids that are texts or whole numbers.
 
 use serde_json::{Map, Value, json};
 
 use crate::base::json::{JsonError, parse_strict};
-use crate::net::front::WebAnswer;
 use crate::protocol::frame::MAX_DEPTH;
 
 /// Not JSON.
-pub(super) const PARSE_ERROR: i64 = -32700;
-pub(super) const INVALID_REQUEST: i64 = -32600;
-pub(super) const METHOD_NOT_FOUND: i64 = -32601;
-pub(super) const INVALID_PARAMS: i64 = -32602;
-pub(super) const INTERNAL_ERROR: i64 = -32603;
+pub(crate) const PARSE_ERROR: i64 = -32700;
+pub(crate) const INVALID_REQUEST: i64 = -32600;
+pub(crate) const METHOD_NOT_FOUND: i64 = -32601;
+pub(crate) const INVALID_PARAMS: i64 = -32602;
+pub(crate) const INTERNAL_ERROR: i64 = -32603;
 /// A header says something else than the body (MCP 2026-07-28).
-pub(super) const HEADER_MISMATCH: i64 = -32020;
+pub(crate) const HEADER_MISMATCH: i64 = -32020;
 /// No version that is spoken here (MCP 2026-07-28).
-pub(super) const UNSUPPORTED_VERSION: i64 = -32022;
+pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 
 /// The longest id, in bytes.
 const MAX_ID: usize = 256;
 
 /// What a client has sent.
-pub(super) enum Incoming {
+pub(crate) enum Incoming {
     /// With an id it wants an answer, without it is a notification.
     Message(Message),
     /// An answer to a request of ours. There are none.
     Reply,
 }
 
-pub(super) struct Message {
+pub(crate) struct Message {
     pub id: Option<Value>,
     pub method: String,
     pub params: Map<String, Value>,
 }
 
-pub(super) struct Failure {
+pub(crate) struct Failure {
+    /// Over HTTP.
     pub status: u16,
     pub code: i64,
     pub message: String,
@@ -42,20 +42,16 @@ pub(super) struct Failure {
 }
 
 impl Failure {
-    pub(super) fn new(status: u16, code: i64, message: impl Into<String>) -> Failure {
+    pub(crate) fn new(status: u16, code: i64, message: impl Into<String>) -> Failure {
         Failure { status, code, message: message.into(), data: None }
     }
 
-    pub(super) fn with(self, data: Value) -> Failure {
+    pub(crate) fn with(self, data: Value) -> Failure {
         Failure { data: Some(data), ..self }
     }
 
-    /// An error in answer to the request with this id.
-    pub(super) fn answer(&self, id: Option<&Value>) -> WebAnswer {
-        WebAnswer::new(self.status, "application/json", self.text(id))
-    }
-
-    pub(super) fn text(&self, id: Option<&Value>) -> String {
+    /// The frame of the error, in answer to the request with this id.
+    pub(crate) fn text(&self, id: Option<&Value>) -> String {
         let mut error = json!({"code": self.code, "message": self.message});
         if let (Some(data), Some(members)) = (&self.data, error.as_object_mut()) {
             members.insert("data".into(), data.clone());
@@ -68,11 +64,11 @@ impl Failure {
 ///
 /// # Errors
 /// The error to answer.
-pub(super) fn read(body: &[u8]) -> Result<Incoming, Failure> {
+pub(crate) fn read(body: &[u8]) -> Result<Incoming, Failure> {
     let invalid = |why: &str| Failure::new(400, INVALID_REQUEST, format!("Invalid request: {why}"));
     let mut members = match parse_strict(body, MAX_DEPTH) {
         Ok(Value::Object(members)) => members,
-        Ok(Value::Array(_)) => return Err(invalid("send one message per request")),
+        Ok(Value::Array(_)) => return Err(invalid("send one message at a time")),
         Ok(_) => return Err(invalid("not an object")),
         Err(JsonError::Syntax) => return Err(Failure::new(400, PARSE_ERROR, "Parse error")),
         Err(JsonError::Unsafe(why)) => return Err(invalid(&why)),
@@ -100,26 +96,17 @@ pub(super) fn read(body: &[u8]) -> Result<Incoming, Failure> {
 }
 
 /// The frame of a result that is JSON text already.
-pub(super) fn result_text(id: &Value, result: &str) -> String {
+pub(crate) fn result(id: &Value, result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
-}
-
-pub(super) fn result(id: &Value, result: &str) -> WebAnswer {
-    WebAnswer::new(200, "application/json", result_text(id, result))
-}
-
-/// What a notification is answered with.
-pub(super) fn accepted() -> WebAnswer {
-    WebAnswer::new(202, "application/json", Vec::new())
 }
 
 impl Message {
     /// `params._meta.<name>`
-    pub(super) fn meta(&self, name: &str) -> Option<&Value> {
+    pub(crate) fn meta(&self, name: &str) -> Option<&Value> {
         self.params.get("_meta")?.get(name)
     }
 
-    pub(super) fn is_notification(&self) -> bool {
+    pub(crate) fn is_notification(&self) -> bool {
         self.id.is_none()
     }
 }

@@ -1,0 +1,6 @@
+//! The Model Context Protocol, as its messages have it, whatever carries them.
+
+pub(crate) mod era;
+pub(crate) mod message;
+pub(crate) mod result;
+pub(crate) mod schema;
