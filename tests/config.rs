@@ -304,7 +304,7 @@ fn mistakes_in_permissions() {
         ),
         (
             "rules:\n  - pattern: a\n    action: ask\n    patern: b\n",
-            "unknown key \"patern\"\n  at permissions.yaml:4:5\n  help: known here: pattern, action, description, agents, any_value, kinds, risk, when, time, after, always",
+            "unknown key \"patern\"\n  at permissions.yaml:4:5\n  help: known here: pattern, action, description, agents, any_value, kinds, risk, when, time, after, always, grant, approvals, approvers, remind, escalate, notify",
         ),
         ("rules: []\ndefaults: []\nrules: []\n", "duplicate key \"rules\"\n  at permissions.yaml:3:1"),
         (
@@ -399,7 +399,7 @@ fn mistakes_in_the_configuration() {
     for (text, expected) in [
         (
             "gatway: {}\n",
-            "unknown key \"gatway\"\n  at config.yaml:2:1\n  help: known here: gateway, agent, agents, messenger, \
+            "unknown key \"gatway\"\n  at config.yaml:2:1\n  help: known here: gateway, agent, agents, people, messenger, channels, \
           services, storage, approval_timeout, approvals, rate_limit, max_concurrent_calls",
         ),
         (

@@ -246,7 +246,7 @@ fn mistakes_in_conditions() {
         ),
         (
             "unless: x",
-            "unknown key \"unless\"\n  at permissions.yaml:2:32\n  help: known here: pattern, action, description, agents, any_value, kinds, risk, when, time, after, always",
+            "unknown key \"unless\"\n  at permissions.yaml:2:32\n  help: known here: pattern, action, description, agents, any_value, kinds, risk, when, time, after, always, grant, approvals, approvers, remind, escalate, notify",
         ),
     ] {
         rule(text, expected);
