@@ -175,6 +175,10 @@ pub(crate) trait Host {
     fn recall(&self, name: &str) -> Later<'_, Option<String>>;
     /// A few lines about the gateway for a person, safe to show.
     fn status_text(&self) -> String;
+    /// The grants that last, in words that are safe to show.
+    fn grants(&self) -> Vec<(RequestId, String)>;
+    /// Somebody whom the channel has authenticated ends a grant. False: it has ended already.
+    fn revoke_grant(&self, id: RequestId, user: String) -> bool;
     /// The limits and what has been counted, for a person, safe to show.
     fn limits_text(&self) -> String;
 }

@@ -10,7 +10,8 @@ use std::sync::Arc;
 
 use crate::base::clock::{Deadline, Timestamp};
 use crate::base::ids::RequestId;
-use crate::model::{AskedCall, Grant, GrantEnd, GrantUse};
+use crate::base::zone::Zone;
+use crate::model::{AskedCall, Grant, GrantEnd, GrantUse, clock_time};
 use crate::policy::Grants;
 use crate::store::KeptGrant;
 
@@ -46,6 +47,20 @@ pub(crate) struct GrantReading {
     /// None: any number.
     pub uses_left: Option<u32>,
     pub end: Option<(GrantEnd, Timestamp)>,
+}
+
+impl GrantReading {
+    /// All of it for people: `every light(on, desk) of laptop, 3 of 20 used, until 19:48`.
+    pub(crate) fn sentence(&self, now: Timestamp) -> String {
+        let GrantReading { grant, uses_left, .. } = self;
+        let used = grant
+            .uses
+            .zip(*uses_left)
+            .map(|(all, left)| format!(", {} of {all} used", all.saturating_sub(left)));
+        let freedom = grant.freedom().map(|freedom| format!(" ({freedom})")).unwrap_or_default();
+        let until = clock_time(grant.until, now, &Zone::system());
+        format!("{}{}, until {until}{freedom}", grant.words(), used.unwrap_or_default())
+    }
 }
 
 impl Held {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Gate;
+use super::granting::WhichGrants;
 use crate::approval::{Host, Later, NotRecorded, YesTally};
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
@@ -122,6 +123,19 @@ impl Host for GateHost {
 
     fn status_text(&self) -> String {
         self.ask(status_text)
+    }
+
+    fn grants(&self) -> Vec<(RequestId, String)> {
+        self.ask(|gate| {
+            let grants = gate.grants(false);
+            grants.iter().map(|read| (read.grant.id, read.sentence(gate.clock().now()))).collect()
+        })
+    }
+
+    fn revoke_grant(&self, id: RequestId, user: String) -> bool {
+        let by = Responder::new(&self.channel, &user);
+        let which = WhichGrants::One(id.to_string());
+        self.ask(|gate| gate.revoke_grants(&which, by).is_ok_and(|ended| !ended.is_empty()))
     }
 
     fn limits_text(&self) -> String {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::api::Update;
 use super::board::TapOrigin;
-use super::buttons::{Press, Pressed};
+use super::buttons::{self, Press, Pressed};
 use super::card::units;
 use super::conversation::Conversation;
 use super::updates::{Approach, BotCommand, Person, UpdateMeaning, read};
@@ -15,7 +15,7 @@ use crate::approval::Host;
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
-use crate::model::{AnswerOutcome, Approval, Choice, Question, QuestionEnd};
+use crate::model::{AnswerOutcome, Approval, Choice, GrantWish, Question, QuestionEnd};
 
 /// How many strangers are logged and answered per [`STRANGER_TIME`].
 const STRANGERS: usize = 5;
@@ -23,12 +23,14 @@ const STRANGER_TIME: Duration = Duration::from_secs(60);
 const STRANGE: &str = "You may not use this bot.";
 /// The most lines of `/pending`.
 const MAX_LISTED: usize = 30;
+/// The most grants of `/grants`, each with a button.
+const MAX_BUTTONS: usize = 15;
 /// The longest message, in UTF-16 units.
 const MAX_UNITS: usize = 4096;
 
 const HELP: &str = "Your agents' questions come here. Allow runs the call once; Deny refuses it.\n\
     After Deny with a reason, reply to the card: the agent hears why.\n\n\
-    /pending  what is open\n/status  how the gateway is\n/limits  what has been counted\n/help  this";
+    /pending  what is open\n/status  how the gateway is\n/limits  what has been counted\n/grants  what is granted\n/help  this";
 
 /// What the person who tapped sees: for a moment, or when it is important until it is dismissed.
 struct Toast(String, bool);
@@ -59,11 +61,14 @@ impl Conversation {
                 self.replied(&by, to, message, &text, host).await
             }
             UpdateMeaning::Command { command, message } => {
+                if command == BotCommand::Grants {
+                    return self.list_grants(message, host);
+                }
                 let text = match command {
                     BotCommand::Pending => pending(host),
                     BotCommand::Status => host.status_text(),
                     BotCommand::Limits => host.limits_text(),
-                    BotCommand::Help => HELP.to_owned(),
+                    BotCommand::Help | BotCommand::Grants => HELP.to_owned(),
                 };
                 self.say(Some(message), text);
             }
@@ -77,6 +82,12 @@ impl Conversation {
     async fn tapped(&self, by: &Person, pressed: Pressed, message: i64, host: &dyn Host) -> Toast {
         let Pressed { press, id, seen } = pressed;
         self.meet(by).await;
+        if press == Press::Revoke {
+            return match host.revoke_grant(id, by.id.to_string()) {
+                true => Toast::short("Revoked."),
+                false => Toast::short("This grant has ended already."),
+            };
+        }
         let place = self.state.borrow().board.origin(id, message);
         match place {
             TapOrigin::Unknown => return self.forgotten(id, message, host).await,
@@ -86,13 +97,21 @@ impl Conversation {
         let user = by.id.to_string();
         let choice = match press {
             Press::Allow => Choice::Approve(Approval { seen, ..Approval::once() }),
-            Press::Deny => Choice::Deny { note: None },
+            Press::AllowFor(seconds) => {
+                let grant = GrantWish { duration: Duration::from_secs(u64::from(seconds)), uses: None };
+                Choice::Approve(Approval { grant: Some(grant), seen, ..Approval::once() })
+            }
+            Press::Deny | Press::Revoke => Choice::Deny { note: None },
             Press::DenyWithReason => Choice::DenyNoteFollows,
             Press::NoReason => return no_reason(id, user, host).await,
         };
         match host.answer(id, choice, user).await {
             Err(_) => Toast::important("It could not be recorded, so it does not count. Try again."),
             Ok(AnswerOutcome::Resolved) if press == Press::Allow => Toast::short("Allowed."),
+            Ok(AnswerOutcome::Resolved) if matches!(press, Press::AllowFor(_)) => {
+                self.list_grant(id, host);
+                Toast::short("Allowed, and granted.")
+            }
             Ok(AnswerOutcome::Resolved) if host.note_window(id).is_zero() => Toast::short("Denied."),
             Ok(AnswerOutcome::Resolved) => Toast::short("Denied. Reply to the card to say why."),
             Ok(AnswerOutcome::Expired) => Toast::important("Too late: the time to answer is over."),
@@ -106,6 +125,33 @@ impl Conversation {
                 Toast::important(&self.too_late(id))
             }
         }
+    }
+
+    /// What lasts, with a button for each that ends it.
+    fn list_grants(&self, message: i64, host: &dyn Host) {
+        let mut grants = host.grants();
+        if grants.is_empty() {
+            return self.say(Some(message), "Nothing is granted.".to_owned());
+        }
+        let more = grants.len().saturating_sub(MAX_BUTTONS);
+        grants.truncate(MAX_BUTTONS);
+        let lines: Vec<String> = grants.iter().map(|(_, text)| format!("• {text}")).collect();
+        let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
+        self.show_grants(Some(message), format!("{}{more}", lines.join("\n")), &grants);
+    }
+
+    /// The grant that an answer has given.
+    fn list_grant(&self, id: RequestId, host: &dyn Host) {
+        let grants: Vec<_> = host.grants().into_iter().filter(|(grant, _)| *grant == id).collect();
+        if let Some((_, text)) = grants.first() {
+            self.show_grants(None, format!("Granted: {text}"), &grants);
+        }
+    }
+
+    fn show_grants(&self, to: Option<i64>, text: String, grants: &[(RequestId, String)]) {
+        let ids: Vec<RequestId> = grants.iter().map(|(id, _)| *id).collect();
+        self.state.borrow_mut().queue.reply_with(to, fitting(&text), buttons::revoke(&ids));
+        self.wake();
     }
 
     /// Cards name people, also after the next start: the name is kept before what they do counts.

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use super::api::BotError;
+use super::api::{BotError, Button};
 use crate::base::backoff::{doubled, jitter};
 use crate::base::ids::RequestId;
 
@@ -35,7 +35,7 @@ pub(super) enum SendJob {
     /// A card that no longer looks as it should.
     Edit(RequestId),
     /// A few words, as an answer to a message.
-    Reply { to: Option<i64>, text: String },
+    Reply { to: Option<i64>, text: String, keyboard: Vec<Vec<Button>> },
 }
 
 /// What to do now.
@@ -108,7 +108,12 @@ impl Queue {
 
     /// The oldest replies give way when there are too many.
     pub(super) fn reply(&mut self, to: Option<i64>, text: String) {
-        self.replies.push_back(SendJob::Reply { to, text });
+        self.reply_with(to, text, Vec::new());
+    }
+
+    /// The same, with buttons.
+    pub(super) fn reply_with(&mut self, to: Option<i64>, text: String, keyboard: Vec<Vec<Button>>) {
+        self.replies.push_back(SendJob::Reply { to, text, keyboard });
         if self.replies.len() > MAX_REPLIES {
             self.replies.pop_front();
         }

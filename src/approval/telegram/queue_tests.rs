@@ -34,7 +34,7 @@ fn questions_go_first_and_edits_become_one() {
     queue.ask(c, |_| 0);
     queue.forget_ask(c);
     assert_eq!(queue.len(), 3);
-    let hello = SendJob::Reply { to: None, text: "hello".into() };
+    let hello = SendJob::Reply { to: None, text: "hello".into(), keyboard: Vec::new() };
     assert_eq!(times(&mut queue), [(0, SendJob::Ask(b)), (1, hello), (2, SendJob::Edit(a))]);
 }
 

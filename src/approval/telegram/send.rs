@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use smol::Timer;
 
-use super::api::{BotError, OutgoingMessage};
+use super::api::{BotError, Button, OutgoingMessage};
 use super::board::Card;
 use super::card::{CardProgress, remains};
 use super::chat::{follow, why_not};
@@ -53,23 +53,28 @@ impl Conversation {
         match job {
             SendJob::Ask(id) => self.send_card(id).await,
             SendJob::Edit(id) => self.edit_card(id).await,
-            SendJob::Reply { to, text } => self.send_reply(to, text).await,
+            SendJob::Reply { to, text, keyboard } => self.send_reply(to, text, keyboard).await,
         }
         if self.state.borrow().home.chat != home {
             self.save().await;
         }
     }
 
-    async fn send_reply(&self, to: Option<i64>, text: String) {
+    async fn send_reply(&self, to: Option<i64>, text: String, keyboard: Vec<Vec<Button>>) {
         let (chat, topic) = (self.state.borrow().home.chat, self.config.topic);
-        let message = OutgoingMessage { text: text.clone(), reply_to: to, ..OutgoingMessage::default() };
+        let message = OutgoingMessage {
+            text: text.clone(),
+            reply_to: to,
+            keyboard: keyboard.clone(),
+            ..OutgoingMessage::default()
+        };
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
         let error = self.after(began, SendKind::New, sent.map(drop));
         // Old answers are worth nothing: it is tried again only if the server asks for time, or the group has moved.
         let moved = self.state.borrow().home.chat != chat;
         if moved || matches!(error, Some(BotError::TooMany { .. })) {
-            self.state.borrow_mut().queue.put_back(SendJob::Reply { to, text });
+            self.state.borrow_mut().queue.put_back(SendJob::Reply { to, text, keyboard });
         }
     }
 

@@ -83,6 +83,7 @@ pub(super) enum Approach {
 pub(super) enum BotCommand {
     Pending,
     Limits,
+    Grants,
     Status,
     Help,
 }
@@ -177,6 +178,7 @@ fn command(word: &str) -> Option<BotCommand> {
     match word {
         "pending" => Some(BotCommand::Pending),
         "status" => Some(BotCommand::Status),
+        "grants" => Some(BotCommand::Grants),
         "limits" => Some(BotCommand::Limits),
         // Telegram sends `/start` when a person first opens the chat.
         "help" | "start" => Some(BotCommand::Help),

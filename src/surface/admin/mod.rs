@@ -24,6 +24,7 @@ pub(crate) mod audit;
 mod backoff;
 mod exposition;
 mod form;
+mod grants;
 mod guards;
 mod health;
 mod links;

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use maud::{Markup, html};
 
-use super::health;
 use super::page::{self, Here, Viewer};
 use super::site::Admin;
+use super::{grants, health};
 use crate::base::readable::{countdown, counted, span};
 use crate::base::safe_text::visible;
 use crate::gate::Status;
@@ -28,6 +28,7 @@ pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
         div.tiles {
             (well(&status))
             (waiting(admin, viewer))
+            (grants::tile(admin, viewer))
             (happened(viewer, today.as_ref()))
             (connected(&status))
             (answered(week.as_ref()))

@@ -54,12 +54,14 @@ pub(crate) const CSRF_FIELD: &str = "csrf";
 pub(crate) enum Here {
     Overview,
     Approvals,
+    Grants,
     Audit,
 }
 
-const MENU: [(Here, &str, &str); 3] = [
+const MENU: [(Here, &str, &str); 4] = [
     (Here::Overview, "/", "Overview"),
     (Here::Approvals, "/approvals/", "Approvals"),
+    (Here::Grants, "/grants/", "Grants"),
     (Here::Audit, "/audit/", "Record"),
 ];
 

@@ -9,7 +9,7 @@ use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
 use super::site::Admin;
 use super::visitor::Visitor;
-use super::{approvals, assets, audit, form, guards, health, metrics, overview, programs, sign_in};
+use super::{approvals, assets, audit, form, grants, guards, health, metrics, overview, programs, sign_in};
 use crate::base::safe_text::visible;
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::surface::admission::Caller;
@@ -123,6 +123,8 @@ async fn viewed(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) -> 
     match request.path.as_str() {
         "/" => Some(overview::answer(admin, viewer).await),
         "/approvals" => Some(page::elsewhere(&viewer.root, "/approvals/")),
+        "/grants" => Some(page::elsewhere(&viewer.root, grants::FOLDER)),
+        grants::FOLDER => Some(grants::answer(admin, viewer)),
         "/audit" => Some(page::elsewhere(&viewer.root, audit::FOLDER)),
         path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.record, viewer, request).await),
         path => match path.strip_prefix("/approvals/")? {
@@ -142,6 +144,7 @@ async fn submitted(
 ) -> Option<WebAnswer> {
     match request.path.as_str() {
         "/sign-out" => Some(sign_in::out(admin, visitor, session)),
+        "/grants/revoke" => Some(grants::submit(admin, &session.viewer, request)),
         path => {
             let id = path.strip_prefix("/approvals/")?;
             approvals::answer(admin, &session.viewer, id, request).await

@@ -9,7 +9,7 @@ use crate::approval::YesTally;
 use crate::approval::text::{QuestionField, asked_times, fields, said_yes};
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::base::readable::{countdown, short_id};
+use crate::base::readable::{countdown, round_span, short_id};
 use crate::base::safe_text::visible;
 use crate::gate::{Gate, MAX_NOTE};
 use crate::model::{Outcome, Question, QuestionEnd, Responder};
@@ -33,6 +33,13 @@ pub(super) fn open(gate: &Gate, viewer: &Viewer, question: &Question) -> Markup 
                 // The first button is the one that Enter in the note means.
                 button.danger name="choice" value="deny" disabled[left.is_zero()] { "Deny" }
                 button.primary name="choice" value="approve" disabled[left.is_zero()] { "Approve" }
+                @if let Some(offer) = &question.ask.grant {
+                    div.more {
+                        @for time in &offer.durations {
+                            button name="choice" value={ "approve:" (time.as_secs()) } disabled[left.is_zero()] { "Approve for " (round_span(*time)) }
+                        }
+                    }
+                }
             }
         }
     }

@@ -22,7 +22,7 @@ use crate::base::ids::RequestId;
 use crate::base::readable::short_id;
 use crate::base::safe_text::visible;
 use crate::gate::MAX_NOTE;
-use crate::model::{AnswerOutcome, Approval, Choice};
+use crate::model::{AnswerOutcome, Approval, Choice, GrantWish};
 use crate::net::front::{WebAnswer, WebRequest};
 
 /// `GET /approvals/`. `?about=<id>` also says what became of that question, which was answered just before.
@@ -71,6 +71,12 @@ pub(super) async fn answer(
     let body = String::from_utf8_lossy(&request.body);
     let choice = match field(&body, "choice").as_deref() {
         Some("approve") => Choice::Approve(Approval { seen: field(&body, "digest"), ..Approval::once() }),
+        Some(choice) if choice.starts_with("approve:") => {
+            let seconds = choice.strip_prefix("approve:").and_then(|text| text.parse().ok());
+            let Some(seconds) = seconds else { return Some(page::text(400, "choose approve or deny")) };
+            let grant = Some(GrantWish { duration: Duration::from_secs(seconds), uses: None });
+            Choice::Approve(Approval { grant, seen: field(&body, "digest"), ..Approval::once() })
+        }
         Some("deny") => Choice::Deny { note: note(&body) },
         Some(_) | None => {
             return Some(page::text(400, "choose approve or deny"));
