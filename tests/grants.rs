@@ -14,6 +14,7 @@ use std::time::Duration;
 use async_tungstenite::tungstenite::Message;
 use harness::agent::error;
 use harness::gateway::{LAPTOP, TOKEN};
+use harness::site::Site;
 use harness::upstream::Answer;
 use harness::{Agent, Gateway, Setup, TestClock, eventually};
 use serde_json::{Value, json};
@@ -427,4 +428,32 @@ fn a_start_believes_only_what_events_prove() {
     let mut agent = Agent::login(gateway.address, TOKEN);
     assert!(passes(&gateway, &mut agent, json!({"entity_id": "light.a"})));
     assert!(!passes(&gateway, &mut agent, json!({"entity_id": "light.a"})));
+}
+
+#[test]
+fn the_pages_grant_show_and_revoke_without_scripts() {
+    let pages = Setup::with_pages().config;
+    let config = format!("{pages}\napprovals: {{cool_down: off, grant: {{for: [15m], scope: call}}}}\n");
+    let gateway = Gateway::with(&Setup { config, ..setup(RULES) });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let hall = json!({"entity_id": "light.hall"});
+    let id = question(&mut agent, &hall);
+    let site = Site::signed_in(&gateway);
+    let card = site.get("/approvals/").body;
+    assert!(card.contains("every lamp(light.hall) of default with the same arguments, for 15 min"), "{card}");
+    assert!(card.contains("value=\"approve:900\""), "{card}");
+    let shown = gateway.whole_questions()[0]["digest"].as_str().unwrap().to_owned();
+    let too_long = site.answer(&id, &[("choice", "approve:901"), ("digest", &shown)]);
+    assert_eq!(too_long["outcome"], "refused", "{too_long}");
+    let page = site.post(&format!("/approvals/{id}"), &[("choice", "approve:900"), ("digest", &shown)]);
+    assert_eq!(page.status, 303, "{page:?}");
+    assert!(is_executed(&agent.receive()));
+    assert!(passes(&gateway, &mut agent, hall.clone()));
+    assert!(site.get("/").body.contains("1 grant"));
+    let page = site.get("/grants/");
+    assert!(page.body.contains("every lamp(light.hall) of default with the same arguments"), "{page:?}");
+    assert_eq!(site.post("/grants/revoke", &[("which", &id)]).status, 303);
+    assert!(site.get("/grants/").body.contains("ended: revoked by web:"));
+    assert!(!passes(&gateway, &mut agent, hall));
+    assert_eq!(Site::of(&gateway).get("/grants/").status, 401);
 }
