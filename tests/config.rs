@@ -300,7 +300,7 @@ fn mistakes_in_permissions() {
     for (text, expected) in [
         (
             "rule: []\n",
-            "unknown key \"rule\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle",
+            "unknown key \"rule\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle, circuit_breaker, revoke_on_violation",
         ),
         (
             "rules:\n  - pattern: a\n    action: ask\n    patern: b\n",
@@ -357,7 +357,7 @@ fn mistakes_in_permissions() {
         ("rules: !deny []\n", "tags (!…) are not used in these files\n  at permissions.yaml:1:8"),
         (
             "<<: {rules: []}\n",
-            "unknown key \"<<\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle",
+            "unknown key \"<<\"\n  at permissions.yaml:1:1\n  help: known here: rules, defaults, limits, flows, data, session_idle, circuit_breaker, revoke_on_violation",
         ),
         (
             "rules:\n  - pattern: \"${NOPE}\"\n    action: deny\n",

@@ -1004,6 +1004,36 @@ fn nothing_is_executed_on_a_full_disk_and_everything_again_when_there_is_room() 
 }
 
 #[test]
+fn the_kill_switch_works_on_a_full_disk_and_is_recorded_when_there_is_room() {
+    let Some(disk) = Disk::mount("kill") else { return };
+    let mut gateway = Gateway::with(&disk.setup());
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let open = agent.send("tool_request", asked("open"));
+    let id = agent.asked();
+    disk.fill();
+    call_until_refused(&mut agent, |n| allowed(&format!("full {n}")));
+    let before = gateway.upstream.seen().len();
+    let told = gateway.json(&["kill", "--json"]);
+    assert_eq!((&told["recorded"], &told["withdrawn"]), (&json!(false), &json!(1)), "{told}");
+    assert_eq!(agent.reply(open)["error"]["data"]["reason"], "kill_switch");
+    let status = || gateway.json(&["status", "--json"])["stopped"].clone();
+    assert_eq!((&status()["all"], &status()["each"][0]["recorded"]), (&json!(true), &json!(false)));
+    let refused = agent.call("tool_request", allowed("stopped"));
+    assert_eq!(refused["error"]["data"]["reason"], "kill_switch", "{refused}");
+    // Nobody resumes what cannot be recorded.
+    assert_eq!(gateway.cli(&["resume"]).status.code(), Some(5));
+    assert_ne!(gateway.control(&json!({"command": "approve", "id": id})).unwrap()["outcome"], "resolved");
+    disk.free();
+    eventually("the record of it", || (status()["each"][0]["recorded"] == true).then_some(()));
+    eventually("the end of the question", || (gateway.row(&id)["resolution"] == "withdrawn").then_some(()));
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(gateway.json(&["status", "--json"])["stopped"]["all"], true);
+    assert_eq!(gateway.upstream.seen().len(), before);
+    gateway.verify();
+}
+
+#[test]
 fn a_full_disk_makes_no_question_longer() {
     let Some(disk) = Disk::mount("deadline") else { return };
     let setup = disk.setup();

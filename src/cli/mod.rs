@@ -52,6 +52,7 @@ pub(crate) mod deny;
 pub(crate) mod explain;
 pub(crate) mod grants;
 pub(crate) mod init;
+pub(crate) mod kill;
 pub(crate) mod limits;
 pub(crate) mod pending;
 pub(crate) mod people;
@@ -105,6 +106,8 @@ enum CommandLine {
     Approve(approve::ApproveArgs),
     Deny(deny::DenyArgs),
     Status(status::StatusArgs),
+    Kill(kill::KillArgs),
+    Resume(kill::ResumeArgs),
     Agents(agents::AgentsArgs),
     Forget(agents::ForgetArgs),
     Channels(channels::ChannelsArgs),
@@ -135,6 +138,8 @@ impl CommandLine {
             CommandLine::Approve(args) => approve::run(&args),
             CommandLine::Deny(args) => deny::run(&args),
             CommandLine::Status(args) => status::run(&args),
+            CommandLine::Kill(args) => kill::run(&args),
+            CommandLine::Resume(args) => kill::resume(&args),
             CommandLine::Agents(args) => agents::run(&args),
             CommandLine::Forget(args) => agents::forget(&args),
             CommandLine::Channels(args) => channels::run(&args),

@@ -43,6 +43,7 @@ fn for_people(status: &Value) -> String {
     };
     let mut fields =
         vec![("questions".to_owned(), vec![questions]), ("record".to_owned(), vec![record(&store)])];
+    fields.extend(stopped(status));
     fields.extend(clock(status).map(|text| ("clock".to_owned(), vec![text])));
     fields.push(("agents".to_owned(), aligned(members(status, "agents").map(agent))));
     fields.push(("channels".to_owned(), aligned(members(status, "channels").map(channel))));
@@ -54,6 +55,22 @@ fn for_people(status: &Value) -> String {
     fields.push(("pages".to_owned(), vec![pages(status)]));
     let head = format!("agentpass {version}, up {}", uptime(number("uptime_s")));
     format!("{head}\n\n{}", card::labelled("  ", fields, terminal::width()))
+}
+
+/// Only where something is stopped.
+fn stopped(status: &Value) -> Option<(String, Vec<String>)> {
+    let stops = status.get("stopped")?.get("each")?.as_array()?;
+    let line = |stop: &Value| {
+        let text = |name: &str| stop.get(name).and_then(Value::as_str).map(visible);
+        let whose = text("agent").map_or_else(|| "EVERYTHING".to_owned(), |name| format!("agent {name}"));
+        let why = text("reason").map(|why| format!(": {why}")).unwrap_or_default();
+        let recorded = stop.get("recorded").and_then(Value::as_bool) == Some(true);
+        let doubt = if recorded { "" } else { " (NOT RECORDED yet: a restart lifts it)" };
+        let (by, at) = (text("by").unwrap_or_default(), text("at").unwrap_or_default());
+        on_stdout(&format!("{whose} by {by} at {at}{why}{doubt}"), Some(Shade::Bad))
+    };
+    let lines: Vec<_> = stops.iter().map(line).collect();
+    (!lines.is_empty()).then(|| ("STOPPED".to_owned(), lines))
 }
 
 /// Only where there is something to say.

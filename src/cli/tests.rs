@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 37] = [
+const COMMANDS: [&str; 39] = [
     "serve",
     "check",
     "explain",
@@ -19,6 +19,8 @@ const COMMANDS: [&str; 37] = [
     "status",
     "channels",
     "channels test",
+    "kill",
+    "resume",
     "agents",
     "forget",
     "people",

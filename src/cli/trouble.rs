@@ -33,6 +33,11 @@ impl Trouble {
         self
     }
 
+    /// Whether there was no answer, so that nothing is known to have been done.
+    pub(crate) fn is_about_connection(&self) -> bool {
+        self.exit == Exit::CONNECTION
+    }
+
     /// What to do about it.
     pub(crate) fn help(mut self, remedy: impl Into<String>) -> Trouble {
         self.help = Some(remedy.into());

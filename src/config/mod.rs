@@ -65,7 +65,7 @@ pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, misfit};
 pub(crate) use permissions::Permissions;
-pub(crate) use settings::{AgentConfig, ApiConfig, ApprovalConfig, Storage, TelegramConfig};
+pub(crate) use settings::{AgentConfig, ApiConfig, ApprovalConfig, CircuitBreaker, Storage, TelegramConfig};
 pub use settings::{
     Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,
     SyncMode, Take,

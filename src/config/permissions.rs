@@ -14,11 +14,12 @@ use super::limits::limits;
 use super::lint::{self, Placed};
 use super::matcher;
 use super::policy_digest::{self, policy_digest};
+use super::settings::CircuitBreaker;
 use super::terms;
 use crate::base::digest::Digest;
 use crate::model::{Action, AskTerms, DataPolicy, Flow, Limit, Matcher, Rule, RuleList, RuleRef};
 
-const KEYS: &str = "rules defaults limits flows data session_idle";
+const KEYS: &str = "rules defaults limits flows data session_idle circuit_breaker revoke_on_violation";
 const SESSION_IDLE: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Everything in permissions.yaml.
@@ -34,6 +35,10 @@ pub struct Permissions {
     pub data: DataPolicy,
     /// How long a session lives without a call (24 h).
     pub session_idle: Duration,
+    /// None: denials stop nobody.
+    pub(crate) circuit_breaker: Option<CircuitBreaker>,
+    /// Whether a denial by a flow or a limit ends the agent's grants.
+    pub(crate) revoke_on_violation: bool,
     /// Of all of it, of what the tools say for it and of the agents' groups.
     pub digest: Digest,
 }
@@ -61,6 +66,8 @@ pub(crate) fn read(doc: &Doc<'_>, known: Option<&KnownNames<'_>>) -> Permissions
         digest: policy_digest(file.at(), known),
         data: data(file),
         session_idle: file.read("session_idle", |at| at.span("1m"..="400d")).unwrap_or(SESSION_IDLE),
+        circuit_breaker: file.read("circuit_breaker", circuit_breaker),
+        revoke_on_violation: file.flag("revoke_on_violation"),
         rules: bare(rules),
         defaults: bare(defaults),
         limits: bare(limits),
@@ -70,6 +77,14 @@ pub(crate) fn read(doc: &Doc<'_>, known: Option<&KnownNames<'_>>) -> Permissions
         data_words::check(file, &flows, known);
     }
     permissions
+}
+
+/// `circuit_breaker:`. What is not quite said must not read as none.
+fn circuit_breaker(at: At<'_>) -> Option<CircuitBreaker> {
+    let section = at.section("denies window");
+    let denies = section.require("denies", |at| at.whole(1..=1000));
+    let window = section.require("window", |at| at.span("1s"..="24h"));
+    Some(CircuitBreaker { denies: denies?, window: window? })
 }
 
 fn bare<T>(placed: Vec<(At<'_>, T)>) -> Vec<T> {

@@ -309,6 +309,14 @@ pub struct CoolDown {
     pub window: Duration,
 }
 
+/// How often the policy has to deny something to an agent before all its calls are stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct CircuitBreaker {
+    pub(crate) denies: usize,
+    /// The time within which they count.
+    pub(crate) window: Duration,
+}
+
 /// Limits per agent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RateLimit {

@@ -43,7 +43,11 @@ impl Gate {
         request.session = request.session.map(|name| self.setup().scrubber.text(name));
         let size = || json::length(&request.args) + request.reason.as_ref().map_or(0, String::len);
         let per_minute = self.setup().requests_per_minute(agent);
-        if let Err(too_many) = self.ledger.count(agent, per_minute, size) {
+        let counted = self.ledger.count(agent, per_minute, size);
+        if self.stops.of(agent).is_some() {
+            return self.stopped(agent, &request, counted.is_ok());
+        }
+        if let Err(too_many) = counted {
             return self.flooded(agent, &request, too_many);
         }
         let began = Instant::now();
@@ -56,6 +60,16 @@ impl Gate {
     /// Counts a request that was refused for this reason before it came this far: every one counts against the rate.
     pub(crate) fn count_refused(&self, agent: &AgentId, reason: &'static str) {
         self.ledger.count_unread(agent, self.setup().requests_per_minute(agent), reason);
+    }
+
+    /// Every request hears that calls are stopped; those past the rate are not written down.
+    fn stopped(self: &Rc<Self>, agent: &AgentId, request: &Submission, is_recorded: bool) -> Ticket {
+        let outcome = Outcome::KillSwitch;
+        if is_recorded {
+            return self.refuse(agent, request, outcome);
+        }
+        self.ledger.metrics.ended(&request.tool, None, &outcome);
+        Ticket::ended(CallReply::new(outcome, None))
     }
 
     /// Only the first refusal of a flood is written down: a flood must not wear out the disk.

@@ -23,7 +23,7 @@ use crate::approval::{Channel, Channels};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::base::once_flag::OnceFlag;
-use crate::model::{AgentId, AnswerOutcome, Choice, Grant, Outcome, Question, QuestionEnd, Responder, Void};
+use crate::model::{AgentId, AnswerOutcome, Choice, Grant, Question, QuestionEnd, Responder, Void};
 use crate::store::{Store, StoreError};
 
 /// How long to wait before looking again at a question that somebody is answering right now.
@@ -167,14 +167,14 @@ impl Approvals {
                 true => Some(QuestionEnd::TimedOut),
                 false => forbids(&setups.get()).map(QuestionEnd::Void),
             };
+            let is_stopped = matches!(end, Some(QuestionEnd::Void(Void::Stopped { .. })));
             let mut nap = if end.is_some() { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
             if let Some(end) = end
                 && let Some(question) = self.take_away(question.id)
-                && self.conclude(question.clone(), end, (None, None)).await.is_err()
+                && self.conclude(question.clone(), end.clone(), (None, None)).await.is_err()
             {
-                if over {
-                    self.expire_unrecorded(&question);
-                    return QuestionEnd::TimedOut;
+                if over || is_stopped {
+                    return self.end_unrecorded(&question, end);
                 }
                 nap = deadline.map_or(RETRY, |d| d.nap(now).min(RETRY));
             }
@@ -322,16 +322,18 @@ impl Approvals {
         record.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??.end
     }
 
-    /// A full disk makes no question longer: it leaves the desk, and the record hears of it when it can. If the
-    /// gateway stops before, the next start finds the deadline over.
-    fn expire_unrecorded(&self, question: &Arc<Question>) {
+    /// A full disk makes no question longer, and keeps none open that was stopped: it leaves the desk, and the record hears
+    /// of it when it can. If the gateway ends before, the next start finds the deadline over, or the stop.
+    fn end_unrecorded(&self, question: &Arc<Question>, end: QuestionEnd) -> QuestionEnd {
         let (id, store, clock) = (question.id, self.store.clone(), self.clock.clone());
-        self.desk.borrow_mut().settle(id, true);
-        self.channels.tell(|channel| channel.settled(question, &QuestionEnd::TimedOut));
-        let task = until_recorded(format!("request {id}: that nobody answered"), async move || {
-            store.answer(id, &QuestionEnd::TimedOut, Some(&Outcome::TimedOut), clock.now(), true).await
+        self.desk.borrow_mut().settle(id, end == QuestionEnd::TimedOut);
+        self.channels.tell(|channel| channel.settled(question, &end));
+        let written = end.clone();
+        let task = until_recorded(format!("request {id}: that its question has ended"), async move || {
+            store.answer(id, &written, written.outcome().as_ref(), clock.now(), true).await
         });
         self.executor.spawn(task).detach();
+        end
     }
 
     fn take_away(&self, id: RequestId) -> Option<Arc<Question>> {

@@ -147,6 +147,7 @@ fn status_text(gate: &Rc<Gate>) -> String {
     let status = gate.status();
     let up = span(Duration::from_secs(status.uptime_s));
     let mut lines = vec![format!("agentpass {}, up {up}", env!("CARGO_PKG_VERSION"))];
+    lines.extend(gate.stopped_line());
     lines.push(format!("Open questions: {}", status.open_questions));
     let agents = status.agents.iter().map(|(agent, connections)| match connections {
         0 => format!("{}: not connected", visible(agent.as_str())),

@@ -5,6 +5,7 @@ use std::rc::{Rc, Weak};
 
 use super::counters::Reservation;
 use super::grants::{GrantHold, HeldGrant};
+use super::kill_switch;
 use super::limits;
 use super::setup::Setup;
 use super::state::Gate;
@@ -36,6 +37,7 @@ impl Judged {
             setup.policy.judge(call, &Facts { grants: &*grants, ..facts })
         };
         limits::heed(gate, call, &verdict);
+        kill_switch::denied(gate, call, &verdict);
         let allowed = verdict.decision == Action::Allow;
         let held = verdict.grant.map(|used| GrantHold::take(&gate.ledger.grants, used));
         let reserved = allowed.then(|| reserve(gate, task, verdict.charges.clone())).flatten();
@@ -78,7 +80,7 @@ impl Judged {
         task: &Task,
         setup: &Rc<Setup>,
     ) -> Result<(), Verdict> {
-        if !self.is_under(setup) {
+        if !self.is_under(setup) || gate.stops.of(task.call.agent()).is_some() {
             let book = gate.ledger.grants.borrow();
             let held = HeldGrant { book: &book, used: self.verdict.grant };
             let facts = gate.facts(setup, &task.call, task.session.as_deref(), &NothingCounted);
@@ -114,6 +116,7 @@ pub(super) fn charge_approved(gate: &Gate, task: &Task) -> Step<Reservation> {
     };
     if let Some(why) = verdict.forbidden() {
         limits::heed(gate, &task.call, &verdict);
+        kill_switch::denied(gate, &task.call, &verdict);
         return Err(why.outcome());
     }
     reserve(gate, task, verdict.charges).ok_or(Outcome::TooManySessions)

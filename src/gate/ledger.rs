@@ -4,6 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use super::breaker::Denials;
 use super::budget::Budget;
 use super::cool_down::CoolDowns;
 use super::counters::CounterBook;
@@ -14,7 +15,7 @@ use super::rate::{RateLimits, TooMany};
 use super::setup::Setup;
 use crate::base::clock::Timestamp;
 use crate::base::slots::KeyedSlots;
-use crate::model::{AgentId, Call, Charge, QuestionEnd, Reading};
+use crate::model::{AgentId, Call, Charge, QuestionEnd, Reading, Stop};
 use crate::store::KeptGrant;
 
 /// Bytes of arguments and reason that come with a request.
@@ -26,6 +27,7 @@ pub(crate) struct Kept {
     pub counted: Vec<(Charge, Timestamp)>,
     pub read: Vec<Reading>,
     pub grants: Vec<KeptGrant>,
+    pub stops: Vec<Stop>,
 }
 
 /// What agents have used.
@@ -37,6 +39,8 @@ pub(crate) struct Ledger {
     /// What requests other than calls may cost. A tool that is listed costs one.
     errands: RefCell<Budget>,
     cool_downs: RefCell<CoolDowns>,
+    /// What the policy has denied to agents.
+    pub(super) denials: RefCell<Denials>,
     /// What has been counted under limits. A restart takes it up.
     pub(super) counters: Rc<RefCell<CounterBook>>,
     /// What people have said yes to beforehand. A restart takes it up too.
@@ -50,12 +54,13 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     pub(super) fn new(setup: &Setup, started: Timestamp, kept: Kept) -> Ledger {
-        let Kept { counted, read, grants } = kept;
+        let Kept { counted, read, grants, stops: _ } = kept;
         Ledger {
             requests: RefCell::default(),
             bytes: RefCell::new(Budget::new(16 << 20, 64 << 10)),
             errands: RefCell::new(Budget::new(30_000, 30_000)),
             cool_downs: RefCell::default(),
+            denials: RefCell::default(),
             counters: Rc::new(RefCell::new(CounterBook::take_up(counted, setup.session_idle(), started))),
             grants: Rc::new(RefCell::new(GrantBook::take_up(grants, started))),
             memory: RefCell::new(Memory::take_up(read, started)),

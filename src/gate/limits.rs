@@ -145,7 +145,8 @@ pub(super) fn heed(gate: &Gate, call: &Call, verdict: &Verdict) {
                 count("limit_reached", limit);
                 tell(gate, call, limit);
             }
-            Reason::AgentRemoved
+            Reason::Stopped { .. }
+            | Reason::AgentRemoved
             | Reason::ToolChanged
             | Reason::DeniedByRule(_)
             | Reason::AskedByRule(_)

@@ -4,17 +4,19 @@
 //! policy, the approvals, the services and the store, and it keeps their order: recorded before done, claimed before
 //! executed, the waiter registered before anybody is asked.
 //!
-//! [`Gate`] has four owners of state, each of which works with its own alone:
+//! [`Gate`] has five owners of state, each of which works with its own alone:
 //!
 //! | owner | what it keeps |
 //! |---|---|
 //! | [`Approvals`](approvals) | the open questions, who waits for their answers, denials whose note may follow, the channels |
 //! | [`Flights`](flights) | the calls under way, the places for calls at once |
 //! | [`Ledger`](ledger) | what agents have used and read: rates, budgets, denials of late, counters, memory, connections; the metrics |
+//! | [`Stops`](stops) | whose calls are stopped, by whom and why |
 //! | [`Inbox`](inbox) | results on their way to an agent |
 
 mod admit;
 mod approvals;
+mod breaker;
 mod budget;
 mod cool_down;
 mod counters;
@@ -26,6 +28,7 @@ pub(crate) mod grants;
 mod host;
 mod inbox;
 mod judged;
+mod kill_switch;
 mod ledger;
 pub(crate) mod limits;
 mod memory;
@@ -43,6 +46,7 @@ mod setup;
 mod several;
 mod state;
 mod status;
+pub(crate) mod stops;
 mod task;
 
 use std::rc::Rc;
@@ -53,6 +57,7 @@ pub(crate) use admit::Submission;
 pub(crate) use approvals::{Answered, CannotAnswer};
 pub(crate) use host::GateHost;
 pub(crate) use inbox::{Delivery, Inbox};
+pub(crate) use kill_switch::Stopped;
 pub(crate) use metrics::Counts;
 pub use metrics::Metrics;
 pub(crate) use notes::MAX_NOTE;

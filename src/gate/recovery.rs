@@ -29,12 +29,16 @@ impl Gate {
         channels: Rc<Channels>,
         mut recovered: Recovered,
     ) -> Rc<Gate> {
-        let (counted, read) = (mem::take(&mut recovered.counted), mem::take(&mut recovered.read));
-        let grants = mem::take(&mut recovered.grants);
-        let gate =
-            Rc::new(Gate::new(executor, clock, store, setup, channels, Kept { counted, read, grants }));
+        let kept = Kept {
+            counted: mem::take(&mut recovered.counted),
+            read: mem::take(&mut recovered.read),
+            grants: mem::take(&mut recovered.grants),
+            stops: mem::take(&mut recovered.stops),
+        };
+        let gate = Rc::new(Gate::new(executor, clock, store, setup, channels, kept));
         // Before anybody is let in: the configuration may have changed while no gateway ran.
         gate.review_grants(&gate.setup());
+        gate.stops.all().iter().for_each(|read| gate.end_stopped_grants(&read.stop));
         gate.spawn(gate.clone().keep_grants());
         take_up(&gate, recovered);
         gate

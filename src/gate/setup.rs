@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
-use crate::config::{AgentConfig, ChannelConfig, Config, Loaded, Permissions};
+use crate::config::{AgentConfig, ChannelConfig, CircuitBreaker, Config, Loaded, Permissions};
 use crate::model::{AgentId, Call, GrantOffer, Remember, Responder, Tool};
 use crate::policy::{Facts, Policy, PolicyParts};
 use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
@@ -22,6 +22,9 @@ pub struct Setup {
     /// Every configured credential.
     pub scrubber: Arc<Scrubber>,
     session_idle: Duration,
+    pub(super) circuit_breaker: Option<CircuitBreaker>,
+    /// Whether a denial by a flow or a limit ends the agent's grants.
+    pub(super) revoke_on_violation: bool,
     /// How long what an agent has read counts as being with it.
     pub(super) remember: Remember,
     /// Whether a rule or a limit asks what an agent has read.
@@ -42,9 +45,40 @@ impl Setup {
         });
         let (session_idle, remember) = (permissions.session_idle, permissions.data.remember);
         let asks_after = permissions.matchers().any(|matcher| !matcher.after.is_empty());
+        let (circuit_breaker, revoke_on_violation) =
+            (permissions.circuit_breaker, permissions.revoke_on_violation);
         let policy = policy_of(permissions, config.approvals.grant.clone());
         let services = Services::new(&config.services, scrubber.clone())?;
-        Ok(Setup { config, policy, services, scrubber, session_idle, remember, asks_after })
+        Ok(Setup {
+            config,
+            policy,
+            services,
+            scrubber,
+            session_idle,
+            circuit_breaker,
+            revoke_on_violation,
+            remember,
+            asks_after,
+        })
+    }
+
+    /// The same with clients of its own for the services, to take its own place: what has been sent is seen through, what
+    /// has not is looked at again.
+    ///
+    /// # Errors
+    /// When a service's TLS settings cannot be used.
+    pub(super) fn renewed(&self) -> Result<Setup, ServiceSetupError> {
+        Ok(Setup {
+            config: self.config.clone(),
+            policy: self.policy.clone(),
+            services: Services::new(&self.config.services, self.scrubber.clone())?,
+            scrubber: self.scrubber.clone(),
+            session_idle: self.session_idle,
+            circuit_breaker: self.circuit_breaker,
+            revoke_on_violation: self.revoke_on_violation,
+            remember: self.remember,
+            asks_after: self.asks_after,
+        })
     }
 
     pub(crate) fn tool(&self, name: &str) -> Option<&Arc<Tool>> {
@@ -156,6 +190,11 @@ impl CurrentSetup {
     /// Puts another setup in force. Whoever waits looks again, and the services of the old one send nothing more.
     pub(super) fn replace(&self, setup: Setup) {
         self.setup.replace(Rc::new(setup)).services.retire();
+        self.wake();
+    }
+
+    /// Whoever waits looks again.
+    pub(super) fn wake(&self) {
         self.replaced.replace(Rc::default()).set();
     }
 }

@@ -14,6 +14,7 @@ use super::flights::Flights;
 use super::inbox::Inbox;
 use super::ledger::{Kept, Ledger};
 use super::setup::{CurrentSetup, Setup};
+use super::stops::Stops;
 use crate::approval::desk::IdMatch;
 use crate::approval::{Channels, YesTally};
 use crate::base::clock::Clock;
@@ -35,6 +36,7 @@ pub struct Gate {
     pub(crate) ledger: Ledger,
     /// The results that agents have not received.
     pub inbox: Rc<Inbox>,
+    pub(crate) stops: Rc<Stops>,
 }
 
 impl Gate {
@@ -46,9 +48,12 @@ impl Gate {
         channels: Rc<Channels>,
         kept: Kept,
     ) -> Gate {
+        let stops = Stops::take_up(store.clone(), clock.clone(), kept.stops);
+        let kept = Kept { stops: Vec::new(), ..kept };
         let ledger = Ledger::new(&setup, clock.now(), kept);
         let grants = ledger.grants.clone();
         Gate {
+            stops,
             approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels, grants),
             flights: Flights::new(setup.shares()),
             ledger,
@@ -86,6 +91,17 @@ impl Gate {
         self.review_grants(&self.setup());
     }
 
+    /// Everything that waits looks again before it goes on, and what has not been sent yet is looked at once more.
+    pub(super) fn look_again(&self) {
+        match self.setup().renewed() {
+            Ok(setup) => self.setup.replace(setup),
+            Err(e) => {
+                log::error!("calls that are connecting to their service go on: {e}");
+                self.setup.wake();
+            }
+        }
+    }
+
     /// The tools that this agent may see: all but those that the policy always denies it.
     pub(crate) fn tools(&self, agent: &AgentId) -> Vec<Arc<Tool>> {
         let setup = self.setup();
@@ -104,6 +120,7 @@ impl Gate {
     ) -> Facts<'a> {
         let now = self.clock.now();
         Facts {
+            stopped: self.stops.of(call.agent()),
             session,
             counters,
             cool_down: self.ledger.cool_down(setup, call, now),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::Gate;
+use super::stops::StopReading;
 use crate::approval::ChannelHealth;
 use crate::base::clock::Timestamp;
 use crate::model::AgentId;
@@ -16,6 +17,8 @@ pub struct Status {
     /// Connections per configured agent.
     pub agents: BTreeMap<AgentId, usize>,
     pub open_questions: usize,
+    /// What is stopped, the general stop first.
+    pub(crate) stops: Vec<StopReading>,
     /// Calls under way, questions included.
     pub running: usize,
     /// By name.
@@ -38,6 +41,7 @@ impl Gate {
         Status {
             uptime_s: self.clock.now().since(self.ledger.started).as_secs(),
             agents: agents.map(|agent| (agent.clone(), self.ledger.connections.taken(agent))).collect(),
+            stops: self.stops.all(),
             open_questions: self.approvals.questions().len(),
             running: self.flights.len(),
             channels: self.approvals.channels.health(),

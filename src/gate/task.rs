@@ -151,7 +151,11 @@ pub(super) async fn replayed(
         log::error!("not executed, the record cannot be read: {e}");
         Outcome::StoreUnavailable
     });
-    let Some(earlier) = found? else { return Ok(None) };
+    let found = found?;
+    if gate.stops.of(call.agent()).is_some() {
+        return Err(Outcome::KillSwitch);
+    }
+    let Some(earlier) = found else { return Ok(None) };
     if earlier.digest != call.digest() {
         return Err(Outcome::IdempotencyConflict);
     }

@@ -63,6 +63,8 @@ pub enum Void {
     AgentRemoved,
     /// What came meanwhile denies it.
     Denied(Denial),
+    /// Somebody has stopped the calls of this agent, or all.
+    Stopped { by: Responder },
     /// The record says that it had ended before.
     Ended,
 }
@@ -74,6 +76,7 @@ impl Void {
             Void::ToolChanged => Outcome::ApprovalVoid,
             Void::AgentRemoved => Outcome::AgentRemoved,
             Void::Denied(denial) => Outcome::DeniedByPolicy(denial.clone()),
+            Void::Stopped { .. } => Outcome::KillSwitch,
             Void::Ended => Outcome::UnknownResult,
         }
     }
@@ -90,6 +93,7 @@ impl fmt::Display for Void {
                 Some(Some(rule)) => write!(f, "a rule denies it now: {rule}"),
                 None => denial.fmt(f),
             },
+            Void::Stopped { by } => write!(f, "stopped by {by}"),
             Void::Ended => f.write_str("it had ended before"),
         }
     }
@@ -102,7 +106,7 @@ impl QuestionEnd {
             QuestionEnd::Approved { .. } => "approved",
             QuestionEnd::Denied { .. } => "denied",
             QuestionEnd::TimedOut => "timed_out",
-            QuestionEnd::Withdrawn => "withdrawn",
+            QuestionEnd::Withdrawn | QuestionEnd::Void(Void::Stopped { .. }) => "withdrawn",
             QuestionEnd::Void(_) => "void",
         }
     }
@@ -118,10 +122,12 @@ impl QuestionEnd {
         }
     }
 
-    /// Who answered, when somebody did.
+    /// Who answered or stopped it, when somebody did.
     pub fn by(&self) -> Option<&Responder> {
         match self {
-            QuestionEnd::Approved { by } | QuestionEnd::Denied { by, .. } => Some(by),
+            QuestionEnd::Approved { by }
+            | QuestionEnd::Denied { by, .. }
+            | QuestionEnd::Void(Void::Stopped { by }) => Some(by),
             QuestionEnd::TimedOut | QuestionEnd::Withdrawn | QuestionEnd::Void(_) => None,
         }
     }

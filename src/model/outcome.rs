@@ -31,7 +31,7 @@ pub enum Outcome {
     ApprovalVoid,
     /// The agent was removed between question and execution.
     AgentRemoved,
-    /// The owner stopped everything.
+    /// The calls of this agent, or all, are stopped until a person resumes them.
     KillSwitch,
     /// Certainly not done: too many other calls were running for as long as it may take.
     Busy,
@@ -112,9 +112,11 @@ impl Outcome {
             Outcome::AgentRemoved => {
                 (DeniedByPolicy, "agent_removed", "Denied by policy: the agent was removed")
             }
-            Outcome::KillSwitch => {
-                (DeniedByPolicy, "kill_switch", "Denied by policy: the owner has stopped all calls")
-            }
+            Outcome::KillSwitch => (
+                DeniedByPolicy,
+                "kill_switch",
+                "Denied by policy: calls are stopped until the owner resumes them",
+            ),
             Outcome::Busy => (Failed, "busy", "Not sent: too many calls are running; it can be repeated"),
             Outcome::ServiceUnreachable => (Failed, "service_unreachable", "Service unreachable"),
             Outcome::ServiceTimeout => (Failed, "service_timeout", "Service did not answer in time"),

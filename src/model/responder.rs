@@ -20,6 +20,16 @@ impl Responder {
         Responder("cool_down".to_owned())
     }
 
+    /// Stands for nobody: too many calls were denied.
+    pub(crate) fn circuit_breaker() -> Responder {
+        Responder("circuit_breaker".to_owned())
+    }
+
+    /// Whether it was somebody on the gateway's machine or its pages, and not in a chat.
+    pub(crate) fn is_at_the_gateway(&self) -> bool {
+        ["local:", "web:"].iter().any(|channel| self.0.starts_with(channel))
+    }
+
     /// Reads back what the record holds.
     pub fn recorded(text: &str) -> Responder {
         Responder(text.to_owned())

@@ -13,6 +13,7 @@ use super::charge::Charge;
 use super::denial::{Denial, DenialReason};
 use super::grant::GrantUse;
 use super::people_terms::Terms;
+use super::responder::Responder;
 use super::rule::{Action, RuleList, RuleRef};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -43,6 +44,10 @@ pub struct Verdict {
 /// What speaks against a call, or against asking about it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reason {
+    /// The calls of this agent, or all, are stopped. Denies.
+    Stopped {
+        by: Responder,
+    },
     /// The agent is not configured (any more). Denies.
     AgentRemoved,
     /// The tool is not what it was when the call was checked. Denies.
@@ -112,6 +117,7 @@ impl Verdict {
             return None;
         }
         let changed = self.reasons.iter().find_map(|reason| match reason {
+            Reason::Stopped { by } => Some(Void::Stopped { by: by.clone() }),
             Reason::AgentRemoved => Some(Void::AgentRemoved),
             Reason::ToolChanged => Some(Void::ToolChanged),
             _ => None,
@@ -151,7 +157,8 @@ impl Reason {
     /// What it decides alone; None: it only speaks against asking.
     pub fn decision(&self) -> Option<Action> {
         match self {
-            Reason::AgentRemoved
+            Reason::Stopped { .. }
+            | Reason::AgentRemoved
             | Reason::ToolChanged
             | Reason::DeniedByRule(_)
             | Reason::FlowDenied { .. }
@@ -193,6 +200,8 @@ impl Reason {
     /// The shape of `reasons`, everywhere. Values of arguments never stand in it.
     pub fn to_json(&self) -> Value {
         match self {
+            // Agents may read it, and who it was is none of their business.
+            Reason::Stopped { .. } => json!({"reason": "kill_switch"}),
             Reason::AgentRemoved => json!({"reason": "agent_removed"}),
             Reason::ToolChanged => json!({"reason": "approval_void"}),
             Reason::CoolDown { until } => json!({"reason": "cool_down", "until": until.to_string()}),

@@ -59,7 +59,7 @@ impl Policy {
     /// What is to be done with a new call. Asked once for each call; once more when a reload changes the rules before
     /// they have let it through.
     pub fn judge(&self, call: &Call, facts: &Facts<'_>) -> Verdict {
-        match facts.changed(call) {
+        match facts.stopped().or_else(|| facts.changed(call)) {
             Some(reason) => Verdict { policy: self.digest, ..Verdict::denied(reason) },
             None => {
                 let subject = Subject::new(call, facts);
@@ -83,7 +83,11 @@ impl Policy {
     pub fn judge_traced(&self, call: &Call, facts: &Facts<'_>) -> (Verdict, Vec<RuleLook>) {
         let subject = Subject::new(call, facts);
         let (verdict, place, trace) = self.rules.trace(&subject);
-        (self.composed(verdict, place, &subject), trace)
+        let verdict = match facts.stopped() {
+            Some(reason) => Verdict { policy: self.digest, ..Verdict::denied(reason) },
+            None => self.composed(verdict, place, &subject),
+        };
+        (verdict, trace)
     }
 
     /// What the rules say to each part of a call with a list that is judged element by element, in its order.

@@ -8,12 +8,14 @@ use super::limits::Moment;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::zone::Zone;
-use crate::model::{Call, Reason, Source};
+use crate::model::{Call, Reason, Responder, Source};
 
 /// What counts for one call besides the rules, at one moment: from the owner's files and the gateway's own memory,
 /// never from what the agent says.
 #[derive(Clone, Debug)]
 pub struct Facts<'a> {
+    /// Who has stopped the calls of this agent, or all.
+    pub stopped: Option<Responder>,
     /// Whether there is such an agent.
     pub knows_agent: bool,
     /// The digest of the tool that has the name of the call's.
@@ -47,6 +49,7 @@ impl<'a> Facts<'a> {
     /// knows what time it is.
     pub fn unchanged(call: &Call) -> Facts<'a> {
         Facts {
+            stopped: None,
             knows_agent: true,
             tool: Some(call.tool().digest),
             cool_down: None,
@@ -67,6 +70,11 @@ impl<'a> Facts<'a> {
     /// These facts at `now` by a clock that is right.
     pub fn at(self, now: Timestamp, zone: Arc<Zone>) -> Facts<'a> {
         Facts { now, clock_set: true, zone, ..self }
+    }
+
+    /// The calls of the agent are stopped, whatever else there is to say.
+    pub(super) fn stopped(&self) -> Option<Reason> {
+        self.stopped.clone().map(|by| Reason::Stopped { by })
     }
 
     /// What was checked must still be what would run, for an agent that there still is.

@@ -12,8 +12,8 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::words::words;
 use crate::model::{
-    AgentId, AskReason, AskTerms, Call, Charge, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef, Terms,
-    Verdict,
+    AgentId, AskReason, AskTerms, Call, Charge, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef, Stop,
+    Terms, Verdict,
 };
 
 /// Where the record lies and how long it is kept.
@@ -92,10 +92,6 @@ words! {
         AuthenticationFailed = "authentication_failed",
         /// Refusals past a limit, summed up.
         Limited = "limited",
-        /// The owner stopped all calls.
-        KillSwitch = "kill_switch",
-        /// The owner lets calls through again.
-        Resumed = "resumed",
     }
 }
 
@@ -115,6 +111,8 @@ pub struct Recovered {
     pub read: Vec<Reading>,
     /// Grants that last as far as the record knows, and some that have ended.
     pub grants: Vec<KeptGrant>,
+    /// Whose calls are stopped.
+    pub stops: Vec<Stop>,
 }
 
 /// A grant, and what has become of it.

@@ -25,6 +25,10 @@ pub(super) const FORGOTTEN: &str = "forgotten";
 pub(super) const GRANTED: &str = "granted";
 /// Such a yes counts no more, and why.
 pub(super) const GRANT_ENDED: &str = "grant_ended";
+/// Calls are stopped, where it says `by` whom. Without, the gateway itself has stopped in order.
+pub(super) const STOPPED: &str = "stopped";
+/// A person lets stopped calls through again.
+pub(super) const RESUMED: &str = "resumed";
 /// A prefix was dropped.
 pub(super) const RETENTION: &str = "retention";
 /// Opening found calls that were being executed.

@@ -344,7 +344,10 @@ pub(super) fn question(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Question
             Some("approved") => Some(QuestionEnd::Approved { by }),
             Some("denied") => Some(QuestionEnd::Denied { by, note: row.get(5)? }),
             Some("timed_out") => Some(QuestionEnd::TimedOut),
-            Some("withdrawn") => Some(QuestionEnd::Withdrawn),
+            Some("withdrawn") => Some(match row.get::<_, Option<String>>(8)?.as_deref() {
+                Some("kill_switch") => QuestionEnd::Void(Void::Stopped { by }),
+                Some(_) | None => QuestionEnd::Withdrawn,
+            }),
             Some("void") => Some(QuestionEnd::Void(void(row.get(8)?, row.get(9)?, row.get(10)?))),
             Some(_) | None => None,
         };

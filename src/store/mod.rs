@@ -31,6 +31,8 @@
 //! | `counts` | how many calls of which kind there are, kept beside them |
 //! | `readings` | what agents have read, kept beside the events that hand data out |
 //! | `grants`, `grant_events`, `granting` | what people have said yes to beforehand, kept beside its events |
+//! | `marker` | a stop that was asked for while no gateway ran |
+//! | `stops`, `kill_switch` | who is stopped, kept beside the events that say so; writing these |
 //! | `counters` | what is counted under limits, kept beside the charges in the events of claims |
 //! | `retention` | dropping old prefixes so that the rest still verifies |
 //! | `codec` | model words to JSON and back |
@@ -55,10 +57,12 @@ mod handle;
 mod inbox;
 mod job;
 mod keys;
+mod kill_switch;
 mod kind;
 mod latency;
 mod ledger;
 mod live;
+pub(crate) mod marker;
 mod opening;
 mod pages;
 mod projection;
@@ -72,6 +76,7 @@ mod retention;
 mod schema;
 mod several;
 mod shares;
+mod stops;
 mod story;
 mod take_up;
 mod tx;

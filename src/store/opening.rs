@@ -10,12 +10,15 @@ use super::error::StoreError;
 use super::files::RecordFiles;
 use super::kind;
 use super::ledger;
+use super::marker;
 use super::readings;
 use super::schema;
+use super::stops;
 use super::take_up::{TakenUp, take_up};
 use super::writer::RecordWriter;
 use crate::base::clock::{Clock, Timestamp, boot_id};
 use crate::base::time_sync::TimeSync;
+use crate::model::AgentId;
 
 /// Opens or makes the record and settles what was under way when the last process ended.
 /// A `clock` that is not to be believed goes on from the newest event, so that times in the record never run back.
@@ -80,20 +83,29 @@ fn recover(
     version: i64,
     now: Timestamp,
 ) -> Result<Recovered, StoreError> {
-    let mut taken = None;
+    let (mut taken, marked) = (None, marker::left(&writer.files.db, now));
     writer.try_transact(true, |tx| {
         if let Some(found) = &rolled_back {
             tx.append(now, kind::ROLLED_BACK, None, &json!({"found": found}))?;
         }
         age::take_over(tx.db, boot_id().as_deref())?;
+        let standing = stops::read(tx.db)?;
+        for stop in marked.iter().filter(|stop| !standing.iter().any(|other| other.covers(stop))) {
+            let agent = stop.agent.as_ref().map(AgentId::as_str);
+            let body = json!({"agent": agent, "by": stop.by.as_str(), "reason": stop.reason});
+            tx.append(now, kind::STOPPED, None, &body)?;
+        }
         taken = Some(take_up(tx, now, rolled_back.is_some(), version)?);
         // Proves that the disk takes writes, also when there is nothing else to say.
         chain::set_meta(tx.db, "opened", &now.to_string())
     })?;
+    if !marked.is_empty() {
+        marker::taken_up(&writer.files.db);
+    }
     let TakenUp { open, unknown, mut grants } = taken.ok_or(StoreError::Stopped)?;
     // What was given up just now may have been read.
     writer.catch_up()?;
     let (counted, read) = (counters::read(&writer.db, now)?, readings::read(&writer.db)?);
     grants.extend(super::grants::ended(&writer.db)?);
-    Ok(Recovered { open, unknown, rolled_back, counted, read, grants })
+    Ok(Recovered { open, unknown, rolled_back, counted, read, grants, stops: stops::read(&writer.db)? })
 }

@@ -39,6 +39,18 @@ CREATE TABLE IF NOT EXISTS counters (
 ) STRICT, WITHOUT ROWID;
 ";
 
+macro_rules! stops {
+    () => {
+        "
+CREATE TABLE stops (
+  agent TEXT PRIMARY KEY, by TEXT NOT NULL, at INTEGER NOT NULL, reason TEXT
+) STRICT, WITHOUT ROWID;
+"
+    };
+}
+/// Who is stopped. `audit verify` makes one of its own.
+pub(super) const STOPS: &str = stops!();
+
 /// Step n leads from version n to n + 1. Steps are never changed once released.
 const MIGRATIONS: [&str; 9] = [
     "
@@ -176,17 +188,24 @@ CREATE TABLE readings (
 ) STRICT, WITHOUT ROWID;
 INSERT INTO projections SELECT 'readings', coalesce(max(seq), 0) FROM events;
 ",
-    "
+    concat!(
+        "
 CREATE TABLE grants (
   grant_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL, until INTEGER NOT NULL, used INTEGER NOT NULL,
   ended TEXT, ended_by TEXT, ended_at INTEGER
 ) STRICT, WITHOUT ROWID;
 INSERT INTO projections SELECT 'grants', coalesce(max(seq), 0) FROM events;
 ",
+        stops!(),
+        "INSERT INTO projections SELECT 'stops', coalesce(max(seq), 0) FROM events;\n",
+    ),
 ];
 
 /// From this version on there is `steps`, and `projections` says how far tables have followed the events.
 pub(super) const FOLDED: i64 = 7;
+
+/// From this version on there is `stops`.
+pub(super) const KEEPS_STOPS: i64 = 9;
 
 /// From this version on every idempotency key has an event that binds it, also the keys of callers who joined a call.
 pub(super) const EVERY_KEY_HAS_ITS_EVENT: i64 = 5;

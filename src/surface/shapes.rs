@@ -10,8 +10,11 @@ use crate::base::decimal::Decimal;
 use crate::gate::grants::GrantReading;
 use crate::gate::limits::LimitReading;
 use crate::gate::reading::{AgentReading, Carried};
-use crate::gate::{Answered, Status};
-use crate::model::{AnswerOutcome, CounterKey, Outcome, People, Question, QuestionEnd, Responder};
+use crate::gate::stops::StopReading;
+use crate::gate::{Answered, Status, Stopped};
+use crate::model::{
+    AgentId, AnswerOutcome, CounterKey, Outcome, People, Question, QuestionEnd, Responder, Stop,
+};
 use crate::service::ServiceHealth;
 
 /// An open question that was asked for so many times, and who has said yes to it, with what only the command line needs.
@@ -197,6 +200,7 @@ pub(crate) fn status(status: &Status) -> Value {
         "uptime_s": status.uptime_s,
         "agents": agents,
         "open_questions": status.open_questions,
+        "stopped": all_stopped(&status.stops),
         "channels": channels,
         "store": {
             "writable": status.store.writable,
@@ -209,6 +213,54 @@ pub(crate) fn status(status: &Status) -> Value {
             "now": status.now.to_string(),
             "newest": status.newest.map(|at| at.to_string()),
         },
+    })
+}
+
+/// One stop; `agent` null: everything.
+pub(crate) fn stop(stop: &Stop) -> Value {
+    json!({
+        "agent": stop.agent.as_ref().map(AgentId::as_str),
+        "by": stop.by.as_str(),
+        "at": stop.at.to_string(),
+        "reason": stop.reason,
+    })
+}
+
+pub(crate) fn stops(stops: &[StopReading]) -> Value {
+    stops.iter().map(|read| stop(&read.stop)).collect()
+}
+
+/// What `kill` has done.
+pub(crate) fn stopped(stopped: &Stopped) -> Value {
+    json!({
+        "stopped": stop(&stopped.stop),
+        "already": stopped.already,
+        "withdrawn": stopped.withdrawn,
+        "executing": stopped.executing,
+        "recorded": stopped.recorded,
+    })
+}
+
+/// Who, when and why are those of the general stop, else of the latest one.
+fn all_stopped(stops: &[StopReading]) -> Value {
+    let general = stops.iter().find(|read| read.stop.agent.is_none());
+    let first = general.or_else(|| stops.iter().max_by_key(|read| read.stop.at));
+    let agents: Vec<_> =
+        stops.iter().filter_map(|read| read.stop.agent.as_ref()).map(AgentId::as_str).collect();
+    let each = |read: &StopReading| {
+        let mut shown = stop(&read.stop);
+        if let Some(members) = shown.as_object_mut() {
+            members.insert("recorded".into(), read.recorded.into());
+        }
+        shown
+    };
+    json!({
+        "all": general.is_some(),
+        "agents": agents,
+        "by": first.map(|read| read.stop.by.as_str()),
+        "at": first.map(|read| read.stop.at.to_string()),
+        "reason": first.and_then(|read| read.stop.reason.as_deref()),
+        "each": stops.iter().map(each).collect::<Vec<_>>(),
     })
 }
 

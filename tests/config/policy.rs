@@ -664,6 +664,31 @@ fn mistakes_in_data_and_flows() {
 }
 
 #[test]
+fn a_circuit_breaker_is_wholly_said() {
+    for (text, expected) in [
+        ("{denies: 20}", "window is missing\n  at permissions.yaml:2:18"),
+        ("{window: 60s}", "denies is missing\n  at permissions.yaml:2:18"),
+        (
+            "{denies: 0, window: 60s}",
+            "denies must be a whole number from 1 to 1000, not \"0\"\n  at permissions.yaml:2:27",
+        ),
+        (
+            "{denies: 20, window: 60}",
+            "window must be a time from 1s to 24h, not \"60\"\n  at permissions.yaml:2:39",
+        ),
+        (
+            "{denies: 20, window: 25h}",
+            "window must be a time from 1s to 24h, not \"25h\"\n  at permissions.yaml:2:39",
+        ),
+    ] {
+        permissions(
+            &format!("rules: []\ncircuit_breaker: {text}\n"),
+            &format!("agentpass: cannot load permissions: {expected}"),
+        );
+    }
+}
+
+#[test]
 fn words_of_data_that_stand_in_one_place_only_are_told() {
     let rules = "rules: [{pattern: \"*\", action: ask}]\n";
     let first = "from is what tools say in data.from, or their name";

@@ -1,7 +1,7 @@
 //! Every code and reason of the error table, brought about from outside.
 //!
-//! Out of reach so far: `kill_switch` (there is no switch yet) and `approval_unavailable` (a local question is always
-//! put to somebody).
+//! Out of reach so far: `approval_unavailable` (a local question is always put to somebody). `tests/kill_switch.rs` has
+//! `kill_switch`.
 
 use serde_json::{Value, json};
 

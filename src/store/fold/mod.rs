@@ -10,6 +10,7 @@
 //! | `counts` | how many calls of which kind there are |
 //! | `grants` | which grants were given, used and ended |
 //! | `readings` | what agents have read |
+//! | `stops` | who is stopped |
 //! | `results` | results that their events tell whole |
 
 mod calls;
@@ -21,6 +22,7 @@ mod open;
 mod readings;
 mod results;
 mod steps;
+mod stops;
 mod tables;
 
 pub(super) use results::EventResult;

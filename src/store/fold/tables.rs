@@ -16,6 +16,7 @@ use super::open::Open;
 use super::readings::Readings;
 use super::results::{EventResult, Results};
 use super::steps::Steps;
+use super::stops::Stops;
 use crate::store::chain::ChainEvent;
 use crate::store::error::StoreError;
 use crate::store::projection::{Event, FreshEvent, Projection};
@@ -33,6 +34,7 @@ pub(in crate::store) struct Tables {
     counters: Counters,
     readings: Readings,
     grants: Grants,
+    stops: Stops,
     /// The newest events, as they were appended.
     fresh: Vec<FreshEvent>,
     /// The event through which each is folded; None: to be read.
@@ -52,6 +54,7 @@ impl Tables {
             counters: Counters,
             readings: Readings,
             grants: Grants,
+            stops: Stops,
             fresh: Vec::new(),
             positions: None,
         }
@@ -63,21 +66,10 @@ impl Tables {
     }
 
     /// In the order in which they are folded: `calls` first, which knows whose event it is.
-    fn all(&mut self) -> [&mut dyn Projection; 9] {
-        let Tables {
-            calls,
-            steps,
-            keys,
-            open,
-            counts,
-            results,
-            counters,
-            readings,
-            grants,
-            fresh: _,
-            positions: _,
-        } = self;
-        [calls, steps, keys, open, counts, results, counters, readings, grants]
+    fn all(&mut self) -> [&mut dyn Projection; 10] {
+        let Tables { calls, steps, keys, open, counts, results, counters, readings, grants, stops, .. } =
+            self;
+        [calls, steps, keys, open, counts, results, counters, readings, grants, stops]
     }
 
     fn positions(&mut self, db: &Connection) -> Result<HashMap<String, i64>, StoreError> {

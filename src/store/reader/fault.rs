@@ -92,6 +92,8 @@ pub enum FaultKind {
     CountsChanged,
     /// What is counted under limits is not what the claims have charged.
     CountersChanged,
+    /// Who is stopped is not what the events of the kill switch say.
+    StopsChanged,
     /// A line of an export cannot be read.
     Unreadable {
         /// Counted from 1.
@@ -177,6 +179,7 @@ impl fmt::Display for FaultKind {
             FaultKind::CountersChanged => {
                 f.write_str("what is counted under limits does not fit what the calls have charged")
             }
+            FaultKind::StopsChanged => f.write_str("who is stopped does not fit what the events say"),
             FaultKind::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
         }
     }

@@ -48,7 +48,9 @@ impl CallLife {
             (kind::COUNTED, CallLife::Asked) => CallLife::Asked,
             (kind::ANSWERED, CallLife::Asked) if text("resolution") == Some("approved") => CallLife::Approved,
             (kind::ANSWERED, CallLife::Asked | CallLife::Settled) => CallLife::Declined,
-            (kind::ANSWERED, CallLife::Approved) if matches!(text("resolution"), Some("void" | "denied")) => {
+            (kind::ANSWERED, CallLife::Approved)
+                if matches!(text("resolution"), Some("void" | "withdrawn" | "denied")) =>
+            {
                 CallLife::Declined
             }
             (kind::EXECUTING, CallLife::Approved) => CallLife::Executing,

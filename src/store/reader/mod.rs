@@ -17,6 +17,7 @@ mod row;
 mod scope;
 mod search;
 mod stats;
+mod stops;
 mod tables;
 mod tail;
 #[cfg(test)]

@@ -35,7 +35,7 @@ const TOUCHED: &str = "request_id IN (SELECT request_id FROM main.events WHERE r
 const TOUCHED_BUCKETS: &str = "bucket IN (SELECT seq >> 13 FROM temp.calls)";
 
 /// In the order in which they are made and put in place.
-const TABLES: [StandIn; 11] = [
+const TABLES: [StandIn; 12] = [
     StandIn { table: "projections", keys: &["name"], begins: "true", then: Then::Stays },
     StandIn {
         table: "calls",
@@ -72,6 +72,7 @@ const TABLES: [StandIn; 11] = [
     StandIn { table: "counters", keys: &["of, key, until"], begins: "false", then: Then::Goes },
     StandIn { table: "readings", keys: &["agent, session, source"], begins: "false", then: Then::Goes },
     StandIn { table: "grants", keys: &["grant_id"], begins: "false", then: Then::Goes },
+    StandIn { table: "stops", keys: &["agent"], begins: "true", then: Then::Goes },
 ];
 
 /// Puts the unfolded events, if there are any, before the eyes of whoever reads in this transaction.

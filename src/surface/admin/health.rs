@@ -14,6 +14,9 @@ pub(super) fn answer(admin: &Admin, in_detail: bool) -> WebAnswer {
     let status = admin.gate.status();
     let (well, degraded) = (is_well(&status), degraded(&status));
     let mut body = Map::from_iter([("status".to_owned(), if well { "healthy" } else { "unhealthy" }.into())]);
+    if status.stops.iter().any(|read| read.stop.agent.is_none()) {
+        body.insert("stopped".into(), true.into());
+    }
     if !degraded.is_empty() {
         body.insert("degraded".into(), degraded.into());
     }

@@ -20,6 +20,7 @@ pub(crate) fn render(gate: &Gate) -> String {
     let help = "Time since the gateway was started.";
     text.gauge("agentpass_uptime_seconds", help, status.uptime_s);
     calls(&mut text, &counts, &status, gate);
+    stops(&mut text, &status);
     connections(&mut text, &counts, &status);
     record(&mut text, &status.store, &gate.store().latency());
     channels(&mut text, &status);
@@ -67,6 +68,15 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
     let execution = counts.execution.iter().map(|(name, reading)| ([("service", name.as_str())], reading));
     let help = "Calls at a service, from making the connection to the whole answer.";
     text.histograms("agentpass_execution_seconds", help, execution);
+}
+
+fn stops(text: &mut Exposition, status: &Status) {
+    let general = status.stops.iter().any(|read| read.stop.agent.is_none());
+    let alone: Vec<_> = status.stops.iter().filter_map(|read| read.stop.agent.as_ref()).collect();
+    let agents = status.agents.keys().map(|agent| (agent.as_str(), general || alone.contains(&agent)));
+    let all = agents.chain([("*", general)]).map(|(agent, is)| ([("agent", agent)], u8::from(is)));
+    let help = "Whether calls of the agent are stopped (1) or not (0); \"*\": those of all.";
+    text.samples(Gauge, "agentpass_stopped", help, all);
 }
 
 fn connections(text: &mut Exposition, counts: &Counts, status: &Status) {

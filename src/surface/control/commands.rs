@@ -6,6 +6,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::grants::{self, GrantCommand};
+use super::kill_switch;
 use super::people;
 use crate::approval::local::LocalChannel;
 use crate::base::json::parse_strict;
@@ -50,6 +51,15 @@ pub(crate) enum ControlCommand {
         name: String,
     },
     Reload,
+    /// Stops all calls, or those of one agent.
+    Kill {
+        agent: Option<String>,
+        reason: Option<String>,
+    },
+    /// Lets them go on.
+    Resume {
+        agent: Option<String>,
+    },
     /// Makes a link to the admin pages, for the person who asks or for whom is named.
     Web {
         name: Option<String>,
@@ -115,6 +125,11 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
                 _ => return Err("args must be an object".into()),
             },
         },
+        Some("kill") => ControlCommand::Kill {
+            agent: text(&mut members, "agent")?,
+            reason: text(&mut members, "reason")?,
+        },
+        Some("resume") => ControlCommand::Resume { agent: text(&mut members, "agent")? },
         Some("limits_reset") => ControlCommand::ResetLimit {
             name: text(&mut members, "name")?.ok_or("name is missing")?,
             agent: text(&mut members, "agent")?,
@@ -163,6 +178,15 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
         ControlCommand::Status => status(control),
         ControlCommand::Channels => shapes::channels(&control.gate.status()),
         ControlCommand::TestChannel { name } => test_channel(control, &name).await,
+        ControlCommand::Kill { agent, reason } => match known_agent(control, agent.as_deref()) {
+            Ok(agent) => kill_switch::stop(&control.gate, agent, reason, by).await,
+            Err(failure) => failure,
+        },
+        // One that was removed from the configuration can be resumed, too.
+        ControlCommand::Resume { agent } => {
+            let agent = agent.as_deref().map(AgentId::configured);
+            kill_switch::resume(&control.gate, agent, by).await
+        }
         ControlCommand::Reload => reload(control, by),
         ControlCommand::Web { name } => web(control, name.as_deref(), by),
         ControlCommand::People => json!({"people": shapes::people(&control.gate.setup().config.people)}),

@@ -5,6 +5,7 @@
 
 mod commands;
 mod grants;
+mod kill_switch;
 pub(crate) mod people;
 mod socket;
 mod watch;

@@ -19,6 +19,11 @@ pub(crate) fn root() -> String {
     Responder::new("local", &user_name(0)).as_str().to_owned()
 }
 
+/// The user whom this process belongs to.
+pub(crate) fn this_user() -> Responder {
+    Responder::new("local", &user_name(rustix::process::getuid().as_raw()))
+}
+
 fn user_name(uid: u32) -> String {
     let file = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     named(&file, uid).unwrap_or_else(|| uid.to_string())

@@ -1,0 +1,43 @@
+//! `kill` and `resume` at the gateway's own terminal.
+
+use serde_json::{Value, json};
+
+use crate::gate::Gate;
+use crate::gate::stops::CannotResume;
+use crate::model::{AgentId, Responder};
+use crate::surface::shapes;
+
+/// Stops all calls, or those of this agent.
+pub(super) async fn stop(
+    gate: &Gate,
+    agent: Option<AgentId>,
+    reason: Option<String>,
+    by: &Responder,
+) -> Value {
+    shapes::stopped(&gate.stop(agent, reason, by.clone()).await)
+}
+
+/// Lets them go on.
+pub(super) async fn resume(gate: &Gate, agent: Option<AgentId>, by: &Responder) -> Value {
+    match gate.resume(agent.clone(), by.clone()).await {
+        Ok(lifted) => json!({
+            "resumed": shapes::stop(&lifted),
+            "still_stopped": shapes::stops(&gate.stops.all()),
+        }),
+        Err(CannotResume::NotStopped) => {
+            let others = gate.stops.all();
+            let what = match (&agent, others.is_empty()) {
+                (_, true) => "nothing is stopped",
+                (None, false) => "only single agents are stopped",
+                (Some(_), false) => "this agent is not stopped by itself",
+            };
+            shapes::failure(what, Some("`agentpass status` shows what is stopped; --agent names an agent"))
+        }
+        Err(CannotResume::NotHere) => {
+            shapes::failure("it was stopped on the gateway itself", Some("resume it there"))
+        }
+        Err(CannotResume::Store(e)) => {
+            shapes::failure(&format!("it could not be recorded: {e}"), Some("calls are stopped as before"))
+        }
+    }
+}
