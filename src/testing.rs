@@ -52,7 +52,7 @@ pub mod daemon {
 }
 
 pub mod gate {
-    pub use crate::gate::{Executor, Gate, Metrics, Setup};
+    pub use crate::gate::{CounterBook, Executor, Gate, Memory, Metrics, Reservation, Setup};
 }
 
 pub mod model {

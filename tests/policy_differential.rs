@@ -1,5 +1,6 @@
 //! The judge against a slow reference in Python that was written apart from it (policy_differential/reference.py), over
-//! 100,000 random calls; and what must hold of doubt whatever the policy.
+//! 100,000 random calls that follow each other in time, under rules, flows and limits; and what must hold of doubt whatever
+//! the policy.
 //!
 //! python3 is a stated need of the tests: without it this one fails, since a silent skip would look like a pass.
 #![allow(
@@ -11,12 +12,15 @@
 )]
 
 mod random;
+#[path = "policy_differential/world.rs"]
+mod world;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::thread;
+use std::time::Duration;
 
 use agentpass::testing::base::clock::Timestamp;
 use agentpass::testing::base::domain::Domain;
@@ -25,15 +29,19 @@ use agentpass::testing::base::template::Template;
 use agentpass::testing::base::whole_regex::WholeRegex;
 use agentpass::testing::base::zone::Zone;
 use agentpass::testing::model::{
-    Action, AgentId, ArgPath, ArgSpec, ArgType, Call, Condition, DataFacts, Kind, Matcher, Method, Reason,
-    RequestSpec, Risk, Rule, RuleList, RuleRef, Source, Test, TimeWindow, Tool, Weekday,
+    Action, AgentId, ArgPath, ArgSpec, ArgType, Call, Condition, Kind, Matcher, Method, RequestSpec, Risk,
+    Rule, RuleList, RuleRef, Test, TimeWindow, Tool, Weekday,
 };
-use agentpass::testing::policy::{Facts, Policy, PolicyParts};
+use agentpass::testing::policy::{Policy, PolicyParts};
 use random::Random;
 use serde_json::{Map, Value, json};
+use world::World;
 
-const POLICIES: usize = 20_000;
-const CALLS: usize = 5;
+const POLICIES: usize = 10_000;
+const CALLS: usize = 10;
+
+/// By their names.
+type Zones = BTreeMap<&'static str, Arc<Zone>>;
 
 /// Some of them, in their order.
 fn some<T: Clone>(random: &mut Random, from: &[T]) -> Vec<T> {
@@ -241,7 +249,7 @@ fn test(operator: &str, operand: &Value) -> Test {
     }
 }
 
-fn matcher(spec: &Value, zones: &BTreeMap<&str, Arc<Zone>>) -> Matcher {
+fn matcher(spec: &Value, zones: &Zones) -> Matcher {
     let condition = |spec: &Value| Condition {
         path: ArgPath::parse(spec["path"].as_str().unwrap()).unwrap(),
         test: test(spec["operator"].as_str().unwrap(), &spec["operand"]),
@@ -269,7 +277,7 @@ fn matcher(spec: &Value, zones: &BTreeMap<&str, Arc<Zone>>) -> Matcher {
     }
 }
 
-fn policy(spec: &Value, zones: &BTreeMap<&str, Arc<Zone>>) -> Policy {
+fn policy(spec: &Value, zones: &Zones) -> Policy {
     let list = |list: RuleList| {
         let rules = spec[list.as_str()].as_array().unwrap().iter().enumerate();
         let rule = |(at, spec): (usize, &Value)| Rule {
@@ -293,10 +301,14 @@ fn policy(spec: &Value, zones: &BTreeMap<&str, Arc<Zone>>) -> Policy {
         };
         rules.map(rule).collect()
     };
+    let all = |name: &str| spec[name].as_array().unwrap().iter();
     Policy::new(PolicyParts {
         rules: list(RuleList::Rules),
         defaults: list(RuleList::Defaults),
-        ..PolicyParts::default()
+        limits: all("limits").map(|spec| world::limit_of(spec, zones)).collect(),
+        flows: all("flows").enumerate().map(|(at, spec)| world::flow_of(at, spec)).collect(),
+        data: world::data_of(spec),
+        digest: None,
     })
 }
 
@@ -309,8 +321,7 @@ fn tool(random: &mut Random) -> Arc<Tool> {
     let target = RequestSpec::new(Method::Post, Template::parse("/").unwrap());
     let mut tool = Tool::new(name, target);
     tool.facts.risk = random.pick(&[Risk::None, Risk::Irreversible]);
-    let labels: BTreeSet<String> = some(random, &LABELS[..2]).into_iter().map(str::to_owned).collect();
-    tool.facts.data = random.one_in(3).then(|| DataFacts { labels, ..DataFacts::default() });
+    world::give_facts(random, &mut tool);
     let args = [
         ("id", id),
         ("to", free(Some(ArgType::String))),
@@ -345,62 +356,59 @@ fn call(random: &mut Random) -> Call {
             };
             args.insert(name.to_owned(), value);
         }
-        if let Ok(call) = Call::new(AgentId::configured(random.pick(&["pi", "phone"])), tool, args) {
+        if let Ok(call) = Call::new(agent(random), tool, args) {
             return call;
         }
     }
 }
 
-fn facts(
-    random: &mut Random,
-    call: &Call,
-    zones: &BTreeMap<&str, Arc<Zone>>,
-) -> (Facts<'static>, &'static str) {
-    // A year, with more of the hours in which clocks are set.
-    let changes =
-        ["2026-03-08T05:00:00Z", "2026-03-29T00:00:00Z", "2026-10-25T00:00:00Z", "2026-11-01T05:00:00Z"];
-    let minutes = |minutes: usize| i64::try_from(minutes * 60_000).unwrap();
-    let now = match random.one_in(2) {
-        true => Timestamp::parse(random.pick(&changes)).unwrap().0 + minutes(random.below(4 * 60)),
-        false => Timestamp::parse("2026-01-01T00:00:00Z").unwrap().0 + minutes(random.below(365 * 24 * 60)),
-    };
-    let zone = random.pick(&ZONES);
-    let labels = some(random, &LABELS).into_iter().map(str::to_owned).collect();
-    let read = random.one_in(2).then(|| Source { from: "crm".into(), labels });
-    let facts = Facts {
-        now: Timestamp(now),
-        clock_set: !random.one_in(6),
-        zone: zones[zone].clone(),
-        read: read.into_iter().collect(),
-        ..Facts::unchanged(call)
-    };
-    (facts, zone)
+fn agent(random: &mut Random) -> AgentId {
+    AgentId::configured(random.pick(&["pi", "phone"]))
 }
 
-fn described(call: &Call, facts: &Facts<'_>, zone: &str) -> Value {
-    let labels = call.tool().facts.data.as_ref().map(|data| &data.labels);
-    let read: Vec<_> = facts.read.iter().map(|source| json!({"labels": source.labels})).collect();
-    json!({
+/// A moment of a year, with more of the hours in which clocks are set.
+fn minutes_of_change(random: &mut Random) -> Timestamp {
+    let changes =
+        ["2026-03-08T05:00:00Z", "2026-03-29T00:00:00Z", "2026-10-25T00:00:00Z", "2026-11-01T05:00:00Z"];
+    let (from, most) = match random.one_in(2) {
+        true => (random.pick(&changes), 4 * 60),
+        false => ("2026-01-01T00:00:00Z", 365 * 24 * 60),
+    };
+    let minutes = u64::try_from(random.below(most)).unwrap();
+    Timestamp::parse(from).unwrap().plus(Duration::from_secs(minutes * 60))
+}
+
+fn described(call: &Call) -> Value {
+    let mut described = world::described_facts(call);
+    let call = json!({
         "agent": call.agent().as_str(),
+        "tool": call.tool().name,
         "kind": call.tool().kind.as_str(),
         "risk": call.tool().facts.risk.as_str(),
-        "labels": labels.cloned().unwrap_or_default(),
-        "declared": call.tool().args.keys().collect::<Vec<_>>(),
+        "declared": world::declared(call.tool()),
         "args": call.args(),
         "signature": call.signature(),
         "parts": call.parts(),
         "each": (!call.parts().is_empty()).then(|| call.tool().each()),
-        "facts": {"now": facts.now.0, "clock_set": facts.clock_set, "zone": zone, "read": read},
-    })
+    });
+    described.as_object_mut().unwrap().append(&mut call.as_object().unwrap().clone());
+    described
 }
 
-fn zones() -> BTreeMap<&'static str, Arc<Zone>> {
+fn zones() -> Zones {
     let zone = |name| Arc::new(Zone::named(name).unwrap_or_else(|| panic!("the machine has no zone {name}")));
     ZONES.into_iter().map(|name| (name, zone(name))).collect()
 }
 
 fn case(random: &mut Random) -> Value {
-    json!({"rules": rules(random, "rules"), "defaults": rules(random, "defaults")})
+    let mut spec = json!({"rules": rules(random, "rules"), "defaults": rules(random, "defaults")});
+    if random.one_in(2) {
+        let allowed = json!({"name": "the rest", "action": "allow", "pattern": "*", "always": false, "agents": null,
+            "any_value": null, "kinds": [], "risks": [], "when": [], "time": null, "after": []});
+        spec["defaults"].as_array_mut().unwrap().push(allowed);
+    }
+    world::beside_rules(random, &mut spec);
+    spec
 }
 
 #[test]
@@ -426,20 +434,17 @@ fn judges_as_the_reference_does() {
     let mut found = BTreeMap::new();
     let mut waiting = std::collections::VecDeque::new();
     for number in 0..POLICIES {
-        let spec = case(&mut random);
+        let mut spec = case(&mut random);
         let policy = policy(&spec, &zones);
-        let mut calls = Vec::new();
-        let mut judged = Vec::new();
+        let mut world = World::new(&mut random, &mut spec, &zones);
+        let pool: Vec<_> = (0..4).map(|_| call(&mut random)).collect();
+        let (mut steps, mut judged) = (Vec::new(), Vec::new());
         for _ in 0..CALLS {
-            let call = call(&mut random);
-            let (facts, zone) = facts(&mut random, &call, &zones);
-            let verdict = policy.judge(&call, &facts);
-            let reasons: Vec<_> = verdict.reasons.iter().map(Reason::to_json).collect();
-            assert_eq!(policy.judge_traced(&call, &facts).0, verdict);
-            judged.push(json!({"decision": verdict.decision.as_str(), "reasons": reasons}));
-            calls.push(described(&call, &facts, zone));
+            let (step, said) = world.step(&mut random, &policy, &pool);
+            steps.push(step);
+            judged.push(said);
         }
-        let case = json!({"policy": spec, "calls": calls}).to_string();
+        let case = json!({"policy": spec, "steps": steps}).to_string();
         send.send(case.clone()).unwrap();
         waiting.push_back((case, judged));
         while waiting.len() > if number + 1 == POLICIES { 0 } else { 32 } {
@@ -448,16 +453,29 @@ fn judges_as_the_reference_does() {
                 serde_json::from_str(&answers.next().expect("an answer").unwrap()).unwrap();
             for (at, (ours, theirs)) in judged.iter().zip(&answer).enumerate() {
                 assert_eq!(ours, theirs, "SEED={} call {at} of {case}", random.seed);
-                let reason = ours["reasons"][0]["reason"].as_str().unwrap_or("allowed").to_owned();
-                *found.entry(reason).or_insert(0) += 1;
+                let reasons = ours["reasons"].as_array().unwrap();
+                let words = reasons.iter().map(|reason| reason["reason"].as_str().unwrap());
+                let seen = [
+                    reasons.is_empty().then_some("allowed"),
+                    ours["retry_after"].is_number().then_some("time heals"),
+                    ours["forbidden"].is_object().then_some("forbidden when claimed"),
+                    (reasons.len() > 1).then_some("several reasons"),
+                ];
+                for word in words.chain(seen.into_iter().flatten()) {
+                    *found.entry(word.to_owned()).or_insert(0) += 1;
+                }
             }
         }
     }
     drop(send);
     writer.join().unwrap();
     assert!(python.wait().unwrap().success());
-    for reason in ["allowed", "denied_by_policy", "asked_by_rule", "asked_by_default"] {
-        assert!(found.get(reason).is_some_and(|count| *count > 3000), "{reason}: {found:?}");
+    let rules = ["denied_by_policy", "asked_by_rule", "asked_by_default"].map(|word| (word, 3000));
+    let others = ["flow_denied", "asked_by_flow", "limit_reached", "asked_by_limit"].map(|word| (word, 3000));
+    let rest =
+        [("allowed", 3000), ("several reasons", 3000), ("time heals", 500), ("forbidden when claimed", 30)];
+    for (word, least) in [rules.as_slice(), &others, &rest].concat() {
+        assert!(found.get(word).is_some_and(|count| *count > least), "{word}: {found:?}");
     }
 }
 
@@ -467,7 +485,8 @@ fn spoilt(random: &mut Random, value: &Value) -> Option<Value> {
         0 => None,
         1 => Some(Value::Null),
         2 => Some(json!([value])),
-        3 => Some(json!({"value": value})),
+        // An object around an object is a good one, with one name more.
+        3 if !value.is_object() => Some(json!({ "value": value })),
         4 if !value.is_string() => Some(value.to_string().into()),
         _ => Some(json!([[value, value]])),
     }
@@ -515,7 +534,7 @@ fn a_value_that_is_missing_wrapped_renamed_or_of_another_type_never_makes_a_deci
     let mut random = Random::new(0x5eed_0016);
     let zones = zones();
     let target = || RequestSpec::new(Method::Post, Template::parse("/").unwrap());
-    let tool = Arc::new(Tool { extra_args: true, ..Tool::new("pay", target()) });
+    let tool = Arc::new(world::sending_typed(Tool { extra_args: true, ..Tool::new("pay", target()) }));
     let strictness = |action| match action {
         Action::Allow => 0,
         Action::Ask => 1,
@@ -524,7 +543,8 @@ fn a_value_that_is_missing_wrapped_renamed_or_of_another_type_never_makes_a_deci
     let (mut same, mut stricter) = (0, 0);
     for _ in 0..20_000 {
         let mut spec = case(&mut random);
-        for list in ["rules", "defaults"] {
+        world::count_typed(&mut spec);
+        for list in ["rules", "defaults", "limits"] {
             for rule in spec[list].as_array_mut().unwrap() {
                 rule["any_value"] = Value::Null;
                 rule["pattern"] = "*".into();
@@ -552,8 +572,13 @@ fn a_value_that_is_missing_wrapped_renamed_or_of_another_type_never_makes_a_deci
             |args: &Map<String, Value>| Call::new(AgentId::configured("pi"), tool.clone(), args.clone());
         // Brackets in a text are refused before any rule is asked.
         let (Ok(good), Ok(bad)) = (call(&good), call(&bad)) else { continue };
-        let (facts, _) = facts(&mut random, &good, &zones);
-        let (before, after) = (policy.judge(&good, &facts).decision, policy.judge(&bad, &facts).decision);
+        let mut world = World::new(&mut random, &mut spec, &zones);
+        for _ in 0..random.below(4) {
+            world.step(&mut random, &policy, std::slice::from_ref(&good));
+        }
+        let clock_set = !random.one_in(6);
+        let judge = |call| world.judge(&policy, call, None, (clock_set, false)).decision;
+        let (before, after) = (judge(&good), judge(&bad));
         let about = || format!("SEED={} {spec} {:?} {:?}", random.seed, good.args(), bad.args());
         assert!(strictness(after) >= strictness(before), "{before} became {after}: {}", about());
         if before == after { same += 1 } else { stricter += 1 }

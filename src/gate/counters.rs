@@ -24,7 +24,7 @@ const TIDY_EVERY: Duration = Duration::from_secs(60);
 
 /// All counters, and the sessions whose end they share.
 #[derive(Debug, Default)]
-pub(crate) struct CounterBook {
+pub struct CounterBook {
     /// By [`Limit::identity`](crate::model::Limit::identity).
     limits: HashMap<Digest, LimitCounters>,
     sessions: Sessions,
@@ -72,11 +72,7 @@ impl LimitCounters {
 
 impl CounterBook {
     /// What the run before has counted; each with when it was last charged.
-    pub(super) fn take_up(
-        counted: Vec<(Charge, Timestamp)>,
-        session_idle: Duration,
-        now: Timestamp,
-    ) -> CounterBook {
+    pub fn take_up(counted: Vec<(Charge, Timestamp)>, session_idle: Duration, now: Timestamp) -> CounterBook {
         let mut book = CounterBook::default();
         book.sessions.set_idle(session_idle);
         for (charge, at) in counted {
@@ -104,7 +100,7 @@ impl CounterBook {
     }
 
     /// A call is about to be judged.
-    pub(super) fn called(&mut self, agent: &AgentId, session: &SessionName, now: Timestamp) {
+    pub fn called(&mut self, agent: &AgentId, session: &SessionName, now: Timestamp) {
         self.sessions.touch(agent, session, now);
         if self.tidy_at.is_none_or(|at| at <= now || at > now.plus(TIDY_EVERY)) {
             self.tidy(now);
@@ -263,7 +259,7 @@ impl Counters for CounterBook {
 }
 
 /// What a call has been charged, until its claim is recorded. Dropping it before takes everything back.
-pub(super) struct Reservation {
+pub struct Reservation {
     book: Rc<RefCell<CounterBook>>,
     agent: AgentId,
     name: SessionName,
@@ -276,7 +272,7 @@ pub(super) struct Reservation {
 
 impl Reservation {
     /// Charges a call of this session. None: it would open one session too many.
-    pub(super) fn new(
+    pub fn new(
         book: &Rc<RefCell<CounterBook>>,
         agent: &AgentId,
         name: &SessionName,
@@ -295,12 +291,12 @@ impl Reservation {
     }
 
     /// What the event of the claim says.
-    pub(super) fn charges(&self) -> &[Charge] {
+    pub fn charges(&self) -> &[Charge] {
         &self.charges
     }
 
     /// The claim is recorded.
-    pub(super) fn confirm(mut self, now: Timestamp) {
+    pub fn confirm(mut self, now: Timestamp) {
         self.confirmed = true;
         self.book.borrow_mut().confirm(&self.charges, self.session, now);
         self.grant.take().into_iter().for_each(GrantHold::confirm);

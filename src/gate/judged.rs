@@ -30,7 +30,7 @@ impl Judged {
         let call = &task.call;
         let (agent, session, now) = (call.agent(), task.session_name(), gate.clock.now());
         gate.ledger.counters.borrow_mut().called(agent, &session, now);
-        gate.ledger.memory.borrow_mut().called(agent, &session, now);
+        gate.ledger.memory.borrow_mut().called(agent, &session, setup.session_idle(), now);
         let verdict = {
             let (counters, grants) = (gate.counters(), gate.ledger.grants.borrow());
             let facts = gate.facts(setup, call, task.session.as_deref(), &*counters);

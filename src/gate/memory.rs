@@ -14,7 +14,7 @@ const MOST_SESSIONS: usize = 2000;
 
 /// What all agents have read.
 #[derive(Default)]
-pub(crate) struct Memory {
+pub struct Memory {
     agents: HashMap<AgentId, AgentMemory>,
 }
 
@@ -47,13 +47,15 @@ impl Memory {
         let mut memory = Memory::default();
         for reading in &readings {
             memory.read(reading);
-            memory.called(&reading.agent, &reading.session, now);
+            let sessions = memory.agents.get_mut(&reading.agent).map(|memory| &mut memory.sessions);
+            let session = sessions.and_then(|sessions| sessions.get_mut(&reading.session));
+            session.into_iter().for_each(|session| session.last = session.last.max(now));
         }
         memory
     }
 
     /// Remembers that data is handed out.
-    pub(super) fn read(&mut self, reading: &Reading) {
+    pub fn read(&mut self, reading: &Reading) {
         let Reading { agent, session, source, at } = reading;
         let memory = self.agents.entry(agent.clone()).or_default();
         memory.version = memory.version.wrapping_add(1);
@@ -68,16 +70,19 @@ impl Memory {
         session.read.entry(source.clone()).and_modify(newest).or_insert(*at);
     }
 
-    /// A call is made in this session.
-    pub(super) fn called(&mut self, agent: &AgentId, session: &SessionName, now: Timestamp) {
-        let sessions = self.agents.get_mut(agent).map(|memory| &mut memory.sessions);
-        if let Some(session) = sessions.and_then(|sessions| sessions.get_mut(session)) {
+    /// A call is made in this session, which has ended when the last one was made as long as `idle` before.
+    pub fn called(&mut self, agent: &AgentId, name: &SessionName, idle: Duration, now: Timestamp) {
+        let Some(memory) = self.agents.get_mut(agent) else { return };
+        let Some(session) = memory.sessions.get_mut(name) else { return };
+        if session.last.plus(idle) > now {
             session.last = session.last.max(now);
+        } else {
+            memory.sessions.remove(name);
         }
     }
 
     /// What this agent carries in this session.
-    pub(super) fn carried(
+    pub fn carried(
         &self,
         agent: &AgentId,
         session: &SessionName,
@@ -199,13 +204,15 @@ mod tests {
         memory.read(&reading("web", "", 0));
         assert_eq!(carried(&memory, "a", Remember::Session, 30), ["crm"]);
         assert_eq!(carried(&memory, "b", Remember::Session, 30), [""; 0]);
-        memory.called(&pi(), &session("a"), at(50));
-        memory.called(&pi(), &session("b"), at(50));
+        memory.called(&pi(), &session("a"), HOUR, at(50));
+        memory.called(&pi(), &session("b"), HOUR, at(50));
         assert_eq!(carried(&memory, "a", Remember::Session, 109), ["crm"]);
         assert_eq!(carried(&memory, "a", Remember::Session, 110), [""; 0]);
         assert_eq!(carried(&memory, "", Remember::Session, 59), ["web"]);
         let all = memory.all(&pi(), (Remember::Session, HOUR), at(80));
         assert_eq!(all.iter().map(|one| one.source.from.as_str()).collect::<Vec<_>>(), ["crm"]);
+        memory.called(&pi(), &session("a"), HOUR, at(110));
+        assert_eq!(carried(&memory, "a", Remember::Session, 110), [""; 0], "the next session begins anew");
     }
 
     #[test]

@@ -55,9 +55,11 @@ use smol::LocalExecutor;
 
 pub(crate) use admit::Submission;
 pub(crate) use approvals::{Answered, CannotAnswer};
+pub use counters::{CounterBook, Reservation};
 pub(crate) use host::GateHost;
 pub(crate) use inbox::{Delivery, Inbox};
 pub(crate) use kill_switch::Stopped;
+pub use memory::Memory;
 pub(crate) use metrics::Counts;
 pub use metrics::Metrics;
 pub(crate) use notes::MAX_NOTE;

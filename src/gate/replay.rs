@@ -84,7 +84,7 @@ impl<'f> Replay<'f> {
     fn judged(&mut self, at: Timestamp, call: RecordedCall) -> Rejudged {
         let session = session_of(&call);
         self.book.borrow_mut().called(&call.agent, &session, at);
-        self.memory.called(&call.agent, &session, at);
+        self.memory.called(&call.agent, &session, self.files.session_idle, at);
         let redacted = self.is_redacted(&call);
         let read = self.read(&call, at);
         let why = self.explain(&call, at, false);

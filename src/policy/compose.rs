@@ -106,8 +106,8 @@ impl Policy {
         let flows = self.flow_looks(call, facts);
         let (by_rules, place) = self.rules.decide(&subject);
         let by_rules = self.granted(&by_rules, place, &subject).unwrap_or(by_rules);
-        let asks = stricter(by_rules.decision, strictest(&flows)) == Action::Ask;
-        self.limits.looks(call, &facts.moment(asks), |limit, element| counts(limit, &subject, element))
+        let before = stricter(by_rules.decision, strictest(&flows));
+        self.limits.looks(call, &facts.moment(before), |limit, element| counts(limit, &subject, element))
     }
 
     /// What there is to say of each source of data on its way to the destination of the call.
@@ -186,7 +186,7 @@ impl Policy {
     fn strictest_of(&self, by_rules: Verdict, subject: &Subject<'_>) -> Verdict {
         let flows = self.flow_looks(subject.call, subject.facts);
         let before_limits = stricter(by_rules.decision, strictest(&flows));
-        let moment = subject.facts.moment(before_limits == Action::Ask);
+        let moment = subject.facts.moment(before_limits);
         let said = self.limits.judge(subject.call, &moment, |limit, element| counts(limit, subject, element));
         let Judgement { decision, reasons, charges } = said;
         let decision = stricter(before_limits, decision);

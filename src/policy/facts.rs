@@ -8,7 +8,7 @@ use super::limits::Moment;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::zone::Zone;
-use crate::model::{Call, Reason, Responder, Source};
+use crate::model::{Action, Call, Reason, Responder, Source};
 
 /// What counts for one call besides the rules, at one moment: from the owner's files and the gateway's own memory,
 /// never from what the agent says.
@@ -85,10 +85,10 @@ impl<'a> Facts<'a> {
         (self.tool != Some(call.tool().digest)).then_some(Reason::ToolChanged)
     }
 
-    /// As limits look at it. `asks`: a person is asked about the call.
-    pub(super) fn moment(&self, asks: bool) -> Moment<'_> {
+    /// As limits look at it. `before`: what rules and flows say to the call.
+    pub(super) fn moment(&self, before: Action) -> Moment<'_> {
         let Facts { now, zone, session, counters, asked, .. } = self;
-        Moment { now: *now, zone, session: *session, counters: *counters, asked: *asked || asks }
+        Moment { now: *now, zone, session: *session, counters: *counters, before, asked: *asked }
     }
 
     pub(super) fn not_asked(&self) -> Option<Reason> {

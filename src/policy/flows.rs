@@ -10,7 +10,7 @@ use crate::base::domain::Domain;
 use crate::model::body_fields::body_fields;
 use crate::model::condition::key_name;
 use crate::model::flow::{Bound, Bounds, DataPolicy, Flow, FlowLook, Source};
-use crate::model::{Action, Call, DataFacts};
+use crate::model::{Action, ArgType, Call, DataFacts};
 
 /// The owner's flows and what counts where none speaks.
 #[derive(Clone, Debug, Default)]
@@ -121,9 +121,14 @@ impl Sending<'_> {
         names.iter().map(|name| name.as_str().map(key_name)).collect()
     }
 
+    /// A list counts only where the owner declared one: an agent must not make one of a large number by wrapping it.
     fn sends_at_most(&self, most: u64) -> bool {
+        let declared = |name: &String| self.call.tool().args.get(name).and_then(|spec| spec.kind);
+        let is_list = self.facts.records.as_ref().and_then(declared) == Some(ArgType::Array);
         match self.argument(self.facts.records.as_ref()) {
-            Some(Value::Array(items)) => u64::try_from(items.len()).is_ok_and(|count| count <= most),
+            Some(Value::Array(items)) if is_list => {
+                u64::try_from(items.len()).is_ok_and(|count| count <= most)
+            }
             Some(Value::Number(number)) => {
                 let most = i64::try_from(most).map(Decimal::from).ok();
                 let count = Decimal::of_number(number).filter(|count| !count.is_negative());

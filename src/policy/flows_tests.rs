@@ -248,6 +248,9 @@ fn records_are_counted_or_it_is_denied() {
         ("rows", json!({"rows": [1, 2]}), true),
         ("rows", json!({"rows": [1, 2, 3]}), false),
         ("to", json!({"to": "2"}), false),
+        // Undeclared: a number counts, a list may be one that was wrapped around a larger number.
+        ("undeclared", json!({"undeclared": 2}), true),
+        ("undeclared", json!({"undeclared": [3]}), false),
     ] {
         let expected = (!kept).then_some(Bound::MaxRecords);
         assert_eq!(broken(&bounds, by(name), args.clone()), expected, "{args}");

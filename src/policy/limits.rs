@@ -25,7 +25,9 @@ pub(super) struct Moment<'a> {
     pub zone: &'a Zone,
     pub session: Option<&'a str>,
     pub counters: &'a dyn Counters,
-    /// Whether a person is asked about the call, or has been.
+    /// What rules and flows say to the call.
+    pub before: Action,
+    /// Whether a person has been asked about it.
     pub asked: bool,
 }
 
@@ -95,13 +97,14 @@ impl Limits {
         };
         let counts_questions =
             |place: &usize| self.all.get(*place).is_some_and(|limit| limit.count == Counted::Questions);
-        // Other limits may be why a person is asked.
+        // Other limits may be why a person is asked, or why nobody is.
         let mut looks: BTreeMap<usize, LimitLook> = touched
             .iter()
             .filter(|(place, _)| !counts_questions(place))
-            .filter_map(|touched| Some((*touched.0, look(touched, moment.asked)?)))
+            .filter_map(|touched| Some((*touched.0, look(touched, false)?)))
             .collect();
-        let asked = moment.asked || looks.values().any(|look| look.decision == Action::Ask);
+        let others = looks.values().fold(moment.before, |strictest, look| stricter(strictest, look.decision));
+        let asked = moment.asked || others == Action::Ask;
         let questions = touched.iter().filter(|(place, _)| counts_questions(place));
         let questions: Vec<_> =
             questions.filter_map(|touched| Some((*touched.0, look(touched, asked)?))).collect();
