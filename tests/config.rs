@@ -221,6 +221,77 @@ rate_limit:
   max_requests_per_minute: 60
 "#;
 
+/// The shipped file with the "# " removed of everything that is meant to be used so.
+#[test]
+fn the_examples_in_the_shipped_permissions_are_right() {
+    let dir = quiet_seed();
+    let services = "services:\n  ha: {url: 'http://ha:8123', tools: tools/homeassistant.yaml}\n";
+    dir.write("config.yaml", format!("{MINIMAL}{services}"));
+    copy(&dir, "tools/homeassistant.yaml", "share/tools/homeassistant.yaml");
+    copy(&dir, "etc/permissions.yaml", "permissions.yaml");
+    let shipped = fs::read_to_string(dir.0.join("permissions.yaml")).unwrap();
+    let (mut used, mut lines) = (String::new(), 0);
+    for line in shipped.lines() {
+        let bare = ["# - {", "#   - ", "#     ", "# limits:", "# data:", "# flows:", "# session_idle:"];
+        let is_example = lines > 20 && bare.iter().any(|beginning| line.trim_start().starts_with(beginning));
+        lines += 1;
+        used += &if is_example { line.replacen("# ", "", 1) } else { line.to_owned() };
+        used.push('\n');
+    }
+    dir.write("permissions.yaml", &used);
+    let loaded = dir.load().unwrap_or_else(|findings| panic!("{findings:?}\n{used}"));
+    let permissions = &loaded.permissions;
+    assert_eq!((permissions.limits.len(), permissions.flows.len()), (2, 1), "{used}");
+    assert!(
+        permissions.rules.iter().any(|rule| rule.matcher.time.is_some() && !rule.matcher.when.is_empty())
+    );
+    assert!(permissions.rules.iter().any(|rule| !rule.matcher.after.is_empty()));
+}
+
+/// What a later reader of the record knows of the policy that decided.
+#[test]
+fn the_policy_has_another_digest_when_anything_changes_that_decides() {
+    let tool = "tools: {pay: {kind: pay, cost: 1, request: {method: POST, path: /}, description: Pays}}\n";
+    let config = format!(
+        "{MINIMAL}services: {{s: {{url: 'http://s', tools: t.yaml}}}}\nagents: {{pi: {{token: '{TOKEN}', groups: [house]}}}}\n"
+    );
+    let config = config.lines().filter(|line| !line.starts_with("agent:")).collect::<Vec<_>>().join("\n");
+    let permissions = "rules: [{pattern: 'pay*', action: ask}]\nlimits: [{name: l, pattern: 'pay*', window: 1h, ask_above: 1}]\n";
+    let dir = Dir::new();
+    let digest = |file: &str, from: &str, to: &str| {
+        for (name, text) in
+            [("config.yaml", config.as_str()), ("t.yaml", tool), ("permissions.yaml", permissions)]
+        {
+            let changed = if name == file { text.replacen(from, to, 1) } else { text.to_owned() };
+            assert!(name != file || from == to || changed != text, "{from} is not in {name}");
+            dir.write(name, changed);
+        }
+        dir.load().unwrap_or_else(|findings| panic!("{to}: {findings:?}")).permissions.digest
+    };
+    let usual = digest("t.yaml", "", "");
+    for (file, from, to) in [
+        ("permissions.yaml", "action: ask", "action: deny"),
+        ("permissions.yaml", "ask_above: 1", "ask_above: 2"),
+        ("permissions.yaml", "rules: [{", "rules: [{kinds: [pay], "),
+        ("permissions.yaml", "limits:", "data: {otherwise: allow}\nlimits:"),
+        ("t.yaml", "kind: pay", "kind: send"),
+        ("t.yaml", "cost: 1", "cost: 2"),
+        ("t.yaml", "cost: 1", "cost: 1, risk: none"),
+        ("t.yaml", "cost: 1", "cost: 1, data: {to: webhook}"),
+        ("config.yaml", "[house]", "[garden]"),
+    ] {
+        assert_ne!(digest(file, from, to), usual, "{to}");
+    }
+    for (file, from, to) in [
+        ("permissions.yaml", "rules:", "# a word\nrules:"),
+        ("permissions.yaml", "{pattern: 'pay*', action: ask}", "{action: \"ask\", pattern: pay*}"),
+        ("t.yaml", "description: Pays", "description: Pays a bill"),
+        ("config.yaml", "http://s", "http://other"),
+    ] {
+        assert_eq!(digest(file, from, to), usual, "{to}");
+    }
+}
+
 #[test]
 fn shipped_files_load_without_a_word() {
     let dir = Dir::new();

@@ -1769,3 +1769,28 @@ fn what_an_agent_has_read_is_kept_with_the_end_of_its_call() {
     assert_eq!(read_by(&dir), []);
     assert_eq!(dir.verify().fault, None);
 }
+
+#[test]
+fn what_agents_have_read_is_what_was_handed_to_them() {
+    let filled = || {
+        let dir = Dir::new();
+        dir.with(async |store| {
+            for (door, session) in [("front", Some("s")), ("back", None)] {
+                let id = record(store, reading(door, session)).await;
+                store.settle(id, &Outcome::Executed(json!(1).into()), at(1)).await.unwrap();
+            }
+        });
+        assert_eq!((dir.verify().fault, read_by(&dir).len()), (None, 2));
+        dir
+    };
+    for sql in [
+        "DELETE FROM readings WHERE session = 'null'",
+        "UPDATE readings SET at = at - 1",
+        "UPDATE readings SET agent = 'laptop' WHERE session = 'null'",
+        "UPDATE readings SET source = '{\"from\":\"crm\",\"labels\":[]}' WHERE session = 'null'",
+    ] {
+        let dir = filled();
+        dir.falsify(sql);
+        assert_eq!(dir.wrong(), FaultKind::ReadingsChanged, "{sql}");
+    }
+}

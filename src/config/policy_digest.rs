@@ -8,6 +8,7 @@ use super::known::KnownNames;
 use super::tree::YamlKind;
 use crate::base::digest::Digest;
 use crate::base::json::{MAX_SAFE_INTEGER, canonical};
+use crate::model::Tool;
 
 /// SHA-256 of permissions.yaml, of what tool files say for the policy, of people, of the agents' groups and of what may be
 /// granted beyond the rules, in canonical form: what is only written in another way has the same one.
@@ -16,7 +17,7 @@ pub(crate) fn policy_digest(permissions: At<'_>, known: Option<&KnownNames<'_>>)
     let agents = known.into_iter().flat_map(|known| known.agents);
     let mut all = json!({
         "permissions": canonical_form(permissions),
-        "tools": tools.map(|tool| (tool.name.clone(), tool.facts.source())).collect::<Map<_, _>>(),
+        "tools": tools.map(|tool| (tool.name.clone(), facts(tool))).collect::<Map<_, _>>(),
         "agents": agents.map(|agent| (agent.id.to_string(), json!({"groups": agent.groups}))).collect::<Map<_, _>>(),
     });
     let offer = known.and_then(|known| known.grant);
@@ -37,6 +38,11 @@ pub(crate) fn policy_digest(permissions: At<'_>, known: Option<&KnownNames<'_>>)
 pub(crate) fn digest_of(at: At<'_>) -> Digest {
     let form = canonical_form(at);
     Digest::sha256(&canonical(&form).unwrap_or_else(|_| form.to_string().into_bytes()))
+}
+
+/// All that rules may ask of a tool.
+fn facts(tool: &Tool) -> Value {
+    json!({"kind": tool.kind.as_str(), "facts": tool.facts.source()})
 }
 
 /// Numbers that JSON does not keep exactly stand as they are written.

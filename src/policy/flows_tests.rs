@@ -41,6 +41,7 @@ fn tool(data: DataFacts) -> Tool {
     Tool {
         args: args.map(|(name, kind)| (name.to_owned(), spec(kind))).into(),
         facts: ToolFacts { data: Some(data), ..ToolFacts::of("mail") },
+        extra_args: true,
         ..Tool::new("mail", RequestSpec::new(Method::Post, Template::parse("/").unwrap()))
     }
 }

@@ -21,10 +21,10 @@ struct Node {
 }
 
 impl Index {
-    /// An index of `beginnings`; the place of each is its number in the iteration, from 0.
-    pub(crate) fn new<'a>(beginnings: impl Iterator<Item = &'a str>) -> Self {
+    /// An index of places, in ascending order, each with its beginning.
+    pub(crate) fn new<'a>(beginnings: impl Iterator<Item = (usize, &'a str)>) -> Self {
         let mut sorted: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
-        for (place, beginning) in beginnings.enumerate() {
+        for (place, beginning) in beginnings {
             sorted.entry(beginning).or_default().push(place);
         }
         let mut nodes: Vec<Node> = Vec::with_capacity(sorted.len());
@@ -59,7 +59,7 @@ mod tests {
 
     #[test]
     fn gives_exactly_the_beginnings() {
-        let index = Index::new(["a(", "", "a(b", "b", "a(", "a(c", "a(b)x", "a"].into_iter());
+        let index = Index::new(["a(", "", "a(b", "b", "a(", "a(c", "a(b)x", "a"].into_iter().enumerate());
         let table: [(&str, &[&[usize]]); 6] = [
             ("a(b)", &[&[2], &[0, 4], &[7], &[1]]),
             ("a(b)x", &[&[6], &[2], &[0, 4], &[7], &[1]]),

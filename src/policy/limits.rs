@@ -58,7 +58,8 @@ pub(crate) struct LimitLook {
 
 impl Limits {
     pub(super) fn new(limits: Vec<Limit>) -> Limits {
-        let index = Index::new(limits.iter().map(|limit| limit.matcher.pattern.literal_prefix()));
+        let beginnings = limits.iter().map(|limit| limit.matcher.pattern.literal_prefix());
+        let index = Index::new(beginnings.enumerate());
         Limits { all: limits.into_iter().map(Arc::new).collect(), index }
     }
 

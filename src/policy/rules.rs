@@ -1,5 +1,6 @@
 //! The owner's rules, and which of them decides.
 
+use std::iter;
 use std::sync::Arc;
 
 use super::index::Index;
@@ -8,7 +9,7 @@ use super::subject::{Part, Subject};
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::model::{
-    Action, AgentId, AskTerms, AskedPart, GrantOffer, GrantRule, Matcher, Rule, RuleLook, Terms, Tool,
+    Action, AgentId, AskTerms, AskedPart, GrantOffer, GrantRule, Kind, Matcher, Rule, RuleLook, Terms, Tool,
     Verdict, Why,
 };
 
@@ -17,8 +18,10 @@ use crate::model::{
 pub(super) struct Rules {
     /// In order of precedence.
     order: Vec<Rule>,
-    /// Finds the places in `order` that can match a signature at all.
-    index: Index,
+    /// Finds the places in `order` of rules for tools of any kind that can match a signature at all.
+    any_kind: Index,
+    /// The same of rules for tools of some kinds, by kind.
+    by_kind: Vec<(Kind, Index)>,
     /// What a person is asked about when no rule speaks of it.
     fallback: Fallback,
 }
@@ -47,13 +50,20 @@ impl Rules {
             Action::Ask => 3,
         });
         rules.extend(defaults);
-        let index = Index::new(rules.iter().map(|rule| rule.matcher.pattern.literal_prefix()));
+        let index = |is_meant: &dyn Fn(&Matcher) -> bool| {
+            let meant = rules.iter().enumerate().filter(|(_, rule)| is_meant(&rule.matcher));
+            Index::new(meant.map(|(place, rule)| (place, rule.matcher.pattern.literal_prefix())))
+        };
+        let any_kind = index(&|matcher| matcher.kinds.is_empty());
+        let is_named = |kind: &Kind| rules.iter().any(|rule| rule.matcher.kinds.contains(kind));
+        let named = Kind::ALL.into_iter().filter(is_named);
+        let by_kind = named.map(|kind| (kind, index(&|matcher| matcher.kinds.contains(&kind)))).collect();
         let mut fallback = Fallback { identity: Digest::sha256(b"no rule"), ask: Arc::default() };
         if let Some(offer) = offer {
             fallback.identity = offer.changes(fallback.identity);
             fallback.ask = Arc::new(AskTerms { grant: Some(offer.clone()) });
         }
-        Rules { order: rules, index, fallback }
+        Rules { order: rules, any_kind, by_kind, fallback }
     }
 
     /// The strictest decision on any part of a call. No element of a list is judged less strictly than a call with this
@@ -61,7 +71,7 @@ impl Rules {
     pub(super) fn decide(&self, subject: &Subject<'_>) -> (Verdict, Place) {
         let mut terms = Terms::default();
         let decided = subject.parts().map(|part| {
-            let place = self.deciding(subject, &part, |_, _, _| {});
+            let place = self.place(subject, &part);
             let verdict = self.verdict(place);
             gather(&mut terms, &verdict);
             (verdict, place)
@@ -87,7 +97,7 @@ impl Rules {
         if call.parts().is_empty() {
             return vec![part(call.signature(), place)];
         }
-        let parts = subject.parts().map(|each| (each.signature, self.deciding(subject, &each, |_, _, _| {})));
+        let parts = subject.parts().map(|each| (each.signature, self.place(subject, &each)));
         parts.map(|(signature, place)| part(signature, place)).collect()
     }
 
@@ -138,17 +148,33 @@ impl Rules {
     }
 
     fn decide_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> Verdict {
-        self.verdict(self.deciding(subject, part, |_, _, _| {}))
+        self.verdict(self.place(subject, part))
+    }
+
+    fn place(&self, subject: &Subject<'_>, part: &Part<'_>) -> Place {
+        let candidates = self.candidates(part.signature, Some(subject.call.tool().kind));
+        self.deciding(subject, part, candidates, |_, _, _| {})
+    }
+
+    /// The places of rules that can match this signature of a tool of this kind; of any where it is None, and then some of
+    /// them more than once.
+    fn candidates<'a>(&'a self, signature: &'a str, kind: Option<Kind>) -> impl Iterator<Item = &'a [usize]> {
+        let named = self.by_kind.iter().filter(move |(named, _)| kind.is_none_or(|kind| kind == *named));
+        let indexes = iter::once(&self.any_kind).chain(named.map(|(_, index)| index));
+        indexes.flat_map(|index| index.candidates(signature))
     }
 
     fn trace_part(&self, subject: &Subject<'_>, part: &Part<'_>) -> (Verdict, Place, Vec<RuleLook>) {
         let mut looks = Vec::new();
-        let deciding = self.deciding(subject, part, |place, rule, why| {
+        // People want to see the rules for tools of other kinds too.
+        let candidates = self.candidates(part.signature, None);
+        let deciding = self.deciding(subject, part, candidates, |place, rule, why| {
             looks.push((place, RuleLook { rule: Arc::clone(&rule.id), why }));
         });
         // Looked at before the deciding rule was found, but of lower precedence.
         looks.retain(|(place, _)| deciding.is_none_or(|deciding| *place <= deciding));
         looks.sort_by_key(|(place, _)| *place);
+        looks.dedup_by_key(|(place, _)| *place);
         (self.verdict(deciding), deciding, looks.into_iter().map(|(_, step)| step).collect())
     }
 
@@ -180,14 +206,15 @@ impl Rules {
     /// unknown decides unless what comes behind it would deny, so that doubt never spares a call a default that denies.
     ///
     /// `look` is told of each rule that was examined: all that could match before that place, and perhaps some behind it.
-    fn deciding(
+    fn deciding<'a>(
         &self,
         subject: &Subject<'_>,
         part: &Part<'_>,
+        candidates: impl Iterator<Item = &'a [usize]>,
         mut look: impl FnMut(usize, &Rule, Why),
     ) -> Option<usize> {
         let (mut first, mut doubted) = (None, None);
-        for places in self.index.candidates(part.signature) {
+        for places in candidates {
             for place in places.iter().copied().take_while(|place| first.is_none_or(|first| *place < first)) {
                 let Some(rule) = self.order.get(place) else { continue };
                 let why = subject.examine(&rule.matcher, part, Stance::of(rule));

@@ -5,6 +5,8 @@ use rusqlite::{Connection, params};
 use serde_json::Value;
 
 use super::error::StoreError;
+use super::kind;
+use super::projection::Body;
 use crate::base::clock::Timestamp;
 use crate::model::{AgentId, Reading, Source};
 
@@ -18,8 +20,35 @@ const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 /// Rows of an agent. It names its sessions itself, so those that have read nothing for the longest time make room.
 const MOST_ROWS: usize = 10_000;
 
+/// The name of this projection.
+pub(super) const NAME: &str = "readings";
+
+/// Takes in an event: what was handed to an agent, `caller` where it was its call's; or that a person lets it be forgotten.
+pub(super) fn fold(
+    db: &Connection,
+    (kind, at): (&str, Timestamp),
+    body: &Body<'_>,
+    caller: Option<&str>,
+) -> Result<(), StoreError> {
+    let agent = match kind {
+        kind::FINISHED => caller,
+        kind::READ => body.text("agent"),
+        kind::FORGOTTEN => return body.text("agent").map_or(Ok(()), |agent| forget(db, agent)),
+        _other => None,
+    };
+    let Some((agent, read)) = agent.zip(body.get("read")) else { return Ok(()) };
+    let Some(source) = Source::of_json(read) else { return Ok(()) };
+    let session = read.get("session").and_then(Value::as_str).map(Into::into);
+    remember(db, &Reading { agent: AgentId::configured(agent), session, source, at })
+}
+
+/// Whether [`expire`] drops nothing that was read then by an agent with so many rows.
+pub(super) fn must_stay(at: Timestamp, now: Timestamp, rows: usize) -> bool {
+    at.0 >= now.0.saturating_sub(MOST_DAYS * DAY_MS) && rows <= MOST_ROWS
+}
+
 /// Remembers it, in place of an earlier one of the same data in the same session.
-pub(super) fn remember(db: &Connection, reading: &Reading) -> Result<(), StoreError> {
+fn remember(db: &Connection, reading: &Reading) -> Result<(), StoreError> {
     let Reading { agent, session, source, at } = reading;
     let (session, source) = (session_text(session.as_deref()), source.to_json().to_string());
     let sql = "INSERT INTO readings (agent, session, source, at) VALUES (?, ?, ?, ?)
@@ -54,7 +83,7 @@ pub(super) fn read(db: &Connection) -> Result<Vec<Reading>, StoreError> {
 }
 
 /// A person lets it be forgotten what this agent has read.
-pub(super) fn forget(db: &Connection, agent: &str) -> Result<(), StoreError> {
+fn forget(db: &Connection, agent: &str) -> Result<(), StoreError> {
     db.prepare_cached("DELETE FROM readings WHERE agent = ?")?.execute([agent])?;
     Ok(())
 }

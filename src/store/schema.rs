@@ -50,6 +50,13 @@ CREATE TABLE stops (
 }
 /// Who is stopped. `audit verify` makes one of its own.
 pub(super) const STOPS: &str = stops!();
+/// What agents have read, as `audit verify` makes it for itself.
+pub(super) const READINGS: &str = "
+CREATE TABLE readings (
+  agent TEXT NOT NULL, session TEXT NOT NULL, source TEXT NOT NULL, at INTEGER NOT NULL,
+  PRIMARY KEY (agent, session, source)
+) STRICT, WITHOUT ROWID;
+";
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
 const MIGRATIONS: [&str; 9] = [
@@ -206,6 +213,8 @@ pub(super) const FOLDED: i64 = 7;
 
 /// From this version on there is `stops`.
 pub(super) const KEEPS_STOPS: i64 = 9;
+/// From this version on there is `readings`.
+pub(super) const REMEMBERED: i64 = 8;
 
 /// From this version on every idempotency key has an event that binds it, also the keys of callers who joined a call.
 pub(super) const EVERY_KEY_HAS_ITS_EVENT: i64 = 5;

@@ -10,6 +10,7 @@ use serde_json::Value;
 use super::counters;
 use super::fault::{Fault, FaultKind};
 use super::life::CallLife;
+use super::readings;
 use super::stops;
 use crate::store::chain::parse_id;
 use crate::store::chain::{self, ChainEvent};
@@ -58,7 +59,9 @@ pub(super) fn calls(db: &Connection) -> Result<(u64, Option<Fault>), StoreError>
     let agree = fault.is_some() || counters::agree(db)?;
     let fault = fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::CountersChanged)));
     let agree = fault.is_some() || stops::agree(db)?;
-    Ok((walk.calls, fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::StopsChanged)))))
+    let fault = fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::StopsChanged)));
+    let agree = fault.is_some() || readings::agree(db)?;
+    Ok((walk.calls, fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::ReadingsChanged)))))
 }
 
 /// Goes through the events once. It keeps in mind the calls that were under way at that point, which are few however

@@ -94,6 +94,8 @@ pub enum FaultKind {
     CountersChanged,
     /// Who is stopped is not what the events of the kill switch say.
     StopsChanged,
+    /// What agents have read is not what was handed to them.
+    ReadingsChanged,
     /// A line of an export cannot be read.
     Unreadable {
         /// Counted from 1.
@@ -180,6 +182,9 @@ impl fmt::Display for FaultKind {
                 f.write_str("what is counted under limits does not fit what the calls have charged")
             }
             FaultKind::StopsChanged => f.write_str("who is stopped does not fit what the events say"),
+            FaultKind::ReadingsChanged => {
+                f.write_str("what agents have read does not fit what was handed to them")
+            }
             FaultKind::Unreadable { line } => write!(f, "line {line} is not a line of an export"),
         }
     }

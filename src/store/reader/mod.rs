@@ -13,6 +13,7 @@ mod history;
 mod life;
 mod list;
 mod page;
+mod readings;
 mod row;
 mod scope;
 mod search;
