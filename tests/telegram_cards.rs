@@ -13,11 +13,13 @@ mod telegram_world;
 
 use harness::timing;
 
+use std::io::{BufRead as _, BufReader};
 use std::time::{Duration, Instant};
 
 use agentpass::testing::base::clock::Timestamp;
 use agentpass::testing::base::zone::Zone;
-use harness::{Gateway, eventually};
+use harness::site::Site;
+use harness::{Gateway, Setup, eventually};
 use serde_json::{Value, json};
 use telegram_api::{ANNA, BEN, Fault, GROUP, Person, STRANGER, Shown, Telegram};
 use telegram_world::{World, at_once, nothing_happened, reason, say, seen, setup};
@@ -47,6 +49,8 @@ at_once!(groups_that_move: [
     a_group_that_moves_tells_us_so_without_being_asked,
     a_move_to_anywhere_is_not_believed,
 ]);
+
+at_once!(why_people_are_asked: [a_question_by_a_limit_or_a_flow_says_why_everywhere]);
 
 at_once!(strangers_and_a_broken_server: [
     strangers_commands_are_answered_once_a_minute,
@@ -410,5 +414,75 @@ fn a_server_that_repeats_itself_is_asked_slowly() {
     assert_eq!((seen(&world.gateway, "hello"), seen(&world.gateway, "again")), (1, 1));
     assert_eq!(showing(&world, GROUP, "/pending").len(), 1, "a command is answered once");
     world.telegram.repeat_itself(false);
+    world.check();
+}
+
+/// What the agent "default" may do: `say` is counted, and mail carries what was read of customers.
+const COUNTED_AND_CARRIED: &str = "rules: [{pattern: \"*\", action: allow}]
+limits: [{name: few-words, pattern: \"say*\", window: day, ask_above: 0}]
+flows: [{from: crm, to: external_email, labels: [pii], action: ask, description: Mail to customers}]
+";
+const CRM_AND_MAIL: &str = "
+  customer: {data: {from: crm, labels: [pii]}, args: {id: {}}, request: {method: GET, path: /customer}}
+  mail:
+    kind: send
+    data: {to: external_email}
+    args: {to: {type: string, required: true}}
+    request: {method: POST, path: /mail}
+";
+
+fn a_question_by_a_limit_or_a_flow_says_why_everywhere() {
+    let telegram = Telegram::start();
+    let usual = setup(&telegram, "");
+    let gateway = Gateway::with(&Setup {
+        config: usual.config.replace("health_port: off", "health_port: 0"),
+        tools: usual.tools.trim_end().to_owned() + CRM_AND_MAIL,
+        permissions: COUNTED_AND_CARRIED.to_owned(),
+    });
+    let world = World { telegram, gateway };
+    let gateway = &world.gateway;
+    let site = Site::signed_in(gateway);
+    let watcher = gateway.say_and_leave(&[json!({"command": "watch"})]);
+    watcher.set_read_timeout(Some(timing::PATIENCE)).unwrap();
+    let mut watched = BufReader::new(watcher).lines();
+    let mut agent = world.agent();
+    assert_eq!(agent.request("customer", json!({"id": "7"}))["result"]["status"], "executed");
+    let by_limit = "few-words: the 1st call within a day, asked above 0";
+    let by_flow = "its data would go somewhere: Mail to customers";
+    let explained = ["few-words", "Mail to customers"];
+    for ((request, code, why), explained) in [
+        (say("hello"), "asked_by_limit", by_limit),
+        (json!({"tool": "mail", "args": {"to": "anna@customer.example"}}), "asked_by_flow", by_flow),
+    ]
+    .into_iter()
+    .zip(explained)
+    {
+        let (tool, args) = (request["tool"].as_str().unwrap().to_owned(), request["args"].clone());
+        let (name, value) = args.as_object().unwrap().iter().next().unwrap();
+        let argument = format!("{name}={}", value.as_str().unwrap());
+        let live = gateway.cli(&["explain", &tool, &argument, "--agent", "default", "--live"]);
+        assert!(String::from_utf8_lossy(&live.stdout).contains(explained), "{live:?}");
+        let wire = agent.send("tool_request", request);
+        let id = agent.asked();
+        assert!(world.card(why).text().contains(value.as_str().unwrap()));
+        let line = watched.next().unwrap().unwrap();
+        let line: Value = serde_json::from_str(&line).unwrap();
+        assert_eq!(
+            (&line["request_id"], &line["reasons"][0]["reason"]),
+            (&json!(id), &json!(code)),
+            "{line}"
+        );
+        let listed = gateway.cli(&["approvals"]);
+        assert!(String::from_utf8_lossy(&listed.stdout).contains(why), "{listed:?}");
+        assert_eq!(gateway.json(&["approvals", "--json"])[0]["reasons"][0]["reason"], code);
+        let page = site.get("/approvals/").body;
+        assert!(page.contains(why), "{page}");
+        assert_eq!(gateway.approve(&id), "resolved");
+        assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+        let call = site.get(&format!("/audit/call/{id}")).body;
+        assert!(call.contains(why), "{call}");
+        let table = site.get("/audit/export.csv").body;
+        assert!(table.lines().any(|row| row.contains(&id) && row.contains(why)), "{table}");
+    }
     world.check();
 }
