@@ -308,7 +308,7 @@ fn policy(spec: &Value, zones: &Zones) -> Policy {
         limits: all("limits").map(|spec| world::limit_of(spec, zones)).collect(),
         flows: all("flows").enumerate().map(|(at, spec)| world::flow_of(at, spec)).collect(),
         data: world::data_of(spec),
-        digest: None,
+        ..PolicyParts::default()
     })
 }
 
