@@ -276,7 +276,7 @@ fn the_policy_has_another_digest_when_anything_changes_that_decides() {
         ("permissions.yaml", "limits:", "data: {otherwise: allow}\nlimits:"),
         ("t.yaml", "kind: pay", "kind: send"),
         ("t.yaml", "cost: 1", "cost: 2"),
-        ("t.yaml", "cost: 1", "cost: 1, risk: none"),
+        ("t.yaml", "cost: 1", "cost: 1, risk: irreversible"),
         ("t.yaml", "cost: 1", "cost: 1, data: {to: webhook}"),
         ("config.yaml", "[house]", "[garden]"),
     ] {

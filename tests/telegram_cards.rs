@@ -465,8 +465,8 @@ fn a_question_by_a_limit_or_a_flow_says_why_everywhere() {
         let wire = agent.send("tool_request", request);
         let id = agent.asked();
         assert!(world.card(why).text().contains(value.as_str().unwrap()));
-        let line = watched.next().unwrap().unwrap();
-        let line: Value = serde_json::from_str(&line).unwrap();
+        let mut lines = watched.by_ref().map(|line| serde_json::from_str::<Value>(&line.unwrap()).unwrap());
+        let line = lines.find(|line| line["tool"].is_string()).unwrap();
         assert_eq!(
             (&line["request_id"], &line["reasons"][0]["reason"]),
             (&json!(id), &json!(code)),
