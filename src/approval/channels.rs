@@ -13,7 +13,9 @@ use smol::channel::{Receiver, Sender, bounded};
 
 use super::api::ApiChannel;
 use super::local::LocalChannel;
+use super::push::{PushChannel, client};
 use super::telegram::Telegram;
+use super::webhook::Webhook;
 use super::{Channel, ChannelHealth, Host, Misconfigured, Parting};
 use crate::base::clock::Clock;
 use crate::config::ChannelConfig;
@@ -31,6 +33,11 @@ fn open(
     match config {
         ChannelConfig::Telegram(config) => {
             Ok(Rc::new(Telegram::new(name, config.clone(), clock.clone(), executor.clone())?))
+        }
+        ChannelConfig::Webhook(config) => {
+            let client = client(name, &config.peer)?;
+            let carrier = Webhook(config.clone());
+            Ok(Rc::new(PushChannel::new(name, carrier, client, clock.clone(), executor.clone())))
         }
         ChannelConfig::Api(_) => Ok(Rc::new(ApiChannel::new(name))),
     }

@@ -1,7 +1,10 @@
-//! Names that programs give for whoever answered through them. They are claims: the token says which channel it was, and
+//! What programs say for somebody: an answer, and a name. The name is a claim: the token says which channel it was, and
 //! nothing says who was there.
 
+use serde_json::Value;
+
 use crate::base::safe_text::visible;
+use crate::model::{Approval, Choice, MAX_NOTE};
 
 const MAX_NAME: usize = 64;
 
@@ -13,6 +16,33 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     }
     // What is shown otherwise than it is written could pose as another name.
     if visible(name) == name && name.trim() == name { Ok(()) } else { Err("must be printable") }
+}
+
+/// Reads `{"decision": "approve" | "deny", "note"?, "by"?}`: what was chosen, and who chose it by their own account.
+///
+/// # Errors
+/// What is wrong with it.
+pub(crate) fn decision(value: Value) -> Result<(Choice, Option<String>), String> {
+    let Value::Object(mut members) = value else { return Err("it must be a JSON object".into()) };
+    let mut text = |name: &str| match members.remove(name) {
+        None | Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) => Ok(Some(text)),
+        Some(_) => Err(format!("{name} must be a string")),
+    };
+    let (decision, note, by) = (text("decision")?, text("note")?, text("by")?);
+    if let Some(name) = members.keys().next() {
+        return Err(format!("unknown member {name}"));
+    }
+    let note = note.map(|note| note.trim().to_owned()).filter(|note| !note.is_empty());
+    if note.as_ref().is_some_and(|note| note.chars().count() > MAX_NOTE) {
+        return Err(format!("a note has at most {MAX_NOTE} characters"));
+    }
+    by.iter().try_for_each(|by| check_name(by)).map_err(|why| format!("by {why}"))?;
+    match decision.as_deref() {
+        Some("approve") => Ok((Choice::Approve(Approval::once()), by)),
+        Some("deny") => Ok((Choice::Deny { note }, by)),
+        _ => Err("decision must be approve or deny".into()),
+    }
 }
 
 #[cfg(test)]

@@ -8,9 +8,11 @@ mod channels;
 pub(crate) mod claims;
 pub(crate) mod desk;
 pub(crate) mod local;
+mod push;
 pub(crate) mod shape;
 pub(crate) mod telegram;
 pub(crate) mod text;
+mod webhook;
 
 use std::pin::Pin;
 use std::rc::Rc;
@@ -20,7 +22,9 @@ use std::time::Duration;
 pub(crate) use channels::Channels;
 
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
+use crate::base::secret::Secret;
 use crate::config::ChannelConfig;
 use crate::model::{AnswerOutcome, Choice, Outcome, Question, QuestionEnd, QuestionRecord, Responder};
 
@@ -146,6 +150,8 @@ pub(crate) trait Host {
         note: Option<String>,
         user: String,
     ) -> Later<'_, Result<bool, NotRecorded>>;
+    /// The token that answers this question on a channel which is configured as `identity` says. None without a gate.
+    fn answer_token(&self, identity: &Digest, question: &Question) -> Option<Secret>;
     /// Whether the agent's answer may wait for the reason of a denial at all (`approvals.note_seconds`).
     fn takes_reasons(&self) -> bool;
     /// Whether people are reminded when half of the time is over (`approvals.reminder`).

@@ -37,8 +37,10 @@ pub(crate) fn ended(shape: Value, end: Option<&QuestionEnd>, outcome: Option<&Ou
     let Value::Object(mut members) = shape else { return shape };
     let heard = end.and_then(QuestionEnd::outcome);
     let outcome = outcome.or(heard.as_ref());
-    let agent_reason = members.remove("reason").unwrap_or_default();
-    members.insert("agent_reason".into(), agent_reason);
+    if !members.contains_key("agent_reason") {
+        let said = members.remove("reason").unwrap_or_default();
+        members.insert("agent_reason".into(), said);
+    }
     if let Some(end) = end {
         members.insert("resolution".into(), end.as_str().into());
         members.insert("resolved_by".into(), end.by().map(Responder::as_str).into());

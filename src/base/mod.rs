@@ -22,6 +22,7 @@ pub(crate) mod readable;
 pub(crate) mod reply;
 pub(crate) mod safe_text;
 pub(crate) mod secret;
+pub(crate) mod signature;
 pub(crate) mod slots;
 pub(crate) mod template;
 pub(crate) mod time_sync;

@@ -1,7 +1,7 @@
 //! Addresses of services and gateways, and what may stand in a path. Nothing here is ever put together with agent data.
 
 use std::fmt;
-use std::net::Ipv6Addr;
+use std::net::{IpAddr, Ipv6Addr};
 
 use hyper::Uri;
 
@@ -99,6 +99,14 @@ impl Url {
     /// `host:port`, for messages to people.
     pub(crate) fn host_and_port(&self) -> String {
         host_and_port(&self.host, self.port)
+    }
+
+    /// Whether nobody on the network can read what goes there: it is encrypted, or stays on this machine.
+    pub(crate) fn stays_private(&self) -> bool {
+        let is_loopback = |ip: IpAddr| ip.to_canonical().is_loopback();
+        self.is_encrypted
+            || self.host.eq_ignore_ascii_case("localhost")
+            || self.host.parse::<IpAddr>().is_ok_and(is_loopback)
     }
 
     /// Whether it is without TLS and names a host in `.local`, which anybody on the network can pose as (RFC 6762).
@@ -275,6 +283,18 @@ mod tests {
             ("ws://user:secret@gw", "no user name"),
         ] {
             assert!(Url::gateway(text).unwrap_err().contains(word), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_encrypted_is_private_on_this_machine_only() {
+        for private in ["https://a.example", "http://localhost:1", "http://127.0.0.9", "http://[::1]:80"] {
+            assert!(Url::service(private).unwrap().stays_private(), "{private}");
+        }
+        for public in
+            ["http://a.example", "http://localhost.example", "http://10.0.0.1", "http://127.0.0.1.example"]
+        {
+            assert!(!Url::service(public).unwrap().stays_private(), "{public}");
         }
     }
 

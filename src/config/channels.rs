@@ -1,23 +1,31 @@
 //! How people are asked: `channels:` of config.yaml, and `messenger:`, which is the channel named `telegram`.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use super::at::{At, Name, Section};
 use super::main_file::{origins, token};
 use super::messenger;
-use super::settings::{AgentConfig, ApiConfig, ChannelConfig};
+use super::pushed::{self, ChannelPlace};
+use super::settings::{AgentConfig, ApiConfig, ChannelConfig, GatewayConfig};
 
 /// Names that stand for something else in the record.
 const RESERVED: [&str; 4] = ["telegram", "local", "web", "cool_down"];
 const MAX_NAME: usize = 32;
 
 /// The channels by name, the local one aside.
-pub(crate) fn channels(file: Section<'_>, agents: &[AgentConfig]) -> BTreeMap<String, ChannelConfig> {
+pub(crate) fn channels(
+    file: Section<'_>,
+    dir: &Path,
+    gateway: &GatewayConfig,
+    agents: &[AgentConfig],
+) -> BTreeMap<String, ChannelConfig> {
     let telegram = file.get("messenger").filter(|at| !at.is_null()).and_then(messenger::read);
     let telegram = telegram.map(|telegram| ("telegram".to_owned(), ChannelConfig::Telegram(telegram)));
     let mut found: BTreeMap<_, _> = telegram.into_iter().collect();
     for (name, at) in file.entries("channels") {
-        let (is_name, config) = (is_name(name), channel(at));
+        let (is_name, config) =
+            (is_name(name), channel(at, ChannelPlace { name: name.text(), dir, gateway }));
         if let (true, Some(config)) = (is_name, config) {
             ensure_own_token(at, &config, agents, &found);
             found.insert(name.text().to_owned(), config);
@@ -41,15 +49,21 @@ fn is_name(name: Name<'_>) -> bool {
     false
 }
 
-fn channel(at: At<'_>) -> Option<ChannelConfig> {
-    type Reader = fn(Section<'_>) -> Option<ChannelConfig>;
-    let types: [(&str, (&str, Reader)); 1] = [("api", ("type token token_sha256 allowed_origins", api))];
+fn channel(at: At<'_>, place: ChannelPlace<'_>) -> Option<ChannelConfig> {
+    type Reader = fn(Section<'_>, ChannelPlace<'_>) -> Option<ChannelConfig>;
+    let types: [(&str, (&str, Reader)); 2] = [
+        ("api", ("type token token_sha256 allowed_origins", api)),
+        (
+            "webhook",
+            (pushed::WEBHOOK_KEYS, |at, place| pushed::webhook(at, place).map(ChannelConfig::Webhook)),
+        ),
+    ];
     let section = at.open();
     let (keys, read) = section.require("type", |at| at.choice(&types))?;
-    read(section.known(keys))
+    read(section.known(keys), place)
 }
 
-fn api(section: Section<'_>) -> Option<ChannelConfig> {
+fn api(section: Section<'_>, _: ChannelPlace<'_>) -> Option<ChannelConfig> {
     let allowed_origins = section.get("allowed_origins").map(origins).unwrap_or_default();
     token(section).map(|token| ChannelConfig::Api(ApiConfig { token, allowed_origins }))
 }

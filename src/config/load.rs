@@ -117,9 +117,10 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     let file = At::root(doc).section(main::KEYS);
     let (storage, results_days, idempotency_hours) = main::storage(file, doc.dir());
     let agents = main::agents(file);
-    let channels = channels::channels(file, &agents);
+    let gateway = main::gateway(file, doc.dir());
+    let channels = channels::channels(file, doc.dir(), &gateway, &agents);
     Config {
-        gateway: main::gateway(file, doc.dir()),
+        gateway,
         people: people(file, &channels),
         channels,
         services: all_services(file, doc.dir(), toolbox, share),

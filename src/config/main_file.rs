@@ -34,19 +34,23 @@ pub(crate) const KEYS: &str = "gateway agent agents people messenger channels se
 pub(crate) fn gateway(file: Section<'_>, dir: &Path) -> GatewayConfig {
     let section = file.below(
         "gateway",
-        "host port tls health_host health_port admin_hosts admin_password_hash trusted_proxies public_path \
+        "host port tls health_host health_port admin_hosts admin_password_hash trusted_proxies public_path public_url \
          metrics_from control_socket allowed_origins max_message_bytes hosts mcp",
     );
+    let public_url = section.read("public_url", base_url);
+    let mut admin_hosts = section.get("admin_hosts").map(hosts).unwrap_or_default();
+    admin_hosts.extend(public_url.as_ref().map(|url| url.host().to_ascii_lowercase()));
     GatewayConfig {
         host: section.read("host", host).unwrap_or_else(|| "::".into()),
         port: section.whole("port", 0..=u16::MAX).unwrap_or(8443),
         tls: section.read("tls", |at| tls(at, dir)),
         health_host: section.read("health_host", host).unwrap_or_else(|| "127.0.0.1".into()),
         health_port: section.get("health_port").map_or(Some(HEALTH_PORT), health_port),
-        admin_hosts: section.get("admin_hosts").map(hosts).unwrap_or_default(),
+        admin_hosts,
         admin_password_hash: section.read("admin_password_hash", password_hash),
         trusted_proxies: section.get("trusted_proxies").map(trusted).unwrap_or_default(),
         public_path: section.read("public_path", public_path).unwrap_or_default(),
+        public_url,
         metrics_from: section.get("metrics_from").map(networks).unwrap_or_default(),
         control_socket: section.read("control_socket", |at| path(at, dir)),
         allowed_origins: section.get("allowed_origins").map(origins).unwrap_or_default(),

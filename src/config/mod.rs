@@ -7,7 +7,7 @@
 //! | file | reads |
 //! |---|---|
 //! | `tree`, `doc`, `at` | YAML; one file with its findings; one value and the readers of values |
-//! | `main_file`, `people`, `proxy`, `channels`, `messenger`, `services`, `peer`, `login` | config.yaml |
+//! | `main_file`, `people`, `proxy`, `channels`, `pushed`, `messenger`, `services`, `peer`, `login` | config.yaml |
 //! | `tool_files`, `tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
 //! | `permissions`, `matcher`, `conditions`, `terms`, `limits`, `flows` | permissions.yaml |
 //! | `lint`, `known`, `met`, `reach`, `doubts`, `limit_advice`, `data_words` | advice on what stands there |
@@ -47,6 +47,7 @@ mod people;
 mod permissions;
 mod policy_digest;
 mod proxy;
+mod pushed;
 mod reach;
 mod request;
 mod response;
@@ -65,7 +66,9 @@ pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, misfit};
 pub(crate) use permissions::Permissions;
-pub(crate) use settings::{AgentConfig, ApiConfig, ApprovalConfig, CircuitBreaker, Storage, TelegramConfig};
+pub(crate) use settings::{
+    AgentConfig, ApiConfig, ApprovalConfig, CircuitBreaker, PushPeer, Storage, TelegramConfig, WebhookConfig,
+};
 pub use settings::{
     Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,
     SyncMode, Take,

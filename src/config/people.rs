@@ -74,6 +74,6 @@ fn warn_of_stranger(at: At<'_>, user: &str, channel: Option<&ChannelConfig>) {
                 at.warn("this user is not among allowed_users, so nothing they say counts", "");
             }
         }
-        Some(ChannelConfig::Api(_)) | None => {}
+        Some(ChannelConfig::Api(_) | ChannelConfig::Webhook(_)) | None => {}
     }
 }

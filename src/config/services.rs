@@ -129,7 +129,8 @@ pub(crate) fn header_of(auth: &Auth) -> Option<String> {
     }
 }
 
-fn certificate(at: At<'_>, dir: &Path) -> Option<Vec<u8>> {
+/// A file of PEM certificates.
+pub(crate) fn certificate(at: At<'_>, dir: &Path) -> Option<Vec<u8>> {
     let file = path(at, dir)?;
     let bytes =
         source::read_bytes(&file).map_err(|why| at.error(format!("{}: {why}", file.display()), "")).ok()?;

@@ -6,10 +6,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::base::digest::Digest;
+use crate::base::ids::RequestId;
 use crate::base::network::Network;
 use crate::base::password::PasswordHash;
 use crate::base::path_prefix::PathPrefix;
 use crate::base::secret::{Secret, TokenHash};
+use crate::base::signature::SigningKey;
 use crate::base::url::Url;
 use crate::model::{AgentId, GrantOffer, Method, People, Tool};
 
@@ -65,6 +68,8 @@ pub struct GatewayConfig {
     pub trusted_proxies: Vec<Network>,
     /// Where below its own name a proxy shows the admin pages.
     pub public_path: PathPrefix,
+    /// Where links in messages lead: the admin listener as others reach it.
+    pub public_url: Option<Url>,
     /// Who may read `/metrics` without signing in, besides programs on this machine.
     pub metrics_from: Vec<Network>,
     /// None: the default place.
@@ -85,6 +90,15 @@ pub struct McpConfig {
     pub hold: Duration,
     /// How often a stream says something (15 s).
     pub keep_alive: Duration,
+}
+
+impl GatewayConfig {
+    /// The address of the admin pages in messages, without a slash at the end.
+    pub(crate) fn public_base(&self) -> Option<String> {
+        let url = self.public_url.as_ref()?.as_str();
+        let has_path = url.matches('/').count() > 2;
+        Some(if has_path { url.to_owned() } else { format!("{url}{}", self.public_path.as_str()) })
+    }
 }
 
 /// PEM files of the agents' port.
@@ -116,6 +130,48 @@ pub struct AgentConfig {
 pub enum ChannelConfig {
     Telegram(TelegramConfig),
     Api(ApiConfig),
+    Webhook(WebhookConfig),
+}
+
+/// A receiver that is called over HTTP.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PushPeer {
+    pub url: Url,
+    /// For the whole call (10 s).
+    pub timeout: Duration,
+    /// PEM certificates that are trusted as well.
+    pub ca_cert: Option<Vec<u8>>,
+    /// Whether link-local and metadata addresses may be dialled.
+    pub allow_link_local: bool,
+}
+
+/// Where messages lead.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Links {
+    /// The address of the admin pages, without a slash at the end. None: there are no links.
+    pub(crate) base: Option<String>,
+    /// Whether messages may carry tokens that answer.
+    pub(crate) carry_tokens: bool,
+}
+
+impl Links {
+    /// Where the answer to a question goes that was shown so on this channel.
+    pub(crate) fn answer_url(&self, channel: &str, id: &RequestId, shown_as: &str) -> Option<String> {
+        self.base.as_ref().map(|base| format!("{base}/approvals/answer/{channel}/{id}/{shown_as}"))
+    }
+}
+
+/// A program that is told of questions.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WebhookConfig {
+    pub name: String,
+    pub peer: PushPeer,
+    pub(crate) key: SigningKey,
+    /// Sent with each message.
+    pub headers: Vec<(String, Secret)>,
+    pub links: Links,
+    /// Stands for all that the owner has set of it.
+    pub identity: Digest,
 }
 
 /// Programs that list and answer questions by themselves.

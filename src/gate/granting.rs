@@ -315,7 +315,7 @@ fn is_removed(setup: &Setup, by: &Responder) -> bool {
         Some(ChannelConfig::Telegram(telegram)) => {
             !telegram.allowed_users.iter().any(|id| id.to_string() == user)
         }
-        Some(ChannelConfig::Api(_)) => false,
+        Some(ChannelConfig::Api(_) | ChannelConfig::Webhook(_)) => false,
         None => !matches!(channel, "local" | "web" | "demo"),
     }
 }

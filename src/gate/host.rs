@@ -8,9 +8,11 @@ use std::time::Duration;
 use super::Gate;
 use super::granting::WhichGrants;
 use crate::approval::{Host, Later, NotRecorded, YesTally};
+use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
+use crate::base::secret::Secret;
 use crate::model::{AnswerOutcome, Choice, Question, QuestionRecord, Responder};
 
 /// The gate, as the channel with this name sees it.
@@ -55,6 +57,11 @@ impl Host for GateHost {
             let gate = self.gate.upgrade().ok_or(NotRecorded)?;
             gate.approvals.add_note(id, note, by).await.map_err(|_| NotRecorded)
         })
+    }
+
+    fn answer_token(&self, identity: &Digest, question: &Question) -> Option<Secret> {
+        let gate = self.gate.upgrade()?;
+        Some(gate.answer_token(&self.channel, identity, question.id, &question.call.shown_as()))
     }
 
     fn takes_reasons(&self) -> bool {

@@ -15,6 +15,7 @@
 //! | [`Inbox`](inbox) | results on their way to an agent |
 
 mod admit;
+mod answer_tokens;
 mod approvals;
 mod breaker;
 mod budget;

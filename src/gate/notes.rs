@@ -19,7 +19,7 @@ use crate::model::Responder;
 use crate::store::{Store, StoreError};
 
 /// The longest note, in characters; a longer one is cut with a visible mark.
-pub(crate) const MAX_NOTE: usize = 500;
+pub(crate) use crate::model::MAX_NOTE;
 
 /// The denials whose note may still come.
 pub(super) struct NoteWindows {

@@ -118,7 +118,7 @@ impl Setup {
             Some(ChannelConfig::Telegram(telegram)) => {
                 user.parse().is_ok_and(|user: i64| telegram.allowed_users.contains(&user))
             }
-            Some(ChannelConfig::Api(_)) => true,
+            Some(ChannelConfig::Api(_) | ChannelConfig::Webhook(_)) => true,
             None => matches!(channel, "local" | "web"),
         }
     }

@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::grant_offer::GrantWish;
 
+/// The longest note, in characters.
+pub(crate) const MAX_NOTE: usize = 500;
+
 /// What a human says to a question.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Choice {

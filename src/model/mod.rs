@@ -38,6 +38,7 @@ pub(crate) mod tool_facts;
 pub(crate) mod verdict;
 
 pub use agent::AgentId;
+pub(crate) use answer::MAX_NOTE;
 pub use answer::{AnswerOutcome, Approval, Choice};
 pub(crate) use approval::{Question, QuestionRecord};
 pub use approval::{QuestionEnd, Void};

@@ -31,7 +31,7 @@ impl Client {
 pub(super) fn apis(setup: &Setup) -> impl Iterator<Item = (&String, &ApiConfig)> {
     setup.config.channels.iter().filter_map(|(name, config)| match config {
         ChannelConfig::Api(api) => Some((name, api)),
-        ChannelConfig::Telegram(_) => None,
+        ChannelConfig::Telegram(_) | ChannelConfig::Webhook(_) => None,
     })
 }
 

@@ -5,10 +5,12 @@
 //! |---|---|
 //! | `api` | `/approvals/api/`, for the channels of type `api` |
 //! | `pending`, `events`, `resolve` | what it serves |
+//! | `by_token` | answers with the token that a message carried |
 //! | `client` | a program that has shown the right token |
 //! | `reply` | the shape of every answer |
 
 mod api;
+mod by_token;
 mod client;
 mod events;
 mod pending;
@@ -31,6 +33,9 @@ pub(super) async fn answer(
     visitor: &Visitor,
     request: &WebRequest,
 ) -> Option<WebAnswer> {
+    if let Some(path) = request.path.strip_prefix("/approvals/answer/") {
+        return Some(by_token::answer(admin, visitor, request, path).await);
+    }
     let path = request.path.strip_prefix("/approvals/api/")?;
     Some(api::answer(admin, caller, peer, visitor, request, path).await)
 }

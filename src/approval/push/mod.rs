@@ -1,0 +1,172 @@
+//! Channels that call somebody over HTTP. One machine for all of them: what is to be told waits in a queue per question,
+//! is tried again until it is taken or nobody needs it, and is known after a restart. A [`Carrier`] says how it looks.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `carrier` | what a kind of channel has to know |
+//! | `errand` | what one question still has to tell (pure) |
+//! | `work` | sending it |
+//! | `pusher` | the state of one channel |
+//! | `kept`, `restore` | what the next start has to know, and taking it up |
+//! | `words` | what came of a question, in one line |
+
+mod carrier;
+mod errand;
+mod kept;
+mod pusher;
+mod restore;
+mod words;
+mod work;
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use serde_json::Value;
+use smol::LocalExecutor;
+
+pub(crate) use carrier::{Carrier, Heard, NewsKind, Parcel, client};
+use errand::Errand;
+use pusher::Pusher;
+
+use super::{Channel, ChannelHealth, Host, Later, Parting, shape};
+use crate::base::clock::Clock;
+use crate::base::ids::RequestId;
+use crate::base::zone::Zone;
+use crate::model::{Outcome, Question, QuestionEnd};
+use crate::net::client::HttpClient;
+
+/// A channel as the gate holds it.
+pub(crate) struct PushChannel<C>(Rc<Pusher<C>>);
+
+impl<C: Carrier> PushChannel<C> {
+    pub(crate) fn new(
+        name: &str,
+        carrier: C,
+        client: HttpClient,
+        clock: Clock,
+        executor: Rc<LocalExecutor<'static>>,
+    ) -> PushChannel<C> {
+        PushChannel(Rc::new(Pusher::new(name, carrier, client, clock, executor)))
+    }
+}
+
+impl<C: Carrier> Channel for PushChannel<C> {
+    fn name(&self) -> &str {
+        &self.0.name
+    }
+
+    fn start(&self, host: Rc<dyn Host>) {
+        self.0.host.replace(Some(host));
+        self.0.spawn(restore::run(self.0.clone()));
+    }
+
+    fn asked(&self, question: &Arc<Question>) {
+        let pusher = &self.0;
+        if pusher.link.borrow().off {
+            return;
+        }
+        let host = pusher.host.borrow().clone();
+        let identity = pusher.carrier.token_identity();
+        let token = identity.zip(host).and_then(|(identity, host)| host.answer_token(identity, question));
+        let now = pusher.clock.now();
+        let parcels = pusher.carrier.asked(question, token.as_ref(), now);
+        let errand = Errand::asked(shape::question(question), parcels, now);
+        pusher.errands.borrow_mut().insert(question.id, errand);
+        work::go_on(pusher, question.id);
+    }
+
+    fn settled(&self, question: &Arc<Question>, end: &QuestionEnd) {
+        let shape = shape::ended(shape::question(question), Some(end), None);
+        let runs = matches!(end, QuestionEnd::Approved { .. });
+        tell(&self.0, question.id, NewsKind::Settled, &shape, &words::settled(end), runs);
+    }
+
+    fn finished(&self, question: &Arc<Question>, outcome: &Outcome) {
+        let known = self.0.shape_of(question.id).unwrap_or_else(|| shape::question(question));
+        let shape = shape::ended(known, None, Some(outcome));
+        tell(&self.0, question.id, NewsKind::Finished, &shape, &words::finished(outcome), false);
+    }
+
+    fn notice(&self, text: &str) {
+        if let Some(parcel) = self.0.carrier.notice(text) {
+            let pusher = self.0.clone();
+            self.0.spawn(async move { drop(pusher.send(&parcel).await) });
+        }
+    }
+
+    fn health(&self) -> ChannelHealth {
+        let (link, errands) = (self.0.link.borrow(), self.0.errands.borrow());
+        let since = link.since.map(|at| Zone::system().hour_and_minute(at)).unwrap_or_default();
+        let detail = match (&link.error, link.since) {
+            (Some(_), _) if link.off => {
+                "switched off until a reload: the receiver answered 410 Gone".to_owned()
+            }
+            (Some(error), _) => format!("does not take messages since {since}: {error}"),
+            (None, Some(_)) => format!("takes messages since {since}"),
+            (None, None) => "nothing was sent yet".to_owned(),
+        };
+        ChannelHealth {
+            kind: self.0.carrier.kind(),
+            pushes: true,
+            // Before anything was sent, nobody knows whether it would work.
+            up: link.error.is_none(),
+            since: link.since,
+            waiting: errands.values().map(|errand| errand.queue.len()).sum(),
+            detail,
+        }
+    }
+
+    fn test(&self) -> Later<'_, Result<String, String>> {
+        Box::pin(async {
+            let parcel = self.0.carrier.test(self.0.clock.now());
+            let response = self.0.send(&parcel).await?;
+            match response.status {
+                200..300 => Ok(format!("the receiver answered {}", response.status)),
+                status => Err(format!("the receiver answered {status}")),
+            }
+        })
+    }
+
+    fn silence(&self) {
+        self.0.silent.set(true);
+    }
+
+    fn stop<'a>(&'a self, parting: Parting<'a>) -> Later<'a, ()> {
+        Box::pin(async move {
+            self.0.silent.set(true);
+            self.0.stop.set();
+            self.0.client.shutdown();
+            match parting {
+                // Whoever takes the name over goes on with the same questions.
+                Parting::Shutdown | Parting::Replaced(_) => kept::save_now(&self.0).await,
+                Parting::Removed => kept::forget(&self.0).await,
+            }
+            self.0.host.replace(None);
+        })
+    }
+}
+
+/// Queues what came of a question, for those who have been asked.
+fn tell<C: Carrier>(
+    pusher: &Rc<Pusher<C>>,
+    id: RequestId,
+    kind: NewsKind,
+    shape: &Value,
+    words: &str,
+    runs: bool,
+) {
+    let now = pusher.clock.now();
+    {
+        let mut errands = pusher.errands.borrow_mut();
+        let Some(errand) = errands.get_mut(&id) else { return };
+        let parcel = pusher.carrier.ended(kind, &id.to_string(), shape, words, now);
+        errand.queue.push_back((kind, now, parcel));
+        errand.ended.get_or_insert(now);
+        errand.runs = runs;
+        errand.shape = shape.clone();
+        errand.failures = 0;
+        errands.retain(|_, errand| !errand.is_over(now));
+    }
+    kept::save_soon(pusher);
+    work::go_on(pusher, id);
+}

@@ -1,0 +1,25 @@
+//! What came of a question, in one line.
+
+use crate::base::safe_text::visible;
+use crate::model::{Outcome, QuestionEnd};
+
+pub(super) fn settled(end: &QuestionEnd) -> String {
+    let by = end.by().map(|by| format!(" by {}", visible(by.as_str()))).unwrap_or_default();
+    match end {
+        QuestionEnd::Approved { .. } => format!("Allowed{by}"),
+        QuestionEnd::Denied { note, .. } => {
+            let note = note.as_ref().map(|note| format!(": {}", visible(note))).unwrap_or_default();
+            format!("Denied{by}{note}")
+        }
+        QuestionEnd::TimedOut => "Nobody answered in time, so it was not done".to_owned(),
+        QuestionEnd::Withdrawn => "The agent took it back".to_owned(),
+        QuestionEnd::Void(why) => format!("It was not done: {}", visible(&why.to_string())),
+    }
+}
+
+pub(super) fn finished(outcome: &Outcome) -> String {
+    match outcome.reason() {
+        None => format!("The call ended: {}", outcome.as_str()),
+        Some(reason) => format!("The call ended: {} ({reason})", outcome.as_str()),
+    }
+}

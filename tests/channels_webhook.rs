@@ -1,0 +1,245 @@
+//! The webhook channel: signed messages, tried again until they are taken, and answers that count only with proof.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "a test says what is wrong by failing"
+)]
+
+mod harness;
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use harness::gateway::TOKEN;
+use harness::site::{Page, Site};
+use harness::{Agent, Answer, Gateway, Seen, Setup, Upstream, eventually};
+use openssl::hash::MessageDigest;
+use openssl::pkey::PKey;
+use openssl::sign::Signer;
+use serde_json::{Value, json};
+
+const KEY: &[u8] = b"the key of both sides, 32 bytes!";
+
+/// By OpenSSL, which our own signatures do not use.
+fn signature(id: &str, at: &str, body: &str) -> String {
+    let key = PKey::hmac(KEY).unwrap();
+    let mut signer = Signer::new(MessageDigest::sha256(), &key).unwrap();
+    signer.update(format!("{id}.{at}.{body}").as_bytes()).unwrap();
+    format!("v1,{}", STANDARD.encode(signer.sign_to_vec().unwrap()))
+}
+
+fn now_s() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs()
+}
+
+fn decision(id: &str, at: u64, body: &str, signature: &str) -> Answer {
+    Answer::Raw(
+        format!(
+            "HTTP/1.1 200 OK\r\ncontent-length: {}\r\nconnection: close\r\nwebhook-id: {id}\r\n\
+             webhook-timestamp: {at}\r\nwebhook-signature: {signature}\r\n\r\n{body}",
+            body.len()
+        )
+        .into_bytes(),
+    )
+}
+
+fn taken() -> Answer {
+    Answer::Reply(202, "text/plain", String::new())
+}
+
+struct World {
+    receiver: Upstream,
+    gateway: Gateway,
+    agent: Agent,
+}
+
+fn setup(receiver: &Upstream) -> Setup {
+    let usual = Setup::with_pages();
+    let secret = STANDARD.encode(KEY);
+    let channels = format!(
+        "channels:\n  ops: {{type: webhook, url: \"{}/hook\", secret: \"whsec_{secret}\", timeout: 20}}\nservices:\n",
+        receiver.url()
+    );
+    let config = usual.config.replace("services:\n", &channels);
+    let config = config.replace("gateway:\n", "gateway:\n  public_url: \"http://127.0.0.1:1\"\n");
+    Setup { config, ..usual }
+}
+
+impl World {
+    fn new(script: impl Fn(&Seen) -> Answer + Send + Sync + 'static) -> World {
+        let receiver = Upstream::start();
+        receiver.answer(script);
+        let gateway = Gateway::with(&setup(&receiver));
+        let agent = Agent::login(gateway.address, TOKEN);
+        World { receiver, gateway, agent }
+    }
+
+    fn ask(&mut self, text: &str) -> (u64, String) {
+        let call =
+            self.agent.send("tool_request", json!({"tool": "say", "args": {"text": text, "pin": "4711"}}));
+        (call, self.gateway.question())
+    }
+
+    /// The messages of one type, each checked for its signature.
+    fn told(&self, kind: &str) -> Vec<Value> {
+        let seen = self.receiver.seen();
+        let told = seen.iter().map(|message| {
+            let header = |name: &str| message.header(name).unwrap().to_owned();
+            let (id, at) = (header("webhook-id"), header("webhook-timestamp"));
+            assert_eq!(header("webhook-signature"), signature(&id, &at, &message.body));
+            assert!(at.parse::<u64>().unwrap().abs_diff(now_s()) < 300);
+            let mut body = message.json();
+            body["id"] = json!(id);
+            body
+        });
+        told.filter(|body| body["type"] == kind).collect()
+    }
+
+    fn one(&self, kind: &str) -> Value {
+        eventually(kind, || self.told(kind).into_iter().next())
+    }
+
+    fn answer(&self, asked: &Value, token: &str, body: &Value) -> Page {
+        let path = asked["data"]["answer_url"].as_str().unwrap().strip_prefix("http://127.0.0.1:1").unwrap();
+        let bearer = format!("Bearer {token}");
+        Site::of(&self.gateway).ask("POST", path, &[("authorization", &bearer)], &body.to_string())
+    }
+}
+
+#[test]
+fn a_receiver_is_told_in_order_and_answers_later() {
+    let mut world = World::new(|_| taken());
+    let (call, id) = world.ask("hello");
+    let asked = world.one("question.asked");
+    assert_eq!(asked["data"]["request_id"], id.as_str());
+    assert_eq!(asked["data"]["args"], json!({"text": "hello", "pin": "•••"}));
+    let token = asked["data"]["answer_token"].as_str().unwrap();
+    assert_eq!(token.len(), 43);
+    for bad in
+        [json!({}), json!({"decision": "yes"}), json!({"decision": "approve", "by": "a\nb"}), json!([])]
+    {
+        assert_eq!(world.answer(&asked, token, &bad).status, 400, "{bad}");
+    }
+    assert_eq!(
+        world.answer(&asked, &token.replace(|c: char| c.is_ascii_lowercase(), "x"), &json!({})).status,
+        401
+    );
+    let path = asked["data"]["answer_url"].as_str().unwrap().strip_prefix("http://127.0.0.1:1").unwrap();
+    let bearer = format!("Bearer {token}");
+    let read = Site::of(&world.gateway).ask("GET", path, &[("authorization", &bearer)], "");
+    assert_eq!((read.status, world.gateway.questions().len()), (405, 1), "nothing acts on GET");
+
+    let done = world.answer(&asked, token, &json!({"decision": "approve", "by": "carol"}));
+    assert_eq!((done.status, done.json()), (200, json!({"outcome": "resolved"})));
+    assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
+    let settled = world.one("question.settled");
+    assert_eq!(
+        [&settled["data"]["resolution"], &settled["data"]["resolved_by"]],
+        [&json!("approved"), &json!("ops:carol")]
+    );
+    assert!(settled["data"].get("answer_token").is_none());
+    let finished = world.one("call.finished");
+    assert_eq!(
+        [&finished["data"]["outcome"], &finished["data"]["resolution"]],
+        [&json!("executed"), &json!("approved")]
+    );
+    let kinds: Vec<_> = world.receiver.seen().iter().map(|message| message.json()["type"].clone()).collect();
+    assert_eq!(kinds, ["question.asked", "question.settled", "call.finished"]);
+    let late = world.answer(&asked, token, &json!({"decision": "deny"}));
+    assert_eq!((late.status, late.json()), (409, json!({"outcome": "already_resolved"})));
+    world.gateway.verify();
+}
+
+#[test]
+fn a_signed_decision_counts_at_once() {
+    let mut world = World::new(|message| match message.json()["type"] == "question.asked" {
+        true => {
+            let (id, at) = (message.header("webhook-id").unwrap(), now_s());
+            let body = r#"{"decision":"deny","note":"not today"}"#;
+            decision(id, at, body, &signature(id, &at.to_string(), body))
+        }
+        false => taken(),
+    });
+    let call = world.agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
+    let reply = world.agent.reply(call);
+    assert_eq!(reply["error"]["data"]["note"], "not today", "{reply}");
+    assert_eq!(world.one("question.settled")["data"]["resolved_by"], "ops:webhook");
+}
+
+#[test]
+fn a_decision_without_proof_is_ignored_and_the_question_stays_open() {
+    let body = r#"{"decision":"approve"}"#;
+    let forgeries: [fn(&str, &str) -> Answer; 5] = [
+        |_, body| Answer::json(body),
+        |id, body| decision(id, now_s(), body, "v1,AAAA"),
+        |id, body| decision(id, now_s() - 400, body, &signature(id, &(now_s() - 400).to_string(), body)),
+        |_, body| decision("msg_other", now_s(), body, &signature("msg_other", &now_s().to_string(), body)),
+        |id, body| {
+            decision(id, now_s(), r#"{"decision":"approve" }"#, &signature(id, &now_s().to_string(), body))
+        },
+    ];
+    for forged in forgeries {
+        let mut world = World::new(move |message| forged(message.header("webhook-id").unwrap(), body));
+        world.ask("hello");
+        eventually("the message to be judged", || world.gateway.log().contains("is ignored").then_some(()));
+        assert_eq!(world.gateway.questions().len(), 1);
+        assert_eq!(world.told("question.asked").len(), 1);
+    }
+}
+
+#[test]
+fn a_message_is_tried_again_under_the_same_id_and_redirects_are_not_followed() {
+    let mut world = World::new(|_| {
+        Answer::Raw(b"HTTP/1.1 302 Found\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n".to_vec())
+    });
+    let (call, id) = world.ask("hello");
+    eventually("two attempts", || (world.told("question.asked").len() >= 2).then_some(()));
+    let status = world.gateway.json(&["channels", "--json"]);
+    let ops = status.as_array().unwrap().iter().find(|channel| channel["name"] == "ops").unwrap().clone();
+    assert_eq!((&ops["up"], &ops["waiting"]), (&json!(false), &json!(1)), "{ops}");
+    assert_eq!(Site::of(&world.gateway).get("/healthz").status, 503);
+    world.receiver.answer(|_| taken());
+    eventually("the channel to work", || {
+        (Site::of(&world.gateway).get("/healthz").status == 200).then_some(())
+    });
+    let asked = world.told("question.asked");
+    assert!(asked.iter().all(|message| message["id"] == asked[0]["id"]), "{asked:?}");
+    assert!(world.receiver.seen().iter().all(|message| message.target == "/hook"));
+    world.gateway.approve(&id);
+    world.agent.reply(call);
+    world.one("call.finished");
+}
+
+#[test]
+fn after_a_kill_nothing_is_told_twice_with_another_id_and_nothing_is_lost() {
+    let mut world = World::new(|_| taken());
+    let (_, id) = world.ask("hello");
+    let first = world.one("question.asked");
+    world.gateway.kill();
+    world.gateway.restart();
+    world.gateway.control(&json!({"command": "deny", "id": id}));
+    assert_eq!(world.one("question.settled")["data"]["request_id"], id.as_str());
+    let asked = world.told("question.asked");
+    assert!(
+        asked.iter().all(|again| again["id"] == first["id"] && again["data"] == first["data"]),
+        "{asked:?}"
+    );
+}
+
+#[test]
+fn who_is_gone_is_not_called_again_until_a_reload() {
+    let mut world = World::new(|_| Answer::Reply(410, "text/plain", String::new()));
+    world.ask("hello");
+    eventually("the channel to be off", || world.gateway.log().contains("410 Gone").then_some(()));
+    world.agent.send("tool_request", json!({"tool": "say", "args": {"text": "again"}}));
+    eventually("the second question", || (world.gateway.questions().len() == 2).then_some(()));
+    assert_eq!(world.receiver.seen().len(), 1);
+    world.gateway.questions().iter().for_each(|question| {
+        world.gateway.approve(question["request_id"].as_str().unwrap());
+    });
+    eventually("both calls to be made", || (world.gateway.upstream.seen().len() == 2).then_some(()));
+    assert_eq!(world.receiver.seen().len(), 1);
+}
