@@ -243,3 +243,47 @@ fn who_is_gone_is_not_called_again_until_a_reload() {
     eventually("both calls to be made", || (world.gateway.upstream.seen().len() == 2).then_some(()));
     assert_eq!(world.receiver.seen().len(), 1);
 }
+
+#[test]
+fn under_another_configuration_it_is_asked_again_and_earlier_tokens_are_void() {
+    let mut world = World::new(|_| taken());
+    let (call, _) = world.ask("hello");
+    let first = world.one("question.asked");
+    let path = world.gateway.folder.0.join("config.yaml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    std::fs::write(&path, config.replace("timeout: 20", "timeout: 21")).unwrap();
+    assert_eq!(world.gateway.control(&json!({"command": "reload"})).unwrap()["reloaded"], true);
+    let again = eventually("the second message", || world.told("question.asked").into_iter().nth(1));
+    assert_ne!(again["id"], first["id"]);
+    let token = |asked: &Value| asked["data"]["answer_token"].as_str().unwrap().to_owned();
+    let yes = json!({"decision": "approve"});
+    assert_eq!(world.answer(&again, &token(&first), &yes).status, 401);
+    assert_eq!(world.answer(&again, &token(&again), &yes).status, 200);
+    assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
+    world.one("call.finished");
+    assert_eq!(world.told("question.settled").len(), 1);
+}
+
+#[test]
+fn a_channel_counts_once_whatever_names_it_gives() {
+    let receiver = Upstream::start();
+    receiver.answer(|_| taken());
+    let permissions = "rules: [{pattern: say, action: ask, approvals: 2}]\n".to_owned();
+    let gateway = Gateway::with(&Setup { permissions, ..setup(&receiver) });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    let (call, id) = world.ask("hello");
+    let asked = world.one("question.asked");
+    let token = asked["data"]["answer_token"].as_str().unwrap();
+    let mut said = Vec::new();
+    for by in ["carol", "dave", "carol"] {
+        said.push(
+            world.answer(&asked, token, &json!({"decision": "approve", "by": by})).json()["outcome"].clone(),
+        );
+    }
+    assert_eq!(said[0], "counted");
+    assert!(said.iter().all(|outcome| outcome != "resolved"), "{said:?}");
+    assert_eq!(world.gateway.questions().len(), 1);
+    world.gateway.approve(&id);
+    assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
+}

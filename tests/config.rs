@@ -476,7 +476,7 @@ fn mistakes_in_the_configuration() {
         (
             "gateway:\n  prot: 1\n",
             "unknown key \"prot\"\n  at config.yaml:3:3\n  help: known here: host, port, tls, health_host, \
-          health_port, admin_hosts, admin_password_hash, trusted_proxies, public_path, metrics_from, control_socket, allowed_origins, max_message_bytes, hosts, mcp",
+          health_port, admin_hosts, admin_password_hash, trusted_proxies, public_path, public_url, metrics_from, control_socket, allowed_origins, max_message_bytes, hosts, mcp",
         ),
         (
             "gateway: {port: 99999}\n",
@@ -589,6 +589,65 @@ fn mistakes_in_the_configuration() {
     ] {
         config(text, &format!("agentpass: cannot load configuration: {expected}"));
     }
+}
+
+#[test]
+fn mistakes_in_webhook_channels() {
+    let channel = |keys: &str| format!("channels:\n  ops: {{type: webhook{keys}}}\n");
+    let (url, secret) = (", url: 'https://a.example'", ", secret: a-secret-of-sufficient-length");
+    for (text, expected) in [
+        (channel(secret), "url is missing\n  at config.yaml:3:8"),
+        (channel(url), "secret is missing\n  at config.yaml:3:8"),
+        (
+            channel(&format!("{url}, secret: whsec_%")),
+            "secret is whsec_ without base64 after it\n  at config.yaml:3:58\n  help: make one with: echo whsec_$(openssl \
+             rand -base64 32)",
+        ),
+        (
+            channel(&format!("{url}{secret}, headers: {{Webhook-Id: a}}")),
+            "every message has the header Webhook-Id already\n  at config.yaml:3:99\n  help: remove it",
+        ),
+        (
+            channel(&format!("{url}{secret}, timeout: 61")),
+            "timeout must be a number of seconds from 0.1 to 60, not \"61\"\n  at config.yaml:3:98",
+        ),
+        (
+            channel(&format!("{url}{secret}, token: a")),
+            "unknown key \"token\"\n  at config.yaml:3:89\n  help: known here: type, url, secret, timeout, ca_cert, \
+             allow_link_local, headers",
+        ),
+    ] {
+        config(&text, &format!("agentpass: cannot load configuration: {expected}"));
+    }
+}
+
+#[test]
+fn what_keeps_answers_out_of_a_webhook_is_told() {
+    let said = |public: &str, url: &str, secret: &str| {
+        let dir = Dir::minimal();
+        let gateway =
+            if public.is_empty() { String::new() } else { format!("gateway: {{public_url: '{public}'}}\n") };
+        let channel = format!("channels:\n  ops: {{type: webhook, url: '{url}', secret: {secret}}}\n");
+        dir.write("config.yaml", format!("{MINIMAL}{gateway}{channel}"));
+        let loaded = dir.load().map_err(|_| dir.shown()).unwrap();
+        loaded.warnings.into_iter().map(|finding| finding.text).collect::<Vec<_>>()
+    };
+    let long = "a-secret-of-sufficient-length";
+    let plain = "no answer token is sent over plain http:// beyond this machine";
+    assert_eq!(said("https://pi.lan:8080", "https://a.example/x", long), [""; 0]);
+    assert_eq!(said("http://127.0.0.1:8080", "http://localhost:1", long), [""; 0]);
+    assert_eq!(
+        said("https://pi.lan:8080", "https://a.example", "short"),
+        ["the secret is shorter than 24 bytes"]
+    );
+    for (public, url) in [("http://pi.lan:8080", "https://a.example"), ("https://pi.lan", "http://a.example")]
+    {
+        assert_eq!(said(public, url, long), [plain], "{public} {url}");
+    }
+    assert_eq!(
+        said("", "https://a.example", long),
+        ["without gateway.public_url messages carry no links, and cannot be answered later"]
+    );
 }
 
 #[test]

@@ -58,6 +58,10 @@ impl Carrier for Webhook {
         "webhook"
     }
 
+    fn identity(&self) -> &Digest {
+        &self.0.identity
+    }
+
     fn token_identity(&self) -> Option<&Digest> {
         self.0.links.carry_tokens.then_some(&self.0.identity)
     }
@@ -69,7 +73,9 @@ impl Carrier for Webhook {
             members.insert("answer_url".into(), url.into());
             members.insert("answer_token".into(), token.expose().into());
         }
-        vec![self.parcel(format!("msg_{}_asked", question.id), "question.asked", data, at)]
+        // Under another configuration it is another message: the tokens of the earlier one are void.
+        let under: String = self.0.identity.hex().chars().take(8).collect();
+        vec![self.parcel(format!("msg_{}_asked_{under}", question.id), "question.asked", data, at)]
     }
 
     fn ended(&self, kind: NewsKind, id: &str, shape: &Value, _: &str, at: Timestamp) -> Parcel {

@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::approval::Misconfigured;
 use crate::base::clock::Timestamp;
+use crate::base::digest::Digest;
 use crate::base::secret::Secret;
 use crate::config::PushPeer;
 use crate::model::{Choice, Question};
@@ -58,8 +59,10 @@ pub(crate) enum Heard {
 /// A kind of pushing channel.
 pub(crate) trait Carrier: 'static {
     fn kind(&self) -> &'static str;
+    /// Stands for the channel's configuration: who was told under another has to be told again.
+    fn identity(&self) -> &Digest;
     /// What the answer tokens are bound to, where messages may carry any.
-    fn token_identity(&self) -> Option<&crate::base::digest::Digest>;
+    fn token_identity(&self) -> Option<&Digest>;
     /// A question, in the order of sending. `token` answers it.
     fn asked(&self, question: &Question, token: Option<&Secret>, at: Timestamp) -> Vec<Parcel>;
     /// What came of a question, in its JSON ([`ended`](crate::approval::shape::ended)) and in words.

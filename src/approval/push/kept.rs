@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use serde_json::{Map, Value};
+use serde_json::{Map, json};
 
 use super::carrier::Carrier;
 use super::pusher::Pusher;
@@ -32,7 +32,8 @@ pub(super) async fn save_now<C: Carrier>(pusher: &Rc<Pusher<C>>) {
         let errands = pusher.errands.borrow();
         errands.iter().filter(|(_, it)| it.taken).map(|(id, it)| (id.to_string(), it.kept())).collect()
     };
-    host.remember(NAME, Value::Object(kept).to_string()).await;
+    let kept = json!({"identity": pusher.carrier.identity().hex(), "questions": kept});
+    host.remember(NAME, kept.to_string()).await;
 }
 
 /// Nobody will ask for it.
