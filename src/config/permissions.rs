@@ -123,9 +123,9 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>
          remind escalate notify",
     );
     let actions = [Action::Allow, Action::Deny, Action::Ask].map(|action| (action.as_str(), action));
-    if !["kinds", "risk", "after"].into_iter().any(|key| section.get(key).is_some()) {
-        section.need("pattern")?;
-    }
+    // Without any of these the rule is none, but what else is wrong with it is said as well.
+    let picks_calls = ["kinds", "risk", "after"].into_iter().any(|key| section.get(key).is_some())
+        || section.need("pattern").is_some();
     let matcher = matcher::read(section, known);
     let action = section.require("action", |at| at.choice(&actions));
     let description = section.get("description").filter(|at| !at.is_null()).and_then(At::text);
@@ -149,7 +149,7 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>
     if let (Some(at), Some(_)) = (grant, terms.as_deref().filter(|terms| terms.is_for_some())) {
         at.error("nothing is granted where several people, or only some, must say yes", "remove grant");
     }
-    let (matcher, action) = (matcher?, action?);
+    let (matcher, action) = (matcher.filter(|_| picks_calls)?, action?);
     let file = at.doc.path().display().to_string();
     let pattern = matcher.pattern.as_str().to_owned();
     let id = RuleRef { list, index, pattern, action, description, file };
