@@ -206,8 +206,19 @@ impl Spot {
             (step, None) if depth == 2 && self.is_of_a_tool() && step != "request" => {
                 format!("{{request: {{method: GET, path: /}}, {step}: {inner}}}")
             }
+            (step, None) if depth == 2 && self.is_of_an_ask() => {
+                format!("{{pattern: x, action: ask, {step}: {inner}}}")
+            }
             (step, None) => format!("{{{step}: {inner}}}"),
         })
+    }
+
+    /// What stands in a rule and has a meaning only where it asks.
+    fn is_of_an_ask(&self) -> bool {
+        const OF_AN_ASK: [&str; 6] = ["grant", "approvals", "approvers", "remind", "escalate", "notify"];
+        let is_rule =
+            self.steps.first().is_some_and(|(list, _)| ["rules", "defaults"].contains(&list.as_str()));
+        is_rule && self.steps.get(2).is_some_and(|(key, _)| OF_AN_ASK.contains(&key.as_str()))
     }
 
     fn is_of_a_tool(&self) -> bool {
