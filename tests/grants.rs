@@ -160,7 +160,7 @@ fn an_answer_grants_what_its_words_say() {
         assert_eq!(grant[name], value, "{name}");
     }
     assert!(grant["granted_by"].as_str().unwrap().starts_with("local:"));
-    assert_eq!(grants(&gateway, false), [grant.clone()]);
+    assert_eq!(grants(&gateway, false), vec![grant.clone()]);
 
     for other in [
         json!({"entity_id": "light.desk", "brightness": 7, "note": "b"}),

@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::slice;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -259,7 +260,7 @@ impl Approvals {
         };
         if let (Choice::Approve(_), 2..) = (&choice, counting.need()) {
             let (yes, before) = (self.yes(id), counting.tally(&self.yes(id)));
-            let tally = counting.tally(&[yes.as_slice(), &[by.clone()]].concat());
+            let tally = counting.tally(&[yes.as_slice(), slice::from_ref(&by)].concat());
             if tally.have < tally.need {
                 let outcome = self.count_surely(question, by, before.have, tally).await?;
                 return Ok(Answered { id: Some(id), outcome, ended: None });

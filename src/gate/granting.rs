@@ -256,7 +256,8 @@ impl Gate {
 
     /// Ends the grants that this setup has no place for, and tells people.
     pub(super) fn review_grants(&self, setup: &Setup) {
-        let ends: [(GrantEnd, &dyn Fn(&Grant) -> bool); 4] = [
+        type Fits<'f> = &'f dyn Fn(&Grant) -> bool;
+        let ends: [(GrantEnd, Fits<'_>); 4] = [
             (GrantEnd::AgentRemoved, &|grant| !setup.knows(&grant.agent)),
             (GrantEnd::PersonRemoved, &|grant| is_removed(setup, &grant.by)),
             (GrantEnd::ToolChanged, &|grant| {

@@ -79,14 +79,14 @@ impl Judged {
         gate: &Gate,
         task: &Task,
         setup: &Rc<Setup>,
-    ) -> Result<(), Verdict> {
+    ) -> Result<(), Box<Verdict>> {
         if !self.is_under(setup) || gate.stops.of(task.call.agent()).is_some() {
             let book = gate.ledger.grants.borrow();
             let held = HeldGrant { book: &book, used: self.verdict.grant };
             let facts = gate.facts(setup, &task.call, task.session.as_deref(), &NothingCounted);
             let verdict = setup.policy.judge(&task.call, &Facts { grants: &held, ..facts });
             if verdict.decision != Action::Allow {
-                return Err(verdict);
+                return Err(Box::new(verdict));
             }
             self.setup = Rc::downgrade(setup);
         }

@@ -100,7 +100,7 @@ impl Rule {
     /// Lets this be granted too, unless the rule says itself what may be. It is part of what the rule says.
     pub(crate) fn offer_too(&mut self, offer: &GrantOffer) {
         if self.action() == Action::Ask && self.ask.grant.is_none() {
-            self.ask = Arc::new(AskTerms { grant: Some(offer.clone()), ..AskTerms::clone(&self.ask) });
+            self.ask = Arc::new(AskTerms { grant: Some(offer.clone()) });
             self.identity = offer.changes(self.identity);
         }
     }

@@ -166,10 +166,8 @@ impl Policy {
     /// Nothing is granted where more than one rule asks, or something else does.
     fn terms(&self, verdict: &Verdict, place: Place, subject: &Subject<'_>) -> Arc<AskTerms> {
         let terms = self.rules.terms(place);
-        let by_rule = |reason: &Reason| match reason {
-            Reason::AskedByFlow { .. } | Reason::AskedByLimit { .. } => false,
-            _ => true,
-        };
+        let by_rule =
+            |reason: &Reason| !matches!(reason, Reason::AskedByFlow { .. } | Reason::AskedByLimit { .. });
         let is_offered = || {
             let parts = self.rules.asked(subject, place);
             !verdict.terms.is_for_some()
@@ -178,7 +176,7 @@ impl Policy {
         };
         match terms.grant.is_none() || is_offered() {
             true => Arc::clone(terms),
-            false => Arc::new(AskTerms { grant: None, ..AskTerms::clone(terms) }),
+            false => Arc::new(AskTerms { grant: None }),
         }
     }
 

@@ -137,7 +137,11 @@ fn event(event: &Value) -> [String; 4] {
     let body = event.get("body").cloned().unwrap_or_default();
     let word = ["outcome", "resolution", "decision"].iter().find_map(|name| body.get(*name)?.as_str());
     let by = body.get("by").and_then(Value::as_str).map(|by| format!(" by {by}"));
-    let of = body.get("need").map(|need| format!(", {} of {need}", body["have"])).unwrap_or_default();
+    let of = body
+        .get("have")
+        .zip(body.get("need"))
+        .map(|(have, need)| format!(", {have} of {need}"))
+        .unwrap_or_default();
     let word = format!("{}{}{of}", word.unwrap_or_default().replace('_', " "), by.unwrap_or_default());
     [text("seq"), time, text("kind"), visible(&word)]
 }

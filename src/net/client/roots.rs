@@ -7,7 +7,7 @@ use super::error::NotSent;
 
 /// The system's certificates and those in `pem`. Without a readable bundle on this system, those in `pem` alone.
 pub(super) fn system_and(pem: &[u8]) -> Result<RootCerts, NotSent> {
-    let own = authorities(pem).map_err(|why| NotSent::Tls(why.into()))?;
+    let own = authorities(pem).map_err(NotSent::Tls)?;
     let bundle = openssl_probe::probe().cert_file.and_then(|path| std::fs::read(path).ok());
     let system = bundle.and_then(|pem| authorities(&pem).ok()).unwrap_or_default();
     let der = own.iter().chain(&system).filter_map(|certificate| certificate.to_der().ok());
