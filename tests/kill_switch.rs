@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use harness::agent::error;
 use harness::gateway::{LAPTOP, TOKEN};
+use harness::site::Site;
 use harness::{Agent, Answer, Gateway, Setup, eventually};
 use serde_json::{Value, json};
 
@@ -370,5 +371,58 @@ fn grants_end_with_a_stop_and_with_a_violation_where_the_owner_says_so() {
     gateway.restart();
     gateway.json(&["resume", "--json"]);
     assert_eq!(lasting(&gateway), 0);
+    gateway.verify();
+}
+
+#[test]
+fn the_pages_stop_after_one_more_look_and_resume() {
+    let gateway = Gateway::with(&Setup::with_pages());
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let mut laptop = Agent::login(gateway.address, LAPTOP);
+    let site = Site::signed_in(&gateway);
+    assert!(site.get("/").body.contains("href=\"/kill/\""));
+    let page = site.get("/kill/");
+    assert!(
+        page.body.contains("Yes, stop") && page.body.contains("method=\"post\" action=\"/kill/\""),
+        "{page:?}"
+    );
+    assert!(is_executed(&agent.call("tool_request", allowed("a"))), "looking stops nothing");
+
+    assert_eq!(Site::of(&gateway).post("/kill/", &[]).status, 401);
+    assert_eq!(Site { csrf: "x".into(), ..site.clone() }.post("/kill/", &[("agent", "")]).status, 403);
+    assert_eq!(site.post("/kill/", &[("agent", "lapdog")]).status, 400);
+    assert_eq!(stopped(&gateway)["all"], false);
+    assert!(site.get("/healthz").json().get("stopped").is_none());
+
+    assert_eq!(site.post("/kill/", &[("agent", "laptop")]).status, 303);
+    assert_eq!(error(&laptop.call("tool_request", allowed("b"))), STOPPED);
+    assert!(is_executed(&agent.call("tool_request", allowed("c"))));
+    assert!(site.get("/metrics").body.contains("agentpass_stopped{agent=\"laptop\"} 1\n"));
+    assert_eq!(site.post("/kill/", &[("agent", ""), ("reason", "<b>odd")]).status, 303);
+    assert_eq!(error(&agent.call("tool_request", allowed("d"))), STOPPED);
+    for path in ["/", "/approvals/", "/grants/", "/audit/", "/kill/"] {
+        let page = site.get(path);
+        let line = "Everything is stopped by web:";
+        assert!(page.body.contains("role=\"alert\"") && page.body.contains(line), "{path}: {page:?}");
+        assert!(page.body.contains("&lt;b&gt;odd"), "{path}");
+    }
+    let health = site.get("/healthz");
+    assert_eq!((health.status, &health.json()["stopped"]), (200, &json!(true)));
+    assert!(site.get("/metrics").body.contains("agentpass_stopped{agent=\"*\"} 1\n"));
+
+    let at = |name: &str| {
+        let body = site.get("/kill/").body;
+        let form = format!("name=\"agent\" value=\"{name}\"><input type=\"hidden\" name=\"at\" value=\"");
+        body.split(&form).nth(1).unwrap_or_else(|| panic!("{body}")).split('"').next().unwrap().to_owned()
+    };
+    let (all, alone) = (at(""), at("laptop"));
+    assert_eq!(site.post("/kill/resume", &[("agent", ""), ("at", "1970-01-01T00:00:00Z")]).status, 303);
+    assert_eq!(stopped(&gateway)["all"], true, "not the stop that was shown");
+    assert_eq!(site.post("/kill/resume", &[("agent", ""), ("at", &all)]).status, 303);
+    assert!(is_executed(&agent.call("tool_request", allowed("e"))));
+    assert_eq!(error(&laptop.call("tool_request", allowed("f"))), STOPPED);
+    assert_eq!(site.post("/kill/resume", &[("agent", "laptop"), ("at", &alone)]).status, 303);
+    assert!(is_executed(&laptop.call("tool_request", allowed("g"))));
+    assert!(!site.get("/").body.contains("role=\"alert\""));
     gateway.verify();
 }

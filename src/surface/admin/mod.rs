@@ -13,6 +13,7 @@
 //! | `sign_in`, `password`, `sessions`, `links`, `backoff` | who it is that looks |
 //! | [`page`], [`assets`], `form` | the frame of every page with its headers; style and scripts; forms read |
 //! | `overview`, `approvals`, `health` | what there is to see |
+//! | `kill_switch` | calls stopped and resumed |
 //! | [`metrics`], `exposition` | what is measured, in Prometheus' text format |
 //! | `programs` | what other programs ask with a token: the API of the approvals |
 //! | `wrong_tokens` | addresses that guess programs' tokens |
@@ -27,6 +28,7 @@ mod form;
 mod grants;
 mod guards;
 mod health;
+mod kill_switch;
 mod links;
 pub(crate) mod metrics;
 mod overview;

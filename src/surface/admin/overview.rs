@@ -6,7 +6,7 @@ use maud::{Markup, html};
 
 use super::page::{self, Here, Viewer};
 use super::site::Admin;
-use super::{grants, health};
+use super::{grants, health, kill_switch};
 use crate::base::readable::{countdown, counted, span};
 use crate::base::safe_text::visible;
 use crate::gate::Status;
@@ -32,6 +32,7 @@ pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
             (happened(viewer, today.as_ref()))
             (connected(&status))
             (answered(week.as_ref()))
+            (kill_switch::tile(admin, viewer))
         }
         p.soft.small { "agentpass " (env!("CARGO_PKG_VERSION")) ", up " (span(Duration::from_secs(status.uptime_s))) }
     };

@@ -44,6 +44,8 @@ pub(crate) struct Viewer {
     /// The zone that times are shown in: the gateway's own.
     pub zone: Arc<Zone>,
     pub now: Timestamp,
+    /// What is stopped, for every page to say.
+    pub stopped: Option<String>,
 }
 
 /// The name of the field that holds [`Viewer::csrf`].
@@ -88,7 +90,12 @@ pub(crate) fn page(
                 button.quiet type="submit" { "Sign out" }
             }
         }
-        main #main tabindex="-1" { (main) }
+        main #main tabindex="-1" {
+            @if let Some(line) = &viewer.stopped {
+                p.notice.bad role="alert" { (line) ". " a.plain href=(root.to("/kill/")) { "Resume" } }
+            }
+            (main)
+        }
         footer.soft.small { "Times are those of the gateway: " (viewer.zone.described(viewer.now)) "." }
     };
     whole(root, 200, title, scripts, &body)
@@ -171,11 +178,16 @@ mod tests {
             root: PathPrefix::parse("/gate").unwrap(),
             zone: Arc::default(),
             now: Timestamp(0),
+            stopped: Some("<i>".into()),
         };
         let answer = page(&viewer, Here::Audit, "<b>", &[], &html! { p { "<script>" } });
         let crate::net::front::WebBody::Whole(body) = answer.body else { panic!("no page") };
         let text = String::from_utf8(body).unwrap();
-        assert!(text.contains("<title>&lt;b&gt;") && text.contains("<p>&lt;script&gt;</p>"));
+        assert!(
+            text.contains("<title>&lt;b&gt;")
+                && text.contains("role=\"alert\">&lt;i&gt;")
+                && text.contains("<p>&lt;script&gt;</p>")
+        );
         assert!(
             text.contains("value=\"c&quot;&lt;\"")
                 && text.contains("href=\"/gate/audit/\" aria-current=\"page\"")

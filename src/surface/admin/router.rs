@@ -9,7 +9,8 @@ use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
 use super::site::Admin;
 use super::visitor::Visitor;
-use super::{approvals, assets, audit, form, grants, guards, health, metrics, overview, programs, sign_in};
+use super::{approvals, assets, audit, form, grants, guards, health};
+use super::{kill_switch, metrics, overview, programs, sign_in};
 use crate::base::safe_text::visible;
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::surface::admission::Caller;
@@ -80,12 +81,13 @@ async fn routed(
     if let Some(open) = for_anybody(admin, visitor, session.as_ref(), request).await {
         return open;
     }
-    let Some(session) = session else { return sign_in_first(visitor, request) };
+    let Some(mut session) = session else { return sign_in_first(visitor, request) };
     // Somebody who has signed in makes room for nobody.
     if !caller.is_admitted() && admin.admission.members() >= MAX_SIGNED_IN {
         return page::text(503, "too many connections; close some pages").with("connection", "close");
     }
     caller.admit(peer);
+    session.viewer.stopped = admin.gate.stopped_line();
     if guards::is_safe(request) {
         let main = viewed(admin, &session, request).await;
         return main.unwrap_or_else(|| missing(&session.viewer));
@@ -125,6 +127,8 @@ async fn viewed(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) -> 
         "/approvals" => Some(page::elsewhere(&viewer.root, "/approvals/")),
         "/grants" => Some(page::elsewhere(&viewer.root, grants::FOLDER)),
         grants::FOLDER => Some(grants::answer(admin, viewer)),
+        "/kill" => Some(page::elsewhere(&viewer.root, kill_switch::FOLDER)),
+        kill_switch::FOLDER => Some(kill_switch::answer(admin, viewer)),
         "/audit" => Some(page::elsewhere(&viewer.root, audit::FOLDER)),
         path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.record, viewer, request).await),
         path => match path.strip_prefix("/approvals/")? {
@@ -145,6 +149,8 @@ async fn submitted(
     match request.path.as_str() {
         "/sign-out" => Some(sign_in::out(admin, visitor, session)),
         "/grants/revoke" => Some(grants::submit(admin, &session.viewer, request)),
+        kill_switch::FOLDER => Some(kill_switch::stop(admin, &session.viewer, request).await),
+        "/kill/resume" => Some(kill_switch::lift(admin, &session.viewer, request).await),
         path => {
             let id = path.strip_prefix("/approvals/")?;
             approvals::answer(admin, &session.viewer, id, request).await

@@ -105,7 +105,7 @@ impl Sessions {
         found.idle = Deadline::new(now.plus(IDLE), now);
         let by = found.means.responder(visitor.from);
         let (csrf, root) = (found.csrf.clone(), visitor.root.clone());
-        let viewer = Viewer { by, csrf, root, zone: Zone::system(), now };
+        let viewer = Viewer { by, csrf, root, zone: Zone::system(), now, stopped: None };
         Some(SignedIn { viewer, ended: found.ended.clone(), id: found.id })
     }
 
