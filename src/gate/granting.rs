@@ -14,6 +14,7 @@ use super::recording::until_recorded;
 use super::running::GrantNote;
 use super::setup::Setup;
 use super::state::Gate;
+use super::stops::StopReading;
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::ids::RequestId;
@@ -254,7 +255,7 @@ impl Gate {
         });
     }
 
-    /// Ends the grants that this setup has no place for, and tells people.
+    /// Ends the grants that this setup has no place for, or that a stop has overtaken, and tells people.
     pub(super) fn review_grants(&self, setup: &Setup) {
         type Fits<'f> = &'f dyn Fn(&Grant) -> bool;
         let ends: [(GrantEnd, Fits<'_>); 4] = [
@@ -275,6 +276,10 @@ impl Gate {
                 let text = format!("A grant has ended: {end}: {}", read.grant.words());
                 self.approvals.channels.tell(|channel| channel.notice(&text));
             }
+        }
+        // One that was on its way to the disk when the stop came.
+        for StopReading { stop, .. } in self.stops.all() {
+            self.end_stopped_grants(&stop);
         }
     }
 

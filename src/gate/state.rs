@@ -210,7 +210,12 @@ impl Gate {
                 return Ok(Answered { id: Some(id), outcome: AnswerOutcome::Refused(why), ended: None });
             }
         };
+        let grants = grant.is_some();
         let answered = self.approvals.answer(id, (choice, by), &count, (window, grant)).await;
+        if grants {
+            // The rules may have changed, or a stop may have come, while the disk was busy.
+            self.review_grants(&self.setup());
+        }
         if let Ok(Answered { outcome: AnswerOutcome::Counted { .. }, .. }) = &answered {
             self.ledger.metrics.total(|totals| totals.counted += 1);
         }

@@ -27,6 +27,8 @@ struct Standing {
     /// Tells it from a later one of the same scope.
     number: u64,
     recorded: bool,
+    /// It is being lifted: it counts until that is written down, and no new one may lean on it.
+    lifting: bool,
 }
 
 /// A stop, for the owner.
@@ -49,7 +51,7 @@ pub(crate) enum CannotResume {
 impl Stops {
     /// What stood when the run before ended.
     pub(super) fn take_up(store: Store, clock: Clock, stops: Vec<Stop>) -> Rc<Stops> {
-        let known = |(stop, number)| Standing { stop, number, recorded: true };
+        let known = |(stop, number)| Standing { stop, number, recorded: true, lifting: false };
         let standing: Vec<_> = stops.into_iter().zip(1..).map(known).collect();
         let last = standing.last().map_or(0, |newest| newest.number);
         Rc::new(Stops {
@@ -82,13 +84,13 @@ impl Stops {
     /// much already.
     pub(super) fn add(&self, stop: Stop) -> Option<u64> {
         let mut standing = self.standing.borrow_mut();
-        if standing.iter().any(|one| one.stop.covers(&stop)) {
+        if standing.iter().any(|one| !one.lifting && one.stop.covers(&stop)) {
             return None;
         }
         let number = self.last.get().saturating_add(1);
         self.last.set(number);
         standing.retain(|one| one.stop.agent != stop.agent);
-        standing.push(Standing { stop, number, recorded: false });
+        standing.push(Standing { stop, number, recorded: false, lifting: false });
         Some(number)
     }
 
@@ -127,9 +129,64 @@ impl Stops {
             return Err(CannotResume::NotHere);
         }
         self.write(number).await.map_err(CannotResume::Store)?;
-        self.store.resume(self.clock.now(), agent, by).await.map_err(CannotResume::Store)?;
+        self.set_lifting(number, true);
+        let written = self.store.resume(self.clock.now(), agent, by).await;
+        self.set_lifting(number, false);
+        written.map_err(CannotResume::Store)?;
         // A stop that came meanwhile stands.
         self.standing.borrow_mut().retain(|one| one.number != number);
         Ok(stop)
+    }
+
+    fn set_lifting(&self, number: u64, lifting: bool) {
+        let mut standing = self.standing.borrow_mut();
+        standing.iter_mut().filter(|one| one.number == number).for_each(|one| one.lifting = lifting);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use smol::future;
+
+    use super::*;
+    use crate::base::clock::Timestamp;
+    use crate::base::ids::RequestId;
+    use crate::store::StoreOptions;
+
+    fn general(by: &str) -> Stop {
+        Stop { agent: None, by: Responder::new("local", by), at: Timestamp(1), reason: None }
+    }
+
+    #[test]
+    fn a_stop_that_comes_while_another_is_lifted_stands() {
+        let folder = std::env::temp_dir().join(format!("agentpass-stops-{}", RequestId::random()));
+        let hour = Duration::from_secs(3600);
+        let options = StoreOptions {
+            path: folder.join("a.db"),
+            sync_all: false,
+            retain_days: 365,
+            max_mb: 512,
+            keep_results: hour,
+            keep_keys: hour,
+        };
+        let clock = Clock::manual(Timestamp(1));
+        let (store, _) = Store::open(options, &clock).unwrap();
+        let stops = Stops::take_up(store, clock, vec![general("root")]);
+        let (ann, agent) = (Responder::new("local", "ann"), AgentId::configured("pi"));
+        smol::block_on(async {
+            let lift = async { stops.lift(None, &ann).await };
+            let mut lift = Box::pin(lift);
+            // Its writing has begun, and is not waited for.
+            assert!(future::poll_once(&mut lift).await.is_none());
+            assert!(stops.of(&agent).is_some(), "it counts until it is written down");
+            let number = stops.add(general("ben")).unwrap();
+            assert!(lift.await.is_ok());
+            stops.record(number).await.unwrap();
+        });
+        assert_eq!(stops.of(&agent), Some(Responder::new("local", "ben")));
+        assert!(stops.all().iter().all(|read| read.recorded));
+        let _ = std::fs::remove_dir_all(folder);
     }
 }

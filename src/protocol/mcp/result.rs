@@ -61,6 +61,15 @@ impl ToolResult {
         ToolResult::text(&text, true)
     }
 
+    /// What a client hears whose agent has left too many answers unread to be given one more.
+    pub(crate) fn unread(id: &str) -> ToolResult {
+        let text = format!(
+            "The call has ended, but too many answers to this agent are unread for one more. Do not call the tool again: call \
+             {WAIT} with request_id \"{id}\" (unread, request {id})"
+        );
+        ToolResult::text(&text, true)
+    }
+
     /// A result that has waited in the inbox, as `get_pending_results` has it.
     pub(crate) fn waiting(id: &str, stored: &str) -> ToolResult {
         let read: Value = serde_json::from_str(stored).unwrap_or_default();

@@ -27,7 +27,7 @@ use crate::base::slots::Slot;
 use crate::gate::{CallReply, Submission, Ticket};
 use crate::model::Outcome;
 use crate::net::front::WebAnswer;
-use crate::protocol::mcp::message::{self, Failure, INTERNAL_ERROR, INVALID_PARAMS, Message};
+use crate::protocol::mcp::message::{self, Failure, INVALID_PARAMS, Message};
 use crate::protocol::mcp::result::ToolResult;
 use crate::protocol::params::{MAX_KEY, MAX_REASON, MAX_TOOL};
 
@@ -186,10 +186,7 @@ impl Held {
         leaving.call = None;
         drop(leaving);
         match (reply, streamed) {
-            (Some(reply), _) => match self.frame(&reply) {
-                Ok(text) => WebAnswer::new(200, "application/json", text),
-                Err(failure) => http::failure(&failure, Some(&self.id)),
-            },
+            (Some(reply), _) => WebAnswer::new(200, "application/json", self.frame(&reply)),
             (None, None) => http::result(&self.id, &self.come_back().await),
             (None, Some(token)) => {
                 let (answer, events) = stream::open();
@@ -213,23 +210,21 @@ impl Held {
     }
 
     /// The frame of the answer. Its result counts as received only when it has arrived.
-    fn frame(&self, reply: &CallReply) -> Result<String, Failure> {
+    fn frame(&self, reply: &CallReply) -> String {
         if let (Outcome::UnknownTool { .. }, true) = (&reply.outcome, self.client.is_modern) {
-            return Ok(Failure::new(200, INVALID_PARAMS, reply.outcome.message()).text(Some(&self.id)));
+            return Failure::new(200, INVALID_PARAMS, reply.outcome.message()).text(Some(&self.id));
         }
         let result = result::of(reply).for_client(self.client.is_modern);
         let text = message::result(&self.id, &result);
         if !self.client.holds(text.len()) {
-            return Err(Failure::new(
-                503,
-                INTERNAL_ERROR,
-                "too much is unread; ask for the result with agentpass_wait",
-            ));
+            // It may have been done, so this is no failure; its result waits in the inbox.
+            let unread = ToolResult::unread(&reply.request_id.map(|id| id.to_string()).unwrap_or_default());
+            return message::result(&self.id, &unread.for_client(self.client.is_modern));
         }
         if let Some(id) = reply.request_id {
             self.client.transit.carry(&self.client.agent.gate().inbox, id);
         }
-        Ok(text)
+        text
     }
 
     /// What a client hears whose call goes on.
@@ -299,9 +294,7 @@ impl Held {
             };
             let text = match future::or(reply, gone).await {
                 None => return self.left(),
-                Some(Some(reply)) => {
-                    self.frame(&reply).unwrap_or_else(|failure| failure.text(Some(&self.id)))
-                }
+                Some(Some(reply)) => self.frame(&reply),
                 Some(None) if left <= pause => message::result(&self.id, &self.come_back().await),
                 Some(None) => continue,
             };
