@@ -28,6 +28,7 @@ const RANKS: [(&str, u8); 15] = [
 ];
 const MAX_FILE: usize = 400;
 const MAX_FUNCTION: usize = 60;
+const MAX_PIPELINE: usize = 250;
 
 fn sources() -> Vec<PathBuf> {
     let mut files = Vec::new();
@@ -132,6 +133,15 @@ fn files_are_short() {
         .filter(|(lines, _)| *lines > MAX_FILE)
         .collect();
     assert!(long.is_empty(), "{long:?}");
+}
+
+/// The path of one call is read in one sitting.
+#[test]
+fn the_pipeline_tells_its_story_on_few_pages() {
+    let code =
+        fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gate/pipeline.rs")).unwrap();
+    let lines = without_tests(&code).lines().count();
+    assert!(lines <= MAX_PIPELINE, "{lines} lines");
 }
 
 #[test]

@@ -92,70 +92,52 @@ struct Agentpass {
     command: CommandLine,
 }
 
-#[derive(FromArgs, Debug)]
-#[argh(subcommand)]
-enum CommandLine {
-    Serve(serve::ServeArgs),
-    Check(check::CheckArgs),
-    Explain(explain::ExplainArgs),
-    Policy(policy::PolicyArgs),
-    Init(init::InitArgs),
-    Demo(demo::DemoArgs),
-    TelegramSetup(telegram_setup::TelegramSetupArgs),
-    Approvals(approvals::ApprovalsArgs),
-    Approve(approve::ApproveArgs),
-    Deny(deny::DenyArgs),
-    Status(status::StatusArgs),
-    Kill(kill::KillArgs),
-    Resume(kill::ResumeArgs),
-    Agents(agents::AgentsArgs),
-    Forget(agents::ForgetArgs),
-    Channels(channels::ChannelsArgs),
-    Limits(limits::LimitsArgs),
-    Grants(grants::GrantsArgs),
-    Grant(grants::GrantArgs),
-    People(people::PeopleArgs),
-    Clock(clock::ClockArgs),
-    Reload(reload::ReloadArgs),
-    Web(web::WebArgs),
-    Audit(audit::AuditArgs),
-    Request(request::RequestArgs),
-    Tools(tools::ToolsArgs),
-    Pending(pending::PendingArgs),
+macro_rules! commands {
+    ($($name:ident($args:ty) => $run:path,)*) => {
+        #[derive(FromArgs, Debug)]
+        #[argh(subcommand)]
+        enum CommandLine {
+            $($name($args),)*
+        }
+
+        impl CommandLine {
+            fn run(&self) -> Result<Exit, Trouble> {
+                match self {
+                    $(CommandLine::$name(args) => $run(args),)*
+                }
+            }
+        }
+    };
 }
 
-impl CommandLine {
-    fn run(self) -> Result<Exit, Trouble> {
-        match self {
-            CommandLine::Serve(args) => serve::run(&args),
-            CommandLine::Check(args) => check::run(&args),
-            CommandLine::Explain(args) => explain::run(&args),
-            CommandLine::Policy(args) => policy::run(&args),
-            CommandLine::Init(args) => init::run(&args),
-            CommandLine::Demo(args) => demo::run(&args),
-            CommandLine::TelegramSetup(args) => telegram_setup::run(&args),
-            CommandLine::Approvals(args) => approvals::run(&args),
-            CommandLine::Approve(args) => approve::run(&args),
-            CommandLine::Deny(args) => deny::run(&args),
-            CommandLine::Status(args) => status::run(&args),
-            CommandLine::Kill(args) => kill::run(&args),
-            CommandLine::Resume(args) => kill::resume(&args),
-            CommandLine::Agents(args) => agents::run(&args),
-            CommandLine::Forget(args) => agents::forget(&args),
-            CommandLine::Channels(args) => channels::run(&args),
-            CommandLine::Limits(args) => limits::run(&args),
-            CommandLine::Grants(args) => grants::run(&args),
-            CommandLine::Grant(args) => grants::give(&args),
-            CommandLine::People(args) => people::run(&args),
-            CommandLine::Clock(args) => clock::run(&args),
-            CommandLine::Reload(args) => reload::run(&args),
-            CommandLine::Web(args) => web::run(&args),
-            CommandLine::Audit(args) => audit::run(args),
-            CommandLine::Request(args) => request::run(args),
-            CommandLine::Tools(args) => tools::run(&args),
-            CommandLine::Pending(args) => pending::run(&args),
-        }
-    }
+commands! {
+    Serve(serve::ServeArgs) => serve::run,
+    Check(check::CheckArgs) => check::run,
+    Explain(explain::ExplainArgs) => explain::run,
+    Policy(policy::PolicyArgs) => policy::run,
+    Init(init::InitArgs) => init::run,
+    Demo(demo::DemoArgs) => demo::run,
+    TelegramSetup(telegram_setup::TelegramSetupArgs) => telegram_setup::run,
+    Approvals(approvals::ApprovalsArgs) => approvals::run,
+    Approve(approve::ApproveArgs) => approve::run,
+    Deny(deny::DenyArgs) => deny::run,
+    Status(status::StatusArgs) => status::run,
+    Kill(kill::KillArgs) => kill::run,
+    Resume(kill::ResumeArgs) => kill::resume,
+    Agents(agents::AgentsArgs) => agents::run,
+    Forget(agents::ForgetArgs) => agents::forget,
+    Channels(channels::ChannelsArgs) => channels::run,
+    Limits(limits::LimitsArgs) => limits::run,
+    Grants(grants::GrantsArgs) => grants::run,
+    Grant(grants::GrantArgs) => grants::give,
+    People(people::PeopleArgs) => people::run,
+    Clock(clock::ClockArgs) => clock::run,
+    Reload(reload::ReloadArgs) => reload::run,
+    Web(web::WebArgs) => web::run,
+    Audit(audit::AuditArgs) => audit::run,
+    Request(request::RequestArgs) => request::run,
+    Tools(tools::ToolsArgs) => tools::run,
+    Pending(pending::PendingArgs) => pending::run,
 }
 
 /// Runs the command line `args`, the program's name first.

@@ -63,7 +63,7 @@ agent_command! {
     }
 }
 
-pub(crate) fn run(args: RequestArgs) -> Result<Exit, Trouble> {
+pub(crate) fn run(args: &RequestArgs) -> Result<Exit, Trouble> {
     logging::start(args.log_level.as_deref(), LevelFilter::Warn)?;
     let values = values::read(&args.args, args.json_args.as_deref()).map_err(|cause| {
         Trouble::new(Exit::BAD_ARGUMENTS, "read the arguments", cause).help("agentpass request --help")
@@ -77,7 +77,7 @@ pub(crate) fn run(args: RequestArgs) -> Result<Exit, Trouble> {
 async fn call(
     executor: &LocalExecutor<'_>,
     gateway: ClientOptions,
-    args: RequestArgs,
+    args: &RequestArgs,
     values: Map<String, Value>,
 ) -> Result<Exit, Trouble> {
     let began = Instant::now();
@@ -89,13 +89,13 @@ async fn call(
     let mut signals = Signals::new([Signal::Int]).map_err(|e| Trouble::new(Exit::FAILED, &what, e))?;
     let waiting = Waiting::new();
     let options = RequestOptions {
-        reason,
-        session_id: session,
-        idempotency_key,
+        reason: reason.clone(),
+        session_id: session.clone(),
+        idempotency_key: idempotency_key.clone(),
         timeout: Some(timeout.saturating_sub(began.elapsed())),
         on_pending: Some(waiting.on_pending()),
     };
-    let reply = async { Some(ask(&client, &tool, values, &pairs, options).await) };
+    let reply = async { Some(ask(&client, tool, values, pairs, options).await) };
     let interrupt = async {
         signals.next().await;
         None
@@ -109,7 +109,7 @@ async fn call(
     };
     let ended = match reply {
         Ok(result) => print(&result),
-        Err(e) => Err(refused(e.clone()).maybe_help(remedy(&client, &tool, &e).await)),
+        Err(e) => Err(refused(e.clone()).maybe_help(remedy(&client, tool, &e).await)),
     };
     client.close().await;
     ended

@@ -115,7 +115,7 @@ impl Gate {
             log::info!("request {id} refused: {}", outcome.reason().unwrap_or_default());
             flight.finish(CallReply::new(outcome, recorded.is_ok().then_some(id)));
         };
-        self.executor.spawn(task).detach();
+        self.spawn(task);
         ticket
     }
 
@@ -199,7 +199,7 @@ impl Gate {
             }
             own.settle(bound.err());
         };
-        self.executor.spawn(task).detach();
+        self.spawn(task);
         ticket
     }
 

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use smol::{Timer, future};
 
+use super::Executor;
 use super::running::{Joined, Running};
 use super::setup::{CurrentSetup, Setup};
 use crate::base::ids::RequestId;
@@ -16,6 +17,8 @@ use crate::service::{CallSlot, CallSlots, SlotShares};
 
 /// All calls under way.
 pub(crate) struct Flights {
+    /// Each of them is a task on it.
+    pub(super) executor: Executor,
     pub(super) running: RefCell<Running>,
     slots: CallSlots,
     /// Calls from before they are claimed until their end is written down.
@@ -39,9 +42,9 @@ enum Woken {
 }
 
 impl Flights {
-    pub(super) fn new(shares: SlotShares) -> Flights {
+    pub(super) fn new(executor: Executor, shares: SlotShares) -> Flights {
         let (running, executing, stopping) = Default::default();
-        Flights { running, slots: CallSlots::new(shares), executing, stopping }
+        Flights { executor, running, slots: CallSlots::new(shares), executing, stopping }
     }
 
     /// Calls under way, questions included.

@@ -152,7 +152,7 @@ impl Host for GateHost {
 
 fn status_text(gate: &Rc<Gate>) -> String {
     let status = gate.status();
-    let up = span(Duration::from_secs(status.uptime_s));
+    let up = span(Duration::from_secs(status.clock.uptime_s));
     let mut lines = vec![format!("agentpass {}, up {up}", env!("CARGO_PKG_VERSION"))];
     lines.extend(gate.stopped_line());
     lines.push(format!("Open questions: {}", status.open_questions));
@@ -168,7 +168,7 @@ fn status_text(gate: &Rc<Gate>) -> String {
         format!("{}: {state}{error}", visible(name))
     });
     lines.extend(services.take(MAX_LISTED));
-    if !status.clock_set {
+    if !status.clock.set {
         lines.push(
             "The clock is NOT SET; `agentpass clock accept` on the gateway takes its time as right".into(),
         );

@@ -1,8 +1,9 @@
-//! A verdict, what it has charged, and the rules that it was made under.
+//! A verdict, what it has charged, the rules that it was made under, and what it means for a question.
 
 use std::ptr;
 use std::rc::{Rc, Weak};
 
+use super::cool_down;
 use super::counters::Reservation;
 use super::grants::{GrantHold, HeldGrant};
 use super::kill_switch;
@@ -10,8 +11,11 @@ use super::limits;
 use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task};
-use crate::model::{Action, Charge, Outcome, Verdict};
+use crate::approval::text;
+use crate::config::ApprovalConfig;
+use crate::model::{Action, Charge, Outcome, Question, Reason, Responder, Verdict};
 use crate::policy::{Facts, NothingCounted};
+use crate::store::Stage;
 
 /// What the policy said to a call under one setup.
 pub(super) struct Judged {
@@ -30,7 +34,7 @@ impl Judged {
         let call = &task.call;
         let (agent, session, now) = (call.agent(), task.session_name(), gate.clock.now());
         gate.ledger.counters.borrow_mut().called(agent, &session, now);
-        gate.ledger.memory.borrow_mut().called(agent, &session, setup.session_idle(), now);
+        gate.ledger.memory.borrow_mut().called(agent, &session, setup.conduct.session_idle, now);
         let verdict = {
             let (counters, grants) = (gate.counters(), gate.ledger.grants.borrow());
             let facts = gate.facts(setup, call, task.session.as_deref(), &*counters);
@@ -101,6 +105,28 @@ impl Judged {
     fn is_under(&self, setup: &Rc<Setup>) -> bool {
         ptr::eq(Rc::as_ptr(setup), self.setup.as_ptr())
     }
+}
+
+/// What becomes of a call that nobody is asked about, though the rules ask.
+pub(super) fn not_asked(
+    config: &ApprovalConfig,
+    verdict: &Verdict,
+    question: &Question,
+) -> Option<(Stage, Outcome)> {
+    let outcome = match (verdict.not_asked(), config.cool_down) {
+        (Some(Reason::CoolDown { until }), Some(rule)) => {
+            let (by, note) = (Responder::cool_down(), cool_down::note(rule, until));
+            log::info!("request {}: {note}", question.id);
+            return Some((
+                Stage::Denied { by, note: note.clone() },
+                Outcome::DeniedByUser { note: Some(note) },
+            ));
+        }
+        _ if text::length(question) > config.max_question_chars => Outcome::TooLargeToShow,
+        (Some(_), _) => Outcome::TooManyPending,
+        (None, _) => return None,
+    };
+    Some((Stage::Settled(outcome.clone()), outcome))
 }
 
 /// Charges an approved call right before it is claimed. It is not judged again, but what forbids it now counts.

@@ -66,7 +66,7 @@ impl Gate {
     /// Whether it is on disk. If not, it will be as soon as the disk takes it.
     async fn record_stop(&self, number: u64) -> bool {
         let stops = self.stops.clone();
-        let written = see_through(&self.executor, async move { stops.record(number).await }).await;
+        let written = see_through(&self.flights.executor, async move { stops.record(number).await }).await;
         match written {
             Some(Ok(())) => true,
             Some(Err(e)) => {
@@ -86,7 +86,8 @@ impl Gate {
     pub(crate) async fn resume(&self, agent: Option<AgentId>, by: Responder) -> Result<Stop, CannotResume> {
         let (stops, who) = (self.stops.clone(), by.clone());
         let lifted = async move { stops.lift(agent.as_ref(), &who).await };
-        let lifted = see_through(&self.executor, lifted).await.unwrap_or(Err(CannotResume::NotStopped))?;
+        let lifted =
+            see_through(&self.flights.executor, lifted).await.unwrap_or(Err(CannotResume::NotStopped))?;
         self.announce(&format!("{} may make calls again, says {}", whose(&lifted), visible(by.as_str())));
         Ok(lifted)
     }
@@ -129,12 +130,12 @@ pub(super) fn denied(gate: &Gate, call: &Call, verdict: &Verdict) {
     let (setup, agent, now) = (gate.setup(), call.agent(), gate.clock.now());
     let is_violation =
         |reason: &Reason| matches!(reason, Reason::FlowDenied { .. } | Reason::LimitReached { .. });
-    if setup.revoke_on_violation && verdict.reasons.iter().any(is_violation) {
+    if setup.conduct.revoke_on_violation && verdict.reasons.iter().any(is_violation) {
         let by = Responder::circuit_breaker();
         gate.end_grants(GrantEnd::Revoked { by }, |grant| grant.agent == *agent);
     }
-    let Some(breaker) = setup.circuit_breaker else { return };
-    if gate.ledger.denials.borrow_mut().count(agent, breaker, now) == Trips::No {
+    let Some(breaker) = setup.conduct.circuit_breaker else { return };
+    if gate.ledger.denied(agent, breaker, now) == Trips::No {
         return;
     }
     let window = span(breaker.window);

@@ -4,7 +4,7 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::breaker::Denials;
+use super::breaker::{Denials, Trips};
 use super::budget::Budget;
 use super::cool_down::CoolDowns;
 use super::counters::CounterBook;
@@ -15,6 +15,7 @@ use super::rate::{RateLimits, TooMany};
 use super::setup::Setup;
 use crate::base::clock::Timestamp;
 use crate::base::slots::KeyedSlots;
+use crate::config::CircuitBreaker;
 use crate::model::{AgentId, Call, Charge, QuestionEnd, Reading, Stop};
 use crate::store::KeptGrant;
 
@@ -32,15 +33,8 @@ pub(crate) struct Kept {
 
 /// What agents have used.
 pub(crate) struct Ledger {
-    requests: RefCell<RateLimits>,
-    /// What larger requests of one agent may bring beyond [`USUAL`], in bytes. All of it is kept in the record, from which it
-    /// pushes what others did before.
-    bytes: RefCell<Budget>,
-    /// What requests other than calls may cost. A tool that is listed costs one.
-    errands: RefCell<Budget>,
+    allowances: RefCell<Allowances>,
     cool_downs: RefCell<CoolDowns>,
-    /// What the policy has denied to agents.
-    pub(super) denials: RefCell<Denials>,
     /// What has been counted under limits. A restart takes it up.
     pub(super) counters: Rc<RefCell<CounterBook>>,
     /// What people have said yes to beforehand. A restart takes it up too.
@@ -52,16 +46,39 @@ pub(crate) struct Ledger {
     pub(crate) started: Timestamp,
 }
 
+/// What each agent may still ask for, and be denied before the circuit breaker trips.
+struct Allowances {
+    requests: RateLimits,
+    /// What larger requests of one agent may bring beyond [`USUAL`], in bytes. All of it is kept in the record, from which it
+    /// pushes what others did before.
+    bytes: Budget,
+    /// What requests other than calls may cost. A tool that is listed costs one.
+    errands: Budget,
+    denials: Denials,
+}
+
+impl Default for Allowances {
+    fn default() -> Allowances {
+        Allowances {
+            requests: RateLimits::default(),
+            bytes: Budget::new(16 << 20, 64 << 10),
+            errands: Budget::new(30_000, 30_000),
+            denials: Denials::default(),
+        }
+    }
+}
+
 impl Ledger {
     pub(super) fn new(setup: &Setup, started: Timestamp, kept: Kept) -> Ledger {
         let Kept { counted, read, grants, stops: _ } = kept;
         Ledger {
-            requests: RefCell::default(),
-            bytes: RefCell::new(Budget::new(16 << 20, 64 << 10)),
-            errands: RefCell::new(Budget::new(30_000, 30_000)),
+            allowances: RefCell::default(),
             cool_downs: RefCell::default(),
-            denials: RefCell::default(),
-            counters: Rc::new(RefCell::new(CounterBook::take_up(counted, setup.session_idle(), started))),
+            counters: Rc::new(RefCell::new(CounterBook::take_up(
+                counted,
+                setup.conduct.session_idle,
+                started,
+            ))),
             grants: Rc::new(RefCell::new(GrantBook::take_up(grants, started))),
             memory: RefCell::new(Memory::take_up(read, started)),
             connections: KeyedSlots::default(),
@@ -80,14 +97,15 @@ impl Ledger {
         per_minute: u32,
         size: impl FnOnce() -> usize,
     ) -> Result<(), TooMany> {
-        self.requests.borrow_mut().count(agent, per_minute)?;
+        let mut allowances = self.allowances.borrow_mut();
+        allowances.requests.count(agent, per_minute)?;
         let beyond = u64::try_from(size().saturating_sub(USUAL)).unwrap_or(u64::MAX);
-        self.bytes.borrow_mut().spend(agent, beyond)
+        allowances.bytes.spend(agent, beyond)
     }
 
     /// Counts a request that was refused for this reason before anybody read which tool it is about.
     pub(super) fn count_unread(&self, agent: &AgentId, per_minute: u32, reason: &'static str) {
-        self.requests.borrow_mut().spend(agent, per_minute);
+        self.allowances.borrow_mut().requests.spend(agent, per_minute);
         self.metrics.refused_unread(reason);
     }
 
@@ -96,7 +114,7 @@ impl Ledger {
     /// # Errors
     /// When nothing is left: seconds until something is.
     pub(crate) fn spend(&self, agent: &AgentId, cost: u64) -> Result<(), u64> {
-        let spent = self.errands.borrow_mut().spend(agent, cost);
+        let spent = self.allowances.borrow_mut().errands.spend(agent, cost);
         spent
             .inspect_err(|_| self.metrics.total(|totals| totals.refused_errands += 1))
             .map_err(|too_many| too_many.retry_after)
@@ -104,12 +122,17 @@ impl Ledger {
 
     /// Takes what the answer to such a request turned out to cost besides.
     pub(crate) fn charge(&self, agent: &AgentId, cost: u64) {
-        self.errands.borrow_mut().charge(agent, cost);
+        self.allowances.borrow_mut().errands.charge(agent, cost);
+    }
+
+    /// Counts a denial by the policy.
+    pub(super) fn denied(&self, agent: &AgentId, breaker: CircuitBreaker, now: Timestamp) -> Trips {
+        self.allowances.borrow_mut().denials.count(agent, breaker, now)
     }
 
     /// A new setup is in force.
     pub(super) fn configured(&self, setup: &Setup) {
-        self.counters.borrow_mut().set_session_idle(setup.session_idle());
+        self.counters.borrow_mut().set_session_idle(setup.conduct.session_idle);
         self.metrics.configured(setup);
     }
 

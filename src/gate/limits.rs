@@ -90,7 +90,7 @@ impl Gate {
     pub(crate) async fn end_sessions(&self) {
         let now = self.clock.now();
         let live = self.ledger.counters.borrow().live_sessions(now);
-        let idle_since = now.minus(self.setup().session_idle());
+        let idle_since = now.minus(self.setup().conduct.session_idle);
         if let Err(e) = self.store.end_sessions(idle_since, live).await {
             log::error!("the counters of sessions that have ended could not be dropped: {e}");
         }

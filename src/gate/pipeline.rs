@@ -12,16 +12,13 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::cool_down;
 use super::flights::NoSlot;
 use super::judged::{self, Judged};
 use super::running::CallReply;
 use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task, replayed};
-use crate::approval::text;
-use crate::config::ApprovalConfig;
-use crate::model::{Action, Denial, Outcome, Question, QuestionEnd, Reason, Responder, Verdict};
+use crate::model::{Action, Denial, Outcome, Question, QuestionEnd, Verdict};
 use crate::service::{Attempt, CallSlot, PreparedCall};
 use crate::store::{Claim, Stage};
 
@@ -120,7 +117,7 @@ async fn ask(gate: &Gate, task: &Task, verdict: Verdict) -> Step<Outcome> {
     let expires = task.at.plus(gate.setup().config.approval_timeout);
     let terms = (verdict.ask.clone(), verdict.terms.clone());
     let question = task.question(verdict.rule.clone(), verdict.asked(), terms, expires);
-    if let Some((stage, outcome)) = not_asked(&gate.setup().config.approvals, &verdict, &question) {
+    if let Some((stage, outcome)) = judged::not_asked(&gate.setup().config.approvals, &verdict, &question) {
         task.record(gate, verdict, stage).await?;
         return Ok(outcome);
     }
@@ -131,24 +128,6 @@ async fn ask(gate: &Gate, task: &Task, verdict: Verdict) -> Step<Outcome> {
         return Err(early);
     }
     Ok(await_answer(gate, task, &question).await)
-}
-
-/// What becomes of a call that nobody is asked about, though the rules ask.
-fn not_asked(config: &ApprovalConfig, verdict: &Verdict, question: &Question) -> Option<(Stage, Outcome)> {
-    let outcome = match (verdict.not_asked(), config.cool_down) {
-        (Some(Reason::CoolDown { until }), Some(rule)) => {
-            let (by, note) = (Responder::cool_down(), cool_down::note(rule, until));
-            log::info!("request {}: {note}", question.id);
-            return Some((
-                Stage::Denied { by, note: note.clone() },
-                Outcome::DeniedByUser { note: Some(note) },
-            ));
-        }
-        _ if text::length(question) > config.max_question_chars => Outcome::TooLargeToShow,
-        (Some(_), _) => Outcome::TooManyPending,
-        (None, _) => return None,
-    };
-    Some((Stage::Settled(outcome.clone()), outcome))
 }
 
 /// The question is on disk; from here on it can be answered.

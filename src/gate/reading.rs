@@ -31,7 +31,7 @@ impl Gate {
             true => self.ledger.memory.borrow().carried(
                 call.agent(),
                 &session.map(Into::into),
-                (setup.remember, setup.session_idle()),
+                (setup.conduct.remember, setup.conduct.session_idle),
                 self.clock.now(),
             ),
             false => Vec::new(),
@@ -105,7 +105,7 @@ impl Gate {
     pub(crate) fn agents(&self) -> Vec<AgentReading> {
         let (setup, now) = (self.setup(), self.clock.now());
         let memory = self.ledger.memory.borrow();
-        let times = (setup.remember, setup.session_idle());
+        let times = (setup.conduct.remember, setup.conduct.session_idle);
         let agents = setup.config.agents.iter().map(|agent| AgentReading {
             agent: agent.id.clone(),
             groups: agent.groups.iter().cloned().collect(),

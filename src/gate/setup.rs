@@ -21,14 +21,33 @@ pub struct Setup {
     pub(crate) services: Services,
     /// Every configured credential.
     pub scrubber: Arc<Scrubber>,
-    session_idle: Duration,
-    pub(super) circuit_breaker: Option<CircuitBreaker>,
+    pub(super) conduct: Conduct,
+}
+
+/// What permissions.yaml says of agents besides what [`Policy`] judges by.
+#[derive(Clone, Copy)]
+pub(super) struct Conduct {
+    /// How long a session without a call lives.
+    pub session_idle: Duration,
+    pub circuit_breaker: Option<CircuitBreaker>,
     /// Whether a denial by a flow or a limit ends the agent's grants.
-    pub(super) revoke_on_violation: bool,
+    pub revoke_on_violation: bool,
     /// How long what an agent has read counts as being with it.
-    pub(super) remember: Remember,
+    pub remember: Remember,
     /// Whether a rule or a limit asks what an agent has read.
     asks_after: bool,
+}
+
+impl Conduct {
+    fn new(permissions: &Permissions) -> Conduct {
+        Conduct {
+            session_idle: permissions.session_idle,
+            circuit_breaker: permissions.circuit_breaker,
+            revoke_on_violation: permissions.revoke_on_violation,
+            remember: permissions.data.remember,
+            asks_after: permissions.matchers().any(|matcher| !matcher.after.is_empty()),
+        }
+    }
 }
 
 impl Setup {
@@ -43,23 +62,10 @@ impl Setup {
             Some(earlier) => scrubber.continuing(&earlier.scrubber),
             None => scrubber,
         });
-        let (session_idle, remember) = (permissions.session_idle, permissions.data.remember);
-        let asks_after = permissions.matchers().any(|matcher| !matcher.after.is_empty());
-        let (circuit_breaker, revoke_on_violation) =
-            (permissions.circuit_breaker, permissions.revoke_on_violation);
+        let conduct = Conduct::new(&permissions);
         let policy = policy_of(permissions, config.approvals.grant.clone());
         let services = Services::new(&config.services, scrubber.clone())?;
-        Ok(Setup {
-            config,
-            policy,
-            services,
-            scrubber,
-            session_idle,
-            circuit_breaker,
-            revoke_on_violation,
-            remember,
-            asks_after,
-        })
+        Ok(Setup { config, policy, services, scrubber, conduct })
     }
 
     /// The same with clients of its own for the services, to take its own place: what has been sent is seen through, what
@@ -73,11 +79,7 @@ impl Setup {
             policy: self.policy.clone(),
             services: Services::new(&self.config.services, self.scrubber.clone())?,
             scrubber: self.scrubber.clone(),
-            session_idle: self.session_idle,
-            circuit_breaker: self.circuit_breaker,
-            revoke_on_violation: self.revoke_on_violation,
-            remember: self.remember,
-            asks_after: self.asks_after,
+            conduct: self.conduct,
         })
     }
 
@@ -125,12 +127,7 @@ impl Setup {
 
     /// Whether it counts for this call what its agent has read.
     pub(super) fn looks_at_data(&self, call: &Call) -> bool {
-        self.asks_after || call.tool().facts.data.as_ref().is_some_and(|data| data.to.is_some())
-    }
-
-    /// How long a session without a call lives.
-    pub(super) fn session_idle(&self) -> Duration {
-        self.session_idle
+        self.conduct.asks_after || call.tool().facts.data.as_ref().is_some_and(|data| data.to.is_some())
     }
 
     /// How the places for calls at once are shared out.

@@ -27,7 +27,6 @@ use crate::store::{NoteKind, Store, StoreError};
 
 /// One per gateway, shared by all surfaces.
 pub struct Gate {
-    pub(super) executor: Executor,
     pub(super) clock: Clock,
     pub(super) store: Store,
     pub(super) setup: CurrentSetup,
@@ -55,11 +54,10 @@ impl Gate {
         Gate {
             stops,
             approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels, grants),
-            flights: Flights::new(setup.shares()),
-            ledger,
             inbox: Inbox::new(executor.clone(), clock.clone(), store.clone()),
+            flights: Flights::new(executor, setup.shares()),
+            ledger,
             setup: CurrentSetup::new(setup),
-            executor,
             clock,
             store,
         }
@@ -236,7 +234,7 @@ impl Gate {
 
     /// Runs a task of the gate's own.
     pub fn spawn(&self, task: impl Future<Output = ()> + 'static) {
-        self.executor.spawn(task).detach();
+        self.flights.executor.spawn(task).detach();
     }
 
     /// Writes an event of the gateway itself (started, stopped, reloaded) into the record.

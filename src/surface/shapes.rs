@@ -197,7 +197,7 @@ pub(crate) fn status(status: &Status) -> Value {
         status.services.iter().map(|(name, health)| (name.clone(), service(health))).collect();
     json!({
         "version": env!("CARGO_PKG_VERSION"),
-        "uptime_s": status.uptime_s,
+        "uptime_s": status.clock.uptime_s,
         "agents": agents,
         "open_questions": status.open_questions,
         "stopped": all_stopped(&status.stops),
@@ -209,9 +209,9 @@ pub(crate) fn status(status: &Status) -> Value {
         },
         "services": services,
         "clock": {
-            "set": status.clock_set,
-            "now": status.now.to_string(),
-            "newest": status.newest.map(|at| at.to_string()),
+            "set": status.clock.set,
+            "now": status.clock.now.to_string(),
+            "newest": status.clock.newest.map(|at| at.to_string()),
         },
     })
 }

@@ -160,15 +160,15 @@ pub(crate) struct StatsArgs {
 
 const WHAT: &str = "read the record";
 
-pub(crate) fn run(args: AuditArgs) -> Result<Exit, Trouble> {
-    match args.command {
+pub(crate) fn run(args: &AuditArgs) -> Result<Exit, Trouble> {
+    match &args.command {
         AuditCommand::List(args) => list(args),
-        AuditCommand::Show(args) => show(&args),
+        AuditCommand::Show(args) => show(args),
         AuditCommand::Verify(args) => verify(args),
-        AuditCommand::Anchor(args) => anchor(&args),
-        AuditCommand::Export(args) => export(&args),
-        AuditCommand::Rebuild(args) => rebuilt(&args),
-        AuditCommand::Stats(args) => stats(&args),
+        AuditCommand::Anchor(args) => anchor(args),
+        AuditCommand::Export(args) => export(args),
+        AuditCommand::Rebuild(args) => rebuilt(args),
+        AuditCommand::Stats(args) => stats(args),
     }
 }
 
@@ -190,25 +190,25 @@ fn time(name: &str, text: Option<&str>) -> Result<Option<Timestamp>, Trouble> {
     read.transpose()
 }
 
-fn one_of(name: &str, given: Option<String>, words: &[&str]) -> Result<Option<String>, Trouble> {
+fn one_of(name: &str, given: Option<&str>, words: &[&str]) -> Result<Option<String>, Trouble> {
     match given {
-        Some(word) if !words.contains(&word.as_str()) => {
+        Some(word) if !words.contains(&word) => {
             Err(usage(format!("--{name} is none of {}", words.join(", "))))
         }
-        other => Ok(other),
+        other => Ok(other.map(str::to_owned)),
     }
 }
 
-fn list(args: ListArgs) -> Result<Exit, Trouble> {
+fn list(args: &ListArgs) -> Result<Exit, Trouble> {
     let outcomes =
         ["executed", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
     let filter = Filter {
-        decision: one_of("decision", args.decision, &["allow", "ask", "deny"])?,
-        outcome: one_of("outcome", args.outcome, &outcomes)?,
+        decision: one_of("decision", args.decision.as_deref(), &["allow", "ask", "deny"])?,
+        outcome: one_of("outcome", args.outcome.as_deref(), &outcomes)?,
         since: time("since", args.since.as_deref())?,
         until: time("until", args.until.as_deref())?,
-        tool: args.tool,
-        agent: args.agent,
+        tool: args.tool.clone(),
+        agent: args.agent.clone(),
         limit: usize::try_from(args.limit).ok(),
         ..Filter::default()
     };
@@ -269,12 +269,12 @@ fn read_anchor(line: &str) -> Result<Anchor, Trouble> {
         .ok_or_else(|| usage("--anchor is not a line that `agentpass audit anchor` has printed".into()))
 }
 
-fn verify(args: VerifyArgs) -> Result<Exit, Trouble> {
+fn verify(args: &VerifyArgs) -> Result<Exit, Trouble> {
     let anchor = args.anchor.as_deref().map(read_anchor).transpose()?;
-    let check = match args.file {
+    let check = match &args.file {
         None => open(args.config.as_deref())?.verify_with(anchor.as_ref()),
         Some(file) => {
-            let opened = File::open(&file).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e).at(file))?;
+            let opened = File::open(file).map_err(|e| Trouble::new(Exit::FAILED, WHAT, e).at(file))?;
             let key = key(args.config.as_deref())?;
             verify_export(&mut BufReader::new(opened), key.as_deref(), anchor.as_ref())
         }

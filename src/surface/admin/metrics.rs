@@ -18,7 +18,7 @@ pub(crate) fn render(gate: &Gate) -> String {
     let version = [([("version", env!("CARGO_PKG_VERSION"))], 1)];
     text.samples(Gauge, "agentpass_build_info", "Always 1; the version is in the label.", version);
     let help = "Time since the gateway was started.";
-    text.gauge("agentpass_uptime_seconds", help, status.uptime_s);
+    text.gauge("agentpass_uptime_seconds", help, status.clock.uptime_s);
     calls(&mut text, &counts, &status, gate);
     stops(&mut text, &status);
     connections(&mut text, &counts, &status);

@@ -34,7 +34,7 @@ pub(super) async fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
             (answered(week.as_ref()))
             (kill_switch::tile(admin, viewer))
         }
-        p.soft.small { "agentpass " (env!("CARGO_PKG_VERSION")) ", up " (span(Duration::from_secs(status.uptime_s))) }
+        p.soft.small { "agentpass " (env!("CARGO_PKG_VERSION")) ", up " (span(Duration::from_secs(status.clock.uptime_s))) }
     };
     page::page(viewer, Here::Overview, "Overview", &[], &main)
 }

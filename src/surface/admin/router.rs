@@ -8,7 +8,7 @@ use super::links::SIGN_IN;
 use super::page::{self, CSRF_FIELD, Viewer};
 use super::sessions::{SignedIn, is_ours};
 use super::site::Admin;
-use super::visitor::Visitor;
+use super::visitor::{Visit, Visitor};
 use super::{approvals, assets, audit, form, grants, guards, health};
 use super::{kill_switch, metrics, overview, programs, sign_in};
 use crate::base::safe_text::visible;
@@ -36,7 +36,7 @@ pub(super) async fn answer(
         // Monitoring asks by whatever name leads here, and learns nothing.
         _ if request.path == "/livez" && guards::is_safe(&request) => page::text(200, "ok"),
         Some(refusal) => refusal,
-        None => at_home(admin, caller, peer, &visitor, &request).await,
+        None => at_home(admin, &Visit { caller, peer, visitor: &visitor, request: &request }).await,
     };
     log::debug!(
         "admin: {} {} from {}: {}",
@@ -51,29 +51,18 @@ pub(super) async fn answer(
 
 /// A request by one of our names. Programs show a token in each of theirs, whatever page they run in; all others are
 /// from browsers and must come from our pages.
-async fn at_home(
-    admin: &Rc<Admin>,
-    caller: &Caller,
-    peer: IpAddr,
-    visitor: &Visitor,
-    request: &WebRequest,
-) -> WebAnswer {
-    if let Some(answer) = programs::answer(admin, caller, peer, visitor, request).await {
+async fn at_home(admin: &Rc<Admin>, visit: &Visit<'_>) -> WebAnswer {
+    if let Some(answer) = programs::answer(admin, visit).await {
         return answer;
     }
-    match guards::foreign_page(request, admin.tls) {
+    match guards::foreign_page(visit.request, admin.tls) {
         Some(refusal) => refusal,
-        None => routed(admin, caller, peer, visitor, request).await,
+        None => routed(admin, visit).await,
     }
 }
 
-async fn routed(
-    admin: &Rc<Admin>,
-    caller: &Caller,
-    peer: IpAddr,
-    visitor: &Visitor,
-    request: &WebRequest,
-) -> WebAnswer {
+async fn routed(admin: &Rc<Admin>, visit: &Visit<'_>) -> WebAnswer {
+    let (visitor, request) = (visit.visitor, visit.request);
     if !guards::is_safe(request) && request.method() != "POST" {
         return page::text(405, "GET and POST only").with("allow", "GET, HEAD, POST");
     }
@@ -83,10 +72,9 @@ async fn routed(
     }
     let Some(mut session) = session else { return sign_in_first(visitor, request) };
     // Somebody who has signed in makes room for nobody.
-    if !caller.is_admitted() && admin.admission.members() >= MAX_SIGNED_IN {
+    if !visit.is_admitted_to(&admin.admission, MAX_SIGNED_IN) {
         return page::text(503, "too many connections; close some pages").with("connection", "close");
     }
-    caller.admit(peer);
     session.viewer.stopped = admin.gate.stopped_line();
     if guards::is_safe(request) {
         let main = viewed(admin, &session, request).await;

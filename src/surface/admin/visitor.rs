@@ -7,7 +7,29 @@ use crate::base::path_prefix::PathPrefix;
 use crate::config::Config;
 use crate::net::forwarded::Forwarded;
 use crate::net::front::WebRequest;
+use crate::surface::admission::{Admission, Caller};
 use crate::surface::hosts::Hosts;
+
+/// One request by one of our names.
+pub(super) struct Visit<'a> {
+    /// The connection that it came on.
+    pub caller: &'a Caller,
+    /// The other end of the connection.
+    pub peer: IpAddr,
+    pub visitor: &'a Visitor,
+    pub request: &'a WebRequest,
+}
+
+impl Visit<'_> {
+    /// Lets the connection stay: it has shown who it is. False when `most` have done so and none of them is this one.
+    pub(super) fn is_admitted_to(&self, port: &Admission, most: usize) -> bool {
+        let has_room = self.caller.is_admitted() || port.members() < most;
+        if has_room {
+            self.caller.admit(self.peer);
+        }
+        has_room
+    }
+}
 
 /// One request's origin.
 pub(super) struct Visitor {

@@ -2,7 +2,6 @@
 //!
 //! Web pages may do so from the origins that their channel allows, and from no other.
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use serde_json::json;
@@ -18,21 +17,13 @@ use crate::model::Responder;
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::surface::admin::page;
 use crate::surface::admin::site::Admin;
-use crate::surface::admin::visitor::Visitor;
-use crate::surface::admission::Caller;
+use crate::surface::admin::visitor::Visit;
 
 /// Connections of programs that have shown the right token.
 const MAX_CALLERS: usize = 64;
 
-pub(super) async fn answer(
-    admin: &Rc<Admin>,
-    caller: &Caller,
-    peer: IpAddr,
-    visitor: &Visitor,
-    request: &WebRequest,
-    path: &str,
-) -> WebAnswer {
-    let setup = admin.gate.setup();
+pub(super) async fn answer(admin: &Rc<Admin>, visit: &Visit<'_>, path: &str) -> WebAnswer {
+    let (setup, request) = (admin.gate.setup(), visit.request);
     let origin = request.origin();
     let is_listed =
         |api: &ApiConfig| origin.as_ref().is_none_or(|origin| api.allowed_origins.contains(origin));
@@ -49,15 +40,14 @@ pub(super) async fn answer(
     }
     let token = request.bearer().map(|token| TokenHash::new(&token));
     let Some((channel, api)) = token.as_ref().and_then(|token| channel_of(&setup, token)) else {
-        return shared(unauthorized(admin, visitor, token.is_some()));
+        return shared(unauthorized(admin, visit.visitor, token.is_some()));
     };
     if !is_listed(api) {
         return failure(403, "this page's origin is not among the channel's allowed_origins");
     }
-    if !caller.is_admitted() && admin.admission.members() >= MAX_CALLERS {
+    if !visit.is_admitted_to(&admin.admission, MAX_CALLERS) {
         return shared(failure(503, "too many connections").with("connection", "close"));
     }
-    caller.admit(peer);
     let client = Client::new(channel, api);
     shared(routed(admin, client, request, path).await)
 }

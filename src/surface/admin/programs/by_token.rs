@@ -19,26 +19,21 @@ use crate::net::front::{WebAnswer, WebRequest};
 use crate::protocol::frame::MAX_DEPTH;
 use crate::surface::admin::page;
 use crate::surface::admin::site::Admin;
-use crate::surface::admin::visitor::Visitor;
+use crate::surface::admin::visitor::{Visit, Visitor};
 
 /// How long after its end a question is spoken of to those who had been asked.
 const REMEMBERED: Duration = Duration::from_secs(24 * 3600);
 
 /// `path` is what follows `/approvals/answer/`.
-pub(super) async fn answer(
-    admin: &Rc<Admin>,
-    visitor: &Visitor,
-    request: &WebRequest,
-    path: &str,
-) -> WebAnswer {
+pub(super) async fn answer(admin: &Rc<Admin>, visit: &Visit<'_>, path: &str) -> WebAnswer {
     // Pages of any origin may show a token; there is nothing else here that a page could use.
     let shared = |answer: WebAnswer| answer.with("access-control-allow-origin", "*");
-    match request.method() {
+    match visit.request.method() {
         "OPTIONS" => shared(page::data(204, "text/plain", ""))
             .with("access-control-allow-methods", "POST")
             .with("access-control-allow-headers", "authorization, content-type")
             .with("access-control-max-age", "600"),
-        "POST" => shared(posted(admin, visitor, request, path).await),
+        "POST" => shared(posted(admin, visit.visitor, visit.request, path).await),
         _ => shared(failure(405, "POST only").with("allow", "POST")),
     }
 }

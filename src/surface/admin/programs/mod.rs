@@ -17,25 +17,17 @@ mod pending;
 mod reply;
 mod resolve;
 
-use std::net::IpAddr;
 use std::rc::Rc;
 
 use super::site::Admin;
-use super::visitor::Visitor;
-use crate::net::front::{WebAnswer, WebRequest};
-use crate::surface::admission::Caller;
+use super::visitor::Visit;
+use crate::net::front::WebAnswer;
 
 /// None for what is no program's business.
-pub(super) async fn answer(
-    admin: &Rc<Admin>,
-    caller: &Caller,
-    peer: IpAddr,
-    visitor: &Visitor,
-    request: &WebRequest,
-) -> Option<WebAnswer> {
-    if let Some(path) = request.path.strip_prefix("/approvals/answer/") {
-        return Some(by_token::answer(admin, visitor, request, path).await);
+pub(super) async fn answer(admin: &Rc<Admin>, visit: &Visit<'_>) -> Option<WebAnswer> {
+    let path = &visit.request.path;
+    if let Some(path) = path.strip_prefix("/approvals/answer/") {
+        return Some(by_token::answer(admin, visit, path).await);
     }
-    let path = request.path.strip_prefix("/approvals/api/")?;
-    Some(api::answer(admin, caller, peer, visitor, request, path).await)
+    Some(api::answer(admin, visit, path.strip_prefix("/approvals/api/")?).await)
 }
