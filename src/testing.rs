@@ -63,8 +63,8 @@ pub mod model {
         Escalation, Flow, Grant, GrantEnd, GrantOffer, GrantRule, GrantScope, GrantSession, GrantUse,
         GrantWish, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome, Output, Part,
         PathStep, People, PeopleTerms, Per, QuestionEnd, Reading, Reason, Remember, RequestSpec, Responder,
-        ResponseSpec, Risk, Rule, RuleList, RuleRef, Source, Stop, Tally, Target, Terms, Test, TimeWindow,
-        Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
+        ResponseSpec, Risk, Rule, RuleList, RuleRef, SessionNumber, Source, Stop, Tally, Target, Terms, Test,
+        TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};
@@ -130,8 +130,8 @@ pub mod service {
 
 pub mod store {
     pub use crate::store::{
-        Claim, KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay,
-        Stage, Store, StoreError, StoreOptions, Yes, rebuild,
+        Claim, KeptCounter, KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered,
+        RefusedRequest, Replay, Stage, Store, StoreError, StoreOptions, Yes, rebuild,
     };
     pub mod reader {
         pub use crate::store::reader::{

@@ -336,3 +336,38 @@ fn a_replay_is_judged_by_the_deny_rules_again() {
     assert_eq!(one.call("tool_request", keyed)["result"]["replayed"], true);
     assert_eq!(gateway.upstream.seen().len(), 1);
 }
+
+/// Its own session has read it, though the call was another's.
+#[test]
+fn who_joins_a_call_of_another_session_by_its_key_has_read_too() {
+    let permissions = format!("{PERMISSIONS}data: {{remember: session}}\n");
+    let mut gateway = Gateway::with(&Setup { permissions, ..setup() });
+    gateway.upstream.answer(|seen| match seen.target.starts_with("/customers") {
+        true => Answer::Hold,
+        false => Answer::json("{}"),
+    });
+    let mut one = agent(&gateway);
+    let customer = |session| json!({"tool": "customer", "args": {"id": "7"}, "idempotency_key": "k", "session_id": session});
+    let hook =
+        |session, n: u32| json!({"tool": "hook", "args": {"text": n.to_string()}, "session_id": session});
+    let first = one.send("tool_request", customer("a"));
+    gateway.upstream.wait_for(1);
+    let second = one.send("tool_request", customer("b"));
+    // What came before has been seen by then.
+    assert_eq!(told(&one.call("tool_request", hook("b", 1))), "executed");
+    gateway.upstream.release();
+    let replies = [one.receive(), one.receive()];
+    for id in [first, second] {
+        assert_eq!(told(replies.iter().find(|reply| reply["id"] == id).unwrap()), "executed");
+    }
+    let denied = |one: &mut Agent, n| {
+        let told = ["a", "b", "c"].map(|session| told(&one.call("tool_request", hook(session, n))));
+        assert_eq!(told, ["flow_denied", "flow_denied", "executed"]);
+    };
+    denied(&mut one, 2);
+    assert_eq!(gateway.upstream.seen().len(), 3);
+    gateway.kill();
+    gateway.restart();
+    denied(&mut agent(&gateway), 3);
+    gateway.verify();
+}

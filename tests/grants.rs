@@ -457,3 +457,31 @@ fn the_pages_grant_show_and_revoke_without_scripts() {
     assert!(!passes(&gateway, &mut agent, hall));
     assert_eq!(Site::of(&gateway).get("/grants/").status, 401);
 }
+
+/// A call that waits under a grant which ends is let through by another one, and says so.
+#[test]
+fn the_grant_that_is_named_is_the_one_that_was_used() {
+    let usual = setup(RULES);
+    let config = usual.config.replace("rate_limit:", "max_concurrent_calls: 1\nrate_limit:");
+    let gateway = Gateway::with(&Setup { config, ..usual });
+    gateway.upstream.answer(|_| Answer::Hold);
+    let give = |time: &str| {
+        let given = gateway.json(&["grant", "default", "*", "--for", time, "--json"]);
+        given["grant"]["grant_id"].as_str().unwrap().to_owned()
+    };
+    let (first, second) = (give("1h"), give("2h"));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let holds = agent.send("tool_request", json!({"tool": "fan", "args": {"entity_id": "fan.1"}}));
+    gateway.upstream.wait_for(1);
+    let waits = agent.send("tool_request", json!({"tool": "fan", "args": {"entity_id": "fan.2"}}));
+    eventually("it is judged", || (gateway.log().matches("allow fan").count() == 2).then_some(()));
+    gateway.json(&["grants", "revoke", &first, "--json"]);
+    gateway.upstream.release();
+    let replies = [agent.receive(), agent.receive()];
+    let named = |id: u64| {
+        let reply = replies.iter().find(|reply| reply["id"] == id).unwrap();
+        assert!(is_executed(reply), "{reply}");
+        reply["result"]["grant"]["grant_id"].as_str().unwrap().to_owned()
+    };
+    assert_eq!((named(holds), named(waits)), (first, second));
+}

@@ -16,7 +16,7 @@ use async_tungstenite::tungstenite::Message;
 use harness::agent::error;
 use harness::gateway::{LAPTOP, TOKEN};
 use harness::upstream::Answer;
-use harness::{Agent, Gateway, Setup, eventually};
+use harness::{Agent, Gateway, Setup, TestClock, eventually};
 use serde_json::{Value, json};
 
 /// `get_state` and `say` are allowed, `call_service` is asked about; `limits` stands below `limits:`.
@@ -376,5 +376,138 @@ fn the_owner_is_explained_what_the_running_gateway_would_do() {
     assert_eq!((gateway.upstream.seen().len(), counted(&gateway, "few")), (1, 1));
     let stranger = gateway.cli(&["explain", "get_state", "--agent", "nobody", "--live"]);
     assert_eq!(stranger.status.code(), Some(4));
+    gateway.verify();
+}
+
+/// One call at once, so that others wait for it.
+fn one_at_a_time(limits: &str) -> Setup {
+    let usual = setup(limits);
+    let config = usual.config.replace("rate_limit:", "max_concurrent_calls: 1\nrate_limit:");
+    Setup { config, ..usual }
+}
+
+/// Holds the only slot until the upstream is released.
+fn hold(gateway: &Gateway, agent: &mut Agent) {
+    gateway.upstream.answer(|_| Answer::Hold);
+    agent.send("tool_request", json!({"tool": "say", "args": {"text": "wait"}}));
+    gateway.upstream.wait_for(1);
+}
+
+/// Sends calls that are judged and then wait, one after the other.
+fn line_up(gateway: &Gateway, agent: &mut Agent, entities: &[&str]) {
+    for entity in entities {
+        let judged = gateway.log().matches("allow get_state").count();
+        agent.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": entity}}));
+        let is_judged = || gateway.log().matches("allow get_state").count() > judged;
+        eventually("it is judged", || is_judged().then_some(()));
+    }
+}
+
+#[test]
+fn a_call_that_waits_counts_in_the_window_in_which_it_is_made() {
+    let clock = TestClock::new();
+    let gateway = Gateway::with_clock(
+        &one_at_a_time("  - {name: reads, pattern: \"get_state*\", window: 1h, deny_above: 1}\n"),
+        &clock,
+    );
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    hold(&gateway, &mut agent);
+    line_up(&gateway, &mut agent, &["a.1"]);
+    clock.shift(2 * 3600);
+    // The first one's window is over, and it has not been made.
+    line_up(&gateway, &mut agent, &["a.2"]);
+    gateway.upstream.release();
+    let replies = [agent.receive(), agent.receive(), agent.receive()];
+    let executed = replies.iter().filter(|reply| is_executed(reply)).count();
+    let denied: Vec<_> = replies.iter().filter(|reply| !is_executed(reply)).map(error).collect();
+    assert_eq!((executed, denied), (2, vec![(-32003, "limit_reached")]));
+    assert_eq!((gateway.upstream.seen().len(), counted(&gateway, "reads")), (2, 1));
+}
+
+#[test]
+fn a_limit_that_counts_anew_counts_the_calls_that_wait() {
+    let mut gateway = Gateway::with(&one_at_a_time(
+        "  - {name: all, pattern: \"get_state*\", window: day, deny_above: 2}\n\
+         \x20 - {name: each, pattern: \"get_state*\", per: agent, window: day, deny_above: 2}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    hold(&gateway, &mut agent);
+    line_up(&gateway, &mut agent, &["a.1", "a.2"]);
+    for arguments in [&["limits", "reset", "all"][..], &["limits", "reset", "each", "--agent", "default"]] {
+        assert!(gateway.cli(arguments).status.success());
+    }
+    assert_eq!((counted(&gateway, "all"), counted(&gateway, "each")), (2, 2));
+    let mut laptop = Agent::login(gateway.address, LAPTOP);
+    assert_eq!(error(&read(&mut laptop, "b.1")), (-32003, "limit_reached"));
+    gateway.upstream.release();
+    assert!((0..3).all(|_| is_executed(&agent.receive())));
+    assert_eq!((counted(&gateway, "all"), counted(&gateway, "each")), (2, 2));
+    assert_eq!(error(&read(&mut agent, "a.3")), (-32003, "limit_reached"));
+    gateway.kill();
+    gateway.restart();
+    assert_eq!((counted(&gateway, "all"), counted(&gateway, "each")), (2, 2));
+    assert_eq!(gateway.upstream.seen().len(), 3);
+    gateway.verify();
+}
+
+#[test]
+fn what_counts_after_a_reset_among_many_calls_is_what_the_record_says() {
+    let mut gateway = Gateway::with(&setup(
+        "  - {name: all, pattern: \"get_state*\", window: day, deny_above: 1000000}\n\
+         \x20 - {name: time, pattern: \"get_state*\", count: seconds, window: day, deny_above: 1000000}\n",
+    ));
+    let bursts: Vec<_> = ["a", "b", "c"].iter().map(|name| burst(&gateway, TOKEN, name, 300)).collect();
+    let mut resets = 0;
+    while resets < 20 || gateway.upstream.seen().len() < 600 {
+        assert_eq!(
+            gateway.control(&json!({"command": "limits_reset", "name": "all"})).unwrap()["reset"],
+            "all"
+        );
+        resets += 1;
+    }
+    let executed: usize = bursts.into_iter().map(|burst| burst.join().unwrap()).sum();
+    assert_eq!(executed, 900);
+    let before = counted(&gateway, "all");
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(counted(&gateway, "all"), before, "after {resets} resets");
+    gateway.verify();
+}
+
+#[test]
+fn a_session_counts_all_its_calls_after_a_crash_whichever_was_made_first() {
+    let usual =
+        setup("  - {name: task, pattern: \"get_*\", per: [agent, session], window: day, deny_above: 9}\n");
+    let tools = usual.tools.split("  call_service:").next().unwrap().replace("get_state", "get_peek");
+    let config = usual
+        .config
+        .replace("rate_limit:", "max_concurrent_calls: 4\nrate_limit:")
+        .replace("storage:", "  other: {url: \"{upstream}\", tools: \"other.yaml\"}\nstorage:");
+    let permissions = usual.permissions.replace("\"get_state*\", action", "\"get_*\", action");
+    let mut gateway = Gateway::prepared(&Setup { config, permissions, ..usual }, &[], |folder| {
+        std::fs::write(folder.join("other.yaml"), &tools).unwrap();
+    });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    gateway.upstream.answer(|seen| match seen.target.ends_with("/say") {
+        true => Answer::Hold,
+        false => Answer::json("{}"),
+    });
+    // All slots that one service may take.
+    for n in 0..2 {
+        agent.send("tool_request", json!({"tool": "say", "args": {"text": n.to_string()}}));
+    }
+    gateway.upstream.wait_for(2);
+    let in_session = |tool: &str, n: u32| json!({"tool": tool, "args": {"entity_id": format!("a.{n}")}, "session_id": "job"});
+    agent.send("tool_request", in_session("get_state", 0));
+    eventually("it is judged", || gateway.log().contains("allow get_state").then_some(()));
+    for n in 1..=3 {
+        assert!(is_executed(&agent.call("tool_request", in_session("get_peek", n))));
+    }
+    gateway.upstream.release();
+    assert!((0..3).all(|_| is_executed(&agent.receive())));
+    assert_eq!(counted(&gateway, "task"), 4);
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(counted(&gateway, "task"), 4);
     gateway.verify();
 }

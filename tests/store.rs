@@ -1588,17 +1588,17 @@ fn the_lists_work_beside_a_running_gateway() {
 /// Half a cent more under the limit `spend`, until `until`.
 fn charge(session: Option<&str>, until: Timestamp) -> Charge {
     let pi = AgentId::configured("pi");
-    let session = session.map(|name| Some(Arc::from(name)));
+    let named = session.map(|name| Some(Arc::from(name)));
     Charge {
         limit: "spend".into(),
         counter: CounterId {
             limit: Digest::sha256(b"spend"),
-            key: CounterKey { agent: Some(pi.clone()), session, ..CounterKey::default() },
+            key: CounterKey { agent: Some(pi.clone()), session: named, ..CounterKey::default() },
         },
         agent: pi,
         part: Part { until, amount: "0.005".parse().unwrap() },
         how: Charging::Sum,
-        anew: false,
+        session: session.map_or(0, |_| 7),
     }
 }
 
@@ -1606,9 +1606,9 @@ fn charge(session: Option<&str>, until: Timestamp) -> Charge {
 fn counted(dir: &Dir) -> Vec<(Option<String>, String, Timestamp)> {
     let (store, recovered) = dir.open();
     smol::block_on(store.close());
-    let shown = |(charge, at): &(Charge, Timestamp)| {
-        let session = charge.counter.key.session.clone().flatten().map(|name| name.to_string());
-        (session, charge.part.amount.to_string(), *at)
+    let shown = |counter: &KeptCounter| {
+        let session = counter.key.session.clone().flatten().map(|name| name.to_string());
+        (session, counter.tally.sum(at(0)).unwrap().to_string(), counter.last)
     };
     let mut counted: Vec<_> = recovered.counted.iter().map(shown).collect();
     counted.sort();
@@ -1649,16 +1649,18 @@ fn a_counter_ends_with_its_time_its_session_or_at_a_persons_word() {
     let dir = Dir::new();
     dir.with(async |store| {
         record(store, charged("front", &[charge(None, at(-1)), charge(Some("s"), Part::OPEN)])).await;
-        let anew = Charge { anew: true, ..charge(Some("s"), Part::OPEN) };
+        let anew = Charge { session: 8, ..charge(Some("s"), Part::OPEN) };
         record(store, NewCall { at: at(5), ..charged("front", &[anew]) }).await;
         record(store, charged("front", &[charge(Some("t"), Part::OPEN)])).await;
+        // Of the session that has ended: it takes nothing from the later one.
+        record(store, charged("front", &[charge(Some("s"), Part::OPEN)])).await;
     });
     let session = |name: &str, at| (Some(name.to_owned()), "0.005".to_owned(), at);
     assert_eq!(counted(&dir), [session("s", at(5)), session("t", NOW)]);
     dir.with(async |store| {
         let s = (AgentId::configured("pi"), Some("s".into()));
         let t = (AgentId::configured("pi"), Some("t".into()));
-        store.end_sessions(at(1), LiveSessions::from([s, t])).await.unwrap()
+        store.end_sessions(at(1), LiveSessions::from([(s, 8), (t, 7)])).await.unwrap()
     });
     assert_eq!(counted(&dir).len(), 2, "calls that were not claimed keep them");
     dir.with(async |store| store.end_sessions(at(1), LiveSessions::new()).await.unwrap());

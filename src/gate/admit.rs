@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 use super::Gate;
 use super::pipeline;
 use super::rate::TooMany;
-use super::running::{CallReply, Flight, Joined, OwnKey, Ticket};
+use super::running::{CallReply, Flight, Instead, Joined, Ticket};
 use super::task::{self, Task};
 use crate::base::ids::RequestId;
 use crate::base::json;
@@ -135,7 +135,7 @@ impl Gate {
                 if request.key.is_none() {
                     self.asked_again(&flight);
                 }
-                Ticket::new(flight)
+                self.reading_too(call, request.session, flight)
             }
             Joined::Same { flight, new_key: true } => {
                 let key = request.key.unwrap_or_default();
@@ -157,7 +157,7 @@ impl Gate {
         checked: Duration,
     ) -> Ticket {
         let id = RequestId::random();
-        let flight = Flight::new(id, &call);
+        let flight = Flight::new(id, &call, request.session.as_deref());
         self.flights.running.borrow_mut().add(
             &call,
             request.session.as_deref(),
@@ -182,7 +182,7 @@ impl Gate {
         key: String,
         flight: Rc<Flight>,
     ) -> Ticket {
-        let (gate, own) = (self.clone(), Rc::new(OwnKey::default()));
+        let (gate, own) = (self.clone(), Rc::new(Instead::default()));
         self.flights.running.borrow_mut().add_key(call.agent(), Some(&key), &flight);
         let ticket = Ticket::with_key(flight.clone(), own.clone());
         let task = async move {
@@ -201,6 +201,27 @@ impl Gate {
         };
         self.spawn(task);
         ticket
+    }
+
+    /// Who joins a call of another session by its key reads in a session of its own, which is on record before the outcome
+    /// is told.
+    fn reading_too(self: &Rc<Self>, call: Arc<Call>, session: Option<String>, flight: Rc<Flight>) -> Ticket {
+        let (elsewhere, ticket) = (!flight.is_in(session.as_deref()), Ticket::new(flight));
+        if !elsewhere || call.tool().source().is_none() {
+            return ticket;
+        }
+        let (gate, reading) = (self.clone(), Rc::new(Instead::default()));
+        let (joined, own) = (ticket.clone(), reading.clone());
+        let task = async move {
+            let outcome = joined.reply().await.outcome;
+            let read = gate.replays(&call, session.as_deref(), &outcome).await;
+            own.settle(read.err().map(|e| {
+                log::error!("an outcome is not told, the record cannot be written: {e}");
+                CallReply::new(Outcome::StoreUnavailable, None)
+            }));
+        };
+        self.spawn(task);
+        ticket.with_reading(reading)
     }
 
     /// A place at a call of `agent`'s that is under way.

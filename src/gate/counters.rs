@@ -1,7 +1,7 @@
 //! What has been counted under the owner's limits, in memory: the events of claims say the same.
 //!
-//! An allowed call is charged when it is judged, an approved one right before its claim, both before anything is
-//! waited for: no two calls ever take the same last place. What could not be recorded is taken back.
+//! An allowed call is charged when it is judged, and anew when its turn comes, an approved one right before its claim, all
+//! before anything is waited for: no two calls ever take the same last place. What could not be recorded is taken back.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -9,12 +9,12 @@ use std::rc::Rc;
 use std::time::Duration;
 
 use super::grants::GrantHold;
-use super::sessions::{SessionName, SessionNumber, Sessions};
+use super::sessions::{SessionName, Sessions};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
-use crate::model::{AgentId, Charge, Charging, CounterId, CounterKey, Tally};
+use crate::model::{AgentId, Charge, Charging, CounterId, CounterKey, SessionNumber, Tally};
 use crate::policy::Counters;
-use crate::store::LiveSessions;
+use crate::store::{KeptCounter, LiveSessions};
 
 /// Live counters that an agent may have of one limit.
 const MAX_COUNTERS: usize = 20_000;
@@ -30,6 +30,10 @@ pub struct CounterBook {
     sessions: Sessions,
     /// Until when the owner has been told that an agent has reached a limit.
     told: HashMap<(Digest, AgentId), Timestamp>,
+    /// What is charged for calls that are not claimed yet, each under a number of its own.
+    waiting: HashMap<u64, Rc<[Charge]>>,
+    /// The number that was given last.
+    numbered: u64,
     tidy_at: Option<Timestamp>,
 }
 
@@ -71,16 +75,20 @@ impl LimitCounters {
 }
 
 impl CounterBook {
-    /// What the run before has counted; each with when it was last charged.
-    pub fn take_up(counted: Vec<(Charge, Timestamp)>, session_idle: Duration, now: Timestamp) -> CounterBook {
+    /// What the run before has counted.
+    pub fn take_up(counted: Vec<KeptCounter>, session_idle: Duration, now: Timestamp) -> CounterBook {
         let mut book = CounterBook::default();
         book.sessions.set_idle(session_idle);
-        for (charge, at) in counted {
-            let Charge { counter: CounterId { limit, key }, agent, part, .. } = charge;
-            let owner = key.agent.clone().unwrap_or_else(|| agent.clone());
-            let session = key.session.as_ref().map(|name| book.sessions.take_up(&owner, name, at));
-            book.counter(limit, key, &agent, session.unwrap_or_default()).tally.add(part, now);
+        for KeptCounter { key, agent, session, last, .. } in &counted {
+            if let Some(name) = &key.session {
+                book.sessions.take_up(key.agent.as_ref().unwrap_or(agent), name, *session, *last);
+            }
         }
+        for KeptCounter { limit, key, agent, session, tally, .. } in counted {
+            let counters = &mut book.limits.entry(limit).or_default().counters;
+            counters.insert(key, Counter { tally, agent, session });
+        }
+        // What has ended goes, an earlier session of the same name too.
         book.tidy(now);
         book
     }
@@ -138,62 +146,65 @@ impl CounterBook {
     }
 
     /// The counter with this key, begun if need be.
-    fn counter(
-        &mut self,
-        limit: Digest,
-        key: CounterKey,
-        agent: &AgentId,
-        session: SessionNumber,
-    ) -> &mut Counter {
-        let LimitCounters { counters, begun } = self.limits.entry(limit).or_default();
-        counters.entry(Box::new(key)).or_insert_with(|| {
+    fn counter(&mut self, charge: &Charge) -> &mut Counter {
+        let Charge { counter: CounterId { limit, key }, agent, session, .. } = charge;
+        let LimitCounters { counters, begun } = self.limits.entry(*limit).or_default();
+        counters.entry(Box::new(key.clone())).or_insert_with(|| {
             *begun.entry(agent.clone()).or_default() += 1;
-            Counter { tally: Tally::default(), agent: agent.clone(), session }
+            Counter { tally: Tally::default(), agent: agent.clone(), session: *session }
         })
     }
 
-    /// Counts the charges from now on. None: the call would open one session too many.
+    /// Counts the charges from now on, and gives the number under which they wait for their claim. None: the call would
+    /// open one session too many.
     fn charge(
         &mut self,
-        charges: &mut [Charge],
+        mut charges: Vec<Charge>,
         agent: &AgentId,
         name: &SessionName,
         now: Timestamp,
-    ) -> Option<SessionNumber> {
+    ) -> Option<(u64, Rc<[Charge]>)> {
         let session = self.sessions.hold(agent, name, now)?;
-        for charge in charges {
+        for charge in &mut charges {
             let CounterId { limit, key } = &charge.counter;
-            let of_session = key.session.is_some();
-            let known = self.limits.get(limit).and_then(|limit| limit.counters.get(key));
-            let is_anew = of_session && known.is_none_or(|counter| counter.session != session);
-            if is_anew && let Some(limit) = self.limits.get_mut(limit) {
+            if key.session.is_some() {
+                charge.session = session;
+            }
+            if let Some(limit) = self.limits.get_mut(limit)
+                && limit.counters.get(key).is_some_and(|counter| counter.session != charge.session)
+            {
                 limit.remove(key);
             }
-            charge.anew = is_anew;
-            let number = if of_session { session } else { SessionNumber::default() };
-            let counter = self.counter(*limit, key.clone(), agent, number);
-            if charge.how == Charging::Sum {
-                counter.tally.add(charge.part, now);
-            }
+            self.count(charge, now);
         }
-        Some(session)
+        let charges: Rc<[Charge]> = charges.into();
+        self.numbered = self.numbered.wrapping_add(1);
+        if !charges.is_empty() {
+            self.waiting.insert(self.numbered, charges.clone());
+        }
+        Some((self.numbered, charges))
+    }
+
+    fn count(&mut self, charge: &Charge, now: Timestamp) {
+        let counter = self.counter(charge);
+        if charge.how == Charging::Sum {
+            counter.tally.add(charge.part, now);
+        }
     }
 
     /// The claim is recorded. The first call of a window counts from here on: whoever came to nothing was not the first.
-    fn confirm(&mut self, charges: &[Charge], session: SessionNumber, now: Timestamp) {
+    fn confirm(&mut self, charges: &[Charge], now: Timestamp) {
         for charge in charges.iter().filter(|charge| charge.how == Charging::First) {
-            let CounterId { limit, key } = &charge.counter;
-            let number = key.session.as_ref().map(|_| session).unwrap_or_default();
-            self.counter(*limit, key.clone(), &charge.agent, number).tally.begin(charge.part, now);
+            self.counter(charge).tally.begin(charge.part, now);
         }
     }
 
-    fn take_back(&mut self, charges: &[Charge], session: SessionNumber) {
+    fn take_back(&mut self, charges: &[Charge]) {
         for charge in charges {
             let CounterId { limit, key } = &charge.counter;
             let Some(counters) = self.limits.get_mut(limit) else { continue };
             let Some(counter) = counters.counters.get_mut(key) else { continue };
-            if key.session.is_some() && counter.session != session {
+            if counter.session != charge.session {
                 continue;
             }
             if charge.how == Charging::Sum {
@@ -205,16 +216,22 @@ impl CounterBook {
         }
     }
 
-    /// Lets a limit count anew: for this agent, or for all.
-    pub(super) fn reset(&mut self, limit: Digest, agent: Option<&AgentId>) {
-        let Some(agent) = agent else {
-            self.limits.remove(&limit);
-            return;
-        };
-        let Some(counters) = self.limits.get_mut(&limit) else { return };
-        let own = counters.counters.keys().filter(|key| key.agent.as_ref() == Some(agent));
-        let keys: Vec<_> = own.cloned().collect();
-        keys.iter().for_each(|key| counters.remove(key));
+    /// Lets a limit count anew: for this agent, or for all. Calls that are charged and not claimed keep their places: their
+    /// events come later.
+    pub(super) fn reset(&mut self, limit: Digest, agent: Option<&AgentId>, now: Timestamp) {
+        let is_meant = |key: &CounterKey| agent.is_none() || key.agent.as_ref() == agent;
+        if let Some(counters) = self.limits.get_mut(&limit) {
+            let meant = counters.counters.keys().filter(|key| is_meant(key));
+            let keys: Vec<_> = meant.cloned().collect();
+            keys.iter().for_each(|key| counters.remove(key));
+        }
+        let waiting: Vec<_> = self.waiting.values().cloned().collect();
+        let meant = |charge: &&Charge| charge.counter.limit == limit && is_meant(&charge.counter.key);
+        waiting
+            .iter()
+            .flat_map(|charges| charges.iter())
+            .filter(meant)
+            .for_each(|charge| self.count(charge, now));
     }
 
     /// The live counters of this limit.
@@ -263,8 +280,9 @@ pub struct Reservation {
     book: Rc<RefCell<CounterBook>>,
     agent: AgentId,
     name: SessionName,
-    session: SessionNumber,
-    charges: Vec<Charge>,
+    /// Under which the charges wait.
+    number: u64,
+    charges: Rc<[Charge]>,
     /// The use of the grant that lets the call through.
     grant: Option<GrantHold>,
     confirmed: bool,
@@ -276,12 +294,12 @@ impl Reservation {
         book: &Rc<RefCell<CounterBook>>,
         agent: &AgentId,
         name: &SessionName,
-        mut charges: Vec<Charge>,
+        charges: Vec<Charge>,
         now: Timestamp,
     ) -> Option<Reservation> {
-        let session = book.borrow_mut().charge(&mut charges, agent, name, now)?;
+        let (number, charges) = book.borrow_mut().charge(charges, agent, name, now)?;
         let (book, agent, name) = (book.clone(), agent.clone(), name.clone());
-        Some(Reservation { book, agent, name, session, charges, grant: None, confirmed: false })
+        Some(Reservation { book, agent, name, number, charges, grant: None, confirmed: false })
     }
 
     /// Together with the use of a grant, which is counted or given back with the charges.
@@ -298,7 +316,7 @@ impl Reservation {
     /// The claim is recorded.
     pub fn confirm(mut self, now: Timestamp) {
         self.confirmed = true;
-        self.book.borrow_mut().confirm(&self.charges, self.session, now);
+        self.book.borrow_mut().confirm(&self.charges, now);
         self.grant.take().into_iter().for_each(GrantHold::confirm);
     }
 }
@@ -306,8 +324,9 @@ impl Reservation {
 impl Drop for Reservation {
     fn drop(&mut self) {
         let mut book = self.book.borrow_mut();
+        book.waiting.remove(&self.number);
         if !self.confirmed {
-            book.take_back(&self.charges, self.session);
+            book.take_back(&self.charges);
         }
         book.sessions.release(&self.agent, &self.name, self.confirmed);
     }
@@ -345,7 +364,7 @@ mod tests {
             agent: pi(),
             part: Part { until, amount: Decimal::ONE },
             how: Charging::Sum,
-            anew: false,
+            session: 0,
         }
     }
 
@@ -373,7 +392,7 @@ mod tests {
         drop(second);
         assert_eq!(count(&book, &charge, at(0)), 1);
         assert_eq!(count(&book, &charge, at(60)), 0);
-        book.borrow_mut().reset(charge.counter.limit, Some(&pi()));
+        book.borrow_mut().reset(charge.counter.limit, Some(&pi()), at(0));
         assert_eq!(count(&book, &charge, at(0)), 0);
         drop(reserve(&book, "s", &charge, at(0)));
         assert!(book.borrow().readings(charge.counter.limit, at(0)).is_empty());
@@ -382,18 +401,19 @@ mod tests {
     #[test]
     fn counters_of_a_session_end_with_it_and_the_next_one_begins_anew() {
         let (book, charge) = (book(), charge(Some("s"), Part::OPEN));
+        let session_of = |reserved: &Reservation| reserved.charges()[0].session;
         let first = reserve(&book, "s", &charge, at(0));
-        assert!(first.charges()[0].anew);
+        let began = session_of(&first);
         first.confirm(at(0));
         let second = reserve(&book, "s", &charge, at(1));
-        assert!(!second.charges()[0].anew);
+        assert_eq!(session_of(&second), began);
         second.confirm(at(1));
         book.borrow_mut().called(&pi(), &Some("s".into()), at(86_000));
         assert_eq!(count(&book, &charge, at(86_400 + 85_999)), 2, "a call that was not claimed keeps it");
         let ended = at(86_400 + 86_000);
         assert_eq!(count(&book, &charge, ended), 0);
         let next = reserve(&book, "s", &charge, ended);
-        assert!(next.charges()[0].anew);
+        assert!(session_of(&next) > began);
         next.confirm(ended);
         assert_eq!(count(&book, &charge, ended), 1);
     }
@@ -437,14 +457,60 @@ mod tests {
     fn a_start_takes_up_what_was_counted() {
         let (plain, session) = (charge(None, at(60)), charge(Some("s"), Part::OPEN));
         let ended = charge(Some("old"), Part::OPEN);
-        let counted = vec![(plain.clone(), at(-5)), (session.clone(), at(-5)), (ended.clone(), at(-86_400))];
+        let kept = |charge: &Charge, session: SessionNumber, last: Timestamp| {
+            let mut tally = Tally::default();
+            tally.add(charge.part, last);
+            let CounterId { limit, key } = charge.counter.clone();
+            KeptCounter { limit, key: key.into(), agent: pi(), session, tally, last }
+        };
+        let other = Charge {
+            counter: CounterId { limit: Digest::sha256(b"other"), ..session.counter.clone() },
+            ..session.clone()
+        };
+        let counted = vec![
+            kept(&plain, 0, at(-5)),
+            // Of another limit, which the later session of this name has not touched.
+            kept(&other, 3, at(-9)),
+            kept(&session, 4, at(-5)),
+            kept(&ended, 2, at(-86_400)),
+        ];
         let book = Rc::new(RefCell::new(CounterBook::take_up(counted, DAY, at(0))));
-        assert_eq!([&plain, &session, &ended].map(|charge| count(&book, charge, at(0))), [1, 1, 0]);
+        assert_eq!(
+            [&plain, &session, &ended, &other].map(|charge| count(&book, charge, at(0))),
+            [1, 1, 0, 0]
+        );
         let next = reserve(&book, "s", &session, at(1));
-        assert!(!next.charges()[0].anew);
+        assert_eq!(next.charges()[0].session, 4);
         next.confirm(at(1));
         assert_eq!(count(&book, &session, at(1)), 2);
-        assert!(reserve(&book, "old", &ended, at(1)).charges()[0].anew);
+        assert!(reserve(&book, "old", &ended, at(1)).charges()[0].session > 4);
+    }
+
+    #[test]
+    fn a_limit_that_counts_anew_keeps_the_places_of_calls_that_wait() {
+        let book = book();
+        let (own, all) = (
+            charge(None, at(60)),
+            Charge {
+                counter: CounterId { key: CounterKey::default(), ..charge(None, at(60)).counter },
+                ..charge(None, at(60))
+            },
+        );
+        let limit = own.counter.limit;
+        for (charge, agent) in [(&own, Some(pi())), (&own, None), (&all, None)] {
+            reserve(&book, "s", charge, at(0)).confirm(at(0));
+            let (waits, fails) = (reserve(&book, "s", charge, at(0)), reserve(&book, "s", charge, at(0)));
+            assert_eq!(count(&book, charge, at(0)), 3);
+            book.borrow_mut().reset(limit, agent.as_ref(), at(0));
+            assert_eq!(count(&book, charge, at(0)), 2);
+            drop(fails);
+            assert_eq!(count(&book, charge, at(0)), 1, "no more is taken back than was charged");
+            waits.confirm(at(0));
+            assert_eq!(count(&book, charge, at(0)), 1);
+            book.borrow_mut().reset(limit, agent.as_ref(), at(0));
+            assert_eq!(count(&book, charge, at(0)), 0);
+        }
+        assert!(book.borrow().waiting.is_empty());
     }
 
     #[test]
@@ -455,7 +521,8 @@ mod tests {
                 call: Some(Digest::sha256(&[n as u8, (n >> 8) as u8])),
                 ..CounterKey::default()
             };
-            let counter = book.counter(Digest::sha256(b"limit"), key, &pi(), 0);
+            let one = charge(None, at(60));
+            let counter = book.counter(&Charge { counter: CounterId { key, ..one.counter }, ..one });
             for part in 0..30 {
                 let until = Timestamp(1_796_000_000_000 + part * 60_000);
                 counter.tally.add(Part { until, amount: Decimal::from(7) }, at(0));

@@ -3,6 +3,8 @@
 use std::ptr;
 use std::rc::{Rc, Weak};
 
+use smol::lock::RwLockReadGuard;
+
 use super::cool_down;
 use super::counters::Reservation;
 use super::grants::{GrantHold, HeldGrant};
@@ -12,6 +14,7 @@ use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task};
 use crate::approval::text;
+use crate::base::clock::Timestamp;
 use crate::config::ApprovalConfig;
 use crate::model::{Action, Charge, Outcome, Question, Reason, Responder, Verdict};
 use crate::policy::{Facts, NothingCounted};
@@ -23,6 +26,8 @@ pub(super) struct Judged {
     /// What an allowed call was charged, at once: nobody else may take its place while it waits. None also when it would
     /// open one session too many.
     pub reserved: Option<Reservation>,
+    /// When it was said, and charged.
+    at: Timestamp,
     /// What the agent carried, where that counts.
     carried: u64,
     /// Weak, because credentials of an old setup must not stay in memory for as long as a question is open.
@@ -46,11 +51,13 @@ impl Judged {
         let held = verdict.grant.map(|used| GrantHold::take(&gate.ledger.grants, used));
         let reserved = allowed.then(|| reserve(gate, task, verdict.charges.clone())).flatten();
         let reserved = reserved.map(|reserved| reserved.with_grant(held));
-        Judged { verdict, reserved, carried: gate.carried_version(setup, call), setup: Rc::downgrade(setup) }
+        let carried = gate.carried_version(setup, call);
+        Judged { verdict, reserved, at: now, carried, setup: Rc::downgrade(setup) }
     }
 
     /// Nobody was asked about an allowed call, so it is judged anew, without what it was charged, under another setup, when
-    /// its agent has read something meanwhile that counts, when its grant has ended, and when the time forbids it by now.
+    /// its agent has read something meanwhile that counts, when its grant has ended, when the time forbids it by now, and
+    /// when it is charged and has waited: it counts from when it is made, in the window of that time.
     ///
     /// # Errors
     /// The new judgement, when it does not allow the call.
@@ -63,7 +70,8 @@ impl Judged {
         let forbidden = || gate.forbids(setup, &task.call, task.session.as_deref()).is_some();
         let has_read = self.carried != gate.carried_version(setup, &task.call);
         let ended = self.verdict.grant.is_some_and(|used| !gate.grant_lasts(used.id));
-        if !self.is_under(setup) || has_read || ended || forbidden() {
+        let has_waited = self.is_charged() && gate.clock.now() != self.at;
+        if !self.is_under(setup) || has_read || ended || has_waited || forbidden() {
             self.reserved = None;
             let anew = Judged::new(gate, task, setup);
             if anew.verdict.decision != Action::Allow {
@@ -74,7 +82,33 @@ impl Judged {
         Ok(())
     }
 
-    /// The same for a call that has been claimed, and so has been counted.
+    /// The turn of a call to be claimed. Where it charges something, no limit counts anew as long as this is held; where that
+    /// had to be waited for, the call is looked at once more.
+    ///
+    /// # Errors
+    /// The new judgement, when it does not allow the call.
+    pub(super) async fn turn<'g>(
+        &mut self,
+        gate: &'g Gate,
+        task: &Task,
+    ) -> Result<Option<RwLockReadGuard<'g, ()>>, Box<Judged>> {
+        if !self.is_charged() {
+            return Ok(None);
+        }
+        let at_once = gate.ledger.claims.try_read();
+        if at_once.is_some() {
+            return Ok(at_once);
+        }
+        let turn = gate.ledger.claims.read().await;
+        self.still_allows(gate, task, &gate.setup())?;
+        Ok(Some(turn))
+    }
+
+    fn is_charged(&self) -> bool {
+        self.reserved.as_ref().is_some_and(|reserved| !reserved.charges().is_empty())
+    }
+
+    /// [`Judged::still_allows`] of a call that has been claimed, and so has been counted.
     ///
     /// # Errors
     /// The new verdict, when it does not allow the call.

@@ -4,6 +4,8 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
+use smol::lock::RwLock;
+
 use super::breaker::{Denials, Trips};
 use super::budget::Budget;
 use super::cool_down::CoolDowns;
@@ -16,16 +18,15 @@ use super::setup::Setup;
 use crate::base::clock::Timestamp;
 use crate::base::slots::KeyedSlots;
 use crate::config::CircuitBreaker;
-use crate::model::{AgentId, Call, Charge, QuestionEnd, Reading, Stop};
-use crate::store::KeptGrant;
+use crate::model::{AgentId, Call, QuestionEnd, Reading, Stop};
+use crate::store::{KeptCounter, KeptGrant};
 
 /// Bytes of arguments and reason that come with a request.
 const USUAL: usize = 2048;
 
 /// What is kept over a restart.
 pub(crate) struct Kept {
-    /// Each charge with when it was made last.
-    pub counted: Vec<(Charge, Timestamp)>,
+    pub counted: Vec<KeptCounter>,
     pub read: Vec<Reading>,
     pub grants: Vec<KeptGrant>,
     pub stops: Vec<Stop>,
@@ -37,6 +38,9 @@ pub(crate) struct Ledger {
     cool_downs: RefCell<CoolDowns>,
     /// What has been counted under limits. A restart takes it up.
     pub(super) counters: Rc<RefCell<CounterBook>>,
+    /// Held by claims that charge something while they are written down: a limit counts anew between them, so that memory
+    /// and events agree on what came before.
+    pub(super) claims: RwLock<()>,
     /// What people have said yes to beforehand. A restart takes it up too.
     pub(super) grants: Rc<RefCell<GrantBook>>,
     /// What agents have read. A restart takes it up too.
@@ -79,6 +83,7 @@ impl Ledger {
                 setup.conduct.session_idle,
                 started,
             ))),
+            claims: RwLock::default(),
             grants: Rc::new(RefCell::new(GrantBook::take_up(grants, started))),
             memory: RefCell::new(Memory::take_up(read, started)),
             connections: KeyedSlots::default(),

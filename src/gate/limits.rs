@@ -81,8 +81,9 @@ impl Gate {
         }
         let (identity, name) = (limit.identity, limit.name.clone());
         let reset = LimitReset { limit: name, identity, agent: agent.clone(), by };
+        let _between = self.ledger.claims.write().await;
         self.store.reset_limit(self.clock.now(), reset).await.map_err(CannotReset::Store)?;
-        self.ledger.counters.borrow_mut().reset(identity, agent.as_ref());
+        self.ledger.counters.borrow_mut().reset(identity, agent.as_ref(), self.clock.now());
         Ok(())
     }
 

@@ -21,16 +21,23 @@ pub struct Memory {
 #[derive(Default)]
 struct AgentMemory {
     /// Each with when it was read last, in whatever session.
-    read: BTreeMap<Source, Timestamp>,
+    read: BTreeMap<Source, LastRead>,
     sessions: HashMap<SessionName, SessionMemory>,
     /// Changes with everything that is read or forgotten.
     version: u64,
 }
 
 struct SessionMemory {
-    read: BTreeMap<Source, Timestamp>,
+    read: BTreeMap<Source, LastRead>,
     /// When a call was last made in it.
     last: Timestamp,
+}
+
+#[derive(Clone, Copy)]
+struct LastRead {
+    at: Timestamp,
+    /// The version of its agent's memory that this made.
+    version: u64,
 }
 
 /// A source that an agent carries, for the owner.
@@ -59,15 +66,16 @@ impl Memory {
         let Reading { agent, session, source, at } = reading;
         let memory = self.agents.entry(agent.clone()).or_default();
         memory.version = memory.version.wrapping_add(1);
-        let newest = |kept: &mut Timestamp| *kept = (*kept).max(*at);
-        memory.read.entry(source.clone()).and_modify(newest).or_insert(*at);
+        let last = LastRead { at: *at, version: memory.version };
+        let newest = |kept: &mut LastRead| *kept = LastRead { at: kept.at.max(*at), ..last };
+        memory.read.entry(source.clone()).and_modify(newest).or_insert(last);
         if !memory.sessions.contains_key(session) && memory.sessions.len() >= MOST_SESSIONS {
             memory.drop_oldest_session();
         }
         let begun = SessionMemory { read: BTreeMap::new(), last: *at };
         let session = memory.sessions.entry(session.clone()).or_insert(begun);
         session.last = session.last.max(*at);
-        session.read.entry(source.clone()).and_modify(newest).or_insert(*at);
+        session.read.entry(source.clone()).and_modify(newest).or_insert(last);
     }
 
     /// A call is made in this session, which has ended when the last one was made as long as `idle` before.
@@ -93,7 +101,7 @@ impl Memory {
         match remember {
             Remember::Off => Vec::new(),
             Remember::For(time) => {
-                let counts = |(_, at): &(&Source, &Timestamp)| at.plus(time) > now;
+                let counts = |(_, last): &(&Source, &LastRead)| last.at.plus(time) > now;
                 memory.read.iter().filter(counts).map(|(source, _)| source.clone()).collect()
             }
             Remember::Session => {
@@ -120,10 +128,10 @@ impl Memory {
             let mut sessions = memory.sessions.values().filter(|session| session.last.plus(idle) > now);
             sessions.any(|session| session.read.contains_key(source))
         };
-        let carried = memory.read.iter().map(|(source, at)| Carried {
+        let carried = memory.read.iter().map(|(source, last)| Carried {
             source: source.clone(),
-            read_at: *at,
-            until: time.map(|time| at.plus(time)),
+            read_at: last.at,
+            until: time.map(|time| last.at.plus(time)),
         });
         let counts = |carried: &Carried| match carried.until {
             Some(until) => until > now,
@@ -132,10 +140,14 @@ impl Memory {
         carried.filter(counts).collect()
     }
 
-    pub(super) fn forget(&mut self, agent: &AgentId) {
-        if let Some(memory) = self.agents.get_mut(agent) {
-            *memory = AgentMemory { version: memory.version.wrapping_add(1), ..AgentMemory::default() };
-        }
+    /// Forgets what was read up to this version; what came later, while that was being written down, stays.
+    pub(super) fn forget(&mut self, agent: &AgentId, through: u64) {
+        let Some(memory) = self.agents.get_mut(agent) else { return };
+        let is_later = |_: &Source, last: &mut LastRead| last.version > through;
+        memory.read.retain(is_later);
+        memory.sessions.values_mut().for_each(|session| session.read.retain(is_later));
+        memory.sessions.retain(|_, session| !session.read.is_empty());
+        memory.version = memory.version.wrapping_add(1);
     }
 
     /// Another number whenever what this agent carries may have changed.
@@ -221,7 +233,7 @@ mod tests {
         assert_eq!(carried(&memory, "a", Remember::Session, 659), ["crm"], "the session may still live");
         assert_eq!(carried(&memory, "a", Remember::For(HOUR), 600), [""; 0]);
         let before = memory.version(&pi());
-        memory.forget(&pi());
+        memory.forget(&pi(), before);
         assert_ne!(memory.version(&pi()), before);
         assert_eq!(carried(&memory, "a", Remember::Session, 601), [""; 0]);
     }

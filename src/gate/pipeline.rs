@@ -57,21 +57,22 @@ async fn decide(gate: &Gate, task: &Task, checked: Duration) -> (Option<Action>,
     let mut judged = Judged::new(gate, task, &gate.setup());
     gate.ledger.metrics.decided(checked + began.elapsed());
     loop {
-        let (decision, granted) = (judged.verdict.decision, judged.verdict.grant);
+        let decision = judged.verdict.decision;
         log::info!("request {} by {}: {decision} {}", task.id, task.call.agent(), task.call.tool().name);
-        let outcome = match judged.verdict.forbidden() {
-            Some(why) => end(gate, task, judged.verdict, why.outcome()).await,
-            None if decision == Action::Ask => ask(gate, task, judged.verdict).await,
+        let (outcome, used) = match judged.verdict.forbidden() {
+            Some(why) => (end(gate, task, judged.verdict, why.outcome()).await, None),
+            None if decision == Action::Ask => (ask(gate, task, judged.verdict).await, None),
             None => match allow(gate, task, &mut judged).await {
-                Ok(outcome) => outcome,
-                Err(NoSlot::Busy) => end(gate, task, judged.release(), Outcome::Busy).await,
+                // Not the grant of the first judgement: that may have ended while the call waited.
+                Ok(outcome) => (outcome, judged.verdict.grant),
+                Err(NoSlot::Busy) => (end(gate, task, judged.release(), Outcome::Busy).await, None),
                 Err(NoSlot::Overtaken(anew)) => {
                     judged = *anew;
                     continue;
                 }
             },
         };
-        let grant = granted.and_then(|used| gate.grant_note(used));
+        let grant = used.and_then(|used| gate.grant_note(used));
         return (Some(decision), CallReply { grant, ..task.reply(outcome.unwrap_or_else(|early| early)) });
     }
 }
@@ -90,14 +91,16 @@ async fn allow(gate: &Gate, task: &Task, judged: &mut Judged) -> Result<Step<Out
     }
     let look = |setup: &Rc<Setup>| judged.still_allows(gate, task, setup);
     let slot = gate.flights.slot(&task.call, &gate.setup, look).await?;
+    let _executing = gate.flights.begin().await;
+    let turn = judged.turn(gate, task).await.map_err(NoSlot::Overtaken)?;
     let Some(reserved) = judged.reserved.take() else {
         return Ok(end(gate, task, judged.verdict.clone(), Outcome::TooManySessions).await);
     };
-    let _executing = gate.flights.begin().await;
     let claim = match task.record_claimed(gate, judged.verdict.clone(), reserved).await {
         Ok(claim) => claim,
         Err(early) => return Ok(Err(early)),
     };
+    drop(turn);
     let look = |setup: &Rc<Setup>| {
         judged.still_allows_claimed(gate, task, setup).map_err(|verdict| match verdict.forbidden() {
             Some(why) => why.outcome(),
@@ -163,12 +166,15 @@ async fn act_on_approval(gate: &Gate, task: &Task, question: &Arc<Question>) -> 
     let _executing = gate.flights.begin().await;
     let claimed = match slot {
         // Nothing is waited for between the charge and the claim: many approved calls do not pass a limit together.
-        Ok(slot) => match judged::charge_approved(gate, task) {
-            Ok(reserved) => {
-                task.claim(gate, approved, reserved).await.map(|claim| claim.map(|claim| (claim, slot)))
+        Ok(slot) => {
+            let _turn = gate.ledger.claims.read().await;
+            match judged::charge_approved(gate, task) {
+                Ok(reserved) => {
+                    task.claim(gate, approved, reserved).await.map(|claim| claim.map(|claim| (claim, slot)))
+                }
+                Err(early) => Err(early),
             }
-            Err(early) => Err(early),
-        },
+        }
         Err(NoSlot::Busy) => Err(Outcome::Busy),
         Err(NoSlot::Overtaken(early)) => Err(early),
     };

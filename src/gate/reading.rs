@@ -124,8 +124,10 @@ impl Gate {
         if !self.setup().knows(&agent) {
             return Err(CannotForget::Unknown);
         }
+        // What is read from here on is recorded after it.
+        let through = self.ledger.memory.borrow().version(&agent);
         self.store.forget(self.clock.now(), agent.clone(), by).await.map_err(CannotForget::Store)?;
-        self.ledger.memory.borrow_mut().forget(&agent);
+        self.ledger.memory.borrow_mut().forget(&agent, through);
         Ok(())
     }
 }

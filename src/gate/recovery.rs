@@ -87,7 +87,7 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
         // An approval that could not be acted on before its deadline is too old to act on.
         return end(gate, open, Outcome::TimedOut, None);
     }
-    let flight = Flight::new(open.id, &call);
+    let flight = Flight::new(open.id, &call, open.session.as_deref());
     flight.set_recorded();
     gate.flights.running.borrow_mut().add(&call, open.session.as_deref(), open.key.as_deref(), &flight);
     let OpenCall { id, created: at, session, reason, key, rule, reasons, expires, .. } = open;

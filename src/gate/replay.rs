@@ -73,10 +73,10 @@ impl<'f> Replay<'f> {
             HistoryStep::Claimed(id) => self.claimed(at, &id),
             HistoryStep::Ended { id, executed } => self.ended(at, &id, executed),
             HistoryStep::LimitReset { limit, agent } => {
-                self.book.borrow_mut().reset(limit, agent.as_ref());
+                self.book.borrow_mut().reset(limit, agent.as_ref(), at);
             }
             HistoryStep::Read(reading) => self.memory.read(&reading),
-            HistoryStep::Forgotten(agent) => self.memory.forget(&agent),
+            HistoryStep::Forgotten(agent) => self.memory.forget(&agent, u64::MAX),
         }
         None
     }

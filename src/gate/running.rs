@@ -5,10 +5,12 @@
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 use smol::lock::OnceCell;
 
+use super::sessions::SessionName;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -55,6 +57,7 @@ pub(super) struct Flight {
     /// None: it was refused before it became a call.
     call: Option<(RequestId, Digest)>,
     agent: Option<AgentId>,
+    session: SessionName,
     keys: RefCell<Vec<String>>,
     joined: Cell<u32>,
     recorded: OnceCell<bool>,
@@ -64,9 +67,14 @@ pub(super) struct Flight {
 }
 
 impl Flight {
-    pub(super) fn new(id: RequestId, call: &Call) -> Rc<Flight> {
+    pub(super) fn new(id: RequestId, call: &Call, session: Option<&str>) -> Rc<Flight> {
         let (call, agent) = (Some((id, call.digest())), Some(call.agent().clone()));
-        Rc::new(Flight { call, agent, ..Flight::default() })
+        Rc::new(Flight { call, agent, session: session.map(Arc::from), ..Flight::default() })
+    }
+
+    /// Whether its call was made in this session.
+    pub(super) fn is_in(&self, session: Option<&str>) -> bool {
+        self.session.as_deref() == session
     }
 
     pub(super) fn id(&self) -> Option<RequestId> {
@@ -116,16 +124,17 @@ fn set<T>(cell: &OnceCell<T>, value: T) {
 #[derive(Clone)]
 pub(crate) struct Ticket {
     flight: Rc<Flight>,
-    /// When this caller joined with an idempotency key of its own.
-    key: Option<Rc<OwnKey>>,
+    /// When this caller joined with an idempotency key of its own: what that stands for, where it is another call.
+    key: Option<Rc<Instead>>,
+    /// When it joined from another session: whether what it reads could be recorded.
+    reading: Option<Rc<Instead>>,
 }
 
-/// Whether a caller's own idempotency key may stand for the call that it joined: None; or it stands for something else,
-/// and the caller hears that instead.
+/// What a caller hears instead of how the call ended that it joined; None: just that.
 #[derive(Default)]
-pub(super) struct OwnKey(OnceCell<Option<CallReply>>);
+pub(super) struct Instead(OnceCell<Option<CallReply>>);
 
-impl OwnKey {
+impl Instead {
     pub(super) fn settle(&self, instead: Option<CallReply>) {
         set(&self.0, instead);
     }
@@ -133,11 +142,16 @@ impl OwnKey {
 
 impl Ticket {
     pub(super) fn new(flight: Rc<Flight>) -> Ticket {
-        Ticket { flight, key: None }
+        Ticket { flight, key: None, reading: None }
     }
 
-    pub(super) fn with_key(flight: Rc<Flight>, key: Rc<OwnKey>) -> Ticket {
-        Ticket { flight, key: Some(key) }
+    pub(super) fn with_key(flight: Rc<Flight>, key: Rc<Instead>) -> Ticket {
+        Ticket { key: Some(key), ..Ticket::new(flight) }
+    }
+
+    /// The outcome is told when `reading` is settled, not before.
+    pub(super) fn with_reading(self, reading: Rc<Instead>) -> Ticket {
+        Ticket { reading: Some(reading), ..self }
     }
 
     /// A ticket of something that has ended already.
@@ -173,9 +187,13 @@ impl Ticket {
 
     /// Waits until the call has ended.
     pub(crate) async fn reply(&self) -> CallReply {
-        match self.instead().await {
+        let reply = match self.instead().await {
             Some(reply) => reply,
             None => self.flight.reply.wait().await.clone(),
+        };
+        match &self.reading {
+            Some(reading) => reading.0.wait().await.clone().unwrap_or(reply),
+            None => reply,
         }
     }
 

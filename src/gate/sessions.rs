@@ -1,12 +1,13 @@
 //! The live sessions of each agent. An agent names its sessions itself, so they are bounded, and only a call that is
 //! claimed opens one.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::base::clock::Timestamp;
-use crate::model::AgentId;
+use crate::model::{AgentId, SessionNumber};
 use crate::store::LiveSessions;
 
 /// Live sessions that an agent may have.
@@ -14,9 +15,6 @@ pub(crate) const MAX_SESSIONS: usize = 1000;
 
 /// A session's name; None is the agent's own unnamed one.
 pub(super) type SessionName = Option<Arc<str>>;
-
-/// The number of a session: one of the same name that begins later has another.
-pub(super) type SessionNumber = u64;
 
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -83,7 +81,7 @@ impl Sessions {
         name: &SessionName,
         now: Timestamp,
     ) -> Option<SessionNumber> {
-        let (idle, next) = (self.idle, self.last.saturating_add(1));
+        let (idle, next) = (self.idle, self.last.saturating_add(1).max(now.0));
         let sessions = self.agents.entry(agent.clone()).or_default();
         if !sessions.get(name).is_some_and(|session| session.lives(idle, now)) {
             if sessions.len() >= MAX_SESSIONS {
@@ -113,22 +111,30 @@ impl Sessions {
         }
     }
 
-    /// Takes up a session of the run before, in which a call was last made at `last`; its number.
-    pub(super) fn take_up(&mut self, agent: &AgentId, name: &SessionName, last: Timestamp) -> SessionNumber {
-        let next = self.last.saturating_add(1);
+    /// Takes up a session of the run before, in which a call was last made at `last`. Of two of one name the later lives.
+    pub(super) fn take_up(
+        &mut self,
+        agent: &AgentId,
+        name: &SessionName,
+        number: SessionNumber,
+        last: Timestamp,
+    ) {
+        self.last = self.last.max(number);
         let sessions = self.agents.entry(agent.clone()).or_default();
-        let session =
-            sessions.entry(name.clone()).or_insert(Session { number: next, last, held: 0, claimed: true });
-        session.last = session.last.max(last);
-        self.last = self.last.max(session.number);
-        session.number
+        let begun = || Session { number, last, held: 0, claimed: true };
+        let session = sessions.entry(name.clone()).or_insert_with(begun);
+        match session.number.cmp(&number) {
+            Ordering::Less => *session = begun(),
+            Ordering::Equal => session.last = session.last.max(last),
+            Ordering::Greater => {}
+        }
     }
 
     /// All that live.
     pub(super) fn live(&self, now: Timestamp) -> LiveSessions {
         let of_agent = |(agent, sessions): (&AgentId, &HashMap<SessionName, Session>)| {
             let live = sessions.iter().filter(|(_, session)| session.lives(self.idle, now));
-            live.map(|(name, _)| (agent.clone(), name.clone())).collect::<Vec<_>>()
+            live.map(|(name, session)| ((agent.clone(), name.clone()), session.number)).collect::<Vec<_>>()
         };
         self.agents.iter().flat_map(of_agent).collect()
     }

@@ -21,9 +21,13 @@ pub struct Charge {
     pub agent: AgentId,
     pub part: Part,
     pub how: Charging,
-    /// What the counter had counted before counts no more: its session has begun anew.
-    pub anew: bool,
+    /// The session that the counter ends with; 0 where it is no session's.
+    pub session: SessionNumber,
 }
+
+/// Tells sessions of one name apart: a later one has a higher number. It is about when the session began, in milliseconds
+/// since 1970; 0 for one that began before numbers were kept.
+pub type SessionNumber = i64;
 
 /// A counter among all.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -44,7 +48,7 @@ pub enum Charging {
 
 impl Charge {
     pub(crate) fn to_json(&self) -> Value {
-        let Charge { limit, counter, agent, part, how, anew } = self;
+        let Charge { limit, counter, agent, part, how, session } = self;
         let mut shown = json!({
             "limit": **limit,
             "of": counter.limit.hex(),
@@ -57,10 +61,9 @@ impl Charge {
             members.extend(until);
             let by = (counter.key.agent.as_ref() != Some(agent)).then(|| agent.as_str().into());
             members.extend(by.map(|by| ("by".to_owned(), by)));
-            let flags = [("first", *how == Charging::First), ("anew", *anew)];
-            members.extend(
-                flags.into_iter().filter(|(_, set)| *set).map(|(name, _)| (name.to_owned(), true.into())),
-            );
+            let first = (*how == Charging::First).then(|| ("first".to_owned(), true.into()));
+            let begun = (*session != 0).then(|| ("begun".to_owned(), (*session).into()));
+            members.extend(first.into_iter().chain(begun));
         }
         shown
     }
@@ -70,7 +73,7 @@ impl Charge {
         let text = |name: &str| json.get(name).and_then(Value::as_str);
         let amount: Decimal =
             text("amount")?.parse().ok().filter(|amount: &Decimal| !amount.is_negative())?;
-        let flag = |name: &str| json.get(name).and_then(Value::as_bool).unwrap_or_default();
+        let first = json.get("first").and_then(Value::as_bool).unwrap_or_default();
         let key = CounterKey::of_json(json.get("key")?)?;
         let agent = text("by").map(AgentId::configured).or_else(|| key.agent.clone())?;
         Some(Charge {
@@ -81,8 +84,8 @@ impl Charge {
                 until: json.get("until").map_or(Some(Part::OPEN), |at| at.as_i64().map(Timestamp))?,
                 amount,
             },
-            how: if flag("first") { Charging::First } else { Charging::Sum },
-            anew: flag("anew"),
+            how: if first { Charging::First } else { Charging::Sum },
+            session: json.get("begun").and_then(Value::as_i64).unwrap_or_default(),
         })
     }
 }
@@ -95,13 +98,13 @@ mod tests {
     fn a_charge_is_read_back_as_it_was_written() {
         let phone = AgentId::configured("phone");
         let own = CounterKey { agent: Some(phone.clone()), ..CounterKey::default() };
-        for (key, how, until, anew) in [
-            (CounterKey::default(), Charging::Sum, Part::OPEN, true),
-            (own, Charging::First, Timestamp(1_796_000_000_000), false),
+        for (key, how, until, session) in [
+            (CounterKey::default(), Charging::Sum, Part::OPEN, 1_796_000_000_000),
+            (own, Charging::First, Timestamp(1_796_000_000_000), 0),
         ] {
             let counter = CounterId { limit: Digest::sha256(b"x"), key };
             let part = Part { until, amount: "0.3".parse().unwrap() };
-            let charge = Charge { limit: "a".into(), counter, agent: phone.clone(), part, how, anew };
+            let charge = Charge { limit: "a".into(), counter, agent: phone.clone(), part, how, session };
             let json = charge.to_json();
             assert_eq!(Charge::of_json(&json), Some(charge));
             for member in ["limit", "of", "key", "amount"] {

@@ -46,7 +46,7 @@ pub use arg_path::{ArgPath, PathStep};
 pub use ask_reason::AskReason;
 pub use ask_terms::AskTerms;
 pub use call::Call;
-pub use charge::{Charge, Charging, CounterId};
+pub use charge::{Charge, Charging, CounterId, SessionNumber};
 pub use condition::{Condition, Test, Truth};
 pub use denial::{Denial, DenialReason};
 pub(crate) use flow::FlowLook;

@@ -10,7 +10,9 @@ use super::index::Index;
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
 use crate::base::zone::Zone;
-use crate::model::{Action, Amount, Call, Charge, Charging, Counted, CounterId, Limit, Part, Reason, Tally};
+use crate::model::{
+    Action, Amount, Call, Charge, Charging, Counted, CounterId, Limit, Part, Reason, SessionNumber, Tally,
+};
 
 /// All limits. A call that none of them touches costs one look at the beginnings of their patterns.
 #[derive(Clone, Debug)]
@@ -245,7 +247,7 @@ fn charge(
     };
     let part = Part { until: limit.window.end(now, zone), amount };
     let (limit, agent) = (limit.name.clone(), call.agent().clone());
-    Some(Charge { limit, counter, agent, part, how, anew: false })
+    Some(Charge { limit, counter, agent, part, how, session: SessionNumber::default() })
 }
 
 pub(super) fn stricter(one: Action, other: Action) -> Action {

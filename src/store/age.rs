@@ -39,7 +39,7 @@ mod tests {
 
     /// A record with a question that was asked when the machine had been running for `up` milliseconds.
     fn asked(up: i64) -> Connection {
-        let db = schema::in_memory();
+        let db = schema::in_memory().unwrap();
         take_over(&db, Some("first")).unwrap();
         let sql = "INSERT INTO open_calls (request_id, seq, agent, tool, binding, created, expires, state, asked_up)
                    VALUES ('a', 1, 'x', 'y', 'z', 0, 60000, 'open', ?)";

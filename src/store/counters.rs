@@ -1,17 +1,19 @@
 //! What is counted under limits. The events of claims carry every charge; the table beside them holds what still counts,
 //! so that a start need not read a year of events, nor loses what retention drops.
 
-use rusqlite::{Connection, OptionalExtension as _, params};
+use std::collections::HashMap;
+
+use rusqlite::{Connection, OptionalExtension as _, Row, params};
 use serde_json::Value;
 
-use super::entry::LiveSessions;
+use super::entry::{KeptCounter, LiveSessions};
 use super::error::StoreError;
 use super::kind;
 use super::projection::Body;
 use crate::base::clock::Timestamp;
 use crate::base::decimal::Decimal;
 use crate::base::digest::Digest;
-use crate::model::{AgentId, Charge, Charging, CounterId, CounterKey, Part};
+use crate::model::{AgentId, Charge, Charging, CounterKey, Part, SessionNumber, Tally};
 
 /// Rows dropped per step of [`expire`].
 const STEP: usize = 500;
@@ -24,80 +26,104 @@ pub(super) fn fold(db: &Connection, kind: &str, body: &Body, at: Timestamp) -> R
     match kind {
         kind::REQUESTED | kind::EXECUTING => {
             let charges = body.get("charges").and_then(Value::as_array);
-            let charges: Vec<_> = charges.into_iter().flatten().filter_map(Charge::of_json).collect();
-            charge(db, &charges, at)
+            charges.into_iter().flatten().try_for_each(|json| charge(db, json, at))
         }
         kind::LIMIT_RESET => forget(db, body.text("of"), body.text("agent")),
         _other => Ok(()),
     }
 }
 
-/// Counts the charges of a claim that was made at `at`.
-fn charge(db: &Connection, charges: &[Charge], at: Timestamp) -> Result<(), StoreError> {
-    for charge in charges {
-        let Charge { limit, counter, agent, part, how, anew } = charge;
-        let (of, key) = (counter.limit.hex(), counter.key.to_json().to_string());
-        if *anew {
-            db.prepare_cached("DELETE FROM counters WHERE of = ? AND key = ?")?.execute(params![of, key])?;
-        }
-        let sql = "SELECT amount FROM counters WHERE of = ? AND key = ? AND until = ?";
-        let kept: Option<String> =
-            db.prepare_cached(sql)?.query_row(params![of, key, part.until.0], |row| row.get(0)).optional()?;
-        let kept = kept.map(|text| amount(&text)).transpose()?;
-        let amount = match (how, kept) {
-            (Charging::Sum, kept) => {
-                kept.unwrap_or_default().checked_add(part.amount).unwrap_or(Decimal::MAX)
-            }
-            (Charging::First, kept) => kept.map_or(part.amount, |kept| kept.min(part.amount)),
-        };
-        let sql = "INSERT OR REPLACE INTO counters (of, key, until, name, agent, amount, first, at)
-                   VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
-        let first = *how == Charging::First;
-        let name: &str = limit;
-        let values = params![of, key, part.until.0, name, agent.as_str(), amount.to_string(), first, at.0];
-        db.prepare_cached(sql)?.execute(values)?;
+/// Counts a charge of a claim that was made at `at`.
+fn charge(db: &Connection, json: &Value, at: Timestamp) -> Result<(), StoreError> {
+    let Some(Charge { limit, counter, agent, part, how, session }) = Charge::of_json(json) else {
+        return Ok(());
+    };
+    let (of, key) = (counter.limit.hex(), counter.key.to_json().to_string());
+    if counter.key.session.is_some() && !begin(db, (&of, &key), session, json)? {
+        return Ok(());
     }
+    let sql = "SELECT amount FROM counters WHERE of = ? AND key = ? AND until = ?";
+    let kept: Option<String> =
+        db.prepare_cached(sql)?.query_row(params![of, key, part.until.0], |row| row.get(0)).optional()?;
+    let kept = kept.map(|text| amount(&text)).transpose()?;
+    let amount = match (how, kept) {
+        (Charging::Sum, kept) => kept.unwrap_or_default().checked_add(part.amount).unwrap_or(Decimal::MAX),
+        (Charging::First, kept) => kept.map_or(part.amount, |kept| kept.min(part.amount)),
+    };
+    let sql = "INSERT OR REPLACE INTO counters (of, key, until, name, agent, amount, first, at, begun)
+               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    let first = how == Charging::First;
+    let values =
+        params![of, key, part.until.0, &*limit, agent.as_str(), amount.to_string(), first, at.0, session];
+    db.prepare_cached(sql)?.execute(values)?;
     Ok(())
+}
+
+/// What an earlier session of the same name has counted counts no more. False: it is the later one that counts.
+fn begin(
+    db: &Connection,
+    (of, key): (&str, &str),
+    session: SessionNumber,
+    charge: &Value,
+) -> Result<bool, StoreError> {
+    let sql = "SELECT max(begun) FROM counters WHERE of = ? AND key = ?";
+    let kept: Option<SessionNumber> =
+        db.prepare_cached(sql)?.query_row(params![of, key], |row| row.get(0))?;
+    // So earlier programs said that a session had begun.
+    let is_anew = charge.get("anew").and_then(Value::as_bool).unwrap_or_default();
+    if is_anew || kept.is_some_and(|kept| kept < session) {
+        db.prepare_cached("DELETE FROM counters WHERE of = ? AND key = ?")?.execute(params![of, key])?;
+    }
+    Ok(is_anew || kept.is_none_or(|kept| kept <= session))
 }
 
 fn amount(text: &str) -> Result<Decimal, StoreError> {
     text.parse().map_err(|_| StoreError::Corrupt(format!("a counter holds {text}")))
 }
 
-/// What still counts, and when it was last charged.
-pub(super) fn read(db: &Connection, now: Timestamp) -> Result<Vec<(Charge, Timestamp)>, StoreError> {
-    let sql = "SELECT of, key, until, name, agent, amount, first, at FROM counters WHERE until > ? ORDER BY of, key";
+/// What still counts. There may be a million counters: what many of them name is kept once.
+pub(super) fn read(db: &Connection, now: Timestamp) -> Result<Vec<KeptCounter>, StoreError> {
+    let sql =
+        "SELECT of, key, until, agent, amount, at, begun FROM counters WHERE until > ? ORDER BY of, key";
     let mut statement = db.prepare(sql)?;
     let mut rows = statement.query([now.0])?;
-    let mut counted = Vec::new();
-    // The parts of a counter follow each other.
-    let mut before: Option<(String, String, CounterId)> = None;
+    let mut counted: Vec<KeptCounter> = Vec::new();
+    let (mut agents, mut last) = (HashMap::new(), (String::new(), String::new()));
     while let Some(row) = rows.next()? {
-        let (of, key): (String, String) = (row.get(0)?, row.get(1)?);
-        let counter = match before.take() {
-            Some((last_of, last_key, counter)) if last_of == of && last_key == key => counter,
-            _ => counter_of(&of, &key)?,
-        };
-        let part = Part { until: Timestamp(row.get(2)?), amount: amount(&row.get::<_, String>(5)?)? };
-        let charge = Charge {
-            limit: row.get::<_, String>(3)?.into(),
-            counter: counter.clone(),
-            agent: AgentId::configured(&row.get::<_, String>(4)?),
-            part,
-            how: if row.get(6)? { Charging::First } else { Charging::Sum },
-            anew: false,
-        };
-        before = Some((of, key, counter));
-        counted.push((charge, Timestamp(row.get(7)?)));
+        let (of, key) = (text(row, 0)?, text(row, 1)?);
+        let part = Part { until: Timestamp(row.get(2)?), amount: amount(text(row, 4)?)? };
+        let at = Timestamp(row.get(5)?);
+        // The parts of a counter follow each other.
+        match counted.last_mut().filter(|_| last.0 == of && last.1 == key) {
+            Some(counter) => {
+                counter.tally.add(part, now);
+                counter.last = counter.last.max(at);
+            }
+            None => {
+                let wrong = || StoreError::Corrupt(format!("a counter is called {of} {key}"));
+                let json = serde_json::from_str(key).map_err(|_| wrong())?;
+                let limit = Digest::parse(of).ok_or_else(wrong)?;
+                let mut named = CounterKey::of_json(&json).ok_or_else(wrong)?;
+                let mut one = |name: &str| {
+                    let known = agents.entry(name.to_owned());
+                    known.or_insert_with(|| AgentId::configured(name)).clone()
+                };
+                named.agent = named.agent.map(|agent| one(agent.as_str()));
+                let agent = one(text(row, 3)?);
+                let mut tally = Tally::default();
+                tally.add(part, now);
+                last = (of.to_owned(), key.to_owned());
+                let session = row.get(6)?;
+                counted.push(KeptCounter { limit, key: Box::new(named), agent, session, tally, last: at });
+            }
+        }
     }
     Ok(counted)
 }
 
-fn counter_of(of: &str, key: &str) -> Result<CounterId, StoreError> {
-    let wrong = || StoreError::Corrupt(format!("a counter is called {of} {key}"));
-    let json = serde_json::from_str(key).map_err(|_| wrong())?;
-    let limit = Digest::parse(of).ok_or_else(wrong)?;
-    Ok(CounterId { limit, key: CounterKey::of_json(&json).ok_or_else(wrong)? })
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, StoreError> {
+    let text = row.get_ref(column)?.as_str();
+    text.map_err(|_| StoreError::Corrupt(format!("column {column} of a counter is no text")))
 }
 
 /// A limit counts anew: of this agent, or of all.
@@ -114,15 +140,17 @@ pub(super) fn end_sessions(
     idle_since: Timestamp,
     live: &LiveSessions,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT DISTINCT key FROM counters WHERE at < ? AND json_type(key, '$.session') IS NOT NULL";
+    let sql = "SELECT DISTINCT of, key, begun FROM counters
+               WHERE at < ? AND json_type(key, '$.session') IS NOT NULL";
     let mut statement = db.prepare_cached(sql)?;
-    let keys = statement.query_map([idle_since.0], |row| row.get::<_, String>(0))?;
-    for text in keys.collect::<Result<Vec<_>, _>>()? {
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
+    let counters = statement.query_map([idle_since.0], read)?;
+    for (of, text, begun) in counters.collect::<Result<Vec<(String, String, SessionNumber)>, _>>()? {
         let key = serde_json::from_str(&text).ok().and_then(|json| CounterKey::of_json(&json));
         let session = key.and_then(|key| Some((key.agent?, key.session?)));
-        if session.is_none_or(|session| !live.contains(&session)) {
-            let sql = "DELETE FROM counters WHERE key = ? AND at < ?";
-            db.prepare_cached(sql)?.execute(params![text, idle_since.0])?;
+        if session.and_then(|session| live.get(&session)) != Some(&begun) {
+            let sql = "DELETE FROM counters WHERE of = ? AND key = ? AND begun = ? AND at < ?";
+            db.prepare_cached(sql)?.execute(params![of, text, begun, idle_since.0])?;
         }
     }
     Ok(())

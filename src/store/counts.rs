@@ -112,7 +112,7 @@ mod tests {
 
     #[test]
     fn what_stands_in_a_bucket_before_its_time_stops_nothing() {
-        let db = schema::in_memory();
+        let db = schema::in_memory().unwrap();
         db.execute_batch(
             "INSERT INTO calls (seq, request_id, at, agent, tool, outcome) VALUES (5, 'a', 7, 'pi', 't', 'refused');
              INSERT OR REPLACE INTO projections VALUES ('counts', 8192);

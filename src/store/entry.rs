@@ -1,6 +1,6 @@
 //! What goes into the record and what comes out of it: plain data, no SQL.
 
-use std::collections::HashSet;
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,8 +12,8 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::words::words;
 use crate::model::{
-    AgentId, AskReason, AskTerms, Call, Charge, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef, Stop,
-    Terms, Verdict,
+    AgentId, AskReason, AskTerms, Call, CounterKey, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef,
+    SessionNumber, Stop, Tally, Terms, Verdict,
 };
 
 /// Where the record lies and how long it is kept.
@@ -105,8 +105,8 @@ pub struct Recovered {
     /// Set when the record ended before its exported head (an older copy, a cut tail, or a missing head file): what
     /// was found, for the log. Every call that was open in it became `unknown`, because it may have been executed.
     pub rolled_back: Option<String>,
-    /// What has been counted under limits and still counts, each with when it was last charged.
-    pub counted: Vec<(Charge, Timestamp)>,
+    /// What has been counted under limits and still counts.
+    pub counted: Vec<KeptCounter>,
     /// What agents have read.
     pub read: Vec<Reading>,
     /// Grants that last as far as the record knows, and some that have ended.
@@ -126,8 +126,23 @@ pub struct KeptGrant {
     pub(crate) ends_up: Option<Uptime>,
 }
 
-/// Agents and their sessions; no name is the agent's own unnamed one.
-pub type LiveSessions = HashSet<(AgentId, Option<Arc<str>>)>;
+/// The sessions that live, by agent and name; no name is the agent's own unnamed one.
+pub type LiveSessions = HashMap<(AgentId, Option<Arc<str>>), SessionNumber>;
+
+/// What has been counted under one limit and still counts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptCounter {
+    /// [`Limit::identity`](crate::model::Limit::identity).
+    pub limit: Digest,
+    pub key: Box<CounterKey>,
+    /// Who has charged it.
+    pub agent: AgentId,
+    /// The session that it ends with; 0 where it is no session's.
+    pub session: SessionNumber,
+    pub tally: Tally,
+    /// When it was last charged.
+    pub last: Timestamp,
+}
 
 /// A person lets a limit count anew.
 #[derive(Clone, Debug)]

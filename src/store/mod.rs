@@ -89,8 +89,8 @@ mod tests;
 
 pub use claim::Claim;
 pub use entry::{
-    KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage,
-    StoreOptions, Yes,
+    KeptCounter, KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay,
+    Stage, StoreOptions, Yes,
 };
 pub(crate) use entry::{OpenCall, StoreHealth, WaitingResult};
 pub use error::StoreError;

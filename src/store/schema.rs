@@ -31,12 +31,17 @@ const PAGE: u32 = 2048;
 /// the process. Reading a record from end to end needs no more.
 const READER_CACHE: i64 = -512;
 
-/// What is counted under limits. `audit verify` makes one of its own.
+/// What is counted under limits. `audit verify` makes one of its own, and changes it as [`SESSIONS`] does.
 pub(super) const COUNTERS: &str = "
 CREATE TABLE IF NOT EXISTS counters (
   of TEXT NOT NULL, key TEXT NOT NULL, until INTEGER NOT NULL, name TEXT NOT NULL, agent TEXT NOT NULL,
   amount TEXT NOT NULL, first INTEGER NOT NULL, at INTEGER NOT NULL, PRIMARY KEY (of, key, until)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// Counters say which session they end with.
+pub(super) const SESSIONS: &str = "
+ALTER TABLE counters ADD COLUMN begun INTEGER NOT NULL DEFAULT 0;
 ";
 
 macro_rules! stops {
@@ -59,7 +64,7 @@ CREATE TABLE readings (
 ";
 
 /// Step n leads from version n to n + 1. Steps are never changed once released.
-const MIGRATIONS: [&str; 9] = [
+const MIGRATIONS: [&str; 10] = [
     "
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
 
@@ -206,6 +211,7 @@ INSERT INTO projections SELECT 'grants', coalesce(max(seq), 0) FROM events;
         stops!(),
         "INSERT INTO projections SELECT 'stops', coalesce(max(seq), 0) FROM events;\n",
     ),
+    SESSIONS,
 ];
 
 /// From this version on there is `steps`, and `projections` says how far tables have followed the events.
@@ -220,7 +226,7 @@ pub(super) const REMEMBERED: i64 = 8;
 pub(super) const EVERY_KEY_HAS_ITS_EVENT: i64 = 5;
 
 /// The version this program writes.
-const KNOWN: i64 = MIGRATIONS.len() as i64;
+pub(super) const KNOWN: i64 = MIGRATIONS.len() as i64;
 
 /// Opens the writing connection and brings the tables up to date. Gives the version they were of as well.
 pub(super) fn connect(path: &Path) -> Result<(Connection, i64), StoreError> {
@@ -262,11 +268,10 @@ pub(super) fn stand_in_for_steps(db: &Connection) -> Result<(), StoreError> {
 }
 
 /// Empty tables of the current version.
-#[cfg(test)]
-pub(super) fn in_memory() -> Connection {
-    let mut db = Connection::open_in_memory().unwrap();
-    migrate(&mut db, 0).unwrap();
-    db
+pub(super) fn in_memory() -> Result<Connection, StoreError> {
+    let mut db = Connection::open_in_memory()?;
+    migrate(&mut db, 0)?;
+    Ok(db)
 }
 
 /// A database as an older program left it.

@@ -225,6 +225,23 @@ fn a_start_folds_a_million_events() {
     assert!(counts::agree(&db).unwrap());
 }
 
+/// The gateway was killed, and the program is newer by then.
+#[test]
+fn a_reader_sees_the_newest_events_of_an_older_record_too() {
+    let dir = Dir::new();
+    smol::block_on(dir.open().close());
+    leave_unfolded(&dir, 3);
+    let db = rusqlite::Connection::open(dir.db()).unwrap();
+    db.execute_batch(
+        "ALTER TABLE counters DROP COLUMN begun; DROP TABLE grants; DROP TABLE stops; DROP TABLE readings;
+         DELETE FROM projections WHERE name IN ('readings', 'grants', 'stops'); PRAGMA user_version = 7;",
+    )
+    .unwrap();
+    drop(db);
+    let mut reader = super::reader::Reader::open(&dir.db()).unwrap();
+    assert_eq!(reader.list(&super::reader::Filter::default()).unwrap().len(), 3);
+}
+
 #[test]
 fn every_outcome_survives_the_codec() {
     let text = || "a\"\n\u{1b}é".to_owned();

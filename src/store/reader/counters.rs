@@ -43,6 +43,7 @@ pub(super) fn agree(db: &Connection) -> Result<bool, StoreError> {
 fn charged(db: &Connection) -> Result<Connection, StoreError> {
     let recorded = Connection::open_in_memory()?;
     recorded.execute_batch(schema::COUNTERS)?;
+    recorded.execute_batch(schema::SESSIONS)?;
     let sql = "SELECT coalesce(max(folded), 0) FROM main.projections WHERE name = ?";
     let folded: i64 = db.query_row(sql, [counters::NAME], |row| row.get(0))?;
     let touches = "(body LIKE '%\"charges\":[%' OR kind = 'limit_reset')";

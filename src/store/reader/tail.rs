@@ -87,7 +87,8 @@ pub(super) fn fold(db: &Connection) -> Result<(), StoreError> {
     if folded >= newest {
         return Ok(());
     }
-    TABLES.iter().try_for_each(|one| one.make(db))?;
+    let missing = if version < schema::KNOWN { Some(schema::in_memory()?) } else { None };
+    TABLES.iter().try_for_each(|one| one.make(db, missing.as_ref()))?;
     let mut tables = Tables::of_a_reader();
     let counted = counts::end(db)? >> BUCKET;
     let mut from = folded;
@@ -109,9 +110,18 @@ pub(super) fn fold(db: &Connection) -> Result<(), StoreError> {
 }
 
 impl StandIn {
-    fn make(&self, db: &Connection) -> Result<(), StoreError> {
-        let StandIn { table, keys, begins, then: _ } = self;
-        let mut sql = format!("CREATE TEMP TABLE {table} AS SELECT * FROM main.{table} WHERE {begins};");
+    /// `current` has the tables of the current version, where those of this record are older. It may lack some then that
+    /// only folding asks for.
+    fn make(&self, db: &Connection, current: Option<&Connection>) -> Result<(), StoreError> {
+        let StandIn { table, keys, begins, then } = self;
+        let mut sql = match (then, current) {
+            (Then::Goes, Some(current)) => {
+                let sql = "SELECT sql FROM sqlite_schema WHERE type = 'table' AND name = ?";
+                let made: String = current.query_row(sql, [table], |row| row.get(0))?;
+                format!("{};", made.replacen("CREATE TABLE", "CREATE TEMP TABLE", 1))
+            }
+            _ => format!("CREATE TEMP TABLE {table} AS SELECT * FROM main.{table} WHERE {begins};"),
+        };
         for (n, columns) in keys.iter().enumerate() {
             let unique = if n == 0 { "UNIQUE" } else { "" };
             sql.push_str(&format!("CREATE {unique} INDEX temp.{table}_by_{n} ON {table}({columns});"));

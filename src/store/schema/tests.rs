@@ -189,7 +189,7 @@ fn the_version_before_is_read_as_it_is_and_brought_up_to_date() {
         .execute("UPDATE keys SET key = 'company2' WHERE key = 'company'", [])
         .unwrap();
     let pretended = add_key(&old.db());
-    let tables = "DROP TABLE steps; DROP TABLE projections; DROP TABLE readings; DROP TABLE grants; DROP TABLE stops; CREATE INDEX events_between ON events(request_id)";
+    let tables = "DROP TABLE steps; DROP TABLE projections; DROP TABLE counters; DROP TABLE readings; DROP TABLE grants; DROP TABLE stops; CREATE INDEX events_between ON events(request_id)";
     pretended.execute_batch(tables).unwrap();
     pretended.pragma_update(None, "user_version", 4).unwrap();
     drop(pretended);
