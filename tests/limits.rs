@@ -393,13 +393,13 @@ fn hold(gateway: &Gateway, agent: &mut Agent) {
     gateway.upstream.wait_for(1);
 }
 
-/// Sends calls that are judged and then wait, one after the other.
+/// Sends calls one after the other, each when the one before has been judged.
 fn line_up(gateway: &Gateway, agent: &mut Agent, entities: &[&str]) {
+    let judged = || gateway.log().matches(" get_state").count();
     for entity in entities {
-        let judged = gateway.log().matches("allow get_state").count();
+        let before = judged();
         agent.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": entity}}));
-        let is_judged = || gateway.log().matches("allow get_state").count() > judged;
-        eventually("it is judged", || is_judged().then_some(()));
+        eventually("it is judged", || (judged() > before).then_some(()));
     }
 }
 
