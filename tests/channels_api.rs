@@ -288,3 +288,22 @@ fn only_pages_of_the_channel_s_own_origins_may_ask() {
     let foreign = [("host", "evil.example"), ("authorization", &*bearer(BOARD))];
     assert_eq!(world.site.ask("GET", "/approvals/api/pending", &foreign, "").status, 421);
 }
+
+#[test]
+fn a_program_changes_arguments_and_hears_what_is_said_against_it() {
+    let mut world = World::new(&setup());
+    let (call, id) = world.ask("good morning");
+    let set = |set: Value| world.resolve(&json!({"request_id": id, "approved": true, "set": set}));
+    for (changes, word) in [(json!({"pin": "1"}), "REFUSED"), (json!({"other": 1}), "REFUSED")] {
+        let page = set(changes);
+        assert_eq!((page.status, page.json()["outcome"].as_str().unwrap()), (400, word), "{}", page.body);
+    }
+    let denied = world.resolve(&json!({"request_id": id, "approved": false, "set": {"text": "x"}}));
+    assert_eq!((denied.status, set(json!([])).status), (400, 400));
+    let page = set(json!({"text": "good night"}));
+    assert_eq!((page.status, &page.json()["outcome"]), (200, &json!("RESOLVED")), "{}", page.body);
+    let reply = world.agent.reply(call);
+    assert_eq!(reply["result"]["edited"], json!(["text"]), "{reply}");
+    assert_eq!(world.gateway.upstream.seen()[0].json(), json!({"text": "good night"}));
+    assert_eq!(world.gateway.row(&id)["edited"]["by"], "board:api");
+}

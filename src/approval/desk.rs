@@ -99,6 +99,20 @@ impl Desk {
         Some(open.question.clone())
     }
 
+    /// Another version of a taken question is on disk: it is this one that is open now, and nobody has said yes to it.
+    pub(crate) fn replace(&mut self, question: &Arc<Question>) {
+        if let Some(open) = self.open.get_mut(&question.id) {
+            open.question = question.clone();
+            open.taken = false;
+            open.yes.clear();
+        }
+    }
+
+    /// The question as it is now, also while somebody is answering it.
+    pub(crate) fn latest(&self, id: RequestId) -> Option<Arc<Question>> {
+        self.open.get(&id).map(|open| open.question.clone())
+    }
+
     /// The end of a question is on disk: it leaves the desk.
     pub(crate) fn settle(&mut self, id: RequestId, expired: bool) {
         if self.open.remove(&id).is_none() {

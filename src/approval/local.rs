@@ -18,6 +18,7 @@ const BACKLOG: usize = 256;
 #[derive(Clone, Debug)]
 pub(crate) enum WatchEvent {
     Asked(Arc<Question>),
+    Edited(Arc<Question>),
     AskedAgain(Arc<Question>, u32),
     Counted(Arc<Question>, YesTally),
     Settled(Arc<Question>, QuestionEnd),
@@ -52,6 +53,10 @@ impl Channel for LocalChannel {
 
     fn asked(&self, question: &Arc<Question>) {
         self.tell(&WatchEvent::Asked(question.clone()));
+    }
+
+    fn edited(&self, question: &Arc<Question>) {
+        self.tell(&WatchEvent::Edited(question.clone()));
     }
 
     fn settled(&self, question: &Arc<Question>, end: &QuestionEnd) {

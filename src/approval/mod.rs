@@ -45,6 +45,9 @@ pub(crate) trait Channel {
     fn settled(&self, question: &Arc<Question>, end: &QuestionEnd);
     /// One of several people who must say yes has said it.
     fn counted(&self, _question: &Arc<Question>, _tally: &YesTally) {}
+    /// Another call is asked about now than was shown: a person has changed it. What shows the old one must not be answered
+    /// with yes any more.
+    fn edited(&self, _question: &Arc<Question>) {}
     /// The same call was asked for again while the question is open: `times` in all, so 2 or more.
     fn asked_again(&self, _question: &Arc<Question>, _times: u32) {}
     /// An approved call was carried out, or not.

@@ -3,6 +3,7 @@
 
 use serde_json::{Value, json};
 
+use crate::model::edit::Edit;
 use crate::model::{Outcome, Question, QuestionEnd, Responder, RuleRef};
 
 pub(crate) fn question(question: &Question) -> Value {
@@ -25,10 +26,22 @@ pub(crate) fn question(question: &Question) -> Value {
     if let (Some(members), Some(offer)) = (shape.as_object_mut(), &question.ask.grant) {
         members.insert("grant".into(), offer.to_json());
     }
-    if let (Some(members), false) = (shape.as_object_mut(), call.parts().is_empty()) {
-        members.insert("signatures".into(), call.parts().into());
+    if let Some(members) = shape.as_object_mut() {
+        let parts = (!call.parts().is_empty()).then(|| ("signatures".to_owned(), call.parts().into()));
+        let edited = question.edit.as_deref().map(|edit| ("edited".to_owned(), edited(edit)));
+        members.extend(parts.into_iter().chain(edited));
     }
     shape
+}
+
+/// What a person has changed, and the call as it was before that.
+fn edited(edit: &Edit) -> Value {
+    let Edit { asked, by, names } = edit;
+    json!({
+        "by": by.as_str(),
+        "names": names,
+        "asked": {"args": asked.shown_args(), "signature": asked.signature()},
+    })
 }
 
 /// What came of a question: its shape with `resolution`, `resolved_by`, `outcome` and `reason`. The last is that of the

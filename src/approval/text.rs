@@ -3,11 +3,12 @@
 //! Rendered from the same [`Call`](crate::model::Call) that was judged and will run. Nothing is cut; invisible
 //! characters are spelled out.
 
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::approval::YesTally;
 use crate::base::safe_text::{visible, visible_lines, visible_name};
-use crate::model::{AskReason, Question, Tool, offered};
+use crate::model::edit::Edit;
+use crate::model::{AskReason, Call, Question, Tool, offered};
 
 /// One labelled line (or several, for long texts) of a question.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +51,11 @@ pub(crate) fn fields(question: &Question) -> Vec<QuestionField> {
     fields.extend(question.reason.as_ref().map(|r| quoted("agent says", r)));
     fields.retain(|f| f.lines.iter().any(|l| !l.is_empty()));
     // Arguments come after that: empty ones are sent too, so they are shown.
-    fields.extend(call.shown_args().iter().map(|(name, value)| argument(call.tool(), name, value)));
+    let changed = question.edit.as_deref();
+    let names = changed.map(|edit| edit.names.as_slice()).unwrap_or_default();
+    let same = call.shown_args().into_iter().filter(|(name, _)| !names.contains(name));
+    fields.extend(same.map(|(name, value)| argument(call.tool(), &name, &value, "")));
+    fields.extend(changed.into_iter().flat_map(|edit| changes(edit, call)));
     fields
 }
 
@@ -60,6 +65,25 @@ fn grant_offer(question: &Question) -> Option<String> {
     let (call, session) = (&question.call, question.session.as_deref());
     Some(offered(offer, call, session, question.rule.as_deref()))
 }
+
+/// What a person has changed: who, and each argument as it is and as it was.
+fn changes(edit: &Edit, call: &Call) -> Vec<QuestionField> {
+    let (now, before) = (call.shown_args(), edit.asked.shown_args());
+    let value = |args: &Map<String, Value>, name: &String, mark: &str| match args.get(name) {
+        Some(value) => argument(call.tool(), name, value, mark),
+        None => by_agent(field(&format!("  {}{mark}", named(name)), &[NONE.to_owned()])),
+    };
+    let each = edit
+        .names
+        .iter()
+        .flat_map(|name| [value(&now, name, " ⟨changed⟩"), value(&before, name, " ⟨as asked⟩")]);
+    let what = edit.names.iter().map(|name| named(name)).collect::<Vec<_>>().join(", ");
+    let who = field("changed", &[format!("{what} by {}", visible(edit.by.as_str()))]);
+    [who].into_iter().chain(each).collect()
+}
+
+/// Stands for an argument that is not there.
+const NONE: &str = "⟨none⟩";
 
 /// How often an agent has asked for the same call; goes below the others.
 pub(crate) fn asked_times(times: u32) -> QuestionField {
@@ -146,10 +170,10 @@ const EMPTY: &str = "⟨empty⟩";
 /// Marks an argument that the tool takes without declaring it.
 const UNDECLARED: &str = " ⟨not declared⟩";
 
-fn argument(tool: &Tool, name: &str, value: &Value) -> QuestionField {
+fn argument(tool: &Tool, name: &str, value: &Value, changed: &str) -> QuestionField {
     let text = typed(value);
     let mark = if tool.args.contains_key(name) { "" } else { UNDECLARED };
-    let label = format!("  {}{mark}", named(name));
+    let label = format!("  {}{mark}{changed}", named(name));
     if text.is_empty() { by_agent(field(&label, &[EMPTY.to_owned()])) } else { quoted(&label, &text) }
 }
 
@@ -220,6 +244,7 @@ pub(crate) mod tests {
         Arc::new(Question {
             id: RequestId::random(),
             call: Arc::new(call),
+            edit: None,
             session: None,
             reason: Some("because\ntool: harmless".into()),
             rule: None,

@@ -1,34 +1,55 @@
-//! `agentpass approve`: a yes to one question.
+//! `agentpass approve`: a yes to one question, also with changes, or to many.
 
+use std::io::{IsTerminal as _, stdin};
 use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
+use super::answered::report;
 use super::options::owner_command;
 use super::owner::{ControlClient, command};
-use super::{Exit, Trouble, grants, output, terminal};
+use super::several::{self, Selected, Selection};
+use super::{Exit, Trouble, card, output, terminal, values};
 use crate::base::readable::read_span;
-use crate::base::safe_text::visible;
 
 owner_command! {
     /// Say yes to a question, and wait for the outcome of its call. Runs on the gateway's machine.
     #[argh(
         subcommand,
         name = "approve",
+        error_code(1, "the changed call is denied, or the call was changed since it was shown"),
         error_code(3, "no gateway is running"),
-        error_code(4, "what is to be granted is not offered; the question is still open"),
+        error_code(4, "the call cannot be changed like this, or what is to be granted is not offered"),
         error_code(5, "it was not open any more")
     )]
     ApproveArgs {
         /// the request id, or as much of its beginning as is unique
         #[argh(positional)]
-        pub id: String,
+        pub id: Option<String>,
         /// say yes to more such calls for this long, such as 15m or 1h: at most as long as the question offers
         #[argh(option, long = "for", arg_name = "time")]
         pub time: Option<String>,
         /// how many of them, besides this one (default: as many as are offered)
         #[argh(option)]
         pub uses: Option<u32>,
+        /// change an argument first, name:=JSON or name=text; name:=null leaves it out. Can be repeated
+        #[argh(option, arg_name = "name:=value")]
+        pub set: Vec<String>,
+        /// only if the call is still the one with this digest, as approvals --json has it
+        #[argh(option, arg_name = "hex")]
+        pub digest: Option<String>,
+        /// all open questions of one agent
+        #[argh(switch)]
+        pub all: bool,
+        /// the agent whose questions --all means
+        #[argh(option, arg_name = "name")]
+        pub agent: Option<String>,
+        /// only those that this rule asks about: N of rules[N]
+        #[argh(option, arg_name = "n")]
+        pub rule: Option<u64>,
+        /// only those that this default asks about: N of defaults[N]
+        #[argh(option, arg_name = "n")]
+        pub default: Option<u64>,
         /// print JSON: what became of the answer, without waiting for the call
         #[argh(switch)]
         pub json: bool,
@@ -38,10 +59,42 @@ owner_command! {
 /// How long to wait for the outcome of the approved call.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// With `--json` it is the answer alone; people also hear how the call went.
+impl ApproveArgs {
+    fn selection(&self) -> Selection<'_> {
+        let of = (self.id.as_deref(), self.agent.as_deref());
+        Selection { all: self.all, id: of.0, agent: of.1, rule: self.rule, default: self.default }
+    }
+}
+
 pub(crate) fn run(args: &ApproveArgs) -> Result<Exit, Trouble> {
-    let approval = json!({"command": "approve", "id": args.id, "for": args.time, "uses": args.uses});
     mistakes(args)?;
+    match args.selection().read("approve")? {
+        Selected::One(id) => one(args, id),
+        Selected::Many(wanted) if args.set.is_empty() && args.digest.is_none() && args.time.is_none() => {
+            let (list, answers) = (args.connect("approve")?, args.connect("approve")?);
+            let answer = |question: &Value| {
+                let member = |name: &str| question.get(name).cloned().unwrap_or_default();
+                json!({"command": "approve", "id": member("request_id"), "digest": member("digest")})
+            };
+            several::answer("approve", (list, answers), &wanted, answer, args.json)
+        }
+        Selected::Many(_) => {
+            Err(several::mistake("approve", "--set, --digest and --for go with one question"))
+        }
+    }
+}
+
+/// With `--json` it is the answer alone; people also hear how the call went.
+fn one(args: &ApproveArgs, id: &str) -> Result<Exit, Trouble> {
+    let approval = match args.set.as_slice() {
+        [] => {
+            json!({"command": "approve", "id": id, "digest": args.digest, "for": args.time, "uses": args.uses})
+        }
+        set => match changed(args, id, set)? {
+            Changed::Approval(approval) => approval,
+            Changed::Not(exit) => return Ok(exit),
+        },
+    };
     if args.json {
         return report("approve", &args.connect("approve")?.ask(&approval)?, true);
     }
@@ -68,8 +121,38 @@ fn mistakes(args: &ApproveArgs) -> Result<(), Trouble> {
         Some(time) if read_span(time).is_none() => {
             wrong("--for is not a time", "write it like 90s, 15m, 1h or 2d")
         }
+        Some(_) if !args.set.is_empty() => {
+            wrong("--set and --for do not go together", "a changed call is approved once")
+        }
         Some(_) | None => Ok(()),
     }
+}
+
+enum Changed {
+    /// The command that approves the changed call.
+    Approval(Value),
+    /// Nothing is to be done.
+    Not(Exit),
+}
+
+/// The changed call is shown again, whole, before anything is done; on a terminal it is asked for.
+fn changed(args: &ApproveArgs, id: &str, set: &[String]) -> Result<Changed, Trouble> {
+    let set = values::read(set, None).map_err(|cause| Trouble::new(Exit::BAD_ARGUMENTS, "approve", cause))?;
+    let reply = args.connect("approve")?.ask(&json!({"command": "preview", "id": id, "set": set}))?;
+    let Some(question) = reply.get("preview") else {
+        return report("approve", &reply, args.json).map(Changed::Not);
+    };
+    let of = reply.get("of").cloned().unwrap_or_default();
+    if !args.json {
+        terminal::note(&card::question(question, terminal::width()));
+        if stdin().is_terminal() && terminal::is_stderr() && !terminal::confirm("approve this call? [y/n] ") {
+            terminal::note("nothing was done; the question is still open");
+            return Ok(Changed::Not(Exit::DENIED));
+        }
+    }
+    let digest = args.digest.as_deref().map_or(of, Value::from);
+    let id = question.get("request_id").cloned().unwrap_or_default();
+    Ok(Changed::Approval(json!({"command": "approve", "id": id, "set": set, "digest": digest})))
 }
 
 /// How the call ended, in words; None when it has not ended in time or nobody can say.
@@ -85,61 +168,5 @@ fn outcome_of(events: &mut ControlClient, id: &Value) -> Option<String> {
             let reason = event.get("reason").and_then(Value::as_str).map(|why| format!(": {why}"));
             return Some(format!("{outcome}{}", reason.unwrap_or_default()).replace('_', " "));
         }
-    }
-}
-
-/// Says what became of an answer.
-pub(crate) fn report(what: &'static str, reply: &Value, as_json: bool) -> Result<Exit, Trouble> {
-    let word = |name: &str| reply.get(name).and_then(Value::as_str).unwrap_or_default();
-    let outcome = word("outcome");
-    let exit = match outcome {
-        "resolved" | "counted" => Exit::DONE,
-        "not_approver" | "stale" | "denied" => Exit::DENIED,
-        "refused" => Exit::BAD_ARGUMENTS,
-        _ => Exit::FAILED,
-    };
-    if as_json {
-        output::print(&output::json(reply))?;
-        return Ok(exit);
-    }
-    let why = || visible(word("why"));
-    let (cause, help) = match outcome {
-        "resolved" => {
-            let answer = if what == "approve" { "approved" } else { "denied" };
-            let granted = reply.get("grant").map(|grant| format!("\ngranted {}", grants::told(grant)));
-            let granted = granted.unwrap_or_default();
-            return output::finish(&format!("{} is {answer}{granted}", word("request_id")));
-        }
-        "counted" => {
-            let number = |name: &str| reply.get(name).and_then(Value::as_u64).unwrap_or_default();
-            let (have, need) = (number("have"), number("need"));
-            return output::finish(&format!("your yes counts: {have} of {need}; the question stays open"));
-        }
-        "not_approver" => (
-            "you are not among those whose answers to it count".to_owned(),
-            "`agentpass approvals` shows who they are; the question is still open",
-        ),
-        "already_resolved" => (ended(reply), "`agentpass audit show` tells all of it"),
-        "expired" => ("its time is over".to_owned(), "the agent has to ask again"),
-        "stale" => (
-            "the call was changed since it was shown".to_owned(),
-            "look at it again with `agentpass approvals`; the question is still open",
-        ),
-        "refused" | "denied" => (why(), "the question is still open"),
-        _ => ("there is no such open question".to_owned(), "`agentpass approvals` shows those that are open"),
-    };
-    Err(Trouble::new(exit, what, cause).help(help))
-}
-
-/// How a question ended before this answer.
-fn ended(reply: &Value) -> String {
-    let word = |name: &str| reply.get(name).and_then(Value::as_str).map(visible);
-    let by = word("resolved_by").map(|by| format!(" by {by}")).unwrap_or_default();
-    match word("resolution").as_deref() {
-        Some("approved") => format!("it has been approved already{by}"),
-        Some("denied") => format!("it has been denied already{by}"),
-        Some("withdrawn") => "the agent has taken it back".to_owned(),
-        Some("void") => format!("it is void: {}", word("why").unwrap_or_default()),
-        Some(_) | None => "it has been answered already".to_owned(),
     }
 }

@@ -36,6 +36,8 @@ pub(super) const SHORT: [(&str, &str); 9] = [
     ("-w", "--watch"),
     ("-y", "--yes"),
 ];
+/// Options that may be given more than once.
+const REPEATED: [&str; 1] = ["--set"];
 /// The commands whose first positional argument is a command again.
 pub(super) const NESTED: [&str; 6] = ["audit", "channels", "clock", "grants", "limits", "policy"];
 
@@ -138,7 +140,7 @@ impl Sorted {
             Some((name, value)) => (name, Some(value.to_owned())),
             None => (option, None),
         };
-        if !self.seen.insert(name.to_owned()) {
+        if !self.seen.insert(name.to_owned()) && !REPEATED.contains(&name) {
             return Err(format!("{name} is given twice"));
         }
         self.options.push(name.to_owned());

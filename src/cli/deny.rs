@@ -1,9 +1,10 @@
-//! `agentpass deny`: a no to one question.
+//! `agentpass deny`: a no to one question, or to many.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::approve::report;
+use super::answered::report;
 use super::options::owner_command;
+use super::several::{self, Selected, Selection};
 use super::{Exit, Trouble};
 use crate::gate::MAX_NOTE;
 
@@ -12,16 +13,29 @@ owner_command! {
     #[argh(
         subcommand,
         name = "deny",
+        error_code(1, "with --all: not all of them are denied"),
         error_code(3, "no gateway is running"),
         error_code(5, "it was not open any more")
     )]
     DenyArgs {
         /// the request id, or as much of its beginning as is unique
         #[argh(positional)]
-        pub id: String,
+        pub id: Option<String>,
         /// tell the agent why
         #[argh(option, arg_name = "text")]
         pub note: Option<String>,
+        /// all open questions of one agent
+        #[argh(switch)]
+        pub all: bool,
+        /// the agent whose questions --all means
+        #[argh(option, arg_name = "name")]
+        pub agent: Option<String>,
+        /// only those that this rule asks about: N of rules[N]
+        #[argh(option, arg_name = "n")]
+        pub rule: Option<u64>,
+        /// only those that this default asks about: N of defaults[N]
+        #[argh(option, arg_name = "n")]
+        pub default: Option<u64>,
         /// print JSON
         #[argh(switch)]
         pub json: bool,
@@ -35,6 +49,16 @@ pub(crate) fn run(args: &DenyArgs) -> Result<Exit, Trouble> {
         let trouble = Trouble::new(Exit::BAD_ARGUMENTS, "deny", cause);
         return Err(trouble.help("shorten it; the question is still open"));
     }
-    let command = json!({"command": "deny", "id": args.id, "note": args.note});
-    report("deny", &args.connect("deny")?.ask(&command)?, args.json)
+    let of = (args.id.as_deref(), args.agent.as_deref());
+    let selection =
+        Selection { all: args.all, id: of.0, agent: of.1, rule: args.rule, default: args.default };
+    let denial = |id: Value| json!({"command": "deny", "id": id, "note": args.note});
+    match selection.read("deny")? {
+        Selected::One(id) => report("deny", &args.connect("deny")?.ask(&denial(id.into()))?, args.json),
+        Selected::Many(wanted) => {
+            let (list, answers) = (args.connect("deny")?, args.connect("deny")?);
+            let answer = |question: &Value| denial(question.get("request_id").cloned().unwrap_or_default());
+            several::answer("deny", (list, answers), &wanted, answer, args.json)
+        }
+    }
 }

@@ -6,6 +6,7 @@
 //! | file | what |
 //! |---|---|
 //! | [`arguments`] | what argh does not do: `--name=value`, `-h`, the default command |
+//! | `answered`, `several` | what became of an answer, and of many at once |
 //! | [`exit`], [`trouble`] | the exit codes, and the shape of every error |
 //! | `moment` | times such as `24h` |
 //! | [`output`], [`terminal`], [`logging`] | stdout for results, stderr for everything else |
@@ -18,6 +19,7 @@
 //!
 //! Commands must never decide anything that other surfaces would have to decide again.
 
+mod answered;
 pub(crate) mod arguments;
 pub(crate) mod card;
 mod colour;
@@ -34,6 +36,7 @@ mod output;
 pub(crate) mod owner;
 mod progress;
 pub(crate) mod refusal;
+mod several;
 pub(crate) mod suggest;
 mod terminal;
 pub(crate) mod trouble;

@@ -2,6 +2,8 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
+use rustix::termios::{QueueSelector, tcflush};
+
 /// Writes `text` and a newline to stderr; if that fails there is nobody left to tell.
 pub(crate) fn note(text: &str) {
     write(io::stderr().lock(), text).ok();
@@ -25,6 +27,15 @@ pub(crate) fn line_above(text: &str) {
     // Make room below and come back; insert a line here, write on it, return to the column one line lower.
     let moves = format!("\x1bD\x1b[A\x1b7\x1b[L\r{text}\x1b8\x1b[B");
     stderr.write_all(moves.as_bytes()).and_then(|()| stderr.flush()).ok();
+}
+
+/// Asks a question that only `y` or `yes` says yes to. What was typed before it was on the screen is no answer.
+pub(crate) fn confirm(question: &str) -> bool {
+    let _ = tcflush(rustix::stdio::stdin(), QueueSelector::IFlush);
+    replace_line(question);
+    let mut typed = String::new();
+    let read = io::stdin().read_line(&mut typed);
+    read.is_ok() && matches!(typed.trim().to_lowercase().as_str(), "y" | "yes")
 }
 
 pub(crate) fn is_stdout() -> bool {

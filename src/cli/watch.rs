@@ -95,14 +95,7 @@ impl Screen {
     /// A new question, or news of one. What is being typed to another question is left alone.
     fn hear(&mut self, event: Value) {
         if event.get("tool").is_some() {
-            if !self.waiting.iter().any(|question| same(question, &event)) {
-                self.waiting.push_back(event);
-                match self.waiting.len() {
-                    1 => self.show(),
-                    all => terminal::line_above(&format!("({} more waiting)", all - 1)),
-                }
-            }
-            return;
+            return self.question(event);
         }
         if let Some(notice) = event.get("notice").and_then(Value::as_str) {
             terminal::line_above(&visible(notice));
@@ -128,6 +121,29 @@ impl Screen {
             self.show();
         } else {
             terminal::line_above(&news(&event));
+        }
+    }
+
+    /// A new question, or one that is about another call now.
+    fn question(&mut self, event: Value) {
+        let known = self.waiting.iter().position(|question| same(question, &event));
+        match known.and_then(|at| Some((at, self.waiting.get_mut(at)?))) {
+            Some((_, question)) if question.get("digest") == event.get("digest") => {}
+            Some((at, question)) => {
+                *question = event;
+                if at == 0 {
+                    terminal::replace_line("");
+                    terminal::note("this question was changed: look again");
+                    self.show();
+                }
+            }
+            None => {
+                self.waiting.push_back(event);
+                match self.waiting.len() {
+                    1 => self.show(),
+                    all => terminal::line_above(&format!("({} more waiting)", all - 1)),
+                }
+            }
         }
     }
 

@@ -14,6 +14,7 @@ use smol::channel::{Receiver, Sender, bounded};
 use smol::future;
 
 use super::Executor;
+use super::answered::Answered;
 use super::counting::{Approved, Counting};
 use super::grants::GrantBook;
 use super::notes::NoteWindows;
@@ -38,33 +39,17 @@ pub struct Approvals {
     pub(super) channels: Rc<Channels>,
     pub(super) desk: RefCell<Desk>,
     /// The calls that wait for an answer.
-    waiters: RefCell<HashMap<RequestId, Sender<QuestionEnd>>>,
+    waiters: RefCell<HashMap<RequestId, Sender<Ended>>>,
     notes: NoteWindows,
     grants: Rc<RefCell<GrantBook>>,
-    /// The questions to which one of several people's yes is being written down.
+    /// The questions to which a yes that is not the last is being written down, or a change.
     pub(super) counting: RefCell<HashMap<RequestId, Rc<OnceFlag>>>,
     /// The calls that several people have approved and that are not claimed: one no still counts.
     pub(super) approved: RefCell<HashMap<RequestId, Approved>>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answered {
-    /// The question, when there was one.
-    pub id: Option<RequestId>,
-    /// Whether the answer counts.
-    pub outcome: AnswerOutcome,
-    /// How the question ended, when that was before this answer.
-    pub ended: Option<QuestionEnd>,
-}
-
-/// Why an answer was not taken at all. The question is as open as before.
-#[derive(Debug)]
-pub enum CannotAnswer {
-    /// The shortened id fits several questions.
-    Several,
-    /// The record cannot be written.
-    Store(StoreError),
-}
+/// How a question ended, and the question as it was then.
+type Ended = (QuestionEnd, Arc<Question>);
 
 impl Approvals {
     pub(super) fn new(
@@ -142,8 +127,8 @@ impl Approvals {
         &self,
         question: &Arc<Question>,
         setups: &CurrentSetup,
-        forbids: impl Fn(&Setup) -> Option<Void>,
-    ) -> QuestionEnd {
+        forbids: impl Fn(&Setup, &Question) -> Option<Void>,
+    ) -> Ended {
         let (tell, waiter) = bounded(1);
         self.waiters.borrow_mut().insert(question.id, tell);
         self.desk.borrow_mut().open(question.id);
@@ -156,17 +141,20 @@ impl Approvals {
     async fn until_ended(
         &self,
         question: &Arc<Question>,
-        waiter: &Receiver<QuestionEnd>,
+        waiter: &Receiver<Ended>,
         setups: &CurrentSetup,
-        forbids: impl Fn(&Setup) -> Option<Void>,
-    ) -> QuestionEnd {
+        forbids: impl Fn(&Setup, &Question) -> Option<Void>,
+    ) -> Ended {
         loop {
             let (now, reloaded) = (self.clock.now(), setups.replaced());
+            // A person may have changed the call meanwhile.
+            let latest = self.desk.borrow().latest(question.id);
+            let question = latest.as_ref().unwrap_or(question);
             let deadline = self.desk.borrow().deadline(question.id);
             let over = deadline.is_none_or(|d| d.is_over(now));
             let end = match over {
                 true => Some(QuestionEnd::TimedOut),
-                false => forbids(&setups.get()).map(QuestionEnd::Void),
+                false => forbids(&setups.get(), question).map(QuestionEnd::Void),
             };
             let is_stopped = matches!(end, Some(QuestionEnd::Void(Void::Stopped { .. })));
             let mut nap = if end.is_some() { BUSY } else { deadline.map_or(BUSY, |d| d.nap(now)) };
@@ -175,7 +163,7 @@ impl Approvals {
                 && self.conclude(question.clone(), end.clone(), (None, None)).await.is_err()
             {
                 if over || is_stopped {
-                    return self.end_unrecorded(&question, end);
+                    return (self.end_unrecorded(&question, end), question);
                 }
                 nap = deadline.map_or(RETRY, |d| d.nap(now).min(RETRY));
             }
@@ -220,6 +208,11 @@ impl Approvals {
         self.notes.add(id, note, by).await
     }
 
+    /// What to say of a question that is not open.
+    pub(super) fn past_of(&self, id: RequestId) -> AnswerOutcome {
+        self.desk.borrow().past(id)
+    }
+
     /// The question whose id begins with `prefix`.
     pub(super) fn find(&self, prefix: &str) -> IdMatch {
         self.desk.borrow().find(prefix)
@@ -237,9 +230,8 @@ impl Approvals {
         counting: &Counting,
         (note_window, grant): (Duration, Option<Grant>),
     ) -> Result<Answered, StoreError> {
-        if let Choice::Approve(approval) = &choice
-            && let (Some(question), Some(seen)) = (self.question(id), &approval.seen)
-            && question.call.shown_as() != *seen
+        if let (Choice::Approve(approval), Some(question)) = (&choice, self.question(id))
+            && !question.is_meant_by(approval)
         {
             return Ok(Answered { id: Some(id), outcome: AnswerOutcome::Stale, ended: None });
         }
@@ -393,7 +385,7 @@ impl Approvals {
         let told = if counted { end } else { QuestionEnd::Void(Void::Ended) };
         self.channels.tell(|channel| channel.settled(&question, &told));
         if let Some(waiter) = self.waiters.borrow().get(&id) {
-            let _ = waiter.try_send(told);
+            let _ = waiter.try_send((told, question.clone()));
         }
         Ok(counted)
     }

@@ -95,6 +95,7 @@ fn is_too_large(rules: &Rules<'_, '_>, call: Call, facts: &Facts<'_>, verdict: &
     let question = Question {
         id: RequestId::random(),
         call: Arc::new(call),
+        edit: None,
         session: facts.session.map(str::to_owned),
         reason: rules.reason.clone(),
         rule: verdict.rule.clone(),

@@ -64,7 +64,7 @@ impl Flights {
 
     /// How often the agent has asked for this call while it is under way: 1, or more when identical calls joined it.
     pub(crate) fn times_asked(&self, question: &Question) -> u32 {
-        self.running.borrow().times(&question.call, question.session.as_deref())
+        self.running.borrow().times(question.asked(), question.session.as_deref())
     }
 
     /// Calls that are at a service right now. Questions that wait for a person are not among them.

@@ -21,8 +21,8 @@ use crate::base::ids::RequestId;
 use crate::base::readable::round_span;
 use crate::config::ChannelConfig;
 use crate::model::{
-    AgentId, Approval, Choice, Cover, Grant, GrantEnd, GrantOffer, GrantSession, GrantUse, GrantWish,
-    Question, Responder, Tool,
+    AgentId, Choice, Cover, Grant, GrantEnd, GrantOffer, GrantSession, GrantUse, GrantWish, Question,
+    Responder, Tool,
 };
 use crate::policy::{NothingGranted, may_fit};
 use crate::store::StoreError;
@@ -96,15 +96,13 @@ impl Gate {
         choice: &Choice,
         by: &Responder,
     ) -> Result<Option<Grant>, String> {
-        let Choice::Approve(Approval { grant: Some(wish), set, seen }) = choice else { return Ok(None) };
+        let Choice::Approve(approval) = choice else { return Ok(None) };
+        let Some(wish) = approval.grant else { return Ok(None) };
         let Some(question) = self.approvals.question(id) else { return Ok(None) };
-        if seen.as_ref().is_some_and(|seen| *seen != question.call.shown_as()) {
+        if !question.is_meant_by(approval) {
             return Ok(None);
         }
-        if !set.is_empty() {
-            return Err("a call that is changed is approved once: leave the grant away".to_owned());
-        }
-        self.wished(&question, *wish, by).map(Some)
+        self.wished(&question, wish, by).map(Some)
     }
 
     /// What a yes to this question grants besides.

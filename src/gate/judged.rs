@@ -16,7 +16,7 @@ use super::task::{Step, Task};
 use crate::approval::text;
 use crate::base::clock::Timestamp;
 use crate::config::ApprovalConfig;
-use crate::model::{Action, Charge, Outcome, Question, Reason, Responder, Verdict};
+use crate::model::{Action, Call, Charge, Outcome, Question, Reason, Responder, Verdict};
 use crate::policy::{Facts, NothingCounted};
 use crate::store::Stage;
 
@@ -163,20 +163,22 @@ pub(super) fn not_asked(
     Some((Stage::Settled(outcome.clone()), outcome))
 }
 
+/// The verdict on a call that a person says yes to, with what has been counted by now.
+pub(super) fn approvable(gate: &Gate, setup: &Setup, call: &Call, session: Option<&str>) -> Verdict {
+    let counters = gate.counters();
+    let facts = gate.facts(setup, call, session, &*counters);
+    setup.policy.judge(call, &Facts { asked: true, ..facts })
+}
+
 /// Charges an approved call right before it is claimed. It is not judged again, but what forbids it now counts.
 ///
 /// # Errors
 /// What forbids it.
-pub(super) fn charge_approved(gate: &Gate, task: &Task) -> Step<Reservation> {
-    let setup = gate.setup();
-    let verdict = {
-        let counters = gate.counters();
-        let facts = gate.facts(&setup, &task.call, task.session.as_deref(), &*counters);
-        setup.policy.judge(&task.call, &Facts { asked: true, ..facts })
-    };
+pub(super) fn charge_approved(gate: &Gate, task: &Task, approved: &Call) -> Step<Reservation> {
+    let verdict = approvable(gate, &gate.setup(), approved, task.session.as_deref());
     if let Some(why) = verdict.forbidden() {
-        limits::heed(gate, &task.call, &verdict);
-        kill_switch::denied(gate, &task.call, &verdict);
+        limits::heed(gate, approved, &verdict);
+        kill_switch::denied(gate, approved, &verdict);
         return Err(why.outcome());
     }
     reserve(gate, task, verdict.charges).ok_or(Outcome::TooManySessions)

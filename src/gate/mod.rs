@@ -16,12 +16,14 @@
 
 mod admit;
 mod answer_tokens;
+mod answered;
 mod approvals;
 mod breaker;
 mod budget;
 mod cool_down;
 mod counters;
 mod counting;
+mod edits;
 pub(crate) mod explain;
 mod flights;
 pub(crate) mod granting;
@@ -55,8 +57,9 @@ use std::rc::Rc;
 use smol::LocalExecutor;
 
 pub(crate) use admit::Submission;
-pub(crate) use approvals::{Answered, CannotAnswer};
+pub(crate) use answered::{Answered, CannotAnswer};
 pub use counters::{CounterBook, Reservation};
+pub(crate) use edits::Preview;
 pub(crate) use host::GateHost;
 pub(crate) use inbox::{Delivery, Inbox};
 pub(crate) use kill_switch::Stopped;

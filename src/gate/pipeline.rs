@@ -18,6 +18,7 @@ use super::running::CallReply;
 use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task, replayed};
+use crate::model::edit::changed_args;
 use crate::model::{Action, Denial, Outcome, Question, QuestionEnd, Verdict};
 use crate::service::{Attempt, CallSlot, PreparedCall};
 use crate::store::{Claim, Stage};
@@ -138,16 +139,17 @@ async fn await_answer(gate: &Gate, task: &Task, question: &Arc<Question>) -> Out
     // The result is complete only when the note to a denial has come.
     let _held = gate.inbox.hold(question.id);
     task.flight.set_asked(question.expires);
-    let forbids = |setup: &Setup| gate.forbids(setup, &question.call, question.session.as_deref());
-    let end = gate.approvals.ask(question, &gate.setup, forbids).await;
+    let forbids =
+        |setup: &Setup, question: &Question| gate.forbids(setup, &question.call, question.session.as_deref());
+    let (end, question) = &gate.approvals.ask(question, &gate.setup, forbids).await;
     let now = gate.clock.now();
-    gate.ledger.answered(&gate.setup(), &task.call, &end, now);
-    gate.ledger.metrics.waited(question, &end, now.since(question.created));
+    gate.ledger.answered(&gate.setup(), &task.call, end, now);
+    gate.ledger.metrics.waited(question, end, now.since(question.created));
     match end {
         QuestionEnd::Approved { .. } => act_on_approval(gate, task, question).await,
         QuestionEnd::Denied { note, .. } => {
             let later = gate.approvals.note(question).await;
-            Outcome::DeniedByUser { note: note.or(later) }
+            Outcome::DeniedByUser { note: note.clone().or(later) }
         }
         QuestionEnd::TimedOut => Outcome::TimedOut,
         QuestionEnd::Withdrawn => Outcome::Withdrawn,
@@ -168,7 +170,7 @@ async fn act_on_approval(gate: &Gate, task: &Task, question: &Arc<Question>) -> 
         // Nothing is waited for between the charge and the claim: many approved calls do not pass a limit together.
         Ok(slot) => {
             let _turn = gate.ledger.claims.read().await;
-            match judged::charge_approved(gate, task) {
+            match judged::charge_approved(gate, task, approved) {
                 Ok(reserved) => {
                     task.claim(gate, approved, reserved).await.map(|claim| claim.map(|claim| (claim, slot)))
                 }
@@ -208,7 +210,11 @@ async fn execute(
     slot: CallSlot,
     look: impl FnMut(&Rc<Setup>) -> Step<()>,
 ) -> Outcome {
-    let (outcome, slot) = send(gate, claim, task.prepared.take(), slot, look).await;
+    let edited = changed_args(&task.call, claim.call());
+    let (mut outcome, slot) = send(gate, claim, task.prepared.take(), slot, look).await;
+    if let Outcome::Executed(output) = &mut outcome {
+        output.edited = edited;
+    }
     gate.ended(task, &outcome);
     task.settle(gate, &outcome, slot).await;
     log::info!("request {} ended: {}", task.id, outcome.as_str());

@@ -8,6 +8,8 @@ use std::mem;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use serde_json::{Map, Value};
+
 use super::ledger::Kept;
 use super::pipeline;
 use super::running::Flight;
@@ -16,8 +18,10 @@ use super::task::Task;
 use super::{Executor, Setup};
 use crate::approval::Channels;
 use crate::base::clock::Clock;
+use crate::base::digest::Digest;
+use crate::model::edit::with_changes;
 use crate::model::{Action, Call, Outcome, QuestionEnd, Void};
-use crate::store::{OpenCall, Recovered, Store};
+use crate::store::{KeptEdit, OpenCall, Recovered, Store};
 
 impl Gate {
     /// Opens the gate: what a crash left behind is settled or taken up again before anybody new is let in.
@@ -61,25 +65,39 @@ fn take_up(gate: &Rc<Gate>, recovered: Recovered) {
     }
     for open in recovered.open {
         match rebuild(gate, &open) {
-            Ok(call) => resume(gate, open, Arc::new(call)),
+            Ok(calls) => resume(gate, open, calls),
             Err(why) => void(gate, open, why),
         }
     }
 }
 
+/// A call as it was asked for, and as it is asked about now.
+struct Rebuilt {
+    asked: Arc<Call>,
+    call: Arc<Call>,
+}
+
 /// The same call as before, or why there is none.
-fn rebuild(gate: &Gate, open: &OpenCall) -> Result<Call, Void> {
+fn rebuild(gate: &Gate, open: &OpenCall) -> Result<Rebuilt, Void> {
     let setup = gate.setup();
     if !setup.knows(&open.agent) {
         return Err(Void::AgentRemoved);
     }
     let tool = setup.tool(&open.tool).ok_or(Void::ToolChanged)?;
-    let call = Call::new(open.agent.clone(), tool.clone(), open.args.clone());
-    let call = call.ok().filter(|call| call.binding() == open.binding).ok_or(Void::ToolChanged)?;
-    gate.forbids(&setup, &call, open.session.as_deref()).map_or(Ok(call), Err)
+    let made = |args: Map<String, Value>, binding: Digest| {
+        let call = Call::new(open.agent.clone(), tool.clone(), args).ok();
+        call.filter(|call| call.binding() == binding).map(Arc::new).ok_or(Void::ToolChanged)
+    };
+    let asked = made(open.args.clone(), open.binding)?;
+    let call = match &open.edit {
+        Some(edit) => made(with_changes(asked.args().clone(), &edit.changes), edit.binding)?,
+        None => asked.clone(),
+    };
+    gate.forbids(&setup, &call, open.session.as_deref()).map_or(Ok(Rebuilt { asked, call }), Err)
 }
 
-fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
+fn resume(gate: &Rc<Gate>, open: OpenCall, calls: Rebuilt) {
+    let Rebuilt { asked, call } = calls;
     // The wall clock may have been set back meanwhile; the time that is gone stays gone.
     let now = gate.clock.now().max(open.created.plus(open.age));
     let approved = open.approved_by.is_some();
@@ -87,13 +105,17 @@ fn resume(gate: &Rc<Gate>, open: OpenCall, call: Arc<Call>) {
         // An approval that could not be acted on before its deadline is too old to act on.
         return end(gate, open, Outcome::TimedOut, None);
     }
-    let flight = Flight::new(open.id, &call, open.session.as_deref());
+    let flight = Flight::new(open.id, &asked, open.session.as_deref());
     flight.set_recorded();
-    gate.flights.running.borrow_mut().add(&call, open.session.as_deref(), open.key.as_deref(), &flight);
-    let OpenCall { id, created: at, session, reason, key, rule, reasons, expires, .. } = open;
+    gate.flights.running.borrow_mut().add(&asked, open.session.as_deref(), open.key.as_deref(), &flight);
+    let OpenCall { id, created: at, session, reason, key, rule, reasons, expires, edit, .. } = open;
     let (ask, terms, counted) = (open.ask, open.terms, open.counted);
-    let task = Task { id, at, call, prepared: Cell::default(), session, reason, key, flight };
+    let task = Task { id, at, call: asked, prepared: Cell::default(), session, reason, key, flight };
     let question = task.question(rule, reasons, (ask, terms), expires);
+    let question = match edit {
+        Some(KeptEdit { by, .. }) => Arc::new(question.with_call(call, by)),
+        None => question,
+    };
     if !approved {
         gate.approvals.reserve(&question, now);
         gate.approvals.said_yes(id, counted);

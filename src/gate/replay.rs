@@ -70,6 +70,11 @@ impl<'f> Replay<'f> {
     pub(crate) fn step(&mut self, at: Timestamp, step: HistoryStep) -> Option<Rejudged> {
         match step {
             HistoryStep::Judged(call) => return Some(self.judged(at, *call)),
+            HistoryStep::Edited { id, args, signature } => {
+                if let Some(open) = self.open.get_mut(&id) {
+                    (open.call.args, open.call.signature) = (args, signature);
+                }
+            }
             HistoryStep::Claimed(id) => self.claimed(at, &id),
             HistoryStep::Ended { id, executed } => self.ended(at, &id, executed),
             HistoryStep::LimitReset { limit, agent } => {

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::Executor;
-use super::approvals::{Answered, Approvals, CannotAnswer};
+use super::answered::{Answered, CannotAnswer};
+use super::approvals::Approvals;
 use super::counters::CounterBook;
 use super::counting::Counting;
 use super::flights::Flights;
@@ -145,9 +146,13 @@ impl Gate {
     /// What answers to a question are worth at this moment.
     fn counting(&self, id: RequestId) -> Counting {
         let open = self.approvals.question(id);
-        let (setup, question) = (self.setup(), open.or_else(|| self.approvals.approved_question(id)));
-        let now = question.as_ref().map(|question| self.terms_now(&setup, question)).unwrap_or_default();
-        Counting::new(setup, question.as_deref(), &now)
+        self.counting_of(open.or_else(|| self.approvals.approved_question(id)).as_deref())
+    }
+
+    pub(super) fn counting_of(&self, question: Option<&Question>) -> Counting {
+        let setup = self.setup();
+        let now = question.map(|question| self.terms_now(&setup, question)).unwrap_or_default();
+        Counting::new(setup, question, &now)
     }
 
     /// Who has said yes to an open question so far.
@@ -180,7 +185,7 @@ impl Gate {
     /// # Errors
     /// When the prefix fits several questions, or the answer cannot be written down.
     pub async fn answer(
-        &self,
+        self: &Rc<Self>,
         prefix: &str,
         choice: Choice,
         by: Responder,
@@ -201,6 +206,22 @@ impl Gate {
         if let Some(why) = forbidden {
             self.approvals.make_void(id, why).await.map_err(CannotAnswer::Store)?;
         }
+        match choice {
+            Choice::Approve(approval) if !approval.set.is_empty() => {
+                self.edit_and_approve(id, approval, by).await
+            }
+            choice => self.take_answer(id, choice, by).await,
+        }
+    }
+
+    /// An answer to the call as it is asked about.
+    pub(super) async fn take_answer(
+        self: &Rc<Self>,
+        id: RequestId,
+        choice: Choice,
+        by: Responder,
+    ) -> Result<Answered, CannotAnswer> {
+        self.approvals.counted(id).await;
         let (count, window) = (self.counting(id), self.setup().config.approvals.note_window);
         let grant = match self.wished_by(id, &choice, &by) {
             Ok(grant) => grant,

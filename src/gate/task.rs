@@ -51,6 +51,7 @@ impl Task {
         Arc::new(Question {
             id: self.id,
             call: self.call.clone(),
+            edit: None,
             session: self.session.clone(),
             reason: self.reason.clone(),
             rule,

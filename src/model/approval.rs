@@ -4,10 +4,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::agent::AgentId;
+use super::answer::Approval;
 use super::ask_reason::AskReason;
 use super::ask_terms::AskTerms;
 use super::call::Call;
 use super::denial::Denial;
+use super::edit::Edit;
 use super::outcome::Outcome;
 use super::people_terms::Terms;
 use super::responder::Responder;
@@ -19,7 +21,10 @@ use crate::base::ids::RequestId;
 #[derive(Clone, Debug)]
 pub struct Question {
     pub id: RequestId,
+    /// The call that is made after a yes.
     pub call: Arc<Call>,
+    /// Set: a person has changed it.
+    pub edit: Option<Arc<Edit>>,
     /// The agent's session, in its own words (at most 128 bytes).
     pub session: Option<String>,
     /// Why the agent says it wants this (at most 500 characters).
@@ -35,6 +40,29 @@ pub struct Question {
     pub(crate) created: Timestamp,
     /// When it stops counting.
     pub expires: Timestamp,
+}
+
+impl Question {
+    /// The call as the agent asked for it.
+    pub fn asked(&self) -> &Arc<Call> {
+        self.edit.as_ref().map_or(&self.call, |edit| &edit.asked)
+    }
+
+    /// Whether a yes is to the call that is asked about now. One that does not say what it was shown is to the call as the
+    /// agent asked for it.
+    pub(crate) fn is_meant_by(&self, yes: &Approval) -> bool {
+        match &yes.seen {
+            Some(seen) => self.call.shown_as() == *seen,
+            None => self.edit.is_none(),
+        }
+    }
+
+    /// The same question about the call as `by` has changed it.
+    pub(crate) fn with_call(&self, call: Arc<Call>, by: Responder) -> Question {
+        let edit = Edit::of(self.asked(), &call, by).map(Arc::new);
+        // What the agent asked for may be granted; this is another call, once.
+        Question { call, edit, ask: Arc::default(), ..self.clone() }
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]

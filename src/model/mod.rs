@@ -12,6 +12,7 @@ pub(crate) mod call;
 pub(crate) mod charge;
 pub(crate) mod condition;
 pub(crate) mod denial;
+pub(crate) mod edit;
 pub(crate) mod flow;
 pub(crate) mod grant;
 mod grant_end;

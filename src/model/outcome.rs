@@ -154,9 +154,11 @@ impl Outcome {
     pub(crate) fn details(&self) -> Map<String, Value> {
         let details = match self {
             Outcome::DeniedByPolicy(denial) => return denial.details(),
-            Outcome::Executed(Output { lost, note, .. }) => {
-                vec![("data_lost", lost.map(Lost::as_str).into()), ("data_note", note.as_deref().into())]
-            }
+            Outcome::Executed(Output { lost, note, edited, .. }) => vec![
+                ("data_lost", lost.map(Lost::as_str).into()),
+                ("data_note", note.as_deref().into()),
+                ("edited", Some(edited.clone()).filter(|names| !names.is_empty()).into()),
+            ],
             Outcome::DeniedByUser { note } => vec![("note", note.as_deref().into())],
             Outcome::ServiceError { status, retry_after, .. } => {
                 vec![("status", (*status).into()), ("retry_after", (*retry_after).into())]

@@ -18,6 +18,9 @@ pub struct Output {
     /// What was changed in the data, or what was lost, for people.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub note: Option<String>,
+    /// The arguments that a person had changed.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub edited: Vec<String>,
 }
 
 words! {
@@ -43,13 +46,13 @@ words! {
 impl Output {
     /// It was done, and this is all that is known.
     pub fn lost(why: Lost, note: Option<String>) -> Output {
-        Output { data: JsonText::default(), lost: Some(why), note }
+        Output { lost: Some(why), note, ..JsonText::default().into() }
     }
 }
 
 impl From<JsonText> for Output {
     fn from(data: JsonText) -> Output {
-        Output { data, lost: None, note: None }
+        Output { data, lost: None, note: None, edited: Vec::new() }
     }
 }
 

@@ -3,7 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-use super::entry::{NewCall, RefusedRequest, Stage, Yes};
+use super::entry::{EditedCall, NewCall, RefusedRequest, Stage, Yes};
 use super::error::StoreError;
 use super::grants;
 use crate::base::digest::Digest;
@@ -109,6 +109,27 @@ pub(super) fn read(source: &Source, session: Option<&str>) -> Value {
     read
 }
 
+/// Body of `edited`: both what was changed and what came of it. No secret is among the changes.
+pub(super) fn edited(edited: &EditedCall) -> Value {
+    let EditedCall { question, changes, by } = edited;
+    let (call, terms) = (&question.call, &question.terms);
+    let names = question.edit.as_deref().map(|edit| edit.names.as_slice()).unwrap_or_default();
+    let changes: Map<_, _> =
+        changes.iter().map(|(name, value)| (name.clone(), value.clone().into())).collect();
+    without_nulls(json!({
+        "by": by.as_str(),
+        "edited": names,
+        "set": changes,
+        "args": call.shown_args(),
+        "signature": call.signature(),
+        "signatures": Some(call.parts()).filter(|parts| !parts.is_empty()),
+        "digest": call.digest().hex(),
+        "binding": call.binding().hex(),
+        "reasons": Some(&question.reasons).filter(|reasons| !reasons.is_empty()),
+        "terms": (!terms.is_empty()).then(|| terms.to_json()),
+    }))
+}
+
 /// Body of `executing`.
 pub(super) fn executing(charges: &[Charge]) -> Value {
     without_nulls(json!({"charges": charged(charges)}))
@@ -178,10 +199,11 @@ pub(super) struct ToldResult {
 }
 
 impl ToldResult {
-    /// Out of the texts of a body; None when there is more to it, or less.
-    pub(super) fn read<'a>(text: impl Fn(&str) -> Option<&'a str>) -> Option<ToldResult> {
-        let plain =
-            text("outcome") == Some("executed") && ["data_lost", "data_note"].map(&text) == [None, None];
+    /// Out of a body; None when there is more to it, or less.
+    pub(super) fn read<'a>(body: impl Fn(&str) -> Option<&'a Value>) -> Option<ToldResult> {
+        let text = |name: &str| body(name).and_then(Value::as_str);
+        let remarks = ["data_lost", "data_note", "edited"];
+        let plain = text("outcome") == Some("executed") && remarks.iter().all(|name| body(name).is_none());
         let (data, digest) = text("result").filter(|_| plain).zip(text("result_digest"))?;
         Some(ToldResult { data: data.to_owned(), digest: digest.to_owned() })
     }
@@ -242,7 +264,7 @@ fn remarks(outcome: &str) -> Result<String, StoreError> {
         return Ok(String::new());
     }
     let tag: Value = serde_json::from_str(outcome)?;
-    let members = [("data_lost", "lost"), ("data_note", "note")];
+    let members = [("data_lost", "lost"), ("data_note", "note"), ("edited", "edited")];
     let member = |(name, kept)| Some(format!("\"{name}\":{},", tag.get(kept)?));
     Ok(members.into_iter().filter_map(member).collect())
 }

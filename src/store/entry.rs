@@ -12,8 +12,8 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::words::words;
 use crate::model::{
-    AgentId, AskReason, AskTerms, Call, CounterKey, Grant, GrantEnd, Outcome, Reading, Responder, RuleRef,
-    SessionNumber, Stop, Tally, Terms, Verdict,
+    AgentId, AskReason, AskTerms, Call, CounterKey, Grant, GrantEnd, Outcome, Question, Reading, Responder,
+    RuleRef, SessionNumber, Stop, Tally, Terms, Verdict,
 };
 
 /// Where the record lies and how long it is kept.
@@ -48,6 +48,27 @@ pub struct NewCall {
     /// The agent's idempotency key.
     pub key: Option<String>,
     pub decision: Verdict,
+}
+
+/// An open question whose call a person has changed.
+#[derive(Clone, Debug)]
+pub(crate) struct EditedCall {
+    /// As it is asked from then on.
+    pub question: Arc<Question>,
+    /// From the call as it was before; None removes an argument. None of them is secret.
+    pub changes: Vec<(String, Option<Value>)>,
+    pub by: Responder,
+}
+
+/// What is left of [`EditedCall`]s after a restart.
+#[derive(Clone, Debug, PartialEq)]
+pub struct KeptEdit {
+    /// From the call as the agent asked for it.
+    pub changes: Vec<(String, Option<Value>)>,
+    /// [`Call::binding`] of what came of them.
+    pub binding: Digest,
+    /// Who made the last of them.
+    pub by: Responder,
 }
 
 /// How far a new call that is not claimed gets in the transaction that records it.
@@ -164,18 +185,20 @@ pub struct OpenCall {
     pub tool: String,
     /// All arguments, secret ones in clear.
     pub args: Map<String, Value>,
-    /// What the approval is bound to ([`Call::binding`]).
+    /// [`Call::binding`] of the call as it was asked for. The approval is bound to it, or to that of the edit.
     pub binding: Digest,
+    /// Set: a person has changed the call.
+    pub edit: Option<KeptEdit>,
     pub session: Option<String>,
     pub reason: Option<String>,
     /// The agent's idempotency key.
     pub key: Option<String>,
     pub rule: Option<Arc<RuleRef>>,
-    /// Why a person is asked.
+    /// Why a person is asked about the call as it is.
     pub reasons: Vec<AskReason>,
     /// The terms on which a person is asked.
     pub ask: Arc<AskTerms>,
-    /// How many people must say yes, and who.
+    /// How many people must say yes to the call as it is, and who.
     pub terms: Terms,
     /// Who has said yes to this call, the first one first.
     pub counted: Vec<Responder>,

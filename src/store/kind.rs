@@ -4,6 +4,8 @@
 pub(super) const REQUESTED: &str = "requested";
 /// A request that never became a call, and why.
 pub(super) const REFUSED: &str = "refused";
+/// A person has changed the call of an open question.
+pub(super) const EDITED: &str = "edited";
 /// How its question ended.
 pub(super) const ANSWERED: &str = "answered";
 /// One of several people who must say yes has said it; the question goes on.
@@ -37,6 +39,9 @@ pub(super) const RECOVERED: &str = "recovered";
 pub(super) const ROLLED_BACK: &str = "rolled_back";
 /// Tables beside the events did not say what the events say, or events did not verify.
 pub(super) const TAMPERED: &str = "tampered";
+
+/// The events of a call between its first and its last: what `steps` has.
+pub(super) const STEPS: [&str; 6] = [EDITED, COUNTED, ANSWERED, EXECUTING, NOTED, JOINED];
 
 /// How many milliseconds keys are remembered in this run, in `started`. From then on every key has its event.
 pub(super) const KEEP_KEYS: &str = "keep_keys_ms";

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::chain;
 use super::codec;
-use super::entry::{LimitReset, NewCall, NoteKind, RefusedRequest, Stage, Yes};
+use super::entry::{EditedCall, LimitReset, NewCall, NoteKind, RefusedRequest, Stage, Yes};
 use super::error::StoreError;
 use super::folding;
 use super::inbox;
@@ -91,6 +91,20 @@ fn open_question(tx: &Tx<'_>, new: &NewCall, seq: i64, expires: Timestamp) -> Re
 pub(super) fn refuse(tx: &mut Tx<'_>, refusal: &RefusedRequest) -> Result<(), StoreError> {
     tx.append(refusal.at, kind::REFUSED, Some(refusal.id), &codec::refused(refusal))?;
     Ok(())
+}
+
+/// Puts another call in the place of the one that is asked about. False: the question is not open any more.
+pub(super) fn edit(
+    tx: &mut Tx<'_>,
+    id: RequestId,
+    edited: &EditedCall,
+    at: Timestamp,
+) -> Result<bool, StoreError> {
+    let open = tx.live.call(id).filter(|open| open.state == CallState::Open).cloned();
+    let Some(open) = open else { return Ok(false) };
+    tx.append(at, kind::EDITED, Some(id), &codec::edited(edited))?;
+    tx.live.put(id, Open { binding: edited.question.call.binding(), ..open });
+    Ok(true)
 }
 
 /// Answers a question if it is still open; a call already approved can still become void.

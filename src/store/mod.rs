@@ -44,6 +44,7 @@ mod claim;
 mod codec;
 mod counters;
 mod counts;
+mod edits;
 mod entry;
 mod error;
 mod files;
@@ -88,11 +89,11 @@ mod writer;
 mod tests;
 
 pub use claim::Claim;
+pub(crate) use entry::{EditedCall, KeptEdit, OpenCall, StoreHealth, WaitingResult};
 pub use entry::{
     KeptCounter, KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay,
     Stage, StoreOptions, Yes,
 };
-pub(crate) use entry::{OpenCall, StoreHealth, WaitingResult};
 pub use error::StoreError;
 pub use handle::Store;
 pub(crate) use latency::StoreLatency;

@@ -49,7 +49,7 @@ pub(super) struct FreshEvent {
 }
 
 /// Texts that may be long and that no projection keeps: they are not even read.
-const SKIPPED: [&str; 5] = ["args", "signature", "signatures", "rule", "message"];
+const SKIPPED: [&str; 6] = ["args", "set", "signature", "signatures", "rule", "message"];
 
 impl<'de> Deserialize<'de> for Body<'de> {
     fn deserialize<D: Deserializer<'de>>(source: D) -> Result<Body<'de>, D::Error> {

@@ -150,7 +150,8 @@ fn is_result_of(outcome: &str, data: Option<&str>, finished: &Value) -> bool {
             && recorded("outcome") == Some("executed")
             && recorded("result_digest") == Some(&digest)
             && same("lost", "data_lost")
-            && same("note", "data_note");
+            && same("note", "data_note")
+            && same("edited", "edited");
     }
     let Ok(outcome) = codec::decode(outcome, None) else { return false };
     let of_the_service = matches!(outcome, Outcome::ServiceError { .. });

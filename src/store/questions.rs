@@ -7,10 +7,11 @@ use serde::Deserialize as _;
 use serde_json::{Map, Value};
 
 use super::chain::ChainEvent;
-use super::entry::OpenCall;
+use super::entry::{KeptEdit, OpenCall};
 use crate::base::clock::{Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
+use crate::model::edit::changes_of;
 use crate::model::{AgentId, AskReason, AskTerms, Call, PeopleTerms, Responder, RuleRef, Terms};
 
 /// A question as it was recorded: open, or approved and not acted on.
@@ -19,6 +20,8 @@ pub(super) struct AskedCall {
     /// Its `requested` event, and what that says.
     pub(super) event: ChainEvent,
     pub(super) body: Value,
+    /// What its `edited` events say, the last one first.
+    pub(super) edits: Vec<Value>,
     /// Set: approved by this one, not yet claimed.
     pub(super) approved_by: Option<String>,
     /// Who has said yes of several who must, and to what, the last one first.
@@ -85,19 +88,38 @@ impl AskedCall {
         self.text("expires").and_then(Timestamp::parse).unwrap_or(Timestamp(0))
     }
 
+    /// What stands in the newest event that says what is asked about.
+    fn newest(&self, name: &str) -> Option<&Value> {
+        self.edits.first().unwrap_or(&self.body).get(name)
+    }
+
+    /// What the edits come to together.
+    fn edit(&self) -> Option<KeptEdit> {
+        let last = self.edits.first()?;
+        let sets = self.edits.iter().rev().filter_map(|edit| edit.get("set")?.as_object());
+        let changes: Map<String, Value> =
+            sets.flatten().map(|(name, value)| (name.clone(), value.clone())).collect();
+        let by = last.get("by").and_then(Value::as_str).unwrap_or_default();
+        Some(KeptEdit {
+            changes: changes_of(changes),
+            binding: binding_in(last),
+            by: Responder::recorded(by),
+        })
+    }
+
     fn reasons(&self) -> Vec<AskReason> {
-        let all = self.body.get("reasons").and_then(Value::as_array).into_iter().flatten();
+        let all = self.newest("reasons").and_then(Value::as_array).into_iter().flatten();
         all.filter_map(|reason| AskReason::deserialize(reason).ok()).collect()
     }
 
     fn terms(&self) -> Terms {
-        let all = self.body.get("terms").and_then(Value::as_array).into_iter().flatten();
+        let all = self.newest("terms").and_then(Value::as_array).into_iter().flatten();
         Terms::of(all.filter_map(|terms| PeopleTerms::deserialize(terms).ok()).map(Arc::new))
     }
 
     /// Those who have said yes to the call as it is.
     fn counted(&self) -> Vec<Responder> {
-        let shown = Call::shown_as_of(&self.digest("binding"));
+        let shown = Call::shown_as_of(&binding_in(self.edits.first().unwrap_or(&self.body)));
         let to_this = self.counted.iter().rev().filter(|(_, seen)| *seen == shown);
         to_this.map(|(by, _)| by.clone()).collect()
     }
@@ -141,6 +163,7 @@ impl AskedCall {
             tool: owned("tool").unwrap_or_default(),
             args: row.arguments().unwrap_or_default(),
             binding: self.digest("binding"),
+            edit: self.edit(),
             session: owned("session"),
             reason: owned("reason"),
             key: owned("key"),
@@ -155,4 +178,9 @@ impl AskedCall {
             approved_by: self.approved_by.as_deref().map(Responder::recorded),
         }
     }
+}
+
+/// The digest of the call that an event of a question is about.
+pub(super) fn binding_in(body: &Value) -> Digest {
+    body.get("binding").and_then(Value::as_str).and_then(Digest::parse).unwrap_or(Digest([0; 32]))
 }

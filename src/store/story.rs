@@ -17,9 +17,8 @@ use super::grants;
 use super::kind;
 use super::live::{CallState, Live, LiveKey, Open};
 use super::proof::KeyBinding;
-use super::questions::AskedCall;
+use super::questions::{AskedCall, binding_in};
 use crate::base::clock::Timestamp;
-use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::model::{AgentId, Outcome, Responder};
 
@@ -52,6 +51,8 @@ struct LaterEvents {
     /// Who has said yes before that, and to what, the last one first.
     counted: Vec<(Responder, String)>,
     joined: Vec<(KeyBinding, ChainEvent)>,
+    /// The bodies of its edits, the last one first.
+    edited: Vec<Value>,
 }
 
 #[derive(Clone, Copy)]
@@ -159,10 +160,15 @@ impl BackwardWalk<'_> {
                 let answer = (text("resolution").unwrap_or_default(), text("by"));
                 self.life(id).answered.get_or_insert(answer);
             }
-            kind::COUNTED => {
+            // What was said yes to before an edit was another call.
+            kind::COUNTED if self.life(id).edited.is_empty() => {
                 let body = body_of(event)?;
                 let text = |name| body.get(name).and_then(Value::as_str).unwrap_or_default();
                 self.life(id).counted.push((Responder::recorded(text("by")), text("digest").to_owned()));
+            }
+            kind::EDITED => {
+                let body = body_of(event)?;
+                self.life(id).edited.push(body);
             }
             kind::JOINED => {
                 let binding = KeyBinding::from_event(event, &body_of(event)?);
@@ -218,18 +224,13 @@ impl BackwardWalk<'_> {
         };
         let text = |name| body.get(name).and_then(Value::as_str);
         let agent = AgentId::configured(text("agent").unwrap_or_default());
-        let binding = text("binding").and_then(Digest::parse).unwrap_or(Digest([0; 32]));
+        let binding = binding_in(life.edited.first().unwrap_or(&body));
         let is_question = state != CallState::Executing;
         let reads = body.get("reads").cloned().map(Arc::new);
         self.story.live.put(id, Open { seq: event.seq, agent, binding, state, keys: marks, reads });
         if is_question {
-            self.story.questions.push(AskedCall {
-                id,
-                event: event.clone(),
-                body,
-                approved_by,
-                counted: life.counted,
-            });
+            let (event, edits, counted) = (event.clone(), life.edited, life.counted);
+            self.story.questions.push(AskedCall { id, event, body, edits, approved_by, counted });
         }
         Ok(())
     }

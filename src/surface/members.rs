@@ -13,6 +13,11 @@ pub(crate) fn text(members: &mut Map<String, Value>, name: &str) -> Result<Optio
     }
 }
 
+/// The same where it must be given.
+pub(crate) fn required(members: &mut Map<String, Value>, name: &str) -> Result<String, String> {
+    text(members, name)?.ok_or_else(|| format!("{name} is missing"))
+}
+
 pub(crate) fn flag(members: &mut Map<String, Value>, name: &str) -> Result<bool, String> {
     match members.remove(name) {
         None | Some(Value::Null) => Ok(false),

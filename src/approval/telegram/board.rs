@@ -67,11 +67,16 @@ impl Card {
         card::messages(question, &self.progress).into_iter().nth(self.messages.len())
     }
 
-    /// How the message with the buttons should look now. None while it has not been sent.
-    pub(super) fn look(&self) -> Option<OutgoingMessage> {
+    /// How a message should look now; one that is no part of the card looks like that with the buttons. None while that
+    /// has not been sent.
+    pub(super) fn look(&self, message: i64) -> Option<OutgoingMessage> {
         let all = self.question.as_ref().map(|question| card::messages(question, &self.progress));
+        let part = self.messages.iter().position(|number| *number == message);
         match all {
-            Some(mut all) if all.len() == self.messages.len() => all.pop(),
+            Some(mut all) if all.len() == self.messages.len() => match part {
+                Some(part) if part < all.len() => Some(all.swap_remove(part)),
+                Some(_) | None => all.pop(),
+            },
             Some(_) if self.is_open() => None,
             Some(_) | None => Some(card::remains(&self.tool, &self.progress)),
         }
@@ -82,6 +87,24 @@ impl Card {
         // A part that is not the last has neither buttons nor news.
         let last = self.messages.last().filter(|_| self.next_message().is_none());
         self.stale = last.into_iter().chain(&self.copies).copied().collect();
+    }
+
+    /// Another call is asked about: every part shows something else. True when what is there cannot be made to show it.
+    pub(super) fn edited(&mut self, question: &Arc<Question>) -> bool {
+        let sent = !self.messages.is_empty() && self.next_message().is_none();
+        self.question = Some(question.clone());
+        self.progress.edits = self.progress.edits.saturating_add(1);
+        self.progress.yes = None;
+        self.stale = self.messages.iter().chain(&self.copies).copied().collect();
+        let parts = card::messages(question, &self.progress).len();
+        !(self.messages.is_empty() || sent && parts == self.messages.len())
+    }
+
+    /// What is in the chat does not count any more; the card is sent anew.
+    pub(super) fn start_over(&mut self) {
+        self.messages.clear();
+        self.copies.clear();
+        self.stale.clear();
     }
 
     /// Whether Telegram has refused it so often that it is not sent any more.

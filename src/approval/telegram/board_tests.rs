@@ -117,9 +117,9 @@ fn a_question_that_ended_half_sent_says_so_on_what_was_sent() {
     board.asked(&q, false, 1, false, Arc::default());
     let card = board.get_mut(q.id).unwrap();
     card.messages = vec![70];
-    assert!(card.look().is_none() && !card.is_final());
+    assert!(card.look(0).is_none() && !card.is_final());
     card.progress.settled = Some((QuestionEnd::Withdrawn, None, None));
-    let message = card.look().unwrap();
+    let message = card.look(0).unwrap();
     assert!(message.text.starts_with("↩️ Withdrawn") && card.is_final());
     assert!(card.next_message().is_none());
 }

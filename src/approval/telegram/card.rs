@@ -43,6 +43,8 @@ pub(super) struct CardProgress {
     pub yes: Option<(Vec<String>, u32, u32)>,
     /// From when to when Telegram could not be reached: taps made then are lost.
     pub away: Option<(Option<Timestamp>, Timestamp)>,
+    /// How often its call was changed.
+    pub edits: u32,
     /// How much time was left at the reminder.
     pub reminded: Option<Duration>,
     /// How it ended, when, and who did it as people call them.
@@ -170,6 +172,9 @@ fn head(message: &mut StyledText, question: &Question, progress: &CardProgress) 
             None => format!("until {}", clock(to)),
         };
         message.line(&format!("⚠️ I was away {when}. If you have tapped already, tap again."));
+    }
+    if progress.edits > 0 {
+        message.line("✏️ The call was changed: look again");
     }
     if let Some(left) = progress.reminded {
         message.line(&format!("⏰ Still waiting, {} left", span(left)));

@@ -31,6 +31,8 @@ const TAKE_DOWN: Duration = Duration::from_secs(15);
 /// How long the fetching loop may take to end.
 const LAST_WORD: Duration = Duration::from_secs(1);
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// How long after an edit its answer may come.
+const ANSWERED_WITH_IT: Duration = Duration::from_secs(2);
 
 /// A call that does not wait for the queue.
 pub(super) type UrgentCall = Box<dyn FnOnce(Bot) -> Result<(), BotError> + Send>;
@@ -250,6 +252,21 @@ impl Conversation {
     pub(super) fn show_tally(&self, id: RequestId, tally: &YesTally) {
         let names = tally.yes.iter().map(|by| self.shown_name(by)).collect();
         self.update(id, |card| card.progress.yes = Some((names, tally.have, tally.need)));
+    }
+
+    /// Sends the card of a changed question anew, unless the question ends first: most edits come with their answer.
+    pub(super) fn replace_later(self: &Rc<Self>, id: RequestId) {
+        let channel = self.clone();
+        self.spawn(async move {
+            Timer::after(ANSWERED_WITH_IT).await;
+            {
+                let mut state = channel.state.borrow_mut();
+                let Some(card) = state.board.get_mut(id).filter(|card| card.is_open()) else { return };
+                card.start_over();
+                state.ask(id);
+            }
+            channel.wake();
+        });
     }
 
     /// Shows on a card what the record knows of its question's end.

@@ -94,7 +94,8 @@ impl Conversation {
             if has_buttons && !unsure && number.is_none_or(|number| !card.has(number)) {
                 card.strays = card.strays.saturating_sub(1);
             }
-            if let Some(number) = number {
+            // A message that shows the call as it was before an edit is none of its parts.
+            if let Some(number) = number.filter(|_| card.progress.edits == shown.edits) {
                 card.refusals = 0;
                 card.arrived(number, before);
                 if card.progress != shown {
@@ -162,7 +163,10 @@ impl Conversation {
     async fn edit_card(&self, id: RequestId) {
         let found = {
             let state = self.state.borrow();
-            let stale = |card: &Card| Some((*card.stale.first()?, card.look()?, card.progress.clone()));
+            let stale = |card: &Card| {
+                let number = *card.stale.first()?;
+                Some((number, card.look(number)?, card.progress.clone()))
+            };
             state.board.get(id).and_then(stale).map(|found| (state.home.chat, found))
         };
         let Some((chat, (number, message, shown))) = found else { return self.unseen(id) };

@@ -19,7 +19,8 @@ pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     page.add("request", text("request_id"));
     page.add("came", &format!("{}, from {}{}", moment(text("timestamp")), text("agent_id"), session(whole)));
     page.add("reason", text("reason"));
-    page.arguments(whole);
+    page.arguments("arguments", whole.get("args"));
+    page.changed(whole);
     page.add("decision", &decision(whole));
     page.add("because", &reasons_in_words(&whole["reasons"]).join("\n"));
     page.add("answer", &answer(whole));
@@ -53,12 +54,24 @@ impl CallText {
         }
     }
 
-    fn arguments(&mut self, whole: &Value) {
-        let args = || whole.get("args").and_then(Value::as_object).into_iter().flatten();
+    /// The arguments that a person has changed, as they were sent.
+    fn changed(&mut self, whole: &Value) {
+        let Some(edit) = whole.get("edited") else { return };
+        let names = edit.get("names").and_then(Value::as_array).into_iter().flatten();
+        let value =
+            |name: &str| edit.get("args").and_then(|args| args.get(name)).cloned().unwrap_or_default();
+        let sent: Value =
+            names.filter_map(Value::as_str).map(|name| (name.to_owned(), value(name))).collect();
+        self.arguments("changed to", Some(&sent));
+        self.add("changed by", edit.get("by").and_then(Value::as_str).unwrap_or_default());
+    }
+
+    fn arguments(&mut self, label: &str, args: Option<&Value>) {
+        let args = || args.and_then(Value::as_object).into_iter().flatten();
         let name = |name: &String| visible_name(name);
         let column = args().map(|(key, _)| layout::width(&name(key))).max().unwrap_or_default();
         for (number, (key, value)) in args().enumerate() {
-            let label = if number == 0 { "arguments" } else { "" };
+            let label = if number == 0 { label } else { "" };
             let head = format!("  {label:<LABEL$}{}  ", layout::padded(&name(key), column));
             self.lines.push(layout::hanging(&head, &visible(&typed(value)), self.width));
         }
@@ -136,14 +149,21 @@ fn event(event: &Value) -> [String; 4] {
         .map_or_else(|| text("at"), |(_, time)| time.replace('Z', ""));
     let body = event.get("body").cloned().unwrap_or_default();
     let word = ["outcome", "resolution", "decision"].iter().find_map(|name| body.get(*name)?.as_str());
+    let word = word.map_or_else(|| edited_names(&body), str::to_owned);
     let by = body.get("by").and_then(Value::as_str).map(|by| format!(" by {by}"));
     let of = body
         .get("have")
         .zip(body.get("need"))
         .map(|(have, need)| format!(", {have} of {need}"))
         .unwrap_or_default();
-    let word = format!("{}{}{of}", word.unwrap_or_default().replace('_', " "), by.unwrap_or_default());
+    let word = format!("{}{}{of}", word.replace('_', " "), by.unwrap_or_default());
     [text("seq"), time, text("kind"), visible(&word)]
+}
+
+/// The arguments that an `edited` event names.
+fn edited_names(body: &Value) -> String {
+    let names = body.get("edited").and_then(Value::as_array).into_iter().flatten();
+    names.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
 }
 
 /// The numbers, from what `audit stats --json` prints.

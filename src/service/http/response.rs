@@ -58,7 +58,7 @@ pub fn outcome(service: &ServiceConfig, tool: &Tool, response: HttpResponse, scr
         }
         Ok(Clean { json, note }) => {
             let json = with_headers(wrapped(spec, json), headers);
-            Outcome::Executed(Output { data: JsonText::made(json), lost: None, note })
+            Outcome::Executed(Output { note, ..JsonText::made(json).into() })
         }
         Err((why, note)) => lost(tool.kind, status, why, note),
     }

@@ -41,7 +41,7 @@ impl Projection for Results {
         match event.kind {
             kind::FINISHED => {
                 let id = event.request_id.and_then(RequestId::parse);
-                let (Some(id), Some(told)) = (id, ToldResult::read(|name| event.text(name))) else {
+                let (Some(id), Some(told)) = (id, ToldResult::read(|name| event.body.get(name))) else {
                     return Ok(());
                 };
                 let keyed = call.keyed && has_key(db, event.request_id)?;

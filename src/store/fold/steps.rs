@@ -15,11 +15,7 @@ impl Projection for Steps {
     }
 
     fn fold(&mut self, db: &Connection, event: &Event<'_>, _: Option<&Subject>) -> Result<(), StoreError> {
-        let (Some(id), kind::COUNTED | kind::ANSWERED | kind::EXECUTING | kind::NOTED | kind::JOINED) =
-            (event.request_id, event.kind)
-        else {
-            return Ok(());
-        };
+        let Some(id) = event.request_id.filter(|_| kind::STEPS.contains(&event.kind)) else { return Ok(()) };
         let sql = "INSERT OR REPLACE INTO steps (request_id, seq, kind) VALUES (?, ?, ?)";
         db.prepare_cached(sql)?.execute(params![id, event.seq, event.kind])?;
         Ok(())

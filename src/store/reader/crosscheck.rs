@@ -163,13 +163,9 @@ fn open_difference(db: &Connection, call: &Begun) -> Result<Option<FaultKind>, S
         (Some(Sql::Text(resolution)), Some(Sql::Text(by))) if resolution == "approved" => Some(by.clone()),
         _ => None,
     };
-    let asked = AskedCall {
-        id: parse_id(request_id)?,
-        body: serde_json::from_str(&event.body)?,
-        event,
-        approved_by,
-        counted: Vec::new(),
-    };
+    let (id, body) = (parse_id(request_id)?, serde_json::from_str(&event.body)?);
+    // What an edit says stands in its event alone, and so does who has said yes.
+    let asked = AskedCall { id, body, event, edits: Vec::new(), approved_by, counted: Vec::new() };
     Ok(asked.difference(&row).map(|column| FaultKind::OpenChanged { column }))
 }
 

@@ -27,6 +27,12 @@ pub(crate) struct RecordedCall {
 #[derive(Clone, Debug)]
 pub(crate) enum HistoryStep {
     Judged(Box<RecordedCall>),
+    /// A person has changed the call with this id.
+    Edited {
+        id: String,
+        args: Option<Map<String, Value>>,
+        signature: String,
+    },
     /// From here on the call with this id may have been done.
     Claimed(String),
     Ended {
@@ -54,6 +60,7 @@ impl Reader {
         let tx = self.snapshot()?;
         let kinds = [
             kind::REQUESTED,
+            kind::EDITED,
             kind::EXECUTING,
             kind::FINISHED,
             kind::LIMIT_RESET,
@@ -81,6 +88,10 @@ fn steps(event: &ChainEvent) -> Result<Vec<HistoryStep>, StoreError> {
             let call = recorded(id.clone(), &body).map(|call| HistoryStep::Judged(Box::new(call)));
             let claimed = text("then").is_some_and(|then| then == "executing");
             call.into_iter().chain(claimed.then_some(HistoryStep::Claimed(id))).collect()
+        }
+        kind::EDITED => {
+            let args = body.get("args").and_then(Value::as_object).cloned();
+            vec![HistoryStep::Edited { id, args, signature: text("signature").unwrap_or_default() }]
         }
         kind::EXECUTING => vec![HistoryStep::Claimed(id)],
         kind::FINISHED => {

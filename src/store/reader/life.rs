@@ -1,5 +1,7 @@
 //! In which order the events of a call may come: asked, answered, claimed, finished, each at most once (an approval may
-//! still become void or be denied, and one of several people may have said yes before), and nothing is executed after a question that nobody approved.
+//! In which order the events of a call may come: asked, answered, claimed, finished, each at most once (an approval may
+//! still become void or be denied, and one of several people may have said yes before), edited only while nobody has
+//! answered, and nothing is executed after a question that nobody approved.
 
 use serde_json::Value;
 
@@ -45,7 +47,7 @@ impl CallLife {
         let out_of_order = || Some(FaultKind::OutOfOrder { kind: event.kind.clone() });
         let next = match (event.kind.as_str(), *self) {
             (kind::REQUESTED | kind::REFUSED | kind::JOINED, life) => life,
-            (kind::COUNTED, CallLife::Asked) => CallLife::Asked,
+            (kind::COUNTED | kind::EDITED, CallLife::Asked) => CallLife::Asked,
             (kind::ANSWERED, CallLife::Asked) if text("resolution") == Some("approved") => CallLife::Approved,
             (kind::ANSWERED, CallLife::Asked | CallLife::Settled) => CallLife::Declined,
             (kind::ANSWERED, CallLife::Approved)

@@ -60,6 +60,8 @@ pub struct AuditRow {
     pub end: Value,
     /// Body of its `noted` event, or null.
     pub noted: Value,
+    /// Body of its last `edited` event, or null.
+    pub edited: Value,
 }
 
 impl AuditRow {
@@ -111,23 +113,37 @@ impl AuditRow {
             "finished_at": time(self.finished_at),
             "duration_ms": self.finished_at.map(|end| end.0.saturating_sub(self.at.0)),
         });
-        if let (Some(members), Some(parts)) = (shape.as_object_mut(), request.get("signatures")) {
-            members.insert("signatures".to_owned(), parts.clone());
+        if let Some(members) = shape.as_object_mut() {
+            members.extend(request.get("signatures").map(|parts| ("signatures".to_owned(), parts.clone())));
+            members.extend(self.edit().map(|edit| ("edited".to_owned(), edit)));
         }
         shape
     }
+
+    /// The call as a person changed it: who, which arguments, and what it was then.
+    fn edit(&self) -> Option<Value> {
+        let edited = self.edited.as_object()?;
+        let member = |name: &str| edited.get(name).cloned().unwrap_or_default();
+        Some(json!({
+            "by": member("by"),
+            "names": member("edited"),
+            "args": member("args"),
+            "signature": member("signature"),
+        }))
+    }
 }
 
-/// What `c` is joined with: what began the call, what ended it, a note added later.
+/// What `c` is joined with: what began the call, what ended it, a note added later, the last change of it.
 pub(super) const EVENTS: &str =
     "LEFT JOIN events e ON e.seq = c.seq LEFT JOIN events f ON f.seq = c.finished_seq
-  LEFT JOIN events n ON n.seq = (SELECT seq FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'noted')";
+  LEFT JOIN events n ON n.seq = (SELECT seq FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'noted')
+  LEFT JOIN events d ON d.seq = (SELECT max(seq) FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'edited')";
 
 /// A query for [`audit_row`]s, without conditions; `request` is the expression for [`AuditRow::request`].
 pub(super) fn select(request: &str) -> String {
     format!(
         "SELECT c.seq, c.request_id, c.at, c.agent, c.session, c.tool, c.decision, c.resolution, c.resolved_by,
-         c.resolved_at, c.outcome, c.finished_at, {request}, f.body, n.body FROM calls c {EVENTS} WHERE true"
+         c.resolved_at, c.outcome, c.finished_at, {request}, f.body, n.body, d.body FROM calls c {EVENTS} WHERE true"
     )
 }
 
@@ -157,5 +173,6 @@ pub(super) fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
         request: body(12)?,
         end: body(13)?,
         noted: body(14)?,
+        edited: body(15)?,
     })
 }

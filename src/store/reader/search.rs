@@ -20,7 +20,7 @@ impl Search {
         Search { plain: pattern(text), json: pattern(inner), id: text.to_lowercase() }
     }
 
-    /// A condition on `calls c`, `events e` (what began it), `f` (what ended it) and `n` (a note added later). Whole
+    /// A condition on `calls c`, `events e` (what began it), `f` (what ended it), `n` (a note added later) and `d` (the last change of it). Whole
     /// events are looked at first, which is cheap, and only what matches there is taken apart.
     pub(super) fn condition(&self, values: &mut Vec<Sql>) -> String {
         let mut bind = |text: &str| {
@@ -33,7 +33,7 @@ impl Search {
             let inside = like(&format!("{event}.body {path}"), pattern);
             format!("CASE WHEN json_valid({event}.body) THEN {inside} END")
         };
-        let roughly = ["e", "f", "n"].map(|event| like(&format!("{event}.body"), &json)).join(" OR ");
+        let roughly = ["e", "f", "n", "d"].map(|event| like(&format!("{event}.body"), &json)).join(" OR ");
         let exactly = [
             like("c.tool", &plain),
             like("c.agent", &plain),
@@ -44,6 +44,7 @@ impl Search {
             within("f", "->> '$.note'", &plain),
             within("f", "->> '$.result'", &plain),
             within("n", "->> '$.note'", &plain),
+            within("d", "-> '$.args'", &json),
         ];
         format!("(({roughly}) AND ({}) OR c.request_id = {id})", exactly.join(" OR "))
     }

@@ -228,9 +228,10 @@ fn followed(db: &Connection) -> Result<i64, StoreError> {
 /// What was read so far was read from the tables, but `show` and the lists go by their indexes, and by `steps`.
 fn check_indexes(db: &Connection) -> Result<Option<Fault>, StoreError> {
     let steps = "SELECT request_id, seq, kind FROM steps";
-    let said = "SELECT request_id, seq, kind FROM events WHERE request_id IS NOT NULL
-                AND (kind = 'answered' OR kind = 'executing' OR kind = 'noted' OR kind = 'joined'
-                OR kind = 'counted')";
+    let said = format!(
+        "SELECT request_id, seq, kind FROM events WHERE request_id IS NOT NULL AND kind IN ('{}')",
+        kind::STEPS.join("', '")
+    );
     let sql = format!("SELECT EXISTS ({steps} EXCEPT {said}) OR EXISTS ({said} EXCEPT {steps})");
     if db.query_row(&sql, [], |row| row.get::<_, bool>(0))? {
         return Ok(Some(Fault::record(FaultKind::IndexChanged)));

@@ -2,12 +2,17 @@
 
 use percent_encoding::percent_decode_str;
 
-/// More fields than this are not looked at.
-const MAX_FIELDS: usize = 64;
+/// More fields than this are not looked at: the most arguments of a call have two each.
+const MAX_FIELDS: usize = 160;
 
 /// The decoded value of the first field called `name`; None when it is absent or no text.
 pub(crate) fn field(encoded: &str, name: &str) -> Option<String> {
-    encoded.split('&').take(MAX_FIELDS).find_map(|pair| {
+    fields(encoded, name).next()
+}
+
+/// The decoded values of all fields called `name` that are texts.
+pub(crate) fn fields<'e>(encoded: &'e str, name: &'e str) -> impl Iterator<Item = String> + 'e {
+    encoded.split('&').take(MAX_FIELDS).filter_map(move |pair| {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         (decoded(key)? == name).then(|| decoded(value)).flatten()
     })
@@ -32,5 +37,6 @@ mod tests {
         assert_eq!(got("e").as_deref(), Some("%41"));
         assert_eq!((got("bad"), got("none")), (None, None));
         assert_eq!(got("flag").as_deref(), Some(""));
+        assert_eq!(fields(body, "a").collect::<Vec<_>>(), ["1", "2"]);
     }
 }

@@ -122,7 +122,10 @@ async fn viewed(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) -> 
         path => match path.strip_prefix("/approvals/")? {
             "" => Some(approvals::page(admin, viewer, request).await),
             "feed" => Some(approvals::feed(admin, session)),
-            id => approvals::end(admin, viewer, id.strip_suffix("/end")?).await,
+            path => match path.strip_suffix("/edit") {
+                Some(id) => approvals::edit::form(admin, viewer, id),
+                None => approvals::end(admin, viewer, path.strip_suffix("/end")?).await,
+            },
         },
     }
 }
@@ -135,13 +138,17 @@ async fn submitted(
     request: &WebRequest,
 ) -> Option<WebAnswer> {
     match request.path.as_str() {
+        "/approvals/several" => Some(approvals::answer_several(admin, &session.viewer, request).await),
         "/sign-out" => Some(sign_in::out(admin, visitor, session)),
         "/grants/revoke" => Some(grants::submit(admin, &session.viewer, request)),
         kill_switch::FOLDER => Some(kill_switch::stop(admin, &session.viewer, request).await),
         "/kill/resume" => Some(kill_switch::lift(admin, &session.viewer, request).await),
         path => {
-            let id = path.strip_prefix("/approvals/")?;
-            approvals::answer(admin, &session.viewer, id, request).await
+            let (path, viewer) = (path.strip_prefix("/approvals/")?, &session.viewer);
+            match path.strip_suffix("/edit") {
+                Some(id) => approvals::edit::preview(admin, viewer, id, request),
+                None => approvals::answer(admin, viewer, path, request).await,
+            }
         }
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
+use super::answering;
 use super::grants::{self, GrantCommand};
 use super::kill_switch;
 use super::people;
@@ -13,11 +14,12 @@ use crate::base::json::parse_strict;
 use crate::base::once_flag::OnceFlag;
 use crate::gate::limits::CannotReset;
 use crate::gate::reading::CannotForget;
-use crate::gate::{CannotAnswer, Executor, Gate, MAX_NOTE, Submission};
-use crate::model::{AgentId, AnswerOutcome, Approval, Choice, Question, Responder};
+use crate::gate::{Executor, Gate, Submission};
+use crate::model::edit::ArgChanges;
+use crate::model::{AgentId, Choice, Question, Responder};
 use crate::protocol::frame::MAX_DEPTH;
 use crate::surface::admin::{self, Admin};
-use crate::surface::members::{text, wish};
+use crate::surface::members::{required, text};
 use crate::surface::shapes;
 
 /// Reloads the configuration. Returns warnings, or the findings because of which nothing has changed.
@@ -42,6 +44,12 @@ pub(crate) enum ControlCommand {
         /// A whole id or a unique beginning.
         id: String,
         choice: Choice,
+    },
+    /// Shows a question as changes would make it.
+    Preview {
+        /// A whole id or a unique beginning.
+        id: String,
+        changes: ArgChanges,
     },
     Status,
     /// The channels and how they are.
@@ -112,14 +120,12 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         Some("web") => ControlCommand::Web { name: text(&mut members, "as")? },
         Some("people") => ControlCommand::People,
         Some("agents") => ControlCommand::Agents,
-        Some("forget") => {
-            ControlCommand::Forget { agent: text(&mut members, "agent")?.ok_or("agent is missing")? }
-        }
+        Some("forget") => ControlCommand::Forget { agent: required(&mut members, "agent")? },
         Some("clock_accept") => ControlCommand::AcceptClock,
         Some("limits") => ControlCommand::Limits { agent: text(&mut members, "agent")? },
         Some("explain") => ControlCommand::Explain {
-            agent: text(&mut members, "agent")?.ok_or("agent is missing")?,
-            tool: text(&mut members, "tool")?.ok_or("tool is missing")?,
+            agent: required(&mut members, "agent")?,
+            tool: required(&mut members, "tool")?,
             args: match members.remove("args") {
                 Some(Value::Object(args)) => args,
                 _ => return Err("args must be an object".into()),
@@ -131,36 +137,29 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         },
         Some("resume") => ControlCommand::Resume { agent: text(&mut members, "agent")? },
         Some("limits_reset") => ControlCommand::ResetLimit {
-            name: text(&mut members, "name")?.ok_or("name is missing")?,
+            name: required(&mut members, "name")?,
             agent: text(&mut members, "agent")?,
         },
         Some("grants") => ControlCommand::Grants(grants::list(&mut members)?),
         Some("grant") => ControlCommand::Grants(grants::give(&mut members)?),
         Some("grants_revoke") => ControlCommand::Grants(grants::revoke(&mut members)?),
-        Some("approve") => ControlCommand::Answer { id: id(&mut members)?, choice: approve(&mut members)? },
-        Some("deny") => ControlCommand::Answer { id: id(&mut members)?, choice: deny(&mut members)? },
+        Some("approve") => ControlCommand::Answer {
+            id: required(&mut members, "id")?,
+            choice: answering::approve(&mut members)?,
+        },
+        Some("preview") => ControlCommand::Preview {
+            id: required(&mut members, "id")?,
+            changes: answering::changes(&mut members)?,
+        },
+        Some("deny") => ControlCommand::Answer {
+            id: required(&mut members, "id")?,
+            choice: answering::deny(&mut members)?,
+        },
         Some(_) | None => return Err("unknown command".into()),
     };
     match members.keys().next() {
         Some(name) => Err(format!("unknown member {name}")),
         None => Ok(command),
-    }
-}
-
-fn id(members: &mut Map<String, Value>) -> Result<String, String> {
-    text(members, "id")?.ok_or_else(|| "id is missing".into())
-}
-
-fn approve(members: &mut Map<String, Value>) -> Result<Choice, String> {
-    let (seen, grant) = (text(members, "digest")?, wish(members)?);
-    Ok(Choice::Approve(Approval { seen, grant, ..Approval::once() }))
-}
-
-fn deny(members: &mut Map<String, Value>) -> Result<Choice, String> {
-    let note = text(members, "note")?.map(|n| n.trim().to_owned()).filter(|n| !n.is_empty());
-    match &note {
-        Some(n) if n.chars().count() > MAX_NOTE => Err(format!("a note has at most {MAX_NOTE} characters")),
-        Some(_) | None => Ok(Choice::Deny { note }),
     }
 }
 
@@ -174,7 +173,8 @@ pub(crate) async fn run(control: &Control, command: ControlCommand, by: &Respond
             let open: Vec<_> = gate.approvals.questions().iter().map(shown).collect();
             json!({"approvals": open})
         }
-        ControlCommand::Answer { id, choice } => answer(control, &id, choice, by).await,
+        ControlCommand::Answer { id, choice } => answering::answer(&control.gate, &id, choice, by).await,
+        ControlCommand::Preview { id, changes } => answering::preview(&control.gate, &id, &changes, by),
         ControlCommand::Status => status(control),
         ControlCommand::Channels => shapes::channels(&control.gate.status()),
         ControlCommand::TestChannel { name } => test_channel(control, &name).await,
@@ -276,29 +276,6 @@ fn known_agent(control: &Control, name: Option<&str>) -> Result<Option<AgentId>,
     }
 }
 
-async fn answer(control: &Control, id: &str, choice: Choice, by: &Responder) -> Value {
-    let granted = if let Choice::Approve(Approval { grant, .. }) = &choice { *grant } else { None };
-    match control.gate.answer(id, choice, by.clone()).await {
-        Ok(answered) => {
-            let mut shown = shapes::answered(&answered);
-            let granted = granted.filter(|_| answered.outcome == AnswerOutcome::Resolved);
-            let grant = granted.and(answered.id).and_then(|id| control.gate.grant(id));
-            if let (Some(members), Some(grant)) = (shown.as_object_mut(), grant) {
-                members.insert("grant".into(), shapes::grant(&grant));
-            }
-            shown
-        }
-        Err(CannotAnswer::Several) => shapes::failure(
-            "several questions begin with this id",
-            Some("give more of it; `agentpass approvals` shows them"),
-        ),
-        Err(CannotAnswer::Store(e)) => shapes::failure(
-            &format!("the answer could not be recorded: {e}"),
-            Some("the question is still open"),
-        ),
-    }
-}
-
 async fn test_channel(control: &Control, name: &str) -> Value {
     let Some(channel) = control.gate.approvals.channel(name) else {
         return shapes::failure("there is no such channel", Some("`agentpass channels` shows them"));
@@ -365,6 +342,7 @@ fn reload(control: &Control, by: &Responder) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::gate::MAX_NOTE;
 
     #[test]
     fn reads_commands_strictly() {

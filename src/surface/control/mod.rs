@@ -3,6 +3,7 @@
 //! Whoever may open the socket may answer questions; the file's permissions say who that is, and the kernel says who
 //! it was. Nothing here is reachable from the network.
 
+mod answering;
 mod commands;
 mod grants;
 mod kill_switch;

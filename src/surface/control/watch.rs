@@ -29,7 +29,7 @@ pub(crate) async fn run(control: &Control, writer: &mut UnixStream) {
     let report = async {
         while let Ok(event) = events.recv().await {
             let line = match &event {
-                WatchEvent::Asked(question) => shown(control, question),
+                WatchEvent::Asked(question) | WatchEvent::Edited(question) => shown(control, question),
                 WatchEvent::AskedAgain(question, times) => shapes::asked_again(question, *times),
                 WatchEvent::Counted(question, tally) => shapes::counted(question, tally),
                 WatchEvent::Settled(question, end) => shapes::settled(question, end),

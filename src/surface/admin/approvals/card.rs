@@ -15,6 +15,9 @@ use crate::gate::{Gate, MAX_NOTE};
 use crate::model::{Outcome, Question, QuestionEnd, Responder};
 use crate::surface::admin::page::{self, Viewer};
 
+/// What somebody hears who has said yes to a call that is not asked about any more.
+pub(super) const STALE: &str = "The call was changed after this page showed it. Look again.";
+
 /// A question that can be answered.
 pub(super) fn open(gate: &Gate, viewer: &Viewer, question: &Question) -> Markup {
     let id = question.id;
@@ -24,6 +27,10 @@ pub(super) fn open(gate: &Gate, viewer: &Viewer, question: &Question) -> Markup 
     html! {
         article.card.question id={ "q-" (id) } data-id=(id) aria-labelledby=(title_id) {
             (head(viewer, question, left, &title_id))
+            label.choose {
+                input type="checkbox" form="many" name="q" value={ (id) "." (question.call.shown_as()) };
+                span.sr { "Choose this question" }
+            }
             (body(question, times, &gate.tally(id)))
             form.answer method="post" action=(action) {
                 (page::csrf(viewer))
@@ -32,6 +39,7 @@ pub(super) fn open(gate: &Gate, viewer: &Viewer, question: &Question) -> Markup 
                 input.note id=(note_id) name="note" disabled[left.is_zero()] maxlength=(MAX_NOTE) autocomplete="off" enterkeyhint="done" placeholder="Why not? A note for the agent";
                 // The first button is the one that Enter in the note means.
                 button.danger name="choice" value="deny" disabled[left.is_zero()] { "Deny" }
+                a.change href=(viewer.root.to(&format!("/approvals/{id}/edit"))) { "Change…" }
                 button.primary name="choice" value="approve" disabled[left.is_zero()] { "Approve" }
                 @if let Some(offer) = &question.ask.grant {
                     div.more {
@@ -65,7 +73,7 @@ fn head(viewer: &Viewer, question: &Question, left: Duration, title_id: &str) ->
     }
 }
 
-fn body(question: &Question, times: u32, tally: &YesTally) -> Markup {
+pub(super) fn body(question: &Question, times: u32, tally: &YesTally) -> Markup {
     // These stand in the head already.
     let said = ["tool", "does", "agent", "risk"];
     let shown =

@@ -83,6 +83,7 @@ impl Feed {
         let viewer = &self.session.viewer;
         match event {
             WatchEvent::Asked(question) => self.send_event("card", &self.card(question)).await,
+            WatchEvent::Edited(question) => self.send_event("edited", &self.card(question)).await,
             WatchEvent::Counted(question, _) => self.send_event("card", &self.card(question)).await,
             WatchEvent::AskedAgain(question, times) => {
                 self.send_event("again", &json!({"id": question.id.to_string(), "times": times})).await

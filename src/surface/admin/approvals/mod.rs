@@ -4,7 +4,9 @@
 //! must never decide whether an answer counts: the gate does, as for every other channel.
 
 mod card;
+pub(super) mod edit;
 mod feed;
+mod several;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -28,10 +30,15 @@ use crate::net::front::{WebAnswer, WebRequest};
 /// `GET /approvals/`. `?about=<id>` also says what became of that question, which was answered just before.
 pub(super) async fn page(admin: &Admin, viewer: &Viewer, request: &WebRequest) -> WebAnswer {
     let about = field(&request.query, "about").and_then(|id| RequestId::parse(&id));
-    let notice = match about {
-        Some(id) => Some((id, end_of(admin, viewer, id).await)),
-        None => None,
+    let notices = match about {
+        Some(id) => vec![(id, end_of(admin, viewer, id).await)],
+        None => Vec::new(),
     };
+    list(admin, viewer, &notices)
+}
+
+/// The open questions below what there is to say of some.
+fn list(admin: &Admin, viewer: &Viewer, notices: &[(RequestId, String)]) -> WebAnswer {
     let open = admin.gate.approvals.questions();
     let title = if open.is_empty() { "Approvals".to_owned() } else { format!("({}) Approvals", open.len()) };
     let main = html! {
@@ -39,13 +46,14 @@ pub(super) async fn page(admin: &Admin, viewer: &Viewer, request: &WebRequest) -
             h1 { "Waiting for you" }
             p.live #live role="status" { noscript { a href=(viewer.root.to("/approvals/")) { "Reload for new questions" } } }
         }
-        @if let Some((id, text)) = notice {
+        @for (id, text) in notices {
             p.notice role="status" { "Question " code { (short_id(&id.to_string())) } ": " (text) }
         }
         p.sr #told aria-live="polite" {}
         div #cards {
             @for question in &open { (card::open(&admin.gate, viewer, question)) }
         }
+        (several::form(viewer, open.is_empty()))
         (nothing(open.is_empty()))
     };
     page::page(viewer, Here::Approvals, &title, &["approvals.js"], &main)
@@ -60,6 +68,29 @@ fn nothing(is_shown: bool) -> Markup {
     }
 }
 
+/// `POST /approvals/several` with `choice` and a `q` for each chosen question: each is an answer of its own.
+pub(super) async fn answer_several(admin: &Rc<Admin>, viewer: &Viewer, request: &WebRequest) -> WebAnswer {
+    let body = String::from_utf8_lossy(&request.body);
+    let is_yes = match field(&body, "choice").as_deref() {
+        Some("approve") => true,
+        Some("deny") => false,
+        Some(_) | None => return page::text(400, "choose approve or deny"),
+    };
+    let mut notices = Vec::new();
+    for (id, seen) in several::chosen(&body) {
+        let choice = match is_yes {
+            true => Choice::Approve(Approval { seen: Some(seen), ..Approval::once() }),
+            false => Choice::Deny { note: None },
+        };
+        let said = match admin.gate.answer(&id.to_string(), choice, viewer.by.clone()).await {
+            Ok(answered) => end_after(admin, viewer, id, &answered.outcome).await,
+            Err(_) => NOT_RECORDED.to_owned(),
+        };
+        notices.push((id, said));
+    }
+    list(admin, viewer, &notices)
+}
+
 /// `POST /approvals/<id>` with `choice` and `note`. The script is answered with JSON, a plain form with the page.
 pub(super) async fn answer(
     admin: &Rc<Admin>,
@@ -70,7 +101,10 @@ pub(super) async fn answer(
     let id = RequestId::parse(id)?;
     let body = String::from_utf8_lossy(&request.body);
     let choice = match field(&body, "choice").as_deref() {
-        Some("approve") => Choice::Approve(Approval { seen: field(&body, "digest"), ..Approval::once() }),
+        Some("approve") => match edit::carried(&body) {
+            Ok(set) => Choice::Approve(Approval { seen: field(&body, "digest"), set, ..Approval::once() }),
+            Err(why) => return Some(page::text(400, why)),
+        },
         Some(choice) if choice.starts_with("approve:") => {
             let seconds = choice.strip_prefix("approve:").and_then(|text| text.parse().ok());
             let Some(seconds) = seconds else { return Some(page::text(400, "choose approve or deny")) };
@@ -84,7 +118,13 @@ pub(super) async fn answer(
     };
     let answered = admin.gate.answer(&id.to_string(), choice, viewer.by.clone()).await;
     if request.header("accept") != "application/json" {
-        return Some(page::elsewhere(&viewer.root, &format!("/approvals/?about={id}")));
+        let still_open =
+            answered.as_ref().ok().and_then(|answered| status_of(&answered.outcome).zip(Some(answered)));
+        let Some((status, answered)) = still_open else {
+            return Some(page::elsewhere(&viewer.root, &format!("/approvals/?about={id}")));
+        };
+        let said = end_after(admin, viewer, id, &answered.outcome).await;
+        return Some(WebAnswer { status, ..list(admin, viewer, &[(id, said)]) });
     }
     let (outcome, end) = match answered {
         Ok(answered) => (answered.outcome.as_str(), end_after(admin, viewer, id, &answered.outcome).await),
@@ -96,6 +136,16 @@ pub(super) async fn answer(
     let end = card::ended(viewer, id, &end).into_string();
     let body = json!({"request_id": id.to_string(), "outcome": outcome, "is_over": is_over, "end": end});
     Some(page::data(200, JSON, body.to_string()))
+}
+
+/// The status of the page after an answer that leaves its question open.
+fn status_of(outcome: &AnswerOutcome) -> Option<u16> {
+    match outcome {
+        AnswerOutcome::Stale => Some(409),
+        AnswerOutcome::Refused(_) => Some(400),
+        AnswerOutcome::Denied(_) => Some(200),
+        _ => None,
+    }
 }
 
 const BEING_ANSWERED: &str = "Somebody is answering this question right now.";
@@ -128,7 +178,7 @@ async fn end_after(admin: &Admin, viewer: &Viewer, id: RequestId, outcome: &Answ
         AnswerOutcome::Unknown => "There is no such question.".into(),
         AnswerOutcome::Counted { have, need } => counted(*have, *need),
         AnswerOutcome::NotApprover => NOT_APPROVER.into(),
-        AnswerOutcome::Stale => "The call was changed after this page showed it. Look again.".into(),
+        AnswerOutcome::Stale => card::STALE.into(),
         AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why) => visible(why),
     }
 }

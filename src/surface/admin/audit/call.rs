@@ -45,7 +45,8 @@ pub(super) fn page(whole: &Value, query: &Query) -> Markup {
             (shown.fact("Request id", shown.text("request_id")))
         }
         h2 { "Arguments" }
-        (shown.arguments())
+        (shown.arguments(whole.get("args")))
+        (shown.edited())
         h2 { "What happened" }
         (shown.events())
         p { a href=(query.to(&format!("/audit/api/call/{}", member(whole, "request_id")))) { "All of it as JSON" } }
@@ -149,8 +150,24 @@ impl CallPage<'_> {
         })
     }
 
-    fn arguments(&self) -> Markup {
-        let args = self.whole.get("args").and_then(Value::as_object).filter(|args| !args.is_empty());
+    /// The whole call as a person changed it, below what the agent asked for.
+    fn edited(&self) -> Markup {
+        let Some(edit) = self.whole.get("edited") else { return html! {} };
+        let names = edit.get("names").and_then(Value::as_array).into_iter().flatten();
+        let names: Vec<_> = names.filter_map(Value::as_str).map(visible).collect();
+        html! {
+            h2 { "Arguments as changed" }
+            p {
+                span.mono { (names.join(", ")) } " by " (by(edit, "by").unwrap_or_default())
+                @let signature = member(edit, "signature");
+                @if !signature.is_empty() { ": " span.mono { (self.lines(&signature)) } }
+            }
+            (self.arguments(edit.get("args")))
+        }
+    }
+
+    fn arguments(&self, args: Option<&Value>) -> Markup {
+        let args = args.and_then(Value::as_object).filter(|args| !args.is_empty());
         html! {
             @match args {
                 None => p.soft { "None are recorded." },

@@ -21,7 +21,7 @@ use crate::surface::admin::page;
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
-const COLUMNS: [&str; 23] = [
+const COLUMNS: [&str; 24] = [
     "request_id",
     "timestamp",
     "agent_id",
@@ -40,6 +40,7 @@ const COLUMNS: [&str; 23] = [
     "execution_result",
     "finished_at",
     "duration_ms",
+    "edited",
     "data_lost",
     "data_note",
     "message",

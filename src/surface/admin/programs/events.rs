@@ -73,7 +73,10 @@ impl Stream {
 
     async fn report(&self, event: &WatchEvent) -> Option<()> {
         match event {
-            WatchEvent::Asked(question) => self.send("asked", &shape::question(question)).await,
+            // A question whose call was changed is asked again, with another digest.
+            WatchEvent::Asked(question) | WatchEvent::Edited(question) => {
+                self.send("asked", &shape::question(question)).await
+            }
             WatchEvent::Settled(question, end) => {
                 self.send("settled", &shape::ended(shape::question(question), Some(end), None)).await
             }

@@ -10,6 +10,7 @@ use crate::approval::claims;
 use crate::base::ids::RequestId;
 use crate::base::json::parse_strict;
 use crate::gate::{Answered, MAX_NOTE};
+use crate::model::edit::changes_of;
 use crate::model::{AnswerOutcome, Approval, Choice, QuestionEnd, Responder};
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::protocol::frame::MAX_DEPTH;
@@ -92,13 +93,19 @@ fn parse(body: &[u8]) -> Result<Wish, String> {
         return Err("a denial grants nothing".into());
     }
     let seen = members::text(&mut members, "digest")?;
+    let set = match members.remove("set") {
+        None | Some(Value::Null) => Vec::new(),
+        Some(Value::Object(set)) if approved => changes_of(set),
+        Some(Value::Object(_)) => return Err("set goes with approved: true".into()),
+        Some(_) => return Err("set must be an object".into()),
+    };
     let actor = members::text(&mut members, "actor")?.unwrap_or_else(|| "api".to_owned());
     claims::check_name(&actor).map_err(|why| format!("actor {why}"))?;
     if let Some(name) = members.keys().next() {
         return Err(format!("unknown member {name}"));
     }
     let choice = match approved {
-        true => Choice::Approve(Approval { seen: seen.clone(), grant, ..Approval::once() }),
+        true => Choice::Approve(Approval { seen: seen.clone(), set, grant }),
         false => Choice::Deny { note },
     };
     Ok(Wish { id, choice, seen, actor })

@@ -49,6 +49,7 @@
     const open = [...cards.children].filter(isOpen).length;
     document.title = (open ? "(" + open + ") " : "") + "Approvals · agentpass";
     nothing.hidden = cards.children.length > 0;
+    document.getElementById("many").hidden = open === 0;
   }
 
   // The place of the buttons keeps its height, so nothing below it moves.
@@ -61,6 +62,7 @@
     // Buttons that are shut have lost the focus already.
     const had = form.contains(document.activeElement) || (form.dataset.busy && document.activeElement === document.body);
     form.replaceWith(ended);
+    card.querySelector(".choose")?.remove();
     card.classList.add("over");
     card.querySelector(".left span").textContent = "00:00";
     card.querySelector(".left").classList.add("gone");
@@ -121,6 +123,15 @@
       if (feed.readyState === EventSource.CLOSED) setTimeout(again, 3000);
     };
     on("card", (data) => put(data.id, data.card));
+    on("edited", (data) => {
+      const old = cardOf(data.id);
+      if (!old || !isOpen(old)) { put(data.id, data.card); return; }
+      const fresh = markup(data.card);
+      old.replaceWith(fresh);
+      wind(fresh);
+      say("Changed, look again: " + fresh.querySelector("h2").textContent);
+      live.textContent = told.textContent;
+    });
     on("settled", (data) => end(data.id, data.end, data.how));
     on("again", (data) => {
       const card = cardOf(data.id);
