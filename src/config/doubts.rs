@@ -27,8 +27,8 @@ enum Unknown {
     NoArgument(String),
     /// The argument is this and holds nothing.
     Leaf(String, &'static str),
-    /// The argument is this, which the operator does not take.
-    Unfit(String, &'static str),
+    /// The argument is the second, and the operator takes the third.
+    Unfit(String, &'static str, &'static str),
 }
 
 /// Leaves its advice at the conditions of `matcher`, which stands at `at` and speaks of these tools.
@@ -55,12 +55,8 @@ fn check_condition(name: Name<'_>, condition: &Condition, speaker: Speaker, met:
         Unknown::Leaf(arg, kind) => {
             format!("argument {arg} of tool {} is {kind}, and nothing lies in it", tool.name)
         }
-        Unknown::Unfit(arg, kind) => {
-            format!(
-                "argument {arg} of tool {} is {kind}, and {operator} takes {}",
-                tool.name,
-                takes(&condition.test)
-            )
+        Unknown::Unfit(arg, kind, taken) => {
+            format!("argument {arg} of tool {} is {kind}, and {operator} takes {taken}", tool.name)
         }
     };
     let so = match (&condition.test, speaker) {
@@ -96,7 +92,8 @@ fn unknown(tool: &Tool, condition: &Condition) -> Option<Unknown> {
             (shape, _) => return Some(Unknown::Leaf(argument, shape.name())),
         };
     }
-    (!fits(&condition.test, &shape)).then(|| Unknown::Unfit(argument, shape.name()))
+    let (taken, fits) = operand(&condition.test, &shape);
+    (!fits).then(|| Unknown::Unfit(argument, shape.name(), taken))
 }
 
 /// Whether a number can be read at the end of the path `argument`, which is one name.
@@ -137,18 +134,24 @@ fn is_number(shape: &Shape) -> bool {
     matches!(shape, Shape::Anything | Shape::Single | Shape::Of(ArgType::Integer | ArgType::Number))
 }
 
-fn fits(test: &Test, shape: &Shape) -> bool {
+/// What the operator of `test` takes, in a few words, and whether a value of this shape may be that.
+fn operand(test: &Test, shape: &Shape) -> (&'static str, bool) {
     let is_container = matches!(shape, Shape::Anything | Shape::Of(ArgType::Array | ArgType::Object));
+    let same = "a value of the same type only";
     match test {
-        Test::Eq(value) | Test::Ne(value) => may_be(shape, value),
-        Test::In(values) | Test::NotIn(values) => values.iter().any(|value| may_be(shape, value)),
-        Test::Gt(_) | Test::Ge(_) | Test::Lt(_) | Test::Le(_) => is_number(shape),
+        Test::Eq(value) | Test::Ne(value) => (same, may_be(shape, value)),
+        Test::In(values) | Test::NotIn(values) => (same, values.iter().any(|value| may_be(shape, value))),
+        Test::Gt(_) | Test::Ge(_) | Test::Lt(_) | Test::Le(_) => ("numbers", is_number(shape)),
         Test::Matches(_) | Test::NotMatches(_) | Test::Regex(_) => {
-            !matches!(shape, Shape::Of(ArgType::Array | ArgType::Object))
+            ("single values", !matches!(shape, Shape::Of(ArgType::Array | ArgType::Object)))
         }
-        Test::DomainIn(_) | Test::DomainNotIn(_) | Test::LengthGt(_) | Test::LengthLe(_) => shape.is_text(),
-        Test::CountGt(_) | Test::CountLe(_) | Test::KeysIn(_) | Test::KeysNotIn(_) => is_container,
-        Test::Exists(_) => true,
+        Test::DomainIn(_) | Test::DomainNotIn(_) | Test::LengthGt(_) | Test::LengthLe(_) => {
+            ("texts", shape.is_text())
+        }
+        Test::CountGt(_) | Test::CountLe(_) | Test::KeysIn(_) | Test::KeysNotIn(_) => {
+            ("arrays and objects", is_container)
+        }
+        Test::Exists(_) => ("anything", true),
     }
 }
 
@@ -162,17 +165,5 @@ fn may_be(shape: &Shape, value: &Value) -> bool {
         (Shape::Of(ArgType::Boolean), _) => value.is_boolean(),
         (Shape::Of(ArgType::Array), _) => value.is_array(),
         (Shape::Of(ArgType::Object), _) => value.is_object(),
-    }
-}
-
-/// What the operator takes, in a few words.
-fn takes(test: &Test) -> &'static str {
-    match test {
-        Test::Eq(_) | Test::Ne(_) | Test::In(_) | Test::NotIn(_) => "a value of the same type only",
-        Test::Gt(_) | Test::Ge(_) | Test::Lt(_) | Test::Le(_) => "numbers",
-        Test::Matches(_) | Test::NotMatches(_) | Test::Regex(_) => "single values",
-        Test::DomainIn(_) | Test::DomainNotIn(_) | Test::LengthGt(_) | Test::LengthLe(_) => "texts",
-        Test::CountGt(_) | Test::CountLe(_) | Test::KeysIn(_) | Test::KeysNotIn(_) => "arrays and objects",
-        Test::Exists(_) => "anything",
     }
 }

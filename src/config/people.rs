@@ -65,15 +65,10 @@ fn check_channel(channel: Name<'_>, channels: &BTreeMap<String, ChannelConfig>) 
 }
 
 fn warn_of_stranger(at: At<'_>, user: &str, channel: Option<&ChannelConfig>) {
-    match channel {
-        Some(ChannelConfig::Telegram(telegram)) => {
-            let id = user.parse::<i64>();
-            if id.is_err() {
-                at.error("this is not the number of a Telegram user", "agentpass telegram-setup shows it");
-            } else if !id.is_ok_and(|id| telegram.allowed_users.contains(&id)) {
-                at.warn("this user is not among allowed_users, so nothing they say counts", "");
-            }
-        }
-        Some(ChannelConfig::Api(_) | ChannelConfig::Webhook(_)) | None => {}
+    let Some(channel) = channel else { return };
+    if matches!(channel, ChannelConfig::Telegram(_)) && user.parse::<i64>().is_err() {
+        at.error("this is not the number of a Telegram user", "agentpass telegram-setup shows it");
+    } else if !channel.takes_answers_of(user) {
+        at.warn("this user is not among allowed_users, so nothing they say counts", "");
     }
 }

@@ -133,6 +133,32 @@ pub enum ChannelConfig {
     Webhook(WebhookConfig),
 }
 
+impl ChannelConfig {
+    /// Whether answers under the name `user` count: a messenger tells us who is who, programs vouch for their own users.
+    pub(crate) fn takes_answers_of(&self, user: &str) -> bool {
+        match self {
+            ChannelConfig::Telegram(telegram) => {
+                telegram.allowed_users.iter().any(|id| id.to_string() == user)
+            }
+            ChannelConfig::Api(_) | ChannelConfig::Webhook(_) => true,
+        }
+    }
+
+    /// What answer tokens in its messages are bound to, and who has answered where nobody is named. None: its messages
+    /// carry none.
+    pub(crate) fn answer_token(&self) -> Option<(Digest, &'static str)> {
+        match self {
+            ChannelConfig::Webhook(webhook) => Some((webhook.identity, "webhook")),
+            ChannelConfig::Telegram(_) | ChannelConfig::Api(_) => None,
+        }
+    }
+
+    /// Where programs come by themselves.
+    pub(crate) fn as_api(&self) -> Option<&ApiConfig> {
+        if let ChannelConfig::Api(api) = self { Some(api) } else { None }
+    }
+}
+
 /// A receiver that is called over HTTP.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PushPeer {

@@ -19,7 +19,6 @@ use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::ids::RequestId;
 use crate::base::readable::round_span;
-use crate::config::ChannelConfig;
 use crate::model::{
     AgentId, Choice, Cover, Grant, GrantEnd, GrantOffer, GrantSession, GrantUse, GrantWish, Question,
     Responder, Tool,
@@ -316,10 +315,7 @@ fn within(offer: &GrantOffer, wish: GrantWish) -> Result<(), String> {
 fn is_removed(setup: &Setup, by: &Responder) -> bool {
     let Some((channel, user)) = by.as_str().split_once(':') else { return false };
     match setup.config.channels.get(channel) {
-        Some(ChannelConfig::Telegram(telegram)) => {
-            !telegram.allowed_users.iter().any(|id| id.to_string() == user)
-        }
-        Some(ChannelConfig::Api(_) | ChannelConfig::Webhook(_)) => false,
+        Some(channel) => !channel.takes_answers_of(user),
         None => !matches!(channel, "local" | "web" | "demo"),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::once_flag::OnceFlag;
 use crate::base::secret::TokenHash;
-use crate::config::{AgentConfig, ChannelConfig, CircuitBreaker, Config, Loaded, Permissions};
+use crate::config::{AgentConfig, CircuitBreaker, Config, Loaded, Permissions};
 use crate::model::{AgentId, Call, GrantOffer, Remember, Responder, Tool};
 use crate::policy::{Facts, Policy, PolicyParts};
 use crate::service::{Scrubber, ServiceSetupError, Services, SlotShares};
@@ -117,10 +117,7 @@ impl Setup {
         let identity = by.identity();
         let (channel, user) = identity.split_once(':').unwrap_or_default();
         match self.config.channels.get(channel) {
-            Some(ChannelConfig::Telegram(telegram)) => {
-                user.parse().is_ok_and(|user: i64| telegram.allowed_users.contains(&user))
-            }
-            Some(ChannelConfig::Api(_) | ChannelConfig::Webhook(_)) => true,
+            Some(channel) => channel.takes_answers_of(user),
             None => matches!(channel, "local" | "web"),
         }
     }

@@ -12,8 +12,6 @@ use crate::approval::claims;
 use crate::base::ids::RequestId;
 use crate::base::json::parse_strict;
 use crate::base::secret::TokenHash;
-use crate::config::ChannelConfig;
-use crate::gate::Setup;
 use crate::model::{AnswerOutcome, Approval, Choice, Responder};
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::protocol::frame::MAX_DEPTH;
@@ -44,10 +42,12 @@ async fn posted(admin: &Rc<Admin>, visitor: &Visitor, request: &WebRequest, path
     let &[channel, id, shown_as] = parts.as_slice() else {
         return unauthorized(admin, visitor, given.is_some());
     };
-    let (Some(id), Some(who)) = (RequestId::parse(id), who(&admin.gate.setup(), channel)) else {
+    let setup = admin.gate.setup();
+    let bound_to = setup.config.channels.get(channel).and_then(|channel| channel.answer_token());
+    let (Some(id), Some((identity, name))) = (RequestId::parse(id), bound_to) else {
         return unauthorized(admin, visitor, given.is_some());
     };
-    let right = admin.gate.answer_token(channel, &who.identity, id, shown_as);
+    let right = admin.gate.answer_token(channel, &identity, id, shown_as);
     if !given.is_some_and(|given| given.matches(&TokenHash::new(right.expose()))) {
         return unauthorized(admin, visitor, given.is_some());
     }
@@ -68,24 +68,10 @@ async fn posted(admin: &Rc<Admin>, visitor: &Visitor, request: &WebRequest, path
         }
         other => other,
     };
-    let by = Responder::new(channel, by.as_deref().unwrap_or(who.name));
+    let by = Responder::new(channel, by.as_deref().unwrap_or(name));
     match admin.gate.answer(&id.to_string(), choice, by).await {
         Ok(answered) => told(&lately(admin, id, remembered(answered)).await),
         Err(_) => failure(503, "the answer could not be recorded; the question is still open"),
-    }
-}
-
-struct Who {
-    identity: crate::base::digest::Digest,
-    /// Who has answered, where they do not say.
-    name: &'static str,
-}
-
-/// The channels whose messages carry tokens.
-fn who(setup: &Setup, channel: &str) -> Option<Who> {
-    match setup.config.channels.get(channel)? {
-        ChannelConfig::Webhook(webhook) => Some(Who { identity: webhook.identity, name: "webhook" }),
-        ChannelConfig::Telegram(_) | ChannelConfig::Api(_) => None,
     }
 }
 

@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::approval::shape;
 use crate::base::secret::TokenHash;
-use crate::config::{ApiConfig, ChannelConfig};
+use crate::config::ApiConfig;
 use crate::gate::Setup;
 use crate::surface::admin::site::Admin;
 
@@ -29,10 +29,7 @@ impl Client {
 
 /// The channels that programs come to.
 pub(super) fn apis(setup: &Setup) -> impl Iterator<Item = (&String, &ApiConfig)> {
-    setup.config.channels.iter().filter_map(|(name, config)| match config {
-        ChannelConfig::Api(api) => Some((name, api)),
-        ChannelConfig::Telegram(_) | ChannelConfig::Webhook(_) => None,
-    })
+    setup.config.channels.iter().filter_map(|(name, config)| Some((name, config.as_api()?)))
 }
 
 /// The channel with this token. All are compared, so that the time taken says nothing.
