@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::at::{At, Name, Section};
+use super::channel_settings::{ApiConfig, ChannelConfig};
 use super::main_file::{origins, token};
 use super::messenger;
 use super::pushed::{self, ChannelPlace};
-use super::settings::{AgentConfig, ApiConfig, ChannelConfig, GatewayConfig};
+use super::settings::{AgentConfig, GatewayConfig};
 
 /// Names that stand for something else in the record.
 const RESERVED: [&str; 4] = ["telegram", "local", "web", "cool_down"];

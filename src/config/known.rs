@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::settings::{AgentConfig, ChannelConfig};
+use super::channel_settings::ChannelConfig;
+use super::settings::AgentConfig;
 use crate::model::{GrantOffer, People, Tool};
 
 /// What rules may name: the agents, people, channels and tools of config.yaml.

@@ -1,8 +1,8 @@
 //! `messenger:` of config.yaml: the bot that asks, and where.
 
 use super::at::At;
+use super::channel_settings::TelegramConfig;
 use super::main_file::{base_url, warn_of_local};
-use super::settings::TelegramConfig;
 use crate::base::secret::Secret;
 
 /// None: nobody is asked this way.

@@ -13,6 +13,7 @@
 //! | `lint`, `known`, `met`, `reach`, `doubts`, `limit_advice`, `data_words` | advice on what stands there |
 //! | `cases` | tests files of policies |
 //! | `variables`, `source` | `${NAME}`; files |
+//! | `settings`, `channel_settings` | nothing: they are what becomes of config.yaml |
 //!
 //! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
 
@@ -20,6 +21,7 @@ mod argument;
 mod at;
 mod body;
 mod cases;
+mod channel_settings;
 mod channels;
 mod conditions;
 mod constant;
@@ -62,15 +64,14 @@ mod tree;
 mod variables;
 
 pub(crate) use cases::{Case, CaseNames, Expected, cases};
+pub use channel_settings::ChannelConfig;
+pub(crate) use channel_settings::{ApiConfig, PushPeer, TelegramConfig, WebhookConfig};
 pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, misfit};
 pub(crate) use permissions::Permissions;
-pub(crate) use settings::{
-    AgentConfig, ApiConfig, ApprovalConfig, CircuitBreaker, PushPeer, Storage, TelegramConfig, WebhookConfig,
-};
+pub(crate) use settings::{AgentConfig, ApprovalConfig, CircuitBreaker, Storage};
 pub use settings::{
-    Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig,
-    SyncMode, Take,
+    Auth, Config, CoolDown, ErrorMapping, Health, Login, LoginRequest, ServiceConfig, SyncMode, Take,
 };
 pub use variables::Surroundings;

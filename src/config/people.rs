@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::at::{At, Name, Section};
-use super::settings::ChannelConfig;
+use super::channel_settings::ChannelConfig;
 use crate::model::People;
 
 /// Reads everybody. `channels`: those of the configuration, by name.

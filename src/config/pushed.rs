@@ -4,10 +4,11 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::at::{At, Section};
+use super::channel_settings::{Links, PushPeer, WebhookConfig};
 use super::http::headers;
 use super::main_file::base_url;
 use super::services::certificate;
-use super::settings::{GatewayConfig, Links, PushPeer, WebhookConfig};
+use super::settings::GatewayConfig;
 use crate::base::digest::Digest;
 use crate::base::secret::Secret;
 use crate::base::signature::SigningKey;
