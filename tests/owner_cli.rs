@@ -265,6 +265,36 @@ fn warnings_are_no_error() {
     assert!(report["findings"].as_array().unwrap().iter().all(|f| f["severity"] == "warning"), "{report}");
 }
 
+/// Times go by the machine's clocks, and nobody knows what those show: UTC would be another time.
+#[test]
+fn a_time_zone_that_cannot_be_read_stops_what_goes_by_it() {
+    let usual = Setup::default();
+    let checked = |more: &str, zone: &str| {
+        let folder = files(&Setup { permissions: format!("{}{more}", usual.permissions), ..usual.clone() });
+        let mut command = Command::new(BINARY);
+        told(command.args(["check"]).env("TZ", zone).current_dir(&folder.0).output().unwrap())
+    };
+    let limit = |window: &str| {
+        format!("limits:\n  - {{name: a, pattern: \"render*\", window: {window}, deny_above: 9}}\n")
+    };
+    let rule =
+        |zone: &str| format!("  - {{pattern: \"render*\", time: {{from: \"08:00\"{zone}}}, action: deny}}\n");
+    for wrong in [limit("day"), limit("week"), limit("month"), rule("")] {
+        let (code, _, err) = checked(&wrong, "No/Such_Place");
+        let told =
+            "the machine's time zone is not known: TZ says \"No/Such_Place\", which is no time zone here";
+        assert!(code == 78 && err.contains(told) && err.contains("help: install the zone database"), "{err}");
+        let (code, _, err) = checked(&wrong, "CET-1CEST,M3.5.0,M10.5.0/3");
+        assert_eq!(code, 0, "{err}");
+    }
+    for right in [limit("24h"), limit("session"), rule(", zone: \"CET-1CEST,M3.5.0,M10.5.0/3\"")] {
+        let (code, _, err) = checked(&right, "No/Such_Place");
+        assert_eq!(code, 0, "{err}");
+    }
+    let (code, _, err) = checked(&rule(", zone: \"No/Such_Place\""), "UTC");
+    assert!(code == 78 && err.contains("there is no time zone \"No/Such_Place\""), "{err}");
+}
+
 /// One piece of code decides for all three: what keeps a gateway from starting is found before, and is never taken over
 /// by one that runs.
 #[test]

@@ -24,7 +24,31 @@ pub fn run(bench: &Bench, table: &mut Table) {
         let what = format!("a million calls, {:.0} MB", folder.record_size() / 1e6);
         row(table, &what, &setup.mode(), &starts(bench, &setup, &folder), Some(floor.median()));
     }
+    let setup = PLAIN.for_one();
+    let folder = Gateway::start(bench, &setup).stop();
+    count(&folder);
+    row(
+        table,
+        "a million live counters",
+        &setup.mode(),
+        &starts(bench, &setup, &folder),
+        Some(floor.median()),
+    );
     table.note("the best has its files in the page cache; ended in order each time");
+}
+
+/// Writes what a million calls that differ have counted under one limit, of fifty agents.
+fn count(folder: &Folder) {
+    let db = rusqlite::Connection::open(folder.0.join("data/agentpass.db")).unwrap();
+    let agent = "'agent-' || (n / 20000)";
+    let key =
+        format!("'{{\"agent\":\"' || {agent} || '\",\"call\":\"' || printf('%064x', n * 7919) || '\"}}'");
+    let sql = format!(
+        "WITH RECURSIVE numbers(n) AS (SELECT 0 UNION ALL SELECT n + 1 FROM numbers WHERE n < 999999)
+         INSERT INTO counters (of, key, until, name, agent, amount, first, at)
+         SELECT printf('%064x', 1), {key}, 4102444800000 + n % 60 * 60000, 'each', {agent}, '1', 0, 0 FROM numbers"
+    );
+    assert_eq!(db.execute(&sql, []).unwrap(), 1_000_000);
 }
 
 /// The least that starting the program takes.

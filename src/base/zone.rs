@@ -1,7 +1,7 @@
 //! The gateway's local time, for people: from `TZ` or /etc/localtime, as in the C library, but in the static program
 //! too. What is recorded and what programs read stays UTC.
 
-use std::env;
+use std::env::{self, VarError};
 use std::fs;
 use std::path::Path;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError};
@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use tz::TimeZone;
 
 use super::clock::Timestamp;
+use super::safe_text::visible;
 
 /// The zone of a running machine can be changed: it may be carried elsewhere.
 const LOOK_AGAIN: Duration = Duration::from_secs(60);
@@ -28,17 +29,24 @@ pub struct Zone {
 }
 
 impl Zone {
-    /// The machine's zone, read again after a minute; UTC where it cannot be read.
+    /// The machine's zone, read again after a minute. Where it cannot be read any more it is the last one that could be, and
+    /// UTC where none could.
     pub fn system() -> Arc<Zone> {
         let mut latest = LATEST.lock().unwrap_or_else(PoisonError::into_inner);
         match &*latest {
             Some((looked, zone)) if looked.elapsed() < LOOK_AGAIN => zone.clone(),
-            Some(_) | None => {
-                let zone = Arc::new(read());
+            known => {
+                let before = known.as_ref().map(|(_, zone)| zone.clone());
+                let zone = read().map_or_else(|_| before.unwrap_or_default(), Arc::new);
                 *latest = Some((Instant::now(), zone.clone()));
                 zone
             }
         }
+    }
+
+    /// Why nobody knows the machine's zone, in words.
+    pub(crate) fn system_fault() -> Option<String> {
+        read().err()
     }
 
     pub fn utc() -> Arc<Zone> {
@@ -121,10 +129,19 @@ impl Zone {
     }
 }
 
-fn read() -> Zone {
+/// Where nothing is said of a zone, it is UTC.
+fn read() -> Result<Zone, String> {
     match env::var("TZ") {
-        Ok(words) => Zone::named(&words).unwrap_or_default(),
-        Err(_) => of_file(Path::new(LOCALTIME)).unwrap_or_default(),
+        Ok(words) if words.is_empty() => Ok(Zone::default()),
+        Ok(words) => {
+            let unknown = || format!("TZ says \"{}\", which is no time zone here", visible(&words));
+            Zone::named(&words).ok_or_else(unknown)
+        }
+        Err(VarError::NotUnicode(_)) => Err("TZ is no text".to_owned()),
+        Err(VarError::NotPresent) => match Path::new(LOCALTIME) {
+            file if file.symlink_metadata().is_err() => Ok(Zone::default()),
+            file => of_file(file).ok_or_else(|| format!("{LOCALTIME} leads to no time zone")),
+        },
     }
 }
 

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::at::{At, Section};
 use super::constant;
 use super::known::KnownNames;
-use super::matcher;
+use super::matcher::{self, machine_zone};
 use crate::base::digest::Digest;
 use crate::base::json::canonical;
 use crate::model::{Counted, Limit, Per, Window};
@@ -86,10 +86,11 @@ fn count(at: At<'_>) -> Option<Counted> {
 }
 
 fn window(at: At<'_>) -> Option<Window> {
+    let by_calendar = |window| machine_zone(at, "give a time such as 24h").map(|()| window);
     match at.filled()?.as_str() {
-        "day" => Some(Window::Day),
-        "week" => Some(Window::Week),
-        "month" => Some(Window::Month),
+        "day" => by_calendar(Window::Day),
+        "week" => by_calendar(Window::Week),
+        "month" => by_calendar(Window::Month),
         "session" => Some(Window::Session),
         text if text.starts_with(|c: char| c.is_ascii_digit()) => {
             at.span("30s"..="400d").map(Window::Rolling)

@@ -91,6 +91,9 @@ fn time(at: At<'_>) -> Option<TimeWindow> {
         to: section.read("to", minutes).unwrap_or(MIDNIGHT),
         zone: section.read("zone", zone),
     };
+    if section.get("zone").is_none() {
+        machine_zone(at, "name a zone here")?;
+    }
     if window.from == window.to {
         at.warn("from and to are the same, so that it is the whole day", "remove both");
     }
@@ -107,6 +110,14 @@ fn minutes(at: At<'_>) -> Option<u16> {
     let text = at.text()?;
     let help = "write \"08:00\", at most \"24:00\"";
     TimeWindow::minutes(&text).or_else(|| at.fail(format!("{} is not a time of the day", at.shown()), help))
+}
+
+/// What goes by the machine's clocks needs a zone that can be read: UTC in its place would be another time.
+pub(super) fn machine_zone(at: At<'_>, instead: &str) -> Option<()> {
+    let Some(fault) = Zone::system_fault() else { return Some(()) };
+    let rule = "CET-1CEST,M3.5.0,M10.5.0/3";
+    let help = format!("install the zone database (tzdata), set TZ to a rule such as {rule}, or {instead}");
+    at.fail(format!("the machine's time zone is not known: {fault}"), &help)
 }
 
 fn zone(at: At<'_>) -> Option<Arc<Zone>> {

@@ -84,12 +84,20 @@ impl CounterBook {
                 book.sessions.take_up(key.agent.as_ref().unwrap_or(agent), name, *session, *last);
             }
         }
-        for KeptCounter { limit, key, agent, session, tally, .. } in counted {
-            let counters = &mut book.limits.entry(limit).or_default().counters;
-            counters.insert(key, Counter { tally, agent, session });
+        // Of a million counters, a table that grew step by step would look at each again and again.
+        for of_one in counted.chunk_by(|one, next| one.limit == next.limit) {
+            let limit = of_one.first().map(|kept| book.limits.entry(kept.limit).or_default());
+            limit.into_iter().for_each(|limit| limit.counters.reserve(of_one.len()));
         }
-        // What has ended goes, an earlier session of the same name too.
-        book.tidy(now);
+        for KeptCounter { limit, key, agent, session, tally, .. } in counted {
+            let counter = Counter { tally, agent, session };
+            if counter.lives(&book.sessions, &key, now) {
+                let LimitCounters { counters, begun } = book.limits.entry(limit).or_default();
+                *begun.entry(counter.agent.clone()).or_default() += 1;
+                counters.insert(key, counter);
+            }
+        }
+        book.tidy_at = Some(now.plus(TIDY_EVERY));
         book
     }
 
@@ -484,6 +492,32 @@ mod tests {
         next.confirm(at(1));
         assert_eq!(count(&book, &session, at(1)), 2);
         assert!(reserve(&book, "old", &ended, at(1)).charges()[0].session > 4);
+    }
+
+    #[test]
+    fn a_start_takes_up_as_many_counters_as_there_are() {
+        let of = |n: usize| {
+            let one = charge(None, at(60));
+            let agent = Some(AgentId::configured(if n < MAX_COUNTERS { "pi" } else { "laptop" }));
+            let call = Some(Digest::sha256(&n.to_le_bytes()));
+            CounterId { key: CounterKey { agent, call, ..CounterKey::default() }, ..one.counter }
+        };
+        let kept = |n: usize| {
+            let CounterId { limit, key } = of(n);
+            let mut tally = Tally::default();
+            tally.add(Part { until: at(60), amount: Decimal::from(n as i64 % 7 + 1) }, at(0));
+            let agent = key.agent.clone().unwrap();
+            KeptCounter { limit, key: key.into(), agent, session: 0, tally, last: at(-1) }
+        };
+        let all = MAX_COUNTERS + MAX_COUNTERS / 2;
+        let mut book = CounterBook::take_up((0..all).map(kept).collect(), DAY, at(0));
+        let sum = |book: &CounterBook, n: usize| book.tally(&of(n), at(0)).sum(at(0)).unwrap();
+        assert!((0..all).all(|n| sum(&book, n) == Decimal::from(n as i64 % 7 + 1)));
+        let (pi, laptop) = (pi(), AgentId::configured("laptop"));
+        assert!(!book.has_room(&charge(None, at(60)).counter, &pi, at(0)));
+        assert!(book.has_room(&of(all), &laptop, at(0)));
+        book.called(&pi, &None, at(60));
+        assert!(book.limits.is_empty());
     }
 
     #[test]

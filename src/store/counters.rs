@@ -81,7 +81,7 @@ fn amount(text: &str) -> Result<Decimal, StoreError> {
     text.parse().map_err(|_| StoreError::Corrupt(format!("a counter holds {text}")))
 }
 
-/// What still counts. There may be a million counters: what many of them name is kept once.
+/// What still counts, by limits. There may be a million counters: what many of them name is kept once.
 pub(super) fn read(db: &Connection, now: Timestamp) -> Result<Vec<KeptCounter>, StoreError> {
     let sql =
         "SELECT of, key, until, agent, amount, at, begun FROM counters WHERE until > ? ORDER BY of, key";

@@ -8,11 +8,16 @@ use serde_json::json;
 use super::chain::{self, Chain, ChainKey};
 use super::tx::Tx;
 use super::writer::BATCH;
-use super::{Recovered, Store, StoreError, StoreOptions};
+use super::{KeptCounter, Recovered, Store, StoreError, StoreOptions};
 use super::{codec, counts, kind, schema};
 use crate::base::clock::{Clock, Timestamp};
+use crate::base::decimal::Decimal;
+use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
-use crate::model::{Action, Denial, InvalidCall, Outcome, RuleList, RuleRef};
+use crate::model::{
+    Action, AgentId, Charge, Charging, CounterId, CounterKey, Denial, InvalidCall, Outcome, Part, RuleList,
+    RuleRef,
+};
 
 struct Dir(PathBuf);
 
@@ -223,6 +228,64 @@ fn a_start_folds_a_million_events() {
     assert_eq!(one("SELECT count(*) FROM calls WHERE outcome = 'unknown'"), 1);
     assert_eq!(one("SELECT min(folded) FROM projections"), one("SELECT max(seq) FROM events"));
     assert!(counts::agree(&db).unwrap());
+}
+
+/// Like [`leave_unfolded`]: claims of different calls by a hundred agents under one limit, each counter charged twice.
+fn leave_charged(dir: &Dir, counters: usize, until: Timestamp) {
+    let (db, _) = schema::connect(&dir.db()).unwrap();
+    let mut chain = Chain::new(ChainKey::load(&dir.db(), false).unwrap(), chain::head(&db).unwrap());
+    db.execute_batch("BEGIN").unwrap();
+    for n in (0..counters).chain(0..counters) {
+        let agent = AgentId::configured(&format!("agent-{}", n % 100));
+        let call = Some(Digest::sha256(&n.to_le_bytes()));
+        let charge = Charge {
+            limit: "each".into(),
+            counter: CounterId {
+                limit: Digest::sha256(b"each"),
+                key: CounterKey { agent: Some(agent.clone()), call, ..CounterKey::default() },
+            },
+            agent: agent.clone(),
+            part: Part {
+                until: until.plus(Duration::from_secs(n as u64 % 3)),
+                amount: "0.5".parse().unwrap(),
+            },
+            how: Charging::Sum,
+            session: 0,
+        };
+        let body = json!({"agent": agent.as_str(), "tool": "read", "then": "executing", "charges": [charge.to_json()]});
+        let id = Some(RequestId::random());
+        chain.append(&db, Timestamp(1), kind::REQUESTED, id, &body).unwrap();
+        chain.append(&db, Timestamp(1), kind::FINISHED, id, &json!({"outcome": "failed"})).unwrap();
+    }
+    db.execute_batch("COMMIT").unwrap();
+}
+
+#[test]
+fn a_start_counts_what_claims_have_charged_however_many() {
+    const COUNTERS: usize = 3_000;
+    let dir = Dir::new();
+    smol::block_on(dir.open().close());
+    let now = Timestamp(30 * 24 * 3600 * 1000);
+    leave_charged(&dir, COUNTERS, now.plus(Duration::from_secs(1)));
+    let (store, recovered) = dir.open_at(now);
+    smol::block_on(store.close());
+    assert_eq!(recovered.counted.len(), COUNTERS);
+    let one = Decimal::ONE;
+    assert!(
+        recovered
+            .counted
+            .iter()
+            .all(|counter| counter.tally.sum(now) == Some(one) && counter.last == Timestamp(1))
+    );
+    // What is kept of each is small: there may be a million.
+    assert!(size_of::<KeptCounter>() <= 96);
+    let (store, again) = dir.open_at(now);
+    smol::block_on(store.close());
+    assert_eq!(again.counted, recovered.counted);
+    // What counts no more is not taken up.
+    let (store, later) = dir.open_at(now.plus(Duration::from_secs(2)));
+    smol::block_on(store.close());
+    assert_eq!(later.counted.len(), COUNTERS / 3);
 }
 
 /// The gateway was killed, and the program is newer by then.
