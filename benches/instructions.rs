@@ -22,7 +22,7 @@ use agentpass::testing::base::clock::{Clock, Timestamp};
 use agentpass::testing::base::glob::Pattern;
 use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::base::template::Template;
-use agentpass::testing::config::{Loaded, Paths, ServiceConfig, Surroundings, load_in};
+use agentpass::testing::config::{HttpService, Loaded, Paths, Surroundings, load_in};
 use agentpass::testing::gate::{Metrics, Setup};
 use agentpass::testing::model::{
     Action, AgentId, ArgSpec, Call, Matcher, Method, Outcome, RequestSpec, Rule, RuleList, RuleRef, Tool,
@@ -231,7 +231,7 @@ fn make_calls(times: u32, tool: &str, args: Value) {
     repeat(times, || make().unwrap());
 }
 
-fn service(loaded: &Loaded) -> &ServiceConfig {
+fn service(loaded: &Loaded) -> &HttpService {
     loaded.config.services.first().unwrap()
 }
 

@@ -42,8 +42,9 @@ pub mod base {
 
 pub mod config {
     pub use crate::config::{
-        Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Finding, Health, Loaded, Login, LoginRequest,
-        Paths, ServiceConfig, Severity, Surroundings, SyncMode, Take, load, load_in, local,
+        Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Finding, Health, HttpService, Loaded, Login,
+        LoginRequest, Paths, PermitService, ServiceConfig, Severity, Surroundings, SyncMode, Take, load,
+        load_in, local,
     };
 }
 
@@ -62,7 +63,7 @@ pub mod model {
         Counted, CounterId, CounterKey, Cover, DataFacts, DataPolicy, Denial, DenialReason, Encoding,
         Escalation, Flow, Grant, GrantEnd, GrantOffer, GrantRule, GrantScope, GrantSession, GrantUse,
         GrantWish, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome, Output, Part,
-        PathStep, People, PeopleTerms, Per, QuestionEnd, Reading, Reason, Remember, RequestSpec, Responder,
+        PathStep, People, PeopleTerms, Per, Permit, QuestionEnd, Reading, Reason, Remember, RequestSpec, Responder,
         ResponseSpec, Risk, Rule, RuleList, RuleRef, SessionNumber, Source, Stop, Tally, Target, Terms, Test,
         TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };

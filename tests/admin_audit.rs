@@ -254,7 +254,14 @@ fn rows_of_what_was_refused_or_failed_say_why() {
         assert!(screen.contains(why), "{why}: {screen}");
     }
     let table = joined(&site.get("/audit/export.csv").body);
-    assert!(table.lines().next().unwrap().ends_with("data_note,message,status,reasons"), "{table}");
+    assert!(
+        table
+            .lines()
+            .next()
+            .unwrap()
+            .ends_with("data_note,message,status,reasons,reported_ok,reported_detail"),
+        "{table}"
+    );
     assert!(table.contains("Service closed the connection"), "{table}");
     assert!(table.contains("a rule denies it: Lock control is always denied"), "{table}");
 }

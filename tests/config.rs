@@ -27,8 +27,7 @@ const TOKEN: &str = "a-token-of-sufficient-length";
 
 /// What a tool is at a service that speaks HTTP.
 fn http(tool: &Tool) -> &HttpTarget {
-    let Target::Http(http) = &tool.target;
-    http
+    tool.target.http().unwrap()
 }
 
 /// A directory with files, gone when dropped.

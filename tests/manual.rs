@@ -17,8 +17,8 @@ use std::process::{Command, Output};
 
 use agentpass::testing::base::json::MAX_VALUES;
 use agentpass::testing::config::{Finding, Loaded, Paths, Surroundings, load_in};
+use agentpass::testing::model::Amount;
 use agentpass::testing::model::call::{MAX_ARGS, MAX_SIGNATURE};
-use agentpass::testing::model::{Amount, Target};
 use agentpass::testing::protocol::frame::{MAX_BATCH, MAX_DEPTH};
 use agentpass::testing::protocol::params::{MAX_KEY, MAX_REASON, MAX_TOOL};
 use harness::{BINARY, Folder};
@@ -419,9 +419,9 @@ fn the_page_has_the_parsers_defaults() {
     let tool = "tools: {t: {request: {method: GET, path: /}, response: {follow: {}}}}\n";
     fs::write(folder.0.join("t.yaml"), tool).unwrap();
     let config = load(&folder).unwrap().config;
-    let Target::Http(http) = &config.tools["t"].target;
+    let http = config.tools["t"].target.http().unwrap();
     let follow = http.response.follow.clone().unwrap();
-    let (gateway, storage, service) = (&config.gateway, &config.storage, &config.services[0]);
+    let (gateway, storage, service) = (&config.gateway, &config.storage, config.services[0].http().unwrap());
     let (health, cool_down) = (service.health.as_ref().unwrap(), config.approvals.cool_down.unwrap());
     let actual = BTreeMap::from([
         ("gateway.host", gateway.host.clone()),

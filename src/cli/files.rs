@@ -116,7 +116,7 @@ impl OwnerFiles {
 
     /// What the service of a tool says of a call before it is judged.
     fn check(&self, call: &Call) -> Result<(), InvalidCall> {
-        match self.config.services.iter().find(|service| service.name == call.tool().service) {
+        match self.config.services.iter().find(|service| service.name() == call.tool().service) {
             Some(config) => service::check(config, call),
             None => Err(InvalidCall::BadRequest),
         }

@@ -15,6 +15,8 @@ pub struct ToolResult {
     pub data_note: Option<String>,
     /// The gateway's id of the call; empty from gateways that send none.
     pub request_id: String,
+    /// Set where the agent may do it itself: how many seconds the permit still counts.
+    pub expires_in: Option<u64>,
     /// The outcome of an earlier call with the same idempotency key; nothing ran now.
     pub replayed: bool,
 }
@@ -26,6 +28,7 @@ impl ToolResult {
             data_lost: member(&reply, "data_lost"),
             data_note: member(&reply, "data_note"),
             request_id: text(&reply, "request_id"),
+            expires_in: reply.get("expires_in").and_then(Value::as_u64),
             replayed: reply.get("replayed").and_then(Value::as_bool).unwrap_or_default(),
         }
     }
@@ -111,7 +114,7 @@ pub struct PendingResult {
     pub tool_name: String,
     /// Its arguments.
     pub args: Value,
-    /// `{"status", "data", "reason"}`; `status` is `executed`, `denied` or `error`.
+    /// `{"status", "data", "reason"}`; `status` is `executed`, `permitted`, `denied` or `error`.
     pub result: Value,
     /// All that the gateway said, `args` and `result` as the JSON texts that they are on the wire.
     pub json: Value,
@@ -164,6 +167,7 @@ mod tests {
         let whole = ToolResult {
             data: json!([1]),
             data_lost: None,
+            expires_in: None,
             data_note: None,
             request_id: "r".into(),
             replayed: true,

@@ -1,7 +1,6 @@
 //! Finding the files and reading them all.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use super::at::{At, Section};
 use super::channels;
@@ -13,8 +12,8 @@ use super::messenger;
 use super::people::people;
 use super::permissions::{self, Permissions};
 use super::request::ToolService;
-use super::services;
-use super::settings::{Auth, Config, GatewayConfig, ServiceConfig, Storage};
+use super::services::{self, HandlerKind};
+use super::settings::{Auth, Config, GatewayConfig, HttpService, ServiceConfig, Storage};
 use super::tool_files::Toolbox;
 use super::variables::{Surroundings, Variables};
 use crate::base::secret::Secret;
@@ -138,32 +137,29 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     }
 }
 
-fn all_services(
-    file: Section<'_>,
-    dir: &Path,
-    toolbox: &mut Toolbox,
-    share: &Path,
-) -> Vec<Arc<ServiceConfig>> {
+fn all_services(file: Section<'_>, dir: &Path, toolbox: &mut Toolbox, share: &Path) -> Vec<ServiceConfig> {
     let mut found = Vec::new();
     for (name, at) in file.entries("services") {
-        let service = services::service(name, at, dir);
+        let (handler, service) = services::service(name, at, dir);
         if let Some(at) = at.open().need("tools") {
-            toolbox.add(at, &owner(name.text(), service.as_ref()), share);
+            toolbox.add(at, &owner(name.text(), handler, service.as_ref()), share);
         }
-        found.extend(service.map(Arc::new));
+        found.extend(service);
     }
     found
 }
 
-fn owner<'a>(name: &'a str, service: Option<&'a ServiceConfig>) -> ToolService<'a> {
-    let taken_param = service.and_then(|s| match &s.auth {
+fn owner<'a>(name: &'a str, handler: HandlerKind, service: Option<&'a ServiceConfig>) -> ToolService<'a> {
+    let http = service.and_then(ServiceConfig::http);
+    let taken_param = http.and_then(|s| match &s.auth {
         Auth::Query { param, .. } => Some(param.clone()),
         _ => None,
     });
     ToolService {
         service: name,
-        url: service.map(ServiceConfig::address).unwrap_or_default(),
-        taken_header: service.and_then(|s| services::header_of(&s.auth)),
+        handler,
+        url: http.map(HttpService::address).unwrap_or_default(),
+        taken_header: http.and_then(|s| services::header_of(&s.auth)),
         taken_param,
     }
 }

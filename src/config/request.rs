@@ -6,6 +6,7 @@ use super::argument::ArgSpecs;
 use super::at::At;
 use super::body;
 use super::http::{METHODS, check_header, param};
+use super::services::HandlerKind;
 use super::templates::{self, declared, template};
 use crate::base::template::{Template, TemplatePiece};
 use crate::base::url::{check_chars, check_path};
@@ -17,6 +18,7 @@ const MAX_METHOD: usize = 32;
 /// The service that a tool file belongs to.
 pub(crate) struct ToolService<'a> {
     pub service: &'a str,
+    pub(crate) handler: HandlerKind,
     /// Empty when it is wrong.
     pub url: String,
     /// The header that carries its credentials, in lower case.

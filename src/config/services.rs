@@ -1,6 +1,7 @@
 //! `services:` of config.yaml.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use base64::Engine as _;
@@ -12,19 +13,46 @@ use super::http::{METHODS, header_name, headers, param, request_path};
 use super::login;
 use super::main_file::{path, warn_of_local};
 use super::peer;
-use super::settings::{Auth, ErrorMapping, Health, ServiceConfig};
+use super::settings::{Auth, ErrorMapping, Health, HttpService, PermitService, ServiceConfig};
 use super::source;
 use crate::base::secret::Secret;
 use crate::model::Method;
 
-const KEYS: &str = "url auth handler handler_class timeout max_response_bytes ca_cert pin server_name \
-                    allow_link_local headers health errors tools";
+const HTTP_KEYS: &str = "url auth handler handler_class timeout max_response_bytes ca_cert pin server_name \
+                         allow_link_local headers health errors tools";
+const PERMIT_KEYS: &str = "handler permit_ttl tools url";
+
+/// What `handler:` of a service says: what its tools are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum HandlerKind {
+    Http,
+    Permit,
+}
 
 /// One service; its `tools:` are read by `tool_files`. None when it has no usable name, address or credentials.
-pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceConfig> {
-    let section = at.section(KEYS);
+pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> (HandlerKind, Option<ServiceConfig>) {
+    let section = at.open();
     let plain = name.plain("a service");
-    handler(section);
+    let kind = handler(section);
+    let of = plain.unwrap_or_default();
+    let service = match kind {
+        HandlerKind::Http => http(of, section.known(HTTP_KEYS), dir).map(Arc::new).map(ServiceConfig::Http),
+        HandlerKind::Permit => Some(ServiceConfig::Permit(permit(of, section.known(PERMIT_KEYS)))),
+    };
+    (kind, service.filter(|_| plain.is_some()))
+}
+
+/// A service that nobody calls: its agents act, once they are permitted to.
+fn permit(name: &str, section: Section<'_>) -> PermitService {
+    if let Some(at) = section.get("url") {
+        at.error("a service of permits has no url: nobody is called", "remove it, or use handler: http");
+    }
+    let permit_ttl = section.read("permit_ttl", |at| at.seconds(1.0..=3600.0));
+    PermitService { name: name.to_owned(), permit_ttl: permit_ttl.unwrap_or(Duration::from_secs(60)) }
+}
+
+fn http(name: &str, section: Section<'_>, dir: &Path) -> Option<HttpService> {
+    refuse_handler_class(section);
     let (url, socket) = section.require("url", peer::address).unzip();
     let auth = section.get("auth").map_or(Some(Auth::None), auth);
     if let (Some(at), Some(url), Some(auth)) = (section.get("url"), &url, &auth)
@@ -33,8 +61,8 @@ pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceC
         warn_of_local(at, url);
     }
     let taken = auth.as_ref().and_then(header_of);
-    let service = ServiceConfig {
-        name: plain.unwrap_or_default().to_owned(),
+    Some(HttpService {
+        name: name.to_owned(),
         timeout: section.read("timeout", timeout).unwrap_or(Duration::from_secs(30)),
         max_response_bytes: section.whole("max_response_bytes", 1..=64 << 20).unwrap_or(1 << 20),
         ca_cert: section.read("ca_cert", |at| certificate(at, dir)),
@@ -45,8 +73,7 @@ pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> Option<ServiceC
         errors: section.get("errors").map(errors).unwrap_or_default(),
         url: url?,
         auth: auth?,
-    };
-    plain.map(|_| service)
+    })
 }
 
 /// A time limit of a call, in seconds.
@@ -54,15 +81,18 @@ pub(crate) fn timeout(at: At<'_>) -> Option<Duration> {
     at.seconds(0.1..=3600.0)
 }
 
-fn handler(section: Section<'_>) {
-    let Some(at) = section.get("handler") else { return refuse_handler_class(section) };
+fn handler(section: Section<'_>) -> HandlerKind {
+    let Some(at) = section.get("handler") else { return HandlerKind::Http };
     match at.text().as_deref() {
-        Some("http") => refuse_handler_class(section),
-        Some("python") => at
-            .error("handlers other than http do not exist yet", "describe its HTTP interface in a tool file"),
-        Some(_) => at.error(format!("unknown handler {}", at.shown()), "use http"),
+        Some("http") => {}
+        Some("permit") => return HandlerKind::Permit,
+        Some("python") => {
+            at.error("there is no handler python yet", "describe its HTTP interface in a tool file");
+        }
+        Some(_) => at.error(format!("unknown handler {}", at.shown()), "use http or permit"),
         None => {}
     }
+    HandlerKind::Http
 }
 
 fn refuse_handler_class(section: Section<'_>) {

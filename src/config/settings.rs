@@ -25,7 +25,7 @@ pub struct Config {
     /// Which identities belong to one human.
     pub people: People,
     /// In the order of the file.
-    pub services: Vec<Arc<ServiceConfig>>,
+    pub services: Vec<ServiceConfig>,
     /// All tools of all services by name.
     pub tools: BTreeMap<String, Arc<Tool>>,
     /// Where the record lies.
@@ -123,8 +123,42 @@ pub struct AgentConfig {
     pub max_pending_approvals: Option<u32>,
 }
 
+/// An entry of `services:`. Each variant has one handler in `service`.
 #[derive(Clone, Debug)]
-pub struct ServiceConfig {
+pub enum ServiceConfig {
+    /// Its tools are HTTP requests.
+    Http(Arc<HttpService>),
+    /// Its tools are what agents do themselves, once they are permitted to.
+    Permit(PermitService),
+}
+
+impl ServiceConfig {
+    /// Its key in config.yaml.
+    pub fn name(&self) -> &str {
+        match self {
+            ServiceConfig::Http(http) => &http.name,
+            ServiceConfig::Permit(permit) => &permit.name,
+        }
+    }
+
+    /// What it is, where it speaks HTTP.
+    pub fn http(&self) -> Option<&HttpService> {
+        match self {
+            ServiceConfig::Http(http) => Some(http),
+            ServiceConfig::Permit(_) => None,
+        }
+    }
+}
+
+#[derive(Clone, Debug)]
+pub struct PermitService {
+    pub name: String,
+    /// How long a permit counts (60 s).
+    pub permit_ttl: Duration,
+}
+
+#[derive(Clone, Debug)]
+pub struct HttpService {
     pub name: String,
     /// What tool paths are added to.
     pub url: Url,
@@ -148,7 +182,7 @@ pub struct ServiceConfig {
     pub errors: Vec<ErrorMapping>,
 }
 
-impl ServiceConfig {
+impl HttpService {
     /// Its address as the owner gave it.
     pub fn address(&self) -> String {
         match &self.peer.socket {

@@ -10,7 +10,7 @@ use super::body;
 use super::facts::{self, Takes};
 use super::request::{self, ToolService};
 use super::response;
-use super::services::timeout;
+use super::services::{HandlerKind, timeout};
 use super::templates;
 use crate::base::digest::Digest;
 use crate::base::json::canonical;
@@ -28,12 +28,20 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Optio
     let signature = section.read("signature", |at| signature(at, &args));
     argument::check_each(&declared, &args, signature.as_ref());
     let kind = section.read("kind", kind);
-    let request = section.require("request", |at| request::read(at, &args, owner))?;
-    body::check_names(&declared, &args, &request);
-    let response = section.get("response").map(|at| response::read(at, owner.taken_header.as_deref()));
-    let response = response.unwrap_or_default();
-    let extra_args = extra_args(name, section, &request);
-    let target = Target::Http(HttpTarget { request, response });
+    let (target, extra_args) = match owner.handler {
+        HandlerKind::Http => {
+            let request = section.require("request", |at| request::read(at, &args, owner))?;
+            body::check_names(&declared, &args, &request);
+            let response =
+                section.get("response").map(|at| response::read(at, owner.taken_header.as_deref()));
+            let extra_args = extra_args(name, section, &request);
+            (HttpTarget { request, response: response.unwrap_or_default() }.into(), extra_args)
+        }
+        HandlerKind::Permit => {
+            nothing_is_sent(section);
+            (Target::Permit, section.get("extra_args").and_then(read_extra_args).unwrap_or(false))
+        }
+    };
     let mut tool = Tool {
         description: argument::description(section).unwrap_or_default(),
         service: owner.service.to_owned(),
@@ -91,7 +99,7 @@ fn extra_args(name: Name<'_>, section: Section<'_>, request: &RequestSpec) -> bo
         }
         return has_body;
     };
-    let allowed = at.choice(&[("allow", true), ("refuse", false)]).unwrap_or(false);
+    let allowed = read_extra_args(at).unwrap_or(false);
     if allowed && request.body.is_some() {
         at.error("other arguments do not stand in the body that is laid out", "extra_args: refuse");
     } else if allowed && !has_body {
@@ -100,8 +108,21 @@ fn extra_args(name: Name<'_>, section: Section<'_>, request: &RequestSpec) -> bo
     allowed
 }
 
+fn read_extra_args(at: At<'_>) -> Option<bool> {
+    at.choice(&[("allow", true), ("refuse", false)])
+}
+
+/// The keys of a tool that say how it is called, where nobody is.
+fn nothing_is_sent(section: Section<'_>) {
+    for key in ["request", "response", "timeout"] {
+        if let Some(at) = section.get(key) {
+            at.error(format!("a tool of permits has no {key}: the agent acts itself"), "remove it");
+        }
+    }
+}
+
 fn advise_unused(tool: &Tool, declared: &[(Name<'_>, At<'_>)]) {
-    let Target::Http(HttpTarget { request, .. }) = &tool.target;
+    let Some(HttpTarget { request, .. }) = tool.target.http() else { return };
     let mut used: BTreeSet<&str> = request.path.args().collect();
     used.extend(request.path_query.iter().flat_map(Template::args));
     used.extend(request.query.iter().chain(&request.headers).flat_map(|(_, t)| t.args()));
@@ -121,7 +142,6 @@ fn digest(tool: &Tool, url: &str) -> Digest {
     let pairs =
         |items: &[(String, Template)]| items.iter().map(|(n, t)| json!([n, text(t)])).collect::<Vec<_>>();
     let args: Map<_, _> = tool.args.iter().map(|(n, spec)| (n.clone(), arg_json(spec))).collect();
-    let Target::Http(HttpTarget { request, response }) = &tool.target;
     let mut all = json!({
         "service": tool.service,
         "url": url,
@@ -129,23 +149,33 @@ fn digest(tool: &Tool, url: &str) -> Digest {
         "description": tool.description,
         "signature": tool.signature.as_ref().map(text),
         "args": args,
-        "method": request.method.as_str(),
-        "path": text(&request.path),
-        "path_query": request.path_query.as_ref().map(text),
-        "query": pairs(&request.query),
-        "headers": pairs(&request.headers),
-        "body_exclude": request.body_exclude,
-        "wrap": response.wrap,
         "extra_args": tool.extra_args,
         "timeout": tool.timeout.map(|t| t.as_secs_f64()),
     });
+    let target = match &tool.target {
+        Target::Http(HttpTarget { request, response }) => json!({
+            "method": request.method.as_str(),
+            "path": text(&request.path),
+            "path_query": request.path_query.as_ref().map(text),
+            "query": pairs(&request.query),
+            "headers": pairs(&request.headers),
+            "body_exclude": request.body_exclude,
+            "wrap": response.wrap,
+        }),
+        Target::Permit => json!({"handler": "permit"}),
+    };
+    if let (Some(all), Value::Object(target)) = (all.as_object_mut(), target) {
+        all.extend(target);
+    }
     let kind = Some(tool.kind).filter(|kind| *kind != tool.target.default_kind());
     add(&mut all, "kind", kind.map(|kind| kind.as_str().into()));
     let facts = Some(&tool.facts).filter(|facts| **facts != ToolFacts::of(&tool.name));
     add(&mut all, "facts", facts.map(ToolFacts::source));
-    add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
-    add(&mut all, "body", request.body.as_ref().map(Layout::source));
-    add(&mut all, "response", response.source());
+    if let Target::Http(HttpTarget { request, response }) = &tool.target {
+        add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
+        add(&mut all, "body", request.body.as_ref().map(Layout::source));
+        add(&mut all, "response", response.source());
+    }
     Digest::sha256(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
 }
 

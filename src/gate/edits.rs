@@ -115,6 +115,9 @@ impl Gate {
         by: &Responder,
     ) -> Result<Question, AnswerOutcome> {
         let setup = self.setup();
+        if question.call.tool().is_permit() && !changes.is_empty() {
+            return Err(AnswerOutcome::Refused(PERMIT.to_owned()));
+        }
         refuse_leaks(&setup.scrubber, changes)?;
         let call = edited(&question.call, changes).map_err(|why| AnswerOutcome::Refused(why.to_string()))?;
         setup.services.check(&call).map_err(|why| AnswerOutcome::Refused(why.to_string()))?;

@@ -37,6 +37,7 @@ pub(crate) mod limits;
 mod memory;
 mod metrics;
 mod notes;
+mod permits;
 mod pipeline;
 mod rate;
 pub(crate) mod reading;

@@ -45,7 +45,9 @@ impl Gate {
 
     /// The call has ended like this, which is about to be written down and then told.
     pub(super) fn ended(&self, task: &Task, outcome: &Outcome) {
-        if let (Outcome::Executed(_), Some(source)) = (outcome, task.call.tool().source()) {
+        if let (Outcome::Executed(_) | Outcome::Permitted(_), Some(source)) =
+            (outcome, task.call.tool().source())
+        {
             self.ledger.memory.borrow_mut().read(&self.reading(&task.call, task.session.as_deref(), source));
         }
     }
@@ -61,7 +63,7 @@ impl Gate {
         outcome: &Outcome,
     ) -> Result<(), StoreError> {
         match (outcome, call.tool().source()) {
-            (Outcome::Executed(_), Some(source)) => {
+            (Outcome::Executed(_) | Outcome::Permitted(_), Some(source)) => {
                 self.hand_out(vec![self.reading(call, session, source)]).await
             }
             _ => Ok(()),

@@ -161,7 +161,9 @@ pub(super) async fn replayed(
         return Err(Outcome::IdempotencyConflict);
     }
     let outcome = earlier.outcome.unwrap_or(Outcome::UnknownResult);
-    if let (Outcome::Executed(_), Some(why)) = (&outcome, gate.denied_by_rule(call, session)) {
+    if let (Outcome::Executed(_) | Outcome::Permitted(_), Some(why)) =
+        (&outcome, gate.denied_by_rule(call, session))
+    {
         // Marked as a reply to what was done before: it does not read as a call that was never made.
         return Ok(Some(CallReply { replayed: true, ..CallReply::new(why.outcome(), Some(earlier.id)) }));
     }

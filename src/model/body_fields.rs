@@ -12,8 +12,15 @@ use super::tool::Target;
 /// The names of all members of objects in the body, at any depth, trimmed and in lower case. None: there is no body, or
 /// it is one text whose fields nobody knows.
 pub(crate) fn body_fields(call: &Call) -> Option<BTreeSet<String>> {
-    let Target::Http(http) = &call.tool().target;
-    let request = &http.request;
+    let request = match &call.tool().target {
+        Target::Http(http) => &http.request,
+        // What the agent makes of its arguments is its own affair: all of them may get there.
+        Target::Permit => {
+            let mut fields = BTreeSet::new();
+            call.args().iter().for_each(|(name, value)| add_arg(name, value, &mut fields));
+            return Some(fields);
+        }
+    };
     if !request.has_body() || request.encoding() == Encoding::None {
         return None;
     }
@@ -29,9 +36,13 @@ pub(crate) fn body_fields(call: &Call) -> Option<BTreeSet<String>> {
 fn add_all(request: &RequestSpec, call: &Call, fields: &mut BTreeSet<String>) {
     for (name, value) in call.args().iter().filter(|(name, _)| !request.body_exclude.contains(*name)) {
         let sent_as = call.tool().args.get(name).and_then(|spec| spec.sent_as.as_ref());
-        fields.insert(key_name(sent_as.unwrap_or(name)));
-        add_value(value, fields);
+        add_arg(sent_as.unwrap_or(name), value, fields);
     }
+}
+
+fn add_arg(name: &str, value: &Value, fields: &mut BTreeSet<String>) {
+    fields.insert(key_name(name));
+    add_value(value, fields);
 }
 
 /// A member that is left out because all of its arguments are absent is no field; in doubt it is one.

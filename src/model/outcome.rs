@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use super::denial::Denial;
 use super::invalid_call::InvalidCall;
 use super::output::{Lost, Output};
+use crate::base::clock::Timestamp;
 
 /// How a request ended. Its serde form is the column of a result in the record, without an executed call's data;
 /// names are never changed once released.
@@ -17,6 +18,8 @@ use super::output::{Lost, Output};
 pub enum Outcome {
     /// The service did it: it answered 2xx, whatever became of the answer.
     Executed(Output),
+    /// The agent may do it itself now. Nobody was called.
+    Permitted(Permit),
     /// A human said no.
     DeniedByUser {
         /// The human's words for the agent.
@@ -78,10 +81,19 @@ pub enum Outcome {
     TooManySessions,
 }
 
+/// Leave to act, handed out once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Permit {
+    pub permit_id: String,
+    /// Nothing may be begun on it from then on.
+    pub expires_at: Timestamp,
+}
+
 /// The sorts of ends that the record and the wire tell apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Sort {
     Executed,
+    Permitted,
     DeniedByUser,
     DeniedByPolicy,
     Withdrawn,
@@ -102,6 +114,7 @@ impl Outcome {
         use Sort::{DeniedByPolicy, Failed, Invalid, Limited};
         let (sort, reason, message) = match self {
             Outcome::Executed(_) => (Sort::Executed, "executed", "Executed"),
+            Outcome::Permitted(_) => (Sort::Permitted, "permitted", "Permitted"),
             Outcome::DeniedByUser { .. } => (Sort::DeniedByUser, "denied_by_user", "Denied by user"),
             Outcome::Withdrawn => (Sort::Withdrawn, "withdrawn", "Withdrawn by the agent"),
             Outcome::TimedOut => (Sort::TimedOut, "approval_timed_out", "Approval timed out"),
@@ -159,6 +172,9 @@ impl Outcome {
                 ("data_note", note.as_deref().into()),
                 ("edited", Some(edited.clone()).filter(|names| !names.is_empty()).into()),
             ],
+            Outcome::Permitted(Permit { permit_id, expires_at }) => {
+                vec![("permit_id", permit_id.as_str().into()), ("expires_at", expires_at.to_string().into())]
+            }
             Outcome::DeniedByUser { note } => vec![("note", note.as_deref().into())],
             Outcome::ServiceError { status, retry_after, .. } => {
                 vec![("status", (*status).into()), ("retry_after", (*retry_after).into())]
@@ -179,6 +195,7 @@ impl Outcome {
     pub fn as_str(&self) -> &'static str {
         match self.sort() {
             Sort::Executed => "executed",
+            Sort::Permitted => "permitted",
             Sort::DeniedByUser | Sort::DeniedByPolicy => "denied",
             Sort::Withdrawn => "withdrawn",
             Sort::TimedOut => "timed_out",
@@ -190,8 +207,13 @@ impl Outcome {
 
     /// The reason on the wire and in the record; None for success.
     pub fn reason(&self) -> Option<&'static str> {
-        let (sort, reason, _) = self.facts();
-        (sort != Sort::Executed).then_some(reason)
+        let (_, reason, _) = self.facts();
+        (!self.is_success()).then_some(reason)
+    }
+
+    /// Whether the agent got what it asked for: it was done, or it may do it.
+    pub(crate) fn is_success(&self) -> bool {
+        matches!(self.sort(), Sort::Executed | Sort::Permitted)
     }
 
     /// Whether an idempotency key goes on standing for a call that ended for this reason. A call that was not made, and

@@ -46,6 +46,14 @@ pub struct Tool {
 pub enum Target {
     /// An HTTP request.
     Http(HttpTarget),
+    /// Nothing is sent: the agent may act, for a while.
+    Permit,
+}
+
+impl From<HttpTarget> for Target {
+    fn from(http: HttpTarget) -> Target {
+        Target::Http(http)
+    }
 }
 
 impl From<RequestSpec> for Target {
@@ -59,11 +67,25 @@ impl Target {
     pub fn default_kind(&self) -> Kind {
         match self {
             Target::Http(http) => http.request.method.default_kind(),
+            Target::Permit => Kind::Execute,
+        }
+    }
+
+    /// The HTTP request, where it is one.
+    pub fn http(&self) -> Option<&HttpTarget> {
+        match self {
+            Target::Http(http) => Some(http),
+            Target::Permit => None,
         }
     }
 }
 
 impl Tool {
+    /// Whether the agent performs it itself.
+    pub(crate) fn is_permit(&self) -> bool {
+        matches!(self.target, Target::Permit)
+    }
+
     /// A tool with a name and a target and nothing else.
     pub fn new(name: &str, target: impl Into<Target>) -> Tool {
         let target = target.into();

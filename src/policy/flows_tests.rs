@@ -204,7 +204,7 @@ fn a_laid_out_body_has_the_names_of_its_layout() {
     let blocked = Bounds { blocked_fields: Some(set(&["ssn", "meta"])), ..Bounds::default() };
     let with = |layout: Layout| {
         let mut tool = tool(sends("webhook"));
-        let Target::Http(http) = &mut tool.target;
+        let Target::Http(http) = &mut tool.target else { panic!("not HTTP") };
         http.request.body = Some(layout);
         tool
     };

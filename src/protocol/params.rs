@@ -67,6 +67,25 @@ pub(crate) fn cancel(mut params: Map<String, Value>) -> Result<String, WireError
     Ok(id)
 }
 
+/// Parameters of `report`: the request id as text, whether it went well, and the agent's words.
+///
+/// # Errors
+/// -32600 as above.
+pub(crate) fn report(mut params: Map<String, Value>) -> Result<(String, bool, Option<String>), WireError> {
+    let id = text(&mut params, "request_id", MAX_KEY)?.ok_or_else(|| bad("Missing request_id"))?;
+    let ok = params
+        .remove("ok")
+        .as_ref()
+        .and_then(Value::as_bool)
+        .ok_or_else(|| bad("ok must be true or false"))?;
+    let detail = text(&mut params, "detail", MAX_REASON * 4)?;
+    if detail.as_ref().is_some_and(|detail| detail.chars().count() > MAX_REASON) {
+        return Err(too_long("detail"));
+    }
+    nothing_else(&params)?;
+    Ok((id, ok, detail))
+}
+
 /// For methods without parameters.
 ///
 /// # Errors

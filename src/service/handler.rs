@@ -7,12 +7,13 @@ use smol::future::{self, BoxedLocal};
 
 use super::call_slots::CallSlot;
 use super::scrub::Scrubber;
-use crate::config::ServiceConfig;
+use crate::base::clock::Timestamp;
+use crate::config::HttpService;
 use crate::model::{Call, InvalidCall, Outcome};
 use crate::net::client::HttpRequest;
 use crate::store::Claim;
 
-/// Runs the calls of one service. There is one implementation for each variant of `model::Target`.
+/// Runs the calls of one service. There is one implementation for each variant of [`ServiceConfig`](crate::config::ServiceConfig).
 pub(super) trait Handler {
     /// Makes `call` ready to be sent. This happens before the policy is asked, and before a person is.
     ///
@@ -48,11 +49,14 @@ pub(super) struct ClaimedCall {
     /// Looks for the secrets of this call too.
     pub(super) scrubber: Arc<Scrubber>,
     pub(super) slot: CallSlot,
+    /// When it is run.
+    pub(super) now: Timestamp,
 }
 
 /// A call as it is going to be sent, for one state of its service: after a reload it is prepared anew.
 pub enum PreparedCall {
-    Http(Arc<ServiceConfig>, HttpRequest),
+    Http(Arc<HttpService>, HttpRequest),
+    Permit,
 }
 
 pub enum Attempt {

@@ -5,11 +5,12 @@
 //! | `registry` | all configured services |
 //! | `handler` | what every kind of service does with a call |
 //! | [`http`] | the handler of services that speak HTTP |
+//! | `permit` | the handler of services whose tools the agent performs itself |
 //! | `scrub` | takes the owner's credentials out of everything that comes back |
 //! | `health` | whether the services are well |
 //! | `call_slots` | how many calls run at once, and which is next |
 //!
-//! A new kind of service is a variant of `model::Target`, a `Handler` in a folder or file of its own, and a line in
+//! A new kind of service is a variant of `config::ServiceConfig`, a `Handler` in a folder or file of its own, and a line in
 //! `registry` for each of the two questions that are answered there: whose handler, and whether a call can be sent.
 //!
 //! It never decides whether a call may happen, never sends one twice, and never lets a credential, a path or data of a
@@ -19,6 +20,7 @@ mod call_slots;
 mod handler;
 mod health;
 pub(crate) mod http;
+mod permit;
 mod registry;
 mod scrub;
 

@@ -13,11 +13,12 @@ use super::call_slots::CallSlot;
 use super::handler::{Attempt, ClaimedCall, Handler, PreparedCall};
 use super::health::{HealthBoard, ServiceHealth};
 use super::http::{self, HttpHandler};
+use super::permit::PermitHandler;
 use super::scrub::Scrubber;
 use crate::base::backoff::jitter;
 use crate::base::clock::{Clock, Timestamp};
 use crate::config::ServiceConfig;
-use crate::model::{Call, InvalidCall, Outcome, Target, Tool};
+use crate::model::{Call, InvalidCall, Outcome, Tool};
 use crate::net::client::HttpError;
 use crate::store::Claim;
 
@@ -57,13 +58,17 @@ impl std::error::Error for ServiceSetupError {}
 /// # Errors
 /// When it cannot.
 pub(crate) fn check(service: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
-    match &call.tool().target {
-        Target::Http(_) => http::request::build(service, call).map(drop),
+    match service {
+        ServiceConfig::Http(service) => http::request::build(service, call).map(drop),
+        ServiceConfig::Permit(_) => Ok(()),
     }
 }
 
-fn handler(service: &Arc<ServiceConfig>, scrubber: &Arc<Scrubber>) -> Result<Box<dyn Handler>, HttpError> {
-    Ok(Box::new(Arc::new(HttpHandler::new(service, scrubber)?)))
+fn handler(service: &ServiceConfig, scrubber: &Arc<Scrubber>) -> Result<Box<dyn Handler>, HttpError> {
+    Ok(match service {
+        ServiceConfig::Http(service) => Box::new(Arc::new(HttpHandler::new(service, scrubber)?)),
+        ServiceConfig::Permit(service) => Box::new(PermitHandler(service.clone())),
+    })
 }
 
 impl Services {
@@ -71,13 +76,10 @@ impl Services {
     ///
     /// # Errors
     /// When a service's `ca_cert` holds no certificate.
-    pub fn new(
-        configs: &[Arc<ServiceConfig>],
-        scrubber: Arc<Scrubber>,
-    ) -> Result<Services, ServiceSetupError> {
+    pub fn new(configs: &[ServiceConfig], scrubber: Arc<Scrubber>) -> Result<Services, ServiceSetupError> {
         let mut handlers = BTreeMap::new();
         for config in configs {
-            let service = config.name.clone();
+            let service = config.name().to_owned();
             match handler(config, &scrubber) {
                 Ok(handler) => handlers.insert(service, handler),
                 Err(why) => return Err(ServiceSetupError { service, why }),
@@ -107,17 +109,23 @@ impl Services {
 
     /// Sends the claimed call, once, as these services have it.
     ///
-    /// The outcome is `Executed`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
+    /// The outcome is `Executed`, `Permitted`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
     /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the
     /// request is on its way, dropping this future does not stop it: the caller must see it through.
-    pub async fn run(&self, claim: Claim, prepared: Option<PreparedCall>, slot: CallSlot) -> Attempt {
+    pub async fn run(
+        &self,
+        claim: Claim,
+        prepared: Option<PreparedCall>,
+        slot: CallSlot,
+        now: Timestamp,
+    ) -> Attempt {
         let call = claim.call();
         let Some(handler) = self.handler(call) else {
             log::warn!("tool {}: its service {} is not configured", call.tool().name, call.tool().service);
             return Outcome::ServiceUnreachable.into();
         };
         let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
-        handler.run(ClaimedCall { claim, prepared, scrubber, slot }).await
+        handler.run(ClaimedCall { claim, prepared, scrubber, slot, now }).await
     }
 
     /// Other services are in force from now on: what has not been sent is not sent, what has been is seen through.

@@ -239,12 +239,11 @@ pub(super) fn result_text(outcome: &str, data: Option<&str>) -> Result<String, S
         return Ok(format!(r#"{{"data":{data},{remarks}"status":"executed"}}"#));
     }
     let outcome = decode(outcome, None)?;
-    let body = json!({
-        "status": inbox_status(&outcome),
-        "reason": outcome.reason(),
-        "message": outcome.message(),
-        "data": outcome.details(),
-    });
+    let mut body = json!({"status": inbox_status(&outcome), "data": outcome.details()});
+    if let (Some(reason), Some(body)) = (outcome.reason(), body.as_object_mut()) {
+        body.insert("reason".into(), reason.into());
+        body.insert("message".into(), outcome.message().into());
+    }
     Ok(body.to_string())
 }
 
@@ -272,6 +271,7 @@ fn remarks(outcome: &str) -> Result<String, StoreError> {
 fn inbox_status(outcome: &Outcome) -> &'static str {
     match outcome.as_str() {
         "executed" => "executed",
+        "permitted" => "permitted",
         "denied" | "withdrawn" | "timed_out" => "denied",
         _failed_unknown_or_refused => "error",
     }

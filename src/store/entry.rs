@@ -243,7 +243,7 @@ pub struct WaitingResult {
     pub args: String,
     /// What the rules were matched against.
     pub signature: String,
-    /// JSON text: `{"status":"executed"|"denied"|"error","data":…,"reason":…}`.
+    /// JSON text: `{"status":"executed"|"permitted"|"denied"|"error","data":…,"reason":…}`.
     pub result: String,
     /// Whether it holds what the call has read.
     pub executed: bool,

@@ -15,6 +15,8 @@ pub(super) const NOTED: &str = "noted";
 /// Claimed after an approval; from here on it may have been done.
 pub(super) const EXECUTING: &str = "executing";
 pub(super) const FINISHED: &str = "finished";
+/// What the agent says that it did with its permit.
+pub(super) const REPORTED: &str = "reported";
 /// One more idempotency key stands for a call: that of a caller who joined it.
 pub(super) const JOINED: &str = "joined";
 /// A person lets a limit count anew.
@@ -41,7 +43,7 @@ pub(super) const ROLLED_BACK: &str = "rolled_back";
 pub(super) const TAMPERED: &str = "tampered";
 
 /// The events of a call between its first and its last: what `steps` has.
-pub(super) const STEPS: [&str; 6] = [EDITED, COUNTED, ANSWERED, EXECUTING, NOTED, JOINED];
+pub(super) const STEPS: [&str; 7] = [EDITED, COUNTED, ANSWERED, EXECUTING, NOTED, JOINED, REPORTED];
 
 /// How many milliseconds keys are remembered in this run, in `started`. From then on every key has its event.
 pub(super) const KEEP_KEYS: &str = "keep_keys_ms";

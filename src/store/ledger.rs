@@ -20,7 +20,9 @@ use crate::base::clock::{Timestamp, Uptime};
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
-use crate::model::{AgentId, Denial, Outcome, QuestionEnd, QuestionRecord, Reading, Responder, Void};
+use crate::model::{
+    AgentId, Denial, Outcome, QuestionEnd, QuestionRecord, Reading, Report, ReportOutcome, Responder, Void,
+};
 
 /// Records a call that is not executed now, and takes it as far as `stage` says.
 pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall, stage: &Stage) -> Result<(), StoreError> {
@@ -200,6 +202,30 @@ pub(super) fn add_note(
     Ok(true)
 }
 
+/// Adds an agent's word on what it did with its permit. There is one for each, ever.
+pub(super) fn report(
+    tx: &mut Tx<'_>,
+    agent: &AgentId,
+    id: RequestId,
+    report: &Report,
+    at: Timestamp,
+) -> Result<ReportOutcome, StoreError> {
+    folding::fold(tx)?;
+    let sql = "SELECT EXISTS (SELECT 1 FROM steps WHERE request_id = ?1 AND kind = 'reported')
+               FROM calls WHERE request_id = ?1 AND agent = ?2 AND outcome = 'permitted'";
+    let found =
+        tx.db.prepare_cached(sql)?.query_row(params![id.to_string(), agent.as_str()], |row| row.get(0));
+    Ok(match found.optional()? {
+        None => ReportOutcome::Unknown,
+        Some(true) => ReportOutcome::AlreadyReported,
+        Some(false) => {
+            let body = json!({"ok": report.ok, "detail": report.detail, "by": agent.as_str()});
+            tx.append(at, kind::REPORTED, Some(id), &body)?;
+            ReportOutcome::Reported
+        }
+    })
+}
+
 /// The arguments of this call are wiped in this transaction. When secret ones are among them (the event shows them as
 /// dots), the write-ahead log must not keep them either.
 pub(super) fn forget_secrets(tx: &mut Tx<'_>, seq: i64) -> Result<(), StoreError> {
@@ -234,7 +260,7 @@ fn finish(
     let mut body = codec::finished(outcome, stored.data.as_ref().map(JsonText::as_str));
     // Of a call whose end is not known, the agent may have heard.
     let may_have_read = match outcome {
-        Outcome::Executed(_) => true,
+        Outcome::Executed(_) | Outcome::Permitted(_) => true,
         Outcome::UnknownResult => open.state == CallState::Executing,
         _otherwise => false,
     };

@@ -8,14 +8,14 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use agentpass::testing::base::clock::{Clock, Timestamp};
-use agentpass::testing::config::{Auth, Health, ServiceConfig};
+use agentpass::testing::config::{Auth, Health, HttpService};
 use agentpass::testing::model::{AgentId, Lost, Method, Outcome, Output};
 use agentpass::testing::service::{Attempt, Scrubber, Services};
 use serde_json::{Value, json};
 
 use super::fake::*;
 
-fn outcome(config: &ServiceConfig, method: Method) -> Outcome {
+fn outcome(config: &HttpService, method: Method) -> Outcome {
     run(config, call(tool(method, "/"), json!({})))
 }
 
@@ -34,7 +34,7 @@ fn what_was_certainly_not_sent_is_unreachable() {
     ] {
         for method in [Method::Get, Method::Post] {
             // The last one is waited for in vain.
-            let config = ServiceConfig { timeout: Duration::from_secs(2), ..service(&url) };
+            let config = HttpService { timeout: Duration::from_secs(2), ..service(&url) };
             assert_eq!(outcome(&config, method), Outcome::ServiceUnreachable, "{url}");
         }
     }
@@ -44,7 +44,8 @@ fn what_was_certainly_not_sent_is_unreachable() {
 fn a_certificate_that_is_none_stops_the_setup() {
     let mut config = service("https://127.0.0.1:1");
     config.ca_cert = Some(b"no certificate".to_vec());
-    let why = Services::new(&[Arc::new(config)], Arc::new(Scrubber::new(&[]))).err().unwrap();
+    let why =
+        Services::new(&[ServiceConfig::Http(Arc::new(config))], Arc::new(Scrubber::new(&[]))).err().unwrap();
     assert_eq!(why.service, "s");
     assert!(why.to_string().starts_with("service \"s\" cannot be set up: "), "{why}");
 }
@@ -257,7 +258,7 @@ fn retired_services_see_through_what_they_have_sent() {
 #[test]
 fn what_was_prepared_before_a_reload_leaves_as_the_services_in_force_have_it() {
     let upstream = Upstream::body("", b"1");
-    let with = |token: &str| ServiceConfig { auth: Auth::Bearer(secret(token)), ..upstream.service() };
+    let with = |token: &str| HttpService { auth: Auth::Bearer(secret(token)), ..upstream.service() };
     let (before, after) = (services(&with("old"), &[]), services(&with("new"), &[]));
     let gone = Services::new(&[], Arc::new(Scrubber::new(&[]))).unwrap();
     let prepared_before = |services: &Services| {

@@ -13,7 +13,7 @@ use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::base::secret::Secret;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::base::url::Url;
-use agentpass::testing::config::{Auth, ServiceConfig};
+use agentpass::testing::config::{Auth, HttpService};
 use agentpass::testing::model::{
     Action, AgentId, ArgSpec, ArgType, Call, HttpTarget, InvalidCall, Method, Outcome, RequestSpec, Target,
     Tool, Verdict,
@@ -99,7 +99,7 @@ impl Upstream {
         self.seen.lock().unwrap().clone()
     }
 
-    pub fn service(&self) -> ServiceConfig {
+    pub fn service(&self) -> HttpService {
         service(&format!("http://127.0.0.1:{}", self.port))
     }
 }
@@ -136,8 +136,8 @@ pub fn secret(text: &str) -> Secret {
     Secret::new(text.to_owned())
 }
 
-pub fn service(url: &str) -> ServiceConfig {
-    ServiceConfig {
+pub fn service(url: &str) -> HttpService {
+    HttpService {
         name: "s".into(),
         url: Url::service(url).unwrap(),
         auth: Auth::None,
@@ -164,7 +164,7 @@ pub fn tool(method: Method, path: &str) -> Tool {
 
 /// What a tool is at its service, to be changed.
 pub fn http(tool: &mut Tool) -> &mut HttpTarget {
-    let Target::Http(http) = &mut tool.target;
+    let Target::Http(http) = &mut tool.target else { panic!("not HTTP") };
     http
 }
 
@@ -192,12 +192,13 @@ pub fn raw_call(tool: Tool, args: Value) -> Result<Arc<Call>, InvalidCall> {
     Call::new(AgentId::configured("a"), Arc::new(tool), args).map(Arc::new)
 }
 
-pub fn services(config: &ServiceConfig, secrets: &[&str]) -> Services {
+pub fn services(config: &HttpService, secrets: &[&str]) -> Services {
     let secrets: Vec<Secret> = secrets.iter().map(|s| secret(s)).collect();
-    Services::new(&[Arc::new(config.clone())], Arc::new(Scrubber::new(&secrets))).unwrap()
+    Services::new(&[ServiceConfig::Http(Arc::new(config.clone()))], Arc::new(Scrubber::new(&secrets)))
+        .unwrap()
 }
 
-pub fn check(config: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
+pub fn check(config: &HttpService, call: &Call) -> Result<(), InvalidCall> {
     services(config, &[]).check(call).map(drop)
 }
 
@@ -259,7 +260,7 @@ pub async fn send(services: &Services, call: Arc<Call>) -> Outcome {
     }
 }
 
-pub fn run(config: &ServiceConfig, call: Arc<Call>) -> Outcome {
+pub fn run(config: &HttpService, call: Arc<Call>) -> Outcome {
     smol::block_on(send(&services(config, &[]), call))
 }
 

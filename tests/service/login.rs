@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use agentpass::testing::config::{Auth, Login, LoginRequest, ServiceConfig, Take};
+use agentpass::testing::config::{Auth, HttpService, Login, LoginRequest, Take};
 use agentpass::testing::model::{Method, Outcome};
 use agentpass::testing::service::{Attempt, Services};
 use serde_json::{Value, json};
@@ -21,7 +21,7 @@ fn exchange(method: Method, path: &str, body: Option<&str>) -> LoginRequest {
     LoginRequest { method, path: path.into(), headers: Vec::new(), body }
 }
 
-fn login(upstream: &Upstream, change: impl FnOnce(&mut Login)) -> ServiceConfig {
+fn login(upstream: &Upstream, change: impl FnOnce(&mut Login)) -> HttpService {
     let mut login = Login {
         request: exchange(Method::Post, "/auth", Some(&json!({"password": PASSWORD}).to_string())),
         take: Take::Json("/session/sid".into()),
@@ -32,7 +32,7 @@ fn login(upstream: &Upstream, change: impl FnOnce(&mut Login)) -> ServiceConfig 
         logout: Some(exchange(Method::Delete, "/auth", None)),
     };
     change(&mut login);
-    ServiceConfig { auth: Auth::Login(Arc::new(login)), ..upstream.service() }
+    HttpService { auth: Auth::Login(Arc::new(login)), ..upstream.service() }
 }
 
 /// The token of the nth login.
@@ -216,7 +216,7 @@ fn a_token_given_later_is_looked_for_everywhere() {
     let (upstream, _) = guarded(|_, _| true);
     let scrubber = Arc::new(agentpass::testing::service::Scrubber::new(&[]));
     let config = login(&upstream, |_| {});
-    let services = Services::new(&[Arc::new(config)], scrubber.clone()).unwrap();
+    let services = Services::new(&[ServiceConfig::Http(Arc::new(config))], scrubber.clone()).unwrap();
     let value: Value = json!({"a": [token(1).replace('-', "%2d")]});
     assert!(!scrubber.is_in(&value));
     assert!(matches!(ask(&services, Method::Get), Outcome::Executed(_)));

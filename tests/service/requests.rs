@@ -2,7 +2,7 @@
 
 use agentpass::testing::base::template::Template;
 use agentpass::testing::base::whole_regex::WholeRegex;
-use agentpass::testing::config::{Auth, ServiceConfig};
+use agentpass::testing::config::{Auth, HttpService};
 use agentpass::testing::model::{ArgSpec, ArgType, Encoding, InvalidCall, Method, Outcome, Tool};
 use agentpass::testing::service::request;
 use serde_json::{Value, json};
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::fake::*;
 
 /// The one request that this call becomes.
-fn sent(change: impl FnOnce(&mut ServiceConfig), tool: Tool, args: Value) -> Seen {
+fn sent(change: impl FnOnce(&mut HttpService), tool: Tool, args: Value) -> Seen {
     let upstream = Upstream::body("", b"");
     let mut config = upstream.service();
     change(&mut config);
@@ -46,18 +46,17 @@ fn a_plain_read() {
 
 #[test]
 fn every_kind_of_credentials() {
-    let bearer = |c: &mut ServiceConfig| c.auth = Auth::Bearer(secret("T0ken"));
+    let bearer = |c: &mut HttpService| c.auth = Auth::Bearer(secret("T0ken"));
     assert_eq!(sent(bearer, tool(GET, "/"), json!({})).header("authorization"), ["Bearer T0ken"]);
-    let basic = |c: &mut ServiceConfig| {
+    let basic = |c: &mut HttpService| {
         c.auth = Auth::Basic { username: "Aladdin".into(), password: secret("open sesame") };
     };
     let seen = sent(basic, tool(GET, "/"), json!({}));
     assert_eq!(seen.header("authorization"), ["Basic QWxhZGRpbjpvcGVuIHNlc2FtZQ=="]);
-    let header =
-        |c: &mut ServiceConfig| c.auth = Auth::Header { name: "X-API-Key".into(), token: secret("k") };
+    let header = |c: &mut HttpService| c.auth = Auth::Header { name: "X-API-Key".into(), token: secret("k") };
     assert_eq!(sent(header, tool(GET, "/"), json!({})).header("x-api-key"), ["k"]);
     let query =
-        |c: &mut ServiceConfig| c.auth = Auth::Query { param: "api key".into(), token: secret("a&b=c") };
+        |c: &mut HttpService| c.auth = Auth::Query { param: "api key".into(), token: secret("a&b=c") };
     assert_eq!(sent(query, tool(GET, "/"), json!({})).target(), "/?api%20key=a%26b%3Dc");
     let seen = sent(query, tool(GET, "/x?q={q}"), json!({"q": "1"}));
     assert_eq!(seen.target(), "/x?q=1&api%20key=a%26b%3Dc");
@@ -68,14 +67,14 @@ fn nothing_takes_the_place_of_the_credentials() {
     let mut sly = tool(GET, "/");
     http(&mut sly).request.headers = items(&[("AUTHORIZATION", "Bearer {x}"), ("X-Other", "{x}")]);
     http(&mut sly).request.query = items(&[("key", "{x}")]);
-    let bearer = |c: &mut ServiceConfig| {
+    let bearer = |c: &mut HttpService| {
         c.auth = Auth::Bearer(secret("T0ken"));
         c.headers = vec![("authorization".into(), secret("Basic zzz")), ("x-other".into(), secret("owner"))];
     };
     let seen = sent(bearer, sly.clone(), json!({"x": "mine"}));
     assert_eq!(seen.header("authorization"), ["Bearer T0ken"]);
     assert_eq!(seen.header("x-other"), ["mine"]);
-    let query = |c: &mut ServiceConfig| c.auth = Auth::Query { param: "key".into(), token: secret("T0ken") };
+    let query = |c: &mut HttpService| c.auth = Auth::Query { param: "key".into(), token: secret("T0ken") };
     assert_eq!(sent(query, sly, json!({"x": "mine"})).target(), "/?key=T0ken");
 }
 

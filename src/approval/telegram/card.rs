@@ -62,6 +62,8 @@ pub(super) struct CardProgress {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallEnd {
     Done,
+    /// The agent may do it itself.
+    Permitted,
     /// It may have been done or not.
     Unknown,
     /// Why it was not done.
@@ -72,6 +74,7 @@ impl CallEnd {
     pub(super) fn after(outcome: &Outcome) -> CallEnd {
         match outcome {
             Outcome::Executed(_) => CallEnd::Done,
+            Outcome::Permitted(_) => CallEnd::Permitted,
             Outcome::UnknownResult => CallEnd::Unknown,
             other => CallEnd::Failed(other.explained()),
         }
@@ -82,6 +85,7 @@ impl CallEnd {
         match word {
             "pending" => None,
             "executed" => Some(CallEnd::Done),
+            "permitted" => Some(CallEnd::Permitted),
             "unknown" => Some(CallEnd::Unknown),
             other => Some(CallEnd::Failed(format!("The record says: {other}"))),
         }
@@ -201,6 +205,9 @@ fn ended(message: &mut StyledText, tool: &str, progress: &CardProgress) {
     let (name, line) = match (end, &progress.end) {
         (QuestionEnd::Approved { .. }, None) => ("✅ Allowed", format!("B{by}")),
         (QuestionEnd::Approved { .. }, Some(CallEnd::Done)) => ("✅ Allowed", format!("B{by} Done.")),
+        (QuestionEnd::Approved { .. }, Some(CallEnd::Permitted)) => {
+            ("✅ Allowed", format!("B{by} The agent may do it."))
+        }
         (QuestionEnd::Approved { .. }, Some(CallEnd::Unknown)) => {
             ("⚠️ Unknown", format!("Allowed b{by} It may have been done or not."))
         }

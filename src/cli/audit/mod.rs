@@ -200,11 +200,9 @@ fn one_of(name: &str, given: Option<&str>, words: &[&str]) -> Result<Option<Stri
 }
 
 fn list(args: &ListArgs) -> Result<Exit, Trouble> {
-    let outcomes =
-        ["executed", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
     let filter = Filter {
         decision: one_of("decision", args.decision.as_deref(), &["allow", "ask", "deny"])?,
-        outcome: one_of("outcome", args.outcome.as_deref(), &outcomes)?,
+        outcome: one_of("outcome", args.outcome.as_deref(), OUTCOMES)?,
         since: time("since", args.since.as_deref())?,
         until: time("until", args.until.as_deref())?,
         tool: args.tool.clone(),

@@ -7,6 +7,7 @@ use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines, visible_name};
 use crate::base::zone::Zone;
 use crate::cli::layout;
+use crate::model::report::reported_in_words;
 use crate::model::verdict::reasons_in_words;
 
 const LABEL: usize = 11;
@@ -28,6 +29,7 @@ pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     page.add("note by", text("note_by"));
     page.add("outcome", &outcome(whole));
     page.add("message", text("message"));
+    page.add("agent says", &reported_in_words(whole).unwrap_or_default());
     page.add("data lost", &text("data_lost").replace('_', " "));
     page.add("data note", text("data_note"));
     page.add("result", text("execution_result"));

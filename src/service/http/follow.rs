@@ -9,7 +9,7 @@ use std::time::Instant;
 use super::request;
 use super::response;
 use super::sender::Sender;
-use crate::config::ServiceConfig;
+use crate::config::HttpService;
 use crate::model::http::response::Follow;
 use crate::model::{Lost, Outcome, Tool};
 use crate::net::client::{HttpRequest, HttpResponse};
@@ -23,7 +23,7 @@ const NO_ANSWER: &str = "the service took it on; what became of it could not be 
 /// The outcome of a call whose end is not known.
 pub(super) fn follow(
     sender: &Sender,
-    service: &ServiceConfig,
+    service: &HttpService,
     follow: &Follow,
     tool: &Tool,
     sent: &HttpRequest,
@@ -54,7 +54,7 @@ pub(super) fn follow(
     Ok(response)
 }
 
-fn poll(service: &ServiceConfig, sent: &HttpRequest, url: &str) -> HttpRequest {
+fn poll(service: &HttpService, sent: &HttpRequest, url: &str) -> HttpRequest {
     let is_of_body = |name: &str| name.eq_ignore_ascii_case("content-type");
     HttpRequest {
         method: "GET".to_owned(),
@@ -72,7 +72,7 @@ fn says_nothing_of_the_call(status: u16) -> bool {
 }
 
 /// The URL that a response names, where it is one of this service.
-fn location(service: &ServiceConfig, response: &HttpResponse) -> Option<String> {
+fn location(service: &HttpService, response: &HttpResponse) -> Option<String> {
     let named = response.header("location").next()?;
     let own = service.url.as_str();
     let origin = own.match_indices('/').nth(2).map_or(own, |(at, _)| own.get(..at).unwrap_or_default());

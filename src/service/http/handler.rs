@@ -10,8 +10,8 @@ use super::no_response::{self, NoResponse};
 use super::request;
 use super::response;
 use super::sender::Sender;
-use crate::config::{Health, ServiceConfig};
-use crate::model::{Call, InvalidCall, Outcome, Target, Tool};
+use crate::config::{Health, HttpService};
+use crate::model::{Call, InvalidCall, Outcome, Tool};
 use crate::net::client::{HttpError, HttpRequest, HttpResponse, NotSent};
 use crate::service::handler::{Attempt, ClaimedCall, Handler, PreparedCall};
 use crate::service::scrub::Scrubber;
@@ -23,7 +23,7 @@ const PROBE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// One service. All of it goes along onto the blocking pool.
 pub(in crate::service) struct HttpHandler {
-    config: Arc<ServiceConfig>,
+    config: Arc<HttpService>,
     sender: Sender,
     scrubber: Arc<Scrubber>,
     /// Held while a large response is read: threads that allocate and free a lot at once hinder each other, and are
@@ -75,7 +75,7 @@ impl HttpHandler {
     /// # Errors
     /// When `ca_cert` holds no certificate.
     pub(in crate::service) fn new(
-        config: &Arc<ServiceConfig>,
+        config: &Arc<HttpService>,
         scrubber: &Arc<Scrubber>,
     ) -> Result<HttpHandler, HttpError> {
         let sender = Sender::new(config, scrubber)?;
@@ -116,8 +116,9 @@ impl HttpHandler {
     }
 
     fn response(&self, tool: &Tool, request: HttpRequest) -> Result<HttpResponse, NoResponse> {
-        let Target::Http(target) = &tool.target;
-        let Some(rule) = &target.response.follow else { return self.sender.send(request, tool.kind) };
+        let Some(rule) = tool.target.http().and_then(|http| http.response.follow.as_ref()) else {
+            return self.sender.send(request, tool.kind);
+        };
         let response = self.sender.send(request.clone(), tool.kind)?;
         follow(&self.sender, &self.config, rule, tool, &request, response).map_err(NoResponse::Ended)
     }

@@ -13,7 +13,7 @@ use super::no_response::NoResponse;
 use super::request::{bare, set_header, set_secret_headers};
 use crate::base::backoff::doubled;
 use crate::base::secret::Secret;
-use crate::config::{Login, LoginRequest, ServiceConfig, Take};
+use crate::config::{HttpService, Login, LoginRequest, Take};
 use crate::model::Outcome;
 use crate::net::client::{HttpClient, HttpError, HttpRequest, HttpResponse, MaybeSent};
 use crate::service::scrub::Scrubber;
@@ -33,7 +33,7 @@ const LOGOUT_TIMEOUT: Duration = Duration::from_secs(2);
 /// The sessions at one service, one after another.
 pub(super) struct LoginSessions {
     login: Arc<Login>,
-    service: Arc<ServiceConfig>,
+    service: Arc<HttpService>,
     /// Not retired by a reload, so that a session can still be ended then.
     client: HttpClient,
     scrubber: Arc<Scrubber>,
@@ -78,7 +78,7 @@ struct NoToken {
 impl LoginSessions {
     pub(super) fn new(
         login: Arc<Login>,
-        service: Arc<ServiceConfig>,
+        service: Arc<HttpService>,
         client: HttpClient,
         scrubber: Arc<Scrubber>,
     ) -> LoginSessions {

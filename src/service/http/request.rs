@@ -14,8 +14,8 @@ use super::request_body::body;
 use crate::base::json::scalar_text;
 use crate::base::secret::Secret;
 use crate::base::template::{Template, TemplatePiece};
-use crate::config::{Auth, Health, ServiceConfig};
-use crate::model::{Call, HttpTarget, InvalidCall, Method, RequestSpec, Target};
+use crate::config::{Auth, Health, HttpService};
+use crate::model::{Call, HttpTarget, InvalidCall, Method, RequestSpec};
 use crate::net::client::HttpRequest;
 
 /// The request of `call`, credentials included.
@@ -25,8 +25,8 @@ use crate::net::client::HttpRequest;
 /// or what a service could take for one, an array or object outside the body, a required list without elements in the
 /// query, a line break in a header.
 /// [`InvalidCall::BadRequest`] when the whole is not a URL of this service, for instance longer than 64 KiB.
-pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, InvalidCall> {
-    let Target::Http(HttpTarget { request: spec, .. }) = &call.tool().target;
+pub fn build(service: &HttpService, call: &Call) -> Result<HttpRequest, InvalidCall> {
+    let HttpTarget { request: spec, .. } = call.tool().target.http().ok_or(InvalidCall::BadRequest)?;
     let mut request = bare(service, &spec.method, &path(&spec.path, call)?);
     if let Some(body) = body(spec, call)? {
         let is_set = request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("content-type"));
@@ -47,7 +47,7 @@ pub fn build(service: &ServiceConfig, call: &Call) -> Result<HttpRequest, Invali
 ///
 /// # Errors
 /// [`InvalidCall::BadRequest`] when the configured path is not a URL of this service.
-pub(super) fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequest, InvalidCall> {
+pub(super) fn probe(service: &HttpService, health: &Health) -> Result<HttpRequest, InvalidCall> {
     let mut request = bare(service, &health.method, &health.path);
     append(&mut request.url, auth_query(&service.auth));
     authorize(&mut request, &service.auth);
@@ -56,7 +56,7 @@ pub(super) fn probe(service: &ServiceConfig, health: &Health) -> Result<HttpRequ
 }
 
 /// A request with the headers of its service, but without credentials.
-pub(super) fn bare(service: &ServiceConfig, method: &Method, path: &str) -> HttpRequest {
+pub(super) fn bare(service: &HttpService, method: &Method, path: &str) -> HttpRequest {
     let mut request = HttpRequest {
         method: method.as_str().to_owned(),
         url: format!("{}{path}", service.url.as_str()),
@@ -93,7 +93,7 @@ fn is_left_out(template: &Template, call: &Call) -> bool {
 /// The credential comes last, and nothing else stands under its name.
 fn add_query(
     request: &mut HttpRequest,
-    service: &ServiceConfig,
+    service: &HttpService,
     spec: &RequestSpec,
     call: &Call,
 ) -> Result<(), InvalidCall> {
@@ -174,7 +174,7 @@ fn authorize(request: &mut HttpRequest, auth: &Auth) {
 }
 
 /// `url` with the credentials that stand in a URL.
-pub(super) fn with_credentials(service: &ServiceConfig, url: &str) -> String {
+pub(super) fn with_credentials(service: &HttpService, url: &str) -> String {
     let mut url = url.to_owned();
     append(&mut url, auth_query(&service.auth));
     url
@@ -184,7 +184,7 @@ pub(super) fn with_credentials(service: &ServiceConfig, url: &str) -> String {
 ///
 /// # Errors
 /// [`InvalidCall::BadRequest`] when it is not.
-pub(super) fn check_origin(service: &ServiceConfig, url: &str) -> Result<(), InvalidCall> {
+pub(super) fn check_origin(service: &HttpService, url: &str) -> Result<(), InvalidCall> {
     let origin = |text: &str| {
         let uri: Uri = text.parse().ok()?;
         let authority = uri.authority()?.as_str().to_ascii_lowercase();

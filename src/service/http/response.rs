@@ -12,8 +12,8 @@ use super::response_text::{self, ContentKind, NotText};
 use crate::base::clock::Timestamp;
 use crate::base::json_text::JsonText;
 use crate::base::safe_text::visible;
-use crate::config::ServiceConfig;
-use crate::model::{HttpTarget, Kind, Lost, Method, Outcome, Output, ResponseSpec, Target, Tool};
+use crate::config::HttpService;
+use crate::model::{HttpTarget, Kind, Lost, Method, Outcome, Output, ResponseSpec, Tool};
 use crate::net::client::HttpResponse;
 use crate::service::scrub::{Scrubber, json};
 
@@ -39,8 +39,10 @@ struct Clean {
 type Unusable = (Lost, Option<String>);
 
 /// The outcome of a call with this response.
-pub fn outcome(service: &ServiceConfig, tool: &Tool, response: HttpResponse, scrubber: &Scrubber) -> Outcome {
-    let Target::Http(HttpTarget { request, response: spec }) = &tool.target;
+pub fn outcome(service: &HttpService, tool: &Tool, response: HttpResponse, scrubber: &Scrubber) -> Outcome {
+    let Some(HttpTarget { request, response: spec }) = tool.target.http() else {
+        return Outcome::UnknownResult;
+    };
     let status = response.status;
     if !is_success(status) {
         return refused(service, spec, response, scrubber);
@@ -180,7 +182,7 @@ fn note(lost_numbers: bool, lost_characters: bool) -> Option<String> {
 
 /// What the agent is told about a status that is no success.
 fn refused(
-    service: &ServiceConfig,
+    service: &HttpService,
     spec: &ResponseSpec,
     response: HttpResponse,
     scrubber: &Scrubber,

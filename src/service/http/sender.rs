@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::login::LoginSessions;
 use super::no_response::NoResponse;
-use crate::config::{Auth, ServiceConfig};
+use crate::config::{Auth, HttpService};
 use crate::model::Kind;
 use crate::net::client::{HttpClient, HttpError, HttpOptions, HttpRequest, HttpResponse};
 use crate::service::scrub::Scrubber;
@@ -26,7 +26,7 @@ pub(super) struct Sender {
 
 impl Sender {
     /// Connects to nothing.
-    pub(super) fn new(config: &Arc<ServiceConfig>, scrubber: &Arc<Scrubber>) -> Result<Sender, HttpError> {
+    pub(super) fn new(config: &Arc<HttpService>, scrubber: &Arc<Scrubber>) -> Result<Sender, HttpError> {
         let client = |reuse_connections| {
             HttpClient::new(HttpOptions {
                 timeout: config.timeout,

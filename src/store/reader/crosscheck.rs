@@ -135,10 +135,11 @@ impl CallWalk {
         Ok(difference(&call))
     }
 
-    /// A note comes after the end, and sometimes one more key. What began before the first event that is kept has no
-    /// row any more.
+    /// A note comes after the end, and sometimes one more key or the agent's report. What began before the first event
+    /// that is kept has no row any more.
     fn after_the_end(&self, db: &Connection, event: &ChainEvent) -> Result<Option<Fault>, StoreError> {
-        if event.kind == kind::NOTED || event.kind == kind::JOINED || event.kind == kind::TAMPERED {
+        let after = [kind::NOTED, kind::JOINED, kind::REPORTED, kind::TAMPERED];
+        if after.contains(&event.kind.as_str()) {
             return Ok(None);
         }
         let sql = "SELECT EXISTS (SELECT 1 FROM calls WHERE request_id = ?)";

@@ -95,7 +95,8 @@ fn steps(event: &ChainEvent) -> Result<Vec<HistoryStep>, StoreError> {
         }
         kind::EXECUTING => vec![HistoryStep::Claimed(id)],
         kind::FINISHED => {
-            let executed = text("outcome").is_some_and(|outcome| outcome == "executed");
+            let executed =
+                text("outcome").is_some_and(|outcome| ["executed", "permitted"].contains(&outcome.as_str()));
             vec![HistoryStep::Ended { id, executed }]
         }
         kind::READ => agent

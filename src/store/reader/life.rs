@@ -71,8 +71,8 @@ impl CallLife {
     }
 }
 
-/// Whether a call that ended like this has been at its service for certain.
+/// Whether a call that ended like this has been claimed for certain.
 fn was_sent(outcome: Option<&str>, reason: Option<&str>) -> bool {
     let after = ["service_error", "service_timeout", "response_too_large"];
-    outcome == Some("executed") || reason.is_some_and(|reason| after.contains(&reason))
+    matches!(outcome, Some("executed" | "permitted")) || reason.is_some_and(|reason| after.contains(&reason))
 }

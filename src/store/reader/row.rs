@@ -6,6 +6,11 @@ use serde_json::{Value, json};
 use crate::base::clock::Timestamp;
 use crate::store::error::StoreError;
 
+/// How requests end, or stand, in the words of [`Filter::outcome`].
+pub(crate) const OUTCOMES: &[&str] = &[
+    "executed", "permitted", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending",
+];
+
 /// Which requests to list. Everything that is set must hold.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
@@ -19,7 +24,7 @@ pub struct Filter {
     pub decision: Option<String>,
     /// How its question ended: `approved`, `denied`, `timed_out`, `withdrawn` or `void`.
     pub resolution: Option<String>,
-    /// `executed`, `failed`, `denied`, `timed_out`, `withdrawn`, `refused`, `unknown` or `pending`.
+    /// One of [`OUTCOMES`].
     pub outcome: Option<String>,
     /// Not before.
     pub since: Option<Timestamp>,
@@ -62,6 +67,8 @@ pub struct AuditRow {
     pub noted: Value,
     /// Body of its last `edited` event, or null.
     pub edited: Value,
+    /// Body of its `reported` event, or null.
+    pub reported: Value,
 }
 
 impl AuditRow {
@@ -110,6 +117,8 @@ impl AuditRow {
             "data_note": end["data_note"],
             "execution_result": end["result"],
             "result_digest": end["result_digest"],
+            "reported_ok": self.reported["ok"],
+            "reported_detail": self.reported["detail"],
             "finished_at": time(self.finished_at),
             "duration_ms": self.finished_at.map(|end| end.0.saturating_sub(self.at.0)),
         });
@@ -133,17 +142,19 @@ impl AuditRow {
     }
 }
 
-/// What `c` is joined with: what began the call, what ended it, a note added later, the last change of it.
+/// What `c` is joined with: what began the call, what ended it, a note added later, the last change of it, the agent's report.
 pub(super) const EVENTS: &str =
     "LEFT JOIN events e ON e.seq = c.seq LEFT JOIN events f ON f.seq = c.finished_seq
   LEFT JOIN events n ON n.seq = (SELECT seq FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'noted')
-  LEFT JOIN events d ON d.seq = (SELECT max(seq) FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'edited')";
+  LEFT JOIN events d ON d.seq = (SELECT max(seq) FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'edited')
+  LEFT JOIN events p ON p.seq = (SELECT seq FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'reported')";
 
 /// A query for [`audit_row`]s, without conditions; `request` is the expression for [`AuditRow::request`].
 pub(super) fn select(request: &str) -> String {
     format!(
         "SELECT c.seq, c.request_id, c.at, c.agent, c.session, c.tool, c.decision, c.resolution, c.resolved_by,
-         c.resolved_at, c.outcome, c.finished_at, {request}, f.body, n.body, d.body FROM calls c {EVENTS} WHERE true"
+         c.resolved_at, c.outcome, c.finished_at, {request}, f.body, n.body, d.body, p.body
+         FROM calls c {EVENTS} WHERE true"
     )
 }
 
@@ -174,5 +185,6 @@ pub(super) fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
         end: body(13)?,
         noted: body(14)?,
         edited: body(15)?,
+        reported: body(16)?,
     })
 }

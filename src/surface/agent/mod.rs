@@ -289,7 +289,7 @@ impl AgentHandle {
         self.others.take(MAX_IN_FLIGHT).ok_or(NotServed::TooManyInFlight)
     }
 
-    /// A slot for taking a question back.
+    /// A slot for taking a question back, or for a report: each is one more event.
     ///
     /// # Errors
     /// When too many such requests are in flight, or the agent takes back too often.

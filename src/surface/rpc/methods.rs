@@ -10,7 +10,7 @@ use crate::base::ids::RequestId;
 use crate::base::secret::TokenHash;
 use crate::base::slots::Slot;
 use crate::gate::{Submission, Ticket};
-use crate::model::AnswerOutcome;
+use crate::model::{AnswerOutcome, Report};
 use crate::protocol::frame::{self, RpcRequest, WireError};
 use crate::protocol::{code, params};
 use crate::surface::agent::NotServed;
@@ -33,6 +33,7 @@ enum AwaitedWork {
     Call(Ticket),
     Results,
     Cancel(RequestId),
+    Report(RequestId, Report),
 }
 
 /// What the start of a request led to.
@@ -50,6 +51,7 @@ pub(crate) fn start(session: &AgentSession, request: RpcRequest) -> Started {
         "get_pending_results" => get_pending_results(session, &params),
         "auth" => auth(session, &id, params),
         "cancel" => cancel(session, params),
+        "report" => report(session, params),
         "explain" if session.agent.may_explain() => explain(session, &id, params),
         _ => Err(unknown(&method)),
     };
@@ -98,10 +100,19 @@ fn get_pending_results(session: &AgentSession, params: &Map<String, Value>) -> R
 }
 
 fn cancel(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
-    let id = params::cancel(params)?;
-    let bad = || WireError::new(code::INVALID_REQUEST, "invalid_request", "request_id is not a request id");
-    let id = RequestId::parse(&id).ok_or_else(bad)?;
+    let id = request_id(&params::cancel(params)?)?;
     Ok(StartStep::Wait(AwaitedWork::Cancel(id), session.agent.withdrawal_slot().map_err(wire::not_served)?))
+}
+
+fn report(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
+    let (id, ok, detail) = params::report(params)?;
+    let work = AwaitedWork::Report(request_id(&id)?, Report { ok, detail });
+    Ok(StartStep::Wait(work, session.agent.withdrawal_slot().map_err(wire::not_served)?))
+}
+
+fn request_id(text: &str) -> Result<RequestId, WireError> {
+    let bad = || WireError::new(code::INVALID_REQUEST, "invalid_request", "request_id is not a request id");
+    RequestId::parse(text).ok_or_else(bad)
 }
 
 fn tool_request(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
@@ -127,6 +138,9 @@ impl Wait {
             AwaitedWork::Cancel(request) => {
                 (withdraw(session, &self.id, *request).await.to_string(), Vec::new())
             }
+            AwaitedWork::Report(request, report) => {
+                (reported(session, &self.id, *request, report).await.to_string(), Vec::new())
+            }
         };
         session.outgoing(text, carried)
     }
@@ -142,7 +156,8 @@ async fn call(session: &AgentSession, id: &Value, ticket: &Ticket) -> FrameWithR
     }
     let reply = ticket.reply().await;
     let carried = reply.request_id.map(|id| ResultInTransit::Reply(session.agent.gate().inbox.hold(id)));
-    (wire::reply(id, &reply), carried.into_iter().collect())
+    let left = session.agent.gate().permit_left(&reply.outcome);
+    (wire::reply(id, &reply, left), carried.into_iter().collect())
 }
 
 async fn pending_results(session: &AgentSession, id: &Value) -> Result<FrameWithResults, NotServed> {
@@ -160,6 +175,18 @@ async fn withdraw(session: &AgentSession, id: &Value, request: RequestId) -> Val
         }
         Err(e) => {
             log::error!("request {request}: a withdrawal could not be recorded: {e}");
+            frame::error(id, &wire::store_unavailable())
+        }
+    }
+}
+
+async fn reported(session: &AgentSession, id: &Value, request: RequestId, report: &Report) -> Value {
+    match session.agent.gate().report(session.agent.id(), request, report.clone()).await {
+        Ok(outcome) => {
+            frame::result(id, json!({"status": outcome.as_str(), "request_id": request.to_string()}))
+        }
+        Err(e) => {
+            log::error!("request {request}: the agent's report could not be recorded: {e}");
             frame::error(id, &wire::store_unavailable())
         }
     }

@@ -10,23 +10,31 @@ use crate::protocol::frame::{self, WireError};
 use crate::store::WaitingResult;
 use crate::surface::agent::{MAX_IN_FLIGHT, NotServed};
 
-/// The frame that answers the `tool_request` with this `id`. Every outcome but "executed" is a wire error.
-pub(crate) fn reply(id: &Value, reply: &CallReply) -> String {
+/// The frame that answers the `tool_request` with this `id`. Every outcome but success is a wire error.
+pub(crate) fn reply(id: &Value, reply: &CallReply, permit_left: Option<u64>) -> String {
     let CallReply { outcome, request_id, replayed, grant } = reply;
     let request = request_id.map(|id| id.to_string());
     match outcome {
         Outcome::Executed(output) => {
             let mut details = outcome.details();
             details.extend(grant.map(|grant| ("grant".to_owned(), grant.to_json())));
-            executed(id, &output.data, details, request, *replayed)
+            succeeded(id, outcome, &output.data, details, request, *replayed)
+        }
+        // Clocks differ: the agent counts the time that is left on its own.
+        Outcome::Permitted(_) => {
+            let mut details = Map::from_iter([("expires_in".to_owned(), permit_left.into())]);
+            details.extend(grant.map(|grant| ("grant".to_owned(), grant.to_json())));
+            let data = Value::Object(outcome.details()).into();
+            succeeded(id, outcome, &data, details, request, *replayed)
         }
         other => frame::error(id, &error(other, request, *replayed)).to_string(),
     }
 }
 
 /// The data's own text is passed through: as a tree it would be many times as large.
-fn executed(
+fn succeeded(
     id: &Value,
+    outcome: &Outcome,
     data: &JsonText,
     details: Map<String, Value>,
     request: Option<String>,
@@ -34,9 +42,10 @@ fn executed(
 ) -> String {
     let request = Value::from(request);
     let replayed = if replayed { r#""replayed":true,"# } else { "" };
+    let status = outcome.as_str();
     let remarks: String = details.into_iter().map(|(name, what)| format!("\"{name}\":{what},")).collect();
     format!(
-        r#"{{"id":{id},"jsonrpc":"2.0","result":{{"data":{data},{remarks}"request_id":{request},{replayed}"status":"executed"}}}}"#
+        r#"{{"id":{id},"jsonrpc":"2.0","result":{{"data":{data},{remarks}"request_id":{request},{replayed}"status":"{status}"}}}}"#
     )
 }
 
@@ -60,7 +69,9 @@ fn code_of(outcome: &Outcome) -> i64 {
         Sort::DeniedByUser | Sort::Withdrawn => code::DENIED_BY_USER,
         Sort::TimedOut => code::TIMED_OUT,
         Sort::DeniedByPolicy => code::DENIED_BY_POLICY,
-        Sort::Executed | Sort::Failed | Sort::Unknown | Sort::NoSuchTool => code::EXECUTION_FAILED,
+        Sort::Executed | Sort::Permitted | Sort::Failed | Sort::Unknown | Sort::NoSuchTool => {
+            code::EXECUTION_FAILED
+        }
         Sort::Invalid => code::INVALID_REQUEST,
         Sort::Limited => code::RATE_LIMITED,
     }
@@ -134,6 +145,7 @@ mod tests {
             let text = reply(
                 &json!("an\"id"),
                 &CallReply { outcome, request_id: Some(request), replayed, grant: None },
+                None,
             );
             let mut result = json!({"status": "executed", "data": data, "request_id": request.to_string()});
             if replayed {

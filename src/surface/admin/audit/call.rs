@@ -8,6 +8,7 @@ use super::text::{cut, duration, member, moment, responder, short, short_name, t
 use crate::approval::text::typed;
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines};
+use crate::model::report::reported_in_words;
 use crate::model::verdict::reasons_in_words;
 use crate::surface::admin::assets;
 
@@ -39,6 +40,7 @@ pub(super) fn page(whole: &Value, query: &Query) -> Markup {
             (shown.fact("Note", shown.text("note")))
             (shown.fact("Note by", by(whole, "note_by")))
             (shown.fact("Outcome", shown.outcome()))
+            (shown.fact("The agent says", reported_in_words(whole).map(|text| html! { (visible(&text)) })))
             (shown.fact("Message", shown.text("message")))
             (shown.fact("Result", shown.text("execution_result")))
             (shown.fact("SHA-256 of the result", shown.text("result_digest")))

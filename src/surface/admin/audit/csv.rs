@@ -21,7 +21,7 @@ use crate::surface::admin::page;
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
-const COLUMNS: [&str; 24] = [
+const COLUMNS: [&str; 26] = [
     "request_id",
     "timestamp",
     "agent_id",
@@ -46,6 +46,8 @@ const COLUMNS: [&str; 24] = [
     "message",
     "status",
     "reasons",
+    "reported_ok",
+    "reported_detail",
 ];
 
 /// Calls that are read at once.

@@ -39,8 +39,7 @@ pub(super) const CALL: &[&str] = &["whole"];
 
 pub(super) const DECISIONS: &[&str] = &["allow", "ask", "deny"];
 pub(super) const RESOLUTIONS: &[&str] = &["approved", "denied", "timed_out", "withdrawn", "void"];
-pub(super) const OUTCOMES: &[&str] =
-    &["executed", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
+pub(super) use crate::store::reader::OUTCOMES;
 /// Ranges that need no dates: word, label, days.
 pub(super) const RANGES: &[(&str, &str, Option<u64>)] = &[
     ("24h", "last 24 hours", Some(1)),

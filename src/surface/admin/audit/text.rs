@@ -84,7 +84,7 @@ pub(super) fn grouped(n: u64) -> String {
 /// A word of the record in a colour that says whether it went well.
 pub(super) fn tag(word: &str) -> Markup {
     let class = match word {
-        "executed" | "approved" | "allow" => "tag good",
+        "executed" | "permitted" | "approved" | "allow" => "tag good",
         "denied" | "failed" | "deny" | "refused" => "tag bad",
         "unknown" | "timed_out" | "pending" | "ask" | "void" => "tag warn",
         _other => "tag",
