@@ -232,7 +232,7 @@ fn make_calls(times: u32, tool: &str, args: Value) {
 }
 
 fn service(loaded: &Loaded) -> &HttpService {
-    loaded.config.services.first().unwrap()
+    loaded.config.services.first().and_then(|service| service.http()).unwrap()
 }
 
 fn build(times: u32, tool: &str, args: Value) {

@@ -69,6 +69,7 @@ fn a_call_and_its_result() {
         data: json!([7]),
         data_lost: None,
         data_note: None,
+        expires_in: None,
         request_id: "r".into(),
         replayed: true,
     };

@@ -21,7 +21,7 @@ use agentpass::testing::config::{
     Auth, ChannelConfig, CoolDown, Finding, Loaded, Paths, Severity, Surroundings, SyncMode, load_in, local,
 };
 use agentpass::testing::daemon::check;
-use agentpass::testing::model::{Action, HttpTarget, Method, RuleList, Target, Tool};
+use agentpass::testing::model::{Action, HttpTarget, Method, RuleList, Tool};
 
 const TOKEN: &str = "a-token-of-sufficient-length";
 
@@ -132,7 +132,7 @@ fn the_examples_of_the_contract_load_unchanged() {
         (telegram.allowed_users.as_slice(), telegram.api_url.as_str()),
         (&[123_456_789][..], "https://api.telegram.org")
     );
-    let [ha] = config.services.as_slice() else { panic!() };
+    let ha = config.services[0].http().unwrap();
     assert_eq!((ha.name.as_str(), ha.url.as_str()), ("homeassistant", "http://homeassistant.local:8123"));
     assert!(matches!(&ha.auth, Auth::Bearer(token) if token.expose() == "ha-token"));
     let health = ha.health.as_ref().unwrap();
@@ -174,7 +174,7 @@ fn the_configuration_reference_of_the_contract_loads() {
     copy(&dir, "tests/fixtures/seed/tools/my_api.yaml", "tools/my_api.yaml");
     dir.write("config.yaml", REFERENCE);
     let loaded = dir.load().unwrap();
-    let service = &loaded.config.services[0];
+    let service = loaded.config.services[0].http().unwrap();
     assert_eq!(service.errors[1].message, "Not found: {body}");
     assert_eq!(loaded.config.gateway.tls.as_ref().unwrap().cert, Path::new("/path/to/cert.pem"));
 }
@@ -717,7 +717,7 @@ fn mistakes_in_services() {
         ),
         (
             "{url: 'http://a', tools: t.yaml, handler: python, handler_class: x}",
-            "handlers other than http do not exist yet\n  at config.yaml:3:48\n  help: describe its HTTP interface in a tool file",
+            "there is no handler python yet\n  at config.yaml:3:48\n  help: describe its HTTP interface in a tool file",
         ),
         (
             "{url: 'http://a', tools: t.yaml, auth: {type: oauth}}",
@@ -1564,7 +1564,7 @@ services:
         );
     }
     let config = dir.load_with(&[("PIHOLE", "pi-hole-password"), ("USER", "admin")]).unwrap().config;
-    let [docker, nas, pihole, torrents] = &config.services[..] else { panic!() };
+    let [docker, nas, pihole, torrents] = [0, 1, 2, 3].map(|at| config.services[at].http().unwrap());
     assert_eq!((docker.url.as_str(), docker.address()), ("http://localhost", "unix:/run/docker.sock".into()));
     assert_eq!(nas.peer.server_name.as_deref(), Some("nas.lan"));
     assert_eq!(pihole.peer.pin, Some([0xbe, 0xef].repeat(16).try_into().unwrap()));

@@ -152,8 +152,8 @@ fn digest(tool: &Tool, url: &str) -> Digest {
         "extra_args": tool.extra_args,
         "timeout": tool.timeout.map(|t| t.as_secs_f64()),
     });
-    let target = match &tool.target {
-        Target::Http(HttpTarget { request, response }) => json!({
+    let target = match tool.target.http() {
+        Some(HttpTarget { request, response }) => json!({
             "method": request.method.as_str(),
             "path": text(&request.path),
             "path_query": request.path_query.as_ref().map(text),
@@ -162,7 +162,7 @@ fn digest(tool: &Tool, url: &str) -> Digest {
             "body_exclude": request.body_exclude,
             "wrap": response.wrap,
         }),
-        Target::Permit => json!({"handler": "permit"}),
+        None => json!({"handler": "permit"}),
     };
     if let (Some(all), Value::Object(target)) = (all.as_object_mut(), target) {
         all.extend(target);
@@ -171,7 +171,7 @@ fn digest(tool: &Tool, url: &str) -> Digest {
     add(&mut all, "kind", kind.map(|kind| kind.as_str().into()));
     let facts = Some(&tool.facts).filter(|facts| **facts != ToolFacts::of(&tool.name));
     add(&mut all, "facts", facts.map(ToolFacts::source));
-    if let Target::Http(HttpTarget { request, response }) = &tool.target {
+    if let Some(HttpTarget { request, response }) = tool.target.http() {
         add(&mut all, "encoding", request.encoding.map(|encoding| encoding.as_str().into()));
         add(&mut all, "body", request.body.as_ref().map(Layout::source));
         add(&mut all, "response", response.source());

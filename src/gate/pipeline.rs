@@ -236,7 +236,7 @@ async fn send(
         if let Err(early) = look(&setup) {
             return (early, None);
         }
-        match setup.services.run(claim, prepared.take(), slot, gate.clock.now()).await {
+        match setup.services.run(claim, prepared.take(), slot).await {
             Attempt::Overtaken(unused, back) => (claim, slot) = (unused, back),
             Attempt::Ended { outcome, slot } => {
                 setup.services.heard(call.tool(), &outcome, gate.clock.now());

@@ -45,20 +45,20 @@ pub struct Tool {
 #[derive(Clone, Debug)]
 pub enum Target {
     /// An HTTP request.
-    Http(HttpTarget),
+    Http(Box<HttpTarget>),
     /// Nothing is sent: the agent may act, for a while.
     Permit,
 }
 
 impl From<HttpTarget> for Target {
     fn from(http: HttpTarget) -> Target {
-        Target::Http(http)
+        Target::Http(Box::new(http))
     }
 }
 
 impl From<RequestSpec> for Target {
     fn from(request: RequestSpec) -> Target {
-        Target::Http(HttpTarget { request, response: Default::default() })
+        HttpTarget { request, response: Default::default() }.into()
     }
 }
 

@@ -7,7 +7,6 @@ use smol::future::{self, BoxedLocal};
 
 use super::call_slots::CallSlot;
 use super::scrub::Scrubber;
-use crate::base::clock::Timestamp;
 use crate::config::HttpService;
 use crate::model::{Call, InvalidCall, Outcome};
 use crate::net::client::HttpRequest;
@@ -49,8 +48,6 @@ pub(super) struct ClaimedCall {
     /// Looks for the secrets of this call too.
     pub(super) scrubber: Arc<Scrubber>,
     pub(super) slot: CallSlot,
-    /// When it is run.
-    pub(super) now: Timestamp,
 }
 
 /// A call as it is going to be sent, for one state of its service: after a reload it is prepared anew.

@@ -21,7 +21,7 @@ impl Handler for PermitHandler {
     }
 
     fn run(&self, claimed: ClaimedCall) -> BoxedLocal<Attempt> {
-        let expires_at = claimed.now.plus(self.0.permit_ttl);
+        let expires_at = claimed.claim.at().plus(self.0.permit_ttl);
         let permit = Permit { permit_id: RequestId::random().to_string(), expires_at };
         Box::pin(future::ready(Outcome::Permitted(permit).into()))
     }

@@ -112,20 +112,14 @@ impl Services {
     /// The outcome is `Executed`, `Permitted`, `ServiceUnreachable`, `ServiceTimeout`, `ServiceError`, `ResponseTooLarge` or
     /// `UnknownResult`, scrubbed of secrets; `Invalid` only for a call that [`Services::check`] refuses. Once the
     /// request is on its way, dropping this future does not stop it: the caller must see it through.
-    pub async fn run(
-        &self,
-        claim: Claim,
-        prepared: Option<PreparedCall>,
-        slot: CallSlot,
-        now: Timestamp,
-    ) -> Attempt {
+    pub async fn run(&self, claim: Claim, prepared: Option<PreparedCall>, slot: CallSlot) -> Attempt {
         let call = claim.call();
         let Some(handler) = self.handler(call) else {
             log::warn!("tool {}: its service {} is not configured", call.tool().name, call.tool().service);
             return Outcome::ServiceUnreachable.into();
         };
         let scrubber = Arc::clone(&self.0.scrubber).and(&call.secrets());
-        handler.run(ClaimedCall { claim, prepared, scrubber, slot, now }).await
+        handler.run(ClaimedCall { claim, prepared, scrubber, slot }).await
     }
 
     /// Other services are in force from now on: what has not been sent is not sent, what has been is seen through.

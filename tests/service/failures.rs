@@ -8,7 +8,7 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use agentpass::testing::base::clock::{Clock, Timestamp};
-use agentpass::testing::config::{Auth, Health, HttpService};
+use agentpass::testing::config::{Auth, Health, HttpService, ServiceConfig};
 use agentpass::testing::model::{AgentId, Lost, Method, Outcome, Output};
 use agentpass::testing::service::{Attempt, Scrubber, Services};
 use serde_json::{Value, json};

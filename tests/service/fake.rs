@@ -13,7 +13,7 @@ use agentpass::testing::base::ids::RequestId;
 use agentpass::testing::base::secret::Secret;
 use agentpass::testing::base::template::Template;
 use agentpass::testing::base::url::Url;
-use agentpass::testing::config::{Auth, HttpService};
+use agentpass::testing::config::{Auth, HttpService, ServiceConfig};
 use agentpass::testing::model::{
     Action, AgentId, ArgSpec, ArgType, Call, HttpTarget, InvalidCall, Method, Outcome, RequestSpec, Target,
     Tool, Verdict,

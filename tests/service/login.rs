@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread::sleep;
 use std::time::Duration;
 
-use agentpass::testing::config::{Auth, HttpService, Login, LoginRequest, Take};
+use agentpass::testing::config::{Auth, HttpService, Login, LoginRequest, ServiceConfig, Take};
 use agentpass::testing::model::{Method, Outcome};
 use agentpass::testing::service::{Attempt, Services};
 use serde_json::{Value, json};

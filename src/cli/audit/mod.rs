@@ -12,7 +12,7 @@ use super::output::Audience;
 use super::{Exit, Trouble, moment, output, owner, terminal};
 use crate::base::clock::{Clock, Timestamp};
 use crate::config::{self, Paths};
-use crate::store::reader::{Anchor, Anchored, Filter, Lookup, Reader, key_path, verify_export};
+use crate::store::reader::{Anchor, Anchored, Filter, Lookup, OUTCOMES, Reader, key_path, verify_export};
 use crate::store::{StoreError, rebuild};
 use argh::FromArgs;
 use serde_json::json;

@@ -36,7 +36,7 @@ pub use list::Lookup;
 pub(crate) use list::ShownCall;
 pub use page::WantedPage;
 pub(crate) use page::{RowPage, RowWalk};
-pub(crate) use row::{AuditRow, OUTCOMES};
 pub use row::Filter;
+pub(crate) use row::{AuditRow, OUTCOMES};
 pub(crate) use stats::Stats;
 pub use verify::verify_export;

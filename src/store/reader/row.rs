@@ -7,9 +7,8 @@ use crate::base::clock::Timestamp;
 use crate::store::error::StoreError;
 
 /// How requests end, or stand, in the words of [`Filter::outcome`].
-pub(crate) const OUTCOMES: &[&str] = &[
-    "executed", "permitted", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending",
-];
+pub(crate) const OUTCOMES: &[&str] =
+    &["executed", "permitted", "failed", "denied", "timed_out", "withdrawn", "refused", "unknown", "pending"];
 
 /// Which requests to list. Everything that is set must hold.
 #[derive(Clone, Debug, Default)]
@@ -117,8 +116,8 @@ impl AuditRow {
             "data_note": end["data_note"],
             "execution_result": end["result"],
             "result_digest": end["result_digest"],
-            "reported_ok": self.reported["ok"],
-            "reported_detail": self.reported["detail"],
+            "reported_ok": self.reported.get("ok"),
+            "reported_detail": self.reported.get("detail"),
             "finished_at": time(self.finished_at),
             "duration_ms": self.finished_at.map(|end| end.0.saturating_sub(self.at.0)),
         });
