@@ -63,9 +63,9 @@ pub mod model {
         Counted, CounterId, CounterKey, Cover, DataFacts, DataPolicy, Denial, DenialReason, Encoding,
         Escalation, Flow, Grant, GrantEnd, GrantOffer, GrantRule, GrantScope, GrantSession, GrantUse,
         GrantWish, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome, Output, Part,
-        PathStep, People, PeopleTerms, Per, Permit, QuestionEnd, Reading, Reason, Remember, RequestSpec, Responder,
-        ResponseSpec, Risk, Rule, RuleList, RuleRef, SessionNumber, Source, Stop, Tally, Target, Terms, Test,
-        TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
+        PathStep, People, PeopleTerms, Per, Permit, QuestionEnd, Reading, Reason, Remember, RequestSpec,
+        Responder, ResponseSpec, Risk, Rule, RuleList, RuleRef, SessionNumber, Source, Stop, Tally, Target,
+        Terms, Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
 use agentpass::testing::base::json::MAX_VALUES;
-use agentpass::testing::config::{Finding, Loaded, Paths, Surroundings, load_in};
+use agentpass::testing::config::{Finding, Loaded, Paths, ServiceConfig, Surroundings, load_in};
 use agentpass::testing::model::Amount;
 use agentpass::testing::model::call::{MAX_ARGS, MAX_SIGNATURE};
 use agentpass::testing::protocol::frame::{MAX_BATCH, MAX_DEPTH};
@@ -185,7 +185,7 @@ impl Spot {
         Spot { steps: Vec::new() }
     }
 
-    /// The place below this one; `kind` is what `type` beside it has to be.
+    /// The place below this one; `kind` is what has to stand beside it: `type: api`.
     fn below(&self, step: &str, kind: Option<&str>) -> Spot {
         let mut steps = self.steps.clone();
         steps.push((step.to_owned(), kind.map(str::to_owned)));
@@ -202,7 +202,7 @@ impl Spot {
         let steps = self.steps.iter().enumerate().rev();
         steps.fold(value.to_owned(), |inner, (depth, (step, kind))| match (step.as_str(), kind) {
             ("[]", _) => format!("[{inner}]"),
-            (step, Some(kind)) => format!("{{type: {kind}, {step}: {inner}}}"),
+            (step, Some(kind)) => format!("{{{kind}, {step}: {inner}}}"),
             (step, None) if depth == 2 && self.is_of_a_tool() && step != "request" => {
                 format!("{{request: {{method: GET, path: /}}, {step}: {inner}}}")
             }
@@ -303,13 +303,20 @@ fn explore(kind: Kind, spot: &Spot, known: &mut Known) {
     known.sections.extend([spot.path(), place.path()]);
     if !wants_type(&findings) {
         let keys = keys_here(&findings).unwrap();
-        return keys.iter().for_each(|key| explore(kind, &place.below(key, None), known));
+        keys.iter().for_each(|key| explore(kind, &place.below(key, None), known));
+        for word in words_of(&kind.findings(&place.filled("{handler: zz}"))) {
+            let findings = kind.findings(&place.filled(&format!("{{handler: {word}, zz: 1}}")));
+            for key in keys_here(&findings).unwrap().iter().filter(|key| !keys.contains(key)) {
+                explore(kind, &place.below(key, Some(&format!("handler: {word}"))), known);
+            }
+        }
+        return;
     }
     explore(kind, &place.below("type", None), known);
     for word in words_of(&kind.findings(&place.filled("{type: zz}"))) {
         let findings = kind.findings(&place.filled(&format!("{{type: {word}, zz: 1}}")));
         for key in keys_here(&findings).unwrap().iter().filter(|key| *key != "type") {
-            explore(kind, &place.below(key, Some(&word)), known);
+            explore(kind, &place.below(key, Some(&format!("type: {word}"))), known);
         }
     }
 }
@@ -413,14 +420,17 @@ fn fixed(amount: &Amount) -> String {
 #[test]
 fn the_page_has_the_parsers_defaults() {
     let folder = Folder::new();
-    let service = "services: {s: {url: \"http://127.0.0.1\", tools: t.yaml, health: {}}}\n";
+    let service = "services: {s: {url: \"http://127.0.0.1\", tools: t.yaml, health: {}}, \
+                   p: {handler: permit, tools: p.yaml}}\n";
     fs::write(folder.0.join("config.yaml"), format!("{AGENT}{service}")).unwrap();
     fs::write(folder.0.join("permissions.yaml"), "rules: []\n").unwrap();
     let tool = "tools: {t: {request: {method: GET, path: /}, response: {follow: {}}}}\n";
     fs::write(folder.0.join("t.yaml"), tool).unwrap();
+    fs::write(folder.0.join("p.yaml"), "tools: {p: {}}\n").unwrap();
     let config = load(&folder).unwrap().config;
     let http = config.tools["t"].target.http().unwrap();
     let follow = http.response.follow.clone().unwrap();
+    let ServiceConfig::Permit(permit) = &config.services[1] else { panic!() };
     let (gateway, storage, service) = (&config.gateway, &config.storage, config.services[0].http().unwrap());
     let (health, cool_down) = (service.health.as_ref().unwrap(), config.approvals.cool_down.unwrap());
     let actual = BTreeMap::from([
@@ -434,6 +444,7 @@ fn the_page_has_the_parsers_defaults() {
         ("services.NAME.timeout", service.timeout.as_secs().to_string()),
         ("services.NAME.max_response_bytes", service.max_response_bytes.to_string()),
         ("services.NAME.health.expect_status", health.expect_status.to_string()),
+        ("services.NAME.permit_ttl", permit.permit_ttl.as_secs().to_string()),
         ("storage.retain_days", storage.retain_days.to_string()),
         ("storage.max_mb", storage.max_mb.to_string()),
         ("storage.keep_results_days", config.results_days.to_string()),

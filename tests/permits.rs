@@ -160,6 +160,18 @@ fn an_agent_reports_once_and_only_of_its_own_permits() {
 }
 
 #[test]
+fn what_an_agent_does_itself_is_not_changed() {
+    let gateway = start(None);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let request = agent.send("tool_request", bash("k"));
+    let id = agent.asked();
+    let output = gateway.cli(&["approve", &id, "--set", "command=ls"]);
+    assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
+    gateway.say_yes(&id);
+    assert_eq!(agent.reply(request)["result"]["status"], "permitted");
+}
+
+#[test]
 fn what_calls_somebody_has_no_place_beside_permits() {
     let gateway = start(None);
     let check = |config: &str, tools: &str| {

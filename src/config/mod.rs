@@ -72,7 +72,7 @@ pub(crate) use load::{LocalConfig, bot, misfit};
 pub(crate) use permissions::Permissions;
 pub(crate) use settings::{AgentConfig, ApprovalConfig, CircuitBreaker, Storage};
 pub use settings::{
-    Auth, Config, CoolDown, ErrorMapping, Health, HttpService, Login, LoginRequest, PermitService, ServiceConfig,
-    SyncMode, Take,
+    Auth, Config, CoolDown, ErrorMapping, Health, HttpService, Login, LoginRequest, PermitService,
+    ServiceConfig, SyncMode, Take,
 };
 pub use variables::Surroundings;

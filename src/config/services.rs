@@ -52,7 +52,6 @@ fn permit(name: &str, section: Section<'_>) -> PermitService {
 }
 
 fn http(name: &str, section: Section<'_>, dir: &Path) -> Option<HttpService> {
-    refuse_handler_class(section);
     let (url, socket) = section.require("url", peer::address).unzip();
     let auth = section.get("auth").map_or(Some(Auth::None), auth);
     if let (Some(at), Some(url), Some(auth)) = (section.get("url"), &url, &auth)
@@ -82,9 +81,12 @@ pub(crate) fn timeout(at: At<'_>) -> Option<Duration> {
 }
 
 fn handler(section: Section<'_>) -> HandlerKind {
-    let Some(at) = section.get("handler") else { return HandlerKind::Http };
+    let Some(at) = section.get("handler") else {
+        refuse_handler_class(section);
+        return HandlerKind::Http;
+    };
     match at.text().as_deref() {
-        Some("http") => {}
+        Some("http") => refuse_handler_class(section),
         Some("permit") => return HandlerKind::Permit,
         Some("python") => {
             at.error("there is no handler python yet", "describe its HTTP interface in a tool file");

@@ -187,6 +187,8 @@ fn stricter(question: Question, verdict: &Verdict) -> Question {
 }
 
 const ONCE: &str = "a changed call is approved once; nothing is granted with it";
+/// The agent acts by what it knows, not by what it is told.
+const PERMIT: &str = "what the agent does itself cannot be changed: approve or deny it as it is";
 const TOO_LARGE: &str = "the changed call is longer than approvals.max_question_chars";
 
 /// A credential of the gateway's own has no place in a call, whoever writes it there.

@@ -2,26 +2,34 @@
 
 use serde_json::Value;
 
-use crate::base::words::words;
-
 /// The agent's word, and nobody else's.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Report {
+pub(crate) struct Report {
     /// Whether it went well.
     pub ok: bool,
     /// At most 500 characters, as the agent wrote them.
     pub detail: Option<String>,
 }
 
-words! {
-    /// What became of a report.
-    pub enum ReportOutcome {
-        /// It is in the record.
-        Reported = "reported",
-        /// There is one already, and it stands.
-        AlreadyReported = "already_reported",
-        /// This agent has no permit of that request.
-        Unknown = "unknown",
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ReportOutcome {
+    /// It is in the record.
+    Reported,
+    /// There is one already, and it stands.
+    AlreadyReported,
+    /// This agent has no permit of that request.
+    Unknown,
+}
+
+impl ReportOutcome {
+    /// The word on the wire.
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            ReportOutcome::Reported => "reported",
+            ReportOutcome::AlreadyReported => "already_reported",
+            ReportOutcome::Unknown => "unknown",
+        }
     }
 }
 

@@ -28,9 +28,7 @@ use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::reply::reply;
-use crate::model::{
-    AgentId, Call, Charge, Outcome, QuestionEnd, QuestionRecord, Reading, Report, ReportOutcome, Responder,
-};
+use crate::model::{AgentId, Call, Charge, Outcome, QuestionEnd, QuestionRecord, Reading, Responder};
 
 /// Jobs that may wait. More than the gate can have in flight; beyond it calls fail at once instead of piling up.
 const QUEUE: usize = 8192;
@@ -145,20 +143,6 @@ impl Store {
         durable: bool,
     ) -> Result<bool, StoreError> {
         self.submit(durable, move |tx| ledger::add_note(tx, id, &note, &by, at)).await
-    }
-
-    /// Adds what the agent says of its permit, once.
-    ///
-    /// # Errors
-    /// When nothing could be written.
-    pub async fn report(
-        &self,
-        agent: AgentId,
-        id: RequestId,
-        report: Report,
-        at: Timestamp,
-    ) -> Result<ReportOutcome, StoreError> {
-        self.submit(true, move |tx| ledger::report(tx, &agent, id, &report, at)).await
     }
 
     /// Claims an approved call: Some exactly once ever, also across restarts, and only for the call that was asked about.

@@ -20,9 +20,7 @@ use crate::base::clock::{Timestamp, Uptime};
 use crate::base::ids::RequestId;
 use crate::base::json_text::JsonText;
 use crate::model::call::REDACTED;
-use crate::model::{
-    AgentId, Denial, Outcome, QuestionEnd, QuestionRecord, Reading, Report, ReportOutcome, Responder, Void,
-};
+use crate::model::{AgentId, Denial, Outcome, QuestionEnd, QuestionRecord, Reading, Responder, Void};
 
 /// Records a call that is not executed now, and takes it as far as `stage` says.
 pub(super) fn record(tx: &mut Tx<'_>, new: &NewCall, stage: &Stage) -> Result<(), StoreError> {
@@ -200,30 +198,6 @@ pub(super) fn add_note(
     tx.append(at, kind::NOTED, Some(id), &json!({"note": note, "by": by.as_str()}))?;
     inbox::replace_result(tx, id, &codec::encode(&Outcome::DeniedByUser { note: Some(note.to_owned()) })?)?;
     Ok(true)
-}
-
-/// Adds an agent's word on what it did with its permit. There is one for each, ever.
-pub(super) fn report(
-    tx: &mut Tx<'_>,
-    agent: &AgentId,
-    id: RequestId,
-    report: &Report,
-    at: Timestamp,
-) -> Result<ReportOutcome, StoreError> {
-    folding::fold(tx)?;
-    let sql = "SELECT EXISTS (SELECT 1 FROM steps WHERE request_id = ?1 AND kind = 'reported')
-               FROM calls WHERE request_id = ?1 AND agent = ?2 AND outcome = 'permitted'";
-    let found =
-        tx.db.prepare_cached(sql)?.query_row(params![id.to_string(), agent.as_str()], |row| row.get(0));
-    Ok(match found.optional()? {
-        None => ReportOutcome::Unknown,
-        Some(true) => ReportOutcome::AlreadyReported,
-        Some(false) => {
-            let body = json!({"ok": report.ok, "detail": report.detail, "by": agent.as_str()});
-            tx.append(at, kind::REPORTED, Some(id), &body)?;
-            ReportOutcome::Reported
-        }
-    })
 }
 
 /// The arguments of this call are wiped in this transaction. When secret ones are among them (the event shows them as

@@ -73,6 +73,7 @@ pub(crate) mod reader;
 mod readings;
 mod rebuild;
 mod received;
+mod reports;
 mod retention;
 mod schema;
 mod several;

@@ -155,7 +155,8 @@ mod tests {
             assert_eq!(read, json!({"jsonrpc": "2.0", "id": "an\"id", "result": result}));
         }
         let outcome = Outcome::Executed(Output::lost(Lost::Binary, Some("a \"b\"".into())));
-        let text = reply(&json!(1), &CallReply { outcome, request_id: None, replayed: false, grant: None });
+        let text =
+            reply(&json!(1), &CallReply { outcome, request_id: None, replayed: false, grant: None }, None);
         let result = json!({"status": "executed", "data": null, "data_lost": "binary", "data_note": "a \"b\"", "request_id": null});
         assert_eq!(serde_json::from_str::<Value>(&text).unwrap()["result"], result);
     }

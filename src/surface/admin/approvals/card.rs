@@ -39,7 +39,9 @@ pub(super) fn open(gate: &Gate, viewer: &Viewer, question: &Question) -> Markup 
                 input.note id=(note_id) name="note" disabled[left.is_zero()] maxlength=(MAX_NOTE) autocomplete="off" enterkeyhint="done" placeholder="Why not? A note for the agent";
                 // The first button is the one that Enter in the note means.
                 button.danger name="choice" value="deny" disabled[left.is_zero()] { "Deny" }
-                a.change href=(viewer.root.to(&format!("/approvals/{id}/edit"))) { "Change…" }
+                @if !question.call.tool().is_permit() {
+                    a.change href=(viewer.root.to(&format!("/approvals/{id}/edit"))) { "Change…" }
+                }
                 button.primary name="choice" value="approve" disabled[left.is_zero()] { "Approve" }
                 @if let Some(offer) = &question.ask.grant {
                     div.more {
