@@ -17,8 +17,16 @@ use harness::gateway::TOKEN;
 use harness::{Agent, Answer, BINARY, Folder, Gateway, Setup, error};
 use serde_json::{Value, json};
 
-const STARTERS: [&str; 7] =
-    ["home", "read-only", "ask-everything", "deny-by-default", "spend-cap", "pii-egress", "refunds"];
+const STARTERS: [&str; 8] = [
+    "home",
+    "read-only",
+    "ask-everything",
+    "deny-by-default",
+    "spend-cap",
+    "pii-egress",
+    "refunds",
+    "shell-and-browser",
+];
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {
     let mut command = Command::new(BINARY);

@@ -183,6 +183,8 @@ fn every_tool_sends_what_its_service_takes() {
     let house = House::start();
     let mut agent = Agent::login(house.gateway.address, TOKEN);
     let mut left: BTreeSet<String> = names(&mut agent);
+    // The agent performs these itself.
+    left.retain(|tool| !tool.starts_with("code_"));
     for row in rows() {
         let sent = house.ask(&mut agent, &row);
         left.remove(&row.tool);

@@ -29,8 +29,8 @@ pub(crate) struct InitArgs {
     /// package does at its installation)
     #[argh(switch)]
     pub secrets: bool,
-    /// a policy to start from, with its tests: home, read-only, ask-everything, deny-by-default, spend-cap, pii-egress
-    /// or refunds
+    /// a policy to start from, with its tests: home, read-only, ask-everything, deny-by-default, spend-cap, pii-egress,
+    /// refunds or shell-and-browser
     #[argh(option, arg_name = "name")]
     pub starter: Option<String>,
 }
@@ -101,7 +101,8 @@ fn config(starter: Option<&Starter>) -> String {
 
 /// The secrets: the agent's token, and places for the tokens of services.
 fn env(starter: Option<&Starter>, token: &str) -> String {
-    let service = starter.map(|starter| format!("{}=put-the-token-here\n", starter.secret));
+    let secret = starter.and_then(|starter| starter.secret);
+    let service = secret.map(|secret| format!("{secret}=put-the-token-here\n"));
     let service = service.unwrap_or_default();
     format!("# Secrets of the gateway. Keep this file to yourself.\nAGENT_TOKEN={token}\n{service}")
 }
@@ -193,10 +194,10 @@ and say in {permissions} what is allowed, asked and denied."
         ),
         Some(starter) => format!(
             "Make it yours:
-put the services you have into {config} and the token into {env} ({}),
+put the services you have into {config}{},
 and say in {permissions} what is allowed, asked and denied;
 {} says what must come of it.",
-            starter.secret,
+            starter.secret.map(|name| format!(" and the token into {env} ({name})")).unwrap_or_default(),
             file(&format!("tests/{}.yaml", starter.name))
         ),
     };

@@ -8,8 +8,8 @@ pub(super) struct Starter {
     pub tests: &'static str,
     /// `services:` of config.yaml.
     pub services: &'static str,
-    /// The variable that holds the token of the service.
-    pub secret: &'static str,
+    /// The variable that holds the token of the service, where it needs one.
+    pub secret: Option<&'static str>,
     /// The tool file: its name and its text.
     pub tools: (&'static str, &'static str),
 }
@@ -32,7 +32,7 @@ macro_rules! home {
             permissions: include_str!($permissions),
             tests: include_str!(concat!("../../../etc/starters/", $name, "/tests.yaml")),
             services: include_str!("../../../etc/starters/homeassistant.yaml"),
-            secret: "HA_TOKEN",
+            secret: Some("HA_TOKEN"),
             tools: HOMEASSISTANT,
         }
     };
@@ -46,13 +46,13 @@ macro_rules! example {
             permissions: include_str!(concat!("../../../etc/starters/", $name, "/permissions.yaml")),
             tests: include_str!(concat!("../../../etc/starters/", $name, "/tests.yaml")),
             services: include_str!(concat!("../../../etc/starters/", $name, "/services.yaml")),
-            secret: $secret,
+            secret: Some($secret),
             tools: ($tools, include_str!(concat!("../../../etc/starters/", $name, "/tools.yaml"))),
         }
     };
 }
 
-pub(super) static ALL: [Starter; 7] = [
+pub(super) static ALL: [Starter; 8] = [
     home!("home", "../../../etc/permissions.yaml"),
     home!("read-only", "../../../etc/starters/read-only/permissions.yaml"),
     home!("ask-everything", "../../../etc/starters/ask-everything/permissions.yaml"),
@@ -60,4 +60,12 @@ pub(super) static ALL: [Starter; 7] = [
     example!("spend-cap", "spending.yaml", "MODELS_TOKEN"),
     example!("pii-egress", "office.yaml", "OFFICE_TOKEN"),
     example!("refunds", "payments.yaml", "PAYMENTS_TOKEN"),
+    Starter {
+        name: "shell-and-browser",
+        permissions: include_str!("../../../etc/starters/shell-and-browser/permissions.yaml"),
+        tests: include_str!("../../../etc/starters/shell-and-browser/tests.yaml"),
+        services: include_str!("../../../etc/starters/shell-and-browser/services.yaml"),
+        secret: None,
+        tools: ("coding-agent.yaml", include_str!("../../../tools/coding-agent.yaml")),
+    },
 ];
