@@ -172,6 +172,21 @@ fn what_an_agent_does_itself_is_not_changed() {
 }
 
 #[test]
+fn a_prefix_of_a_command_is_warned_of() {
+    let gateway = start(None);
+    let check = |test: &str| {
+        let rule = format!("rules: [{{pattern: bash, action: allow, when: {{command: {test}}}}}]\n");
+        gateway.configure(&Setup { permissions: rule, ..setup() });
+        let output = gateway.cli(&["check"]);
+        String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
+    };
+    let said = check("{matches: \"git status*\"}");
+    assert!(said.contains("git status* allows every command that begins so"), "{said}");
+    let said = check("{regex: \"git status( -s)*\"}");
+    assert!(!said.contains("begins so"), "{said}");
+}
+
+#[test]
 fn what_calls_somebody_has_no_place_beside_permits() {
     let gateway = start(None);
     let check = |config: &str, tools: &str| {

@@ -44,6 +44,7 @@ pub(crate) fn check(at: At<'_>, matcher: &Matcher, speaker: Speaker, met: &[&Rea
 }
 
 fn check_condition(name: Name<'_>, condition: &Condition, speaker: Speaker, met: &[&Reach<'_>]) {
+    warn_of_prefix(name, condition, speaker);
     let tools = met.iter().map(|reach| reach.tool);
     let found: Vec<_> = tools.filter_map(|tool| Some((tool, unknown(tool, condition)?))).collect();
     // `exists` always has an answer, and an allow waits for the tools that have one.
@@ -67,6 +68,17 @@ fn check_condition(name: Name<'_>, condition: &Condition, speaker: Speaker, met:
     };
     let help = "correct the path, or name in the pattern only tools that have it";
     name.warn(format!("{text}: {so}"), help);
+}
+
+/// `git status*` matches `git status; rm -rf ~` as well.
+fn warn_of_prefix(name: Name<'_>, condition: &Condition, speaker: Speaker) {
+    let (Speaker::Rule(Action::Allow), Test::Matches(pattern)) = (speaker, &condition.test) else { return };
+    let is_command =
+        matches!(condition.path.steps().last(), Some(PathStep::Member(member)) if member == "command");
+    if is_command && pattern.as_str().ends_with('*') {
+        let text = format!("{} allows every command that begins so, whatever follows", pattern.as_str());
+        name.warn(text, "use regex, which must fit the whole command: {regex: \"git status|git diff\"}");
+    }
 }
 
 fn unknown(tool: &Tool, condition: &Condition) -> Option<Unknown> {
