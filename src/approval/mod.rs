@@ -26,7 +26,9 @@ use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::secret::Secret;
 use crate::config::ChannelConfig;
-use crate::model::{AnswerOutcome, Choice, Outcome, Question, QuestionEnd, QuestionRecord, Responder};
+use crate::model::{
+    AgentId, AnswerOutcome, Choice, Outcome, Question, QuestionEnd, QuestionRecord, Responder,
+};
 
 /// A way to reach a human. All channels show the same questions, and all hear how each one ended.
 ///
@@ -188,6 +190,18 @@ pub(crate) trait Host {
     fn grants(&self) -> Vec<(RequestId, String)>;
     /// Somebody whom the channel has authenticated ends a grant. False: it has ended already.
     fn revoke_grant(&self, id: RequestId, user: String) -> bool;
+    /// The agents of the configuration.
+    fn agents(&self) -> Vec<AgentId>;
+    /// Somebody whom the channel has authenticated stops everything, or this agent. What has come of it, safe to show.
+    fn stop_calls(&self, agent: Option<AgentId>, user: String) -> Later<'_, String>;
+    /// Somebody whom the channel has authenticated lets everything go on, or this agent; not what was stopped after it
+    /// was `sent`. What has come of it, safe to show.
+    fn resume_calls(
+        &self,
+        agent: Option<AgentId>,
+        user: String,
+        sent: Option<Timestamp>,
+    ) -> Later<'_, String>;
     /// The limits and what has been counted, for a person, safe to show.
     fn limits_text(&self) -> String;
 }

@@ -26,6 +26,11 @@ impl Timestamp {
         Timestamp(self.0.saturating_sub(i64::try_from(by.as_millis()).unwrap_or(i64::MAX)))
     }
 
+    /// This many seconds after 1970; None for a time before the first release, which no right clock has shown.
+    pub(crate) fn of_this_age(seconds: i64) -> Option<Timestamp> {
+        seconds.checked_mul(1000).map(Timestamp).filter(|at| *at >= FIRST_RELEASE)
+    }
+
     /// How long after `earlier` this is; zero when it is not after it.
     pub fn since(self, earlier: Timestamp) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))

@@ -8,12 +8,13 @@ use std::time::Duration;
 use super::Gate;
 use super::granting::WhichGrants;
 use crate::approval::{Host, Later, NotRecorded, YesTally};
+use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
-use crate::model::{AnswerOutcome, Choice, Question, QuestionRecord, Responder};
+use crate::model::{AgentId, AnswerOutcome, Choice, Question, QuestionRecord, Responder};
 
 /// The gate, as the channel with this name sees it.
 pub(crate) struct GateHost {
@@ -143,6 +144,31 @@ impl Host for GateHost {
         let by = Responder::new(&self.channel, &user);
         let which = WhichGrants::One(id.to_string());
         self.ask(|gate| gate.revoke_grants(&which, by).is_ok_and(|ended| !ended.is_empty()))
+    }
+
+    fn agents(&self) -> Vec<AgentId> {
+        self.ask(|gate| gate.setup().config.agents.iter().map(|agent| agent.id.clone()).collect())
+    }
+
+    fn stop_calls(&self, agent: Option<AgentId>, user: String) -> Later<'_, String> {
+        let by = Responder::new(&self.channel, &user);
+        Box::pin(async move {
+            let Some(gate) = self.gate.upgrade() else { return "The gateway is ending.".to_owned() };
+            gate.stop(agent, None, by).await.words()
+        })
+    }
+
+    fn resume_calls(
+        &self,
+        agent: Option<AgentId>,
+        user: String,
+        sent: Option<Timestamp>,
+    ) -> Later<'_, String> {
+        let by = Responder::new(&self.channel, &user);
+        Box::pin(async move {
+            let Some(gate) = self.gate.upgrade() else { return "The gateway is ending.".to_owned() };
+            gate.resume_by_words(agent, by, sent).await
+        })
     }
 
     fn limits_text(&self) -> String {

@@ -3,13 +3,19 @@
 //! What a stop ends besides new calls, the calls themselves find out: whoever waits (for an answer, for a place, for a
 //! connection) looks again, as after a reload, and finds it forbidden. What is at a service cannot be called back.
 
+use std::time::Duration;
+
 use super::breaker::Trips;
 use super::recording::{see_through, until_recorded};
 use super::state::Gate;
 use super::stops::{CannotResume, StopReading};
-use crate::base::readable::span;
+use crate::base::clock::Timestamp;
+use crate::base::readable::{counted, span};
 use crate::base::safe_text::visible;
 use crate::model::{AgentId, Call, GrantEnd, Reason, Responder, Stop, Verdict};
+
+/// How exactly services say when somebody wrote something.
+const WRITTEN_TO: Duration = Duration::from_secs(1);
 
 /// What stopping has done.
 #[derive(Debug)]
@@ -23,6 +29,25 @@ pub(crate) struct Stopped {
     pub(crate) executing: usize,
     /// False: the disk did not take it, so a restart before it does would lift it.
     pub(crate) recorded: bool,
+}
+
+impl Stopped {
+    /// For a person who is told in a few words, safe to show.
+    pub(crate) fn words(&self) -> String {
+        let whose = whose(&self.stop);
+        if self.already {
+            return format!("{whose} is stopped already.");
+        }
+        let mut words = format!("{whose} is stopped; {} withdrawn.", counted(self.withdrawn, "question"));
+        if self.executing > 0 {
+            let calls = counted(self.executing, "call");
+            words.push_str(&format!(" {calls} at a service cannot be called back."));
+        }
+        if !self.recorded {
+            words.push_str(" NOT RECORDED yet: a restart would lift it.");
+        }
+        words
+    }
 }
 
 impl Gate {
@@ -90,6 +115,33 @@ impl Gate {
             see_through(&self.flights.executor, lifted).await.unwrap_or(Err(CannotResume::NotStopped))?;
         self.announce(&format!("{} may make calls again, says {}", whose(&lifted), visible(by.as_str())));
         Ok(lifted)
+    }
+
+    /// The same for somebody who writes and is answered in words, safe to show. `sent`: when they wrote it, to the second;
+    /// a stop that is newer stands, as they had not seen it.
+    pub(super) async fn resume_by_words(
+        &self,
+        agent: Option<AgentId>,
+        by: Responder,
+        sent: Option<Timestamp>,
+    ) -> String {
+        let latest = sent.map(|sent| sent.plus(WRITTEN_TO));
+        let newer = |stop: &Stop| stop.agent == agent && latest.is_some_and(|latest| stop.at > latest);
+        if self.stops.all().iter().any(|read| newer(&read.stop)) {
+            return "It was stopped after you wrote this. Write it again if you mean it.".to_owned();
+        }
+        let resumed = self.resume(agent, by).await;
+        let stopped = self.stopped_line();
+        let others = stopped.map(|line| format!("\n{line}")).unwrap_or_default();
+        match resumed {
+            Ok(lifted) => format!("{} may make calls again.{others}", whose(&lifted)),
+            Err(CannotResume::NotStopped) if others.is_empty() => "Nothing is stopped.".to_owned(),
+            Err(CannotResume::NotStopped) => format!("That is not stopped.{others}"),
+            Err(CannotResume::NotHere) => {
+                format!("It was stopped on the gateway itself: resume it there.{others}")
+            }
+            Err(CannotResume::Store(_)) => format!("It could not be recorded.{others}"),
+        }
     }
 
     fn announce(&self, text: &str) {

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `api` | the Bot API over HTTP |
 //! | `card`, `buttons` | how a question looks, and what its buttons carry (pure) |
+//! | `stop_button`, `kill_switch` | the button that stops calls (pure), and what is done about it |
 //! | `board` | which message stands for which question (pure) |
 //! | `queue` | what is sent next, and when (pure) |
 //! | `updates` | what an update means, and from whom it counts (pure) |
@@ -25,11 +26,13 @@ mod buttons;
 mod card;
 pub(crate) mod chat;
 mod conversation;
+mod kill_switch;
 mod people;
 mod poll;
 mod queue;
 mod reachability;
 mod send;
+mod stop_button;
 mod updates;
 mod urgent;
 

@@ -30,7 +30,8 @@ const MAX_UNITS: usize = 4096;
 
 const HELP: &str = "Your agents' questions come here. Allow runs the call once; Deny refuses it.\n\
     After Deny with a reason, reply to the card: the agent hears why.\n\n\
-    /pending  what is open\n/status  how the gateway is\n/limits  what has been counted\n/grants  what is granted\n/help  this";
+    /pending  what is open\n/status  how the gateway is\n/limits  what has been counted\n/grants  what is granted\n\
+    /kill  stop everything, or /kill NAME one agent\n/resume  let it go on\n/help  this";
 
 /// What the person who tapped sees: for a moment, or when it is important until it is dismissed.
 struct Toast(String, bool);
@@ -60,15 +61,21 @@ impl Conversation {
             UpdateMeaning::Reply { by, to, message, text } => {
                 self.replied(&by, to, message, &text, host).await
             }
-            UpdateMeaning::Command { command, message } => {
-                if command == BotCommand::Grants {
-                    return self.list_grants(message, host);
-                }
+            UpdateMeaning::Stop { callback, by, button, message } => {
+                let text = self.tapped_stop(&by, button, message, host).await;
+                self.answer_tap(To::Known, callback, text, true);
+            }
+            UpdateMeaning::Command { command, by, message, sent } => {
                 let text = match command {
+                    BotCommand::Grants => return self.list_grants(message, host),
+                    BotCommand::Kill(agent) => return self.ask_to_stop(agent.as_deref(), message, host),
+                    BotCommand::Resume(agent) => {
+                        return self.resume_calls(&by, agent.as_deref(), (message, sent), host).await;
+                    }
                     BotCommand::Pending => pending(host),
                     BotCommand::Status => host.status_text(),
                     BotCommand::Limits => host.limits_text(),
-                    BotCommand::Help | BotCommand::Grants => HELP.to_owned(),
+                    BotCommand::Help => HELP.to_owned(),
                 };
                 self.say(Some(message), text);
             }
@@ -155,7 +162,7 @@ impl Conversation {
     }
 
     /// Cards name people, also after the next start: the name is kept before what they do counts.
-    async fn meet(&self, by: &Person) {
+    pub(super) async fn meet(&self, by: &Person) {
         let news = self.state.borrow_mut().board.meet(by.id, &by.shown);
         if news {
             self.save().await;

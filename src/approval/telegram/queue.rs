@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use super::api::{BotError, Button};
 use crate::base::backoff::{doubled, jitter};
 use crate::base::ids::RequestId;
+use crate::model::AgentId;
 
 /// Between two messages in one chat.
 const GAP: Duration = Duration::from_secs(1);
@@ -34,6 +35,8 @@ pub(super) enum SendJob {
     Ask(RequestId),
     /// A card that no longer looks as it should.
     Edit(RequestId),
+    /// Whether everything, or one agent, is to be stopped, as an answer to a message.
+    AskToStop { to: i64, agent: Option<AgentId> },
     /// A few words, as an answer to a message.
     Reply { to: Option<i64>, text: String, keyboard: Vec<Vec<Button>> },
 }
@@ -49,6 +52,8 @@ pub(super) enum Next {
 
 #[derive(Default)]
 pub(super) struct Queue {
+    /// These go before everything.
+    stops: VecDeque<SendJob>,
     asks: VecDeque<RequestId>,
     replies: VecDeque<SendJob>,
     edits: VecDeque<RequestId>,
@@ -102,6 +107,7 @@ impl Queue {
 
     /// Forgets all but edits.
     pub(super) fn keep_edits(&mut self) {
+        self.stops.clear();
         self.asks.clear();
         self.replies.clear();
     }
@@ -119,8 +125,16 @@ impl Queue {
         }
     }
 
+    /// Asks whether calls are to be stopped.
+    pub(super) fn ask_to_stop(&mut self, to: i64, agent: Option<AgentId>) {
+        self.stops.push_back(SendJob::AskToStop { to, agent });
+        if self.stops.len() > MAX_REPLIES {
+            self.stops.pop_front();
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
-        self.asks.len() + self.edits.len() + self.replies.len()
+        self.stops.len() + self.asks.len() + self.edits.len() + self.replies.len()
     }
 
     /// What to do now. A job that is returned has left the queue.
@@ -128,7 +142,7 @@ impl Queue {
         while self.sent.front().is_some_and(|at| now.saturating_duration_since(*at) >= MINUTE) {
             self.sent.pop_front();
         }
-        let urgent = !self.asks.is_empty() || !self.replies.is_empty();
+        let urgent = !self.stops.is_empty() || !self.asks.is_empty() || !self.replies.is_empty();
         if !urgent && self.edits.is_empty() {
             return Next::Idle;
         }
@@ -139,6 +153,9 @@ impl Queue {
     }
 
     fn take(&mut self, now: Instant) -> Option<SendJob> {
+        if let Some(stop) = self.stops.pop_front() {
+            return Some(stop);
+        }
         let rest = self.edits_held_until.is_some_and(|until| until > now);
         let late = self.passed >= PATIENCE && !self.edits.is_empty() && !rest;
         let reply_first = self.asked_last || self.asks.is_empty();
@@ -177,6 +194,7 @@ impl Queue {
             }
             SendJob::Edit(id) if !self.edits.contains(&id) => self.edits.push_front(id),
             SendJob::Edit(_) => {}
+            stop @ SendJob::AskToStop { .. } => self.stops.push_front(stop),
             reply @ SendJob::Reply { .. } => self.replies.push_front(reply),
         }
     }

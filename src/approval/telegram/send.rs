@@ -5,13 +5,14 @@ use std::time::{Duration, Instant};
 
 use smol::Timer;
 
-use super::api::{BotError, Button, OutgoingMessage};
+use super::api::{BotError, OutgoingMessage};
 use super::board::Card;
 use super::card::{CardProgress, remains};
 use super::chat::{follow, why_not};
 use super::conversation::{ChatState, Conversation};
 use super::queue::{Next, SendJob};
 use super::reachability::Change;
+use super::stop_button;
 use crate::base::ids::RequestId;
 use crate::net::deadline::within;
 
@@ -53,28 +54,31 @@ impl Conversation {
         match job {
             SendJob::Ask(id) => self.send_card(id).await,
             SendJob::Edit(id) => self.edit_card(id).await,
-            SendJob::Reply { to, text, keyboard } => self.send_reply(to, text, keyboard).await,
+            SendJob::AskToStop { to, ref agent } => {
+                let (text, keyboard) = stop_button::question(agent.as_ref(), self.clock.now());
+                let message = OutgoingMessage { text, keyboard, reply_to: Some(to), entities: Vec::new() };
+                self.send_words(job, message).await;
+            }
+            SendJob::Reply { to, ref text, ref keyboard } => {
+                let (text, keyboard) = (text.clone(), keyboard.clone());
+                let message = OutgoingMessage { text, keyboard, reply_to: to, entities: Vec::new() };
+                self.send_words(job, message).await;
+            }
         }
         if self.state.borrow().home.chat != home {
             self.save().await;
         }
     }
 
-    async fn send_reply(&self, to: Option<i64>, text: String, keyboard: Vec<Vec<Button>>) {
+    async fn send_words(&self, job: SendJob, message: OutgoingMessage) {
         let (chat, topic) = (self.state.borrow().home.chat, self.config.topic);
-        let message = OutgoingMessage {
-            text: text.clone(),
-            reply_to: to,
-            keyboard: keyboard.clone(),
-            ..OutgoingMessage::default()
-        };
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
         let error = self.after(began, SendKind::New, sent.map(drop));
         // Old answers are worth nothing: it is tried again only if the server asks for time, or the group has moved.
         let moved = self.state.borrow().home.chat != chat;
         if moved || matches!(error, Some(BotError::TooMany { .. })) {
-            self.state.borrow_mut().queue.put_back(SendJob::Reply { to, text, keyboard });
+            self.state.borrow_mut().queue.put_back(job);
         }
     }
 

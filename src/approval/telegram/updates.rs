@@ -6,6 +6,8 @@
 use super::api::{ChatMessage, Tap, Update, UpdateKind, User};
 use super::buttons::{self, Pressed};
 use super::card::shortened;
+use super::stop_button::StopButton;
+use crate::base::clock::Timestamp;
 
 /// The account behind which Telegram hides anonymous admins of groups.
 const ANONYMOUS_ADMIN: i64 = 1_087_968_824;
@@ -41,6 +43,13 @@ pub(super) enum UpdateMeaning {
         pressed: Pressed,
         message: i64,
     },
+    /// A tap on the button that stops calls.
+    Stop {
+        callback: String,
+        by: Person,
+        button: StopButton,
+        message: i64,
+    },
     /// `message` answers the message `to`.
     Reply {
         by: Person,
@@ -50,7 +59,10 @@ pub(super) enum UpdateMeaning {
     },
     Command {
         command: BotCommand,
+        by: Person,
         message: i64,
+        /// When it was written, as far as that is known.
+        sent: Option<Timestamp>,
     },
     /// A tap that means nothing, by somebody who may answer.
     Nonsense {
@@ -79,11 +91,14 @@ pub(super) enum Approach {
 }
 
 /// What people can ask for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum BotCommand {
     Pending,
     Limits,
     Grants,
+    /// Everything, or this agent.
+    Kill(Option<String>),
+    Resume(Option<String>),
     Status,
     Help,
 }
@@ -103,9 +118,13 @@ fn read_tap(tap: &Tap, approvers: &Approvers) -> UpdateMeaning {
         let (person, who) = (tap.from.id, who(&tap.from, chat));
         return UpdateMeaning::Stranger { person, from: Approach::Tap(callback), who };
     };
-    match (tap.data.as_deref().and_then(buttons::read), tap.message_id) {
-        (Some(pressed), Some(message)) => UpdateMeaning::Tap { callback, by, pressed, message },
-        _ => UpdateMeaning::Nonsense { callback },
+    let (Some(data), Some(message)) = (&tap.data, tap.message_id) else {
+        return UpdateMeaning::Nonsense { callback };
+    };
+    match (buttons::read(data), StopButton::read(data)) {
+        (Some(pressed), _) => UpdateMeaning::Tap { callback, by, pressed, message },
+        (None, Some(button)) => UpdateMeaning::Stop { callback, by, button, message },
+        (None, None) => UpdateMeaning::Nonsense { callback },
     }
 }
 
@@ -123,8 +142,10 @@ fn read_message(message: &ChatMessage, approvers: &Approvers) -> UpdateMeaning {
     }
     let by = person(from, Some(message.chat.id), approvers);
     let word = command_word(text, &approvers.bot_name);
-    match (word.and_then(command), by, message.reply_to) {
-        (Some(command), Some(_), _) => UpdateMeaning::Command { command, message: message.id },
+    match (word.and_then(|word| command(word, text)), by, message.reply_to) {
+        (Some(command), Some(by), _) => {
+            UpdateMeaning::Command { command, by, message: message.id, sent: message.sent }
+        }
         (None, Some(by), Some(to)) => {
             UpdateMeaning::Reply { by, to, message: message.id, text: text.clone() }
         }
@@ -174,8 +195,12 @@ fn command_word<'t>(text: &'t str, bot_name: &str) -> Option<&'t str> {
     (ours && is_name).then_some(name)
 }
 
-fn command(word: &str) -> Option<BotCommand> {
+fn command(word: &str, text: &str) -> Option<BotCommand> {
+    let rest = text.trim_start().split_once(char::is_whitespace).map(|(_, rest)| rest.trim());
+    let agent = rest.filter(|name| !name.is_empty()).map(str::to_owned);
     match word {
+        "kill" => Some(BotCommand::Kill(agent)),
+        "resume" => Some(BotCommand::Resume(agent)),
         "pending" => Some(BotCommand::Pending),
         "status" => Some(BotCommand::Status),
         "grants" => Some(BotCommand::Grants),

@@ -40,6 +40,7 @@ fn message(text: &str) -> ChatMessage {
     ChatMessage {
         id: 60,
         chat: chat(GROUP),
+        sent: None,
         from: Some(user(ANN)),
         on_behalf: false,
         forwarded: false,
@@ -85,10 +86,14 @@ fn commands_are_read_and_those_for_other_bots_are_not() {
         ("/limits", BotCommand::Limits),
         ("/help", BotCommand::Help),
         ("/start", BotCommand::Help),
+        ("/kill", BotCommand::Kill(None)),
+        ("/kill@gatebot  garden pi ", BotCommand::Kill(Some("garden pi".into()))),
+        ("/resume pi", BotCommand::Resume(Some("pi".into()))),
     ] {
-        assert_eq!(written(message(text)), UpdateMeaning::Command { command, message: 60 });
+        let by = Person { id: ANN, shown: "Ann (7)".into() };
+        assert_eq!(written(message(text)), UpdateMeaning::Command { command, by, message: 60, sent: None });
     }
-    for text in ["/status@otherbot", "status", "/kill", "", "/", "hello"] {
+    for text in ["/status@otherbot", "status", "/kills", "kill", "", "/", "hello"] {
         assert_eq!(written(message(text)), UpdateMeaning::Ignored, "{text}");
     }
 }

@@ -41,6 +41,18 @@ impl Conversation {
         self.urgently(To::Stranger, move |bot| bot.send_message(chat, None, &message).map(drop));
     }
 
+    /// Shows other words, and no buttons, in a message of the bot that is no card.
+    pub(super) fn rewrite(&self, message: i64, text: String) {
+        let (chat, is_card) = {
+            let state = self.state.borrow();
+            (state.home.chat, state.board.with_message(message).is_some())
+        };
+        if !is_card {
+            let shown = OutgoingMessage { text, ..OutgoingMessage::default() };
+            self.urgently(To::Known, move |bot| bot.edit_message(chat, message, &shown));
+        }
+    }
+
     fn urgently(&self, to: To, call: impl FnOnce(Bot) -> Result<(), BotError> + Send + 'static) {
         let calls = match to {
             To::Known => &self.known.0,

@@ -4,6 +4,8 @@
 
 use serde_json::Value;
 
+use crate::base::clock::Timestamp;
+
 /// Ids on Telegram have at most 52 significant bits.
 const MAX_ID: i64 = 1 << 52;
 
@@ -46,6 +48,8 @@ pub(crate) struct Tap {
 pub(crate) struct ChatMessage {
     pub id: i64,
     pub chat: Chat,
+    /// By the server's clock; None where it says something that cannot be.
+    pub sent: Option<Timestamp>,
     /// None in a channel. Means nothing when `on_behalf`.
     pub from: Option<User>,
     /// Written in the name of a chat: by an anonymous admin, or as a channel.
@@ -124,6 +128,7 @@ fn message(value: &Value) -> Option<ChatMessage> {
     Some(ChatMessage {
         id: message_id(value)?,
         chat: chat(value.get("chat")?)?,
+        sent: value.get("date").and_then(Value::as_i64).and_then(Timestamp::of_this_age),
         from: value.get("from").and_then(user),
         on_behalf: has("sender_chat"),
         forwarded: has("forward_origin") || has("forward_date"),
