@@ -131,7 +131,7 @@ pub mod service {
 
 pub mod store {
     pub use crate::store::{
-        Claim, KeptCounter, KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered,
+        Claim, KeptCounter, KeptGrant, LimitReset, LiveSession, LiveSessions, NewCall, NoteKind, Recovered,
         RefusedRequest, Replay, Stage, Store, StoreError, StoreOptions, Yes, rebuild,
     };
     pub mod reader {

@@ -231,7 +231,8 @@ fn the_examples_in_the_shipped_permissions_are_right() {
     let shipped = fs::read_to_string(dir.0.join("permissions.yaml")).unwrap();
     let (mut used, mut lines) = (String::new(), 0);
     for line in shipped.lines() {
-        let bare = ["# - {", "#   - ", "#     ", "# limits:", "# data:", "# flows:", "# session_idle:"];
+        let keys = ["# limits:", "# data:", "# flows:", "# session_idle:", "# circuit_breaker:"];
+        let bare = [&["# - {", "#   - ", "#     "][..], &keys].concat();
         let is_example = lines > 20 && bare.iter().any(|beginning| line.trim_start().starts_with(beginning));
         lines += 1;
         used += &if is_example { line.replacen("# ", "", 1) } else { line.to_owned() };
@@ -240,7 +241,7 @@ fn the_examples_in_the_shipped_permissions_are_right() {
     dir.write("permissions.yaml", &used);
     let loaded = dir.load().unwrap_or_else(|findings| panic!("{findings:?}\n{used}"));
     let permissions = &loaded.permissions;
-    assert_eq!((permissions.limits.len(), permissions.flows.len()), (2, 1), "{used}");
+    assert_eq!((permissions.limits.len(), permissions.flows.len()), (3, 1), "{used}");
     assert!(
         permissions.rules.iter().any(|rule| rule.matcher.time.is_some() && !rule.matcher.when.is_empty())
     );

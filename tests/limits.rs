@@ -511,3 +511,60 @@ fn a_session_counts_all_its_calls_after_a_crash_whichever_was_made_first() {
     assert_eq!(counted(&gateway, "task"), 4);
     gateway.verify();
 }
+
+#[test]
+fn only_calls_that_are_made_count_and_so_do_those_that_fail() {
+    let gateway =
+        Gateway::with(&setup("  - {name: reads, pattern: \"*\", per: agent, window: day, deny_above: 3}\n"));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    gateway.upstream.answer(|_| Answer::Reply(500, "text/plain", "no".into()));
+    assert_eq!(error(&read(&mut agent, "a.1")).1, "service_error");
+    assert_eq!(counted(&gateway, "reads"), 1, "it may have done something");
+    for (tool, args) in
+        [("get_state", json!({})), ("get_state", json!({"entity_id": "a/b"})), ("no_tool", json!({}))]
+    {
+        assert!(agent.request(tool, args)["error"].is_object());
+    }
+    gateway.upstream.answer(|_| Answer::Hold);
+    let same = json!({"tool": "get_state", "args": {"entity_id": "a.2"}});
+    let joined: Vec<_> = (0..3).map(|_| agent.send("tool_request", same.clone())).collect();
+    gateway.upstream.wait_for(2);
+    let asked =
+        agent.send("tool_request", json!({"tool": "call_service", "args": {"domain": "a", "service": "b"}}));
+    let id = agent.asked();
+    assert_eq!(counted(&gateway, "reads"), 2, "neither the joined nor the one that is asked about");
+    gateway.upstream.release();
+    assert!(joined.iter().all(|_| is_executed(&agent.receive())));
+    assert!(gateway.cli(&["deny", &id]).status.success());
+    assert_eq!(error(&agent.reply(asked)).1, "denied_by_user");
+    assert_eq!(counted(&gateway, "reads"), 2);
+    gateway.verify();
+}
+
+/// A later reader of the record knows why, and which policy decided.
+#[test]
+fn an_event_says_all_reasons_and_the_policy_that_decided() {
+    let limit = |most: u32| {
+        setup(&format!("  - {{name: few, pattern: \"get_state*\", window: day, deny_above: {most}}}\n"))
+    };
+    let gateway = Gateway::with(&limit(0));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let mut newest = |entity: &str| {
+        read(&mut agent, entity);
+        let exported = String::from_utf8(gateway.cli(&["audit", "export"]).stdout).unwrap();
+        let events = exported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let body = events.filter(|event| event["kind"] == "requested").last().unwrap()["body"].clone();
+        let body: Value = serde_json::from_str(body.as_str().unwrap()).unwrap();
+        (body["reasons"].clone(), body["policy_digest"].as_str().unwrap().to_owned())
+    };
+    let reached = json!([{"reason": "limit_reached", "limit": "few"}]);
+    let (first, second) = (newest("a.1"), newest("a.2"));
+    assert_eq!((&first, &first.0), (&second, &reached));
+    gateway.configure(&limit(1));
+    assert!(gateway.cli(&["reload"]).status.success());
+    let other = newest("a.3");
+    assert_ne!(other.1, first.1, "another policy");
+    gateway.configure(&limit(0));
+    assert!(gateway.cli(&["reload"]).status.success());
+    assert_eq!(newest("a.4"), first, "the same as before");
+}

@@ -1660,10 +1660,16 @@ fn a_counter_ends_with_its_time_its_session_or_at_a_persons_word() {
     dir.with(async |store| {
         let s = (AgentId::configured("pi"), Some("s".into()));
         let t = (AgentId::configured("pi"), Some("t".into()));
-        store.end_sessions(at(1), LiveSessions::from([(s, 8), (t, 7)])).await.unwrap()
+        let live = |number, last| LiveSession { number, last };
+        let live = LiveSessions::from([(s, live(8, at(5))), (t, live(7, at(4)))]);
+        store.end_sessions(at(1), live).await.unwrap()
     });
-    assert_eq!(counted(&dir).len(), 2, "calls that were not claimed keep them");
-    dir.with(async |store| store.end_sessions(at(1), LiveSessions::new()).await.unwrap());
+    assert_eq!(
+        counted(&dir),
+        [session("s", at(5)), session("t", at(4))],
+        "calls that were not claimed keep them"
+    );
+    dir.with(async |store| store.end_sessions(at(5), LiveSessions::new()).await.unwrap());
     assert_eq!(counted(&dir), [session("s", at(5))]);
     let reset = |agent: &str| LimitReset {
         limit: "spend".into(),

@@ -67,8 +67,8 @@ impl Zone {
 
     /// Several names of the zone database mean UTC.
     fn new(rules: TimeZone, name: Option<String>) -> Zone {
-        match name.as_deref().map(|name| name.strip_prefix("Etc/").unwrap_or(name)) {
-            Some("UTC" | "UCT" | "Universal" | "Zulu") => Zone::default(),
+        match name.as_deref() {
+            Some(name) if means_utc(name) => Zone::default(),
             Some("localtime") => Zone { rules: Some(rules), name: None },
             Some(_) | None => Zone { rules: Some(rules), name },
         }
@@ -140,17 +140,29 @@ fn read() -> Result<Zone, String> {
         Err(VarError::NotUnicode(_)) => Err("TZ is no text".to_owned()),
         Err(VarError::NotPresent) => match Path::new(LOCALTIME) {
             file if file.symlink_metadata().is_err() => Ok(Zone::default()),
+            // So that small images without a zone database have it.
+            file if fs::read_link(file).is_ok_and(|to| zone_name(&to).is_some_and(means_utc)) => {
+                Ok(Zone::default())
+            }
             file => of_file(file).ok_or_else(|| format!("{LOCALTIME} leads to no time zone")),
         },
     }
+}
+
+/// The name in the zone database of a file of it.
+fn zone_name(path: &Path) -> Option<&str> {
+    Some(path.to_str()?.split_once("/zoneinfo/")?.1)
+}
+
+fn means_utc(name: &str) -> bool {
+    matches!(name.strip_prefix("Etc/").unwrap_or(name), "UTC" | "UCT" | "Universal" | "Zulu")
 }
 
 /// A zone from a file of the zone database, named after where the link leads.
 fn of_file(path: &Path) -> Option<Zone> {
     let rules = TimeZone::from_tz_data(&fs::read(path).ok()?).ok()?;
     let target = fs::canonicalize(path).ok()?;
-    let name = target.to_str().and_then(|target| Some(target.split_once("/zoneinfo/")?.1.to_owned()));
-    Some(Zone::new(rules, name))
+    Some(Zone::new(rules, zone_name(&target).map(str::to_owned)))
 }
 
 #[cfg(test)]
@@ -225,5 +237,8 @@ mod tests {
         assert_eq!(utc.date_and_time(at("2026-01-31T12:00:05.999Z")), "2026-01-31 12:00:05");
         assert_eq!((utc.described(Timestamp(0)), utc.when(Timestamp(5))), ("UTC".into(), Timestamp(5)));
         assert_eq!(Zone::new(TimeZone::utc(), Some("Etc/UTC".into())), utc);
+        let of = |path: &'static str| zone_name(Path::new(path));
+        assert_eq!(of("/usr/share/zoneinfo/Etc/UTC").map(means_utc), Some(true));
+        assert_eq!(of("../usr/share/zoneinfo/Europe/Berlin").map(means_utc), Some(false));
     }
 }

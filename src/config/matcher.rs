@@ -122,7 +122,7 @@ pub(super) fn machine_zone(at: At<'_>, instead: &str) -> Option<()> {
 
 fn zone(at: At<'_>) -> Option<Arc<Zone>> {
     let name = at.filled()?;
-    let help = "use a name of the machine's zone database, such as Europe/Berlin";
+    let help = "use a name of the machine's zone database (tzdata), such as Europe/Berlin, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3";
     let zone = Zone::named(&name).map(Arc::new);
     zone.or_else(|| at.fail(format!("there is no time zone {}", at.shown()), help))
 }

@@ -206,6 +206,7 @@ impl Gateway {
         services.log_out().await;
         services.shutdown();
         keep_ages(&self.gate).await;
+        self.gate.end_sessions().await;
         self.gate.inbox.write_acks().await;
         self.gate.note(NoteKind::Stopped).await;
         self.store.clone().close().await;

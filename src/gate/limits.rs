@@ -87,7 +87,8 @@ impl Gate {
         Ok(())
     }
 
-    /// Drops what the record keeps of sessions that have ended.
+    /// Drops what the record keeps of sessions that have ended, and writes down when the others last made a call. Call it every
+    /// hour or so, and before the end.
     pub(crate) async fn end_sessions(&self) {
         let now = self.clock.now();
         let live = self.ledger.counters.borrow().live_sessions(now);

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::base::clock::Timestamp;
 use crate::model::{AgentId, SessionNumber};
-use crate::store::LiveSessions;
+use crate::store::{LiveSession, LiveSessions};
 
 /// Live sessions that an agent may have.
 pub(crate) const MAX_SESSIONS: usize = 1000;
@@ -134,7 +134,10 @@ impl Sessions {
     pub(super) fn live(&self, now: Timestamp) -> LiveSessions {
         let of_agent = |(agent, sessions): (&AgentId, &HashMap<SessionName, Session>)| {
             let live = sessions.iter().filter(|(_, session)| session.lives(self.idle, now));
-            live.map(|(name, session)| ((agent.clone(), name.clone()), session.number)).collect::<Vec<_>>()
+            live.map(|(name, Session { number, last, .. })| {
+                ((agent.clone(), name.clone()), LiveSession { number: *number, last: *last })
+            })
+            .collect::<Vec<_>>()
         };
         self.agents.iter().flat_map(of_agent).collect()
     }

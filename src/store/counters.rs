@@ -133,24 +133,33 @@ fn forget(db: &Connection, of: Option<&str>, agent: Option<&str>) -> Result<(), 
     Ok(())
 }
 
-/// Forgets sessions that were last charged before, but for those that live: calls that are not claimed keep them too. The
-/// table has to be folded.
+/// Forgets sessions that were last charged before, and keeps of those that live when they last made a call: calls that are
+/// not claimed keep them too. The table has to be folded.
 pub(super) fn end_sessions(
     db: &Connection,
     idle_since: Timestamp,
     live: &LiveSessions,
 ) -> Result<(), StoreError> {
-    let sql = "SELECT DISTINCT of, key, begun FROM counters
-               WHERE at < ? AND json_type(key, '$.session') IS NOT NULL";
+    let sql = "SELECT of, key, begun, max(at) FROM counters WHERE json_type(key, '$.session') IS NOT NULL
+               GROUP BY of, key, begun";
     let mut statement = db.prepare_cached(sql)?;
-    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?));
-    let counters = statement.query_map([idle_since.0], read)?;
-    for (of, text, begun) in counters.collect::<Result<Vec<(String, String, SessionNumber)>, _>>()? {
+    let read = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?));
+    let counters = statement.query_map([], read)?;
+    for counter in counters.collect::<Result<Vec<(String, String, SessionNumber, i64)>, _>>()? {
+        let (of, text, begun, at) = counter;
         let key = serde_json::from_str(&text).ok().and_then(|json| CounterKey::of_json(&json));
         let session = key.and_then(|key| Some((key.agent?, key.session?)));
-        if session.and_then(|session| live.get(&session)) != Some(&begun) {
-            let sql = "DELETE FROM counters WHERE of = ? AND key = ? AND begun = ? AND at < ?";
-            db.prepare_cached(sql)?.execute(params![of, text, begun, idle_since.0])?;
+        let lives = session.and_then(|session| live.get(&session)).filter(|session| session.number == begun);
+        match lives {
+            Some(session) if session.last.0 > at => {
+                let sql = "UPDATE counters SET at = ? WHERE of = ? AND key = ? AND begun = ?";
+                db.prepare_cached(sql)?.execute(params![session.last.0, of, text, begun])?;
+            }
+            None if at < idle_since.0 => {
+                let sql = "DELETE FROM counters WHERE of = ? AND key = ? AND begun = ?";
+                db.prepare_cached(sql)?.execute(params![of, text, begun])?;
+            }
+            Some(_) | None => {}
         }
     }
     Ok(())

@@ -148,7 +148,15 @@ pub struct KeptGrant {
 }
 
 /// The sessions that live, by agent and name; no name is the agent's own unnamed one.
-pub type LiveSessions = HashMap<(AgentId, Option<Arc<str>>), SessionNumber>;
+pub type LiveSessions = HashMap<(AgentId, Option<Arc<str>>), LiveSession>;
+
+/// A session that lives.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LiveSession {
+    pub number: SessionNumber,
+    /// When a call was last made in it, whatever became of the call.
+    pub last: Timestamp,
+}
 
 /// What has been counted under one limit and still counts.
 #[derive(Clone, Debug, PartialEq)]
@@ -161,7 +169,7 @@ pub struct KeptCounter {
     /// The session that it ends with; 0 where it is no session's.
     pub session: SessionNumber,
     pub tally: Tally,
-    /// When it was last charged.
+    /// When it was last charged, or its session last made a call as far as that is kept.
     pub last: Timestamp,
 }
 

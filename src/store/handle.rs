@@ -295,7 +295,7 @@ impl Store {
         self.submit(true, move |tx| ledger::forget(tx, at, &agent, &by)).await
     }
 
-    /// Forgets what was counted of sessions in which nothing was claimed since then, but for those that `live`.
+    /// Forgets what sessions without a claim since then have counted, and keeps when those that `live` last called.
     ///
     /// # Errors
     /// When nothing could be written.

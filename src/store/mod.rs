@@ -92,8 +92,8 @@ mod tests;
 pub use claim::Claim;
 pub(crate) use entry::{EditedCall, KeptEdit, OpenCall, StoreHealth, WaitingResult};
 pub use entry::{
-    KeptCounter, KeptGrant, LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay,
-    Stage, StoreOptions, Yes,
+    KeptCounter, KeptGrant, LimitReset, LiveSession, LiveSessions, NewCall, NoteKind, Recovered,
+    RefusedRequest, Replay, Stage, StoreOptions, Yes,
 };
 pub use error::StoreError;
 pub use handle::Store;

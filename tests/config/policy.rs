@@ -238,7 +238,7 @@ fn mistakes_in_conditions() {
         ),
         (
             "time: {zone: Europe/Atlantis}",
-            "there is no time zone \"Europe/Atlantis\"\n  at permissions.yaml:2:45\n  help: use a name of the machine's zone database, such as Europe/Berlin",
+            "there is no time zone \"Europe/Atlantis\"\n  at permissions.yaml:2:45\n  help: use a name of the machine's zone database (tzdata), such as Europe/Berlin, or a rule such as CET-1CEST,M3.5.0,M10.5.0/3",
         ),
         (
             "always: true",
