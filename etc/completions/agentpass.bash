@@ -17,7 +17,7 @@ _agentpass() {
     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
     [[ $command == -* ]] && command=serve
     case $command in
-        audit | channels | clock | grants | limits | policy)
+        audit | channels | clock | grants | hook | limits | policy)
             ((COMP_CWORD > 2)) && [[ ${COMP_WORDS[2]} != -* ]] && command+=" ${COMP_WORDS[2]}"
             ;;
     esac
@@ -32,14 +32,14 @@ _agentpass() {
         options=$(_agentpass_help "${command:-serve}" Options)
         [[ -n $command ]] || options+=" --version"
         words=$(compgen -W "$options" -- "$current")
-    elif [[ $command == "" || $command == audit || $command == channels || $command == clock || $command == grants || $command == limits || $command == policy ]]; then
+    elif [[ $command == "" || $command == audit || $command == channels || $command == clock || $command == grants || $command == hook || $command == limits || $command == policy ]]; then
         words=$(compgen -W "$(_agentpass_help "$command" Commands)" -- "$current")
     else
         case $previous in
             --log-level) words=$(compgen -W "error warn info debug trace" -- "$current") ;;
             --decision) words=$(compgen -W "allow ask deny" -- "$current") ;;
             --outcome)
-                options="executed failed denied timed_out withdrawn refused unknown pending"
+                options="executed permitted failed denied timed_out withdrawn refused unknown pending"
                 words=$(compgen -W "$options" -- "$current")
                 ;;
             --starter)

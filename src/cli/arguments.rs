@@ -11,8 +11,9 @@ use super::suggest::nearest;
 use super::{Exit, Trouble};
 
 /// The options that take no value, of all commands.
-pub(super) const SWITCHES: [&str; 11] = [
+pub(super) const SWITCHES: [&str; 12] = [
     "--all",
+    "--check",
     "--from-record",
     "--hash-password",
     "--help",
@@ -39,7 +40,7 @@ pub(super) const SHORT: [(&str, &str); 9] = [
 /// Options that may be given more than once.
 const REPEATED: [&str; 1] = ["--set"];
 /// The commands whose first positional argument is a command again.
-pub(super) const NESTED: [&str; 6] = ["audit", "channels", "clock", "grants", "limits", "policy"];
+pub(super) const NESTED: [&str; 7] = ["audit", "channels", "clock", "grants", "hook", "limits", "policy"];
 
 /// A command line that argh can read.
 #[derive(Debug, PartialEq)]

@@ -11,6 +11,8 @@ impl Exit {
     pub(crate) const DONE: Exit = Exit(0);
     /// A human or the policy said no; also: `audit verify` found a bad row.
     pub(crate) const DENIED: Exit = Exit(1);
+    /// A hook says no without a decision on its output.
+    pub(crate) const BLOCKED: Exit = Exit(2);
     /// Nobody answered in time.
     pub(crate) const TIMED_OUT: Exit = Exit(2);
     /// No connection, or not authenticated.

@@ -54,6 +54,7 @@ pub(crate) mod demo;
 pub(crate) mod deny;
 pub(crate) mod explain;
 pub(crate) mod grants;
+pub(crate) mod hook;
 pub(crate) mod init;
 pub(crate) mod kill;
 pub(crate) mod limits;
@@ -141,6 +142,7 @@ commands! {
     Request(request::RequestArgs) => request::run,
     Tools(tools::ToolsArgs) => tools::run,
     Pending(pending::PendingArgs) => pending::run,
+    Hook(hook::HookArgs) => hook::run,
 }
 
 /// Runs the command line `args`, the program's name first.

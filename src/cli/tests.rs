@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 39] = [
+const COMMANDS: [&str; 42] = [
     "serve",
     "check",
     "explain",
@@ -36,6 +36,9 @@ const COMMANDS: [&str; 39] = [
     "request",
     "tools",
     "pending",
+    "hook",
+    "hook claude-code",
+    "hook install",
     "audit",
     "audit list",
     "audit show",

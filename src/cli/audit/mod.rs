@@ -56,7 +56,7 @@ pub(crate) struct ListArgs {
     /// only this decision: allow, ask or deny
     #[argh(option)]
     pub decision: Option<String>,
-    /// only this outcome: executed, failed, denied, timed_out, withdrawn, refused, unknown or pending
+    /// only this outcome: executed, permitted, failed, denied, timed_out, withdrawn, refused, unknown or pending
     #[argh(option)]
     pub outcome: Option<String>,
     /// only from this time on: 24h (ago; also s, m, d, w), 2026-01-31 or 2026-01-31T12:00:00Z
