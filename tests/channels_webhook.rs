@@ -287,3 +287,149 @@ fn a_channel_counts_once_whatever_names_it_gives() {
     world.gateway.approve(&id);
     assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
 }
+
+/// A receiver that takes connections and does `what` with each.
+fn misbehaving(what: fn(std::net::TcpStream)) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        listener.incoming().flatten().for_each(|stream| drop(std::thread::spawn(move || what(stream))));
+    });
+    url
+}
+
+fn pour(mut stream: std::net::TcpStream, head: &str, piece: &str) {
+    use std::io::Write as _;
+    let piece = piece.repeat(1000);
+    if stream.write_all(head.as_bytes()).is_ok() {
+        while stream.write_all(piece.as_bytes()).is_ok() {}
+    }
+}
+
+#[test]
+fn receivers_that_misbehave_delay_no_other() {
+    let silent = misbehaving(|stream| drop(std::io::copy(&mut { stream }, &mut std::io::sink())));
+    let endless = misbehaving(|stream| pour(stream, "HTTP/1.1 200 OK\r\n\r\n", "{\"decision\":\"approve\"}"));
+    let headers = misbehaving(|stream| pour(stream, "HTTP/1.1 200 OK\r\n", "x-flood: 0123456789\r\n"));
+    let nobody = harness::Nobody::new();
+    let dead = format!("http://{}", nobody.address);
+    let receiver = Upstream::start();
+    receiver.answer(|_| taken());
+    let usual = setup(&receiver);
+    let bad: String = [silent, endless, headers, dead]
+        .iter()
+        .enumerate()
+        .map(|(number, url)| {
+            let secret = "a-secret-of-sufficient-length";
+            format!("  bad{number}: {{type: webhook, url: \"{url}\", secret: {secret}, timeout: 60}}\n")
+        })
+        .collect();
+    let config = usual.config.replace("channels:\n", &format!("channels:\n{bad}"));
+    let gateway = Gateway::with(&Setup { config, ..usual });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    let calls: Vec<_> = (0..10)
+        .map(|number| {
+            let args = json!({"text": format!("call {number}")});
+            world.agent.send("tool_request", json!({"tool": "say", "args": args}))
+        })
+        .collect();
+    eventually("all questions", || (world.told("question.asked").len() == 10).then_some(()));
+    for asked in world.told("question.asked") {
+        let token = asked["data"]["answer_token"].as_str().unwrap().to_owned();
+        assert_eq!(world.answer(&asked, &token, &json!({"decision": "approve"})).status, 200);
+    }
+    for call in calls {
+        assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
+    }
+    eventually("all ends", || (world.told("call.finished").len() == 10).then_some(()));
+    let channels = world.gateway.json(&["channels", "--json"]);
+    let down = channels.as_array().unwrap().iter().filter(|channel| channel["up"] == false);
+    let down: Vec<_> = down.map(|channel| channel["name"].as_str().unwrap()).collect();
+    assert!(down.contains(&"bad1") && down.contains(&"bad3") && !down.contains(&"ops"), "{channels}");
+}
+
+#[test]
+fn a_yes_may_grant_what_the_question_offers() {
+    let receiver = Upstream::start();
+    receiver.answer(|_| taken());
+    let permissions = "rules: [{pattern: say, action: ask, grant: {for: [15m], uses: 5}}]\n".to_owned();
+    let gateway = Gateway::with(&Setup { permissions, ..setup(&receiver) });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    let (call, _) = world.ask("hello");
+    let asked = world.one("question.asked");
+    assert!(asked["data"]["grant"].is_object(), "{asked}");
+    let token = asked["data"]["answer_token"].as_str().unwrap();
+    for bad in [
+        json!({"decision": "deny", "for": "15m"}),
+        json!({"decision": "approve", "uses": 2}),
+        json!({"decision": "approve", "for": "soon"}),
+        json!({"decision": "approve", "for": "15m", "uses": "two"}),
+        json!({"decision": "approve", "for": "2d"}),
+    ] {
+        assert_eq!(world.answer(&asked, token, &bad).status, 400, "{bad}");
+    }
+    let yes = json!({"decision": "approve", "for": "15m", "uses": 2});
+    assert_eq!(world.answer(&asked, token, &yes).json()["outcome"], "resolved");
+    assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
+    let again =
+        world.agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello", "pin": "4711"}}));
+    assert_eq!(world.agent.reply(again)["result"]["status"], "executed");
+    assert_eq!(world.told("question.asked").len(), 1, "the grant covers the second call");
+    assert_eq!(world.gateway.json(&["grants", "--json"]).as_array().unwrap().len(), 1);
+}
+
+#[test]
+fn a_changed_call_is_asked_under_another_id_and_the_earlier_token_is_void() {
+    let receiver = Upstream::start();
+    receiver.answer(|_| taken());
+    let permissions = "rules: [{pattern: say, action: ask, approvals: 2}]\n".to_owned();
+    let gateway = Gateway::with(&Setup { permissions, ..setup(&receiver) });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    let (_, id) = world.ask("hello");
+    let first = world.one("question.asked");
+    let edited = world.gateway.cli(&["approve", &id, "--set", "text=bye", "--json"]);
+    assert!(edited.status.success(), "{edited:?}");
+    let second = eventually("the second message", || world.told("question.asked").into_iter().nth(1));
+    assert_ne!(second["id"], first["id"]);
+    assert_eq!((&second["data"]["args"]["text"], &second["data"]["request_id"]), (&json!("bye"), &json!(id)));
+    assert_eq!(second["data"]["edited"]["asked"]["args"]["text"], "hello");
+    let token = |asked: &Value| asked["data"]["answer_token"].as_str().unwrap().to_owned();
+    let yes = json!({"decision": "approve"});
+    let stale = world.answer(&first, &token(&first), &yes);
+    assert_eq!((stale.status, stale.json()), (409, json!({"outcome": "stale"})));
+    world.gateway.kill();
+    world.gateway.restart();
+
+    assert_eq!(world.answer(&second, &token(&second), &yes).status, 200);
+    world.one("question.settled");
+    assert_eq!(world.told("question.asked").len(), 2, "it is not told twice");
+}
+
+#[test]
+fn a_channel_that_is_removed_answers_nothing_and_is_told_nothing() {
+    let mut world = World::new(|_| taken());
+    let (call, id) = world.ask("hello");
+    let asked = world.one("question.asked");
+    let path = world.gateway.path("config.yaml");
+    let config = std::fs::read_to_string(&path).unwrap();
+    let without: String = config
+        .lines()
+        .filter(|line| !line.contains("type: webhook"))
+        .map(|line| format!("{line}\n"))
+        .collect();
+    std::fs::write(&path, without.replace("channels:\n", "")).unwrap();
+    assert_eq!(world.gateway.control(&json!({"command": "reload"})).unwrap()["reloaded"], true);
+    let token = asked["data"]["answer_token"].as_str().unwrap();
+    assert_eq!(world.answer(&asked, token, &json!({"decision": "approve"})).status, 401);
+    world.gateway.say_no(&id);
+    assert_eq!(world.agent.reply(call)["error"]["data"]["reason"], "denied_by_user");
+    // Once it is there again, the question is over and is news to nobody.
+    std::fs::write(&path, config).unwrap();
+    assert_eq!(world.gateway.control(&json!({"command": "reload"})).unwrap()["reloaded"], true);
+    world.ask("again");
+    eventually("the next question", || (world.told("question.asked").len() == 2).then_some(()));
+    assert!(world.told("question.settled").is_empty());
+}

@@ -651,6 +651,108 @@ fn what_keeps_answers_out_of_a_webhook_is_told() {
 }
 
 #[test]
+fn mistakes_in_ntfy_and_api_channels() {
+    let ntfy = |keys: &str| format!("channels:\n  ops: {{type: ntfy, url: 'https://a.example'{keys}}}\n");
+    let api = |keys: &str| format!("channels:\n  ops: {{type: api{keys}}}\n");
+    for (text, expected) in [
+        (ntfy(""), "topic is missing\n  at config.yaml:3:8"),
+        (
+            ntfy(", topic: a b"),
+            "this is not a topic that ntfy takes\n  at config.yaml:3:54\n  help: use 1 to 64 letters, digits, \"_\" and \"-\"",
+        ),
+        (
+            ntfy(", topic: a, actions: all"),
+            "unknown actions \"all\"\n  at config.yaml:3:66\n  help: use open or answer",
+        ),
+        (
+            ntfy(", topic: a, priority: 6"),
+            "priority must be a whole number from 1 to 5, not \"6\"\n  at config.yaml:3:67",
+        ),
+        (
+            ntfy(", topic: a, secret: a"),
+            "unknown key \"secret\"\n  at config.yaml:3:57\n  help: known here: type, url, topic, token, actions, \
+             priority, timeout, ca_cert, allow_link_local",
+        ),
+        (api(""), "token is missing\n  at config.yaml:3:8\n  help: give token or token_sha256"),
+        (
+            api(", token: a-token-of-sufficient-length, token_sha256: b"),
+            "token and token_sha256 exclude each other\n  at config.yaml:3:71\n  help: keep one of them",
+        ),
+        (
+            api(", token_sha256: b"),
+            "token_sha256 must be 64 hex digits\n  at config.yaml:3:34\n  help: make it with: printf %s TOKEN | sha256sum",
+        ),
+        (
+            "channels:\n  web: {type: api, token: a-token-of-sufficient-length}\n".to_owned(),
+            "the name web is taken: answers in the record begin with it\n  at config.yaml:3:3\n  help: use another",
+        ),
+        (
+            "channels:\n  a: {type: mail}\n".to_owned(),
+            "unknown type \"mail\"\n  at config.yaml:3:13\n  help: use api, webhook, homeassistant or ntfy",
+        ),
+    ] {
+        config(&text, &format!("agentpass: cannot load configuration: {expected}"));
+    }
+}
+
+#[test]
+fn mistakes_in_channels_over_home_assistant() {
+    let said = |service: &str, channel: &str| {
+        let dir = Dir::minimal();
+        let service = format!("services:\n  home: {{url: 'https://a.example', {service}, tools: t.yaml}}\n");
+        let channel = format!("channels:\n  house: {{type: homeassistant{channel}}}\n");
+        dir.write(
+            "config.yaml",
+            format!("{MINIMAL}gateway: {{public_url: 'https://pi.lan'}}\n{service}{channel}"),
+        );
+        match dir.load() {
+            Ok(loaded) => loaded.warnings.into_iter().map(|finding| finding.text).collect::<Vec<_>>(),
+            Err(findings) => findings.into_iter().map(|finding| finding.text).collect(),
+        }
+    };
+    let bearer = "auth: {type: bearer, token: a-token-of-sufficient-length}";
+    let admin = "whoever administers home can answer questions, also those about its own tools";
+    let has = |said: Vec<String>, text: &str| assert!(said.iter().any(|it| it == text), "{text}: {said:?}");
+    has(said(bearer, ", service: home, notify: mobile_app_anna"), admin);
+    has(said(bearer, ", notify: [a]"), "service is missing");
+    has(said(bearer, ", service: home"), "notify is missing");
+    has(said(bearer, ", service: other, notify: [a]"), "there is no service \"other\"");
+    has(said(bearer, ", service: home, notify: [notify.a]"), "this is no name of a notify service");
+    has(said(bearer, ", service: home, notify: []"), "notify names no phone");
+    has(
+        said("auth: {type: none}", ", service: home, notify: [a]"),
+        "Home Assistant needs a service with auth: {type: bearer}",
+    );
+}
+
+#[test]
+fn who_can_read_or_answer_on_ntfy_is_told() {
+    let said = |keys: &str| {
+        let dir = Dir::minimal();
+        let channel = format!("channels:\n  ops: {{type: ntfy, topic: a-topic, {keys}}}\n");
+        dir.write("config.yaml", format!("{MINIMAL}gateway: {{public_url: 'https://pi.lan'}}\n{channel}"));
+        let loaded = dir.load().map_err(|_| dir.shown()).unwrap();
+        loaded.warnings.into_iter().map(|finding| finding.text).collect::<Vec<_>>()
+    };
+    let url = "url: 'https://a.example'";
+    assert_eq!(said(&format!("{url}, token: tk_a-token")), [""; 0]);
+    assert_eq!(said(&format!("{url}, token: tk_a-token, actions: answer")), [""; 0]);
+    assert_eq!(said(url), ["everybody who knows the topic reads the questions"]);
+    assert_eq!(
+        said(&format!("{url}, actions: answer")),
+        ["everybody who knows the topic can answer, and the server can"]
+    );
+    assert_eq!(
+        said("url: 'https://ntfy.sh', token: tk_a-token"),
+        ["ntfy.sh takes 250 messages a day from one address; further questions wait there"]
+    );
+    assert_eq!(
+        said("url: 'http://a.example', token: tk_a-token, actions: answer"),
+        ["no answer token is sent over plain http:// beyond this machine"]
+    );
+}
+
+#[test]
 fn how_people_are_asked_has_defaults_and_switches() {
     let approvals = |text: &str| {
         let dir = Dir::minimal();

@@ -12,7 +12,9 @@ use smol::LocalExecutor;
 use smol::channel::{Receiver, Sender, bounded};
 
 use super::api::ApiChannel;
+use super::companion::Companion;
 use super::local::LocalChannel;
+use super::ntfy::Ntfy;
 use super::push::{PushChannel, client};
 use super::telegram::Telegram;
 use super::webhook::Webhook;
@@ -39,6 +41,12 @@ fn open(
             let carrier = Webhook(config.clone());
             Ok(Rc::new(PushChannel::new(name, carrier, client, clock.clone(), executor.clone())))
         }
+        ChannelConfig::Ntfy(config) => {
+            let client = client(name, &config.peer)?;
+            let carrier = Ntfy(config.clone());
+            Ok(Rc::new(PushChannel::new(name, carrier, client, clock.clone(), executor.clone())))
+        }
+        ChannelConfig::Companion(config) => Ok(Rc::new(Companion::new(config, clock, executor)?)),
         ChannelConfig::Api(_) => Ok(Rc::new(ApiChannel::new(name))),
     }
 }

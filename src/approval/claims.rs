@@ -3,8 +3,9 @@
 
 use serde_json::Value;
 
+use crate::base::readable::read_span;
 use crate::base::safe_text::visible;
-use crate::model::{Approval, Choice, MAX_NOTE};
+use crate::model::{Approval, Choice, GrantWish, MAX_NOTE};
 
 const MAX_NAME: usize = 64;
 
@@ -18,7 +19,8 @@ pub(crate) fn check_name(name: &str) -> Result<(), &'static str> {
     if visible(name) == name && name.trim() == name { Ok(()) } else { Err("must be printable") }
 }
 
-/// Reads `{"decision": "approve" | "deny", "note"?, "by"?}`: what was chosen, and who chose it by their own account.
+/// Reads `{"decision": "approve" | "deny", "note"?, "by"?, "for"?, "uses"?}`: what was chosen, and who chose it by their
+/// own account.
 ///
 /// # Errors
 /// What is wrong with it.
@@ -29,7 +31,8 @@ pub(crate) fn decision(value: Value) -> Result<(Choice, Option<String>), String>
         Some(Value::String(text)) => Ok(Some(text)),
         Some(_) => Err(format!("{name} must be a string")),
     };
-    let (decision, note, by) = (text("decision")?, text("note")?, text("by")?);
+    let (decision, note, by, time) = (text("decision")?, text("note")?, text("by")?, text("for")?);
+    let grant = wish(time, members.remove("uses"))?;
     if let Some(name) = members.keys().next() {
         return Err(format!("unknown member {name}"));
     }
@@ -39,9 +42,28 @@ pub(crate) fn decision(value: Value) -> Result<(Choice, Option<String>), String>
     }
     by.iter().try_for_each(|by| check_name(by)).map_err(|why| format!("by {why}"))?;
     match decision.as_deref() {
-        Some("approve") => Ok((Choice::Approve(Approval::once()), by)),
+        Some("approve") => Ok((Choice::Approve(Approval { grant, ..Approval::once() }), by)),
+        Some("deny") if grant.is_some() => Err("a denial grants nothing".into()),
         Some("deny") => Ok((Choice::Deny { note }, by)),
         _ => Err("decision must be approve or deny".into()),
+    }
+}
+
+/// What a yes grants besides, as `for` and `uses` say.
+///
+/// # Errors
+/// What is wrong with them.
+pub(crate) fn wish(time: Option<String>, uses: Option<Value>) -> Result<Option<GrantWish>, String> {
+    let count = |uses: Value| uses.as_u64().and_then(|uses| u32::try_from(uses).ok());
+    let uses = uses.filter(|uses| !uses.is_null());
+    let uses = uses.map(|uses| count(uses).ok_or("uses must be a whole number")).transpose()?;
+    match time {
+        Some(time) => {
+            let duration = read_span(&time).ok_or("for must be a time such as 15m, 1h or 2d")?;
+            Ok(Some(GrantWish { duration, uses }))
+        }
+        None if uses.is_some() => Err("uses is given without for".into()),
+        None => Ok(None),
     }
 }
 

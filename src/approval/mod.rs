@@ -6,8 +6,11 @@
 mod api;
 mod channels;
 pub(crate) mod claims;
+mod companion;
 pub(crate) mod desk;
+mod lines;
 pub(crate) mod local;
+mod ntfy;
 mod push;
 pub(crate) mod shape;
 pub(crate) mod telegram;

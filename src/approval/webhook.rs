@@ -73,9 +73,11 @@ impl Carrier for Webhook {
             members.insert("answer_url".into(), url.into());
             members.insert("answer_token".into(), token.expose().into());
         }
-        // Under another configuration it is another message: the tokens of the earlier one are void.
+        // Under another configuration, or about a changed call, it is another message: earlier tokens are void.
         let under: String = self.0.identity.hex().chars().take(8).collect();
-        vec![self.parcel(format!("msg_{}_asked_{under}", question.id), "question.asked", data, at)]
+        let changed = question.edit.as_ref().map(|_| format!("_{}", question.call.shown_as()));
+        let id = format!("msg_{}_asked_{under}{}", question.id, changed.unwrap_or_default());
+        vec![self.parcel(id, "question.asked", data, at)]
     }
 
     fn ended(&self, kind: NewsKind, id: &str, shape: &Value, _: &str, at: Timestamp) -> Parcel {

@@ -14,6 +14,8 @@ pub enum ChannelConfig {
     Telegram(TelegramConfig),
     Api(ApiConfig),
     Webhook(WebhookConfig),
+    Ntfy(NtfyConfig),
+    Companion(CompanionConfig),
 }
 
 impl ChannelConfig {
@@ -23,7 +25,10 @@ impl ChannelConfig {
             ChannelConfig::Telegram(telegram) => {
                 telegram.allowed_users.iter().any(|id| id.to_string() == user)
             }
-            ChannelConfig::Api(_) | ChannelConfig::Webhook(_) => true,
+            ChannelConfig::Api(_)
+            | ChannelConfig::Webhook(_)
+            | ChannelConfig::Ntfy(_)
+            | ChannelConfig::Companion(_) => true,
         }
     }
 
@@ -32,7 +37,9 @@ impl ChannelConfig {
     pub(crate) fn answer_token(&self) -> Option<(Digest, &'static str)> {
         match self {
             ChannelConfig::Webhook(webhook) => Some((webhook.identity, "webhook")),
-            ChannelConfig::Telegram(_) | ChannelConfig::Api(_) => None,
+            ChannelConfig::Ntfy(ntfy) => ntfy.carries_tokens().then_some((ntfy.identity, "ntfy")),
+            // Home Assistant tells of taps by itself.
+            ChannelConfig::Telegram(_) | ChannelConfig::Api(_) | ChannelConfig::Companion(_) => None,
         }
     }
 
@@ -64,10 +71,55 @@ pub struct Links {
 }
 
 impl Links {
+    /// Where the questions are answered by people who sign in.
+    pub(crate) fn pages(&self) -> Option<String> {
+        self.base.as_ref().map(|base| format!("{base}/approvals/"))
+    }
+
     /// Where the answer to a question goes that was shown so on this channel.
     pub(crate) fn answer_url(&self, channel: &str, id: &RequestId, shown_as: &str) -> Option<String> {
         self.base.as_ref().map(|base| format!("{base}/approvals/answer/{channel}/{id}/{shown_as}"))
     }
+}
+
+/// A topic that people's phones listen to.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NtfyConfig {
+    pub name: String,
+    pub peer: PushPeer,
+    /// Where there is no token, whoever knows it reads along.
+    pub topic: Secret,
+    pub token: Option<Secret>,
+    /// From 1 to 5, the most urgent.
+    pub priority: u8,
+    /// Whether buttons answer; otherwise one opens the admin pages.
+    pub answers: bool,
+    pub links: Links,
+    /// Stands for all that the owner has set of it.
+    pub identity: Digest,
+}
+
+impl NtfyConfig {
+    /// Whether its messages hold tokens that answer.
+    pub(crate) fn carries_tokens(&self) -> bool {
+        self.answers && self.links.carry_tokens
+    }
+}
+
+/// Phones that a Home Assistant reaches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct CompanionConfig {
+    pub name: String,
+    /// The service that it is.
+    pub peer: PushPeer,
+    /// SHA-256 of its public key, checked instead of names and authorities.
+    pub pin: Option<[u8; 32]>,
+    pub token: Secret,
+    /// Names in its domain `notify`, at least one.
+    pub notify: Vec<String>,
+    pub links: Links,
+    /// Stands for all that the owner has set of it.
+    pub identity: Digest,
 }
 
 /// A program that is told of questions.

@@ -2,13 +2,16 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use super::at::{At, Name, Section};
 use super::channel_settings::{ApiConfig, ChannelConfig};
+use super::companion;
 use super::main_file::{origins, token};
 use super::messenger;
+use super::ntfy;
 use super::pushed::{self, ChannelPlace};
-use super::settings::{AgentConfig, GatewayConfig};
+use super::settings::{AgentConfig, GatewayConfig, ServiceConfig};
 
 /// Names that stand for something else in the record.
 const RESERVED: [&str; 4] = ["telegram", "local", "web", "cool_down"];
@@ -20,13 +23,14 @@ pub(crate) fn channels(
     dir: &Path,
     gateway: &GatewayConfig,
     agents: &[AgentConfig],
+    services: &[Arc<ServiceConfig>],
 ) -> BTreeMap<String, ChannelConfig> {
     let telegram = file.get("messenger").filter(|at| !at.is_null()).and_then(messenger::read);
     let telegram = telegram.map(|telegram| ("telegram".to_owned(), ChannelConfig::Telegram(telegram)));
     let mut found: BTreeMap<_, _> = telegram.into_iter().collect();
     for (name, at) in file.entries("channels") {
         let (is_name, config) =
-            (is_name(name), channel(at, ChannelPlace { name: name.text(), dir, gateway }));
+            (is_name(name), channel(at, ChannelPlace { name: name.text(), dir, gateway, services }));
         if let (true, Some(config)) = (is_name, config) {
             ensure_own_token(at, &config, agents, &found);
             found.insert(name.text().to_owned(), config);
@@ -52,12 +56,17 @@ fn is_name(name: Name<'_>) -> bool {
 
 fn channel(at: At<'_>, place: ChannelPlace<'_>) -> Option<ChannelConfig> {
     type Reader = fn(Section<'_>, ChannelPlace<'_>) -> Option<ChannelConfig>;
-    let types: [(&str, (&str, Reader)); 2] = [
+    let types: [(&str, (&str, Reader)); 4] = [
         ("api", ("type token token_sha256 allowed_origins", api)),
         (
             "webhook",
             (pushed::WEBHOOK_KEYS, |at, place| pushed::webhook(at, place).map(ChannelConfig::Webhook)),
         ),
+        (
+            "homeassistant",
+            (companion::KEYS, |at, place| companion::companion(at, place).map(ChannelConfig::Companion)),
+        ),
+        ("ntfy", (ntfy::KEYS, |at, place| ntfy::ntfy(at, place).map(ChannelConfig::Ntfy))),
     ];
     let section = at.open();
     let (keys, read) = section.require("type", |at| at.choice(&types))?;

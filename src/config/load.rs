@@ -117,12 +117,13 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     let (storage, results_days, idempotency_hours) = main::storage(file, doc.dir());
     let agents = main::agents(file);
     let gateway = main::gateway(file, doc.dir());
-    let channels = channels::channels(file, doc.dir(), &gateway, &agents);
+    let services = all_services(file, doc.dir(), toolbox, share);
+    let channels = channels::channels(file, doc.dir(), &gateway, &agents, &services);
     Config {
         gateway,
         people: people(file, &channels),
         channels,
-        services: all_services(file, doc.dir(), toolbox, share),
+        services,
         tools: std::mem::take(&mut toolbox.tools),
         storage,
         approval_timeout: main::approval_timeout(file),

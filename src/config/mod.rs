@@ -7,7 +7,7 @@
 //! | file | reads |
 //! |---|---|
 //! | `tree`, `doc`, `at` | YAML; one file with its findings; one value and the readers of values |
-//! | `main_file`, `people`, `proxy`, `channels`, `pushed`, `messenger`, `services`, `peer`, `login` | config.yaml |
+//! | `main_file`, `people`, `proxy`, `channels`, `pushed`, `companion`, `ntfy`, `messenger`, `services`, `peer`, `login` | config.yaml |
 //! | `tool_files`, `tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
 //! | `permissions`, `matcher`, `conditions`, `terms`, `limits`, `flows` | permissions.yaml |
 //! | `lint`, `known`, `met`, `reach`, `doubts`, `limit_advice`, `data_words` | advice on what stands there |
@@ -23,6 +23,7 @@ mod body;
 mod cases;
 mod channel_settings;
 mod channels;
+mod companion;
 mod conditions;
 mod constant;
 mod credential;
@@ -44,6 +45,7 @@ mod main_file;
 mod matcher;
 mod messenger;
 mod met;
+mod ntfy;
 mod peer;
 mod people;
 mod permissions;
@@ -65,7 +67,11 @@ mod variables;
 
 pub(crate) use cases::{Case, CaseNames, Expected, cases};
 pub use channel_settings::ChannelConfig;
-pub(crate) use channel_settings::{ApiConfig, PushPeer, TelegramConfig, WebhookConfig};
+#[cfg(test)]
+pub(crate) use channel_settings::Links;
+pub(crate) use channel_settings::{
+    ApiConfig, CompanionConfig, NtfyConfig, PushPeer, TelegramConfig, WebhookConfig,
+};
 pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, misfit};

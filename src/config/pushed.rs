@@ -1,6 +1,7 @@
-//! Channels that call somebody over HTTP: the types `webhook` and `ntfy` of `channels:`.
+//! Channels that call somebody over HTTP: what their types have in common, and `webhook`.
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::at::{At, Section};
@@ -8,7 +9,7 @@ use super::channel_settings::{Links, PushPeer, WebhookConfig};
 use super::http::headers;
 use super::main_file::base_url;
 use super::services::certificate;
-use super::settings::GatewayConfig;
+use super::settings::{GatewayConfig, ServiceConfig};
 use crate::base::digest::Digest;
 use crate::base::secret::Secret;
 use crate::base::signature::SigningKey;
@@ -27,6 +28,7 @@ pub(crate) struct ChannelPlace<'a> {
     /// Where config.yaml is.
     pub(crate) dir: &'a Path,
     pub(crate) gateway: &'a GatewayConfig,
+    pub(crate) services: &'a [Arc<ServiceConfig>],
 }
 
 pub(crate) fn webhook(section: Section<'_>, place: ChannelPlace<'_>) -> Option<WebhookConfig> {
@@ -34,7 +36,7 @@ pub(crate) fn webhook(section: Section<'_>, place: ChannelPlace<'_>) -> Option<W
     let headers = section.get("headers").map(own_headers).unwrap_or_default();
     let peer = peer(section, place.dir);
     let ((secret, key), peer) = (secret?, peer?);
-    let links = links(section, place, &peer);
+    let links = links(section, place, &peer, true);
     let shown: Vec<_> = headers.iter().map(|(name, value)| (name, value.expose())).collect();
     let identity = identity(&(peer_parts(&peer), secret.expose(), shown));
     Some(WebhookConfig { name: place.name.to_owned(), peer, key, headers, links, identity })
@@ -61,7 +63,7 @@ fn own_headers(at: At<'_>) -> Vec<(String, Secret)> {
     headers(at, None)
 }
 
-fn peer(section: Section<'_>, dir: &Path) -> Option<PushPeer> {
+pub(crate) fn peer(section: Section<'_>, dir: &Path) -> Option<PushPeer> {
     let url = section.require("url", base_url);
     let timeout = section.read("timeout", |at| at.seconds(0.1..=60.0)).unwrap_or(Duration::from_secs(10));
     let ca_cert = section.read("ca_cert", |at| certificate(at, dir));
@@ -69,15 +71,17 @@ fn peer(section: Section<'_>, dir: &Path) -> Option<PushPeer> {
     Some(PushPeer { url: url?, timeout, ca_cert, allow_link_local })
 }
 
-/// Where messages lead people and programs. Says what keeps links or answers out of them.
-fn links(section: Section<'_>, place: ChannelPlace<'_>, peer: &PushPeer) -> Links {
+/// Where messages lead people and programs. Says what keeps links out of them, and answers where they should hold some.
+pub(crate) fn links(section: Section<'_>, place: ChannelPlace<'_>, peer: &PushPeer, answers: bool) -> Links {
     let at = section.get("url").unwrap_or(section.at());
     let carry_tokens = match &place.gateway.public_url {
         None => {
             let help = "set gateway.public_url to the address of the admin pages as it is reached from there";
-            at.warn("without gateway.public_url messages carry no links, and cannot be answered later", help);
+            let what = if answers { ", and cannot be answered later" } else { "" };
+            at.warn(format!("without gateway.public_url messages carry no links{what}"), help);
             false
         }
+        Some(_) if !answers => false,
         Some(public) if !public.stays_private() || !peer.url.stays_private() => {
             let help = "use https:// for this url and for gateway.public_url";
             at.warn("no answer token is sent over plain http:// beyond this machine", help);
@@ -88,11 +92,11 @@ fn links(section: Section<'_>, place: ChannelPlace<'_>, peer: &PushPeer) -> Link
     Links { base: place.gateway.public_base(), carry_tokens }
 }
 
-fn peer_parts(peer: &PushPeer) -> impl std::fmt::Debug {
+pub(crate) fn peer_parts(peer: &PushPeer) -> impl std::fmt::Debug {
     (peer.url.as_str().to_owned(), peer.timeout, peer.ca_cert.clone(), peer.allow_link_local)
 }
 
 /// Its text quotes every part, so that no two configurations share theirs.
-fn identity(parts: &impl std::fmt::Debug) -> Digest {
+pub(crate) fn identity(parts: &impl std::fmt::Debug) -> Digest {
     Digest::sha256(format!("{parts:?}").as_bytes())
 }

@@ -39,6 +39,16 @@ impl Approval {
     }
 }
 
+impl Choice {
+    /// The same from somebody to whom the call was shown so.
+    pub(crate) fn seen_as(self, shown_as: Option<String>) -> Choice {
+        match self {
+            Choice::Approve(approval) => Choice::Approve(Approval { seen: shown_as, ..approval }),
+            other => other,
+        }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum AnswerOutcome {
     /// It was the first valid one and it counts.

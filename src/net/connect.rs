@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
 use async_native_tls::{Certificate, Protocol, TlsConnector};
@@ -15,6 +15,7 @@ use openssl::x509::X509;
 use smol::Async;
 
 use super::authority::{authorities, check_pin};
+use super::client::is_link_local;
 use super::deadline::within;
 use super::names::Names;
 use super::reason::tls_reason;
@@ -93,6 +94,18 @@ impl fmt::Display for ConnectError {
     }
 }
 
+/// The same to a service of the owner's, where link-local addresses count only if they are allowed.
+pub(crate) async fn connect_to_service(
+    url: &Url,
+    trust: &Trust,
+    timeout: Duration,
+    max_message: usize,
+    allow_link_local: bool,
+) -> Result<ClientSocket, ConnectError> {
+    let may_call = |address: &SocketAddr| allow_link_local || !is_link_local(address.ip());
+    reach(url, trust, request(url, None)?, timeout, max_message, may_call).await
+}
+
 /// Connects within `timeout`; `bearer` goes into the upgrade request, messages are capped at `max_message` bytes.
 ///
 /// # Errors
@@ -104,9 +117,19 @@ pub async fn connect(
     timeout: Duration,
     max_message: usize,
 ) -> Result<ClientSocket, ConnectError> {
-    let request = request(url, bearer)?;
+    reach(url, trust, request(url, bearer)?, timeout, max_message, |_| true).await
+}
+
+async fn reach(
+    url: &Url,
+    trust: &Trust,
+    request: Request,
+    timeout: Duration,
+    max_message: usize,
+    may_call: impl Fn(&SocketAddr) -> bool,
+) -> Result<ClientSocket, ConnectError> {
     let work = async {
-        let tcp = dial(url.host(), url.port(), timeout).await?;
+        let tcp = dial(url.host(), url.port(), timeout, may_call).await?;
         let stream = if url.is_encrypted() { secure(url, trust, tcp).await? } else { Stream::plain(tcp) };
         upgrade(request, stream, max_message).await
     };
@@ -127,10 +150,16 @@ fn request(url: &Url, bearer: Option<&str>) -> Result<Request, ConnectError> {
 }
 
 /// Tries one address after the other, each with its share of the time.
-async fn dial(host: &str, port: u16, timeout: Duration) -> Result<Async<TcpStream>, ConnectError> {
+async fn dial(
+    host: &str,
+    port: u16,
+    timeout: Duration,
+    may_call: impl Fn(&SocketAddr) -> bool,
+) -> Result<Async<TcpStream>, ConnectError> {
     let unreachable = |error: io::Error| ConnectError::Unreachable(format!("{host} port {port}: {error}"));
     let unknown = |why| ConnectError::Unreachable(format!("{host} port {port}: {why}"));
-    let addresses = Names::default().lookup(host, port).await.map_err(unknown)?;
+    let mut addresses = Names::default().lookup(host, port).await.map_err(unknown)?;
+    addresses.retain(may_call);
     let share = timeout / u32::try_from(addresses.len().max(1)).unwrap_or(1);
     let mut last = io::Error::new(io::ErrorKind::NotFound, "the name has no address");
     for address in addresses {

@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::base::readable::read_span;
+use crate::approval::claims;
 use crate::model::GrantWish;
 
 pub(crate) fn text(members: &mut Map<String, Value>, name: &str) -> Result<Option<String>, String> {
@@ -26,25 +26,8 @@ pub(crate) fn flag(members: &mut Map<String, Value>, name: &str) -> Result<bool,
     }
 }
 
-pub(crate) fn count(members: &mut Map<String, Value>, name: &str) -> Result<Option<u32>, String> {
-    match members.remove(name) {
-        None | Some(Value::Null) => Ok(None),
-        Some(value) => {
-            let number = value.as_u64().and_then(|number| u32::try_from(number).ok());
-            number.map(Some).ok_or_else(|| format!("{name} must be a whole number"))
-        }
-    }
-}
-
 /// What a yes grants besides, as `for` and `uses` say.
 pub(crate) fn wish(members: &mut Map<String, Value>) -> Result<Option<GrantWish>, String> {
-    let (time, uses) = (text(members, "for")?, count(members, "uses")?);
-    match time {
-        Some(time) => {
-            let duration = read_span(&time).ok_or("for must be a time such as 15m, 1h or 2d")?;
-            Ok(Some(GrantWish { duration, uses }))
-        }
-        None if uses.is_some() => Err("uses is given without for".into()),
-        None => Ok(None),
-    }
+    let time = text(members, "for")?;
+    claims::wish(time, members.remove("uses"))
 }

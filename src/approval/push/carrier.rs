@@ -59,6 +59,10 @@ pub(crate) enum Heard {
 /// A kind of pushing channel.
 pub(crate) trait Carrier: 'static {
     fn kind(&self) -> &'static str;
+    /// The name under which the next start finds what was told; one of its own for each of several in one channel.
+    fn kept_as(&self) -> String {
+        "pushed".to_owned()
+    }
     /// Stands for the channel's configuration: who was told under another has to be told again.
     fn identity(&self) -> &Digest;
     /// What the answer tokens are bound to, where messages may carry any.

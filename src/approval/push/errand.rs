@@ -45,6 +45,24 @@ impl Errand {
         }
     }
 
+    /// Its call was changed: what showed the earlier one is not sent any more.
+    pub(super) fn ask_anew(&mut self, shape: Value, parcels: Vec<Parcel>, at: Timestamp) {
+        self.shape = shape;
+        self.failures = 0;
+        self.queue.retain(|(kind, ..)| *kind != NewsKind::Asked);
+        self.queue.extend(parcels.into_iter().map(|parcel| (NewsKind::Asked, at, parcel)));
+    }
+
+    /// Which call its messages show.
+    pub(super) fn shown_as(&self) -> Option<&str> {
+        self.shape.get("digest")?.as_str()
+    }
+
+    /// Whether the question as it is has been taken.
+    pub(super) fn is_told(&self) -> bool {
+        self.taken && !self.queue.iter().any(|(kind, ..)| *kind == NewsKind::Asked)
+    }
+
     /// The next message; what is too late for it is left out.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<(NewsKind, Parcel)> {
         let (ended, taken) = (self.ended.is_some(), self.taken);
@@ -73,17 +91,25 @@ impl Errand {
         }
     }
 
-    /// For the next start.
+    /// For the next start. What asks is made anew there: it may hold a token.
     pub(super) fn kept(&self) -> Value {
         let parcel = |(kind, at, parcel): &(NewsKind, Timestamp, Parcel)| {
             json!([kind.as_str(), at.0, parcel.id, parcel.body])
         };
+        let news = self.queue.iter().filter(|(kind, ..)| *kind != NewsKind::Asked);
         json!({
             "shape": self.shape,
-            "queue": self.queue.iter().map(parcel).collect::<Vec<_>>(),
+            "queue": news.map(parcel).collect::<Vec<_>>(),
+            "told": self.is_told(),
             "ended": self.ended.map(|at| at.0),
             "runs": self.runs,
         })
+    }
+
+    /// Whether the question that [`Errand::kept`] has kept was taken as `now` shows it.
+    pub(super) fn was_told(&self, kept: &Value, now: &Errand) -> bool {
+        let was_told = kept.get("told").and_then(Value::as_bool).unwrap_or(true);
+        was_told && self.shown_as() == now.shown_as()
     }
 
     /// Only what has been taken is kept.

@@ -7,9 +7,6 @@ use serde_json::{Map, json};
 use super::carrier::Carrier;
 use super::pusher::Pusher;
 
-/// The name that it is kept under.
-pub(super) const NAME: &str = "pushed";
-
 /// Keeps what has changed. Changes that come meanwhile are kept together.
 pub(super) fn save_soon<C: Carrier>(pusher: &Rc<Pusher<C>>) {
     pusher.dirty.set(true);
@@ -33,13 +30,13 @@ pub(super) async fn save_now<C: Carrier>(pusher: &Rc<Pusher<C>>) {
         errands.iter().filter(|(_, it)| it.taken).map(|(id, it)| (id.to_string(), it.kept())).collect()
     };
     let kept = json!({"identity": pusher.carrier.identity().hex(), "questions": kept});
-    host.remember(NAME, kept.to_string()).await;
+    host.remember(&pusher.carrier.kept_as(), kept.to_string()).await;
 }
 
 /// Nobody will ask for it.
 pub(super) async fn forget<C: Carrier>(pusher: &Rc<Pusher<C>>) {
     let host = pusher.host.borrow().clone();
     if let Some(host) = host {
-        host.remember(NAME, "{}".to_owned()).await;
+        host.remember(&pusher.carrier.kept_as(), "{}".to_owned()).await;
     }
 }

@@ -20,9 +20,10 @@ mod work;
 
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::Value;
-use smol::LocalExecutor;
+use smol::{LocalExecutor, Timer};
 
 pub(crate) use carrier::{Carrier, Heard, NewsKind, Parcel, client};
 use errand::Errand;
@@ -50,6 +51,18 @@ impl<C: Carrier> PushChannel<C> {
     }
 }
 
+impl<C: Carrier> PushChannel<C> {
+    /// Sends the open questions that have been taken once more: what people did with them may be lost.
+    pub(crate) fn show_again(&self, host: &dyn Host) {
+        for question in host.questions() {
+            let is_told = self.0.errands.borrow().get(&question.id).is_some_and(Errand::is_told);
+            if is_told {
+                ask_anew(&self.0, &question);
+            }
+        }
+    }
+}
+
 impl<C: Carrier> Channel for PushChannel<C> {
     fn name(&self) -> &str {
         &self.0.name
@@ -61,18 +74,23 @@ impl<C: Carrier> Channel for PushChannel<C> {
     }
 
     fn asked(&self, question: &Arc<Question>) {
-        let pusher = &self.0;
-        if pusher.link.borrow().off {
-            return;
+        let Some(pause) = pause_before(&self.0, question) else { return };
+        if pause.is_zero() {
+            return ask(&self.0, question);
         }
-        let host = pusher.host.borrow().clone();
-        let identity = pusher.carrier.token_identity();
-        let token = identity.zip(host).and_then(|(identity, host)| host.answer_token(identity, question));
-        let now = pusher.clock.now();
-        let parcels = pusher.carrier.asked(question, token.as_ref(), now);
-        let errand = Errand::asked(shape::question(question), parcels, now);
-        pusher.errands.borrow_mut().insert(question.id, errand);
-        work::go_on(pusher, question.id);
+        let (pusher, question) = (self.0.clone(), question.clone());
+        let later = async move {
+            Timer::after(pause).await;
+            let host = pusher.host.borrow().clone();
+            let open = host.and_then(|host| host.questions().into_iter().find(|open| open.id == question.id));
+            open.iter().for_each(|open| ask(&pusher, open));
+        };
+        self.0.spawn(later);
+    }
+
+    /// It is asked again, under another id: the tokens of the earlier messages are void.
+    fn edited(&self, question: &Arc<Question>) {
+        ask_anew(&self.0, question);
     }
 
     fn settled(&self, question: &Arc<Question>, end: &QuestionEnd) {
@@ -120,9 +138,11 @@ impl<C: Carrier> Channel for PushChannel<C> {
         Box::pin(async {
             let parcel = self.0.carrier.test(self.0.clock.now());
             let response = self.0.send(&parcel).await?;
-            match response.status {
-                200..300 => Ok(format!("the receiver answered {}", response.status)),
-                status => Err(format!("the receiver answered {status}")),
+            let answered = format!("the receiver answered {}", response.status);
+            match self.0.carrier.judge(&parcel, &response, self.0.clock.now()) {
+                Heard::Taken | Heard::Answered(..) => Ok(answered),
+                Heard::Failed(why) => Err(why),
+                Heard::Gone => Err(answered),
             }
         })
     }
@@ -144,6 +164,37 @@ impl<C: Carrier> Channel for PushChannel<C> {
             self.0.host.replace(None);
         })
     }
+}
+
+/// How long it is before this channel is asked, by what the rule says of whom to tell; None: never.
+fn pause_before<C: Carrier>(pusher: &Pusher<C>, question: &Question) -> Option<Duration> {
+    let host = pusher.host.borrow().clone();
+    let Some(host) = host else { return Some(Duration::ZERO) };
+    if host.told_first(question).is_some() {
+        return Some(Duration::ZERO);
+    }
+    let age = pusher.clock.now().since(question.created);
+    host.told_later(question).into_iter().map(|(after, _)| after.saturating_sub(age)).min()
+}
+
+fn ask_anew<C: Carrier>(pusher: &Rc<Pusher<C>>, question: &Question) {
+    let now = pusher.clock.now();
+    let parcels = pusher.parcels(question, now);
+    if let Some(errand) = pusher.errands.borrow_mut().get_mut(&question.id) {
+        errand.ask_anew(shape::question(question), parcels, now);
+    }
+    kept::save_soon(pusher);
+    work::go_on(pusher, question.id);
+}
+
+fn ask<C: Carrier>(pusher: &Rc<Pusher<C>>, question: &Question) {
+    let now = pusher.clock.now();
+    if pusher.link.borrow().off {
+        return;
+    }
+    let errand = Errand::asked(shape::question(question), pusher.parcels(question, now), now);
+    pusher.errands.borrow_mut().insert(question.id, errand);
+    work::go_on(pusher, question.id);
 }
 
 /// Queues what came of a question, for those who have been asked.

@@ -14,6 +14,7 @@ use crate::approval::Host;
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::base::once_flag::OnceFlag;
+use crate::model::Question;
 use crate::net::client::{HttpClient, HttpResponse};
 
 /// Messages on their way at once. A receiver that is slow holds up its own channel only.
@@ -80,6 +81,14 @@ impl<C: Carrier> Pusher<C> {
         let pusher = self.clone();
         let task = async move { smol::future::or(task, pusher.stop.wait()).await };
         self.executor.spawn(task).detach();
+    }
+
+    /// What asks a question here.
+    pub(super) fn parcels(&self, question: &Question, now: Timestamp) -> Vec<Parcel> {
+        let host = self.host.borrow().clone();
+        let identity = self.carrier.token_identity();
+        let token = identity.zip(host).and_then(|(identity, host)| host.answer_token(identity, question));
+        self.carrier.asked(question, token.as_ref(), now)
     }
 
     /// One attempt.

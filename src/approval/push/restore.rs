@@ -16,19 +16,26 @@ use crate::model::QuestionRecord;
 /// Takes up what an earlier run has kept, then begins to work.
 pub(super) async fn run<C: Carrier>(pusher: Rc<Pusher<C>>) {
     let Some(host) = pusher.host.borrow().clone() else { return };
-    let known = host.recall(kept::NAME).await.and_then(|text| serde_json::from_str::<Value>(&text).ok());
+    let known = host
+        .recall(&pusher.carrier.kept_as())
+        .await
+        .and_then(|text| serde_json::from_str::<Value>(&text).ok());
     let member = |name| known.as_ref().and_then(|known| known.get(name));
     let is_same = member("identity").and_then(Value::as_str) == Some(&pusher.carrier.identity().hex());
     let members = member("questions").and_then(Value::as_object).into_iter().flatten();
-    let found = members.filter_map(|(id, kept)| Some((RequestId::parse(id)?, Errand::restore(kept)?)));
+    let found =
+        members.filter_map(|(id, kept)| Some((RequestId::parse(id)?, (kept, Errand::restore(kept)?))));
     let found: BTreeMap<_, _> = found.collect();
     let open: Vec<_> = host.questions().iter().map(|question| question.id).collect();
-    for (id, errand) in found {
+    for (id, (kept, errand)) in found {
         if open.contains(&id) {
             // It was asked again a moment ago, for those who have not taken it.
             // Whoever took it under another configuration may be somebody else, and has no valid token.
             if let Some(asked) = pusher.errands.borrow_mut().get_mut(&id).filter(|_| is_same) {
-                (asked.taken, asked.queue) = (true, VecDeque::new());
+                asked.taken = true;
+                if errand.was_told(kept, asked) {
+                    asked.queue = VecDeque::new();
+                }
             }
             continue;
         }

@@ -61,13 +61,21 @@ impl<C: Carrier> Pusher<C> {
     async fn deliver(&self, id: RequestId, kind: NewsKind, parcel: &Parcel) -> Option<Heard> {
         let _place = self.places.acquire().await;
         // The question may have ended while others were being sent.
-        self.errands.borrow_mut().get_mut(&id)?.in_flight = true;
+        let shown_as = {
+            let mut errands = self.errands.borrow_mut();
+            let errand = errands.get_mut(&id)?;
+            errand.in_flight = true;
+            errand.shown_as().map(str::to_owned)
+        };
         let heard = match self.send(parcel).await {
             Ok(response) => self.carrier.judge(parcel, &response, self.clock.now()),
             Err(why) => Heard::Failed(why),
         };
         let heard = match heard {
-            Heard::Answered(choice, by) if kind == NewsKind::Asked => self.answer(id, choice, by).await,
+            // What was changed meanwhile is not what the answer is about.
+            Heard::Answered(choice, by) if kind == NewsKind::Asked => {
+                self.answer(id, choice.seen_as(shown_as), by).await
+            }
             Heard::Answered(..) => Heard::Taken,
             other => other,
         };

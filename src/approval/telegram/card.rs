@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::api::{Button, Entity, OutgoingMessage, Style};
 use super::buttons;
-use crate::approval::text::{QuestionField, fields};
+use crate::approval::lines::{Line, Measure, lines};
+use crate::approval::text::fields;
 use crate::base::clock::Timestamp;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
@@ -19,15 +20,12 @@ use crate::model::{Outcome, Question, QuestionEnd};
 /// What the question itself may take of the 4096 UTF-16 units of a message. The rest is for what changes: the title
 /// and the lines below it.
 const ROOM: usize = 3000;
-/// A line with less room than this is not cut: it begins in the next message.
-const WORTH_CUTTING: usize = 200;
 /// The longest foreign text in the part that changes (a note, a service's error), in UTF-16 units.
 const MAX_ASIDE: usize = 200;
 /// The longest tool name in a title, in UTF-16 units; longer ones stand in the question as well.
 const MAX_TITLE: usize = 64;
-/// Marks a line that was cut. An agent's own `⟨` is spelled out, so these are the gateway's.
-const CONTINUES: &str = "⟨continues⟩";
-const CONTINUED: &str = "⟨continued⟩";
+/// A message is as long as its UTF-16 units.
+const UNITS: Measure = Measure { of: char::len_utf16, line: 1 };
 
 /// What has happened to a question since it was asked.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -94,7 +92,7 @@ impl CallEnd {
 
 /// The question in as many messages as it takes; the buttons are on the last while it is open.
 pub(super) fn messages(question: &Question, progress: &CardProgress) -> Vec<OutgoingMessage> {
-    let pieces = pieces(body(question));
+    let pieces = UNITS.pieces(body(question), ROOM);
     let count = pieces.len();
     let mut begun = false;
     let mut all = Vec::with_capacity(count);
@@ -138,7 +136,7 @@ pub(super) fn clock_time(at: Timestamp, zone: &Zone) -> String {
 
 /// The length of a text as Telegram counts it: in UTF-16 units.
 pub(super) fn units(text: &str) -> usize {
-    text.encode_utf16().count()
+    UNITS.size(text)
 }
 
 fn keyboard(question: &Question, progress: &CardProgress) -> Vec<Vec<Button>> {
@@ -251,87 +249,19 @@ pub(super) fn shortened(text: &str, most: usize) -> String {
     // Escapes make it longer only, so no more than this can be shown.
     let text: String = text.chars().take(most + 1).collect();
     let shown = visible(&text);
-    match cut(&shown, most) {
+    match UNITS.cut(&shown, most) {
         (_, "") => shown,
         (kept, _) => format!("{kept}…"),
     }
 }
 
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct CardLine {
-    text: String,
-    by_agent: bool,
-}
-
-fn body(question: &Question) -> Vec<CardLine> {
+fn body(question: &Question) -> Vec<Line> {
     let short = units(&visible(&question.call.tool().name)) <= MAX_TITLE;
     let shown = fields(question);
-    let mut lines: Vec<_> =
-        shown.iter().filter(|f| f.label != "tool" || f.by_agent || !short).flat_map(field_lines).collect();
-    // The gateway's lines first, whatever the order of the fields.
-    lines.sort_by_key(|line| line.by_agent);
-    lines
+    lines(shown.iter().filter(|f| f.label != "tool" || f.by_agent || !short))
 }
 
-fn field_lines(field: &QuestionField) -> Vec<CardLine> {
-    let label = match (field.by_agent, field.label.as_str()) {
-        (false, "does") => String::new(),
-        (false, label) => format!("{}: ", capital(label)),
-        (true, label) => format!("{label}: "),
-    };
-    let indented = |(index, text): (usize, &String)| match index {
-        0 => format!("{label}{text}"),
-        _ if text.is_empty() => String::new(),
-        _ => format!("      {text}"),
-    };
-    let line = |text| CardLine { text, by_agent: field.by_agent };
-    field.lines.iter().enumerate().map(indented).map(line).collect()
-}
-
-fn capital(word: &str) -> String {
-    let mut letters = word.chars();
-    letters.next().map(|first| first.to_uppercase().chain(letters).collect()).unwrap_or_default()
-}
-
-/// The lines in pieces of at most [`ROOM`] units; at least one piece, which may be empty.
-fn pieces(lines: Vec<CardLine>) -> Vec<Vec<CardLine>> {
-    let (mut done, mut piece, mut left) = (Vec::new(), Vec::new(), ROOM);
-    for line in lines {
-        let mut rest = line;
-        while units(&rest.text) + 1 > left {
-            if left > WORTH_CUTTING {
-                let (before, after) = cut(&rest.text, left - units(CONTINUES) - 1);
-                piece.push(CardLine { text: format!("{before}{CONTINUES}"), ..rest });
-                rest.text = format!("{CONTINUED}{after}");
-            }
-            done.push(std::mem::take(&mut piece));
-            left = ROOM;
-        }
-        left -= units(&rest.text) + 1;
-        piece.push(rest);
-    }
-    done.push(piece);
-    done
-}
-
-/// Cuts after at most `room` units, never inside a character or an escape.
-fn cut(text: &str, room: usize) -> (&str, &str) {
-    let mut taken = 0;
-    let fits = |c: &char| {
-        taken += c.len_utf16();
-        taken <= room
-    };
-    let end: usize = text.chars().take_while(fits).map(char::len_utf8).sum();
-    let (before, after) = text.split_at(end);
-    match before.rfind('⟨') {
-        Some(at) if at > 0 && !before.get(at..).is_some_and(|escape| escape.contains('⟩')) => {
-            text.split_at(at)
-        }
-        _ => (before, after),
-    }
-}
-
-fn piece_lines(message: &mut StyledText, piece: &[CardLine], begun: &mut bool) {
+fn piece_lines(message: &mut StyledText, piece: &[Line], begun: &mut bool) {
     let (own, foreign): (Vec<_>, Vec<_>) = piece.iter().partition(|line| !line.by_agent);
     if !own.is_empty() {
         message.line("");

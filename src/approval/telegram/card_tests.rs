@@ -1,6 +1,7 @@
 //! Tests of the cards.
 
 use super::*;
+use crate::approval::lines::{CONTINUED, CONTINUES};
 use crate::approval::text::tests::{question, question_about};
 use crate::model::{Denial, Responder, Void};
 
@@ -83,7 +84,7 @@ fn long_questions_are_split_and_nothing_is_lost() {
         assert!(first.iter().all(|m| m.keyboard.is_empty()) && last.keyboard.concat().len() == 2);
         assert!(last.text.contains(&format!("Part {0} of {0}", all.len())));
         let whole = blocks(&all).replace(&format!("{CONTINUES}\n{CONTINUED}"), "");
-        let shown: Vec<_> = fields(&q).iter().filter(|f| f.by_agent).flat_map(field_lines).collect();
+        let shown = lines(fields(&q).iter().filter(|f| f.by_agent));
         let expected: String = shown.iter().map(|line| format!("{}\n", line.text)).collect();
         assert_eq!(whole, expected, "{unit:?}");
     }

@@ -20,6 +20,7 @@ use ureq::tls::{RootCerts, TlsConfig, TlsProvider};
 use ureq::unversioned::transport::{DefaultConnector, TcpConnector};
 use ureq::{Agent, AsSendBody, Body, Proxy};
 
+pub(crate) use addresses::is_link_local;
 pub use error::{HttpError, MaybeSent, NotSent};
 
 use crate::base::secret::Secret;

@@ -12,7 +12,7 @@ use crate::approval::claims;
 use crate::base::ids::RequestId;
 use crate::base::json::parse_strict;
 use crate::base::secret::TokenHash;
-use crate::model::{AnswerOutcome, Approval, Choice, Responder};
+use crate::model::{AnswerOutcome, Responder};
 use crate::net::front::{WebAnswer, WebRequest};
 use crate::protocol::frame::MAX_DEPTH;
 use crate::surface::admin::page;
@@ -62,12 +62,7 @@ async fn posted(admin: &Rc<Admin>, visitor: &Visitor, request: &WebRequest, path
     if open.is_some_and(|question| question.call.shown_as() != shown_as) {
         return told(&AnswerOutcome::Stale);
     }
-    let choice = match choice {
-        Choice::Approve(_) => {
-            Choice::Approve(Approval { seen: Some(shown_as.to_owned()), ..Approval::once() })
-        }
-        other => other,
-    };
+    let choice = choice.seen_as(Some(shown_as.to_owned()));
     let by = Responder::new(channel, by.as_deref().unwrap_or(name));
     match admin.gate.answer(&id.to_string(), choice, by).await {
         Ok(answered) => told(&lately(admin, id, remembered(answered)).await),
@@ -97,5 +92,11 @@ fn told(outcome: &AnswerOutcome) -> WebAnswer {
         AnswerOutcome::Expired => 410,
         AnswerOutcome::Refused(_) => 400,
     };
-    reply(status, &json!({"outcome": outcome.as_str()}))
+    let mut body = json!({"outcome": outcome.as_str()});
+    if let (Some(members), AnswerOutcome::Refused(why) | AnswerOutcome::Denied(why)) =
+        (body.as_object_mut(), outcome)
+    {
+        members.insert("why".into(), why.as_str().into());
+    }
+    reply(status, &body)
 }
