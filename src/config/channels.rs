@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::Arc;
 
 use super::at::{At, Name, Section};
 use super::channel_settings::{ApiConfig, ChannelConfig};
@@ -23,7 +22,7 @@ pub(crate) fn channels(
     dir: &Path,
     gateway: &GatewayConfig,
     agents: &[AgentConfig],
-    services: &[Arc<ServiceConfig>],
+    services: &[ServiceConfig],
 ) -> BTreeMap<String, ChannelConfig> {
     let telegram = file.get("messenger").filter(|at| !at.is_null()).and_then(messenger::read);
     let telegram = telegram.map(|telegram| ("telegram".to_owned(), ChannelConfig::Telegram(telegram)));

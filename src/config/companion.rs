@@ -1,12 +1,11 @@
 //! The type `homeassistant` of `channels:`: the companion app, through a service of config.yaml.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::at::{At, Section};
 use super::channel_settings::{CompanionConfig, PushPeer};
 use super::pushed::{ChannelPlace, identity, links, peer_parts};
-use super::settings::{Auth, ServiceConfig};
+use super::settings::{Auth, HttpService, ServiceConfig};
 use crate::base::secret::Secret;
 
 pub(crate) const KEYS: &str = "type service notify";
@@ -32,11 +31,12 @@ pub(crate) fn companion(section: Section<'_>, place: ChannelPlace<'_>) -> Option
     Some(CompanionConfig { name, peer, pin, token, notify, links, identity })
 }
 
-type Found<'s> = (&'s ServiceConfig, Secret);
+type Found<'s> = (&'s HttpService, Secret);
 
-fn service<'s>(at: At<'_>, services: &'s [Arc<ServiceConfig>]) -> Option<Found<'s>> {
+fn service<'s>(at: At<'_>, services: &'s [ServiceConfig]) -> Option<Found<'s>> {
     let name = at.filled()?;
-    let Some(service) = services.iter().find(|service| service.name == name) else {
+    let found = services.iter().filter_map(ServiceConfig::http).find(|service| service.name == name);
+    let Some(service) = found else {
         return at.fail(format!("there is no service {}", at.shown()), "name one of services");
     };
     let Auth::Bearer(token) = &service.auth else {

@@ -1,7 +1,6 @@
 //! Channels that call somebody over HTTP: what their types have in common, and `webhook`.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::at::{At, Section};
@@ -28,7 +27,7 @@ pub(crate) struct ChannelPlace<'a> {
     /// Where config.yaml is.
     pub(crate) dir: &'a Path,
     pub(crate) gateway: &'a GatewayConfig,
-    pub(crate) services: &'a [Arc<ServiceConfig>],
+    pub(crate) services: &'a [ServiceConfig],
 }
 
 pub(crate) fn webhook(section: Section<'_>, place: ChannelPlace<'_>) -> Option<WebhookConfig> {
