@@ -328,20 +328,16 @@ fn receivers_that_misbehave_delay_no_other() {
     let gateway = Gateway::with(&Setup { config, ..usual });
     let agent = Agent::login(gateway.address, TOKEN);
     let mut world = World { receiver, gateway, agent };
-    let calls: Vec<_> = (0..10)
-        .map(|number| {
-            let args = json!({"text": format!("call {number}")});
-            world.agent.send("tool_request", json!({"tool": "say", "args": args}))
-        })
-        .collect();
+    for number in 0..10 {
+        let args = json!({"text": format!("call {number}")});
+        world.agent.send("tool_request", json!({"tool": "say", "args": args}));
+    }
     eventually("all questions", || (world.told("question.asked").len() == 10).then_some(()));
     for asked in world.told("question.asked") {
         let token = asked["data"]["answer_token"].as_str().unwrap().to_owned();
         assert_eq!(world.answer(&asked, &token, &json!({"decision": "approve"})).status, 200);
     }
-    for call in calls {
-        assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
-    }
+    eventually("all calls", || (world.gateway.upstream.seen().len() == 10).then_some(()));
     eventually("all ends", || (world.told("call.finished").len() == 10).then_some(()));
     let channels = world.gateway.json(&["channels", "--json"]);
     let down = channels.as_array().unwrap().iter().filter(|channel| channel["up"] == false);
