@@ -116,6 +116,57 @@ fn every_exit_code_of_a_help_text_is_on_the_page() {
     }
 }
 
+/// README, SECURITY and the pages in docs/, with their names.
+fn documents() -> Vec<(String, String)> {
+    let docs = fs::read_dir(root("docs")).unwrap().map(|entry| entry.unwrap().path());
+    let pages = docs.chain([root("README.md"), root("SECURITY.md")]);
+    let pages = pages.filter(|path| path.extension().is_some_and(|kind| kind == "md"));
+    pages.map(|path| (path.display().to_string(), fs::read_to_string(path).unwrap())).collect()
+}
+
+/// The words behind each `agentpass` that begins a command, in shell blocks and between backticks.
+fn typed(page: &str) -> Vec<Vec<&str>> {
+    let mut typed = Vec::new();
+    let mut block: Option<&str> = None;
+    for line in page.lines() {
+        if let Some(language) = line.trim_start().strip_prefix("```") {
+            block = if block.is_none() { Some(language) } else { None };
+            continue;
+        }
+        let spans: Vec<&str> = match block {
+            None => line.split('`').skip(1).step_by(2).collect(),
+            Some("bash" | "sh") => vec![line],
+            Some(_) => vec![],
+        };
+        for span in spans {
+            let span = span.trim_start().trim_start_matches("sudo ");
+            let Some(rest) = span.strip_prefix("agentpass ") else { continue };
+            typed.push(rest.split(['#', '|', '>', ';']).next().unwrap().split_whitespace().collect());
+        }
+    }
+    typed
+}
+
+#[test]
+fn every_command_in_the_documents_is_one_that_the_program_takes() {
+    let commands: BTreeMap<String, BTreeSet<String>> =
+        commands().into_iter().map(|name| (name.clone(), options(&help(&name)))).collect();
+    let mut count = 0;
+    for (page, text) in documents() {
+        for words in typed(&text).into_iter().filter(|words| !words.is_empty()) {
+            let [one, two] = [1, 2].map(|length| words[..length.min(words.len())].join(" "));
+            let found = commands.get(&two).or_else(|| commands.get(&one));
+            let takes = found.unwrap_or_else(|| panic!("{page}: there is no command agentpass {two}"));
+            let given = words.iter().filter(|word| word.len() > 2 && word.starts_with("--"));
+            for option in given.map(|word| word.split('=').next().unwrap()) {
+                assert!(takes.contains(option), "{page}: agentpass {} has no {option}", words.join(" "));
+            }
+            count += 1;
+        }
+    }
+    assert!(count > 50, "only {count} commands found");
+}
+
 // The completion.
 
 /// What the completion offers behind these words, the last of which is being typed.
