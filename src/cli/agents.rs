@@ -10,7 +10,7 @@ use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
 
 owner_command! {
-    /// Show the agents, and what each has read that counts as being with it. Runs on the gateway's machine.
+    /// Show the agents, and the data that each has read and still counts as holding. Runs on the gateway's machine.
     #[argh(
         subcommand,
         name = "agents",
@@ -25,8 +25,8 @@ owner_command! {
 }
 
 owner_command! {
-    /// Forget what an agent has read: its next calls are judged as if it had read nothing. It is recorded, with who did
-    /// it.
+    /// Forget what an agent has read: its next calls are judged as if it had read nothing. The record names who
+    /// did it.
     #[argh(
         subcommand,
         name = "forget",

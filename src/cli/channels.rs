@@ -9,7 +9,7 @@ use super::{Exit, Trouble, layout, output, terminal};
 use crate::base::safe_text::visible;
 
 owner_command! {
-    /// Show the channels by which people are asked, and how they are. Runs on the gateway's machine.
+    /// Show the channels that ask people, and the state of each. Runs on the gateway's machine.
     #[argh(
         subcommand,
         name = "channels",

@@ -25,7 +25,7 @@ pub(crate) enum ClockCommand {
 }
 
 owner_command! {
-    /// Take the present time as right, though it is before the newest time in the record. It is recorded, with who did
+    /// Accept the system's time although it is earlier than the newest time in the record. The record names who did
     /// it. Look at the time first: rules and limits go by it.
     #[argh(subcommand, name = "accept", error_code(3, "no gateway is running"))]
     AcceptArgs {

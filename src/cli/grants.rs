@@ -1,4 +1,4 @@
-//! `agentpass grants` and `agentpass grant`: what people have said yes to beforehand.
+//! `agentpass grants` and `agentpass grant`: calls that people have approved in advance.
 
 use argh::FromArgs;
 use serde_json::{Value, json};
@@ -12,7 +12,7 @@ use crate::base::zone::Zone;
 use crate::model::clock_time;
 
 owner_command! {
-    /// Show the grants: calls that people have said yes to beforehand. Runs on the gateway's machine.
+    /// Show the grants: calls that people have approved in advance. Runs on the gateway's machine.
     #[argh(
         subcommand,
         name = "grants",
@@ -40,7 +40,7 @@ pub(crate) enum GrantsCommand {
 }
 
 owner_command! {
-    /// End grants at once. It is recorded, with who did it.
+    /// End grants at once. The record names who did it.
     #[argh(
         subcommand,
         name = "revoke",
@@ -68,8 +68,8 @@ owner_command! {
 }
 
 owner_command! {
-    /// Say yes beforehand to calls of an agent that rules would ask about. What is denied stays denied, and so does
-    /// what flows and limits ask about. Runs on the gateway's machine.
+    /// Approve in advance the calls of an agent that rules would ask about. What is denied stays denied, and flows and
+    /// limits still ask. Runs on the gateway's machine.
     #[argh(
         subcommand,
         name = "grant",

@@ -19,7 +19,7 @@ owner_command! {
     #[argh(
         subcommand,
         name = "kill",
-        note = "New calls are denied, open questions are withdrawn, grants are revoked. What is at a service already is seen through. `agentpass resume` ends it. Without a running gateway, the next one starts stopped.",
+        note = "New calls are denied, open questions are withdrawn, grants are revoked. A call that has reached its service runs to its end. `agentpass resume` lifts the stop. Without a running gateway, the next one starts stopped.",
         error_code(3, "no gateway is running, and nothing can be left for the next one"),
         error_code(4, "the reason is too long"),
         error_code(5, "there is no such agent")
@@ -38,16 +38,16 @@ owner_command! {
 }
 
 owner_command! {
-    /// Let calls go on that `agentpass kill`, a person on another channel or the circuit breaker has stopped.
+    /// Lift a stop that `agentpass kill`, a person on another channel or the circuit breaker has made.
     #[argh(
         subcommand,
         name = "resume",
-        note = "Without --agent it ends the stop of everything; agents that are stopped by themselves stay so and are named.",
+        note = "Without --agent it lifts the stop of everything; agents that are stopped individually stay stopped and are named.",
         error_code(3, "no gateway is running"),
         error_code(5, "it is not stopped")
     )]
     ResumeArgs {
-        /// the agent that is stopped by itself
+        /// the agent that is stopped individually
         #[argh(option)]
         pub agent: Option<String>,
         /// print JSON

@@ -38,7 +38,7 @@ pub(crate) enum LimitsCommand {
 }
 
 owner_command! {
-    /// Let a limit count anew. It is recorded, with who did it.
+    /// Set the counters of a limit to zero. The record names who did it.
     #[argh(
         subcommand,
         name = "reset",

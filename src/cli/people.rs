@@ -8,7 +8,7 @@ use super::{Exit, Trouble, layout, output, terminal};
 use crate::base::safe_text::visible;
 
 owner_command! {
-    /// Show the people of config.yaml, and what each is called on which channel. Runs on the gateway's machine.
+    /// Show the people of config.yaml, and the name of each on every channel. Runs on the gateway's machine.
     #[argh(subcommand, name = "people", error_code(3, "no gateway is running"))]
     PeopleArgs {
         /// print JSON

@@ -13,7 +13,7 @@ use crate::cli::{Exit, Trouble, output, terminal};
 use crate::config::{Case, Expected, cases};
 use crate::gate::explain::Explanation;
 
-/// Judge the cases of tests files and say which of them end otherwise than expected. Needs no running gateway.
+/// Run the cases in test files and name those that do not end as expected. Needs no running gateway.
 #[derive(FromArgs, Debug)]
 #[argh(
     subcommand,
