@@ -339,6 +339,31 @@ fn what_was_executed_is_not_executed_again() {
 }
 
 #[test]
+fn a_yes_that_cannot_be_written_down_leaves_the_question_open() {
+    let gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.send("tool_request", asked("a"));
+    let id = agent.asked();
+    for stuck in ["answered", "executing"] {
+        falsify(
+            &gateway,
+            &format!(
+                "CREATE TRIGGER stuck BEFORE INSERT ON events WHEN NEW.kind = '{stuck}'
+                 BEGIN SELECT RAISE(ABORT, 'stuck'); END"
+            ),
+        );
+        let refused = gateway.cli(&["approve", &id]);
+        assert!(!refused.status.success(), "{stuck}");
+        falsify(&gateway, "DROP TRIGGER stuck");
+        assert_eq!((gateway.question(), seen(&gateway, "a")), (id.clone(), 0), "{stuck}");
+    }
+    gateway.say_yes(&id);
+    eventually("the call", || (gateway.row(&id)["outcome"] == "executed").then_some(()));
+    assert_eq!(seen(&gateway, "a"), 1);
+    gateway.verify();
+}
+
+#[test]
 fn a_running_gateway_goes_by_what_it_knows_itself() {
     let (gateway, [a, b]) = two_questions();
     // Approved by nobody; and the waiting one's state taken back while it is being answered.

@@ -393,6 +393,49 @@ fn a_call_is_claimed_exactly_once() {
     smol::block_on(store.close());
 }
 
+/// Whether a yes counted, and whether the call was claimed with it.
+async fn yes_and_claim(store: &Store, id: RequestId, door: &str) -> (bool, bool) {
+    let yes = (id, Responder::new("local", "root"));
+    let written = store.approve_and_claim(yes, call("pi", door), vec![], at(2), true).await.unwrap();
+    (written.0, written.1.is_some())
+}
+
+#[test]
+fn a_yes_and_its_claim_are_one_step() {
+    let dir = Dir::new();
+    let (store, _) = dir.open();
+    let (both, other) = smol::block_on(async {
+        let (both, other, denied) = (
+            record(&store, asked("front")).await,
+            record(&store, asked("back")).await,
+            record(&store, asked("side")).await,
+        );
+        assert_eq!(yes_and_claim(&store, both, "front").await, (true, true));
+        assert_eq!(yes_and_claim(&store, both, "front").await, (false, false), "neither counts twice");
+        assert!(!claimed(&store, both, "front", at(3)).await);
+        let no = QuestionEnd::Denied { by: Responder::new("local", "root"), note: None };
+        let told = Outcome::DeniedByUser { note: None };
+        assert!(!store.answer(both, &no, Some(&told), at(3), true).await.unwrap(), "it is under way");
+        assert!(store.answer(denied, &no, Some(&told), at(3), true).await.unwrap());
+        assert_eq!(yes_and_claim(&store, denied, "side").await, (false, false), "it was denied");
+        assert_eq!(yes_and_claim(&store, other, "front").await, (true, false), "not what was asked about");
+        assert!(claimed(&store, other, "back", at(4)).await);
+        (both, other)
+    });
+    let copy = copied(&dir);
+    assert_eq!((dir.verify().fault, copy.verify().fault), (None, None));
+    let (again, recovered) = copy.open();
+    assert_eq!((recovered.unknown, recovered.open.len()), (2, 0), "neither runs again");
+    smol::block_on(again.close());
+    smol::block_on(async {
+        for id in [both, other] {
+            store.settle(id, &Outcome::Executed(json!(1).into()), at(5)).await.unwrap();
+        }
+        store.close().await;
+    });
+    assert_eq!(dir.verify().fault, None);
+}
+
 #[test]
 fn denials_and_refusals_are_recorded_too() {
     let dir = Dir::new();
@@ -1083,10 +1126,15 @@ fn a_copy_from_any_moment_says_and_becomes_what_was_recorded() {
         store.received(vec![first, asked_about]);
         store.write_received().await.unwrap();
         check("received", &["executed", "executed", "denied"], 1, 0);
+        let asked_about = record(&store, asked("gate")).await;
+        assert_eq!(yes_and_claim(&store, asked_about, "gate").await, (true, true));
+        check("approved and claimed at once", &["executed", "executed", "denied", "pending"], 1, 0);
+        store.settle(asked_about, &Outcome::Executed(json!(2).into()), at(8)).await.unwrap();
+        check("executed at last", &["executed", "executed", "denied", "executed"], 2, 0);
         store.close().await;
     });
-    check("closed", &["executed", "executed", "denied"], 1, 0);
-    assert!(unfolded >= 5, "only {unfolded} copies were behind");
+    check("closed", &["executed", "executed", "denied", "executed"], 2, 0);
+    assert!(unfolded >= 7, "only {unfolded} copies were behind");
 }
 
 #[test]

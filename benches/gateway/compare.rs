@@ -132,16 +132,22 @@ fn built(against: &str) -> PathBuf {
     if Path::new(against).is_file() {
         return against.into();
     }
+    // A branch, or HEAD~3, is another commit tomorrow.
+    let mut name = Command::new("git");
+    name.args(["rev-parse", "--verify", "--short=12"]).arg(format!("{against}^{{commit}}"));
+    let named = name.output().unwrap();
+    assert!(named.status.success(), "neither a program nor a commit: {against}");
+    let against = String::from_utf8(named.stdout).unwrap().trim().to_owned();
     let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("against-{against}"));
     let program = folder.join("target/release/agentpass");
     if !program.exists() {
         eprintln!("  building {against}");
         std::fs::create_dir_all(&folder).unwrap();
         let mut archive =
-            Command::new("git").args(["archive", against]).stdout(Stdio::piped()).spawn().unwrap();
+            Command::new("git").args(["archive", &against]).stdout(Stdio::piped()).spawn().unwrap();
         let files = archive.stdout.take().unwrap();
         let unpacked = Command::new("tar").args(["-x", "-C"]).arg(&folder).stdin(files).status().unwrap();
-        assert!(archive.wait().unwrap().success() && unpacked.success(), "no such commit: {against}");
+        assert!(archive.wait().unwrap().success() && unpacked.success(), "{against} cannot be unpacked");
         let mut build = Command::new("cargo");
         build.args(["build", "--release", "--locked"]).current_dir(&folder);
         build

@@ -18,7 +18,8 @@ use super::answered::Answered;
 use super::counting::{Approved, Counting};
 use super::grants::GrantBook;
 use super::notes::NoteWindows;
-use super::recording::{RETRY, see_through, until_recorded};
+use super::offered::{Ended, Heard, Written};
+use super::recording::{RETRY, see_through};
 use super::setup::{CurrentSetup, Setup};
 use crate::approval::desk::{Desk, IdMatch};
 use crate::approval::{Channel, Channels};
@@ -39,7 +40,7 @@ pub struct Approvals {
     pub(super) channels: Rc<Channels>,
     pub(super) desk: RefCell<Desk>,
     /// The calls that wait for an answer.
-    waiters: RefCell<HashMap<RequestId, Sender<Ended>>>,
+    pub(super) waiters: RefCell<HashMap<RequestId, Sender<Heard>>>,
     notes: NoteWindows,
     grants: Rc<RefCell<GrantBook>>,
     /// The questions to which a yes that is not the last is being written down, or a change.
@@ -47,9 +48,6 @@ pub struct Approvals {
     /// The calls that several people have approved and that are not claimed: one no still counts.
     pub(super) approved: RefCell<HashMap<RequestId, Approved>>,
 }
-
-/// How a question ended, and the question as it was then.
-type Ended = (QuestionEnd, Arc<Question>);
 
 impl Approvals {
     pub(super) fn new(
@@ -122,29 +120,33 @@ impl Approvals {
     }
 
     /// Asks a reserved question that is on disk, and waits for its end. When its time is over, ends it, whether or not
-    /// that can be written down; when a reload has made it void, too, as soon as that can be written down.
-    pub(super) async fn ask(
+    /// that can be written down; when a reload has made it void, too, as soon as that can be written down. A yes that is
+    /// offered to the call is written down by `approve`, of which the result comes along.
+    pub(super) async fn ask<T>(
         &self,
         question: &Arc<Question>,
         setups: &CurrentSetup,
         forbids: impl Fn(&Setup, &Question) -> Option<Void>,
-    ) -> Ended {
+        approve: impl AsyncFn(&Arc<Question>, &Responder) -> Written<T>,
+    ) -> (Ended, Option<T>) {
         let (tell, waiter) = bounded(1);
         self.waiters.borrow_mut().insert(question.id, tell);
         self.desk.borrow_mut().open(question.id);
         self.channels.tell(|channel| channel.asked(question));
-        let end = self.until_ended(question, &waiter, setups, forbids).await;
+        let end = self.until_ended(question, &waiter, setups, forbids, approve).await;
         self.waiters.borrow_mut().remove(&question.id);
         end
     }
 
-    async fn until_ended(
+    async fn until_ended<T>(
         &self,
         question: &Arc<Question>,
-        waiter: &Receiver<Ended>,
+        waiter: &Receiver<Heard>,
         setups: &CurrentSetup,
         forbids: impl Fn(&Setup, &Question) -> Option<Void>,
-    ) -> Ended {
+        approve: impl AsyncFn(&Arc<Question>, &Responder) -> Written<T>,
+    ) -> (Ended, Option<T>) {
+        let mut got = None;
         loop {
             let (now, reloaded) = (self.clock.now(), setups.replaced());
             // A person may have changed the call meanwhile.
@@ -163,7 +165,7 @@ impl Approvals {
                 && self.conclude(question.clone(), end.clone(), (None, None)).await.is_err()
             {
                 if over || is_stopped {
-                    return (self.end_unrecorded(&question, end), question);
+                    return ((self.end_unrecorded(&question, end), question), got);
                 }
                 nap = deadline.map_or(RETRY, |d| d.nap(now).min(RETRY));
             }
@@ -175,8 +177,10 @@ impl Approvals {
                 future::or(reloaded.wait(), napped).await;
                 None
             };
-            if let Some(end) = future::or(heard, woken).await {
-                return end;
+            match future::or(heard, woken).await {
+                Some(Heard::Ended(end)) => return (end, got),
+                Some(Heard::Yes(offer)) => got = offer.take(&approve).await,
+                None => {}
             }
         }
     }
@@ -315,20 +319,6 @@ impl Approvals {
         record.inspect_err(|e| log::error!("the record cannot be read: {e}")).ok()??.end
     }
 
-    /// A full disk makes no question longer, and keeps none open that was stopped: it leaves the desk, and the record hears
-    /// of it when it can. If the gateway ends before, the next start finds the deadline over, or the stop.
-    fn end_unrecorded(&self, question: &Arc<Question>, end: QuestionEnd) -> QuestionEnd {
-        let (id, store, clock) = (question.id, self.store.clone(), self.clock.clone());
-        self.desk.borrow_mut().settle(id, end == QuestionEnd::TimedOut);
-        self.channels.tell(|channel| channel.settled(question, &end));
-        let written = end.clone();
-        let task = until_recorded(format!("request {id}: that its question has ended"), async move || {
-            store.answer(id, &written, written.outcome().as_ref(), clock.now(), true).await
-        });
-        self.executor.spawn(task).detach();
-        end
-    }
-
     fn take_away(&self, id: RequestId) -> Option<Arc<Question>> {
         self.desk.borrow_mut().take_away(id)
     }
@@ -354,13 +344,8 @@ impl Approvals {
         (note_window, grant): (Option<Duration>, Option<Grant>),
     ) -> Result<bool, StoreError> {
         let (id, now) = (question.id, self.clock.now());
-        let outcome = end.outcome();
         let durable = question.call.tool().kind.has_side_effects();
-        let answered = match &grant {
-            Some(grant) => self.store.answer_granting(id, Arc::new(grant.clone()), now).await,
-            None => self.store.answer(id, &end, outcome.as_ref(), now, durable).await,
-        };
-        let counted = match answered {
+        let counted = match self.write_end(&question, &end, grant.as_ref(), now).await {
             Ok(counted) => counted,
             Err(e) => {
                 log::error!("request {id}: the answer could not be recorded: {e}");
@@ -385,7 +370,7 @@ impl Approvals {
         let told = if counted { end } else { QuestionEnd::Void(Void::Ended) };
         self.channels.tell(|channel| channel.settled(&question, &told));
         if let Some(waiter) = self.waiters.borrow().get(&id) {
-            let _ = waiter.try_send((told, question.clone()));
+            let _ = waiter.try_send(Heard::Ended((told, question.clone())));
         }
         Ok(counted)
     }

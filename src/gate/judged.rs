@@ -184,6 +184,13 @@ pub(super) fn charge_approved(gate: &Gate, task: &Task, approved: &Call) -> Step
     reserve(gate, task, verdict.charges).ok_or(Outcome::TooManySessions)
 }
 
+/// Charges an approved call that is claimed at once. None: something forbids it now, or its session; whoever waits for its
+/// turn says what.
+pub(super) fn charge_unless_forbidden(gate: &Gate, task: &Task, approved: &Call) -> Option<Reservation> {
+    let verdict = approvable(gate, &gate.setup(), approved, task.session.as_deref());
+    if verdict.forbidden().is_some() { None } else { reserve(gate, task, verdict.charges) }
+}
+
 /// None: the call would open one session too many.
 fn reserve(gate: &Gate, task: &Task, charges: Vec<Charge>) -> Option<Reservation> {
     let (agent, now) = (task.call.agent(), gate.clock.now());

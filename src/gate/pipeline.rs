@@ -12,6 +12,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use super::claiming::{Claimed, claim_at_once, claim_in_turn};
 use super::flights::NoSlot;
 use super::judged::{self, Judged};
 use super::running::CallReply;
@@ -19,7 +20,7 @@ use super::setup::Setup;
 use super::state::Gate;
 use super::task::{Step, Task, replayed};
 use crate::model::edit::changed_args;
-use crate::model::{Action, Denial, Outcome, Question, QuestionEnd, Verdict};
+use crate::model::{Action, Denial, Outcome, Question, QuestionEnd, Responder, Verdict};
 use crate::service::{Attempt, CallSlot, PreparedCall};
 use crate::store::{Claim, Stage};
 
@@ -40,7 +41,7 @@ pub(super) async fn run(gate: Rc<Gate>, task: Task, checked: Duration) {
 /// Carries on with a question that was open when the gateway stopped, or whose approval was not yet acted on.
 pub(super) async fn resume(gate: Rc<Gate>, task: Task, question: Arc<Question>, approved: bool) {
     let outcome = match approved {
-        true => act_on_approval(&gate, &task, &question).await,
+        true => act_on_approval(&gate, &task, &question, None).await,
         false => await_answer(&gate, &task, &question).await,
     };
     finish(&gate, &task, Some(Action::Ask), task.reply(outcome));
@@ -141,12 +142,14 @@ async fn await_answer(gate: &Gate, task: &Task, question: &Arc<Question>) -> Out
     task.flight.set_asked(question.expires);
     let forbids =
         |setup: &Setup, question: &Question| gate.forbids(setup, &question.call, question.session.as_deref());
-    let (end, question) = &gate.approvals.ask(question, &gate.setup, forbids).await;
+    let approve =
+        async |question: &Arc<Question>, by: &Responder| claim_at_once(gate, task, question, by).await;
+    let ((end, question), claimed) = &mut gate.approvals.ask(question, &gate.setup, forbids, approve).await;
     let now = gate.clock.now();
     gate.ledger.answered(&gate.setup(), &task.call, end, now);
     gate.ledger.metrics.waited(question, end, now.since(question.created));
     match end {
-        QuestionEnd::Approved { .. } => act_on_approval(gate, task, question).await,
+        QuestionEnd::Approved { .. } => act_on_approval(gate, task, question, claimed.take()).await,
         QuestionEnd::Denied { note, .. } => {
             let later = gate.approvals.note(question).await;
             Outcome::DeniedByUser { note: note.clone().or(later) }
@@ -157,28 +160,21 @@ async fn await_answer(gate: &Gate, task: &Task, question: &Arc<Question>) -> Out
     }
 }
 
-/// An approved call is not judged again: it is claimed and executed unless something forbids it now.
-async fn act_on_approval(gate: &Gate, task: &Task, question: &Arc<Question>) -> Outcome {
+/// An approved call is not judged again: it is claimed, unless it is already, and executed unless something forbids it now.
+async fn act_on_approval(
+    gate: &Gate,
+    task: &Task,
+    question: &Arc<Question>,
+    claimed: Option<Claimed>,
+) -> Outcome {
     let approved = &question.call;
     gate.approvals.may_be_overruled(question);
     let look = |setup: &Rc<Setup>| {
         gate.forbids(setup, approved, task.session.as_deref()).map_or(Ok(()), |why| Err(why.outcome()))
     };
-    let slot = gate.flights.slot(approved, &gate.setup, look).await;
-    let _executing = gate.flights.begin().await;
-    let claimed = match slot {
-        // Nothing is waited for between the charge and the claim: many approved calls do not pass a limit together.
-        Ok(slot) => {
-            let _turn = gate.ledger.claims.read().await;
-            match judged::charge_approved(gate, task, approved) {
-                Ok(reserved) => {
-                    task.claim(gate, approved, reserved).await.map(|claim| claim.map(|claim| (claim, slot)))
-                }
-                Err(early) => Err(early),
-            }
-        }
-        Err(NoSlot::Busy) => Err(Outcome::Busy),
-        Err(NoSlot::Overtaken(early)) => Err(early),
+    let (claimed, _executing) = match claimed {
+        Some((claim, slot, executing)) => (Ok(Some((claim, slot))), executing),
+        None => claim_in_turn(gate, task, approved, look).await,
     };
     let overruled = gate.approvals.claimed(task.id);
     let outcome = match (claimed, overruled) {

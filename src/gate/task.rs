@@ -11,7 +11,7 @@ use super::sessions::SessionName;
 use super::state::Gate;
 use crate::base::clock::Timestamp;
 use crate::base::ids::RequestId;
-use crate::model::{AskReason, AskTerms, Call, Outcome, Question, RuleRef, Terms, Verdict};
+use crate::model::{AskReason, AskTerms, Call, Outcome, Question, Responder, RuleRef, Terms, Verdict};
 use crate::service::{CallSlot, PreparedCall};
 use crate::store::{Claim, NewCall, Stage, StoreError};
 
@@ -100,6 +100,26 @@ impl Task {
             reserved.confirm(now);
         }
         Ok(claim)
+    }
+
+    /// Writes down a yes and claims the call that was approved; whether the yes counted.
+    ///
+    /// # Errors
+    /// When nothing could be written.
+    pub(super) async fn approve_and_claim(
+        &self,
+        gate: &Gate,
+        (approved, by): (&Arc<Call>, &Responder),
+        reserved: Reservation,
+    ) -> Result<(bool, Option<Claim>), StoreError> {
+        let (charges, now) = (reserved.charges().to_vec(), gate.clock.now());
+        let yes = (self.id, by.clone());
+        let written =
+            gate.store.approve_and_claim(yes, approved.clone(), charges, now, self.durable()).await?;
+        if written.1.is_some() {
+            reserved.confirm(now);
+        }
+        Ok(written)
     }
 
     /// Writes the outcome down. When that fails the agent still hears it, and the writing is tried again until it

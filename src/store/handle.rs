@@ -371,7 +371,7 @@ impl Store {
         let _ = closed.recv().await;
     }
 
-    fn remember_durable(&self, id: RequestId, durable: bool) {
+    pub(super) fn remember_durable(&self, id: RequestId, durable: bool) {
         if durable {
             self.durable.borrow_mut().insert(id);
         }

@@ -17,6 +17,7 @@
 //! | `tx`, `kind` | what a job works with; the kinds of events |
 //! | `ledger` | the life of one call in SQL |
 //! | `claim` | the step into execution, and the [`Claim`] that proves it |
+//! | `approving` | a yes and the claim that follows it, in one transaction |
 //! | `live` | what is under way and which keys are taken, in memory: no row is asked whether a call may run |
 //! | `story`, `take_up` | at a start: `live` from the events; what the tables say otherwise |
 //! | `proof`, `questions` | whether an event vouches for a row |
@@ -39,6 +40,7 @@
 //! | `schema`, `files` | tables and migrations; paths, modes, lock |
 
 mod age;
+mod approving;
 mod chain;
 mod claim;
 mod codec;

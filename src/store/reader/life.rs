@@ -1,5 +1,4 @@
 //! In which order the events of a call may come: asked, answered, claimed, finished, each at most once (an approval may
-//! In which order the events of a call may come: asked, answered, claimed, finished, each at most once (an approval may
 //! still become void or be denied, and one of several people may have said yes before), edited only while nobody has
 //! answered, and nothing is executed after a question that nobody approved.
 
