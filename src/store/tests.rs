@@ -227,6 +227,8 @@ fn a_start_folds_a_million_events() {
     assert_eq!(one("SELECT count(*) FROM calls WHERE outcome = 'failed'"), i64::from(CALLS) - 1);
     assert_eq!(one("SELECT count(*) FROM calls WHERE outcome = 'unknown'"), 1);
     assert_eq!(one("SELECT min(folded) FROM projections"), one("SELECT max(seq) FROM events"));
+    let check = super::reader::Reader::open(&dir.db()).unwrap().verify().unwrap();
+    assert_eq!(check.fault, None);
     assert!(counts::agree(&db).unwrap());
 }
 
