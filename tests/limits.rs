@@ -552,8 +552,8 @@ fn an_event_says_all_reasons_and_the_policy_that_decided() {
     let mut newest = |entity: &str| {
         read(&mut agent, entity);
         let exported = String::from_utf8(gateway.cli(&["audit", "export"]).stdout).unwrap();
-        let events = exported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let body = events.filter(|event| event["kind"] == "requested").last().unwrap()["body"].clone();
+        let mut events = exported.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let body = events.rfind(|event| event["kind"] == "requested").unwrap()["body"].clone();
         let body: Value = serde_json::from_str(body.as_str().unwrap()).unwrap();
         (body["reasons"].clone(), body["policy_digest"].as_str().unwrap().to_owned())
     };
