@@ -7,143 +7,19 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "mcp/client.rs"]
+mod client;
 mod harness;
+#[path = "mcp/holes.rs"]
+mod holes;
 
-use std::io::{BufRead as _, BufReader, Write as _};
-use std::net::TcpStream;
 use std::thread;
 use std::time::Duration;
 
+use client::{Client, LEGACY, MODERN, Open, STREAMS, gateway, holding, last_event, light, text};
 use harness::gateway::{LAPTOP, TOKEN};
-use harness::site::{Page, Site};
 use harness::{Gateway, Setup, eventually};
 use serde_json::{Value, json};
-
-const MODERN: &str = "2026-07-28";
-const LEGACY: &str = "2025-11-25";
-const STREAMS: &str = "application/json, text/event-stream";
-
-/// Calls are held for so many seconds.
-fn holding(seconds: u32) -> Setup {
-    let usual = Setup::default();
-    let mcp = format!("  port: 0\n  mcp: {{hold: {seconds}, keep_alive: 1}}\n  hosts: [gate.example]");
-    Setup { config: usual.config.replace("  port: 0", &mcp), ..usual }
-}
-
-fn gateway() -> Gateway {
-    Gateway::with(&holding(1))
-}
-
-/// A request whose answer is read line by line, or never.
-struct Open(BufReader<TcpStream>);
-
-impl Open {
-    fn new_era(gateway: &Gateway, method: &str, name: &str, mut params: Value) -> Open {
-        params["_meta"] = json!({
-            "io.modelcontextprotocol/protocolVersion": MODERN, "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}).to_string();
-        let mut stream = TcpStream::connect(gateway.address).unwrap();
-        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
-        let head = format!(
-            "POST /mcp HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\n\
-             mcp-protocol-version: {MODERN}\r\nmcp-method: {method}\r\nmcp-name: {name}\r\naccept: {STREAMS}\r\n\
-             content-length: {}\r\n\r\n{body}",
-            body.len()
-        );
-        stream.write_all(head.as_bytes()).unwrap();
-        Open(BufReader::new(stream))
-    }
-
-    /// The next message; None at the end of the stream.
-    fn next(&mut self) -> Option<Value> {
-        let mut line = String::new();
-        while self.0.read_line(&mut line).unwrap() > 0 {
-            if let Some(data) = line.strip_prefix("data: ") {
-                return Some(serde_json::from_str(data).unwrap());
-            }
-            line.clear();
-        }
-        None
-    }
-}
-
-struct Client {
-    site: Site,
-    token: &'static str,
-    session: String,
-    accept: &'static str,
-}
-
-impl Client {
-    fn new(gateway: &Gateway, token: &'static str) -> Client {
-        let site = Site { address: gateway.address, cookie: String::new(), csrf: String::new() };
-        Client { site, token, session: String::new(), accept: STREAMS }
-    }
-
-    /// An old client after its handshake.
-    fn legacy(gateway: &Gateway, token: &'static str) -> Client {
-        let mut client = Client::new(gateway, token);
-        let page = client.old("initialize", json!({"protocolVersion": LEGACY, "capabilities": {}}));
-        assert_eq!(page.json()["result"]["protocolVersion"], LEGACY);
-        client.session = page.header("mcp-session-id").to_owned();
-        assert_eq!(client.session.len(), 64);
-        client
-    }
-
-    fn send(&self, headers: &[(&str, &str)], message: &Value) -> Page {
-        let bearer = format!("Bearer {}", self.token);
-        let usual = [
-            ("authorization", bearer.as_str()),
-            ("accept", self.accept),
-            ("content-type", "application/json"),
-        ];
-        let session = [("mcp-session-id", self.session.as_str())];
-        let session = session.iter().filter(|(_, value)| !value.is_empty());
-        let headers: Vec<_> = usual.iter().chain(session).chain(headers).copied().collect();
-        self.site.ask("POST", "/mcp", &headers, &message.to_string())
-    }
-
-    fn old(&self, method: &str, params: Value) -> Page {
-        self.send(&[], &json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-    }
-
-    fn new_era(&self, method: &str, mut params: Value) -> Page {
-        let mut meta = json!({
-            "io.modelcontextprotocol/protocolVersion": MODERN,
-            "io.modelcontextprotocol/clientCapabilities": {},
-        });
-        if let Some(more) = params.get("_meta").and_then(Value::as_object) {
-            meta.as_object_mut().unwrap().extend(more.clone());
-        }
-        params["_meta"] = meta;
-        let name = params["name"].as_str().unwrap_or_default().to_owned();
-        let headers = [("mcp-protocol-version", MODERN), ("mcp-method", method), ("mcp-name", name.as_str())];
-        self.send(&headers, &json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params}))
-    }
-
-    fn call(&self, tool: &str, args: Value) -> Page {
-        self.new_era("tools/call", json!({"name": tool, "arguments": args}))
-    }
-
-    fn old_call(&self, tool: &str, args: Value) -> Value {
-        self.old("tools/call", json!({"name": tool, "arguments": args})).json()["result"].clone()
-    }
-}
-
-fn text(result: &Value) -> &str {
-    result["content"][0]["text"].as_str().unwrap_or_else(|| panic!("{result}"))
-}
-
-fn light() -> Value {
-    json!({"domain": "light", "service": "turn_on", "entity_id": "light.desk"})
-}
-
-/// The last message of a stream.
-fn last_event(page: &Page) -> Value {
-    let events: Vec<_> = page.body.lines().filter_map(|line| line.strip_prefix("data: ")).collect();
-    serde_json::from_str(events.last().unwrap_or_else(|| panic!("{page:?}"))).unwrap()
-}
 
 #[test]
 fn both_eras_discover_list_and_call() {

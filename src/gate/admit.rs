@@ -229,6 +229,11 @@ impl Gate {
         self.flights.running.borrow().of(agent, id).cloned().map(Ticket::new)
     }
 
+    /// A place at the call of `agent`'s under way that `key` leads to.
+    pub(crate) fn named(&self, agent: &AgentId, key: &str) -> Option<Ticket> {
+        self.flights.running.borrow().named(agent, key).cloned().map(Ticket::new)
+    }
+
     /// From now on `key` leads to the call with this id, which is under way, and after its end to its outcome. Nobody has
     /// asked once more. False: it has ended already, or the record cannot be written.
     pub(crate) async fn name(self: &Rc<Self>, agent: &AgentId, id: RequestId, key: String) -> bool {

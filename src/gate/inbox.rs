@@ -96,6 +96,20 @@ impl Inbox {
         Ok(results)
     }
 
+    /// The result of this request, if it waits for this agent.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub(super) async fn pending_result(
+        &self,
+        agent: &AgentId,
+        id: RequestId,
+    ) -> Result<Option<WaitingResult>, StoreError> {
+        self.write_acks().await;
+        let found = self.store.pending_result(agent, id, self.clock.now()).await?;
+        Ok(found.filter(|_| !self.held_back().contains(&id)))
+    }
+
     /// Results on their way, and received ones that are not written down yet.
     fn held_back(&self) -> HashSet<RequestId> {
         self.deliveries.keys().into_iter().chain(self.acks.borrow().iter().copied()).collect()

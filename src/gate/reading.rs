@@ -4,6 +4,7 @@ pub(crate) use super::memory::Carried;
 use super::setup::Setup;
 use super::state::Gate;
 use super::task::Task;
+use crate::base::ids::RequestId;
 use crate::model::{AgentId, Call, Outcome, Reading, Responder, Source};
 use crate::store::{StoreError, WaitingResult};
 
@@ -77,6 +78,25 @@ impl Gate {
     /// When the record cannot be read, or cannot say that they were handed out.
     pub(crate) async fn pending_results(&self, agent: &AgentId) -> Result<Vec<WaitingResult>, StoreError> {
         let results = self.inbox.pending_results(agent).await?;
+        self.reads(agent, &results).await?;
+        Ok(results)
+    }
+
+    /// The same for the result of this request.
+    ///
+    /// # Errors
+    /// As above.
+    pub(crate) async fn pending_result(
+        &self,
+        agent: &AgentId,
+        id: RequestId,
+    ) -> Result<Option<WaitingResult>, StoreError> {
+        let result = self.inbox.pending_result(agent, id).await?;
+        self.reads(agent, result.as_slice()).await?;
+        Ok(result)
+    }
+
+    async fn reads(&self, agent: &AgentId, results: &[WaitingResult]) -> Result<(), StoreError> {
         let (setup, at) = (self.setup(), self.clock.now());
         let reading = |result: &WaitingResult| {
             let source = setup.tool(&result.tool_name)?.source()?;
@@ -86,8 +106,7 @@ impl Gate {
         let mut readings: Vec<_> =
             results.iter().filter(|result| result.executed).filter_map(reading).collect();
         readings.dedup();
-        self.hand_out(readings).await?;
-        Ok(results)
+        self.hand_out(readings).await
     }
 
     async fn hand_out(&self, readings: Vec<Reading>) -> Result<(), StoreError> {

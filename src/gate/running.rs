@@ -285,6 +285,11 @@ impl Running {
         self.by_binding.values().find(is_it)
     }
 
+    /// The call under way that this key of `agent`'s leads to.
+    pub(super) fn named(&self, agent: &AgentId, key: &str) -> Option<&Rc<Flight>> {
+        self.by_key.get(&(agent.clone(), key.to_owned()))
+    }
+
     /// Whether the call with this id is under way.
     pub(super) fn has(&self, id: RequestId) -> bool {
         self.by_binding.values().any(|flight| flight.id() == Some(id))

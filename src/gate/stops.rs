@@ -64,7 +64,7 @@ impl Stops {
     }
 
     /// Who has stopped the calls of this agent. What holds for all goes before what holds for it alone.
-    pub(super) fn of(&self, agent: &AgentId) -> Option<Responder> {
+    pub(crate) fn of(&self, agent: &AgentId) -> Option<Responder> {
         let standing = self.standing.borrow();
         let concerns = |one: &&Standing| one.stop.agent.as_ref().is_none_or(|whose| whose == agent);
         let found = standing.iter().filter(concerns).min_by_key(|one| one.stop.agent.is_some());

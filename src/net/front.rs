@@ -3,31 +3,31 @@
 //!
 //! Everything is bounded in size and time. It knows nothing of what is asked or answered, nor of who asks.
 
+use std::any::Any;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::fmt;
 use std::future::{pending, poll_fn};
-use std::pin::Pin;
-use std::task::{Context, Poll};
+use std::rc::Rc;
 use std::time::Duration;
 
 use async_tungstenite::tungstenite::handshake::derive_accept_key;
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use http_body_util::{BodyExt as _, Limited};
-use hyper::body::{Bytes, Frame, Incoming, SizeHint};
+use hyper::body::{Bytes, Incoming};
 use hyper::header::{self, HeaderMap, HeaderName, HeaderValue};
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode, Version};
 use smol::channel::Receiver;
-use smol::stream::Stream as _;
 use smol::{Timer, future};
 use smol_hyper::rt::{FuturesIo, SmolTimer};
 
 use super::deadline::within;
 use super::forwarded::Forwarded;
 use super::reading::MustRead;
+use super::sent::{SentBody, Unwritten};
 use super::stream::Stream;
 use super::ws::WebSocket;
 use crate::base::once_flag::OnceFlag;
@@ -154,12 +154,25 @@ pub struct WebAnswer {
     /// Headers besides those that follow from the body. Those that cannot stand in HTTP are left out.
     pub headers: Vec<(&'static str, String)>,
     pub(crate) body: WebBody,
+    /// Dropped when the answer has been written, or never will be.
+    pub(crate) kept: Option<Rc<dyn Any>>,
 }
 
 impl WebAnswer {
     pub(crate) fn new(status: u16, content_type: &str, body: impl Into<Vec<u8>>) -> WebAnswer {
         let headers = vec![("content-type", content_type.to_owned())];
-        WebAnswer { status, headers, body: WebBody::Whole(body.into()) }
+        WebAnswer { status, headers, body: WebBody::Whole(body.into()), kept: None }
+    }
+
+    /// An answer whose pieces come one by one.
+    pub(crate) fn feed(headers: Vec<(&'static str, String)>, pieces: Receiver<Vec<u8>>) -> WebAnswer {
+        WebAnswer { status: 200, headers, body: WebBody::Feed(pieces), kept: None }
+    }
+
+    /// The same; `kept` is dropped when all of it has been written to the socket, or the connection has ended.
+    #[must_use]
+    pub(crate) fn keeping(self, kept: impl Any) -> WebAnswer {
+        WebAnswer { kept: Some(Rc::new(kept)), ..self }
     }
 
     pub fn text(status: u16, line: &str) -> WebAnswer {
@@ -179,13 +192,13 @@ impl WebAnswer {
             ("upgrade", "websocket".into()),
             ("sec-websocket-accept", accept_key),
         ];
-        WebAnswer { status: 101, headers, body: WebBody::Whole(Vec::new()) }
+        WebAnswer { status: 101, headers, body: WebBody::Whole(Vec::new()), kept: None }
     }
 
-    fn into_response(self) -> Response<SentBody> {
+    fn into_response(self, unwritten: Unwritten) -> Response<SentBody> {
         let body = match self.body {
-            WebBody::Whole(bytes) => SentBody::Whole((!bytes.is_empty()).then(|| bytes.into())),
-            WebBody::Feed(pieces) => SentBody::Feed(Box::pin(pieces)),
+            WebBody::Whole(bytes) => SentBody::whole(bytes, self.kept, unwritten),
+            WebBody::Feed(pieces) => SentBody::feed(pieces, self.kept, unwritten),
         };
         let mut response = Response::new(body);
         *response.status_mut() =
@@ -315,9 +328,9 @@ async fn serve<T>(
     header_timeout: Duration,
     answer: impl AsyncFn(WebRequest) -> Result<(String, T), WebAnswer>,
 ) -> Served<T> {
-    let granted = RefCell::new(None);
+    let (granted, unwritten) = (RefCell::new(None), Unwritten::default());
     let service = service_fn(|request: Request<Incoming>| {
-        let (answer, granted) = (&answer, &granted);
+        let (answer, granted, unwritten) = (&answer, &granted, &unwritten);
         Box::pin(async move {
             let answer = answer(WebRequest::new(request)).await.map_or_else(
                 |answer| answer,
@@ -326,49 +339,15 @@ async fn serve<T>(
                     WebAnswer::switching_protocols(accept_key)
                 },
             );
-            Ok::<_, Infallible>(answer.into_response())
+            Ok::<_, Infallible>(answer.into_response(unwritten.clone()))
         })
     });
     let mut server = http1::Builder::new();
     server.timer(SmolTimer::new()).header_read_timeout(header_timeout).max_buf_size(MAX_HEAD);
-    let mut connection = server.serve_connection(FuturesIo::new(MustRead::new(stream)), service);
+    let mut connection =
+        server.serve_connection(FuturesIo::new(MustRead::new(stream, unwritten.clone())), service);
     let end = poll_fn(|cx| connection.poll_without_shutdown(cx)).await;
     let parts = connection.into_parts();
     let stream = parts.io.into_inner().into_inner();
     Served { end, stream, read: parts.read_buf, granted: granted.take() }
-}
-
-/// A body as hyper takes it.
-enum SentBody {
-    Whole(Option<Bytes>),
-    Feed(Pin<Box<Receiver<Vec<u8>>>>),
-}
-
-impl hyper::body::Body for SentBody {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        match self.get_mut() {
-            SentBody::Whole(bytes) => Poll::Ready(bytes.take().map(|bytes| Ok(Frame::data(bytes)))),
-            SentBody::Feed(pieces) => {
-                pieces.as_mut().poll_next(cx).map(|piece| piece.map(|piece| Ok(Frame::data(piece.into()))))
-            }
-        }
-    }
-
-    fn is_end_stream(&self) -> bool {
-        matches!(self, SentBody::Whole(None))
-    }
-
-    /// A whole body says its length, so that clients see a cut one.
-    fn size_hint(&self) -> SizeHint {
-        match self {
-            SentBody::Whole(bytes) => SizeHint::with_exact(bytes.as_ref().map_or(0, |b| b.len() as u64)),
-            SentBody::Feed(_) => SizeHint::default(),
-        }
-    }
 }

@@ -12,6 +12,7 @@
 //! | `early` | messages read while a write waits |
 //! | [`forwarded`] | what proxies say of a request's way |
 //! | [`front`] | the HTTP server of our listeners: pages, and requests that become a WebSocket |
+//! | `reading`, `sent` | peers that must read; answers until they have been written |
 //! | [`connect`] | the agent's way to a gateway |
 //! | [`client`] | HTTP calls to services |
 //! | [`names`] | host names to addresses |
@@ -30,6 +31,7 @@ pub(crate) mod names;
 pub(crate) mod notify;
 mod reading;
 mod reason;
+mod sent;
 pub(crate) mod stream;
 pub(crate) mod tls;
 pub(crate) mod ws;

@@ -10,6 +10,7 @@ use std::time::Duration;
 use smol::Timer;
 use smol::io::{AsyncRead, AsyncWrite};
 
+use super::sent::Unwritten;
 use super::stream::Stream;
 
 /// How long a peer may take nothing of what we send.
@@ -17,14 +18,15 @@ const STALL: Duration = Duration::from_secs(10);
 
 pub(super) struct MustRead {
     stream: Stream,
+    unwritten: Unwritten,
     /// Runs while something waits to be taken.
     stalled: Option<Timer>,
     limit: Duration,
 }
 
 impl MustRead {
-    pub(super) fn new(stream: Stream) -> MustRead {
-        MustRead { stream, stalled: None, limit: STALL }
+    pub(super) fn new(stream: Stream, unwritten: Unwritten) -> MustRead {
+        MustRead { stream, unwritten, stalled: None, limit: STALL }
     }
 
     pub(super) fn into_inner(self) -> Stream {
@@ -61,7 +63,11 @@ impl AsyncWrite for MustRead {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        self.unless_stalled(cx, |stream, cx| stream.poll_flush(cx))
+        let flushed = self.unless_stalled(cx, |stream, cx| stream.poll_flush(cx));
+        if let Poll::Ready(Ok(())) = flushed {
+            self.unwritten.written();
+        }
+        flushed
     }
 
     fn poll_close(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -82,7 +88,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let theirs = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
         let ours = Stream::plain(Async::new(listener.accept().unwrap().0).unwrap());
-        (MustRead { stream: ours, stalled: None, limit }, theirs)
+        (MustRead { stream: ours, unwritten: Unwritten::default(), stalled: None, limit }, theirs)
     }
 
     #[test]

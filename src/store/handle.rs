@@ -16,14 +16,14 @@ use super::chain::TokenKey;
 use super::claim::{self, Claim};
 use super::entry::{
     LimitReset, LiveSessions, NewCall, NoteKind, Recovered, RefusedRequest, Replay, Stage, StoreHealth,
-    StoreOptions, WaitingResult,
+    StoreOptions,
 };
 use super::error::StoreError;
 use super::gauges::Gauges;
 use super::job::{StoreOrder, TypedJob};
 use super::latency::StoreLatency;
 use super::tx::Tx;
-use super::{age, counters, folding, keys, ledger, opening, pages, retention};
+use super::{age, counters, folding, keys, ledger, opening, retention};
 use crate::base::clock::{Clock, Timestamp, Uptime};
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -212,24 +212,6 @@ impl Store {
     ) -> Result<(), StoreError> {
         let (agent, key, bound) = (agent.clone(), key.to_owned(), keys::Bound { id, digest, at });
         self.submit(true, move |tx| keys::join(tx, &agent, &key, &bound)).await
-    }
-
-    /// The oldest results that this agent has not received, without those in `but`: at most `limit`, and no more than
-    /// make a message of 900,000 bytes. One that does not fit into such a message comes without its data.
-    ///
-    /// # Errors
-    /// When the record cannot be read.
-    pub async fn pending_results(
-        &self,
-        agent: &AgentId,
-        but: HashSet<RequestId>,
-        now: Timestamp,
-        limit: usize,
-    ) -> Result<Vec<WaitingResult>, StoreError> {
-        let agent = agent.clone();
-        // On a full disk, what is there already is handed over, and what cannot be folded later.
-        let _ = self.submit(false, folding::fold).await;
-        self.submit(false, move |tx| pages::next(tx, &agent, &but, now, limit)).await
     }
 
     /// These results have arrived at their agent. The next fold writes it down; those that are not stored yet never are.

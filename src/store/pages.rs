@@ -9,6 +9,8 @@ use super::chain::parse_id;
 use super::codec;
 use super::entry::WaitingResult;
 use super::error::StoreError;
+use super::folding;
+use super::handle::Store;
 use super::inbox;
 use super::proof::asked_by;
 use super::tx::Tx;
@@ -20,35 +22,80 @@ use crate::model::{AgentId, Outcome};
 /// Bytes of a page as it is sent, with its frame and all escapes.
 const PAGE: usize = 900_000;
 
+/// Which results are wanted.
+struct Wanted {
+    /// None: any.
+    only: Option<RequestId>,
+    but: HashSet<RequestId>,
+    limit: usize,
+}
+
 /// Bytes of the frame around the results; its id is a string of 256 bytes at most, each of which may take six.
 const FRAME: usize = 2048;
 
 /// Bytes of a result beside its texts: names, id and times.
 const ENTRY: usize = 320;
 
-/// This agent's results, oldest first, without those in `but`: at most `limit`, and as many as fit into a page.
-pub(super) fn next(
+impl Store {
+    /// The oldest results that this agent has not received, without those in `but`: at most `limit`, and no more than
+    /// make a message of 900,000 bytes. One that does not fit into such a message comes without its data.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub async fn pending_results(
+        &self,
+        agent: &AgentId,
+        but: HashSet<RequestId>,
+        now: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<WaitingResult>, StoreError> {
+        let (agent, wanted) = (agent.clone(), Wanted { only: None, but, limit });
+        // On a full disk, what is there already is handed over, and what cannot be folded later.
+        let _ = self.submit(false, folding::fold).await;
+        self.submit(false, move |tx| next(tx, &agent, &wanted, now)).await
+    }
+
+    /// The result of this request, if this agent has not received it.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    pub(crate) async fn pending_result(
+        &self,
+        agent: &AgentId,
+        id: RequestId,
+        now: Timestamp,
+    ) -> Result<Option<WaitingResult>, StoreError> {
+        let wanted = Wanted { only: Some(id), but: HashSet::new(), limit: 1 };
+        let agent = agent.clone();
+        let _ = self.submit(false, folding::fold).await;
+        let found = self.submit(false, move |tx| next(tx, &agent, &wanted, now)).await?;
+        Ok(found.into_iter().next())
+    }
+}
+
+/// This agent's results, oldest first: at most `limit`, and as many as fit into a page.
+fn next(
     tx: &mut Tx<'_>,
     agent: &AgentId,
-    but: &HashSet<RequestId>,
+    wanted: &Wanted,
     now: Timestamp,
-    limit: usize,
 ) -> Result<Vec<WaitingResult>, StoreError> {
     let sql = "SELECT e.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
                r.outcome, r.data, r.created, r.expires, r.seq, c.finished_seq, e.body ->> '$.session'
                FROM results r JOIN events e ON e.seq = r.seq LEFT JOIN calls c ON c.seq = r.seq
-               WHERE r.agent = ? AND r.received = 0 AND r.expires > ? ORDER BY r.seq";
+               WHERE r.agent = ?1 AND r.received = 0 AND r.expires > ?2
+               AND (?3 IS NULL OR r.seq = (SELECT seq FROM calls WHERE request_id = ?3)) ORDER BY r.seq";
     let db = tx.db;
     let behind = tx.tables.folded(db)? < tx.chain.head.seq;
     let mut statement = db.prepare_cached(sql)?;
-    let mut rows = statement.query(params![agent.as_str(), now.0])?;
+    let mut rows = statement.query(params![agent.as_str(), now.0, wanted.only.map(|id| id.to_string())])?;
     let (mut results, mut size, mut forged) = (Vec::new(), FRAME, Vec::new());
-    while results.len() < limit
+    while results.len() < wanted.limit
         && let Some(row) = rows.next()?
     {
         let (id, seq) = (parse_id(&row.get::<_, String>(0)?)?, row.get(8)?);
         let end_not_folded = behind && row.get::<_, Option<i64>>(9)?.is_none();
-        if but.contains(&id) || end_not_folded {
+        if wanted.but.contains(&id) || end_not_folded {
             continue;
         }
         let asked = asked_by(db, &tx.chain.key, seq, agent.as_str())?;

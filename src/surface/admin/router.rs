@@ -171,8 +171,9 @@ fn missing(viewer: &Viewer) -> WebAnswer {
         h1 { "There is nothing here" }
         p { a href=(viewer.root.to("/")) { "Back to the overview" } }
     };
-    let found = page::page(viewer, None, "Not found", &[], &main);
-    WebAnswer { status: 404, ..found }
+    let mut page = page::page(viewer, None, "Not found", &[], &main);
+    page.status = 404;
+    page
 }
 
 fn not_found() -> WebAnswer {

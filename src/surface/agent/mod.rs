@@ -276,6 +276,32 @@ impl AgentHandle {
         Ok((self.gate().submit(self.id(), request), slot))
     }
 
+    /// A place at the call under way that `key` leads to, with a slot as for a new call. It is not asked for anew: nothing
+    /// is judged, nothing counts.
+    ///
+    /// # Errors
+    /// When too many calls are in flight.
+    pub(crate) fn rejoin(&self, key: &str) -> Result<Option<(Ticket, Slot)>, NotServed> {
+        let Some(ticket) = self.gate().named(self.id(), key) else { return Ok(None) };
+        let slot = self.calls.take(MAX_IN_FLIGHT).ok_or(NotServed::TooManyInFlight)?;
+        Ok(Some((ticket, slot)))
+    }
+
+    /// Which of its requests `key` stands for, while its calls are stopped and nothing can be asked for.
+    ///
+    /// # Errors
+    /// When the record cannot be read, or the agent has had its share of it.
+    pub(crate) async fn stopped_call(&self, key: &str) -> Result<Option<RequestId>, NotServed> {
+        let gate = self.gate();
+        if gate.stops.of(self.id()).is_none() {
+            return Ok(None);
+        }
+        self.spend(cost::INBOX)?;
+        let known =
+            gate.store().replay(self.id(), key, gate.clock().now()).await.map_err(NotServed::Store)?;
+        Ok(known.map(|known| known.id))
+    }
+
     /// Counts a call that was refused unread: every one counts against the rate.
     pub(crate) fn count_refused(&self, reason: &'static str) {
         self.gate().count_refused(self.id(), reason);
@@ -309,12 +335,24 @@ impl AgentHandle {
     /// # Errors
     /// When the record cannot be read, or the agent has had its share of it.
     pub(crate) async fn pending_results(&self) -> Result<Vec<WaitingResult>, NotServed> {
+        self.read_inbox(None).await
+    }
+
+    /// The result of this request, if it waits for the agent.
+    ///
+    /// # Errors
+    /// As for all of them.
+    pub(crate) async fn pending_result(&self, id: RequestId) -> Result<Option<WaitingResult>, NotServed> {
+        Ok(self.read_inbox(Some(id)).await?.pop())
+    }
+
+    async fn read_inbox(&self, only: Option<RequestId>) -> Result<Vec<WaitingResult>, NotServed> {
         let (gate, agent) = (self.gate().clone(), self.id().clone());
         let (turn, (answer, read)) = (self.connection.agent.inbox.clone(), bounded(1));
         let task = async move {
             let _turn = turn.lock_arc().await;
             if !answer.is_closed() {
-                let _ = answer.try_send(read_inbox(&gate, &agent).await);
+                let _ = answer.try_send(read_inbox(&gate, &agent, only).await);
             }
         };
         self.agents.executor.spawn(task).detach();
@@ -327,9 +365,17 @@ fn units(size: usize, bytes: usize) -> u64 {
     u64::try_from(size / bytes).unwrap_or(u64::MAX / 2)
 }
 
-async fn read_inbox(gate: &Rc<Gate>, agent: &AgentId) -> Result<Vec<WaitingResult>, NotServed> {
+async fn read_inbox(
+    gate: &Rc<Gate>,
+    agent: &AgentId,
+    only: Option<RequestId>,
+) -> Result<Vec<WaitingResult>, NotServed> {
     gate.ledger.spend(agent, cost::INBOX).map_err(|retry_after| NotServed::TooSoon { retry_after })?;
-    let results = gate.pending_results(agent).await.map_err(NotServed::Store)?;
+    let results = match only {
+        None => gate.pending_results(agent).await,
+        Some(id) => gate.pending_result(agent, id).await.map(|found| found.into_iter().collect()),
+    };
+    let results = results.map_err(NotServed::Store)?;
     let bytes = results.iter().map(|result| result.args.len() + result.result.len()).sum();
     gate.ledger.charge(agent, units(bytes, cost::RESULT_BYTES));
     Ok(results)

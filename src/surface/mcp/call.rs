@@ -70,14 +70,17 @@ pub(super) async fn answer(
 ) -> Result<WebAnswer, Failure> {
     let id = message.id.take().unwrap_or_default();
     let CallParams { request, progress, state } = read(message)?;
-    let waiting =
-        match own::run(&client, &request.tool, &request.args).await.transpose().map_err(not_served)? {
-            Some(Own::Result(result)) => {
-                return Ok(http::result(&id, &result.for_client(client.is_modern)));
-            }
-            Some(Own::Wait(ticket, _slot)) => Waiting { ticket, _slot, legs: None },
-            None => begin(&client, request, state.as_deref())?,
-        };
+    let own = match own::run(&client, &request.tool, &request.args).await {
+        Some(own) => Begun::Own(own.map_err(not_served)?),
+        None => begin(&client, request, state.as_deref()).await?,
+    };
+    let waiting = match own {
+        Begun::Own(Own::Result(result)) => {
+            return Ok(http::result(&id, &result.for_client(client.is_modern)));
+        }
+        Begun::Own(Own::Wait(ticket, _slot)) => Waiting { ticket, _slot, legs: None },
+        Begun::Call(waiting) => waiting,
+    };
     let name = session.zip(waiting.ticket.id()).map(|(session, call)| session.calls(&id, call));
     let held = Held { client, id, waiting, _name: name, began: Instant::now() };
     Ok(held.answer(progress).await)
@@ -120,22 +123,39 @@ fn state_void() -> Failure {
     Failure::new(200, INVALID_PARAMS, text).with(json!({"reason": "state_void"}))
 }
 
-/// Asks for a call, or joins the one that the client comes back for.
-fn begin(client: &Client, mut request: Submission, state: Option<&str>) -> Result<Waiting, Failure> {
+/// What a request leads to.
+enum Begun {
+    Call(Waiting),
+    Own(Own),
+}
+
+/// Asks for a call, or takes its place again at the one that the client comes back for: that was judged and counted when it
+/// was asked for.
+async fn begin(client: &Client, mut request: Submission, state: Option<&str>) -> Result<Begun, Failure> {
     let (gate, agent) = (client.agent.gate(), client.agent.id());
     let call = call_digest(&request).ok_or_else(state_void)?;
-    let mut came = None;
+    let (mut came, mut place) = (None, None);
     if let Some(state) = state.filter(|_| client.is_modern) {
         let state = LegState::unseal(gate.store(), agent, &call, state, gate.clock().now());
-        came = Some(state.ok_or_else(state_void)?);
-        request.key = came.as_ref().map(LegState::key);
+        let state = state.ok_or_else(state_void)?;
+        let key = state.key();
+        place = client.agent.rejoin(&key).map_err(not_served)?;
+        if place.is_none()
+            && let Some(id) = client.agent.stopped_call(&key).await.map_err(not_served)?
+        {
+            return own::wait_for(client, id).await.map(Begun::Own).map_err(not_served);
+        }
+        (came, request.key) = (Some(state), Some(key));
     }
-    let (ticket, slot) = client.agent.submit(request).map_err(not_served)?;
+    let (ticket, slot) = match place {
+        Some(place) => place,
+        None => client.agent.submit(request).map_err(not_served)?,
+    };
     if let (Some(_), Some(id)) = (&came, ticket.id()) {
         client.mcp.awaited.borrow_mut().remove(&id);
     }
     let legs = client.is_modern.then_some(Legs { call, came });
-    Ok(Waiting { ticket, _slot: slot, legs })
+    Ok(Begun::Call(Waiting { ticket, _slot: slot, legs }))
 }
 
 /// Takes a question back, unless others wait for the same.
@@ -264,12 +284,18 @@ impl Held {
 
     /// Takes the question back if the client does not come for it.
     fn expect_back(&self, id: RequestId) {
-        let client = self.client.clone();
-        let number = client.mcp.number_leg(id);
+        // Not the client itself: its connection must not count as one for so long.
+        let (mcp, agent) = (self.client.mcp.clone(), self.client.agent.id().clone());
+        let number = mcp.number_leg(id);
         let task = async move {
             Timer::after(COME_BACK).await;
-            if client.mcp.forget_leg(id, number) {
-                withdraw(&client, id);
+            let gate = &mcp.agents.gate;
+            let is_alone = || gate.ticket(&agent, id).is_none_or(|ticket| ticket.is_alone());
+            if mcp.forget_leg(id, number)
+                && is_alone()
+                && let Err(e) = gate.approvals.withdraw(&agent, id).await
+            {
+                log::error!("request {id}: a withdrawal could not be recorded: {e}");
             }
         };
         self.client.mcp.agents.executor.spawn(task).detach();

@@ -18,7 +18,13 @@ pub(super) struct Client {
     pub is_modern: bool,
     /// Whether it reads server-sent events.
     pub streams: bool,
+    /// Where its answer waits until it has been written.
+    pub room: Rc<AnswerRoom>,
 }
+
+/// The room that one answer takes in our memory.
+#[derive(Default)]
+pub(super) struct AnswerRoom(Cell<Option<UnreadRoom>>);
 
 /// Results on their way on one connection.
 #[derive(Default)]
@@ -26,7 +32,6 @@ pub(super) struct Transit {
     inbox: RefCell<Option<Rc<Inbox>>>,
     replies: RefCell<Vec<Delivery>>,
     offered: RefCell<Vec<RequestId>>,
-    room: Cell<Option<UnreadRoom>>,
 }
 
 impl Transit {
@@ -44,7 +49,6 @@ impl Transit {
 
     /// What was sent has arrived.
     pub(super) fn arrived(&self) {
-        self.room.take();
         let replies = self.replies.take();
         let ids = replies.iter().map(|delivery| *delivery.key()).chain(self.offered.take()).collect();
         if let Some(inbox) = self.inbox.take() {
@@ -58,7 +62,7 @@ impl Client {
     pub(super) fn holds(&self, bytes: usize) -> bool {
         let room = self.agent.connection.hold(bytes);
         let has_room = room.is_some();
-        self.transit.room.set(room);
+        self.room.0.set(room);
         has_room
     }
 }

@@ -4,8 +4,11 @@
 use std::cell::RefCell;
 use std::rc::Rc;
 
-use super::client::{Client, Transit};
+use smol::future;
+
+use super::client::{AnswerRoom, Client, Transit};
 use super::{Mcp, http, legacy, modern};
+
 use crate::base::once_flag::OnceFlag;
 use crate::base::safe_text::visible;
 use crate::base::secret::TokenHash;
@@ -26,19 +29,42 @@ pub(crate) struct McpConnection<'s> {
     /// Set when a request has authenticated.
     pub admitted: OnceFlag,
     agent: RefCell<Option<(TokenHash, Rc<AgentHandle>)>>,
+    /// Set when the next agent has been identified.
+    identified: RefCell<Rc<OnceFlag>>,
     transit: Rc<Transit>,
 }
 
 impl<'s> McpConnection<'s> {
     pub(crate) fn new(mcp: &Rc<Mcp>, stranger: &'s Stranger) -> McpConnection<'s> {
-        let (admitted, agent, transit) = Default::default();
-        McpConnection { mcp: mcp.clone(), stranger, admitted, agent, transit }
+        let (admitted, agent, identified, transit) = Default::default();
+        McpConnection { mcp: mcp.clone(), stranger, admitted, agent, identified, transit }
     }
 
     /// The connection has ended; in order or not.
     pub(crate) fn ended(&self, in_order: bool) {
         if in_order {
             self.transit.arrived();
+        }
+    }
+
+    /// Waits until the connection has to end, because its answers are not read.
+    pub(crate) async fn must_leave(&self) {
+        loop {
+            let (next, agent) = (self.identified.borrow().clone(), self.agent.borrow().clone());
+            let evicted = async {
+                match &agent {
+                    Some((_, agent)) => agent.connection.evicted.wait().await,
+                    None => future::pending().await,
+                }
+                true
+            };
+            let another = async {
+                next.wait().await;
+                false
+            };
+            if future::or(evicted, another).await {
+                return;
+            }
         }
     }
 
@@ -59,8 +85,18 @@ impl<'s> McpConnection<'s> {
         })
     }
 
-    async fn respond(&self, agent: Rc<AgentHandle>, mut request: WebRequest) -> WebAnswer {
+    async fn respond(&self, agent: Rc<AgentHandle>, request: WebRequest) -> WebAnswer {
         self.transit.arrived();
+        let room = Rc::<AnswerRoom>::default();
+        self.serve(agent, request, &room).await.keeping(room)
+    }
+
+    async fn serve(
+        &self,
+        agent: Rc<AgentHandle>,
+        mut request: WebRequest,
+        room: &Rc<AnswerRoom>,
+    ) -> WebAnswer {
         let streams = request.header("accept").contains("text/event-stream");
         let client = |is_modern| Client {
             mcp: self.mcp.clone(),
@@ -68,6 +104,7 @@ impl<'s> McpConnection<'s> {
             transit: self.transit.clone(),
             is_modern,
             streams,
+            room: room.clone(),
         };
         match request.method() {
             "POST" => {}
@@ -110,6 +147,7 @@ impl<'s> McpConnection<'s> {
         let crowded = || WebAnswer::text(503, "too many connections of this agent").with("retry-after", "1");
         let agent = Rc::new(agents.connect(identity).ok_or_else(crowded)?);
         self.agent.replace(Some((token, agent.clone())));
+        self.identified.replace(Rc::default()).set();
         Ok(agent)
     }
 

@@ -85,13 +85,20 @@ async fn wait(client: &Client, args: &Map<String, Value>) -> Result<Own, NotServ
     let Some(id) = id else {
         return Ok(Own::Result(ToolResult::text("request_id is not the id of a request.", true)));
     };
+    wait_for(client, id).await
+}
+
+/// The call with this id, or its result.
+///
+/// # Errors
+/// When the agent asks too often, or the record cannot be read.
+pub(super) async fn wait_for(client: &Client, id: RequestId) -> Result<Own, NotServed> {
     if let Some(ticket) = client.agent.gate().ticket(client.agent.id(), id) {
         let slot = client.agent.inbox_slot()?;
         return Ok(Own::Wait(ticket, slot));
     }
     let _slot = client.agent.inbox_slot()?;
-    let results = client.agent.pending_results().await?;
-    let Some(result) = results.iter().find(|result| result.request_id == id) else {
+    let Some(result) = client.agent.pending_result(id).await? else {
         let text = "There is no such request under way, and no result of it waits: it was received already, or never was.";
         return Ok(Own::Result(ToolResult::text(text, true)));
     };

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::Value;
 use smol::channel::{Receiver, Sender, bounded};
 
-use crate::net::front::{WebAnswer, WebBody};
+use crate::net::front::WebAnswer;
 
 /// Messages that may wait for the client to read them.
 const BACKLOG: usize = 4;
@@ -19,7 +19,7 @@ pub(super) fn open() -> (WebAnswer, Events) {
     let headers =
         [("content-type", "text/event-stream"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")];
     let headers = headers.map(|(name, value)| (name, value.to_owned())).to_vec();
-    (WebAnswer { status: 200, headers, body: WebBody::Feed(pieces) }, Events(send))
+    (WebAnswer::feed(headers, pieces), Events(send))
 }
 
 /// The client has gone.

@@ -16,7 +16,7 @@ use crate::net::ws::{WRITE_DEADLINE, WebSocket, WsIncoming};
 use crate::protocol::frame::{self, Frame, RpcRequest, WireError};
 use crate::protocol::params;
 use crate::surface::admission::Caller;
-use crate::surface::agent::{AgentIdentity, Agents, PeerAddress, Stranger};
+use crate::surface::agent::{AgentIdentity, Agents, MAX_UNREAD, PeerAddress, Stranger};
 use crate::surface::mcp::McpConnection;
 
 /// Time from the accepted socket to a good token.
@@ -85,7 +85,17 @@ async fn upgrade(
     let pages = McpConnection::new(&port.mcp, stranger);
     let page = async |request| pages.answer(request).await;
     let decide = |head: &WebRequest| port.agents.identify(stranger, head, |_| false);
-    let upgraded = serve_port(stream, &limits, page, &pages.admitted, decide).await;
+    let served = async { Some(serve_port(stream, &limits, page, &pages.admitted, decide).await) };
+    let evicted = async {
+        pages.must_leave().await;
+        let too_much = MAX_UNREAD >> 20;
+        log::info!(
+            "connection from {} ended: more than {too_much} MiB of answers unread",
+            stranger.address()
+        );
+        None
+    };
+    let upgraded = future::or(served, evicted).await?;
     pages.ended(!matches!(upgraded, Err(UpgradeError::Http(_))));
     upgraded.inspect_err(|e| log::debug!("connection from {}: {e}", stranger.address())).ok()?
 }

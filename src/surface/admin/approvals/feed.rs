@@ -11,7 +11,7 @@ use smol::{Timer, future};
 use super::card;
 use crate::approval::local::WatchEvent;
 use crate::model::Question;
-use crate::net::front::{WebAnswer, WebBody};
+use crate::net::front::WebAnswer;
 use crate::surface::admin::page;
 use crate::surface::admin::sessions::SignedIn;
 use crate::surface::admin::site::Admin;
@@ -43,7 +43,7 @@ pub(crate) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> WebAnswer {
     admin.executor.spawn(task).detach();
     let headers =
         vec![("content-type", "text/event-stream".to_owned()), ("x-accel-buffering", "no".to_owned())];
-    page::guarded(WebAnswer { status: 200, headers, body: WebBody::Feed(pieces) })
+    page::guarded(WebAnswer::feed(headers, pieces))
 }
 
 struct Feed {

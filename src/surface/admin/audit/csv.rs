@@ -14,7 +14,7 @@ use super::readers::{Readers, RecordError};
 use super::text::member;
 use crate::base::safe_text::visible;
 use crate::model::verdict::reasons_in_words;
-use crate::net::front::{WebAnswer, WebBody};
+use crate::net::front::WebAnswer;
 use crate::store::StoreError;
 use crate::store::reader::{AuditRow, Reader, RowWalk};
 use crate::surface::admin::page;
@@ -81,7 +81,7 @@ pub(super) async fn export(readers: &Readers, query: Query) -> Result<WebAnswer,
         "attachment; filename=\"agentpass-{}.csv\"",
         readers.clock.now().to_string().get(..10).unwrap_or("calls")
     );
-    let answer = WebAnswer { body: WebBody::Feed(feed), ..WebAnswer::new(200, CSV, "") };
+    let answer = WebAnswer::feed(vec![("content-type", CSV.to_owned())], feed);
     Ok(page::guarded(answer.with("content-disposition", name)))
 }
 

@@ -13,7 +13,7 @@ use super::pending::MAX_LISTENERS;
 use super::reply::failure;
 use crate::approval::local::WatchEvent;
 use crate::approval::shape;
-use crate::net::front::{WebAnswer, WebBody};
+use crate::net::front::WebAnswer;
 use crate::surface::admin::page;
 use crate::surface::admin::site::Admin;
 
@@ -39,7 +39,7 @@ pub(super) fn answer(admin: &Rc<Admin>, client: Client) -> WebAnswer {
     admin.executor.spawn(task).detach();
     let headers =
         vec![("content-type", "text/event-stream".to_owned()), ("x-accel-buffering", "no".to_owned())];
-    page::guarded(WebAnswer { status: 200, headers, body: WebBody::Feed(pieces) })
+    page::guarded(WebAnswer::feed(headers, pieces))
 }
 
 struct Stream {
