@@ -17,7 +17,7 @@ _agentpass() {
     ((COMP_CWORD > 1)) && command=${COMP_WORDS[1]}
     [[ $command == -* ]] && command=serve
     case $command in
-        audit | channels | clock | grants | hook | limits | policy)
+        audit | channels | clock | grants | hook | limits | mcp | policy)
             ((COMP_CWORD > 2)) && [[ ${COMP_WORDS[2]} != -* ]] && command+=" ${COMP_WORDS[2]}"
             ;;
     esac
@@ -32,7 +32,7 @@ _agentpass() {
         options=$(_agentpass_help "${command:-serve}" Options)
         [[ -n $command ]] || options+=" --version"
         words=$(compgen -W "$options" -- "$current")
-    elif [[ $command == "" || $command == audit || $command == channels || $command == clock || $command == grants || $command == hook || $command == limits || $command == policy ]]; then
+    elif [[ $command == "" || $command == audit || $command == channels || $command == clock || $command == grants || $command == hook || $command == limits || $command == mcp || $command == policy ]]; then
         words=$(compgen -W "$(_agentpass_help "$command" Commands)" -- "$current")
     else
         case $previous in
@@ -46,7 +46,7 @@ _agentpass() {
                 options="home read-only ask-everything deny-by-default spend-cap pii-egress refunds shell-and-browser"
                 words=$(compgen -W "$options" -- "$current")
                 ;;
-            --config | --permissions | --socket | --token-file | --ca-cert | init | verify | test)
+            --config | --permissions | --socket | --token-file | --ca-cert | init | verify | test | analyze)
                 words=$(compgen -f -- "$current")
                 compopt -o filenames 2>/dev/null
                 ;;

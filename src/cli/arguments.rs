@@ -11,7 +11,7 @@ use super::suggest::nearest;
 use super::{Exit, Trouble};
 
 /// The options that take no value, of all commands.
-pub(super) const SWITCHES: [&str; 12] = [
+pub(super) const SWITCHES: [&str; 13] = [
     "--all",
     "--check",
     "--from-record",
@@ -22,6 +22,7 @@ pub(super) const SWITCHES: [&str; 12] = [
     "--live",
     "--secrets",
     "--stdin",
+    "--stdio",
     "--watch",
     "--yes",
 ];
@@ -38,9 +39,10 @@ pub(super) const SHORT: [(&str, &str); 9] = [
     ("-y", "--yes"),
 ];
 /// Options that may be given more than once.
-const REPEATED: [&str; 1] = ["--set"];
+const REPEATED: [&str; 2] = ["--env", "--set"];
 /// The commands whose first positional argument is a command again.
-pub(super) const NESTED: [&str; 7] = ["audit", "channels", "clock", "grants", "hook", "limits", "policy"];
+pub(super) const NESTED: [&str; 8] =
+    ["audit", "channels", "clock", "grants", "hook", "limits", "mcp", "policy"];
 
 /// A command line that argh can read.
 #[derive(Debug, PartialEq)]

@@ -58,6 +58,7 @@ pub(crate) mod hook;
 pub(crate) mod init;
 pub(crate) mod kill;
 pub(crate) mod limits;
+pub(crate) mod mcp;
 pub(crate) mod pending;
 pub(crate) mod people;
 pub(crate) mod policy;
@@ -77,6 +78,7 @@ use argh::FromArgs;
 use self::arguments::Prepared;
 pub(crate) use self::exit::Exit;
 pub(crate) use self::trouble::Trouble;
+use crate::service::child;
 
 /// An execution gateway for AI agents on untrusted devices. Without a command it serves.
 #[derive(FromArgs, Debug)]
@@ -119,6 +121,7 @@ commands! {
     Check(check::CheckArgs) => check::run,
     Explain(explain::ExplainArgs) => explain::run,
     Policy(policy::PolicyArgs) => policy::run,
+    Mcp(mcp::McpArgs) => mcp::run,
     Init(init::InitArgs) => init::run,
     Demo(demo::DemoArgs) => demo::run,
     TelegramSetup(telegram_setup::TelegramSetupArgs) => telegram_setup::run,
@@ -147,6 +150,10 @@ commands! {
 
 /// Runs the command line `args`, the program's name first.
 pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let args: Vec<OsString> = args.into_iter().collect();
+    if let Some(code) = child::take_over(&args) {
+        return code;
+    }
     carry_out(args).unwrap_or_else(|trouble| trouble.report()).into()
 }
 

@@ -3,13 +3,15 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 42] = [
+const COMMANDS: [&str; 44] = [
     "serve",
     "check",
     "explain",
     "policy",
     "policy test",
     "policy replay",
+    "mcp",
+    "mcp analyze",
     "init",
     "demo",
     "telegram-setup",

@@ -6,6 +6,8 @@
 //! | `handler` | what every kind of service does with a call |
 //! | [`http`] | the handler of services that speak HTTP |
 //! | `permit` | the handler of services whose tools the agent performs itself |
+//! | [`child`] | programs that the gateway starts and ends |
+//! | [`mcp`] | MCP servers: what one offers, and what is doubtful about it |
 //! | `scrub` | takes the owner's credentials out of everything that comes back |
 //! | `health` | whether the services are well |
 //! | `call_slots` | how many calls run at once, and which is next |
@@ -17,9 +19,11 @@
 //! service into the log.
 
 mod call_slots;
+pub(crate) mod child;
 mod handler;
 mod health;
 pub(crate) mod http;
+pub(crate) mod mcp;
 mod permit;
 mod registry;
 mod scrub;

@@ -4,3 +4,4 @@ pub(crate) mod era;
 pub(crate) mod message;
 pub(crate) mod result;
 pub(crate) mod schema;
+pub(crate) mod upstream;
