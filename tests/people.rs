@@ -328,3 +328,28 @@ fn others_are_told_later_and_everybody_is_reminded_once() {
     let (_agent, _, _) = house.ask();
     house.telegram.find(GROUP, "the reminder", |m| m.text().contains("Still waiting for an answer"));
 }
+
+#[test]
+fn a_no_while_the_last_yes_is_written_counts() {
+    let house = House::new(&listed(), RULE);
+    let (mut agent, wire, id) = house.ask();
+    let card = house.telegram.card(GROUP, "hello");
+    let toast = house.telegram.tap(&card, "Allow", ANNA);
+    assert!(house.telegram.toast(&toast).text.contains("1 of 2"));
+    // The gateway cannot write until this is let go.
+    let db = rusqlite::Connection::open(house.gateway.path("data/agentpass.db")).unwrap();
+    db.busy_timeout(std::time::Duration::from_secs(10)).unwrap();
+    db.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let (yes, no) = std::thread::scope(|scope| {
+        let yes = scope.spawn(|| house.answer("approve", &id));
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        let no = scope.spawn(|| house.answer("deny", &id));
+        std::thread::sleep(std::time::Duration::from_millis(400));
+        db.execute_batch("ROLLBACK").unwrap();
+        (yes.join().unwrap(), no.join().unwrap())
+    });
+    assert_eq!((&yes.1["outcome"], &no.1["outcome"]), (&json!("resolved"), &json!("resolved")));
+    assert_eq!(telegram_world::reason(&agent.reply(wire)), "denied_by_user");
+    assert_eq!(house.done(), 0);
+    house.gateway.verify();
+}

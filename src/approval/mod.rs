@@ -191,8 +191,8 @@ pub(crate) trait Host {
     fn status_text(&self) -> String;
     /// The grants that last, in words that are safe to show.
     fn grants(&self) -> Vec<(RequestId, String)>;
-    /// Somebody whom the channel has authenticated ends a grant. False: it has ended already.
-    fn revoke_grant(&self, id: RequestId, user: String) -> bool;
+    /// Somebody whom the channel has authenticated ends a grant; whether that is on disk. None: it has ended already.
+    fn revoke_grant(&self, id: RequestId, user: String) -> Later<'_, Option<bool>>;
     /// The agents of the configuration.
     fn agents(&self) -> Vec<AgentId>;
     /// Somebody whom the channel has authenticated stops everything, or this agent. What has come of it, safe to show.

@@ -169,6 +169,15 @@ fn revoke(args: &RevokeArgs) -> Result<Exit, Trouble> {
         }
     };
     output::print(&text)?;
+    if reply.get("recorded").and_then(Value::as_bool) == Some(false) {
+        let help = "they count no more; it is tried again until it is written down";
+        return Err(Trouble::new(
+            Exit::FAILED,
+            "record that",
+            "a restart before it is would bring them back",
+        )
+        .help(help));
+    }
     Ok(Exit::DONE)
 }
 

@@ -10,7 +10,7 @@ use crate::base::clock::Clock;
 use crate::base::readable::counted;
 use crate::base::safe_text::visible;
 use crate::config::{self, Paths};
-use crate::model::{AgentId, Stop};
+use crate::model::{AgentId, MAX_STOP_REASON, Stop};
 use crate::store::marker;
 use crate::surface::control::people;
 
@@ -57,13 +57,11 @@ owner_command! {
 }
 
 const STOP: &str = "stop calls";
-/// The longest reason, in characters.
-const MAX_REASON: usize = 500;
 
 pub(crate) fn run(args: &KillArgs) -> Result<Exit, Trouble> {
     let reason = args.reason.as_deref().map(str::trim).filter(|reason| !reason.is_empty());
-    if reason.is_some_and(|reason| reason.chars().count() > MAX_REASON) {
-        let cause = format!("a reason has at most {MAX_REASON} characters");
+    if reason.is_some_and(|reason| reason.chars().count() > MAX_STOP_REASON) {
+        let cause = format!("a reason has at most {MAX_STOP_REASON} characters");
         return Err(Trouble::new(Exit::BAD_ARGUMENTS, STOP, cause));
     }
     let tell = || -> Result<Value, Trouble> {

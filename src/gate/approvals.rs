@@ -19,7 +19,7 @@ use super::counting::{Approved, Counting};
 use super::grants::GrantBook;
 use super::notes::NoteWindows;
 use super::offered::{Ended, Heard, Written};
-use super::recording::{RETRY, see_through};
+use super::recording::RETRY;
 use super::setup::{CurrentSetup, Setup};
 use crate::approval::desk::{Desk, IdMatch};
 use crate::approval::{Channel, Channels};
@@ -47,6 +47,8 @@ pub struct Approvals {
     pub(super) counting: RefCell<HashMap<RequestId, Rc<OnceFlag>>>,
     /// The calls that several people have approved and that are not claimed: one no still counts.
     pub(super) approved: RefCell<HashMap<RequestId, Approved>>,
+    /// Each no that has come and is not heard yet.
+    pub(super) objections: Rc<RefCell<Vec<(RequestId, Rc<OnceFlag>)>>>,
 }
 
 impl Approvals {
@@ -58,7 +60,7 @@ impl Approvals {
         grants: Rc<RefCell<GrantBook>>,
     ) -> Rc<Approvals> {
         let notes = NoteWindows::new(executor.clone(), clock.clone(), store.clone());
-        let (desk, waiters, counting, approved) = Default::default();
+        let (desk, waiters, counting, approved, objections) = Default::default();
         Rc::new(Approvals {
             executor,
             clock,
@@ -70,6 +72,7 @@ impl Approvals {
             grants,
             counting,
             approved,
+            objections,
         })
     }
 
@@ -323,21 +326,8 @@ impl Approvals {
         self.desk.borrow_mut().take_away(id)
     }
 
-    /// As [`Approvals::conclude`], but never left half done when the caller goes away.
-    async fn conclude_surely(
-        self: &Rc<Self>,
-        question: Arc<Question>,
-        end: QuestionEnd,
-        besides: (Option<Duration>, Option<Grant>),
-    ) -> Result<AnswerOutcome, StoreError> {
-        let approvals = self.clone();
-        let done = async move { approvals.conclude(question, end, besides).await };
-        let counted = see_through(&self.executor, done).await.unwrap_or(Ok(false))?;
-        Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
-    }
-
     /// Writes down how a taken question ended, then tells everybody. False when the record knew better.
-    async fn conclude(
+    pub(super) async fn conclude(
         &self,
         question: Arc<Question>,
         end: QuestionEnd,
@@ -345,11 +335,13 @@ impl Approvals {
     ) -> Result<bool, StoreError> {
         let (id, now) = (question.id, self.clock.now());
         let durable = question.call.tool().kind.has_side_effects();
+        let grant = grant.filter(|grant| self.grants.borrow().is_expected(grant.id));
         let counted = match self.write_end(&question, &end, grant.as_ref(), now).await {
             Ok(counted) => counted,
             Err(e) => {
                 log::error!("request {id}: the answer could not be recorded: {e}");
                 self.desk.borrow_mut().open(id);
+                self.grants.borrow_mut().not_given(id);
                 return Err(e);
             }
         };
@@ -362,7 +354,7 @@ impl Approvals {
         log::info!("request {id}: {}{by}", end.as_str());
         if let Some(grant) = grant.filter(|_| counted) {
             log::info!("granted by {}: {}", grant.by, grant.words());
-            self.grants.borrow_mut().give(grant, now);
+            self.grants.borrow_mut().given(grant.id);
         }
         if let Some(window) = note_window.filter(|_| counted) {
             self.notes.open(id, window.min(left), durable);

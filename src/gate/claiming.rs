@@ -58,6 +58,7 @@ pub(super) async fn claim_in_turn(
         Err(NoSlot::Overtaken(early)) => return (Err(early), executing),
     };
     let _turn = gate.ledger.claims.read().await;
+    gate.approvals.objections_heard(task.id).await;
     // Nothing is waited for between the charge and the claim: many approved calls do not pass a limit together.
     let claim = match judged::charge_approved(gate, task, approved) {
         Ok(reserved) => task.claim(gate, approved, reserved).await,

@@ -10,11 +10,10 @@ use std::time::Duration;
 use smol::Timer;
 
 use super::grants::GrantReading;
-use super::recording::until_recorded;
+use super::recording::{see_through, until_recorded};
 use super::running::GrantNote;
 use super::setup::Setup;
 use super::state::Gate;
-use super::stops::StopReading;
 use crate::base::digest::Digest;
 use crate::base::glob::Pattern;
 use crate::base::ids::RequestId;
@@ -51,6 +50,14 @@ pub(crate) enum WhichGrants {
     /// Those that this one gave.
     By(Responder),
     All,
+}
+
+/// What revoking has done.
+#[derive(Debug)]
+pub(crate) struct Revoked {
+    pub ended: Vec<GrantReading>,
+    /// False: the disk did not take it, so a restart before it does would bring them back.
+    pub recorded: bool,
 }
 
 /// Why a grant is not given or not ended.
@@ -101,7 +108,11 @@ impl Gate {
         if !question.is_meant_by(approval) {
             return Ok(None);
         }
-        self.wished(&question, wish, by).map(Some)
+        let grant = self.wished(&question, wish, by)?;
+        match self.ledger.grants.borrow_mut().expect(grant.clone(), grant.created) {
+            true => Ok(Some(grant)),
+            false => Err("somebody else is answering this".to_owned()),
+        }
     }
 
     /// What a yes to this question grants besides.
@@ -116,6 +127,7 @@ impl Gate {
     ) -> Result<Grant, String> {
         let offer = question.ask.grant.as_ref().ok_or("nothing can be granted here beyond this call")?;
         within(offer, wish)?;
+        self.not_while_stopped(question.call.agent())?;
         let (setup, call, session) = (self.setup(), &question.call, question.session.as_deref());
         let counters = self.counters();
         let facts = self.facts(&setup, call, session, &*counters);
@@ -164,6 +176,7 @@ impl Gate {
         if !setup.knows(&agent) {
             return refused("there is no such agent");
         }
+        self.not_while_stopped(&agent).map_err(CannotGrant::Refused)?;
         if wish.duration.is_zero() || wish.duration > LONGEST {
             return refused("a grant lasts at most 30 days");
         }
@@ -182,35 +195,55 @@ impl Gate {
         let (id, until) = (RequestId::random(), now.plus(wish.duration));
         let (cover, created) = (Cover::Pattern(cover), now);
         let grant = Grant { id, agent, session, cover, tools, by, created, until, uses: wish.uses };
-        self.store.grant(Arc::new(grant.clone()), now).await.map_err(CannotGrant::Store)?;
         log::info!("granted by {}: {}", grant.by, grant.words());
-        self.ledger.grants.borrow_mut().give(grant, now);
-        // The rules may have changed while the disk was busy.
-        self.review_grants(&self.setup());
+        let (store, book, grant) = (self.store.clone(), self.ledger.grants.clone(), Arc::new(grant));
+        // What ends grants ends this one as well while the disk is busy.
+        book.borrow_mut().expect(Grant::clone(&grant), now);
+        let write = async move {
+            let written = store.grant(grant, now).await;
+            match &written {
+                Ok(()) => book.borrow_mut().given(id),
+                Err(_) => book.borrow_mut().not_given(id),
+            }
+            written
+        };
+        let written = see_through(&self.flights.executor, write).await.unwrap_or(Err(StoreError::Stopped));
+        written.map_err(CannotGrant::Store)?;
         self.grant(id).ok_or(CannotGrant::Unknown)
     }
 
-    /// A person ends grants; which they were. They count no more even where that cannot be written down: it is tried
-    /// again.
+    fn not_while_stopped(&self, agent: &AgentId) -> Result<(), String> {
+        match self.stops.of(agent) {
+            None => Ok(()),
+            Some(_) => Err("its calls are stopped: nothing is granted until they are resumed".to_owned()),
+        }
+    }
+
+    /// A person ends grants. They count no more at once, also where that cannot be written down.
     ///
     /// # Errors
     /// When there is no such grant.
-    pub(crate) fn revoke_grants(
+    pub(crate) async fn revoke_grants(
         &self,
         which: &WhichGrants,
         by: Responder,
-    ) -> Result<Vec<GrantReading>, CannotGrant> {
+    ) -> Result<Revoked, CannotGrant> {
         let only = match which {
             WhichGrants::One(prefix) => Some(self.find_grant(prefix)?),
             WhichGrants::Agent(_) | WhichGrants::By(_) | WhichGrants::All => None,
         };
-        let ended = self.end_grants(GrantEnd::Revoked { by }, |grant| match which {
+        let end = GrantEnd::Revoked { by };
+        let ended = self.end_unrecorded(&end, |grant| match which {
             WhichGrants::One(_) => only == Some(grant.id),
             WhichGrants::Agent(agent) => grant.agent == *agent,
             WhichGrants::By(by) => grant.by == *by,
             WhichGrants::All => true,
         });
-        if ended.is_empty() && only.is_some() { Err(CannotGrant::Unknown) } else { Ok(ended) }
+        if ended.is_empty() && only.is_some() {
+            return Err(CannotGrant::Unknown);
+        }
+        let recorded = see_through(&self.flights.executor, self.record_ends(ids_of(&ended), end)).await;
+        Ok(Revoked { ended, recorded: recorded == Some(true) })
     }
 
     fn find_grant(&self, prefix: &str) -> Result<RequestId, CannotGrant> {
@@ -229,30 +262,39 @@ impl Gate {
 
     /// Ends grants at once and writes that down; which they were.
     pub(super) fn end_grants(&self, end: GrantEnd, fits: impl Fn(&Grant) -> bool) -> Vec<GrantReading> {
-        let now = self.clock.now();
-        let ended = self.ledger.grants.borrow_mut().end_where(&end, now, fits);
-        for read in &ended {
-            log::info!("grant {} ended: {end}: {}", read.grant.id, read.grant.words());
-        }
-        self.record_ends(ended.iter().map(|read| read.grant.id).collect(), end);
+        let ended = self.end_unrecorded(&end, fits);
+        let record = self.record_ends(ids_of(&ended), end);
+        self.spawn(async move {
+            let _ = record.await;
+        });
         ended
     }
 
-    fn record_ends(&self, ids: Vec<RequestId>, end: GrantEnd) {
-        if ids.is_empty() {
-            return;
+    fn end_unrecorded(&self, end: &GrantEnd, fits: impl Fn(&Grant) -> bool) -> Vec<GrantReading> {
+        let ended = self.ledger.grants.borrow_mut().end_where(end, self.clock.now(), fits);
+        for read in &ended {
+            log::info!("grant {} ended: {end}: {}", read.grant.id, read.grant.words());
         }
-        let (store, now) = (self.store.clone(), self.clock.now());
-        self.spawn(async move {
-            if let Err(e) = store.end_grants(ids.clone(), end.clone(), now).await {
-                log::error!("the end of grants could not be recorded: {e}");
-                let write = async move || store.end_grants(ids.clone(), end.clone(), now).await;
-                until_recorded("the end of grants".to_owned(), write).await;
-            }
-        });
+        ended
     }
 
-    /// Ends the grants that this setup has no place for, or that a stop has overtaken, and tells people.
+    /// Whether it is on disk. If not, it will be as soon as the disk takes it.
+    fn record_ends(&self, ids: Vec<RequestId>, end: GrantEnd) -> impl Future<Output = bool> + use<> {
+        let (store, executor, now) = (self.store.clone(), self.flights.executor.clone(), self.clock.now());
+        async move {
+            if ids.is_empty() {
+                return true;
+            }
+            let written = store.end_grants(ids.clone(), end.clone(), now).await;
+            let Err(e) = written else { return true };
+            log::error!("the end of grants could not be recorded: {e}");
+            let write = async move || store.end_grants(ids.clone(), end.clone(), now).await;
+            executor.spawn(until_recorded("the end of grants".to_owned(), write)).detach();
+            false
+        }
+    }
+
+    /// Ends the grants that this setup has no place for, and tells people.
     pub(super) fn review_grants(&self, setup: &Setup) {
         type Fits<'f> = &'f dyn Fn(&Grant) -> bool;
         let ends: [(GrantEnd, Fits<'_>); 4] = [
@@ -274,10 +316,6 @@ impl Gate {
                 self.approvals.channels.tell(|channel| channel.notice(&text));
             }
         }
-        // One that was on its way to the disk when the stop came.
-        for StopReading { stop, .. } in self.stops.all() {
-            self.end_stopped_grants(&stop);
-        }
     }
 
     /// Writes down which grants have ended by themselves, from now on.
@@ -285,11 +323,15 @@ impl Gate {
         loop {
             let ended = self.ledger.grants.borrow_mut().just_ended(self.clock.now());
             for (id, end) in ended {
-                self.record_ends(vec![id], end);
+                self.record_ends(vec![id], end).await;
             }
             Timer::after(LOOK).await;
         }
     }
+}
+
+fn ids_of(grants: &[GrantReading]) -> Vec<RequestId> {
+    grants.iter().map(|read| read.grant.id).collect()
 }
 
 fn tools_where(setup: &Setup, fits: impl Fn(&Tool) -> bool) -> BTreeMap<String, Digest> {

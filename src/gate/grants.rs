@@ -38,6 +38,8 @@ struct Held {
     end: Option<(GrantEnd, Timestamp)>,
     /// Whether the record says that it has ended.
     recorded: bool,
+    /// False while it is on its way to the disk: it lets nothing through, and what ends grants ends it as well.
+    given: bool,
 }
 
 /// A grant, for people.
@@ -69,7 +71,7 @@ impl Held {
         // A clock that stands before the grant was given does not make its time longer.
         let deadline = Deadline::bounded(grant.until, now.max(grant.created), ends_up);
         let recorded = end.is_some();
-        Held { grant: Arc::new(grant), deadline, used, taken: 0, end, recorded }
+        Held { grant: Arc::new(grant), deadline, used, taken: 0, end, recorded, given: true }
     }
 
     fn uses_left(&self) -> Option<u32> {
@@ -105,17 +107,35 @@ impl GrantBook {
         self.grants.values().filter(|held| held.end(now).is_none()).count() < MOST
     }
 
-    /// It counts from now on.
-    pub(super) fn give(&mut self, grant: Grant, now: Timestamp) -> GrantReading {
+    /// It is about to be written down. False: there is one with its id.
+    pub(super) fn expect(&mut self, grant: Grant, now: Timestamp) -> bool {
         let (id, kept) = (grant.id, KeptGrant { grant, used: 0, end: None, ends_up: None });
-        let held = Held::new(kept, now);
-        let reading = held.reading(now);
-        self.grants.insert(id, held);
-        reading
+        if self.grants.contains_key(&id) {
+            return false;
+        }
+        self.grants.insert(id, Held { given: false, ..Held::new(kept, now) });
+        true
+    }
+
+    /// Whether it is to be written down: nothing has ended it meanwhile.
+    pub(super) fn is_expected(&self, id: RequestId) -> bool {
+        self.grants.get(&id).is_some_and(|held| !held.given && held.end.is_none())
+    }
+
+    /// It is written down, and counts from now on.
+    pub(super) fn given(&mut self, id: RequestId) {
+        self.grants.get_mut(&id).into_iter().for_each(|held| held.given = true);
+    }
+
+    /// It is not written down.
+    pub(super) fn not_given(&mut self, id: RequestId) {
+        if self.grants.get(&id).is_some_and(|held| !held.given) {
+            self.grants.remove(&id);
+        }
     }
 
     pub(super) fn lasts(&self, id: RequestId, now: Timestamp) -> bool {
-        self.grants.get(&id).is_some_and(|held| held.end(now).is_none())
+        self.grants.get(&id).is_some_and(|held| held.given && held.end(now).is_none())
     }
 
     /// Ends those that last and fit; which they were.
@@ -137,7 +157,7 @@ impl GrantBook {
     pub(super) fn just_ended(&mut self, now: Timestamp) -> Vec<(RequestId, GrantEnd)> {
         let mut ended = Vec::new();
         for (id, held) in &mut self.grants {
-            if let (None, Some(end), false) = (&held.end, held.end(now), held.recorded) {
+            if let (None, Some(end), false, true) = (&held.end, held.end(now), held.recorded, held.given) {
                 ended.push((*id, end.0.clone()));
                 held.end = Some(end);
             }
@@ -155,12 +175,12 @@ impl GrantBook {
     }
 
     pub(super) fn reading(&self, id: RequestId, now: Timestamp) -> Option<GrantReading> {
-        self.grants.get(&id).map(|held| held.reading(now))
+        self.grants.get(&id).filter(|held| held.given).map(|held| held.reading(now))
     }
 
     /// All that last, in the order in which they end; with `ended`, then the others, the newest first.
     pub(super) fn readings(&self, ended: bool, now: Timestamp) -> Vec<GrantReading> {
-        let all = self.grants.values().map(|held| held.reading(now));
+        let all = self.grants.values().filter(|held| held.given).map(|held| held.reading(now));
         let (mut lasting, mut over): (Vec<_>, Vec<_>) = all.partition(|reading| reading.end.is_none());
         lasting.sort_by_key(|reading| (reading.grant.until, reading.grant.id));
         over.sort_by_key(|reading| std::cmp::Reverse(reading.end.as_ref().map(|(_, at)| *at)));
@@ -173,8 +193,9 @@ impl Grants for GrantBook {
     /// The one that ends first, where several do.
     fn covering(&self, asked: &AskedCall<'_>, now: Timestamp) -> Option<GrantUse> {
         let uses = u32::try_from(asked.parts.len()).unwrap_or(u32::MAX);
-        let lasts =
-            |held: &&Held| held.end(now).is_none() && held.uses_left().is_none_or(|left| left >= uses);
+        let lasts = |held: &&Held| {
+            held.given && held.end(now).is_none() && held.uses_left().is_none_or(|left| left >= uses)
+        };
         let covering = self.grants.values().filter(lasts).filter(|held| held.grant.covers(asked));
         let first = covering.min_by_key(|held| held.grant.until)?;
         Some(GrantUse { id: first.grant.id, uses })

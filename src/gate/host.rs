@@ -140,10 +140,13 @@ impl Host for GateHost {
         })
     }
 
-    fn revoke_grant(&self, id: RequestId, user: String) -> bool {
+    fn revoke_grant(&self, id: RequestId, user: String) -> Later<'_, Option<bool>> {
         let by = Responder::new(&self.channel, &user);
-        let which = WhichGrants::One(id.to_string());
-        self.ask(|gate| gate.revoke_grants(&which, by).is_ok_and(|ended| !ended.is_empty()))
+        Box::pin(async move {
+            let gate = self.gate.upgrade()?;
+            let revoked = gate.revoke_grants(&WhichGrants::One(id.to_string()), by).await;
+            revoked.ok().map(|revoked| revoked.recorded)
+        })
     }
 
     fn agents(&self) -> Vec<AgentId> {

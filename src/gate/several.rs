@@ -1,8 +1,10 @@
 //! A yes that is not the last: written down and told to all channels, while the question stays open for the others. And a
 //! no after the last one, which counts until the call is claimed.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::approvals::Approvals;
 use super::counting::Approved;
@@ -10,8 +12,21 @@ use super::recording::see_through;
 use crate::approval::YesTally;
 use crate::base::ids::RequestId;
 use crate::base::once_flag::OnceFlag;
-use crate::model::{AnswerOutcome, Outcome, Question, QuestionEnd, Responder};
+use crate::model::{AnswerOutcome, Grant, Outcome, Question, QuestionEnd, Responder};
 use crate::store::{StoreError, Yes};
+
+/// Somebody has said no, which is being looked at.
+pub(super) struct Objection {
+    all: Rc<RefCell<Vec<(RequestId, Rc<OnceFlag>)>>>,
+    heard: Rc<OnceFlag>,
+}
+
+impl Drop for Objection {
+    fn drop(&mut self) {
+        self.all.borrow_mut().retain(|(_, heard)| !Rc::ptr_eq(heard, &self.heard));
+        self.heard.set();
+    }
+}
 
 impl Approvals {
     /// From now on until [`Approvals::claimed`] one no still counts, where several people had to say yes.
@@ -70,6 +85,50 @@ impl Approvals {
         if let Some(approved) = self.approved.borrow_mut().get_mut(&id) {
             approved.overruled = outcome;
         }
+    }
+
+    /// A no has come. While the guard lives, the call is not made.
+    pub(super) fn object(&self, id: RequestId) -> Objection {
+        let heard = Rc::<OnceFlag>::default();
+        self.objections.borrow_mut().push((id, heard.clone()));
+        Objection { all: self.objections.clone(), heard }
+    }
+
+    /// Waits until each no to this call that has come is heard.
+    pub(super) async fn objections_heard(&self, id: RequestId) {
+        loop {
+            let open =
+                self.objections.borrow().iter().find(|(of, _)| *of == id).map(|(_, heard)| heard.clone());
+            match open {
+                Some(heard) => heard.wait().await,
+                None => return,
+            }
+        }
+    }
+
+    /// As [`Approvals::conclude`], but never left half done when the caller goes away. A no to the last yes of several
+    /// people waits until that is written down, and counts then.
+    pub(super) async fn conclude_surely(
+        self: &Rc<Self>,
+        question: Arc<Question>,
+        end: QuestionEnd,
+        besides: (Option<Duration>, Option<Grant>),
+    ) -> Result<AnswerOutcome, StoreError> {
+        let (approvals, id, done) = (self.clone(), question.id, Rc::<OnceFlag>::default());
+        let is_last = matches!(end, QuestionEnd::Approved { .. }) && question.terms.need() > 1;
+        if is_last {
+            self.counting.borrow_mut().insert(id, done.clone());
+        }
+        let conclude = async move {
+            let counted = approvals.conclude(question, end, besides).await;
+            if is_last {
+                approvals.counting.borrow_mut().remove(&id);
+                done.set();
+            }
+            counted
+        };
+        let counted = see_through(&self.executor, conclude).await.unwrap_or(Ok(false))?;
+        Ok(if counted { AnswerOutcome::Resolved } else { AnswerOutcome::AlreadyResolved })
     }
 
     /// Waits until nobody's yes to it, as one of several, is being written down.

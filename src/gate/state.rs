@@ -195,6 +195,8 @@ impl Gate {
             IdMatch::None => return Ok(Answered { id: None, outcome: AnswerOutcome::Unknown, ended: None }),
             IdMatch::Several => return Err(CannotAnswer::Several),
         };
+        // The call is not made before a no that has come has been heard.
+        let _heard = (!matches!(choice, Choice::Approve(_))).then(|| self.approvals.object(id));
         // An answer that is being counted neither takes nor keeps the word from others.
         self.approvals.counted(id).await;
         let setup = self.setup();
@@ -232,8 +234,7 @@ impl Gate {
         let grants = grant.is_some();
         let answered = self.approvals.answer(id, (choice, by), &count, (window, grant)).await;
         if grants {
-            // The rules may have changed, or a stop may have come, while the disk was busy.
-            self.review_grants(&self.setup());
+            self.ledger.grants.borrow_mut().not_given(id);
         }
         if let Ok(Answered { outcome: AnswerOutcome::Counted { .. }, .. }) = &answered {
             self.ledger.metrics.total(|totals| totals.counted += 1);

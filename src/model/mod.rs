@@ -72,6 +72,7 @@ pub(crate) use report::{Report, ReportOutcome};
 pub use responder::Responder;
 pub use risk::Risk;
 pub use rule::{Action, Rule, RuleList, RuleRef};
+pub(crate) use stop::MAX_STOP_REASON;
 pub use stop::Stop;
 pub use tally::{Part, Tally};
 pub use time_window::{TimeWindow, Weekday};

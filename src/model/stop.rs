@@ -4,6 +4,9 @@ use super::agent::AgentId;
 use super::responder::Responder;
 use crate::base::clock::Timestamp;
 
+/// The longest reason of a stop, in characters.
+pub(crate) const MAX_STOP_REASON: usize = 500;
+
 /// Somebody has stopped all calls, or those of one agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Stop {

@@ -90,9 +90,10 @@ impl Conversation {
         let Pressed { press, id, seen } = pressed;
         self.meet(by).await;
         if press == Press::Revoke {
-            return match host.revoke_grant(id, by.id.to_string()) {
-                true => Toast::short("Revoked."),
-                false => Toast::short("This grant has ended already."),
+            return match host.revoke_grant(id, by.id.to_string()).await {
+                Some(true) => Toast::short("Revoked."),
+                Some(false) => Toast::important("Revoked. NOT RECORDED yet: a restart would bring it back."),
+                None => Toast::short("This grant has ended already."),
             };
         }
         let place = self.state.borrow().board.origin(id, message);

@@ -48,15 +48,18 @@ pub(super) fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
 }
 
 /// `POST /grants/revoke` with `which`: an id, or `all`.
-pub(super) fn submit(admin: &Admin, viewer: &Viewer, request: &WebRequest) -> WebAnswer {
+pub(super) async fn submit(admin: &Admin, viewer: &Viewer, request: &WebRequest) -> WebAnswer {
     let body = String::from_utf8_lossy(&request.body);
     let which = match field(&body, "which").as_deref() {
         Some("all") => WhichGrants::All,
         Some(id) => WhichGrants::One(id.to_owned()),
         None => return page::text(400, "say which"),
     };
+    let revoked = admin.gate.revoke_grants(&which, viewer.by.clone()).await;
     // One that has just ended by itself is shown as ended.
-    let _ = admin.gate.revoke_grants(&which, viewer.by.clone());
+    if revoked.is_ok_and(|revoked| !revoked.recorded) {
+        return page::text(503, "revoked, but that could not be recorded yet: a restart would bring it back");
+    }
     page::elsewhere(&viewer.root, FOLDER)
 }
 

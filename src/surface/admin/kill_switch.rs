@@ -7,13 +7,10 @@ use super::page::{self, Viewer};
 use super::site::Admin;
 use crate::base::safe_text::visible;
 use crate::gate::stops::{CannotResume, StopReading};
-use crate::model::{AgentId, Stop};
+use crate::model::{AgentId, MAX_STOP_REASON, Stop};
 use crate::net::front::{WebAnswer, WebRequest};
 
 pub(super) const FOLDER: &str = "/kill/";
-
-/// Characters of a reason; the record keeps it for good.
-const LONGEST_REASON: usize = 500;
 
 /// `GET /kill/`: asks once more before anything is stopped.
 pub(super) fn answer(admin: &Admin, viewer: &Viewer) -> WebAnswer {
@@ -45,7 +42,7 @@ fn confirm(viewer: &Viewer, agents: &[AgentId]) -> Markup {
             }
             p {
                 label for="reason" { "Why (optional)" } " "
-                input #reason name="reason" maxlength=(LONGEST_REASON) autocomplete="off";
+                input #reason name="reason" maxlength=(MAX_STOP_REASON) autocomplete="off";
             }
             p {
                 button.danger type="submit" { "Yes, stop" } " "
@@ -68,7 +65,7 @@ pub(super) async fn stop(admin: &Admin, viewer: &Viewer, request: &WebRequest) -
             known
         }
     };
-    let reason = field(&body, "reason").map(|text| text.trim().chars().take(LONGEST_REASON).collect());
+    let reason = field(&body, "reason").map(|text| text.trim().chars().take(MAX_STOP_REASON).collect());
     admin.gate.stop(agent, reason.filter(|text: &String| !text.is_empty()), viewer.by.clone()).await;
     page::elsewhere(&viewer.root, "/")
 }

@@ -140,7 +140,7 @@ async fn submitted(
     match request.path.as_str() {
         "/approvals/several" => Some(approvals::answer_several(admin, &session.viewer, request).await),
         "/sign-out" => Some(sign_in::out(admin, visitor, session)),
-        "/grants/revoke" => Some(grants::submit(admin, &session.viewer, request)),
+        "/grants/revoke" => Some(grants::submit(admin, &session.viewer, request).await),
         kill_switch::FOLDER => Some(kill_switch::stop(admin, &session.viewer, request).await),
         "/kill/resume" => Some(kill_switch::lift(admin, &session.viewer, request).await),
         path => {

@@ -133,7 +133,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<ControlCommand, String> {
         },
         Some("kill") => ControlCommand::Kill {
             agent: text(&mut members, "agent")?,
-            reason: text(&mut members, "reason")?,
+            reason: kill_switch::reason(&mut members)?,
         },
         Some("resume") => ControlCommand::Resume { agent: text(&mut members, "agent")? },
         Some("limits_reset") => ControlCommand::ResetLimit {

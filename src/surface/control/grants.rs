@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::gate::Gate;
-use crate::gate::granting::{Beforehand, CannotGrant, WhichGrants};
+use crate::gate::granting::{Beforehand, CannotGrant, Revoked, WhichGrants};
 use crate::model::{AgentId, GrantWish, Responder};
 use crate::surface::members::{flag, text, wish};
 use crate::surface::shapes;
@@ -63,8 +63,10 @@ pub(super) async fn run(gate: &Gate, command: GrantCommand, by: &Responder) -> V
                 Err(why) => failure(&why),
             }
         }
-        GrantCommand::Revoke(which) => match gate.revoke_grants(&which, by.clone()) {
-            Ok(ended) => json!({"revoked": ended.iter().map(shapes::grant).collect::<Vec<_>>()}),
+        GrantCommand::Revoke(which) => match gate.revoke_grants(&which, by.clone()).await {
+            Ok(Revoked { ended, recorded }) => {
+                json!({"revoked": ended.iter().map(shapes::grant).collect::<Vec<_>>(), "recorded": recorded})
+            }
             Err(why) => failure(&why),
         },
     }

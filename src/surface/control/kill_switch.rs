@@ -1,11 +1,22 @@
 //! `kill` and `resume` at the gateway's own terminal.
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use crate::gate::Gate;
 use crate::gate::stops::CannotResume;
-use crate::model::{AgentId, Responder};
+use crate::model::{AgentId, MAX_STOP_REASON, Responder};
+use crate::surface::members::text;
 use crate::surface::shapes;
+
+/// Why it is to stop, which the record keeps for good.
+pub(super) fn reason(members: &mut Map<String, Value>) -> Result<Option<String>, String> {
+    match text(members, "reason")? {
+        Some(reason) if reason.chars().count() > MAX_STOP_REASON => {
+            Err(format!("a reason has at most {MAX_STOP_REASON} characters"))
+        }
+        reason => Ok(reason),
+    }
+}
 
 /// Stops all calls, or those of this agent.
 pub(super) async fn stop(
