@@ -24,8 +24,8 @@ impl Conversation {
                 told.get_or_insert_default().extend(users);
                 continue;
             };
-            let (channel, question) = (self.clone(), question.clone());
-            self.while_open(question.id, wait, move |_| channel.escalate(&question, &users));
+            let (channel, id) = (self.clone(), question.id);
+            self.while_open(id, wait, move |_| channel.escalate(id, &users));
         }
         if let Some(users) = told {
             self.bring(question, &users);
@@ -48,6 +48,9 @@ impl Conversation {
         if is_to_send {
             state.ask(question.id);
         }
+        if state.board.get(question.id).is_some_and(|card| !card.outdated.is_empty()) {
+            state.edit(question.id);
+        }
         drop(state);
         let tally = self.ask_host(|host| host.tally(question.id)).unwrap_or_default();
         if tally.have > 0 {
@@ -56,7 +59,10 @@ impl Conversation {
         self.wake();
     }
 
-    fn escalate(&self, question: &Arc<Question>, users: &[String]) {
+    fn escalate(&self, id: RequestId, users: &[String]) {
+        // As it is by now: somebody may have changed the call.
+        let open = self.ask_host(|host| host.questions()).unwrap_or_default();
+        let Some(question) = &open.into_iter().find(|question| question.id == id) else { return };
         let is_shown = self.state.borrow().board.get(question.id).is_some_and(|card| card.question.is_some());
         if !is_shown {
             return self.bring(question, users);

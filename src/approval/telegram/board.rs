@@ -36,6 +36,10 @@ pub(super) struct Card {
     pub strays: u32,
     /// Messages that do not look as they should.
     pub stale: Vec<i64>,
+    /// [`Call::shown_as`](crate::model::Call::shown_as) of the call that the messages show.
+    pub shown: String,
+    /// Messages with the call as it was before somebody changed it, while they may still have to say so.
+    pub outdated: Vec<i64>,
     pub progress: CardProgress,
     /// How often Telegram has refused it.
     pub refusals: u32,
@@ -63,13 +67,16 @@ impl Card {
 
     /// The next message to send; None when all are in the chat.
     pub(super) fn next_message(&self) -> Option<OutgoingMessage> {
-        let question = self.question.as_ref().filter(|_| self.is_open())?;
+        let question = self.question.as_ref().filter(|_| self.is_open() && !self.is_outdated())?;
         card::messages(question, &self.progress).into_iter().nth(self.messages.len())
     }
 
     /// How a message should look now; one that is no part of the card looks like that with the buttons. None while that
     /// has not been sent.
     pub(super) fn look(&self, message: i64) -> Option<OutgoingMessage> {
+        if self.outdated.contains(&message) && (self.is_open() || !self.messages.is_empty()) {
+            return Some(card::changed(&self.tool));
+        }
         let all = self.question.as_ref().map(|question| card::messages(question, &self.progress));
         let part = self.messages.iter().position(|number| *number == message);
         match all {
@@ -84,27 +91,59 @@ impl Card {
 
     /// Everything with buttons must be edited.
     pub(super) fn changed(&mut self) {
-        // A part that is not the last has neither buttons nor news.
-        let last = self.messages.last().filter(|_| self.next_message().is_none());
-        self.stale = last.into_iter().chain(&self.copies).copied().collect();
+        // What has ended without a new card is told on the old ones.
+        let is_told_there = self.messages.is_empty() && !self.is_open();
+        let outdated = self.outdated.iter().filter(|number| is_told_there || self.stale.contains(number));
+        let mut stale: Vec<i64> = outdated.copied().collect();
+        match (self.is_outdated(), self.is_open()) {
+            // Its buttons say what they have said until it is sent anew.
+            (true, true) => {}
+            // Every part shows something else.
+            (true, false) => stale.extend(self.messages.iter().chain(&self.copies)),
+            // A part that is not the last has neither buttons nor news.
+            (false, _) => {
+                let last = self.messages.last().filter(|_| self.next_message().is_none());
+                stale.extend(last.into_iter().chain(&self.copies));
+            }
+        }
+        self.stale = stale;
     }
 
-    /// Another call is asked about: every part shows something else. True when what is there cannot be made to show it.
+    /// Another call is asked about. True when the chat shows the one before.
     pub(super) fn edited(&mut self, question: &Arc<Question>) -> bool {
-        let sent = !self.messages.is_empty() && self.next_message().is_none();
         self.question = Some(question.clone());
-        self.progress.edits = self.progress.edits.saturating_add(1);
         self.progress.yes = None;
-        self.stale = self.messages.iter().chain(&self.copies).copied().collect();
-        let parts = card::messages(question, &self.progress).len();
-        !(self.messages.is_empty() || sent && parts == self.messages.len())
+        self.stale.retain(|number| self.outdated.contains(number));
+        self.is_outdated()
     }
 
-    /// What is in the chat does not count any more; the card is sent anew.
+    /// Whether its messages show a call that is not asked about any more.
+    pub(super) fn is_outdated(&self) -> bool {
+        let is_other = |question: &Arc<Question>| match self.shown.is_empty() {
+            // Kept by a version that knew of no changes.
+            true => question.edit.is_some(),
+            false => question.call.shown_as() != self.shown,
+        };
+        !(self.messages.is_empty() && self.copies.is_empty()) && self.question.as_ref().is_some_and(is_other)
+    }
+
+    /// What is in the chat says that it does not count any more; the card is sent anew below it.
     pub(super) fn start_over(&mut self) {
-        self.messages.clear();
-        self.copies.clear();
-        self.stale.clear();
+        self.outdated.append(&mut self.messages);
+        self.outdated.append(&mut self.copies);
+        self.stale.clone_from(&self.outdated);
+    }
+
+    /// A message arrived that shows the call as it was before it was changed.
+    pub(super) fn arrived_outdated(&mut self, number: i64) {
+        self.outdated.push(number);
+        self.stale.push(number);
+    }
+
+    /// A message looks as it should.
+    pub(super) fn tidied(&mut self, number: i64) {
+        self.stale.retain(|stale| *stale != number);
+        self.outdated.retain(|outdated| *outdated != number || self.messages.is_empty());
     }
 
     /// Whether Telegram has refused it so often that it is not sent any more.
@@ -114,7 +153,7 @@ impl Card {
 
     /// Whether nothing of it is in the chat, as far as is known.
     pub(super) fn is_unsent(&self) -> bool {
-        self.messages.is_empty() && self.strays == 0
+        self.messages.is_empty() && self.outdated.is_empty() && self.strays == 0
     }
 
     /// A message arrived as the part after the first `before`; a tap may have told its number before.
@@ -170,6 +209,9 @@ impl Board {
         card.progress.count = times;
         card.progress.reasons = reasons;
         card.progress.zone = zone;
+        if card.is_outdated() {
+            card.start_over();
+        }
         card.next_message().is_some()
     }
 
@@ -270,7 +312,10 @@ impl Board {
     /// What the next start should know.
     pub(super) fn kept(&self, home: BotChat, now: Timestamp) -> String {
         let sent = self.live().filter(|(_, card)| !card.is_unsent());
-        let card = |card: &Card| json!({"tool": card.tool, "messages": card.messages, "copies": card.copies, "strays": card.strays});
+        let card = |card: &Card| {
+            json!({"tool": card.tool, "messages": card.messages, "copies": card.copies, "strays": card.strays,
+                "shown": card.shown, "outdated": card.outdated})
+        };
         let cards: Map<_, _> = sent.map(|(id, c)| (id.to_string(), card(c))).collect();
         json!({"bot": home.bot, "configured": home.configured, "chat": home.chat, "seen": now.0, "cards": cards,
             "names": self.names})
@@ -305,13 +350,19 @@ impl Board {
             let list = known.get(name).and_then(Value::as_array).into_iter().flatten();
             list.filter_map(Value::as_i64).collect()
         };
-        let tool = known.get("tool").and_then(Value::as_str).unwrap_or_default();
+        let text = |name: &str| known.get(name).and_then(Value::as_str).unwrap_or_default();
+        let tool = text("tool");
         let strays = known.get("strays").and_then(Value::as_u64).unwrap_or_default();
         let card = self.cards.entry(id).or_insert_with(|| Card::new(tool));
         (card.messages, card.copies) = (numbers("messages"), numbers("copies"));
+        (card.shown, card.outdated) = (text("shown").to_owned(), numbers("outdated"));
+        card.stale.clone_from(&card.outdated);
         card.strays = card.strays.saturating_add(u32::try_from(strays).unwrap_or_default());
-        // The question may have ended already.
-        card.changed();
+        // The question may have ended already, or be about another call now.
+        match card.is_outdated() {
+            true => card.start_over(),
+            false => card.changed(),
+        }
     }
 }
 

@@ -41,8 +41,6 @@ pub(super) struct CardProgress {
     pub yes: Option<(Vec<String>, u32, u32)>,
     /// From when to when Telegram could not be reached: taps made then are lost.
     pub away: Option<(Option<Timestamp>, Timestamp)>,
-    /// How often its call was changed.
-    pub edits: u32,
     /// How much time was left at the reminder.
     pub reminded: Option<Duration>,
     /// How it ended, when, and who did it as people call them.
@@ -128,6 +126,14 @@ pub(super) fn remains(tool: &str, progress: &CardProgress) -> OutgoingMessage {
     message.done(Vec::new())
 }
 
+/// A card with the call as it was before somebody changed it.
+pub(super) fn changed(tool: &str) -> OutgoingMessage {
+    let mut message = StyledText::default();
+    message.bold(&format!("✏️ Changed: {}", title(tool)));
+    message.line("Somebody has changed this call. What is asked now stands below.");
+    message.done(Vec::new())
+}
+
 /// `14:32` in the gateway's time zone; `14:32 UTC` where that is not known.
 pub(super) fn clock_time(at: Timestamp, zone: &Zone) -> String {
     let utc = if *zone == Zone::default() { " UTC" } else { "" };
@@ -175,7 +181,7 @@ fn head(message: &mut StyledText, question: &Question, progress: &CardProgress) 
         };
         message.line(&format!("⚠️ I was away {when}. If you have tapped already, tap again."));
     }
-    if progress.edits > 0 {
+    if question.edit.is_some() {
         message.line("✏️ The call was changed: look again");
     }
     if let Some(left) = progress.reminded {

@@ -254,16 +254,19 @@ impl Conversation {
         self.update(id, |card| card.progress.yes = Some((names, tally.have, tally.need)));
     }
 
-    /// Sends the card of a changed question anew, unless the question ends first: most edits come with their answer.
+    /// Sends the card of a changed question anew, which phones tell of, unless the question ends first: most changes come
+    /// with their answer. Until then the old card's yes does not count.
     pub(super) fn replace_later(self: &Rc<Self>, id: RequestId) {
         let channel = self.clone();
         self.spawn(async move {
             Timer::after(ANSWERED_WITH_IT).await;
             {
                 let mut state = channel.state.borrow_mut();
-                let Some(card) = state.board.get_mut(id).filter(|card| card.is_open()) else { return };
+                let is_old = |card: &&mut Card| card.is_open() && card.is_outdated();
+                let Some(card) = state.board.get_mut(id).filter(is_old) else { return };
                 card.start_over();
                 state.ask(id);
+                state.edit(id);
             }
             channel.wake();
         });

@@ -130,17 +130,12 @@ impl Channel for Telegram {
     }
 
     fn edited(&self, question: &Arc<Question>) {
-        let channel = &self.0;
-        let mut state = channel.state.borrow_mut();
-        let Some(card) = state.board.get_mut(question.id).filter(|card| card.is_open()) else { return };
-        let (start_over, is_unsent) = (card.edited(question), card.is_unsent());
-        drop(state);
-        match (start_over, is_unsent) {
-            (true, _) => channel.replace_later(question.id),
-            (false, true) => {}
-            (false, false) => channel.state.borrow_mut().edit(question.id),
+        let mut state = self.0.state.borrow_mut();
+        let card = state.board.get_mut(question.id).filter(|card| card.is_open());
+        if card.is_some_and(|card| card.edited(question)) {
+            drop(state);
+            self.0.replace_later(question.id);
         }
-        channel.wake();
     }
 
     fn asked_again(&self, question: &Arc<Question>, times: u32) {

@@ -212,6 +212,10 @@ impl Conversation {
         let allowed = state.approvers.allowed_users.clone();
         state.board.keep_names_of(&allowed);
         state.restored = true;
+        for id in state.board.which(|card| !card.outdated.is_empty()) {
+            state.ask(id);
+            state.edit(id);
+        }
         let Some((chat, seen)) = restored else { return };
         if chat != home.chat {
             log::warn!("telegram: the group is a supergroup now; set messenger.telegram.chat_id to {chat}");

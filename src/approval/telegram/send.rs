@@ -84,7 +84,7 @@ impl Conversation {
 
     /// Sends the next message of a card.
     async fn send_card(self: &Rc<Self>, id: RequestId) {
-        let Some((chat, message, before, shown)) = self.begin_sending(id) else { return };
+        let Some((chat, message, before, shown, of)) = self.begin_sending(id) else { return };
         let (has_buttons, topic) = (!message.keyboard.is_empty(), self.config.topic);
         let began = Instant::now();
         let sent = self.call(move |bot| bot.send_message(chat, topic, &message)).await;
@@ -98,8 +98,10 @@ impl Conversation {
             if has_buttons && !unsure && number.is_none_or(|number| !card.has(number)) {
                 card.strays = card.strays.saturating_sub(1);
             }
-            // A message that shows the call as it was before an edit is none of its parts.
-            if let Some(number) = number.filter(|_| card.progress.edits == shown.edits) {
+            let is_of_now = card.question.as_ref().is_none_or(|question| question.call.shown_as() == of);
+            if let Some(number) = number.filter(|_| !is_of_now && card.is_open()) {
+                card.arrived_outdated(number);
+            } else if let Some(number) = number {
                 card.refusals = 0;
                 card.arrived(number, before);
                 if card.progress != shown {
@@ -154,13 +156,14 @@ impl Conversation {
     }
 
     /// The next message of a card. Until the send returns, a tap may come from a message whose number is not known.
-    fn begin_sending(&self, id: RequestId) -> Option<(i64, OutgoingMessage, usize, CardProgress)> {
+    fn begin_sending(&self, id: RequestId) -> Option<(i64, OutgoingMessage, usize, CardProgress, String)> {
         let mut state = self.state.borrow_mut();
         let chat = state.home.chat;
         let card = state.board.get_mut(id)?;
         let message = card.next_message()?;
         card.strays += u32::from(!message.keyboard.is_empty());
-        Some((chat, message, card.messages.len(), card.progress.clone()))
+        card.shown = card.question.as_ref().map(|question| question.call.shown_as()).unwrap_or_default();
+        Some((chat, message, card.messages.len(), card.progress.clone(), card.shown.clone()))
     }
 
     /// Edits one message of a card, and queues the card again while more are stale.
@@ -197,7 +200,7 @@ impl Conversation {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id) else { return false };
         if card.progress == *shown {
-            card.stale.retain(|stale| *stale != number);
+            card.tidied(number);
         }
         let (more, done) = (!card.stale.is_empty(), card.is_final());
         match (more, done) {
@@ -220,7 +223,9 @@ impl Conversation {
     fn replace(&self, id: RequestId, number: i64) {
         let mut state = self.state.borrow_mut();
         let Some(card) = state.board.get_mut(id) else { return };
-        if card.copies.contains(&number) {
+        if card.outdated.contains(&number) {
+            card.outdated.retain(|outdated| *outdated != number);
+        } else if card.copies.contains(&number) {
             card.copies.retain(|copy| *copy != number);
         } else if card.is_open() {
             card.messages.clear();
