@@ -50,10 +50,7 @@ impl Gate {
             return Ok(Err(Answered { id, outcome, ended: None }));
         };
         let of = question.call.shown_as();
-        let changed = match self.admits(question.id, by) {
-            true => self.with_changes(&question, changes, by),
-            false => Err(AnswerOutcome::NotApprover),
-        };
+        let changed = self.with_changes(&question, changes, by);
         let preview = changed.map(|question| {
             let tally = self.counting_of(Some(&question)).tally(&[]);
             Preview { question: Arc::new(question), of, tally }
@@ -81,9 +78,6 @@ impl Gate {
         if !question.is_meant_by(&approval) {
             return refused(AnswerOutcome::Stale);
         }
-        if !self.admits(id, &by) {
-            return refused(AnswerOutcome::NotApprover);
-        }
         let changed = match self.with_changes(&question, &approval.set, &by) {
             Ok(changed) => Arc::new(changed),
             Err(outcome) => return refused(outcome),
@@ -107,13 +101,18 @@ impl Gate {
         }
     }
 
-    /// The question about the changed call: checked and judged as if an agent had just asked for it.
+    /// The question about the changed call: checked and judged as if an agent had just asked for it. Whoever changes it must
+    /// be among those whose answers count, before and after.
     fn with_changes(
         &self,
         question: &Question,
         changes: &ArgChanges,
         by: &Responder,
     ) -> Result<Question, AnswerOutcome> {
+        let admits = |question: &Question| self.counting_of(Some(question)).admits(by);
+        if !admits(question) {
+            return Err(AnswerOutcome::NotApprover);
+        }
         let setup = self.setup();
         if question.call.tool().is_permit() && !changes.is_empty() {
             return Err(AnswerOutcome::Refused(PERMIT.to_owned()));
@@ -126,10 +125,10 @@ impl Gate {
             return Err(AnswerOutcome::Denied(why.to_string()));
         }
         let changed = stricter(question.with_call(Arc::new(call), by.clone()), &verdict);
-        match text::length(&changed) > setup.config.approvals.max_question_chars {
-            true => Err(AnswerOutcome::Refused(TOO_LARGE.to_owned())),
-            false => Ok(changed),
+        if text::length(&changed) > setup.config.approvals.max_question_chars {
+            return Err(AnswerOutcome::Refused(TOO_LARGE.to_owned()));
         }
+        if admits(&changed) { Ok(changed) } else { Err(AnswerOutcome::NotApprover) }
     }
 }
 

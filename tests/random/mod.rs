@@ -1,4 +1,5 @@
 //! Random numbers that a seed repeats.
+#![allow(dead_code, reason = "each test binary uses a part of it")]
 
 pub struct Random {
     pub seed: u64,
