@@ -420,7 +420,7 @@ fn answers_and_changes_that_race() {
             (call, id, digest, sent(&gateway).len())
         };
         let yes = |set: Value| json!({"command": "approve", "id": id, "digest": digest, "set": set});
-        let mut all = vec![
+        let mut all = [
             (yes(json!({})), Some(100 + round)),
             (yes(json!({"brightness": 1})), Some(1)),
             (yes(json!({"brightness": 2})), Some(2)),

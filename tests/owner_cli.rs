@@ -368,7 +368,10 @@ fn what_is_shipped_passes() {
     assert!(tools.len() >= 3, "{tools:?}");
     let folder = Folder::new();
     for file in tools {
-        let service = "auth: {type: none}, url: \"http://127.0.0.1:1\"";
+        let service = match file.ends_with("coding-agent.yaml") {
+            true => "handler: permit",
+            false => "auth: {type: none}, url: \"http://127.0.0.1:1\"",
+        };
         let text = format!(
             "agent: {{token: \"${{AGENT_TOKEN}}\"}}\nservices: {{s: {{{service}, tools: {file:?}}}}}\n"
         );

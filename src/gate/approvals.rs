@@ -15,7 +15,7 @@ use smol::future;
 
 use super::Executor;
 use super::answered::Answered;
-use super::counting::{Approved, Counting};
+use super::counting::{Approved, Counting, Objections};
 use super::grants::GrantBook;
 use super::notes::NoteWindows;
 use super::offered::{Ended, Heard, Written};
@@ -48,7 +48,7 @@ pub struct Approvals {
     /// The calls that several people have approved and that are not claimed: one no still counts.
     pub(super) approved: RefCell<HashMap<RequestId, Approved>>,
     /// Each no that has come and is not heard yet.
-    pub(super) objections: Rc<RefCell<Vec<(RequestId, Rc<OnceFlag>)>>>,
+    pub(super) objections: Objections,
 }
 
 impl Approvals {

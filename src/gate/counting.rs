@@ -1,11 +1,14 @@
 //! Whose answers to a question count, and whether a yes is the last that it needs: by the rule as it asked and by the rule
 //! as it is now, whichever is stricter.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use super::Setup;
 use crate::approval::YesTally;
+use crate::base::ids::RequestId;
+use crate::base::once_flag::OnceFlag;
 use crate::model::{Outcome, Question, Responder, Terms};
 
 /// A call that several people have approved and that is not claimed.
@@ -14,6 +17,9 @@ pub(super) struct Approved {
     /// What the agent hears when one of them says no after all.
     pub(super) overruled: Option<Outcome>,
 }
+
+/// Each no that has come and is not heard yet.
+pub(super) type Objections = Rc<RefCell<Vec<(RequestId, Rc<OnceFlag>)>>>;
 
 /// What counts for one question at this moment.
 pub(super) struct Counting {

@@ -1,13 +1,12 @@
 //! A yes that is not the last: written down and told to all channels, while the question stays open for the others. And a
 //! no after the last one, which counts until the call is claimed.
 
-use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::approvals::Approvals;
-use super::counting::Approved;
+use super::counting::{Approved, Objections};
 use super::recording::see_through;
 use crate::approval::YesTally;
 use crate::base::ids::RequestId;
@@ -17,7 +16,7 @@ use crate::store::{StoreError, Yes};
 
 /// Somebody has said no, which is being looked at.
 pub(super) struct Objection {
-    all: Rc<RefCell<Vec<(RequestId, Rc<OnceFlag>)>>>,
+    all: Objections,
     heard: Rc<OnceFlag>,
 }
 
