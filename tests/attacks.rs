@@ -147,12 +147,16 @@ fn a_question_of_an_agent_that_was_removed_is_void_after_a_restart_too() {
 
 #[test]
 fn what_the_agent_was_told_was_not_executed_is_not_executed_after_a_restart() {
-    let mut gateway = Gateway::start();
+    let usual = Setup::default();
+    // A yes that grants more is written down before the claim, and not with it.
+    let rule = "rules:\n  - {pattern: \"say*\", action: ask, grant: {for: 15m}}\n";
+    let permissions = usual.permissions.replace("rules:\n", rule);
+    let mut gateway = Gateway::with(&Setup { permissions, ..usual });
     let mut agent = Agent::login(gateway.address, TOKEN);
     let request = agent.send("tool_request", json!({"tool": "say", "args": {"text": "hello"}}));
     let id = agent.asked();
     forbid(&gateway, "executing");
-    gateway.cli(&["approve", &id]);
+    gateway.cli(&["approve", &id, "--for", "15m"]);
     let reply = agent.reply(request);
     assert_eq!(reply["error"]["data"]["reason"], "store_unavailable", "{reply}");
     eventually("the end to be recorded", || (gateway.row(&id)["outcome"] != "pending").then_some(()));

@@ -331,9 +331,13 @@ fn it_listens_again_after_a_restart_of_either_side() {
     eventually("the buttons to be shown again", || {
         (world.home.told("mobile_app_anna").len() > before).then_some(())
     });
+    let before = world.home.told("mobile_app_anna").len();
     world.gateway.kill();
     world.gateway.restart();
     world.listens(3);
+    eventually("the buttons to be shown after the restart", || {
+        (world.home.told("mobile_app_anna").len() > before).then_some(())
+    });
     let asked = world.home.until("mobile_app_bob", &id, "text: hello");
     world.home.tap(&action(&asked, "Allow"), Some(ANNA));
     world.home.until("mobile_app_anna", &id, "Allowed by house:");

@@ -39,7 +39,8 @@ fn begun(url: &str, event: &str, more: &[&str]) -> Child {
     command.args(["hook", "claude-code"]).args(more).env("AGENTPASS_URL", url).env("AGENT_TOKEN", TOKEN);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().unwrap();
-    child.stdin.take().unwrap().write_all(event.as_bytes()).unwrap();
+    // It may read no further than it needs.
+    let _ = child.stdin.take().unwrap().write_all(event.as_bytes());
     child
 }
 
@@ -139,6 +140,17 @@ fn a_gateway_that_is_not_there_decides_nothing_or_denies() {
         let denied = [&decision["permissionDecision"], &decision["decision"]["behavior"]];
         assert!(code == Some(0) && denied.contains(&&json!("deny")), "{kind}: {decision}");
     }
+    // What the model has made unreadable or too long is asked about all the same.
+    let long = format!("{{\"command\":\"rm x #{}\"}}", "x".repeat(1 << 20));
+    let deep = format!("{{\"a\":{}1{}}}", "[".repeat(40), "]".repeat(40));
+    for input in [r#"{"command":"rm x # \ud800"}"#, &long, &deep] {
+        let text = format!(r#"{{"hook_event_name":"PreToolUse","tool_name":"Bash","tool_input":{input}}}"#);
+        let (code, decision, said) = ended(begun(nowhere, &text, &[]).wait_with_output().unwrap());
+        assert_eq!((code, &decision["permissionDecision"]), (Some(0), &json!("ask")), "{decision} {said}");
+    }
+    let far = format!(r#"{{"tool_input":"{}","hook_event_name":"PreToolUse"}}"#, "x".repeat(17 << 20));
+    assert_eq!(ended(begun(nowhere, &far, &[]).wait_with_output().unwrap()).0, Some(2));
+    assert_eq!(ended(begun(nowhere, "{}", &["--on-error", "foo"]).wait_with_output().unwrap()).0, Some(2));
     // No event, no decision: silence, or the exit code that means no.
     for text in ["", "{", "[]", r#"{"hook_event_name":"Stop"}"#] {
         for (more, expected) in [(&[][..], 0), (&["--on-error", "deny"][..], 2)] {

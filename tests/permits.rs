@@ -159,6 +159,32 @@ fn an_agent_reports_once_and_only_of_its_own_permits() {
     gateway.verify();
 }
 
+/// Identical calls share a question and its denial, and not a permit.
+#[test]
+fn one_permit_is_for_one_of_many_who_ask_for_the_same() {
+    let gateway = start(None);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let plain = || json!({"tool": "bash", "args": {"command": "make"}});
+    let requests =
+        [bash("a"), bash("b"), plain(), bash("a")].map(|params| agent.send("tool_request", params));
+    let id = agent.asked();
+    // Whoever comes after these, on the same connection, has come after all of them.
+    agent.request("peek", json!({"path": "x"}));
+    gateway.say_yes(&id);
+    let replies = requests.map(|request| agent.reply(request));
+    for at in [0, 3] {
+        assert_eq!(replies[at]["result"]["data"], replies[0]["result"]["data"], "{replies:?}");
+        assert_eq!(replies[at]["result"]["status"], "permitted", "{replies:?}");
+    }
+    for at in [1, 2] {
+        assert_eq!(error(&replies[at]), (-32004, "busy"), "{replies:?}");
+    }
+    // Its key stands for nothing yet.
+    let request = agent.send("tool_request", bash("b"));
+    gateway.say_yes(&agent.asked());
+    assert_ne!(agent.reply(request)["result"]["data"], replies[0]["result"]["data"]);
+}
+
 #[test]
 fn what_an_agent_does_itself_is_not_changed() {
     let gateway = start(None);

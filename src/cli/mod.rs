@@ -154,7 +154,13 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     if let Some(code) = child::take_over(&args) {
         return code;
     }
-    carry_out(args).unwrap_or_else(|trouble| trouble.report()).into()
+    // For a coding agent every other exit code is a hook that has nothing to say.
+    let is_hook = args.get(1..3).is_some_and(|words| words == ["hook", "claude-code"]);
+    let reported = |trouble: Trouble| match (trouble.report(), is_hook) {
+        (_, true) => Exit::BLOCKED,
+        (exit, false) => exit,
+    };
+    carry_out(args).unwrap_or_else(reported).into()
 }
 
 fn carry_out(args: impl IntoIterator<Item = OsString>) -> Result<Exit, Trouble> {

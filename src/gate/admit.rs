@@ -129,6 +129,11 @@ impl Gate {
         let joined =
             self.flights.running.borrow().join(&call, request.session.as_deref(), request.key.as_deref());
         match joined {
+            Joined::Same { flight, new_key }
+                if call.tool().is_permit() && (new_key || request.key.is_none()) =>
+            {
+                self.without_permit(&flight)
+            }
             Joined::Same { flight, new_key: false } => {
                 self.ledger.metrics.total(|totals| totals.joined += 1);
                 // The same key is the same request, sent again after its connection was lost.
@@ -201,6 +206,21 @@ impl Gate {
         };
         self.spawn(task);
         ticket
+    }
+
+    /// Whoever joins a call for a permit shares its question and what is said against it, but not the permit: that is for
+    /// one action. Asked for again, it is judged and counted as a call of its own.
+    fn without_permit(self: &Rc<Self>, flight: &Rc<Flight>) -> Ticket {
+        self.ledger.metrics.total(|totals| totals.joined += 1);
+        self.asked_again(flight);
+        let (ticket, own) = (Ticket::new(flight.clone()), Rc::new(Instead::default()));
+        let (joined, instead) = (ticket.clone(), own.clone());
+        let task = async move {
+            let permitted = matches!(joined.reply().await.outcome, Outcome::Permitted(_));
+            instead.settle(permitted.then(|| CallReply::new(Outcome::Busy, None)));
+        };
+        self.spawn(task);
+        ticket.with_reading(own)
     }
 
     /// Who joins a call of another session by its key reads in a session of its own, which is on record before the outcome

@@ -33,8 +33,12 @@ pub(super) fn go_on<C: Carrier>(pusher: &Rc<Pusher<C>>, id: RequestId) {
 }
 
 async fn run<C: Carrier>(pusher: Rc<Pusher<C>>, id: RequestId) {
-    while let Some((kind, parcel)) = pusher.next(id) {
+    loop {
+        // The place first: what waits for one may be changed meanwhile, and an answer to it is one to what it showed.
+        let place = pusher.places.acquire().await;
+        let Some((kind, parcel)) = pusher.next(id) else { return };
         let Some(heard) = pusher.deliver(id, kind, &parcel).await else { return };
+        drop(place);
         match pusher.heard(id, &parcel, heard) {
             None => return,
             Some(pause) if pause.is_zero() => {}
@@ -59,8 +63,6 @@ impl<C: Carrier> Pusher<C> {
     /// Sends one message. A decision that comes back counts before the message does as taken. None: nobody needs it any
     /// more.
     async fn deliver(&self, id: RequestId, kind: NewsKind, parcel: &Parcel) -> Option<Heard> {
-        let _place = self.places.acquire().await;
-        // The question may have ended while others were being sent.
         let shown_as = {
             let mut errands = self.errands.borrow_mut();
             let errand = errands.get_mut(&id)?;

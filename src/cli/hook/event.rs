@@ -42,9 +42,14 @@ impl EventKind {
     }
 }
 
-/// The kind of an event that can be read so far, whatever else is wrong with it.
+/// The kind of an event that cannot be read, by the bytes of its member: the model writes a part of the event and may have
+/// made it unreadable, but a quotation mark of its own is escaped there. Where both kinds stand, it is the one that asks.
 pub(super) fn kind_of(bytes: &[u8]) -> Option<EventKind> {
-    EventKind::read(parse_strict(bytes, MAX_DEPTH).ok()?.get("hook_event_name")?.as_str()?)
+    let plain: Vec<u8> = bytes.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    [EventKind::PreToolUse, EventKind::PermissionRequest].into_iter().find(|kind| {
+        let member = format!("\"hook_event_name\":\"{}\"", kind.as_str());
+        plain.windows(member.len()).any(|part| part == member.as_bytes())
+    })
 }
 
 /// Reads an event of Claude Code.
@@ -77,16 +82,20 @@ fn call(name: &str, input: &Map<String, Value>) -> (&'static str, Map<String, Va
         "Bash" => {
             let known =
                 ["command", "description", "timeout", "run_in_background", "dangerouslyDisableSandbox"];
-            ("code_bash", named(input, &known))
+            ("code_bash", named(input, None, &known))
         }
         "Write" | "Edit" | "MultiEdit" | "NotebookEdit" => {
-            ("code_edit", named(input, &["content", "old_string", "new_string", "replace_all", "edits"]))
+            let path = if name == "NotebookEdit" { "notebook_path" } else { "file_path" };
+            let known = ["content", "old_string", "new_string", "replace_all", "edits"];
+            ("code_edit", named(input, Some(path), &known))
         }
-        "Read" | "Glob" | "Grep" => ("code_read", named(input, &["pattern"])),
-        "WebFetch" | "WebSearch" => ("code_web", named(input, &["url", "query", "prompt"])),
-        "Task" | "Agent" => {
-            ("code_task", named(input, &["description", "prompt", "subagent_type", "run_in_background"]))
-        }
+        "Read" => ("code_read", named(input, Some("file_path"), &[])),
+        "Glob" | "Grep" => ("code_read", named(input, Some("path"), &["pattern"])),
+        "WebFetch" | "WebSearch" => ("code_web", named(input, None, &["url", "query", "prompt"])),
+        "Task" | "Agent" => (
+            "code_task",
+            named(input, None, &["description", "prompt", "subagent_type", "run_in_background"]),
+        ),
         other => match other.strip_prefix("mcp__").and_then(|rest| rest.split_once("__")) {
             Some((server, tool)) => {
                 ("code_mcp", map(json!({"server": server, "tool": tool, "arguments": input})))
@@ -96,13 +105,11 @@ fn call(name: &str, input: &Map<String, Value>) -> (&'static str, Map<String, Va
     }
 }
 
-/// The arguments under their own names, the file as `path`, and the rest under `other`: all of it is shown.
-fn named(input: &Map<String, Value>, known: &[&str]) -> Map<String, Value> {
+/// The arguments under their own names, the file that `path` names as `path`, and the rest under `other`: all is shown.
+fn named(input: &Map<String, Value>, path: Option<&str>, known: &[&str]) -> Map<String, Value> {
     let (mut args, mut other) = (Map::new(), Map::new());
     for (name, value) in input {
-        let is_file =
-            matches!(name.as_str(), "file_path" | "notebook_path" | "path") && !known.contains(&"command");
-        match (is_file && !args.contains_key("path"), known.contains(&name.as_str())) {
+        match (path == Some(name.as_str()), known.contains(&name.as_str())) {
             (true, _) => args.insert("path".to_owned(), value.clone()),
             (_, true) => args.insert(name.clone(), value.clone()),
             _ => other.insert(name.clone(), value.clone()),
@@ -237,5 +244,22 @@ mod tests {
         }
         assert_eq!(kind_of(br#"{"hook_event_name":"PreToolUse"}"#), Some(EventKind::PreToolUse));
         assert_eq!(kind_of(b"x"), None);
+        for (text, kind) in [
+            (
+                r#"{"hook_event_name": "PreToolUse", "tool_input": {"command": "rm # \ud800"}}"#,
+                Some(EventKind::PreToolUse),
+            ),
+            (
+                r#"{"hook_event_name":"PermissionRequest","tool_input":{"c":"\"hook_event_name\":\"PreToolUse\" \ud800"}}"#,
+                Some(EventKind::PermissionRequest),
+            ),
+            (
+                r#"{"hook_event_name":"PreToolUse","tool_input":{"hook_event_name":"PermissionRequest"#,
+                Some(EventKind::PreToolUse),
+            ),
+            (r#"{"hook_event_name":"Stop"}"#, None),
+        ] {
+            assert_eq!(kind_of(text.as_bytes()), kind, "{text}");
+        }
     }
 }

@@ -17,7 +17,7 @@ use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, future};
 
 use self::decision::{HookDecision, of_error};
-use self::event::HookEvent;
+use self::event::{EventKind, HookEvent};
 use super::gateway::seconds;
 use super::options::agent_command;
 use super::{Exit, Trouble, logging, output, terminal};
@@ -26,7 +26,9 @@ use crate::client::{Client, ClientError, ClientOptions, Pending, RequestOptions}
 use crate::net::deadline::within;
 
 /// The longest event, in bytes. A call may not be longer.
-const MAX_EVENT: u64 = 1 << 20;
+const MAX_EVENT: usize = 1 << 20;
+/// So much of one is looked at to find out what kind it is.
+const MAX_READ: u64 = 16 << 20;
 /// How long withdrawing a question may take.
 const WITHDRAW_LIMIT: Duration = Duration::from_secs(2);
 
@@ -90,26 +92,24 @@ pub(crate) fn run(args: &HookArgs) -> Result<Exit, Trouble> {
 
 fn claude_code(args: &ClaudeCodeArgs) -> Exit {
     let began = Instant::now();
-    let bytes = match event_bytes() {
-        Ok(bytes) => bytes,
-        Err(why) => return undecided(args, &format!("the event cannot be read: {why}")),
+    let mut bytes = Vec::new();
+    let read = io::stdin().take(MAX_READ).read_to_end(&mut bytes);
+    let event = match read {
+        Err(e) => Err(format!("the event cannot be read: {e}")),
+        Ok(length) if length > MAX_EVENT => Err(format!("the event is longer than {MAX_EVENT} bytes")),
+        Ok(_) => event::read(&bytes),
     };
-    let event = match event::read(&bytes) {
-        Ok(event) => event,
-        Err(why) if event::kind_of(&bytes).is_none() => return undecided(args, &why),
-        Err(why) => return told(args, event::kind_of(&bytes), Err(why)),
-    };
-    let kind = event.kind;
-    told(args, Some(kind), decide(args, event, began))
+    match event {
+        Ok(event) => told(args, event.kind, decide(args, event, began)),
+        Err(why) => match event::kind_of(&bytes) {
+            Some(kind) => told(args, kind, Err(why)),
+            None => undecided(args, &why, bytes.len() > MAX_EVENT),
+        },
+    }
 }
 
 /// Prints the decision. A failure is what the caller wants of failures.
-fn told(
-    args: &ClaudeCodeArgs,
-    kind: Option<event::EventKind>,
-    decided: Result<HookDecision, String>,
-) -> Exit {
-    let Some(kind) = kind else { return undecided(args, "the event cannot be read") };
+fn told(args: &ClaudeCodeArgs, kind: EventKind, decided: Result<HookDecision, String>) -> Exit {
     let decision = decided.unwrap_or_else(|why| {
         terminal::note(&visible(&format!("agentpass: {why}")));
         match args.on_error {
@@ -125,19 +125,10 @@ fn told(
     }
 }
 
-/// No decision can be printed, since nobody knows for which event.
-fn undecided(args: &ClaudeCodeArgs, why: &str) -> Exit {
+/// No decision can be printed: this is no event at which one is made. One that is too long may be.
+fn undecided(args: &ClaudeCodeArgs, why: &str, is_too_long: bool) -> Exit {
     terminal::note(&visible(&format!("agentpass: {why}")));
-    if args.on_error == OnError::Deny { Exit::BLOCKED } else { Exit::DONE }
-}
-
-fn event_bytes() -> Result<Vec<u8>, String> {
-    let mut bytes = Vec::new();
-    io::stdin().take(MAX_EVENT + 1).read_to_end(&mut bytes).map_err(|e| e.to_string())?;
-    match bytes.len() as u64 > MAX_EVENT {
-        true => Err(format!("it is longer than {MAX_EVENT} bytes")),
-        false => Ok(bytes),
-    }
+    if args.on_error == OnError::Deny || is_too_long { Exit::BLOCKED } else { Exit::DONE }
 }
 
 /// Asks for a permit.
