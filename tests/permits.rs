@@ -181,7 +181,7 @@ fn one_permit_is_for_one_of_many_who_ask_for_the_same() {
     }
     // Its key stands for nothing yet.
     let request = agent.send("tool_request", bash("b"));
-    gateway.say_yes(&agent.asked());
+    gateway.say_yes(&gateway.question());
     assert_ne!(agent.reply(request)["result"]["data"], replies[0]["result"]["data"]);
 }
 
