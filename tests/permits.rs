@@ -8,6 +8,8 @@
 
 mod harness;
 
+use std::io::{Read as _, Write as _};
+
 use harness::agent::error;
 use harness::gateway::{LAPTOP, TOKEN};
 use harness::{Agent, Gateway, Setup, TestClock, eventually, terminal};
@@ -195,6 +197,31 @@ fn what_an_agent_does_itself_is_not_changed() {
     assert_eq!(output.status.code(), Some(4), "{}", String::from_utf8_lossy(&output.stderr));
     gateway.say_yes(&id);
     assert_eq!(agent.reply(request)["result"]["status"], "permitted");
+}
+
+#[test]
+fn what_an_agent_does_itself_is_listed_for_it_and_not_over_mcp() {
+    let gateway = start(None);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let tools = agent.call("list_tools", json!({}))["result"]["tools"].clone();
+    let bash = tools.as_array().unwrap().iter().find(|tool| tool["name"] == "bash").unwrap();
+    assert_eq!(bash.get("permit"), None, "{bash}");
+    let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {"_meta": {
+        "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+        "io.modelcontextprotocol/clientInfo": {"name": "t", "version": "1"},
+        "io.modelcontextprotocol/clientCapabilities": {}}}})
+    .to_string();
+    let mut stream = std::net::TcpStream::connect(gateway.address).unwrap();
+    let head = format!(
+        "POST /mcp HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\ncontent-type: application/json\r\n\
+         accept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\nmcp-method: tools/list\r\n\
+         content-length: {}\r\nconnection: close\r\n\r\n{body}",
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).unwrap();
+    assert!(said.contains("\"get_state\"") && !said.contains("\"bash\""), "{said}");
 }
 
 #[test]

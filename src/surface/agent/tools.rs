@@ -55,12 +55,12 @@ impl ToolLists {
 pub(super) fn plain(tools: &[Value]) -> String {
     let mut tools = tools.to_vec();
     for members in tools.iter_mut().filter_map(Value::as_object_mut) {
-        members.retain(|name, _| !["kind", "extra_args"].contains(&name.as_str()));
+        members.retain(|name, _| !["kind", "extra_args", "permit"].contains(&name.as_str()));
     }
     json!({ "tools": tools }).to_string()
 }
 
-/// `kind` and `extra_args` as in tool files, the rest as `list_tools` has it.
+/// `kind` and `extra_args` as in tool files, `permit` for what the agent performs itself, the rest as `list_tools` has it.
 fn tool_json(tool: &Tool) -> Value {
     let args: Map<_, _> = tool.args.iter().map(|(name, spec)| (name.clone(), argument(spec))).collect();
     members([
@@ -68,6 +68,7 @@ fn tool_json(tool: &Tool) -> Value {
         ("description", Some(tool.description.as_str().into())),
         ("service", Some(tool.service.as_str().into())),
         ("kind", Some(tool.kind.as_str().into())),
+        ("permit", tool.is_permit().then_some(true.into())),
         ("extra_args", (!tool.extra_args).then(|| "refuse".into())),
         ("args", Some(args.into())),
         ("idempotency", tool.facts.key_required.then(|| "required".into())),

@@ -50,8 +50,10 @@ pub(crate) struct Mcp {
 }
 
 /// The elements of `tools`, joined by commas.
+/// Without the tools that an agent performs itself: a client could only take a permit for the action.
 fn definitions(tools: &[Value]) -> String {
-    let definitions = tools.iter().filter_map(schema::definition);
+    let called = tools.iter().filter(|tool| tool.get("permit").is_none());
+    let definitions = called.filter_map(schema::definition);
     definitions.map(|definition| definition.to_string()).collect::<Vec<_>>().join(",")
 }
 
