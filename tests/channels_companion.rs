@@ -14,7 +14,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_tungstenite::tungstenite::{self, Message, WebSocket};
 use harness::gateway::TOKEN;
@@ -30,12 +30,14 @@ struct Home {
     told: Vec<(String, Value)>,
     /// Taps that are not told yet.
     taps: Vec<Value>,
-    /// How often somebody has begun to listen.
-    listeners: usize,
+    /// When somebody has begun to listen.
+    listeners: Vec<Instant>,
     /// Phones that are not there.
     missing: Vec<String>,
     refuse_socket: bool,
     drop_socket: bool,
+    /// Whether each connection is closed as soon as it listens.
+    hang_up: bool,
 }
 
 /// A Home Assistant on loopback.
@@ -120,7 +122,13 @@ impl Fake {
             json!({"id": 1, "type": "subscribe_events", "event_type": "mobile_app_notification_action"});
         assert_eq!(subscribe, wanted);
         say(&mut socket, json!({"id": 1, "type": "result", "success": true, "result": null}));
-        self.home.lock().unwrap().listeners += 1;
+        {
+            let mut home = self.home.lock().unwrap();
+            home.listeners.push(Instant::now());
+            if home.hang_up {
+                return;
+            }
+        }
         loop {
             let (taps, gone) = {
                 let mut home = self.home.lock().unwrap();
@@ -174,7 +182,7 @@ impl Fake {
     }
 
     fn listeners(&self) -> usize {
-        self.home.lock().unwrap().listeners
+        self.home.lock().unwrap().listeners.len()
     }
 }
 
@@ -235,6 +243,11 @@ impl World {
     }
 
     fn with(home: Fake) -> World {
+        World::at("http://127.0.0.1:1", home, "", &Setup::default().permissions)
+    }
+
+    /// With this `public_url`, these `people:` and these permissions.
+    fn at(public: &str, home: Fake, people: &str, permissions: &str) -> World {
         let usual = Setup::with_pages();
         let more = format!(
             "channels:\n  house: {{type: homeassistant, service: assistant, notify: [mobile_app_anna, mobile_app_bob]}}\n\
@@ -242,8 +255,9 @@ impl World {
             home.address
         );
         let config = usual.config.replace("services:\n", &more);
-        let config = config.replace("gateway:\n", "gateway:\n  public_url: \"http://127.0.0.1:1\"\n");
-        let setup = Setup { config, ..usual };
+        let config = config.replace("gateway:\n", &format!("gateway:\n  public_url: \"{public}\"\n"));
+        let config = format!("{config}{people}");
+        let setup = Setup { config, permissions: permissions.to_owned(), ..usual };
         let tools = "tools:\n  assist: {description: \"Asks\", request: {method: GET, path: \"/api/\"}}\n";
         let gateway = Gateway::prepared(&setup, &[], |folder| {
             std::fs::write(folder.join("assistant.yaml"), tools).unwrap();
@@ -384,4 +398,48 @@ fn a_call_that_is_too_long_has_a_link_and_no_buttons() {
     let asked = world.home.until("mobile_app_anna", &id, "too long");
     let actions = asked["data"]["actions"].as_array().unwrap();
     assert_eq!((actions.len(), &actions[0]["action"]), (1, &json!("URI")), "{asked}");
+}
+
+#[test]
+fn no_button_answers_where_plain_http_leads_beyond_this_machine() {
+    let permissions = Setup::default().permissions;
+    let mut world = World::at("http://192.0.2.7:8080", Fake::start(), "", &permissions);
+    let (_, id) = world.ask("hello");
+    let asked = world.home.until("mobile_app_anna", &id, "text: hello");
+    let actions = asked["data"]["actions"].as_array().unwrap();
+    assert_eq!((actions.len(), &actions[0]["action"]), (1, &json!("URI")), "{asked}");
+    let check = world.gateway.cli(&["check"]);
+    let said = String::from_utf8([check.stdout, check.stderr].concat()).unwrap();
+    assert!(said.contains("no answer token is sent over plain http:// beyond this machine"), "{said}");
+}
+
+/// Each connection shows the questions again. Where none lasts, they come at longer and longer intervals.
+#[test]
+fn a_home_assistant_that_hangs_up_does_not_make_phones_ring_every_second() {
+    let mut world = World::new();
+    world.ask("hello");
+    {
+        let mut home = world.home.home.lock().unwrap();
+        (home.hang_up, home.drop_socket) = (true, true);
+    }
+    world.listens(4);
+    let at = world.home.home.lock().unwrap().listeners.clone();
+    let pauses: Vec<_> = at.windows(2).map(|two| (two[1] - two[0]).as_secs()).collect();
+    assert!(pauses.iter().zip([1, 2, 4]).all(|(pause, least)| *pause >= least), "{pauses:?}");
+}
+
+#[test]
+fn a_person_who_is_named_is_told_on_their_phones_when_it_is_time_and_reminded_once() {
+    let people = format!("people:\n  anna: {{house: {ANNA}}}\n");
+    let rule = "{pattern: say, action: ask, notify: [local], escalate: {after: 1s, to: [anna]}, remind: 3s}";
+    let mut world = World::at("http://127.0.0.1:1", Fake::start(), &people, &format!("rules: [{rule}]\n"));
+    let before = Instant::now();
+    let (call, id) = world.ask("hello");
+    let asked = world.home.until("mobile_app_anna", &id, "text: hello");
+    assert!(before.elapsed() >= Duration::from_secs(1));
+    eventually("the reminder", || (world.home.told("mobile_app_anna").len() == 2).then_some(()));
+    assert!(before.elapsed() >= Duration::from_secs(3));
+    assert_eq!(world.home.told("mobile_app_anna")[1], asked);
+    world.home.tap(&action(&asked, "Allow"), Some(ANNA));
+    assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
 }

@@ -201,3 +201,36 @@ fn a_changed_call_is_shown_anew_and_earlier_buttons_are_void() {
     assert_eq!(world.press(&second, "Allow").json()["outcome"], "resolved");
     assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
 }
+
+#[test]
+fn no_button_answers_where_plain_http_leads_beyond_this_machine() {
+    let server = Ntfy::start(KEY);
+    let usual = setup(&server, ", actions: answer");
+    let config = usual.config.replace("http://127.0.0.1:1", "http://192.0.2.7:8080");
+    let gateway = Gateway::with(&Setup { config, ..usual });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { server, gateway, agent };
+    let (_, id) = world.ask("hello");
+    let asked = world.until(&id, "text: hello");
+    let actions = asked.body["actions"].as_array().unwrap();
+    assert_eq!((actions.len(), &actions[0]["action"]), (1, &json!("view")), "{asked:?}");
+}
+
+#[test]
+fn a_phone_is_reminded_once_in_the_same_place() {
+    let server = Ntfy::start(KEY);
+    let rule = "{pattern: say, action: ask, notify: [phone], remind: 1s}";
+    let permissions = format!("rules: [{rule}]\n");
+    let gateway = Gateway::with(&Setup { permissions, ..setup(&server, ", actions: answer") });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { server, gateway, agent };
+    let (call, id) = world.ask("hello");
+    let of_it = |it: &Published| it.sequence() == id && it.text().contains("text: hello");
+    let shown = |world: &World| world.server.published().into_iter().filter(of_it).collect::<Vec<_>>();
+    let both = eventually("the reminder", || Some(shown(&world)).filter(|all| all.len() == 2));
+    assert_eq!(both[0].body, both[1].body);
+    assert_eq!(world.press(&both[1], "Allow").json()["outcome"], "resolved");
+    assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
+    world.until(&id, "executed");
+    assert_eq!(shown(&world).len(), 2);
+}

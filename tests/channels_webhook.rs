@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use harness::gateway::TOKEN;
 use harness::site::{Page, Site};
-use harness::{Agent, Answer, Gateway, Seen, Setup, Upstream, eventually};
+use harness::{Agent, Answer, Gateway, Seen, Setup, TestClock, Upstream, eventually};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
@@ -339,6 +339,7 @@ fn receivers_that_misbehave_delay_no_other() {
     }
     eventually("all calls", || (world.gateway.upstream.seen().len() == 10).then_some(()));
     eventually("all ends", || (world.told("call.finished").len() == 10).then_some(()));
+    assert_eq!(Site::of(&world.gateway).get("/healthz").status, 200, "one that works is enough");
     let channels = world.gateway.json(&["channels", "--json"]);
     let down = channels.as_array().unwrap().iter().filter(|channel| channel["up"] == false);
     let down: Vec<_> = down.map(|channel| channel["name"].as_str().unwrap()).collect();
@@ -428,4 +429,199 @@ fn a_channel_that_is_removed_answers_nothing_and_is_told_nothing() {
     world.ask("again");
     eventually("the next question", || (world.told("question.asked").len() == 2).then_some(()));
     assert!(world.told("question.settled").is_empty());
+}
+
+/// Two people must say yes, and the call is changed while its message waits because the receiver is busy with eight others.
+#[test]
+fn a_yes_to_a_message_that_had_to_wait_is_one_to_what_the_message_showed() {
+    let receiver = Upstream::start();
+    receiver.answer(|message| {
+        let body = message.json();
+        let text = body["data"]["args"]["text"].as_str().unwrap_or_default();
+        if body["type"] != "question.asked" {
+            return taken();
+        }
+        if text.starts_with("slow") {
+            return Answer::Hold;
+        }
+        let (id, at, yes) = (message.header("webhook-id").unwrap(), now_s(), r#"{"decision":"approve"}"#);
+        decision(id, at, yes, &signature(id, &at.to_string(), yes))
+    });
+    let permissions = "rules: [{pattern: say, action: ask, approvals: 2}]\n".to_owned();
+    let usual = setup(&receiver);
+    let config = usual.config.replace("timeout: 20", "timeout: 60");
+    let gateway = Gateway::with(&Setup { permissions, config, ..usual });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    for number in 0..8 {
+        let args = json!({"text": format!("slow {number}")});
+        world.agent.send("tool_request", json!({"tool": "say", "args": args}));
+    }
+    world.receiver.wait_for(8);
+    let call = world.agent.send("tool_request", json!({"tool": "say", "args": {"text": "as asked"}}));
+    let ninth = |question: &Value| question["args"]["text"] == "as asked";
+    let id = eventually("the ninth question", || world.gateway.questions().into_iter().find(ninth));
+    let id = id["request_id"].as_str().unwrap().to_owned();
+    let edited = world.gateway.cli(&["approve", &id, "--set", "text=changed", "--json"]);
+    assert_eq!(serde_json::from_slice::<Value>(&edited.stdout).unwrap()["outcome"], "counted");
+    world.receiver.release();
+    assert_eq!(world.agent.reply(call)["result"]["edited"], json!(["text"]));
+    let of_it = |asked: &Value| asked["data"]["request_id"] == id.as_str();
+    let shown: Vec<_> = world.told("question.asked").into_iter().filter(of_it).collect();
+    let shown: Vec<_> = shown.iter().map(|asked| asked["data"]["args"]["text"].clone()).collect();
+    assert_eq!(shown, ["changed"], "the yes is the receiver's to what it was shown");
+    assert_eq!(world.gateway.upstream.seen()[0].json()["text"], "changed");
+    world.gateway.verify();
+}
+
+#[test]
+fn who_may_have_taken_a_question_before_a_kill_hears_what_came_of_it() {
+    let clock = TestClock::new();
+    let receiver = Upstream::start();
+    receiver.answer(|message| match message.json()["type"] == "question.asked" {
+        true => Answer::Hold,
+        false => taken(),
+    });
+    let gateway = Gateway::with_clock(&setup(&receiver), &clock);
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    let (_, id) = world.ask("hello");
+    world.receiver.wait_for(1);
+    world.gateway.kill();
+    clock.shift(120);
+    world.gateway.restart();
+    let settled = world.one("question.settled");
+    assert_eq!(
+        (&settled["data"]["request_id"], &settled["data"]["resolution"]),
+        (&json!(id), &json!("timed_out"))
+    );
+    assert_eq!(world.told("question.asked").len(), 1);
+    world.gateway.verify();
+}
+
+#[test]
+fn who_has_refused_a_question_hears_nothing_of_its_end_also_after_a_kill() {
+    let clock = TestClock::new();
+    let receiver = Upstream::start();
+    receiver.answer(|_| Answer::Reply(500, "text/plain", String::new()));
+    let gateway = Gateway::with_clock(&setup(&receiver), &clock);
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    world.ask("hello");
+    world.receiver.wait_for(1);
+    let database = world.gateway.path("data/agentpass.db");
+    eventually("the refusal to be kept, and no further attempt", || {
+        world.gateway.pause();
+        let kept = kept(&database, "own.ops.pushed").unwrap_or_default();
+        let is_kept = kept.contains("\"questions\":{}");
+        (!is_kept).then(|| world.gateway.go_on());
+        is_kept.then_some(())
+    });
+    world.gateway.kill();
+    clock.shift(120);
+    world.receiver.answer(|_| taken());
+    world.gateway.restart();
+    world.agent = Agent::login(world.gateway.address, TOKEN);
+    let (_, id) = world.ask("again");
+    world.gateway.say_no(&id);
+    world.one("question.settled");
+    let settled = world.told("question.settled");
+    assert!(settled.iter().all(|it| it["data"]["request_id"] == id.as_str()), "{settled:?}");
+}
+
+/// What a channel keeps for the next start.
+fn kept(database: &std::path::Path, name: &str) -> Option<String> {
+    let reader = rusqlite::Connection::open_with_flags(database, rusqlite::OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let query = "SELECT value FROM meta WHERE name = ?1";
+    reader.unwrap().query_row(query, [name], |row| row.get(0)).ok()
+}
+
+#[test]
+fn those_named_later_are_told_later_and_of_nothing_that_has_ended() {
+    let receiver = Upstream::start();
+    receiver.answer(|_| taken());
+    let rule = "{pattern: say, action: ask, notify: [local], escalate: {after: 2s, to: [ops]}, remind: 3s}";
+    let permissions = format!("rules: [{rule}]\n");
+    let gateway = Gateway::with(&Setup { permissions, ..setup(&receiver) });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    let (first, id) = world.ask("answered at once");
+    world.gateway.say_no(&id);
+    world.agent.reply(first);
+    let before = std::time::Instant::now();
+    let (second, id) = world.ask("nobody answers");
+    let asked = world.one("question.asked");
+    assert!(before.elapsed() >= std::time::Duration::from_secs(2));
+    assert_eq!(asked["data"]["request_id"], id.as_str());
+    // A program is not reminded: it would drop what it has seen.
+    eventually("the time for a reminder to pass", || {
+        (before.elapsed() >= std::time::Duration::from_secs(4)).then_some(())
+    });
+    assert_eq!(world.told("question.asked").len(), 1);
+    let token = asked["data"]["answer_token"].as_str().unwrap();
+    assert_eq!(world.answer(&asked, token, &json!({"decision": "approve"})).status, 200);
+    assert_eq!(world.agent.reply(second)["result"]["status"], "executed");
+    world.one("call.finished");
+    assert_eq!(world.told("question.settled").len(), 1);
+}
+
+#[test]
+fn a_channel_that_nobody_names_is_told_nothing() {
+    let (named, other) = (Upstream::start(), Upstream::start());
+    named.answer(|_| taken());
+    other.answer(|_| taken());
+    let usual = setup(&named);
+    let secret = "a-secret-of-sufficient-length";
+    let more = format!("channels:\n  night: {{type: webhook, url: \"{}\", secret: {secret}}}\n", other.url());
+    let config = usual.config.replace("channels:\n", &more);
+    let permissions = "rules:\n  - {pattern: say, action: ask, notify: [ops]}\n\
+                       defaults:\n  - {pattern: \"*\", action: ask, notify: [night]}\n";
+    let gateway = Gateway::with(&Setup { permissions: permissions.into(), config, ..usual });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver: named, gateway, agent };
+    let (call, id) = world.ask("hello");
+    world.one("question.asked");
+    world.gateway.say_yes(&id);
+    world.agent.reply(call);
+    world.one("call.finished");
+    assert!(other.seen().is_empty());
+    world.agent.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": "light.desk"}}));
+    other.wait_for(1);
+    assert_eq!(world.told("question.asked").len(), 1);
+}
+
+#[test]
+fn who_is_gone_is_called_again_after_a_reload_that_changes_nothing() {
+    let mut world = World::new(|_| Answer::Reply(410, "text/plain", String::new()));
+    let (call, id) = world.ask("hello");
+    eventually("the channel to be off", || world.gateway.log().contains("410 Gone").then_some(()));
+    assert_eq!(Site::of(&world.gateway).get("/healthz").status, 503);
+    assert_eq!(world.gateway.cli(&["channels", "test", "ops"]).status.code(), Some(5));
+    world.receiver.answer(|_| taken());
+    assert_eq!(world.gateway.control(&json!({"command": "reload"})).unwrap()["reloaded"], true);
+    eventually("the question", || (world.told("question.asked").len() >= 2).then_some(()));
+    world.gateway.say_yes(&id);
+    assert_eq!(world.agent.reply(call)["result"]["status"], "executed");
+    world.one("call.finished");
+    assert_eq!(Site::of(&world.gateway).get("/healthz").status, 200);
+    let test = world.gateway.cli(&["channels", "test", "ops"]);
+    assert!(test.status.success() && String::from_utf8(test.stdout).unwrap().contains("answered 202"));
+    assert_eq!(world.told("channel.test").len(), 2);
+}
+
+#[test]
+fn no_token_goes_out_where_plain_http_leads_beyond_this_machine() {
+    let receiver = Upstream::start();
+    receiver.answer(|_| taken());
+    let usual = setup(&receiver);
+    let config = usual.config.replace("http://127.0.0.1:1", "http://192.0.2.7:8080");
+    let gateway = Gateway::with(&Setup { config, ..usual });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    world.ask("hello");
+    let data = world.one("question.asked")["data"].clone();
+    assert!(data.get("answer_token").is_none() && data.get("answer_url").is_none(), "{data}");
+    let check = world.gateway.cli(&["check"]);
+    let said = String::from_utf8([check.stdout, check.stderr].concat()).unwrap();
+    assert!(said.contains("no answer token is sent over plain http:// beyond this machine"), "{said}");
 }

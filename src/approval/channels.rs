@@ -119,7 +119,7 @@ impl Channels {
         self.executor.spawn(take_up_reloads).detach();
     }
 
-    /// What a new configuration asks for. Channels whose configuration is the same are kept.
+    /// What a new configuration asks for. Channels whose configuration is the same are kept, unless they wait for this.
     ///
     /// # Errors
     /// When a channel cannot work with its configuration.
@@ -131,8 +131,8 @@ impl Channels {
         let mut wanted = BTreeMap::new();
         for (name, config) in configs {
             let channel = match earlier.0.get(name).filter(|(known, _)| known == config) {
-                Some((_, channel)) => channel.clone(),
-                None => open(name, config, &self.clock, &self.executor)?,
+                Some((_, channel)) if !channel.is_off() => channel.clone(),
+                _ => open(name, config, &self.clock, &self.executor)?,
             };
             wanted.insert(name.clone(), (config.clone(), channel));
         }

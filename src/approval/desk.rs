@@ -28,6 +28,8 @@ pub(crate) struct Desk {
 struct OpenQuestion {
     question: Arc<Question>,
     deadline: Deadline,
+    /// Whether it is on disk, so that people may see it.
+    shown: bool,
     /// Not open yet, or somebody's answer is being written down.
     taken: bool,
     /// Who has said yes, of several people who must.
@@ -50,13 +52,14 @@ impl Desk {
     pub(crate) fn reserve(&mut self, question: Arc<Question>, now: Timestamp) {
         // A clock that stands before the question was asked does not make its time longer.
         let deadline = Deadline::new(question.expires, now.max(question.created));
-        self.open.insert(question.id, OpenQuestion { question, deadline, taken: true, yes: Vec::new() });
+        let reserved = OpenQuestion { question, deadline, shown: false, taken: true, yes: Vec::new() };
+        self.open.insert(reserved.question.id, reserved);
     }
 
     /// The question is on disk and open; or an answer to it could not be written down, and it is open again.
     pub(crate) fn open(&mut self, id: RequestId) {
         if let Some(open) = self.open.get_mut(&id) {
-            open.taken = false;
+            (open.shown, open.taken) = (true, false);
         }
     }
 
@@ -128,9 +131,11 @@ impl Desk {
         }
     }
 
-    /// All open questions, the oldest first.
+    /// All questions that have not ended, the oldest first. One that somebody is answering is among them: it may be as open
+    /// as before after that.
     pub(crate) fn questions(&self) -> Vec<Arc<Question>> {
-        let mut all: Vec<_> = self.open.keys().filter_map(|id| self.get(*id)).collect();
+        let shown = self.open.values().filter(|open| open.shown);
+        let mut all: Vec<_> = shown.map(|open| open.question.clone()).collect();
         all.sort_by_key(|q| (q.created, q.id));
         all
     }
@@ -223,6 +228,7 @@ mod tests {
     fn an_answer_that_was_not_written_down_did_not_happen() {
         let (mut desk, id) = desk_with_one();
         desk.take(id, SOON).unwrap();
+        assert_eq!(desk.questions().len(), 1, "who looks now must not miss it");
         desk.open(id);
         assert!(desk.take(id, SOON).is_ok());
     }

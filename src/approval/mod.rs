@@ -61,6 +61,10 @@ pub(crate) trait Channel {
     fn notice(&self, text: &str);
     /// Whether people can be reached this way now.
     fn health(&self) -> ChannelHealth;
+    /// Whether only a reload makes it work again.
+    fn is_off(&self) -> bool {
+        false
+    }
     /// Sends a harmless message, and tells what came back: a line for people, safe to show.
     ///
     /// # Errors
@@ -173,7 +177,7 @@ pub(crate) trait Host {
     fn note_window(&self, id: RequestId) -> Duration;
     /// How often this was asked, identical requests counted.
     fn times_asked(&self, question: &Question) -> u32;
-    /// The open questions, the oldest first.
+    /// The questions that have not ended, the oldest first.
     fn questions(&self) -> Vec<Arc<Question>>;
     /// Whether this call has not ended: open, approved or being executed.
     fn is_under_way(&self, id: RequestId) -> bool;

@@ -85,6 +85,11 @@ impl Carrier for Webhook {
         self.parcel(format!("msg_{id}_{}", kind.as_str()), word, shape.clone(), at)
     }
 
+    /// A program forgets nothing, and drops an id that it has seen.
+    fn reminds(&self) -> bool {
+        false
+    }
+
     fn test(&self, at: Timestamp) -> Parcel {
         self.parcel(format!("msg_test_{}", at.0), "channel.test", json!({}), at)
     }

@@ -76,7 +76,7 @@ impl Approvals {
         })
     }
 
-    /// The open questions, the oldest first.
+    /// The questions that have not ended, the oldest first.
     pub fn questions(&self) -> Vec<Arc<Question>> {
         self.desk.borrow().questions()
     }
@@ -87,7 +87,7 @@ impl Approvals {
     }
 
     /// An open question that nobody is answering right now.
-    pub(super) fn question(&self, id: RequestId) -> Option<Arc<Question>> {
+    pub(crate) fn question(&self, id: RequestId) -> Option<Arc<Question>> {
         self.desk.borrow().get(id)
     }
 

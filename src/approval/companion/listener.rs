@@ -3,7 +3,7 @@
 
 use std::cell::RefCell;
 use std::rc::Rc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use smol::{Timer, future};
@@ -65,11 +65,16 @@ impl Listener {
         loop {
             let why = match self.open().await {
                 Ok(socket) => {
-                    failures = 0;
+                    let since = Instant::now();
                     self.trouble.replace(None);
                     log::info!("channel {}: taps are heard", self.config.name);
                     begun(&**host);
-                    self.listen(socket, host).await
+                    let why = self.listen(socket, host).await;
+                    // One that ends at once is no better than none: phones are shown the questions again for each.
+                    if since.elapsed() >= LONGEST_PAUSE {
+                        failures = 0;
+                    }
+                    why
                 }
                 Err(why) => why,
             };

@@ -50,8 +50,10 @@ pub(crate) enum Heard {
     Taken,
     /// Taken, and somebody has answered the question.
     Answered(Choice, String),
-    /// To be tried again; why, for people.
+    /// Not taken, to be tried again; why, for people.
     Failed(String),
+    /// The same, but it may have been taken.
+    Unsure(String),
     /// Nothing is ever to be sent there again.
     Gone,
 }
@@ -71,6 +73,10 @@ pub(crate) trait Carrier: 'static {
     fn asked(&self, question: &Question, token: Option<&Secret>, at: Timestamp) -> Vec<Parcel>;
     /// What came of a question, in its JSON ([`ended`](crate::approval::shape::ended)) and in words.
     fn ended(&self, kind: NewsKind, id: &str, shape: &Value, words: &str, at: Timestamp) -> Parcel;
+    /// Whether people are told a question once more who have not answered it (`remind`).
+    fn reminds(&self) -> bool {
+        true
+    }
     /// A harmless message.
     fn test(&self, at: Timestamp) -> Parcel;
     /// What the owner should know; None where there is no place for it.

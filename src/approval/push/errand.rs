@@ -16,8 +16,10 @@ pub(super) struct Errand {
     /// Its JSON as it was asked.
     pub(super) shape: Value,
     pub(super) queue: VecDeque<(NewsKind, Timestamp, Parcel)>,
-    /// Whether all of the question has been taken. What came of it is told to nobody else.
-    pub(super) taken: bool,
+    /// Whether any of the question may have been taken. What came of it is told to nobody else.
+    pub(super) reached: bool,
+    /// Whether the next start is to believe that, because it is being tried or was.
+    pub(super) tried: bool,
     /// Whether it has ended, and since when.
     pub(super) ended: Option<Timestamp>,
     /// Whether more will be heard of it.
@@ -36,7 +38,8 @@ impl Errand {
         Errand {
             shape,
             queue,
-            taken: false,
+            reached: false,
+            tried: false,
             ended: None,
             runs: false,
             failures: 0,
@@ -60,15 +63,20 @@ impl Errand {
 
     /// Whether the question as it is has been taken.
     pub(super) fn is_told(&self) -> bool {
-        self.taken && !self.queue.iter().any(|(kind, ..)| *kind == NewsKind::Asked)
+        self.reached && !self.asks()
+    }
+
+    /// Whether some of the question is still to be told.
+    pub(super) fn asks(&self) -> bool {
+        self.queue.iter().any(|(kind, ..)| *kind == NewsKind::Asked)
     }
 
     /// The next message; what is too late for it is left out.
     pub(super) fn next(&mut self, now: Timestamp) -> Option<(NewsKind, Parcel)> {
-        let (ended, taken) = (self.ended.is_some(), self.taken);
+        let (ended, reached) = (self.ended.is_some(), self.reached);
         self.queue.retain(|(kind, at, _)| match kind {
             NewsKind::Asked => !ended,
-            NewsKind::Settled | NewsKind::Finished => taken && now.since(*at) < KEEP,
+            NewsKind::Settled | NewsKind::Finished => reached && now.since(*at) < KEEP,
         });
         self.queue.front().map(|(kind, _, parcel)| (*kind, parcel.clone()))
     }
@@ -77,9 +85,15 @@ impl Errand {
     pub(super) fn arrived(&mut self, id: &str) -> bool {
         self.failures = 0;
         self.queue.retain(|(.., parcel)| parcel.id != id);
-        let is_whole = !self.queue.iter().any(|(kind, ..)| *kind == NewsKind::Asked);
-        self.taken |= is_whole;
-        self.taken
+        self.reached = true;
+        !self.asks()
+    }
+
+    /// A message has not arrived, or nobody knows.
+    pub(super) fn failed(&mut self, reached: bool) {
+        self.failures = self.failures.saturating_add(1);
+        self.reached |= reached;
+        self.tried = self.reached;
     }
 
     /// Whether nothing more will be told.
@@ -87,7 +101,7 @@ impl Errand {
         match self.ended {
             None => false,
             Some(_) if self.in_flight => false,
-            Some(at) => !self.taken || now.since(at) >= KEEP || (self.queue.is_empty() && !self.runs),
+            Some(at) => !self.reached || now.since(at) >= KEEP || (self.queue.is_empty() && !self.runs),
         }
     }
 
@@ -112,7 +126,7 @@ impl Errand {
         was_told && self.shown_as() == now.shown_as()
     }
 
-    /// Only what has been taken is kept.
+    /// Only what may have been taken is kept.
     pub(super) fn restore(kept: &Value) -> Option<Errand> {
         let parcel = |entry: &Value| {
             let kind = NewsKind::parse(entry.get(0)?.as_str()?)?;
@@ -122,7 +136,8 @@ impl Errand {
         let queue = kept.get("queue")?.as_array()?.iter().filter_map(parcel).collect();
         Some(Errand {
             queue,
-            taken: true,
+            reached: true,
+            tried: true,
             ended: kept.get("ended").and_then(Value::as_i64).map(Timestamp),
             runs: kept.get("runs").and_then(Value::as_bool).unwrap_or_default(),
             ..Errand::asked(kept.get("shape")?.clone(), Vec::new(), Timestamp(0))
@@ -147,8 +162,8 @@ mod tests {
     #[test]
     fn news_go_out_in_order_and_only_to_who_took_the_question() {
         let mut taken = errand();
-        assert!(!taken.arrived("1") && !taken.taken);
-        assert!(taken.arrived("2") && taken.taken);
+        assert!(!taken.arrived("1") && !taken.is_told());
+        assert!(taken.arrived("2") && taken.is_told());
         taken.ended = Some(NOW);
         taken.queue.push_back((NewsKind::Settled, NOW, parcel("3")));
         assert_eq!(taken.next(NOW), Some((NewsKind::Settled, parcel("3"))));
@@ -163,11 +178,15 @@ mod tests {
         assert!(missed.is_over(NOW));
         missed.in_flight = true;
         assert!(!missed.is_over(NOW), "it may be taken yet");
+        let mut unsure = Errand { ended: Some(NOW), ..errand() };
+        unsure.queue.push_back((NewsKind::Settled, NOW, parcel("3")));
+        unsure.failed(true);
+        assert_eq!(unsure.next(NOW), Some((NewsKind::Settled, parcel("3"))));
     }
 
     #[test]
     fn what_came_of_a_question_is_tried_for_a_day() {
-        let mut errand = Errand { taken: true, ended: Some(NOW), queue: VecDeque::new(), ..errand() };
+        let mut errand = Errand { reached: true, ended: Some(NOW), queue: VecDeque::new(), ..errand() };
         errand.queue.push_back((NewsKind::Settled, NOW, parcel("3")));
         assert!(errand.next(NOW.plus(KEEP - Duration::from_secs(1))).is_some());
         assert!(errand.next(NOW.plus(KEEP)).is_none() && errand.is_over(NOW.plus(KEEP)));
@@ -175,8 +194,14 @@ mod tests {
 
     #[test]
     fn what_was_taken_is_known_after_a_restart() {
-        let mut errand =
-            Errand { taken: true, ended: Some(NOW), runs: true, queue: VecDeque::new(), ..errand() };
+        let mut errand = Errand {
+            reached: true,
+            tried: true,
+            ended: Some(NOW),
+            runs: true,
+            queue: VecDeque::new(),
+            ..errand()
+        };
         errand.queue.push_back((NewsKind::Settled, NOW, parcel("3")));
         assert_eq!(Errand::restore(&errand.kept()), Some(errand));
         assert_eq!(Errand::restore(&json!({"queue": 1})), None);

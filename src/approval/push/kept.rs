@@ -1,4 +1,5 @@
-//! What the next start has to know: which questions were taken, so that none is told twice, and what came of them.
+//! What the next start has to know: which questions were taken or may have been, so that none is told twice, and what came
+//! of them.
 
 use std::rc::Rc;
 
@@ -6,6 +7,7 @@ use serde_json::{Map, json};
 
 use super::carrier::Carrier;
 use super::pusher::Pusher;
+use crate::base::ids::RequestId;
 
 /// Keeps what has changed. Changes that come meanwhile are kept together.
 pub(super) fn save_soon<C: Carrier>(pusher: &Rc<Pusher<C>>) {
@@ -22,15 +24,32 @@ pub(super) fn save_soon<C: Carrier>(pusher: &Rc<Pusher<C>>) {
     });
 }
 
+/// Keeps that a question is being told, before that is tried: it may be taken, and the gateway end before it hears so.
+pub(super) async fn note_attempt<C: Carrier>(pusher: &Rc<Pusher<C>>, id: RequestId) {
+    let is_new = {
+        let mut errands = pusher.errands.borrow_mut();
+        let errand = errands.get_mut(&id).filter(|errand| errand.ended.is_none() && errand.asks());
+        errand.is_some_and(|errand| !std::mem::replace(&mut errand.tried, true))
+    };
+    if is_new {
+        let saved = pusher.next_save.borrow().clone();
+        save_soon(pusher);
+        saved.wait().await;
+    }
+}
+
 pub(super) async fn save_now<C: Carrier>(pusher: &Rc<Pusher<C>>) {
     let Some(host) = pusher.host.borrow().clone().filter(|_| pusher.restored.get()) else { return };
     pusher.dirty.set(false);
+    let saved = pusher.next_save.take();
     let kept: Map<_, _> = {
         let errands = pusher.errands.borrow();
-        errands.iter().filter(|(_, it)| it.taken).map(|(id, it)| (id.to_string(), it.kept())).collect()
+        let told = errands.iter().filter(|(_, it)| it.reached || it.tried);
+        told.map(|(id, it)| (id.to_string(), it.kept())).collect()
     };
     let kept = json!({"identity": pusher.carrier.identity().hex(), "questions": kept});
     host.remember(&pusher.carrier.kept_as(), kept.to_string()).await;
+    saved.set();
 }
 
 /// Nobody will ask for it.

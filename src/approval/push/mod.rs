@@ -18,6 +18,7 @@ mod restore;
 mod words;
 mod work;
 
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +36,9 @@ use crate::base::ids::RequestId;
 use crate::base::zone::Zone;
 use crate::model::{Outcome, Question, QuestionEnd};
 use crate::net::client::HttpClient;
+
+/// Of how many questions that have ended it is still tried to tell that.
+const MOST_ENDED: usize = 256;
 
 /// A channel as the gate holds it.
 pub(crate) struct PushChannel<C>(Rc<Pusher<C>>);
@@ -55,8 +59,7 @@ impl<C: Carrier> PushChannel<C> {
     /// Sends the open questions that have been taken once more: what people did with them may be lost.
     pub(crate) fn show_again(&self, host: &dyn Host) {
         for question in host.questions() {
-            let is_told = self.0.errands.borrow().get(&question.id).is_some_and(Errand::is_told);
-            if is_told {
+            if is_told(&self.0, question.id) {
                 ask_anew(&self.0, &question);
             }
         }
@@ -74,18 +77,20 @@ impl<C: Carrier> Channel for PushChannel<C> {
     }
 
     fn asked(&self, question: &Arc<Question>) {
-        let Some(pause) = pause_before(&self.0, question) else { return };
-        if pause.is_zero() {
-            return ask(&self.0, question);
+        let age = self.0.clock.now().since(question.created);
+        let Some(pause) = pause_before(&self.0, question, age) else { return };
+        match pause.is_zero() {
+            true => ask(&self.0, question),
+            false => while_open(&self.0, question.id, pause, |pusher, open| ask(pusher, open)),
         }
-        let (pusher, question) = (self.0.clone(), question.clone());
-        let later = async move {
-            Timer::after(pause).await;
-            let host = pusher.host.borrow().clone();
-            let open = host.and_then(|host| host.questions().into_iter().find(|open| open.id == question.id));
-            open.iter().for_each(|open| ask(&pusher, open));
-        };
-        self.0.spawn(later);
+        let reminder = question.terms.remind().filter(|_| self.0.carrier.reminds());
+        if let Some(pause) = reminder.and_then(|at| at.checked_sub(age)) {
+            while_open(&self.0, question.id, pause, |pusher, open| {
+                if is_told(pusher, open.id) {
+                    ask_anew(pusher, open);
+                }
+            });
+        }
     }
 
     /// It is asked again, under another id: the tokens of the earlier messages are void.
@@ -134,14 +139,18 @@ impl<C: Carrier> Channel for PushChannel<C> {
         }
     }
 
+    fn is_off(&self) -> bool {
+        self.0.link.borrow().off
+    }
+
     fn test(&self) -> Later<'_, Result<String, String>> {
         Box::pin(async {
             let parcel = self.0.carrier.test(self.0.clock.now());
-            let response = self.0.send(&parcel).await?;
+            let response = self.0.send(&parcel).await.map_err(|e| e.to_string())?;
             let answered = format!("the receiver answered {}", response.status);
             match self.0.carrier.judge(&parcel, &response, self.0.clock.now()) {
                 Heard::Taken | Heard::Answered(..) => Ok(answered),
-                Heard::Failed(why) => Err(why),
+                Heard::Failed(why) | Heard::Unsure(why) => Err(why),
                 Heard::Gone => Err(answered),
             }
         })
@@ -167,14 +176,35 @@ impl<C: Carrier> Channel for PushChannel<C> {
 }
 
 /// How long it is before this channel is asked, by what the rule says of whom to tell; None: never.
-fn pause_before<C: Carrier>(pusher: &Pusher<C>, question: &Question) -> Option<Duration> {
+fn pause_before<C: Carrier>(pusher: &Pusher<C>, question: &Question, age: Duration) -> Option<Duration> {
     let host = pusher.host.borrow().clone();
     let Some(host) = host else { return Some(Duration::ZERO) };
     if host.told_first(question).is_some() {
         return Some(Duration::ZERO);
     }
-    let age = pusher.clock.now().since(question.created);
     host.told_later(question).into_iter().map(|(after, _)| after.saturating_sub(age)).min()
+}
+
+/// Does something after `pause` with the question as it is then, unless it has ended.
+fn while_open<C: Carrier>(
+    pusher: &Rc<Pusher<C>>,
+    id: RequestId,
+    pause: Duration,
+    act: impl FnOnce(&Rc<Pusher<C>>, &Question) + 'static,
+) {
+    let later = pusher.clone();
+    pusher.spawn(async move {
+        Timer::after(pause).await;
+        let host = later.host.borrow().clone();
+        let open = host.and_then(|host| host.questions().into_iter().find(|open| open.id == id));
+        if let Some(open) = open {
+            act(&later, &open);
+        }
+    });
+}
+
+fn is_told<C>(pusher: &Pusher<C>, id: RequestId) -> bool {
+    pusher.errands.borrow().get(&id).is_some_and(Errand::is_told)
 }
 
 fn ask_anew<C: Carrier>(pusher: &Rc<Pusher<C>>, question: &Question) {
@@ -191,6 +221,10 @@ fn ask<C: Carrier>(pusher: &Rc<Pusher<C>>, question: &Question) {
     let now = pusher.clock.now();
     if pusher.link.borrow().off {
         return;
+    }
+    if pusher.errands.borrow().contains_key(&question.id) {
+        // An earlier run may have told it here.
+        return ask_anew(pusher, question);
     }
     let errand = Errand::asked(shape::question(question), pusher.parcels(question, now), now);
     pusher.errands.borrow_mut().insert(question.id, errand);
@@ -217,7 +251,19 @@ fn tell<C: Carrier>(
         errand.shape = shape.clone();
         errand.failures = 0;
         errands.retain(|_, errand| !errand.is_over(now));
+        forget_surplus(&mut errands);
     }
     kept::save_soon(pusher);
     work::go_on(pusher, id);
+}
+
+/// A receiver that takes nothing does not make what is to be told to it grow: of what has ended, the oldest goes.
+fn forget_surplus(errands: &mut BTreeMap<RequestId, Errand>) {
+    let ended = errands.iter().filter_map(|(id, errand)| Some((errand.ended?, *id)));
+    let (count, oldest) = ended.fold((0, None), |(count, oldest): (usize, Option<_>), one| {
+        (count + 1, Some(oldest.map_or(one, |oldest| one.min(oldest))))
+    });
+    if let Some((_, id)) = oldest.filter(|_| count > MOST_ENDED) {
+        errands.remove(&id);
+    }
 }

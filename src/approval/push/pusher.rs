@@ -15,7 +15,7 @@ use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
 use crate::base::once_flag::OnceFlag;
 use crate::model::Question;
-use crate::net::client::{HttpClient, HttpResponse};
+use crate::net::client::{HttpClient, HttpError, HttpResponse};
 
 /// Messages on their way at once. A receiver that is slow holds up its own channel only.
 const AT_ONCE: usize = 8;
@@ -35,6 +35,8 @@ pub(super) struct Pusher<C> {
     /// Whether what should be kept has changed.
     pub(super) dirty: Cell<bool>,
     pub(super) saving: Cell<bool>,
+    /// Set once what is true now is kept.
+    pub(super) next_save: RefCell<Rc<OnceFlag>>,
     /// Nobody is heard here any more.
     pub(super) silent: Cell<bool>,
     pub(super) stop: OnceFlag,
@@ -71,6 +73,7 @@ impl<C: Carrier> Pusher<C> {
             restored: Cell::default(),
             dirty: Cell::default(),
             saving: Cell::default(),
+            next_save: RefCell::default(),
             silent: Cell::default(),
             stop: OnceFlag::default(),
         }
@@ -94,10 +97,10 @@ impl<C: Carrier> Pusher<C> {
     /// One attempt.
     ///
     /// # Errors
-    /// Why there is no answer, for people.
-    pub(super) async fn send(&self, parcel: &Parcel) -> Result<HttpResponse, String> {
+    /// Why there is no answer.
+    pub(super) async fn send(&self, parcel: &Parcel) -> Result<HttpResponse, HttpError> {
         let (client, request) = (self.client.clone(), self.carrier.request(parcel, self.clock.now()));
-        smol::unblock(move || client.call(request)).await.map_err(|e| e.to_string())
+        smol::unblock(move || client.call(request)).await
     }
 
     /// The question's JSON with what is known of its end.

@@ -31,11 +31,8 @@ pub(super) async fn run<C: Carrier>(pusher: Rc<Pusher<C>>) {
         if open.contains(&id) {
             // It was asked again a moment ago, for those who have not taken it.
             // Whoever took it under another configuration may be somebody else, and has no valid token.
-            if let Some(asked) = pusher.errands.borrow_mut().get_mut(&id).filter(|_| is_same) {
-                asked.taken = true;
-                if errand.was_told(kept, asked) {
-                    asked.queue = VecDeque::new();
-                }
+            if is_same {
+                still_open(&mut pusher.errands.borrow_mut(), id, errand, kept);
             }
             continue;
         }
@@ -46,6 +43,18 @@ pub(super) async fn run<C: Carrier>(pusher: Rc<Pusher<C>>) {
     let ids: Vec<_> = pusher.errands.borrow().keys().copied().collect();
     ids.into_iter().for_each(|id| work::go_on(&pusher, id));
     kept::save_soon(&pusher);
+}
+
+fn still_open(errands: &mut BTreeMap<RequestId, Errand>, id: RequestId, errand: Errand, kept: &Value) {
+    let Some(asked) = errands.get_mut(&id) else {
+        // By now it is others who are told of it at first; what comes of it is told here as well.
+        errands.insert(id, errand);
+        return;
+    };
+    (asked.reached, asked.tried) = (true, true);
+    if errand.was_told(kept, asked) {
+        asked.queue = VecDeque::new();
+    }
 }
 
 /// Adds what happened to a question while nobody was there to tell it.

@@ -12,6 +12,7 @@ use crate::approval::NotRecorded;
 use crate::base::backoff::{doubled, jitter};
 use crate::base::ids::RequestId;
 use crate::model::{AnswerOutcome, Choice};
+use crate::net::client::HttpError;
 
 /// The pause after the first attempt that failed; it doubles up to the longest, and a tenth comes on top by chance.
 const FIRST_PAUSE: Duration = Duration::from_secs(1);
@@ -36,6 +37,7 @@ async fn run<C: Carrier>(pusher: Rc<Pusher<C>>, id: RequestId) {
     loop {
         // The place first: what waits for one may be changed meanwhile, and an answer to it is one to what it showed.
         let place = pusher.places.acquire().await;
+        kept::note_attempt(&pusher, id).await;
         let Some((kind, parcel)) = pusher.next(id) else { return };
         let Some(heard) = pusher.deliver(id, kind, &parcel).await else { return };
         drop(place);
@@ -71,7 +73,8 @@ impl<C: Carrier> Pusher<C> {
         };
         let heard = match self.send(parcel).await {
             Ok(response) => self.carrier.judge(parcel, &response, self.clock.now()),
-            Err(why) => Heard::Failed(why),
+            Err(why @ HttpError::NotSent(_)) => Heard::Failed(why.to_string()),
+            Err(why) => Heard::Unsure(why.to_string()),
         };
         let heard = match heard {
             // What was changed meanwhile is not what the answer is about.
@@ -96,7 +99,7 @@ impl<C: Carrier> Pusher<C> {
                 log::info!("channel {}: an answer to {id} did not count: {}", self.name, outcome.as_str());
             }
             // It is asked again and can be answered again.
-            Err(NotRecorded) => return Heard::Failed("its answer could not be recorded".to_owned()),
+            Err(NotRecorded) => return Heard::Unsure("its answer could not be recorded".to_owned()),
         }
         Heard::Taken
     }
@@ -113,17 +116,8 @@ impl<C: Carrier> Pusher<C> {
                 }
                 Some(Duration::ZERO)
             }
-            Heard::Failed(why) => {
-                self.fails(why);
-                let mut errands = self.errands.borrow_mut();
-                let errand = errands.get_mut(&id)?;
-                let pause = doubled(FIRST_PAUSE, errand.failures, LONGEST_PAUSE);
-                errand.failures = errand.failures.saturating_add(1);
-                if errand.is_over(now) {
-                    errands.remove(&id);
-                }
-                Some(pause + jitter(pause / 10))
-            }
+            Heard::Failed(why) => self.again(id, why, false),
+            Heard::Unsure(why) => self.again(id, why, true),
             Heard::Gone => {
                 log::warn!(
                     "channel {}: the receiver answered 410 Gone; it is switched off until a reload",
@@ -137,6 +131,27 @@ impl<C: Carrier> Pusher<C> {
                 None
             }
         }
+    }
+
+    /// How long to wait before trying once more.
+    fn again(self: &Rc<Self>, id: RequestId, why: String, reached: bool) -> Option<Duration> {
+        self.fails(why);
+        let (pause, is_reached) = {
+            let mut errands = self.errands.borrow_mut();
+            let errand = errands.get_mut(&id)?;
+            let pause = doubled(FIRST_PAUSE, errand.failures, LONGEST_PAUSE);
+            errand.failed(reached);
+            let is_reached = errand.reached;
+            if errand.is_over(self.clock.now()) {
+                errands.remove(&id);
+            }
+            (pause, is_reached)
+        };
+        if !is_reached {
+            // The next start must not take it as told.
+            kept::save_soon(self);
+        }
+        Some(pause + jitter(pause / 10))
     }
 
     fn works(&self) {

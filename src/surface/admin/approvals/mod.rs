@@ -199,7 +199,7 @@ fn counted(have: u32, need: u32) -> String {
 
 /// How a question ended, or that it has not.
 async fn end_of(admin: &Admin, viewer: &Viewer, id: RequestId) -> String {
-    if admin.gate.approvals.questions().iter().any(|question| question.id == id) {
+    if admin.gate.approvals.question(id).is_some() {
         return still_open(admin, viewer, id);
     }
     for _ in 0..LOOKS {
