@@ -15,8 +15,8 @@ use smol::future;
 
 use super::Executor;
 use super::answered::Answered;
-use super::counting::{Approved, Counting, Objections};
-use super::grants::GrantBook;
+use super::counting::{Counting, Votes};
+use super::grants::ExpectedGrant;
 use super::notes::NoteWindows;
 use super::offered::{Ended, Heard, Written};
 use super::recording::RETRY;
@@ -25,8 +25,7 @@ use crate::approval::desk::{Desk, IdMatch};
 use crate::approval::{Channel, Channels};
 use crate::base::clock::{Clock, Timestamp};
 use crate::base::ids::RequestId;
-use crate::base::once_flag::OnceFlag;
-use crate::model::{AgentId, AnswerOutcome, Choice, Grant, Question, QuestionEnd, Responder, Void};
+use crate::model::{AgentId, AnswerOutcome, Choice, Question, QuestionEnd, Responder, Void};
 use crate::store::{Store, StoreError};
 
 /// How long to wait before looking again at a question that somebody is answering right now.
@@ -42,13 +41,7 @@ pub struct Approvals {
     /// The calls that wait for an answer.
     pub(super) waiters: RefCell<HashMap<RequestId, Sender<Heard>>>,
     notes: NoteWindows,
-    grants: Rc<RefCell<GrantBook>>,
-    /// The questions to which a yes that is not the last is being written down, or a change.
-    pub(super) counting: RefCell<HashMap<RequestId, Rc<OnceFlag>>>,
-    /// The calls that several people have approved and that are not claimed: one no still counts.
-    pub(super) approved: RefCell<HashMap<RequestId, Approved>>,
-    /// Each no that has come and is not heard yet.
-    pub(super) objections: Objections,
+    pub(super) votes: Votes,
 }
 
 impl Approvals {
@@ -57,23 +50,10 @@ impl Approvals {
         clock: Clock,
         store: Store,
         channels: Rc<Channels>,
-        grants: Rc<RefCell<GrantBook>>,
     ) -> Rc<Approvals> {
         let notes = NoteWindows::new(executor.clone(), clock.clone(), store.clone());
-        let (desk, waiters, counting, approved, objections) = Default::default();
-        Rc::new(Approvals {
-            executor,
-            clock,
-            store,
-            channels,
-            desk,
-            waiters,
-            notes,
-            grants,
-            counting,
-            approved,
-            objections,
-        })
+        let (desk, waiters, votes) = Default::default();
+        Rc::new(Approvals { executor, clock, store, channels, desk, waiters, notes, votes })
     }
 
     /// The questions that have not ended, the oldest first.
@@ -235,7 +215,7 @@ impl Approvals {
         id: RequestId,
         (choice, by): (Choice, Responder),
         counting: &Counting,
-        (note_window, grant): (Duration, Option<Grant>),
+        (note_window, grant): (Duration, Option<ExpectedGrant>),
     ) -> Result<Answered, StoreError> {
         if let (Choice::Approve(approval), Some(question)) = (&choice, self.question(id))
             && !question.is_meant_by(approval)
@@ -331,20 +311,20 @@ impl Approvals {
         &self,
         question: Arc<Question>,
         end: QuestionEnd,
-        (note_window, grant): (Option<Duration>, Option<Grant>),
+        (note_window, grant): (Option<Duration>, Option<ExpectedGrant>),
     ) -> Result<bool, StoreError> {
         let (id, now) = (question.id, self.clock.now());
         let durable = question.call.tool().kind.has_side_effects();
-        let grant = grant.filter(|grant| self.grants.borrow().is_expected(grant.id));
-        let counted = match self.write_end(&question, &end, grant.as_ref(), now).await {
-            Ok(counted) => counted,
-            Err(e) => {
-                log::error!("request {id}: the answer could not be recorded: {e}");
-                self.desk.borrow_mut().open(id);
-                self.grants.borrow_mut().not_given(id);
-                return Err(e);
-            }
-        };
+        let grant = grant.filter(ExpectedGrant::lasts);
+        let counted =
+            match self.write_end(&question, &end, grant.as_ref().map(ExpectedGrant::grant), now).await {
+                Ok(counted) => counted,
+                Err(e) => {
+                    log::error!("request {id}: the answer could not be recorded: {e}");
+                    self.desk.borrow_mut().open(id);
+                    return Err(e);
+                }
+            };
         if let (QuestionEnd::Approved { .. }, true) = (&end, counted) {
             self.may_be_overruled(&question);
         }
@@ -353,8 +333,7 @@ impl Approvals {
         let by = end.by().map(|by| format!(" by {by}")).unwrap_or_default();
         log::info!("request {id}: {}{by}", end.as_str());
         if let Some(grant) = grant.filter(|_| counted) {
-            log::info!("granted by {}: {}", grant.by, grant.words());
-            self.grants.borrow_mut().given(grant.id);
+            grant.given();
         }
         if let Some(window) = note_window.filter(|_| counted) {
             self.notes.open(id, window.min(left), durable);

@@ -2,6 +2,7 @@
 //! as it is now, whichever is stricter.
 
 use std::cell::RefCell;
+use std::collections::HashMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -16,6 +17,16 @@ pub(super) struct Approved {
     pub(super) question: Arc<Question>,
     /// What the agent hears when one of them says no after all.
     pub(super) overruled: Option<Outcome>,
+}
+
+/// What people have said, or changed, that does not end a question or has not ended it yet.
+#[derive(Default)]
+pub(super) struct Votes {
+    /// The questions to which a yes that is not the last is being written down, or a change.
+    pub(super) counting: RefCell<HashMap<RequestId, Rc<OnceFlag>>>,
+    /// The calls that several people have approved and that are not claimed: one no still counts.
+    pub(super) approved: RefCell<HashMap<RequestId, Approved>>,
+    pub(super) objections: Objections,
 }
 
 /// Each no that has come and is not heard yet.

@@ -149,7 +149,7 @@ impl Approvals {
         }
         // Answers that come meanwhile wait, so that they hear of the change.
         let done = Rc::<OnceFlag>::default();
-        self.counting.borrow_mut().insert(id, done.clone());
+        self.votes.counting.borrow_mut().insert(id, done.clone());
         let names = question.edit.as_ref().map(|edit| edit.names.join(", ")).unwrap_or_default();
         log::info!("request {id}: changed by {}: {names}", edited.by);
         let written = self.store.edit(id, edited, now, question.call.tool().kind.has_side_effects()).await;
@@ -157,7 +157,7 @@ impl Approvals {
             Ok(true) => self.desk.borrow_mut().replace(&question),
             Ok(false) | Err(_) => self.desk.borrow_mut().open(id),
         }
-        self.counting.borrow_mut().remove(&id);
+        self.votes.counting.borrow_mut().remove(&id);
         done.set();
         if written.inspect_err(|e| log::error!("request {id}: the change could not be recorded: {e}"))? {
             self.channels.tell(|channel| channel.edited(&question));

@@ -15,12 +15,12 @@ impl Approvals {
         &self,
         question: &Arc<Question>,
         end: &QuestionEnd,
-        grant: Option<&Grant>,
+        grant: Option<&Arc<Grant>>,
         now: Timestamp,
     ) -> Result<bool, StoreError> {
         let id = question.id;
         if let Some(grant) = grant {
-            return self.store.answer_granting(id, Arc::new(grant.clone()), now).await;
+            return self.store.answer_granting(id, grant.clone(), now).await;
         }
         let waiter = self.waiters.borrow().get(&id).cloned();
         if let Some(waiter) = waiter

@@ -4,12 +4,11 @@
 
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::Arc;
 use std::time::Duration;
 
 use smol::Timer;
 
-use super::grants::GrantReading;
+use super::grants::{ExpectedGrant, GrantReading};
 use super::recording::{see_through, until_recorded};
 use super::running::GrantNote;
 use super::setup::Setup;
@@ -101,7 +100,7 @@ impl Gate {
         id: RequestId,
         choice: &Choice,
         by: &Responder,
-    ) -> Result<Option<Grant>, String> {
+    ) -> Result<Option<ExpectedGrant>, String> {
         let Choice::Approve(approval) = choice else { return Ok(None) };
         let Some(wish) = approval.grant else { return Ok(None) };
         let Some(question) = self.approvals.question(id) else { return Ok(None) };
@@ -109,10 +108,8 @@ impl Gate {
             return Ok(None);
         }
         let grant = self.wished(&question, wish, by)?;
-        match self.ledger.grants.borrow_mut().expect(grant.clone(), grant.created) {
-            true => Ok(Some(grant)),
-            false => Err("somebody else is answering this".to_owned()),
-        }
+        let expected = ExpectedGrant::expect(&self.ledger.grants, grant);
+        expected.map(Some).ok_or_else(|| "somebody else is answering this".to_owned())
     }
 
     /// What a yes to this question grants besides.
@@ -195,17 +192,11 @@ impl Gate {
         let (id, until) = (RequestId::random(), now.plus(wish.duration));
         let (cover, created) = (Cover::Pattern(cover), now);
         let grant = Grant { id, agent, session, cover, tools, by, created, until, uses: wish.uses };
-        log::info!("granted by {}: {}", grant.by, grant.words());
-        let (store, book, grant) = (self.store.clone(), self.ledger.grants.clone(), Arc::new(grant));
-        // What ends grants ends this one as well while the disk is busy.
-        book.borrow_mut().expect(Grant::clone(&grant), now);
+        let expected = ExpectedGrant::expect(&self.ledger.grants, grant).ok_or(CannotGrant::Unknown)?;
+        let store = self.store.clone();
         let write = async move {
-            let written = store.grant(grant, now).await;
-            match &written {
-                Ok(()) => book.borrow_mut().given(id),
-                Err(_) => book.borrow_mut().not_given(id),
-            }
-            written
+            let written = store.grant(expected.grant().clone(), now).await;
+            written.inspect(|()| expected.given())
         };
         let written = see_through(&self.flights.executor, write).await.unwrap_or(Err(StoreError::Stopped));
         written.map_err(CannotGrant::Store)?;

@@ -107,33 +107,6 @@ impl GrantBook {
         self.grants.values().filter(|held| held.end(now).is_none()).count() < MOST
     }
 
-    /// It is about to be written down. False: there is one with its id.
-    pub(super) fn expect(&mut self, grant: Grant, now: Timestamp) -> bool {
-        let (id, kept) = (grant.id, KeptGrant { grant, used: 0, end: None, ends_up: None });
-        if self.grants.contains_key(&id) {
-            return false;
-        }
-        self.grants.insert(id, Held { given: false, ..Held::new(kept, now) });
-        true
-    }
-
-    /// Whether it is to be written down: nothing has ended it meanwhile.
-    pub(super) fn is_expected(&self, id: RequestId) -> bool {
-        self.grants.get(&id).is_some_and(|held| !held.given && held.end.is_none())
-    }
-
-    /// It is written down, and counts from now on.
-    pub(super) fn given(&mut self, id: RequestId) {
-        self.grants.get_mut(&id).into_iter().for_each(|held| held.given = true);
-    }
-
-    /// It is not written down.
-    pub(super) fn not_given(&mut self, id: RequestId) {
-        if self.grants.get(&id).is_some_and(|held| !held.given) {
-            self.grants.remove(&id);
-        }
-    }
-
     pub(super) fn lasts(&self, id: RequestId, now: Timestamp) -> bool {
         self.grants.get(&id).is_some_and(|held| held.given && held.end(now).is_none())
     }
@@ -219,6 +192,53 @@ impl Grants for HeldGrant<'_> {
             .filter(|held| matches!(held.end, None | Some((GrantEnd::UsedUp, _))))?;
         let over = held.deadline.is_over(now);
         (!over && held.grant.covers(asked)).then_some(used)
+    }
+}
+
+/// A grant that is about to be written down. What ends grants meanwhile ends it as well; dropping it before it is given
+/// forgets it.
+pub(super) struct ExpectedGrant {
+    book: Rc<RefCell<GrantBook>>,
+    grant: Arc<Grant>,
+}
+
+impl ExpectedGrant {
+    /// None: there is one with its id.
+    pub(super) fn expect(book: &Rc<RefCell<GrantBook>>, grant: Grant) -> Option<ExpectedGrant> {
+        let (now, grant) = (grant.created, Arc::new(grant));
+        let kept = KeptGrant { grant: Grant::clone(&grant), used: 0, end: None, ends_up: None };
+        let all = &mut book.borrow_mut().grants;
+        if all.contains_key(&grant.id) {
+            return None;
+        }
+        all.insert(grant.id, Held { given: false, ..Held::new(kept, now) });
+        Some(ExpectedGrant { book: book.clone(), grant })
+    }
+
+    /// Whether it is to be written down: nothing has ended it meanwhile.
+    pub(super) fn lasts(&self) -> bool {
+        let book = self.book.borrow();
+        book.grants.get(&self.grant.id).is_some_and(|held| !held.given && held.end.is_none())
+    }
+
+    pub(super) fn grant(&self) -> &Arc<Grant> {
+        &self.grant
+    }
+
+    /// It is written down, and counts from now on.
+    pub(super) fn given(&self) {
+        log::info!("granted by {}: {}", self.grant.by, self.grant.words());
+        let all = &mut self.book.borrow_mut().grants;
+        all.get_mut(&self.grant.id).into_iter().for_each(|held| held.given = true);
+    }
+}
+
+impl Drop for ExpectedGrant {
+    fn drop(&mut self) {
+        let all = &mut self.book.borrow_mut().grants;
+        if all.get(&self.grant.id).is_some_and(|held| !held.given) {
+            all.remove(&self.grant.id);
+        }
     }
 }
 

@@ -35,7 +35,6 @@ pub(crate) struct Kept {
 /// What agents have used.
 pub(crate) struct Ledger {
     allowances: RefCell<Allowances>,
-    cool_downs: RefCell<CoolDowns>,
     /// What has been counted under limits. A restart takes it up.
     pub(super) counters: Rc<RefCell<CounterBook>>,
     /// Held by claims that charge something while they are written down: a limit counts anew between them, so that memory
@@ -50,7 +49,7 @@ pub(crate) struct Ledger {
     pub(crate) started: Timestamp,
 }
 
-/// What each agent may still ask for, and be denied before the circuit breaker trips.
+/// What each agent may still ask for, and be denied before the circuit breaker trips; what people are not asked again.
 struct Allowances {
     requests: RateLimits,
     /// What larger requests of one agent may bring beyond [`USUAL`], in bytes. All of it is kept in the record, from which it
@@ -59,6 +58,7 @@ struct Allowances {
     /// What requests other than calls may cost. A tool that is listed costs one.
     errands: Budget,
     denials: Denials,
+    cool_downs: CoolDowns,
 }
 
 impl Default for Allowances {
@@ -68,6 +68,7 @@ impl Default for Allowances {
             bytes: Budget::new(16 << 20, 64 << 10),
             errands: Budget::new(30_000, 30_000),
             denials: Denials::default(),
+            cool_downs: CoolDowns::default(),
         }
     }
 }
@@ -77,7 +78,6 @@ impl Ledger {
         let Kept { counted, read, grants, stops: _ } = kept;
         Ledger {
             allowances: RefCell::default(),
-            cool_downs: RefCell::default(),
             counters: Rc::new(RefCell::new(CounterBook::take_up(
                 counted,
                 setup.conduct.session_idle,
@@ -144,7 +144,7 @@ impl Ledger {
     /// A question ended. Only what people say counts towards the cool-down.
     pub(super) fn answered(&self, setup: &Setup, call: &Call, end: &QuestionEnd, now: Timestamp) {
         let Some(rule) = setup.config.approvals.cool_down else { return };
-        let mut cool_downs = self.cool_downs.borrow_mut();
+        let cool_downs = &mut self.allowances.borrow_mut().cool_downs;
         match end {
             QuestionEnd::Denied { .. } => cool_downs.denied(call.digest(), rule, now),
             QuestionEnd::Approved { .. } => cool_downs.approved(call.digest()),
@@ -155,6 +155,6 @@ impl Ledger {
     /// Until when nobody is asked about this call; None when somebody is.
     pub(super) fn cool_down(&self, setup: &Setup, call: &Call, now: Timestamp) -> Option<Timestamp> {
         setup.config.approvals.cool_down?;
-        self.cool_downs.borrow().until(call.digest(), now)
+        self.allowances.borrow().cool_downs.until(call.digest(), now)
     }
 }

@@ -7,11 +7,12 @@ use std::time::Duration;
 
 use super::approvals::Approvals;
 use super::counting::{Approved, Objections};
+use super::grants::ExpectedGrant;
 use super::recording::see_through;
 use crate::approval::YesTally;
 use crate::base::ids::RequestId;
 use crate::base::once_flag::OnceFlag;
-use crate::model::{AnswerOutcome, Grant, Outcome, Question, QuestionEnd, Responder};
+use crate::model::{AnswerOutcome, Outcome, Question, QuestionEnd, Responder};
 use crate::store::{StoreError, Yes};
 
 /// Somebody has said no, which is being looked at.
@@ -32,17 +33,17 @@ impl Approvals {
     pub(super) fn may_be_overruled(&self, question: &Arc<Question>) {
         if question.terms.need() > 1 {
             let approved = Approved { question: question.clone(), overruled: None };
-            self.approved.borrow_mut().entry(question.id).or_insert(approved);
+            self.votes.approved.borrow_mut().entry(question.id).or_insert(approved);
         }
     }
 
     /// The call is claimed, or will not be. Some: one of those who had to agree has said no, and it has ended with that.
     pub(super) fn claimed(&self, id: RequestId) -> Option<Outcome> {
-        self.approved.borrow_mut().remove(&id)?.overruled
+        self.votes.approved.borrow_mut().remove(&id)?.overruled
     }
 
     pub(super) fn approved_question(&self, id: RequestId) -> Option<Arc<Question>> {
-        self.approved.borrow().get(&id).map(|approved| approved.question.clone())
+        self.votes.approved.borrow().get(&id).map(|approved| approved.question.clone())
     }
 
     /// Denies a call after the last yes. Never left half done when the caller goes away.
@@ -81,7 +82,7 @@ impl Approvals {
     }
 
     fn set_overruled(&self, id: RequestId, outcome: Option<Outcome>) {
-        if let Some(approved) = self.approved.borrow_mut().get_mut(&id) {
+        if let Some(approved) = self.votes.approved.borrow_mut().get_mut(&id) {
             approved.overruled = outcome;
         }
     }
@@ -89,15 +90,20 @@ impl Approvals {
     /// A no has come. While the guard lives, the call is not made.
     pub(super) fn object(&self, id: RequestId) -> Objection {
         let heard = Rc::<OnceFlag>::default();
-        self.objections.borrow_mut().push((id, heard.clone()));
-        Objection { all: self.objections.clone(), heard }
+        self.votes.objections.borrow_mut().push((id, heard.clone()));
+        Objection { all: self.votes.objections.clone(), heard }
     }
 
     /// Waits until each no to this call that has come is heard.
     pub(super) async fn objections_heard(&self, id: RequestId) {
         loop {
-            let open =
-                self.objections.borrow().iter().find(|(of, _)| *of == id).map(|(_, heard)| heard.clone());
+            let open = self
+                .votes
+                .objections
+                .borrow()
+                .iter()
+                .find(|(of, _)| *of == id)
+                .map(|(_, heard)| heard.clone());
             match open {
                 Some(heard) => heard.wait().await,
                 None => return,
@@ -111,17 +117,17 @@ impl Approvals {
         self: &Rc<Self>,
         question: Arc<Question>,
         end: QuestionEnd,
-        besides: (Option<Duration>, Option<Grant>),
+        besides: (Option<Duration>, Option<ExpectedGrant>),
     ) -> Result<AnswerOutcome, StoreError> {
         let (approvals, id, done) = (self.clone(), question.id, Rc::<OnceFlag>::default());
         let is_last = matches!(end, QuestionEnd::Approved { .. }) && question.terms.need() > 1;
         if is_last {
-            self.counting.borrow_mut().insert(id, done.clone());
+            self.votes.counting.borrow_mut().insert(id, done.clone());
         }
         let conclude = async move {
             let counted = approvals.conclude(question, end, besides).await;
             if is_last {
-                approvals.counting.borrow_mut().remove(&id);
+                approvals.votes.counting.borrow_mut().remove(&id);
                 done.set();
             }
             counted
@@ -133,7 +139,7 @@ impl Approvals {
     /// Waits until nobody's yes to it, as one of several, is being written down.
     pub(super) async fn counted(&self, id: RequestId) {
         loop {
-            let counting = self.counting.borrow().get(&id).cloned();
+            let counting = self.votes.counting.borrow().get(&id).cloned();
             match counting {
                 Some(counting) => counting.wait().await,
                 None => return,
@@ -157,10 +163,10 @@ impl Approvals {
             return Ok(outcome);
         }
         let (approvals, done) = (self.clone(), Rc::<OnceFlag>::default());
-        self.counting.borrow_mut().insert(id, done.clone());
+        self.votes.counting.borrow_mut().insert(id, done.clone());
         let count = async move {
             let counted = approvals.count(&question, by, &tally).await;
-            approvals.counting.borrow_mut().remove(&id);
+            approvals.votes.counting.borrow_mut().remove(&id);
             done.set();
             counted
         };

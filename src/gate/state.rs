@@ -51,10 +51,9 @@ impl Gate {
         let stops = Stops::take_up(store.clone(), clock.clone(), kept.stops);
         let kept = Kept { stops: Vec::new(), ..kept };
         let ledger = Ledger::new(&setup, clock.now(), kept);
-        let grants = ledger.grants.clone();
         Gate {
             stops,
-            approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels, grants),
+            approvals: Approvals::new(executor.clone(), clock.clone(), store.clone(), channels),
             inbox: Inbox::new(executor.clone(), clock.clone(), store.clone()),
             flights: Flights::new(executor, setup.shares()),
             ledger,
@@ -231,11 +230,7 @@ impl Gate {
                 return Ok(Answered { id: Some(id), outcome: AnswerOutcome::Refused(why), ended: None });
             }
         };
-        let grants = grant.is_some();
         let answered = self.approvals.answer(id, (choice, by), &count, (window, grant)).await;
-        if grants {
-            self.ledger.grants.borrow_mut().not_given(id);
-        }
         if let Ok(Answered { outcome: AnswerOutcome::Counted { .. }, .. }) = &answered {
             self.ledger.metrics.total(|totals| totals.counted += 1);
         }
