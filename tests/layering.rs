@@ -27,6 +27,7 @@ const RANKS: [(&str, u8); 15] = [
     ("testing", 7),
 ];
 const MAX_FILE: usize = 400;
+const MAX_FIELDS: usize = 8;
 const MAX_FUNCTION: usize = 60;
 const MAX_PIPELINE: usize = 250;
 
@@ -142,6 +143,31 @@ fn the_pipeline_tells_its_story_on_few_pages() {
         fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("src/gate/pipeline.rs")).unwrap();
     let lines = without_tests(&code).lines().count();
     assert!(lines <= MAX_PIPELINE, "{lines} lines");
+}
+
+/// A part of the gate that owns more than this is two parts.
+#[test]
+fn the_parts_of_the_gate_are_few() {
+    let mut structs = 0;
+    for path in sources().into_iter().filter(|path| path.to_string_lossy().contains("src/gate/")) {
+        let code = fs::read_to_string(&path).unwrap();
+        let mut open: Option<(String, usize)> = None;
+        for line in without_tests(&code).lines() {
+            let is_struct = !line.starts_with([' ', '/']) && line.contains("struct ") && line.ends_with('{');
+            let is_field = line.starts_with("    ") && !line.starts_with("     ") && !line.contains("//");
+            match &mut open {
+                None if is_struct => open = Some((line.to_owned(), 0)),
+                Some((_, fields)) if is_field && line.contains(": ") => *fields += 1,
+                Some((name, fields)) if line == "}" => {
+                    assert!(*fields <= MAX_FIELDS, "{}: {name} has {fields} fields", path.display());
+                    structs += 1;
+                    open = None;
+                }
+                _ => {}
+            }
+        }
+    }
+    assert!(structs > 20, "structs are found: {structs}");
 }
 
 #[test]
