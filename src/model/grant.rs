@@ -63,6 +63,8 @@ pub enum Cover {
         fixed: Digest,
         /// The arguments that may differ.
         free: Vec<String>,
+        /// Whether there may be others outside the signature: they may not differ.
+        others: bool,
     },
     Rule {
         rule: GrantRule,
@@ -172,7 +174,8 @@ impl Cover {
             GrantScope::Rule | GrantScope::Pattern => Cover::Rule { rule },
             GrantScope::Call => Cover::Call { rule, signature, digest: call.digest() },
             GrantScope::Signature => {
-                Cover::Signature { rule, signature, fixed: fixed(call), free: free(call.tool()) }
+                let (free, others) = (free(call.tool()), has_others(call.tool()));
+                Cover::Signature { rule, signature, fixed: fixed(call), free, others }
             }
         }
     }
@@ -200,9 +203,13 @@ impl Cover {
 
     /// What may differ from the call that was shown; None: nothing, or whatever the words say.
     fn freedom(&self) -> Option<String> {
-        let Cover::Signature { free, .. } = self else { return None };
+        let Cover::Signature { free, others, .. } = self else { return None };
         let names: Vec<String> = free.iter().map(|name| visible(name)).collect();
-        (!names.is_empty()).then(|| format!("{} may differ", names.join(", ")))
+        match (names.is_empty(), others) {
+            (false, _) => Some(format!("{} may differ", names.join(", "))),
+            (true, true) => Some("nothing else may differ".to_owned()),
+            (true, false) => None,
+        }
     }
 }
 
@@ -250,9 +257,17 @@ pub(crate) fn clock_time(at: Timestamp, now: Timestamp, zone: &Zone) -> String {
 
 /// The arguments that may differ under a grant for a signature: declared single values outside it.
 fn free(tool: &Tool) -> Vec<String> {
+    unsigned(tool).filter(|(_, spec)| is_free(spec)).map(|(name, _)| name.clone()).collect()
+}
+
+/// Whether a call may have arguments that neither stand in its signature nor may differ.
+fn has_others(tool: &Tool) -> bool {
+    tool.extra_args || unsigned(tool).any(|(_, spec)| !is_free(spec))
+}
+
+fn unsigned(tool: &Tool) -> impl Iterator<Item = (&String, &ArgSpec)> {
     let signed: Vec<&str> = tool.signature.iter().flat_map(|template| template.args()).collect();
-    let names = tool.args.iter().filter(|(name, spec)| !signed.contains(&name.as_str()) && is_free(spec));
-    names.map(|(name, _)| name.clone()).collect()
+    tool.args.iter().filter(move |(name, _)| !signed.contains(&name.as_str()))
 }
 
 fn is_free(spec: &ArgSpec) -> bool {

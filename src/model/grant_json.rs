@@ -18,8 +18,8 @@ impl Grant {
         let rule = self.rule();
         let cover = match &self.cover {
             Cover::Call { signature, digest, .. } => json!({"call": digest.hex(), "of": signature}),
-            Cover::Signature { signature, fixed, free, .. } => {
-                json!({"fixed": fixed.hex(), "of": signature, "free": free})
+            Cover::Signature { signature, fixed, free, others, .. } => {
+                json!({"fixed": fixed.hex(), "of": signature, "free": free, "others": others})
             }
             Cover::Rule { .. } => json!({}),
             Cover::Pattern(pattern) => json!({"pattern": pattern.as_str()}),
@@ -58,7 +58,8 @@ impl Grant {
             "signature" => {
                 let free = cover.get("free")?.as_array()?.iter().filter_map(Value::as_str).map(str::to_owned);
                 let (free, fixed) = (free.collect(), digest(part("fixed"))?);
-                Cover::Signature { rule: rule()?, signature: signature()?, fixed, free }
+                let others = cover.get("others").and_then(Value::as_bool) == Some(true);
+                Cover::Signature { rule: rule()?, signature: signature()?, fixed, free, others }
             }
             "rule" => Cover::Rule { rule: rule()? },
             "pattern" => Cover::Pattern(Pattern::new(part("pattern")?)),
