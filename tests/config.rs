@@ -387,7 +387,7 @@ fn mistakes_in_permissions() {
         ("rules:\n  - pattern: a\n    action:\n", "action has no value\n  at permissions.yaml:3:12"),
         (
             "rules:\n  - {pattern: a, action: ask, agents: }\n",
-            "agents is empty, so that the rule would never count\n  at permissions.yaml:2:39\n  help: remove agents to speak of all of them",
+            "agents is empty, so the rule would never apply\n  at permissions.yaml:2:39\n  help: remove agents to mean all of them",
         ),
         (
             "rules:\n  - {pattern: a, action: ask, any_value: }\n",
@@ -403,23 +403,23 @@ fn mistakes_in_permissions() {
         ),
         (
             "",
-            "there are neither rules nor defaults in the file\n  at permissions.yaml:1:1\n  help: if there are to be none, write rules: []",
+            "there are neither rules nor defaults in the file\n  at permissions.yaml:1:1\n  help: if you want none, write rules: []",
         ),
         (
             "# rules:\n#   - {pattern: a, action: deny}\n",
-            "there are neither rules nor defaults in the file\n  at permissions.yaml:3:1\n  help: if there are to be none, write rules: []",
+            "there are neither rules nor defaults in the file\n  at permissions.yaml:3:1\n  help: if you want none, write rules: []",
         ),
         (
             "{}\n",
-            "there are neither rules nor defaults in the file\n  at permissions.yaml:1:1\n  help: if there are to be none, write rules: []",
+            "there are neither rules nor defaults in the file\n  at permissions.yaml:1:1\n  help: if you want none, write rules: []",
         ),
         (
             "defaults: []\nrules:\n",
-            "rules has no value\n  at permissions.yaml:2:7\n  help: if there are to be none, write rules: []",
+            "rules has no value\n  at permissions.yaml:2:7\n  help: if you want none, write rules: []",
         ),
         (
             "rules: []\ndefaults: ~\n",
-            "defaults has no value\n  at permissions.yaml:2:11\n  help: if there are to be none, write defaults: []",
+            "defaults has no value\n  at permissions.yaml:2:11\n  help: if you want none, write defaults: []",
         ),
         ("rules: yes\n", "rules must be a list, not \"yes\"\n  at permissions.yaml:1:8"),
         ("rules:\n  - a\n", "rules must be a section of keys, not \"a\"\n  at permissions.yaml:2:5"),
@@ -492,15 +492,15 @@ fn mistakes_in_the_configuration() {
         ),
         (
             "gateway: {trusted_proxies: [proxy.lan]}\n",
-            "\"proxy.lan\" is no address and no network\n  at config.yaml:2:29\n  help: write 192.0.2.1, ::1 or 10.0.0.0/8",
+            "\"proxy.lan\" is neither an address nor a network\n  at config.yaml:2:29\n  help: write 192.0.2.1, ::1 or 10.0.0.0/8",
         ),
         (
             "gateway: {metrics_from: 10.0.0.1/8}\n",
-            "\"10.0.0.1/8\" is no address and no network\n  at config.yaml:2:25\n  help: write 192.0.2.1, ::1 or 10.0.0.0/8",
+            "\"10.0.0.1/8\" is neither an address nor a network\n  at config.yaml:2:25\n  help: write 192.0.2.1, ::1 or 10.0.0.0/8",
         ),
         (
             "gateway: {public_path: //evil.example}\n",
-            "public_path is not a plain path\n  at config.yaml:2:24\n  help: write it as it stands in the address: /agentpass",
+            "public_path is not a plain path\n  at config.yaml:2:24\n  help: write it as it appears in the address: /agentpass",
         ),
         (
             "gateway: {public_path: /audit/x}\n",
@@ -514,7 +514,7 @@ fn mistakes_in_the_configuration() {
         ),
         (
             "agents: {}\n",
-            "agent and agents exclude each other\n  at config.yaml:2:1\n  help: put the one agent among the others, as \"default\"",
+            "agent and agents cannot be used together\n  at config.yaml:2:1\n  help: put the one agent among the others, as \"default\"",
         ),
         (
             "messenger: {type: signal}\n",
@@ -658,7 +658,7 @@ fn mistakes_in_ntfy_and_api_channels() {
         (ntfy(""), "topic is missing\n  at config.yaml:3:8"),
         (
             ntfy(", topic: a b"),
-            "this is not a topic that ntfy takes\n  at config.yaml:3:54\n  help: use 1 to 64 letters, digits, \"_\" and \"-\"",
+            "this is not a topic that ntfy accepts\n  at config.yaml:3:54\n  help: use 1 to 64 letters, digits, \"_\" and \"-\"",
         ),
         (
             ntfy(", topic: a, actions: all"),
@@ -676,7 +676,7 @@ fn mistakes_in_ntfy_and_api_channels() {
         (api(""), "token is missing\n  at config.yaml:3:8\n  help: give token or token_sha256"),
         (
             api(", token: a-token-of-sufficient-length, token_sha256: b"),
-            "token and token_sha256 exclude each other\n  at config.yaml:3:71\n  help: keep one of them",
+            "token and token_sha256 cannot be used together\n  at config.yaml:3:71\n  help: keep one of them",
         ),
         (
             api(", token_sha256: b"),
@@ -717,7 +717,7 @@ fn mistakes_in_channels_over_home_assistant() {
     has(said(bearer, ", notify: [a]"), "service is missing");
     has(said(bearer, ", service: home"), "notify is missing");
     has(said(bearer, ", service: other, notify: [a]"), "there is no service \"other\"");
-    has(said(bearer, ", service: home, notify: [notify.a]"), "this is no name of a notify service");
+    has(said(bearer, ", service: home, notify: [notify.a]"), "this is not the name of a notify service");
     has(said(bearer, ", service: home, notify: []"), "notify names no phone");
     has(
         said("auth: {type: none}", ", service: home, notify: [a]"),
@@ -881,11 +881,11 @@ fn mistakes_in_services() {
         ),
         (
             "{url: 'http://a', tools: t.yaml, server_name: nas.lan}",
-            "server_name has no meaning without https\n  at config.yaml:3:52\n  help: remove it, or use https://",
+            "server_name only applies to https\n  at config.yaml:3:52\n  help: remove it, or use https://",
         ),
         (
             "{url: 'unix:/run/x', tools: t.yaml, pin: 'sha256:abababababababababababababababababababababababababababababababab'}",
-            "pin has no meaning without https\n  at config.yaml:3:47\n  help: remove it, or use https://",
+            "pin only applies to https\n  at config.yaml:3:47\n  help: remove it, or use https://",
         ),
         (
             "{url: 'https://a', tools: t.yaml, pin: 'sha256:beef'}",
@@ -1005,7 +1005,7 @@ fn mistakes_in_tools() {
         ),
         (
             "    signature: \"{a}{n}\"\n",
-            "two arguments touch in the signature\n  at t.yaml:4:16\n  help: put text between them: {a}.{b}",
+            "two arguments of the signature have nothing between them\n  at t.yaml:4:16\n  help: put text between them: {a}.{b}",
         ),
         (
             "    signature: \"{a...}\"\n",
@@ -1013,15 +1013,15 @@ fn mistakes_in_tools() {
         ),
         (
             "    signature: \"{l}\"\n",
-            "argument l is an array and cannot stand in the signature\n  at t.yaml:4:16",
+            "argument l is an array and cannot be part of the signature\n  at t.yaml:4:16",
         ),
         (
             "    signature: \"{f}\"\n",
-            "argument f is free_text and cannot stand in the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
+            "argument f is free_text and cannot be part of the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
         ),
         (
             "    signature: \"{s}\"\n",
-            "argument s is secret and cannot stand in the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
+            "argument s is secret and cannot be part of the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
         ),
         (
             "    signature: \"{a\"\n",
@@ -1098,7 +1098,7 @@ fn mistakes_in_requests() {
         (
             "{method: POST, path: /, body: {a: 1}, body_exclude: [a]}",
             66,
-            "body_exclude has no meaning with body",
+            "body_exclude cannot be used with body",
         ),
         ("{method: POST, path: /, body: {a: \"{b}\"}}", 48, "argument b is not declared"),
         (
@@ -1106,7 +1106,7 @@ fn mistakes_in_requests() {
             48,
             "argument l is an object and cannot stand in a text",
         ),
-        ("{method: POST, path: /, body: {\"{a}\": 1}}", 45, "arguments stand in values, not in names"),
+        ("{method: POST, path: /, body: {\"{a}\": 1}}", 45, "arguments can be used in values, not in names"),
         ("{method: POST, path: /, body: {a: \"{a\"}}", 48, "unbalanced braces in a"),
         ("{method: POST, path: /, body: \"{a}\"}", 44, "argument a is the body and may be absent"),
         (
@@ -1127,7 +1127,7 @@ fn mistakes_in_requests() {
         (
             "{method: POST, path: /, encoding: form, body: {x: \"{f}\"}}",
             48,
-            "argument f is bytes and cannot stand in a form",
+            "argument f is bytes and cannot be sent in a form",
         ),
         ("{method: POST, path: \"/{f}\"}", 35, "argument f is bytes and cannot stand in the path"),
         (
@@ -1187,7 +1187,7 @@ fn a_body_and_what_else_is_said_of_arguments() {
     let post = |args: &str, rest: &str| {
         said(&format!("    args: {{{args}}}\n    request: {{method: POST, path: /{rest}}}\n"))
     };
-    let nowhere = "as names an argument in a body of all arguments, where this one does not stand";
+    let nowhere = "as renames an argument in a body of all arguments, and this one is not sent there";
     assert_eq!(post("a: {as: b}", ""), []);
     assert_eq!(post("a: {as: b}", ", body_exclude: [a]")[0], (true, nowhere.to_owned()));
     assert_eq!(post("a: {as: b}", ", body: {x: \"{a}\"}"), error(nowhere));
@@ -1207,7 +1207,7 @@ fn a_body_and_what_else_is_said_of_arguments() {
     let text = fs::read_to_string(dir.0.join("t.yaml")).unwrap();
     dir.write("t.yaml", text.replace("extra_args: refuse", "extra_args: allow"));
     let findings = dir.load().unwrap_err();
-    assert_eq!(findings[0].text, "other arguments do not stand in the body that is laid out");
+    assert_eq!(findings[0].text, "other arguments are not part of the body that is laid out");
 }
 
 #[test]
@@ -1216,8 +1216,8 @@ fn a_list_of_the_signature_is_judged_element_by_element_or_not_at_all() {
     let args = "    args: {a: {type: array, each: true}, b: {type: array, each: true}, c: {type: array, join: \",\"}}\n";
     for (signature, expected) in [
         ("{a}, {b}", "each is said of a already"),
-        ("{a}", "each has no meaning outside the signature"),
-        ("{a}, {c}", "argument c is an array and cannot stand in the signature"),
+        ("{a}", "each only applies to arguments in the signature"),
+        ("{a}, {c}", "argument c is an array and cannot be part of the signature"),
     ] {
         let (_dir, findings) = tool(&format!("    signature: \"{signature}\"\n{args}{request}"));
         assert!(findings.iter().any(|f| f.is_error() && f.text == expected), "{signature}: {findings:?}");
@@ -1287,7 +1287,7 @@ fn mistakes_in_arguments() {
         ("a: {required: yes}", 26, "required must be true or false, not \"yes\""),
         ("a: {requird: true}", 16, "unknown key \"requird\""),
         ("\"a b\": {}", 12, "\"a b\" is not a name for an argument"),
-        ("a: {items: {}}", 23, "items has a meaning for arrays only"),
+        ("a: {items: {}}", 23, "items only applies to arrays"),
         ("a: {type: array, items: {typ: x}}", 37, "unknown key \"typ\""),
         (
             "a: {type: array, items: {validate: \"(\"}}",
@@ -1295,7 +1295,7 @@ fn mistakes_in_arguments() {
             "validate is not a usable pattern: unclosed group",
         ),
         ("a: {type: array, items: {type: object, validate: x}}", 61, "validate has no meaning for an object"),
-        ("a: {join: \",\"}", 22, "join has a meaning for arrays only"),
+        ("a: {join: \",\"}", 22, "join only applies to arrays"),
         ("a: {type: array, join: \"\"}", 35, "join is empty"),
         (
             "a: {type: array, join: \",\", items: {type: object}}",
@@ -1303,7 +1303,7 @@ fn mistakes_in_arguments() {
             "join needs elements that are single values, not an object",
         ),
         ("a: {type: array, each: split}", 35, "each: split does not exist"),
-        ("a: {type: array, each: true}", 35, "each has no meaning outside the signature"),
+        ("a: {type: array, each: true}", 35, "each only applies to arguments in the signature"),
         ("a: {default: }", 25, "default has no value"),
         ("a: {required: true, default: x}", 41, "a required argument has no use for a default"),
         ("a: {type: integer, default: x}", 40, "default does not fit: Argument 'a' must be an integer"),
@@ -1739,8 +1739,8 @@ fn advice_on_rules() {
         loaded.warnings.iter().map(|w| (w.text.clone(), w.place)).collect();
     let expected = [
         ("this allow rule is wider than deny rule 1 (\"ha_call_service(lock.*)\")", 3, 5),
-        ("this rule can never match: no tool fits \"ha_fire_event\"", 4, 5),
-        ("this rule can never match: no tool fits \"nope_*\"", 5, 5),
+        ("this rule can never match: no tool matches \"ha_fire_event\"", 4, 5),
+        ("this rule can never match: no tool matches \"nope_*\"", 5, 5),
         ("this rule never decides: rule 2 (allow \"ha_call_service(*)\") goes first", 6, 5),
         ("no agent is called \"x*\"", 7, 54),
         ("this rule never decides: rule 1 (ask \"*\") goes first", 10, 5),
@@ -1804,7 +1804,7 @@ fn wide_allows_are_told() {
     );
     let texts: Vec<String> = dir.load().unwrap().warnings.into_iter().map(|w| w.text).collect();
     let around = "this allow rule names an entity, but ha_do can be led around it by area_id";
-    let rest = "everything that no rule speaks of is allowed, and so is every tool added later";
+    let rest = "everything that no rule mentions is allowed, and so is every tool added later";
     assert!(texts.iter().any(|t| t == around) && texts.iter().any(|t| t == rest), "{texts:#?}");
 
     let denied = "  - {pattern: \"ha_do(*)\", any_value: \"[adfl]*_id\", action: deny}\n";

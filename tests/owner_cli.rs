@@ -281,8 +281,7 @@ fn a_time_zone_that_cannot_be_read_stops_what_goes_by_it() {
         |zone: &str| format!("  - {{pattern: \"render*\", time: {{from: \"08:00\"{zone}}}, action: deny}}\n");
     for wrong in [limit("day"), limit("week"), limit("month"), rule("")] {
         let (code, _, err) = checked(&wrong, "No/Such_Place");
-        let told =
-            "the machine's time zone is not known: TZ says \"No/Such_Place\", which is no time zone here";
+        let told = "the machine's time zone is not known: TZ says \"No/Such_Place\", which is not a time zone known here";
         assert!(code == 78 && err.contains(told) && err.contains("help: install the zone database"), "{err}");
         let (code, _, err) = checked(&wrong, "CET-1CEST,M3.5.0,M10.5.0/3");
         assert_eq!(code, 0, "{err}");

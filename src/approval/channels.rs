@@ -186,7 +186,7 @@ impl Channels {
                     channel.stop(Parting::Replaced(next)).await;
                 }
                 None => {
-                    log::info!("channel {name}: nobody is asked through it any more");
+                    log::info!("channel {name}: nobody is asked through it any longer");
                     channel.stop(Parting::Removed).await;
                 }
             }

@@ -134,7 +134,7 @@ fn read() -> Result<Zone, String> {
     match env::var("TZ") {
         Ok(words) if words.is_empty() => Ok(Zone::default()),
         Ok(words) => {
-            let unknown = || format!("TZ says \"{}\", which is no time zone here", visible(&words));
+            let unknown = || format!("TZ says \"{}\", which is not a time zone known here", visible(&words));
             Zone::named(&words).ok_or_else(unknown)
         }
         Err(VarError::NotUnicode(_)) => Err("TZ is no text".to_owned()),

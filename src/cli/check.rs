@@ -11,7 +11,11 @@ use crate::daemon;
 
 /// Read and check the configuration, the permissions and the tool files, and print what is wrong or doubtful.
 #[derive(FromArgs, Debug)]
-#[argh(subcommand, name = "check", error_code(78, "something is wrong; warnings alone are no error"))]
+#[argh(
+    subcommand,
+    name = "check",
+    error_code(78, "something is wrong; warnings alone do not count as errors")
+)]
 pub(crate) struct CheckArgs {
     /// config.yaml (default: as for serve)
     #[argh(option, arg_name = "file")]

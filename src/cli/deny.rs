@@ -45,7 +45,7 @@ owner_command! {
 pub(crate) fn run(args: &DenyArgs) -> Result<Exit, Trouble> {
     let length = args.note.as_deref().map_or(0, |note| note.trim().chars().count());
     if length > MAX_NOTE {
-        let cause = format!("the note has {length} characters, and {MAX_NOTE} are the most");
+        let cause = format!("the note has {length} characters, and {MAX_NOTE} is the most");
         let trouble = Trouble::new(Exit::BAD_ARGUMENTS, "deny", cause);
         return Err(trouble.help("shorten it; the question is still open"));
     }

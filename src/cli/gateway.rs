@@ -35,7 +35,7 @@ pub(crate) fn options(
         .ok_or_else(|| missing("no token is given").help("set AGENT_TOKEN, or use --token-file FILE"))?;
     let pin = pin.map(str::to_owned).or_else(|| variable("AGENTPASS_PIN").filter(|_| ca_cert.is_none()));
     let trust = match (ca_cert, pin) {
-        (Some(_), Some(_)) => return Err(unusable("--ca-cert and --pin exclude each other")),
+        (Some(_), Some(_)) => return Err(unusable("--ca-cert and --pin cannot be used together")),
         (Some(path), None) => Trust::CaFile(read(WHAT, path)?),
         (None, Some(pin)) => Trust::parse_pin(&pin).map_err(unusable)?,
         (None, None) => Trust::System,
@@ -60,7 +60,7 @@ pub(crate) fn given_token(
     let unusable = |cause| Trouble::new(Exit::BAD_ARGUMENTS, what, cause);
     let Some(path) = file else { return Ok(option.map(str::to_owned)) };
     if option.is_some() {
-        return Err(unusable("--token and --token-file exclude each other"));
+        return Err(unusable("--token and --token-file cannot be used together"));
     }
     let text =
         String::from_utf8(read(what, path)?).map_err(|_| unusable("the token is not text").at(path))?;

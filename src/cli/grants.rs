@@ -156,7 +156,7 @@ fn revoke(args: &RevokeArgs) -> Result<Exit, Trouble> {
     let said = [id.is_some(), agent.is_some(), by.is_some(), *all];
     if said.into_iter().filter(|said| *said).count() != 1 {
         let help = "give an id, or one of --agent, --by and --all";
-        return Err(Trouble::new(Exit::BAD_ARGUMENTS, what, "it must be said which, in one way").help(help));
+        return Err(Trouble::new(Exit::BAD_ARGUMENTS, what, "say which ones, in one way").help(help));
     }
     let command = json!({"command": "grants_revoke", "id": id, "agent": agent, "by": by, "all": all});
     let reply = args.connect(what)?.ask(&command)?;

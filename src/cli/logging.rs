@@ -47,7 +47,7 @@ fn level(text: &str) -> Option<LevelFilter> {
 }
 
 fn unknown(exit: Exit, source: &str, text: &str) -> Trouble {
-    let cause = format!("{source} is {text:?}, which is no level");
+    let cause = format!("{source} is {text:?}, which is not a level");
     Trouble::new(exit, "start logging", cause).help("use error, warn, info, debug or trace")
 }
 

@@ -84,7 +84,7 @@ pub(crate) fn answer(
     let open = reply.get("approvals").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let questions: Vec<&Value> = open.iter().filter(|question| wanted.is(question)).collect();
     if questions.is_empty() {
-        return if as_json { Ok(Exit::DONE) } else { output::finish("nothing of it waits for an answer") };
+        return if as_json { Ok(Exit::DONE) } else { output::finish("none of its questions is open") };
     }
     if !as_json && stdin().is_terminal() && terminal::is_stderr() {
         let cards = questions.iter().map(|question| card::question(question, terminal::width()));

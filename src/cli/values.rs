@@ -53,7 +53,7 @@ pub(crate) fn may_be_typed(pairs: &[String]) -> bool {
 }
 
 fn object(text: &str) -> Result<Map<String, Value>, String> {
-    match json(text).map_err(|e| format!("--json-args is not taken: {e}"))? {
+    match json(text).map_err(|e| format!("--json-args is not accepted: {e}"))? {
         Value::Object(args) => Ok(args),
         _ => Err("--json-args must be a JSON object".into()),
     }
@@ -63,7 +63,7 @@ fn pair(text: &str) -> Result<(&str, Value), String> {
     let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} is not key=value"))?;
     let (key, value) = match key.strip_suffix(':') {
         None => (key, Value::from(value)),
-        Some(key) => (key, json(value).map_err(|e| format!("the value of {key:?} is not taken: {e}"))?),
+        Some(key) => (key, json(value).map_err(|e| format!("the value of {key:?} is not accepted: {e}"))?),
     };
     if key.is_empty() { Err(format!("{text:?} has no key")) } else { Ok((key, value)) }
 }

@@ -59,7 +59,9 @@ async fn authenticate(
             | WsIncoming::Binary
             | WsIncoming::BadUtf8
             | WsIncoming::ProtocolError(_) => {
-                return Err(ConnectionError::Unreachable("the other side is no agentpass gateway".into()));
+                return Err(ConnectionError::Unreachable(
+                    "the other side is not an agentpass gateway".into(),
+                ));
             }
         }
     }

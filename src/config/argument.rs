@@ -95,7 +95,7 @@ fn arrays_only(section: Section<'_>, spec: &ArgSpec) {
     for (key, wants_texts) in [("items", false), ("join", true), ("each", true)] {
         let Some(at) = section.get(key) else { continue };
         if spec.kind != Some(ArgType::Array) {
-            at.error(format!("{key} has a meaning for arrays only"), "add type: array");
+            at.error(format!("{key} only applies to arrays"), "add type: array");
         }
         let element = spec.items.as_ref().and_then(|items| items.kind).filter(|kind| !kind.is_scalar());
         if let (true, Some(kind)) = (wants_texts, element) {
@@ -120,7 +120,7 @@ pub(crate) fn check_each(declared: &[(Name<'_>, At<'_>)], args: &ArgSpecs, signa
     for (name, at) in declared.iter().filter(|(name, _)| is_each(name)) {
         let Some(at) = at.open().get("each") else { continue };
         if !signature.is_some_and(|signature| signature.args().any(|arg| arg == name.text())) {
-            at.error("each has no meaning outside the signature", "add the argument to the signature");
+            at.error("each only applies to arguments in the signature", "add the argument to the signature");
         } else if let Some(other) = others.replace(name.text()) {
             let help = "a call is judged by the elements of one list";
             at.error(format!("each is said of {other} already"), help);

@@ -32,7 +32,7 @@ pub(crate) fn layout(at: At<'_>, args: &ArgSpecs) -> Option<Layout> {
 
 fn member(name: Name<'_>) -> Option<String> {
     if name.text().contains(['{', '}']) {
-        name.error("arguments stand in values, not in names", "");
+        name.error("arguments can be used in values, not in names", "");
         return None;
     }
     Some(name.text().to_owned())
@@ -55,8 +55,8 @@ pub(crate) fn check(section: Section<'_>, request: &RequestSpec, args: &ArgSpecs
     }
     check_content_type(section, request);
     if let (Some(at), Some(_)) = (section.get("body_exclude"), &request.body) {
-        let help = "what does not stand in the body is not sent in it";
-        at.error("body_exclude has no meaning with body", help);
+        let help = "only what body lays out is sent";
+        at.error("body_exclude cannot be used with body", help);
     }
     let Some((at, body)) = section.get("body").zip(request.body.as_ref()) else {
         return check_bytes(section, request, args);
@@ -129,7 +129,7 @@ fn check_bytes(section: Section<'_>, request: &RequestSpec, args: &ArgSpecs) {
         None => args.keys().map(String::as_str).filter(sent).find(is_bytes),
     };
     if let Some(name) = found {
-        at.error(format!("argument {name} is bytes and cannot stand in a form"), "use encoding: multipart");
+        at.error(format!("argument {name} is bytes and cannot be sent in a form"), "use encoding: multipart");
     }
 }
 
@@ -173,7 +173,7 @@ pub(crate) fn check_names(declared: &[(Name<'_>, At<'_>)], args: &ArgSpecs, requ
             .filter(|(other, _)| !request.body_exclude.contains(*other))
             .map(|(other, spec)| spec.sent_as.as_deref().unwrap_or(other));
         if !takes_all || request.body_exclude.contains(name.text()) {
-            let text = "as names an argument in a body of all arguments, where this one does not stand";
+            let text = "as renames an argument in a body of all arguments, and this one is not sent there";
             at.error(text, "remove it");
         } else if names.any(|other| other == sent_as) {
             at.error(format!("another argument is sent as {sent_as} already"), "");

@@ -44,7 +44,7 @@ fn service<'s>(at: At<'_>, services: &'s [ServiceConfig]) -> Option<Found<'s>> {
             .fail("Home Assistant needs a service with auth: {type: bearer}", "give it a long-lived token");
     };
     let plain = service.peer.socket.is_none() && service.peer.server_name.is_none();
-    at.ensure(plain, "this channel knows neither sockets nor server_name", "give the service its url")?;
+    at.ensure(plain, "this channel supports neither sockets nor server_name", "give the service its url")?;
     at.warn(
         format!("whoever administers {name} can answer questions, also those about its own tools"),
         "let only people whom you trust with them administer it",
@@ -58,7 +58,7 @@ fn phones(at: At<'_>) -> Option<Vec<String>> {
         let text = item.filled()?;
         let fits = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
         let help = "write it as in Home Assistant's actions: mobile_app_anna";
-        item.ensure(text.chars().all(fits), "this is no name of a notify service", help)?;
+        item.ensure(text.chars().all(fits), "this is not the name of a notify service", help)?;
         Some(text)
     };
     let mut names: Vec<String> = at.one_or_more().into_iter().filter_map(name).collect();

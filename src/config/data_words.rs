@@ -149,14 +149,14 @@ fn unspoken_in(file: &Path, tools: &[(&Tool, &DataFacts)], spoken: &Spoken<'_>) 
         for label in section.get("labels").map(At::one_or_more).unwrap_or_default() {
             if label.text().is_some_and(|text| !spoken.of_label(&text)) {
                 let help = "the words that guard data by themselves are those of data.sensitive_labels";
-                label.warn(format!("no rule or flow speaks of the label {}", label.shown()), help);
+                label.warn(format!("no rule or flow mentions the label {}", label.shown()), help);
             }
         }
         if let Some(to) =
             section.get("to").filter(|to| to.text().is_some_and(|to| !spoken.of_destination(&to)))
         {
             let help = "add a flow, or the word to data.sensitive_destinations";
-            to.warn(format!("no flow speaks of the destination {}: any data may go there", to.shown()), help);
+            to.warn(format!("no flow mentions the destination {}: any data may go there", to.shown()), help);
         }
     }
     doc.finish()

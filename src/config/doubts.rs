@@ -63,7 +63,7 @@ fn check_condition(name: Name<'_>, condition: &Condition, speaker: Speaker, met:
     let so = match (&condition.test, speaker) {
         (Test::Exists(_), _) => "the answer is always the same",
         (_, Speaker::Rule(Action::Allow)) => "the rule never counts for it",
-        (_, Speaker::Rule(_)) => "the rule counts for every call of it",
+        (_, Speaker::Rule(_)) => "the rule applies to every call of it",
         (_, Speaker::Limit) => "every call of it counts",
     };
     let help = "correct the path, or name in the pattern only tools that have it";
@@ -76,8 +76,9 @@ fn warn_of_prefix(name: Name<'_>, condition: &Condition, speaker: Speaker) {
     let is_command =
         matches!(condition.path.steps().last(), Some(PathStep::Member(member)) if member == "command");
     if is_command && pattern.as_str().ends_with('*') {
-        let text = format!("{} allows every command that begins so, whatever follows", pattern.as_str());
-        name.warn(text, "use regex, which must fit the whole command: {regex: \"git status|git diff\"}");
+        let text =
+            format!("{} allows every command that begins like this, whatever follows", pattern.as_str());
+        name.warn(text, "use regex, which must match the whole command: {regex: \"git status|git diff\"}");
     }
 }
 

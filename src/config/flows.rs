@@ -83,7 +83,7 @@ fn flow(at: At<'_>, index: usize) -> Option<Flow> {
     };
     if flow.action == Action::Deny {
         for bound in BOUNDS.into_iter().filter_map(|key| section.key(key)) {
-            let text = format!("{} has no meaning with action: deny, which denies all", bound.text());
+            let text = format!("{} does not apply to action: deny, which denies everything", bound.text());
             bound.error(text, "action: ask or allow; what does not keep the bound is denied then");
         }
     }
@@ -103,7 +103,7 @@ fn bounds(section: Section<'_>) -> Bounds {
 pub(crate) fn domains(at: At<'_>) -> Vec<Domain> {
     let items = at.one_or_more();
     let help = format!("remove {}", at.name());
-    at.ensure(!items.is_empty(), format!("{} is empty, so that no receiver fits", at.name()), &help);
+    at.ensure(!items.is_empty(), format!("{} is empty, so no receiver matches", at.name()), &help);
     let domain = |item: At<'_>| {
         let text = item.filled()?;
         let help = "write the name only: customer.example; all names below it are meant too";

@@ -14,7 +14,7 @@ pub(crate) fn check(limits: &[PlacedLimit<'_>], reaches: &[Reach<'_>], budget: &
     for (at, limit) in limits {
         let met = met(&limit.matcher, reaches, budget);
         if met.is_empty() {
-            let text = format!("this limit never counts: no tool fits {}", wanted(&limit.matcher));
+            let text = format!("this limit never counts: no tool matches {}", wanted(&limit.matcher));
             at.warn(text, &looks_like(&limit.matcher, reaches));
         } else {
             doubts::check(*at, &limit.matcher, Speaker::Limit, &met);

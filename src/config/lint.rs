@@ -60,7 +60,7 @@ fn force(rule: &Rule) -> u8 {
 fn against_tools((at, rule): &Placed<'_>, reaches: &[Reach<'_>], denies: &[&Rule], budget: &mut usize) {
     let met = met(&rule.matcher, reaches, budget);
     if met.is_empty() {
-        let text = format!("this rule can never match: no tool fits {}", wanted(&rule.matcher));
+        let text = format!("this rule can never match: no tool matches {}", wanted(&rule.matcher));
         at.warn(text, &looks_like(&rule.matcher, reaches));
     }
     doubts::check(*at, &rule.matcher, Speaker::Rule(rule.action()), &met);
@@ -80,9 +80,12 @@ fn foreign_signs(at: At<'_>, matcher: &Matcher) {
         let (what, help) = if text.contains("[^") {
             ("[^", "write [!abc] for one character that is none of these")
         } else if text.split_once('{').is_some_and(|(_, rest)| rest.contains(',') && rest.contains('}')) {
-            ("{", "braces are no alternatives here: write a rule for each")
+            ("{", "braces do not list alternatives here: write one rule for each")
         } else if let Some(sign) = regex_sign(text) {
-            (sign, "patterns are no regular expressions: * is any text, ? one character, all else itself")
+            (
+                sign,
+                "patterns are not regular expressions: * stands for any text, ? for one character, everything else for itself",
+            )
         } else {
             continue;
         };
@@ -99,7 +102,7 @@ fn allows_the_rest((at, rule): &Placed<'_>) {
     let is_all = rule.id.list == RuleList::Defaults && rule.matcher.pattern.covers("", "");
     if is_all && rule.action() == Action::Allow && rule.matcher.is_pattern_alone() {
         let help = "allow tools by name and let \"*\" ask or deny";
-        at.warn("everything that no rule speaks of is allowed, and so is every tool added later", help);
+        at.warn("everything that no rule mentions is allowed, and so is every tool added later", help);
     }
 }
 

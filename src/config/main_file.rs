@@ -132,7 +132,7 @@ pub(crate) fn origins(at: At<'_>) -> Vec<String> {
 pub(crate) fn agents(file: Section<'_>) -> Vec<AgentConfig> {
     if let (Some(_), Some(second)) = (file.key("agent"), file.key("agents")) {
         let help = "put the one agent among the others, as \"default\"";
-        second.error("agent and agents exclude each other", help);
+        second.error("agent and agents cannot be used together", help);
     }
     let one = file.get("agent");
     let many = file.entries("agents");
@@ -192,7 +192,7 @@ pub(crate) fn token(section: Section<'_>) -> Option<TokenHash> {
         (None, Some(at)) => TokenHash::parse(&at.filled()?).or_else(|| {
             at.fail("token_sha256 must be 64 hex digits", "make it with: printf %s TOKEN | sha256sum")
         }),
-        (Some(_), Some(at)) => at.fail("token and token_sha256 exclude each other", "keep one of them"),
+        (Some(_), Some(at)) => at.fail("token and token_sha256 cannot be used together", "keep one of them"),
         (None, None) => section.at().fail("token is missing", "give token or token_sha256"),
     }
 }

@@ -49,8 +49,8 @@ fn list<T>(at: At<'_>, read: impl Fn(At<'_>) -> Option<T>) -> Vec<T> {
 /// The configured agents that are meant. An empty list would switch the rule off without a word.
 fn agents(at: At<'_>, known: Option<&KnownNames<'_>>) -> BTreeSet<AgentId> {
     let globs = at.one_or_more();
-    let help = "remove agents to speak of all of them";
-    at.ensure(!globs.is_empty(), "agents is empty, so that the rule would never count", help);
+    let help = "remove agents to mean all of them";
+    at.ensure(!globs.is_empty(), "agents is empty, so the rule would never apply", help);
     globs.into_iter().flat_map(|glob| matching(glob, known)).collect()
 }
 
@@ -95,7 +95,7 @@ fn time(at: At<'_>) -> Option<TimeWindow> {
         machine_zone(at, "name a zone here")?;
     }
     if window.from == window.to {
-        at.warn("from and to are the same, so that it is the whole day", "remove both");
+        at.warn("from and to are the same, which means the whole day", "remove both");
     }
     Some(window)
 }

@@ -51,7 +51,7 @@ fn topic(at: At<'_>) -> Option<Secret> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     let is_topic = topic.expose().chars().all(fits) && topic.expose().len() <= MAX_TOPIC;
     let help = "use 1 to 64 letters, digits, \"_\" and \"-\"";
-    at.ensure(is_topic, "this is not a topic that ntfy takes", help).map(|()| topic)
+    at.ensure(is_topic, "this is not a topic that ntfy accepts", help).map(|()| topic)
 }
 
 /// The buttons carry the answer: whoever can read a message can give it.

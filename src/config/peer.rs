@@ -35,14 +35,14 @@ pub(crate) fn peer(section: Section<'_>, url: Option<&Url>, socket: Option<PathB
     let (pin, name) = (section.get("pin"), section.get("server_name"));
     for at in [pin, name].into_iter().flatten() {
         if socket.is_some() || url.is_some_and(|url| !url.is_encrypted()) {
-            at.error(format!("{} has no meaning without https", at.name()), "remove it, or use https://");
+            at.error(format!("{} only applies to https", at.name()), "remove it, or use https://");
         }
     }
     if let Some(at) = pin
         && section.get("ca_cert").is_some()
     {
         let help = "leave one of them out: with a pin, authorities are not asked";
-        at.error("pin and ca_cert exclude each other", help);
+        at.error("pin and ca_cert cannot be used together", help);
     }
     ServicePeer { socket, pin: pin.and_then(key), server_name: name.and_then(server_name) }
 }

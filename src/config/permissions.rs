@@ -59,7 +59,7 @@ pub(crate) fn read(doc: &Doc<'_>, known: Option<&KnownNames<'_>>) -> Permissions
     let (limits, flows) = (limits(file, known), flows(file));
     refuse_cut_off(file, doc);
     if rules.is_empty() && defaults.is_empty() && !doc.has_errors() {
-        file.at().warn("there are no rules: every call will be asked", "");
+        file.at().warn("there are no rules: every call will be asked about", "");
     }
     lint::check(&rules, &defaults, &limits, known);
     let permissions = Permissions {
@@ -100,7 +100,7 @@ pub(crate) fn unspoken(permissions: &Permissions, known: &KnownNames<'_>) -> Vec
 /// A file that was cut while it was saved must not read as one without rules: what they deny would be asked, and
 /// what they ask could be allowed by a default.
 fn refuse_cut_off(file: Section<'_>, doc: &Doc<'_>) {
-    let none = |name: &str| format!("if there are to be none, write {name}: []");
+    let none = |name: &str| format!("if you want none, write {name}: []");
     let lists = [RuleList::Rules, RuleList::Defaults].map(|list| file.get(list.as_str()));
     if lists.iter().all(Option::is_none) && !doc.has_errors() {
         file.at().error("there are neither rules nor defaults in the file", &none("rules"));
@@ -132,17 +132,17 @@ fn rule(at: At<'_>, list: RuleList, index: usize, known: Option<&KnownNames<'_>>
     let always = section.flag("always");
     if let (true, Some(at), true) = (always, section.get("always"), action.is_some_and(|a| a != Action::Ask))
     {
-        at.error("always has a meaning with action: ask only", "remove always; a deny goes first anyway");
+        at.error("always only applies to action: ask", "remove always; a deny goes first anyway");
     }
     if let (true, Some(at), RuleList::Defaults) = (always, section.get("always"), list) {
         at.warn(
-            "always has no meaning among defaults, where the first match decides",
+            "always does not apply to defaults, where the first match decides",
             "write the rule under rules",
         );
     }
     let grant = section.get("grant");
     if let (Some(at), true) = (grant, action.is_some_and(|action| action != Action::Ask)) {
-        at.error("grant has a meaning with action: ask only", "remove grant: nobody is asked");
+        at.error("grant only applies to action: ask", "remove grant: nobody is asked");
     }
     let ask = AskTerms { grant: grant.and_then(grants::offer) };
     let terms = terms::read(section, action.is_none_or(|action| action == Action::Ask), known);

@@ -14,7 +14,7 @@ pub(crate) fn networks(at: At<'_>) -> Vec<Network> {
 fn network(at: At<'_>) -> Option<Network> {
     let text = at.filled()?;
     let help = "write 192.0.2.1, ::1 or 10.0.0.0/8";
-    Network::parse(&text).or_else(|| at.fail(format!("{text:?} is no address and no network"), help))
+    Network::parse(&text).or_else(|| at.fail(format!("{text:?} is neither an address nor a network"), help))
 }
 
 /// [`networks`] of proxies that are trusted to say who asks.
@@ -30,7 +30,7 @@ pub(crate) fn trusted(at: At<'_>) -> Vec<Network> {
 /// The path below which a proxy shows the admin pages.
 pub(crate) fn public_path(at: At<'_>) -> Option<PathPrefix> {
     let text = at.filled()?;
-    let help = "write it as it stands in the address: /agentpass";
+    let help = "write it as it appears in the address: /agentpass";
     let path = PathPrefix::parse(&text).or_else(|| at.fail("public_path is not a plain path", help))?;
     let first = path.first();
     let taken = format!("the admin pages have a path /{first} of their own");

@@ -51,7 +51,7 @@ fn method(at: At<'_>) -> Option<Method> {
     }
     let fits = |c: char| c.is_ascii_uppercase() || c.is_ascii_digit() || "!#$%&'*+-.^_`|~".contains(c);
     let for_tools = !matches!(text.as_str(), "CONNECT" | "TRACE");
-    at.ensure(for_tools, format!("the method {text} is not for tools"), "")?;
+    at.ensure(for_tools, format!("tools cannot use the method {text}"), "")?;
     let is_method = (1..=MAX_METHOD).contains(&text.len()) && text.chars().all(fits);
     let wrong = format!("{} is not a method", at.shown());
     at.ensure(is_method, wrong, "methods are words in capitals: GET, PROPFIND")?;

@@ -12,7 +12,9 @@ pub(crate) fn template(at: At<'_>, text: &str, args: &ArgSpecs, place: &str) -> 
     let template = parsed(at, text, args, place)?;
     let mut pieces = template.pieces().iter();
     match pieces.find(|piece| matches!(piece, TemplatePiece::Segments(_))) {
-        Some(_) => at.fail(format!("{{argument...}} cannot stand in {place}"), "it stands in the path only"),
+        Some(_) => {
+            at.fail(format!("{{argument...}} cannot be used in {place}"), "it stands in the path only")
+        }
         None => Some(template),
     }
 }
@@ -25,7 +27,7 @@ pub(crate) fn parsed(at: At<'_>, text: &str, args: &ArgSpecs, place: &str) -> Op
             _ => spec.join.is_some(),
         };
         if let Some(kind) = spec.kind.filter(|kind| !kind.is_scalar() && !is_text) {
-            at.error(format!("argument {name} is {} and cannot stand in {place}", kind.with_article()), "");
+            at.error(format!("argument {name} is {} and cannot be used in {place}", kind.with_article()), "");
         }
     }
     Some(template)

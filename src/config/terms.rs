@@ -28,7 +28,7 @@ pub(super) fn read(
     let given = KEYS.into_iter().filter(|key| section.get(key).is_some()).collect::<Vec<_>>();
     let first = section.get(given.first()?)?;
     if !asks {
-        let text = format!("{} has a meaning with action: ask only", first.name());
+        let text = format!("{} only applies to action: ask", first.name());
         return first.fail(text, &format!("remove {}", first.name()));
     }
     let named = |key, what| section.get(key).map(|at| names(at, what, known)).unwrap_or_default();
@@ -92,7 +92,7 @@ fn check(section: Section<'_>, terms: &PeopleTerms, known: Option<&KnownNames<'_
         needs.error(text, "name more people under approvers, or lower approvals");
     } else if need > 1 && known.people.is_empty() {
         needs.warn(
-            "nobody is listed in people, so that one human with two identities counts as two",
+            "nobody is listed in people, so one human with two identities counts as two",
             "list them in config.yaml: people: {anna: {telegram: 7001, local: anna}}",
         );
     }

@@ -74,7 +74,11 @@ fn signature(at: At<'_>, args: &ArgSpecs) -> Option<Template> {
     at.ensure(!text.contains(char::is_control), "signature holds a control character", "")?;
     let template = templates::template(at, &parts.join(", "), args, templates::SIGNATURE)?;
     let touch = template.has_touching_args();
-    at.ensure(!touch, "two arguments touch in the signature", "put text between them: {a}.{b}")?;
+    at.ensure(
+        !touch,
+        "two arguments of the signature have nothing between them",
+        "put text between them: {a}.{b}",
+    )?;
     template.args().for_each(|arg| signed(at, arg, args));
     Some(template)
 }
@@ -83,7 +87,7 @@ fn signature(at: At<'_>, args: &ArgSpecs) -> Option<Template> {
 fn signed(at: At<'_>, arg: &str, args: &ArgSpecs) {
     let Some(spec) = args.get(arg) else { return };
     for (unfit, word) in [(spec.free_text, "free_text"), (spec.secret, "secret")] {
-        let text = format!("argument {arg} is {word} and cannot stand in the signature");
+        let text = format!("argument {arg} is {word} and cannot be part of the signature");
         at.ensure(!unfit, text, "take it out of the signature");
     }
 }
@@ -101,7 +105,7 @@ fn extra_args(name: Name<'_>, section: Section<'_>, request: &RequestSpec) -> bo
     };
     let allowed = read_extra_args(at).unwrap_or(false);
     if allowed && request.body.is_some() {
-        at.error("other arguments do not stand in the body that is laid out", "extra_args: refuse");
+        at.error("other arguments are not part of the body that is laid out", "extra_args: refuse");
     } else if allowed && !has_body {
         at.warn("other arguments are taken but go nowhere: there is no body", "extra_args: refuse");
     }

@@ -99,7 +99,7 @@ impl<'a> Variables<'a> {
 
     fn environment(&self, name: &str) -> Option<Result<String, Unresolved>> {
         let value = (self.variable)(name)?;
-        let not_text = |_| unusable(name, "the environment holds bytes that are no UTF-8");
+        let not_text = |_| unusable(name, "the environment contains bytes that are not UTF-8");
         Some(value.into_string().map_err(not_text))
     }
 

@@ -144,7 +144,7 @@ impl Look<'_> {
         let length = path.as_os_str().as_bytes().len();
         if length > MAX_SOCKET_PATH {
             let text = format!(
-                "the path of the control socket has {length} bytes, and {MAX_SOCKET_PATH} are the most: {}",
+                "the path of the control socket has {length} bytes, and {MAX_SOCKET_PATH} is the most: {}",
                 path.display()
             );
             self.error(&["gateway", "control_socket"], &text, "set gateway.control_socket to a shorter path");

@@ -183,7 +183,7 @@ impl Gate {
         let cover = Pattern::new(&pattern);
         let tools = tools_where(&setup, |tool| may_fit(&cover, tool));
         if tools.is_empty() {
-            return refused("no tool fits this pattern; `agentpass explain` shows signatures");
+            return refused("no tool matches this pattern; `agentpass explain` shows signatures");
         }
         if !self.ledger.grants.borrow().has_room(now) {
             return refused("there are too many grants");

@@ -189,7 +189,7 @@ fn mistakes_in_conditions() {
         ),
         (
             "when: {a: {domain_in: []}}",
-            "domain_in is empty, so that no receiver fits\n  at permissions.yaml:2:54\n  help: remove domain_in",
+            "domain_in is empty, so no receiver matches\n  at permissions.yaml:2:54\n  help: remove domain_in",
         ),
         (
             "when: {a: {domain_in: [\"*.example\"]}}",
@@ -242,7 +242,7 @@ fn mistakes_in_conditions() {
         ),
         (
             "always: true",
-            "always has a meaning with action: ask only\n  at permissions.yaml:2:40\n  help: remove always; a deny goes first anyway",
+            "always only applies to action: ask\n  at permissions.yaml:2:40\n  help: remove always; a deny goes first anyway",
         ),
         (
             "unless: x",
@@ -260,11 +260,11 @@ fn conditions_that_a_tool_cannot_answer_are_told() {
     for (text, expected) in [
         (
             "pattern: pay, action: deny, when: {amount: {gt: 1}}",
-            "tool pay takes no argument amount: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "tool pay takes no argument amount: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: ask, when: {amount: {gt: 1}}",
-            "tool pay takes no argument amount: the rule counts for every call of it\n  at permissions.yaml:2:40",
+            "tool pay takes no argument amount: the rule applies to every call of it\n  at permissions.yaml:2:40",
         ),
         (
             "pattern: pay, action: allow, when: {amount: {gt: 1}}",
@@ -276,51 +276,51 @@ fn conditions_that_a_tool_cannot_answer_are_told() {
         ),
         (
             "pattern: pay, action: deny, when: {to: {gt: 1}}",
-            "argument to of tool pay is a string, and gt takes numbers: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument to of tool pay is a string, and gt takes numbers: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {usd: {eq: x}}",
-            "argument usd of tool pay is a number, and eq takes a value of the same type only: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument usd of tool pay is a number, and eq takes a value of the same type only: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {ok: {in: [1, x]}}",
-            "argument ok of tool pay is a boolean, and in takes a value of the same type only: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument ok of tool pay is a boolean, and in takes a value of the same type only: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {ids: {matches: x}}",
-            "argument ids of tool pay is an array, and matches takes single values: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument ids of tool pay is an array, and matches takes single values: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {\"ids[]\": {gt: 1}}",
-            "argument ids of tool pay is a string, and gt takes numbers: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument ids of tool pay is a string, and gt takes numbers: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {usd: {domain_in: [a.example]}}",
-            "argument usd of tool pay is a number, and domain_in takes texts: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument usd of tool pay is a number, and domain_in takes texts: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {usd: {length_gt: 1}}",
-            "argument usd of tool pay is a number, and length_gt takes texts: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument usd of tool pay is a number, and length_gt takes texts: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {to: {count_gt: 1}}",
-            "argument to of tool pay is a string, and count_gt takes arrays and objects: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument to of tool pay is a string, and count_gt takes arrays and objects: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {to: {keys_in: [a]}}",
-            "argument to of tool pay is a string, and keys_in takes arrays and objects: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument to of tool pay is a string, and keys_in takes arrays and objects: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {usd.x: {gt: 1}}",
-            "argument usd of tool pay is a number, and nothing lies in it: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument usd of tool pay is a number, and nothing lies in it: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "pattern: pay, action: deny, when: {\"target[]\": {eq: 1}}",
-            "argument target of tool pay is an object, and nothing lies in it: the rule counts for every call of it\n  at permissions.yaml:2:41",
+            "argument target of tool pay is an object, and nothing lies in it: the rule applies to every call of it\n  at permissions.yaml:2:41",
         ),
         (
             "kinds: [pay, send], action: deny, when: {usd: {gt: 1}}",
-            "tool mail_send takes no argument usd: the rule counts for every call of it\n  at permissions.yaml:2:47",
+            "tool mail_send takes no argument usd: the rule applies to every call of it\n  at permissions.yaml:2:47",
         ),
     ] {
         assert_eq!(said(&format!("rules:\n  - {{{text}}}\n")), format!("{expected}{help}"), "{text}");
@@ -356,7 +356,7 @@ fn an_ask_that_an_allow_covers_is_told() {
         assert_eq!(said(&text.replace("action: allow", &format!("action: allow, {to}"))), "", "{to}");
     }
     let idle = "defaults:\n  - {pattern: \"*\", action: ask, always: true}\n";
-    let expected_idle = "always has no meaning among defaults, where the first match decides\n  at permissions.yaml:2:41\n  help: write the rule under rules";
+    let expected_idle = "always does not apply to defaults, where the first match decides\n  at permissions.yaml:2:41\n  help: write the rule under rules";
     assert_eq!(said(idle), expected_idle);
     let both = text.replace("action: a", "agents: default, action: a");
     assert_eq!(said(&both), expected);
@@ -504,15 +504,15 @@ fn limits_that_do_not_do_what_they_seem_to_are_told() {
         ),
         (
             "name: a, pattern: \"nope*\", window: 1h, ask_above: 5",
-            "this limit never counts: no tool fits \"nope*\"\n  at permissions.yaml:3:5\n  help: signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"",
+            "this limit never counts: no tool matches \"nope*\"\n  at permissions.yaml:3:5\n  help: signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"",
         ),
         (
             "name: a, kinds: [deploy], window: 1h, ask_above: 5",
-            "this limit never counts: no tool fits \"*\" with kinds deploy\n  at permissions.yaml:3:5\n  help: signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"",
+            "this limit never counts: no tool matches \"*\" with kinds deploy\n  at permissions.yaml:3:5\n  help: signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"",
         ),
         (
             "name: a, pattern: \"pay|hook\", window: 1h, ask_above: 5",
-            "\"|\" in the pattern \"pay|hook\" stands for itself\n  at permissions.yaml:3:5\n  help: patterns are no regular expressions: * is any text, ? one character, all else itself\nthis limit never counts: no tool fits \"pay|hook\"\n  at permissions.yaml:3:5\n  help: signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"",
+            "\"|\" in the pattern \"pay|hook\" stands for itself\n  at permissions.yaml:3:5\n  help: patterns are not regular expressions: * stands for any text, ? for one character, everything else for itself\nthis limit never counts: no tool matches \"pay|hook\"\n  at permissions.yaml:3:5\n  help: signatures are the name of a tool, with brackets when it has a signature: \"name(*)\"",
         ),
         (
             "name: a, pattern: pay, when: {amount: {gt: 1}}, window: 1h, ask_above: 5",
@@ -633,7 +633,7 @@ fn mistakes_in_data_and_flows() {
         ),
         (
             "flows: [{from: a, to: b, action: ask, domains: []}]",
-            "domains is empty, so that no receiver fits\n  at permissions.yaml:2:48\n  help: remove domains",
+            "domains is empty, so no receiver matches\n  at permissions.yaml:2:48\n  help: remove domains",
         ),
         (
             "flows: [{from: a, to: b, action: ask, domains: [\"a b\"]}]",
@@ -649,7 +649,7 @@ fn mistakes_in_data_and_flows() {
         ),
         (
             "flows: [{from: a, to: b, action: deny, max_records: 1}]",
-            "max_records has no meaning with action: deny, which denies all\n  at permissions.yaml:2:40\n  help: action: ask or allow; what does not keep the bound is denied then",
+            "max_records does not apply to action: deny, which denies everything\n  at permissions.yaml:2:40\n  help: action: ask or allow; what does not keep the bound is denied then",
         ),
         (
             "flows: [{from: a, to: b, action: ask, label: x}]",
@@ -702,8 +702,8 @@ fn words_of_data_that_stand_in_one_place_only_are_told() {
         ("flows: [{from: crm, to: webhook, domains: [a.example], action: ask}]", "tool hook does not say which argument holds that, so its calls are denied\n  at permissions.yaml:2:34\n  help: in the tool file: data: {domain: {arg: …}}".to_owned()),
         ("flows: [{from: crm, to: external_email, max_records: 5, action: ask}]", "tool mail_send does not say which argument holds that, so its calls are denied\n  at permissions.yaml:2:41\n  help: in the tool file: data: {records: {arg: …}}".to_owned()),
         ("flows: [{from: \"c*\", to: \"*\", action: ask}, {from: crm, to: webhook, labels: [pii], action: deny}]", "this flow never decides: flow 1 (c* → *) goes first\n  at permissions.yaml:2:45".to_owned()),
-        ("data: {sensitive_labels: []}", "sensitive_labels is empty, so that no data is sensitive\n  at permissions.yaml:2:26\n  help: remove it for the usual words\nno rule or flow speaks of the label \"pii\"\n  at t.yaml:19:32\n  help: the words that guard data by themselves are those of data.sensitive_labels".to_owned()),
-        ("data: {sensitive_destinations: [external_email]}", "no flow speaks of the destination \"webhook\": any data may go there\n  at t.yaml:15:16\n  help: add a flow, or the word to data.sensitive_destinations".to_owned()),
+        ("data: {sensitive_labels: []}", "sensitive_labels is empty, so that no data is sensitive\n  at permissions.yaml:2:26\n  help: remove it for the usual words\nno rule or flow mentions the label \"pii\"\n  at t.yaml:19:32\n  help: the words that guard data by themselves are those of data.sensitive_labels".to_owned()),
+        ("data: {sensitive_destinations: [external_email]}", "no flow mentions the destination \"webhook\": any data may go there\n  at t.yaml:15:16\n  help: add a flow, or the word to data.sensitive_destinations".to_owned()),
     ] {
         assert_eq!(said(&format!("{rules}{text}\n")), expected, "{text}");
     }

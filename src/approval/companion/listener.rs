@@ -197,14 +197,14 @@ async fn receive(socket: &mut ClientSocket) -> Result<Value, String> {
         match socket.next().await {
             WsIncoming::Text(text) => {
                 let message = serde_json::from_str(&text);
-                return message.map_err(|_| "the other side is no Home Assistant".to_owned());
+                return message.map_err(|_| "the other side is not Home Assistant".to_owned());
             }
             WsIncoming::Ping | WsIncoming::Pong(_) => {}
             WsIncoming::Closed => return Err("the connection was closed".to_owned()),
             WsIncoming::TooLarge
             | WsIncoming::Binary
             | WsIncoming::BadUtf8
-            | WsIncoming::ProtocolError(_) => return Err("the other side is no Home Assistant".to_owned()),
+            | WsIncoming::ProtocolError(_) => return Err("the other side is not Home Assistant".to_owned()),
         }
     }
 }

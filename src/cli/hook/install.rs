@@ -40,11 +40,11 @@ pub(crate) struct InstallArgs {
 pub(super) fn run(args: &InstallArgs) -> Result<Exit, Trouble> {
     let wrong = |text: String, help: &str| Err(Trouble::new(Exit::BAD_ARGUMENTS, WHAT, text).help(help));
     if args.agent != "claude-code" {
-        return wrong(format!("{:?} is no coding agent that is known here", args.agent), "use claude-code");
+        return wrong(format!("{:?} is not a coding agent known here", args.agent), "use claude-code");
     }
     if !EVENTS.contains(&args.event.as_str()) {
         return wrong(
-            format!("{:?} is no event with a decision", args.event),
+            format!("{:?} is not an event that takes a decision", args.event),
             "use PermissionRequest or PreToolUse",
         );
     }

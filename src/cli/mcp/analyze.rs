@@ -69,7 +69,7 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit, Trouble> {
             (tools, json!({"protocol": protocol, "server": server}))
         }
         (true, []) => return Err(bad("--stdio needs a command behind --")),
-        (false, _) if !args.env.is_empty() => return Err(bad("--env has a meaning with --stdio only")),
+        (false, _) if !args.env.is_empty() => return Err(bad("--env only applies with --stdio")),
         (false, [file]) => (read(file)?, Value::Null),
         (false, _) => {
             let help = "to start a server: agentpass mcp analyze --stdio -- COMMAND ARGUMENTS";

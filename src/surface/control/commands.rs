@@ -258,7 +258,7 @@ async fn reset_limit(control: &Control, name: &str, agent: Option<&str>, by: &Re
         }
         Err(CannotReset::NotPerAgent) => shapes::failure(
             "this limit does not count by agents",
-            Some("leave --agent away to reset all of it"),
+            Some("leave out --agent to reset all of it"),
         ),
         Err(CannotReset::Store(e)) => {
             shapes::failure(&format!("it could not be recorded: {e}"), Some("the limit counts on as before"))
