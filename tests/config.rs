@@ -1009,19 +1009,19 @@ fn mistakes_in_tools() {
         ),
         (
             "    signature: \"{a...}\"\n",
-            "{argument...} cannot stand in the signature\n  at t.yaml:4:16\n  help: it stands in the path only",
+            "{argument...} cannot be used in the signature\n  at t.yaml:4:16\n  help: it stands in the path only",
         ),
         (
             "    signature: \"{l}\"\n",
-            "argument l is an array and cannot be part of the signature\n  at t.yaml:4:16",
+            "argument l is an array and cannot be used in the signature\n  at t.yaml:4:16",
         ),
         (
             "    signature: \"{f}\"\n",
-            "argument f is free_text and cannot be part of the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
+            "argument f is free_text and cannot be used in the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
         ),
         (
             "    signature: \"{s}\"\n",
-            "argument s is secret and cannot be part of the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
+            "argument s is secret and cannot be used in the signature\n  at t.yaml:4:16\n  help: take it out of the signature",
         ),
         (
             "    signature: \"{a\"\n",
@@ -1055,8 +1055,8 @@ fn mistakes_in_requests() {
         ("{method: brew, path: /x}", 23, "\"brew\" is not a method"),
         ("{method: Get, path: /x}", 23, "\"Get\" is not a method"),
         ("{method: \"A B\", path: /x}", 23, "\"A B\" is not a method"),
-        ("{method: CONNECT, path: /x}", 23, "the method CONNECT is not for tools"),
-        ("{method: TRACE, path: /x}", 23, "the method TRACE is not for tools"),
+        ("{method: CONNECT, path: /x}", 23, "tools cannot use the method CONNECT"),
+        ("{method: TRACE, path: /x}", 23, "tools cannot use the method TRACE"),
         ("{method: POST}", 14, "path is missing"),
         ("{method: POST, path: x}", 35, "path must begin with \"/\""),
         ("{method: POST, path: \"http://a/x\"}", 35, "path must begin with \"/\""),
@@ -1070,13 +1070,13 @@ fn mistakes_in_requests() {
         ("{method: POST, path: \"/{\"}", 35, "unbalanced braces in path"),
         ("{method: POST, path: \"/{a b}\"}", 35, "\"{a b}\" is not an argument name in path"),
         ("{method: POST, path: \"/{b}\"}", 35, "argument b is not declared"),
-        ("{method: POST, path: \"/{l}\"}", 35, "argument l is an object and cannot stand in the path"),
+        ("{method: POST, path: \"/{l}\"}", 35, "argument l is an object and cannot be used in the path"),
         ("{method: POST, path: \"/x{a...}\"}", 35, "{argument...} stands for whole segments"),
         ("{method: POST, path: \"/{a...}{a}\"}", 35, "{argument...} stands for whole segments"),
         ("{method: POST, path: \"/{a...}x\"}", 35, "{argument...} stands for whole segments"),
-        ("{method: POST, path: \"/{l...}\"}", 35, "argument l is an object and cannot stand in the path"),
-        ("{method: POST, path: \"/?a={a...}\"}", 35, "{argument...} cannot stand in the query"),
-        ("{method: POST, path: /, query: {q: \"{a...}\"}}", 49, "{argument...} cannot stand in the query"),
+        ("{method: POST, path: \"/{l...}\"}", 35, "argument l is an object and cannot be used in the path"),
+        ("{method: POST, path: \"/?a={a...}\"}", 35, "{argument...} cannot be used in the query"),
+        ("{method: POST, path: /, query: {q: \"{a...}\"}}", 49, "{argument...} cannot be used in the query"),
         (
             "{method: POST, path: \"/?key={a}\"}",
             35,
@@ -1090,7 +1090,7 @@ fn mistakes_in_requests() {
         (
             "{method: POST, path: /, query: {q: \"{l}\"}}",
             49,
-            "argument l is an object and cannot stand in the query",
+            "argument l is an object and cannot be used in the query",
         ),
         ("{method: GET, path: /, body: {a: 1}}", 43, "GET has no body"),
         ("{method: GET, path: /, encoding: form}", 47, "GET has no body"),
@@ -1104,7 +1104,7 @@ fn mistakes_in_requests() {
         (
             "{method: POST, path: /, body: {a: \"x{l}\"}}",
             48,
-            "argument l is an object and cannot stand in a text",
+            "argument l is an object and cannot be used in a text",
         ),
         ("{method: POST, path: /, body: {\"{a}\": 1}}", 45, "arguments can be used in values, not in names"),
         ("{method: POST, path: /, body: {a: \"{a\"}}", 48, "unbalanced braces in a"),
@@ -1129,7 +1129,7 @@ fn mistakes_in_requests() {
             48,
             "argument f is bytes and cannot be sent in a form",
         ),
-        ("{method: POST, path: \"/{f}\"}", 35, "argument f is bytes and cannot stand in the path"),
+        ("{method: POST, path: \"/{f}\"}", 35, "argument f is bytes and cannot be used in the path"),
         (
             "{method: POST, path: /, body: {x: 1}, headers: {content-type: text/plain}}",
             76,
@@ -1153,15 +1153,15 @@ fn mistakes_in_requests() {
         (
             "{method: POST, path: /, query: {q: \"{o}\"}}",
             49,
-            "argument o is an array and cannot stand in the query",
+            "argument o is an array and cannot be used in the query",
         ),
         (
             "{method: POST, path: /, query: {q: \"x{k}\"}}",
             49,
-            "argument k is an array and cannot stand in the query",
+            "argument k is an array and cannot be used in the query",
         ),
         ("{method: POST, path: /, query: {q: }}", 49, "q has no value"),
-        ("{method: POST, path: \"/?a={k}\"}", 35, "argument k is an array and cannot stand in the query"),
+        ("{method: POST, path: \"/?a={k}\"}", 35, "argument k is an array and cannot be used in the query"),
         ("{method: POST, path: /, headers: {Host: x}}", 48, "the header Host is set by the gateway itself"),
         ("{method: POST, path: /, headers: {\"a b\": x}}", 48, "\"a b\" is not the name of a header"),
         ("{method: POST, path: /, headers: {A: x, a: y}}", 54, "the header a is given twice"),
@@ -1217,7 +1217,7 @@ fn a_list_of_the_signature_is_judged_element_by_element_or_not_at_all() {
     for (signature, expected) in [
         ("{a}, {b}", "each is said of a already"),
         ("{a}", "each only applies to arguments in the signature"),
-        ("{a}, {c}", "argument c is an array and cannot be part of the signature"),
+        ("{a}, {c}", "argument c is an array and cannot be used in the signature"),
     ] {
         let (_dir, findings) = tool(&format!("    signature: \"{signature}\"\n{args}{request}"));
         assert!(findings.iter().any(|f| f.is_error() && f.text == expected), "{signature}: {findings:?}");
@@ -1225,7 +1225,7 @@ fn a_list_of_the_signature_is_judged_element_by_element_or_not_at_all() {
     // One request goes out, so a list stands where a list can stand.
     let args = "    signature: \"{a}\"\n    args: {a: {type: array, each: true}}\n";
     let (_dir, findings) = tool(&format!("{args}    request: {{method: GET, path: \"/{{a}}\"}}\n"));
-    assert_eq!(findings[0].text, "argument a is an array and cannot stand in the path");
+    assert_eq!(findings[0].text, "argument a is an array and cannot be used in the path");
 }
 
 /// Questions that were open over an upgrade are bound to the digest of the program before.

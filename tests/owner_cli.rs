@@ -318,7 +318,7 @@ fn what_serve_refuses_is_refused_by_check_and_reload() {
             "without TLS on 0.0.0.0",
             "",
         ),
-        ("control_socket: \"control.sock\"", &deep, "and 107 are the most", ":6:19"),
+        ("control_socket: \"control.sock\"", &deep, "and 107 is the most", ":6:19"),
         ("path: \"data/agentpass.db\"", "path: folder", "folder is a directory", ""),
     ];
     for (from, to, expected, place) in table {
@@ -611,7 +611,7 @@ fn approve_tells_how_the_call_went() {
     let id = gateway.question();
     let (code, _, err) = on(&gateway, &["deny", &id, "--note", &long]);
     assert_eq!(code, 4);
-    assert!(err.contains("the note has 501 characters, and 500 are the most"), "{err}");
+    assert!(err.contains("the note has 501 characters, and 500 is the most"), "{err}");
     assert_eq!(gateway.questions().len(), 1, "still open");
     gateway.say_no(&id);
     agent.reply(call);

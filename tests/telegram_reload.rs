@@ -111,7 +111,7 @@ fn an_unreachable_channel_disappears_at_once() {
     eventually("the outage", || (channels(&world.gateway)["telegram"]["up"] == false).then_some(()));
     reload(&world.gateway, &Setup::default());
     let began = Instant::now();
-    eventually("the end", || world.gateway.log().contains("through it any more").then_some(()));
+    eventually("the end", || world.gateway.log().contains("through it any longer").then_some(()));
     assert!(began.elapsed() < Duration::from_secs(12), "until it gives up: {:?}", began.elapsed());
     assert!(channels(&world.gateway)["telegram"].is_null());
     // It is taken up again where it was left.

@@ -239,7 +239,7 @@ fn what_goes_wrong_is_said() {
 fn arguments_that_make_no_sense_are_refused() {
     let folder = Folder::new();
     for (arguments, says) in [
-        (&["--token", "1:a", "--token-file", "t"][..], "exclude each other"),
+        (&["--token", "1:a", "--token-file", "t"][..], "cannot be used together"),
         (&["--token-file", "no-such-file"], "no-such-file"),
         (&["--api-url", "ftp://x"], "must begin with http:// or https://"),
         (&["--token", "a b"], "not a bot token"),

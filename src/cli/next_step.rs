@@ -120,7 +120,7 @@ fn pin(local: &LocalConfig) -> Option<String> {
     spki_pin_of_pem(&fs::read(&tls.cert).ok()?).ok()
 }
 
-/// The machine's name as it is in /etc/hostname; names that cannot stand in a certificate become "gateway".
+/// The machine's name as it is in /etc/hostname; names that cannot be used in a certificate become "gateway".
 pub(crate) fn host_name() -> String {
     let name = rustix::system::uname().nodename().to_string_lossy().to_lowercase();
     let fits = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '-' || c == '.');

@@ -87,7 +87,7 @@ fn signature(at: At<'_>, args: &ArgSpecs) -> Option<Template> {
 fn signed(at: At<'_>, arg: &str, args: &ArgSpecs) {
     let Some(spec) = args.get(arg) else { return };
     for (unfit, word) in [(spec.free_text, "free_text"), (spec.secret, "secret")] {
-        let text = format!("argument {arg} is {word} and cannot be part of the signature");
+        let text = format!("argument {arg} is {word} and cannot be used in the signature");
         at.ensure(!unfit, text, "take it out of the signature");
     }
 }

@@ -40,7 +40,7 @@ pub struct SelfSigned {
 /// It passes as its own root in strict verifiers too (RFC 5280: key identifiers, basic constraints, usages).
 ///
 /// # Errors
-/// [`TlsError::BadName`] for an empty list or a name that cannot stand in a certificate.
+/// [`TlsError::BadName`] for an empty list or a name that cannot be used in a certificate.
 pub fn self_signed(names: &[String]) -> Result<SelfSigned, TlsError> {
     check_names(names)?;
     let key = new_key()?;

@@ -62,7 +62,7 @@ impl fmt::Display for BadPin {
 /// Why there is no connection.
 #[derive(Debug)]
 pub enum ConnectError {
-    /// The address cannot stand in a request.
+    /// The address cannot be sent in a request.
     BadUrl,
     /// The token has characters that cannot stand in a header.
     BadToken,
@@ -81,7 +81,7 @@ impl std::error::Error for ConnectError {}
 impl fmt::Display for ConnectError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::BadUrl => f.write_str("the address cannot stand in a request"),
+            Self::BadUrl => f.write_str("the address cannot be sent in a request"),
             Self::BadToken => f.write_str("the token has characters that no header can carry"),
             Self::Unreachable(reason) => write!(f, "cannot reach the gateway: {reason}"),
             Self::Tls(reason) => write!(f, "no trusted connection to the gateway: {reason}"),

@@ -121,7 +121,7 @@ pub enum TlsError {
         cert: PathBuf,
         key: PathBuf,
     },
-    /// A name that cannot stand in a certificate; empty when there was none.
+    /// A name that cannot be used in a certificate; empty when there was none.
     BadName(String),
     /// The client did not finish the handshake in time.
     TimedOut,
@@ -157,7 +157,7 @@ impl fmt::Display for TlsError {
             }
             Self::BadName(name) if name.is_empty() => f.write_str("a certificate needs at least one name"),
             Self::BadName(name) => {
-                write!(f, "{name:?} cannot stand in a certificate; use a host name or an IP address")
+                write!(f, "{name:?} cannot be used in a certificate; use a host name or an IP address")
             }
             Self::TimedOut => f.write_str("client did not finish the TLS handshake in time"),
             Self::PlainHttp => f.write_str("client spoke plain HTTP to the TLS port"),

@@ -43,7 +43,7 @@ pub enum NotSent {
     LinkLocal,
     /// The URL cannot be called; in words, without the URL.
     BadUrl(&'static str),
-    /// Something that cannot stand in a request; says what, not its text.
+    /// Something that cannot be sent in a request; says what, not its text.
     BadHeader(&'static str),
     ShutDown,
     /// The client was retired: another one is to be used.
