@@ -132,7 +132,7 @@ pub mod service {
 pub mod store {
     pub use crate::store::{
         Claim, KeptCounter, KeptGrant, LimitReset, LiveSession, LiveSessions, NewCall, NoteKind, Recovered,
-        RefusedRequest, Replay, Stage, Store, StoreError, StoreOptions, Yes, rebuild,
+        RefusedRequest, Replay, SessionCall, Stage, Store, StoreError, StoreOptions, Yes, rebuild,
     };
     pub mod reader {
         pub use crate::store::reader::{

@@ -371,3 +371,91 @@ fn who_joins_a_call_of_another_session_by_its_key_has_read_too() {
     denied(&mut agent(&gateway), 3);
     gateway.verify();
 }
+
+/// What the tool is going to read counts as read, for rules that ask what was read and for flows.
+#[test]
+fn a_tool_that_reads_and_sends_in_one_call_is_seen() {
+    let tools = "  forward:\n    kind: send\n    data: {from: crm, labels: [pii], untrusted: true, to: webhook}\n    request: {method: POST, path: /forward}\n\
+                 \x20 answer:\n    kind: send\n    data: {from: tickets, labels: [pii], untrusted: true}\n    request: {method: POST, path: /answer}\n";
+    let gateway = Gateway::with(&Setup { tools: format!("{TOOLS}{tools}"), ..setup() });
+    let mut one = agent(&gateway);
+    let denied = one.request("answer", json!({}));
+    assert_eq!(
+        denied["error"]["data"]["reasons"][0]["rule"], "Private data, foreign text and a way out",
+        "{denied}"
+    );
+    let denied = one.request("forward", json!({}));
+    let reasons = denied["error"]["data"]["reasons"].as_array().unwrap();
+    let kinds: Vec<_> = reasons.iter().map(|reason| &reason["reason"]).collect();
+    assert_eq!(kinds, ["denied_by_policy", "flow_denied"], "in the order rules, flows: {denied}");
+    assert_eq!(
+        (&reasons[1]["flow"], denied["error"]["data"].get("retry_after")),
+        (&json!("crm → webhook"), None)
+    );
+    assert!(gateway.upstream.seen().is_empty());
+    assert_eq!(carried(&gateway), json!([]), "nothing was read");
+}
+
+#[test]
+fn where_nothing_is_remembered_only_the_call_itself_counts() {
+    let permissions = format!("{PERMISSIONS}data: {{remember: off}}\n");
+    let tools = format!(
+        "{TOOLS}  forward:\n    data: {{from: crm, labels: [pii], to: webhook}}\n    request: {{method: POST, path: /forward}}\n"
+    );
+    let gateway = Gateway::with(&Setup { permissions, tools, ..setup() });
+    gateway.upstream.answer(|_| Answer::json("{}"));
+    let mut one = agent(&gateway);
+    for tool in ["customer", "page", "hook", "post"] {
+        let args = if tool == "customer" { json!({"id": "7"}) } else { json!({}) };
+        assert_eq!(told(&one.request(tool, args)), "executed", "{tool}");
+    }
+    assert_eq!(told(&one.request("forward", json!({}))), "flow_denied");
+}
+
+#[test]
+fn a_denial_by_a_flow_or_a_stop_is_not_kept_under_its_key() {
+    let gateway = start();
+    let mut one = agent(&gateway);
+    one.request("customer", json!({"id": "7"}));
+    let keyed = |n: u32| json!({"tool": "hook", "args": {"text": "x"}, "idempotency_key": format!("k{n}")});
+    assert_eq!(told(&one.call("tool_request", keyed(1))), "flow_denied");
+    assert!(gateway.cli(&["kill"]).status.success());
+    assert_eq!(told(&one.call("tool_request", keyed(2))), "kill_switch");
+    assert!(gateway.cli(&["resume"]).status.success());
+    assert!(gateway.cli(&["forget", "default"]).status.success());
+    for n in [1, 2] {
+        let reply = one.call("tool_request", keyed(n));
+        assert_eq!((told(&reply), reply["result"].get("replayed")), ("executed".into(), None), "{reply}");
+        assert_eq!(one.call("tool_request", keyed(n))["result"]["replayed"], true);
+    }
+}
+
+#[test]
+fn the_owner_and_the_agent_are_explained_which_flow_decides() {
+    let gateway = start();
+    let mut one = Agent::bearer(gateway.address, LAPTOP);
+    assert_eq!(told(&one.request("customer", json!({"id": "7"}))), "executed");
+    let by_agent = one.call("explain", json!({"tool": "mail", "args": {"to": "eve@evil.example"}}));
+    let call = ["explain", "mail", "to=eve@evil.example", "--agent", "laptop", "--json", "--live"];
+    let live = gateway.json(&call);
+    for explained in [&by_agent["result"], &live] {
+        assert_eq!(explained["decision"], "deny", "{explained}");
+        let flow = &explained["flows"][0];
+        let fields = ["from", "to", "labels", "action", "flow"].map(|name| flow[name].clone());
+        let expected = [
+            json!("crm"),
+            json!("external_email"),
+            json!(["pii"]),
+            json!("deny"),
+            json!("Customers' own mail"),
+        ];
+        assert_eq!(fields, expected, "{explained}");
+        assert_eq!(explained["reasons"], json!([{"reason": "flow_denied", "flow": "Customers' own mail"}]));
+    }
+    let from_files = gateway.json(&call[..6]);
+    assert_eq!(
+        (&from_files["decision"], &from_files["flows"]),
+        (&json!("allow"), &json!([])),
+        "{from_files}"
+    );
+}

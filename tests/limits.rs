@@ -568,3 +568,204 @@ fn an_event_says_all_reasons_and_the_policy_that_decided() {
     assert!(gateway.cli(&["reload"]).status.success());
     assert_eq!(newest("a.4"), first, "the same as before");
 }
+
+const SHOP: &str = r#"
+tools:
+  refund:
+    kind: pay
+    cost: {arg: usd}
+    tokens: 500
+    args: {order: {type: string, required: true}, usd: {type: number}}
+    signature: "{order}"
+    extra_args: refuse
+    request: {method: POST, path: /refund}
+  remind:
+    args: {who: {type: array, each: true, items: {type: string}}}
+    signature: "{who}"
+    extra_args: refuse
+    request: {method: POST, path: /remind}
+"#;
+
+fn shop(limits: &str) -> Setup {
+    let permissions = format!("rules: [{{pattern: \"*\", action: allow}}]\nlimits:\n{limits}");
+    Setup { tools: SHOP.into(), permissions, ..Setup::default() }
+}
+
+fn refund(agent: &mut Agent, order: &str, usd: &str) -> Value {
+    let usd: Value = serde_json::from_str(usd).unwrap();
+    agent.request("refund", json!({"order": order, "usd": usd}))
+}
+
+/// Name, count, bounds and whether there is an end, of each limit.
+fn rows(gateway: &Gateway) -> Vec<(String, Value, Value, Value, bool)> {
+    let rows = gateway.json(&["limits", "--json"]);
+    let row = |row: &Value| {
+        let ends = row["resets_at"].is_string();
+        (
+            row["name"].as_str().unwrap().into(),
+            row["count"].clone(),
+            row["ask_above"].clone(),
+            row["deny_above"].clone(),
+            ends,
+        )
+    };
+    rows.as_array().unwrap().iter().map(row).collect()
+}
+
+/// Money is exact, what is charged is what was claimed, and all of it is the same after a crash and from the events alone.
+#[test]
+fn money_tokens_and_arguments_are_counted_exactly_and_outlive_crashes() {
+    let mut gateway = Gateway::with(&shop(
+        "  - {name: money, pattern: \"refund*\", count: cost, window: day, deny_above: 0.3}\n\
+         \x20 - {name: tokens, pattern: \"*\", count: tokens, per: agent, window: month, deny_above: 100000}\n\
+         \x20 - {name: by-arg, pattern: \"refund*\", count: \"arg:usd\", window: 1h, ask_above: 7, deny_above: 9}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for order in ["a", "b", "c"] {
+        assert!(is_executed(&refund(&mut agent, order, "0.1")), "three tenths are allowed: {order}");
+    }
+    let denied = refund(&mut agent, "d", "0.000000001");
+    assert_eq!(
+        (error(&denied), &denied["error"]["data"]["limit"]),
+        ((-32003, "limit_reached"), &json!("money"))
+    );
+    let doubtful = [json!({"order": "e"}), json!({"order": "f", "usd": -1})];
+    for args in doubtful {
+        let denied = agent.request("refund", args.clone());
+        let reasons = &denied["error"]["data"]["reasons"];
+        let named = |limit: &str| json!({"reason": "limit_reached", "limit": limit});
+        assert_eq!(*reasons, json!([named("money"), named("by-arg")]), "{args}: {denied}");
+        assert!(denied["error"]["data"].get("retry_after").is_none(), "no time makes it readable: {denied}");
+    }
+    // A tool that declares neither costs nothing.
+    assert!(is_executed(&agent.request("remind", json!({"who": ["anna"]}))));
+    let expected = vec![
+        ("money".into(), json!("0.3"), Value::Null, json!("0.3"), true),
+        ("tokens".into(), json!(1500), Value::Null, json!(100_000), true),
+        ("by-arg".into(), json!("0.3"), json!("7"), json!("9"), true),
+    ];
+    assert_eq!(rows(&gateway), expected);
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(rows(&gateway), expected);
+    gateway.terminate();
+    assert!(gateway.cli(&["audit", "rebuild"]).status.success());
+    gateway.restart();
+    assert_eq!(rows(&gateway), expected);
+    assert_eq!(error(&refund(&mut Agent::login(gateway.address, TOKEN), "d", "0.1")).1, "limit_reached");
+    assert_eq!(gateway.upstream.seen().len(), 4);
+    gateway.verify();
+}
+
+#[test]
+fn each_element_of_a_list_is_one_call_and_no_part_of_a_list_is_made() {
+    let gateway = Gateway::with(&shop(
+        "  - {name: mails, pattern: \"remind*\", per: agent, window: 1h, deny_above: 4}\n\
+         \x20 - {name: anna, pattern: \"remind(anna)\", window: 1h, deny_above: 1}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let mut remind = |who: Value| agent.request("remind", json!({ "who": who }));
+    assert!(is_executed(&remind(json!(["anna", "ben", "cleo"]))));
+    let denied = remind(json!(["ben", "dora"]));
+    assert_eq!(denied["error"]["data"]["reasons"], json!([{"reason": "limit_reached", "limit": "mails"}]));
+    let denied = remind(json!(["anna"]));
+    assert_eq!(denied["error"]["data"]["reasons"], json!([{"reason": "limit_reached", "limit": "anna"}]));
+    assert!(is_executed(&remind(json!(["ben"]))));
+    assert_eq!((counted(&gateway, "mails"), counted(&gateway, "anna")), (4, 1));
+    assert_eq!(gateway.upstream.seen().len(), 2);
+}
+
+#[test]
+fn questions_count_once_they_are_answered_with_yes_and_a_limit_asks_nobody_twice() {
+    let gateway = Gateway::with(&setup(
+        "  - {name: bother, pattern: \"call_service*\", per: agent, count: questions, window: day, deny_above: 2}\n\
+         \x20 - {name: reads, pattern: \"get_state*\", per: agent, window: 1h, ask_above: 1, deny_above: 9}\n",
+    ));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    // Three are asked about at once; the second and the third would be, each, above the bound when their turn comes.
+    let sent: Vec<_> = (0..4)
+        .map(|n| {
+            let args = json!({"entity_id": format!("a.{n}")});
+            agent.send("tool_request", json!({"tool": "get_state", "args": args}))
+        })
+        .collect();
+    let waiting = |count: usize| {
+        let open = || gateway.questions();
+        eventually("the questions", || Some(open()).filter(|open| open.len() == count))
+    };
+    for question in waiting(3) {
+        assert_eq!(question["reasons"][0]["reason"], "asked_by_limit", "{question}");
+        assert_eq!(gateway.approve(question["request_id"].as_str().unwrap()), "resolved");
+    }
+    let mut replies = Vec::new();
+    while replies.len() < sent.len() {
+        replies.extend(Some(agent.receive()).filter(|message| message.get("id").is_some()));
+    }
+    assert!(replies.iter().all(is_executed), "{replies:?}");
+    assert!(gateway.questions().is_empty(), "nobody is asked again at the claim");
+    assert_eq!(counted(&gateway, "reads"), 4);
+
+    let service = |n: usize| json!({"tool": "call_service", "args": {"domain": "a", "service": "b", "entity_id": n.to_string()}});
+    for n in 0..3 {
+        let call = agent.send("tool_request", service(n));
+        let id = agent.asked();
+        // A no is no call, so the third question is asked as well.
+        if n == 1 {
+            gateway.say_no(&id);
+        } else {
+            assert_eq!(gateway.approve(&id), "resolved");
+        }
+        agent.reply(call);
+    }
+    assert_eq!(counted(&gateway, "bother"), 2);
+    assert_eq!(error(&agent.call("tool_request", service(3))), (-32003, "limit_reached"));
+    assert!(gateway.questions().is_empty());
+}
+
+#[test]
+fn a_session_counts_anew_when_it_made_no_call_for_so_long() {
+    let clock = TestClock::new();
+    let usual =
+        setup("  - {name: task, pattern: \"get_state*\", per: [session], window: session, deny_above: 1}\n");
+    let permissions = format!("session_idle: 1h\n{}", usual.permissions);
+    let mut gateway = Gateway::with_clock(&Setup { permissions, ..usual }, &clock);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert!(is_executed(&read_in(&mut agent, "s", "a.0")));
+    // A call that is denied is a call: it keeps the session.
+    for minutes in [40, 80, 120] {
+        clock.shift(minutes * 60);
+        assert_eq!(error(&read_in(&mut agent, "s", "a.1")).1, "limit_reached", "{minutes}");
+    }
+    gateway.kill();
+    gateway.restart();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert_eq!(error(&read_in(&mut agent, "s", "a.1")).1, "limit_reached", "a crash ends no session");
+    clock.shift(182 * 60);
+    assert!(is_executed(&read_in(&mut agent, "s", "a.2")), "another session of the same name");
+    assert_eq!(error(&read_in(&mut agent, "s", "a.3")).1, "limit_reached");
+    gateway.verify();
+}
+
+#[test]
+fn seconds_run_from_the_first_call_of_the_window_and_time_heals_them() {
+    let clock = TestClock::new();
+    let gateway = Gateway::with_clock(
+        &setup(
+            "  - {name: time, pattern: \"get_state*\", per: agent, count: seconds, window: 1h, deny_above: 60}\n",
+        ),
+        &clock,
+    );
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    assert!(is_executed(&read(&mut agent, "a.0")));
+    clock.shift(50);
+    assert!(is_executed(&read(&mut agent, "a.1")));
+    clock.shift(120);
+    let denied = read(&mut agent, "a.2");
+    assert_eq!(error(&denied), (-32003, "limit_reached"));
+    let retry_after = denied["error"]["data"]["retry_after"].as_i64().unwrap();
+    assert!((3400..=3600).contains(&retry_after), "{denied}");
+    let mut other = Agent::login(gateway.address, LAPTOP);
+    assert!(is_executed(&read(&mut other, "a.2")));
+    clock.shift(120 + retry_after + 1);
+    assert!(is_executed(&read(&mut agent, "a.2")), "as promised");
+}

@@ -485,3 +485,40 @@ fn a_replay_remembers_what_was_read_as_the_gateway_did() {
     assert_eq!((same.status.code(), &*stdout(&same)), (Some(0), ""), "{}", stderr(&same));
     assert!(stderr(&same).contains("0 of 3 calls would be decided otherwise"), "{}", stderr(&same));
 }
+
+/// Every key of a test: who calls, when, in which session, after what was read and counted.
+#[test]
+fn a_test_says_who_when_in_which_session_and_after_what() {
+    let folder = with_tests(
+        r#"
+tests:
+  - {name: nobody's group, call: {tool: lamp, args: {lamp: hall}}, expect: allow}
+  - {name: by group, agent: laptop, call: {tool: lamp, args: {lamp: hall}}, expect: {decision: deny, rule: "Not the admins"}}
+  - {name: at night, at: "2026-07-01T22:30:00Z", call: {tool: door}, expect: deny}
+  - {name: by day, at: "2026-07-01T12:00:00Z", call: {tool: door}, expect: allow}
+  - {name: as far as it goes, counts: {lamps: 19}, call: {tool: lamp, args: {lamp: hall}}, expect: allow}
+  - {name: one more, counts: {lamps: 20}, call: {tool: lamp, args: {lamp: hall}}, expect: {decision: ask, reasons: [asked_by_limit]}}
+  - {name: in its session, session: s, counts: {task: 1}, call: {tool: lamp, args: {lamp: hall}}, expect: {decision: deny, reasons: [limit_reached]}}
+  - {name: nothing read, call: {tool: send}, expect: allow}
+  - {name: a label, read: [pii], call: {tool: send}, expect: {decision: deny, reasons: [flow_denied]}}
+  - {name: a source, read: [{from: crm, labels: [plan]}], call: {tool: send}, expect: {decision: ask, reasons: [asked_by_flow]}}
+  - {name: both, read: [{from: crm, labels: [plan]}, pii], call: {tool: send}, expect: {decision: deny, reasons: [flow_denied]}}
+"#,
+    );
+    let policy = r#"
+rules:
+  - {pattern: "lamp(*)", agents: ["@admins"], action: deny, description: "Not the admins"}
+  - {pattern: "door", time: {from: "22:00", to: "06:00", zone: UTC}, action: deny}
+  - {pattern: "*", action: allow}
+limits:
+  - {name: lamps, pattern: "lamp(*)", per: [agent], window: 1h, ask_above: 20}
+  - {name: task, pattern: "lamp(*)", per: [agent, session], window: session, deny_above: 1}
+flows:
+  - {from: crm, to: webhook, labels: [plan], action: ask}
+"#;
+    fs::write(folder.0.join("permissions.yaml"), policy).unwrap();
+    let tools = "  door:\n    request: {method: POST, path: /door}\n  send:\n    data: {to: webhook}\n    request: {method: POST, path: /send}\n";
+    fs::write(folder.0.join("tools.yaml"), format!("{TOOLS}{tools}")).unwrap();
+    let lines = passed(&folder.0, &["policy", "test"]);
+    assert!(lines.lines().count() == 11 && lines.lines().all(|line| line.starts_with("ok ")), "{lines}");
+}

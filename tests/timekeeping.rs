@@ -106,3 +106,24 @@ fn a_clock_that_stands_before_the_record_is_not_set_until_a_person_accepts_it() 
     assert!(!is_set(&gateway), "before the program was made");
     gateway.verify();
 }
+
+/// A clock that is not set says nothing about the time of day: what a time forbids is forbidden, what it allows is not.
+#[test]
+fn a_time_of_day_that_nobody_knows_never_allows() {
+    let always = "time: {days: [mon, tue, wed, thu, fri, sat, sun], zone: UTC}";
+    let permissions = format!(
+        "rules:\n  - {{pattern: \"say*\", {always}, action: allow}}\n  - {{pattern: \"get_*\", action: allow}}\n\
+         defaults: [{{pattern: \"*\", action: deny}}]\n"
+    );
+    let clock = TestClock::new();
+    let gateway = Gateway::with_clock(&Setup { permissions, ..Setup::default() }, &clock);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let say = |agent: &mut Agent| agent.request("say", json!({"text": "hi"}));
+    assert_eq!(say(&mut agent)["result"]["status"], "executed");
+    clock.shift(-3600);
+    assert_eq!(harness::error(&say(&mut agent)), (-32003, "denied_by_policy"));
+    let other = agent.request("get_state", json!({"entity_id": "a.b"}));
+    assert_eq!(other["result"]["status"], "executed", "what asks for no time goes on: {other}");
+    clock.shift(0);
+    assert_eq!(say(&mut agent)["result"]["status"], "executed");
+}

@@ -14,7 +14,7 @@ use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::model::{AgentId, Charge, Charging, CounterId, CounterKey, SessionNumber, Tally};
 use crate::policy::Counters;
-use crate::store::{KeptCounter, LiveSessions};
+use crate::store::{KeptCounter, LiveSessions, SessionCall};
 
 /// Live counters that an agent may have of one limit.
 const MAX_COUNTERS: usize = 20_000;
@@ -75,8 +75,13 @@ impl LimitCounters {
 }
 
 impl CounterBook {
-    /// What the run before has counted.
-    pub fn take_up(counted: Vec<KeptCounter>, session_idle: Duration, now: Timestamp) -> CounterBook {
+    /// What the run before has counted, and the calls by which its sessions live on.
+    pub fn take_up(
+        counted: Vec<KeptCounter>,
+        called: &[SessionCall],
+        session_idle: Duration,
+        now: Timestamp,
+    ) -> CounterBook {
         let mut book = CounterBook::default();
         book.sessions.set_idle(session_idle);
         for KeptCounter { key, agent, session, last, .. } in &counted {
@@ -84,6 +89,7 @@ impl CounterBook {
                 book.sessions.take_up(key.agent.as_ref().unwrap_or(agent), name, *session, *last);
             }
         }
+        called.iter().for_each(|(agent, name, at)| book.sessions.touch(agent, name, *at));
         // Of a million counters, a table that grew step by step would look at each again and again.
         for of_one in counted.chunk_by(|one, next| one.limit == next.limit) {
             let limit = of_one.first().map(|kept| book.limits.entry(kept.limit).or_default());
@@ -357,7 +363,7 @@ mod tests {
     }
 
     fn book() -> Rc<RefCell<CounterBook>> {
-        Rc::new(RefCell::new(CounterBook::take_up(Vec::new(), DAY, at(0))))
+        Rc::new(RefCell::new(CounterBook::take_up(Vec::new(), &[], DAY, at(0))))
     }
 
     /// One call under a limit per agent, or per session where one is named.
@@ -482,7 +488,7 @@ mod tests {
             kept(&session, 4, at(-5)),
             kept(&ended, 2, at(-86_400)),
         ];
-        let book = Rc::new(RefCell::new(CounterBook::take_up(counted, DAY, at(0))));
+        let book = Rc::new(RefCell::new(CounterBook::take_up(counted, &[], DAY, at(0))));
         assert_eq!(
             [&plain, &session, &ended, &other].map(|charge| count(&book, charge, at(0))),
             [1, 1, 0, 0]
@@ -492,6 +498,27 @@ mod tests {
         next.confirm(at(1));
         assert_eq!(count(&book, &session, at(1)), 2);
         assert!(reserve(&book, "old", &ended, at(1)).charges()[0].session > 4);
+    }
+
+    #[test]
+    fn a_session_that_only_made_calls_that_were_not_claimed_lives_on_over_a_start() {
+        let session = charge(Some("s"), Part::OPEN);
+        let kept = || {
+            let mut tally = Tally::default();
+            tally.add(session.part, at(-100_000));
+            let CounterId { limit, key } = session.counter.clone();
+            vec![KeptCounter { limit, key: key.into(), agent: pi(), session: 4, tally, last: at(-100_000) }]
+        };
+        let called = |seconds: i64| (pi(), Some("s".into()), at(seconds));
+        let counts = |called: &[SessionCall]| {
+            let book = CounterBook::take_up(kept(), called, DAY, at(0));
+            count(&Rc::new(RefCell::new(book)), &session, at(0))
+        };
+        assert_eq!(counts(&[called(-50_000), called(-1)]), 1);
+        assert_eq!(counts(&[called(-50_000)]), 1);
+        assert_eq!(counts(&[]), 0);
+        assert_eq!(counts(&[called(-1)]), 0, "it had ended by then");
+        assert_eq!(counts(&[(pi(), None, at(-50_000))]), 0, "of another session");
     }
 
     #[test]
@@ -510,7 +537,7 @@ mod tests {
             KeptCounter { limit, key: key.into(), agent, session: 0, tally, last: at(-1) }
         };
         let all = MAX_COUNTERS + MAX_COUNTERS / 2;
-        let mut book = CounterBook::take_up((0..all).map(kept).collect(), DAY, at(0));
+        let mut book = CounterBook::take_up((0..all).map(kept).collect(), &[], DAY, at(0));
         let sum = |book: &CounterBook, n: usize| book.tally(&of(n), at(0)).sum(at(0)).unwrap();
         assert!((0..all).all(|n| sum(&book, n) == Decimal::from(n as i64 % 7 + 1)));
         let (pi, laptop) = (pi(), AgentId::configured("laptop"));

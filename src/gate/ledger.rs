@@ -19,7 +19,7 @@ use crate::base::clock::Timestamp;
 use crate::base::slots::KeyedSlots;
 use crate::config::CircuitBreaker;
 use crate::model::{AgentId, Call, QuestionEnd, Reading, Stop};
-use crate::store::{KeptCounter, KeptGrant};
+use crate::store::{KeptCounter, KeptGrant, SessionCall};
 
 /// Bytes of arguments and reason that come with a request.
 const USUAL: usize = 2048;
@@ -27,6 +27,7 @@ const USUAL: usize = 2048;
 /// What is kept over a restart.
 pub(crate) struct Kept {
     pub counted: Vec<KeptCounter>,
+    pub called: Vec<SessionCall>,
     pub read: Vec<Reading>,
     pub grants: Vec<KeptGrant>,
     pub stops: Vec<Stop>,
@@ -75,11 +76,12 @@ impl Default for Allowances {
 
 impl Ledger {
     pub(super) fn new(setup: &Setup, started: Timestamp, kept: Kept) -> Ledger {
-        let Kept { counted, read, grants, stops: _ } = kept;
+        let Kept { counted, called, read, grants, stops: _ } = kept;
         Ledger {
             allowances: RefCell::default(),
             counters: Rc::new(RefCell::new(CounterBook::take_up(
                 counted,
+                &called,
                 setup.conduct.session_idle,
                 started,
             ))),

@@ -35,6 +35,7 @@ impl Gate {
     ) -> Rc<Gate> {
         let kept = Kept {
             counted: mem::take(&mut recovered.counted),
+            called: mem::take(&mut recovered.called),
             read: mem::take(&mut recovered.read),
             grants: mem::take(&mut recovered.grants),
             stops: mem::take(&mut recovered.stops),

@@ -62,7 +62,7 @@ pub(crate) struct Rejudged {
 
 impl<'f> Replay<'f> {
     pub(crate) fn new(files: OtherFiles<'f>) -> Replay<'f> {
-        let book = CounterBook::take_up(Vec::new(), files.session_idle, Timestamp(0));
+        let book = CounterBook::take_up(Vec::new(), &[], files.session_idle, Timestamp(0));
         Replay { files, book: Rc::new(RefCell::new(book)), memory: Memory::default(), open: HashMap::new() }
     }
 

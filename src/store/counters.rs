@@ -1,12 +1,14 @@
 //! What is counted under limits. The events of claims carry every charge; the table beside them holds what still counts,
 //! so that a start need not read a year of events, nor loses what retention drops.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
-use rusqlite::{Connection, OptionalExtension as _, Row, params};
+use rusqlite::{Connection, Row, params};
 use serde_json::Value;
 
-use super::entry::{KeptCounter, LiveSessions};
+use super::chain;
+use super::entry::{KeptCounter, LiveSessions, SessionCall};
 use super::error::StoreError;
 use super::kind;
 use super::projection::Body;
@@ -15,48 +17,117 @@ use crate::base::decimal::Decimal;
 use crate::base::digest::Digest;
 use crate::model::{AgentId, Charge, Charging, CounterKey, Part, SessionNumber, Tally};
 
+/// Charges that wait to be written, at most: some tens of megabytes.
+const MOST_WAITING: usize = 65_536;
+
 /// Rows dropped per step of [`expire`].
 const STEP: usize = 500;
+
+/// Where it is kept through which event [`end_sessions`] knew when sessions last made a call; and how many of the newest
+/// events are looked at where it is not.
+const CALLED: &str = "sessions.called";
+const LOOK_BACK: i64 = 10_000;
 
 /// The name of this projection.
 pub(super) const NAME: &str = "counters";
 
-/// Takes in an event: what a claim charges, or that a limit counts anew.
-pub(super) fn fold(db: &Connection, kind: &str, body: &Body, at: Timestamp) -> Result<(), StoreError> {
-    match kind {
-        kind::REQUESTED | kind::EXECUTING => {
-            let charges = body.get("charges").and_then(Value::as_array);
-            charges.into_iter().flatten().try_for_each(|json| charge(db, json, at))
+/// Charges that the table does not have yet, in its order: of a million counters, those whose rows lie together are
+/// written together.
+#[derive(Default)]
+pub(super) struct Charges(BTreeMap<(String, String, i64), Charged>);
+
+/// What is charged to one part of a counter.
+struct Charged {
+    name: Arc<str>,
+    agent: AgentId,
+    amount: Decimal,
+    how: Charging,
+    at: Timestamp,
+    session: SessionNumber,
+}
+
+impl Charges {
+    /// Takes in an event: what a claim charges, or that a limit counts anew.
+    pub(super) fn fold(
+        &mut self,
+        db: &Connection,
+        kind: &str,
+        body: &Body<'_>,
+        at: Timestamp,
+    ) -> Result<(), StoreError> {
+        match kind {
+            kind::REQUESTED | kind::EXECUTING => {
+                let charges = body.get("charges").and_then(Value::as_array);
+                charges.into_iter().flatten().try_for_each(|json| self.charge(db, json, at))
+            }
+            kind::LIMIT_RESET => {
+                self.write(db)?;
+                forget(db, body.text("of"), body.text("agent"))
+            }
+            _other => Ok(()),
         }
-        kind::LIMIT_RESET => forget(db, body.text("of"), body.text("agent")),
-        _other => Ok(()),
+    }
+
+    /// Counts a charge of a claim that was made at `at`.
+    fn charge(&mut self, db: &Connection, json: &Value, at: Timestamp) -> Result<(), StoreError> {
+        let Some(Charge { limit: name, counter, agent, part, how, session }) = Charge::of_json(json) else {
+            return Ok(());
+        };
+        let place = (counter.limit.hex(), counter.key.to_json().to_string(), part.until.0);
+        let new = Charged { name, agent, amount: part.amount, how, at, session };
+        if counter.key.session.is_none() {
+            let together = match self.0.get(&place) {
+                Some(before) => Charged { amount: new.with(before.amount), ..new },
+                None => new,
+            };
+            self.0.insert(place, together);
+            return if self.0.len() < MOST_WAITING { Ok(()) } else { self.write(db) };
+        }
+        // What an earlier session has counted goes when the later one begins, so its rows must be there.
+        match begin(db, (&place.0, &place.1), session, json)? {
+            true => new.write(db, &place),
+            false => Ok(()),
+        }
+    }
+
+    /// Writes all of them into the table.
+    pub(super) fn write(&mut self, db: &Connection) -> Result<(), StoreError> {
+        std::mem::take(&mut self.0).iter().try_for_each(|(place, charged)| charged.write(db, place))
+    }
+
+    /// The transaction is undone.
+    pub(super) fn forget(&mut self) {
+        self.0.clear();
     }
 }
 
-/// Counts a charge of a claim that was made at `at`.
-fn charge(db: &Connection, json: &Value, at: Timestamp) -> Result<(), StoreError> {
-    let Some(Charge { limit, counter, agent, part, how, session }) = Charge::of_json(json) else {
-        return Ok(());
-    };
-    let (of, key) = (counter.limit.hex(), counter.key.to_json().to_string());
-    if counter.key.session.is_some() && !begin(db, (&of, &key), session, json)? {
-        return Ok(());
+impl Charged {
+    /// The amount together with what was counted before.
+    fn with(&self, before: Decimal) -> Decimal {
+        match self.how {
+            Charging::Sum => before.checked_add(self.amount).unwrap_or(Decimal::MAX),
+            Charging::First => before.min(self.amount),
+        }
     }
-    let sql = "SELECT amount FROM counters WHERE of = ? AND key = ? AND until = ?";
-    let kept: Option<String> =
-        db.prepare_cached(sql)?.query_row(params![of, key, part.until.0], |row| row.get(0)).optional()?;
-    let kept = kept.map(|text| amount(&text)).transpose()?;
-    let amount = match (how, kept) {
-        (Charging::Sum, kept) => kept.unwrap_or_default().checked_add(part.amount).unwrap_or(Decimal::MAX),
-        (Charging::First, kept) => kept.map_or(part.amount, |kept| kept.min(part.amount)),
-    };
-    let sql = "INSERT OR REPLACE INTO counters (of, key, until, name, agent, amount, first, at, begun)
-               VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)";
-    let first = how == Charging::First;
-    let values =
-        params![of, key, part.until.0, &*limit, agent.as_str(), amount.to_string(), first, at.0, session];
-    db.prepare_cached(sql)?.execute(values)?;
-    Ok(())
+
+    fn write(&self, db: &Connection, (of, key, until): &(String, String, i64)) -> Result<(), StoreError> {
+        let Charged { name, agent, amount: new, how, at, session } = self;
+        let (name, agent, first) = (&**name, agent.as_str(), *how == Charging::First);
+        let sql = "INSERT INTO counters (of, key, until, name, agent, amount, first, at, begun)
+                   VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING";
+        let row = params![of, key, until, name, agent, new.to_string(), first, at.0, session];
+        if db.prepare_cached(sql)?.execute(row)? > 0 {
+            return Ok(());
+        }
+        let sql = "SELECT amount FROM counters WHERE of = ? AND key = ? AND until = ?";
+        let kept: String = db.prepare_cached(sql)?.query_row(params![of, key, until], |row| row.get(0))?;
+        let amount = self.with(amount(&kept)?).to_string();
+        let sql = "UPDATE counters SET name = ?, agent = ?, amount = ?, first = ?, at = ?, begun = ?
+                   WHERE of = ? AND key = ? AND until = ?";
+        let row = params![name, agent, amount, first, at.0, session, of, key, until];
+        db.prepare_cached(sql)?.execute(row)?;
+        Ok(())
+    }
 }
 
 /// What an earlier session of the same name has counted counts no more. False: it is the later one that counts.
@@ -133,13 +204,27 @@ fn forget(db: &Connection, of: Option<&str>, agent: Option<&str>) -> Result<(), 
     Ok(())
 }
 
-/// Forgets sessions that were last charged before, and keeps of those that live when they last made a call: calls that are
-/// not claimed keep them too. The table has to be folded.
+/// The calls since sessions were last [looked at](end_sessions), the oldest first: those that were not claimed keep a
+/// session as well.
+pub(super) fn calls_in_sessions(db: &Connection, head: i64) -> Result<Vec<SessionCall>, StoreError> {
+    let known = chain::meta(db, CALLED)?.and_then(|text| text.parse().ok());
+    let from: i64 = known.unwrap_or_else(|| head.saturating_sub(LOOK_BACK));
+    let mut statement = db.prepare("SELECT agent, session, at FROM calls WHERE seq > ? ORDER BY seq")?;
+    let call = |row: &Row<'_>| {
+        let (agent, session): (String, Option<String>) = (row.get(0)?, row.get(1)?);
+        Ok((AgentId::configured(&agent), session.map(Into::into), Timestamp(row.get(2)?)))
+    };
+    Ok(statement.query_map([from], call)?.collect::<Result<_, _>>()?)
+}
+
+/// Forgets sessions that were last charged before, and keeps of those that live when they last made a call, all of those
+/// through event `through`. The table has to be folded.
 pub(super) fn end_sessions(
     db: &Connection,
     idle_since: Timestamp,
-    live: &LiveSessions,
+    (live, through): (&LiveSessions, i64),
 ) -> Result<(), StoreError> {
+    chain::set_meta(db, CALLED, &through.to_string())?;
     let sql = "SELECT of, key, begun, max(at) FROM counters WHERE json_type(key, '$.session') IS NOT NULL
                GROUP BY of, key, begun";
     let mut statement = db.prepare_cached(sql)?;

@@ -128,6 +128,8 @@ pub struct Recovered {
     pub rolled_back: Option<String>,
     /// What has been counted under limits and still counts.
     pub counted: Vec<KeptCounter>,
+    /// Calls in sessions that `counted` does not know of, the oldest first.
+    pub called: Vec<SessionCall>,
     /// What agents have read.
     pub read: Vec<Reading>,
     /// Grants that last as far as the record knows, and some that have ended.
@@ -157,6 +159,9 @@ pub struct LiveSession {
     /// When a call was last made in it, whatever became of the call.
     pub last: Timestamp,
 }
+
+/// A call was made by this agent, in the session of this name, then.
+pub type SessionCall = (AgentId, Option<Arc<str>>, Timestamp);
 
 /// What has been counted under one limit and still counts.
 #[derive(Clone, Debug, PartialEq)]

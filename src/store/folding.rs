@@ -12,6 +12,9 @@ use crate::model::AgentId;
 /// Events folded between two looks at whether there are more.
 const PART: i64 = 4096;
 
+/// The same at a start, when there may be very many: each part writes most pages of a large table anew.
+const LARGE_PART: i64 = 8 * PART;
+
 /// Brings the tables up to the newest event. Whoever reads them does this first.
 pub(super) fn fold(tx: &mut Tx<'_>) -> Result<(), StoreError> {
     fold_but(tx, &mut HashSet::new())
@@ -29,7 +32,7 @@ fn fold_but(tx: &mut Tx<'_>, received: &mut HashSet<RequestId>) -> Result<(), St
     let mut from = tx.tables.folded(tx.db)?;
     // Somebody else may have cut events off: there is nothing to wait for then.
     while from < tx.chain.head.seq {
-        let through = part(tx, received)?;
+        let through = part(tx, PART, received)?;
         if through == from {
             break;
         }
@@ -41,13 +44,13 @@ fn fold_but(tx: &mut Tx<'_>, received: &mut HashSet<RequestId>) -> Result<(), St
 /// Folds the next events, a bounded number of them; whether there may be more.
 pub(super) fn fold_some(tx: &mut Tx<'_>) -> Result<bool, StoreError> {
     let from = tx.tables.folded(tx.db)?;
-    let through = part(tx, &mut HashSet::new())?;
+    let through = part(tx, LARGE_PART, &mut HashSet::new())?;
     Ok(through > from && through < tx.chain.head.seq)
 }
 
 /// Folds some events. Gives the number through which all are folded.
-fn part(tx: &mut Tx<'_>, received: &mut HashSet<RequestId>) -> Result<i64, StoreError> {
-    let (through, results) = tx.tables.fold(tx.db, PART)?;
+fn part(tx: &mut Tx<'_>, most: i64, received: &mut HashSet<RequestId>) -> Result<i64, StoreError> {
+    let (through, results) = tx.tables.fold(tx.db, most)?;
     for result in results {
         let EventResult { seq, id, agent, at, keyed, told } = result;
         if !keyed && received.remove(&id) {

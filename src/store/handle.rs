@@ -282,9 +282,11 @@ impl Store {
     /// # Errors
     /// When nothing could be written.
     pub async fn end_sessions(&self, idle_since: Timestamp, live: LiveSessions) -> Result<(), StoreError> {
+        // Whatever is recorded by now was called before `live` was looked at.
+        let through = self.health().events;
         let work = move |tx: &mut Tx<'_>| {
             folding::fold(tx)?;
-            counters::end_sessions(tx.db, idle_since, &live)
+            counters::end_sessions(tx.db, idle_since, (&live, through))
         };
         self.submit(false, work).await
     }

@@ -95,7 +95,7 @@ pub use claim::Claim;
 pub(crate) use entry::{EditedCall, KeptEdit, OpenCall, StoreHealth, WaitingResult};
 pub use entry::{
     KeptCounter, KeptGrant, LimitReset, LiveSession, LiveSessions, NewCall, NoteKind, Recovered,
-    RefusedRequest, Replay, Stage, StoreOptions, Yes,
+    RefusedRequest, Replay, SessionCall, Stage, StoreOptions, Yes,
 };
 pub use error::StoreError;
 pub use handle::Store;

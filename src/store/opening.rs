@@ -106,6 +106,16 @@ fn recover(
     // What was given up just now may have been read.
     writer.catch_up()?;
     let (counted, read) = (counters::read(&writer.db, now)?, readings::read(&writer.db)?);
+    let called = counters::calls_in_sessions(&writer.db, writer.chain.head.seq)?;
     grants.extend(super::grants::ended(&writer.db)?);
-    Ok(Recovered { open, unknown, rolled_back, counted, read, grants, stops: stops::read(&writer.db)? })
+    Ok(Recovered {
+        open,
+        unknown,
+        rolled_back,
+        counted,
+        called,
+        read,
+        grants,
+        stops: stops::read(&writer.db)?,
+    })
 }

@@ -227,6 +227,10 @@ impl RecordWriter {
                 more = folding::fold_some(tx)?;
                 Ok(())
             })?;
+            // Of a million events the log would become larger than the record.
+            if self.wal.is_too_much() {
+                self.wal.move_on(&self.db);
+            }
         }
         Ok(())
     }

@@ -245,7 +245,7 @@ impl World {
     pub fn new(random: &mut Random, spec: &mut Value, zones: &Zones) -> World {
         let idle = Duration::from_millis(spec["idle"].as_u64().unwrap());
         let now = minutes_of_change(random);
-        let book = CounterBook::take_up(Vec::new(), idle, now);
+        let book = CounterBook::take_up(Vec::new(), &[], idle, now);
         let mut memory = Memory::default();
         let mut read = Vec::new();
         for _ in 0..random.below(3) {

@@ -8,7 +8,8 @@ use crate::store::counters;
 use crate::store::error::StoreError;
 use crate::store::projection::{Event, Projection, Subject};
 
-pub(super) struct Counters;
+#[derive(Default)]
+pub(super) struct Counters(counters::Charges);
 
 impl Projection for Counters {
     fn name(&self) -> &'static str {
@@ -16,11 +17,11 @@ impl Projection for Counters {
     }
 
     fn fold(&mut self, db: &Connection, event: &Event<'_>, _: Option<&Subject>) -> Result<(), StoreError> {
-        counters::fold(db, event.kind, &event.body, event.at)
+        self.0.fold(db, event.kind, &event.body, event.at)
     }
 
-    fn write(&mut self, _: &Connection, _: i64, _: i64) -> Result<(), StoreError> {
-        Ok(())
+    fn write(&mut self, db: &Connection, _: i64, _: i64) -> Result<(), StoreError> {
+        self.0.write(db)
     }
 
     /// What was charged by calls that retention has dropped still counts, and only the table says so: it stays.
@@ -32,5 +33,7 @@ impl Projection for Counters {
         Ok(whole)
     }
 
-    fn forget(&mut self) {}
+    fn forget(&mut self) {
+        self.0.forget();
+    }
 }

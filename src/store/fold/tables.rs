@@ -51,7 +51,7 @@ impl Tables {
             open: Open::default(),
             counts: Counts::default(),
             results: Results::default(),
-            counters: Counters,
+            counters: Counters::default(),
             readings: Readings,
             grants: Grants,
             stops: Stops,

@@ -47,10 +47,12 @@ fn charged(db: &Connection) -> Result<Connection, StoreError> {
     let sql = "SELECT coalesce(max(folded), 0) FROM main.projections WHERE name = ?";
     let folded: i64 = db.query_row(sql, [counters::NAME], |row| row.get(0))?;
     let touches = "(body LIKE '%\"charges\":[%' OR kind = 'limit_reset')";
+    let mut charges = counters::Charges::default();
     chain::find_event::<()>(db, &format!("seq <= {folded} AND {touches}"), |event| {
         let body: Body = serde_json::from_str(&event.body).unwrap_or_default();
-        counters::fold(&recorded, &event.kind, &body, Timestamp(event.at))?;
+        charges.fold(&recorded, &event.kind, &body, Timestamp(event.at))?;
         Ok(None)
     })?;
+    charges.write(&recorded)?;
     Ok(recorded)
 }
