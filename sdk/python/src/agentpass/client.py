@@ -138,9 +138,9 @@ class AgentPassClient:
         Raises:
             AgentPassConnectionError: when the gateway cannot be reached, is not the right one or refuses the token.
         """
-        if self._connected:
+        if self.is_usable:
             return
-        self._closed, self._ended, self._attempts = False, None, 0
+        self._ws, self._closed, self._ended, self._attempts = None, False, None, 0
         self._slots = asyncio.Semaphore(_MOST_CALLS)
         await self._open()
         self._hear()
@@ -158,6 +158,11 @@ class AgentPassClient:
             await self._ws.close()
             self._ws = None
         self._connected = False
+
+    @property
+    def is_usable(self) -> bool:
+        """Whether there is a connection, or one that is lost is coming back."""
+        return self._ws is not None and not self._closed and self._ended is None
 
     async def __aenter__(self) -> AgentPassClient:
         await self.connect()

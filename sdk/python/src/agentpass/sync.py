@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import threading
 from collections.abc import Coroutine, Mapping
@@ -13,6 +14,52 @@ from agentpass.errors import AgentPassConnectionError
 from agentpass.results import ToolResult
 
 T = TypeVar("T")
+
+
+class Background:
+    """An event loop in a thread of its own, for those who have none or many."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread: threading.Thread | None = None
+
+    @property
+    def is_running(self) -> bool:
+        """Whether it was started and not stopped."""
+        return self._loop is not None
+
+    def start(self) -> asyncio.AbstractEventLoop:
+        """Starts it, once."""
+        with self._lock:
+            if self._loop is None:
+                self._loop = asyncio.new_event_loop()
+                self._thread = threading.Thread(target=self._loop.run_forever, name="agentpass", daemon=True)
+                self._thread.start()
+            return self._loop
+
+    def begin(self, work: Coroutine[Any, Any, T]) -> concurrent.futures.Future[T]:
+        """Begins work there."""
+        return asyncio.run_coroutine_threadsafe(work, self.start())
+
+    def run(self, work: Coroutine[Any, Any, T]) -> T:
+        """Does work there and waits for it. Whoever stops waiting, with Ctrl-C for example, ends it."""
+        future = self.begin(work)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def stop(self) -> None:
+        """Ends it, with whatever still runs."""
+        with self._lock:
+            if self._loop is None or self._thread is None:
+                return
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.join()
+            self._loop.close()
+            self._loop = self._thread = None
 
 
 class SyncAgentPassClient:
@@ -37,15 +84,11 @@ class SyncAgentPassClient:
     ) -> None:
         """Prepares a client; `connect` or ``with`` connects it. See `AgentPassClient`."""
         self._client = AgentPassClient(url, token, max_retries=max_retries, pin=pin, ca_file=ca_file)
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._background = Background()
 
     def connect(self) -> None:
         """Connects and authenticates, in one attempt."""
-        if self._loop is None:
-            self._loop = asyncio.new_event_loop()
-            self._thread = threading.Thread(target=self._loop.run_forever, name="agentpass", daemon=True)
-            self._thread.start()
+        self._background.start()
         try:
             self._wait(self._client.connect())
         except BaseException:
@@ -54,14 +97,10 @@ class SyncAgentPassClient:
 
     def close(self) -> None:
         """Disconnects. Calls under way go on in the gateway, and their results wait there."""
-        if self._loop is None or self._thread is None:
-            return
-        with contextlib.suppress(AgentPassConnectionError):
-            self._wait(self._client.close())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join()
-        self._loop.close()
-        self._loop = self._thread = None
+        if self._background.is_running:
+            with contextlib.suppress(AgentPassConnectionError):
+                self._wait(self._client.close())
+            self._background.stop()
 
     def __enter__(self) -> SyncAgentPassClient:
         self.connect()
@@ -142,13 +181,7 @@ class SyncAgentPassClient:
         return self._wait(self._client.report(request_id, ok, detail))
 
     def _wait(self, work: Coroutine[Any, Any, T]) -> T:
-        if self._loop is None:
+        if not self._background.is_running:
             work.close()
             raise AgentPassConnectionError(-1, "Not connected: use `with`, or connect() first")
-        future = asyncio.run_coroutine_threadsafe(work, self._loop)
-        try:
-            return future.result()
-        except BaseException:
-            # Ctrl-C, for example: nobody waits any more.
-            future.cancel()
-            raise
+        return self._background.run(work)

@@ -23,8 +23,8 @@ def tls_context(url: str, *, pin: str | None, ca_file: str | None) -> ssl.SSLCon
         return None
     if pin is not None and ca_file is not None:
         raise ValueError("pin and ca_file exclude each other: the pin alone decides")
-    if not url.lower().startswith("wss:"):
-        raise ValueError("pin and ca_file need an address that begins with wss://")
+    if not url.lower().startswith(("wss:", "https:")):
+        raise ValueError("pin and ca_file need an address that begins with wss:// or https://")
     if pin is not None:
         return _pinned(pin)
     context = ssl.create_default_context()
@@ -38,18 +38,26 @@ def _pinned(pin: str) -> ssl.SSLContext:
         raise ValueError("a pin is sha256: and 64 hex digits, as the gateway prints it")
     expected = found[1].lower()
 
-    class PinnedSocket(ssl.SSLObject):
+    def check(certificate: bytes | None) -> None:
+        seen = spki_digest(certificate or b"")
+        if not hmac.compare_digest(seen, expected):
+            raise ssl.SSLCertVerificationError(f"the server's key is sha256:{seen}, the pin says sha256:{expected}")
+
+    class PinnedObject(ssl.SSLObject):
         def do_handshake(self) -> None:
             super().do_handshake()
-            seen = spki_digest(self.getpeercert(binary_form=True) or b"")
-            if not hmac.compare_digest(seen, expected):
-                raise ssl.SSLCertVerificationError(f"the server's key is sha256:{seen}, the pin says sha256:{expected}")
+            check(self.getpeercert(binary_form=True))
+
+    class PinnedSocket(ssl.SSLSocket):
+        def do_handshake(self, block: bool = False) -> None:
+            super().do_handshake(block)
+            check(self.getpeercert(binary_form=True))
 
     context = ssl.create_default_context()
     # The key alone decides: names and dates of the certificate do not matter.
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    context.sslobject_class = PinnedSocket
+    context.sslobject_class, context.sslsocket_class = PinnedObject, PinnedSocket
     return context
 
 
