@@ -12,6 +12,8 @@ mod client;
 mod harness;
 #[path = "mcp/holes.rs"]
 mod holes;
+#[path = "mcp/permission.rs"]
+mod permission;
 
 use std::thread;
 use std::time::Duration;

@@ -93,6 +93,7 @@ async fn call(
         session_id: session.clone(),
         idempotency_key: idempotency_key.clone(),
         timeout: Some(timeout.saturating_sub(began.elapsed())),
+        permits: None,
         on_pending: Some(waiting.on_pending()),
     };
     let reply = async { Some(ask(&client, tool, values, pairs, options).await) };

@@ -72,6 +72,13 @@ pub struct Client {
     driver: Task<()>,
 }
 
+/// What became of a call of another request.
+pub(crate) enum Watched {
+    Ended(ToolResult),
+    /// It has waited to be received.
+    Kept(PendingResult),
+}
+
 impl Client {
     /// Connects, authenticates, and starts the driver on `executor`, which must go on running.
     ///
@@ -159,6 +166,31 @@ impl Client {
         self.call("cancel", params, None).await.map(|_| ())
     }
 
+    /// The tools as MCP clients see them, and how these are kept waiting: `tools`, `hold`, `keep_alive`.
+    pub(crate) async fn list_for_mcp(&self) -> Result<Value, ClientError> {
+        self.call("list_tools", object(json!({"for": "mcp"})), None).await
+    }
+
+    /// What waits for a person and what was not received yet. Nothing counts as received by that.
+    pub(crate) async fn list_pending(&self) -> Result<Value, ClientError> {
+        self.call("list_pending", Map::new(), None).await
+    }
+
+    /// Waits for a call that another request has asked for, or fetches its result.
+    pub(crate) async fn wait(&self, request_id: &str, on_pending: OnPending) -> Result<Watched, ClientError> {
+        let params = object(json!({"request_id": request_id}));
+        let reply = self.call("wait", params, Some(on_pending)).await?;
+        Ok(match reply.get("status") {
+            Some(_) => Watched::Ended(ToolResult::read(reply)),
+            None => Watched::Kept(PendingResult::read(reply)),
+        })
+    }
+
+    /// Whether calls can still be answered.
+    pub(crate) fn is_open(&self) -> bool {
+        !self.orders.is_closed()
+    }
+
     /// Ends the connection cleanly, within a second: results that arrived are known to have arrived.
     pub async fn close(self) {
         if self.orders.try_send(ClientOrder::Close).is_ok() {
@@ -194,6 +226,7 @@ fn request_params(
     for (name, text) in optional {
         request.extend(text.as_ref().map(|text| (name.to_owned(), Value::from(text.as_str()))));
     }
+    request.extend(options.permits.map(|permits| ("permits".to_owned(), permits.into())));
     params::tool_request(request.clone()).map_err(|e| ClientError::invalid(&e))?;
     Ok(request)
 }

@@ -52,6 +52,9 @@ pub struct RequestOptions {
     pub timeout: Option<Duration>,
     /// At most 128 bytes; a fresh random one unless given. Give one to have a call survive the process.
     pub idempotency_key: Option<String>,
+    /// Whether the call is for what the agent performs itself, or for what is performed for it: tools of the other sort are
+    /// unknown then. `None`: it does not matter.
+    pub permits: Option<bool>,
     /// Told that a human is being asked.
     pub on_pending: Option<OnPending>,
 }

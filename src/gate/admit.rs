@@ -34,6 +34,9 @@ pub(crate) struct Submission {
     pub session: Option<String>,
     /// The same key never leads to a second execution.
     pub key: Option<String>,
+    /// Whether it is for what agents perform themselves, or for what is performed for them; tools of the other sort are
+    /// unknown then.
+    pub permits: Option<bool>,
 }
 
 impl Gate {
@@ -84,7 +87,9 @@ impl Gate {
 
     fn normalise(&self, agent: &AgentId, request: &Submission) -> Result<(Call, PreparedCall), Outcome> {
         let setup = self.setup();
-        let Some(tool) = setup.tool(&request.tool) else {
+        let known = setup.tool(&request.tool);
+        let known = known.filter(|tool| request.permits.is_none_or(|permits| permits == tool.is_permit()));
+        let Some(tool) = known else {
             return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
         };
         if tool.facts.key_required && request.key.is_none() {

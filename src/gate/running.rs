@@ -46,7 +46,7 @@ impl GrantNote {
 
 impl CallReply {
     /// To a request that is in the record under this id, if it is.
-    pub(super) fn new(outcome: Outcome, request_id: Option<RequestId>) -> CallReply {
+    pub(crate) fn new(outcome: Outcome, request_id: Option<RequestId>) -> CallReply {
         CallReply { outcome, request_id, replayed: false, grant: None }
     }
 }

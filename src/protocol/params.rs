@@ -23,6 +23,8 @@ pub struct ToolRequest {
     pub session_id: Option<String>,
     /// The same key never leads to a second execution.
     pub idempotency_key: Option<String>,
+    /// Whether it is for what the agent performs itself, or for what is performed for it; None: it does not matter.
+    pub permits: Option<bool>,
 }
 
 /// Parameters of `auth`.
@@ -53,11 +55,30 @@ pub fn tool_request(mut params: Map<String, Value>) -> Result<ToolRequest, WireE
     }
     let session_id = text(&mut params, "session_id", MAX_KEY)?;
     let idempotency_key = text(&mut params, "idempotency_key", MAX_KEY)?;
+    let permits = match params.remove("permits") {
+        None | Some(Value::Null) => None,
+        Some(Value::Bool(permits)) => Some(permits),
+        Some(_) => return Err(bad("permits must be true or false")),
+    };
     nothing_else(&params)?;
-    Ok(ToolRequest { tool, args, reason, session_id, idempotency_key })
+    Ok(ToolRequest { tool, args, reason, session_id, idempotency_key, permits })
 }
 
-/// Parameters of `cancel`: the request id as text.
+/// Parameters of `list_tools`: whether for MCP clients.
+///
+/// # Errors
+/// -32600 as above.
+pub(crate) fn list_tools(mut params: Map<String, Value>) -> Result<bool, WireError> {
+    let front = text(&mut params, "for", MAX_KEY)?;
+    nothing_else(&params)?;
+    match front.as_deref() {
+        None => Ok(false),
+        Some("mcp") => Ok(true),
+        Some(_) => Err(bad("for must be \"mcp\"")),
+    }
+}
+
+/// Parameters of `cancel` and `wait`: the request id as text.
 ///
 /// # Errors
 /// -32600 as above.

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::event::EventKind;
 use crate::client::ClientError;
+use crate::protocol::coding_agent::why_denied;
 
 /// The gateway's word on what the agent is about to do.
 #[derive(Debug, PartialEq)]
@@ -45,13 +46,9 @@ impl HookDecision {
 /// The decision that an error of the gateway is. What is no decision comes back as its words.
 pub(super) fn of_error(error: &ClientError) -> Result<HookDecision, String> {
     match error {
-        ClientError::Denied { reason, note, rule, message, .. } => Ok(HookDecision::Deny(match &**reason {
-            "denied_by_user" => match note {
-                Some(note) => format!("Denied by a person: {note}"),
-                None => "Denied by a person".to_owned(),
-            },
-            _ => rule.as_ref().map_or_else(|| message.clone(), |rule| format!("Denied by policy: {rule}")),
-        })),
+        ClientError::Denied { reason, note, rule, message, .. } => {
+            Ok(HookDecision::Deny(why_denied(reason, note.as_deref(), rule.as_deref(), message)))
+        }
         // Whoever is at the terminal may still be there.
         ClientError::TimedOut { by_gateway: true, .. } => {
             Ok(HookDecision::Ask("nobody has answered agentpass in time".to_owned()))

@@ -1,9 +1,10 @@
-//! Events of coding agents, and the calls that stand for them: the names of `tools/coding-agent.yaml`.
+//! Events of coding agents, and the calls that stand for them.
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use crate::base::digest::Digest;
 use crate::base::json::{canonical, parse_strict};
+use crate::protocol::coding_agent::call;
 
 /// Levels of an event; the gateway takes as many.
 const MAX_DEPTH: u8 = 32;
@@ -76,57 +77,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<HookEvent, String> {
     })
 }
 
-/// The call that stands for the use of a tool.
-fn call(name: &str, input: &Map<String, Value>) -> (&'static str, Map<String, Value>) {
-    match name {
-        "Bash" => {
-            let known =
-                ["command", "description", "timeout", "run_in_background", "dangerouslyDisableSandbox"];
-            ("code_bash", named(input, None, &known))
-        }
-        "Write" | "Edit" | "MultiEdit" | "NotebookEdit" => {
-            let path = if name == "NotebookEdit" { "notebook_path" } else { "file_path" };
-            let known = ["content", "old_string", "new_string", "replace_all", "edits"];
-            ("code_edit", named(input, Some(path), &known))
-        }
-        "Read" => ("code_read", named(input, Some("file_path"), &[])),
-        "Glob" | "Grep" => ("code_read", named(input, Some("path"), &["pattern"])),
-        "WebFetch" | "WebSearch" => ("code_web", named(input, None, &["url", "query", "prompt"])),
-        "Task" | "Agent" => (
-            "code_task",
-            named(input, None, &["description", "prompt", "subagent_type", "run_in_background"]),
-        ),
-        other => match other.strip_prefix("mcp__").and_then(|rest| rest.split_once("__")) {
-            Some((server, tool)) => {
-                ("code_mcp", map(json!({"server": server, "tool": tool, "arguments": input})))
-            }
-            None => ("code_other", map(json!({"name": other, "input": input}))),
-        },
-    }
-}
-
-/// The arguments under their own names, the file that `path` names as `path`, and the rest under `other`: all is shown.
-fn named(input: &Map<String, Value>, path: Option<&str>, known: &[&str]) -> Map<String, Value> {
-    let (mut args, mut other) = (Map::new(), Map::new());
-    for (name, value) in input {
-        match (path == Some(name.as_str()), known.contains(&name.as_str())) {
-            (true, _) => args.insert("path".to_owned(), value.clone()),
-            (_, true) => args.insert(name.clone(), value.clone()),
-            _ => other.insert(name.clone(), value.clone()),
-        };
-    }
-    if !other.is_empty() {
-        args.insert("other".to_owned(), other.into());
-    }
-    args
-}
-
-fn map(value: Value) -> Map<String, Value> {
-    if let Value::Object(map) = value { map } else { Map::new() }
-}
-
 #[cfg(test)]
 mod tests {
+    use serde_json::json;
+
     use super::*;
 
     fn event(name: &str, input: Value) -> HookEvent {
@@ -209,7 +163,7 @@ mod tests {
             ),
         ] {
             let event = event(name, input);
-            let mut expected = map(args);
+            let mut expected = args.as_object().unwrap().clone();
             expected.insert("cwd".into(), "/w".into());
             assert_eq!((event.tool, event.args), (tool, expected), "{name}");
             assert_eq!((event.kind, event.session.as_deref()), (EventKind::PreToolUse, Some("s")), "{name}");

@@ -155,6 +155,7 @@ async fn ask(
     let options = RequestOptions {
         session_id: event.session,
         idempotency_key: event.key,
+        permits: Some(true),
         on_pending: Some(on_pending),
         ..RequestOptions::default()
     };

@@ -1,5 +1,7 @@
 //! JSON-RPC as MCP has it: one message at a time, ids that are texts or whole numbers.
 
+use std::time::Duration;
+
 use serde_json::{Map, Value, json};
 
 use crate::base::json::{JsonError, parse_strict};
@@ -98,6 +100,24 @@ pub(crate) fn read(body: &[u8]) -> Result<Incoming, Failure> {
 /// The frame of a result that is JSON text already.
 pub(crate) fn result(id: &Value, result: &str) -> String {
     format!(r#"{{"jsonrpc":"2.0","id":{id},"result":{result}}}"#)
+}
+
+/// How far a call has come: seconds, which only grow.
+pub(crate) fn progress(token: &Value, waited: Duration, message: &str) -> String {
+    json!({
+        "jsonrpc": "2.0",
+        "method": "notifications/progress",
+        "params": {"progressToken": token, "progress": waited.as_secs(), "message": message},
+    })
+    .to_string()
+}
+
+/// What a client hears whose call goes on: a person is being asked until `expires`, or it is being carried out.
+pub(crate) fn waits_for(expires: Option<&str>) -> String {
+    match expires {
+        Some(expires) => format!("Waiting for a person, until {expires} at the latest"),
+        None => "Being carried out".to_owned(),
+    }
 }
 
 impl Message {

@@ -3,8 +3,7 @@
 
 use serde_json::{Map, Value, json};
 
-/// The tool that waits for a call that is pending.
-pub(crate) const WAIT: &str = "agentpass_wait";
+use super::own::WAIT;
 
 /// What new clients want to hear of each result.
 const COMPLETE: &str = r#""resultType":"complete","#;
@@ -70,12 +69,26 @@ impl ToolResult {
         ToolResult::text(&text, true)
     }
 
+    /// There is nothing to wait for.
+    pub(crate) fn no_such_request() -> ToolResult {
+        let text = "There is no such request under way, and no result of it waits: it was received already, or never was.";
+        ToolResult::text(text, true)
+    }
+
+    /// A permit is for the one who asked for it, not for a model that waits for its request.
+    pub(crate) fn permitted(id: &str) -> ToolResult {
+        ToolResult::text(&format!("It was permitted, to the one who asked (permitted, request {id})"), true)
+    }
+
     /// A result that has waited in the inbox, as `get_pending_results` has it.
     pub(crate) fn waiting(id: &str, stored: &str) -> ToolResult {
         let read: Value = serde_json::from_str(stored).unwrap_or_default();
         if read.get("status") == Some(&"executed".into()) {
             let data = read.get("data").cloned().unwrap_or_default().to_string();
             return ToolResult::data(&data, Map::from_iter([("request_id".to_owned(), id.into())]));
+        }
+        if read.get("status") == Some(&"permitted".into()) {
+            return ToolResult::permitted(id);
         }
         ToolResult::text(&format!("It was not done, or failed: {stored} (request {id})"), true)
     }

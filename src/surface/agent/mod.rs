@@ -5,6 +5,7 @@
 //! works with an [`AgentHandle`]: its slots for requests in flight, its list of tools, its calls, its inbox.
 
 mod connected;
+mod mcp;
 mod tools;
 
 use std::cell::Cell;
@@ -16,7 +17,7 @@ use serde_json::Value;
 use smol::channel::bounded;
 
 pub(crate) use connected::{MAX_UNREAD, UnreadRoom};
-pub(crate) use tools::{ToolList, ToolLists};
+use tools::{ToolList, ToolLists};
 
 use crate::base::ids::RequestId;
 use crate::base::json;
@@ -56,6 +57,7 @@ pub(crate) struct Agents {
     admission: Rc<Admission>,
     connected: ConnectedAgents,
     tools: ToolLists,
+    mcp_tools: ToolLists,
 }
 
 /// The agent that a connection speaks for.
@@ -104,8 +106,8 @@ pub(crate) enum NotServed {
 impl Agents {
     pub(crate) fn new(gate: Rc<Gate>, executor: Executor) -> Agents {
         let (admission, connected) = (Rc::default(), ConnectedAgents::default());
-        let tools = ToolLists::new(tools::plain);
-        Agents { gate, executor, admission, connected, tools }
+        let (tools, mcp_tools) = (ToolLists::new(tools::plain), ToolLists::new(tools::for_mcp));
+        Agents { gate, executor, admission, connected, tools, mcp_tools }
     }
 
     /// Counts a new connection from `socket`. Another one may have to leave for it.
@@ -243,7 +245,7 @@ impl AgentHandle {
     ///
     /// # Errors
     /// When the agent asks too often.
-    pub(crate) fn list_from(&self, lists: &ToolLists) -> Result<ToolList, NotServed> {
+    fn list_from(&self, lists: &ToolLists) -> Result<ToolList, NotServed> {
         let list = lists.get(self.gate(), self.id());
         self.spend(list.count.max(1))?;
         Ok(list)

@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 
 use crate::gate::{Gate, Setup};
 use crate::model::{AgentId, ArgSpec, ItemSpec, Tool};
+use crate::protocol::mcp::schema;
 
 /// The lists of one front, in its own words.
 pub(crate) struct ToolLists {
@@ -28,6 +29,8 @@ pub(crate) struct ToolList {
     /// As the front writes it.
     pub json: Rc<str>,
     pub count: u64,
+    /// Whether some of them are for what the agent performs itself.
+    pub has_permits: bool,
 }
 
 impl ToolLists {
@@ -45,9 +48,11 @@ impl ToolLists {
     }
 
     fn list(&self, gate: &Gate, agent: &AgentId) -> ToolList {
-        let tools: Vec<_> = gate.tools(agent).iter().map(|tool| tool_json(tool)).collect();
+        let tools = gate.tools(agent);
+        let has_permits = tools.iter().any(|tool| tool.is_permit());
+        let tools: Vec<_> = tools.iter().map(|tool| tool_json(tool)).collect();
         let count = u64::try_from(tools.len()).unwrap_or(u64::MAX);
-        ToolList { json: (self.write)(&tools).into(), count }
+        ToolList { json: (self.write)(&tools).into(), count, has_permits }
     }
 }
 
@@ -58,6 +63,14 @@ pub(super) fn plain(tools: &[Value]) -> String {
         members.retain(|name, _| !["kind", "extra_args", "permit"].contains(&name.as_str()));
     }
     json!({ "tools": tools }).to_string()
+}
+
+/// The elements of MCP's `tools`, joined by commas. Without the tools that an agent performs itself: a client could only take a
+/// permit for the action.
+pub(super) fn for_mcp(tools: &[Value]) -> String {
+    let called = tools.iter().filter(|tool| tool.get("permit").is_none());
+    let definitions = called.filter_map(schema::definition);
+    definitions.map(|definition| definition.to_string()).collect::<Vec<_>>().join(",")
 }
 
 /// `kind` and `extra_args` as in tool files, `permit` for what the agent performs itself, the rest as `list_tools` has it.

@@ -2,11 +2,22 @@
 
 use serde_json::Value;
 
+use super::client::{Client, not_served};
 use crate::net::front::WebAnswer;
+use crate::protocol::mcp::era;
 use crate::protocol::mcp::message::{self, Failure};
 
 pub(super) fn result(id: &Value, result: &str) -> WebAnswer {
     WebAnswer::new(200, "application/json", message::result(id, result))
+}
+
+/// The answer to `tools/list`.
+///
+/// # Errors
+/// When the agent asks too often.
+pub(super) fn list(client: &Client, id: &Value) -> Result<WebAnswer, Failure> {
+    let tools = client.agent.list_for_mcp().map_err(not_served)?;
+    Ok(result(id, &era::listed(&tools, client.is_modern)))
 }
 
 pub(super) fn failure(failure: &Failure, id: Option<&Value>) -> WebAnswer {

@@ -2,16 +2,15 @@
 
 use std::rc::Rc;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::client::{Client, not_served};
+use super::client::Client;
 use super::listen::tell_of_changes;
-use super::own;
 use super::sessions::LegacySession;
 use super::stream;
-use super::{call, http};
+use super::{call, http, waiting};
 use crate::net::front::{WebAnswer, WebRequest};
-use crate::protocol::mcp::era::{self, INSTRUCTIONS, VERSION_HEADER, server_info};
+use crate::protocol::mcp::era::{self, VERSION_HEADER};
 use crate::protocol::mcp::message::{Failure, INTERNAL_ERROR, INVALID_REQUEST, METHOD_NOT_FOUND, Message};
 
 const SESSION_HEADER: &str = "mcp-session-id";
@@ -40,9 +39,7 @@ pub(super) async fn answer(client: Client, request: &WebRequest, message: Messag
     };
     let answered = match message.method.as_str() {
         "ping" => Ok(http::result(&id, "{}")),
-        "tools/list" => own::list(&client)
-            .map_err(not_served)
-            .map(|tools| http::result(&id, &format!(r#"{{"tools":[{tools}]}}"#))),
+        "tools/list" => http::list(&client, &id),
         "tools/call" => call::answer(client, Some(session), message).await,
         _ => Err(Failure::new(200, METHOD_NOT_FOUND, "Method not found")),
     };
@@ -51,14 +48,7 @@ pub(super) async fn answer(client: Client, request: &WebRequest, message: Messag
 
 fn initialize(client: &Client, message: &Message) -> WebAnswer {
     let Some(id) = &message.id else { return http::accepted() };
-    let asked = message.params.get("protocolVersion").and_then(Value::as_str).unwrap_or_default();
-    let version = if era::is_legacy(asked) { asked } else { era::NEWEST_LEGACY };
-    let result = json!({
-        "protocolVersion": version,
-        "capabilities": {"tools": {"listChanged": true}},
-        "serverInfo": server_info(),
-        "instructions": INSTRUCTIONS,
-    });
+    let result = era::initialized(&message.params, true);
     match client.mcp.sessions.begin(client.agent.id()) {
         Ok(session) => http::result(id, &result.to_string()).with(SESSION_HEADER, session),
         Err(e) => {
@@ -100,5 +90,5 @@ pub(super) fn listen(client: &Client, request: &WebRequest) -> WebAnswer {
 /// Takes a question of this session's back.
 fn cancel(client: &Client, session: &LegacySession, message: &Message) {
     let Some(call) = message.params.get("requestId").and_then(|id| session.call(id)) else { return };
-    call::withdraw(client, call);
+    waiting::withdraw(client, call);
 }

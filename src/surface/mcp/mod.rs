@@ -7,7 +7,7 @@
 //! | `client` | who asks, and what is on its way to them |
 //! | `modern`, `legacy` | the rules and methods of each era |
 //! | `sessions` | the sessions of old clients |
-//! | `call`, `state` | a tool call and its waiting; what a new client brings back to go on with it |
+//! | `call`, `waiting` | a tool call, and a client's way of waiting for it |
 //! | `own` | the tools that the gateway adds: waiting, what is open, why |
 //! | `result`, `http` | from outcomes to results; messages as HTTP carries them |
 //! | `stream`, `listen` | server-sent events; what the gateway says on its own |
@@ -22,45 +22,33 @@ mod modern;
 mod own;
 mod result;
 mod sessions;
-mod state;
 mod stream;
+mod waiting;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use serde_json::Value;
-
 use crate::base::ids::RequestId;
-use crate::protocol::mcp::schema;
 pub(crate) use connection::McpConnection;
 
-use crate::surface::agent::{Agents, ToolLists};
+use crate::surface::agent::Agents;
 use sessions::Sessions;
 
 /// What all MCP clients share.
 pub(crate) struct Mcp {
     agents: Rc<Agents>,
     sessions: Sessions,
-    lists: ToolLists,
     /// Calls whose client was told to come back, each with the number of that leg.
     awaited: RefCell<HashMap<RequestId, u64>>,
     /// Legs so far.
     legs: Cell<u64>,
 }
 
-/// The elements of `tools`, joined by commas.
-/// Without the tools that an agent performs itself: a client could only take a permit for the action.
-fn definitions(tools: &[Value]) -> String {
-    let called = tools.iter().filter(|tool| tool.get("permit").is_none());
-    let definitions = called.filter_map(schema::definition);
-    definitions.map(|definition| definition.to_string()).collect::<Vec<_>>().join(",")
-}
-
 impl Mcp {
     pub(crate) fn new(agents: Rc<Agents>) -> Rc<Mcp> {
         let (sessions, awaited, legs) = Default::default();
-        Rc::new(Mcp { agents, sessions, lists: ToolLists::new(definitions), awaited, legs })
+        Rc::new(Mcp { agents, sessions, awaited, legs })
     }
 
     /// A client was told to come back for this call; the number tells this time from others.

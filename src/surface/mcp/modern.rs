@@ -5,20 +5,14 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::{Value, json};
 
-use super::client::{Client, not_served};
+use super::client::Client;
 use super::listen::tell_of_changes;
-use super::{call, http};
-use super::{own, stream};
+use super::{call, http, stream};
 use crate::net::front::{WebAnswer, WebRequest};
-use crate::protocol::mcp::era::{self, INSTRUCTIONS, META_VERSION, VERSION_HEADER, server_info};
-use crate::protocol::mcp::message::{
-    Failure, HEADER_MISMATCH, INVALID_PARAMS, METHOD_NOT_FOUND, Message, UNSUPPORTED_VERSION,
-};
+use crate::protocol::mcp::era::{self, META_VERSION, VERSION_HEADER};
+use crate::protocol::mcp::message::{Failure, HEADER_MISMATCH, METHOD_NOT_FOUND, Message};
 
-const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
 const META_SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
-/// How long a client may keep a list, in milliseconds. It hears of changes earlier if it listens.
-const TTL: u32 = 60_000;
 
 /// Answers a request.
 pub(super) async fn answer(client: Client, request: &WebRequest, message: Message) -> WebAnswer {
@@ -29,8 +23,8 @@ pub(super) async fn answer(client: Client, request: &WebRequest, message: Messag
     let answered = match check(request, &message) {
         Err(failure) => Err(failure),
         Ok(()) => match message.method.as_str() {
-            "server/discover" => Ok(http::result(&id, &discover())),
-            "tools/list" => list(&client, &id),
+            "server/discover" => Ok(http::result(&id, &era::discovered(true).to_string())),
+            "tools/list" => http::list(&client, &id),
             "tools/call" => call::answer(client, None, message).await,
             "subscriptions/listen" => Ok(listen(&client, message)),
             _ => Err(Failure::new(404, METHOD_NOT_FOUND, "Method not found")),
@@ -40,19 +34,12 @@ pub(super) async fn answer(client: Client, request: &WebRequest, message: Messag
 }
 
 fn check(request: &WebRequest, message: &Message) -> Result<(), Failure> {
-    let missing = |name: &str| Failure::new(400, INVALID_PARAMS, format!("_meta lacks {name}"));
     let mismatch = |name: &str| Failure::new(400, HEADER_MISMATCH, format!("Header mismatch: {name}"));
-    let version = message.meta(META_VERSION).and_then(Value::as_str).ok_or_else(|| missing(META_VERSION))?;
-    if request.header(VERSION_HEADER).trim() != version {
+    let version = message.meta(META_VERSION).and_then(Value::as_str);
+    if version.is_some_and(|version| request.header(VERSION_HEADER).trim() != version) {
         return Err(mismatch("MCP-Protocol-Version"));
     }
-    if version != era::MODERN {
-        let data = json!({"supported": era::versions(), "requested": version});
-        return Err(Failure::new(400, UNSUPPORTED_VERSION, "Unsupported protocol version").with(data));
-    }
-    if !message.meta(META_CAPABILITIES).is_some_and(Value::is_object) {
-        return Err(missing(META_CAPABILITIES));
-    }
+    era::check(message)?;
     if request.header("mcp-method").trim() != message.method {
         return Err(mismatch("Mcp-Method"));
     }
@@ -69,28 +56,6 @@ fn decoded(value: &str) -> Option<String> {
         Some(text) => String::from_utf8(BASE64_STANDARD.decode(text).ok()?).ok(),
         None => Some(value.to_owned()).filter(|value| !value.is_empty()),
     }
-}
-
-fn discover() -> String {
-    json!({
-        "resultType": "complete",
-        "supportedVersions": era::versions(),
-        "capabilities": {"tools": {"listChanged": true}},
-        "instructions": INSTRUCTIONS,
-        "ttlMs": TTL,
-        "cacheScope": "private",
-        "_meta": {"io.modelcontextprotocol/serverInfo": server_info()},
-    })
-    .to_string()
-}
-
-fn list(client: &Client, id: &Value) -> Result<WebAnswer, Failure> {
-    let tools = own::list(client).map_err(not_served)?;
-    let meta = json!({"io.modelcontextprotocol/serverInfo": server_info()});
-    let result = format!(
-        r#"{{"resultType":"complete","tools":[{tools}],"ttlMs":{TTL},"cacheScope":"private","_meta":{meta}}}"#
-    );
-    Ok(http::result(id, &result))
 }
 
 /// Tells the client when its list of tools may have changed, until it leaves.

@@ -1,8 +1,5 @@
 //! Server-sent events: JSON-RPC messages, and comments that keep a silent stream alive.
 
-use std::time::Duration;
-
-use serde_json::Value;
 use smol::channel::{Receiver, Sender, bounded};
 
 use crate::net::front::WebAnswer;
@@ -46,14 +43,4 @@ impl Events {
     pub(super) async fn gone(&self) {
         self.0.closed().await;
     }
-}
-
-/// How far a call has come: seconds, which only grow.
-pub(super) fn progress(token: &Value, waited: Duration, message: &str) -> String {
-    serde_json::json!({
-        "jsonrpc": "2.0",
-        "method": "notifications/progress",
-        "params": {"progressToken": token, "progress": waited.as_secs(), "message": message},
-    })
-    .to_string()
 }

@@ -9,8 +9,8 @@ use super::wire;
 use crate::base::ids::RequestId;
 use crate::base::secret::TokenHash;
 use crate::base::slots::Slot;
-use crate::gate::{Submission, Ticket};
-use crate::model::{AnswerOutcome, Report};
+use crate::gate::{CallReply, Submission, Ticket};
+use crate::model::{AnswerOutcome, Outcome, Report};
 use crate::protocol::frame::{self, RpcRequest, WireError};
 use crate::protocol::{code, params};
 use crate::surface::agent::NotServed;
@@ -31,7 +31,12 @@ pub(crate) struct Wait {
 
 enum AwaitedWork {
     Call(Ticket),
+    /// A call that another request of the agent's has asked for.
+    Watched(Ticket),
     Results,
+    /// The result of this request, from the inbox.
+    Result(RequestId),
+    OpenWork,
     Cancel(RequestId),
     Report(RequestId, Report),
 }
@@ -47,11 +52,13 @@ pub(crate) fn start(session: &AgentSession, request: RpcRequest) -> Started {
     let RpcRequest { id, method, params } = request;
     let step = match method.as_str() {
         "tool_request" => tool_request(session, params),
-        "list_tools" => list_tools(session, &id, &params),
+        "list_tools" => list_tools(session, &id, params),
         "get_pending_results" => get_pending_results(session, &params),
         "auth" => auth(session, &id, params),
         "cancel" => cancel(session, params),
         "report" => report(session, params),
+        "wait" => wait(session, params),
+        "list_pending" => list_pending(session, &params),
         "explain" if session.agent.may_explain() => explain(session, &id, params),
         _ => Err(unknown(&method)),
     };
@@ -79,14 +86,16 @@ fn auth(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Resul
     }
 }
 
-fn list_tools(
-    session: &AgentSession,
-    id: &Value,
-    params: &Map<String, Value>,
-) -> Result<StartStep, WireError> {
-    params::nothing_else(params)?;
-    let list = session.agent.list_tools().map_err(wire::not_served)?;
-    Ok(StartStep::Answer(wire::result_text(id, &list.json)))
+fn list_tools(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Result<StartStep, WireError> {
+    if !params::list_tools(params)? {
+        let list = session.agent.list_tools().map_err(wire::not_served)?;
+        return Ok(StartStep::Answer(wire::result_text(id, &list.json)));
+    }
+    let tools = session.agent.list_for_mcp().map_err(wire::not_served)?;
+    let mcp = &session.agent.gate().setup().config.gateway.mcp;
+    let (hold, keep_alive) = (mcp.hold.as_secs(), mcp.keep_alive.as_secs());
+    let list = format!(r#"{{"tools":[{tools}],"hold":{hold},"keep_alive":{keep_alive}}}"#);
+    Ok(StartStep::Answer(wire::result_text(id, &list)))
 }
 
 fn explain(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Result<StartStep, WireError> {
@@ -97,6 +106,19 @@ fn explain(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Re
 fn get_pending_results(session: &AgentSession, params: &Map<String, Value>) -> Result<StartStep, WireError> {
     params::nothing_else(params)?;
     Ok(StartStep::Wait(AwaitedWork::Results, session.agent.inbox_slot().map_err(wire::not_served)?))
+}
+
+fn list_pending(session: &AgentSession, params: &Map<String, Value>) -> Result<StartStep, WireError> {
+    params::nothing_else(params)?;
+    Ok(StartStep::Wait(AwaitedWork::OpenWork, session.agent.inbox_slot().map_err(wire::not_served)?))
+}
+
+/// Waits for a call of this agent's as if it had been asked for here, or fetches its result.
+fn wait(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
+    let id = request_id(&params::cancel(params)?)?;
+    let slot = session.agent.inbox_slot().map_err(wire::not_served)?;
+    let work = session.agent.gate().ticket(session.agent.id(), id);
+    Ok(StartStep::Wait(work.map_or(AwaitedWork::Result(id), AwaitedWork::Watched), slot))
 }
 
 fn cancel(session: &AgentSession, params: Map<String, Value>) -> Result<StartStep, WireError> {
@@ -122,17 +144,26 @@ fn tool_request(session: &AgentSession, params: Map<String, Value>) -> Result<St
 }
 
 fn submission(read: params::ToolRequest) -> Submission {
-    let params::ToolRequest { tool, args, reason, session_id, idempotency_key } = read;
-    Submission { tool, args, reason, session: session_id, key: idempotency_key }
+    let params::ToolRequest { tool, args, reason, session_id, idempotency_key, permits } = read;
+    Submission { tool, args, reason, session: session_id, key: idempotency_key, permits }
 }
 
 impl Wait {
     /// Waits for the answer. None when there is no room for it: the connection ends.
     pub(crate) async fn answer(&self, session: &AgentSession) -> Option<Outgoing> {
         let (text, carried) = match &self.work {
-            AwaitedWork::Call(ticket) => call(session, &self.id, ticket).await,
+            AwaitedWork::Call(ticket) => call(session, &self.id, ticket, true).await,
+            AwaitedWork::Watched(ticket) => call(session, &self.id, ticket, false).await,
             AwaitedWork::Results => match pending_results(session, &self.id).await {
                 Ok(answer) => answer,
+                Err(e) => (frame::error(&self.id, &wire::not_served(e)).to_string(), Vec::new()),
+            },
+            AwaitedWork::Result(request) => match pending_result(session, &self.id, *request).await {
+                Ok(answer) => answer,
+                Err(e) => (frame::error(&self.id, &e).to_string(), Vec::new()),
+            },
+            AwaitedWork::OpenWork => match session.agent.open_work().await {
+                Ok(work) => (frame::result(&self.id, work).to_string(), Vec::new()),
                 Err(e) => (frame::error(&self.id, &wire::not_served(e)).to_string(), Vec::new()),
             },
             AwaitedWork::Cancel(request) => {
@@ -149,12 +180,16 @@ impl Wait {
 /// The frame of an answer, and the results that it carries.
 type FrameWithResults = (String, Vec<ResultInTransit>);
 
-async fn call(session: &AgentSession, id: &Value, ticket: &Ticket) -> FrameWithResults {
+/// A permit is for the request that asked for it.
+async fn call(session: &AgentSession, id: &Value, ticket: &Ticket, takes_permits: bool) -> FrameWithResults {
     if let Some((request, expires)) = ticket.asked().await {
         let params = json!({"id": id, "request_id": request.to_string(), "expires_at": expires.to_string()});
         session.send(&frame::notification("approval_pending", params));
     }
-    let reply = ticket.reply().await;
+    let mut reply = ticket.reply().await;
+    if !takes_permits && matches!(reply.outcome, Outcome::Permitted(_)) {
+        reply = CallReply::new(Outcome::Busy, None);
+    }
     let carried = reply.request_id.map(|id| ResultInTransit::Reply(session.agent.gate().inbox.hold(id)));
     let left = session.agent.gate().permit_left(&reply.outcome);
     (wire::reply(id, &reply, left), carried.into_iter().collect())
@@ -165,6 +200,17 @@ async fn pending_results(session: &AgentSession, id: &Value) -> Result<FrameWith
     let carried = results.iter().map(|r| ResultInTransit::Inbox(r.request_id)).collect();
     let shown: Value = results.into_iter().map(wire::pending).collect();
     Ok((frame::result(id, Value::from_iter([("results", shown)])).to_string(), carried))
+}
+
+async fn pending_result(
+    session: &AgentSession,
+    id: &Value,
+    request: RequestId,
+) -> Result<FrameWithResults, WireError> {
+    let result = session.agent.pending_result(request).await.map_err(wire::not_served)?;
+    let unknown = || WireError::new(code::INVALID_REQUEST, "unknown_request", "No such request is under way");
+    let result = wire::pending(result.ok_or_else(unknown)?);
+    Ok((frame::result(id, result).to_string(), vec![ResultInTransit::Inbox(request)]))
 }
 
 async fn withdraw(session: &AgentSession, id: &Value, request: RequestId) -> Value {

@@ -4,46 +4,49 @@
 
 use base64::Engine as _;
 use base64::prelude::BASE64_URL_SAFE_NO_PAD;
-use serde_json::{Value, json};
 
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::random_bytes;
-use crate::base::json::canonical;
-use crate::gate::Submission;
-use crate::model::AgentId;
-use crate::store::Store;
 
 /// How often a client is told to come back: those in use do so ten times.
-pub(super) const MAX_LEGS: u8 = 10;
+const MAX_LEGS: u8 = 10;
 
 const NAME: usize = 16;
 const WORDS: usize = NAME + 1 + 8;
 const SEAL: usize = 32;
 
+/// What states are bound to.
+pub(crate) struct Bond<'b> {
+    /// A keyed hash of parts, whose key nobody else has.
+    pub mac: &'b dyn Fn(&[&[u8]]) -> Digest,
+    pub agent: &'b str,
+    pub call: &'b Digest,
+}
+
 /// A call on its way through several requests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct LegState {
+pub(crate) struct LegState {
     name: [u8; 16],
     /// How often its client was told to come back.
-    pub legs: u8,
+    legs: u8,
     pub expires: Timestamp,
 }
 
 impl LegState {
     /// # Errors
     /// When the kernel has no randomness to give.
-    pub(super) fn new(expires: Timestamp) -> std::io::Result<LegState> {
+    pub(crate) fn new(expires: Timestamp) -> std::io::Result<LegState> {
         Ok(LegState { name: random_bytes()?, legs: 1, expires })
     }
 
     /// The key under which the call can be found again.
-    pub(super) fn key(&self) -> String {
+    pub(crate) fn key(&self) -> String {
         format!("mcp:{}", BASE64_URL_SAFE_NO_PAD.encode(self.name))
     }
 
     /// The state of the next leg; None when there were enough.
-    pub(super) fn next(self) -> Option<LegState> {
+    pub(crate) fn next(self) -> Option<LegState> {
         (self.legs < MAX_LEGS).then(|| LegState { legs: self.legs + 1, ..self })
     }
 
@@ -62,37 +65,52 @@ impl LegState {
     }
 
     /// As text for the client.
-    pub(super) fn seal(&self, store: &Store, agent: &AgentId, call: &Digest) -> String {
+    pub(crate) fn seal(&self, bond: &Bond<'_>) -> String {
         let words = self.words();
-        let seal = seal(store, agent, call, &words);
-        BASE64_URL_SAFE_NO_PAD.encode([words.as_slice(), &seal.0].concat())
+        BASE64_URL_SAFE_NO_PAD.encode([words.as_slice(), &bond.seal(&words).0].concat())
     }
 
     /// Reads what a client brings back; None when it was not made for this call of this agent, or its time is over.
-    pub(super) fn unseal(
-        store: &Store,
-        agent: &AgentId,
-        call: &Digest,
-        text: &str,
-        now: Timestamp,
-    ) -> Option<LegState> {
+    pub(crate) fn unseal(bond: &Bond<'_>, text: &str, now: Timestamp) -> Option<LegState> {
         let bytes = BASE64_URL_SAFE_NO_PAD.decode(text).ok().filter(|b| b.len() == WORDS + SEAL)?;
         let (words, sealed) = bytes.split_at_checked(WORDS)?;
         let sealed = Digest(sealed.try_into().ok()?);
         let state = LegState::read(words)?;
-        (sealed.is(&seal(store, agent, call, words)) && now < state.expires).then_some(state)
+        (sealed.is(&bond.seal(words)) && now < state.expires).then_some(state)
     }
 }
 
-fn seal(store: &Store, agent: &AgentId, call: &Digest, words: &[u8]) -> Digest {
-    store.token("mcp", &[agent.as_str().as_bytes(), &call.0, words])
+impl Bond<'_> {
+    fn seal(&self, words: &[u8]) -> Digest {
+        (self.mac)(&[self.agent.as_bytes(), &self.call.0, words])
+    }
 }
 
-/// What a state is bound to besides its agent: everything that the client says of its call.
-pub(super) fn call_digest(request: &Submission) -> Option<Digest> {
-    let call: Value = json!({
-        "tool": request.tool, "args": request.args, "session": request.session, "reason": request.reason,
-        "key": request.key,
-    });
-    Some(Digest::sha256(&canonical(&call).ok()?))
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_state_is_of_one_agent_and_call_and_time() {
+        let mac = |parts: &[&[u8]]| Digest::keyed(b"k", parts);
+        let other = |parts: &[&[u8]]| Digest::keyed(b"l", parts);
+        let (call, another) = (Digest::sha256(b"a"), Digest::sha256(b"b"));
+        let bond = Bond { mac: &mac, agent: "pi", call: &call };
+        let state = LegState::new(Timestamp(10)).unwrap();
+        let text = state.seal(&bond);
+        assert_eq!(LegState::unseal(&bond, &text, Timestamp(9)), Some(state));
+        assert_eq!(LegState::unseal(&bond, &text, Timestamp(10)), None);
+        for wrong in [
+            Bond { agent: "laptop", ..bond },
+            Bond { call: &another, ..bond },
+            Bond { mac: &other, ..bond },
+        ] {
+            assert_eq!(LegState::unseal(&wrong, &text, Timestamp(9)), None);
+        }
+        for bad in ["", "x", &text[1..], &format!("{text}AAAA")] {
+            assert_eq!(LegState::unseal(&bond, bad, Timestamp(9)), None, "{bad}");
+        }
+        let legs = std::iter::successors(Some(state), |state| state.next());
+        assert_eq!(legs.count(), 10);
+    }
 }
