@@ -110,7 +110,9 @@ fn tools_of_permits_are_no_tools_here() {
     let listed = names(&new);
     assert!(listed.contains(&ASK.to_owned()) && !listed.iter().any(|name| name.starts_with("code_")));
     // It has none, so it has nothing to ask about; and this agent may ask why.
-    assert!(!names(&laptop).contains(&ASK.to_owned()) && names(&laptop).contains(&"agentpass_explain".to_owned()));
+    assert!(
+        !names(&laptop).contains(&ASK.to_owned()) && names(&laptop).contains(&"agentpass_explain".to_owned())
+    );
     let refused = laptop.call(ASK, bash("ls")).json();
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
 

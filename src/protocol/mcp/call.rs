@@ -36,11 +36,14 @@ impl CallParams {
         if reason.as_ref().is_some_and(|reason| reason.chars().count() > MAX_REASON) {
             return Err(bad("agentpass/reason is too long"));
         }
-        let (session, key) = (text("agentpass/session", MAX_KEY)?, text("agentpass/idempotency_key", MAX_KEY)?);
+        let (session, key) =
+            (text("agentpass/session", MAX_KEY)?, text("agentpass/idempotency_key", MAX_KEY)?);
         let progress =
             message.meta("progressToken").filter(|token| token.is_string() || token.is_number()).cloned();
         let mut params = message.params;
-        let Some(Value::String(tool)) = params.remove("name") else { return Err(bad("name must be a string")) };
+        let Some(Value::String(tool)) = params.remove("name") else {
+            return Err(bad("name must be a string"));
+        };
         if tool.is_empty() || tool.len() > MAX_TOOL {
             return Err(bad("name is empty or too long"));
         }

@@ -59,9 +59,13 @@ mod tests {
         let input = json!({"command": "ls"});
         let mut call = params(json!({"tool_name": "Bash", "input": input}));
         let permission = Permission::read(&mut call).ok().unwrap();
-        assert_eq!((call.tool.as_str(), &call.args, &call.key), ("code_bash", input.as_object().unwrap(), &None));
+        assert_eq!(
+            (call.tool.as_str(), &call.args, &call.key),
+            ("code_bash", input.as_object().unwrap(), &None)
+        );
         let text = |decision| {
-            let result: Value = serde_json::from_str(&permission.decided(decision).for_client(false)).unwrap();
+            let result: Value =
+                serde_json::from_str(&permission.decided(decision).for_client(false)).unwrap();
             assert_eq!((&result["isError"], result.get("structuredContent")), (&json!(false), None));
             serde_json::from_str::<Value>(result["content"][0]["text"].as_str().unwrap()).unwrap()
         };
@@ -70,7 +74,9 @@ mod tests {
         let once = json!({"tool_name": "Bash", "input": input, "tool_use_id": "t"});
         let mut call = params(once);
         assert!(Permission::read(&mut call).is_ok() && call.key.is_some());
-        for bad in [json!({}), json!({"tool_name": 7, "input": {}}), json!({"tool_name": "Bash", "input": "ls"})] {
+        for bad in
+            [json!({}), json!({"tool_name": 7, "input": {}}), json!({"tool_name": "Bash", "input": "ls"})]
+        {
             assert!(Permission::read(&mut params(bad)).is_err());
         }
     }

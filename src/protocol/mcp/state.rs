@@ -100,11 +100,9 @@ mod tests {
         let text = state.seal(&bond);
         assert_eq!(LegState::unseal(&bond, &text, Timestamp(9)), Some(state));
         assert_eq!(LegState::unseal(&bond, &text, Timestamp(10)), None);
-        for wrong in [
-            Bond { agent: "laptop", ..bond },
-            Bond { call: &another, ..bond },
-            Bond { mac: &other, ..bond },
-        ] {
+        for wrong in
+            [Bond { agent: "laptop", ..bond }, Bond { call: &another, ..bond }, Bond { mac: &other, ..bond }]
+        {
             assert_eq!(LegState::unseal(&wrong, &text, Timestamp(9)), None);
         }
         for bad in ["", "x", &text[1..], &format!("{text}AAAA")] {

@@ -63,7 +63,8 @@ async fn begin(client: &Client, mut call: CallParams) -> Result<Begun, Failure> 
     };
     let mut came = None;
     if let Some(state) = call.state.take().filter(|_| client.is_modern) {
-        let bond = Bond { mac: &|parts| gate.store().token("mcp", parts), agent: agent.as_str(), call: &digest };
+        let bond =
+            Bond { mac: &|parts| gate.store().token("mcp", parts), agent: agent.as_str(), call: &digest };
         came = LegState::unseal(&bond, &state, gate.clock().now());
         call.key = Some(came.ok_or_else(state_void)?.key());
     }

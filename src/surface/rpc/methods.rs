@@ -86,14 +86,18 @@ fn auth(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Resul
     }
 }
 
-fn list_tools(session: &AgentSession, id: &Value, params: Map<String, Value>) -> Result<StartStep, WireError> {
+fn list_tools(
+    session: &AgentSession,
+    id: &Value,
+    params: Map<String, Value>,
+) -> Result<StartStep, WireError> {
     if !params::list_tools(params)? {
         let list = session.agent.list_tools().map_err(wire::not_served)?;
         return Ok(StartStep::Answer(wire::result_text(id, &list.json)));
     }
     let tools = session.agent.list_for_mcp().map_err(wire::not_served)?;
     let mcp = &session.agent.gate().setup().config.gateway.mcp;
-    let (hold, keep_alive) = (mcp.hold.as_secs(), mcp.keep_alive.as_secs());
+    let (hold, keep_alive) = (mcp.hold.as_secs_f64(), mcp.keep_alive.as_secs_f64());
     let list = format!(r#"{{"tools":[{tools}],"hold":{hold},"keep_alive":{keep_alive}}}"#);
     Ok(StartStep::Answer(wire::result_text(id, &list)))
 }
