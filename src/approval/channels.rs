@@ -37,12 +37,12 @@ fn open(
             Ok(Rc::new(Telegram::new(name, config.clone(), clock.clone(), executor.clone())?))
         }
         ChannelConfig::Webhook(config) => {
-            let client = client(name, &config.peer)?;
+            let client = client(name, &config.peer, None)?;
             let carrier = Webhook(config.clone());
             Ok(Rc::new(PushChannel::new(name, carrier, client, clock.clone(), executor.clone())))
         }
         ChannelConfig::Ntfy(config) => {
-            let client = client(name, &config.peer)?;
+            let client = client(name, &config.peer, None)?;
             let carrier = Ntfy(config.clone());
             Ok(Rc::new(PushChannel::new(name, carrier, client, clock.clone(), executor.clone())))
         }

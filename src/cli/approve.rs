@@ -6,13 +6,12 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use super::answered::report;
-use super::options::owner_command;
 use super::owner::{ControlClient, command};
-use super::several::{self, Selected, Selection};
+use super::several::{self, Selected, answer_command};
 use super::{Exit, Trouble, card, output, terminal, values};
 use crate::base::readable::read_span;
 
-owner_command! {
+answer_command! {
     /// Say yes to a question, and wait for the outcome of its call. Runs on the gateway's machine.
     #[argh(
         subcommand,
@@ -23,9 +22,6 @@ owner_command! {
         error_code(5, "it was not open any more")
     )]
     ApproveArgs {
-        /// the request id, or as much of its beginning as is unique
-        #[argh(positional)]
-        pub id: Option<String>,
         /// say yes to more such calls for this long, such as 15m or 1h: at most as long as the question offers
         #[argh(option, long = "for", arg_name = "time")]
         pub time: Option<String>,
@@ -38,18 +34,6 @@ owner_command! {
         /// only if the call is still the one with this digest, as approvals --json has it
         #[argh(option, arg_name = "hex")]
         pub digest: Option<String>,
-        /// all open questions of one agent
-        #[argh(switch)]
-        pub all: bool,
-        /// the agent whose questions --all means
-        #[argh(option, arg_name = "name")]
-        pub agent: Option<String>,
-        /// only those that this rule asks about: N of rules[N]
-        #[argh(option, arg_name = "n")]
-        pub rule: Option<u64>,
-        /// only those that this default asks about: N of defaults[N]
-        #[argh(option, arg_name = "n")]
-        pub default: Option<u64>,
         /// print JSON: what became of the answer, without waiting for the call
         #[argh(switch)]
         pub json: bool,
@@ -58,13 +42,6 @@ owner_command! {
 
 /// How long to wait for the outcome of the approved call.
 const PATIENCE: Duration = Duration::from_secs(60);
-
-impl ApproveArgs {
-    fn selection(&self) -> Selection<'_> {
-        let of = (self.id.as_deref(), self.agent.as_deref());
-        Selection { all: self.all, id: of.0, agent: of.1, rule: self.rule, default: self.default }
-    }
-}
 
 pub(crate) fn run(args: &ApproveArgs) -> Result<Exit, Trouble> {
     mistakes(args)?;

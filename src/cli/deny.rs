@@ -3,12 +3,11 @@
 use serde_json::{Value, json};
 
 use super::answered::report;
-use super::options::owner_command;
-use super::several::{self, Selected, Selection};
+use super::several::{self, Selected, answer_command};
 use super::{Exit, Trouble};
 use crate::gate::MAX_NOTE;
 
-owner_command! {
+answer_command! {
     /// Say no to a question. Runs on the gateway's machine.
     #[argh(
         subcommand,
@@ -18,24 +17,9 @@ owner_command! {
         error_code(5, "it was not open any more")
     )]
     DenyArgs {
-        /// the request id, or as much of its beginning as is unique
-        #[argh(positional)]
-        pub id: Option<String>,
         /// tell the agent why
         #[argh(option, arg_name = "text")]
         pub note: Option<String>,
-        /// all open questions of one agent
-        #[argh(switch)]
-        pub all: bool,
-        /// the agent whose questions --all means
-        #[argh(option, arg_name = "name")]
-        pub agent: Option<String>,
-        /// only those that this rule asks about: N of rules[N]
-        #[argh(option, arg_name = "n")]
-        pub rule: Option<u64>,
-        /// only those that this default asks about: N of defaults[N]
-        #[argh(option, arg_name = "n")]
-        pub default: Option<u64>,
         /// print JSON
         #[argh(switch)]
         pub json: bool,
@@ -49,11 +33,8 @@ pub(crate) fn run(args: &DenyArgs) -> Result<Exit, Trouble> {
         let trouble = Trouble::new(Exit::BAD_ARGUMENTS, "deny", cause);
         return Err(trouble.help("shorten it; the question is still open"));
     }
-    let of = (args.id.as_deref(), args.agent.as_deref());
-    let selection =
-        Selection { all: args.all, id: of.0, agent: of.1, rule: args.rule, default: args.default };
     let denial = |id: Value| json!({"command": "deny", "id": id, "note": args.note});
-    match selection.read("deny")? {
+    match args.selection().read("deny")? {
         Selected::One(id) => report("deny", &args.connect("deny")?.ask(&denial(id.into()))?, args.json),
         Selected::Many(wanted) => {
             let (list, answers) = (args.connect("deny")?, args.connect("deny")?);

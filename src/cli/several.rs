@@ -11,6 +11,42 @@ use super::owner::{ControlClient, command};
 use super::{Exit, Trouble, card, output, terminal};
 use crate::base::safe_text::visible;
 
+/// An answer of the owner: its own options, and those that choose the questions it is for.
+macro_rules! answer_command {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        $crate::cli::options::owner_command! {
+            $(#[$about])*
+            $name {
+                /// the request id, or as much of its beginning as is unique
+                #[argh(positional)]
+                pub id: Option<String>,
+                $($own)*
+                /// all open questions of one agent
+                #[argh(switch)]
+                pub all: bool,
+                /// the agent whose questions --all means
+                #[argh(option, arg_name = "name")]
+                pub agent: Option<String>,
+                /// only those that this rule asks about: N of rules[N]
+                #[argh(option, arg_name = "n")]
+                pub rule: Option<u64>,
+                /// only those that this default asks about: N of defaults[N]
+                #[argh(option, arg_name = "n")]
+                pub default: Option<u64>,
+            }
+        }
+
+        impl $name {
+            fn selection(&self) -> $crate::cli::several::Selection<'_> {
+                let (id, agent) = (self.id.as_deref(), self.agent.as_deref());
+                $crate::cli::several::Selection { all: self.all, id, agent, rule: self.rule, default: self.default }
+            }
+        }
+    };
+}
+
+pub(super) use answer_command;
+
 /// Which questions the options name.
 pub(crate) struct Selection<'a> {
     pub all: bool,

@@ -16,17 +16,13 @@ use std::sync::Arc;
 
 use smol::LocalExecutor;
 
-use super::push::PushChannel;
+use super::push::{PushChannel, client};
 use super::{Channel, ChannelHealth, Host, Later, Misconfigured, Parting};
 use crate::base::clock::Clock;
 use crate::config::CompanionConfig;
 use crate::model::{Outcome, Question, QuestionEnd};
-use crate::net::client::{HttpClient, HttpOptions};
 use listener::Listener;
 use phone::Phone;
-
-/// The largest answer to a notification, in bytes.
-const MAX_ANSWER: u64 = 64 * 1024;
 
 pub(crate) struct Companion {
     name: String,
@@ -45,7 +41,13 @@ impl Companion {
     ) -> Result<Companion, Misconfigured> {
         let phone = |notify: &String| {
             let carrier = Phone { config: config.clone(), notify: notify.clone() };
-            Ok(PushChannel::new(&config.name, carrier, client(config)?, clock.clone(), executor.clone()))
+            Ok(PushChannel::new(
+                &config.name,
+                carrier,
+                client(&config.name, &config.peer, config.pin)?,
+                clock.clone(),
+                executor.clone(),
+            ))
         };
         let phones = config.notify.iter().map(phone).collect::<Result<Vec<_>, Misconfigured>>()?;
         Ok(Companion {
@@ -55,27 +57,6 @@ impl Companion {
             executor: executor.clone(),
         })
     }
-}
-
-/// A client under the rules of the service's own calls.
-fn client(config: &CompanionConfig) -> Result<HttpClient, Misconfigured> {
-    let peer = &config.peer;
-    let options = HttpOptions {
-        timeout: peer.timeout,
-        connect_timeout: peer.timeout,
-        max_response_bytes: MAX_ANSWER,
-        ca_pem: peer.ca_cert.clone(),
-        socket: None,
-        pin: config.pin,
-        server_name: None,
-        allow_link_local: peer.allow_link_local,
-        reuse_connections: false,
-    };
-    HttpClient::new(options).map_err(|e| Misconfigured {
-        section: "channels",
-        what: format!("the channel {} cannot be used: {e}", config.name),
-        help: "",
-    })
 }
 
 impl Channel for Companion {

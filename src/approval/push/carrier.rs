@@ -89,14 +89,18 @@ pub(crate) trait Carrier: 'static {
 ///
 /// # Errors
 /// When its certificates cannot be used.
-pub(crate) fn client(name: &str, peer: &PushPeer) -> Result<HttpClient, Misconfigured> {
+pub(crate) fn client(
+    name: &str,
+    peer: &PushPeer,
+    pin: Option<[u8; 32]>,
+) -> Result<HttpClient, Misconfigured> {
     let options = HttpOptions {
         timeout: peer.timeout,
         connect_timeout: peer.timeout,
         max_response_bytes: MAX_ANSWER,
         ca_pem: peer.ca_cert.clone(),
         socket: None,
-        pin: None,
+        pin,
         server_name: None,
         allow_link_local: peer.allow_link_local,
         // A message that goes into a connection which is just being closed may be taken or not.
