@@ -625,3 +625,35 @@ fn no_token_goes_out_where_plain_http_leads_beyond_this_machine() {
     let said = String::from_utf8([check.stdout, check.stderr].concat()).unwrap();
     assert!(said.contains("no answer token is sent over plain http:// beyond this machine"), "{said}");
 }
+
+/// A yes counts though nothing runs, and whoever gave it hears why.
+#[test]
+fn who_said_yes_hears_that_a_limit_was_reached_meanwhile() {
+    let receiver = Upstream::start();
+    receiver.answer(|_| taken());
+    let permissions = "defaults: [{pattern: \"*\", action: ask}]\n\
+                       limits: [{name: says, pattern: \"say*\", window: day, deny_above: 1}]\n";
+    let gateway = Gateway::with(&Setup { permissions: permissions.into(), ..setup(&receiver) });
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    for text in ["first", "second"] {
+        world.agent.send("tool_request", json!({"tool": "say", "args": {"text": text}}));
+    }
+    eventually("both", || (world.told("question.asked").len() == 2).then_some(()));
+    for asked in world.told("question.asked") {
+        let token = asked["data"]["answer_token"].as_str().unwrap();
+        let told = world.answer(&asked, token, &json!({"decision": "approve"}));
+        assert_eq!((told.status, told.json()), (200, json!({"outcome": "resolved"})));
+    }
+    eventually("both ends", || (world.told("call.finished").len() == 2).then_some(()));
+    let ended = world.told("call.finished").into_iter().map(|it| {
+        let data = &it["data"];
+        [&data["resolution"], &data["outcome"], &data["reason"]]
+            .map(|it| it.as_str().unwrap_or("-").to_owned())
+    });
+    let mut ended: Vec<_> = ended.collect();
+    ended.sort();
+    assert_eq!(ended, [["approved", "denied", "limit_reached"], ["approved", "executed", "-"]]);
+    assert_eq!(world.gateway.upstream.seen().len(), 1);
+    world.gateway.verify();
+}

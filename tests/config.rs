@@ -279,6 +279,8 @@ fn the_policy_has_another_digest_when_anything_changes_that_decides() {
         ("t.yaml", "cost: 1", "cost: 1, risk: irreversible"),
         ("t.yaml", "cost: 1", "cost: 1, data: {to: webhook}"),
         ("config.yaml", "[house]", "[garden]"),
+        ("config.yaml", "agents:", "people: {anna: {local: anna}}\nagents:"),
+        ("config.yaml", "agents:", "approvals: {grant: {for: [15m]}}\nagents:"),
     ] {
         assert_ne!(digest(file, from, to), usual, "{to}");
     }

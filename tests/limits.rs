@@ -769,3 +769,62 @@ fn seconds_run_from_the_first_call_of_the_window_and_time_heals_them() {
     clock.shift(120 + retry_after + 1);
     assert!(is_executed(&read(&mut agent, "a.2")), "as promised");
 }
+
+/// Whatever lets a call through, rules, people or grants, however many at once and with a crash in between: no more are made
+/// than the limit allows, and as many as it allows.
+#[test]
+fn no_mixture_of_ways_leads_to_one_execution_too_many() {
+    let usual = setup("  - {name: all, pattern: \"*\", window: day, deny_above: 40}\n");
+    let permissions = usual.permissions.replace(
+        "rules:\n",
+        "rules:\n  - {pattern: \"call_service*\", action: ask, grant: {for: [15m], uses: 1000, scope: rule}}\n",
+    );
+    let mut gateway = Gateway::with(&Setup { permissions, ..usual });
+    gateway.upstream.answer(|_| {
+        thread::sleep(Duration::from_millis(2));
+        Answer::json("{}")
+    });
+    for round in 0..2 {
+        let mut asking = [Agent::login(gateway.address, TOKEN), Agent::login(gateway.address, LAPTOP)];
+        for (at, agent) in asking.iter_mut().enumerate() {
+            for n in 0..30 {
+                let args = json!({"domain": "light", "service": "turn_on", "entity_id": format!("{round}.{at}.{n}")});
+                agent.send("tool_request", json!({"tool": "call_service", "args": args}));
+            }
+        }
+        // Each is asked about, made by a grant, or denied.
+        asking.iter_mut().for_each(|agent| (0..30).for_each(|_| drop(agent.receive())));
+        let names: [&'static str; 2] = if round == 0 { ["a", "b"] } else { ["c", "d"] };
+        let bursts: Vec<_> = names.iter().map(|name| burst(&gateway, TOKEN, name, 30)).collect();
+        for (n, question) in gateway.questions().iter().enumerate() {
+            let mut command = json!({"command": "approve", "id": question["request_id"]});
+            if n % 7 == 3 {
+                command["for"] = "15m".into();
+            }
+            drop(gateway.say_and_leave(&[command.clone(), command]));
+            if round == 0 && gateway.upstream.seen().len() >= 15 {
+                break;
+            }
+        }
+        if round == 0 {
+            gateway.upstream.wait_for(15);
+            gateway.kill();
+            bursts.into_iter().for_each(|burst| _ = burst.join().unwrap());
+            gateway.restart();
+            let (seen, counted) = (gateway.upstream.seen().len(), counted(&gateway, "all"));
+            assert!(
+                i64::try_from(seen).unwrap() <= counted && counted <= 40,
+                "{seen} done, {counted} counted"
+            );
+        } else {
+            bursts.into_iter().for_each(|burst| _ = burst.join().unwrap());
+        }
+    }
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    eventually("the limit to be reached", || {
+        (error(&read(&mut agent, "z.1")).1 == "limit_reached").then_some(())
+    });
+    assert_eq!(counted(&gateway, "all"), 40);
+    assert!(gateway.upstream.seen().len() <= 40, "{}", gateway.upstream.seen().len());
+    gateway.verify();
+}

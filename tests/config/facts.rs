@@ -175,3 +175,19 @@ fn rules_speak_of_groups_of_agents() {
          help: use 1 to 64 letters, digits, \"_\", \"-\" and \".\"; rules write @ before it",
     );
 }
+
+#[test]
+fn a_tool_that_says_no_kind_has_that_of_its_method() {
+    for (method, kind) in [
+        ("GET", Kind::Read),
+        ("HEAD", Kind::Read),
+        ("DELETE", Kind::Delete),
+        ("POST", Kind::Write),
+        ("PUT", Kind::Write),
+        ("PATCH", Kind::Write),
+    ] {
+        let (dir, findings) = tool(&format!("    request: {{method: {method}, path: /}}\n"));
+        assert_eq!(findings, [], "{method}");
+        assert_eq!(dir.load().unwrap().config.tools["t"].kind, kind, "{method}");
+    }
+}
