@@ -259,7 +259,7 @@ fn rows_of_what_was_refused_or_failed_say_why() {
             .lines()
             .next()
             .unwrap()
-            .ends_with("data_note,message,status,reasons,reported_ok,reported_detail"),
+            .ends_with("data_note,message,status,reasons,reported_ok,reported_detail,counted_by,grant_id"),
         "{table}"
     );
     assert!(table.contains("Service closed the connection"), "{table}");

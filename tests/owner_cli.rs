@@ -512,6 +512,36 @@ fn a_person_answers_in_a_terminal() {
 }
 
 #[test]
+fn a_person_grants_in_a_terminal() {
+    let usual = Setup::default();
+    let permissions =
+        "rules: [{pattern: \"say*\", action: ask, grant: {for: [90s, 15m], uses: 3, scope: rule}}]\n"
+            .to_owned();
+    let gateway = Gateway::with(&Setup { permissions, ..usual });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let wire = ask(&mut agent, "first");
+    gateway.question();
+    // What the time left is written over with, a second after the question came up.
+    let tick = "\x1b7\r";
+    let talk = [
+        ("approve? [y/y 90s/y 15m/n] ", ""),
+        (tick, "y please\n"),
+        ("at most 5", ""),
+        ("approve? ", ""),
+        (tick, "y 1h\n"),
+        ("not approved: at most 15 min can be granted here", ""),
+        ("approve? ", ""),
+        (tick, "y 15m 2\n"),
+        (", 2 uses left, until", "\x03"),
+    ];
+    let (code, screen) = terminal::run(&gateway.folder, &["approvals", "--watch"], &talk);
+    assert_eq!(code, 130, "{screen}");
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed", "{screen}");
+    let reply = agent.request("say", json!({"text": "second"}));
+    assert_eq!(reply["result"]["grant"]["uses_left"], 1, "{reply}");
+}
+
+#[test]
 fn tables_fit_the_terminal() {
     let (gateway, _agent) = history();
     let id = gateway.audit()[1]["request_id"].as_str().unwrap().to_owned();

@@ -233,6 +233,13 @@ fn mistakes_are_named_with_a_remedy() {
         (anna, "action: ask, notify: [radio]", "nobody is called \"radio\""),
         (anna, "action: ask, escalate: {to: [ben]}", "after is missing"),
         (anna, "action: allow, approvals: 2", "with action: ask only"),
+        (
+            anna,
+            "action: ask, remind: 15m",
+            "a question is open for 15 min only (approval_timeout): nobody is reminded",
+        ),
+        (anna, "action: ask, escalate: {after: 1h, to: [ben]}", "nobody else is told"),
+        (anna, "action: ask, remind: 16m", "a longer approval_timeout"),
         ("", "action: ask, approvals: 2", "nobody is listed in people"),
         ("people: {anna: {unix: anna}}", "action: ask", "write local: NAME"),
         ("people: {anna: {radio: 1}}", "action: ask", "there is no channel radio"),
@@ -248,6 +255,7 @@ fn mistakes_are_named_with_a_remedy() {
         "action: ask, approvals: 2, approvers: [anna, ben, \"local:root\"], remind: 5m, escalate: {after: 5m, to: [local]}",
     );
     assert!(!right.contains("error") && !right.contains("cannot load"), "{right}");
+    assert!(!right.contains("approval_timeout"), "{right}");
 }
 
 /// The same human by every way there is, in every order: they never count twice.

@@ -90,6 +90,7 @@ gateway: {host: "127.0.0.1", port: 0, health_port: off}
 agents:
   default: {token: "a-token-of-the-default-agent"}
   laptop: {token: "a-token-of-the-laptop-agent", groups: [admins]}
+people: {anna: {local: anna}, ben: {local: ben}}
 messenger: {type: local}
 services:
   example: {url: "http://127.0.0.1:9", auth: {type: none}, tools: "tools.yaml"}
@@ -99,7 +100,7 @@ services:
 fn every_recipe_of_the_page_is_right_and_passes_its_tests() {
     let page = include_str!("../docs/policy.md");
     let recipes: Vec<&str> = page.split("\n## ").filter(|part| part.starts_with(char::is_numeric)).collect();
-    assert_eq!(recipes.len(), 10);
+    assert_eq!(recipes.len(), 11);
     for recipe in recipes {
         let title = recipe.lines().next().unwrap();
         let (folder, files) = (Folder::new(), files_of(recipe));

@@ -30,7 +30,7 @@ use crate::base::ids::RequestId;
 use crate::base::secret::Secret;
 use crate::config::ChannelConfig;
 use crate::model::{
-    AgentId, AnswerOutcome, Choice, Outcome, Question, QuestionEnd, QuestionRecord, Responder,
+    AgentId, AnswerOutcome, Choice, GrantEnd, Outcome, Question, QuestionEnd, QuestionRecord, Responder,
 };
 
 /// A way to reach a human. All channels show the same questions, and all hear how each one ended.
@@ -92,6 +92,16 @@ pub(crate) struct YesTally {
     /// How many different people they are.
     pub have: u32,
     pub need: u32,
+}
+
+/// What has become of a grant.
+#[derive(Clone, Debug)]
+pub(crate) struct GrantStand {
+    pub until: Timestamp,
+    /// How often it was used, and how often it may be; None: any number.
+    pub used: Option<(u32, u32)>,
+    /// Why it lets nothing through any more.
+    pub end: Option<GrantEnd>,
 }
 
 /// A channel on which a note may follow a denial.
@@ -193,6 +203,8 @@ pub(crate) trait Host {
     fn recall(&self, name: &str) -> Later<'_, Option<String>>;
     /// A few lines about the gateway for a person, safe to show.
     fn status_text(&self) -> String;
+    /// What has become of the grant that a yes to this question gave. None: it gave none.
+    fn grant(&self, id: RequestId) -> Option<GrantStand>;
     /// The grants that last, in words that are safe to show.
     fn grants(&self) -> Vec<(RequestId, String)>;
     /// Somebody whom the channel has authenticated ends a grant; whether that is on disk. None: it has ended already.

@@ -13,7 +13,8 @@ use rustix::termios::{QueueSelector, tcflush};
 use serde_json::{Value, json};
 
 use super::owner::{ControlClient, command};
-use super::{Exit, Trouble, card, terminal};
+use super::{Exit, Trouble, answered, card, grants, terminal};
+use crate::base::readable::read_span;
 use crate::base::safe_text::visible;
 
 /// An answer typed this soon after a question came up was meant for the one before it: an agent can withdraw a
@@ -21,7 +22,8 @@ use crate::base::safe_text::visible;
 const READING: Duration = Duration::from_secs(1);
 /// How often the time left is updated.
 const TICK: Duration = Duration::from_secs(1);
-const KEYS: &str = "y approves, n denies, `n TEXT` denies and tells the agent why; Ctrl-C leaves";
+const KEYS: &str = "y approves, n denies, `n TEXT` denies and tells the agent why; Ctrl-C leaves\n\
+                    where it is offered, `y 15m` approves more such calls, `y 15m 5` at most 5";
 
 const WAITING: &str = "waiting for questions ";
 
@@ -159,18 +161,30 @@ impl Screen {
         let Some(question) = self.waiting.front() else { return self.prompt() };
         let member = |name: &str| question.get(name).cloned().unwrap_or_default();
         let (id, digest) = (member("request_id"), member("digest"));
-        let (word, note) = typed.split_once(' ').unwrap_or((typed, ""));
-        let command = match word.to_lowercase().as_str() {
-            "y" | "yes" => json!({"command": "approve", "id": id, "digest": digest}),
-            "n" | "no" => json!({"command": "deny", "id": id, "note": note}),
+        let (word, rest) = typed.split_once(' ').unwrap_or((typed, ""));
+        let command = match (word.to_lowercase().as_str(), granting(rest)) {
+            ("y" | "yes", Some((time, uses))) => {
+                json!({"command": "approve", "id": id, "digest": digest, "for": time, "uses": uses})
+            }
+            ("n" | "no", _) => json!({"command": "deny", "id": id, "note": rest}),
             _ => {
                 terminal::note(KEYS);
                 return self.prompt();
             }
         };
-        if let Err(trouble) = self.answers.ask(&command) {
-            let _ = trouble.report();
-            self.prompt();
+        match self.answers.ask(&command) {
+            Err(trouble) => {
+                let _ = trouble.report();
+                self.prompt();
+            }
+            Ok(reply) if matches!(answered::exit_of(&reply), Exit::DONE | Exit::FAILED) => {
+                let granted = reply.get("grant").map(|grant| format!("granted {}", grants::told(grant)));
+                granted.iter().for_each(|line| terminal::line_above(line));
+            }
+            Ok(reply) => {
+                terminal::note(&format!("not approved: {}", answered::in_words("approve", &reply)));
+                self.prompt();
+            }
         }
     }
 
@@ -202,8 +216,33 @@ impl Screen {
 
     /// As long with less time left, so that it can be written over.
     fn line(&self) -> Option<String> {
-        self.waiting.front().map(|question| format!("{:>8} left. approve? [y/n] ", card::left(question)))
+        let offer =
+            |question: &Value| offered(question).iter().map(|time| format!("/y {time}")).collect::<String>();
+        self.waiting
+            .front()
+            .map(|question| format!("{:>8} left. approve? [y{}/n] ", card::left(question), offer(question)))
     }
+}
+
+/// What stands behind a yes: nothing, or for how long it counts and how often. None: something else.
+fn granting(typed: &str) -> Option<(Option<&str>, Option<u32>)> {
+    let mut words = typed.split_whitespace();
+    let (time, uses) = (words.next(), words.next().map(str::parse).transpose().ok()?);
+    let fits = words.next().is_none() && time.is_none_or(|time| read_span(time).is_some());
+    fits.then_some((time, uses))
+}
+
+/// The times for which a yes to this question may count, as they are typed.
+fn offered(question: &Value) -> Vec<String> {
+    let times = question.get("grant").and_then(|grant| grant.get("for")).and_then(Value::as_array);
+    times.into_iter().flatten().filter_map(Value::as_u64).map(typed_span).collect()
+}
+
+/// `900` as `15m`.
+fn typed_span(seconds: u64) -> String {
+    let units = [(24 * 3600, 'd'), (3600, 'h'), (60, 'm')];
+    let whole = units.into_iter().find(|(unit, _)| seconds.is_multiple_of(*unit));
+    whole.map_or_else(|| format!("{seconds}s"), |(unit, letter)| format!("{}{letter}", seconds / unit))
 }
 
 /// One line about a question that was answered or timed out, or whose call has ended.
@@ -235,4 +274,22 @@ fn news(event: &Value) -> String {
 
 fn same(one: &Value, other: &Value) -> bool {
     one.get("request_id") == other.get("request_id")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_yes_grants_what_is_typed_behind_it_and_nothing_else_passes() {
+        assert_eq!(granting(""), Some((None, None)));
+        assert_eq!(granting("15m"), Some((Some("15m"), None)));
+        assert_eq!(granting(" 1h  5 "), Some((Some("1h"), Some(5))));
+        for wrong in ["no", "15", "15m five", "15m -1", "15m 5 6", "please", "15m5"] {
+            assert_eq!(granting(wrong), None, "{wrong}");
+        }
+        let question = json!({"grant": {"for": [90, 900, 3600, 172_800]}});
+        assert_eq!(offered(&question), ["90s", "15m", "1h", "2d"]);
+        assert!(offered(&json!({"grant": null})).is_empty());
+    }
 }

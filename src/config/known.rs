@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::channel_settings::ChannelConfig;
 use super::settings::AgentConfig;
@@ -14,6 +15,8 @@ pub(crate) struct KnownNames<'a> {
     pub people: &'a People,
     /// By name, the local one and the pages aside.
     pub channels: &'a BTreeMap<String, ChannelConfig>,
+    /// How long a question is open.
+    pub approval_timeout: Duration,
     pub tools: &'a BTreeMap<String, Arc<Tool>>,
     /// `approvals.grant`.
     pub grant: Option<&'a GrantOffer>,

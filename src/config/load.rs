@@ -84,6 +84,7 @@ pub fn load_in(paths: &Paths, around: &Surroundings<'_>) -> Result<Loaded, Vec<F
         agents: &c.agents,
         people: &c.people,
         channels: &c.channels,
+        approval_timeout: c.approval_timeout,
         tools: &c.tools,
         grant: c.approvals.grant.as_ref(),
         tool_files: &toolbox.origin,

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::at::{At, Section};
 use super::known::KnownNames;
+use crate::base::readable::round_span;
 use crate::model::{Approver, Escalation, PeopleTerms};
 
 /// The keys that [`read`] reads.
@@ -84,7 +86,11 @@ fn name(at: At<'_>, what: Named, known: Option<&KnownNames<'_>>) -> Option<Appro
 }
 
 fn check(section: Section<'_>, terms: &PeopleTerms, known: Option<&KnownNames<'_>>) {
-    let Some((known, needs)) = known.zip(section.get("approvals")) else { return };
+    let Some(known) = known else { return };
+    let escalates = terms.escalate.as_ref().map(|escalation| escalation.after);
+    warn_of_late(section.get("remind"), terms.remind, known.approval_timeout, "nobody is reminded");
+    warn_of_late(section.get("escalate"), escalates, known.approval_timeout, "nobody else is told");
+    let Some(needs) = section.get("approvals") else { return };
     let humans: BTreeSet<_> = terms.approvers.iter().map(|approver| approver.person(known.people)).collect();
     let need = usize::try_from(terms.approvals).unwrap_or(usize::MAX);
     if !terms.approvers.is_empty() && humans.len() < need {
@@ -95,5 +101,14 @@ fn check(section: Section<'_>, terms: &PeopleTerms, known: Option<&KnownNames<'_
             "nobody is listed in people, so one human with two identities counts as two",
             "list them in config.yaml: people: {anna: {telegram: 7001, local: anna}}",
         );
+    }
+}
+
+/// What is to happen after so many seconds happens only while the question is open.
+fn warn_of_late(at: Option<At<'_>>, after: Option<u64>, open: Duration, so: &str) {
+    let Some((at, after)) = at.zip(after) else { return };
+    if Duration::from_secs(after) >= open {
+        let text = format!("a question is open for {} only (approval_timeout): {so}", round_span(open));
+        at.warn(text, "give a shorter time here, or a longer approval_timeout in config.yaml");
     }
 }

@@ -132,6 +132,11 @@ impl Gate {
 }
 
 impl Explanation {
+    /// Whether a yes to it may say yes to more.
+    pub(crate) fn offers_a_grant(&self) -> bool {
+        matches!(self, Explanation::Judged { verdict, .. } if verdict.ask.grant.is_some())
+    }
+
     /// None: it would be refused before the policy is asked.
     pub(crate) fn decision(&self) -> Option<Action> {
         match self {

@@ -81,6 +81,11 @@ impl Gate {
         self.ledger.grants.borrow().reading(id, self.clock.now())
     }
 
+    /// For `/metrics`: how many grants of an agent last, and how many uses there were since the start of the gateway.
+    pub(crate) fn grant_counts(&self, agent: &AgentId) -> (usize, u64) {
+        self.ledger.grants.borrow().counts(agent, self.clock.now())
+    }
+
     pub(super) fn grant_lasts(&self, id: RequestId) -> bool {
         self.ledger.grants.borrow().lasts(id, self.clock.now())
     }

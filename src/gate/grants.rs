@@ -11,7 +11,7 @@ use std::sync::Arc;
 use crate::base::clock::{Deadline, Timestamp};
 use crate::base::ids::RequestId;
 use crate::base::zone::Zone;
-use crate::model::{AskedCall, Grant, GrantEnd, GrantUse, clock_time};
+use crate::model::{AgentId, AskedCall, Grant, GrantEnd, GrantUse, clock_time};
 use crate::policy::Grants;
 use crate::store::KeptGrant;
 
@@ -25,6 +25,8 @@ const MOST_ENDED: usize = 1000;
 #[derive(Debug, Default)]
 pub(crate) struct GrantBook {
     grants: BTreeMap<RequestId, Held>,
+    /// Since the start of the gateway.
+    uses: BTreeMap<AgentId, u64>,
 }
 
 #[derive(Debug)]
@@ -99,7 +101,7 @@ impl GrantBook {
     /// What the runs before have left.
     pub(super) fn take_up(kept: Vec<KeptGrant>, now: Timestamp) -> GrantBook {
         let held = kept.into_iter().map(|kept| (kept.grant.id, Held::new(kept, now)));
-        GrantBook { grants: held.collect() }
+        GrantBook { grants: held.collect(), ..GrantBook::default() }
     }
 
     /// Whether one more may be given.
@@ -145,6 +147,12 @@ impl GrantBook {
         ended.sort_unstable();
         let surplus = ended.len().saturating_sub(MOST_ENDED);
         ended.iter().take(surplus).for_each(|(_, id)| drop(self.grants.remove(id)));
+    }
+
+    /// How many of an agent last, and how many uses there were since the start of the gateway.
+    pub(super) fn counts(&self, agent: &AgentId, now: Timestamp) -> (usize, u64) {
+        let lasts = |held: &&Held| held.grant.agent == *agent && held.given && held.end(now).is_none();
+        (self.grants.values().filter(lasts).count(), self.uses.get(agent).copied().unwrap_or_default())
     }
 
     pub(super) fn reading(&self, id: RequestId, now: Timestamp) -> Option<GrantReading> {
@@ -271,6 +279,8 @@ impl Drop for GrantHold {
         held.taken = held.taken.saturating_sub(self.used.uses);
         if self.confirmed {
             held.used = held.used.saturating_add(self.used.uses);
+            let agent = held.grant.agent.clone();
+            *book.uses.entry(agent).or_default() += u64::from(self.used.uses);
         }
     }
 }

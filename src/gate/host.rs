@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::Gate;
 use super::granting::WhichGrants;
-use crate::approval::{Host, Later, NotRecorded, YesTally};
+use crate::approval::{GrantStand, Host, Later, NotRecorded, YesTally};
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::base::ids::RequestId;
@@ -131,6 +131,16 @@ impl Host for GateHost {
 
     fn status_text(&self) -> String {
         self.ask(status_text)
+    }
+
+    fn grant(&self, id: RequestId) -> Option<GrantStand> {
+        let read = self.gate.upgrade()?.grant(id)?;
+        let used = read.grant.uses.zip(read.uses_left);
+        Some(GrantStand {
+            until: read.grant.until,
+            used: used.map(|(all, left)| (all.saturating_sub(left), all)),
+            end: read.end.map(|(end, _)| end),
+        })
     }
 
     fn grants(&self) -> Vec<(RequestId, String)> {

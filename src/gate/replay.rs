@@ -1,10 +1,11 @@
 //! The calls of a record judged anew under other files: each at its own time, with what would have been counted and read
 //! by then under these files.
 //!
-//! What people would have answered is not known: a call that a person is asked about now counts as done where it was done.
+//! What people would have answered is not known: a call that a person is asked about now counts as done where it was done,
+//! and what a person had said yes to before is let through where that could have been granted.
 
 use std::cell::RefCell;
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,13 @@ use super::explain::{Explanation, Rules, explain};
 use super::memory::Memory;
 use super::sessions::SessionName;
 use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
 use crate::base::zone::Zone;
 use crate::model::call::REDACTED;
-use crate::model::{Action, ArgType, Call, Charge, InvalidCall, Reading, Remember, Source, Tool};
-use crate::policy::{Facts, Policy};
+use crate::model::{
+    Action, ArgType, AskedCall, Call, Charge, GrantUse, InvalidCall, Reading, Remember, Source, Tool,
+};
+use crate::policy::{Facts, Grants, NothingGranted, Policy};
 use crate::store::reader::{HistoryStep, RecordedCall};
 
 /// The files under which calls are judged anew.
@@ -34,6 +38,8 @@ pub(crate) struct Replay<'f> {
     files: OtherFiles<'f>,
     book: Rc<RefCell<CounterBook>>,
     memory: Memory,
+    /// The grants that were given beforehand.
+    beforehand: HashSet<RequestId>,
     /// Calls that have not ended.
     open: HashMap<String, OpenCall>,
 }
@@ -63,13 +69,15 @@ pub(crate) struct Rejudged {
 impl<'f> Replay<'f> {
     pub(crate) fn new(files: OtherFiles<'f>) -> Replay<'f> {
         let book = CounterBook::take_up(Vec::new(), &[], files.session_idle, Timestamp(0));
-        Replay { files, book: Rc::new(RefCell::new(book)), memory: Memory::default(), open: HashMap::new() }
+        let (memory, beforehand, open) = Default::default();
+        Replay { files, book: Rc::new(RefCell::new(book)), memory, beforehand, open }
     }
 
     /// Takes the next step of the record; what it judges anew.
     pub(crate) fn step(&mut self, at: Timestamp, step: HistoryStep) -> Option<Rejudged> {
         match step {
             HistoryStep::Judged(call) => return Some(self.judged(at, *call)),
+            HistoryStep::GivenBeforehand(id) => drop(self.beforehand.insert(id)),
             HistoryStep::Edited { id, args, signature } => {
                 if let Some(open) = self.open.get_mut(&id) {
                     (open.call.args, open.call.signature) = (args, signature);
@@ -92,7 +100,8 @@ impl<'f> Replay<'f> {
         self.memory.called(&call.agent, &session, self.files.session_idle, at);
         let redacted = self.is_redacted(&call);
         let read = self.read(&call, at);
-        let why = self.explain(&call, at, false);
+        let why = self.explain(&call, at, false, &NothingGranted);
+        let why = why.map(|why| self.granted(&call, at, &why).unwrap_or(why));
         // What stands in the place of bytes is no value of theirs.
         let why = why.filter(|why| !(redacted && matches!(why, Explanation::Invalid { .. })));
         // Of a call that cannot be judged, what was decided stays.
@@ -111,7 +120,7 @@ impl<'f> Replay<'f> {
         open.claimed = true;
         if open.decision == Some(Action::Ask) {
             let call = open.call.clone();
-            let why = self.explain(&call, at, true);
+            let why = self.explain(&call, at, true, &NothingGranted);
             self.charge(&call, at, why.as_ref());
         }
     }
@@ -137,11 +146,27 @@ impl<'f> Replay<'f> {
         reserved.into_iter().for_each(|reserved| reserved.confirm(at));
     }
 
-    fn explain(&self, call: &RecordedCall, at: Timestamp, asked: bool) -> Option<Explanation> {
+    /// The same of a call that a grant let through, where the rules ask now.
+    fn granted(&self, call: &RecordedCall, at: Timestamp, why: &Explanation) -> Option<Explanation> {
+        let used = call.grant?;
+        let before = GivenBefore { used, beforehand: self.beforehand.contains(&used.id) };
+        let could_be = before.beforehand || why.offers_a_grant();
+        let asks = why.decision() == Some(Action::Ask);
+        if asks && could_be { self.explain(call, at, false, &before) } else { None }
+    }
+
+    fn explain(
+        &self,
+        call: &RecordedCall,
+        at: Timestamp,
+        asked: bool,
+        grants: &dyn Grants,
+    ) -> Option<Explanation> {
         let (book, read) = (self.book.borrow(), self.read(call, at));
         let facts = |checked: &Call| Facts {
             session: call.session.as_deref(),
             counters: &*book,
+            grants,
             read: read.clone(),
             asked,
             ..Facts::unchanged(checked).at(at, Zone::system())
@@ -164,6 +189,22 @@ impl<'f> Replay<'f> {
             specs.and_then(|specs| specs.get(name)).is_some_and(|spec| spec.kind == Some(ArgType::Bytes))
         };
         args.iter().any(|(name, value)| value == REDACTED || (value.is_object() && is_bytes(name)))
+    }
+}
+
+/// The yes that was there when a call was made.
+#[derive(Debug)]
+struct GivenBefore {
+    used: GrantUse,
+    /// Else it was given at the question of a rule.
+    beforehand: bool,
+}
+
+impl Grants for GivenBefore {
+    /// One given beforehand never covers what is always asked about.
+    fn covering(&self, asked: &AskedCall<'_>, _: Timestamp) -> Option<GrantUse> {
+        let refused = self.beforehand && asked.parts.iter().any(|part| part.always);
+        (!refused).then_some(self.used)
     }
 }
 

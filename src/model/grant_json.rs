@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use super::agent::AgentId;
 use super::grant::{Cover, Grant, GrantRule, GrantSession};
-use super::grant_offer::number;
+use super::grant_offer::{at_most, number};
 use super::responder::Responder;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
@@ -86,4 +86,12 @@ impl Grant {
             uses: number(json, "uses")?,
         })
     }
+}
+
+/// What a `granted` event says was granted, for people: `every light(on, desk) of laptop, at most 20 times`.
+pub(crate) fn granted_in_words(body: &Value) -> Option<String> {
+    let grant = Grant::of_json(body.get("grant")?)?;
+    let uses = grant.uses.map(|uses| format!(", {}", at_most(uses))).unwrap_or_default();
+    let freedom = grant.freedom().map(|freedom| format!(" ({freedom})")).unwrap_or_default();
+    Some(format!("{}{uses}{freedom}", grant.words()))
 }

@@ -56,6 +56,7 @@ pub use flow::{Bound, Bounds, DataPolicy, Flow, Reading, Remember, Source};
 pub use grant::{AskedCall, AskedPart, Cover, Grant, GrantRule, GrantSession, GrantUse};
 pub(crate) use grant::{clock_time, offered};
 pub use grant_end::GrantEnd;
+pub(crate) use grant_json::granted_in_words;
 pub use grant_offer::{GrantOffer, GrantScope, GrantWish};
 pub(crate) use http::Layout;
 pub use http::{Charset, Encoding, HttpTarget, Method, RequestSpec, ResponseSpec};

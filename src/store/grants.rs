@@ -11,6 +11,9 @@ use super::projection::Body;
 use crate::base::clock::{Timestamp, Uptime, boot_id};
 use crate::model::{Grant, GrantEnd, GrantUse};
 
+/// The name of this projection.
+pub(super) const NAME: &str = "grants";
+
 /// Ended grants that a start shows.
 const MOST_SHOWN: usize = 1000;
 

@@ -53,7 +53,19 @@ CREATE TABLE stops (
 "
     };
 }
-/// Who is stopped. `audit verify` makes one of its own.
+macro_rules! grants {
+    () => {
+        "
+CREATE TABLE grants (
+  grant_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL, until INTEGER NOT NULL, used INTEGER NOT NULL,
+  ended TEXT, ended_by TEXT, ended_at INTEGER
+) STRICT, WITHOUT ROWID;
+"
+    };
+}
+/// What is granted. `audit verify` makes one of its own.
+pub(super) const GRANTS: &str = grants!();
+/// Who is stopped, likewise.
 pub(super) const STOPS: &str = stops!();
 /// What agents have read, as `audit verify` makes it for itself.
 pub(super) const READINGS: &str = "
@@ -201,13 +213,8 @@ CREATE TABLE readings (
 INSERT INTO projections SELECT 'readings', coalesce(max(seq), 0) FROM events;
 ",
     concat!(
-        "
-CREATE TABLE grants (
-  grant_id TEXT PRIMARY KEY, seq INTEGER NOT NULL, body TEXT NOT NULL, until INTEGER NOT NULL, used INTEGER NOT NULL,
-  ended TEXT, ended_by TEXT, ended_at INTEGER
-) STRICT, WITHOUT ROWID;
-INSERT INTO projections SELECT 'grants', coalesce(max(seq), 0) FROM events;
-",
+        grants!(),
+        "INSERT INTO projections SELECT 'grants', coalesce(max(seq), 0) FROM events;\n",
         stops!(),
         "INSERT INTO projections SELECT 'stops', coalesce(max(seq), 0) FROM events;\n",
     ),
@@ -217,7 +224,7 @@ INSERT INTO projections SELECT 'grants', coalesce(max(seq), 0) FROM events;
 /// From this version on there is `steps`, and `projections` says how far tables have followed the events.
 pub(super) const FOLDED: i64 = 7;
 
-/// From this version on there is `stops`.
+/// From this version on there are `grants` and `stops`.
 pub(super) const KEEPS_STOPS: i64 = 9;
 /// From this version on there is `readings`.
 pub(super) const REMEMBERED: i64 = 8;

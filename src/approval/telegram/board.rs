@@ -62,7 +62,8 @@ impl Card {
         let progress = &self.progress;
         let runs =
             matches!(progress.settled, Some((QuestionEnd::Approved { .. }, ..))) && progress.end.is_none();
-        !self.is_open() && !runs && progress.note.is_none()
+        let lasts = progress.grant.as_ref().is_some_and(|grant| grant.lasts);
+        !self.is_open() && !runs && !lasts && progress.note.is_none()
     }
 
     /// The next message to send; None when all are in the chat.

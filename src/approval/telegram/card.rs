@@ -12,6 +12,7 @@ use super::buttons;
 use crate::approval::lines::{Line, Measure, lines};
 use crate::approval::text::fields;
 use crate::base::clock::Timestamp;
+use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
@@ -49,9 +50,20 @@ pub(super) struct CardProgress {
     pub note: Option<Duration>,
     /// As people call them.
     pub note_by: Option<String>,
+    /// What the yes has granted besides.
+    pub grant: Option<ShownGrant>,
     /// Nobody is asked in this chat any more.
     pub closed: bool,
     pub end: Option<CallEnd>,
+}
+
+/// A grant below a card that has said yes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct ShownGrant {
+    pub id: RequestId,
+    pub line: String,
+    /// Then it has a button that ends it.
+    pub lasts: bool,
 }
 
 /// What came of an approved call.
@@ -123,7 +135,7 @@ pub(super) fn remains(tool: &str, progress: &CardProgress) -> OutgoingMessage {
         }
         Some(_) => ended(&mut message, tool, progress),
     }
-    message.done(Vec::new())
+    message.done(revoke(progress))
 }
 
 /// A card with the call as it was before somebody changed it.
@@ -150,8 +162,12 @@ fn keyboard(question: &Question, progress: &CardProgress) -> Vec<Vec<Button>> {
         (None, _) if progress.closed => Vec::new(),
         (None, _) => buttons::answers(question, progress.reasons),
         (Some(_), Some(_)) => buttons::no_reason(question.id),
-        (Some(_), None) => Vec::new(),
+        (Some(_), None) => revoke(progress),
     }
+}
+
+fn revoke(progress: &CardProgress) -> Vec<Vec<Button>> {
+    progress.grant.iter().filter(|grant| grant.lasts).flat_map(|grant| buttons::revoke(&[grant.id])).collect()
 }
 
 /// The lines that change.
@@ -229,6 +245,7 @@ fn ended(message: &mut StyledText, tool: &str, progress: &CardProgress) {
     };
     message.bold(&format!("{name}: {tool}"));
     message.line(&line);
+    progress.grant.iter().for_each(|grant| message.line(&grant.line));
     match (end, progress.note) {
         (QuestionEnd::Denied { note: Some(note), .. }, _) => {
             let by = progress.note_by.as_ref().map(|by| format!(" by {by}")).unwrap_or_default();

@@ -20,7 +20,7 @@ use crate::base::safe_text::visible;
 use crate::base::secret::Secret;
 use crate::base::zone::Zone;
 use crate::config::TelegramConfig;
-use crate::model::{QuestionRecord, Responder};
+use crate::model::{QuestionEnd, QuestionRecord, Responder};
 use crate::net::deadline::within;
 
 /// How many calls outside the queue may wait, of people who may answer and of others.
@@ -273,7 +273,10 @@ impl Conversation {
     }
 
     /// Shows on a card what the record knows of its question's end.
-    pub(super) fn show_recorded(&self, id: RequestId, record: Option<QuestionRecord>) {
+    pub(super) fn show_recorded(self: &Rc<Self>, id: RequestId, record: Option<QuestionRecord>) {
+        let is_yes = |record: &QuestionRecord| matches!(record.end, Some(QuestionEnd::Approved { .. }));
+        let grant = record.as_ref().filter(|record| is_yes(record)).and_then(|_| self.grant_of(id));
+        let is_granted = grant.is_some();
         let name = |by: &Responder| self.shown_name(by);
         let (call, note_by, settled) = record.map_or((None, None, None), |record| {
             let settled = record.end.map(|end| (end.clone(), record.at, end.by().map(name)));
@@ -284,7 +287,11 @@ impl Conversation {
             card.progress.note_by = note_by;
             // The gate may have told us how it went meanwhile.
             card.progress.end = card.progress.end.take().or(call);
+            card.progress.grant = grant;
         });
+        if is_granted {
+            self.follow_grant(id);
+        }
     }
 }
 

@@ -8,6 +8,7 @@
 //! |---|---|
 //! | `api` | the Bot API over HTTP |
 //! | `card`, `buttons` | how a question looks, and what its buttons carry (pure) |
+//! | `grants` | what a yes has granted, on its card |
 //! | `stop_button`, `kill_switch` | the button that stops calls (pure), and what is done about it |
 //! | `board` | which message stands for which question (pure) |
 //! | `queue` | what is sent next, and when (pure) |
@@ -26,6 +27,7 @@ mod buttons;
 mod card;
 pub(crate) mod chat;
 mod conversation;
+mod grants;
 mod kill_switch;
 mod people;
 mod poll;
@@ -119,10 +121,17 @@ impl Channel for Telegram {
         channel.state.borrow_mut().queue.forget_ask(question.id);
         let settled = Some((end.clone(), Some(now), who));
         let window = channel.ask_host(|host| host.note_window(question.id)).unwrap_or_default();
+        let grant =
+            if matches!(end, QuestionEnd::Approved { .. }) { channel.grant_of(question.id) } else { None };
+        let is_granted = grant.is_some();
         channel.update(question.id, |card| {
             card.progress.settled = settled;
             card.progress.note = Some(window).filter(|window| !window.is_zero());
+            card.progress.grant = grant;
         });
+        if is_granted {
+            channel.follow_grant(question.id);
+        }
     }
 
     fn counted(&self, question: &Arc<Question>, tally: &YesTally) {

@@ -86,11 +86,13 @@ impl Conversation {
         }
     }
 
-    async fn tapped(&self, by: &Person, pressed: Pressed, message: i64, host: &dyn Host) -> Toast {
+    async fn tapped(self: &Rc<Self>, by: &Person, pressed: Pressed, message: i64, host: &dyn Host) -> Toast {
         let Pressed { press, id, seen } = pressed;
         self.meet(by).await;
         if press == Press::Revoke {
-            return match host.revoke_grant(id, by.id.to_string()).await {
+            let revoked = host.revoke_grant(id, by.id.to_string()).await;
+            self.grant_of(id).map(|now| self.show_grant(now));
+            return match revoked {
                 Some(true) => Toast::short("Revoked."),
                 Some(false) => Toast::important("Revoked. NOT RECORDED yet: a restart would bring it back."),
                 None => Toast::short("This grant has ended already."),
@@ -117,7 +119,6 @@ impl Conversation {
             Err(_) => Toast::important("It could not be recorded, so it does not count. Try again."),
             Ok(AnswerOutcome::Resolved) if press == Press::Allow => Toast::short("Allowed."),
             Ok(AnswerOutcome::Resolved) if matches!(press, Press::AllowFor(_)) => {
-                self.list_grant(id, host);
                 Toast::short("Allowed, and granted.")
             }
             Ok(AnswerOutcome::Resolved) if host.note_window(id).is_zero() => Toast::short("Denied."),
@@ -145,20 +146,9 @@ impl Conversation {
         grants.truncate(MAX_BUTTONS);
         let lines: Vec<String> = grants.iter().map(|(_, text)| format!("• {text}")).collect();
         let more = if more > 0 { format!("\nand {more} more") } else { String::new() };
-        self.show_grants(Some(message), format!("{}{more}", lines.join("\n")), &grants);
-    }
-
-    /// The grant that an answer has given.
-    fn list_grant(&self, id: RequestId, host: &dyn Host) {
-        let grants: Vec<_> = host.grants().into_iter().filter(|(grant, _)| *grant == id).collect();
-        if let Some((_, text)) = grants.first() {
-            self.show_grants(None, format!("Granted: {text}"), &grants);
-        }
-    }
-
-    fn show_grants(&self, to: Option<i64>, text: String, grants: &[(RequestId, String)]) {
+        let text = fitting(&format!("{}{more}", lines.join("\n")));
         let ids: Vec<RequestId> = grants.iter().map(|(id, _)| *id).collect();
-        self.state.borrow_mut().queue.reply_with(to, fitting(&text), buttons::revoke(&ids));
+        self.state.borrow_mut().queue.reply_with(Some(message), text, buttons::revoke(&ids));
         self.wake();
     }
 
@@ -188,7 +178,7 @@ impl Conversation {
 
     /// A card of long ago, or one sent before a restart without our hearing of it. It says what the record knows of its
     /// question.
-    async fn forgotten(&self, id: RequestId, message: i64, host: &dyn Host) -> Toast {
+    async fn forgotten(self: &Rc<Self>, id: RequestId, message: i64, host: &dyn Host) -> Toast {
         let record = host.question_record(id).await.filter(|record| record.end.is_some());
         if let Some(record) = record
             && self.state.borrow_mut().board.adopt(id, &record.tool, message)

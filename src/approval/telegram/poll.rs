@@ -228,7 +228,7 @@ impl Conversation {
     }
 
     /// Cards whose questions ended while nobody could edit them say how.
-    async fn tidy_up(&self, host: &dyn Host) {
+    async fn tidy_up(self: &Rc<Self>, host: &dyn Host) {
         let orphans = self.state.borrow().board.which(|card| card.question.is_none());
         for id in orphans {
             let record = host.question_record(id).await;

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use smol::Timer;
 
-use super::api::{BotError, OutgoingMessage};
+use super::api::{BotError, Entity, OutgoingMessage, Style};
 use super::board::Card;
-use super::card::{CardProgress, remains};
+use super::card::{CardProgress, remains, units};
 use super::chat::{follow, why_not};
 use super::conversation::{ChatState, Conversation};
 use super::queue::{Next, SendJob};
@@ -61,7 +61,10 @@ impl Conversation {
             }
             SendJob::Reply { to, ref text, ref keyboard } => {
                 let (text, keyboard) = (text.clone(), keyboard.clone());
-                let message = OutgoingMessage { text, keyboard, reply_to: to, entities: Vec::new() };
+                // What agents have a say in stands where Telegram finds no links, mentions or commands.
+                let whole = Entity { style: Style::Pre, offset: 0, length: units(&text) };
+                let entities = if keyboard.is_empty() { Vec::new() } else { vec![whole] };
+                let message = OutgoingMessage { text, keyboard, reply_to: to, entities };
                 self.send_words(job, message).await;
             }
         }

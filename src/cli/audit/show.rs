@@ -7,6 +7,7 @@ use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines, visible_name};
 use crate::base::zone::Zone;
 use crate::cli::layout;
+use crate::model::granted_in_words;
 use crate::model::report::reported_in_words;
 use crate::model::verdict::reasons_in_words;
 
@@ -24,6 +25,9 @@ pub(crate) fn story(whole: &Value, width: Option<usize>) -> String {
     page.changed(whole);
     page.add("decision", &decision(whole));
     page.add("because", &reasons_in_words(&whole["reasons"]).join("\n"));
+    let grant = whole.get("grant").and_then(|grant| grant.get("grant_id")?.as_str());
+    page.add("grant", grant.unwrap_or_default());
+    page.add("yes before", &said_yes(whole));
     page.add("answer", &answer(whole));
     page.add("note", text("note"));
     page.add("note by", text("note_by"));
@@ -107,6 +111,12 @@ fn decision(whole: &Value) -> String {
     }
 }
 
+/// Those of several people who said yes before the last one.
+fn said_yes(whole: &Value) -> String {
+    let by = whole.get("counted_by").and_then(Value::as_array).into_iter().flatten();
+    by.filter_map(Value::as_str).collect::<Vec<_>>().join(", ")
+}
+
 fn answer(whole: &Value) -> String {
     let text = |name: &str| whole.get(name).and_then(Value::as_str).unwrap_or_default();
     let by =
@@ -151,7 +161,8 @@ fn event(event: &Value) -> [String; 4] {
         .map_or_else(|| text("at"), |(_, time)| time.replace('Z', ""));
     let body = event.get("body").cloned().unwrap_or_default();
     let word = ["outcome", "resolution", "decision"].iter().find_map(|name| body.get(*name)?.as_str());
-    let word = word.map_or_else(|| edited_names(&body), str::to_owned);
+    let other = || granted_in_words(&body).unwrap_or_else(|| edited_names(&body));
+    let word = word.map_or_else(other, str::to_owned);
     let by = body.get("by").and_then(Value::as_str).map(|by| format!(" by {by}"));
     let of = body
         .get("have")

@@ -12,6 +12,8 @@ use crate::cli::files::{OwnerFiles, paths};
 use crate::cli::{Exit, Trouble, moment, output, terminal};
 use crate::gate::explain::Explanation;
 use crate::gate::replay::{Rejudged, UNKNOWN};
+use crate::model::Action;
+use crate::store::reader::RecordedCall;
 
 const WHAT: &str = "write tests from the record";
 
@@ -72,7 +74,7 @@ fn write(target: &Path, text: &str) -> Result<(), Trouble> {
 impl TestsFile {
     fn add(&mut self, rejudged: &Rejudged) {
         let call = &rejudged.call;
-        let same = json!([call.agent.as_str(), call.tool, call.args, call.decision.as_str()]).to_string();
+        let same = json!([call.agent.as_str(), call.tool, call.args, decision(call).as_str()]).to_string();
         if !self.seen.insert(same) {
             return;
         }
@@ -108,9 +110,14 @@ fn case(rejudged: &Rejudged, args: &Map<String, Value>) -> String {
         some("read", !sources.is_empty(), sources.into()),
         some("counts", !counts.is_empty(), counts.into()),
         some("call", true, json!({"tool": call.tool, "args": args})),
-        Some(format!("    expect: {}", call.decision)),
+        Some(format!("    expect: {}", decision(call))),
     ];
     lines.into_iter().flatten().collect::<Vec<_>>().join("\n")
+}
+
+/// What the rules said: a grant lets through what they ask about.
+fn decision(call: &RecordedCall) -> Action {
+    if call.grant.is_some() { Action::Ask } else { call.decision }
 }
 
 /// What the limits had counted that speak of the call.

@@ -11,7 +11,7 @@ pub(super) struct Grants;
 
 impl Projection for Grants {
     fn name(&self) -> &'static str {
-        "grants"
+        grants::NAME
     }
 
     fn fold(&mut self, db: &Connection, event: &Event<'_>, _: Option<&Subject>) -> Result<(), StoreError> {

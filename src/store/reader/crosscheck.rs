@@ -9,6 +9,7 @@ use serde_json::Value;
 
 use super::counters;
 use super::fault::{Fault, FaultKind};
+use super::grants;
 use super::life::CallLife;
 use super::readings;
 use super::stops;
@@ -60,6 +61,8 @@ pub(super) fn calls(db: &Connection) -> Result<(u64, Option<Fault>), StoreError>
     let fault = fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::CountersChanged)));
     let agree = fault.is_some() || stops::agree(db)?;
     let fault = fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::StopsChanged)));
+    let agree = fault.is_some() || grants::agree(db)?;
+    let fault = fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::GrantsChanged)));
     let agree = fault.is_some() || readings::agree(db)?;
     Ok((walk.calls, fault.or_else(|| (!agree).then(|| Fault::record(FaultKind::ReadingsChanged)))))
 }

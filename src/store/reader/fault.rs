@@ -94,6 +94,8 @@ pub enum FaultKind {
     CountersChanged,
     /// Who is stopped is not what the events of the kill switch say.
     StopsChanged,
+    /// What is granted, or how often it was used, is not what the events say.
+    GrantsChanged,
     /// What agents have read is not what was handed to them.
     ReadingsChanged,
     /// A line of an export cannot be read.
@@ -181,6 +183,7 @@ impl fmt::Display for FaultKind {
             FaultKind::CountersChanged => {
                 f.write_str("what is counted under limits does not fit what the calls have charged")
             }
+            FaultKind::GrantsChanged => f.write_str("grants or their uses do not fit what the events say"),
             FaultKind::StopsChanged => f.write_str("who is stopped does not fit what the events say"),
             FaultKind::ReadingsChanged => {
                 f.write_str("what agents have read does not fit what was handed to them")

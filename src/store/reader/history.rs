@@ -5,10 +5,11 @@ use serde_json::{Map, Value};
 use super::connection::Reader;
 use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
-use crate::model::{Action, AgentId, Reading, Source};
+use crate::base::ids::RequestId;
+use crate::model::{Action, AgentId, GrantUse, Reading, Source};
 use crate::store::chain::{self, ChainEvent};
 use crate::store::error::StoreError;
-use crate::store::kind;
+use crate::store::{grants, kind};
 
 /// A call as it was recorded.
 #[derive(Clone, Debug)]
@@ -21,12 +22,16 @@ pub(crate) struct RecordedCall {
     pub args: Option<Map<String, Value>>,
     pub signature: String,
     pub decision: Action,
+    /// The grant that let it through.
+    pub grant: Option<GrantUse>,
 }
 
 /// What happened at one moment.
 #[derive(Clone, Debug)]
 pub(crate) enum HistoryStep {
     Judged(Box<RecordedCall>),
+    /// A person has given the grant with this id beforehand, whichever rule asks.
+    GivenBeforehand(RequestId),
     /// A person has changed the call with this id.
     Edited {
         id: String,
@@ -60,6 +65,7 @@ impl Reader {
         let tx = self.snapshot()?;
         let kinds = [
             kind::REQUESTED,
+            kind::GRANTED,
             kind::EDITED,
             kind::EXECUTING,
             kind::FINISHED,
@@ -92,6 +98,11 @@ fn steps(event: &ChainEvent) -> Result<Vec<HistoryStep>, StoreError> {
         kind::EDITED => {
             let args = body.get("args").and_then(Value::as_object).cloned();
             vec![HistoryStep::Edited { id, args, signature: text("signature").unwrap_or_default() }]
+        }
+        kind::GRANTED => {
+            let given = grants::of_event(&body).map(|kept| kept.grant);
+            let given = given.filter(|grant| grant.rule().is_none());
+            given.into_iter().map(|grant| HistoryStep::GivenBeforehand(grant.id)).collect()
         }
         kind::EXECUTING => vec![HistoryStep::Claimed(id)],
         kind::FINISHED => {
@@ -130,7 +141,13 @@ fn recorded(id: String, body: &Value) -> Option<RecordedCall> {
         args: args.filter(|args| !args.contains_key(CUT)).cloned(),
         signature: text("signature")?,
         decision: [Action::Allow, Action::Ask, Action::Deny].into_iter().find(|a| a.as_str() == decision)?,
+        grant: body.get("grant").and_then(granted),
     })
+}
+
+fn granted(grant: &Value) -> Option<GrantUse> {
+    let (id, uses) = grants::use_in(grant)?;
+    Some(GrantUse { id: RequestId::parse(id)?, uses })
 }
 
 /// The name under which the beginning of long arguments is kept.

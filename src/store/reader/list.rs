@@ -10,6 +10,7 @@ use crate::base::clock::Timestamp;
 use crate::base::digest::Digest;
 use crate::store::chain::ChainEvent;
 use crate::store::error::StoreError;
+use crate::store::schema;
 
 /// One request with all of its events.
 #[derive(Clone, Debug)]
@@ -115,11 +116,16 @@ impl Reader {
     }
 }
 
+const GRANTED: &str = "UNION ALL SELECT seq FROM grants WHERE grant_id = ?1";
+
 fn events_of(db: &rusqlite::Connection, id: &str) -> Result<Vec<Value>, StoreError> {
+    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    // What the answer to it has granted besides.
+    let granted = if version < schema::KEEPS_STOPS { "" } else { GRANTED };
     let sql = format!(
         "SELECT {} FROM events WHERE seq IN (SELECT seq FROM calls WHERE request_id = ?1 UNION ALL
-         SELECT finished_seq FROM calls WHERE request_id = ?1 UNION ALL SELECT seq FROM steps WHERE request_id = ?1)
-         ORDER BY seq",
+         SELECT finished_seq FROM calls WHERE request_id = ?1 UNION ALL SELECT seq FROM steps WHERE request_id = ?1
+         {granted}) ORDER BY seq",
         ChainEvent::COLUMNS
     );
     let mut statement = db.prepare(&sql)?;

@@ -9,6 +9,7 @@ mod counters;
 mod crosscheck;
 mod export;
 mod fault;
+mod grants;
 mod history;
 mod life;
 mod list;

@@ -68,6 +68,8 @@ pub struct AuditRow {
     pub edited: Value,
     /// Body of its `reported` event, or null.
     pub reported: Value,
+    /// Who has said yes to the call as it is now, where several people must, before the one who said it last; or null.
+    pub counted: Value,
 }
 
 impl AuditRow {
@@ -123,6 +125,10 @@ impl AuditRow {
         });
         if let Some(members) = shape.as_object_mut() {
             members.extend(request.get("signatures").map(|parts| ("signatures".to_owned(), parts.clone())));
+            let grant = request.get("grant").filter(|grant| grant.is_object());
+            members.extend(grant.map(|grant| ("grant".to_owned(), grant.clone())));
+            let counted = self.counted.as_array().filter(|by| !by.is_empty());
+            members.extend(counted.map(|by| ("counted_by".to_owned(), by.clone().into())));
             members.extend(self.edit().map(|edit| ("edited".to_owned(), edit)));
         }
         shape
@@ -148,11 +154,16 @@ pub(super) const EVENTS: &str =
   LEFT JOIN events d ON d.seq = (SELECT max(seq) FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'edited')
   LEFT JOIN events p ON p.seq = (SELECT seq FROM steps s WHERE s.request_id = c.request_id AND s.kind = 'reported')";
 
+/// [`AuditRow::counted`]. A change makes what was said before it void.
+const COUNTED: &str = "(SELECT json_group_array(y.body ->> '$.by' ORDER BY y.seq)
+  FROM steps s JOIN events y ON y.seq = s.seq
+  WHERE s.request_id = c.request_id AND s.kind = 'counted' AND s.seq > coalesce(d.seq, 0))";
+
 /// A query for [`audit_row`]s, without conditions; `request` is the expression for [`AuditRow::request`].
 pub(super) fn select(request: &str) -> String {
     format!(
         "SELECT c.seq, c.request_id, c.at, c.agent, c.session, c.tool, c.decision, c.resolution, c.resolved_by,
-         c.resolved_at, c.outcome, c.finished_at, {request}, f.body, n.body, d.body, p.body
+         c.resolved_at, c.outcome, c.finished_at, {request}, f.body, n.body, d.body, p.body, {COUNTED}
          FROM calls c {EVENTS} WHERE true"
     )
 }
@@ -185,5 +196,6 @@ pub(super) fn audit_row(row: &Row<'_>) -> Result<AuditRow, StoreError> {
         noted: body(14)?,
         edited: body(15)?,
         reported: body(16)?,
+        counted: body(17)?,
     })
 }

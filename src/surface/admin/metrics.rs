@@ -21,6 +21,7 @@ pub(crate) fn render(gate: &Gate) -> String {
     text.gauge("agentpass_uptime_seconds", help, status.clock.uptime_s);
     calls(&mut text, &counts, &status, gate);
     stops(&mut text, &status);
+    grants(&mut text, &status, gate);
     connections(&mut text, &counts, &status);
     record(&mut text, &status.store, &gate.store().latency());
     channels(&mut text, &status);
@@ -77,6 +78,18 @@ fn stops(text: &mut Exposition, status: &Status) {
     let all = agents.chain([("*", general)]).map(|(agent, is)| ([("agent", agent)], u8::from(is)));
     let help = "Whether calls of the agent are stopped (1) or not (0); \"*\": those of all.";
     text.samples(Gauge, "agentpass_stopped", help, all);
+}
+
+fn grants(text: &mut Exposition, status: &Status, gate: &Gate) {
+    let counts: Vec<_> =
+        status.agents.keys().map(|agent| ([("agent", agent.as_str())], gate.grant_counts(agent))).collect();
+    let lasting = counts.iter().map(|(agent, (lasting, _))| (*agent, lasting));
+    let uses = counts.iter().map(|(agent, (_, uses))| (*agent, uses));
+    let help = "Grants that last, by agent.";
+    text.samples(Gauge, "agentpass_grants", help, lasting);
+    let help =
+        "Uses of grants: one for each call, or for each element of a list that is judged element by element.";
+    text.samples(Counter, "agentpass_grant_uses_total", help, uses);
 }
 
 fn connections(text: &mut Exposition, counts: &Counts, status: &Status) {

@@ -8,6 +8,7 @@ use super::text::{cut, duration, member, moment, responder, short, short_name, t
 use crate::approval::text::typed;
 use crate::base::clock::Timestamp;
 use crate::base::safe_text::{visible, visible_lines};
+use crate::model::granted_in_words;
 use crate::model::report::reported_in_words;
 use crate::model::verdict::reasons_in_words;
 use crate::surface::admin::assets;
@@ -36,6 +37,8 @@ pub(super) fn page(whole: &Value, query: &Query) -> Markup {
             (shown.fact("Reason given", shown.text("reason")))
             (shown.fact("Decision", shown.decision()))
             (shown.fact("Because", shown.reasons()))
+            (shown.fact("Grant", whole.get("grant").map(|grant| html! { span.mono { (visible(&member(grant, "grant_id"))) } })))
+            (shown.fact("Said yes before", shown.said_yes()))
             (shown.fact("Answer", shown.answer()))
             (shown.fact("Note", shown.text("note")))
             (shown.fact("Note by", by(whole, "note_by")))
@@ -126,6 +129,12 @@ impl CallPage<'_> {
         (!words.is_empty()).then(|| self.lines(&words.join("\n")))
     }
 
+    fn said_yes(&self) -> Option<Markup> {
+        let by = self.whole.get("counted_by")?.as_array()?;
+        let names = by.iter().filter_map(Value::as_str);
+        Some(html! { @for (n, by) in names.enumerate() { @if n > 0 { br; } (responder(by)) } })
+    }
+
     fn answer(&self) -> Option<Markup> {
         let resolution = member(self.whole, "resolution");
         let (came, answered) = (at(self.whole, "timestamp"), at(self.whole, "resolved_at"));
@@ -204,6 +213,7 @@ impl CallPage<'_> {
                 td { (self.time(event, "at")) }
                 td.n { (after.unwrap_or_default()) }
                 td { strong { (visible(&member(event, "kind"))) } @if let Some(word) = word { ": " (visible(&word.replace('_', " "))) }
+                    @if let Some(covers) = granted_in_words(&body) { ": " (covers) }
                     @if let Some(by) = by(&body, "by") { " by " (by) }
                     @if let (Some(have), Some(need)) = (body.get("have"), body.get("need")) { ", " (have) " of " (need) } }
                 td.mono.soft title=(hash) { (hash.get(..12).unwrap_or(&hash)) "…" }

@@ -21,7 +21,7 @@ use crate::surface::admin::page;
 
 const CSV: &str = "text/csv; charset=utf-8; header=present";
 
-const COLUMNS: [&str; 26] = [
+const COLUMNS: [&str; 28] = [
     "request_id",
     "timestamp",
     "agent_id",
@@ -48,6 +48,8 @@ const COLUMNS: [&str; 26] = [
     "reasons",
     "reported_ok",
     "reported_detail",
+    "counted_by",
+    "grant_id",
 ];
 
 /// Calls that are read at once.
@@ -126,9 +128,16 @@ fn row(row: &AuditRow) -> String {
     let whole = row.to_json();
     let cell = |column: &&str| match *column {
         "reasons" => visible(&reasons_in_words(whole.get("reasons").unwrap_or(&Value::Null)).join("; ")),
+        "counted_by" => visible(&names(whole.get("counted_by"))),
+        "grant_id" => visible(&whole.get("grant").map(|grant| member(grant, "grant_id")).unwrap_or_default()),
         column => visible(&member(&whole, column)),
     };
     line(COLUMNS.iter().map(cell))
+}
+
+fn names(list: Option<&Value>) -> String {
+    let names = list.and_then(Value::as_array).into_iter().flatten().filter_map(Value::as_str);
+    names.collect::<Vec<_>>().join(", ")
 }
 
 fn line(cells: impl Iterator<Item = String>) -> String {
