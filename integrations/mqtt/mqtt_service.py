@@ -5,6 +5,7 @@ import threading
 from urllib.parse import urlsplit
 
 import paho.mqtt.client as mqtt
+
 from agentpass.config import ServiceConfig, ToolDefinition
 from agentpass.executor import ExecutionError
 from agentpass.services.base import ServiceHandler

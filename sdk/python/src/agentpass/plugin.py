@@ -18,11 +18,13 @@ import sys
 import threading
 import traceback
 from collections.abc import Callable, Coroutine, Mapping
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, TextIO
 
-from agentpass.config import ArgDefinition, AuthConfig, ConfigError, ServiceConfig, ToolDefinition
+from agentpass.config import AuthConfig, ConfigError, ServiceConfig, ToolDefinition
 from agentpass.executor import ExecutionError
+from agentpass.tools import input_schema
 
 _INVALID_REQUEST, _METHOD_NOT_FOUND, _INVALID_PARAMS, _INTERNAL = -32600, -32601, -32602, -32603
 _VERSION = "2025-11-25"
@@ -164,23 +166,8 @@ def _listed(tool: ToolDefinition) -> dict[str, Any]:
     return {
         "name": tool.name,
         "description": tool.description,
-        "inputSchema": {
-            "type": "object",
-            "properties": {name: _schema(arg) for name, arg in tool.args.items()},
-            "required": [name for name, arg in tool.args.items() if arg.required],
-        },
+        "inputSchema": input_schema({"args": {name: asdict(arg) for name, arg in tool.args.items()}}),
     }
-
-
-def _schema(arg: ArgDefinition) -> dict[str, Any]:
-    schema: dict[str, Any] = {}
-    if arg.type in ("string", "integer", "number", "boolean", "array", "object"):
-        schema["type"] = arg.type
-    if arg.validate:
-        schema["pattern"] = f"^(?:{arg.validate})$"
-    if arg.description:
-        schema["description"] = arg.description
-    return schema
 
 
 class Server:
