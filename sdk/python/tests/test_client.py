@@ -7,6 +7,7 @@ import inspect
 import json
 import pickle
 import textwrap
+import time
 import uuid
 from collections.abc import Iterator
 from typing import Any
@@ -141,6 +142,9 @@ async def test_a_call_says_why_and_hears_that_somebody_is_asked(gateway: Gateway
     def bad(_: dict[str, Any]) -> None:
         raise RuntimeError("a caller's mistake")
 
+    async def bad_too(_: dict[str, Any]) -> None:
+        raise RuntimeError("another one")
+
     async with AgentPassClient(gateway.url, TOKEN) as gw:
         asking = asyncio.create_task(
             gw.call("ha_call_service", LAMP, reason="It is dark", session="evening", on_pending=on_pending)
@@ -151,9 +155,10 @@ async def test_a_call_says_why_and_hears_that_somebody_is_asked(gateway: Gateway
         assert (await asking)["state"] == "21.5"
         assert [info["request_id"] for info in told] == [question["request_id"]]
         assert told[0]["expires_at"]
-        asking = asyncio.create_task(gw.call("ha_call_service", LAMP, on_pending=bad))
-        await asyncio.to_thread(gateway.approve)
-        assert (await asking)["state"] == "21.5"
+        for mistake in (bad, bad_too):
+            asking = asyncio.create_task(gw.call("ha_call_service", LAMP, on_pending=mistake))
+            await asyncio.to_thread(gateway.approve)
+            assert (await asking)["state"] == "21.5"
 
 
 async def test_a_key_runs_a_call_once(gateway: Gateway) -> None:
@@ -290,6 +295,23 @@ async def test_after_a_long_outage_no_call_is_sent_again(
         while not results:
             results = await gw.get_pending_results()
         assert json.loads(results[0]["result"])["status"] == "executed"
+
+
+async def test_a_machine_that_was_suspended_sends_no_call_again(
+    gateway: Gateway, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its connection seems to be lost only when it wakes up, and what has waited in a buffer is no news."""
+    async with AgentPassClient(proxy.url, TOKEN) as gw:
+        quick(gw)
+        asking = asyncio.create_task(gw.call("ha_call_service", LAMP))
+        await asyncio.to_thread(gateway.question)
+        awake = time.time
+        monkeypatch.setattr(time, "time", lambda: awake() + 24 * 3600)
+        assert await gw.list_tools()
+        proxy.cut()
+        with pytest.raises(AgentPassConnectionError) as lost:
+            await asking
+        assert lost.value.reason == "unknown_result"
 
 
 async def test_the_first_connection_is_tried_once() -> None:

@@ -128,7 +128,7 @@ class AgentPassClient:
         self._keyed = False
         self._attempts = 0
         self._has_answered = False
-        self._heard_at = (0.0, 0.0)
+        self._contact = _now()
         self._max_size: int | None = None
         self._unclaimed: list[dict[str, Any]] = []
 
@@ -142,8 +142,8 @@ class AgentPassClient:
             return
         self._ws, self._closed, self._ended, self._attempts = None, False, None, 0
         self._slots = asyncio.Semaphore(_MOST_CALLS)
+        self._contact = _now()
         await self._open()
-        self._hear()
 
     async def close(self) -> None:
         """Disconnects. Calls under way go on in the gateway, and their results wait there."""
@@ -404,7 +404,6 @@ class AgentPassClient:
         why: BaseException | None = None
         try:
             async for raw in ws:
-                self._hear()
                 self._receive(raw)
         except websockets.exceptions.ConnectionClosed as closed:
             why = closed
@@ -418,20 +417,21 @@ class AgentPassClient:
         self._reconnect_task = asyncio.create_task(self._reconnect())
 
     async def _ping(self, ws: websockets.ClientConnection) -> None:
-        """Keeps to when the gateway was last heard, which a suspended machine would not know otherwise."""
+        """Knows until when there was contact: a machine that was suspended would not notice otherwise.
+
+        What arrives may have waited in a buffer for long; an answer is no older than its ping.
+        """
         with contextlib.suppress(websockets.exceptions.ConnectionClosed):
             while self._ws is ws:
                 await asyncio.sleep(_PING_EVERY)
+                asked_at = _now()
                 await (await ws.ping())
-                self._hear()
-
-    def _hear(self) -> None:
-        self._heard_at = (time.time(), time.monotonic())
+                self._contact = asked_at
 
     def _silence(self) -> float:
         """Seconds since the gateway was heard. One clock may stand still, the other may be set."""
-        wall, steady = self._heard_at
-        return max(time.time() - wall, time.monotonic() - steady)
+        wall, steady = (now - then for now, then in zip(_now(), self._contact, strict=True))
+        return max(wall, steady)
 
     def _make_room(self, why: BaseException | None) -> None:
         """After a message that was too large: the same must not happen again and again."""
@@ -459,6 +459,7 @@ class AgentPassClient:
             if self._closed:
                 return
             delay = min(delay * 2, _LONGEST_DELAY)
+            began = _now()
             try:
                 await self._open()
             except AgentPassConnectionError as failed:
@@ -469,7 +470,7 @@ class AgentPassClient:
                     return
             else:
                 outage = self._silence()
-                self._hear()
+                self._contact = began
                 await self._resume(may_act=outage <= _LONGEST_OUTAGE)
                 return
         self._end(AgentPassConnectionError(-1, f"Connection lost{why}"))
@@ -551,7 +552,7 @@ class AgentPassClient:
 
     def _keep(self, work: Awaitable[object]) -> None:
         """Lets work of the caller's go on beside the connection."""
-        task = asyncio.ensure_future(work)
+        task = asyncio.ensure_future(_logged(work))
         self._background.add(task)
         task.add_done_callback(self._background.discard)
 
@@ -573,6 +574,17 @@ class AgentPassClient:
         """There is no hope of a connection: `connect` begins anew."""
         self._ended = why
         self._fail_all(why)
+
+
+def _now() -> tuple[float, float]:
+    return time.time(), time.monotonic()
+
+
+async def _logged(work: Awaitable[object]) -> None:
+    try:
+        await work
+    except Exception:
+        _log.exception("on_pending failed")
 
 
 def _frame(number: int | str, method: str, params: Mapping[str, Any]) -> str:
