@@ -216,6 +216,7 @@ fn strangers_and_foreign_pages_get_nothing() {
     let nobody = Client::new(&gateway, "not-a-token-of-anybody");
     let refused = nobody.old("initialize", json!({"protocolVersion": LEGACY}));
     assert_eq!((refused.status, refused.header("www-authenticate")), (401, "Bearer"));
+    assert_eq!(refused.json()["error"]["message"], "invalid token");
     let plain = |headers: &[(&str, &str)]| nobody.site.ask("POST", "/mcp", headers, "{}").status;
     assert_eq!(plain(&[]), 401);
     let token = format!("Bearer {TOKEN}");

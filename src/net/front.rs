@@ -133,7 +133,7 @@ impl WebRequest {
             && has_token(&header::UPGRADE, "websocket")
             && has_token(&header::CONNECTION, "upgrade");
         if !is_upgrade {
-            let text = "this port speaks WebSocket only; connect with ws:// or wss://";
+            let text = "this port speaks WebSocket (ws:// or wss://), and MCP at /mcp";
             return Err(WebAnswer::text(426, text).with("upgrade", "websocket"));
         }
         if self.joined(&header::SEC_WEBSOCKET_VERSION).as_deref() != Some("13") {

@@ -103,7 +103,10 @@ fn handshake_error(error: &ssl::Error) -> TlsError {
     if error.ssl_error().is_some_and(plain) {
         return TlsError::PlainHttp;
     }
-    TlsError::Handshake(tls_reason(error))
+    let reason = tls_reason(error);
+    // What a client that verifies certificates does without a word.
+    let hint = if reason == "unexpected EOF" { "; does the client trust the certificate?" } else { "" };
+    TlsError::Handshake(reason + hint)
 }
 
 /// Why there is no TLS.

@@ -18,7 +18,8 @@ use crate::base::slots::{KeyedSlot, KeyedSlots};
 
 /// Unauthenticated connections in all.
 const MAX_WAITING: usize = 32;
-/// Unauthenticated connections from one address.
+/// Unauthenticated connections from one address, unless an agent is there: clients of MCP open one for each call that they
+/// make at the same time, and all of them at once.
 const MAX_WAITING_PER_ADDRESS: usize = 8;
 /// Different wrong tokens from one address within [`PENALTY`] after which wrong ones are refused for as long.
 const MAX_FAILURES: usize = 10;
@@ -70,7 +71,7 @@ impl Admission {
     /// for it.
     pub(crate) fn enter(self: &Rc<Self>, address: Option<IpAddr>) -> Caller {
         let mut state = self.state.borrow_mut();
-        state.make_room_at(address);
+        state.make_room_at(address, self.places(address));
         if state.waiting.len() >= MAX_WAITING {
             state.make_room(None);
         }
@@ -78,6 +79,12 @@ impl Admission {
         state.next += 1;
         state.waiting.push(WaitingCaller { number, address, has_spoken: false, leave: Rc::default() });
         Caller { admission: self.clone(), number, member: RefCell::default() }
+    }
+
+    /// How many connections from this address may wait.
+    fn places(&self, address: Option<IpAddr>) -> usize {
+        let has_agent = address.is_some_and(|address| self.members.taken(&address) > 0);
+        if has_agent { MAX_WAITING } else { MAX_WAITING_PER_ADDRESS }
     }
 
     /// Whether this address has failed too often and has no admitted connection. The right token gets in all the same.
@@ -128,10 +135,10 @@ impl Failures {
 }
 
 impl AdmissionState {
-    /// Makes room for one more connection from `address`.
-    fn make_room_at(&mut self, address: Option<IpAddr>) {
+    /// Makes room for one more connection from `address`, which has so many places.
+    fn make_room_at(&mut self, address: Option<IpAddr>, places: usize) {
         let is_there = |w: &&WaitingCaller| address.is_some() && w.address == address;
-        if self.waiting.iter().filter(is_there).count() >= MAX_WAITING_PER_ADDRESS {
+        if self.waiting.iter().filter(is_there).count() >= places {
             self.make_room(address);
         }
     }
@@ -176,7 +183,7 @@ impl Caller {
     pub(crate) fn comes_from(&self, address: IpAddr) {
         let mut state = self.admission.state.borrow_mut();
         if state.find(self.number).is_some_and(|w| w.address != Some(address)) {
-            state.make_room_at(Some(address));
+            state.make_room_at(Some(address), self.admission.places(Some(address)));
         }
         if let Some(waiting) = state.find(self.number) {
             waiting.address = Some(address);
@@ -241,6 +248,20 @@ mod tests {
         let gone: Vec<_> = callers.iter().map(is_gone).collect();
         assert_eq!(gone.iter().filter(|left| **left).count(), 1);
         assert!(gone[1]);
+    }
+
+    #[test]
+    fn where_an_agent_is_more_may_come_at_once() {
+        let admission = Rc::new(Admission::default());
+        let agent = admission.enter(Some(address(1)));
+        agent.admit(address(1));
+        let mut callers: Vec<_> = (0..MAX_WAITING).map(|_| admission.enter(Some(address(1)))).collect();
+        assert!(!callers.iter().any(is_gone));
+        callers.push(admission.enter(Some(address(2))));
+        assert!(is_gone(&callers[0]), "others get in all the same");
+        drop(agent);
+        let next = admission.enter(Some(address(1)));
+        assert!(is_gone(&callers[1]) && !is_gone(&next));
     }
 
     #[test]

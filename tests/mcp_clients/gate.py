@@ -68,7 +68,10 @@ class Fixture:
             def log_message(self, *_):
                 pass
 
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        class Server(http.server.ThreadingHTTPServer):
+            request_queue_size = 128
+
+        self.server = Server(("127.0.0.1", 0), Handler)
         self.url = "http://127.0.0.1:%s" % self.server.server_address[1]
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
 

@@ -54,17 +54,18 @@ fn argument(spec: &Value) -> Value {
 }
 
 fn value(spec: &Value) -> Map<String, Value> {
-    let kind = spec.get("type").and_then(Value::as_str);
-    let words = match kind {
-        None => json!(["string", "number", "boolean"]),
-        Some("bytes") => json!("string"),
-        Some(kind) => json!(kind),
+    let Some(kind) = spec.get("type").and_then(Value::as_str) else {
+        // Some clients know no lists of types.
+        let scalars = ["string", "number", "boolean"].map(|kind| json!({"type": kind}));
+        return Map::from_iter([("anyOf".to_owned(), scalars.to_vec().into())]);
     };
-    let encoding = (kind == Some("bytes")).then(|| ("contentEncoding".to_owned(), "base64".into()));
+    let is_bytes = kind == "bytes";
+    let encoding = is_bytes.then(|| ("contentEncoding".to_owned(), "base64".into()));
     let pattern = spec.get("validate").and_then(Value::as_str);
-    let pattern = pattern.filter(|pattern| kind == Some("string") && is_portable(pattern));
+    let pattern = pattern.filter(|pattern| kind == "string" && is_portable(pattern));
     let pattern = pattern.map(|pattern| ("pattern".to_owned(), format!("^(?:{pattern})$").into()));
-    [("type".to_owned(), words)].into_iter().chain(encoding).chain(pattern).collect()
+    let kind = if is_bytes { "string" } else { kind };
+    [("type".to_owned(), kind.into())].into_iter().chain(encoding).chain(pattern).collect()
 }
 
 /// Whether ECMAScript reads a pattern as we do, in every mode.
@@ -96,7 +97,7 @@ mod tests {
             "b": {"type": "string"},
             "c": {"anyOf": [{"type": "integer"}, list]},
             "d": {"type": "string", "contentEncoding": "base64"},
-            "e": {"type": ["string", "number", "boolean"], "default": 3},
+            "e": {"anyOf": [{"type": "string"}, {"type": "number"}, {"type": "boolean"}], "default": 3},
         }});
         assert_eq!(made["inputSchema"], schema);
     }

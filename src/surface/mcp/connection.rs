@@ -81,7 +81,7 @@ impl<'s> McpConnection<'s> {
         }
         Ok(match self.identify(&request) {
             Ok(agent) => self.respond(agent, request).await,
-            Err(refusal) => refusal.with("connection", "close"),
+            Err(refusal) => http::refusal(refusal).with("connection", "close"),
         })
     }
 
