@@ -36,6 +36,8 @@ mod link;
 mod load;
 #[path = "gateway/machine.rs"]
 mod machine;
+#[path = "gateway/mcp.rs"]
+mod mcp;
 #[path = "gateway/memory.rs"]
 mod memory;
 #[path = "gateway/million.rs"]
@@ -82,7 +84,7 @@ impl Bench {
 type Part = fn(&Bench, &mut Table);
 
 /// The parts, in the order in which they run.
-const PARTS: [(&str, Part); 10] = [
+const PARTS: [(&str, Part); 11] = [
     ("compare", compare::run),
     ("latency", latency::run),
     ("throughput", throughput::run),
@@ -90,6 +92,7 @@ const PARTS: [(&str, Part); 10] = [
     ("connections", connections::run),
     ("bytes", disk::run),
     ("memory", memory::run),
+    ("mcp", mcp::run),
     ("start", start::run),
     ("decisions", decisions::run),
     ("size", start::size),

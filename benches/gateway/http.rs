@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
 /// One end of a connection.
-pub struct Http {
-    stream: TcpStream,
+pub struct Http<S = TcpStream> {
+    stream: S,
     buffer: Vec<u8>,
     /// Where the message that was read last ends.
     used: usize,
@@ -25,6 +25,13 @@ pub struct Message<'a> {
 impl Http {
     pub fn over(stream: TcpStream) -> Http {
         stream.set_nodelay(true).unwrap();
+        Http::on(stream)
+    }
+}
+
+impl<S: Read + Write> Http<S> {
+    /// On a stream that is ready.
+    pub fn on(stream: S) -> Http<S> {
         Http { stream, buffer: Vec::with_capacity(4096), used: 0 }
     }
 

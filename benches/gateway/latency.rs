@@ -41,7 +41,7 @@ pub fn run(bench: &Bench, table: &mut Table) {
 }
 
 /// How long the calls took, and the gateway's processor time for each.
-fn one_at_a_time(bench: &Bench, setup: &Setup, calls: Calls) -> (Timings, Duration) {
+pub fn one_at_a_time(bench: &Bench, setup: &Setup, calls: Calls) -> (Timings, Duration) {
     eprintln!("  {}, {}", calls.tool, setup.mode());
     let gateway = Gateway::start(bench, setup);
     let mut links = [gateway.route.connect(&token(0))];

@@ -50,6 +50,11 @@ pub struct Route {
 impl Route {
     /// Connects from an address of this machine, and authenticates with the upgrade request.
     pub fn connect_from(&self, source: Ipv4Addr, token: &str) -> Link {
+        Link::over(self.open_from(source), token)
+    }
+
+    /// Connects from an address of this machine, and says nothing yet.
+    pub fn open_from(&self, source: Ipv4Addr) -> Box<dyn Wire> {
         let socket = net::socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
         net::bind(&socket, &SocketAddr::from((source, 0))).unwrap();
         net::connect(&socket, &self.address).unwrap();
@@ -57,8 +62,8 @@ impl Route {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         match &self.tls {
-            None => Link::over(Box::new(stream), token),
-            Some(tls) => Link::over(Box::new(tls.connect("localhost", stream).unwrap()), token),
+            None => Box::new(stream),
+            Some(tls) => Box::new(tls.connect("localhost", stream).unwrap()),
         }
     }
 

@@ -39,7 +39,7 @@ fn at_rest(bench: &Bench, table: &mut Table) {
 }
 
 /// What a gateway has once it has nothing more to do.
-fn settled(gateway: &Gateway) -> Memory {
+pub fn settled(gateway: &Gateway) -> Memory {
     thread::sleep(Duration::from_secs(2));
     Memory::of(gateway.pid())
 }
