@@ -56,7 +56,8 @@ class Driver:
                                         stderr=open(gate.folder / "driver.log", "a"), text=True)
 
     def tell(self, do, **command):
-        self.process.stdin.write(json.dumps({"do": do, **command}) + "\n")
+        self.told = {"do": do, **command}
+        self.process.stdin.write(json.dumps(self.told) + "\n")
         self.process.stdin.flush()
 
     def hear(self):
@@ -64,7 +65,7 @@ class Driver:
         late.start()
         line = self.process.stdout.readline()
         late.cancel()
-        check(line, f"{self.name} answers")
+        check(line, f"{self.name} answers {self.told}")
         return json.loads(line)
 
     def ask(self, do, **command):

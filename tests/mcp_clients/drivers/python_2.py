@@ -24,4 +24,5 @@ class Python2(Connection):
         return outcome(result.is_error, result.content, result.structured_content)
 
 
-drive(Python2)
+if __name__ == "__main__":
+    drive(Python2)
