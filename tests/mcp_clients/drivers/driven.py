@@ -1,7 +1,7 @@
 """Commands from standard input, one JSON object a line, for a client to carry out; each gets an answer on standard output.
 
 `open` begins a connection (again), `list` and `call` use it; `together` makes each of its calls over a connection of its
-own, all at once."""
+own, all at once. Progress is told as it comes, in lines before the answer."""
 import asyncio
 import contextlib
 import json
@@ -36,6 +36,7 @@ async def _call(connection, tool, args, wants_progress=False):
 
     async def progress(done, total, message):
         told.append(message)
+        print(json.dumps({"waiting": message}), flush=True)
 
     result = await connection.call(tool, args, progress if wants_progress else None)
     return {**result, "progress": told}

@@ -21,7 +21,10 @@ async function open() {
 
 async function call(client, { tool, args, wants_progress }) {
   const progress = [];
-  const onprogress = (told) => progress.push(told.message);
+  const onprogress = ({ message }) => {
+    progress.push(message);
+    console.log(JSON.stringify({ waiting: message }));
+  };
   const more = wants_progress ? { onprogress, resetTimeoutOnProgress: true } : {};
   const params = { name: tool, arguments: args };
   const result = await (version === "1" ? client.callTool(params, undefined, more) : client.callTool(params, more));
