@@ -7,6 +7,8 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[path = "mcp/attacks.rs"]
+mod attacks;
 #[path = "mcp/client.rs"]
 mod client;
 mod harness;
@@ -14,6 +16,8 @@ mod harness;
 mod holes;
 #[path = "mcp/permission.rs"]
 mod permission;
+#[path = "mcp/settled.rs"]
+mod settled;
 
 use std::thread;
 use std::time::Duration;

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use bridge::{Bridge, MODERN, bash, coding, holding, light, state, text};
 use harness::gateway::{LAPTOP, TOKEN};
 use harness::site::Site;
-use harness::{Answer, Gateway, eventually};
+use harness::{Answer, Gateway, Setup, eventually};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
@@ -396,4 +396,66 @@ fn a_coding_agent_asks_for_permission() {
     assert_eq!(refused["error"]["code"], -32602, "{refused}");
     assert!(gateway.upstream.seen().is_empty());
     gateway.verify();
+}
+
+#[test]
+fn a_new_client_that_does_not_come_back_within_a_minute_takes_its_question_back() {
+    let usual = bridge::fixed_port(1);
+    let config = usual.config.replace("approval_timeout: 60", "approval_timeout: 900");
+    let gateway = Gateway::with(&Setup { config, ..usual });
+    let mut bridge = Bridge::of(&gateway, TOKEN);
+    let first = bridge.call("call_service", light())["result"].clone();
+    let ended = Instant::now();
+    assert_eq!(first["resultType"], "input_required");
+    let id = gateway.question();
+    while !gateway.questions().is_empty() {
+        assert!(ended.elapsed() < Duration::from_secs(300), "it was never taken back");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    assert!(ended.elapsed() > Duration::from_secs(55));
+    assert_eq!(gateway.row(&id)["outcome"], "withdrawn");
+    // Whoever comes back late hears that.
+    let params = json!({"name": "call_service", "arguments": light(), "requestState": state(&first)});
+    assert!(text(&bridge.new_era("tools/call", params)["result"]).contains("withdrawn"));
+    assert!(gateway.upstream.seen().is_empty());
+}
+
+#[test]
+fn after_ten_legs_a_new_client_is_told_to_wait_with_the_tool() {
+    let gateway = holding(1);
+    let mut bridge = Bridge::of(&gateway, TOKEN);
+    let mut params = json!({"name": "call_service", "arguments": light()});
+    for leg in 0..10 {
+        let result = bridge.new_era("tools/call", params.clone())["result"].clone();
+        assert_eq!(result["resultType"], "input_required", "leg {leg}: {result}");
+        params["requestState"] = result["requestState"].clone();
+    }
+    let last = bridge.new_era("tools/call", params)["result"].clone();
+    let id = gateway.question();
+    assert!(text(&last).contains("agentpass_wait") && text(&last).contains(&id), "{last}");
+    gateway.say_yes(&id);
+    let done = bridge.call("agentpass_wait", json!({"request_id": id}))["result"].clone();
+    assert_eq!(done["isError"], false, "{done}");
+    assert_eq!(gateway.upstream.seen().len(), 1);
+}
+
+#[test]
+fn identical_calls_of_one_client_share_their_question_and_one_may_leave() {
+    let gateway = holding(3600);
+    let mut bridge = Bridge::of(&gateway, TOKEN);
+    let ask = |bridge: &mut Bridge| {
+        bridge.send("tools/call", json!({"name": "call_service", "arguments": light()}))
+    };
+    let (first, second) = (ask(&mut bridge), ask(&mut bridge));
+    let id = gateway.question();
+    eventually("both have asked", || (gateway.whole_questions()[0]["times_asked"] == 2).then_some(()));
+    // Both have heard of their question before this is answered.
+    assert_eq!(bridge.old("tools/list", json!({}))["error"], Value::Null);
+    bridge.notify("notifications/cancelled", json!({"requestId": first}));
+    assert_eq!(bridge.old("tools/list", json!({}))["error"], Value::Null);
+    assert_eq!(gateway.questions().len(), 1, "the other one still waits");
+    gateway.say_yes(&id);
+    let done = bridge.next();
+    assert_eq!((&done["id"], &done["result"]["isError"]), (&second, &json!(false)), "{done}");
+    assert_eq!(gateway.upstream.seen().len(), 1);
 }

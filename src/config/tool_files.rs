@@ -13,6 +13,8 @@ use super::finding::Finding;
 use super::request::ToolService;
 use super::tool;
 use crate::model::Tool;
+use crate::protocol::mcp::own::RESERVED;
+use crate::protocol::mcp::schema;
 
 pub(crate) const DOING: &str = "cannot load tools";
 
@@ -48,7 +50,14 @@ impl Toolbox {
             if let (Some(other), Some(file)) = (self.tools.get(plain), self.origin.get(plain)) {
                 let help = format!("it is a tool of {} in {}", other.service, file.display());
                 name.error(format!("there is a tool \"{plain}\" already"), &help);
+            } else if plain.starts_with(RESERVED) {
+                let help = "choose another name; the gateway has tools of its own by such names";
+                name.error(format!("names that begin with {RESERVED} are reserved"), help);
             } else if let Some(tool) = tool::read(name, at, owner) {
+                if !tool.is_permit() && !schema::fits(plain) {
+                    let help = "use at most 48 letters, digits, \"_\" and \"-\", or leave it to other agents";
+                    name.warn(format!("MCP clients are not offered the tool \"{plain}\""), help);
+                }
                 self.origin.insert(plain.to_owned(), file.to_owned());
                 self.tools.insert(plain.to_owned(), Arc::new(tool));
             }

@@ -46,6 +46,19 @@ impl Open {
         Open(BufReader::new(stream))
     }
 
+    /// A request of an old client.
+    pub(crate) fn old(gateway: &Gateway, session: &str, body: &Value) -> Open {
+        let body = body.to_string();
+        let mut stream = TcpStream::connect(gateway.address).unwrap();
+        let head = format!(
+            "POST /mcp HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {TOKEN}\r\nmcp-session-id: {session}\r\n\
+             accept: {STREAMS}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        Open(BufReader::new(stream))
+    }
+
     /// The next message; None at the end of the stream.
     pub(crate) fn next(&mut self) -> Option<Value> {
         let mut line = String::new();

@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+/// The names that begin so are the gateway's.
+pub(crate) const RESERVED: &str = "agentpass_";
 /// Waits for a call that is pending.
 pub(crate) const WAIT: &str = "agentpass_wait";
 /// Lists what is open and what has not been received.

@@ -3,6 +3,8 @@
 
 use serde_json::{Map, Value, json};
 
+use super::own::RESERVED;
+
 /// The longest name that all clients take.
 const MAX_NAME: usize = 48;
 
@@ -30,9 +32,10 @@ pub(crate) fn definition(tool: &Value) -> Option<Value> {
     Some(definition)
 }
 
-fn fits(name: &str) -> bool {
+/// Whether a tool of this name is offered to MCP clients.
+pub(crate) fn fits(name: &str) -> bool {
     let usual = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
-    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(usual) && !name.starts_with("agentpass_")
+    (1..=MAX_NAME).contains(&name.len()) && name.chars().all(usual) && !name.starts_with(RESERVED)
 }
 
 /// Kinds that can do what cannot be taken back.

@@ -141,8 +141,8 @@ impl Agents {
         if let Some(origin) =
             head.origin().filter(|origin| !(gateway.allowed_origins.contains(origin) || is_listed(origin)))
         {
-            log::warn!("connection from {}: refused the origin {:?}", stranger.address(), visible(&origin));
             let text = "this origin is not allowed; list it in gateway.allowed_origins";
+            log::warn!("connection from {}: {:?}: {text}", stranger.address(), visible(&origin));
             return Err(WebAnswer::text(403, text));
         }
         let Some(token) = head.bearer() else { return Ok(None) };
