@@ -459,3 +459,52 @@ fn identical_calls_of_one_client_share_their_question_and_one_may_leave() {
     assert_eq!((&done["id"], &done["result"]["isError"]), (&second, &json!(false)), "{done}");
     assert_eq!(gateway.upstream.seen().len(), 1);
 }
+
+#[test]
+fn whoever_comes_back_in_whatever_way_runs_nothing_twice() {
+    let gateway = holding(1);
+    gateway.upstream.answer(|_| Answer::Hold);
+    let mut bridge = Bridge::of(&gateway, TOKEN);
+    let first = bridge.call("render", json!({"template": "x"}))["result"].clone();
+    assert_eq!(first["resultType"], "input_required", "{first}");
+    gateway.upstream.wait_for(1);
+    // Killed while the service is at it; then two bridges come back with the same state, again and again.
+    bridge.kill();
+    let mut bridges = [Bridge::of(&gateway, TOKEN), Bridge::of(&gateway, TOKEN)];
+    let mut params = json!({"name": "render", "arguments": {"template": "x"}, "requestState": state(&first)});
+    params["_meta"] = bridge::meta();
+    for bridge in &mut bridges {
+        let leg = bridge.ask("tools/call", params.clone())["result"].clone();
+        assert_eq!(leg["resultType"], "input_required", "{leg}");
+    }
+    let waiting = bridges.each_mut().map(|bridge| bridge.send("tools/call", params.clone()));
+    // An id that is in use is no second call, and no failure of the first.
+    let mut twice = json!({"jsonrpc": "2.0", "id": waiting[0], "method": "tools/call"});
+    twice["params"] = json!({"name": "render", "arguments": {"template": "y"}, "_meta": bridge::meta()});
+    bridges[0].line(twice.to_string().as_bytes());
+    let refused = bridges[0].next();
+    assert_eq!((&refused["id"], &refused["error"]["code"]), (&Value::Null, &json!(-32600)), "{refused}");
+    gateway.upstream.release();
+    let ids = bridges.each_mut().map(|bridge| {
+        let mut answer = bridge.next()["result"].clone();
+        if answer["resultType"] == "input_required" {
+            answer = bridge.ask("tools/call", params.clone())["result"].clone();
+        }
+        assert_eq!(answer["isError"], false, "{answer}");
+        answer["_meta"]["agentpass/request_id"].clone()
+    });
+    assert_eq!(ids[0], ids[1]);
+    // The same key for another call, and the state with another key.
+    let keyed = |args: Value, key: &str| json!({"name": "render", "arguments": args, "_meta": {"agentpass/idempotency_key": key}});
+    gateway.upstream.answer(|_| Answer::Reply(200, "text/plain", "done".into()));
+    let [bridge, other] = &mut bridges;
+    assert_eq!(bridge.ask("tools/call", keyed(json!({"template": "k"}), "k"))["result"]["isError"], false);
+    let replayed = other.ask("tools/call", keyed(json!({"template": "k"}), "k"))["result"].clone();
+    assert_eq!(replayed["_meta"]["agentpass/replayed"], true, "{replayed}");
+    let conflict = other.ask("tools/call", keyed(json!({"template": "l"}), "k"))["result"].clone();
+    assert!(text(&conflict).contains("idempotency_conflict"), "{conflict}");
+    params["_meta"]["agentpass/idempotency_key"] = "k".into();
+    assert_eq!(other.ask("tools/call", params)["error"]["data"]["reason"], "state_void");
+    assert_eq!(gateway.upstream.seen().len(), 2);
+    gateway.verify();
+}

@@ -30,8 +30,9 @@ use crate::protocol::mcp::state::LegState;
 
 /// Requests under way at once; a client that sends more is told so.
 const MAX_REQUESTS: usize = 256;
-/// How long a state lives at most.
-const STATE_LIFE: Duration = Duration::from_secs(86_400);
+/// How long a state lives at most. The gateway knows keys for longer, even if this machine's clock is hours behind: a state
+/// never leads to a call that was forgotten.
+const STATE_LIFE: Duration = Duration::from_secs(12 * 3600);
 
 pub(super) struct Bridge {
     session: Rc<McpSession>,
@@ -119,18 +120,14 @@ impl Bridge {
             None => {}
         }
         let name = id.to_string();
-        if self.requests.borrow().len() >= MAX_REQUESTS || self.requests.borrow().contains_key(&name) {
-            let why = match self.requests.borrow().contains_key(&name) {
-                true => Failure::new(
-                    400,
-                    INVALID_REQUEST,
-                    "Invalid request: its id is that of another one under way",
-                ),
-                false => {
-                    Failure::new(429, INTERNAL_ERROR, "too many requests are under way; ask again later")
-                }
-            };
-            return self.session.say(why.text(Some(&id))).await;
+        if self.requests.borrow().contains_key(&name) {
+            // Said of no request: the other one with this id has not failed.
+            let failure = Failure::new(400, INVALID_REQUEST, "Invalid request: its id is in use");
+            return self.session.say(failure.text(None)).await;
+        }
+        if self.requests.borrow().len() >= MAX_REQUESTS {
+            let why = "too many requests are under way; ask again later";
+            return self.session.say(Failure::new(429, INTERNAL_ERROR, why).text(Some(&id))).await;
         }
         let number = self.last.get() + 1;
         self.last.set(number);

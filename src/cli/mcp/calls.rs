@@ -219,7 +219,8 @@ impl Calls {
             !Rc::ptr_eq(other, call)
                 && !other.is_unwanted.get()
                 && !other.over.is_set()
-                && other.request_id().as_ref() == Some(&id)
+                // Where it is not known yet what the other one leads to, the same call leads to the same question.
+                && other.request_id().map_or(other.call.is_some() && other.call == call.call, |other| other == id)
         };
         if self.open.borrow().iter().any(|other| shares(&other)) {
             call.task.take();
