@@ -16,11 +16,12 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 
 /// Name, content type, content. A page names those that it needs; `style.css` is on every page.
-const FILES: [(&str, &str, &str); 5] = [
+const FILES: [(&str, &str, &str); 6] = [
     ("style.css", CSS, include_str!("static/style.css")),
     ("audit.css", CSS, include_str!("static/audit.css")),
     ("sign-in.js", SCRIPT, include_str!("static/sign-in.js")),
     ("approvals.js", SCRIPT, include_str!("static/approvals.js")),
+    ("stopped.js", SCRIPT, include_str!("static/stopped.js")),
     ("icon.svg", "image/svg+xml", include_str!("static/icon.svg")),
 ];
 

@@ -91,14 +91,21 @@ pub(crate) fn page(
             }
         }
         main #main tabindex="-1" {
-            @if let Some(line) = &viewer.stopped {
-                p.notice.bad role="alert" { (line) ". " a.plain href=(root.to("/kill/")) { "Resume" } }
-            }
+            (stopped(root, viewer.stopped.as_deref()))
             (main)
         }
         footer.soft.small { "Times are those of the gateway: " (viewer.zone.described(viewer.now)) "." }
     };
-    whole(root, 200, title, scripts, &body)
+    whole(root, 200, title, &[&["stopped.js"], scripts].concat(), &body)
+}
+
+/// The line that says what is stopped; nothing where nothing is.
+pub(crate) fn stopped(root: &PathPrefix, line: Option<&str>) -> Markup {
+    html! {
+        @if let Some(line) = line {
+            p.notice.bad #stopped role="alert" { (line) ". " a.plain href=(root.to("/kill/")) { "Resume" } }
+        }
+    }
 }
 
 /// A page for anybody: one narrow column without a menu.

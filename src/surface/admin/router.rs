@@ -121,7 +121,7 @@ async fn viewed(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) -> 
         path if path.starts_with(audit::FOLDER) => Some(audit::answer(&admin.record, viewer, request).await),
         path => match path.strip_prefix("/approvals/")? {
             "" => Some(approvals::page(admin, viewer, request).await),
-            "feed" => Some(approvals::feed(admin, session)),
+            "feed" => Some(approvals::feed(admin, session, request)),
             path => match path.strip_suffix("/edit") {
                 Some(id) => approvals::edit::form(admin, viewer, id),
                 None => approvals::end(admin, viewer, path.strip_suffix("/end")?).await,

@@ -1,6 +1,8 @@
 //! `/approvals/feed`: what happens to questions, as server-sent events, from the same place that `agentpass approvals
-//! --watch` hears it. Each event is one line of JSON; the texts in it are finished markup.
+//! --watch` hears it. Each event is one line of JSON; the texts in it are finished markup. Pages that show no questions
+//! hear with `?stops` what is stopped, and nothing else.
 
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -11,7 +13,7 @@ use smol::{Timer, future};
 use super::card;
 use crate::approval::local::WatchEvent;
 use crate::model::Question;
-use crate::net::front::WebAnswer;
+use crate::net::front::{WebAnswer, WebRequest};
 use crate::surface::admin::page;
 use crate::surface::admin::sessions::SignedIn;
 use crate::surface::admin::site::Admin;
@@ -23,17 +25,24 @@ const HEARTBEAT: Duration = Duration::from_secs(15);
 /// Pieces that may wait for the browser to read them. A browser that is further behind begins anew.
 const BACKLOG: usize = 8;
 
+/// Feeds at once with `?stops` alone: there is room left for pages with questions.
+const MAX_STOPS: usize = MAX_FEEDS / 2;
+/// A stop counts before it is recorded; how long pages wait for that before they say that it is not.
+const RECORDED_SOON: Duration = Duration::from_millis(250);
+
 /// Begins a feed: all open questions first, then what happens, until the session ends.
-pub(crate) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> WebAnswer {
-    let Some(slot) = admin.feeds.take(MAX_FEEDS) else {
+pub(crate) fn feed(admin: &Rc<Admin>, session: &SignedIn, request: &WebRequest) -> WebAnswer {
+    let only_stops = request.query == "stops";
+    let Some(slot) = admin.feeds.take(if only_stops { MAX_STOPS } else { MAX_FEEDS }) else {
         return page::text(503, "too many open pages");
     };
     // Listening begins before the open questions are listed, so that none falls in between.
     let events = admin.local.watch();
     let (send, pieces) = bounded(BACKLOG);
     let gone = send.clone();
-    let (feed, ended) =
-        (Feed { admin: admin.clone(), session: session.clone(), send }, session.ended.clone());
+    let (admin, session) = (admin.clone(), session.clone());
+    let feed = Feed { admin: admin.clone(), session, only_stops, stopped: RefCell::default(), send };
+    let ended = feed.session.ended.clone();
     let task = async move {
         let _slot = slot;
         let over = future::or(ended.wait(), gone.closed());
@@ -49,6 +58,9 @@ pub(crate) fn feed(admin: &Rc<Admin>, session: &SignedIn) -> WebAnswer {
 struct Feed {
     admin: Rc<Admin>,
     session: SignedIn,
+    only_stops: bool,
+    /// What the page says of stops, as it was told last.
+    stopped: RefCell<String>,
     send: Sender<Vec<u8>>,
 }
 
@@ -56,12 +68,10 @@ impl Feed {
     /// None when the browser has gone or the session has ended.
     async fn run(&self, events: Receiver<WatchEvent>) -> Option<()> {
         let gate = &self.admin.gate;
-        for question in gate.approvals.questions() {
-            self.send_event("card", &self.card(&question)).await?;
+        self.send_stopped(true).await?;
+        if !self.only_stops {
+            self.send_open().await?;
         }
-        let open: Vec<_> =
-            gate.approvals.questions().iter().map(|question| question.id.to_string()).collect();
-        self.send_event("all", &json!(open)).await?;
         loop {
             let heard = async { Some(events.recv().await.ok()) };
             let beat = async {
@@ -76,15 +86,43 @@ impl Feed {
                 Some(event) => self.report(&event?).await?,
                 None => self.send.send(b": still here\n\n".to_vec()).await.ok()?,
             }
+            self.send_stopped(false).await?;
         }
+    }
+
+    async fn send_open(&self) -> Option<()> {
+        let open = self.admin.gate.approvals.questions();
+        for question in &open {
+            self.send_event("card", &self.card(question)).await?;
+        }
+        let open: Vec<_> = open.iter().map(|question| question.id.to_string()).collect();
+        self.send_event("all", &json!(open)).await
+    }
+
+    /// The line on every page that says what is stopped, if it is news or `always`.
+    async fn send_stopped(&self, always: bool) -> Option<()> {
+        let gate = &self.admin.gate;
+        let line = || page::stopped(&self.session.viewer.root, gate.stopped_line().as_deref()).into_string();
+        if !always && *self.stopped.borrow() == line() {
+            return Some(());
+        }
+        if gate.stops.all().iter().any(|read| !read.recorded) {
+            Timer::after(RECORDED_SOON).await;
+        }
+        let shown = line();
+        self.stopped.replace(shown.clone());
+        self.send_event("stopped", &json!({"line": shown})).await
     }
 
     async fn report(&self, event: &WatchEvent) -> Option<()> {
         let viewer = &self.session.viewer;
         match event {
+            // What is told of stops is looked up after each event: whoever stops or resumes calls has it announced.
+            _ if self.only_stops => Some(()),
             WatchEvent::Asked(question) => self.send_event("card", &self.card(question)).await,
-            WatchEvent::Edited(question) => self.send_event("edited", &self.card(question)).await,
-            WatchEvent::Counted(question, _) => self.send_event("card", &self.card(question)).await,
+            WatchEvent::Edited(question) | WatchEvent::Counted(question, _) => {
+                self.send_event("card", &self.card(question)).await
+            }
             WatchEvent::AskedAgain(question, times) => {
                 self.send_event("again", &json!({"id": question.id.to_string(), "times": times})).await
             }

@@ -7,6 +7,8 @@
   const told = document.getElementById("told");
   const nothing = document.getElementById("nothing");
   const deadlines = new WeakMap();
+  // How many milliseconds it takes at least to see that a card shows something else, or stands elsewhere.
+  const READING = 1000;
   // What a proxy has put before our paths.
   const root = document.documentElement.dataset.root;
 
@@ -44,6 +46,14 @@
   function shut(card) {
     for (const control of card.querySelectorAll("button, input")) control.disabled = true;
   }
+  function open(card) {
+    for (const control of card.querySelectorAll("button, input")) control.disabled = false;
+  }
+  // Its buttons wait a moment: a finger may be on its way to what was there before.
+  function rest(card) {
+    shut(card);
+    setTimeout(() => { if (isOpen(card) && !card.querySelector("form").dataset.busy) open(card); }, READING);
+  }
 
   function count() {
     const open = [...cards.children].filter(isOpen).length;
@@ -72,10 +82,26 @@
     count();
   }
 
+  // Which call a card shows. A yes carries it.
+  const shows = (card) => card.querySelector("input[name=digest]").value;
+
+  // Another call is asked about.
+  function change(old, fresh) {
+    const had = old.contains(document.activeElement);
+    fresh.querySelector("input.note").value = old.querySelector("input.note").value;
+    old.replaceWith(fresh);
+    wind(fresh);
+    rest(fresh);
+    say("Changed, look again: " + fresh.querySelector("h2").textContent);
+    live.textContent = told.textContent;
+    if (had) { fresh.tabIndex = -1; fresh.focus({ preventScroll: true }); }
+  }
+
   function put(id, html) {
     const fresh = markup(html), old = cardOf(id);
     if (old) {
       if (!isOpen(old)) return;
+      if (shows(old) !== shows(fresh)) { change(old, fresh); return; }
       old.querySelector(".left").dataset.left = fresh.querySelector(".left").dataset.left;
       // Who has said yes meanwhile.
       const own = old.querySelector("dl.own"), now = fresh.querySelector("dl.own");
@@ -110,7 +136,7 @@
       live.textContent = "The gateway did not answer. Try again.";
     }
     delete form.dataset.busy;
-    for (const control of card.querySelectorAll("button, input")) control.disabled = false;
+    open(card);
   });
 
   function listen() {
@@ -123,15 +149,6 @@
       if (feed.readyState === EventSource.CLOSED) setTimeout(again, 3000);
     };
     on("card", (data) => put(data.id, data.card));
-    on("edited", (data) => {
-      const old = cardOf(data.id);
-      if (!old || !isOpen(old)) { put(data.id, data.card); return; }
-      const fresh = markup(data.card);
-      old.replaceWith(fresh);
-      wind(fresh);
-      say("Changed, look again: " + fresh.querySelector("h2").textContent);
-      live.textContent = told.textContent;
-    });
     on("settled", (data) => end(data.id, data.end, data.how));
     on("again", (data) => {
       const card = cardOf(data.id);
@@ -145,6 +162,7 @@
       if (place && !place.dataset.done) { place.dataset.done = "1"; place.textContent += ", " + data.text; }
     });
     on("notice", (data) => { live.textContent = data.text; });
+    on("stopped", (data) => { if (showStopped(data.line)) [...cards.children].filter(isOpen).forEach(rest); });
     // What was settled while this page was away.
     on("all", async (ids) => {
       for (const card of [...cards.children].filter((card) => isOpen(card) && !ids.includes(card.dataset.id))) {
