@@ -23,7 +23,7 @@ FLAGS = [
 PHONE, DESKTOP = (360, 740), (1280, 900)
 # https://www.w3.org/TR/webdriver2/#elements
 ELEMENT = "element-6066-11e4-a52e-4f735466cecf"
-TAB, ENTER = "\ue004", "\ue007"
+TAB, ENTER, SPACE = "\ue004", "\ue007", " "
 
 
 class Driver:

@@ -97,6 +97,10 @@ class Service:
     def calls(self, path):
         return [call for call in self.seen if call[1] == path]
 
+    def writes(self):
+        """Calls that may have done something."""
+        return [call for call in self.seen if call[0] != "GET"]
+
 
 class Agent:
     """The command line on the agent's device. `command` starts it, for example with an emulator in front."""

@@ -112,7 +112,7 @@ fn resume(viewer: &Viewer, read: &StopReading) -> Markup {
             (page::csrf(viewer))
             input type="hidden" name="agent" value=(name(&read.stop));
             input type="hidden" name="at" value=(read.stop.at);
-            p {
+            p.facts {
                 @match agent {
                     None => { span.tag.bad { "Everything is stopped" } }
                     Some(agent) => { span.tag.bad { "Agent " (agent) " is stopped" } }
