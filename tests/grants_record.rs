@@ -118,6 +118,29 @@ fn pages_tables_and_metrics_name_the_grant() {
     assert!(metrics.contains("agentpass_grants{agent=\"default\"} 0\n"), "{metrics}");
 }
 
+/// A read waits for the disk when it uses a grant: a power cut must not give the use back.
+#[test]
+fn a_use_waits_for_the_disk_also_where_the_call_only_reads() {
+    let gateway = Gateway::with(&setup(
+        "rules: [{pattern: \"get_state(asked*\", action: ask}, {pattern: \"get_state(allowed*\", action: allow}]\n",
+    ));
+    gateway.json(&["grant", "default", "get_state*", "--for", "1h", "--json"]);
+    let site = Site::signed_in(&gateway);
+    let waits = || {
+        let metrics = site.get("/metrics").body;
+        let name = "agentpass_commit_seconds_count{durable=\"yes\"} ";
+        metrics.lines().find_map(|line| line.strip_prefix(name)?.parse::<u64>().ok()).unwrap()
+    };
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let mut read = |entity: &str| {
+        let before = waits();
+        let reply = agent.request("get_state", json!({"entity_id": entity}));
+        assert_eq!(reply["result"]["status"], "executed", "{reply}");
+        waits() > before
+    };
+    assert_eq!((read("allowed"), read("asked about")), (false, true));
+}
+
 fn csv(table: &str) -> Vec<Vec<String>> {
     let mut rows = vec![vec![String::new()]];
     let mut quoted = false;

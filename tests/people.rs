@@ -232,7 +232,7 @@ fn mistakes_are_named_with_a_remedy() {
         (anna, "action: ask, approvers: []", "approvers is empty"),
         (anna, "action: ask, notify: [radio]", "nobody is called \"radio\""),
         (anna, "action: ask, escalate: {to: [ben]}", "after is missing"),
-        (anna, "action: allow, approvals: 2", "with action: ask only"),
+        (anna, "action: allow, approvals: 2", "only applies to action: ask"),
         (
             anna,
             "action: ask, remind: 15m",
@@ -310,6 +310,48 @@ fn a_link_may_name_a_person_and_the_record_says_who_made_it() {
     assert_eq!(agent.reply(wire)["result"]["status"], "executed");
     assert_eq!(house.gateway.row(&id)["resolved_by"], "web:anna (link by local:root)");
     assert!(!link(&house.gateway).is_empty());
+}
+
+/// Who is nobody any more has granted nothing; who gave it is found however they had signed in.
+#[test]
+fn a_grant_ends_with_who_gave_it() {
+    let rule = "rules: [{pattern: say, action: ask, grant: {for: 1h, scope: rule}}]\n";
+    let people = |name: &str| format!("people:\n  {name}: {{telegram: {}, local: {}}}\n", ANNA.id, me());
+    let mut house = House::new(&people("anna"), rule);
+    let lasting = |house: &House| house.gateway.json(&["grants", "--json"]).as_array().unwrap().len();
+    let given = |house: &House, round: &str| {
+        let (mut agent, wire, id) = house.ask_to_say(round);
+        let site = signed_in_as(&house.gateway, "anna");
+        let shown = house.gateway.whole_questions()[0]["digest"].as_str().unwrap().to_owned();
+        let answer = site.answer(&id, &[("choice", "approve:3600"), ("digest", &shown)]);
+        assert_eq!(answer["outcome"], "resolved", "{answer}");
+        assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+        assert_eq!(lasting(house), 1);
+    };
+    given(&house, "first");
+    let revoked = |house: &House, by: &str| {
+        house.gateway.json(&["grants", "revoke", "--by", by, "--json"]).as_array().unwrap().len()
+    };
+    assert_eq!((revoked(&house, "web:ben"), revoked(&house, "web:anna")), (0, 1));
+    given(&house, "second");
+    house.setup.config = house.setup.config.replace(&people("anna"), &people("cleo"));
+    house.gateway.configure(&house.setup);
+    assert!(house.gateway.cli(&["reload"]).status.success());
+    assert_eq!(lasting(&house), 0);
+    let ended = house.gateway.json(&["grants", "--all", "--json"])[0]["ended"].clone();
+    assert_eq!(ended, "whoever gave it is no approver any more");
+
+    // The same of somebody in the chat.
+    let (mut agent, wire, _) = house.ask_to_say("third");
+    let card = house.telegram.card(GROUP, "third");
+    house.telegram.tap(&card, "Allow 1 h", BEN);
+    assert_eq!(agent.reply(wire)["result"]["status"], "executed");
+    assert_eq!(lasting(&house), 1);
+    house.setup.config = house.setup.config.replace(&format!(", {}]", BEN.id), "]");
+    house.gateway.configure(&house.setup);
+    assert!(house.gateway.cli(&["reload"]).status.success());
+    assert_eq!(lasting(&house), 0);
+    house.gateway.verify();
 }
 
 #[test]

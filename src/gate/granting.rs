@@ -46,7 +46,7 @@ pub(crate) enum WhichGrants {
     /// An id, or as much of its beginning as is unique.
     One(String),
     Agent(AgentId),
-    /// Those that this one gave.
+    /// Those that this one gave, however they had signed in.
     By(Responder),
     All,
 }
@@ -232,7 +232,7 @@ impl Gate {
         let ended = self.end_unrecorded(&end, |grant| match which {
             WhichGrants::One(_) => only == Some(grant.id),
             WhichGrants::Agent(agent) => grant.agent == *agent,
-            WhichGrants::By(by) => grant.by == *by,
+            WhichGrants::By(by) => grant.by.identity() == by.identity(),
             WhichGrants::All => true,
         });
         if ended.is_empty() && only.is_some() {
@@ -354,6 +354,11 @@ fn is_removed(setup: &Setup, by: &Responder) -> bool {
     let Some((channel, user)) = by.as_str().split_once(':') else { return false };
     match setup.config.channels.get(channel) {
         Some(channel) => !channel.takes_answers_of(user),
-        None => !matches!(channel, "local" | "web" | "demo"),
+        None if channel == "web" => {
+            let config = &setup.config;
+            by.named_by_link().is_some_and(|name| !config.people.has(name))
+                || (by.is_by_password() && config.gateway.admin_password_hash.is_none())
+        }
+        None => !matches!(channel, "local" | "demo"),
     }
 }

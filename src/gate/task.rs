@@ -79,7 +79,9 @@ impl Task {
         reserved: Reservation,
     ) -> Step<Claim> {
         let verdict = Verdict { charges: reserved.charges().to_vec(), ..verdict };
-        let claim = gate.store.record_claimed(self.new_call(verdict), self.durable()).await;
+        // A use of a grant that a power cut could take back would be one more.
+        let durable = self.durable() || verdict.grant.is_some();
+        let claim = gate.store.record_claimed(self.new_call(verdict), durable).await;
         let claim = claim.map_err(|e| self.not_recorded(&e))?;
         reserved.confirm(gate.clock.now());
         self.flight.set_recorded();

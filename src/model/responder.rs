@@ -40,6 +40,16 @@ impl Responder {
         Responder(format!("web:{name}{LINK_BY}local:{issuer})"))
     }
 
+    /// Of somebody on the pages: the name of `people` that their link was made for.
+    pub(crate) fn named_by_link(&self) -> Option<&str> {
+        Some(self.0.strip_prefix("web:")?.split_once(LINK_BY)?.0)
+    }
+
+    /// Whether somebody has signed in to the pages with the password.
+    pub(crate) fn is_by_password(&self) -> bool {
+        self.0.starts_with("web:") && self.named_by_link().is_none() && self.0.contains("/password@")
+    }
+
     pub fn as_str(&self) -> &str {
         &self.0
     }
