@@ -15,7 +15,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use harness::gateway::TOKEN;
 use harness::site::{Page, Site};
-use harness::{Agent, Answer, Gateway, Seen, Setup, TestClock, Upstream, eventually};
+use harness::{Agent, Answer, Gateway, Seen, Setup, TestClock, Upstream, error, eventually};
 use openssl::hash::MessageDigest;
 use openssl::pkey::PKey;
 use openssl::sign::Signer;
@@ -522,6 +522,7 @@ fn who_has_refused_a_question_hears_nothing_of_its_end_also_after_a_kill() {
     world.receiver.answer(|_| taken());
     world.gateway.restart();
     world.agent = Agent::login(world.gateway.address, TOKEN);
+    eventually("the first to end", || world.gateway.questions().is_empty().then_some(()));
     let (_, id) = world.ask("again");
     world.gateway.say_no(&id);
     world.one("question.settled");
@@ -656,4 +657,43 @@ fn who_said_yes_hears_that_a_limit_was_reached_meanwhile() {
     assert_eq!(ended, [["approved", "denied", "limit_reached"], ["approved", "executed", "-"]]);
     assert_eq!(world.gateway.upstream.seen().len(), 1);
     world.gateway.verify();
+}
+
+#[test]
+fn a_token_tells_for_a_day_what_became_of_its_question() {
+    let clock = TestClock::new();
+    let receiver = Upstream::start();
+    receiver.answer(|_| taken());
+    let gateway = Gateway::with_clock(&setup(&receiver), &clock);
+    let agent = Agent::login(gateway.address, TOKEN);
+    let mut world = World { receiver, gateway, agent };
+    let mut calls = Vec::new();
+    for text in ["answered", "forgotten"] {
+        calls.push(world.agent.send("tool_request", json!({"tool": "say", "args": {"text": text}})));
+    }
+    eventually("both", || (world.told("question.asked").len() == 2).then_some(()));
+    let asked = world.told("question.asked");
+    let of = |text: &str| asked.iter().find(|it| it["data"]["args"]["text"] == text).unwrap().clone();
+    let (answered, forgotten) = (of("answered"), of("forgotten"));
+    let no = |world: &World, asked: &Value| {
+        let token = asked["data"]["answer_token"].as_str().unwrap();
+        let told = world.answer(asked, token, &json!({"decision": "deny"}));
+        (told.status, told.json()["outcome"].as_str().unwrap().to_owned())
+    };
+    assert_eq!(no(&world, &answered), (200, "resolved".to_owned()));
+    assert_eq!(error(&world.agent.reply(calls[0])).1, "denied_by_user");
+    clock.shift(120);
+    assert_eq!(error(&world.agent.reply(calls[1])).1, "approval_timed_out");
+    for restarted in [false, true] {
+        if restarted {
+            world.gateway.kill();
+            world.gateway.restart();
+        }
+        assert_eq!(no(&world, &answered), (409, "already_resolved".to_owned()), "{restarted}");
+        assert_eq!(no(&world, &forgotten), (410, "expired".to_owned()), "{restarted}");
+    }
+    clock.shift(25 * 3600);
+    for asked in [&answered, &forgotten] {
+        assert_eq!(no(&world, asked), (404, "unknown".to_owned()));
+    }
 }
