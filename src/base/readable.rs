@@ -7,6 +7,15 @@ pub(crate) fn counted(count: usize, thing: &str) -> String {
     if count == 1 { format!("1 {thing}") } else { format!("{count} {thing}s") }
 }
 
+/// A number of bytes as people say it: `812 bytes`, `34 kB`, `1.2 MB`.
+pub(crate) fn size(bytes: u64) -> String {
+    match bytes {
+        0..1000 => format!("{bytes} bytes"),
+        1000..1_000_000 => format!("{} kB", bytes.saturating_add(500) / 1000),
+        _ => format!("{}.{} MB", bytes / 1_000_000, bytes % 1_000_000 / 100_000),
+    }
+}
+
 /// The first eight digits of a request id. Ids are random, so these are unique in practice; where they are not, the
 /// gateway says so.
 pub(crate) fn short_id(id: &str) -> String {

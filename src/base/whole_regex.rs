@@ -1,4 +1,4 @@
-//! Patterns of tool files (`validate:`). They match the whole value or not at all; only this module touches `regex` and
+//! Patterns of tool files (`validate:`). They match the whole value or not at all; this module and `ecma_regex` touch `regex` and
 //! `regex-syntax`.
 
 use std::fmt;

@@ -9,7 +9,7 @@ use super::next_step::next_step;
 use super::options::owner_command;
 use super::owner::command;
 use super::{Exit, Trouble, card, layout, output, terminal};
-use crate::base::readable::span;
+use crate::base::readable::{counted, size, span};
 use crate::base::safe_text::visible;
 
 owner_command! {
@@ -119,7 +119,23 @@ fn channel((name, channel): (&String, &Value)) -> [String; 2] {
 
 fn service((name, service): (&String, &Value)) -> [String; 2] {
     let error = service.get("last_error").and_then(Value::as_str).map(|e| format!(" ({})", visible(e)));
-    [visible(name), format!("{}{}", up_or_down(service), error.unwrap_or_default())]
+    let server = service.get("server").map(server).unwrap_or_default();
+    [visible(name), format!("{}{}{server}", up_or_down(service), error.unwrap_or_default())]
+}
+
+/// What there is to say of a server that is started when it is needed.
+fn server(server: &Value) -> String {
+    let names = |word: &str| {
+        let names = server.get(word)?.as_array().filter(|names| !names.is_empty())?;
+        let names: Vec<_> = names.iter().filter_map(Value::as_str).map(visible).collect();
+        Some(format!("{word}: {}", names.join(", ")))
+    };
+    let memory = server.get("memory_bytes").and_then(Value::as_u64);
+    let running = memory.map_or_else(|| "not running".to_owned(), |memory| format!("running, {}", size(memory)));
+    let tools = counted(server.get("tools").and_then(Value::as_u64).and_then(|n| n.try_into().ok()).unwrap_or(0), "tool");
+    let trouble = server.get("trouble").and_then(Value::as_str).map(visible);
+    let drift = ["changed", "vanished", "new"].into_iter().filter_map(names);
+    [Some(running), Some(tools), trouble].into_iter().flatten().chain(drift).map(|part| format!(", {part}")).collect()
 }
 
 fn members<'v>(status: &'v Value, name: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {

@@ -1,6 +1,7 @@
 //! Finding the files and reading them all.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::at::{At, Section};
 use super::channels;
@@ -8,6 +9,7 @@ use super::doc::Doc;
 use super::finding::Finding;
 use super::known::KnownNames;
 use super::main_file as main;
+use super::mcp_settings::McpService;
 use super::messenger;
 use super::people::people;
 use super::permissions::{self, Permissions};
@@ -118,7 +120,8 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     let (storage, results_days, idempotency_hours) = main::storage(file, doc.dir());
     let agents = main::agents(file);
     let gateway = main::gateway(file, doc.dir());
-    let services = all_services(file, doc.dir(), toolbox, share);
+    let state = storage.path.parent().unwrap_or(Path::new("")).to_owned();
+    let services = all_services(file, (doc.dir(), &state), toolbox, share);
     let channels = channels::channels(file, doc.dir(), &gateway, &agents, &services);
     Config {
         gateway,
@@ -139,20 +142,34 @@ fn config(doc: &Doc<'_>, toolbox: &mut Toolbox, share: &Path) -> Config {
     }
 }
 
-fn all_services(file: Section<'_>, dir: &Path, toolbox: &mut Toolbox, share: &Path) -> Vec<ServiceConfig> {
+fn all_services(
+    file: Section<'_>,
+    dirs: (&Path, &Path),
+    toolbox: &mut Toolbox,
+    share: &Path,
+) -> Vec<ServiceConfig> {
     let mut found = Vec::new();
     for (name, at) in file.entries("services") {
-        let (handler, service) = services::service(name, at, dir);
+        let (handler, service) = services::service(name, at, dirs);
         if let Some(at) = at.open().need("tools") {
             toolbox.add(at, &owner(name.text(), handler, service.as_ref()), share);
         }
-        found.extend(service);
+        found.extend(service.map(|service| match service {
+            ServiceConfig::Mcp(mcp) => {
+                ServiceConfig::Mcp(Arc::new(Arc::unwrap_or_clone(mcp).with_pins(&toolbox.tools)))
+            }
+            other => other,
+        }));
     }
     found
 }
 
 fn owner<'a>(name: &'a str, handler: HandlerKind, service: Option<&'a ServiceConfig>) -> ToolService<'a> {
     let http = service.and_then(ServiceConfig::http);
+    let mcp = service.and_then(|service| match service {
+        ServiceConfig::Mcp(mcp) => Some(mcp.as_ref()),
+        ServiceConfig::Http(_) | ServiceConfig::Permit(_) => None,
+    });
     let taken_param = http.and_then(|s| match &s.auth {
         Auth::Query { param, .. } => Some(param.clone()),
         _ => None,
@@ -160,7 +177,8 @@ fn owner<'a>(name: &'a str, handler: HandlerKind, service: Option<&'a ServiceCon
     ToolService {
         service: name,
         handler,
-        url: http.map(HttpService::address).unwrap_or_default(),
+        url: http.map(HttpService::address).or(mcp.map(McpService::address)).unwrap_or_default(),
+        mcp,
         taken_header: http.and_then(|s| services::header_of(&s.auth)),
         taken_param,
     }
@@ -202,6 +220,28 @@ pub fn local(paths: &Paths) -> Result<LocalConfig, Vec<Finding>> {
     let (storage, _, _) = main::storage(file, doc.dir());
     let findings = doc.finish();
     if findings.iter().any(Finding::is_error) { Err(findings) } else { Ok(LocalConfig { gateway, storage }) }
+}
+
+/// What config.yaml says of one MCP server, whatever else is wrong in it.
+///
+/// # Errors
+/// All findings in the file, when there is no such server or it cannot be used.
+pub(crate) fn mcp_server(paths: &Paths, name: &str) -> Result<McpService, Vec<Finding>> {
+    let vars = Variables::near(&paths.config, &Surroundings::of_process());
+    let doc = Doc::open(&paths.config, CONFIGURATION, Some(&vars)).map_err(|finding| vec![finding])?;
+    let file = At::root(&doc).open();
+    let (storage, _, _) = main::storage(file, doc.dir());
+    let state = storage.path.parent().unwrap_or(Path::new(""));
+    let entry = file.entries("services").into_iter().find(|(key, _)| key.text() == name);
+    let found = entry.and_then(|(key, at)| services::service(key, at, (doc.dir(), state)).1);
+    if let (None, Some(at)) = (entry, file.get("services")) {
+        at.error(format!("there is no service \"{}\"", name.escape_debug()), "");
+    }
+    match found {
+        Some(ServiceConfig::Mcp(mcp)) => Ok(Arc::unwrap_or_clone(mcp)),
+        Some(_) => Err(vec![Finding::whole(CONFIGURATION, &paths.config, format!("{name} is no MCP server"))]),
+        None => Err(doc.finish()),
+    }
 }
 
 /// What config.yaml says of the Telegram bot, as far as it is complete.

@@ -7,13 +7,13 @@
 //! | file | reads |
 //! |---|---|
 //! | `tree`, `doc`, `at` | YAML; one file with its findings; one value and the readers of values |
-//! | `main_file`, `people`, `proxy`, `channels`, `pushed`, `companion`, `ntfy`, `messenger`, `services`, `peer`, `login` | config.yaml |
-//! | `tool_files`, `tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
+//! | `main_file`, `people`, `proxy`, `channels`, `pushed`, `companion`, `ntfy`, `messenger`, `services`, `mcp`, `peer`, `login` | config.yaml |
+//! | `tool_files`, `tool`, `mcp_tool`, `facts`, `argument`, `request`, `body`, `response` | tool files |
 //! | `permissions`, `matcher`, `conditions`, `terms`, `limits`, `flows` | permissions.yaml |
 //! | `lint`, `known`, `met`, `reach`, `doubts`, `limit_advice`, `data_words` | advice on what stands there |
 //! | `cases` | tests files of policies |
 //! | `variables`, `source` | `${NAME}`; files |
-//! | `settings`, `channel_settings` | nothing: they are what becomes of config.yaml |
+//! | `settings`, `channel_settings`, `mcp_settings` | nothing: they are what becomes of config.yaml |
 //!
 //! Nothing here waits, logs, opens a socket or writes a file. Only `tree` touches `serde_yaml`.
 
@@ -43,6 +43,9 @@ mod load;
 mod login;
 mod main_file;
 mod matcher;
+mod mcp;
+mod mcp_settings;
+mod mcp_tool;
 mod messenger;
 mod met;
 mod ntfy;
@@ -74,7 +77,10 @@ pub(crate) use channel_settings::{
 };
 pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
-pub(crate) use load::{LocalConfig, bot, misfit};
+pub(crate) use load::{LocalConfig, bot, mcp_server, misfit};
+pub use mcp_settings::McpService;
+pub(crate) use mcp_settings::{McpEra, McpProgram};
+pub(crate) use mcp_tool::{OWNERS, of_owner};
 pub(crate) use permissions::Permissions;
 pub(crate) use settings::{AgentConfig, ApprovalConfig, CircuitBreaker, Storage};
 pub use settings::{

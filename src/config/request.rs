@@ -6,6 +6,7 @@ use super::argument::ArgSpecs;
 use super::at::At;
 use super::body;
 use super::http::{METHODS, check_header, param};
+use super::mcp_settings::McpService;
 use super::services::HandlerKind;
 use super::templates::{self, declared, template};
 use crate::base::template::{Template, TemplatePiece};
@@ -21,6 +22,8 @@ pub(crate) struct ToolService<'a> {
     pub(crate) handler: HandlerKind,
     /// Empty when it is wrong.
     pub url: String,
+    /// What it is, where it is an MCP server.
+    pub(crate) mcp: Option<&'a McpService>,
     /// The header that carries its credentials, in lower case.
     pub(crate) taken_header: Option<String>,
     /// The query parameter that carries its credentials.

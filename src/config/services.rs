@@ -12,6 +12,7 @@ use super::credential;
 use super::http::{METHODS, header_name, headers, param, request_path};
 use super::login;
 use super::main_file::{path, warn_of_local};
+use super::mcp;
 use super::peer;
 use super::settings::{Auth, ErrorMapping, Health, HttpService, PermitService, ServiceConfig};
 use super::source;
@@ -27,10 +28,15 @@ const PERMIT_KEYS: &str = "handler permit_ttl tools url";
 pub(crate) enum HandlerKind {
     Http,
     Permit,
+    Mcp,
 }
 
 /// One service; its `tools:` are read by `tool_files`. None when it has no usable name, address or credentials.
-pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> (HandlerKind, Option<ServiceConfig>) {
+pub(crate) fn service(
+    name: Name<'_>,
+    at: At<'_>,
+    (dir, state): (&Path, &Path),
+) -> (HandlerKind, Option<ServiceConfig>) {
     let section = at.open();
     let plain = name.plain("a service");
     let kind = handler(section);
@@ -38,6 +44,10 @@ pub(crate) fn service(name: Name<'_>, at: At<'_>, dir: &Path) -> (HandlerKind, O
     let service = match kind {
         HandlerKind::Http => http(of, section.known(HTTP_KEYS), dir).map(Arc::new).map(ServiceConfig::Http),
         HandlerKind::Permit => Some(ServiceConfig::Permit(permit(of, section.known(PERMIT_KEYS)))),
+        HandlerKind::Mcp => {
+            let service = mcp::service(name, section.known(mcp::KEYS), dir, state);
+            service.map(Arc::new).map(ServiceConfig::Mcp)
+        }
     };
     (kind, service.filter(|_| plain.is_some()))
 }
@@ -88,10 +98,11 @@ fn handler(section: Section<'_>) -> HandlerKind {
     match at.text().as_deref() {
         Some("http") => refuse_handler_class(section),
         Some("permit") => return HandlerKind::Permit,
+        Some("mcp") => return HandlerKind::Mcp,
         Some("python") => {
             at.error("there is no handler python yet", "describe its HTTP interface in a tool file");
         }
-        Some(_) => at.error(format!("unknown handler {}", at.shown()), "use http or permit"),
+        Some(_) => at.error(format!("unknown handler {}", at.shown()), "use http, permit or mcp"),
         None => {}
     }
     HandlerKind::Http

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::channel_settings::ChannelConfig;
+use super::mcp_settings::McpService;
 use crate::base::network::Network;
 use crate::base::password::PasswordHash;
 use crate::base::path_prefix::PathPrefix;
@@ -130,6 +131,8 @@ pub enum ServiceConfig {
     Http(Arc<HttpService>),
     /// Its tools are what agents do themselves, once they are permitted to.
     Permit(PermitService),
+    /// Its tools are those of an MCP server.
+    Mcp(Arc<McpService>),
 }
 
 impl ServiceConfig {
@@ -138,6 +141,7 @@ impl ServiceConfig {
         match self {
             ServiceConfig::Http(http) => &http.name,
             ServiceConfig::Permit(permit) => &permit.name,
+            ServiceConfig::Mcp(mcp) => &mcp.name,
         }
     }
 
@@ -145,7 +149,7 @@ impl ServiceConfig {
     pub fn http(&self) -> Option<&HttpService> {
         match self {
             ServiceConfig::Http(http) => Some(http),
-            ServiceConfig::Permit(_) => None,
+            ServiceConfig::Permit(_) | ServiceConfig::Mcp(_) => None,
         }
     }
 }

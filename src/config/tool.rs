@@ -37,7 +37,7 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Optio
             let extra_args = extra_args(name, section, &request);
             (HttpTarget { request, response: response.unwrap_or_default() }.into(), extra_args)
         }
-        HandlerKind::Permit => {
+        HandlerKind::Permit | HandlerKind::Mcp => {
             nothing_is_sent(section);
             (Target::Permit, section.get("extra_args").and_then(read_extra_args).unwrap_or(false))
         }
@@ -63,7 +63,7 @@ pub(crate) fn kind(at: At<'_>) -> Option<Kind> {
 }
 
 /// The signature in its one spelling: cut at the commas, trimmed, put together again with `, `.
-fn signature(at: At<'_>, args: &ArgSpecs) -> Option<Template> {
+pub(crate) fn signature(at: At<'_>, args: &ArgSpecs) -> Option<Template> {
     let text = at.text()?;
     if text.trim().is_empty() {
         return None;

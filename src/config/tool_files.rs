@@ -10,6 +10,7 @@ use globset::Glob;
 use super::at::At;
 use super::doc::Doc;
 use super::finding::Finding;
+use super::mcp_tool;
 use super::request::ToolService;
 use super::tool;
 use crate::model::Tool;
@@ -30,6 +31,15 @@ pub(crate) struct Toolbox {
 
 impl Toolbox {
     pub(crate) fn add(&mut self, at: At<'_>, owner: &ToolService<'_>, share: &Path) {
+        if let Some(mcp) = owner.mcp {
+            return match mcp.tool_file.exists() {
+                true => self.read(&mcp.tool_file, owner),
+                false => at.warn(
+                    format!("{} does not exist: {} has no tools yet", mcp.tool_file.display(), mcp.name),
+                    &format!("run `agentpass mcp import {}`", mcp.name),
+                ),
+            };
+        }
         let wanted = at.one_or_more();
         if wanted.is_empty() {
             at.error("tools names no file", "tools: \"tools/my_api.yaml\"");
@@ -47,19 +57,29 @@ impl Toolbox {
         let entries = At::root(&doc).section("tools").need("tools").map(At::entries).unwrap_or_default();
         for (name, at) in entries {
             let Some(plain) = name.plain("a tool") else { continue };
-            if let (Some(other), Some(file)) = (self.tools.get(plain), self.origin.get(plain)) {
-                let help = format!("it is a tool of {} in {}", other.service, file.display());
-                name.error(format!("there is a tool \"{plain}\" already"), &help);
-            } else if plain.starts_with(RESERVED) {
+            let exposed = owner.mcp.map_or_else(|| plain.to_owned(), |mcp| mcp.exposed(plain));
+            if let (Some(other), Some(file)) = (self.tools.get(&exposed), self.origin.get(&exposed)) {
+                let (here, there) = (owner.service, &other.service);
+                let help = format!("it is a tool of {there} in {}; here it is one of {here}", file.display());
+                name.error(format!("there is a tool \"{exposed}\" already"), &help);
+                continue;
+            }
+            if exposed.starts_with(RESERVED) {
                 let help = "choose another name; the gateway has tools of its own by such names";
                 name.error(format!("names that begin with {RESERVED} are reserved"), help);
-            } else if let Some(tool) = tool::read(name, at, owner) {
-                if !tool.is_permit() && !schema::fits(plain) {
+                continue;
+            }
+            let tool = match owner.mcp {
+                Some(mcp) => mcp_tool::read(name, at, mcp),
+                None => tool::read(name, at, owner),
+            };
+            if let Some(tool) = tool {
+                if !tool.is_permit() && !schema::fits(&exposed) {
                     let help = "use at most 48 letters, digits, \"_\" and \"-\", or leave it to other agents";
-                    name.warn(format!("MCP clients are not offered the tool \"{plain}\""), help);
+                    name.warn(format!("MCP clients are not offered the tool \"{exposed}\""), help);
                 }
-                self.origin.insert(plain.to_owned(), file.to_owned());
-                self.tools.insert(plain.to_owned(), Arc::new(tool));
+                self.origin.insert(exposed.clone(), file.to_owned());
+                self.tools.insert(exposed, Arc::new(tool));
             }
         }
         self.findings.extend(doc.finish());

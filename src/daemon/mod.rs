@@ -293,7 +293,8 @@ async fn keep_ages(gate: &Gate) {
 async fn watch_services(gate: Rc<Gate>) {
     loop {
         let (setup, reloaded) = (gate.setup(), gate.reloaded());
-        future::or(setup.services.watch_health(gate.clock().clone()), reloaded.wait()).await;
+        let changed = |told| gate.services_changed(told);
+        future::or(setup.services.watch(gate.clock().clone(), changed), reloaded.wait()).await;
     }
 }
 

@@ -92,6 +92,9 @@ impl Gate {
         let Some(tool) = known else {
             return Err(Outcome::UnknownTool { tool: setup.scrubber.text(request.tool.clone()) });
         };
+        if setup.services.blocks(tool) {
+            return Err(Outcome::ToolChanged);
+        }
         if tool.facts.key_required && request.key.is_none() {
             return Err(Outcome::Invalid(InvalidCall::Missing { argument: "idempotency_key".to_owned() }));
         }

@@ -64,7 +64,8 @@ impl Setup {
         });
         let conduct = Conduct::new(&permissions);
         let policy = policy_of(permissions, config.approvals.grant.clone());
-        let services = Services::new(&config.services, scrubber.clone())?;
+        let before = earlier.map(|earlier| &earlier.services);
+        let services = Services::after(&config.services, scrubber.clone(), before)?;
         Ok(Setup { config, policy, services, scrubber, conduct })
     }
 
@@ -77,7 +78,7 @@ impl Setup {
         Ok(Setup {
             config: self.config.clone(),
             policy: self.policy.clone(),
-            services: Services::new(&self.config.services, self.scrubber.clone())?,
+            services: Services::after(&self.config.services, self.scrubber.clone(), Some(&self.services))?,
             scrubber: self.scrubber.clone(),
             conduct: self.conduct,
         })
@@ -143,7 +144,7 @@ impl Setup {
         let limit = own.unwrap_or(self.config.rate_limit.max_pending_approvals);
         Facts {
             knows_agent: agent.is_some(),
-            tool: self.tool(&call.tool().name).map(|tool| tool.digest),
+            tool: self.tool(&call.tool().name).filter(|tool| !self.services.blocks(tool)).map(|tool| tool.digest),
             max_open_questions: usize::try_from(limit).unwrap_or(usize::MAX),
             max_question_chars: self.config.approvals.max_question_chars,
             ..Facts::unchanged(call)

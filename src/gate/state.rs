@@ -100,6 +100,16 @@ impl Gate {
         }
     }
 
+    /// What services offer has changed: open questions are looked at again, and people are told, if there is anything to
+    /// tell.
+    pub(crate) fn services_changed(&self, told: Option<String>) {
+        self.setup.wake();
+        if let Some(text) = told {
+            log::warn!("{text}");
+            self.approvals.channels.tell(|channel| channel.notice(&text));
+        }
+    }
+
     /// The tools that this agent may see: all but those that the policy always denies it.
     pub(crate) fn tools(&self, agent: &AgentId) -> Vec<Arc<Tool>> {
         let setup = self.setup();

@@ -3,9 +3,11 @@
 use serde_json::{Map, Value};
 
 use super::invalid_call::{FORBIDDEN, InvalidCall, MAX_STRING};
+use super::mcp_target::McpTarget;
 use super::tool::{ArgSpec, ArgType, Tool};
 use crate::base::bytes;
 use crate::base::json::scalar_text;
+use crate::base::json_schema::Misfit;
 use crate::base::whole_regex::WholeRegex;
 
 /// The most elements of a list that is judged element by element.
@@ -43,8 +45,29 @@ pub(crate) fn check_default(name: &str, spec: &ArgSpec, mut value: Value) -> Res
     check_declared(name, spec, &value).map(|()| value)
 }
 
+/// What people and rules can rely on first, then what the server's schema says.
+fn check_by_schema(tool: &Tool, mcp: &McpTarget, args: &Map<String, Value>) -> Result<(), InvalidCall> {
+    for (name, value) in args {
+        let spec = tool.args.get(name);
+        if spec.is_none() {
+            check_text(name, name, false)?;
+        }
+        check_strings(name, value, spec.is_some_and(|spec| spec.free_text))?;
+    }
+    mcp.schema.check(&mcp.arguments(args).into()).map_err(|misfit| match misfit {
+        Misfit::Missing(path) => InvalidCall::Missing { argument: shortened(&path) },
+        Misfit::Undeclared(path) => InvalidCall::Undeclared { argument: shortened(&path) },
+        Misfit::Wrong(path, must_be) => {
+            InvalidCall::WrongType { argument: shortened(&path), must_be: must_be.into() }
+        }
+    })
+}
+
 /// Checks first that no required argument is missing, then each argument by name.
 pub(super) fn check(tool: &Tool, args: &Map<String, Value>) -> Result<(), InvalidCall> {
+    if let Some(mcp) = tool.target.mcp() {
+        return check_by_schema(tool, mcp, args);
+    }
     let missing = tool.args.iter().find(|(name, spec)| spec.required && !args.contains_key(*name));
     if let Some((name, _)) = missing {
         return Err(InvalidCall::Missing { argument: name.clone() });

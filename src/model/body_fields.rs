@@ -14,8 +14,8 @@ use super::tool::Target;
 pub(crate) fn body_fields(call: &Call) -> Option<BTreeSet<String>> {
     let request = match &call.tool().target {
         Target::Http(http) => &http.request,
-        // What the agent makes of its arguments is its own affair: all of them may get there.
-        Target::Permit => {
+        // What the agent or the server makes of the arguments is its own affair: all of them may get there.
+        Target::Permit | Target::Mcp(_) => {
             let mut fields = BTreeSet::new();
             call.args().iter().for_each(|(name, value)| add_arg(name, value, &mut fields));
             return Some(fields);

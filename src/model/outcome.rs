@@ -32,6 +32,8 @@ pub enum Outcome {
     DeniedByPolicy(Denial),
     /// The tool changed between question and execution.
     ApprovalVoid,
+    /// The server behind it does not offer the tool as its owner has imported it.
+    ToolChanged,
     /// The agent was removed between question and execution.
     AgentRemoved,
     /// The calls of this agent, or all, are stopped until a person resumes them.
@@ -122,6 +124,11 @@ impl Outcome {
             Outcome::ApprovalVoid => {
                 (DeniedByPolicy, "approval_void", "Denied by policy: the tool changed after it was asked for")
             }
+            Outcome::ToolChanged => (
+                DeniedByPolicy,
+                "tool_changed",
+                "Denied by policy: the tool is not what the owner has looked at any more",
+            ),
             Outcome::AgentRemoved => {
                 (DeniedByPolicy, "agent_removed", "Denied by policy: the agent was removed")
             }

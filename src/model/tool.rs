@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::flow::Source;
 use super::http::{HttpTarget, RequestSpec};
 use super::kind::Kind;
+use super::mcp_target::McpTarget;
 use super::tool_facts::ToolFacts;
 use crate::base::digest::Digest;
 use crate::base::template::Template;
@@ -48,6 +49,8 @@ pub enum Target {
     Http(Box<HttpTarget>),
     /// Nothing is sent: the agent may act, for a while.
     Permit,
+    /// A call of an MCP server's tool.
+    Mcp(Box<McpTarget>),
 }
 
 impl From<HttpTarget> for Target {
@@ -68,6 +71,7 @@ impl Target {
         match self {
             Target::Http(http) => http.request.method.default_kind(),
             Target::Permit => Kind::Execute,
+            Target::Mcp(_) => Kind::Write,
         }
     }
 
@@ -75,7 +79,15 @@ impl Target {
     pub fn http(&self) -> Option<&HttpTarget> {
         match self {
             Target::Http(http) => Some(http),
-            Target::Permit => None,
+            Target::Permit | Target::Mcp(_) => None,
+        }
+    }
+
+    /// The tool at an MCP server, where it is one.
+    pub(crate) fn mcp(&self) -> Option<&McpTarget> {
+        match self {
+            Target::Mcp(mcp) => Some(mcp),
+            Target::Http(_) | Target::Permit => None,
         }
     }
 }

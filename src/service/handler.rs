@@ -6,9 +6,10 @@ use std::time::Duration;
 use smol::future::{self, BoxedLocal};
 
 use super::call_slots::CallSlot;
+use super::health::ServerState;
 use super::scrub::Scrubber;
 use crate::config::HttpService;
-use crate::model::{Call, InvalidCall, Outcome};
+use crate::model::{Call, InvalidCall, Outcome, Tool};
 use crate::net::client::HttpRequest;
 use crate::store::Claim;
 
@@ -39,6 +40,22 @@ pub(super) trait Handler {
 
     /// Ends all calls, running or to come. The outcome of one with side effects is unknown then.
     fn shutdown(&self);
+
+    /// Whether a tool must not be called now, because it is not what its owner has looked at.
+    fn blocks(&self, _tool: &Tool) -> bool {
+        false
+    }
+
+    /// Waits until something has changed in what the service offers. What people are to be told of it, if anything; None
+    /// where nothing ever changes.
+    fn news(&self) -> Option<BoxedLocal<Option<String>>> {
+        None
+    }
+
+    /// How the server is that we run for it, where we do.
+    fn server(&self) -> Option<ServerState> {
+        None
+    }
 }
 
 pub(super) struct ClaimedCall {
@@ -53,7 +70,8 @@ pub(super) struct ClaimedCall {
 /// A call as it is going to be sent, for one state of its service: after a reload it is prepared anew.
 pub enum PreparedCall {
     Http(Arc<HttpService>, HttpRequest),
-    Permit,
+    /// There is nothing to prepare.
+    AsItIs,
 }
 
 pub enum Attempt {

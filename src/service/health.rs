@@ -5,6 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
+use super::mcp::Drift;
 use crate::base::clock::Timestamp;
 use crate::model::{Outcome, Tool};
 
@@ -18,6 +19,20 @@ pub struct ServiceHealth {
     pub last_ok: Option<Timestamp>,
     /// What is wrong, until something goes well again; without credentials, arguments and data.
     pub last_error: Option<String>,
+    /// How the server is that we run for it, where we do.
+    pub(crate) server: Option<ServerState>,
+}
+
+/// A server that is started when it is needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct ServerState {
+    /// Resident memory of all of its processes in bytes. None: it does not run.
+    pub(crate) memory: Option<u64>,
+    /// Why it could not be used last.
+    pub(crate) trouble: Option<String>,
+    pub(crate) drift: Drift,
+    /// How many tools were imported.
+    pub(crate) imported: usize,
 }
 
 pub(super) struct HealthBoard(RefCell<BTreeMap<String, ServiceHealth>>);
@@ -34,7 +49,7 @@ impl HealthBoard {
     /// Notes what the end of a call of `tool` says of its service.
     pub(super) fn note_outcome(&self, tool: &Tool, outcome: &Outcome, now: Timestamp) {
         let named = |what| format!("{}: {what}", tool.name);
-        match sign(outcome) {
+        match sign(tool, outcome) {
             Some(Sign::Well) => self.note(&tool.service, Ok(()), now),
             Some(Sign::Trouble(what)) => self.note_trouble(&tool.service, named(what)),
             Some(Sign::Down(what)) => self.note(&tool.service, Err(named(what)), now),
@@ -75,7 +90,7 @@ enum Sign {
     Down(String),
 }
 
-fn sign(outcome: &Outcome) -> Option<Sign> {
+fn sign(tool: &Tool, outcome: &Outcome) -> Option<Sign> {
     let words = || outcome.reason().unwrap_or_default().replace('_', " ");
     match outcome {
         Outcome::Executed(_) | Outcome::ResponseTooLarge => Some(Sign::Well),
@@ -85,6 +100,8 @@ fn sign(outcome: &Outcome) -> Option<Sign> {
             500.. => Sign::Trouble(format!("service error {status}")),
             _ => Sign::Well,
         }),
+        // It has answered.
+        Outcome::ServiceError { status: None, .. } if tool.target.mcp().is_some() => Some(Sign::Well),
         Outcome::ServiceError { status: None, .. }
         | Outcome::ServiceUnreachable
         | Outcome::ServiceTimeout

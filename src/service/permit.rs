@@ -17,7 +17,7 @@ pub(super) struct PermitHandler(pub(super) PermitService);
 
 impl Handler for PermitHandler {
     fn check(&self, _: &Call) -> Result<PreparedCall, InvalidCall> {
-        Ok(PreparedCall::Permit)
+        Ok(PreparedCall::AsItIs)
     }
 
     fn run(&self, claimed: ClaimedCall) -> BoxedLocal<Attempt> {

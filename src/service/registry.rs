@@ -13,6 +13,7 @@ use super::call_slots::CallSlot;
 use super::handler::{Attempt, ClaimedCall, Handler, PreparedCall};
 use super::health::{HealthBoard, ServiceHealth};
 use super::http::{self, HttpHandler};
+use super::mcp::{McpHandler, Upstream};
 use super::permit::PermitHandler;
 use super::scrub::Scrubber;
 use crate::base::backoff::jitter;
@@ -33,6 +34,8 @@ pub struct Services(Rc<Registry>);
 
 struct Registry {
     handlers: BTreeMap<String, Box<dyn Handler>>,
+    /// The MCP servers by the names of their services.
+    upstreams: BTreeMap<String, Rc<Upstream>>,
     scrubber: Arc<Scrubber>,
     health: HealthBoard,
 }
@@ -60,15 +63,8 @@ impl std::error::Error for ServiceSetupError {}
 pub(crate) fn check(service: &ServiceConfig, call: &Call) -> Result<(), InvalidCall> {
     match service {
         ServiceConfig::Http(service) => http::request::build(service, call).map(drop),
-        ServiceConfig::Permit(_) => Ok(()),
+        ServiceConfig::Permit(_) | ServiceConfig::Mcp(_) => Ok(()),
     }
-}
-
-fn handler(service: &ServiceConfig, scrubber: &Arc<Scrubber>) -> Result<Box<dyn Handler>, HttpError> {
-    Ok(match service {
-        ServiceConfig::Http(service) => Box::new(Arc::new(HttpHandler::new(service, scrubber)?)),
-        ServiceConfig::Permit(service) => Box::new(PermitHandler(service.clone())),
-    })
 }
 
 impl Services {
@@ -77,16 +73,39 @@ impl Services {
     /// # Errors
     /// When a service's `ca_cert` holds no certificate.
     pub fn new(configs: &[ServiceConfig], scrubber: Arc<Scrubber>) -> Result<Services, ServiceSetupError> {
-        let mut handlers = BTreeMap::new();
+        Services::after(configs, scrubber, None)
+    }
+
+    /// The same after others, from which running servers are taken over.
+    ///
+    /// # Errors
+    /// As [`Services::new`].
+    pub(crate) fn after(
+        configs: &[ServiceConfig],
+        scrubber: Arc<Scrubber>,
+        earlier: Option<&Services>,
+    ) -> Result<Services, ServiceSetupError> {
+        let (mut handlers, mut upstreams) = (BTreeMap::new(), BTreeMap::new());
         for config in configs {
             let service = config.name().to_owned();
-            match handler(config, &scrubber) {
-                Ok(handler) => handlers.insert(service, handler),
-                Err(why) => return Err(ServiceSetupError { service, why }),
+            let handler: Box<dyn Handler> = match config {
+                ServiceConfig::Http(http) => match HttpHandler::new(http, &scrubber) {
+                    Ok(handler) => Box::new(Arc::new(handler)),
+                    Err(why) => return Err(ServiceSetupError { service, why }),
+                },
+                ServiceConfig::Permit(permit) => Box::new(PermitHandler(permit.clone())),
+                ServiceConfig::Mcp(mcp) => {
+                    let running = earlier.and_then(|earlier| earlier.0.upstreams.get(&mcp.name));
+                    let running = running.filter(|upstream| upstream.is(mcp)).cloned();
+                    let upstream = running.unwrap_or_else(|| Upstream::new(mcp, &scrubber));
+                    upstreams.insert(service.clone(), upstream.clone());
+                    Box::new(McpHandler::new(mcp, upstream))
+                }
             };
+            handlers.insert(service, handler);
         }
         let health = HealthBoard::new(handlers.keys().cloned());
-        Ok(Services(Rc::new(Registry { handlers, scrubber, health })))
+        Ok(Services(Rc::new(Registry { handlers, upstreams, scrubber, health })))
     }
 
     fn handler(&self, call: &Call) -> Option<&dyn Handler> {
@@ -147,22 +166,33 @@ impl Services {
 
     /// The state of every service, by name.
     pub fn health(&self) -> Vec<(String, ServiceHealth)> {
-        self.0.health.all()
+        let server = |name: &String| self.0.handlers.get(name).and_then(|handler| handler.server());
+        let with_server = |(name, health): (String, ServiceHealth)| {
+            let server = server(&name);
+            (name, ServiceHealth { server, ..health })
+        };
+        self.0.health.all().into_iter().map(with_server).collect()
     }
 
-    /// Probes every service that can be asked whether it is well, at once and then every [`PROBE_INTERVAL`]. Never
-    /// returns.
-    pub async fn watch_health(&self, clock: Clock) {
+    /// Whether a tool must not be called now, because it is not what its owner has looked at.
+    pub(crate) fn blocks(&self, tool: &Tool) -> bool {
+        self.0.handlers.get(&tool.service).is_some_and(|handler| handler.blocks(tool))
+    }
+
+    /// Probes every service that can be asked whether it is well, at once and then every [`PROBE_INTERVAL`], and hears
+    /// what changes in what services offer. Never returns.
+    pub async fn watch(&self, clock: Clock, changed: impl Fn(Option<String>)) {
         let (permits, tasks) = (Semaphore::new(PROBES_AT_ONCE), LocalExecutor::new());
         for (name, handler) in &self.0.handlers {
+            tasks.spawn(watch_news(handler.as_ref(), &changed)).detach();
             if handler.health().is_some() {
-                tasks.spawn(self.watch(name, handler.as_ref(), &clock, &permits)).detach();
+                tasks.spawn(self.probe(name, handler.as_ref(), &clock, &permits)).detach();
             }
         }
         tasks.run(std::future::pending::<()>()).await;
     }
 
-    async fn watch(&self, name: &str, handler: &dyn Handler, clock: &Clock, permits: &Semaphore) {
+    async fn probe(&self, name: &str, handler: &dyn Handler, clock: &Clock, permits: &Semaphore) {
         loop {
             let permit = permits.acquire().await;
             let Some(probe) = handler.health() else { return };
@@ -170,5 +200,11 @@ impl Services {
             drop(permit);
             Timer::after(PROBE_INTERVAL + jitter(PROBE_INTERVAL / 10)).await;
         }
+    }
+}
+
+async fn watch_news(handler: &dyn Handler, changed: &impl Fn(Option<String>)) {
+    while let Some(news) = handler.news() {
+        changed(news.await);
     }
 }

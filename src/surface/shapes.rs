@@ -288,9 +288,23 @@ pub(crate) fn channels(status: &Status) -> Value {
 }
 
 fn service(health: &ServiceHealth) -> Value {
-    json!({
+    let mut shown = json!({
         "up": health.up,
         "since": health.since.map(|at| at.to_string()),
         "last_error": health.last_error,
-    })
+    });
+    if let (Some(members), Some(server)) = (shown.as_object_mut(), &health.server) {
+        let drift = &server.drift;
+        let server = json!({
+            "running": server.memory.is_some(),
+            "memory_bytes": server.memory,
+            "trouble": server.trouble,
+            "tools": server.imported,
+            "changed": drift.changed,
+            "vanished": drift.vanished,
+            "new": drift.new,
+        });
+        members.insert("server".into(), server);
+    }
+    shown
 }

@@ -318,7 +318,7 @@ fn probed(upstream: &Upstream, expect_status: u16) -> agentpass::testing::servic
             smol::Timer::after(Duration::from_millis(5)).await;
         }
     };
-    let watch = services.watch_health(Clock::manual(Timestamp(7)));
+    let watch = services.watch(Clock::manual(Timestamp(7)), |_| ());
     smol::block_on(smol::future::or(watch, seen));
     assert_eq!(upstream.seen()[0].target(), "/health?x=1&k=t0ken");
     services.health().remove(0).1

@@ -81,8 +81,8 @@ pub(crate) fn run(args: &AnalyzeArgs) -> Result<Exit, Trouble> {
 
 fn ask(args: &AnalyzeArgs) -> Result<Listing, Trouble> {
     let env = args.env.iter().map(|text| variable(text)).collect::<Result<_, _>>()?;
-    let program = Program { command: args.words.clone(), env, memory_mib: args.max_memory_mb };
-    smol::block_on(list(&program, args.timeout)).map_err(|e| {
+    let program = Program { command: args.words.clone(), env, memory_mib: args.max_memory_mb, dir: None };
+    smol::block_on(list(&program, None, args.timeout)).map_err(|e| {
         let words = e.last_words.join("; ");
         let words = Some(words).filter(|words| !words.is_empty());
         Trouble::new(Exit::FAILED, WHAT, &e).maybe_help(words.map(|words| format!("its last words: {words}")))

@@ -1,7 +1,9 @@
 //! What a server sends to us, its client.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 
+use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::message::METHOD_NOT_FOUND;
@@ -17,10 +19,11 @@ pub(crate) enum FromServer {
         id: Value,
         method: String,
     },
-    Notification,
+    Notification(String),
     Reply {
         id: Value,
-        result: Result<Value, ServerError>,
+        /// The text of the result.
+        result: Result<String, ServerError>,
     },
 }
 
@@ -29,12 +32,8 @@ pub(crate) struct ServerError {
     pub message: String,
 }
 
-pub(crate) enum NotReadable {
-    /// Something else than a message: servers print notes and banners.
-    Noise,
-    /// A message that must not be read: too deep, too many values, a name that stands twice.
-    Refused(String),
-}
+/// Something else than a message: servers print notes and banners.
+pub(crate) struct Noise;
 
 /// JSON of a server.
 ///
@@ -45,25 +44,23 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
 }
 
 /// # Errors
-/// When this is no message, or none that may be read.
-pub(crate) fn read(line: &[u8]) -> Result<FromServer, NotReadable> {
-    let mut members = match parse(line) {
-        Ok(Value::Object(members)) => members,
-        Ok(_) | Err(JsonError::Syntax) => return Err(NotReadable::Noise),
-        Err(JsonError::Unsafe(why)) => return Err(NotReadable::Refused(why)),
-    };
-    if members.get("jsonrpc") != Some(&"2.0".into()) {
-        return Err(NotReadable::Noise);
+/// When this is no message.
+pub(crate) fn read(line: &[u8]) -> Result<FromServer, Noise> {
+    let text = String::from_utf8_lossy(line);
+    let members: BTreeMap<String, &RawValue> = serde_json::from_str(&text).map_err(|_| Noise)?;
+    let value = |name: &str| members.get(name).and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
+    if value("jsonrpc") != Some("2.0".into()) {
+        return Err(Noise);
     }
-    let id = members.remove("id").filter(|id| !id.is_null());
-    match (members.remove("method"), id) {
+    let id = value("id").filter(|id| !id.is_null());
+    match (value("method"), id) {
         (Some(Value::String(method)), Some(id)) => Ok(FromServer::Request { id, method }),
-        (Some(Value::String(_)), None) => Ok(FromServer::Notification),
+        (Some(Value::String(method)), None) => Ok(FromServer::Notification(method)),
         (None, Some(id)) => {
-            let result = members.remove("result");
-            Ok(FromServer::Reply { id, result: result.ok_or_else(|| error(members.get("error"))) })
+            let result = members.get("result").map(|result| result.get().to_owned());
+            Ok(FromServer::Reply { id, result: result.ok_or_else(|| error(value("error").as_ref())) })
         }
-        _ => Err(NotReadable::Noise),
+        _ => Err(Noise),
     }
 }
 

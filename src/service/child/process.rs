@@ -6,6 +6,7 @@ use std::env;
 use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::ExitStatus;
 use std::rc::Rc;
 use std::time::Duration;
@@ -40,25 +41,42 @@ pub(crate) struct Program {
     pub env: Vec<(String, OsString)>,
     /// Each of its processes may have so much memory.
     pub memory_mib: u32,
+    /// Where it runs; None: where we do.
+    pub dir: Option<PathBuf>,
 }
 
-/// A child and its pipes. Dropping it ends it: its guard sees the end of its input.
+/// A child. Dropping it and its pipes ends it: its guard sees the end of its input.
 pub(in crate::service) struct Child {
     process: process::Child,
-    input: ChildStdin,
-    pub(in crate::service) output: Lines<ChildStdout>,
     words: Rc<RefCell<VecDeque<String>>>,
-    errors: Option<ChildStderr>,
+}
+
+/// What leads to a child and from it.
+pub(in crate::service) struct Pipes {
+    pub(in crate::service) input: Input,
+    pub(in crate::service) output: Lines<ChildStdout>,
+    pub(in crate::service) errors: Errors,
+}
+
+pub(in crate::service) struct Input(ChildStdin);
+
+/// What a child writes to standard error.
+pub(in crate::service) struct Errors {
+    from: Option<ChildStderr>,
+    kept: Rc<RefCell<VecDeque<String>>>,
 }
 
 impl Program {
     /// # Errors
     /// When no process can be started. A program that does not exist shows in how the child ends.
-    pub(in crate::service) fn start(&self) -> io::Result<Child> {
+    pub(in crate::service) fn start(&self) -> io::Result<(Child, Pipes)> {
         let mut guard = std::process::Command::new(THIS_PROGRAM);
         guard.arg0("agentpass").arg(GUARD).arg(self.memory_mib.to_string()).args(&self.command);
         guard.env_clear().envs(PASSED_ON.iter().filter_map(|name| Some((name, env::var_os(name)?))));
         guard.envs(self.env.iter().map(|(name, value)| (name, value)));
+        if let Some(dir) = &self.dir {
+            guard.current_dir(dir);
+        }
         // What a terminal sends to us must not end the guard before its child.
         guard.process_group(0);
         let mut guard = process::Command::from(guard);
@@ -68,48 +86,55 @@ impl Program {
         let (Some(input), Some(output)) = (input, output) else {
             return Err(io::ErrorKind::BrokenPipe.into());
         };
-        let errors = process.stderr.take();
-        Ok(Child { process, input, output: Lines::new(output, MAX_LINE), words: Rc::default(), errors })
+        let words = Rc::default();
+        let errors = Errors { from: process.stderr.take(), kept: Rc::clone(&words) };
+        let pipes = Pipes { input: Input(input), output: Lines::new(output, MAX_LINE), errors };
+        Ok((Child { process, words }, pipes))
+    }
+}
+
+impl Input {
+    /// # Errors
+    /// When the child reads no more.
+    pub(in crate::service) async fn send(&mut self, line: &str) -> io::Result<()> {
+        self.0.write_all(line.as_bytes()).await?;
+        self.0.write_all(b"\n").await?;
+        self.0.flush().await
+    }
+}
+
+impl Errors {
+    /// Takes what the child writes, for the log, as `clean` makes it. Ends with it. All of it is read, so that the child is
+    /// not held up.
+    pub(in crate::service) async fn listen(self, clean: impl Fn(String) -> String) {
+        let Errors { from: Some(from), kept } = self else { return };
+        let mut lines = Lines::new(from, MAX_WORDS);
+        let mut count = 0_usize;
+        while let Some(line) = next_words(&mut lines).await {
+            count += 1;
+            let text = clean(String::from_utf8_lossy(&line).trim_end().to_owned());
+            if count <= LOGGED {
+                log::info!("a child says: {}", visible(&text));
+            } else if count == LOGGED + 1 {
+                log::info!("a child says more than {LOGGED} lines; no more of it is logged");
+            }
+            keep(&mut kept.borrow_mut(), &text);
+            // Whoever always has one more line must not keep others from their turn.
+            yield_now().await;
+        }
     }
 }
 
 impl Child {
-    /// # Errors
-    /// When the child reads no more.
-    pub(in crate::service) async fn send(&mut self, line: &str) -> io::Result<()> {
-        self.input.write_all(line.as_bytes()).await?;
-        self.input.write_all(b"\n").await?;
-        self.input.flush().await
-    }
-
-    /// Takes what the child writes to standard error, for the log. Ends with it. All of it is
-    /// read, so that the child is not held up.
-    pub(in crate::service) fn listen(&mut self) -> impl Future<Output = ()> + use<> {
-        let (errors, kept) = (self.errors.take(), Rc::clone(&self.words));
-        async move {
-            let Some(errors) = errors else { return };
-            let mut lines = Lines::new(errors, MAX_WORDS);
-            let mut count = 0_usize;
-            while let Some(line) = next_words(&mut lines).await {
-                count += 1;
-                let text = String::from_utf8_lossy(&line);
-                let text = text.trim_end();
-                if count <= LOGGED {
-                    log::info!("a child says: {}", visible(text));
-                } else if count == LOGGED + 1 {
-                    log::info!("a child says more than {LOGGED} lines; no more of it is logged");
-                }
-                keep(&mut kept.borrow_mut(), text);
-                // Whoever always has one more line must not keep others from their turn.
-                yield_now().await;
-            }
-        }
+    /// The guard's.
+    pub(in crate::service) fn id(&self) -> u32 {
+        self.process.id()
     }
 
     /// Ends the child and waits a bounded time until all of its processes are gone. How it ended, with its last words.
+    /// Its pipes must have been dropped.
     pub(in crate::service) async fn end(self) -> (Option<Ended>, Vec<String>) {
-        let Child { mut process, input, words, .. } = self;
-        drop(input);
+        let Child { mut process, words } = self;
         let status = async { process.status().await.ok() };
         let late = async {
             Timer::after(END).await;
