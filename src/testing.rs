@@ -43,8 +43,8 @@ pub mod base {
 pub mod config {
     pub use crate::config::{
         Auth, ChannelConfig, Config, CoolDown, ErrorMapping, Finding, Health, HttpService, Loaded, Login,
-        LoginRequest, Paths, PermitService, ServiceConfig, Severity, Surroundings, SyncMode, Take, load,
-        load_in, local,
+        LoginRequest, McpService, Paths, PermitService, ServiceConfig, Severity, Surroundings, SyncMode,
+        Take, load, load_in, local,
     };
 }
 
@@ -62,10 +62,10 @@ pub mod model {
         AskTerms, AskedCall, AskedPart, Bound, Bounds, Call, Charge, Charging, Charset, Choice, Condition,
         Counted, CounterId, CounterKey, Cover, DataFacts, DataPolicy, Denial, DenialReason, Encoding,
         Escalation, Flow, Grant, GrantEnd, GrantOffer, GrantRule, GrantScope, GrantSession, GrantUse,
-        GrantWish, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, Method, Outcome, Output, Part,
-        PathStep, People, PeopleTerms, Per, Permit, QuestionEnd, Reading, Reason, Remember, RequestSpec,
-        Responder, ResponseSpec, Risk, Rule, RuleList, RuleRef, SessionNumber, Source, Stop, Tally, Target,
-        Terms, Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
+        GrantWish, HttpTarget, InvalidCall, Kind, Limit, Lost, Matcher, McpTarget, Method, Outcome, Output,
+        Part, PathStep, People, PeopleTerms, Per, Permit, QuestionEnd, Reading, Reason, Remember,
+        RequestSpec, Responder, ResponseSpec, Risk, Rule, RuleList, RuleRef, SessionNumber, Source, Stop,
+        Tally, Target, Terms, Test, TimeWindow, Tool, ToolFacts, Truth, Verdict, Void, Weekday, Why, Window,
     };
     pub mod call {
         pub use crate::model::invalid_call::{MAX_ARGS, MAX_SIGNATURE, MAX_STRING};

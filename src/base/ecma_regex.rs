@@ -108,7 +108,9 @@ mod tests {
 
     #[test]
     fn what_cannot_be_said_here_is_refused() {
-        for pattern in ["(?=a)", "(?<n>a)", r"\k", r"(a)\1", "[]", "[^]", "[+--]", "(?i)a", "(", r"a\", "[z-a]"] {
+        for pattern in
+            ["(?=a)", "(?<n>a)", r"\k", r"(a)\1", "[]", "[^]", "[+--]", "(?i)a", "(", r"a\", "[z-a]"]
+        {
             assert!(EcmaRegex::new(pattern).is_err(), "{pattern}");
         }
     }

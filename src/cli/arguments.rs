@@ -39,7 +39,7 @@ pub(super) const SHORT: [(&str, &str); 9] = [
     ("-y", "--yes"),
 ];
 /// Options that may be given more than once.
-const REPEATED: [&str; 2] = ["--env", "--set"];
+const REPEATED: [&str; 3] = ["--env", "--include", "--set"];
 /// The commands whose first positional argument is a command again.
 pub(super) const NESTED: [&str; 8] =
     ["audit", "channels", "clock", "grants", "hook", "limits", "mcp", "policy"];

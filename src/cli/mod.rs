@@ -63,6 +63,7 @@ pub(crate) mod pending;
 pub(crate) mod people;
 pub(crate) mod policy;
 pub(crate) mod reload;
+mod replace_file;
 pub(crate) mod request;
 pub(crate) mod serve;
 pub(crate) mod status;

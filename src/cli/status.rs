@@ -131,11 +131,20 @@ fn server(server: &Value) -> String {
         Some(format!("{word}: {}", names.join(", ")))
     };
     let memory = server.get("memory_bytes").and_then(Value::as_u64);
-    let running = memory.map_or_else(|| "not running".to_owned(), |memory| format!("running, {}", size(memory)));
-    let tools = counted(server.get("tools").and_then(Value::as_u64).and_then(|n| n.try_into().ok()).unwrap_or(0), "tool");
+    let running =
+        memory.map_or_else(|| "not running".to_owned(), |memory| format!("running, {}", size(memory)));
+    let tools = counted(
+        server.get("tools").and_then(Value::as_u64).and_then(|n| n.try_into().ok()).unwrap_or(0),
+        "tool",
+    );
     let trouble = server.get("trouble").and_then(Value::as_str).map(visible);
     let drift = ["changed", "vanished", "new"].into_iter().filter_map(names);
-    [Some(running), Some(tools), trouble].into_iter().flatten().chain(drift).map(|part| format!(", {part}")).collect()
+    [Some(running), Some(tools), trouble]
+        .into_iter()
+        .flatten()
+        .chain(drift)
+        .map(|part| format!(", {part}"))
+        .collect()
 }
 
 fn members<'v>(status: &'v Value, name: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {

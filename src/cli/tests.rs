@@ -3,7 +3,7 @@
 use super::arguments::{NESTED, SWITCHES};
 use super::*;
 
-const COMMANDS: [&str; 44] = [
+const COMMANDS: [&str; 47] = [
     "serve",
     "check",
     "explain",
@@ -11,7 +11,10 @@ const COMMANDS: [&str; 44] = [
     "policy test",
     "policy replay",
     "mcp",
+    "mcp add",
     "mcp analyze",
+    "mcp import",
+    "mcp diff",
     "init",
     "demo",
     "telegram-setup",

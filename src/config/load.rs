@@ -166,10 +166,9 @@ fn all_services(
 
 fn owner<'a>(name: &'a str, handler: HandlerKind, service: Option<&'a ServiceConfig>) -> ToolService<'a> {
     let http = service.and_then(ServiceConfig::http);
-    let mcp = service.and_then(|service| match service {
-        ServiceConfig::Mcp(mcp) => Some(mcp.as_ref()),
-        ServiceConfig::Http(_) | ServiceConfig::Permit(_) => None,
-    });
+    if let Some(ServiceConfig::Mcp(mcp)) = service {
+        return ToolService::of_mcp(mcp);
+    }
     let taken_param = http.and_then(|s| match &s.auth {
         Auth::Query { param, .. } => Some(param.clone()),
         _ => None,
@@ -177,8 +176,8 @@ fn owner<'a>(name: &'a str, handler: HandlerKind, service: Option<&'a ServiceCon
     ToolService {
         service: name,
         handler,
-        url: http.map(HttpService::address).or(mcp.map(McpService::address)).unwrap_or_default(),
-        mcp,
+        url: http.map(HttpService::address).unwrap_or_default(),
+        mcp: None,
         taken_header: http.and_then(|s| services::header_of(&s.auth)),
         taken_param,
     }
@@ -239,7 +238,9 @@ pub(crate) fn mcp_server(paths: &Paths, name: &str) -> Result<McpService, Vec<Fi
     }
     match found {
         Some(ServiceConfig::Mcp(mcp)) => Ok(Arc::unwrap_or_clone(mcp)),
-        Some(_) => Err(vec![Finding::whole(CONFIGURATION, &paths.config, format!("{name} is no MCP server"))]),
+        Some(_) => {
+            Err(vec![Finding::whole(CONFIGURATION, &paths.config, format!("{name} is no MCP server"))])
+        }
         None => Err(doc.finish()),
     }
 }

@@ -10,7 +10,8 @@ use super::mcp_settings::{McpEra, McpProgram, McpService};
 use super::services::timeout;
 use crate::base::secret::Secret;
 
-pub(crate) const KEYS: &str = "handler command env prefix tools era on_change idle_stop max_memory_mb timeout max_response_bytes";
+pub(crate) const KEYS: &str =
+    "handler command env prefix tools era on_change idle_stop max_memory_mb timeout max_response_bytes";
 
 /// One MCP server. None when it cannot be started.
 pub(crate) fn service(name: Name<'_>, section: Section<'_>, dir: &Path, state: &Path) -> Option<McpService> {
@@ -31,7 +32,9 @@ pub(crate) fn service(name: Name<'_>, section: Section<'_>, dir: &Path, state: &
         program: McpProgram {
             env: section.entries("env").into_iter().filter_map(variable).collect(),
             dir: state.join("children").join(own),
-            idle_stop: section.read("idle_stop", |at| at.span("10s"..="7d")).unwrap_or(Duration::from_secs(600)),
+            idle_stop: section
+                .read("idle_stop", |at| at.span("10s"..="7d"))
+                .unwrap_or(Duration::from_secs(600)),
             max_memory_mib: section.whole("max_memory_mb", 16..=1 << 20).unwrap_or(2048),
             command: command?,
         },

@@ -86,7 +86,8 @@ impl McpService {
         let (own, others) = (&self.program, &other.program);
         self.name == other.name
             && own.command == others.command
-            && (&own.dir, own.idle_stop, own.max_memory_mib) == (&others.dir, others.idle_stop, others.max_memory_mib)
+            && (&own.dir, own.idle_stop, own.max_memory_mib)
+                == (&others.dir, others.idle_stop, others.max_memory_mib)
             && self.era == other.era
             && env(self) == env(other)
     }

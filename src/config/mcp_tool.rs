@@ -46,7 +46,9 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, service: &McpService) -> Option<T
     let schema = definition.get("inputSchema").cloned().unwrap_or_default();
     let schema = match JsonSchema::new(schema) {
         Ok(schema) => schema,
-        Err(why) => return section.need("input_schema")?.fail(format!("the schema cannot be used: {why}"), ""),
+        Err(why) => {
+            return section.need("input_schema")?.fail(format!("the schema cannot be used: {why}"), "");
+        }
     };
     let free = section.get("free_text").map(|at| free_text(at, &schema));
     let args = args(&schema, free.as_ref());
@@ -148,7 +150,8 @@ fn types<'s>(schema: &'s JsonSchema, part: &'s Value, depth: u8) -> BTreeSet<&'s
         (_, Some(parts)) => parts.iter().flat_map(|part| types(schema, part, depth)).collect(),
         _ => {
             let one = part.get("const").into_iter();
-            let given: Vec<&Value> = one.chain(part.get("enum").and_then(Value::as_array).into_iter().flatten()).collect();
+            let given: Vec<&Value> =
+                one.chain(part.get("enum").and_then(Value::as_array).into_iter().flatten()).collect();
             if given.is_empty() { all() } else { given.into_iter().map(type_of).collect() }
         }
     }
@@ -191,7 +194,9 @@ fn is_open(schema: &JsonSchema, part: &Value, depth: u8) -> bool {
     }
     let alternatives = ["anyOf", "oneOf"].into_iter().find_map(|word| part.get(word)?.as_array());
     match alternatives {
-        Some(parts) => parts.iter().any(|part| types(schema, part, depth).contains("string") && is_open(schema, part, depth)),
+        Some(parts) => parts
+            .iter()
+            .any(|part| types(schema, part, depth).contains("string") && is_open(schema, part, depth)),
         None => true,
     }
 }
@@ -206,7 +211,8 @@ fn usual_signature(args: &ArgSpecs) -> Option<Template> {
 
 /// Everything that decides what a call of this tool does, and how it is shown.
 fn digest_of(tool: &Tool, service: &McpService, pin: Digest) -> Digest {
-    let free: Vec<&String> = tool.args.iter().filter(|(_, spec)| spec.free_text).map(|(name, _)| name).collect();
+    let free: Vec<&String> =
+        tool.args.iter().filter(|(_, spec)| spec.free_text).map(|(name, _)| name).collect();
     let all = json!({
         "handler": "mcp",
         "service": tool.service,
@@ -236,13 +242,31 @@ fn advise(name: Name<'_>, tool: &Tool) {
 /// # Errors
 /// When the file is no YAML.
 pub(crate) fn of_owner(file: &Path) -> Result<BTreeMap<String, Map<String, Value>>, Finding> {
+    each(file, &|_, section| {
+        let value = |key: &str| Some((key.to_owned(), constant::json(section.get(key)?)?));
+        OWNERS.into_iter().filter_map(value).collect()
+    })
+}
+
+/// The definition of each tool in the tool file of an MCP server, as the server gave it.
+///
+/// # Errors
+/// When the file is no YAML.
+pub(crate) fn pinned(file: &Path) -> Result<BTreeMap<String, Map<String, Value>>, Finding> {
+    each(file, &|name, section| match definition(name, section) {
+        Some(Value::Object(members)) => members,
+        _ => Map::new(),
+    })
+}
+
+fn each(
+    file: &Path,
+    read: &dyn Fn(&str, Section<'_>) -> Map<String, Value>,
+) -> Result<BTreeMap<String, Map<String, Value>>, Finding> {
     let doc = Doc::open(file, DOING, None)?;
     let tools = At::root(&doc).open().get("tools").map(At::entries).unwrap_or_default();
-    let kept = |at: At<'_>| {
-        let section = at.open();
-        OWNERS.into_iter().filter_map(|key| Some((key.to_owned(), constant::json(section.get(key)?)?))).collect()
-    };
-    let all = tools.into_iter().map(|(name, at)| (name.text().to_owned(), kept(at))).collect();
+    let all =
+        tools.into_iter().map(|(name, at)| (name.text().to_owned(), read(name.text(), at.open()))).collect();
     match doc.finish().into_iter().find(Finding::is_error) {
         Some(finding) => Err(finding),
         None => Ok(all),

@@ -78,13 +78,14 @@ pub(crate) use channel_settings::{
 pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, mcp_server, misfit};
+pub(crate) use mcp_settings::McpEra;
 pub use mcp_settings::McpService;
-pub(crate) use mcp_settings::{McpEra, McpProgram};
-pub(crate) use mcp_tool::{OWNERS, of_owner};
+pub(crate) use mcp_tool::{OWNERS, of_owner, pinned};
 pub(crate) use permissions::Permissions;
 pub(crate) use settings::{AgentConfig, ApprovalConfig, CircuitBreaker, Storage};
 pub use settings::{
     Auth, Config, CoolDown, ErrorMapping, Health, HttpService, Login, LoginRequest, PermitService,
     ServiceConfig, SyncMode, Take,
 };
+pub(crate) use tool_files::check_tool_file;
 pub use variables::Surroundings;

@@ -30,6 +30,19 @@ pub(crate) struct ToolService<'a> {
     pub(crate) taken_param: Option<String>,
 }
 
+impl<'a> ToolService<'a> {
+    pub(crate) fn of_mcp(mcp: &'a McpService) -> ToolService<'a> {
+        ToolService {
+            service: &mcp.name,
+            handler: HandlerKind::Mcp,
+            url: String::new(),
+            mcp: Some(mcp),
+            taken_header: None,
+            taken_param: None,
+        }
+    }
+}
+
 /// Reads a request. None when method or path is missing or wrong.
 pub(crate) fn read(at: At<'_>, args: &ArgSpecs, owner: &ToolService<'_>) -> Option<RequestSpec> {
     let section = at.section("method path query headers body_exclude encoding body");

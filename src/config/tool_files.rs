@@ -10,6 +10,7 @@ use globset::Glob;
 use super::at::At;
 use super::doc::Doc;
 use super::finding::Finding;
+use super::mcp_settings::McpService;
 use super::mcp_tool;
 use super::request::ToolService;
 use super::tool;
@@ -84,6 +85,13 @@ impl Toolbox {
         }
         self.findings.extend(doc.finish());
     }
+}
+
+/// The findings in a file that is to become the tool file of an MCP server.
+pub(crate) fn check_tool_file(service: &McpService, file: &Path) -> Vec<Finding> {
+    let mut toolbox = Toolbox::default();
+    toolbox.read(file, &ToolService::of_mcp(service));
+    toolbox.findings
 }
 
 /// The files that one entry means: beside config.yaml, else in the package's directory.

@@ -144,7 +144,10 @@ impl Setup {
         let limit = own.unwrap_or(self.config.rate_limit.max_pending_approvals);
         Facts {
             knows_agent: agent.is_some(),
-            tool: self.tool(&call.tool().name).filter(|tool| !self.services.blocks(tool)).map(|tool| tool.digest),
+            tool: self
+                .tool(&call.tool().name)
+                .filter(|tool| !self.services.blocks(tool))
+                .map(|tool| tool.digest),
             max_open_questions: usize::try_from(limit).unwrap_or(usize::MAX),
             max_question_chars: self.config.approvals.max_question_chars,
             ..Facts::unchanged(call)

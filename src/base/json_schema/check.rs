@@ -128,7 +128,12 @@ impl Check<'_> {
         all.try_for_each(|(n, item)| self.schema(each, item, depth).map_err(|it| it.below(&format!("[{n}]"))))
     }
 
-    fn object(&self, words: &Map<String, Value>, members: &Map<String, Value>, depth: u8) -> Result<(), Misfit> {
+    fn object(
+        &self,
+        words: &Map<String, Value>,
+        members: &Map<String, Value>,
+        depth: u8,
+    ) -> Result<(), Misfit> {
         within(words, ("minProperties", "maxProperties"), members.len(), "members")?;
         let required = words.get("required").and_then(Value::as_array).into_iter().flatten();
         if let Some(name) = required.filter_map(Value::as_str).find(|name| !members.contains_key(*name)) {
@@ -244,7 +249,8 @@ fn within(
     count: usize,
     what: &str,
 ) -> Result<(), Misfit> {
-    let bound = |word: &str| words.get(word).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
+    let bound =
+        |word: &str| words.get(word).and_then(Value::as_u64).and_then(|bound| usize::try_from(bound).ok());
     match (bound(least), bound(most)) {
         (Some(least), _) if count < least => Misfit::wrong(format!("of at least {least} {what}")),
         (_, Some(most)) if count > most => Misfit::wrong(format!("of at most {most} {what}")),

@@ -46,15 +46,22 @@ impl JsonSchema {
     /// # Errors
     /// What it is in the schema that cannot be checked, in words.
     pub(crate) fn new(root: Value) -> Result<JsonSchema, String> {
-        let is_draft7 = match root.get("$schema").map(|name| name.as_str().unwrap_or_default().trim_end_matches('#')) {
-            None | Some("https://json-schema.org/draft/2020-12/schema") => false,
-            Some("http://json-schema.org/draft-07/schema" | "https://json-schema.org/draft-07/schema") => true,
-            Some(_) => return Err("its $schema is neither 2020-12 nor draft-07".to_owned()),
-        };
+        let is_draft7 =
+            match root.get("$schema").map(|name| name.as_str().unwrap_or_default().trim_end_matches('#')) {
+                None | Some("https://json-schema.org/draft/2020-12/schema") => false,
+                Some(
+                    "http://json-schema.org/draft-07/schema" | "https://json-schema.org/draft-07/schema",
+                ) => true,
+                Some(_) => return Err("its $schema is neither 2020-12 nor draft-07".to_owned()),
+            };
         let mut reading = Reading::default();
         reading.schema(&root, "", MAX_DEPTH)?;
-        let mut schema =
-            JsonSchema { root: Value::Null, patterns: BTreeMap::new(), anchors: reading.anchors.clone(), is_draft7 };
+        let mut schema = JsonSchema {
+            root: Value::Null,
+            patterns: BTreeMap::new(),
+            anchors: reading.anchors.clone(),
+            is_draft7,
+        };
         schema.root = root;
         let mut seen = BTreeSet::new();
         // A reference may lead to what is no schema by its place.
@@ -105,12 +112,7 @@ impl Reading {
         }
     }
 
-    fn word(
-        &mut self,
-        (word, rule): (&String, &Value),
-        at: &str,
-        depth: u8,
-    ) -> Result<(), String> {
+    fn word(&mut self, (word, rule): (&String, &Value), at: &str, depth: u8) -> Result<(), String> {
         let bad = || format!("its {word} cannot be understood");
         let ensure = |fits: bool| if fits { Ok(()) } else { Err(bad()) };
         let below = format!("{at}/{}", word.replace('~', "~0").replace('/', "~1"));
@@ -123,7 +125,9 @@ impl Reading {
                     self.schema(schema, &format!("{below}/{name}"), depth)
                 })
             }
-            "items" if rule.is_array() => Err("it uses items with a list, which is not checked here".to_owned()),
+            "items" if rule.is_array() => {
+                Err("it uses items with a list, which is not checked here".to_owned())
+            }
             "items" | "additionalProperties" | "propertyNames" | "not" | "if" | "then" | "else" => {
                 self.schema(rule, &below, depth)
             }
@@ -134,7 +138,8 @@ impl Reading {
             }
             "$ref" => {
                 let name = rule.as_str().filter(|name| !name.contains('%')).ok_or_else(bad)?;
-                ensure(name.starts_with('#')).map_err(|_| "it refers to something outside of itself".to_owned())?;
+                ensure(name.starts_with('#'))
+                    .map_err(|_| "it refers to something outside of itself".to_owned())?;
                 self.references.push(name.to_owned());
                 Ok(())
             }
@@ -146,7 +151,8 @@ impl Reading {
             "$id" if !at.is_empty() => Err(bad()),
             "pattern" => {
                 let source = rule.as_str().ok_or_else(bad)?;
-                let pattern = EcmaRegex::new(source).map_err(|why| format!("its pattern cannot be checked: {why}"))?;
+                let pattern =
+                    EcmaRegex::new(source).map_err(|why| format!("its pattern cannot be checked: {why}"))?;
                 self.patterns.insert(source.to_owned(), pattern);
                 Ok(())
             }

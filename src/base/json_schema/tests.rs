@@ -46,11 +46,19 @@ fn schemas_are_combined() {
         (json!({"oneOf": [{"minimum": 3}, {"maximum": 5}]}), json!(6), json!(4)),
         (json!({"allOf": [{"minimum": 3}, {"maximum": 5}]}), json!(4), json!(6)),
         (json!({"not": {"const": 1}}), json!(2), json!(1)),
-        (json!({"if": {"minimum": 5}, "then": {"multipleOf": 5}, "else": {"maximum": 1}}), json!(10), json!(6)),
+        (
+            json!({"if": {"minimum": 5}, "then": {"multipleOf": 5}, "else": {"maximum": 1}}),
+            json!(10),
+            json!(6),
+        ),
         (json!({"uniqueItems": true}), json!([1, 2, "1"]), json!([1, 2, 1])),
         (json!({"propertyNames": {"maxLength": 1}}), json!({"a": 1}), json!({"ab": 1})),
         (json!({"additionalProperties": {"type": "integer"}}), json!({"a": 1}), json!({"a": "1"})),
-        (json!({"$ref": "#here", "$defs": {"x": {"$anchor": "here", "type": "string"}}}), json!("a"), json!(1)),
+        (
+            json!({"$ref": "#here", "$defs": {"x": {"$anchor": "here", "type": "string"}}}),
+            json!("a"),
+            json!(1),
+        ),
         (json!({"minProperties": 1, "maxProperties": 1}), json!({"a": 1}), json!({})),
     ] {
         assert_eq!(schema(&rules).check(&yes), Ok(()), "{rules}");

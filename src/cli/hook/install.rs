@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 use argh::FromArgs;
 use serde_json::{Map, Value, json};
 
+use crate::cli::replace_file::NextFile;
 use crate::cli::{Exit, Trouble, output, terminal};
 
 /// Longer than the hook's own time, so that it is the hook that gives up.
@@ -117,18 +118,8 @@ fn add(settings: &mut Map<String, Value>, event: &str) -> Result<(), &'static st
     Ok(())
 }
 
-/// In one step: whoever reads the settings meanwhile reads the old ones or the new ones.
 fn write(path: &Path, settings: &Map<String, Value>) -> Result<(), Trouble> {
-    if let Some(folder) = path.parent().filter(|folder| !folder.as_os_str().is_empty()) {
-        fs::create_dir_all(folder).map_err(|e| failed(folder, e))?;
-    }
-    // A link stays a link.
-    let path = fs::canonicalize(path).unwrap_or_else(|_| path.to_owned());
-    let next = path.with_extension("json.new");
     let text = format!("{:#}\n", Value::Object(settings.clone()));
-    fs::write(&next, text).map_err(|e| failed(&next, e))?;
-    if let Ok(about) = fs::metadata(&path) {
-        fs::set_permissions(&next, about.permissions()).map_err(|e| failed(&next, e))?;
-    }
-    fs::rename(&next, &path).map_err(|e| failed(&path, e))
+    let written = NextFile::write(path, &text).and_then(NextFile::put);
+    written.map_err(|(path, e)| failed(&path, e))
 }

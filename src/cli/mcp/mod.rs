@@ -1,17 +1,22 @@
-//! `agentpass mcp`: an MCP server on standard input and output, for clients that start their servers; and MCP servers, looked
-//! at before they are trusted.
+//! `agentpass mcp`: an MCP server on standard input and output, for clients that start their servers; and MCP servers
+//! behind the gateway, looked at before they are trusted.
 //!
 //! The server is a bridge: every call goes to the gateway over the agent's connection, which mends itself and never runs a
 //! call twice. What a client asks first is answered at once, whether or not the gateway can be reached: clients start it just
 //! to look, and end it by closing its input.
 
+mod add;
 mod analyze;
 mod bridge;
 mod calls;
+mod diff;
+mod import;
 mod link;
+mod server;
 mod session;
 mod stdio;
 mod told;
+mod tool_file;
 mod waiting;
 
 use std::rc::Rc;
@@ -23,8 +28,11 @@ use log::LevelFilter;
 use smol::stream::StreamExt as _;
 use smol::{LocalExecutor, future};
 
+use self::add::AddArgs;
 use self::analyze::AnalyzeArgs;
 use self::bridge::Bridge;
+use self::diff::DiffArgs;
+use self::import::ImportArgs;
 use self::session::McpSession;
 use super::options::agent_command;
 use super::{Exit, Trouble, logging};
@@ -57,12 +65,18 @@ agent_command! {
 #[derive(FromArgs, Debug)]
 #[argh(subcommand)]
 pub(crate) enum McpCommand {
+    Add(AddArgs),
     Analyze(AnalyzeArgs),
+    Import(ImportArgs),
+    Diff(DiffArgs),
 }
 
 pub(crate) fn run(args: &McpArgs) -> Result<Exit, Trouble> {
     match &args.command {
+        Some(McpCommand::Add(args)) => add::run(args),
         Some(McpCommand::Analyze(args)) => analyze::run(args),
+        Some(McpCommand::Import(args)) => import::run(args),
+        Some(McpCommand::Diff(args)) => diff::run(args),
         None => serve(args),
     }
 }

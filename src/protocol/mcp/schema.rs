@@ -18,9 +18,10 @@ pub(crate) fn definition(tool: &Value) -> Option<Value> {
     let required = args.iter().filter(|(_, spec)| spec.get("required") == Some(&true.into()));
     let required: Vec<_> = required.map(|(name, _)| name).collect();
     let takes_more = tool.get("extra_args") != Some(&"refuse".into());
-    let schema = json!({
+    let own = tool.get("input_schema").cloned();
+    let schema = own.unwrap_or_else(|| json!({
         "type": "object", "properties": properties, "required": required, "additionalProperties": takes_more,
-    });
+    }));
     let mut definition =
         json!({"name": name, "description": description.unwrap_or(name), "inputSchema": schema});
     if let (Some(kind), Some(members)) =

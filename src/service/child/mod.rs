@@ -17,6 +17,6 @@ mod process;
 
 pub(crate) use guard::take_over;
 pub(super) use lines::LineError;
-pub(crate) use process::Program;
 pub(super) use memory::resident;
+pub(crate) use process::Program;
 pub(super) use process::{Child, Ended, Pipes};

@@ -207,7 +207,9 @@ fn heard(shared: &Shared, line: &[u8]) {
             let _ = waiting.map(|tell| tell.try_send(result));
         }
         // A server that reads nothing gets no answers.
-        Ok(FromServer::Request { id, method }) => drop(shared.outbox.0.try_send(answer(&id, &method).to_string())),
+        Ok(FromServer::Request { id, method }) => {
+            drop(shared.outbox.0.try_send(answer(&id, &method).to_string()))
+        }
         Ok(FromServer::Notification(method)) if method == "notifications/tools/list_changed" => {
             let _ = shared.changed.0.try_send(());
         }

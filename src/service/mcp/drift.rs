@@ -7,7 +7,7 @@ use crate::base::safe_text::visible;
 
 /// Tools by their names at the server, sorted.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Drift {
+pub(crate) struct Drift {
     pub changed: Vec<String>,
     pub vanished: Vec<String>,
     /// Never offered until they are imported.
@@ -28,13 +28,15 @@ impl Drift {
         drift
     }
 
-    pub fn is_empty(&self) -> bool {
+    pub(crate) fn is_empty(&self) -> bool {
         self.changed.is_empty() && self.vanished.is_empty() && self.new.is_empty()
     }
 
     /// For people, safe to show.
     pub(super) fn words(&self, service: &str, blocks: bool) -> String {
-        let list = |names: &[String]| names.iter().take(MOST).map(|name| visible(name)).collect::<Vec<_>>().join(", ");
+        let list = |names: &[String]| {
+            names.iter().take(MOST).map(|name| visible(name)).collect::<Vec<_>>().join(", ")
+        };
         let parts = [("changed", &self.changed), ("vanished", &self.vanished), ("new", &self.new)];
         let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
         let parts: Vec<String> = parts.map(|(word, names)| format!("{word}: {}", list(names))).collect();

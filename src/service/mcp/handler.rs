@@ -67,7 +67,8 @@ impl Upstream {
             return None;
         }
         let started = worker::start(self.service.clone(), self.scrubber.clone(), self.shared.clone());
-        let started = started.inspect_err(|e| log::error!("MCP server {}: no thread: {e}", self.service.name));
+        let started =
+            started.inspect_err(|e| log::error!("MCP server {}: no thread: {e}", self.service.name));
         *commands = started.ok();
         commands.clone()
     }

@@ -20,6 +20,6 @@ mod trouble;
 mod upstream;
 mod worker;
 
-pub use drift::Drift;
+pub(crate) use drift::Drift;
 pub(super) use handler::{McpHandler, Upstream};
 pub(crate) use upstream::{Listing, list};

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::value::RawValue;
 
-use crate::model::{Kind, Lost, Outcome, Output};
 use crate::base::json_text::JsonText;
 use crate::base::readable::size;
+use crate::model::{Kind, Lost, Outcome, Output};
 use crate::protocol::mcp::upstream::ServerError;
 use crate::service::scrub::{Scrubber, json};
 
@@ -24,7 +24,11 @@ pub(super) fn outcome(
 ) -> Outcome {
     let failed = |words: &str| {
         let words: String = scrubber.text(words.to_owned()).chars().take(MAX_WORDS).collect();
-        Outcome::ServiceError { status: None, message: format!("The MCP server says: {words}"), retry_after: None }
+        Outcome::ServiceError {
+            status: None,
+            message: format!("The MCP server says: {words}"),
+            retry_after: None,
+        }
     };
     let text = match result {
         Ok(text) => text,
@@ -113,11 +117,15 @@ mod tests {
     fn what_is_structured_comes_alone_and_the_rest_as_its_content() {
         let text = json!([{"type": "text", "text": "a"}]);
         let Outcome::Executed(output) = of(&json!({"content": text}), Kind::Read, 100) else { panic!() };
-        assert_eq!((output.data.as_str(), output.note), (r#"{"content":[{"text":"a","type":"text"}]}"#, None));
+        assert_eq!(
+            (output.data.as_str(), output.note),
+            (r#"{"content":[{"text":"a","type":"text"}]}"#, None)
+        );
         let both = json!({"content": text, "structuredContent": {"n": 9_007_199_254_740_993_u64}});
         let Outcome::Executed(output) = of(&both, Kind::Read, 100) else { panic!() };
         assert_eq!(output.data.as_str(), r#"{"n":9007199254740993}"#);
-        let image = json!({"content": [{"type": "image", "data": "A".repeat(45_000), "mimeType": "image/png"}]});
+        let image =
+            json!({"content": [{"type": "image", "data": "A".repeat(45_000), "mimeType": "image/png"}]});
         let Outcome::Executed(output) = of(&image, Kind::Read, 100_000) else { panic!() };
         assert_eq!(output.note.as_deref(), Some("image, 34 kB"));
         assert!(output.data.as_str().starts_with(r#"{"content":[{"data":"AAAA"#));
@@ -127,14 +135,20 @@ mod tests {
     fn what_was_done_never_fails_for_want_of_a_result() {
         let large = json!({"content": [{"type": "text", "text": "x".repeat(200)}]});
         assert_eq!(of(&large, Kind::Read, 100), Outcome::ResponseTooLarge);
-        assert!(matches!(of(&large, Kind::Write, 100), Outcome::Executed(Output { lost: Some(Lost::TooLarge), .. })));
-        assert!(matches!(of(&json!([1]), Kind::Write, 100), Outcome::Executed(Output { lost: Some(Lost::BadJson), .. })));
+        assert!(matches!(
+            of(&large, Kind::Write, 100),
+            Outcome::Executed(Output { lost: Some(Lost::TooLarge), .. })
+        ));
+        assert!(matches!(
+            of(&json!([1]), Kind::Write, 100),
+            Outcome::Executed(Output { lost: Some(Lost::BadJson), .. })
+        ));
         assert!(matches!(of(&json!([1]), Kind::Read, 100), Outcome::ServiceError { .. }));
     }
 
     #[test]
     fn errors_are_told_in_the_server_s_words_without_secrets() {
-        let scrubber = Scrubber::new(&["hunter2-secret".to_owned().into()]);
+        let scrubber = Scrubber::new(&[crate::base::secret::Secret::new("hunter2-secret".to_owned())]);
         let said = json!({"isError": true, "content": [{"type": "text", "text": "no hunter2-secret here"}]});
         let told = outcome(Ok(said.to_string()), Kind::Write, 100, &scrubber);
         assert_eq!(told.message(), "The MCP server says: no [redacted] here");

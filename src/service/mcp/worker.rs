@@ -122,7 +122,11 @@ pub(super) fn start(
             let wait = doubled(FIRST_WAIT, known.failures.saturating_sub(1), LONGEST_WAIT);
             known.not_before = Some(Instant::now() + wait);
             let words: Vec<String> = why.last_words.iter().map(|text| scrubber.text(text.clone())).collect();
-            let words = if words.is_empty() { String::new() } else { format!("; its last words: {}", words.join("; ")) };
+            let words = if words.is_empty() {
+                String::new()
+            } else {
+                format!("; its last words: {}", words.join("; "))
+            };
             known.trouble = Some(scrubber.text(why.to_string()));
             log::warn!("MCP server {}: {why}{words}", service.name);
         });
@@ -248,7 +252,8 @@ fn obey(connection: &Connection, shared: &Shared, command: Command) {
     match command {
         Command::Ready(tell) => drop(tell.try_send(())),
         Command::Call { tool, args, pin, sent } => {
-            let live = shared.with(|known| known.live.as_ref().and_then(|live| live.get(&tool).copied()).flatten());
+            let live =
+                shared.with(|known| known.live.as_ref().and_then(|live| live.get(&tool).copied()).flatten());
             let is_same = pin.is_none_or(|pin| live == Some(pin));
             let what = match is_same {
                 true => match connection.ask("tools/call", json!({"name": tool, "arguments": args})) {

@@ -84,6 +84,7 @@ fn tool_json(tool: &Tool) -> Value {
         ("permit", tool.is_permit().then_some(true.into())),
         ("extra_args", (!tool.extra_args).then(|| "refuse".into())),
         ("args", Some(args.into())),
+        ("input_schema", tool.target.mcp().map(|mcp| mcp.schema.source().clone())),
         ("idempotency", tool.facts.key_required.then(|| "required".into())),
     ])
 }

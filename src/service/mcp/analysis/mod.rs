@@ -37,6 +37,17 @@ pub(crate) struct ToolReport {
 }
 
 impl ToolReport {
+    pub(crate) fn to_json(&self) -> Value {
+        let doubt = |doubt: &Doubt| json!({"weight": doubt.weight.as_str(), "code": doubt.code, "place": doubt.place, "text": doubt.text});
+        json!({
+            "name": self.name,
+            "score": self.score,
+            "label": label(self.score),
+            "usable": self.is_usable(),
+            "findings": self.doubts.iter().map(doubt).collect::<Vec<_>>(),
+        })
+    }
+
     fn is_usable(&self) -> bool {
         self.doubts.iter().all(|doubt| doubt.weight != Weight::Unusable)
     }
@@ -50,17 +61,7 @@ pub(crate) struct Report {
 
 impl Report {
     pub(crate) fn to_json(&self) -> Value {
-        let doubt = |doubt: &Doubt| json!({"weight": doubt.weight.as_str(), "code": doubt.code, "place": doubt.place, "text": doubt.text});
-        let tool = |tool: &ToolReport| {
-            json!({
-                "name": tool.name,
-                "score": tool.score,
-                "label": label(tool.score),
-                "usable": tool.is_usable(),
-                "findings": tool.doubts.iter().map(doubt).collect::<Vec<_>>(),
-            })
-        };
-        let tools = self.tools.iter().map(tool).collect::<Vec<_>>();
+        let tools = self.tools.iter().map(ToolReport::to_json).collect::<Vec<_>>();
         json!({"score": self.score, "label": label(self.score), "tools": tools})
     }
 }
