@@ -126,7 +126,7 @@ const RULES: &str = r#"
 rules:
   - {pattern: "s__echo(3, , *)", action: ask, always: true}
   - {pattern: "s__echo*", action: deny, when: {text: {regex: ".*forbidden.*"}}, description: "No"}
-  - {pattern: "s__delete_it", action: ask}
+  - {pattern: "s__delete_it", action: ask, always: true}
   - {pattern: "s__*", action: allow}
 defaults:
   - {pattern: "*", action: ask}
@@ -370,10 +370,11 @@ fn what_floods_eats_or_forks_is_ended_within_its_bounds() {
 fn a_changed_tool_is_blocked_alone_and_told() {
     let world = World::new();
     let mut agent = world.agent();
-    let echo = json!({"mode": "soft"});
+    let echo = json!({"mode": "soft", "text": "x"});
     assert!(agent.request("s__echo", echo.clone())["result"].is_object());
     // A question that is open over the change is void.
-    let asked = agent.send("tool_request", json!({"tool": "s__echo", "args": {"mode": "soft", "count": 3}}));
+    let asked = agent
+        .send("tool_request", json!({"tool": "s__echo", "args": {"mode": "soft", "count": 3, "text": "x"}}));
     agent.asked();
     assert!(agent.request("s__change", json!({}))["result"].is_object());
     assert_eq!(error(&agent.reply(asked)).1, "approval_void");
@@ -400,20 +401,20 @@ fn schemas_annotations_names_and_new_tools_are_compared_at_each_start() {
     for what in ["inputSchema", "annotations", "title", "outputSchema"] {
         let world = World::new();
         world.change(|tools| tools[0][what] = json!({"type": "object", "readOnlyHint": false}));
-        let denied = world.agent().request("s__echo", json!({"mode": "soft"}));
+        let denied = world.agent().request("s__echo", json!({"mode": "soft", "text": "x"}));
         assert_eq!(error(&denied).1, "tool_changed", "{what}: {denied}");
         assert_eq!(world.lines("calls"), 0);
     }
     let world = World::new();
     world.change(|tools| tools[0]["name"] = "echo2".into());
     let mut agent = world.agent();
-    assert_eq!(error(&agent.request("s__echo", json!({"mode": "soft"}))).1, "tool_changed");
-    assert_eq!(error(&agent.request("s__echo2", json!({"mode": "soft"}))).1, "unknown_tool");
+    assert_eq!(error(&agent.request("s__echo", json!({"mode": "soft", "text": "x"}))).1, "tool_changed");
+    assert_eq!(error(&agent.request("s__echo2", json!({"mode": "soft", "text": "x"}))).1, "unknown_tool");
     let server = world.server();
     assert_eq!((&server["vanished"], &server["new"]), (&json!(["echo"]), &json!(["echo2"])));
     let loose = World::with("    on_change: warn\n", &offered());
     loose.change(|tools| tools[0]["description"] = "Another".into());
-    assert!(loose.agent().request("s__echo", json!({"mode": "soft"}))["result"].is_object());
+    assert!(loose.agent().request("s__echo", json!({"mode": "soft", "text": "x"}))["result"].is_object());
     assert_eq!(loose.server()["changed"], json!(["echo"]));
 }
 
@@ -463,13 +464,15 @@ fn the_same_server_makes_the_same_file_and_the_owner_s_words_are_kept() {
     let first = fs::read_to_string(&file).unwrap();
     done(&command(&folder.0, &["mcp", "import", "s"]));
     assert_eq!(fs::read_to_string(&file).unwrap(), first);
-    let own = "  \"echo\":\n    kind: send\n    risk: high\n    signature: \"{text}\"\n    free_text: [left]\n    data: {from: notes}\n";
+    let own = "  \"echo\":\n    kind: send\n    risk: irreversible\n    signature: \"{text}\"\n    free_text: [left]\n    data: {from: notes}\n";
     let changed = first.replace("  \"echo\":\n    kind: \"read\" # guessed: look at it\n", own);
     assert_ne!(changed, first);
     fs::write(&file, &changed).unwrap();
     done(&command(&folder.0, &["mcp", "import", "s"]));
     let kept = fs::read_to_string(&file).unwrap();
-    for word in ["kind: \"send\"\n", "risk: \"high\"", "signature: \"{text}\"", "\"left\"", "\"notes\""] {
+    for word in
+        ["kind: \"send\"\n", "risk: \"irreversible\"", "signature: \"{text}\"", "\"left\"", "\"notes\""]
+    {
         assert!(kept.contains(word), "{word}: {kept}");
     }
     let explained = done(&command(
@@ -533,7 +536,7 @@ fn a_server_is_added_in_one_step() {
     let add =
         |name: &str| command(&folder.0, &["mcp", "add", name, "--env", "OPEN=1", "--", &python, script, own]);
     let told = done(&add("more"));
-    assert!(told.contains("more__echo") && told.contains("pattern: \"more__"), "{told}");
+    assert!(told.contains("more__echo") && told.contains("pattern: \"more*\""), "{told}");
     let config = fs::read_to_string(folder.0.join("config.yaml")).unwrap();
     assert!(config.contains("\n  more: {") && folder.0.join("tools/more.mcp.yaml").exists(), "{config}");
     done(&command(&folder.0, &["check", "--insecure"]));

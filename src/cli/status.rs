@@ -139,7 +139,8 @@ fn server(server: &Value) -> String {
     );
     let trouble = server.get("trouble").and_then(Value::as_str).map(visible);
     let drift = ["changed", "vanished", "new"].into_iter().filter_map(names);
-    [Some(running), Some(tools), trouble]
+    let warning = server.get("warning").and_then(Value::as_str).map(visible);
+    [Some(running), Some(tools), warning, trouble]
         .into_iter()
         .flatten()
         .chain(drift)

@@ -13,10 +13,17 @@ use crate::base::secret::Secret;
 pub(crate) const KEYS: &str =
     "handler command env prefix tools era on_change idle_stop max_memory_mb timeout max_response_bytes";
 
+/// What follows from sharing a user.
+pub(crate) const CHILD_CAN: &str = "this child can read all secrets and answer questions";
+
 /// One MCP server. None when it cannot be started.
 pub(crate) fn service(name: Name<'_>, section: Section<'_>, dir: &Path, state: &Path) -> Option<McpService> {
     let own = name.plain("a service")?;
     let command = section.require("command", command);
+    if let Some(key) = section.key("command") {
+        let text = format!("{own} runs as the gateway's own user: {CHILD_CAN}");
+        key.warn(text, "put only servers here that you trust as much as the gateway");
+    }
     let prefix = prefix(name, section);
     let eras = [("auto", None), ("legacy", Some(McpEra::Legacy)), ("modern", Some(McpEra::Modern))];
     let answers = [("block", true), ("warn", false)];

@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use crate::approval::{ChannelHealth, YesTally, shape, text};
 use crate::base::decimal::Decimal;
+use crate::config::CHILD_CAN;
 use crate::gate::grants::GrantReading;
 use crate::gate::limits::LimitReading;
 use crate::gate::reading::{AgentReading, Carried};
@@ -303,6 +304,7 @@ fn service(health: &ServiceHealth) -> Value {
             "changed": drift.changed,
             "vanished": drift.vanished,
             "new": drift.new,
+            "warning": CHILD_CAN,
         });
         members.insert("server".into(), server);
     }

@@ -143,11 +143,9 @@ impl ImportReport {
             self.doubts.iter().map(|(name, score, text)| format!("doubtful: {name} ({score}): {text}")),
         );
         if let Some(first) = self.tools.first() {
-            lines.push(
-                "\nNobody may call them without being asked about until permissions.yaml says so:\n"
-                    .to_owned(),
-            );
-            lines.push(format!("  rules:\n    - {{pattern: \"{first}*\", action: allow}}\n"));
+            let all = first.split_once("__").map_or(first.as_str(), |(prefix, _)| prefix);
+            lines.push("\nLines for permissions.yaml, to begin with:\n".to_owned());
+            lines.push(format!("  rules:\n    - {{pattern: \"{all}*\", action: ask}}\n"));
             lines.push(format!(
                 "Look at each kind in {}, then: agentpass check && agentpass reload",
                 show(&self.path)

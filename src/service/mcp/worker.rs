@@ -19,7 +19,7 @@ use super::trouble::{UpstreamError, Why};
 use super::upstream::{hello, tools};
 use crate::base::backoff::doubled;
 use crate::base::digest::Digest;
-use crate::config::McpService;
+use crate::config::{CHILD_CAN, McpService};
 use crate::model::mcp_target::pin;
 use crate::service::child::{Program, resident};
 use crate::service::scrub::Scrubber;
@@ -147,6 +147,7 @@ async fn live(
     let cleaner = scrubber.clone();
     let connection = Connection::open(&program, executor, move |text| cleaner.text(text))?;
     shared.with(|known| known.guard = Some(connection.guard()));
+    log::warn!("MCP server {} is started as the gateway's own user: {CHILD_CAN}", service.name);
     let served = match greet(&connection, service, shared).await {
         Ok(()) => serve(&connection, service, shared, commands).await,
         Err(why) => Err(why),
