@@ -9,7 +9,7 @@ use super::doc::Doc;
 use super::finding::Finding;
 use super::flows::PlacedFlow;
 use super::known::KnownNames;
-use super::tool_files;
+use super::tool;
 use crate::base::containment::takes_in;
 use crate::model::flow::{Bounds, DataPolicy, Flow};
 use crate::model::tool_facts::UNTRUSTED;
@@ -142,7 +142,7 @@ pub(crate) fn unspoken(known: &KnownNames<'_>, spoken: &Spoken<'_>) -> Vec<Findi
 
 fn unspoken_in(file: &Path, tools: &[(&Tool, &DataFacts)], spoken: &Spoken<'_>) -> Vec<Finding> {
     // It was read a moment ago.
-    let Ok(doc) = Doc::open(file, tool_files::DOING, None) else { return Vec::new() };
+    let Ok(doc) = Doc::open(file, tool::DOING, None) else { return Vec::new() };
     let all = At::root(&doc).open().get("tools").map(At::open);
     let data_of = |tool: &Tool| all?.get(&tool.name)?.open().get("data").map(At::open);
     for section in tools.iter().filter_map(|(tool, _)| data_of(tool)) {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use super::at::{At, Name, Section};
 use super::main_file::path;
 use super::mcp_settings::{McpEra, McpProgram, McpService};
-use super::services::timeout;
 use crate::base::secret::Secret;
 
 pub(crate) const KEYS: &str =
@@ -32,7 +31,7 @@ pub(crate) fn service(name: Name<'_>, section: Section<'_>, dir: &Path, state: &
         prefix: prefix?,
         era: section.read("era", |at| at.choice(&eras)).flatten(),
         blocks_changed: section.read("on_change", |at| at.choice(&answers)).unwrap_or(true),
-        timeout: section.read("timeout", timeout).unwrap_or(Duration::from_secs(30)),
+        timeout: section.read("timeout", |at| at.seconds(0.1..=3600.0)).unwrap_or(Duration::from_secs(30)),
         max_response_bytes: section.whole("max_response_bytes", 1..=64 << 20).unwrap_or(1 << 20),
         tool_file: tool_file(section, dir)?,
         pins: BTreeMap::new(),

@@ -20,6 +20,8 @@ use crate::model::{
     ArgSpec, ArgType, HttpTarget, ItemSpec, Kind, Layout, RequestSpec, Target, Tool, ToolFacts,
 };
 
+pub(crate) const DOING: &str = "cannot load tools";
+
 /// Reads one tool. None when there is no request that could be made.
 pub(crate) fn read(name: Name<'_>, at: At<'_>, owner: &ToolService<'_>) -> Option<Tool> {
     let section = at.section("description kind risk cost tokens data idempotency signature args request response extra_args timeout");

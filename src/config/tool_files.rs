@@ -13,12 +13,10 @@ use super::finding::Finding;
 use super::mcp_settings::McpService;
 use super::mcp_tool;
 use super::request::ToolService;
-use super::tool;
+use super::tool::{self, DOING};
 use crate::model::Tool;
 use crate::protocol::mcp::own::RESERVED;
 use crate::protocol::mcp::schema;
-
-pub(crate) const DOING: &str = "cannot load tools";
 
 /// All tools so far.
 #[derive(Default)]

@@ -12,6 +12,9 @@ pub struct Output {
     /// What the service answered; null when that was lost. The record keeps it in a column of its own.
     #[serde(skip)]
     pub data: JsonText,
+    /// Whether `data` is the content of an MCP server's result and nothing else. The record does not keep it.
+    #[serde(skip)]
+    pub is_content: bool,
     /// Why there is no data, though the service did it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lost: Option<Lost>,
@@ -52,7 +55,7 @@ impl Output {
 
 impl From<JsonText> for Output {
     fn from(data: JsonText) -> Output {
-        Output { data, lost: None, note: None, edited: Vec::new() }
+        Output { data, is_content: false, lost: None, note: None, edited: Vec::new() }
     }
 }
 

@@ -5,7 +5,7 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 
-use super::mcp::Drift;
+use super::drift::Drift;
 use crate::base::clock::Timestamp;
 use crate::model::{Outcome, Tool};
 

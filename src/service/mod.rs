@@ -10,6 +10,7 @@
 //! | [`mcp`] | MCP servers: what one offers, and what is doubtful about it |
 //! | `scrub` | takes the owner's credentials out of everything that comes back |
 //! | `health` | whether the services are well |
+//! | `drift` | what a server offers, against what its owner has looked at |
 //! | `call_slots` | how many calls run at once, and which is next |
 //!
 //! A new kind of service is a variant of `config::ServiceConfig`, a `Handler` in a folder or file of its own, and a line in
@@ -20,6 +21,7 @@
 
 mod call_slots;
 pub(crate) mod child;
+mod drift;
 mod handler;
 mod health;
 pub(crate) mod http;

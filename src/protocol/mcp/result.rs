@@ -36,16 +36,18 @@ impl ToolResult {
             true => format!(r#""structuredContent":{data},"#),
             false => String::new(),
         };
-        let remarks: Map<_, _> =
-            remarks.into_iter().map(|(name, what)| (format!("agentpass/{name}"), what)).collect();
-        let meta = match remarks.is_empty() {
-            true => String::new(),
-            false => format!(r#","_meta":{}"#, Value::from(remarks)),
-        };
+        let meta = meta(remarks);
         let text = Value::from(data);
         ToolResult(format!(
             r#""content":[{{"type":"text","text":{text}}}],{structured}"isError":false{meta}"#
         ))
+    }
+
+    /// The content of an MCP server's result, `{"content":[…]}`, as it is: images stay images. None: it is no such text.
+    pub(crate) fn content(data: &str, remarks: &Map<String, Value>) -> Option<ToolResult> {
+        let content = data.strip_prefix("{\"content\":")?.strip_suffix('}')?;
+        let meta = meta(remarks.clone());
+        Some(ToolResult(format!(r#""content":{content},"isError":false{meta}"#)))
     }
 
     /// What a client hears whose call goes on: a person is being asked until `expires`, or it is being carried out.
@@ -92,6 +94,13 @@ impl ToolResult {
         }
         ToolResult::text(&format!("It was not done, or failed: {stored} (request {id})"), true)
     }
+}
+
+/// What there is to say of a result besides.
+fn meta(remarks: Map<String, Value>) -> String {
+    let remarks: Map<_, _> =
+        remarks.into_iter().map(|(name, what)| (format!("agentpass/{name}"), what)).collect();
+    if remarks.is_empty() { String::new() } else { format!(r#","_meta":{}"#, Value::from(remarks)) }
 }
 
 /// How a call ended that has no data.
@@ -144,6 +153,10 @@ mod tests {
         assert_eq!(got["content"][0]["text"], r#"{"a":"\"}"}"#);
         assert_eq!((&got["isError"], &got["resultType"]), (&json!(false), &json!("complete")));
         assert_eq!(got["_meta"], json!({"agentpass/request_id": "r"}));
+        let image = r#"{"content":[{"type":"image","data":"AAAA"}]}"#;
+        let got = read(&ToolResult::content(image, &Map::new()).unwrap());
+        assert_eq!(got["content"], json!([{"type": "image", "data": "AAAA"}]));
+        assert!(got.get("structuredContent").is_none() && ToolResult::content("[]", &Map::new()).is_none());
         let list = read(&ToolResult::json(&json!([1])));
         assert!(list.get("structuredContent").is_none() && list.get("_meta").is_none());
         let waited = read(&ToolResult::waiting("r", r#"{"status":"executed","data":{"b":1}}"#));

@@ -9,11 +9,11 @@ use smol::Timer;
 use smol::channel::{Sender, bounded};
 use smol::future::{BoxedLocal, or};
 
-use super::drift::Drift;
 use super::result;
 use super::worker::{self, Command, Sent, Shared};
 use crate::config::McpService;
 use crate::model::{Call, InvalidCall, McpTarget, Outcome, Tool};
+use crate::service::drift::Drift;
 use crate::service::handler::{Attempt, ClaimedCall, Handler, PreparedCall};
 use crate::service::health::ServerState;
 use crate::service::scrub::Scrubber;

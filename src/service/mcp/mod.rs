@@ -7,19 +7,16 @@
 //! | `connection` | messages over its standard input and output |
 //! | `upstream` | the handshake, and the list of its tools |
 //! | `result` | what it answers, as an outcome |
-//! | `drift` | what it offers now, against what was imported |
 //! | `trouble` | why it cannot be used |
 //! | `analysis` | what is doubtful about the tools that a server offers |
 
 pub(crate) mod analysis;
 mod connection;
-mod drift;
 mod handler;
 mod result;
 mod trouble;
 mod upstream;
 mod worker;
 
-pub(crate) use drift::Drift;
 pub(super) use handler::{McpHandler, Upstream};
 pub(crate) use upstream::{Listing, list};

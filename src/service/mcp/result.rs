@@ -53,7 +53,11 @@ pub(super) fn outcome(
         return lost(kind, Lost::TooLarge, note.as_deref().unwrap_or("it is larger than max_response_bytes"));
     }
     match json::scrubbed(scrubber, &data) {
-        Some(clean) => Outcome::Executed(Output { note, ..JsonText::made(clean.json).into() }),
+        Some(clean) => Outcome::Executed(Output {
+            note,
+            is_content: raw("structuredContent").is_none(),
+            ..JsonText::made(clean.json).into()
+        }),
         None => lost(kind, Lost::BadJson, "no JSON"),
     }
 }

@@ -36,7 +36,9 @@ pub(super) fn of(reply: &CallReply) -> ToolResult {
         details.extend(grant.map(|grant| ("grant".to_owned(), grant.to_json())));
         details.extend(id.map(|id| ("request_id".to_owned(), id.into())));
         details.extend(replayed.then(|| ("replayed".to_owned(), true.into())));
-        return ToolResult::data(output.data.as_str(), details);
+        let data = output.data.as_str();
+        let content = output.is_content.then(|| ToolResult::content(data, &details)).flatten();
+        return content.unwrap_or_else(|| ToolResult::data(data, details));
     }
     if let Outcome::Permitted(_) = outcome {
         return ToolResult::permitted(&id.unwrap_or_default());
