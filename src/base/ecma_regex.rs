@@ -1,27 +1,23 @@
 //! Patterns as JSON Schema has them: those of ECMAScript, found anywhere in a text.
 
-use regex::{Regex, RegexBuilder};
-
-/// Bound on the compiled size of one pattern, in bytes.
-const SIZE_LIMIT: usize = 1 << 20;
+use super::whole_regex::PartRegex;
 
 const SPACE: &str = r"\t-\r \u{a0}\u{1680}\u{2000}-\u{200a}\u{2028}\u{2029}\u{202f}\u{205f}\u{3000}\u{feff}";
 const WORD: &str = "0-9A-Za-z_";
 
 /// A compiled pattern. Searching is linear in the length of the text.
 #[derive(Clone, Debug)]
-pub(crate) struct EcmaRegex(Regex);
+pub(crate) struct EcmaRegex(PartRegex);
 
 impl EcmaRegex {
     /// # Errors
     /// The reason in one line, when it is no pattern or means something else here than there.
     pub(crate) fn new(source: &str) -> Result<EcmaRegex, String> {
-        let built = RegexBuilder::new(&translated(source)?).size_limit(SIZE_LIMIT).build();
-        built.map(EcmaRegex).map_err(|_| "it cannot be compiled".to_owned())
+        PartRegex::new(&translated(source)?).map(EcmaRegex)
     }
 
     pub(crate) fn finds(&self, text: &str) -> bool {
-        self.0.is_match(text)
+        self.0.finds(text)
     }
 }
 

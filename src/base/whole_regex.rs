@@ -1,4 +1,4 @@
-//! Patterns of tool files (`validate:`). They match the whole value or not at all; this module and `ecma_regex` touch `regex` and
+//! Patterns of tool files (`validate:`). They match the whole value or not at all; only this module touches `regex` and
 //! `regex-syntax`.
 
 use std::fmt;
@@ -49,6 +49,22 @@ impl WholeRegex {
     /// The pattern as written.
     pub fn as_str(&self) -> &str {
         &self.source
+    }
+}
+
+/// A compiled pattern that may match anywhere in a text, in time that is linear in its length.
+#[derive(Clone, Debug)]
+pub(crate) struct PartRegex(regex::Regex);
+
+impl PartRegex {
+    /// # Errors
+    /// As [`WholeRegex::new`].
+    pub(crate) fn new(source: &str) -> Result<PartRegex, String> {
+        compile(source).map(PartRegex)
+    }
+
+    pub(crate) fn finds(&self, text: &str) -> bool {
+        self.0.is_match(text)
     }
 }
 
