@@ -145,7 +145,10 @@ impl Reading {
             }
             "$anchor" => {
                 let name = rule.as_str().ok_or_else(bad)?;
-                ensure(self.anchors.insert(name.to_owned(), at.to_owned()).is_none_or(|known| known == at))
+                // What is read once more by its anchor has its place already.
+                let is_placed = at.is_empty() || at.starts_with('/');
+                let known = self.anchors.entry(name.to_owned()).or_insert_with(|| at.to_owned());
+                ensure(!is_placed || known == at)
             }
             // What it names would be looked up under another base.
             "$id" if !at.is_empty() => Err(bad()),
