@@ -112,6 +112,13 @@ impl Reading {
         }
     }
 
+    /// Whether this is the one place of an anchor. What is read once more by its anchor has its place already.
+    fn place(&mut self, anchor: &str, at: &str) -> bool {
+        let is_placed = at.is_empty() || at.starts_with('/');
+        let known = self.anchors.entry(anchor.to_owned()).or_insert_with(|| at.to_owned());
+        !is_placed || known == at
+    }
+
     fn word(&mut self, (word, rule): (&String, &Value), at: &str, depth: u8) -> Result<(), String> {
         let bad = || format!("its {word} cannot be understood");
         let ensure = |fits: bool| if fits { Ok(()) } else { Err(bad()) };
@@ -143,13 +150,7 @@ impl Reading {
                 self.references.push(name.to_owned());
                 Ok(())
             }
-            "$anchor" => {
-                let name = rule.as_str().ok_or_else(bad)?;
-                // What is read once more by its anchor has its place already.
-                let is_placed = at.is_empty() || at.starts_with('/');
-                let known = self.anchors.entry(name.to_owned()).or_insert_with(|| at.to_owned());
-                ensure(!is_placed || known == at)
-            }
+            "$anchor" => ensure(self.place(rule.as_str().ok_or_else(bad)?, at)),
             // What it names would be looked up under another base.
             "$id" if !at.is_empty() => Err(bad()),
             "pattern" => {
