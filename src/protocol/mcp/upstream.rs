@@ -32,8 +32,12 @@ pub(crate) struct ServerError {
     pub message: String,
 }
 
-/// Something else than a message: servers print notes and banners.
-pub(crate) struct Noise;
+pub(crate) enum NotReadable {
+    /// Something else than a message: servers print notes and banners.
+    Noise,
+    /// What must not be read: too deep, or too many values.
+    Refused(String),
+}
 
 /// JSON of a server.
 ///
@@ -44,13 +48,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Value, JsonError> {
 }
 
 /// # Errors
-/// When this is no message.
-pub(crate) fn read(line: &[u8]) -> Result<FromServer, Noise> {
+/// When this is no message, or none that may be read.
+pub(crate) fn read(line: &[u8]) -> Result<FromServer, NotReadable> {
     let text = String::from_utf8_lossy(line);
-    let members: BTreeMap<String, &RawValue> = serde_json::from_str(&text).map_err(|_| Noise)?;
+    let members: BTreeMap<String, &RawValue> =
+        serde_json::from_str(&text).map_err(|_| match parse(line) {
+            Err(JsonError::Unsafe(why)) => NotReadable::Refused(why),
+            Ok(_) | Err(JsonError::Syntax) => NotReadable::Noise,
+        })?;
     let value = |name: &str| members.get(name).and_then(|raw| serde_json::from_str::<Value>(raw.get()).ok());
     if value("jsonrpc") != Some("2.0".into()) {
-        return Err(Noise);
+        return Err(NotReadable::Noise);
     }
     let id = value("id").filter(|id| !id.is_null());
     match (value("method"), id) {
@@ -60,7 +68,7 @@ pub(crate) fn read(line: &[u8]) -> Result<FromServer, Noise> {
             let result = members.get("result").map(|result| result.get().to_owned());
             Ok(FromServer::Reply { id, result: result.ok_or_else(|| error(value("error").as_ref())) })
         }
-        _ => Err(Noise),
+        _ => Err(NotReadable::Noise),
     }
 }
 

@@ -13,7 +13,7 @@ use smol::future::{or, yield_now};
 use smol::{LocalExecutor, Task, Timer};
 
 use super::trouble::{UpstreamError, Why};
-use crate::protocol::mcp::upstream::{FromServer, ServerError, answer, parse, read};
+use crate::protocol::mcp::upstream::{FromServer, NotReadable, ServerError, answer, parse, read};
 use crate::service::child::{Child, LineError, Pipes, Program};
 
 /// Messages that wait until the server reads them.
@@ -214,7 +214,10 @@ fn heard(shared: &Shared, line: &[u8]) {
             let _ = shared.changed.0.try_send(());
         }
         Ok(FromServer::Notification(_)) => {}
-        Err(_) if shared.noisy.replace(true) => {}
-        Err(_) => log::info!("a server writes lines to its standard output that are no messages"),
+        Err(NotReadable::Refused(why)) => shared.end(Why::Unreadable(why)),
+        Err(NotReadable::Noise) if shared.noisy.replace(true) => {}
+        Err(NotReadable::Noise) => {
+            log::info!("a server writes lines to its standard output that are no messages")
+        }
     }
 }
