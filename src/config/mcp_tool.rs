@@ -71,7 +71,6 @@ pub(crate) fn read(name: Name<'_>, at: At<'_>, service: &McpService) -> Option<T
         ..Tool::new(&exposed, Target::Mcp(Box::new(target)))
     };
     tool.digest = digest_of(&tool, service, digest);
-    advise(name, &tool);
     Some(tool)
 }
 
@@ -225,15 +224,6 @@ fn digest_of(tool: &Tool, service: &McpService, pin: Digest) -> Digest {
         "timeout": tool.timeout.map(|time| time.as_secs_f64()),
     });
     Digest::sha256(&canonical(&all).unwrap_or_else(|_| all.to_string().into_bytes()))
-}
-
-fn advise(name: Name<'_>, tool: &Tool) {
-    if tool.name.starts_with("agentpass_") {
-        name.error("names that begin with agentpass_ are the gateway's own", "set another prefix");
-    } else if tool.name.len() > 48 {
-        let text = format!("{} is not offered over MCP: it has more than 48 characters", tool.name);
-        name.warn(text, "set a shorter prefix");
-    }
 }
 
 /// What the owner has written of each tool in the tool file of an MCP server, for the next import to keep.
