@@ -173,11 +173,14 @@ fn each_element_is_a_use_also_when_many_come_at_once_and_the_gateway_is_killed()
     gateway.verify();
 }
 
+/// Why a grant ends, and what ends it.
+type End = (&'static str, fn(&Gateway));
+
 /// Whatever ends a grant in the middle of its uses: nothing is claimed under it behind its end in the record, and nothing
 /// more once whoever ended it has heard that it is ended.
 #[test]
 fn nothing_is_claimed_behind_the_end_of_a_grant() {
-    let ends: [(&str, fn(&Gateway)); 5] = [
+    let ends: [End; 5] = [
         ("revoked", |gateway| drop(gateway.json(&["grants", "revoke", "--all", "--json"]))),
         ("stopped", |gateway| assert!(gateway.cli(&["kill"]).status.success())),
         ("rule_changed", |gateway| {
