@@ -17,7 +17,7 @@ use harness::gateway::TOKEN;
 use harness::{Agent, Answer, BINARY, Folder, Gateway, Setup, error};
 use serde_json::{Value, json};
 
-const STARTERS: [&str; 8] = [
+const STARTERS: [&str; 9] = [
     "home",
     "read-only",
     "ask-everything",
@@ -26,6 +26,7 @@ const STARTERS: [&str; 8] = [
     "pii-egress",
     "refunds",
     "shell-and-browser",
+    "mcp-tools",
 ];
 
 fn run(folder: &Path, arguments: &[&str]) -> Output {

@@ -43,7 +43,7 @@ _agentpass() {
                 words=$(compgen -W "$options" -- "$current")
                 ;;
             --starter)
-                options="home read-only ask-everything deny-by-default spend-cap pii-egress refunds shell-and-browser"
+                options="home read-only ask-everything deny-by-default spend-cap pii-egress refunds shell-and-browser mcp-tools"
                 words=$(compgen -W "$options" -- "$current")
                 ;;
             --config | --permissions | --socket | --token-file | --ca-cert | init | verify | test | analyze)

@@ -30,7 +30,7 @@ pub(crate) struct InitArgs {
     #[argh(switch)]
     pub secrets: bool,
     /// a policy to start from, with its tests: home, read-only, ask-everything, deny-by-default, spend-cap, pii-egress,
-    /// refunds or shell-and-browser
+    /// refunds, shell-and-browser or mcp-tools
     #[argh(option, arg_name = "name")]
     pub starter: Option<String>,
 }
@@ -186,6 +186,8 @@ fn next_steps(dir: &Path, host: &str, pin: &str, starter: Option<&Starter>) -> S
     let agent = Agent { address, port: DEFAULT_PORT, pin: Some(pin.to_owned()) }.step(&env);
     let option = if is_here { String::new() } else { format!(" --config {config}") };
     let test = starter.map(|_| format!("\n  agentpass policy test{option}")).unwrap_or_default();
+    let import = starter.and_then(|starter| starter.imports);
+    let import = import.map(|name| format!("\n  agentpass mcp import {name}{option}")).unwrap_or_default();
     let last = match starter {
         None => format!(
             "There are no tools yet:
@@ -203,7 +205,7 @@ and say in {permissions} what is allowed, asked and denied;
     };
     format!(
         "
-Next, on this machine:{test}
+Next, on this machine:{test}{import}
   agentpass check{option}
   agentpass serve{option}
   agentpass approvals --watch{option}   # in a second terminal: you answer here

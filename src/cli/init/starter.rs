@@ -12,6 +12,8 @@ pub(super) struct Starter {
     pub secret: Option<&'static str>,
     /// The tool file: its name and its text.
     pub tools: (&'static str, &'static str),
+    /// The MCP server whose own words take the place of that text.
+    pub imports: Option<&'static str>,
 }
 
 impl Starter {
@@ -34,32 +36,34 @@ macro_rules! home {
             services: include_str!("../../../etc/starters/homeassistant.yaml"),
             secret: Some("HA_TOKEN"),
             tools: HOMEASSISTANT,
+            imports: None,
         }
     };
 }
 
 /// A starter with tools of its own.
 macro_rules! example {
-    ($name:literal, $tools:literal, $secret:literal) => {
+    ($name:literal, $tools:literal, $secret:expr, $imports:expr) => {
         Starter {
             name: $name,
             permissions: include_str!(concat!("../../../etc/starters/", $name, "/permissions.yaml")),
             tests: include_str!(concat!("../../../etc/starters/", $name, "/tests.yaml")),
             services: include_str!(concat!("../../../etc/starters/", $name, "/services.yaml")),
-            secret: Some($secret),
+            secret: $secret,
             tools: ($tools, include_str!(concat!("../../../etc/starters/", $name, "/tools.yaml"))),
+            imports: $imports,
         }
     };
 }
 
-pub(super) static ALL: [Starter; 8] = [
+pub(super) static ALL: [Starter; 9] = [
     home!("home", "../../../etc/permissions.yaml"),
     home!("read-only", "../../../etc/starters/read-only/permissions.yaml"),
     home!("ask-everything", "../../../etc/starters/ask-everything/permissions.yaml"),
     home!("deny-by-default", "../../../etc/starters/deny-by-default/permissions.yaml"),
-    example!("spend-cap", "spending.yaml", "MODELS_TOKEN"),
-    example!("pii-egress", "office.yaml", "OFFICE_TOKEN"),
-    example!("refunds", "payments.yaml", "PAYMENTS_TOKEN"),
+    example!("spend-cap", "spending.yaml", Some("MODELS_TOKEN"), None),
+    example!("pii-egress", "office.yaml", Some("OFFICE_TOKEN"), None),
+    example!("refunds", "payments.yaml", Some("PAYMENTS_TOKEN"), None),
     Starter {
         name: "shell-and-browser",
         permissions: include_str!("../../../etc/starters/shell-and-browser/permissions.yaml"),
@@ -67,5 +71,7 @@ pub(super) static ALL: [Starter; 8] = [
         services: include_str!("../../../etc/starters/shell-and-browser/services.yaml"),
         secret: None,
         tools: ("coding-agent.yaml", include_str!("../../../tools/coding-agent.yaml")),
+        imports: None,
     },
+    example!("mcp-tools", "files.mcp.yaml", None, Some("files")),
 ];
