@@ -59,7 +59,8 @@ impl Toolbox {
             let exposed = owner.mcp.map_or_else(|| plain.to_owned(), |mcp| mcp.exposed(plain));
             if let (Some(other), Some(file)) = (self.tools.get(&exposed), self.origin.get(&exposed)) {
                 let (here, there) = (owner.service, &other.service);
-                let help = format!("it is a tool of {there} in {}; here it is one of {here}", file.display());
+                let of = if here == there { String::new() } else { format!("this one is of {here}, ") };
+                let help = format!("{of}the other one of {there} is in {}", file.display());
                 name.error(format!("there is a tool \"{exposed}\" already"), &help);
                 continue;
             }
