@@ -63,7 +63,7 @@ pub(crate) fn run(args: &AddArgs) -> Result<Exit, Trouble> {
     if let (false, Some(members)) = (env.is_empty(), entry.as_object_mut()) {
         members.insert("env".to_owned(), env.into());
     }
-    let with = with_service(&text, name, &entry).map_err(|why| bad(why))?;
+    let with = with_service(&text, name, &entry).map_err(bad)?;
     let next = NextFile::write(&paths.config, &with).map_err(failed)?;
     let beside = Paths { config: next.path.clone(), permissions: paths.permissions.clone() };
     let service = match find(&beside, name) {
