@@ -234,9 +234,9 @@ fn a_prefix_of_a_command_is_warned_of() {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     };
     let said = check("{matches: \"git status*\"}");
-    assert!(said.contains("git status* allows every command that begins so"), "{said}");
+    assert!(said.contains("git status* allows every command that begins like this"), "{said}");
     let said = check("{regex: \"git status( -s)*\"}");
-    assert!(!said.contains("begins so"), "{said}");
+    assert!(!said.contains("begins like this"), "{said}");
 }
 
 #[test]
