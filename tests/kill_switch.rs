@@ -210,6 +210,54 @@ fn without_a_gateway_the_next_start_is_stopped() {
     gateway.verify();
 }
 
+/// As when the disk is full: it counts, and nobody is told that it is safe before it is.
+#[test]
+fn a_stop_that_cannot_be_written_down_counts_and_says_so() {
+    let mut gateway = Gateway::start();
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    db.execute_batch(
+        "CREATE TRIGGER stuck BEFORE INSERT ON events WHEN NEW.kind = 'stopped'
+         BEGIN SELECT RAISE(ABORT, 'stuck'); END",
+    )
+    .unwrap();
+    for already in [false, true, true] {
+        let told = gateway.json(&["kill", "--json"]);
+        assert_eq!((&told["already"], &told["recorded"]), (&json!(already), &json!(false)), "{told}");
+        assert_eq!(error(&agent.call("tool_request", allowed("a"))), STOPPED);
+    }
+    let told = String::from_utf8(gateway.cli(&["kill"]).stdout).unwrap();
+    assert!(told.contains("stopped already") && told.contains("NOT BE RECORDED"), "{told}");
+    assert_eq!(stopped(&gateway)["each"][0]["recorded"], false);
+    assert!(!gateway.cli(&["resume"]).status.success());
+    assert_eq!(error(&agent.call("tool_request", allowed("a"))), STOPPED);
+    db.execute_batch("DROP TRIGGER stuck").unwrap();
+    eventually("the record of it", || (stopped(&gateway)["each"][0]["recorded"] == true).then_some(()));
+    let told = gateway.json(&["kill", "--json"]);
+    assert_eq!((&told["already"], &told["recorded"]), (&json!(true), &json!(true)), "{told}");
+    gateway.kill();
+    gateway.restart();
+    assert_eq!(stopped(&gateway)["all"], true);
+    assert_eq!((seen(&gateway, "a"), events(&gateway, "stopped").len()), (0, 1));
+    gateway.verify();
+}
+
+/// Whoever presses second is not told that it is recorded while the first one's is still being written.
+#[test]
+fn a_second_stop_is_acknowledged_no_sooner_than_the_first_is_on_disk() {
+    let mut gateway = Gateway::start();
+    for _ in 0..6 {
+        let _first = gateway.say_and_leave(&[json!({"command": "kill"})]);
+        let told = gateway.control(&json!({"command": "kill"})).unwrap();
+        assert_eq!(told["recorded"], true, "{told}");
+        gateway.kill();
+        gateway.restart();
+        assert_eq!(stopped(&gateway)["all"], true, "{told}");
+        gateway.json(&["resume", "--json"]);
+    }
+    gateway.verify();
+}
+
 /// Calls of several agents, in every state, when it is pressed: afterwards nothing begins any more, and everybody hears what
 /// became of theirs.
 #[test]
@@ -301,6 +349,159 @@ fn a_crash_while_it_is_pressed_loses_nothing_that_was_told() {
         assert!(seen(&gateway, &text) <= 1);
         gateway.verify();
     }
+}
+
+/// Where a call is when the power goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Where {
+    /// A person has been asked.
+    Question,
+    /// Approved, or allowed, and there is no place for it.
+    Queue,
+    /// The yes is on its way.
+    Claim,
+    Service,
+    /// It was executed, and its agent knows.
+    Finished,
+}
+
+/// When the power goes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Stop {
+    /// After the stop was acknowledged.
+    Acknowledged,
+    /// So many milliseconds after it was pressed, without waiting for an answer.
+    Pressed(u64),
+}
+
+#[test]
+fn killed_in_every_state_of_a_call_with_a_stop() {
+    for place in [Where::Question, Where::Queue, Where::Claim, Where::Service, Where::Finished] {
+        for stop in
+            [Stop::Acknowledged, Stop::Pressed(0), Stop::Pressed(1), Stop::Pressed(3), Stop::Pressed(10)]
+        {
+            killed_and_stopped(place, stop);
+        }
+    }
+}
+
+/// Once the stop is in the record, nothing is made that was not at its service already, and every agent hears of it.
+fn killed_and_stopped(place: Where, stop: Stop) {
+    let usual = Setup::default();
+    let config = usual.config.replace("rate_limit:", "max_concurrent_calls: 1\nrate_limit:");
+    let mut gateway = Gateway::with(&Setup { config, ..usual });
+    gateway
+        .upstream
+        .answer(|seen| if seen.json()["text"] == "long" { Answer::Hold } else { Answer::json("{}") });
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let (calls, question) = put(&gateway, &mut agent, place);
+    let yes = question.filter(|_| place == Where::Claim).map(|id| json!({"command": "approve", "id": id}));
+    let yes = yes.map(|yes| gateway.say_and_leave(&[yes]));
+    // What is claimed when the stop is acknowledged is all that will be.
+    let (claimed, pressed) = match stop {
+        Stop::Acknowledged => {
+            let told = gateway.control(&json!({"command": "kill"})).unwrap();
+            assert_eq!(told["recorded"], true, "{told}");
+            (Some(claims(&gateway)), None)
+        }
+        Stop::Pressed(after) => {
+            let open = gateway.say_and_leave(&[json!({"command": "kill"})]);
+            thread::sleep(Duration::from_millis(after));
+            (None, Some(open))
+        }
+    };
+    gateway.kill();
+    drop((yes, pressed));
+    gateway.upstream.release();
+    gateway.restart();
+
+    let case = format!("{place:?}, {stop:?}");
+    let is_stopped = stopped(&gateway)["all"] == true;
+    assert!(is_stopped || claimed.is_none(), "{case}");
+    if !is_stopped {
+        // The stop was lost before it was acknowledged, and whatever happens now is tested elsewhere.
+        return gateway.verify();
+    }
+    let is_ended = || gateway.audit().iter().all(|row| row["outcome"] != "pending");
+    eventually("an end of every call", || is_ended().then_some(()));
+    assert!(gateway.questions().is_empty(), "{case}");
+    assert!(
+        claimed.is_none_or(|claimed| claims(&gateway) == claimed),
+        "{case}: claimed after the stop was acknowledged"
+    );
+    for row in gateway.audit() {
+        let text = row["args"]["text"].as_str().unwrap();
+        let (outcome, times) = (row["outcome"].as_str().unwrap(), seen(&gateway, text));
+        let fits = match (place, text) {
+            (_, "long") => outcome == "unknown" && times == 1,
+            (Where::Finished, _) => outcome == "executed" && times == 1,
+            (Where::Claim, _) => match outcome {
+                "executed" => times == 1,
+                "unknown" => times <= 1,
+                _ => outcome == "denied" && times == 0,
+            },
+            _ => outcome == "denied" && times == 0,
+        };
+        assert!(fits, "{case}: {times} of {row}");
+    }
+    // Replays hear of the stop, whatever became of the first.
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    for call in &calls {
+        assert_eq!(error(&agent.call("tool_request", call.clone())), STOPPED, "{case}: {call}");
+    }
+    let before = gateway.upstream.seen().len();
+    gateway.json(&["resume", "--json"]);
+    gateway.verify();
+    assert_eq!(
+        (gateway.upstream.seen().len(), gateway.questions().len()),
+        (before, 0),
+        "{case}: resuming makes nothing"
+    );
+    let again = |agent: &mut Agent| agent.call("tool_request", calls[0].clone());
+    match place {
+        Where::Service => assert_eq!(error(&again(&mut agent)), (-32004, "unknown_result"), "{case}"),
+        Where::Finished => assert_eq!(again(&mut agent)["result"]["replayed"], true, "{case}"),
+        Where::Question | Where::Queue | Where::Claim => {}
+    }
+    assert_eq!(gateway.upstream.seen().len(), before, "{case}");
+}
+
+/// Brings calls to this place, and gives them and the id of the question, where there is one.
+fn put(gateway: &Gateway, agent: &mut Agent, place: Where) -> (Vec<Value>, Option<String>) {
+    match place {
+        Where::Question | Where::Claim => {
+            agent.send("tool_request", asked("asked"));
+            (vec![asked("asked")], Some(agent.asked()))
+        }
+        Where::Service => {
+            agent.send("tool_request", allowed("long"));
+            gateway.upstream.wait_for(1);
+            (vec![allowed("long")], None)
+        }
+        Where::Finished => {
+            assert!(is_executed(&agent.call("tool_request", allowed("short"))));
+            (vec![allowed("short")], None)
+        }
+        Where::Queue => {
+            Agent::login(gateway.address, LAPTOP).send("tool_request", allowed("long"));
+            gateway.upstream.wait_for(1);
+            agent.send("tool_request", asked("asked"));
+            gateway.say_yes(&agent.asked());
+            agent.send("tool_request", allowed("short"));
+            eventually("it is judged", || {
+                gateway.log().contains("by default: allow call_service").then_some(())
+            });
+            (vec![asked("asked"), allowed("short")], None)
+        }
+    }
+}
+
+/// How many calls the record has as claimed.
+fn claims(gateway: &Gateway) -> i64 {
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    let sql =
+        "SELECT count(*) FROM events WHERE kind = 'executing' OR json_extract(body, '$.then') = 'executing'";
+    db.query_row(sql, [], |row| row.get::<_, i64>(0)).unwrap()
 }
 
 #[test]

@@ -18,6 +18,8 @@ mod holes;
 mod permission;
 #[path = "mcp/settled.rs"]
 mod settled;
+#[path = "mcp/stopped.rs"]
+mod stopped;
 
 use std::thread;
 use std::time::Duration;

@@ -138,12 +138,12 @@ fn told(reply: &Value) -> String {
             visible(marker)
         );
     }
-    if is("already") {
-        return format!("{whose} was stopped already; `agentpass status` says by whom");
-    }
-    let mut lines =
-        vec![format!("{whose} is stopped; {} withdrawn", counted(count("withdrawn"), "question"))];
-    if count("executing") > 0 {
+    let is_new = !is("already");
+    let mut lines = vec![match is_new {
+        true => format!("{whose} is stopped; {} withdrawn", counted(count("withdrawn"), "question")),
+        false => format!("{whose} was stopped already; `agentpass status` says by whom"),
+    }];
+    if is_new && count("executing") > 0 {
         let calls = counted(count("executing"), "call");
         lines.push(format!("{calls} at a service cannot be called back and will be seen through"));
     }

@@ -35,11 +35,11 @@ impl Stopped {
     /// For a person who is told in a few words, safe to show.
     pub(crate) fn words(&self) -> String {
         let whose = whose(&self.stop);
-        if self.already {
-            return format!("{whose} is stopped already.");
-        }
-        let mut words = format!("{whose} is stopped; {} withdrawn.", counted(self.withdrawn, "question"));
-        if self.executing > 0 {
+        let mut words = match self.already {
+            true => format!("{whose} is stopped already."),
+            false => format!("{whose} is stopped; {} withdrawn.", counted(self.withdrawn, "question")),
+        };
+        if self.executing > 0 && !self.already {
             let calls = counted(self.executing, "call");
             words.push_str(&format!(" {calls} at a service cannot be called back."));
         }
@@ -63,22 +63,28 @@ impl Gate {
         let open = self.approvals.questions();
         let withdrawn = open.iter().filter(|question| concerned(&question.call)).count();
         let executing = self.flights.executing();
-        let Some(number) = self.press(&stop) else {
-            return Stopped { stop, already: true, withdrawn: 0, executing, recorded: true };
-        };
+        let pressed = self.press(&stop);
+        let already = pressed.is_err();
+        // Nobody hears that it is recorded before it is, whoever was first.
+        let number = pressed.unwrap_or_else(|standing| standing);
         let recorded = self.record_stop(number).await;
-        Stopped { stop, already: false, withdrawn, executing, recorded }
+        if !recorded && !already {
+            let stops = self.stops.clone();
+            self.spawn(until_recorded("the stop".to_owned(), async move || stops.record(number).await));
+        }
+        Stopped { stop, already, withdrawn: if already { 0 } else { withdrawn }, executing, recorded }
     }
 
-    /// The part that is done before anything is waited for. None: it changes nothing.
-    fn press(&self, stop: &Stop) -> Option<u64> {
+    /// The part that is done before anything is waited for: the number of the stop. Err: that of one that stands already,
+    /// so nothing has changed.
+    fn press(&self, stop: &Stop) -> Result<u64, u64> {
         let number = self.stops.add(stop.clone())?;
         self.end_stopped_grants(stop);
         self.look_again();
         let why = stop.reason.as_ref().map(|why| format!(": {}", visible(why))).unwrap_or_default();
         let verb = if stop.agent.is_some() { "all calls of it are stopped" } else { "is stopped" };
         self.announce(&format!("{} {verb} by {}{why}", whose(stop), visible(stop.by.as_str())));
-        Some(number)
+        Ok(number)
     }
 
     /// What people have said yes to beforehand does not outlive a stop.
@@ -88,7 +94,7 @@ impl Gate {
         });
     }
 
-    /// Whether it is on disk. If not, it will be as soon as the disk takes it.
+    /// Whether it is on disk.
     async fn record_stop(&self, number: u64) -> bool {
         let stops = self.stops.clone();
         let written = see_through(&self.flights.executor, async move { stops.record(number).await }).await;
@@ -96,8 +102,6 @@ impl Gate {
             Some(Ok(())) => true,
             Some(Err(e)) => {
                 log::error!("stopped, but that could not be recorded: {e}");
-                let stops = self.stops.clone();
-                self.spawn(until_recorded("the stop".to_owned(), async move || stops.record(number).await));
                 false
             }
             None => false,
@@ -194,7 +198,7 @@ pub(super) fn denied(gate: &Gate, call: &Call, verdict: &Verdict) {
     let reason = Some(format!("{} calls were denied within {window}", breaker.denies));
     let by = Responder::circuit_breaker();
     let stop = Stop { agent: Some(agent.clone()), by, at: now, reason };
-    if let Some(number) = gate.press(&stop) {
+    if let Ok(number) = gate.press(&stop) {
         let stops = gate.stops.clone();
         gate.spawn(async move {
             if let Err(e) = stops.record(number).await {

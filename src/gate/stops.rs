@@ -80,18 +80,18 @@ impl Stops {
         all
     }
 
-    /// Counts at once. Gives the number under which it is to be [recorded](Stops::record); None: a stop that stands says as
-    /// much already.
-    pub(super) fn add(&self, stop: Stop) -> Option<u64> {
+    /// Counts at once. Gives the number under which it is to be [recorded](Stops::record); Err: that of a
+    /// stop that stands and says as much already.
+    pub(super) fn add(&self, stop: Stop) -> Result<u64, u64> {
         let mut standing = self.standing.borrow_mut();
-        if standing.iter().any(|one| !one.lifting && one.stop.covers(&stop)) {
-            return None;
+        if let Some(one) = standing.iter().find(|one| !one.lifting && one.stop.covers(&stop)) {
+            return Err(one.number);
         }
         let number = self.last.get().saturating_add(1);
         self.last.set(number);
         standing.retain(|one| one.stop.agent != stop.agent);
         standing.push(Standing { stop, number, recorded: false, lifting: false });
-        Some(number)
+        Ok(number)
     }
 
     /// Writes it down, unless that was done or it stands no more.
