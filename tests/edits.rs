@@ -14,10 +14,11 @@ mod telegram_world;
 
 use std::collections::BTreeSet;
 use std::thread;
+use std::time::{Duration, Instant};
 
 use harness::gateway::{LAPTOP, TOKEN, cli};
 use harness::site::Site;
-use harness::{Agent, Gateway, Setup, eventually, timing};
+use harness::{Agent, Answer, Gateway, Setup, eventually, timing};
 use random::Random;
 use serde_json::{Value, json};
 use telegram_api::{ANNA, BEN, GROUP, Telegram};
@@ -52,9 +53,10 @@ fn approve(gateway: &Gateway, options: &[&str]) -> (i32, Value) {
     (output.status.code().unwrap(), serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-/// What the service was sent: path and body.
+/// What the service was told to do: path and body.
 fn sent(gateway: &Gateway) -> Vec<(String, Value)> {
-    gateway.upstream.seen().iter().map(|seen| (seen.target.clone(), seen.json())).collect()
+    let seen = gateway.upstream.seen();
+    seen.iter().filter(|seen| seen.method == "POST").map(|seen| (seen.target.clone(), seen.json())).collect()
 }
 
 #[test]
@@ -451,5 +453,221 @@ fn answers_and_changes_that_race() {
             assert!(["resolved", "already_resolved", "stale"].contains(&outcome), "{answers:?}");
         }
     }
+    gateway.verify();
+}
+
+/// With one place for calls, which somebody else's call holds: the changed call is approved and waits when the power goes.
+#[test]
+fn an_approved_change_that_waits_outlives_a_crash_and_is_made_once() {
+    let config = setup().config.replace("rate_limit:", "max_concurrent_calls: 1\nrate_limit:");
+    let mut gateway = Gateway::with(&Setup { config, ..setup() });
+    gateway
+        .upstream
+        .answer(|seen| if seen.target.contains("hold") { Answer::Hold } else { Answer::json("{}") });
+    let mut laptop = Agent::login(gateway.address, LAPTOP);
+    laptop.send("tool_request", json!({"tool": "get_state", "args": {"entity_id": "hold"}}));
+    gateway.upstream.wait_for(1);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    dim(&mut agent);
+    let id = agent.asked();
+    assert_eq!(approve(&gateway, &[&id, "--set", "brightness:=60"]).1["outcome"], "resolved");
+    assert_eq!(kinds(&gateway, &id), ["requested", "edited", "answered"]);
+    gateway.kill();
+    gateway.upstream.release();
+    gateway.restart();
+    eventually("the changed call", || (gateway.row(&id)["outcome"] == "executed").then_some(()));
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    let again = dim(&mut agent);
+    let again = agent.reply(again);
+    assert_eq!(
+        (&again["result"]["replayed"], &again["result"]["edited"]),
+        (&json!(true), &json!(["brightness"])),
+        "{again}"
+    );
+    assert_eq!(
+        sent(&gateway),
+        [("/api/services/light/turn_on".into(), json!({"brightness": 60, "entity_id": "light.desk"}))]
+    );
+    gateway.verify();
+}
+
+/// Killed as soon as the record has one more step of a change that is approved, or at any moment before: the question is
+/// open again and about what the record says, or the changed call was made. Nobody's yes makes the original.
+#[test]
+fn killed_between_a_change_and_its_claim() {
+    let mut gateway = Gateway::with(&setup());
+    let mut random = Random::new(20_261_128);
+    for round in 0..12 {
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        let (asked, changed, before) = (1000 + round, 1 + round, sent(&gateway).len());
+        let params =
+            json!({"tool": "call_service", "args": args(asked), "idempotency_key": format!("k{round}")});
+        agent.send("tool_request", params.clone());
+        let id = agent.asked();
+        let as_asked = gateway.whole_questions()[0]["digest"].clone();
+        let approve_changed = json!({"command": "approve", "id": id, "set": {"brightness": changed}});
+        let open = gateway.say_and_leave(&[approve_changed]);
+        match round % 3 {
+            0 => thread::sleep(Duration::from_micros(random.below(12_000).try_into().unwrap())),
+            step => wait_for_step(&gateway, &id, if step == 1 { "edited" } else { "answered" }),
+        }
+        gateway.kill();
+        drop(open);
+        gateway.restart();
+        let made = |gateway: &Gateway| -> Vec<Value> {
+            sent(gateway)[before..].iter().map(|(_, body)| body["brightness"].clone()).collect()
+        };
+        let steps = kinds(&gateway, &id);
+        if steps.iter().any(|kind| kind == "answered") {
+            let ended = || gateway.row(&id)["outcome"] != "pending";
+            eventually("the end of the changed call", || ended().then_some(()));
+            let outcome = gateway.row(&id)["outcome"].as_str().unwrap().to_owned();
+            let fits = match outcome.as_str() {
+                "executed" => made(&gateway) == [changed],
+                "unknown" => [&[][..], &[json!(changed)]].contains(&made(&gateway).as_slice()),
+                _ => false,
+            };
+            assert!(fits, "round {round}: {outcome}, {steps:?}, {:?}", made(&gateway));
+        } else {
+            assert_eq!(made(&gateway), Vec::<Value>::new(), "round {round}: {steps:?}");
+            let is_changed = steps.iter().any(|kind| kind == "edited");
+            let question = &gateway.whole_questions()[0];
+            let shown = if is_changed { changed } else { asked };
+            assert_eq!(
+                (&question["request_id"], &question["args"]["brightness"]),
+                (&json!(id), &json!(shown))
+            );
+            let yes = |digest: &Value| {
+                gateway.control(&json!({"command": "approve", "id": id, "digest": digest})).unwrap()["outcome"].clone()
+            };
+            if is_changed {
+                assert_eq!(yes(&as_asked), "stale", "a button of the card as it was");
+            }
+            assert_eq!(yes(&question["digest"]), "resolved");
+            eventually("the call", || (gateway.row(&id)["outcome"] == "executed").then_some(()));
+            assert_eq!(made(&gateway), [shown], "round {round}: {steps:?}");
+        }
+        // The key leads to what was done, and to nothing more.
+        let told = made(&gateway);
+        let mut agent = Agent::login(gateway.address, TOKEN);
+        let reply = agent.call("tool_request", params);
+        let is_unknown = reply["error"]["data"]["reason"] == "unknown_result";
+        assert!(is_unknown || reply["result"]["replayed"] == true, "{reply}");
+        assert_eq!(made(&gateway), told);
+        gateway.verify();
+    }
+}
+
+/// Waits until the record has this step of the call.
+fn wait_for_step(gateway: &Gateway, id: &str, kind: &str) {
+    let db = rusqlite::Connection::open(gateway.path("data/agentpass.db")).unwrap();
+    let sql = "SELECT count(*) FROM events WHERE kind = ?1 AND request_id = ?2";
+    let mut count = db.prepare(sql).unwrap();
+    let deadline = Instant::now() + timing::PATIENCE;
+    while count.query_row([kind, id], |row| row.get::<_, i64>(0)).unwrap() == 0 {
+        assert!(Instant::now() < deadline, "no {kind} of {id}");
+    }
+}
+
+const BOARD: &str = "a-token-of-the-board-0123456789";
+
+/// Pages, a program that answers over HTTP, and everything that can deny a change: a rule, a limit, a flow.
+fn everything_that_denies() -> Setup {
+    let usual = pages();
+    let board = format!("channels:\n  board: {{type: api, token: \"{BOARD}\"}}\nservices:\n");
+    Setup {
+        config: usual.config.replace("services:\n", &board),
+        tools: format!("{}{CUSTOMERS}", usual.tools),
+        permissions: format!("{PERMISSIONS}{FLOW_AND_LIMIT}"),
+    }
+}
+
+const CUSTOMERS: &str = r#"
+  get_customer:
+    kind: read
+    data: {from: crm, labels: [pii]}
+    request: {method: GET, path: /customer}
+  mail:
+    kind: send
+    data: {to: external_email, domain: {arg: to}}
+    args: {to: {type: string, required: true}}
+    extra_args: refuse
+    request: {method: POST, path: /mail}
+"#;
+const FLOW_AND_LIMIT: &str = r#"
+flows:
+  - {from: crm, to: external_email, labels: [pii], action: ask, domains: [customer.example]}
+limits:
+  - {name: bright, pattern: "call_service*", count: "arg:brightness", per: agent, window: 1h, deny_above: 100}
+"#;
+
+/// Whatever is said against a change ends the change and not the question, whichever way it comes.
+#[test]
+fn a_change_is_denied_by_rule_limit_and_flow_on_every_surface() {
+    let gateway = Gateway::with(&everything_that_denies());
+    let site = Site::signed_in(&gateway);
+    let mut agent = Agent::login(gateway.address, TOKEN);
+    agent.request("get_customer", json!({}));
+    let light = dim(&mut agent);
+    let dimming = agent.asked();
+    let mail = agent.send("tool_request", json!({"tool": "mail", "args": {"to": "anna@customer.example"}}));
+    let mailing = agent.asked();
+    let before = gateway.questions();
+    let digest = |id: &str| {
+        let question = gateway.questions().into_iter().find(|question| question["request_id"] == id);
+        question.unwrap()["digest"].as_str().unwrap().to_owned()
+    };
+    let bearer = format!("Bearer {BOARD}");
+    let api = |body: Value| {
+        let headers = [("authorization", bearer.as_str()), ("content-type", "application/json")];
+        Site::of(&gateway).ask("POST", "/approvals/api/resolve", &headers, &body.to_string())
+    };
+    // What is set, the word for it, the exit code, the status of the API and of the page.
+    let against = [
+        (&dimming, json!({"domain": "lock"}), "denied", 1, 200),
+        (&dimming, json!({"brightness": 101}), "denied", 1, 200),
+        (&mailing, json!({"to": "eve@evil.example"}), "denied", 1, 200),
+        (&dimming, json!({"domain": "LIGHT"}), "refused", 4, 400),
+        (&mailing, json!({"to": null}), "refused", 4, 400),
+        (&mailing, json!({"to": 7}), "refused", 4, 400),
+        (&mailing, json!({"cc": "eve@evil.example"}), "refused", 4, 400),
+    ];
+    for (id, set, word, code, status) in &against {
+        let (name, value) = set.as_object().unwrap().iter().next().unwrap();
+        let (exit, told) = approve(&gateway, &[id, "--set", &format!("{name}:={value}")]);
+        assert_eq!((exit, &told["outcome"]), (*code, &json!(word)), "terminal: {set}: {told}");
+        let page = api(json!({"request_id": id, "approved": true, "set": set}));
+        assert_eq!(
+            (page.status, &page.json()["outcome"]),
+            (*status, &json!(word.to_uppercase())),
+            "API: {set}"
+        );
+        let (set, digest) = (set.to_string(), digest(id));
+        let fields = [("choice", "approve"), ("set", &set), ("digest", &digest)];
+        let told = site.answer(id, &fields);
+        assert_eq!(
+            (&told["outcome"], &told["is_over"]),
+            (&json!(word), &json!(false)),
+            "page: {set}: {told}"
+        );
+        assert_eq!(site.post(&format!("/approvals/{id}"), &fields).status, *status, "form: {set}");
+        assert_eq!(gateway.questions(), before, "{set}");
+    }
+    assert!(sent(&gateway).is_empty());
+    let edits = |outcome: &str| {
+        let metrics = site.get("/metrics").body;
+        let name = format!("agentpass_edits_total{{outcome=\"{outcome}\"}} ");
+        let line = metrics.lines().find_map(|line| line.strip_prefix(&name).map(str::to_owned));
+        line.map_or(0, |count| count.parse::<u32>().unwrap())
+    };
+    assert_eq!(["denied", "refused", "resolved"].map(edits), [3 * 4, 4 * 4, 0]);
+
+    // The limit counts what is made: the change for the better is made, and so is the mail as it was asked.
+    let page = api(json!({"request_id": dimming, "approved": true, "set": {"brightness": 40}}));
+    assert_eq!((page.status, &page.json()["outcome"]), (200, &json!("RESOLVED")), "{}", page.body);
+    assert_eq!(agent.reply(light)["result"]["edited"], json!(["brightness"]));
+    gateway.say_yes(&mailing);
+    assert_eq!(agent.reply(mail)["result"]["status"], "executed");
+    assert_eq!(["denied", "refused", "resolved"].map(edits), [3 * 4, 4 * 4, 1]);
     gateway.verify();
 }

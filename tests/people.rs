@@ -132,6 +132,8 @@ fn who_is_no_approver_has_no_effect_and_is_told_so() {
     }
     let site = Site::signed_in(&house.gateway);
     assert_eq!(site.answer(&id, &[("choice", "approve")])["outcome"], "not_approver");
+    let told = site.post(&format!("/approvals/{id}"), &[("choice", "approve")]);
+    assert!(told.status == 403 && told.body.contains("not among those"), "{told:?}");
     let card = house.telegram.card(GROUP, "hello");
     let toast = house.telegram.tap(&card, "Deny", BEN);
     assert!(house.telegram.toast(&toast).text.contains("may not"));

@@ -55,7 +55,10 @@ impl Gate {
             let tally = self.counting_of(Some(&question)).tally(&[]);
             Preview { question: Arc::new(question), of, tally }
         });
-        Ok(preview.map_err(|outcome| Answered { id, outcome, ended: None }))
+        Ok(preview.map_err(|outcome| {
+            self.ledger.metrics.edited(outcome.as_str());
+            Answered { id, outcome, ended: None }
+        }))
     }
 
     /// A yes to a call with changes: first the question is about the changed call, then it is approved. Between the two it

@@ -71,6 +71,8 @@ pub struct Metrics {
     execution: RefCell<BTreeMap<String, Histogram>>,
     /// By the reason's word and the owner's name of what gave it.
     named: RefCell<BTreeMap<(&'static str, String), u64>>,
+    /// Changes of calls, by [`AnswerOutcome::as_str`](crate::model::AnswerOutcome::as_str).
+    edits: RefCell<BTreeMap<&'static str, u64>>,
     /// Connections to the agents' port that have not authenticated.
     pub(crate) strangers: Slots,
 }
@@ -92,8 +94,17 @@ pub struct Totals {
 
 impl Default for Metrics {
     fn default() -> Metrics {
-        let (calls, totals, waiting, execution, named, strangers) = Default::default();
-        Metrics { calls, totals, decision: Histogram::new(&DECISION), waiting, execution, named, strangers }
+        let (calls, totals, waiting, execution, named, edits, strangers) = Default::default();
+        Metrics {
+            calls,
+            totals,
+            decision: Histogram::new(&DECISION),
+            waiting,
+            execution,
+            named,
+            edits,
+            strangers,
+        }
     }
 }
 
@@ -183,6 +194,11 @@ impl Metrics {
         self.decision.observe(took);
     }
 
+    /// Somebody wanted to change a call before saying yes.
+    pub(crate) fn edited(&self, outcome: &'static str) {
+        *self.edits.borrow_mut().entry(outcome).or_default() += 1;
+    }
+
     /// Something that the owner has named asked about a call or denied it.
     pub(super) fn gave_reason(&self, reason: &'static str, name: &str) {
         let mut named = self.named.borrow_mut();
@@ -219,6 +235,8 @@ pub struct Counts {
     pub execution: Vec<(String, HistogramReading)>,
     /// How often flows and limits asked or denied, by reason and name.
     pub named: Vec<(&'static str, String, u64)>,
+    /// How often somebody wanted to change a call, by what became of that.
+    pub edits: Vec<(&'static str, u64)>,
     pub strangers: usize,
 }
 
@@ -240,6 +258,7 @@ impl Metrics {
                 .iter()
                 .map(|((reason, name), count)| (*reason, name.clone(), *count))
                 .collect(),
+            edits: self.edits.borrow().iter().map(|(outcome, count)| (*outcome, *count)).collect(),
             strangers: self.strangers.taken(),
         }
     }

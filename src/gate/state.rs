@@ -219,7 +219,9 @@ impl Gate {
         }
         match choice {
             Choice::Approve(approval) if !approval.set.is_empty() => {
-                self.edit_and_approve(id, approval, by).await
+                let answered = self.edit_and_approve(id, approval, by).await?;
+                self.ledger.metrics.edited(answered.outcome.as_str());
+                Ok(answered)
             }
             choice => self.take_answer(id, choice, by).await,
         }

@@ -54,6 +54,9 @@ fn calls(text: &mut Exposition, counts: &Counts, status: &Status, gate: &Gate) {
     text.counter("agentpass_joined_requests_total", help, counts.totals.joined);
     let help = "Answers of one of several people who must say yes, the last one aside.";
     text.counter("agentpass_partial_approvals_total", help, counts.totals.counted);
+    let edits = counts.edits.iter().map(|(outcome, count)| ([("outcome", *outcome)], count));
+    let help = "Changes of calls that people wanted to approve, by what became of them.";
+    text.samples(Counter, "agentpass_edits_total", help, edits);
     let help = "Calls that were under way when the last process ended without order. Whether they were done is not known.";
     text.gauge("agentpass_cut_off_calls", help, counts.totals.cut_off);
     text.gauge("agentpass_running_calls", "Calls under way, questions included.", status.running);

@@ -141,6 +141,7 @@ pub(super) async fn answer(
 /// The status of the page after an answer that leaves its question open.
 fn status_of(outcome: &AnswerOutcome) -> Option<u16> {
     match outcome {
+        AnswerOutcome::NotApprover => Some(403),
         AnswerOutcome::Stale => Some(409),
         AnswerOutcome::Refused(_) => Some(400),
         AnswerOutcome::Denied(_) => Some(200),
