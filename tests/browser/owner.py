@@ -161,6 +161,7 @@ def two_people(driver, how, house):
         yes = f"{card} button[value=approve]"
         other.press(yes)
         third.wait_text(notice, "not among those")
+        check(all("403" in line for line in third.complaints()), "nothing but the refused answer is complained of")
         for _ in range(2):
             anna.press(yes)
             one.wait_text(notice, "Your yes counts: 1 of 2")
