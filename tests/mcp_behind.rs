@@ -15,6 +15,7 @@ use std::process::{Command, Output, Stdio};
 
 use harness::agent::error;
 use harness::gateway::TOKEN;
+use harness::site::Site;
 use harness::{Agent, BINARY, Folder, Gateway, Setup, eventually};
 use serde_json::{Value, json};
 
@@ -39,7 +40,9 @@ for line in sys.stdin:
     elif method == "tools/list":
         if "noise" in how(): print("Server is running!\x00", flush=True)
         reply(m, {"tools": json.load(open(folder + "/offered.json"))})
-    elif method == "notifications/cancelled": note("cancelled", str(m["params"]["requestId"]))
+    elif method == "notifications/cancelled":
+        reply({"id": m["params"]["requestId"]}, text("too late"))
+        note("cancelled", str(m["params"]["requestId"]))
     elif method == "tools/call":
         name, args = m["params"]["name"], m["params"]["arguments"]
         note("calls", json.dumps({"name": name, "args": args}))
@@ -47,7 +50,7 @@ for line in sys.stdin:
         elif name == "env": reply(m, text(json.dumps(dict(os.environ))))
         elif name == "where": reply(m, text(os.getcwd()))
         elif name == "sum": reply(m, {"content": [], "structuredContent": {"sum": args["a"] + args["b"]}})
-        elif name == "image": reply(m, {"content": [{"type": "image", "data": "QUJD" * 11250, "mimeType": "image/png"}]})
+        elif name in ("image", "picture"): reply(m, {"content": [{"type": "image", "data": "QUJD" * 11250, "mimeType": "image/png"}]})
         elif name == "fail": reply(m, {"isError": True, "content": [{"type": "text", "text": "no such thing"}]})
         elif name == "refuse": say({"jsonrpc": "2.0", "id": m["id"], "error": {"code": -32602, "message": "Unknown tool"}})
         elif name == "big": reply(m, text("x" * 2_000_000))
@@ -68,6 +71,13 @@ for line in sys.stdin:
             say({"jsonrpc": "2.0", "id": "p", "method": "ping"})
             print("no message"); print("\xff\x00{")
             reply(m, text("right")); reply(m, text("twice"))
+        elif name == "chatty":
+            for token in (m["id"], str(m["id"]), None, "x" * 100_000, {"a": 1}):
+                for n in range(2000):
+                    if n > 20 and type(token) is str and len(token) > 9: break
+                    say({"jsonrpc": "2.0", "method": "notifications/progress", "params": {"progressToken": token, "progress": n}})
+            reply(m, text("done"))
+        elif name == "liar": reply(m, {"content": [], "structuredContent": json.loads(open(folder + "/lie").read())})
         elif name == "long_line":
             sys.stdout.write("x" * 20_000_000); sys.stdout.flush()
         elif name == "eat":
@@ -98,10 +108,12 @@ fn echo() -> Value {
     }})
 }
 
-const PLAIN: [&str; 14] = [
+const PLAIN: [&str; 16] = [
     "env",
     "where",
     "image",
+    "picture",
+    "chatty",
     "fail",
     "refuse",
     "big",
@@ -119,7 +131,9 @@ fn offered() -> Vec<Value> {
     let number = json!({"type": "number"});
     let sum = json!({"name": "sum", "description": "Adds", "inputSchema": {"type": "object", "required": ["a", "b"],
         "properties": {"a": number, "b": number}}});
-    [echo(), sum].into_iter().chain(PLAIN.map(tool)).collect()
+    let liar = json!({"name": "liar", "description": "Lies", "inputSchema": {"type": "object"}, "outputSchema": {
+        "type": "object", "required": ["n"], "additionalProperties": false, "properties": {"n": number}}});
+    [echo(), sum, liar].into_iter().chain(PLAIN.map(tool)).collect()
 }
 
 const RULES: &str = r#"
@@ -127,6 +141,7 @@ rules:
   - {pattern: "s__echo(3, , *)", action: ask, always: true}
   - {pattern: "s__echo*", action: deny, when: {text: {regex: ".*forbidden.*"}}, description: "No"}
   - {pattern: "s__delete_it", action: ask, always: true}
+  - {pattern: "s__picture", action: ask, always: true}
   - {pattern: "s__*", action: allow}
 defaults:
   - {pattern: "*", action: ask}
@@ -143,7 +158,7 @@ struct World {
 }
 
 fn setup(folder: &Path, more: &str) -> Setup {
-    let usual = Setup::default();
+    let usual = Setup::with_pages();
     let (python, script) = (python(), folder.join("server.py"));
     let service = format!(
         "services:\n  s:\n    handler: mcp\n    command: [{:?}, {:?}, {:?}]\n    env: {{NAMED: \"${{HIDDEN}}\", OPEN: \"yes\"}}\n    tools: s.mcp.yaml\n{more}",
@@ -263,7 +278,7 @@ fn tools_are_imported_gated_and_called() {
     assert_eq!(text(&agent.reply(request)), "deleted");
     assert_eq!(world.lines("calls"), 3);
     let server = world.server();
-    assert_eq!((&server["running"], &server["tools"]), (&json!(true), &json!(16)), "{server}");
+    assert_eq!((&server["running"], &server["tools"]), (&json!(true), &json!(19)), "{server}");
     assert!(server["memory_bytes"].as_u64().unwrap() > 1_000_000, "{server}");
     assert_eq!(world.lines("started"), 1);
     let file = fs::read_to_string(world.path("s.mcp.yaml")).unwrap();
@@ -327,6 +342,88 @@ fn a_time_out_cancels_one_call_and_leaves_the_others_alone() {
     eventually("the server hears of it", || (world.lines("cancelled") == 1).then_some(()));
     assert!(agent.request("s__where", json!({}))["result"].is_object());
     assert_eq!((world.lines("started"), world.lines("calls")), (1, 3), "nothing is sent twice");
+}
+
+#[test]
+fn an_answer_that_comes_too_late_is_nobody_s() {
+    let world = World::with("    timeout: 2\n", &offered());
+    let mut agent = world.agent();
+    let silent = agent.request("s__silent", json!({}));
+    assert_eq!(error(&silent).1, "unknown_result");
+    eventually("the server answers what was given up", || (world.lines("cancelled") == 1).then_some(()));
+    for _ in 0..3 {
+        assert!(text(&agent.request("s__where", json!({}))).ends_with("data/children/s"));
+    }
+    let id = silent["error"]["data"]["request_id"].as_str().unwrap();
+    assert_eq!(world.gateway.row(id)["outcome"], "unknown");
+    assert_eq!((world.lines("started"), world.lines("calls")), (1, 4));
+    world.gateway.verify();
+}
+
+#[test]
+fn progress_that_nobody_asked_for_disturbs_no_open_call() {
+    let world = World::new();
+    let (mut agent, mut other) = (world.agent(), world.agent());
+    agent.send("tool_request", json!({"tool": "s__silent", "args": {}}));
+    assert_eq!(text(&other.request("s__chatty", json!({}))), "done");
+    assert!(other.request("s__where", json!({}))["result"].is_object());
+    let site = Site::signed_in(&world.gateway);
+    eventually("the first call alone is under way", || {
+        site.get("/metrics").body.contains("agentpass_executing_calls 1\n").then_some(())
+    });
+    assert!(world.gateway.most_memory() < 200 << 20);
+    assert_eq!(world.lines("started"), 1);
+}
+
+/// What a call has done is not undone by what the server says of it.
+#[test]
+fn structured_content_that_breaks_its_schema_is_relayed_as_what_it_is() {
+    let world = World::new();
+    let mut agent = world.agent();
+    for (lie, data) in [
+        (r#"{"n": "no number"}"#, json!({"n": "no number"})),
+        (r#"{"other": [1, {"n": null}]}"#, json!({"other": [1, {"n": null}]})),
+        ("[1, 2]", json!([1, 2])),
+        (r#""a text""#, json!("a text")),
+        ("7", json!(7)),
+        ("null", json!({"content": []})),
+    ] {
+        fs::write(world.path("lie"), lie).unwrap();
+        let reply = agent.request("s__liar", json!({}));
+        assert_eq!(reply["result"]["data"], data, "{lie}: {reply}");
+    }
+    // Too deep to be read.
+    fs::write(world.path("lie"), format!("{}{}", "[".repeat(110), "]".repeat(110))).unwrap();
+    let deep = agent.request("s__liar", json!({}));
+    assert_eq!(deep["result"]["data_lost"], "bad_json", "{deep}");
+    assert!(agent.request("s__where", json!({}))["result"].is_object());
+    world.gateway.verify();
+}
+
+#[test]
+fn the_kind_and_size_of_data_stand_where_the_outcome_is_told() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let request = agent.send("tool_request", json!({"tool": "s__picture", "args": {}}));
+    let id = agent.asked();
+    let told = done(&world.gateway.cli(&["approve", &id]));
+    assert!(told.contains("executed: image, 34 kB"), "{told}");
+    assert_eq!(agent.reply(request)["result"]["data_note"], "image, 34 kB");
+}
+
+#[test]
+fn drift_and_memory_stand_on_the_overview_and_among_the_metrics() {
+    let world = World::new();
+    let site = Site::signed_in(&world.gateway);
+    let metrics = site.get("/metrics").body;
+    assert!(metrics.contains("agentpass_service_memory_bytes{service=\"s\"} 0\n"), "{metrics}");
+    world.change(|tools| tools[0]["description"] = "Another".into());
+    assert!(world.agent().request("s__where", json!({}))["result"].is_object());
+    let metrics = site.get("/metrics").body;
+    assert!(metrics.contains("agentpass_service_blocked_tools{service=\"s\"} 1\n"), "{metrics}");
+    assert!(!metrics.contains("agentpass_service_memory_bytes{service=\"s\"} 0\n"), "{metrics}");
+    let page = site.get("/").body;
+    assert!(page.contains(" MB; changed: echo<"), "{page}");
 }
 
 #[test]
@@ -542,6 +639,9 @@ fn a_server_is_added_in_one_step() {
     done(&command(&folder.0, &["check", "--insecure"]));
     assert_eq!(add("more").status.code(), Some(4));
     assert_eq!(add("a__b").status.code(), Some(4));
+    let remote = command(&folder.0, &["mcp", "add", "remote", "https://mcp.example/mcp"]);
+    assert_eq!(remote.status.code(), Some(4));
+    assert!(String::from_utf8_lossy(&remote.stderr).contains("over HTTP cannot be put behind"), "{remote:?}");
     let before = fs::read_to_string(folder.0.join("config.yaml")).unwrap();
     let failed = command(&folder.0, &["mcp", "add", "bad", "--", "/no/such/program"]);
     assert_eq!(failed.status.code(), Some(5));
@@ -561,6 +661,11 @@ fn mistakes_in_the_configuration_are_found() {
         ("    idle_stop: 1s\n", "idle_stop must be"),
         ("    max_memory_mb: 1\n", "max_memory_mb must be"),
         ("    uri: x\n", "unknown key \"uri\""),
+        (
+            "  t: {handler: mcp, url: \"https://mcp.example\", tools: t.yaml}\n",
+            "over HTTP cannot be put behind",
+        ),
+        ("  t: {handler: python, handler_class: \"a:B\", tools: t.yaml}\n", "there is no handler python yet"),
         ("  t: {handler: mcp, tools: t.yaml}\n", "command is missing"),
         ("  t: {handler: mcp, command: [], tools: t.yaml}\n", "command names no program"),
         ("  t: {handler: mcp, command: \"npx x\", tools: t.yaml}\n", "command must be a list"),

@@ -10,6 +10,7 @@ use super::owner::{ControlClient, command};
 use super::several::{self, Selected, answer_command};
 use super::{Exit, Trouble, card, output, terminal, values};
 use crate::base::readable::read_span;
+use crate::base::safe_text::visible;
 
 answer_command! {
     /// Say yes to a question, and wait for the outcome of its call. Runs on the gateway's machine.
@@ -142,8 +143,10 @@ fn outcome_of(events: &mut ControlClient, id: &Value) -> Option<String> {
             continue;
         }
         if let Some(outcome) = event.get("finished").and_then(Value::as_str) {
-            let reason = event.get("reason").and_then(Value::as_str).map(|why| format!(": {why}"));
-            return Some(format!("{outcome}{}", reason.unwrap_or_default()).replace('_', " "));
+            let word = |name: &str| event.get(name).and_then(Value::as_str);
+            let reason = word("reason").map(|why| why.replace('_', " "));
+            let more = reason.or_else(|| word("data_note").map(visible)).map(|more| format!(": {more}"));
+            return Some(format!("{}{}", outcome.replace('_', " "), more.unwrap_or_default()));
         }
     }
 }

@@ -262,6 +262,7 @@ fn news(event: &Value) -> String {
         }
         (None, Some(outcome)) => {
             let reason = word("why").map(visible).or_else(|| word("reason").map(|why| why.replace('_', " ")));
+            let reason = reason.or_else(|| word("data_note").map(visible));
             let reason = reason.map(|why| format!(" ({why})")).unwrap_or_default();
             format!("question {id}: {}{reason}", outcome.replace('_', " "))
         }

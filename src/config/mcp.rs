@@ -9,8 +9,10 @@ use super::main_file::path;
 use super::mcp_settings::{McpEra, McpProgram, McpService};
 use crate::base::secret::Secret;
 
-pub(crate) const KEYS: &str =
-    "handler command env prefix tools era on_change idle_stop max_memory_mb timeout max_response_bytes";
+pub(crate) const KEYS: &str = "handler command env prefix tools era on_change idle_stop max_memory_mb timeout max_response_bytes url auth";
+
+/// Said wherever somebody gives the address of one.
+pub(crate) const OVER_HTTP: &str = "MCP servers over HTTP cannot be put behind the gateway yet";
 
 /// What follows from sharing a user.
 pub(crate) const CHILD_CAN: &str = "this child can read all secrets and answer questions";
@@ -18,7 +20,13 @@ pub(crate) const CHILD_CAN: &str = "this child can read all secrets and answer q
 /// One MCP server. None when it cannot be started.
 pub(crate) fn service(name: Name<'_>, section: Section<'_>, dir: &Path, state: &Path) -> Option<McpService> {
     let own = name.plain("a service")?;
-    let command = section.require("command", command);
+    let command = match section.get("url") {
+        Some(url) => {
+            url.error(OVER_HTTP, "command: the program of a server that the gateway starts itself");
+            None
+        }
+        None => section.require("command", command),
+    };
     if let Some(key) = section.key("command") {
         let text = format!("{own} runs as the gateway's own user: {CHILD_CAN}");
         key.warn(text, "put only servers here that you trust as much as the gateway");

@@ -78,7 +78,7 @@ pub(crate) use channel_settings::{
 pub use finding::{Finding, Severity};
 pub use load::{Loaded, Paths, load, load_in, local};
 pub(crate) use load::{LocalConfig, bot, mcp_server, misfit};
-pub(crate) use mcp::CHILD_CAN;
+pub(crate) use mcp::{CHILD_CAN, OVER_HTTP};
 pub(crate) use mcp_settings::McpEra;
 pub use mcp_settings::McpService;
 pub(crate) use mcp_tool::{OWNERS, of_owner, pinned};

@@ -173,4 +173,6 @@ pub(crate) struct QuestionRecord {
     pub(crate) note_by: Option<Responder>,
     /// The outcome's word ([`Outcome::as_str`]); `pending` while the call is under way.
     pub(crate) outcome: String,
+    /// As [`Outcome::data_note`] gives it.
+    pub(crate) data_note: Option<String>,
 }

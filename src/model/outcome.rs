@@ -230,6 +230,11 @@ impl Outcome {
         !passing.contains(&reason)
     }
 
+    /// What the data of a call that was made are, besides text: `image, 34 kB`.
+    pub(crate) fn data_note(&self) -> Option<&str> {
+        if let Outcome::Executed(output) = self { output.note.as_deref() } else { None }
+    }
+
     /// Why a call was not made, for people.
     pub(crate) fn explained(&self) -> String {
         match self {

@@ -32,22 +32,30 @@ impl Drift {
         self.changed.is_empty() && self.vanished.is_empty() && self.new.is_empty()
     }
 
-    /// For people, safe to show.
-    pub(super) fn words(&self, service: &str, blocks: bool) -> String {
-        let list = |names: &[String]| {
-            names.iter().take(MOST).map(|name| visible(name)).collect::<Vec<_>>().join(", ")
-        };
+    /// How many tools are not what was imported.
+    pub(super) fn broken(&self) -> usize {
+        self.changed.len() + self.vanished.len()
+    }
+
+    /// `changed: a, b; new: c`, in the server's own words. Empty: no drift.
+    pub(crate) fn listed(&self) -> String {
+        let list = |names: &[String]| names.iter().take(MOST).cloned().collect::<Vec<_>>().join(", ");
         let parts = [("changed", &self.changed), ("vanished", &self.vanished), ("new", &self.new)];
         let parts = parts.into_iter().filter(|(_, names)| !names.is_empty());
         let parts: Vec<String> = parts.map(|(word, names)| format!("{word}: {}", list(names))).collect();
-        let blocked = match (self.changed.is_empty() && self.vanished.is_empty(), blocks) {
-            (true, _) => "",
-            (false, true) => " What has changed or vanished is blocked.",
-            (false, false) => " It can be called all the same (on_change: warn).",
+        parts.join("; ")
+    }
+
+    /// For people, safe to show.
+    pub(super) fn words(&self, service: &str, blocks: bool) -> String {
+        let blocked = match (self.broken(), blocks) {
+            (0, _) => "",
+            (_, true) => " What has changed or vanished is blocked.",
+            (_, false) => " It can be called all the same (on_change: warn).",
         };
         format!(
             "The MCP server {service} does not offer what was imported: {}.{blocked} `agentpass mcp diff {service}` shows it.",
-            parts.join("; ")
+            visible(&self.listed())
         )
     }
 }

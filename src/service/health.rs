@@ -31,6 +31,8 @@ pub(crate) struct ServerState {
     /// Why it could not be used last.
     pub(crate) trouble: Option<String>,
     pub(crate) drift: Drift,
+    /// How many tools are blocked, because they are not what was imported.
+    pub(crate) blocked: usize,
     /// How many tools were imported.
     pub(crate) imported: usize,
 }

@@ -347,7 +347,7 @@ pub(super) fn question(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Question
     folding::fold(tx)?;
     let sql = "SELECT c.resolution, c.resolved_by, c.resolved_at, c.outcome, c.tool,
                coalesce(f.body ->> '$.note', n.body ->> '$.note'), n.body ->> '$.by', c.agent,
-               f.body ->> '$.reason', f.body ->> '$.rule', f.body -> '$.reasons'
+               f.body ->> '$.reason', f.body ->> '$.rule', f.body -> '$.reasons', f.body ->> '$.data_note'
                FROM calls c LEFT JOIN events f ON f.seq = c.finished_seq
                LEFT JOIN events n ON n.seq = (SELECT seq FROM steps s WHERE s.request_id = c.request_id
                AND s.kind = 'noted') WHERE c.request_id = ?";
@@ -368,7 +368,8 @@ pub(super) fn question(tx: &mut Tx<'_>, id: RequestId) -> Result<Option<Question
         let at = row.get::<_, Option<i64>>(2)?.map(Timestamp);
         let note_by = row.get::<_, Option<String>>(6)?.map(|by| Responder::recorded(&by));
         let agent = AgentId::configured(&row.get::<_, String>(7)?);
-        Ok(QuestionRecord { agent, tool: row.get(4)?, end, at, note_by, outcome: row.get(3)? })
+        let (outcome, data_note) = (row.get(3)?, row.get(11)?);
+        Ok(QuestionRecord { agent, tool: row.get(4)?, end, at, note_by, outcome, data_note })
     };
     Ok(tx.db.prepare_cached(sql)?.query_row([id.to_string()], read).optional()?)
 }

@@ -98,6 +98,7 @@ pub(crate) fn finished(question: &Question, outcome: &Outcome) -> Value {
         "finished": outcome.as_str(),
         "reason": outcome.reason(),
         "why": why_denied(outcome),
+        "data_note": outcome.data_note(),
     })
 }
 
@@ -304,6 +305,7 @@ fn service(health: &ServiceHealth) -> Value {
             "changed": drift.changed,
             "vanished": drift.vanished,
             "new": drift.new,
+            "blocked": server.blocked,
             "warning": CHILD_CAN,
         });
         members.insert("server".into(), server);

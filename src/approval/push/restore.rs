@@ -11,6 +11,7 @@ use super::pusher::Pusher;
 use super::{kept, words, work};
 use crate::approval::{Host, shape};
 use crate::base::ids::RequestId;
+use crate::base::safe_text::visible;
 use crate::model::QuestionRecord;
 
 /// Takes up what an earlier run has kept, then begins to work.
@@ -92,5 +93,6 @@ fn recorded(shape: Value, record: &QuestionRecord) -> Value {
 
 fn in_words(record: &QuestionRecord) -> String {
     let end = record.end.as_ref().map(words::settled).unwrap_or_default();
-    format!("{end} ({})", record.outcome)
+    let note = record.data_note.as_ref().map(|note| format!(": {}", visible(note))).unwrap_or_default();
+    format!("{end} ({}{note})", record.outcome)
 }

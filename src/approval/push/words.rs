@@ -18,8 +18,9 @@ pub(super) fn settled(end: &QuestionEnd) -> String {
 }
 
 pub(super) fn finished(outcome: &Outcome) -> String {
-    match outcome.reason() {
-        None => format!("The call ended: {}", outcome.as_str()),
-        Some(reason) => format!("The call ended: {} ({reason})", outcome.as_str()),
+    let ended = format!("The call ended: {}", outcome.as_str());
+    match outcome.reason().or(outcome.data_note()) {
+        None => ended,
+        Some(more) => format!("{ended} ({})", visible(more)),
     }
 }

@@ -16,7 +16,7 @@ use crate::base::ids::RequestId;
 use crate::base::readable::span;
 use crate::base::safe_text::visible;
 use crate::base::zone::Zone;
-use crate::model::{Outcome, Question, QuestionEnd};
+use crate::model::{Outcome, Question, QuestionEnd, QuestionRecord};
 
 /// What the question itself may take of the 4096 UTF-16 units of a message. The rest is for what changes: the title
 /// and the lines below it.
@@ -69,7 +69,8 @@ pub(super) struct ShownGrant {
 /// What came of an approved call.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum CallEnd {
-    Done,
+    /// With what is to be said of its data.
+    Done(Option<String>),
     /// The agent may do it itself.
     Permitted,
     /// It may have been done or not.
@@ -81,18 +82,17 @@ pub(super) enum CallEnd {
 impl CallEnd {
     pub(super) fn after(outcome: &Outcome) -> CallEnd {
         match outcome {
-            Outcome::Executed(_) => CallEnd::Done,
+            Outcome::Executed(_) => CallEnd::Done(outcome.data_note().map(str::to_owned)),
             Outcome::Permitted(_) => CallEnd::Permitted,
             Outcome::UnknownResult => CallEnd::Unknown,
             other => CallEnd::Failed(other.explained()),
         }
     }
 
-    /// From the outcome's word in the record.
-    pub(super) fn recorded(word: &str) -> Option<CallEnd> {
-        match word {
+    pub(super) fn recorded(record: &QuestionRecord) -> Option<CallEnd> {
+        match record.outcome.as_str() {
             "pending" => None,
-            "executed" => Some(CallEnd::Done),
+            "executed" => Some(CallEnd::Done(record.data_note.clone())),
             "permitted" => Some(CallEnd::Permitted),
             "unknown" => Some(CallEnd::Unknown),
             other => Some(CallEnd::Failed(format!("The record says: {other}"))),
@@ -224,7 +224,10 @@ fn ended(message: &mut StyledText, tool: &str, progress: &CardProgress) {
     let by = format!("y {}{at}.", who.as_deref().unwrap_or("somebody"));
     let (name, line) = match (end, &progress.end) {
         (QuestionEnd::Approved { .. }, None) => ("✅ Allowed", format!("B{by}")),
-        (QuestionEnd::Approved { .. }, Some(CallEnd::Done)) => ("✅ Allowed", format!("B{by} Done.")),
+        (QuestionEnd::Approved { .. }, Some(CallEnd::Done(note))) => {
+            let note = note.as_ref().map(|note| format!(": {}", aside(note))).unwrap_or_default();
+            ("✅ Allowed", format!("B{by} Done{note}."))
+        }
         (QuestionEnd::Approved { .. }, Some(CallEnd::Permitted)) => {
             ("✅ Allowed", format!("B{by} The agent may do it."))
         }

@@ -109,7 +109,11 @@ fn what_happened_is_on_the_card() {
     let minute = Some(Duration::from_secs(60));
     let cases = [
         (ended_by(approved()), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC.\n"),
-        (end(CallEnd::Done), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.\n"),
+        (end(CallEnd::Done(None)), "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.\n"),
+        (
+            end(CallEnd::Done(Some("image, 34 kB".into()))),
+            "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done: image, 34 kB.\n",
+        ),
         (
             end(CallEnd::Failed("Service unreachable".into())),
             "⚠️ Failed: t_delete\nAllowed by Ann (7) at 14:26 UTC. Service unreachable.\n",
@@ -174,7 +178,8 @@ fn what_changes_never_moves_the_parts_or_fills_the_message() {
 
 #[test]
 fn a_card_without_its_question_says_what_is_known() {
-    let text = remains("t_delete", &CardProgress { end: Some(CallEnd::Done), ..ended_by(approved()) }).text;
+    let text =
+        remains("t_delete", &CardProgress { end: Some(CallEnd::Done(None)), ..ended_by(approved()) }).text;
     assert_eq!(text, "✅ Allowed: t_delete\nBy Ann (7) at 14:26 UTC. Done.");
     assert!(remains("t_delete", &open()).text.starts_with("⚠️ Ended: t_delete\n"));
 }

@@ -279,8 +279,9 @@ impl Conversation {
         let is_granted = grant.is_some();
         let name = |by: &Responder| self.shown_name(by);
         let (call, note_by, settled) = record.map_or((None, None, None), |record| {
+            let call = CallEnd::recorded(&record);
             let settled = record.end.map(|end| (end.clone(), record.at, end.by().map(name)));
-            (CallEnd::recorded(&record.outcome), record.note_by.as_ref().map(name), settled)
+            (call, record.note_by.as_ref().map(name), settled)
         });
         self.update(id, |card| {
             card.progress.settled = settled;

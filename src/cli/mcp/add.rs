@@ -11,7 +11,7 @@ use super::server::find;
 use crate::cli::files::paths;
 use crate::cli::replace_file::NextFile;
 use crate::cli::{Exit, Trouble, output};
-use crate::config::Paths;
+use crate::config::{OVER_HTTP, Paths};
 
 /// Put an MCP server behind the gateway: start it with the command that follows, write it into config.yaml and its tools
 /// into tools/NAME.mcp.yaml. When anything fails, nothing is written.
@@ -47,6 +47,12 @@ pub(crate) fn run(args: &AddArgs) -> Result<Exit, Trouble> {
     let [name, command @ ..] = args.words.as_slice() else { return Err(bad("give it a name")) };
     if command.is_empty() {
         return Err(bad("give the command that starts it, behind --"));
+    }
+    if command.iter().any(|word| word.starts_with("http://") || word.starts_with("https://"))
+        && command.len() == 1
+    {
+        return Err(Trouble::new(Exit::BAD_ARGUMENTS, WHAT, OVER_HTTP)
+            .help("give the command of a server that the gateway starts itself, behind --"));
     }
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-');
     if name.is_empty() || name.len() > 32 || !name.chars().all(fits) || name.contains("__") {

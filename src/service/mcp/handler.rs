@@ -215,6 +215,8 @@ impl Handler for Rc<McpHandler> {
     fn server(&self) -> Option<ServerState> {
         let memory = self.upstream.shared.memory();
         let trouble = self.upstream.shared.with(|known| known.trouble.clone());
-        Some(ServerState { memory, trouble, drift: self.drift(), imported: self.service.pins.len() })
+        let (drift, imported) = (self.drift(), self.service.pins.len());
+        let blocked = if self.service.blocks_changed { drift.broken() } else { 0 };
+        Some(ServerState { memory, trouble, drift, blocked, imported })
     }
 }

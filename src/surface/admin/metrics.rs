@@ -147,6 +147,13 @@ fn services(text: &mut Exposition, status: &Status) {
     let last = services().filter_map(|(labels, health)| Some((labels, seconds(health.last_ok?))));
     let help = "When it last answered.";
     text.samples(Gauge, "agentpass_service_last_success_timestamp_seconds", help, last);
+    let servers = || services().filter_map(|(labels, health)| Some((labels, health.server.as_ref()?)));
+    let blocked = servers().map(|(labels, server)| (labels, server.blocked));
+    let help = "Tools of the MCP server that are blocked, because they are not what was imported.";
+    text.samples(Gauge, "agentpass_service_blocked_tools", help, blocked);
+    let memory = servers().map(|(labels, server)| (labels, server.memory.unwrap_or(0)));
+    let help = "Resident memory of all processes of the MCP server; 0: it does not run.";
+    text.samples(Gauge, "agentpass_service_memory_bytes", help, memory);
 }
 
 /// Metrics of the process, under the names that every program uses for them.

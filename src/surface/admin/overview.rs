@@ -7,10 +7,11 @@ use maud::{Markup, html};
 use super::page::{self, Here, Viewer};
 use super::site::Admin;
 use super::{grants, health, kill_switch};
-use crate::base::readable::{countdown, counted, span};
+use crate::base::readable::{countdown, counted, size, span};
 use crate::base::safe_text::visible;
 use crate::gate::Status;
 use crate::net::front::WebAnswer;
+use crate::service::ServiceHealth;
 use crate::store::reader::{Answers, Reader, Stats};
 
 /// Length of "today", the same at any hour and in any time zone.
@@ -93,11 +94,20 @@ fn well(status: &Status) -> Markup {
                     (row(&asks(name), Some(channel.up), Some(&channel.detail)))
                 }
                 @for (name, service) in &status.services {
-                    (row(&visible(name), service.up, service.last_error.as_deref()))
+                    (row(&visible(name), service.up, Some(&detail(service))))
                 }
             }
         }
     }
+}
+
+/// What is wrong with a service, and how the server is that is run for it.
+fn detail(service: &ServiceHealth) -> String {
+    let server = service.server.as_ref();
+    let memory = server.map(|server| server.memory.map_or("not running".to_owned(), size));
+    let told = [service.last_error.clone(), memory, server.and_then(|server| server.trouble.clone())];
+    let drift = server.map(|server| server.drift.listed()).filter(|listed| !listed.is_empty());
+    told.into_iter().chain([drift]).flatten().collect::<Vec<_>>().join("; ")
 }
 
 fn asks(channel: &str) -> String {

@@ -135,9 +135,9 @@ pub(super) fn end_text(end: &QuestionEnd, me: &Responder) -> String {
 }
 
 pub(super) fn finished_text(outcome: &Outcome) -> String {
-    match (outcome, outcome.reason()) {
+    match (outcome, outcome.reason().or(outcome.data_note())) {
         (Outcome::DeniedByPolicy(denial), _) => format!("It was not done: {}", visible(&denial.to_string())),
-        (_, Some(reason)) => format!("{}: {}", outcome.as_str(), visible(reason)),
+        (_, Some(more)) => format!("{}: {}", outcome.as_str(), visible(more)),
         (_, None) => outcome.as_str().to_owned(),
     }
 }
