@@ -7,14 +7,22 @@
     reason = "a test says what is wrong by failing"
 )]
 
+#[allow(dead_code, reason = "a part of it is used here")]
+#[path = "mcp/bridge.rs"]
+mod bridge;
+#[allow(dead_code, reason = "a part of it is used here")]
+#[path = "mcp/client.rs"]
+mod client;
 mod harness;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
+use bridge::Bridge;
+use client::{Client, Lasting};
 use harness::agent::error;
-use harness::gateway::TOKEN;
+use harness::gateway::{LAPTOP, TOKEN};
 use harness::site::Site;
 use harness::{Agent, BINARY, Folder, Gateway, Setup, eventually};
 use serde_json::{Value, json};
@@ -54,6 +62,9 @@ for line in sys.stdin:
         elif name == "fail": reply(m, {"isError": True, "content": [{"type": "text", "text": "no such thing"}]})
         elif name == "refuse": say({"jsonrpc": "2.0", "id": m["id"], "error": {"code": -32602, "message": "Unknown tool"}})
         elif name == "big": reply(m, text("x" * 2_000_000))
+        elif name == "samples":
+            data = {"requiredCapabilities": {"sampling": {}}, "seen": os.environ["NAMED"], "big": "x" * len(how()) * 5000}
+            say({"jsonrpc": "2.0", "id": m["id"], "error": {"code": -32021, "message": "Needs sampling", "data": data}})
         elif name == "silent": pass
         elif name == "delete_it": reply(m, text("deleted"))
         elif name == "crash": os._exit(7)
@@ -108,12 +119,13 @@ fn echo() -> Value {
     }})
 }
 
-const PLAIN: [&str; 16] = [
+const PLAIN: [&str; 17] = [
     "env",
     "where",
     "image",
     "picture",
     "chatty",
+    "samples",
     "fail",
     "refuse",
     "big",
@@ -278,7 +290,7 @@ fn tools_are_imported_gated_and_called() {
     assert_eq!(text(&agent.reply(request)), "deleted");
     assert_eq!(world.lines("calls"), 3);
     let server = world.server();
-    assert_eq!((&server["running"], &server["tools"]), (&json!(true), &json!(19)), "{server}");
+    assert_eq!((&server["running"], &server["tools"]), (&json!(true), &json!(20)), "{server}");
     assert!(server["memory_bytes"].as_u64().unwrap() > 1_000_000, "{server}");
     assert_eq!(world.lines("started"), 1);
     let file = fs::read_to_string(world.path("s.mcp.yaml")).unwrap();
@@ -409,6 +421,40 @@ fn the_kind_and_size_of_data_stand_where_the_outcome_is_told() {
     let told = done(&world.gateway.cli(&["approve", &id]));
     assert!(told.contains("executed: image, 34 kB"), "{told}");
     assert_eq!(agent.reply(request)["result"]["data_note"], "image, 34 kB");
+}
+
+#[test]
+fn a_missing_capability_is_relayed_to_new_clients_with_what_the_server_says_of_it() {
+    let world = World::new();
+    let data = json!({"requiredCapabilities": {"sampling": {}}, "seen": "[redacted]", "big": ""});
+    let expected = json!({"code": -32021, "message": "The MCP server says: Needs sampling", "data": data});
+    let client = Client::new(&world.gateway, TOKEN);
+    let page = client.call("s__samples", json!({}));
+    assert_eq!((page.status, &page.json()["error"]), (400, &expected), "{page:?}");
+    let mut lasting = Lasting::new(&world.gateway);
+    assert_eq!(lasting.call(LAPTOP, "s__samples", &json!({}))["error"], expected);
+    // The next request on the same connection says that it has arrived.
+    let pending = lasting.call(LAPTOP, "agentpass_pending", &json!({}));
+    assert_eq!(pending["result"]["structuredContent"]["results"], json!([]), "{pending}");
+    let mut bridge = Bridge::of(&world.gateway, TOKEN);
+    assert_eq!(bridge.call("s__samples", json!({}))["error"], expected);
+    for old in [
+        Client::legacy(&world.gateway, TOKEN).old_call("s__samples", json!({})),
+        bridge.old_call("s__samples", json!({})),
+    ] {
+        assert!(old["isError"] == true && old.to_string().contains("service_error"), "{old}");
+    }
+    let wire = world.agent().request("s__samples", json!({}));
+    assert_eq!(
+        (error(&wire), &wire["error"]["data"]["mcp_data"]),
+        ((-32004, "service_error"), &data),
+        "{wire}"
+    );
+    // More than an error may bring is no error of this kind.
+    fs::write(world.path("how"), "loud").unwrap();
+    let loud = client.call("s__samples", json!({}));
+    assert_eq!((loud.status, &loud.json()["result"]["isError"]), (200, &json!(true)), "{loud:?}");
+    world.gateway.verify();
 }
 
 #[test]
@@ -580,7 +626,10 @@ fn the_same_server_makes_the_same_file_and_the_owner_s_words_are_kept() {
     let some =
         done(&command(&folder.0, &["mcp", "import", "s", "--include", "s*", "--include", "echo", "--json"]));
     let some: Value = serde_json::from_str(&some).unwrap();
-    assert_eq!(some["tools"], json!(["s__echo", "s__silent", "s__strange", "s__stubborn", "s__sum"]));
+    assert_eq!(
+        some["tools"],
+        json!(["s__echo", "s__samples", "s__silent", "s__strange", "s__stubborn", "s__sum"])
+    );
 }
 
 #[test]

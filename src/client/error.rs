@@ -50,6 +50,8 @@ pub enum ClientError {
         code: i64,
         /// For people.
         message: String,
+        /// What an MCP server says of a capability that it needs and nobody has declared.
+        mcp_data: Option<Box<Value>>,
     },
     /// Too many calls, or too many open questions.
     RateLimited {
@@ -152,7 +154,8 @@ impl From<ReplyError> for ClientError {
             _ => {
                 let status = data.get("status").and_then(Value::as_u64);
                 let status = status.and_then(|status| u16::try_from(status).ok());
-                ClientError::Failed { reason, status, request_id, code, message }
+                let mcp_data = data.get("mcp_data").cloned().map(Box::new);
+                ClientError::Failed { reason, status, request_id, code, message, mcp_data }
             }
         }
     }

@@ -53,6 +53,13 @@ pub enum Outcome {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_after: Option<u64>,
     },
+    /// Certainly not done: an MCP server needs a capability that its client has not declared.
+    CapabilityMissing {
+        /// The server's words, scrubbed.
+        message: String,
+        /// What the server says of it, scrubbed: `requiredCapabilities`.
+        mcp_data: Value,
+    },
     /// The answer to a read is larger than `max_response_bytes`.
     ResponseTooLarge,
     /// No such tool for this agent.
@@ -140,7 +147,9 @@ impl Outcome {
             Outcome::Busy => (Failed, "busy", "Not sent: too many calls are running; it can be repeated"),
             Outcome::ServiceUnreachable => (Failed, "service_unreachable", "Service unreachable"),
             Outcome::ServiceTimeout => (Failed, "service_timeout", "Service did not answer in time"),
-            Outcome::ServiceError { message, .. } => (Failed, "service_error", message.as_str()),
+            Outcome::ServiceError { message, .. } | Outcome::CapabilityMissing { message, .. } => {
+                (Failed, "service_error", message.as_str())
+            }
             Outcome::ResponseTooLarge => (Failed, "response_too_large", "The service's answer is too large"),
             Outcome::UnknownTool { tool } => {
                 return (Sort::NoSuchTool, "unknown_tool", format!("Unknown tool: {tool}").into());
@@ -186,6 +195,7 @@ impl Outcome {
             Outcome::ServiceError { status, retry_after, .. } => {
                 vec![("status", (*status).into()), ("retry_after", (*retry_after).into())]
             }
+            Outcome::CapabilityMissing { mcp_data, .. } => vec![("mcp_data", mcp_data.clone())],
             Outcome::Invalid(why) => vec![("argument", why.argument().into())],
             Outcome::RateLimited { retry_after } => vec![("retry_after", (*retry_after).into())],
             _without => vec![],

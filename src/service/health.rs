@@ -103,6 +103,7 @@ fn sign(tool: &Tool, outcome: &Outcome) -> Option<Sign> {
             _ => Sign::Well,
         }),
         // It has answered.
+        Outcome::CapabilityMissing { .. } => Some(Sign::Well),
         Outcome::ServiceError { status: None, .. } if tool.target.mcp().is_some() => Some(Sign::Well),
         Outcome::ServiceError { status: None, .. }
         | Outcome::ServiceUnreachable

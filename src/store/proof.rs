@@ -154,7 +154,7 @@ fn is_result_of(outcome: &str, data: Option<&str>, finished: &Value) -> bool {
             && same("edited", "edited");
     }
     let Ok(outcome) = codec::decode(outcome, None) else { return false };
-    let of_the_service = matches!(outcome, Outcome::ServiceError { .. });
+    let of_the_service = matches!(outcome, Outcome::ServiceError { .. } | Outcome::CapabilityMissing { .. });
     let mut expected = codec::ending(&outcome);
     let mut finished = finished.as_object().cloned().unwrap_or_default();
     // Says what the agent may have read, which is no part of the outcome.

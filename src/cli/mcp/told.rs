@@ -13,6 +13,8 @@ pub(super) enum Told {
     Result(ToolResult),
     /// There is no such tool: an error to new clients, a result to old ones.
     UnknownTool(String),
+    /// A server behind the gateway needs what no client has declared: likewise.
+    CapabilityMissing(Failure, ToolResult),
 }
 
 impl Told {
@@ -27,7 +29,8 @@ impl Told {
                 let ending = Ending { reason: "unknown_tool", message, ..Ending::default() };
                 Ok(ending.result().for_client(false))
             }
-            Told::Result(result) => Ok(result.for_client(is_modern)),
+            Told::CapabilityMissing(failure, _) if is_modern => Err(failure.clone()),
+            Told::CapabilityMissing(_, result) | Told::Result(result) => Ok(result.for_client(is_modern)),
         }
     }
 }
@@ -114,5 +117,11 @@ fn failed(e: ClientError) -> Told {
         }
     };
     let ending = Ending { reason, message: &message, note, retry_after, request_id: id.as_deref() };
-    Told::Result(ending.result())
+    let result = ending.result();
+    match &e {
+        ClientError::Failed { message, mcp_data: Some(data), .. } => {
+            Told::CapabilityMissing(Failure::missing_capability(message, data), result)
+        }
+        _another => Told::Result(result),
+    }
 }

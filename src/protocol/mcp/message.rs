@@ -15,6 +15,8 @@ pub(crate) const INVALID_PARAMS: i64 = -32602;
 pub(crate) const INTERNAL_ERROR: i64 = -32603;
 /// A header says something else than the body (MCP 2026-07-28).
 pub(crate) const HEADER_MISMATCH: i64 = -32020;
+/// The server needs a capability that its client has not declared.
+pub(crate) const CAPABILITY_MISSING: i64 = -32021;
 /// No version that is spoken here (MCP 2026-07-28).
 pub(crate) const UNSUPPORTED_VERSION: i64 = -32022;
 
@@ -35,6 +37,7 @@ pub(crate) struct Message {
     pub params: Map<String, Value>,
 }
 
+#[derive(Clone)]
 pub(crate) struct Failure {
     /// Over HTTP.
     pub status: u16,
@@ -46,6 +49,11 @@ pub(crate) struct Failure {
 impl Failure {
     pub(crate) fn new(status: u16, code: i64, message: impl Into<String>) -> Failure {
         Failure { status, code, message: message.into(), data: None }
+    }
+
+    /// What a server behind us says that needs more of its client than we declare.
+    pub(crate) fn missing_capability(message: &str, data: &Value) -> Failure {
+        Failure::new(400, CAPABILITY_MISSING, message).with(data.clone())
     }
 
     pub(crate) fn with(self, data: Value) -> Failure {

@@ -7,11 +7,13 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::message::METHOD_NOT_FOUND;
-use crate::base::json::{JsonError, parse_within};
+use crate::base::json::{JsonError, length, parse_within};
 
 /// Lists of tools hold schemas: they are larger and deeper than what agents send.
 const MAX_VALUES: u32 = 400_000;
 const MAX_DEPTH: u8 = 64;
+/// Of an error's data, in bytes of JSON.
+const MAX_ERROR_DATA: usize = 4096;
 
 pub(crate) enum FromServer {
     /// It wants an answer under this id.
@@ -30,6 +32,8 @@ pub(crate) enum FromServer {
 pub(crate) struct ServerError {
     pub code: i64,
     pub message: String,
+    /// Null: none, or too much.
+    pub data: Value,
 }
 
 pub(crate) enum NotReadable {
@@ -74,9 +78,11 @@ pub(crate) fn read(line: &[u8]) -> Result<FromServer, NotReadable> {
 
 fn error(error: Option<&Value>) -> ServerError {
     let member = |name: &str| error?.get(name);
+    let data = member("data").filter(|data| length(data) <= MAX_ERROR_DATA);
     ServerError {
         code: member("code").and_then(Value::as_i64).unwrap_or_default(),
         message: member("message").and_then(Value::as_str).unwrap_or("no reason given").to_owned(),
+        data: data.cloned().unwrap_or_default(),
     }
 }
 

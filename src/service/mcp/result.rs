@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 use crate::base::json_text::JsonText;
 use crate::base::readable::size;
 use crate::model::{Kind, Lost, Outcome, Output};
+use crate::protocol::mcp::message::CAPABILITY_MISSING;
 use crate::protocol::mcp::upstream::ServerError;
 use crate::service::scrub::{Scrubber, json};
 
@@ -22,17 +23,20 @@ pub(super) fn outcome(
     max_bytes: u64,
     scrubber: &Scrubber,
 ) -> Outcome {
-    let failed = |words: &str| {
+    let said = |words: &str| {
         let words: String = scrubber.text(words.to_owned()).chars().take(MAX_WORDS).collect();
-        Outcome::ServiceError {
-            status: None,
-            message: format!("The MCP server says: {words}"),
-            retry_after: None,
-        }
+        format!("The MCP server says: {words}")
     };
+    let failed =
+        |words: &str| Outcome::ServiceError { status: None, message: said(words), retry_after: None };
     let text = match result {
         Ok(text) => text,
-        Err(ServerError { code, message }) => return failed(&format!("{message} ({code})")),
+        Err(ServerError { code: CAPABILITY_MISSING, message, data }) if data.is_object() => {
+            let clean = json::scrubbed(scrubber, &data.to_string());
+            let mcp_data = clean.and_then(|clean| serde_json::from_str(&clean.json).ok()).unwrap_or_default();
+            return Outcome::CapabilityMissing { message: said(&message), mcp_data };
+        }
+        Err(ServerError { code, message, .. }) => return failed(&format!("{message} ({code})")),
     };
     let Ok(members) = serde_json::from_str::<Members<'_>>(&text) else {
         return lost(kind, Lost::BadJson, "no result");
@@ -156,10 +160,16 @@ mod tests {
         let said = json!({"isError": true, "content": [{"type": "text", "text": "no hunter2-secret here"}]});
         let told = outcome(Ok(said.to_string()), Kind::Write, 100, &scrubber);
         assert_eq!(told.message(), "The MCP server says: no [redacted] here");
-        let refused = ServerError { code: -32602, message: "Unknown tool".to_owned() };
+        let refused = ServerError { code: -32602, message: "Unknown tool".to_owned(), data: json!({"a": 1}) };
         let told = outcome(Err(refused), Kind::Write, 100, &scrubber);
         assert_eq!(told.message(), "The MCP server says: Unknown tool (-32602)");
         assert_eq!(told.reason(), Some("service_error"));
+        let data = json!({"requiredCapabilities": {"sampling": {}}, "for": "hunter2-secret"});
+        let missing = ServerError { code: CAPABILITY_MISSING, message: "Sampling".to_owned(), data };
+        let told = outcome(Err(missing), Kind::Write, 100, &scrubber);
+        let data = json!({"requiredCapabilities": {"sampling": {}}, "for": "[redacted]"});
+        let details = told.details();
+        assert_eq!((told.reason(), details.get("mcp_data")), (Some("service_error"), Some(&data)));
         assert!(matches!(of(&json!({"resultType": "task"}), Kind::Read, 100), Outcome::ServiceError { .. }));
     }
 }

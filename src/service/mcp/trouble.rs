@@ -43,7 +43,7 @@ impl fmt::Display for UpstreamError {
             Why::Pipe(e) => write!(f, "its pipe failed: {e}"),
             Why::LineTooLong => write!(f, "it sent a line of more than 8 MiB"),
             Why::Unreadable(why) => write!(f, "it sent a message that is not read: {why}"),
-            Why::Refused(method, ServerError { code, message }) => {
+            Why::Refused(method, ServerError { code, message, .. }) => {
                 write!(f, "it refuses {method}: {message} ({code})")
             }
             Why::Odd(method) => write!(f, "its answer to {method} cannot be understood"),

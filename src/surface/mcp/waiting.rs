@@ -108,7 +108,10 @@ impl Held {
         leaving.call = None;
         drop(leaving);
         match (reply, streamed) {
-            (Some(reply), _) => WebAnswer::new(200, "application/json", self.frame(&reply)),
+            (Some(reply), _) => {
+                let status = self.failure(&reply).map_or(200, |failure| failure.status);
+                WebAnswer::new(status, "application/json", self.frame(&reply))
+            }
             (None, None) => http::result(&self.id, &self.come_back().await),
             (None, Some(token)) => {
                 let (answer, events) = stream::open();
@@ -141,7 +144,10 @@ impl Held {
             (None, _) => result::of(reply),
         };
         let result = result.for_client(self.client.is_modern);
-        let text = message::result(&self.id, &result);
+        let text = match self.failure(reply) {
+            Some(failure) => failure.text(Some(&self.id)),
+            None => message::result(&self.id, &result),
+        };
         if !self.client.holds(text.len()) {
             // It may have been done, so this is no failure; its result waits in the inbox.
             let unread = ToolResult::unread(&reply.request_id.map(|id| id.to_string()).unwrap_or_default());
@@ -151,6 +157,16 @@ impl Held {
             self.client.transit.carry(&self.client.agent.gate().inbox, id);
         }
         text
+    }
+
+    /// The error of a server behind us that new clients get as it is.
+    fn failure(&self, reply: &CallReply) -> Option<Failure> {
+        match &reply.outcome {
+            Outcome::CapabilityMissing { message, mcp_data } if self.client.is_modern => {
+                Some(Failure::missing_capability(message, mcp_data))
+            }
+            _another => None,
+        }
     }
 
     /// What a client hears whose call goes on.
