@@ -718,7 +718,7 @@ fn mistakes_in_the_configuration_are_found() {
         ("  t: {handler: mcp, tools: t.yaml}\n", "command is missing"),
         ("  t: {handler: mcp, command: [], tools: t.yaml}\n", "command names no program"),
         ("  t: {handler: mcp, command: \"npx x\", tools: t.yaml}\n", "command must be a list"),
-        ("  t: {handler: mcp, prefix: s, command: [x], tools: s.mcp.yaml}\n", "is a tool of s in"),
+        ("  t: {handler: mcp, prefix: s, command: [x], tools: s.mcp.yaml}\n", "the other one of s is in"),
     ] {
         fs::write(
             folder.0.join("config.yaml"),
