@@ -34,7 +34,9 @@ folder = sys.argv[1]
 def how():
     try: return open(folder + "/how").read().split()
     except FileNotFoundError: return []
-def say(message): print(json.dumps(message), flush=True)
+def say(message):
+    sys.stdout.write(json.dumps(message) + "\n")
+    sys.stdout.flush()
 def reply(m, result): say({"jsonrpc": "2.0", "id": m["id"], "result": result})
 def note(name, text): open(folder + "/" + name, "a").write(text + "\n")
 def text(words): return {"content": [{"type": "text", "text": words}]}
@@ -67,6 +69,15 @@ for line in sys.stdin:
             say({"jsonrpc": "2.0", "id": m["id"], "error": {"code": -32021, "message": "Needs sampling", "data": data}})
         elif name == "silent": pass
         elif name == "delete_it": reply(m, text("deleted"))
+        elif name == "flood":
+            reply(m, text("from now on"))
+            note("flooding", "")
+            import threading
+            def flood():
+                while True:
+                    say({"jsonrpc": "2.0", "method": "notifications/tools/list_changed"})
+                    time.sleep(0.001)
+            threading.Thread(target=flood, daemon=True).start()
         elif name == "crash": os._exit(7)
         elif name == "change":
             tools = json.load(open(folder + "/offered.json"))
@@ -356,6 +367,19 @@ fn a_time_out_cancels_one_call_and_leaves_the_others_alone() {
     assert_eq!((world.lines("started"), world.lines("calls")), (1, 3), "nothing is sent twice");
 }
 
+/// A list that changes all the time keeps no call from its turn.
+#[test]
+fn a_server_whose_list_always_changes_keeps_no_call_waiting() {
+    let tools: Vec<_> = offered().into_iter().chain([tool("flood")]).collect();
+    let world = World::with("", &tools);
+    let mut agent = world.agent();
+    assert_eq!(text(&agent.request("s__flood", json!({}))), "from now on");
+    for _ in 0..20 {
+        assert!(agent.request("s__where", json!({}))["result"].is_object());
+    }
+    assert_eq!((world.lines("started"), world.lines("calls")), (1, 21));
+}
+
 #[test]
 fn an_answer_that_comes_too_late_is_nobody_s() {
     let world = World::with("    timeout: 2\n", &offered());
@@ -581,6 +605,20 @@ fn a_reload_that_leaves_the_server_as_it_is_does_not_start_it_anew() {
     done(&world.gateway.cli(&["reload"]));
     assert!(agent.request("s__where", json!({}))["result"].is_object());
     assert_eq!(world.lines("started"), 1);
+}
+
+/// A yes is for the server as it was when the question was asked: not for one that works on something else.
+#[test]
+fn a_server_in_another_environment_voids_what_was_asked() {
+    let world = World::new();
+    let mut agent = world.agent();
+    let wire = agent.send("tool_request", json!({"tool": "s__delete_it", "args": {}}));
+    agent.asked();
+    let config = fs::read_to_string(world.path("config.yaml")).unwrap();
+    fs::write(world.path("config.yaml"), config.replace("OPEN: \"yes\"", "OPEN: \"no\"")).unwrap();
+    done(&world.gateway.cli(&["reload"]));
+    assert_eq!(error(&agent.reply(wire)).1, "approval_void");
+    assert_eq!(world.lines("calls"), 0);
 }
 
 /// A folder with a configuration and a server that was not imported.

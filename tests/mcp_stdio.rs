@@ -185,7 +185,11 @@ fn an_old_client_hears_of_progress_or_waits_with_a_tool() {
     });
     let done = bridge.old_call("agentpass_wait", json!({"request_id": id}));
     assert_eq!(done["_meta"]["agentpass/request_id"], json!(id), "{done}");
-    assert!(text(&bridge.old_call("agentpass_wait", json!({"request_id": id}))).contains("no such request"));
+    // Once more, as a program would that did not see it: nothing runs again.
+    let again = bridge.old_call("agentpass_wait", json!({"request_id": id}));
+    assert_eq!(text(&again), text(&done), "{again}");
+    let unknown = json!({"request_id": "00000000-0000-4000-8000-000000000000"});
+    assert!(text(&bridge.old_call("agentpass_wait", unknown)).contains("no such request"));
     assert!(text(&bridge.old_call("agentpass_wait", json!({}))).contains("not the id"));
     assert_eq!(gateway.upstream.seen().len(), 2);
 }

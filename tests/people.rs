@@ -193,6 +193,7 @@ fn nobody_counts_twice() {
             listed.iter().for_each(|identity| people.add(&name, identity).unwrap());
             let web = [format!("web:u{human}/link@127.0.0.1"), format!("web:{name} (link by local:root)")];
             ways.extend(listed.into_iter().chain(web).map(|way| (human, way)));
+            people.add(&name, &format!("board:{name}")).unwrap();
             ways.push((human, format!("board:{name}")));
         }
         let mut answers: Vec<_> = (0..random.below(12)).map(|_| random.pick(&ways)).collect();

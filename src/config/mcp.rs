@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::at::{At, Name, Section};
 use super::main_file::path;
-use super::mcp_settings::{McpEra, McpProgram, McpService};
+use super::mcp_settings::{McpEra, McpProgram, McpService, McpVariable};
 use crate::base::secret::Secret;
 
 pub(crate) const KEYS: &str = "handler command env prefix tools era on_change idle_stop max_memory_mb timeout max_response_bytes url auth";
@@ -87,7 +87,7 @@ fn warn_of_versions(at: At<'_>, words: &[String]) {
     }
 }
 
-fn variable((name, at): (Name<'_>, At<'_>)) -> Option<(String, Secret)> {
+fn variable((name, at): (Name<'_>, At<'_>)) -> Option<McpVariable> {
     let text = name.text();
     let fits = |c: char| c.is_ascii_alphanumeric() || c == '_';
     if text.is_empty() || !text.chars().all(fits) || text.starts_with(|c: char| c.is_ascii_digit()) {
@@ -97,7 +97,7 @@ fn variable((name, at): (Name<'_>, At<'_>)) -> Option<(String, Secret)> {
     // What comes from a variable of ours is a secret of the owner's.
     let value = if at.has_variable() { at.secret()? } else { Secret::new(at.text()?) };
     at.ensure(!value.expose().contains('\0'), "the value holds a null character", "")?;
-    Some((text.to_owned(), value))
+    Some(McpVariable { name: text.to_owned(), value, is_secret: at.has_variable() })
 }
 
 fn prefix(name: Name<'_>, section: Section<'_>) -> Option<String> {

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde_json::{Value, json};
+
 use crate::base::digest::Digest;
 use crate::base::secret::Secret;
 use crate::model::Tool;
@@ -46,13 +48,22 @@ pub(crate) struct McpProgram {
     /// The program and its arguments.
     pub command: Vec<String>,
     /// What it gets beside `PATH`, `HOME`, `LANG` and `TZ`.
-    pub env: Vec<(String, Secret)>,
+    pub env: Vec<McpVariable>,
     /// The directory that it runs in.
     pub dir: PathBuf,
     /// For how long it may have nothing to do (10 min).
     pub idle_stop: Duration,
     /// For each of its processes (2048).
     pub max_memory_mib: u32,
+}
+
+/// A variable of the server's environment.
+#[derive(Clone, Debug)]
+pub(crate) struct McpVariable {
+    pub name: String,
+    pub value: Secret,
+    /// It comes from a variable of the owner's: another value is the same setting, rotated.
+    pub is_secret: bool,
 }
 
 impl McpService {
@@ -73,14 +84,16 @@ impl McpService {
     }
 
     /// What it is, for digests: who changes it changes every tool.
-    pub(crate) fn address(&self) -> String {
-        self.program.command.join("\0")
+    pub(crate) fn address(&self) -> Value {
+        let setting = |it: &McpVariable| json!([it.name, (!it.is_secret).then(|| it.value.expose())]);
+        let env: Vec<Value> = self.program.env.iter().map(setting).collect();
+        json!([self.program.command, env])
     }
 
     /// Whether a running server of `other` is what this one asks for.
     pub(crate) fn is_same_server(&self, other: &McpService) -> bool {
         let env = |service: &McpService| -> Vec<(String, String)> {
-            let pair = |(name, value): &(String, Secret)| (name.clone(), value.expose().to_owned());
+            let pair = |it: &McpVariable| (it.name.clone(), it.value.expose().to_owned());
             service.program.env.iter().map(pair).collect()
         };
         let (own, others) = (&self.program, &other.program);

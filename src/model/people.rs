@@ -44,8 +44,8 @@ impl People {
     }
 
     /// The human behind an identity: a name of `people:`, or else the identity itself. A user of the gateway's machine is
-    /// the same person on its pages, unless the two are listed as different people; `web:NAME` is also the person NAME, as is
-    /// who a channel calls so that only knows its token.
+    /// the same person on its pages, unless the two are listed as different people; `web:NAME` is also the person NAME. A
+    /// channel that knows only its token speaks for nobody whom `people:` does not list with it.
     pub fn person_of(&self, identity: &str) -> String {
         let (channel, user) = identity.split_once(':').unwrap_or(("", identity));
         let [local, web] = ["local", "web"].map(|channel| format!("{channel}:{user}"));
@@ -55,9 +55,8 @@ impl People {
                 let named = || Some(user).filter(|user| self.has(user));
                 self.listed(identity).or_else(named).or_else(|| self.listed(&local))
             }
-            // Numbers are no names.
-            "telegram" => self.listed(identity),
-            _ => self.listed(identity).or_else(|| Some(user).filter(|user| self.has(user))),
+            // A number is not a name, and what a channel calls somebody of whom it knows only its token is a claim.
+            _ => self.listed(identity),
         };
         match (person, channel) {
             (Some(person), _) => person.to_owned(),

@@ -230,13 +230,26 @@ mod tests {
     }
 
     #[test]
+    fn a_token_speaks_for_those_alone_who_are_listed_with_it() {
+        let (both, mut people) = (terms(2, &["anna", "ben"]), people());
+        let said = by("ops:anna");
+        assert!(!both.admits(&said, &people));
+        assert_eq!(both.have([&said, &by("telegram:2")], &people), 1);
+        people.add("anna", "ops:anna").unwrap();
+        assert!(both.admits(&said, &people) && !both.admits(&by("ops:ben"), &people));
+        assert_eq!(both.have([&said, &by("telegram:1")], &people), 1);
+        assert_eq!(both.have([&said, &by("telegram:2")], &people), 2);
+    }
+
+    #[test]
     fn one_human_counts_once_on_all_channels() {
         let anna = ["telegram:1", "local:anna", "web:anna", "web:anna/link@127.0.0.1"].map(by);
         let also = by("web:anna (link by local:root)");
         let (two, people) = (terms(2, &[]), people());
         assert_eq!(two.have(anna.iter().chain([&also]), &people), 1);
         assert_eq!(two.have(anna.iter().chain([&by("telegram:2")]), &people), 2);
-        let board = ["board:ben", "board:cleo", "telegram:2"].map(by);
+        // Whoever it says it is, a token is one of those who answer.
+        let board = ["board:ben", "board:cleo", "board:anna"].map(by);
         assert_eq!(two.have(&board, &people), 1);
         assert_eq!(two.have(anna.iter().chain(&board), &people), 2);
         assert_eq!(two.have(&["web:cleo/link@::1", "local:cleo", "web:cleo"].map(by), &people), 1);

@@ -55,7 +55,8 @@ impl Store {
         self.submit(false, move |tx| next(tx, &agent, &wanted, now)).await
     }
 
-    /// The result of this request, if this agent has not received it.
+    /// The result of this request, also one that this agent has received, as long as it is kept for its key: who asks for it by
+    /// name may be another program than the one that received it. A permit is handed out once.
     ///
     /// # Errors
     /// When the record cannot be read.
@@ -83,7 +84,8 @@ fn next(
     let sql = "SELECT e.request_id, e.body ->> '$.tool', e.body -> '$.args', e.body ->> '$.signature',
                r.outcome, r.data, r.created, r.expires, r.seq, c.finished_seq, e.body ->> '$.session'
                FROM results r JOIN events e ON e.seq = r.seq LEFT JOIN calls c ON c.seq = r.seq
-               WHERE r.agent = ?1 AND r.received = 0 AND r.expires > ?2
+               WHERE r.agent = ?1 AND r.expires > ?2
+               AND (r.received = 0 OR (?3 IS NOT NULL AND c.outcome IS NOT 'permitted'))
                AND (?3 IS NULL OR r.seq = (SELECT seq FROM calls WHERE request_id = ?3)) ORDER BY r.seq";
     let db = tx.db;
     let behind = tx.tables.folded(db)? < tx.chain.head.seq;

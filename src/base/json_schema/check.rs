@@ -6,8 +6,10 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::schema::JsonSchema;
+use crate::base::json::length;
 
-/// Schemas that are applied in one check: references and alternatives can multiply.
+/// What one check may cost: a step for each schema that is applied, since references and alternatives can multiply, and for
+/// each value and each 64 bytes of text that one looks at.
 const MAX_STEPS: u32 = 200_000;
 const MAX_DEPTH: u8 = 64;
 const TOO_LONG: &str = "simpler: checking it takes too long";
@@ -91,6 +93,7 @@ impl Check<'_> {
                 return Ok(());
             }
         }
+        self.spend(words.get("enum").and_then(Value::as_array).map_or(0, Vec::len))?;
         general(words, value)?;
         match value {
             Value::Number(_) => number(words, value)?,
@@ -102,11 +105,19 @@ impl Check<'_> {
         self.combined(words, value, depth)
     }
 
+    /// Takes what looking at so many values, or at so much text, costs.
+    fn spend(&self, cost: usize) -> Result<(), Misfit> {
+        let left = u32::try_from(cost).ok().and_then(|cost| self.left.get().checked_sub(cost));
+        self.left.set(left.unwrap_or(0));
+        if left.is_some() { Ok(()) } else { Misfit::wrong(TOO_LONG) }
+    }
+
     fn is(&self, schema: &Value, value: &Value, depth: u8) -> bool {
         self.schema(schema, value, depth).is_ok()
     }
 
     fn text(&self, words: &Map<String, Value>, text: &str) -> Result<(), Misfit> {
+        self.spend(text.len() / 64)?;
         within(words, ("minLength", "maxLength"), text.chars().count(), "characters")?;
         let Some(source) = words.get("pattern").and_then(Value::as_str) else { return Ok(()) };
         match self.schema.patterns.get(source).is_some_and(|pattern| pattern.finds(text)) {
@@ -118,6 +129,7 @@ impl Check<'_> {
     fn list(&self, words: &Map<String, Value>, items: &[Value], depth: u8) -> Result<(), Misfit> {
         within(words, ("minItems", "maxItems"), items.len(), "elements")?;
         if words.get("uniqueItems") == Some(&true.into()) {
+            self.spend(items.iter().map(|item| 1 + length(item) / 64).sum())?;
             let mut seen = BTreeSet::new();
             if !items.iter().all(|item| seen.insert(item.to_string())) {
                 return Misfit::wrong("a list without repetitions");
@@ -135,6 +147,7 @@ impl Check<'_> {
         depth: u8,
     ) -> Result<(), Misfit> {
         within(words, ("minProperties", "maxProperties"), members.len(), "members")?;
+        self.spend(members.len())?;
         let required = words.get("required").and_then(Value::as_array).into_iter().flatten();
         if let Some(name) = required.filter_map(Value::as_str).find(|name| !members.contains_key(*name)) {
             return Err(Misfit::Missing(name.to_owned()));

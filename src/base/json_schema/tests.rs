@@ -109,4 +109,12 @@ fn checking_takes_a_bounded_time() {
     assert!(many.check(&json!(1)).is_err());
     let turned = schema(&json!({"not": {"$ref": "#"}}));
     assert!(turned.check(&json!(1)).is_err());
+    // What is looked at counts, not only how often.
+    let list = json!((0..2000).collect::<Vec<_>>());
+    let part = |of: &str| json!({"allOf": vec![json!({"$ref": format!("#/$defs/{of}")}); 40]});
+    let unique = schema(&json!({"$ref": "#/$defs/c", "$defs": {
+        "a": {"uniqueItems": true}, "b": part("a"), "c": part("b")}}));
+    assert_eq!(unique.check(&list), wrong("", "simpler: checking it takes too long"));
+    let once = schema(&json!({"uniqueItems": true}));
+    assert_eq!(once.check(&list), Ok(()));
 }

@@ -40,7 +40,7 @@ pub(super) fn find(paths: &Paths, name: &str) -> Result<McpService, Exit> {
 /// Starts the server, asks what it offers and ends it. By name, so that the same tools make the same file.
 pub(super) fn ask(service: &McpService, what: &'static str) -> Result<Vec<Offered>, Trouble> {
     let own = &service.program;
-    let env = own.env.iter().map(|(name, value)| (name.clone(), value.expose().into())).collect();
+    let env = own.env.iter().map(|it| (it.name.clone(), it.value.expose().into())).collect();
     let dir = own.dir.is_dir().then(|| own.dir.clone());
     let program = Program { command: own.command.clone(), env, memory_mib: own.max_memory_mib, dir };
     let listing = smol::block_on(list(&program, service.era, PATIENCE)).map_err(|e| {

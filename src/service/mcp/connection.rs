@@ -13,11 +13,14 @@ use smol::future::{or, yield_now};
 use smol::{LocalExecutor, Task, Timer};
 
 use super::trouble::{UpstreamError, Why};
+use crate::base::json::length;
 use crate::protocol::mcp::upstream::{FromServer, NotReadable, ServerError, answer, parse, read};
 use crate::service::child::{Child, LineError, Pipes, Program};
 
 /// Messages that wait until the server reads them.
 const MAX_WAITING: usize = 256;
+/// The longest id of a server's request that is answered, in bytes of JSON.
+const MAX_ID: usize = 256;
 
 /// The text of a result, or the server's no.
 pub(super) type Answer = Result<String, ServerError>;
@@ -207,6 +210,7 @@ fn heard(shared: &Shared, line: &[u8]) {
             let _ = waiting.map(|tell| tell.try_send(result));
         }
         // A server that reads nothing gets no answers.
+        Ok(FromServer::Request { id, .. }) if length(&id) > MAX_ID => {}
         Ok(FromServer::Request { id, method }) => {
             drop(shared.outbox.0.try_send(answer(&id, &method).to_string()))
         }

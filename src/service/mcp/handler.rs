@@ -1,18 +1,20 @@
 //! The handler of MCP servers: started when they are needed, called once per claim, watched for what they offer.
 
-use std::cell::{Cell, RefCell};
+use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use smol::Timer;
-use smol::channel::{Sender, bounded};
+use smol::channel::{Receiver, Sender, bounded};
 use smol::future::{BoxedLocal, or};
 
+use super::connection::Answer;
 use super::result;
-use super::worker::{self, Command, Sent, Shared};
+use super::worker::{self, Command, Sent, Shared, Turn};
+use crate::base::once_flag::OnceFlag;
 use crate::config::McpService;
-use crate::model::{Call, InvalidCall, McpTarget, Outcome, Tool};
+use crate::model::{Call, InvalidCall, Kind, McpTarget, Outcome, Tool};
 use crate::service::drift::Drift;
 use crate::service::handler::{Attempt, ClaimedCall, Handler, PreparedCall};
 use crate::service::health::ServerState;
@@ -91,12 +93,13 @@ impl Upstream {
 pub(in crate::service) struct McpHandler {
     service: Arc<McpService>,
     upstream: Rc<Upstream>,
-    retired: Cell<bool>,
+    /// Set when another setup is in force: what is not sent yet is looked at once more.
+    retired: OnceFlag,
 }
 
 impl McpHandler {
     pub(in crate::service) fn new(service: &Arc<McpService>, upstream: Rc<Upstream>) -> Rc<McpHandler> {
-        Rc::new(McpHandler { service: service.clone(), upstream, retired: Cell::new(false) })
+        Rc::new(McpHandler { service: service.clone(), upstream, retired: OnceFlag::default() })
     }
 
     fn drift(&self) -> Drift {
@@ -118,38 +121,65 @@ impl McpHandler {
         };
         let ready = or(self.upstream.ready(), late).await;
         // It may have taken a while.
-        if self.retired.get() {
+        if self.retired.is_set() {
             return Attempt::Overtaken(claim, slot);
         }
         let Some(commands) = ready else { return Outcome::ServiceUnreachable.into() };
-        self.send(&commands, &call, target, until, &scrubber).await.into()
+        match self.send(&commands, &call, target, until).await {
+            Some(Sent::Going(id, answer)) => {
+                self.result(&commands, call.tool().kind, (id, answer), until, &scrubber).await.into()
+            }
+            Some(Sent::Changed) => Outcome::ToolChanged.into(),
+            Some(Sent::NotThere) => Outcome::ServiceUnreachable.into(),
+            None if self.retired.is_set() => Attempt::Overtaken(claim, slot),
+            None => Outcome::ServiceUnreachable.into(),
+        }
     }
 
+    /// Has the call sent. None: it was taken back before, because its time is over or another setup is in force.
     async fn send(
         &self,
         commands: &Sender<Command>,
         call: &Call,
         target: &McpTarget,
         until: Instant,
-        scrubber: &Scrubber,
-    ) -> Outcome {
-        let kind = call.tool().kind;
-        let (tell, sent) = bounded(1);
+    ) -> Option<Sent> {
+        let ((tell, sent), turn) = (bounded(1), Turn::default());
         let command = Command::Call {
             tool: target.upstream.clone(),
             args: target.arguments(call.args()),
             pin: self.service.blocks_changed.then_some(target.pin),
+            turn: turn.clone(),
             sent: tell,
         };
         if commands.try_send(command).is_err() {
-            return Outcome::ServiceUnreachable;
+            return Some(Sent::NotThere);
         }
-        // Nothing but the list of tools stands before it, and that takes a bounded time.
-        let (id, answer) = match sent.recv().await {
-            Ok(Sent::Going(id, answer)) => (id, answer),
-            Ok(Sent::Changed) => return Outcome::ToolChanged,
-            Ok(Sent::NotThere) | Err(_) => return Outcome::ServiceUnreachable,
+        let told = async { Some(sent.recv().await.unwrap_or(Sent::NotThere)) };
+        let late = async {
+            Timer::at(until).await;
         };
+        let over = async {
+            or(late, self.retired.wait()).await;
+            None
+        };
+        match or(told, over).await {
+            Some(told) => Some(told),
+            None if turn.take() => None,
+            // It is being sent at this moment.
+            None => Some(sent.recv().await.unwrap_or(Sent::NotThere)),
+        }
+    }
+
+    /// Waits for the answer to a call that was sent.
+    async fn result(
+        &self,
+        commands: &Sender<Command>,
+        kind: Kind,
+        (id, answer): (u64, Receiver<Answer>),
+        until: Instant,
+        scrubber: &Scrubber,
+    ) -> Outcome {
         let late = async {
             Timer::at(until).await;
             None
@@ -185,7 +215,7 @@ impl Handler for Rc<McpHandler> {
     }
 
     fn retire(&self) {
-        self.retired.set(true);
+        self.retired.set();
     }
 
     fn shutdown(&self) {

@@ -11,6 +11,8 @@ use crate::protocol::mcp::message::CAPABILITY_MISSING;
 use crate::protocol::mcp::upstream::ServerError;
 use crate::service::scrub::{Scrubber, json};
 
+/// Blocks of a content that are looked at for what they hold.
+const MAX_BLOCKS: usize = 100;
 /// The most characters of a server's words in an error.
 const MAX_WORDS: usize = 500;
 
@@ -48,6 +50,10 @@ pub(super) fn outcome(
     if raw("resultType").is_some_and(|kind| kind != "\"complete\"") {
         return failed("it asks for more, which is not passed on");
     }
+    let longest = raw("structuredContent").or(raw("content")).unwrap_or_default();
+    if u64::try_from(longest.len()).unwrap_or(u64::MAX) > max_bytes {
+        return lost(kind, Lost::TooLarge, "it is larger than max_response_bytes");
+    }
     let note = raw("content").and_then(described);
     let data = match (raw("structuredContent"), raw("content")) {
         (Some(data), _) => data.to_owned(),
@@ -79,9 +85,10 @@ fn lost(kind: Kind, why: Lost, note: &str) -> Outcome {
     }
 }
 
-/// The blocks of a content that have a type.
-fn blocks(content: &str) -> Vec<BTreeMap<String, &RawValue>> {
-    serde_json::from_str(content).unwrap_or_default()
+/// The first blocks of a content.
+fn blocks(content: &str) -> Vec<Members<'_>> {
+    let all: Vec<&RawValue> = serde_json::from_str(content).unwrap_or_default();
+    all.into_iter().take(MAX_BLOCKS).filter_map(|block| serde_json::from_str(block.get()).ok()).collect()
 }
 
 fn string(block: &Members<'_>, name: &str) -> Option<String> {

@@ -15,6 +15,8 @@ use crate::service::child::Program;
 
 /// More pages than this is no list.
 const MAX_PAGES: usize = 200;
+/// Tools of a list.
+const MAX_TOOLS: usize = 10_000;
 /// All pages of a list, in bytes.
 const MAX_LIST: usize = 16 * 1024 * 1024;
 const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
@@ -85,9 +87,20 @@ pub(super) async fn hello(
 }
 
 /// All pages of the list.
-pub(super) async fn tools(connection: &Connection, patience: Duration) -> Result<Vec<Value>, Why> {
+async fn tools(connection: &Connection, patience: Duration) -> Result<Vec<Value>, Why> {
+    let mut tools = Vec::new();
+    each_tool(connection, patience, |tool| tools.push(tool)).await?;
+    Ok(tools)
+}
+
+/// Looks at each tool of all pages, of which one is held at a time.
+pub(super) async fn each_tool(
+    connection: &Connection,
+    patience: Duration,
+    mut look: impl FnMut(Value),
+) -> Result<(), Why> {
     let until = Instant::now() + patience;
-    let (mut tools, mut seen, mut size) = (Vec::new(), BTreeSet::new(), 0_usize);
+    let (mut seen, mut size, mut count) = (BTreeSet::new(), 0_usize, 0_usize);
     let mut cursor: Option<String> = None;
     for _ in 0..MAX_PAGES {
         let params = cursor.as_ref().map_or_else(|| json!({}), |cursor| json!({"cursor": cursor}));
@@ -99,9 +112,13 @@ pub(super) async fn tools(connection: &Connection, patience: Duration) -> Result
         let Some(Value::Array(found)) = page.get_mut("tools").map(Value::take) else {
             return Err(Why::Odd("tools/list"));
         };
-        tools.extend(found);
+        count = count.saturating_add(found.len());
+        if count > MAX_TOOLS {
+            return Err(Why::ListTooLarge);
+        }
+        found.into_iter().for_each(&mut look);
         match page.get("nextCursor").and_then(Value::as_str) {
-            None => return Ok(tools),
+            None => return Ok(()),
             Some(next) if !seen.insert(next.to_owned()) => return Err(Why::EndlessList),
             Some(next) => cursor = Some(next.to_owned()),
         }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -16,7 +17,7 @@ use smol::{LocalExecutor, Timer};
 
 use super::connection::{Answer, Connection};
 use super::trouble::{UpstreamError, Why};
-use super::upstream::{hello, tools};
+use super::upstream::{each_tool, hello};
 use crate::base::backoff::doubled;
 use crate::base::digest::Digest;
 use crate::config::{CHILD_CAN, McpService};
@@ -32,6 +33,8 @@ const LONGEST_WAIT: Duration = Duration::from_secs(300);
 /// A server that has lived so long begins anew when it ends.
 const SETTLED: Duration = Duration::from_secs(60);
 const MAX_COMMANDS: usize = 1024;
+/// The most characters of why it cannot be used.
+const MAX_WORDS: usize = 500;
 /// Between two readings of a list that changes all the time.
 const REST: Duration = Duration::from_millis(50);
 
@@ -44,10 +47,22 @@ pub(super) enum Command {
         args: Map<String, Value>,
         /// What the tool must still be when it is called; None: whatever it is.
         pin: Option<Digest>,
+        turn: Turn,
         sent: Sender<Sent>,
     },
     /// Nobody waits for this call any more.
     Cancel(u64),
+}
+
+/// Who comes first: the thread that is about to send a call, or whoever takes the call back.
+#[derive(Clone, Default)]
+pub(super) struct Turn(Arc<AtomicBool>);
+
+impl Turn {
+    /// True once.
+    pub(super) fn take(&self) -> bool {
+        !self.0.swap(true, Ordering::AcqRel)
+    }
 }
 
 /// What became of a call that was to be sent.
@@ -113,8 +128,7 @@ pub(super) fn start(
         let executor = LocalExecutor::new();
         let began = Instant::now();
         let ended = smol::block_on(executor.run(live(&executor, &service, &scrubber, &shared, &heard)));
-        // Whoever has sent something to it meanwhile hears that it was not taken.
-        drop(heard);
+        refuse(&heard);
         shared.with(|known| {
             known.guard = None;
             let Err(why) = &ended else { return };
@@ -127,13 +141,20 @@ pub(super) fn start(
             } else {
                 format!("; its last words: {}", words.join("; "))
             };
-            known.trouble = Some(scrubber.text(why.to_string()));
+            let why: String = scrubber.text(why.to_string()).chars().take(MAX_WORDS).collect();
             log::warn!("MCP server {}: {why}{words}", service.name);
+            known.trouble = Some(why);
         });
         let _ = shared.news.0.try_send(());
     };
     thread::Builder::new().name("mcp".to_owned()).spawn(run)?;
     Ok(commands)
+}
+
+/// Takes no more commands. Whoever has sent one hears that it was not taken: what is in a queue outlives its receiver.
+fn refuse(commands: &Receiver<Command>) {
+    commands.close();
+    while commands.try_recv().is_ok() {}
 }
 
 async fn live(
@@ -152,6 +173,8 @@ async fn live(
         Ok(()) => serve(&connection, service, shared, commands).await,
         Err(why) => Err(why),
     };
+    // Ending it may take seconds.
+    refuse(commands);
     match served {
         Ok(()) => {
             log::info!("MCP server {} has nothing to do and is ended", service.name);
@@ -173,7 +196,7 @@ fn program(service: &McpService) -> Program {
             None
         }
     };
-    let env = own.env.iter().map(|(name, value)| (name.clone(), value.expose().into())).collect();
+    let env = own.env.iter().map(|it| (it.name.clone(), it.value.expose().into())).collect();
     Program { command: own.command.clone(), env, memory_mib: own.max_memory_mib, dir }
 }
 
@@ -187,12 +210,13 @@ async fn greet(connection: &Connection, service: &McpService, shared: &Shared) -
 /// Reads what it offers now.
 async fn look(connection: &Connection, shared: &Shared) -> Result<(), Why> {
     let mut live = BTreeMap::new();
-    for tool in tools(connection, PATIENCE).await? {
+    let note = |tool: Value| {
         if let Some(name) = tool.get("name").and_then(Value::as_str) {
             let digest = if live.contains_key(name) { None } else { Some(pin(&tool)) };
             live.insert(name.to_owned(), digest);
         }
-    }
+    };
+    each_tool(connection, PATIENCE, note).await?;
     let is_new = shared.with(|known| known.live.replace(live.clone()) != Some(live));
     if is_new {
         let _ = shared.news.0.try_send(());
@@ -239,6 +263,11 @@ async fn serve(
             // What it says it has changed is not called before it has been looked at.
             Event::Changed => {
                 look(connection, shared).await?;
+                // One that changes it all the time would keep what waits from its turn.
+                for _ in 0..commands.len() {
+                    let Ok(command) = commands.try_recv() else { break };
+                    obey(connection, shared, command);
+                }
                 Timer::after(REST).await;
             }
             Event::Asked(command) => obey(connection, shared, command),
@@ -252,11 +281,12 @@ async fn serve(
 fn obey(connection: &Connection, shared: &Shared, command: Command) {
     match command {
         Command::Ready(tell) => drop(tell.try_send(())),
-        Command::Call { tool, args, pin, sent } => {
+        Command::Call { tool, args, pin, turn, sent } => {
             let live =
                 shared.with(|known| known.live.as_ref().and_then(|live| live.get(&tool).copied()).flatten());
             let is_same = pin.is_none_or(|pin| live == Some(pin));
             let what = match is_same {
+                true if !turn.take() => return,
                 true => match connection.ask("tools/call", json!({"name": tool, "arguments": args})) {
                     Ok((id, answer)) => Sent::Going(id, answer),
                     Err(_) => Sent::NotThere,

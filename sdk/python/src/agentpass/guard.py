@@ -215,6 +215,9 @@ class Guard:
                 # What is asked about is what runs, whatever becomes of the caller's objects meanwhile.
                 value = bound.arguments[key] = copy.deepcopy(bound.arguments[key])
                 if parameter.kind is parameter.VAR_KEYWORD:
+                    # A second value under one name would be shown in the place of the one that counts.
+                    if taken := sorted(value.keys() & signature.parameters.keys()):
+                        raise TypeError(f"{tool}() cannot be gated with **{key} that name a parameter: {', '.join(taken)}")
                     params.update(value)
                 else:
                     params[key] = value
