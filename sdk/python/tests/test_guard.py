@@ -117,6 +117,24 @@ def test_what_is_denied_is_not_done(gateway: Gateway, guard: Guard, disk: Disk, 
     assert disk.done == []
 
 
+def test_what_is_shown_cannot_stand_for_something_else(guard: Guard) -> None:
+    done: list[object] = []
+
+    @guard.gate(name="delete_file")
+    def delete(path: str, /, **options: object) -> None:
+        done.append(path)
+
+    @guard.gate(name="delete_file")
+    def run(*args: str, **options: object) -> None:
+        done.append(args)
+
+    with pytest.raises(TypeError, match=r"must not name a parameter \(path\)"):
+        delete("/etc", path="/tmp/scratch")
+    with pytest.raises(TypeError, match=r"must not name a parameter \(args\)"):
+        run("rm", "-rf", "/home", args=["ls"])
+    assert done == []
+
+
 def test_without_an_answer_nothing_is_done(disk: Disk) -> None:
     gateway = Gateway(approval_timeout=0.3)
     try:

@@ -217,7 +217,7 @@ class Guard:
                 if parameter.kind is parameter.VAR_KEYWORD:
                     # A second value under one name would be shown in the place of the one that counts.
                     if taken := sorted(value.keys() & signature.parameters.keys()):
-                        raise TypeError(f"{tool}() cannot be gated with **{key} that name a parameter: {', '.join(taken)}")
+                        raise TypeError(f"{tool}() is gated: **{key} must not name a parameter ({', '.join(taken)})")
                     params.update(value)
                 else:
                     params[key] = value
