@@ -174,14 +174,15 @@ def test_node_red_answers(gateway: Gateway, tmp_path: pathlib.Path) -> None:
         log.close()
 
 
-def test_the_skill_says_what_the_command_line_does(gateway: Gateway) -> None:
+def test_the_skill_says_what_the_command_line_does(gateway: Gateway, tmp_path: pathlib.Path) -> None:
     skill = INTEGRATIONS / "openclaw/agentpass/SKILL.md"
     head = skill.read_text().split("---\n")[1]
     facts = dict(line.split(": ", 1) for line in head.splitlines())
     assert facts["name"] == skill.parent.name
     assert json.loads(facts["metadata"])["openclaw"]["requires"]["bins"] == ["agentpass"]
     environment = {**os.environ, "AGENTPASS_URL": gateway.url, "AGENT_TOKEN": TOKEN}
-    environment["PATH"] = f"{PROGRAM.parent}:{environment['PATH']}"
+    (tmp_path / "agentpass").symlink_to(PROGRAM)
+    environment["PATH"] = f"{tmp_path}:{environment['PATH']}"
     commands = [line for block in blocks(skill, "bash") for line in block.splitlines()]
     assert len(commands) == 4
 
