@@ -72,6 +72,8 @@ fn a_call_and_its_result() {
         expires_in: None,
         request_id: "r".into(),
         replayed: true,
+        grant: None,
+        edited: None,
     };
     assert_eq!(got, whole);
     gateway.finish();

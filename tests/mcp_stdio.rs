@@ -173,7 +173,7 @@ fn an_old_client_hears_of_progress_or_waits_with_a_tool() {
     assert!(text(&pending).contains("agentpass_wait") && text(&pending).contains(&id), "{pending}");
     let open = bridge.old_call("agentpass_pending", json!({}));
     assert_eq!(open["structuredContent"]["waiting_for_a_person"][0]["request_id"], json!(id));
-    gateway.say_yes(&id);
+    assert!(gateway.cli(&["approve", &id, "--set", "text=bye"]).status.success());
     eventually("its result is kept", || {
         let open = bridge.old_call("agentpass_pending", json!({}));
         open["structuredContent"]["results"]
@@ -185,6 +185,7 @@ fn an_old_client_hears_of_progress_or_waits_with_a_tool() {
     });
     let done = bridge.old_call("agentpass_wait", json!({"request_id": id}));
     assert_eq!(done["_meta"]["agentpass/request_id"], json!(id), "{done}");
+    assert_eq!(done["_meta"]["agentpass/edited"], json!(["text"]), "{done}");
     // Once more, as a program would that did not see it: nothing runs again.
     let again = bridge.old_call("agentpass_wait", json!({"request_id": id}));
     assert_eq!(text(&again), text(&done), "{again}");

@@ -19,6 +19,10 @@ pub struct ToolResult {
     pub expires_in: Option<u64>,
     /// The outcome of an earlier call with the same idempotency key; nothing ran now.
     pub replayed: bool,
+    /// The grant that let it through: `grant_id`, `until` and `uses_left`.
+    pub grant: Option<Value>,
+    /// The arguments that a person has changed, by name.
+    pub edited: Option<Value>,
 }
 
 impl ToolResult {
@@ -30,6 +34,8 @@ impl ToolResult {
             request_id: text(&reply, "request_id"),
             expires_in: reply.get("expires_in").and_then(Value::as_u64),
             replayed: reply.get("replayed").and_then(Value::as_bool).unwrap_or_default(),
+            grant: reply.get("grant").cloned(),
+            edited: reply.get("edited").cloned(),
         }
     }
 }
@@ -171,6 +177,8 @@ mod tests {
             data_note: None,
             request_id: "r".into(),
             replayed: true,
+            grant: None,
+            edited: None,
         };
         assert_eq!(got, whole);
         let got = ToolResult::read(json!({"data": null, "data_lost": "cut_off", "data_note": 7}));

@@ -79,12 +79,14 @@ pub(super) fn unanswered(e: &ClientError) -> Failure {
 }
 
 fn executed(done: Executed) -> ToolResult {
-    let Executed { data, data_lost, data_note, request_id, replayed, .. } = done;
+    let Executed { data, data_lost, data_note, request_id, replayed, grant, edited, .. } = done;
     let remarks = [
         ("data_lost", data_lost.map(Value::from)),
         ("data_note", data_note.map(Value::from)),
         ("request_id", Some(request_id.into())),
         ("replayed", replayed.then_some(true.into())),
+        ("grant", grant),
+        ("edited", edited),
     ];
     let remarks: Map<_, _> =
         remarks.into_iter().filter_map(|(name, what)| Some((name.to_owned(), what?))).collect();
